@@ -1,0 +1,419 @@
+package lsr
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// rows is the number of rows, if the shape is good: Stride ≥ Classes and so on.
+func (b Batch[T]) rows(name string) (int, error) {
+	n := len(b.Data)
+	switch {
+	case b.Classes < 1 || b.Classes > math.MaxInt32:
+		return 0, fmt.Errorf("lsr: %s: number of classes must be in [1, 2³¹), got %d", name, b.Classes)
+	case b.Inner < 1:
+		return 0, fmt.Errorf("lsr: %s: number of inner positions must be at least 1, got %d", name, b.Inner)
+	case b.Stride < b.Classes:
+		return 0, fmt.Errorf("lsr: %s: row stride must be at least the %d classes, got %d", name, b.Classes, b.Stride)
+	case b.Inner > 1 && b.Stride != b.Classes:
+		return 0, fmt.Errorf("lsr: %s: a row stride (%d) goes with a last class axis only, got %d inner positions", name, b.Stride, b.Inner)
+	case n == 0:
+		return 0, nil
+	case b.Inner > 1:
+		if b.Inner > n/b.Classes || n%(b.Classes*b.Inner) != 0 {
+			return 0, fmt.Errorf("lsr: %s: %d elements are no whole number of [%d classes, %d positions]", name, n, b.Classes, b.Inner)
+		}
+		return n / b.Classes, nil
+	}
+	// The last row may lack its padding, or have it.
+	rows, rest := n/b.Stride, n%b.Stride
+	if rest >= b.Classes {
+		rows, rest = rows+1, 0
+	}
+	if rest != 0 {
+		return 0, fmt.Errorf("lsr: %s: %d elements are no whole number of rows of %d classes, %d apart", name, n, b.Classes, b.Stride)
+	}
+	return rows, nil
+}
+
+// row is where row i starts.
+func (b *Batch[T]) row(i int) unsafe.Pointer {
+	start := i * b.Stride
+	if b.Inner > 1 {
+		start = i/b.Inner*b.Classes*b.Inner + i%b.Inner
+	}
+	return unsafe.Pointer(at[T](unsafe.Pointer(unsafe.SliceData(b.Data)), start))
+}
+
+// overlaps reports whether two slices share memory.
+func overlaps[T Element](a, b []T) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return false
+	}
+	size := unsafe.Sizeof(a[0])
+	p, q := uintptr(unsafe.Pointer(&a[0])), uintptr(unsafe.Pointer(&b[0]))
+	return p < q+uintptr(len(b))*size && q < p+uintptr(len(a))*size
+}
+
+// job is one call, cut into blocks of rows that workers take one after another.
+type job[T Element] struct {
+	c                    *Criterion
+	logits, targets, dst Batch[T]
+	index                bool
+	labels               []int32 // index targets; −1: ignored
+	perRow               PerRow
+	rows                 int
+	g, gz                float64 // what the gradient is multiplied by: 1 / denominator
+
+	blockRows int
+	blocks    []partial
+	next      atomic.Int64
+	workers   sync.WaitGroup
+	run       func() // work, made once: starting a goroutine with it allocates nothing
+}
+
+// partial is what a block of rows adds to the result.
+type partial struct {
+	loss, z, nll float64
+	correct      int
+}
+
+var jobs [4]sync.Pool // of *job[T], by kind of T
+
+// kind numbers the element types.
+func kind[T Element]() int {
+	switch any(*new(T)).(type) {
+	case float32:
+		return 0
+	case float64:
+		return 1
+	case Float16:
+		return 2
+	}
+	return 3
+}
+
+func newJob[T Element]() *job[T] {
+	if j, ok := jobs[kind[T]()].Get().(*job[T]); ok {
+		return j
+	}
+	j := &job[T]{}
+	j.run = func() {
+		defer j.workers.Done()
+		j.work()
+	}
+	return j
+}
+
+// free keeps the job's memory for the next call, but none of the caller's.
+func (j *job[T]) free() {
+	j.c, j.logits, j.targets, j.dst, j.perRow = nil, Batch[T]{}, Batch[T]{}, Batch[T]{}, PerRow{}
+	jobs[kind[T]()].Put(j)
+}
+
+func index[T Element, L Label](c *Criterion, dst, logits Batch[T], targets []L, perRow []PerRow, grad bool) (Result, error) {
+	j := newJob[T]()
+	defer j.free()
+	if err := j.check(c, dst, logits, perRow, grad); err != nil {
+		return Result{}, err
+	}
+	if len(targets) != j.rows {
+		return Result{}, fmt.Errorf("lsr: %d targets for %d rows of logits", len(targets), j.rows)
+	}
+	j.index = true
+	j.labels = slices.Grow(j.labels[:0], j.rows)[:j.rows]
+	ignored, weight := 0, 0.0
+	for i, y := range targets {
+		switch {
+		case c.ignores && isIgnored(y, c.ignore):
+			j.labels[i] = -1
+			ignored++
+		case y < 0 || uint64(y) >= uint64(logits.Classes):
+			v := int64(y)
+			if y > 0 && v < 0 {
+				v = math.MaxInt64
+			}
+			return Result{}, &TargetError{i, v, logits.Classes}
+		default:
+			j.labels[i] = int32(y)
+			if c.weights != nil {
+				weight += c.weights[y]
+			}
+		}
+	}
+	if c.weights == nil {
+		weight = float64(j.rows - ignored)
+	}
+	return j.reduce(ignored, weight), nil
+}
+
+// isIgnored compares a label of any type to the ignore index.
+func isIgnored[L Label](y L, ignore int64) bool {
+	return int64(y) == ignore && (y < 0) == (ignore < 0)
+}
+
+func distribution[T Element](c *Criterion, dst, logits, targets Batch[T], perRow []PerRow, grad bool) (Result, error) {
+	j := newJob[T]()
+	defer j.free()
+	if err := j.check(c, dst, logits, perRow, grad); err != nil {
+		return Result{}, err
+	}
+	n, err := targets.rows("targets")
+	if err != nil {
+		return Result{}, err
+	}
+	if n != j.rows || targets.Classes != logits.Classes || targets.Inner != logits.Inner {
+		return Result{}, fmt.Errorf("lsr: targets are %d rows of %d classes with %d inner positions, logits are %d of %d with %d",
+			n, targets.Classes, targets.Inner, j.rows, logits.Classes, logits.Inner)
+	}
+	if grad && overlaps(dst.Data, targets.Data) {
+		return Result{}, fmt.Errorf("lsr: the gradient's destination overlaps the targets")
+	}
+	j.index = false
+	j.targets = targets
+	return j.reduce(0, float64(j.rows)), nil
+}
+
+// check takes over the arguments that all calls have.
+func (j *job[T]) check(c *Criterion, dst, logits Batch[T], perRow []PerRow, grad bool) (err error) {
+	if c == nil {
+		return fmt.Errorf("lsr: criterion is nil: make it with New")
+	}
+	if j.rows, err = logits.rows("logits"); err != nil {
+		return err
+	}
+	if err = c.fits(logits.Classes); err != nil {
+		return err
+	}
+	j.c, j.logits, j.dst = c, logits, Batch[T]{}
+	if len(perRow) > 1 {
+		return fmt.Errorf("lsr: at most one PerRow, got %d", len(perRow))
+	}
+	j.perRow = PerRow{}
+	if len(perRow) == 1 {
+		j.perRow = perRow[0]
+	}
+	p := &j.perRow
+	if p.Loss != nil && len(p.Loss) != j.rows {
+		return fmt.Errorf("lsr: %d row losses for %d rows of logits", len(p.Loss), j.rows)
+	}
+	if p.LSE != nil && len(p.LSE) != j.rows {
+		return fmt.Errorf("lsr: %d row log-sum-exps for %d rows of logits", len(p.LSE), j.rows)
+	}
+	if p.Upstream != nil && len(p.Upstream) != j.rows && len(p.Upstream) != 1 {
+		return fmt.Errorf("lsr: %d upstream factors for %d rows of logits, expected one or one for each", len(p.Upstream), j.rows)
+	}
+	if !grad {
+		return nil
+	}
+	n, err := dst.rows("destination")
+	if err != nil {
+		return err
+	}
+	if n != j.rows || dst.Classes != logits.Classes || dst.Inner != logits.Inner {
+		return fmt.Errorf("lsr: destination is %d rows of %d classes with %d inner positions, logits are %d of %d with %d",
+			n, dst.Classes, dst.Inner, j.rows, logits.Classes, logits.Inner)
+	}
+	if overlaps(dst.Data, logits.Data) && (&dst.Data[0] != &logits.Data[0] || dst.Stride != logits.Stride) {
+		return fmt.Errorf("lsr: destination overlaps the logits without being the same memory")
+	}
+	j.dst = dst
+	return nil
+}
+
+// A block of rows is what a worker takes at a time, and what the loss is added up over. It depends on K only.
+const (
+	blockElements = 1 << 14
+	maxBlockRows  = 1 << 10
+	minBlockRows  = 16
+	// minWork is how many logits make another worker worth its start.
+	minWork = 1 << 15
+)
+
+// reduce computes all rows and adds them up. weight is Σ w_y over the rows not ignored.
+func (j *job[T]) reduce(ignored int, weight float64) Result {
+	c, kept := j.c, j.rows-ignored
+	den, denz := 1.0, 1.0
+	if c.reduction == Mean {
+		den, denz = weight, float64(kept)
+		if c.denominator != 0 {
+			den, denz = c.denominator, c.denominator
+		}
+	}
+	j.g, j.gz = 0, 0
+	if den != 0 && kept != 0 {
+		j.g, j.gz = 1/den, 1/denz
+	}
+	j.blockRows = max(minBlockRows, min(maxBlockRows, blockElements/j.logits.Classes&^(minBlockRows-1)))
+	n := (j.rows + j.blockRows - 1) / j.blockRows
+	j.blocks = slices.Grow(j.blocks[:0], n)[:n]
+	j.next.Store(0)
+
+	workers := c.workers
+	if workers == 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	workers = min(workers, n, 1+j.rows*j.logits.Classes/minWork)
+	for range workers - 1 {
+		j.workers.Add(1)
+		go j.run()
+	}
+	j.work()
+	j.workers.Wait()
+
+	r := Result{Rows: j.rows, Ignored: ignored}
+	sum, z := 0.0, 0.0
+	for i := range j.blocks {
+		p := &j.blocks[i]
+		sum += p.loss
+		z += p.z
+		r.NLL += p.nll
+		r.Correct += p.correct
+	}
+	r.NLL /= float64(kept)
+	if kept == 0 && !c.emptyNaN {
+		r.NLL = 0
+	}
+	switch {
+	case c.reduction == None:
+		r.Loss = math.NaN()
+	case j.g == 0 && c.reduction == Mean && c.denominator == 0:
+		if c.emptyNaN {
+			r.Loss = math.NaN()
+		}
+	case den == denz:
+		r.Loss = (sum + z) / den
+	default:
+		r.Loss = sum/den + z/denz
+	}
+	return r
+}
+
+// work takes blocks until there are none.
+func (j *job[T]) work() {
+	switch any(*new(T)).(type) {
+	case float64:
+		work(j, vectors[float64]{u: j.c.coef64, w: j.c.weights})
+	default:
+		work(j, vectors[float32]{u: j.c.coef32, w: j.c.weights32})
+	}
+}
+
+var scratches [2]sync.Pool // of *scratch[float32] and *scratch[float64]
+
+func work[T Element, F real](j *job[T], v vectors[F]) {
+	pool := &scratches[unsafe.Sizeof(F(0))/8]
+	scr, ok := pool.Get().(*scratch[F])
+	if !ok {
+		scr = &scratch[F]{}
+	}
+	defer pool.Put(scr)
+	if n := (j.logits.Classes + groupSize - 1) / groupSize * groupSize; cap(scr.e) < n {
+		scr.e = make([]F, n)
+	} else {
+		scr.e = scr.e[:n]
+	}
+	for {
+		b := int(j.next.Add(1)) - 1
+		if b >= len(j.blocks) {
+			return
+		}
+		j.blocks[b] = partial{}
+		for i := b * j.blockRows; i < min((b+1)*j.blockRows, j.rows); i++ {
+			oneRow(j, i, &j.blocks[b], &v, scr)
+		}
+	}
+}
+
+// oneRow computes row i and adds it to its block.
+func oneRow[T Element, F real](j *job[T], i int, p *partial, v *vectors[F], scr *scratch[F]) {
+	c, classes := j.c, j.logits.Classes
+	r := row{x: j.logits.row(i), classes: classes, step: j.logits.Inner}
+	y, weight, u := -1, 1.0, c.coefs/float64(classes)
+	var s sums
+	if j.index {
+		y = int(j.labels[i])
+		if y < 0 {
+			j.ignore(i)
+			return
+		}
+		if c.weights != nil {
+			weight = c.weights[y]
+		}
+		if c.coef64 != nil {
+			u = c.coef64[y]
+		}
+		ok := false
+		if s, ok = fromTarget[T](&r, y, c, v, scr); !ok {
+			s = fromMaximum[T](&r, y, c, v, scr)
+		}
+	} else {
+		r.t = j.targets.row(i)
+		s = fromMaximum[T](&r, y, c, v, scr)
+	}
+	g, gz := j.g, j.gz
+	if up := j.perRow.Upstream; len(up) == 1 {
+		g, gz = g*up[0], gz*up[0]
+	} else if up != nil {
+		g, gz = g*up[i], gz*up[i]
+	}
+	f := c.finish(&s, !j.index, weight, u, g, gz)
+	if j.dst.Data != nil {
+		if c.top1 {
+			p.correct += top1[T, F](j, i, &r, y)
+		}
+		if j.g == 0 {
+			j.zero(i)
+		} else {
+			gradient[T](j.dst.row(i), &r, y, &s, &f, v, scr)
+		}
+	} else if c.top1 {
+		p.correct += top1[T, F](j, i, &r, y)
+	}
+	p.loss += f.loss
+	p.z += f.z
+	p.nll += f.nll
+	if j.perRow.Loss != nil {
+		j.perRow.Loss[i] = f.loss + f.z
+	}
+	if j.perRow.LSE != nil {
+		j.perRow.LSE[i] = f.lse
+	}
+}
+
+// top1 is 1 if the row's first largest logit is its target's, or its target distribution's first largest entry.
+func top1[T Element, F real](j *job[T], i int, r *row, y int) int {
+	if !j.index {
+		y = argmax[T, F](r.t, r)
+	}
+	if y >= 0 && argmax[T, F](r.x, r) == y {
+		return 1
+	}
+	return 0
+}
+
+// ignore gives row i no loss and no gradient.
+func (j *job[T]) ignore(i int) {
+	if j.perRow.Loss != nil {
+		j.perRow.Loss[i] = 0
+	}
+	if j.perRow.LSE != nil {
+		j.perRow.LSE[i] = 0
+	}
+	if j.dst.Data != nil {
+		j.zero(i)
+	}
+}
+
+// zero writes zeros to row i of the gradient.
+func (j *job[T]) zero(i int) {
+	p := j.dst.row(i)
+	for k := range j.dst.Classes {
+		*at[T](p, k*j.dst.Inner) = 0
+	}
+}

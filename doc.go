@@ -1,0 +1,2 @@
+// Package lsr is the cross-entropy loss with label smoothing, and its gradient.
+package lsr

@@ -1,0 +1,3 @@
+module github.com/golsr/lsr
+
+go 1.26

@@ -1,0 +1,257 @@
+package lsr
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Reduction says what becomes of the row losses.
+type Reduction int
+
+const (
+	// Mean divides the sum of the row losses by the sum of the weights of their targets (index targets), or by the
+	// number of rows (distribution targets), or by [Denominator].
+	Mean Reduction = iota
+	// Sum adds the row losses.
+	Sum
+	// None leaves the row losses as they are: read them from [PerRow]. Gradients are those of the sum.
+	None
+)
+
+// String is the reduction's name as PyTorch has it: mean, sum or none.
+func (r Reduction) String() string {
+	switch r {
+	case Mean:
+		return "mean"
+	case Sum:
+		return "sum"
+	case None:
+		return "none"
+	}
+	return fmt.Sprintf("Reduction(%d)", int(r))
+}
+
+// Criterion is the loss with its options. It is immutable and safe for concurrent use. Make it with [New].
+type Criterion struct {
+	smoothing   float64
+	prior       []float64 // nil: uniform
+	weights     []float64 // nil: 1 for every class
+	ignore      int64
+	ignores     bool
+	reduction   Reduction
+	denominator float64 // 0: not given
+	zloss       float64
+	mask        bool
+	emptyNaN    bool
+	top1        bool
+	workers     int // 0: as many as GOMAXPROCS
+
+	// Made from prior and weights, where there is one of them: u_k·w_k in the precisions that rows are computed in.
+	coef32    []float32
+	coef64    []float64
+	coefs     float64   // Σ u_k·w_k
+	weights32 []float32 // nil if weights is
+}
+
+// Option is one setting of a [Criterion].
+type Option func(*Criterion) error
+
+// New makes a criterion: smoothing 0.01 over a uniform prior and the mean reduction, unless the options say otherwise.
+// The error says what an option expected and what came.
+func New(options ...Option) (*Criterion, error) {
+	return (&Criterion{smoothing: 0.01}).With(options...)
+}
+
+// With is a copy of the criterion with some options changed, for instance the [Denominator] of the next step.
+func (c *Criterion) With(options ...Option) (*Criterion, error) {
+	d := *c
+	for _, option := range options {
+		if err := option(&d); err != nil {
+			return nil, err
+		}
+	}
+	if d.denominator != 0 && d.reduction != Mean {
+		return nil, fmt.Errorf("lsr: a denominator goes with the reduction mean, got %v", d.reduction)
+	}
+	if d.prior != nil && d.weights != nil && len(d.prior) != len(d.weights) {
+		return nil, fmt.Errorf("lsr: prior has %d classes and weights have %d", len(d.prior), len(d.weights))
+	}
+	if d.coef64 == nil {
+		d.combine()
+	}
+	return &d, nil
+}
+
+// combine multiplies prior and weights.
+func (c *Criterion) combine() {
+	n := max(len(c.prior), len(c.weights))
+	c.coef32, c.weights32, c.coefs = nil, nil, 0
+	if n == 0 {
+		c.coefs = 1
+	}
+	for k := range n {
+		u, w := 1/float64(n), 1.0
+		if c.prior != nil {
+			u = c.prior[k]
+		}
+		if c.weights != nil {
+			w = c.weights[k]
+			c.weights32 = append(c.weights32, float32(w))
+		}
+		c.coef64 = append(c.coef64, float64(u*w))
+		c.coef32 = append(c.coef32, float32(u*w))
+		c.coefs += float64(u * w)
+	}
+}
+
+// Smoothing sets ε in [0, 1], the share of the target that is spread over all K classes, the true one too (Szegedy et
+// al. 2016, section 7; PyTorch, Keras, optax, timm). See [SmoothingOverOthers] for the other convention.
+func Smoothing(epsilon float64) Option {
+	return func(c *Criterion) error {
+		if !(epsilon >= 0 && epsilon <= 1) {
+			return fmt.Errorf("lsr: smoothing must be in [0, 1], got %v", epsilon)
+		}
+		c.smoothing = epsilon
+		return nil
+	}
+}
+
+// SmoothingOverOthers converts a smoothing that is spread over the K−1 other classes (Megatron, some forks of fairseq)
+// to the one that [Smoothing] takes: ε·K/(K−1). With one class there are no others: the result is ε.
+func SmoothingOverOthers(epsilon float64, classes int) float64 {
+	if classes <= 1 {
+		return epsilon
+	}
+	return epsilon * float64(classes) / float64(classes-1)
+}
+
+// Prior sets the distribution u that the smoothing spreads over, one entry ≥ 0 for each class; their sum may be off 1 by
+// 1e-5. Nil is the uniform prior.
+func Prior(u []float64) Option {
+	return func(c *Criterion) error {
+		sum := 0.0
+		for k, v := range u {
+			if !(v >= 0 && v <= 2) {
+				return fmt.Errorf("lsr: prior of class %d must be in [0, 1], got %v", k, v)
+			}
+			sum += v
+		}
+		if len(u) == 0 {
+			u = nil
+		} else if math.Abs(sum-1) > 1e-5 {
+			return fmt.Errorf("lsr: prior must sum to 1 (within 1e-5), got %v", sum)
+		}
+		c.prior, c.coef64 = slices.Clone(u), nil
+		return nil
+	}
+}
+
+// Weights sets a finite weight ≥ 0 for each class, in the way of PyTorch: a row's loss is Σ_k q_k·w_k·(−log p_k), and the
+// mean over index targets divides by the sum of the weights of the targets. Nil is 1 for every class.
+func Weights(w []float64) Option {
+	return func(c *Criterion) error {
+		for k, v := range w {
+			if !(v >= 0) || math.IsInf(v, 0) {
+				return fmt.Errorf("lsr: weight of class %d must be finite and at least 0, got %v", k, v)
+			}
+		}
+		if len(w) == 0 {
+			w = nil
+		}
+		c.weights, c.coef64 = slices.Clone(w), nil
+		return nil
+	}
+}
+
+// IgnoreIndex sets the target, any number, whose rows have no loss and a gradient of zeros. None is set by default.
+func IgnoreIndex(target int64) Option {
+	return func(c *Criterion) error {
+		c.ignore, c.ignores = target, true
+		return nil
+	}
+}
+
+// Reduce sets the reduction.
+func Reduce(r Reduction) Option {
+	return func(c *Criterion) error {
+		if r < Mean || r > None {
+			return fmt.Errorf("lsr: reduction must be mean, sum or none, got %v", r)
+		}
+		c.reduction = r
+		return nil
+	}
+}
+
+// Denominator sets what the mean divides by, all terms alike: gradient accumulation divides each micro-batch by the
+// count of the whole batch. It must be finite and above 0, and goes with [Mean] only.
+func Denominator(d float64) Option {
+	return func(c *Criterion) error {
+		if !(d > 0) || math.IsInf(d, 0) {
+			return fmt.Errorf("lsr: denominator must be finite and above 0, got %v", d)
+		}
+		c.denominator = d
+		return nil
+	}
+}
+
+// ZLoss adds λ·logsumexp(logits)² to each row's loss, λ finite and at least 0. Its part of the mean divides by the number
+// of rows not ignored.
+func ZLoss(lambda float64) Option {
+	return func(c *Criterion) error {
+		if !(lambda >= 0) || math.IsInf(lambda, 0) {
+			return fmt.Errorf("lsr: z-loss factor must be finite and at least 0, got %v", lambda)
+		}
+		c.zloss = lambda
+		return nil
+	}
+}
+
+// MaskNegInf lets classes whose logit is −Inf leave the softmax and the prior, which is renormalized over the rest. The
+// loss is finite then, unless the target itself is masked.
+func MaskNegInf() Option {
+	return func(c *Criterion) error {
+		c.mask = true
+		return nil
+	}
+}
+
+// EmptyNaN makes the mean over no rows, or over weights that sum to 0, NaN, as PyTorch has it, instead of 0. The gradient
+// is 0 either way.
+func EmptyNaN() Option {
+	return func(c *Criterion) error {
+		c.emptyNaN = true
+		return nil
+	}
+}
+
+// Top1 asks for [Result].Correct. It costs one more look at the logits.
+func Top1() Option {
+	return func(c *Criterion) error {
+		c.top1 = true
+		return nil
+	}
+}
+
+// Workers limits how many goroutines a call may use; 0, the default, is GOMAXPROCS. Results do not depend on it.
+func Workers(n int) Option {
+	return func(c *Criterion) error {
+		if n < 0 {
+			return errors.New("lsr: workers must be at least 0, got " + fmt.Sprint(n))
+		}
+		c.workers = n
+		return nil
+	}
+}
+
+// fits says whether the criterion's vectors have one entry for each class.
+func (c *Criterion) fits(classes int) error {
+	if c.prior != nil && len(c.prior) != classes {
+		return fmt.Errorf("lsr: prior has %d entries, expected one for each of %d classes", len(c.prior), classes)
+	}
+	if c.weights != nil && len(c.weights) != classes {
+		return fmt.Errorf("lsr: weights have %d entries, expected one for each of %d classes", len(c.weights), classes)
+	}
+	return nil
+}
