@@ -26,7 +26,7 @@ const (
 	blockSize = 512       // elements after which the lanes are folded
 )
 
-// group is a group's worth of elements, padded with zeros.
+// group is a group's worth of elements, of which the first n count.
 type group[F real] = [groupSize]F
 
 // A float32 exponential: x = n·ln2/8 + r with |r| ≤ ln2/16, eˣ = 2^(n div 8)·2^((n mod 8)/8)·eʳ. The table holds the bits
@@ -35,8 +35,8 @@ const (
 	exp32Bias = 640           // window of x − x_y: n in [−640, 384), that is x in [−55.4, 33.2]
 	exp32Inv  = 0x1.715476p+3 // 8/ln2 in float32
 	exp32Step = 0x1.62e43p-4  // ln2/8 in float32
-	exp32C2   = 0x1.000838p-1 // eʳ ≈ 1 + r + r²·(C2 + C3·r)
-	exp32C3   = 0x1.55565ap-3
+	exp32C2   = 0x1.000836p-1 // eʳ ≈ 1 + r + r²·(C2 + C3·r)
+	exp32C3   = 0x1.55589ap-3
 	exp32Min  = -87.3             // below, eˣ is 0
 	magic     = 3 << 51           // adding it to a float64 rounds to an integer, which the low bits then hold
 	tie28     = uint64(1)<<28 - 1 // see exp32
@@ -109,17 +109,17 @@ func fma32(x, y, z float32) float32 {
 
 // A float64 exponential, in the same way with two constants for ln2/8.
 const (
-	exp64Bias   = 5120 // window of x − x_y: n in [−5120, 3072), that is x in [−443.6, 266.1]
-	exp64Inv    = 0x1.71547652b82fep+3
-	exp64StepHi = 0x1.62e42fefap-4
-	exp64StepLo = 0x1.cf79abc9e3b3ap-43
-	exp64Min    = -708.3 // below, eˣ is 0
-	exp64C2     = 0.5
-	exp64C3     = 1.0 / 6
-	exp64C4     = 1.0 / 24
-	exp64C5     = 1.0 / 120
-	exp64C6     = 1.0 / 720
-	exp64C7     = 1.0 / 5040
+	exp64Bias   = 5120                   // window of x − x_y: n in [−5120, 3072), that is x in [−443.6, 266.1]
+	exp64Inv    = 0x1.71547652b82fep+3   // 8/ln2
+	exp64StepHi = 0x1.62e42fefa4p-4      // ln2/8, cut so that its products with n are exact
+	exp64StepLo = -0x1.8432a1b0e2634p-46 // the rest of it
+	exp64Min    = -708.3                 // below, eˣ is 0
+	exp64C2     = 0x1.000000000010bp-1   // eʳ ≈ 1 + r + r²·(C2 + C3·r + …), minimax on |r| ≤ ln2/16
+	exp64C3     = 0x1.5555555555133p-3
+	exp64C4     = 0x1.555555480d747p-5
+	exp64C5     = 0x1.11111125cda6dp-7
+	exp64C6     = 0x1.6c1cbdb8dc5c8p-10
+	exp64C7     = 0x1.a0163d8c142b9p-13
 )
 
 var exp64Table = func() (t [8]uint64) {
@@ -194,17 +194,27 @@ type sum[F real] struct {
 	hi, lo float64  // of the blocks before: twice the precision
 }
 
-// add adds a group.
-func (s *sum[F]) add(v *group[F]) {
+// add adds the first n elements of a group.
+func (s *sum[F]) add(v *group[F], n int) {
+	if n <= lanes {
+		for l, v := range v[:n] {
+			s.lane[l] += v
+		}
+		return
+	}
+	clear(v[n:])
 	for l := range lanes {
 		s.lane[l] += (v[l] + v[l+lanes]) + (v[l+2*lanes] + v[l+3*lanes])
 	}
 }
 
-// fold ends a block.
-func (s *sum[F]) fold() {
+// fold ends a block of a row of so many classes.
+func (s *sum[F]) fold(classes int) {
 	t := &s.lane
 	for n := lanes / 2; n > 0; n /= 2 {
+		if n >= classes && n > 1 {
+			continue // only zeros to add
+		}
 		for i := range n {
 			t[i] = t[2*i] + t[2*i+1]
 		}
@@ -228,8 +238,23 @@ func (s *sum[F]) totalLess(c float64) float64 {
 	}
 }
 
-// log1p is log(1+f) for f ≥ 0 (or NaN): 1+f = 2ᵏ·(1+g) with 1+g in [√½, √2), and g = f itself where k is 0; log(1+g) is
-// 2·atanh(s) with s = g/(2+g).
+// log1p is log(1+f) for f ≥ 0, or NaN; at most 1.05 ulp off (measured). With 1+f = 2ᵏ·(1+g) and 1+g in [¾, 1½), g = f where
+// k is 0: log(1+g) = 2·atanh(s) with s = g/(2+g), that is g − s·(g − s²·P(s²)).
 func log1p(f float64) float64 {
-	return math.Log1p(f)
+	const two52 = 0x1p52
+	d := math.Float64bits(1+f) - math.Float64bits(0.75)
+	scale := math.Float64frombits(math.Float64bits(1) - d&^(1<<52-1)) // 2⁻ᵏ
+	k := math.Float64frombits(d>>52|math.Float64bits(two52)) - two52
+	g := math.FMA(f, scale, scale-1)
+	s := g / (2 + g)
+	z := s * s
+	p := math.FMA(0x1.3abdd03f8d6e3p-3, z, 0x1.3852e00f63497p-3)
+	p = math.FMA(p, z, 0x1.7474e2696e6f9p-3)
+	p = math.FMA(p, z, 0x1.c71c016551af6p-3)
+	p = math.FMA(p, z, 0x1.249249b222fp-2)
+	p = math.FMA(p, z, 0x1.99999998f0bd6p-2)
+	p = math.FMA(p, z, 0x1.5555555555776p-1)
+	const ln2Hi, ln2Lo = 0x1.62e42fefa39efp-1, 0x1.abc9e3b39803fp-56
+	w := math.FMA(-s, math.FMA(-z, p, g), k*ln2Lo)
+	return math.FMA(k, ln2Hi, g+w)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
 // Reduction says what becomes of the row losses.
@@ -255,3 +256,17 @@ func (c *Criterion) fits(classes int) error {
 	}
 	return nil
 }
+
+// Kernel chooses the implementation: "auto" (the default) is the fastest that this machine has, "go" is plain Go. All give
+// the same bits. A kernel that is not among [Kernels] is an error.
+func Kernel(name string) Option {
+	return func(c *Criterion) error {
+		if name != "auto" && !slices.Contains(Kernels(), name) {
+			return fmt.Errorf("lsr: kernel %q is not one of auto, %s, which this machine has", name, strings.Join(Kernels(), ", "))
+		}
+		return nil
+	}
+}
+
+// Kernels names the implementations that this machine has, the fastest first.
+func Kernels() []string { return []string{"go"} }

@@ -44,7 +44,7 @@ func at[T any](p unsafe.Pointer, i int) *T {
 	return (*T)(unsafe.Add(p, i*int(unsafe.Sizeof(t))))
 }
 
-// load widens n elements of an array, from element k on, to a group, whose rest becomes 0.
+// load widens n elements of an array, from element k on, to a group.
 func load[T Element, F real](g *group[F], p unsafe.Pointer, k, n, step int) {
 	switch g := any(g).(type) {
 	case *group[float64]:
@@ -71,7 +71,6 @@ func load[T Element, F real](g *group[F], p unsafe.Pointer, k, n, step int) {
 			}
 		}
 	}
-	clear(g[n:])
 }
 
 // store rounds n elements of a group to an array, from element k on.
@@ -118,42 +117,33 @@ func one[T Element, F real](p unsafe.Pointer, k int) F {
 	panic("unreachable")
 }
 
-// groups calls f for each group of the row: its first class, and how many.
-func (r *row) groups(yield func(k, n int) bool) {
-	for k := 0; k < r.classes; k += groupSize {
-		if !yield(k, min(groupSize, r.classes-k)) {
-			return
-		}
-	}
-}
-
 // fromTarget passes over a row with index target y, m = x_y. It reports whether every difference was in the window of
 // exp; if not, the sums mean nothing. The exponentials are left in scr.e.
 func fromTarget[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], scr *scratch[F]) (sums, bool) {
 	var se, sd sum[F]
 	var out uint64
 	m := one[T, F](r.x, y*r.step)
-	for k, n := range r.groups {
+	for k := 0; k < r.classes; k += groupSize {
+		n := min(groupSize, r.classes-k)
 		x, e := &scr.x, (*group[F])(scr.e[k:])
 		load[T](x, r.x, k, n, r.step)
 		out |= expGroup(e, x, n, m)
-		clear(e[n:])
-		se.add(e)
+		se.add(e, n)
 		if c.smoothing != 0 {
 			if v.u != nil {
 				for i, u := range v.u[k : k+n] {
 					x[i] = F(u * x[i])
 				}
 			}
-			sd.add(x)
+			sd.add(x, n)
 		}
 		if k%blockSize == blockSize-groupSize {
-			se.fold()
-			sd.fold()
+			se.fold(r.classes)
+			sd.fold(r.classes)
 		}
 	}
-	se.fold()
-	sd.fold()
+	se.fold(r.classes)
+	sd.fold(r.classes)
 	s := sums{pivot: float64(m), rest: se.totalLess(1), ey: 1, prior: 1, u: c.coefs, du: sd.totalLess(0)}
 	if v.u == nil {
 		s.du /= float64(r.classes)
@@ -168,7 +158,8 @@ func fromTarget[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], s
 func fromMaximum[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], scr *scratch[F]) sums {
 	m := F(math.Inf(-1))
 	masked := false
-	for k, n := range r.groups {
+	for k := 0; k < r.classes; k += groupSize {
+		n := min(groupSize, r.classes-k)
 		load[T](&scr.x, r.x, k, n, r.step)
 		for _, x := range scr.x[:n] {
 			m = max(m, x) // NaN if one is
@@ -180,13 +171,13 @@ func fromMaximum[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], 
 		s.prior = 0
 	}
 	var se, sd, su, st, sdt sum[F]
-	for k, n := range r.groups {
+	for k := 0; k < r.classes; k += groupSize {
+		n := min(groupSize, r.classes-k)
 		x, a, e := &scr.x, &scr.a, (*group[F])(scr.e[k:])
 		load[T](x, r.x, k, n, r.step)
 		expGroup(e, x, n, m)
 		zeroBelow(e, x, n)
-		clear(e[n:])
-		se.add(e)
+		se.add(e, n)
 		if y >= k && y < k+n {
 			s.y, s.ey = float64(x[y-k]), float64(e[y-k])
 		}
@@ -197,12 +188,11 @@ func fromMaximum[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], 
 					a[i] *= w
 				}
 			}
-			st.add(a)
+			st.add(a, n)
 			timesUnlessZero(a, x, n)
-			sdt.add(a)
+			sdt.add(a, n)
 		}
 		if c.smoothing != 0 {
-			clear(a[n:])
 			for i := range a[:n] {
 				a[i] = 1
 				if v.u != nil {
@@ -217,19 +207,19 @@ func fromMaximum[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], 
 				}
 			}
 			if s.mask {
-				su.add(a)
+				su.add(a, n)
 			}
 			timesUnlessZero(a, x, n)
-			sd.add(a)
+			sd.add(a, n)
 		}
 		if k%blockSize == blockSize-groupSize {
 			for _, s := range [...]*sum[F]{&se, &sd, &su, &st, &sdt} {
-				s.fold()
+				s.fold(r.classes)
 			}
 		}
 	}
 	for _, s := range [...]*sum[F]{&se, &sd, &su, &st, &sdt} {
-		s.fold()
+		s.fold(r.classes)
 	}
 	s.rest = se.totalLess(1)
 	s.t, s.dt, s.u, s.du = st.totalLess(0), sdt.totalLess(0), su.totalLess(0), sd.totalLess(0)
@@ -330,7 +320,8 @@ func gradient[T Element, F real](dst unsafe.Pointer, r *row, y int, s *sums, f *
 	}
 	// A factor this small (a tiny upstream factor, a far pivot) has lost digits as an F; a NaN or 0 has none to lose.
 	wide := !isFloat64[F]() && f.f != 0 && math.Abs(f.f) < 0x1p-100
-	for k, n := range r.groups {
+	for k := 0; k < r.classes; k += groupSize {
+		n := min(groupSize, r.classes-k)
 		e, g := (*group[F])(scr.e[k:]), &scr.g
 		switch {
 		case wide:
