@@ -21,6 +21,11 @@ func AsBFloat16[T ~uint16](bits []T) []BFloat16 {
 	return unsafe.Slice((*BFloat16)(unsafe.Pointer(unsafe.SliceData(bits))), len(bits))
 }
 
+// Bits looks at half-precision numbers as their bits, without a copy.
+func Bits[T Float16 | BFloat16](x []T) []uint16 {
+	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
+}
+
 // Float32 is the number, exactly.
 func (h BFloat16) Float32() float32 { return math.Float32frombits(uint32(h) << 16) }
 
