@@ -334,7 +334,7 @@ func work[T Element, F real](j *job[T], v vectors[F]) {
 func oneRow[T Element, F real](j *job[T], i int, p *partial, v *vectors[F], scr *scratch[F]) {
 	c, classes := j.c, j.logits.Classes
 	r := row{x: j.logits.row(i), classes: classes, step: j.logits.Inner}
-	y, weight, u := -1, 1.0, c.coefs/float64(classes)
+	y, weight := -1, 1.0
 	var s sums
 	if j.index {
 		y = int(j.labels[i])
@@ -345,9 +345,6 @@ func oneRow[T Element, F real](j *job[T], i int, p *partial, v *vectors[F], scr 
 		if c.weights != nil {
 			weight = c.weights[y]
 		}
-		if c.coef64 != nil {
-			u = c.coef64[y]
-		}
 		ok := false
 		if s, ok = fromTarget[T](&r, y, c, v, scr); !ok {
 			s = fromMaximum[T](&r, y, c, v, scr)
@@ -356,24 +353,27 @@ func oneRow[T Element, F real](j *job[T], i int, p *partial, v *vectors[F], scr 
 		r.t = j.targets.row(i)
 		s = fromMaximum[T](&r, y, c, v, scr)
 	}
-	g, gz := j.g, j.gz
-	if up := j.perRow.Upstream; len(up) == 1 {
-		g, gz = g*up[0], gz*up[0]
-	} else if up != nil {
-		g, gz = g*up[i], gz*up[i]
-	}
-	f := c.finish(&s, !j.index, weight, u, g, gz)
-	if j.dst.Data != nil {
-		if c.top1 {
-			p.correct += top1[T, F](j, i, &r, y)
-		}
-		if j.g == 0 {
-			j.zero(i)
-		} else {
-			gradient[T](j.dst.row(i), &r, y, &s, &f, v, scr)
-		}
-	} else if c.top1 {
+	f := c.finish(&s, !j.index, weight)
+	if c.top1 {
 		p.correct += top1[T, F](j, i, &r, y)
+	}
+	switch {
+	case j.dst.Data == nil:
+	case j.g == 0:
+		j.zero(i)
+	default:
+		u := c.coefs / float64(classes)
+		if j.index && c.coef64 != nil {
+			u = c.coef64[y]
+		}
+		g, gz := j.g, j.gz
+		if up := j.perRow.Upstream; len(up) == 1 {
+			g, gz = g*up[0], gz*up[0]
+		} else if up != nil {
+			g, gz = g*up[i], gz*up[i]
+		}
+		c.factors(&f, &s, u, g, gz)
+		gradient[T](j.dst.row(i), &r, y, &s, &f, v, scr)
 	}
 	p.loss += f.loss
 	p.z += f.z

@@ -21,7 +21,7 @@ func Example() {
 		panic(err)
 	}
 	fmt.Printf("loss %.4f, gradient %.4f\n", result.Loss, gradient)
-	// Output: loss 0.4013, gradient [-0.1341 0.1057 0.0284 0.0060 -0.0120 0.0060]
+	// Output: loss 0.4013, gradient [-0.1340 0.1057 0.0283 0.0060 -0.0119 0.0060]
 }
 
 func ExampleForward() {

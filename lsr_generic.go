@@ -69,7 +69,9 @@ func expGroup32(e, x *group[float32], n int, pivot float32) (window uint64) {
 		v := s*float64(float32(p)) + s
 		e[i] = float32(v)
 		if math.Float64bits(t)&tie28 == 0 || math.Float64bits(p)&tie28 == 0 || math.Float64bits(v)&tie28 == 0 {
-			e[i] = exp32(d)
+			if e[i] = 1; d != 0 {
+				e[i] = exp32(d)
+			}
 		}
 	}
 	return window
@@ -211,10 +213,11 @@ func (s *sum[F]) add(v *group[F], n int) {
 // fold ends a block of a row of so many classes.
 func (s *sum[F]) fold(classes int) {
 	t := &s.lane
-	for n := lanes / 2; n > 0; n /= 2 {
-		if n >= classes && n > 1 {
-			continue // only zeros to add
-		}
+	n := lanes / 2
+	for n >= classes && n > 1 {
+		n /= 2 // only zeros to add
+	}
+	for ; n > 0; n /= 2 {
 		for i := range n {
 			t[i] = t[2*i] + t[2*i+1]
 		}

@@ -88,23 +88,28 @@ func (c *Criterion) With(options ...Option) (*Criterion, error) {
 // combine multiplies prior and weights.
 func (c *Criterion) combine() {
 	n := max(len(c.prior), len(c.weights))
-	c.coef32, c.weights32, c.coefs = nil, nil, 0
+	c.coef32, c.weights32, c.coefs = nil, nil, 1
 	if n == 0 {
-		c.coefs = 1
+		return
 	}
+	sum, rest := 0.0, 0.0
 	for k := range n {
-		u, w := 1/float64(n), 1.0
-		if c.prior != nil {
-			u = c.prior[k]
-		}
+		w := 1.0
 		if c.weights != nil {
 			w = c.weights[k]
 			c.weights32 = append(c.weights32, float32(w))
 		}
-		c.coef64 = append(c.coef64, float64(u*w))
-		c.coef32 = append(c.coef32, float32(u*w))
-		c.coefs += float64(u * w)
+		a := w / float64(n)
+		if c.prior != nil {
+			a = c.prior[k] * w
+		}
+		c.coef64 = append(c.coef64, a)
+		c.coef32 = append(c.coef32, float32(a))
+		total := sum + a
+		rest += (sum - total) + a // exact where the sum is the larger (Dekker's FastTwoSum)
+		sum = total
 	}
+	c.coefs = sum + rest
 }
 
 // Smoothing sets ε in [0, 1], the share of the target that is spread over all K classes, the true one too (Szegedy et

@@ -117,6 +117,9 @@ func one[T Element, F real](p unsafe.Pointer, k int) F {
 	panic("unreachable")
 }
 
+// maxDu is how far the target may be below the mean of the logits (in the weights of the smoothing), if there is smoothing.
+const maxDu = 8
+
 // fromTarget passes over a row with index target y, m = x_y. It reports whether every difference was in the window of
 // exp; if not, the sums mean nothing. The exponentials are left in scr.e.
 func fromTarget[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], scr *scratch[F]) (sums, bool) {
@@ -151,7 +154,8 @@ func fromTarget[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], s
 	if r.classes == 2 {
 		s.rest = float64(scr.e[1-y])
 	}
-	return s, out < window
+	// Far below the other logits, the loss is the small difference of log(1+rest) and du. From the maximum there is none.
+	return s, out < window && !(s.du > maxDu*max(1, s.u))
 }
 
 // fromMaximum passes over a row, m = max x. y is −1 with a distribution target. The exponentials are left in scr.e.
@@ -179,7 +183,7 @@ func fromMaximum[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], 
 		zeroBelow(e, x, n)
 		se.add(e, n)
 		if y >= k && y < k+n {
-			s.y, s.ey = float64(x[y-k]), float64(e[y-k])
+			s.ey = float64(e[y-k])
 		}
 		if r.t != nil {
 			load[T](a, r.t, k, n, r.step)
@@ -220,6 +224,9 @@ func fromMaximum[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], 
 	}
 	for _, s := range [...]*sum[F]{&se, &sd, &su, &st, &sdt} {
 		s.fold(r.classes)
+	}
+	if y >= 0 {
+		s.y = float64(one[T, F](r.x, y*r.step)) - s.pivot // wider than the difference in F
 	}
 	s.rest = se.totalLess(1)
 	s.t, s.dt, s.u, s.du = st.totalLess(0), sdt.totalLess(0), su.totalLess(0), sd.totalLess(0)
@@ -262,21 +269,22 @@ type finished struct {
 	z    float64 // λ·L²
 	nll  float64 // L − x_y
 	lse  float64 // L
+	main float64 // what multiplies −log p of the target: (1−ε)·w_y, or (1−ε)·Σ t_k·w_k
+	eps  float64 // ε, over the prior that is not masked
 	// The gradient of class j: e_j·f − smooth·u_j·w_j − target·t_j·w_j, and y at the index target.
 	f, smooth, target, y float64
 }
 
-// finish computes a row's loss from its sums, by the formulas of doc.go, and the coefficients of its gradient, which is
-// multiplied by g (z-loss: gz). weight is w_y, u is u_y·w_y (index targets).
-func (c *Criterion) finish(s *sums, distribution bool, weight, u, g, gz float64) (r finished) {
+// finish computes a row's loss from its sums, by the formulas of doc.go. weight is w_y (index targets).
+func (c *Criterion) finish(s *sums, distribution bool, weight float64) (r finished) {
 	log := log1p(s.rest)
-	total := 1 + s.rest
 	r.lse = s.pivot + log
 	eps := c.smoothing
 	if s.mask {
-		eps /= s.prior
-		if math.IsInf(s.y, -1) {
-			u = 0
+		if s.prior > 0 {
+			eps /= s.prior
+		} else { // no smoothing, or no class left to spread it over
+			eps = 0
 		}
 	}
 	main := (1 - c.smoothing) * weight // of the target's −log p
@@ -287,7 +295,7 @@ func (c *Criterion) finish(s *sums, distribution bool, weight, u, g, gz float64)
 	if distribution {
 		main = (1 - c.smoothing) * s.t
 		r.nll = math.NaN()
-		if c.smoothing != 1 {
+		if c.smoothing != 1 || s.t != s.t {
 			r.loss = (1 - c.smoothing) * (float64(s.t*log) - s.dt)
 		}
 	}
@@ -300,16 +308,27 @@ func (c *Criterion) finish(s *sums, distribution bool, weight, u, g, gz float64)
 	if log != log {
 		r.loss = log
 	}
-	z := float64(gz * float64(2*float64(c.zloss*r.lse)))
-	if c.zloss == 0 {
-		z = 0
+	r.main, r.eps = main, eps
+	return r
+}
+
+// factors computes the coefficients of a finished row's gradient, which is multiplied by g (z-loss: gz). u is u_y·w_y
+// (index targets).
+func (c *Criterion) factors(r *finished, s *sums, u, g, gz float64) {
+	main, eps := r.main, r.eps
+	total := 1 + s.rest
+	if s.mask && math.IsInf(s.y, -1) {
+		u = 0
+	}
+	z := 0.0
+	if c.zloss != 0 {
+		z = float64(gz * float64(2*float64(c.zloss*r.lse)))
 	}
 	r.f = (float64(g*(main+float64(eps*s.u))) + z) / total
 	r.smooth = float64(g * eps)
 	r.target = float64(g * (1 - c.smoothing))
 	r.y = float64(float64(g*main)*((s.ey-total)/total)) +
 		float64(r.smooth*(float64(s.ey*s.u)/total-u)) + float64(z*s.ey)/total
-	return r
 }
 
 // gradient writes a finished row's gradient; y is −1 with a distribution target. scr.e holds the exponentials.
