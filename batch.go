@@ -346,7 +346,7 @@ func oneRow[T Element, F real](j *job[T], i int, p *partial, v *vectors[F], scr 
 			weight = c.weights[y]
 		}
 		ok := false
-		if s, ok = fromTarget[T](&r, y, c, v, scr); !ok {
+		if s, ok = fromGuess[T](&r, y, c, v, scr); !ok {
 			s = fromMaximum[T](&r, y, c, v, scr)
 		}
 	} else {

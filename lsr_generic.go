@@ -12,9 +12,11 @@ import (
 //   - Sums go over 16 virtual lanes: element k belongs to lane k mod 16. Four elements of a lane are added as a tree, such
 //     fours one after another; every 512 elements the lanes are folded by a tree of adjacent pairs, and the sums of these
 //     blocks are added in twice the precision. What is missing adds 0.
-//   - With an index target y, the exponentials are those of x − x_y. That needs no pass for a maximum, and is exact for
-//     confident rows, where e⁰ = 1 stands out. A row in which some x − x_y is outside the window of exp is computed anew with
-//     the true maximum, as rows with distribution targets always are.
+//   - What is subtracted before exp is a guess at the maximum: with an index target y, the largest of x_y and the first 64
+//     logits. That needs no pass over a long row; a confident row, where e⁰ = 1 is the target's, stays exact. A row in which
+//     some difference is outside the window of exp is computed anew with the true maximum, as rows with distribution
+//     targets always are. The window ends at 7.5, since the difference is rounded: were the maximum further above the pivot,
+//     its probability would be off by more than eight units in the last place.
 //   - A row is finished in float64.
 
 // real is a type that rows are computed in: float32 for itself and the half types, float64 for itself.
@@ -32,7 +34,7 @@ type group[F real] = [groupSize]F
 // A float32 exponential: x = n·ln2/8 + r with |r| ≤ ln2/16, eˣ = 2^(n div 8)·2^((n mod 8)/8)·eʳ. The table holds the bits
 // of 2^(i/8), less i in the place that n mod 8 will be added to. Largest errors, over all float32: see README.
 const (
-	exp32Bias = 640           // window of x − x_y: n in [−640, 384), that is x in [−55.4, 33.2]
+	exp32Bias = 936           // window of x − m: n in [−936, 88), that is x in [−81.1, 7.5]
 	exp32Inv  = 0x1.715476p+3 // 8/ln2 in float32
 	exp32Step = 0x1.62e43p-4  // ln2/8 in float32
 	exp32C2   = 0x1.000836p-1 // eʳ ≈ 1 + r + r²·(C2 + C3·r)
@@ -111,7 +113,7 @@ func fma32(x, y, z float32) float32 {
 
 // A float64 exponential, in the same way with two constants for ln2/8.
 const (
-	exp64Bias   = 5120                   // window of x − x_y: n in [−5120, 3072), that is x in [−443.6, 266.1]
+	exp64Bias   = 8104                   // window of x − m: n in [−8104, 88), that is x in [−702.2, 7.5]
 	exp64Inv    = 0x1.71547652b82fep+3   // 8/ln2
 	exp64StepHi = 0x1.62e42fefa4p-4      // ln2/8, cut so that its products with n are exact
 	exp64StepLo = -0x1.8432a1b0e2634p-46 // the rest of it

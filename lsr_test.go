@@ -1004,7 +1004,6 @@ func exactness[T Element](t *testing.T) {
 	prec := precisionOf[T]()
 	var worst maxima
 	var worstLoss, worstGrad string
-	worstStrict := 0.0 // as a share of 8 + 2|x_j − max x| ulp, wherever the target is
 	one := func(x []float64, y int, eps float64, name string) {
 		classes := len(x)
 		if prec == double && classes > 2000 {
@@ -1044,15 +1043,10 @@ func exactness[T Element](t *testing.T) {
 				off = want.grad[j].error(got.grad[0][j])
 			}
 			limit := gradLimit + gradFactor*(m-v)
-			if m-x[y] <= prec.window {
-				limit += gradFactor * (m - x[y])
-			}
-			strict := gradLimit + gradFactor*(m-v)
 			e := max(0, math.Abs(off)-prec.min) / prec.ulp(p+q) / limit
 			if e > worst.grad {
 				worst.grad, worstGrad = e, fmt.Sprintf("%s class %d: x−max %v want %v got %v", about, j, v-m, ref, got.grad[0][j])
 			}
-			worstStrict = max(worstStrict, e*limit/strict)
 			if e > 1 {
 				bad++
 			}
@@ -1116,8 +1110,7 @@ func exactness[T Element](t *testing.T) {
 		}
 	}
 	t.Logf("largest error of the loss %.2f ulp: %s", worst.loss, worstLoss)
-	t.Logf("largest error of the gradient %.2f of the limit (%.2f of 8 + 2|x_j−max x| ulp): %s",
-		worst.grad, worstStrict, worstGrad)
+	t.Logf("largest error of the gradient %.2f of the limit: %s", worst.grad, worstGrad)
 }
 
 // TestExp32 compares exp with math.Exp over float32: every eighth, every 64th with -short, all with LSR_EXHAUSTIVE=1.
@@ -1227,7 +1220,7 @@ func TestExpGroup32(t *testing.T) {
 	for _, test := range []struct {
 		x  float32
 		in bool
-	}{{0, true}, {33.1, true}, {33.3, false}, {-55.3, true}, {-55.6, false}, {1e30, false}, {-1e30, false},
+	}{{0, true}, {7.5, true}, {7.6, false}, {-81.1, true}, {-81.2, false}, {1e30, false}, {-1e30, false},
 		{float32(inf), false}, {float32(negInf), false}, {float32(nan), false}, {3e9, false}, {-3e9, false}} {
 		for i := range groupSize {
 			x = group[float32]{}
@@ -1239,7 +1232,7 @@ func TestExpGroup32(t *testing.T) {
 	for _, test := range []struct {
 		x  float64
 		in bool
-	}{{0, true}, {266, true}, {266.3, false}, {-443, true}, {-443.8, false}, {1e300, false}, {-1e300, false},
+	}{{0, true}, {7.5, true}, {7.6, false}, {-702.1, true}, {-702.3, false}, {1e300, false}, {-1e300, false},
 		{inf, false}, {negInf, false}, {nan, false}} {
 		for i := range groupSize {
 			x64 = group[float64]{}
@@ -1264,7 +1257,7 @@ func TestFMA32(t *testing.T) {
 		require.Equal(t, math.Float32bits(want), math.Float32bits(got), "fma32(%b, %b, %b)", x, y, z)
 		require.Equal(t, math.Float32bits(want), math.Float32bits(generic), "fma(%b, %b, %b)", x, y, z)
 	}
-	n := 300000
+	n := 100000
 	if testing.Short() {
 		n = 30000
 	}
@@ -1406,10 +1399,10 @@ func TestHalf(t *testing.T) {
 
 // golden are the hashes of all results of TestGolden's corpus. They are the same on every machine.
 var golden = map[string]uint64{
-	"float32":  0x8f7f5d633364702c,
-	"float64":  0x271cb9d6539ee175,
-	"float16":  0x27d47c984e96a31d,
-	"bfloat16": 0x1c47647f9a46a927,
+	"float32":  0xa2105a3ab16a6d9a,
+	"float64":  0x44da5bd33f77d789,
+	"float16":  0xe06dd58accc84bd8,
+	"bfloat16": 0xc5dd1898dbed5a15,
 }
 
 func TestGolden(t *testing.T) {

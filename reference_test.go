@@ -153,12 +153,11 @@ func (q *quantity) agrees(got float64) bool { return q.error(got) <= q.tol }
 type precision struct {
 	bits     int     // of the mantissa, with the hidden one
 	min, eta float64 // smallest normal and subnormal number
-	window   float64 // how far x_y may be below max x and still be subtracted instead of it
 }
 
 var (
-	single = precision{24, 0x1p-126, 0x1p-149, 33.3}
-	double = precision{53, 0x1p-1022, 0x1p-1074, 266.3}
+	single = precision{24, 0x1p-126, 0x1p-149}
+	double = precision{53, 0x1p-1022, 0x1p-1074}
 )
 
 // ulp is the unit in the last place of v.
@@ -282,16 +281,11 @@ func refOne(x []float64, y int, t []float64, o *refOptions, prec precision) (r r
 		loss.Add(loss, refMul(q[k], refSub(log, d[k])))
 	}
 	lse := refAdd(m, log)
-	// With an index target, the implementation may subtract x_y instead of max x, as long as exp's window allows.
-	pivot := 0.0
-	if t == nil && d[y] != nil && -refFloat(d[y]) <= prec.window {
-		pivot = -refFloat(d[y])
-	}
-	logTol := lossLimit * prec.ulp(max(refFloat(log)+pivot, 1))
+	logTol := lossLimit * prec.ulp(max(refFloat(log), 1))
 	r.lse = quantity{v: lse, tol: logTol + 2*double.ulp(refFloat(lse))}
 	r.loss = quantity{v: loss, tol: lossLimit * prec.ulp(max(math.Abs(refFloat(loss)), refFloat(abs), 1))}
 	if o.prior != nil || o.weights != nil || t != nil { // coefficients are rounded to the element's precision
-		r.loss.tol += 2 * prec.ulp(refFloat(abs)*(pivot+refFloat(log)))
+		r.loss.tol += 2 * prec.ulp(refFloat(abs)*refFloat(log))
 	}
 	if inf {
 		r.loss.special = math.Inf(1)
@@ -310,7 +304,7 @@ func refOne(x []float64, y int, t []float64, o *refOptions, prec precision) (r r
 	for j := range x {
 		p := refQuo(e[j], s)
 		g := refSub(refMul(p, total), q[j])
-		limit := gradLimit + gradFactor*pivot
+		limit := float64(gradLimit)
 		if d[j] != nil {
 			limit -= gradFactor * refFloat(d[j])
 		}

@@ -117,19 +117,23 @@ func one[T Element, F real](p unsafe.Pointer, k int) F {
 	panic("unreachable")
 }
 
-// maxDu is how far the target may be below the mean of the logits (in the weights of the smoothing), if there is smoothing.
-const maxDu = 8
-
-// fromTarget passes over a row with index target y, m = x_y. It reports whether every difference was in the window of
-// exp; if not, the sums mean nothing. The exponentials are left in scr.e.
-func fromTarget[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], scr *scratch[F]) (sums, bool) {
+// fromGuess passes over a row with index target y, m being the largest of x_y and the first group's logits: the maximum of a
+// short row, near it or the target of a confident one for most of the others. It reports whether every difference was in the
+// window of exp; if not, the sums mean nothing. The exponentials are left in scr.e.
+func fromGuess[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], scr *scratch[F]) (sums, bool) {
 	var se, sd sum[F]
 	var out uint64
-	m := one[T, F](r.x, y*r.step)
+	target := one[T, F](r.x, y*r.step)
+	m := target
 	for k := 0; k < r.classes; k += groupSize {
 		n := min(groupSize, r.classes-k)
 		x, e := &scr.x, (*group[F])(scr.e[k:])
 		load[T](x, r.x, k, n, r.step)
+		if k == 0 {
+			for _, x := range x[:n] {
+				m = max(m, x)
+			}
+		}
 		out |= expGroup(e, x, n, m)
 		se.add(e, n)
 		if c.smoothing != 0 {
@@ -147,15 +151,15 @@ func fromTarget[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], s
 	}
 	se.fold(r.classes)
 	sd.fold(r.classes)
-	s := sums{pivot: float64(m), rest: se.totalLess(1), ey: 1, prior: 1, u: c.coefs, du: sd.totalLess(0)}
+	s := sums{pivot: float64(m), rest: se.totalLess(1), prior: 1, u: c.coefs, du: sd.totalLess(0)}
+	s.y, s.ey = float64(target)-s.pivot, float64(scr.e[y])
 	if v.u == nil {
 		s.du /= float64(r.classes)
 	}
 	if r.classes == 2 {
-		s.rest = float64(scr.e[1-y])
+		s.rest = float64(min(scr.e[0], scr.e[1])) // the other is 1
 	}
-	// Far below the other logits, the loss is the small difference of log(1+rest) and du. From the maximum there is none.
-	return s, out < window && !(s.du > maxDu*max(1, s.u))
+	return s, out < window
 }
 
 // fromMaximum passes over a row, m = max x. y is −1 with a distribution target. The exponentials are left in scr.e.
