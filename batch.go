@@ -345,8 +345,7 @@ func oneRow[T Element, F real](j *job[T], i int, p *partial, v *vectors[F], scr 
 		if c.weights != nil {
 			weight = c.weights[y]
 		}
-		ok := false
-		if s, ok = fromGuess[T](&r, y, c, v, scr); !ok {
+		if !fromGuess[T](&s, &r, y, c, v, scr) {
 			s = fromMaximum[T](&r, y, c, v, scr)
 		}
 	} else {

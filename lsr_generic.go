@@ -212,19 +212,11 @@ func (s *sum[F]) add(v *group[F], n int) {
 	}
 }
 
-// fold ends a block of a row of so many classes.
-func (s *sum[F]) fold(classes int) {
+// fold ends a block: a tree of adjacent pairs.
+func (s *sum[F]) fold() {
 	t := &s.lane
-	n := lanes / 2
-	for n >= classes && n > 1 {
-		n /= 2 // only zeros to add
-	}
-	for ; n > 0; n /= 2 {
-		for i := range n {
-			t[i] = t[2*i] + t[2*i+1]
-		}
-	}
-	b := float64(t[0])
+	b := float64((((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]))) +
+		(((t[8] + t[9]) + (t[10] + t[11])) + ((t[12] + t[13]) + (t[14] + t[15]))))
 	*t = [lanes]F{}
 	h := s.hi + b
 	if isFloat64[F]() { // TwoSum (Knuth)

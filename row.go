@@ -120,7 +120,7 @@ func one[T Element, F real](p unsafe.Pointer, k int) F {
 // fromGuess passes over a row with index target y, m being the largest of x_y and the first group's logits: the maximum of a
 // short row, near it or the target of a confident one for most of the others. It reports whether every difference was in the
 // window of exp; if not, the sums mean nothing. The exponentials are left in scr.e.
-func fromGuess[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], scr *scratch[F]) (sums, bool) {
+func fromGuess[T Element, F real](s *sums, r *row, y int, c *Criterion, v *vectors[F], scr *scratch[F]) bool {
 	var se, sd sum[F]
 	var out uint64
 	target := one[T, F](r.x, y*r.step)
@@ -145,13 +145,13 @@ func fromGuess[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], sc
 			sd.add(x, n)
 		}
 		if k%blockSize == blockSize-groupSize {
-			se.fold(r.classes)
-			sd.fold(r.classes)
+			se.fold()
+			sd.fold()
 		}
 	}
-	se.fold(r.classes)
-	sd.fold(r.classes)
-	s := sums{pivot: float64(m), rest: se.totalLess(1), prior: 1, u: c.coefs, du: sd.totalLess(0)}
+	se.fold()
+	sd.fold()
+	*s = sums{pivot: float64(m), rest: se.totalLess(1), prior: 1, u: c.coefs, du: sd.totalLess(0)}
 	s.y, s.ey = float64(target)-s.pivot, float64(scr.e[y])
 	if v.u == nil {
 		s.du /= float64(r.classes)
@@ -159,7 +159,7 @@ func fromGuess[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], sc
 	if r.classes == 2 {
 		s.rest = float64(min(scr.e[0], scr.e[1])) // the other is 1
 	}
-	return s, out < window
+	return out < window
 }
 
 // fromMaximum passes over a row, m = max x. y is −1 with a distribution target. The exponentials are left in scr.e.
@@ -222,12 +222,12 @@ func fromMaximum[T Element, F real](r *row, y int, c *Criterion, v *vectors[F], 
 		}
 		if k%blockSize == blockSize-groupSize {
 			for _, s := range [...]*sum[F]{&se, &sd, &su, &st, &sdt} {
-				s.fold(r.classes)
+				s.fold()
 			}
 		}
 	}
 	for _, s := range [...]*sum[F]{&se, &sd, &su, &st, &sdt} {
-		s.fold(r.classes)
+		s.fold()
 	}
 	if y >= 0 {
 		s.y = float64(one[T, F](r.x, y*r.step)) - s.pivot // wider than the difference in F
