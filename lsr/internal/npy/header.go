@@ -62,11 +62,14 @@ func (p *parser) shape() ([]int, error) {
 		if !comma || digits == 0 {
 			return nil, p.expected("a number, or the end of the shape")
 		}
+		if digits > 1 && p.rest[0] == '0' {
+			return nil, p.expected("a number without leading zeros")
+		}
 		n, err := strconv.Atoi(p.rest[:digits])
 		if err != nil {
 			return nil, p.expected("a number below 2⁶³")
 		}
-		if p.rest = strings.TrimPrefix(p.rest[digits:], "L"); len(shape) == 64 {
+		if p.rest = strings.TrimPrefix(p.rest[digits:], "L"); len(shape) == maxDims {
 			return nil, p.expected("at most 64 dimensions")
 		}
 		shape = append(shape, n)

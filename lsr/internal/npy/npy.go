@@ -1,5 +1,5 @@
-// Package npy reads and writes arrays in NumPy's .npy format, versions 1.0 to 3.0, block by block: memory does not depend on
-// what a file claims to hold. The format is that of numpy.lib.format's documentation.
+// Package npy reads and writes arrays in NumPy's .npy format, versions 1.0 to 3.0, block by block: memory does not depend
+// on what a file claims to hold. The format is that of numpy.lib.format's documentation.
 package npy
 
 import (
@@ -19,6 +19,7 @@ import (
 const (
 	magic     = "\x93NUMPY"
 	maxHeader = 1 << 20
+	maxDims   = 64 // as in NumPy
 	bufferLen = 1 << 16
 )
 
@@ -41,15 +42,18 @@ type File struct {
 
 // Open opens a regular file and checks that it holds what its header says, no less and no more.
 func Open(path string) (*File, error) {
+	info, err := os.Stat(path) // before the file is opened, which would wait for a pipe's other end
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: expected a regular file, got %s", path, info.Mode())
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: expected a regular file", path)
-	}
-	if err != nil {
+	if info, err = f.Stat(); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -72,13 +76,12 @@ func New(r io.ReaderAt, size int64) (*File, error) {
 	if n < 10 || string(start[:6]) != magic {
 		return nil, errors.New("expected a .npy file, got one that does not begin like one")
 	}
+	if start[6] < 1 || start[6] > 3 || start[7] != 0 {
+		return nil, fmt.Errorf("expected .npy version 1.0, 2.0 or 3.0, got %d.%d", start[6], start[7])
+	}
 	length, at := int64(binary.LittleEndian.Uint16(start[8:])), int64(10)
-	switch start[6] {
-	case 1:
-	case 2, 3:
+	if start[6] > 1 {
 		length, at = int64(binary.LittleEndian.Uint32(start[8:])), 12
-	default:
-		return nil, fmt.Errorf("expected .npy version 1, 2 or 3, got %d.%d", start[6], start[7])
 	}
 	if length > maxHeader || at+length > size {
 		return nil, fmt.Errorf("header of %d bytes in a file of %d", length, size)
@@ -267,6 +270,17 @@ type Writer struct {
 
 // Create starts a little-endian array; descr is <f2, <f4, <f8 or <u2. Elements that are never written are 0.
 func Create(path, descr string, shape []int) (*Writer, error) {
+	if !slices.Contains([]string{"<f2", "<f4", "<f8", "<u2"}, descr) {
+		return nil, fmt.Errorf("%s: expected <f2, <f4, <f8 or <u2, got %q", path, descr)
+	}
+	if len(shape) > maxDims {
+		return nil, fmt.Errorf("%s: expected at most %d dimensions, got %d", path, maxDims, len(shape))
+	}
+	for _, d := range shape {
+		if d < 0 {
+			return nil, fmt.Errorf("%s: expected dimensions of 0 and up, got shape %v", path, shape)
+		}
+	}
 	size := int(descr[2] - '0')
 	bytes, fits := product(shape, size)
 	if !fits {

@@ -160,6 +160,18 @@ func TestWriter(t *testing.T) {
 	assert.Len(t, files, 1, "and leaves nothing")
 }
 
+func TestCreateRefusesWhatItCannotWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.npy")
+	for _, descr := range []string{"", "f4", "<f0", "<f3", ">f4", "<f4'"} {
+		_, err := Create(path, descr, []int{1})
+		assert.ErrorContains(t, err, "expected <f2", descr)
+	}
+	_, err := Create(path, "<f4", make([]int, 65))
+	assert.ErrorContains(t, err, "at most 64 dimensions")
+	_, err = Create(path, "<f4", []int{-1})
+	assert.ErrorContains(t, err, "0 and up")
+}
+
 func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 	_, err := Open(t.TempDir())
 	assert.ErrorContains(t, err, "regular file")
