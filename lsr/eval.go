@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -42,7 +43,7 @@ func evalCommand() *cobra.Command {
 		Long: `Score saved logits against targets, both .npy files.
 
 LOGITS   f2, f4, f8, or bfloat16 bits (u2 with --bf16), of shape (N, K) or (N, K, d1, ...)
-TARGETS  any integer type, of shape (N) or (N, d1, ...), or floats shaped like LOGITS (distributions)
+TARGETS  any integer type, of shape (N) or (N, d1, ...), or floats shaped like LOGITS (distributions; with --bf16 also u2)
 
 Exit status: 0; 1 for bad data; 2 for bad usage.`,
 		Example: `  lsr eval logits.npy targets.npy --smoothing 0.1 --ignore-index=-100 --json
@@ -102,25 +103,29 @@ func (f *evalFlags) criterion(cmd *cobra.Command) (*lsr.Criterion, error) {
 		if path == "" {
 			continue
 		}
-		if path = filepath.Clean(path); outputs[path] {
+		full, err := filepath.Abs(path)
+		if err != nil {
+			return nil, err
+		}
+		if outputs[full] {
 			return nil, fmt.Errorf("two outputs go to the same file %s", path)
 		}
-		outputs[path] = true
+		outputs[full] = true
 	}
 	return lsr.New(options...)
 }
 
-// vector reads a .npy file of one dimension.
-func vector(path string) ([]float64, error) {
+// vector reads a .npy file of one number for each class.
+func vector(path string, classes int) ([]float64, error) {
 	f, err := npy.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if len(f.Shape) != 1 {
-		return nil, fmt.Errorf("%s: expected one dimension, got shape %v", path, f.Shape)
+	if !slices.Equal(f.Shape, []int{classes}) {
+		return nil, fmt.Errorf("%s: expected shape [%d], a number for each class, got %v", path, classes, f.Shape)
 	}
-	v := make([]float64, f.Len())
+	v := make([]float64, classes)
 	return v, f.Float64s(v, 0)
 }
 
@@ -168,23 +173,6 @@ func (f *evalFlags) run(cmd *cobra.Command, logits, targets string) (err error) 
 		return err
 	}
 	start := time.Now()
-	if f.prior != "" {
-		u, err := vector(f.prior)
-		if err != nil {
-			return data(err)
-		}
-		if e.crit, err = e.crit.With(lsr.Prior(u)); err != nil {
-			return data(fmt.Errorf("%s: %w", f.prior, err))
-		}
-	}
-	if f.weights != "" {
-		if e.weightOf, err = vector(f.weights); err != nil {
-			return data(err)
-		}
-		if e.crit, err = e.crit.With(lsr.Weights(e.weightOf)); err != nil {
-			return data(fmt.Errorf("%s: %w", f.weights, err))
-		}
-	}
 	if e.logits, err = npy.Open(logits); err != nil {
 		return data(err)
 	}

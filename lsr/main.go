@@ -29,7 +29,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -66,7 +66,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return ok
 	}
-	fmt.Fprintln(stderr, "lsr:", strings.ReplaceAll(strings.TrimPrefix(err.Error(), "lsr: "), "\n", " "))
+	if errors.Is(err, context.Canceled) {
+		err = data(errors.New("interrupted"))
+	}
+	fmt.Fprintln(stderr, strings.NewReplacer(": lsr: ", ": ", "\n", " ").Replace("lsr: "+err.Error()))
 	if e := (dataError{}); errors.As(err, &e) {
 		return badData
 	}
@@ -80,21 +83,22 @@ func infoCommand() *cobra.Command {
 		Example: "  lsr info",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			kernels := lsr.Kernels()
-			fmt.Fprintf(cmd.OutOrStdout(), "version   %s (%s)\nplatform  %s/%s, %d CPUs\nfeatures  %s\nkernels   %s\nchosen    %s\n",
+			criterion, err := lsr.New()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "version   %s (%s)\nplatform  %s/%s, %d CPUs\nfeatures  %s\nkernels   %s\nchosen    %s\n",
 				version, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0),
-				strings.Join(features(), " "), strings.Join(kernels, " "), kernels[0])
-			return nil
+				strings.Join(features(), " "), strings.Join(lsr.Kernels(), " "), criterion.Kernel())
+			return data(err)
 		},
 	}
 }
 
-// bar is a progress bar on w if that is a terminal, else nil.
+// bar is a progress bar, which shows if w is a terminal. Clear it when done: an error may come before it is full.
 func bar(w io.Writer, total int64, text string) *progressbar.ProgressBar {
 	f, isFile := w.(*os.File)
-	if !isFile || !term.IsTerminal(int(f.Fd())) {
-		return nil
-	}
 	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(text),
+		progressbar.OptionSetVisibility(isFile && term.IsTerminal(int(f.Fd()))),
 		progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(1e8))
 }

@@ -6,15 +6,19 @@ import (
 	"slices"
 
 	"github.com/golsr/lsr"
+	"github.com/golsr/lsr/lsr/internal/aside"
 	"github.com/golsr/lsr/lsr/internal/npy"
 )
 
-// blockLogits is how many logits are in memory at a time, unless one row has more.
+// blockLogits is how many logits are in memory at a time, unless a row has more.
 const blockLogits = 1 << 20
 
 // score checks everything there is to check, then goes through the files block by block.
 func (e *evaluation) score() (*report, error) {
 	if err := e.shapes(); err != nil {
+		return nil, err
+	}
+	if err := e.vectors(); err != nil {
 		return nil, err
 	}
 	if e.index {
@@ -25,10 +29,10 @@ func (e *evaluation) score() (*report, error) {
 		e.weight = float64(e.outer * e.inner)
 	}
 	// Rows are computed in the type of the logits, or of the distributions if that is wider.
-	switch size := e.logits.Size; {
-	case size == 8 || !e.index && e.targets.Size == 8:
+	switch x, t := e.logits, e.targets; {
+	case x.Size == 8 || !e.index && t.Size == 8:
 		return scoreAs[float64](e)
-	case size == 4 || !e.index:
+	case x.Size == 4 || !e.index && t.Type() != x.Type():
 		return scoreAs[float32](e)
 	case e.bf16:
 		return scoreAs[lsr.BFloat16](e)
@@ -60,8 +64,8 @@ func (e *evaluation) shapes() error {
 		return fmt.Errorf("%s: --axis %d is none of the axes of shape %v", x.Name, e.axis, x.Shape)
 	}
 	e.k = x.Shape[axis]
-	if e.k == 0 {
-		return fmt.Errorf("%s: expected at least one class, got shape %v with class axis %d", x.Name, x.Shape, axis)
+	if e.k < 1 || e.k > math.MaxInt32 {
+		return fmt.Errorf("%s: number of classes must be in [1, 2³¹), got shape %v with class axis %d", x.Name, x.Shape, axis)
 	}
 	e.outer, e.inner = 1, 1
 	for i, n := range x.Shape {
@@ -72,17 +76,41 @@ func (e *evaluation) shapes() error {
 		}
 	}
 	e.shape = slices.Delete(slices.Clone(x.Shape), axis, axis+1)
-	e.index = t.Kind != 'f'
-	want := x.Shape
-	if e.index {
-		want = e.shape
+	distributions := t.Kind == 'f' || e.bf16 && t.Type() == "u2" && len(t.Shape) == len(x.Shape)
+	e.index = !distributions
+	what, want := "index targets", e.shape
+	if distributions {
+		what, want = "distributions", x.Shape
 	}
 	if !slices.Equal(t.Shape, want) {
-		return fmt.Errorf("%s: expected shape %v for logits of shape %v with class axis %d, got %v", t.Name, want, x.Shape, axis, t.Shape)
+		return fmt.Errorf("%s: expected %s of shape %v for logits of shape %v with class axis %d, got %s of shape %v",
+			t.Name, what, want, x.Shape, axis, t.Type(), t.Shape)
 	}
-	// The library has the last word on prior and weights.
-	_, err := lsr.Forward(e.crit, lsr.Rows([]float32{}, e.k), []int{})
-	return err
+	return nil
+}
+
+// vectors reads prior and weights.
+func (e *evaluation) vectors() error {
+	if e.prior != "" {
+		u, err := vector(e.prior, e.k)
+		if err != nil {
+			return err
+		}
+		if e.crit, err = e.crit.With(lsr.Prior(u)); err != nil {
+			return fmt.Errorf("%s: %w", e.prior, err)
+		}
+	}
+	if e.weights != "" {
+		w, err := vector(e.weights, e.k)
+		if err != nil {
+			return err
+		}
+		if e.crit, err = e.crit.With(lsr.Weights(w)); err != nil {
+			return fmt.Errorf("%s: %w", e.weights, err)
+		}
+		e.weightOf = w
+	}
+	return nil
 }
 
 // checkTargets reads all index targets, before anything is written.
@@ -143,14 +171,16 @@ func scoreAs[T lsr.Element](e *evaluation) (*report, error) {
 		return nil, out.err
 	}
 	total := e.outer * e.inner
-	r := &report{Rows: total, Ignored: e.ignored, Kernel: lsr.Kernels()[0]}
-	if e.kernel != "auto" {
-		r.Kernel = e.kernel
-	}
+	r := &report{Rows: total, Ignored: e.ignored, Kernel: crit.Kernel()}
 	progress := bar(e.cmd.ErrOrStderr(), int64(total), "eval")
+	defer progress.Clear()
 
-	// A block is whole rows [n, K], or [K, n] positions of one outer index.
-	most := min(total, max(1, blockLogits/e.k))
+	// A block is whole planes [n/inner, K, inner] (rows, if inner is 1), or n positions [K, n] of a plane that is larger.
+	most := max(1, blockLogits/e.k)
+	if e.whole() {
+		most = max(1, blockLogits/(e.k*max(1, e.inner))) * e.inner
+	}
+	most = min(most, total)
 	logits, targets := make([]T, most*e.k), []T(nil)
 	if !e.index {
 		targets = make([]T, most*e.k)
@@ -163,7 +193,7 @@ func scoreAs[T lsr.Element](e *evaluation) (*report, error) {
 			return nil, err
 		}
 		n := min(most, total-start)
-		if e.inner > 1 {
+		if !e.whole() {
 			n = min(n, e.inner-start%e.inner)
 		}
 		x, t := block(e, logits, n), lsr.Batch[T]{}
@@ -226,9 +256,7 @@ func scoreAs[T lsr.Element](e *evaluation) (*report, error) {
 		}
 		correct += result.Correct
 		start += n
-		if progress != nil {
-			progress.Add(n)
-		}
+		progress.Add(n)
 	}
 	e.totals(r, loss, nll, correct)
 	return r, out.commit()
@@ -258,17 +286,17 @@ func (e *evaluation) totals(r *report, loss, nll float64, correct int) {
 	r.Accuracy = mean(float64(correct))
 }
 
+// whole says whether blocks are of whole planes.
+func (e *evaluation) whole() bool { return e.inner <= max(1, blockLogits/e.k) }
+
 // block is the first n rows of a buffer as a batch.
 func block[T lsr.Element](e *evaluation, buf []T, n int) lsr.Batch[T] {
-	if e.inner > 1 {
-		return lsr.Planes(buf[:n*e.k], e.k, n)
-	}
-	return lsr.Rows(buf[:n*e.k], e.k)
+	return lsr.Planes(buf[:n*e.k], e.k, min(n, e.inner))
 }
 
 // transfer reads or writes the n rows from row start on, which lie together in the block.
 func transfer[F any, T lsr.Element](e *evaluation, f F, block []T, start, n int, elements func(F, []T, int) error) error {
-	if e.inner == 1 {
+	if e.whole() {
 		return elements(f, block, start*e.k)
 	}
 	for k := range e.k {
@@ -380,10 +408,9 @@ func (o *outputs) abort() {
 }
 
 func (o *outputs) commit() error {
+	var files []*aside.File
 	for _, w := range o.files {
-		if err := w.Commit(); err != nil {
-			return err
-		}
+		files = append(files, w.File)
 	}
-	return nil
+	return aside.Commit(files...)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/golsr/lsr/lsr/internal/aside"
 	"github.com/golsr/lsr/lsr/internal/digits"
 	"github.com/golsr/lsr/lsr/internal/train"
 	"github.com/spf13/cobra"
@@ -18,7 +19,7 @@ func trainCommand() *cobra.Command {
 the right labels, for each smoothing and several seeds; print accuracy, NLL and calibration error on the test set.`,
 		Example: `  lsr train
   lsr train --noise 0.4 --smoothing 0,0.1,0.3 --plot digits.png
-  lsr train --data /usr/share/dataset-fashion-mnist --train-rows 5000 --epochs 10`,
+  lsr train --data /usr/share/datasets/fashion-mnist --train-rows 5000 --epochs 10`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			set, err := digits.Load()
@@ -28,17 +29,20 @@ the right labels, for each smoothing and several seeds; print accuracy, NLL and 
 			if err != nil {
 				return data(err)
 			}
+			var picture *aside.File
+			if plot != "" { // first, so that a path that is no good costs no training
+				if picture, err = aside.Create(plot); err != nil {
+					return data(err)
+				}
+				defer picture.Abort()
+			}
 			progress := bar(cmd.ErrOrStderr(), 1, "train")
 			report, err := train.Run(cmd.Context(), set, cfg, func(done, total int) {
-				if progress != nil {
-					progress.ChangeMax(total)
-					progress.Set(done)
-				}
+				progress.ChangeMax(total)
+				progress.Set(done)
 			})
+			progress.Clear()
 			if err != nil {
-				if cmd.Context().Err() != nil {
-					err = data(err)
-				}
 				return err
 			}
 			if err := report.Table(cmd.OutOrStdout()); err != nil {
@@ -47,7 +51,10 @@ the right labels, for each smoothing and several seeds; print accuracy, NLL and 
 			if plot == "" {
 				return nil
 			}
-			if err := report.Plot(plot); err != nil {
+			if err := report.Plot(picture); err != nil {
+				return data(err)
+			}
+			if err := aside.Commit(picture); err != nil {
 				return data(err)
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "\nplot: %s\n", plot)

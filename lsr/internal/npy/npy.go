@@ -7,13 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/golsr/lsr"
+	"github.com/golsr/lsr/lsr/internal/aside"
 )
 
 const (
@@ -158,6 +157,9 @@ func (f *File) each(n, start int, got func(i int, b []byte) error) error {
 	for i := 0; i < n; {
 		block := f.buffer[:min(bufferLen, (n-i)*f.Size)]
 		if read, err := f.r.ReadAt(block, f.offset+int64(start+i)*int64(f.Size)); read < len(block) {
+			if err == io.EOF { // the file has shrunk since it was opened
+				err = io.ErrUnexpectedEOF
+			}
 			return fmt.Errorf("%s: %w", f.Name, err)
 		}
 		for ; len(block) > 0; i++ {
@@ -258,10 +260,10 @@ func signed(u uint64, size int) int64 {
 	return int64(u<<shift) >> shift
 }
 
-// Writer is an array that is being written, to a file aside until Commit.
+// Writer is an array that is being written, to a file aside until it is committed.
 type Writer struct {
+	*aside.File
 	path   string
-	f      *os.File
 	size   int // bytes of an element
 	len    int
 	offset int64
@@ -304,20 +306,17 @@ func Create(path, descr string, shape []int) (*Writer, error) {
 	binary.LittleEndian.PutUint16(head[8:], uint16(len(text)))
 	head = append(head, text...)
 
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	f, err := aside.Create(path)
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{path: path, f: f, size: size, len: bytes / size, offset: int64(len(head))}
+	w := &Writer{File: f, path: path, size: size, len: bytes / size, offset: int64(len(head))}
 	_, err = f.Write(head)
 	if err == nil {
 		err = f.Truncate(w.offset + int64(bytes))
 	}
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
 	if err != nil {
-		w.Abort()
+		f.Abort()
 		return nil, err
 	}
 	return w, nil
@@ -352,36 +351,10 @@ func writeAt[T any](w *Writer, src []T, start, size int, put func([]byte, T) []b
 		for _, v := range src[:n] {
 			w.buffer = put(w.buffer, v)
 		}
-		if _, err := w.f.WriteAt(w.buffer, w.offset+int64(start)*int64(size)); err != nil {
-			return err
+		if _, err := w.WriteAt(w.buffer, w.offset+int64(start)*int64(size)); err != nil {
+			return fmt.Errorf("%s: %w", w.path, err)
 		}
 		src, start = src[n:], start+n
 	}
 	return nil
-}
-
-// Commit gives the file its name.
-func (w *Writer) Commit() error {
-	if w.f == nil {
-		return fs.ErrClosed
-	}
-	f := w.f
-	w.f = nil
-	err := f.Close()
-	if err == nil {
-		err = os.Rename(f.Name(), w.path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
-}
-
-// Abort removes the file, unless it is committed.
-func (w *Writer) Abort() {
-	if w.f != nil {
-		w.f.Close()
-		os.Remove(w.f.Name())
-		w.f = nil
-	}
 }

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/golsr/lsr/lsr/internal/aside"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -135,7 +137,7 @@ func TestWriter(t *testing.T) {
 		require.NoError(t, w.Float32sAt(want[:n/2], 0))
 		assert.Error(t, w.Float32sAt([]float32{1}, n), "beyond the end")
 		assert.Error(t, w.Float64sAt(nil, 0), "another type")
-		require.NoError(t, w.Commit())
+		require.NoError(t, aside.Commit(w.File))
 		w.Abort()
 		f, err := Open(path)
 		require.NoError(t, err)
@@ -175,6 +177,17 @@ func TestCreateRefusesWhatItCannotWrite(t *testing.T) {
 func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 	_, err := Open(t.TempDir())
 	assert.ErrorContains(t, err, "regular file")
+}
+
+// A file that shrinks while it is read is an error, not the end of the array.
+func TestShrinks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.npy")
+	require.NoError(t, os.WriteFile(path, file(1, dict("<f4", "(2,)"), make([]byte, 8)), 0o600))
+	f, err := Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, os.Truncate(path, f.offset+7))
+	assert.ErrorIs(t, f.Float32s(make([]float32, 2), 0), io.ErrUnexpectedEOF)
 }
 
 // FuzzNew reads hostile files: no panic, and no more elements than there are bytes.

@@ -1,14 +1,11 @@
 package train
 
 import (
-	"bufio"
 	"cmp"
-	"errors"
 	"fmt"
 	"image/color"
+	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"gonum.org/v1/plot"
@@ -35,29 +32,14 @@ const (
 )
 
 // Plot draws a PNG: for each smoothing a reliability diagram of the networks that saw the wrong labels (of those that saw
-// the right ones, if there was no noise), and below accuracy, NLL and calibration error over the smoothing. The file
-// appears, or is replaced, when it is complete.
-func (r *Report) Plot(path string) (err error) {
+// the right ones, if there was no noise), and below accuracy, NLL and calibration error over the smoothing.
+func (r *Report) Plot(w io.Writer) error {
 	canvas, err := r.draw()
 	if err != nil {
 		return fmt.Errorf("train: plot: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("train: plot: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("train: plot: %w", errors.Join(err, os.Remove(f.Name())))
-		}
-	}()
-	w := bufio.NewWriter(f)
 	_, err = vgimg.PngCanvas{Canvas: canvas}.WriteTo(w)
-	// CreateTemp makes files that only their owner may read.
-	if err = errors.Join(err, w.Flush(), f.Chmod(0o644), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return err
 }
 
 func (r *Report) draw() (*vgimg.Canvas, error) {

@@ -76,13 +76,13 @@ func (c *Config) check(data *digits.Dataset) error {
 	for _, f := range []struct {
 		name  string
 		value int
-	}{{"seeds", c.Seeds}, {"epochs", c.Epochs}, {"hidden units", c.Hidden}, {"batch", c.Batch}, {"training rows", c.TrainRows}} {
-		if f.value < 1 {
-			return fmt.Errorf("train: %s must be at least 1, got %d", f.name, f.value)
+	}{{"seeds", c.Seeds}, {"epochs", c.Epochs}, {"hidden units", c.Hidden}, {"batch", c.Batch}} {
+		if f.value < 1 || f.value > 1<<16 {
+			return fmt.Errorf("train: %s must be in [1, %d], got %d", f.name, 1<<16, f.value)
 		}
 	}
-	if pool := trainPool(data); c.TrainRows > pool || c.TrainRows == data.Rows() {
-		return fmt.Errorf("train: training rows must be at most %d and leave others to test on, got %d", pool, c.TrainRows)
+	if pool := trainPool(data); c.TrainRows < 1 || c.TrainRows > pool || c.TrainRows == data.Rows() {
+		return fmt.Errorf("train: training rows must be in [1, %d] and leave others to test on, got %d", pool, c.TrainRows)
 	}
 	if !(c.LearningRate > 0) || math.IsInf(c.LearningRate, 0) {
 		return fmt.Errorf("train: learning rate must be finite and above 0, got %v", c.LearningRate)
