@@ -50,6 +50,15 @@ func (b *Batch[T]) row(i int) unsafe.Pointer {
 	return unsafe.Pointer(at[T](unsafe.Pointer(unsafe.SliceData(b.Data)), start))
 }
 
+// rowBytes is the distance from a row to the next, within a block of inner positions.
+func (b *Batch[T]) rowBytes() int {
+	size := int(unsafe.Sizeof(*new(T)))
+	if b.Inner > 1 {
+		return size
+	}
+	return b.Stride * size
+}
+
 // overlaps reports whether two slices share memory.
 func overlaps[T Element](a, b []T) bool {
 	if len(a) == 0 || len(b) == 0 {
@@ -275,9 +284,13 @@ func (j *job[T]) reduce(ignored int, weight float64) Result {
 		r.NLL += p.nll
 		r.Correct += p.correct
 	}
-	r.NLL /= float64(kept)
-	if kept == 0 && !c.emptyNaN {
+	switch {
+	case kept == 0 && !c.emptyNaN:
 		r.NLL = 0
+	case !j.index:
+		r.NLL = math.NaN()
+	default:
+		r.NLL /= float64(kept)
 	}
 	switch {
 	case c.reduction == None:
@@ -294,125 +307,19 @@ func (j *job[T]) reduce(ignored int, weight float64) Result {
 	return r
 }
 
-// work takes blocks until there are none.
+// work takes blocks of rows until there are none.
 func (j *job[T]) work() {
-	switch any(*new(T)).(type) {
-	case float64:
-		work(j, vectors[float64]{u: j.c.coef64, w: j.c.weights})
-	default:
-		work(j, vectors[float32]{u: j.c.coef32, w: j.c.weights32})
-	}
-}
-
-var scratches [2]sync.Pool // of *scratch[float32] and *scratch[float64]
-
-func work[T Element, F real](j *job[T], v vectors[F]) {
-	pool := &scratches[unsafe.Sizeof(F(0))/8]
-	scr, ok := pool.Get().(*scratch[F])
-	if !ok {
-		scr = &scratch[F]{}
-	}
-	defer pool.Put(scr)
-	if n := (j.logits.Classes + groupSize - 1) / groupSize * groupSize; cap(scr.e) < n {
-		scr.e = make([]F, n)
+	if kind[T]() == 1 {
+		work(j, &j.c.v64)
 	} else {
-		scr.e = scr.e[:n]
-	}
-	for {
-		b := int(j.next.Add(1)) - 1
-		if b >= len(j.blocks) {
-			return
-		}
-		j.blocks[b] = partial{}
-		for i := b * j.blockRows; i < min((b+1)*j.blockRows, j.rows); i++ {
-			oneRow(j, i, &j.blocks[b], &v, scr)
-		}
+		work(j, &j.c.v32)
 	}
 }
 
-// oneRow computes row i and adds it to its block.
-func oneRow[T Element, F real](j *job[T], i int, p *partial, v *vectors[F], scr *scratch[F]) {
-	c, classes := j.c, j.logits.Classes
-	r := row{x: j.logits.row(i), classes: classes, step: j.logits.Inner}
-	y, weight := -1, 1.0
-	var s sums
-	if j.index {
-		y = int(j.labels[i])
-		if y < 0 {
-			j.ignore(i)
-			return
-		}
-		if c.weights != nil {
-			weight = c.weights[y]
-		}
-		if !fromGuess[T](&s, &r, y, c, v, scr) {
-			s = fromMaximum[T](&r, y, c, v, scr)
-		}
-	} else {
-		r.t = j.targets.row(i)
-		s = fromMaximum[T](&r, y, c, v, scr)
-	}
-	f := c.finish(&s, !j.index, weight)
-	if c.top1 {
-		p.correct += top1[T, F](j, i, &r, y)
-	}
-	switch {
-	case j.dst.Data == nil:
-	case j.g == 0:
-		j.zero(i)
-	default:
-		u := c.coefs / float64(classes)
-		if j.index && c.coef64 != nil {
-			u = c.coef64[y]
-		}
-		g, gz := j.g, j.gz
-		if up := j.perRow.Upstream; len(up) == 1 {
-			g, gz = g*up[0], gz*up[0]
-		} else if up != nil {
-			g, gz = g*up[i], gz*up[i]
-		}
-		c.factors(&f, &s, u, g, gz)
-		gradient[T](j.dst.row(i), &r, y, &s, &f, v, scr)
-	}
-	p.loss += f.loss
-	p.z += f.z
-	p.nll += f.nll
-	if j.perRow.Loss != nil {
-		j.perRow.Loss[i] = f.loss + f.z
-	}
-	if j.perRow.LSE != nil {
-		j.perRow.LSE[i] = f.lse
-	}
-}
-
-// top1 is 1 if the row's first largest logit is its target's, or its target distribution's first largest entry.
-func top1[T Element, F real](j *job[T], i int, r *row, y int) int {
-	if !j.index {
-		y = argmax[T, F](r.t, r)
-	}
-	if y >= 0 && argmax[T, F](r.x, r) == y {
-		return 1
-	}
-	return 0
-}
-
-// ignore gives row i no loss and no gradient.
-func (j *job[T]) ignore(i int) {
-	if j.perRow.Loss != nil {
-		j.perRow.Loss[i] = 0
-	}
-	if j.perRow.LSE != nil {
-		j.perRow.LSE[i] = 0
-	}
-	if j.dst.Data != nil {
-		j.zero(i)
-	}
-}
-
-// zero writes zeros to row i of the gradient.
-func (j *job[T]) zero(i int) {
-	p := j.dst.row(i)
-	for k := range j.dst.Classes {
-		*at[T](p, k*j.dst.Inner) = 0
+// zero writes zeros to row i.
+func (b *Batch[T]) zero(i int) {
+	p := b.row(i)
+	for k := range b.Classes {
+		*at[T](p, k*b.Inner) = 0
 	}
 }

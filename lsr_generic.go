@@ -3,71 +3,62 @@ package lsr
 import (
 	"math"
 	"unsafe"
+
+	"github.com/golsr/lsr/internal/coef"
 )
 
-// This file is the arithmetic of the package: what it computes, to the bit, on every machine. A row's numbers depend on
-// its logits, its target, the options and K, and on nothing else. What that takes:
+// This file is the arithmetic of the package: what it computes, to the bit, on every machine, as kernels in plain Go. The
+// kernels in assembly give the same bits. A row's numbers depend on its logits, its target, the options and K, and on
+// nothing else. What that takes:
 //
-//   - exp is one sequence of operations for each element, fused multiply-adds included (exp32, exp64).
-//   - Sums go over 16 virtual lanes: element k belongs to lane k mod 16. Four elements of a lane are added as a tree, such
-//     fours one after another; every 512 elements the lanes are folded by a tree of adjacent pairs, and the sums of these
-//     blocks are added in twice the precision. What is missing adds 0.
-//   - What is subtracted before exp is a guess at the maximum: with an index target y, the largest of x_y and the first 64
-//     logits. That needs no pass over a long row; a confident row, where e⁰ = 1 is the target's, stays exact. A row in which
-//     some difference is outside the window of exp is computed anew with the true maximum, as rows with distribution
-//     targets always are. The window ends at 7.5, since the difference is rounded: were the maximum further above the pivot,
-//     its probability would be off by more than eight units in the last place.
-//   - A row is finished in float64.
+//   - exp is one sequence of operations for each element, fused multiply-adds included (exp32, exp64). It is taken of
+//     x−m, m being the maximum of the row; in a row of more than 4096 classes, the maximum up to the end of each segment of
+//     4096, whose sums are brought to the row's maximum in float64.
+//   - Sums go over virtual lanes, 16 of float32 or 8 of float64: element k belongs to lane k mod 16, which adds its elements
+//     one after another. The sum of exponentials has twice as many. Every 32 elements of a lane, these are folded: first
+//     lane l and lane l+16 of the exponentials, then adjacent pairs in a tree. The sums of these blocks are added in
+//     float64, with their rounding errors. What is missing adds 0.
+//   - A row is finished in float64. Sums over rows have 8 lanes, and are folded in the same way.
 
 // real is a type that rows are computed in: float32 for itself and the half types, float64 for itself.
 type real interface{ float32 | float64 }
 
-const (
-	lanes     = 16        // of a sum
-	groupSize = 4 * lanes // elements that are added as trees of four in each lane
-	blockSize = 512       // elements after which the lanes are folded
-)
+// groupSize is how many elements plain Go takes at a time. It divides a block.
+const groupSize = 64
 
 // group is a group's worth of elements, of which the first n count.
 type group[F real] = [groupSize]F
 
-// A float32 exponential: x = n·ln2/8 + r with |r| ≤ ln2/16, eˣ = 2^(n div 8)·2^((n mod 8)/8)·eʳ. The table holds the bits
-// of 2^(i/8), less i in the place that n mod 8 will be added to. Largest errors, over all float32: see README.
-const (
-	exp32Bias = 936           // window of x − m: n in [−936, 88), that is x in [−81.1, 7.5]
-	exp32Inv  = 0x1.715476p+3 // 8/ln2 in float32
-	exp32Step = 0x1.62e43p-4  // ln2/8 in float32
-	exp32C2   = 0x1.000836p-1 // eʳ ≈ 1 + r + r²·(C2 + C3·r)
-	exp32C3   = 0x1.55589ap-3
-	exp32Min  = -87.3             // below, eˣ is 0
-	magic     = 3 << 51           // adding it to a float64 rounds to an integer, which the low bits then hold
-	tie28     = uint64(1)<<28 - 1 // see exp32
-)
+func isFloat64[F real]() bool { return unsafe.Sizeof(F(0)) == 8 }
 
-var exp32Table = [8]uint32{
-	0x3f800000 - (exp32Bias/8)<<23 - 0<<20, 0x3f8b95c2 - (exp32Bias/8)<<23 - 1<<20,
-	0x3f9837f0 - (exp32Bias/8)<<23 - 2<<20, 0x3fa5fed7 - (exp32Bias/8)<<23 - 3<<20,
-	0x3fb504f3 - (exp32Bias/8)<<23 - 4<<20, 0x3fc5672a - (exp32Bias/8)<<23 - 5<<20,
-	0x3fd744fd - (exp32Bias/8)<<23 - 6<<20, 0x3feac0c7 - (exp32Bias/8)<<23 - 7<<20,
-}
+// blockOf is the number of elements after which the lanes are folded.
+func blockOf[F real]() int { return coef.Block / int(unsafe.Sizeof(F(0))) }
 
-// expGroup32 sets e to the exponentials of x − pivot, and x to these differences. It returns bits that are all below
-// 1024 if every difference is in the window.
+// tie28 are the bits of a float64 below those that decide its rounding to float32.
+const tie28 = uint64(1)<<28 - 1
+
+// magic64 does in float64 what [coef.Exp32Magic] does in float32: its unit is 1 too.
+const magic64 = coef.Exp64Magic
+
+// expGroup32 sets e to the exponentials of x − pivot, and x to these differences, which are at most 0, or NaN.
 //
 // A float32 FMA is computed as float64(a)*float64(b) + float64(c): the product is exact, and the sum is rounded once more
 // than the FMA is when it becomes a float32. That shows only when the sum is halfway between two float32 or exactly one
 // of them: low 28 bits zero. Such elements go to exp32.
-func expGroup32(e, x *group[float32], n int, pivot float32) (window uint64) {
+func expGroup32(e, x *group[float32], n int, pivot float32) {
 	for i := range x[:n] {
 		d := x[i] - pivot
 		x[i] = d
-		z := float64(d)*exp32Inv + (magic + exp32Bias)
+		if d < coef.Exp32Min {
+			e[i] = 0
+			continue
+		}
+		z := float64(d)*coef.Exp32Inv + magic64
 		b := math.Float64bits(z)
-		window |= b - magicBits
-		r := float32(float64(d) - (z-(magic+exp32Bias))*exp32Step)
-		t := float64(r)*exp32C3 + exp32C2
+		r := float32(float64(d) - (z-magic64)*coef.Exp32Step)
+		t := float64(r)*coef.Exp32C3 + coef.Exp32C2
 		p := float64(r*r)*float64(float32(t)) + float64(r)
-		s := float64(math.Float32frombits(exp32Table[b&7] + uint32(b)<<20))
+		s := float64(math.Float32frombits(coef.Exp32Table[b&7] + uint32(b)<<20))
 		v := s*float64(float32(p)) + s
 		e[i] = float32(v)
 		if math.Float64bits(t)&tie28 == 0 || math.Float64bits(p)&tie28 == 0 || math.Float64bits(v)&tie28 == 0 {
@@ -76,18 +67,18 @@ func expGroup32(e, x *group[float32], n int, pivot float32) (window uint64) {
 			}
 		}
 	}
-	return window
 }
 
-var magicBits = math.Float64bits(magic)
-
-// exp32 is eˣ with every FMA rounded as it must be: what expGroup32 computes, written to be read.
+// exp32 is eˣ for x ≤ 0 with every FMA rounded as it must be: what expGroup32 computes, written to be read.
 func exp32(x float32) float32 {
-	z := float64(x)*exp32Inv + (magic + exp32Bias) // exact but for the rounding to an integer
+	if x < coef.Exp32Min {
+		return 0
+	}
+	z := float64(x)*coef.Exp32Inv + magic64 // exact but for the rounding to an integer
 	b := math.Float64bits(z)
-	r := float32(float64(x) - (z-(magic+exp32Bias))*exp32Step) // exact but for the rounding to float32
-	p := fma32(float32(r*r), fma32(exp32C3, r, exp32C2), r)
-	s := math.Float32frombits(exp32Table[b&7] + uint32(b)<<20)
+	r := float32(float64(x) - (z-magic64)*coef.Exp32Step) // exact but for the rounding to float32
+	p := fma32(float32(r*r), fma32(coef.Exp32C3, r, coef.Exp32C2), r)
+	s := math.Float32frombits(coef.Exp32Table[b&7] + uint32(b)<<20)
 	return fma32(s, p, s)
 }
 
@@ -111,147 +102,394 @@ func fma32(x, y, z float32) float32 {
 	return float32(s)
 }
 
-// A float64 exponential, in the same way with two constants for ln2/8.
-const (
-	exp64Bias   = 8104                   // window of x − m: n in [−8104, 88), that is x in [−702.2, 7.5]
-	exp64Inv    = 0x1.71547652b82fep+3   // 8/ln2
-	exp64StepHi = 0x1.62e42fefa4p-4      // ln2/8, cut so that its products with n are exact
-	exp64StepLo = -0x1.8432a1b0e2634p-46 // the rest of it
-	exp64Min    = -708.3                 // below, eˣ is 0
-	exp64C2     = 0x1.000000000010bp-1   // eʳ ≈ 1 + r + r²·(C2 + C3·r + …), minimax on |r| ≤ ln2/16
-	exp64C3     = 0x1.5555555555133p-3
-	exp64C4     = 0x1.555555480d747p-5
-	exp64C5     = 0x1.11111125cda6dp-7
-	exp64C6     = 0x1.6c1cbdb8dc5c8p-10
-	exp64C7     = 0x1.a0163d8c142b9p-13
-)
-
-var exp64Table = func() (t [8]uint64) {
-	for i, b := range [8]uint64{
-		0x3ff0000000000000, 0x3ff172b83c7d517b, 0x3ff306fe0a31b715, 0x3ff4bfdad5362a27,
-		0x3ff6a09e667f3bcd, 0x3ff8ace5422aa0db, 0x3ffae89f995ad3ad, 0x3ffd5818dcfba487,
-	} {
-		t[i] = b - (exp64Bias/8)<<52 - uint64(i)<<49
+// fma is x·y + z rounded once.
+func fma[F real](x, y, z F) F {
+	if isFloat64[F]() {
+		return F(math.FMA(float64(x), float64(y), float64(z)))
 	}
-	return
-}()
-
-func expGroup64(e, x *group[float64], n int, pivot float64) (window uint64) {
-	for i := range x[:n] {
-		d := x[i] - pivot
-		x[i] = d
-		z := math.FMA(d, exp64Inv, magic+exp64Bias)
-		b := math.Float64bits(z)
-		window |= (b - magicBits) >> 3
-		e[i] = exp64(d)
+	s := float64(x)*float64(y) + float64(z)
+	if math.Float64bits(s)&tie28 == 0 {
+		return F(fma32(float32(x), float32(y), float32(z)))
 	}
-	return window
+	return F(float32(s))
 }
 
-// exp64 is eˣ.
+// exp64 is eˣ for x ≤ 0.
 func exp64(x float64) float64 {
-	z := math.FMA(x, exp64Inv, magic+exp64Bias)
+	if x < coef.Exp64Min {
+		return 0
+	}
+	z := math.FMA(x, coef.Exp64Inv, coef.Exp64Magic)
 	b := math.Float64bits(z)
-	n := z - (magic + exp64Bias)
-	r := math.FMA(n, -exp64StepLo, math.FMA(n, -exp64StepHi, x))
-	t := math.FMA(exp64C7, r, exp64C6)
-	t = math.FMA(t, r, exp64C5)
-	t = math.FMA(t, r, exp64C4)
-	t = math.FMA(t, r, exp64C3)
-	t = math.FMA(t, r, exp64C2)
+	n := z - coef.Exp64Magic
+	r := math.FMA(n, -coef.Exp64StepLo, math.FMA(n, -coef.Exp64StepHi, x))
+	t := math.FMA(coef.Exp64C7, r, coef.Exp64C6)
+	t = math.FMA(t, r, coef.Exp64C5)
+	t = math.FMA(t, r, coef.Exp64C4)
+	t = math.FMA(t, r, coef.Exp64C3)
+	t = math.FMA(t, r, coef.Exp64C2)
 	p := math.FMA(float64(r*r), t, r)
-	s := math.Float64frombits(exp64Table[b&7] + b<<49)
+	s := math.Float64frombits(coef.Exp64Table[b&7] + b<<49)
 	return math.FMA(s, p, s)
 }
 
-// expGroup is expGroup32 or expGroup64.
-func expGroup[F real](e, x *group[F], n int, pivot F) (window uint64) {
+// expGroup sets e to the exponentials of x − pivot, and x to these differences.
+func expGroup[F real](e, x *group[F], n int, pivot F) {
 	switch x := any(x).(type) {
 	case *group[float32]:
-		return expGroup32(any(e).(*group[float32]), x, n, float32(pivot))
+		expGroup32(any(e).(*group[float32]), x, n, float32(pivot))
 	case *group[float64]:
-		return expGroup64(any(e).(*group[float64]), x, n, float64(pivot))
-	}
-	panic("unreachable")
-}
-
-const window = 1024 // what expGroup returns is below it if every element was in the window
-
-// zeroBelow sets the exponentials of differences below the least one that counts to 0. A NaN stays.
-func zeroBelow[F real](e, x *group[F], n int) {
-	least := F(exp32Min)
-	if isFloat64[F]() {
-		least = F(float64(exp64Min))
-	}
-	for i := range x[:n] {
-		if x[i] < least {
-			e[i] = 0
+		e := any(e).(*group[float64])
+		for i := range x[:n] {
+			x[i] -= float64(pivot)
+			e[i] = exp64(x[i])
 		}
-	}
-}
-
-func isFloat64[F real]() bool { return unsafe.Sizeof(F(0)) == 8 }
-
-// sum is a sum over a row.
-type sum[F real] struct {
-	lane   [lanes]F // of the block under way
-	hi, lo float64  // of the blocks before: twice the precision
-}
-
-// add adds the first n elements of a group.
-func (s *sum[F]) add(v *group[F], n int) {
-	if n <= lanes {
-		for l, v := range v[:n] {
-			s.lane[l] += v
-		}
-		return
-	}
-	clear(v[n:])
-	for l := range lanes {
-		s.lane[l] += (v[l] + v[l+lanes]) + (v[l+2*lanes] + v[l+3*lanes])
-	}
-}
-
-// fold ends a block: a tree of adjacent pairs.
-func (s *sum[F]) fold() {
-	t := &s.lane
-	b := float64((((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]))) +
-		(((t[8] + t[9]) + (t[10] + t[11])) + ((t[12] + t[13]) + (t[14] + t[15]))))
-	*t = [lanes]F{}
-	h := s.hi + b
-	if isFloat64[F]() { // TwoSum (Knuth)
-		v := h - s.hi
-		s.lo += (s.hi - (h - v)) + (b - v)
-	}
-	s.hi = h
-}
-
-// totalLess is the sum less c. c is 0, or 1 where that is the exponential of the pivot: the rest keeps its digits.
-func (s *sum[F]) totalLess(c float64) float64 {
-	if h := s.hi - c; s.lo == s.lo {
-		return h + s.lo
-	} else { // the error of an infinite sum is NaN
-		return h
 	}
 }
 
 // log1p is log(1+f) for f ≥ 0, or NaN; at most 1.05 ulp off (measured). With 1+f = 2ᵏ·(1+g) and 1+g in [¾, 1½), g = f where
 // k is 0: log(1+g) = 2·atanh(s) with s = g/(2+g), that is g − s·(g − s²·P(s²)).
 func log1p(f float64) float64 {
-	const two52 = 0x1p52
 	d := math.Float64bits(1+f) - math.Float64bits(0.75)
 	scale := math.Float64frombits(math.Float64bits(1) - d&^(1<<52-1)) // 2⁻ᵏ
-	k := math.Float64frombits(d>>52|math.Float64bits(two52)) - two52
+	k := math.Float64frombits(d>>52|math.Float64bits(coef.Two52)) - coef.Two52
 	g := math.FMA(f, scale, scale-1)
 	s := g / (2 + g)
-	z := s * s
-	p := math.FMA(0x1.3abdd03f8d6e3p-3, z, 0x1.3852e00f63497p-3)
-	p = math.FMA(p, z, 0x1.7474e2696e6f9p-3)
-	p = math.FMA(p, z, 0x1.c71c016551af6p-3)
-	p = math.FMA(p, z, 0x1.249249b222fp-2)
-	p = math.FMA(p, z, 0x1.99999998f0bd6p-2)
-	p = math.FMA(p, z, 0x1.5555555555776p-1)
-	const ln2Hi, ln2Lo = 0x1.62e42fefa39efp-1, 0x1.abc9e3b39803fp-56
-	w := math.FMA(-s, math.FMA(-z, p, g), k*ln2Lo)
-	return math.FMA(k, ln2Hi, g+w)
+	z := float64(s * s)
+	p := math.FMA(coef.LogP6, z, coef.LogP5)
+	p = math.FMA(p, z, coef.LogP4)
+	p = math.FMA(p, z, coef.LogP3)
+	p = math.FMA(p, z, coef.LogP2)
+	p = math.FMA(p, z, coef.LogP1)
+	p = math.FMA(p, z, coef.LogP0)
+	w := math.FMA(-s, math.FMA(-z, p, g), float64(k*coef.Ln2Lo))
+	return math.FMA(k, coef.Ln2Hi, g+w)
+}
+
+// at is the address of element i of an array.
+func at[T any](p unsafe.Pointer, i int) *T {
+	var t T
+	return (*T)(unsafe.Add(p, i*int(unsafe.Sizeof(t))))
+}
+
+// load widens n elements of an array, from element k on, to a group.
+func load[T Element, F real](g *group[F], p unsafe.Pointer, k, n, step int) {
+	switch g := any(g).(type) {
+	case *group[float64]:
+		for i := range g[:n] {
+			g[i] = *at[float64](p, (k+i)*step)
+		}
+	case *group[float32]:
+		switch any(*new(T)).(type) {
+		case float32:
+			if step == 1 {
+				copy(g[:n], unsafe.Slice(at[float32](p, k), n))
+				break
+			}
+			for i := range g[:n] {
+				g[i] = *at[float32](p, (k+i)*step)
+			}
+		case Float16:
+			for i := range g[:n] {
+				g[i] = at[Float16](p, (k+i)*step).Float32()
+			}
+		case BFloat16:
+			for i := range g[:n] {
+				g[i] = at[BFloat16](p, (k+i)*step).Float32()
+			}
+		}
+	}
+}
+
+// store rounds n elements of a group to an array, from element k on.
+func store[T Element, F real](p unsafe.Pointer, k, n, step int, g *group[F]) {
+	switch g := any(g).(type) {
+	case *group[float64]:
+		for i, v := range g[:n] {
+			*at[float64](p, (k+i)*step) = v
+		}
+	case *group[float32]:
+		switch any(*new(T)).(type) {
+		case float32:
+			if step == 1 {
+				copy(unsafe.Slice(at[float32](p, k), n), g[:n])
+				break
+			}
+			for i, v := range g[:n] {
+				*at[float32](p, (k+i)*step) = v
+			}
+		case Float16:
+			for i, v := range g[:n] {
+				*at[Float16](p, (k+i)*step) = ToFloat16(v)
+			}
+		case BFloat16:
+			for i, v := range g[:n] {
+				*at[BFloat16](p, (k+i)*step) = ToBFloat16(v)
+			}
+		}
+	}
+}
+
+// widen is element k of an array.
+func widen[T Element](p unsafe.Pointer, k int) float64 {
+	switch v := any(*at[T](p, k)).(type) {
+	case float32:
+		return float64(v)
+	case float64:
+		return v
+	case Float16:
+		return float64(v.Float32())
+	case BFloat16:
+		return float64(v.Float32())
+	}
+	panic("unreachable")
+}
+
+// narrow rounds a number to element k of an array, by way of the type that rows are computed in.
+func narrow[T Element](p unsafe.Pointer, k int, v float64) {
+	switch p := any(at[T](p, k)).(type) {
+	case *float32:
+		*p = float32(v)
+	case *float64:
+		*p = v
+	case *Float16:
+		*p = ToFloat16(float32(v))
+	case *BFloat16:
+		*p = ToBFloat16(float32(v))
+	}
+}
+
+// A form says what the smoothing is spread by.
+type form int
+
+const (
+	uniform     form = iota // index target, every class alike: Σd
+	classwise               // index target, a coefficient a_k = u_k for each class: Σa and Σa·d
+	dense                   // distribution target: a_k = t_k·w + u, Σa and Σa·d
+	denseVector             // distribution target: a_k = t_k·w_k + u_k
+)
+
+// Kernels in plain Go. They read and write what args say: see zlsr_args.go. Rows with a label below 0 are skipped.
+
+// maxRows finds the maximum of each row.
+func maxRows[T Element, F real](a *args) {
+	var x group[F]
+	for i := range a.rows {
+		if *at[int32](a.labels, i) < 0 {
+			continue
+		}
+		m, row := F(math.Inf(-1)), unsafe.Add(a.x, i*a.xStride)
+		for k := 0; k < a.n; k += groupSize {
+			n := min(groupSize, a.n-k)
+			load[T](&x, row, k, n, a.step)
+			for _, x := range x[:n] {
+				m = max(m, x)
+			}
+		}
+		a.pivot[a.first+i] = float64(m)
+	}
+}
+
+// lanesOf are the lanes of a block of a sum.
+func lanesOf[F real](p unsafe.Pointer, bytes int) []F {
+	return unsafe.Slice((*F)(p), bytes/int(unsafe.Sizeof(F(0))))
+}
+
+// addLanes adds the first n elements of a group to a block's lanes, which are cleared first for the block's first group.
+func addLanes[F real](lanes []F, v *group[F], n int, start bool) {
+	if start {
+		clear(lanes)
+	}
+	for k := 0; k < n; k += len(lanes) {
+		for l, v := range v[k:min(n, k+len(lanes))] {
+			lanes[l] += v
+		}
+	}
+}
+
+// timesUnlessZero multiplies a by x, where 0·(−Inf) counts as 0.
+func timesUnlessZero[F real](a, x *group[F], n int) {
+	for i := range a[:n] {
+		if a[i] != 0 {
+			a[i] *= x[i]
+		}
+	}
+}
+
+// coefficients sets a to those of a form.
+func coefficients[T Element, F real](a *group[F], f form, p *args, t unsafe.Pointer, k, n int) {
+	switch f {
+	case classwise:
+		copy(a[:n], unsafe.Slice(at[F](p.u, k), n))
+	case dense:
+		load[T](a, t, k, n, p.step)
+		w, u := *at[F](p.w, 0), *at[F](p.u, 0)
+		for i := range a[:n] {
+			a[i] = fma(a[i], w, u)
+		}
+	case denseVector:
+		load[T](a, t, k, n, p.step)
+		w, u := unsafe.Slice(at[F](p.w, k), n), unsafe.Slice(at[F](p.u, k), n)
+		for i := range a[:n] {
+			a[i] = fma(a[i], w[i], u[i])
+		}
+	}
+}
+
+// sumRows adds up each row's exponentials e = exp(x−m), differences d = x−m and coefficients a, each block into lanes of
+// its own, and stores the exponentials if there is a place for them.
+func sumRows[T Element, F real](p *args, f form) {
+	var x, e, a group[F]
+	blockSize := blockOf[F]()
+	for i := range p.rows {
+		if *at[int32](p.labels, i) < 0 {
+			continue
+		}
+		m, row, t := F(p.pivot[p.first+i]), unsafe.Add(p.x, i*p.xStride), unsafe.Pointer(nil)
+		if f >= dense {
+			t = unsafe.Add(p.t, i*p.tStride)
+		}
+		for k := 0; k < p.n; k += groupSize {
+			n := min(groupSize, p.n-k)
+			load[T](&x, row, k, n, p.step)
+			expGroup(&e, &x, n, m)
+			if p.e != nil {
+				eRow := unsafe.Add(p.e, i*p.eStride)
+				if isFloat64[F]() {
+					store[float64](eRow, k, n, p.eStep, &e)
+				} else {
+					store[float32](eRow, k, n, p.eStep, &e)
+				}
+			}
+			block, start := i*p.rowBlocks+k/blockSize, k%blockSize == 0
+			addLanes(lanesOf[F](unsafe.Add(p.lanesE, block*coef.ExpLanes), coef.ExpLanes), &e, n, start)
+			lanesD := lanesOf[F](unsafe.Add(p.lanesD, block*coef.Lanes), coef.Lanes)
+			if f == uniform {
+				addLanes(lanesD, &x, n, start)
+				continue
+			}
+			coefficients[T](&a, f, p, t, k, n)
+			addLanes(lanesOf[F](unsafe.Add(p.lanesA, block*coef.Lanes), coef.Lanes), &a, n, start)
+			timesUnlessZero(&a, &x, n)
+			addLanes(lanesD, &a, n, start)
+		}
+	}
+}
+
+// twofold is a sum with its rounding error.
+type twofold struct{ hi, lo float64 }
+
+// add is TwoSum (Knuth).
+func (t *twofold) add(b float64) {
+	h := t.hi + b
+	v := h - t.hi
+	t.lo += (t.hi - (h - v)) + (b - v)
+	t.hi = h
+}
+
+// plus is the sum with one more term.
+func (t *twofold) plus(bias float64) float64 {
+	h := t.hi + bias
+	if t.lo != t.lo { // the error of an infinite sum
+		return h
+	}
+	return h + t.lo
+}
+
+// foldLanes adds up each row's lanes: those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
+func foldLanes[F real](a *args, exp bool) {
+	bytes := coef.Lanes
+	if exp {
+		bytes = coef.ExpLanes
+	}
+	for i := range a.folds {
+		var sum twofold
+		for b := range a.blocks {
+			t := lanesOf[F](unsafe.Add(a.lanes, (i*a.blocks+b)*bytes), bytes)
+			if n := len(t) / 2; exp {
+				for l := range n {
+					t[l] += t[l+n]
+				}
+				t = t[:n]
+			}
+			s := ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]))
+			if !isFloat64[F]() {
+				s += ((t[8] + t[9]) + (t[10] + t[11])) + ((t[12] + t[13]) + (t[14] + t[15]))
+			}
+			sum.add(float64(s))
+		}
+		*at[float64](a.sums, i) = sum.plus(a.bias)
+	}
+}
+
+// finishRows makes losses of the sums of rows, 8 at a time, and with a gradient its factors:
+//
+//	L − m = log1p(rest)
+//	loss  = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d
+//	∂/∂x_k = f·e_k − g·epsG·a_k, but at the target gy
+func finishRows(a *args, grad bool) {
+	for i := range (a.first + a.rows + coef.RowLanes - 1) / coef.RowLanes * coef.RowLanes {
+		log := log1p(a.rest[i])
+		lse := a.pivot[i] + log
+		b, main := 0.0, a.main[i]
+		if main != 0 { // 0·(−Inf) counts as 0
+			b = float64(main * a.y[i])
+		}
+		b = math.FMA(a.epsD, a.d[i], b)
+		sum := main + a.eu[i]
+		loss := math.FMA(sum, log, -b)
+		z := float64(float64(a.lambda*lse) * lse)
+		nll := log - a.y[i]
+		a.loss[i], a.z[i], a.nll[i], a.lse[i] = loss, z, nll, lse
+		lane := i % coef.RowLanes
+		a.sumLoss[lane] += loss
+		a.sumZ[lane] += z
+		a.sumNLL[lane] += nll
+		if !grad {
+			continue
+		}
+		total := a.rest[i] + 1
+		inv := 1 / total
+		g := a.g[i]
+		zg := float64(a.gz[i] * float64(float64(2*a.lambda)*lse))
+		a.f[i] = float64(math.FMA(g, sum, zg) * inv)
+		p := float64(a.ey[i] * inv)
+		gy := float64(main * float64((a.ey[i]-total)*inv))
+		gy += math.FMA(a.eu[i], p, -a.uy[i])
+		a.gy[i] = math.FMA(g, gy, float64(zg*p))
+	}
+}
+
+// scaleRows turns a row's exponentials into its gradient f·e_k − smooth·a_k, but for what the target adds.
+func scaleRows[T Element, F real](p *args, fm form) {
+	var e, a group[F]
+	for i := range p.rows {
+		if *at[int32](p.labels, i) < 0 {
+			continue
+		}
+		f, smooth := F(p.f[p.first+i]), F(float64(p.g[p.first+i]*p.epsG))
+		eRow, dst, t := unsafe.Add(p.e, i*p.eStride), unsafe.Add(p.dst, i*p.dstStride), unsafe.Pointer(nil)
+		if fm >= dense {
+			t = unsafe.Add(p.t, i*p.tStride)
+		}
+		for k := 0; k < p.n; k += groupSize {
+			n := min(groupSize, p.n-k)
+			if isFloat64[F]() {
+				load[float64](&e, eRow, k, n, p.eStep)
+			} else {
+				load[float32](&e, eRow, k, n, p.eStep)
+			}
+			if fm == uniform {
+				for i := range e[:n] {
+					e[i] = fma(e[i], f, -smooth)
+				}
+			} else {
+				coefficients[T](&a, fm, p, t, k, n)
+				for i := range e[:n] {
+					e[i] = fma(-smooth, a[i], F(e[i]*f))
+				}
+			}
+			store[T](dst, k, n, p.step, &e)
+		}
+	}
 }

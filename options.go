@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 )
 
 // Reduction says what becomes of the row losses.
@@ -49,11 +48,14 @@ type Criterion struct {
 	top1        bool
 	workers     int // 0: as many as GOMAXPROCS
 
-	// Made from prior and weights, where there is one of them: u_k·w_k in the precisions that rows are computed in.
-	coef32    []float32
-	coef64    []float64
-	coefs     float64   // Σ u_k·w_k
-	weights32 []float32 // nil if weights is
+	isa    isa
+	chosen bool // isa was chosen by an option
+
+	// Made from smoothing, prior and weights, where there is one of the latter two.
+	stale bool // to be made again
+	v32   vectors[float32]
+	v64   vectors[float64]
+	coefs float64 // Σ u_k·w_k
 }
 
 // Option is one setting of a [Criterion].
@@ -62,7 +64,10 @@ type Option func(*Criterion) error
 // New makes a criterion: smoothing 0.01 over a uniform prior and the mean reduction, unless the options say otherwise.
 // The error says what an option expected and what came.
 func New(options ...Option) (*Criterion, error) {
-	return (&Criterion{smoothing: 0.01}).With(options...)
+	if preferredErr != nil {
+		return nil, preferredErr
+	}
+	return (&Criterion{smoothing: 0.01, isa: preferred, stale: true}).With(options...)
 }
 
 // With is a copy of the criterion with some options changed, for instance the [Denominator] of the next step.
@@ -79,37 +84,42 @@ func (c *Criterion) With(options ...Option) (*Criterion, error) {
 	if d.prior != nil && d.weights != nil && len(d.prior) != len(d.weights) {
 		return nil, fmt.Errorf("lsr: prior has %d classes and weights have %d", len(d.prior), len(d.weights))
 	}
-	if d.coef64 == nil {
+	if d.stale {
 		d.combine()
 	}
 	return &d, nil
 }
 
-// combine multiplies prior and weights.
+// combine multiplies prior, weights and smoothing.
 func (c *Criterion) combine() {
 	n := max(len(c.prior), len(c.weights))
-	c.coef32, c.weights32, c.coefs = nil, nil, 1
+	c.stale = false
+	c.v32, c.v64, c.coefs = vectors[float32]{}, vectors[float64]{}, 1
 	if n == 0 {
 		return
 	}
-	sum, rest := 0.0, 0.0
+	var sum twofold
 	for k := range n {
-		w := 1.0
+		w, a := 1.0, 1/float64(n)
+		if c.prior != nil {
+			a = c.prior[k]
+		}
 		if c.weights != nil {
 			w = c.weights[k]
-			c.weights32 = append(c.weights32, float32(w))
+			a *= w
 		}
-		a := w / float64(n)
-		if c.prior != nil {
-			a = c.prior[k] * w
-		}
-		c.coef64 = append(c.coef64, a)
-		c.coef32 = append(c.coef32, float32(a))
-		total := sum + a
-		rest += (sum - total) + a // exact where the sum is the larger (Dekker's FastTwoSum)
-		sum = total
+		c.v32.add(a, w, c.smoothing)
+		c.v64.add(a, w, c.smoothing)
+		sum.add(a)
 	}
-	c.coefs = sum + rest
+	c.coefs = sum.plus(0)
+}
+
+// add adds a class with u_k·w_k = a and w_k = w.
+func (v *vectors[F]) add(a, w, smoothing float64) {
+	v.coef = append(v.coef, F(a))
+	v.u = append(v.u, F(smoothing*a))
+	v.w = append(v.w, F((1-smoothing)*w))
 }
 
 // Smoothing sets ε in [0, 1], the share of the target that is spread over all K classes, the true one too (Szegedy et
@@ -119,7 +129,7 @@ func Smoothing(epsilon float64) Option {
 		if !(epsilon >= 0 && epsilon <= 1) {
 			return fmt.Errorf("lsr: smoothing must be in [0, 1], got %v", epsilon)
 		}
-		c.smoothing = epsilon
+		c.smoothing, c.stale = epsilon, true
 		return nil
 	}
 }
@@ -149,7 +159,7 @@ func Prior(u []float64) Option {
 		} else if math.Abs(sum-1) > 1e-5 {
 			return fmt.Errorf("lsr: prior must sum to 1 (within 1e-5), got %v", sum)
 		}
-		c.prior, c.coef64 = slices.Clone(u), nil
+		c.prior, c.stale = slices.Clone(u), true
 		return nil
 	}
 }
@@ -166,7 +176,7 @@ func Weights(w []float64) Option {
 		if len(w) == 0 {
 			w = nil
 		}
-		c.weights, c.coef64 = slices.Clone(w), nil
+		c.weights, c.stale = slices.Clone(w), true
 		return nil
 	}
 }
@@ -261,17 +271,3 @@ func (c *Criterion) fits(classes int) error {
 	}
 	return nil
 }
-
-// Kernel chooses the implementation: "auto" (the default) is the fastest that this machine has, "go" is plain Go. All give
-// the same bits. A kernel that is not among [Kernels] is an error.
-func Kernel(name string) Option {
-	return func(c *Criterion) error {
-		if name != "auto" && !slices.Contains(Kernels(), name) {
-			return fmt.Errorf("lsr: kernel %q is not one of auto, %s, which this machine has", name, strings.Join(Kernels(), ", "))
-		}
-		return nil
-	}
-}
-
-// Kernels names the implementations that this machine has, the fastest first.
-func Kernels() []string { return []string{"go"} }

@@ -1,0 +1,88 @@
+package lsr
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/cpu"
+)
+
+// isa is an instruction set that kernels are made for.
+type isa int
+
+const (
+	plainGo isa = iota
+	avx2
+	avx512
+)
+
+var isaNames = [...]string{"go", "avx2", "avx512"}
+
+func (i isa) String() string { return isaNames[i] }
+
+// kernel is an entry of the table of kernels in assembly.
+type kernel struct {
+	name    string
+	isa     isa
+	element int
+	op      op
+	form    form
+}
+
+// available are the instruction sets that this build and this machine have, the best first.
+var available = func() (isas []isa) {
+	if len(kernels) != 0 && cpu.X86.HasAVX2 && cpu.X86.HasFMA && features()>>29&1 == 1 {
+		if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL {
+			isas = append(isas, avx512)
+		}
+		isas = append(isas, avx2)
+	}
+	return append(isas, plainGo)
+}()
+
+// preferred is the instruction set of criteria that name none: the best, or what the environment's LSR_KERNEL says.
+var preferred, preferredErr = func() (isa, error) {
+	name := os.Getenv("LSR_KERNEL")
+	if name == "" || name == "auto" {
+		return available[0], nil
+	}
+	i, err := isaNamed(name)
+	if err != nil {
+		err = fmt.Errorf("%w (from the environment's LSR_KERNEL)", err)
+	}
+	return i, err
+}()
+
+// isaNamed is the instruction set with a name, if it is available.
+func isaNamed(name string) (isa, error) {
+	if i := slices.Index(isaNames[:], name); i >= 0 && slices.Contains(available, isa(i)) {
+		return isa(i), nil
+	}
+	return plainGo, fmt.Errorf("lsr: kernel %q is not one of auto, %s, which this machine has", name, strings.Join(Kernels(), ", "))
+}
+
+// Kernel chooses the implementation: "auto", the default, is what the environment variable LSR_KERNEL names, or else the
+// fastest that this machine has; "go" is plain Go; see [Kernels]. All give the same bits.
+func Kernel(name string) Option {
+	return func(c *Criterion) (err error) {
+		if c.isa = preferred; name != "auto" {
+			c.isa, err = isaNamed(name)
+		}
+		return err
+	}
+}
+
+// Kernel names the implementation that the criterion uses, one of [Kernels].
+func (c *Criterion) Kernel() string { return c.isa.String() }
+
+// Kernels names the implementations that this machine has, the fastest first: avx512 (with F, DQ, BW and VL), avx2 (with FMA
+// and F16C), go.
+func Kernels() []string {
+	names := make([]string, len(available))
+	for i, isa := range available {
+		names[i] = isa.String()
+	}
+	return names
+}

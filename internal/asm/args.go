@@ -1,0 +1,88 @@
+package asm
+
+import "fmt"
+
+// A Field is a member of the struct that kernels get a pointer to. Each is one or more words of 8 bytes.
+type Field struct {
+	Name  string
+	Type  string
+	Words int
+	Doc   string
+}
+
+// Slots is how many rows a worker has under way at once, and Pad how many more a kernel may finish beside them.
+const (
+	Slots = 128
+	Pad   = 8
+)
+
+const pointer, integer, number = "unsafe.Pointer", "int", "float64"
+
+// View are the fields that say which rows a kernel works on.
+var View = []Field{
+	{"x", pointer, 1, "logits: the first class of the first row"},
+	{"e", pointer, 1, "exponentials, in the type that rows are computed in; nil if nobody wants them"},
+	{"dst", pointer, 1, "gradient"},
+	{"t", pointer, 1, "distribution targets"},
+	{"u", pointer, 1, "coefficients of the classes, or one for all"},
+	{"w", pointer, 1, "factors of distribution targets for the classes, or one for all"},
+	{"labels", pointer, 1, "int32 for each row; rows with one below 0 are skipped"},
+	{"lanesE", pointer, 1, "lanes of Σe, rowBlocks × ExpLanes bytes for each row"},
+	{"lanesD", pointer, 1, "lanes of Σd or Σa·d, rowBlocks × Lanes bytes for each row"},
+	{"lanesA", pointer, 1, "lanes of Σa"},
+	{"rows", integer, 1, "number of rows"},
+	{"first", integer, 1, "slot of the first row"},
+	{"n", integer, 1, "number of classes"},
+}
+
+// Args are the other fields.
+var Args = []Field{
+	{"xStride", integer, 1, "bytes from a row to the next"},
+	{"eStride", integer, 1, ""},
+	{"dstStride", integer, 1, ""},
+	{"tStride", integer, 1, ""},
+	{"step", integer, 1, "elements from a class to the next, of logits, targets and gradient"},
+	{"eStep", integer, 1, "elements from a class to the next, of exponentials"},
+	{"rowBlocks", integer, 1, "blocks of a row"},
+	{"lanes", pointer, 1, "fold: lanes, blocks × Lanes or ExpLanes bytes for each row"},
+	{"sums", pointer, 1, "fold: float64 for each row"},
+	{"folds", integer, 1, "fold: number of rows"},
+	{"blocks", integer, 1, "fold: blocks of a row"},
+	{"bias", number, 1, "fold: what is added to each sum"},
+	{"epsD", number, 1, "what Σd or Σa·d counts"},
+	{"epsG", number, 1, "what a coefficient counts in the gradient"},
+	{"lambda", number, 1, "factor of the z-loss"},
+	{"pivot", number, Slots + Pad, "m, the row's maximum"},
+	{"rest", number, Slots + Pad, "Σe − 1"},
+	{"main", number, Slots + Pad, "(1−ε)·w_y, or Σa"},
+	{"y", number, Slots + Pad, "x_y − m"},
+	{"d", number, Slots + Pad, "Σd or Σa·d"},
+	{"eu", number, Slots + Pad, "ε·Σ u·w"},
+	{"ey", number, Slots + Pad, "e_y"},
+	{"uy", number, Slots + Pad, "ε·u_y·w_y"},
+	{"g", number, Slots + Pad, "factor of the gradient"},
+	{"gz", number, Slots + Pad, "factor of the z-loss's gradient"},
+	{"loss", number, Slots + Pad, "out: loss without z-loss"},
+	{"z", number, Slots + Pad, "out: z-loss"},
+	{"nll", number, Slots + Pad, "out: −log p_y"},
+	{"lse", number, Slots + Pad, "out: log-sum-exp"},
+	{"f", number, Slots + Pad, "out: factor of the exponentials in the gradient"},
+	{"gy", number, Slots + Pad, "out: gradient of the target's class"},
+	{"sumLoss", number, 8, "out: lanes of the sum over rows of loss,"},
+	{"sumZ", number, 8, "z,"},
+	{"sumNLL", number, 8, "and nll"},
+}
+
+// offset is where a field lies.
+func offset(name string) int {
+	words := 0
+	for _, fields := range [][]Field{View, Args} {
+		for _, f := range fields {
+			if f.Name == name {
+				return words * 8
+			}
+			words += f.Words
+		}
+	}
+	panic(fmt.Sprintf("asm: no argument %q", name))
+}

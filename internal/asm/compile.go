@@ -1,0 +1,56 @@
+package asm
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/mmcloughlin/avo/ir"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/pass"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// compile allocates registers, and then checks that every function keeps to its instruction set.
+func compile(f *ir.File) error {
+	for _, fn := range f.Functions() {
+		one := &ir.File{Sections: []ir.Section{fn}}
+		if err := pass.Compile.Execute(one); err != nil {
+			return fmt.Errorf("asm: %s: %w", fn.Name, err)
+		}
+		f.Includes = one.Includes
+		if err := check(fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// extensions are what the instruction sets may use, in avo's names.
+var extensions = map[ISA][]string{
+	AVX2:   {"AVX", "AVX2", "FMA3", "F16C", "CMOV", "SSE", "SSE2", "CPUID"},
+	AVX512: {"AVX", "AVX2", "FMA3", "F16C", "CMOV", "SSE", "SSE2", "AVX512F", "AVX512DQ", "AVX512BW", "AVX512VL"},
+}
+
+// check refuses an instruction or a register outside the function's instruction set.
+func check(fn *ir.Function) error {
+	isa := AVX2
+	if name := AVX512.String(); len(fn.Name) > len(name) && fn.Name[len(fn.Name)-len(name):] == name {
+		isa = AVX512
+	}
+	for _, i := range fn.Instructions() {
+		for _, e := range i.ISA {
+			if !slices.Contains(extensions[isa], e) {
+				return fmt.Errorf("asm: %s: %s needs %s, which %s has not", fn.Name, i.Opcode, e, isa)
+			}
+		}
+		for _, op := range i.Operands {
+			for _, r := range operand.Registers(op) {
+				p, ok := r.(reg.Physical)
+				if isa == AVX2 && ok && (p.Kind() == reg.KindOpmask || p.Kind() == reg.KindVector && (p.PhysicalIndex() > 15 || p.Size() > 32)) {
+					return fmt.Errorf("asm: %s: %s uses %s, which %s has not", fn.Name, i.Opcode, p.Asm(), isa)
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,281 @@
+package asm
+
+import (
+	"math"
+	"math/bits"
+
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/golsr/lsr/internal/coef"
+)
+
+// fold adds up lanes, four rows at a time; what it writes and reads beyond the last row does not matter. AVX-512 has nothing
+// to add here: both instruction sets get the same code.
+func (b *builder) fold() {
+	b.doc("adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.")
+	bytes := coef.Lanes
+	if b.Op == FoldExp {
+		bytes = coef.ExpLanes
+	}
+	row, sums, stride, i := b.load("lanes"), b.load("sums"), b.load("blocks"), b.load("folds")
+	b.SHLQ(operand.Imm(uint64(bits.TrailingZeros(uint(bytes)))), stride)
+	bias := b.YMM()
+	b.VBROADCASTSD(b.arg("bias"), bias)
+	rows, blocks := b.label("rows"), b.label("blocks")
+	b.Label(rows)
+	hi, lo := b.YMM(), b.YMM()
+	b.VXORPD(hi, hi, hi)
+	b.VXORPD(lo, lo, lo)
+	even, odd, n := b.GP64(), b.GP64(), b.load("blocks")
+	b.MOVQ(row, even)
+	b.LEAQ(at(row, stride, 1, 0), odd)
+	b.Label(blocks)
+
+	// lane is a YMM register's worth of lanes of row r.
+	lane := func(r, part int) vec {
+		base := even
+		if r%2 == 1 {
+			base = odd
+		}
+		v := b.YMM()
+		b.ps(b.VMOVUPS, b.VMOVUPD, at(base, stride, 2, part*32), v)
+		if r < 2 {
+			return b.unscaled(v, base, part, bytes)
+		}
+		if b.Op == FoldExp {
+			b.ps(b.VADDPS, b.VADDPD, at(base, stride, 2, bytes/2+part*32), v, v)
+		}
+		return v
+	}
+	var s vec
+	if b.double() {
+		s = b.treesDouble(lane)
+	} else {
+		s = b.YMM()
+		b.VCVTPS2PD(b.treesSingle(lane), s)
+	}
+	// TwoSum: h = hi + s, lo += its error.
+	h, v, u := b.YMM(), b.YMM(), b.YMM()
+	b.VADDPD(s, hi, h)
+	b.VSUBPD(hi, h, v)
+	b.VSUBPD(v, h, u)
+	b.VSUBPD(u, hi, u)
+	b.VSUBPD(v, s, s)
+	b.VADDPD(s, u, u)
+	b.VADDPD(u, lo, lo)
+	b.VMOVAPD(h, hi)
+	b.ADDQ(operand.Imm(uint64(bytes)), even)
+	b.ADDQ(operand.Imm(uint64(bytes)), odd)
+	b.DECQ(n)
+	b.JNE(operand.LabelRef(blocks))
+
+	b.VADDPD(bias, hi, hi)
+	valid := b.YMM()
+	b.VCMPPD(ordered, lo, lo, valid)
+	b.VANDPD(valid, lo, lo)
+	b.VADDPD(lo, hi, hi)
+	b.VMOVUPD(hi, operand.Mem{Base: sums})
+	b.ADDQ(operand.Imm(32), sums)
+	b.LEAQ(at(row, stride, 4, 0), row)
+	b.SUBQ(operand.Imm(4), i)
+	b.JG(operand.LabelRef(rows))
+}
+
+// unscaled is lane without the two strides that the third and fourth row are away.
+func (b *builder) unscaled(v vec, base reg.Register, part, bytes int) vec {
+	b.ps(b.VMOVUPS, b.VMOVUPD, operand.Mem{Base: base, Disp: part * 32}, v)
+	if b.Op == FoldExp {
+		b.ps(b.VADDPS, b.VADDPD, operand.Mem{Base: base, Disp: bytes/2 + part*32}, v, v)
+	}
+	return v
+}
+
+// pairs adds adjacent elements: of each quarter, those of x, then those of y.
+func (b *builder) pairs(x, y vec) vec {
+	z, w := b.YMM(), b.YMM()
+	b.VSHUFPS(operand.Imm(0x88), y, x, z)
+	b.VSHUFPS(operand.Imm(0xDD), y, x, w)
+	b.VADDPS(w, z, z)
+	return z
+}
+
+// treesSingle adds up the 16 lanes of four rows.
+func (b *builder) treesSingle(lane func(r, part int) vec) reg.Register {
+	var half [2]vec
+	for part := range half { // a quarter of each row's lanes in each quarter of the two registers
+		half[part] = b.pairs(b.pairs(lane(0, part), lane(1, part)), b.pairs(lane(2, part), lane(3, part)))
+	}
+	first, second := b.YMM(), b.YMM()
+	b.VPERM2F128(operand.Imm(0x20), half[1], half[0], first)
+	b.VPERM2F128(operand.Imm(0x31), half[1], half[0], second)
+	b.VADDPS(second, first, first)
+	high := b.XMM()
+	b.VEXTRACTF128(operand.Imm(1), first, high)
+	b.VADDPS(high, first.AsX(), high)
+	return high
+}
+
+// treesDouble adds up the 8 lanes of four rows.
+func (b *builder) treesDouble(lane func(r, part int) vec) vec {
+	two := func(r, part int) reg.Register { // four lanes of rows r and r+1
+		x := b.YMM()
+		b.VHADDPD(lane(r+1, part), lane(r, part), x)
+		high := b.XMM()
+		b.VEXTRACTF128(operand.Imm(1), x, high)
+		b.VADDPD(high, x.AsX(), high)
+		return high
+	}
+	var rows [2]reg.Register
+	for i := range rows {
+		x, y := two(2*i, 0), two(2*i, 1)
+		b.VADDPD(y, x, x)
+		rows[i] = x
+	}
+	s := b.YMM()
+	b.VINSERTF128(operand.Imm(1), rows[1], rows[0].(reg.VecVirtual).AsY(), s)
+	return s
+}
+
+// finish makes losses of the sums of rows.
+func (b *builder) finish() {
+	grad := b.Op == FinishGrad
+	b.doc(`makes losses of the sums of rows:
+L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.`)
+	b.Element = Float64
+	one, two := b.number(1), b.number(2)
+	lambda := b.broadcast(b.arg("lambda"))
+	epsD := b.broadcast(b.arg("epsD"))
+	i, end := b.GP64(), b.load("first")
+	b.ADDQ(b.arg("rows"), end)
+	b.XORQ(i, i)
+	b.loop(i, end, coef.RowLanes, func() {
+		for part := range coef.RowLanes / b.width() {
+			in := func(name string) operand.Mem {
+				m := b.slot(name, i)
+				m.Disp += part * b.vectorBytes()
+				return m
+			}
+			out := func(name string, v vec) { b.VMOVUPD(v, in(name)) }
+			total := func(name string, v vec) {
+				m := b.arg(name)
+				m.Disp += part * b.vectorBytes()
+				s := b.vector()
+				b.VADDPD(m, v, s)
+				b.VMOVUPD(s, m)
+			}
+			rest, main := b.copy(in("rest")), b.copy(in("main"))
+			log := b.log1p(rest)
+			lse, y := b.vector(), b.copy(in("y"))
+			b.VADDPD(in("pivot"), log, lse)
+			out("lse", lse)
+
+			nll := b.vector()
+			b.VSUBPD(y, log, nll)
+			out("nll", nll)
+			total("sumNLL", nll)
+
+			target := b.vector()
+			b.mul(target, main, y)
+			b.keepIf(target, notEqual, main, b.zero()) // 0·(−Inf) counts as 0
+			b.mulAddTo(target, epsD, in("d"))
+			sum := b.vector()
+			b.VADDPD(in("eu"), main, sum)
+			loss := b.copy(log)
+			b.VFMSUB213PD(target, sum, loss)
+			out("loss", loss)
+			total("sumLoss", loss)
+
+			z := b.vector()
+			b.mul(z, lambda, lse)
+			b.mul(z, z, lse)
+			out("z", z)
+			total("sumZ", z)
+			if !grad {
+				continue
+			}
+
+			// total = rest + 1, f = (g·sum + zg)/total, gy = g·(main·(ey−total)/total + eu·p − uy) + zg·p, p = ey/total.
+			whole, inv := b.vector(), b.vector()
+			b.add(whole, rest, one)
+			b.div(inv, b.copy(one), whole)
+			zg, g := b.vector(), b.copy(in("g"))
+			b.mul(zg, lambda, two)
+			b.mul(zg, zg, lse)
+			b.mul(zg, zg, in("gz"))
+			f := sum
+			b.mulAdd(f, g, zg)
+			b.mul(f, f, inv)
+			out("f", f)
+			ey, p, gy := b.copy(in("ey")), b.vector(), b.vector()
+			b.mul(p, ey, inv)
+			b.sub(gy, ey, whole)
+			b.mul(gy, gy, inv)
+			b.mul(gy, gy, main)
+			b.mul(zg, zg, p)
+			b.VMOVUPD(in("eu"), whole)
+			b.VFMSUB213PD(in("uy"), whole, p)
+			b.add(gy, gy, p)
+			b.mulAdd(gy, g, zg)
+			out("gy", gy)
+		}
+	})
+}
+
+// log1p is log(1+f), as in lsr_generic.go.
+func (b *builder) log1p(f vec) vec {
+	one := b.number(1)
+	two52 := b.number(coef.Two52)
+	d, k, scale := b.vector(), b.vector(), b.vector()
+	b.add(d, f, one)
+	b.VPSUBQ(b.words(math.Float64bits(0.75)), d, d)
+	b.and(scale, d, b.words(0xFFF<<52))
+	b.VPSUBQ(scale, b.copy(one), scale)
+	b.VPSRLQ(operand.Imm(52), d, k)
+	b.or(k, k, two52)
+	b.sub(k, k, two52)
+
+	g := b.vector()
+	b.sub(g, scale, one)
+	b.mulAddTo(g, f, scale)
+	s, z, t := b.vector(), b.vector(), b.vector()
+	b.add(t, g, b.number(2))
+	b.div(s, g, t)
+	b.mul(z, s, s)
+	p := b.copy(b.number(coef.LogP6))
+	for _, c := range []float64{coef.LogP5, coef.LogP4, coef.LogP3, coef.LogP2, coef.LogP1, coef.LogP0} {
+		b.mulAdd(p, z, b.number(c))
+	}
+	b.ps(b.VFNMADD213PS, b.VFNMADD213PD, g, z, p) // g − z·p
+	w := b.vector()
+	b.mul(w, k, b.number(coef.Ln2Lo))
+	b.VFNMADD231PD(p, s, w) // k·ln2Lo − s·p
+	b.add(w, w, g)
+	b.mulAddTo(w, k, b.number(coef.Ln2Hi))
+	return w
+}
+
+// words is a 64-bit integer for repeated use, as number is.
+func (b *builder) words(w uint64) operand.Op {
+	if b.ISA == AVX512 {
+		return b.broadcast(b.data.fill(w))
+	}
+	return b.data.fill(w)
+}
+
+// and sets dst = x AND y, and or alike.
+func (b *builder) and(dst, x vec, y operand.Op) {
+	if b.ISA == AVX512 {
+		b.VPANDQ(y, x, dst)
+	} else {
+		b.VPAND(y, x, dst)
+	}
+}
+
+func (b *builder) or(dst, x vec, y operand.Op) {
+	if b.ISA == AVX512 {
+		b.VPORQ(y, x, dst)
+	} else {
+		b.VPOR(y, x, dst)
+	}
+}

@@ -1,0 +1,244 @@
+// Package asm writes the kernels of package lsr in assembly, with avo: each of them once, for every instruction set and
+// element type, above the small vector vocabulary of this file and of vector.go. What they compute, to the bit, is what
+// lsr_generic.go computes in plain Go.
+package asm
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/mmcloughlin/avo/attr"
+	"github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/ir"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// ISA is an instruction set.
+type ISA int
+
+// The instruction sets: AVX2 with FMA and F16C, and AVX-512 F, DQ, BW and VL.
+const (
+	AVX2 ISA = iota + 1
+	AVX512
+)
+
+// ISAs are all instruction sets, by name.
+var ISAs = map[string]ISA{"avx2": AVX2, "avx512": AVX512}
+
+func (i ISA) String() string { return [...]string{"", "AVX2", "AVX512"}[i] }
+
+// Element is an element type of logits, numbered as in package lsr.
+type Element int
+
+// The element types.
+const (
+	Float32 Element = iota
+	Float64
+	Float16
+	BFloat16
+)
+
+// Elements are all element types, by name.
+var Elements = map[string]Element{"float32": Float32, "float64": Float64, "float16": Float16, "bfloat16": BFloat16}
+
+func (e Element) String() string { return [...]string{"Float32", "Float64", "Float16", "BFloat16"}[e] }
+
+func (e Element) size() int { return [...]int{4, 8, 2, 2}[e] }
+
+// Op is what a kernel does, numbered as in package lsr; see lsr_generic.go.
+type Op int
+
+// The operations.
+const (
+	Max Op = iota
+	Sum
+	SumExp
+	Scale
+	Fold
+	FoldExp
+	Finish
+	FinishGrad
+)
+
+func (o Op) String() string {
+	return [...]string{"max", "sum", "sumExp", "scale", "fold", "foldExp", "finish", "finishGrad"}[o]
+}
+
+// Form says what smoothing is spread by, numbered as in package lsr.
+type Form int
+
+// The forms.
+const (
+	Uniform Form = iota
+	Classwise
+	Dense
+	DenseVector
+)
+
+func (f Form) String() string { return [...]string{"Uniform", "Classwise", "Dense", "DenseVector"}[f] }
+
+// Kernel is one function in assembly.
+type Kernel struct {
+	ISA     ISA
+	Element Element
+	Op      Op
+	Form    Form
+}
+
+// Name is the function's.
+func (k Kernel) Name() string {
+	form := ""
+	if k.Op >= Sum && k.Op <= Scale {
+		form = k.Form.String()
+	}
+	element := k.Element.String()
+	if k.Op >= Finish {
+		element = ""
+	}
+	return k.Op.String() + form + element + k.ISA.String()
+}
+
+// Kernels are those for some element types and instruction sets.
+func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
+	for _, isa := range isas {
+		for _, e := range elements {
+			ks = append(ks, Kernel{isa, e, Max, 0})
+			for _, op := range []Op{Sum, SumExp, Scale} {
+				for f := Uniform; f <= DenseVector; f++ {
+					ks = append(ks, Kernel{isa, e, op, f})
+				}
+			}
+			if e <= Float64 {
+				ks = append(ks, Kernel{isa, e, Fold, 0}, Kernel{isa, e, FoldExp, 0})
+			}
+		}
+		ks = append(ks, Kernel{isa, 0, Finish, 0}, Kernel{isa, 0, FinishGrad, 0})
+	}
+	return ks
+}
+
+// builder writes one kernel.
+type builder struct {
+	*build.Context
+	Kernel
+	data   *data
+	args   reg.Register
+	labels int
+}
+
+// Assemble writes kernels. With features, it also writes the function that asks the CPU for F16C, which golang.org/x/sys/cpu
+// does not tell.
+func Assemble(ks []Kernel, features bool) (*ir.File, error) {
+	ctx := build.NewContext()
+	ctx.ConstraintExpr("!purego")
+	d := newData(ctx)
+	if features {
+		ctx.Function("features")
+		ctx.Attributes(attr.NOSPLIT)
+		ctx.SignatureExpr("func() (ecx uint32)")
+		ctx.Comment("features is what CPUID leaf 1 says in ECX.")
+		ctx.MOVL(operand.U32(1), reg.EAX)
+		ctx.XORL(reg.ECX, reg.ECX)
+		ctx.CPUID()
+		ctx.Store(reg.ECX, ctx.ReturnIndex(0))
+		ctx.RET()
+	}
+	for _, k := range ks {
+		ctx.Function(k.Name())
+		ctx.Attributes(attr.NOSPLIT)
+		ctx.SignatureExpr("func(a *byte)")
+		b := &builder{Context: ctx, Kernel: k, data: d}
+		b.args = ctx.Load(ctx.Param("a"), ctx.GP64())
+		switch k.Op {
+		case Max:
+			b.max()
+		case Sum, SumExp:
+			b.sum()
+		case Scale:
+			b.scale()
+		case Fold, FoldExp:
+			b.fold()
+		case Finish, FinishGrad:
+			b.finish()
+		}
+		ctx.VZEROUPPER()
+		ctx.RET()
+	}
+	d.emit()
+	f, err := ctx.Result()
+	if err != nil {
+		return nil, fmt.Errorf("asm: %w", err)
+	}
+	return f, compile(f)
+}
+
+// arg is an argument in memory.
+func (b *builder) arg(name string) operand.Mem {
+	return operand.Mem{Base: b.args, Disp: offset(name)}
+}
+
+// load is a register with an argument.
+func (b *builder) load(name string) reg.GPVirtual {
+	r := b.GP64()
+	b.MOVQ(b.arg(name), r)
+	return r
+}
+
+// slot is an argument of the row in a slot.
+func (b *builder) slot(name string, slot reg.Register) operand.Mem {
+	m := b.arg(name)
+	m.Index, m.Scale = slot, 8
+	return m
+}
+
+// label makes a name for a place in the code.
+func (b *builder) label(what string) string {
+	b.labels++
+	return fmt.Sprintf("%s%d", what, b.labels)
+}
+
+// at is the memory at a base plus index × size plus so many bytes.
+func at(base, index reg.Register, size, disp int) operand.Mem {
+	return operand.Mem{Base: base, Index: index, Scale: uint8(size), Disp: disp}
+}
+
+// rows runs the body for each row that is not skipped, in the row's slot. next advances to the row after.
+func (b *builder) rows(body func(slot reg.GPVirtual), next func()) {
+	row, slot, labels := b.GP64(), b.GP64(), b.GP64()
+	loop, skip, done := b.label("row"), b.label("skip"), b.label("done")
+	b.XORQ(row, row)
+	b.Label(loop)
+	b.CMPQ(row, b.arg("rows"))
+	b.JGE(operand.LabelRef(done))
+	b.MOVQ(b.arg("labels"), labels)
+	b.CMPL(at(labels, row, 4, 0), operand.Imm(0))
+	b.JLT(operand.LabelRef(skip))
+	b.MOVQ(b.arg("first"), slot)
+	b.ADDQ(row, slot)
+	body(slot)
+	b.Label(skip)
+	next()
+	b.INCQ(row)
+	b.JMP(operand.LabelRef(loop))
+	b.Label(done)
+}
+
+// loop runs the body while i < end, stepping i.
+func (b *builder) loop(i, end reg.Register, step int, body func()) {
+	loop, done := b.label("loop"), b.label("end")
+	b.CMPQ(i, end)
+	b.JGE(operand.LabelRef(done))
+	b.Label(loop)
+	body()
+	b.ADDQ(operand.Imm(uint64(step)), i)
+	b.CMPQ(i, end)
+	b.JLT(operand.LabelRef(loop))
+	b.Label(done)
+}
+
+// doc comments the function.
+func (b *builder) doc(lines ...string) {
+	lines[0] = b.Name() + " " + lines[0]
+	b.Comment(strings.Split(strings.Join(lines, "\n"), "\n")...)
+}

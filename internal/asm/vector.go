@@ -1,0 +1,403 @@
+package asm
+
+import (
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/golsr/lsr/internal/coef"
+)
+
+// The vocabulary: vectors of the type F that rows are computed in, float32 or float64.
+
+type vec = reg.VecVirtual
+
+// double reports whether F is float64.
+func (b *builder) double() bool { return b.Element == Float64 }
+
+// f is the size of F.
+func (b *builder) f() int {
+	if b.double() {
+		return 8
+	}
+	return 4
+}
+
+// vectorBytes is the size of a vector, width how many F it holds, and parts how many of them hold the lanes of a sum.
+func (b *builder) vectorBytes() int {
+	if b.ISA == AVX512 {
+		return 64
+	}
+	return 32
+}
+func (b *builder) width() int { return b.vectorBytes() / b.f() }
+func (b *builder) parts() int { return coef.Lanes / b.vectorBytes() }
+
+func (b *builder) vector() vec {
+	if b.ISA == AVX512 {
+		return b.ZMM()
+	}
+	return b.YMM()
+}
+
+// ps calls the instruction for float32 or its twin for float64.
+func (b *builder) ps(single, double func(...operand.Op), ops ...operand.Op) {
+	if b.double() {
+		double(ops...)
+	} else {
+		single(ops...)
+	}
+}
+
+func (b *builder) zero() vec {
+	v := b.vector()
+	if b.ISA == AVX512 {
+		b.VPXORD(v, v, v)
+	} else {
+		b.VXORPS(v, v, v)
+	}
+	return v
+}
+
+func (b *builder) copy(a operand.Op) vec {
+	v := b.vector()
+	b.ps(b.VMOVUPS, b.VMOVUPD, a, v)
+	return v
+}
+
+// broadcast spreads an F in memory.
+func (b *builder) broadcast(m operand.Op) vec {
+	v := b.vector()
+	b.ps(b.VBROADCASTSS, b.VBROADCASTSD, m, v)
+	return v
+}
+
+// number is a constant for repeated use: memory in AVX2, which has few registers, a register in AVX-512.
+func (b *builder) number(v float64) operand.Op {
+	m := b.data.float64(v)
+	if !b.double() {
+		m = b.data.float32(float32(v))
+	}
+	if b.ISA == AVX512 {
+		return b.broadcast(m)
+	}
+	return m
+}
+
+// add sets dst = x + y; sub, mul, max, and alike. y may be memory.
+func (b *builder) add(dst, x vec, y operand.Op) { b.ps(b.VADDPS, b.VADDPD, y, x, dst) }
+func (b *builder) sub(dst, x vec, y operand.Op) { b.ps(b.VSUBPS, b.VSUBPD, y, x, dst) }
+func (b *builder) mul(dst, x vec, y operand.Op) { b.ps(b.VMULPS, b.VMULPD, y, x, dst) }
+func (b *builder) div(dst, x vec, y operand.Op) { b.ps(b.VDIVPS, b.VDIVPD, y, x, dst) }
+func (b *builder) maximum(dst, x vec, y operand.Op) {
+	b.ps(b.VMAXPS, b.VMAXPD, y, x, dst)
+}
+
+// mulAdd sets v = v·x + y. y may be memory.
+func (b *builder) mulAdd(v, x vec, y operand.Op) { b.ps(b.VFMADD213PS, b.VFMADD213PD, y, x, v) }
+
+// mulAddTo sets v = x·y + v. y may be memory.
+func (b *builder) mulAddTo(v, x vec, y operand.Op) { b.ps(b.VFMADD231PS, b.VFMADD231PD, y, x, v) }
+
+// mulByAdd sets v = v·x + y. x may be memory.
+func (b *builder) mulByAdd(v vec, x operand.Op, y vec) { b.ps(b.VFMADD132PS, b.VFMADD132PD, x, y, v) }
+
+// negMulAddTo sets v = v − x·y. y may be memory.
+func (b *builder) negMulAddTo(v, x vec, y operand.Op) { b.ps(b.VFNMADD231PS, b.VFNMADD231PD, y, x, v) }
+
+// Predicates of comparisons that let a NaN pass.
+const (
+	notLess  = operand.U8(0x15) // NLT_UQ
+	notEqual = operand.U8(0x04) // NEQ_UQ
+	ordered  = operand.U8(0x07) // ORD_Q, which does not
+)
+
+// compare is which elements of x and y compare so, as a mask of AVX-512.
+func (b *builder) compare(predicate operand.U8, x vec, y operand.Op) reg.Register {
+	k := b.K()
+	b.ps(b.VCMPPS, b.VCMPPD, predicate, y, x, k)
+	return k
+}
+
+// mask is v where the mask has ones, and 0 elsewhere.
+func (b *builder) mask(v vec, k reg.Register) {
+	if b.double() {
+		b.VMOVAPD_Z(v, k, v)
+	} else {
+		b.VMOVAPS_Z(v, k, v)
+	}
+}
+
+// keepIf clears those elements of v for which the comparison of x and y does not hold. y may be memory.
+func (b *builder) keepIf(v vec, predicate operand.U8, x vec, y operand.Op) {
+	if b.ISA == AVX512 {
+		b.mask(v, b.compare(predicate, x, y))
+		return
+	}
+	m := b.vector()
+	b.ps(b.VCMPPS, b.VCMPPD, predicate, y, x, m)
+	b.ps(b.VANDPS, b.VANDPD, m, v, v)
+}
+
+// A tail is which elements of a vector exist: all for nil, and the first of them otherwise. It is a mask register in
+// AVX-512, and memory with ones and zeros in AVX2. The half types can't be loaded by a mask there: they need to know where
+// the vector starts, at index + skip of the row's n elements.
+type tail struct {
+	k     reg.Register
+	mask  operand.Mem
+	index reg.Register
+	skip  int
+}
+
+// starting says where vectors start that are at an index, each width elements after the other.
+func starting(ts []*tail, index reg.Register) []*tail {
+	for _, t := range ts {
+		t.index = index
+	}
+	return ts
+}
+
+// exist is the number of elements that there are, or more than the vector holds.
+func (b *builder) exist(t *tail) reg.Register {
+	i := b.load("n")
+	b.SUBQ(t.index, i)
+	b.SUBQ(operand.Imm(uint64(t.skip)), i)
+	return i
+}
+
+// keep clears the elements of v that do not exist.
+func (b *builder) keep(v vec, t *tail) {
+	switch {
+	case t == nil:
+	case b.ISA == AVX2:
+		b.ps(b.VANDPS, b.VANDPD, t.mask, v, v)
+	default:
+		b.mask(v, t.k)
+	}
+}
+
+// loadF loads a vector of F. What does not exist is 0.
+func (b *builder) loadF(m operand.Mem, t *tail) vec {
+	v := b.vector()
+	switch {
+	case t == nil:
+		b.ps(b.VMOVUPS, b.VMOVUPD, m, v)
+	case b.ISA == AVX2:
+		mask := b.copy(t.mask)
+		b.maskMove(m, mask, v)
+	case b.double():
+		b.VMOVUPD_Z(m, t.k, v)
+	default:
+		b.VMOVUPS_Z(m, t.k, v)
+	}
+	return v
+}
+
+// maskMove loads or stores the elements for which the mask is set.
+func (b *builder) maskMove(src operand.Op, mask vec, dst operand.Op) {
+	if b.double() {
+		b.VMASKMOVPD(src, mask, dst)
+	} else {
+		b.VMASKMOVPS(src, mask, dst)
+	}
+}
+
+// storeF stores a vector of F, but for what does not exist.
+func (b *builder) storeF(v vec, m operand.Mem, t *tail) {
+	switch {
+	case t == nil:
+		b.ps(b.VMOVUPS, b.VMOVUPD, v, m)
+	case b.ISA == AVX2:
+		mask := b.copy(t.mask)
+		b.maskMove(v, mask, m)
+	default:
+		b.ps(b.VMOVUPS, b.VMOVUPD, v, t.k, m)
+	}
+}
+
+// loadT loads elements and widens them to F. What does not exist is 0.
+func (b *builder) loadT(m operand.Mem, t *tail) vec {
+	if b.Element <= Float64 {
+		return b.loadF(m, t)
+	}
+	v := b.vector()
+	var src operand.Op = m
+	switch {
+	case t == nil:
+	case b.ISA == AVX512:
+		half := b.YMM()
+		b.VMOVDQU16_Z(m, t.k, half)
+		src = half
+	default:
+		src = b.loadHalves(m, t)
+	}
+	if b.Element == Float16 {
+		b.VCVTPH2PS(src, v)
+	} else {
+		b.VPMOVZXWD(src, v)
+		b.VPSLLD(operand.Imm(16), v, v)
+	}
+	return v
+}
+
+// loadHalves loads the 16-bit elements that exist, at most 8.
+func (b *builder) loadHalves(m operand.Mem, t *tail) vec {
+	v, i, p := b.XMM(), b.exist(t), b.GP64()
+	all, loop, done := b.label("all"), b.label("halves"), b.label("loaded")
+	b.CMPQ(i, operand.Imm(8))
+	b.JGE(operand.LabelRef(all))
+	b.VPXOR(v, v, v)
+	b.LEAQ(m, p)
+	b.Label(loop)
+	b.DECQ(i)
+	b.JLT(operand.LabelRef(done))
+	b.VPSLLDQ(operand.Imm(2), v, v)
+	b.VPINSRW(operand.Imm(0), at(p, i, 2, 0), v, v)
+	b.JMP(operand.LabelRef(loop))
+	b.Label(all)
+	b.VMOVDQU(m, v)
+	b.Label(done)
+	return v
+}
+
+// storeHalves stores the 16-bit elements that exist, at most 8. It destroys v.
+func (b *builder) storeHalves(v vec, m operand.Mem, t *tail) {
+	i, p := b.exist(t), b.GP64()
+	all, loop, done := b.label("all"), b.label("halves"), b.label("stored")
+	b.CMPQ(i, operand.Imm(8))
+	b.JGE(operand.LabelRef(all))
+	b.LEAQ(m, p)
+	b.Label(loop)
+	b.DECQ(i)
+	b.JLT(operand.LabelRef(done))
+	b.VPEXTRW(operand.Imm(0), v, operand.Mem{Base: p})
+	b.VPSRLDQ(operand.Imm(2), v, v)
+	b.ADDQ(operand.Imm(2), p)
+	b.JMP(operand.LabelRef(loop))
+	b.Label(all)
+	b.VMOVDQU(v, m)
+	b.Label(done)
+}
+
+// storeT rounds a vector of F to elements, once, and stores those that exist. It destroys v.
+func (b *builder) storeT(v vec, m operand.Mem, t *tail) {
+	switch b.Element {
+	case Float32, Float64:
+		b.storeF(v, m, t)
+		return
+	case Float16:
+		b.storeFloat16(v, m, t)
+		return
+	}
+	// To nearest, ties to even: add 0x7FFF, and 1 if what stays is odd. A NaN has zeros below.
+	odd := b.vector()
+	b.VPSRLD(operand.Imm(16), v, odd)
+	if b.ISA == AVX512 {
+		b.VPANDD(b.broadcast32(1), odd, odd)
+		b.VPADDD(b.broadcast32(0x7FFF), v, v)
+		b.VPADDD(odd, v, v)
+		b.VPSRLD(operand.Imm(16), v, v)
+		if t == nil {
+			b.VPMOVDW(v, m)
+		} else {
+			b.VPMOVDW(v, t.k, m)
+		}
+		return
+	}
+	b.VPAND(b.data.uint32(1), odd, odd)
+	b.VPADDD(b.data.uint32(0x7FFF), v, v)
+	b.VPADDD(odd, v, v)
+	b.VPSRLD(operand.Imm(16), v, v)
+	high := b.XMM()
+	b.VEXTRACTI128(operand.Imm(1), v, high)
+	b.VPACKUSDW(high, v.AsX(), v.AsX())
+	b.storeHalfVector(v.AsX(), m, t)
+}
+
+func (b *builder) storeFloat16(v vec, m operand.Mem, t *tail) {
+	const nearest = 0
+	switch {
+	case b.ISA == AVX2:
+		half := b.XMM()
+		b.VCVTPS2PH(operand.Imm(nearest), v, half)
+		b.storeHalfVector(half, m, t)
+	case t == nil:
+		b.VCVTPS2PH(operand.Imm(nearest), v, m)
+	default:
+		half := b.YMM()
+		b.VCVTPS2PH(operand.Imm(nearest), v, half)
+		b.VMOVDQU16(half, t.k, m)
+	}
+}
+
+func (b *builder) storeHalfVector(v reg.Register, m operand.Mem, t *tail) {
+	if t == nil {
+		b.VMOVDQU(v, m)
+		return
+	}
+	x := b.XMM()
+	b.VMOVDQA(v, x)
+	b.storeHalves(x, m, t)
+}
+
+// broadcast32 spreads a 32-bit integer.
+func (b *builder) broadcast32(v uint32) vec {
+	r := b.vector()
+	b.VPBROADCASTD(b.data.uint32(v), r)
+	return r
+}
+
+// tails are the masks of n vectors that share count elements, a number below n × width.
+func (b *builder) tails(count reg.Register, n int) (ts []*tail) {
+	if b.ISA == AVX512 {
+		bits := b.GP64()
+		cl := reg.RCX
+		b.MOVQ(count, cl)
+		b.MOVL(operand.U32(1), bits.As32())
+		b.SHLQ(reg.CL, bits)
+		b.DECQ(bits)
+		for i := range n {
+			if i > 0 {
+				b.SHRQ(operand.Imm(uint64(b.width())), bits)
+			}
+			k := b.K()
+			b.KMOVW(bits.As32(), k)
+			ts = append(ts, &tail{k: k})
+		}
+		return ts
+	}
+	mask, used := b.GP64(), b.GP64()
+	b.LEAQ(b.data.masks(), mask)
+	b.ADDQ(operand.Imm(128), mask)
+	b.MOVQ(count, used)
+	b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), used)
+	b.SUBQ(used, mask)
+	for i := range n {
+		ts = append(ts, &tail{mask: operand.Mem{Base: mask, Disp: 32 * i}, skip: b.width() * i})
+	}
+	return ts
+}
+
+// horizontalMax folds a vector to its largest element, in the first place of the XMM register.
+func (b *builder) horizontalMax(v vec) reg.Register {
+	x := b.XMM()
+	y := b.YMM()
+	if b.ISA == AVX512 {
+		b.VEXTRACTF64X4(operand.Imm(1), v, y)
+		b.ps(b.VMAXPS, b.VMAXPD, v.AsY(), y, y)
+	} else {
+		b.VMOVAPS(v, y)
+	}
+	b.VEXTRACTF128(operand.Imm(1), y, x)
+	m := y.AsX()
+	b.ps(b.VMAXPS, b.VMAXPD, x, m, m)
+	if b.double() {
+		b.VPERMILPD(operand.Imm(1), m, x)
+		b.VMAXPD(x, m, m)
+		return m
+	}
+	b.VPERMILPS(operand.Imm(0x4E), m, x)
+	b.VMAXPS(x, m, m)
+	b.VPERMILPS(operand.Imm(0xB1), m, x)
+	b.VMAXPS(x, m, m)
+	return m
+}

@@ -1,0 +1,599 @@
+package lsr
+
+import (
+	"math"
+	"sync"
+	"unsafe"
+
+	"github.com/golsr/lsr/internal/coef"
+)
+
+// A worker takes rows in chunks, and each chunk through the kernels: maxima, sums, folds, finish, and scale for a gradient.
+// How many rows a chunk has changes no bit.
+
+// chunkElements is about how many logits a chunk has: few enough to stay in the nearest cache.
+const chunkElements = 1 << 13
+
+// worker is one goroutine's memory.
+type worker[T Element, F real] struct {
+	args
+	isa      isa
+	form     form
+	top      [maxSlots]int32   // targets, or −1 as soon as they are known not to be on top
+	topLogit [maxSlots]float64 // their logits
+	none     [maxSlots]int32   // labels of distribution targets: 0
+	consts   [2]F              // 1−ε and ε/K, where distribution targets have no vectors
+	lanes    []F               // of all blocks of a chunk
+	folded   []float64         // their sums
+	scales   []float64         // of the segments of a long row: exponentials × scale are relative to the row's maximum
+	eBuffer  []F               // exponentials of a chunk, where the gradient's own memory is too narrow for them
+	masked   []bool            // whether rows of a chunk have masked classes; empty without masks
+	uBuffer  []F               // coefficients of these rows
+	wBuffer  []F               // 1−ε for each class
+}
+
+// vectors are a criterion's vectors in the type that rows are computed in.
+type vectors[F real] struct {
+	coef []F // u_k·w_k; nil: 1/K
+	u, w []F // ε·u_k·w_k and (1−ε)·w_k, for distribution targets
+}
+
+var workers [4]sync.Pool // of *worker, by kind of element
+
+// grow is a slice of length n, with the memory of s if that is enough.
+func grow[E any](s []E, n int) []E {
+	if cap(s) < n {
+		return make([]E, n)
+	}
+	return s[:n]
+}
+
+// base is the address of a slice's memory.
+func base[E any](s []E) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(s)) }
+
+// work takes blocks of rows until there are none.
+func work[T Element, F real](j *job[T], v *vectors[F]) {
+	pool := &workers[kind[T]()]
+	w, ok := pool.Get().(*worker[T, F])
+	if !ok {
+		w = &worker[T, F]{}
+	}
+	w.prepare(j, v)
+	for {
+		b := int(j.next.Add(1)) - 1
+		if b >= len(j.blocks) {
+			break
+		}
+		lo := b * j.blockRows
+		j.blocks[b] = w.block(j, lo, min(lo+j.blockRows, j.rows))
+	}
+	w.view = view{} // none of the caller's memory is kept
+	pool.Put(w)
+}
+
+// prepare sets what all rows of a job have in common.
+func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
+	c, classes := j.c, j.logits.Classes
+	w.isa, w.lambda, w.step = c.isa, c.zloss, j.logits.Inner
+	w.view = view{}
+	eu, uy := c.smoothing*c.coefs, c.smoothing/float64(classes)
+	switch {
+	case !j.index && v.coef == nil:
+		w.form, w.epsD, w.epsG, eu = dense, 1, 1, 0
+		w.consts = [2]F{F(1 - c.smoothing), F(uy)}
+		w.w, w.u = unsafe.Pointer(&w.consts[0]), unsafe.Pointer(&w.consts[1])
+	case !j.index:
+		w.form, w.epsD, w.epsG, eu = denseVector, 1, 1, 0
+		w.w, w.u = base(v.w), base(v.u)
+	case v.coef == nil:
+		w.form, w.epsD, w.epsG = uniform, uy, uy
+	default:
+		w.form, w.epsD, w.epsG = classwise, c.smoothing, c.smoothing
+		w.u = base(v.coef)
+	}
+	g, gz := j.g, j.gz
+	if up := j.perRow.Upstream; len(up) == 1 {
+		g, gz = upstream(g, up[0]), upstream(gz, up[0])
+	}
+	for i := range maxSlots {
+		w.eu[i], w.uy[i], w.g[i], w.gz[i] = eu, uy, g, gz
+		w.y[i], w.ey[i] = 0, 0
+	}
+	rows := chunkRows(classes)
+	w.rowBlocks = (classes + blockOf[F]() - 1) / blockOf[F]()
+	blocks := rows * w.rowBlocks
+	n := blocks * coef.Lanes / int(unsafe.Sizeof(F(0)))
+	w.lanes, w.folded = grow(w.lanes, 4*n), grow(w.folded, 3*blocks)
+	w.lanesE, w.lanesD, w.lanesA = base(w.lanes), base(w.lanes[2*n:]), base(w.lanes[3*n:])
+	w.scales = grow(w.scales, (classes+coef.Segment-1)/coef.Segment)
+	w.eBuffer = w.eBuffer[:0]
+	if j.dst.Data != nil && unsafe.Sizeof(*new(T)) != unsafe.Sizeof(F(0)) {
+		w.eBuffer = grow(w.eBuffer, rows*classes)
+	}
+	if w.masked = w.masked[:0]; c.mask && c.smoothing != 0 {
+		w.masked = grow(w.masked, rows)
+		w.uBuffer = grow(w.uBuffer, rows*classes)
+		w.wBuffer = grow(w.wBuffer, classes)
+		for k := range w.wBuffer {
+			w.wBuffer[k] = F(1 - c.smoothing)
+		}
+	}
+}
+
+// upstream is a gradient's factor. All NaN are one, so that rounding in the kernels may take that for granted.
+func upstream(g, up float64) float64 {
+	if g *= up; g == g {
+		return g
+	}
+	return math.NaN()
+}
+
+// chunkRows is the number of rows of a chunk: a multiple of RowLanes, or 1 where rows are long.
+func chunkRows(classes int) int {
+	if classes > coef.Segment {
+		return 1
+	}
+	return min(max(chunkElements/classes, coef.RowLanes)&^(coef.RowLanes-1), maxSlots)
+}
+
+// block computes the rows lo to hi, and adds them up.
+func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
+	w.sumLoss, w.sumZ, w.sumNLL = [coef.RowLanes]float64{}, [coef.RowLanes]float64{}, [coef.RowLanes]float64{}
+	n := chunkRows(j.logits.Classes)
+	for i := lo; i < hi; {
+		first := (i - lo) % coef.RowLanes
+		rows := min(n-first%n, hi-i)
+		if inner := j.logits.Inner; inner > 1 { // rows of a chunk lie equally far apart
+			rows = min(rows, inner-i%inner)
+		}
+		p.correct += w.chunk(j, i, first, rows)
+		i += rows
+	}
+	tree := func(t *[coef.RowLanes]float64) float64 {
+		return ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]))
+	}
+	p.loss, p.z, p.nll = tree(&w.sumLoss), tree(&w.sumZ), tree(&w.sumNLL)
+	return p
+}
+
+// chunk computes rows from row i on, in slots from first on, and returns how many of them have their target on top.
+func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
+	c, classes := j.c, j.logits.Classes
+	grad := j.dst.Data != nil && j.g != 0
+	w.rows, w.first, w.n = rows, first, classes
+	w.x, w.xStride = j.logits.row(i), j.logits.rowBytes()
+	w.labels = unsafe.Pointer(&w.none)
+	if j.index {
+		w.labels = unsafe.Pointer(&j.labels[i])
+	} else {
+		w.t, w.tStride = j.targets.row(i), j.targets.rowBytes()
+	}
+	if grad {
+		w.dst, w.dstStride = j.dst.row(i), j.dst.rowBytes()
+		w.e, w.eStride, w.eStep = w.dst, w.dstStride, w.step
+		if len(w.eBuffer) != 0 {
+			w.e, w.eStride, w.eStep = base(w.eBuffer), classes*int(unsafe.Sizeof(F(0))), 1
+		}
+		if up := j.perRow.Upstream; len(up) > 1 {
+			for r := range rows {
+				w.g[first+r], w.gz[first+r] = upstream(j.g, up[i+r]), upstream(j.gz, up[i+r])
+			}
+		}
+	}
+	labels := unsafe.Slice((*int32)(w.labels), rows)
+	w.targets(j, labels)
+	for r, y := range labels[:min(rows, len(w.masked))] {
+		if y >= 0 {
+			w.mask(c, r, y, j.index)
+		}
+	}
+	if classes > coef.Segment {
+		w.sumLong(j, labels[0])
+	} else {
+		w.sumShort(j, labels)
+	}
+	for s := range first {
+		w.clear(s)
+	}
+	for s := first + rows; s%coef.RowLanes != 0; s++ {
+		w.clear(s)
+	}
+	for r, y := range labels {
+		switch s := first + r; {
+		case y < 0:
+			w.clear(s)
+		case j.index:
+			w.y[s] -= w.pivot[s]
+			if grad {
+				w.ey[s] = w.exponential(r, int(y))
+			}
+		}
+	}
+	if grad {
+		w.run(opFinishGrad, 0)
+		w.gradient(j, labels)
+	} else {
+		w.run(opFinish, 0)
+	}
+	for r, y := range labels {
+		s := first + r
+		if j.dst.Data != nil && (y < 0 || !grad) {
+			j.dst.zero(i + r)
+		}
+		if j.perRow.Loss != nil {
+			j.perRow.Loss[i+r] = w.loss[s] + w.z[s]
+		}
+		if j.perRow.LSE != nil {
+			j.perRow.LSE[i+r] = w.lse[s]
+		}
+		if c.top1 && y >= 0 && w.top[s] >= 0 && (w.rest[s] == w.rest[s] || math.IsInf(w.topLogit[s], 0)) {
+			correct++
+		}
+	}
+	return correct
+}
+
+// clear lets a slot add 0 to every sum.
+func (w *worker[T, F]) clear(s int) {
+	w.pivot[s], w.rest[s], w.main[s], w.y[s], w.d[s] = 0, 0, 0, 0, 0
+}
+
+// exponential is e_y of row r, relative to the row's maximum.
+func (w *worker[T, F]) exponential(r, y int) float64 {
+	e := float64(*at[F](unsafe.Add(w.e, r*w.eStride), y*w.eStep))
+	if w.n > coef.Segment {
+		e *= w.scales[y/coef.Segment]
+	}
+	return e
+}
+
+// targets looks up what the logits of the targets' classes are needed for, before they are overwritten.
+func (w *worker[T, F]) targets(j *job[T], labels []int32) {
+	c := j.c
+	for r, y := range labels {
+		s := w.first + r
+		if j.index && y >= 0 {
+			w.y[s] = widen[T](unsafe.Add(w.x, r*w.xStride), int(y)*w.step)
+			if w.main[s] = 1 - c.smoothing; c.weights != nil {
+				w.main[s] = float64(w.main[s] * c.weights[y])
+			}
+			if c.v64.coef != nil {
+				w.uy[s] = c.smoothing * c.v64.coef[y]
+			}
+		}
+		if c.top1 && y >= 0 {
+			if !j.index {
+				y = int32(argmax[T](unsafe.Add(w.t, r*w.tStride), w.n, w.step))
+			}
+			if w.top[s] = y; y >= 0 {
+				w.topLogit[s] = widen[T](unsafe.Add(w.x, r*w.xStride), int(y)*w.step)
+			}
+		}
+	}
+}
+
+// sumShort finds the sums of rows that have one pivot each.
+func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
+	w.run(opMax, 0)
+	if j.c.top1 {
+		for r, y := range labels {
+			if y >= 0 {
+				w.stayOnTop(r, 0, math.Inf(-1))
+			}
+		}
+	}
+	if len(w.masked) == 0 {
+		w.run(opSum, w.form)
+	} else {
+		all := w.view
+		for r := range all.rows {
+			w.run(opSum, w.part(r, 0, all.n))
+			w.view = all
+		}
+	}
+	lo, hi := w.first, w.first+w.rows
+	w.fold(opFoldExp, w.rest[lo:hi], w.lanesE, w.rowBlocks, -1)
+	if w.n == 2 { // the other of the two exponentials is 1
+		for r := range w.rows {
+			e := (*[2]F)(unsafe.Add(w.lanesE, r*coef.ExpLanes))
+			w.rest[w.first+r] = float64(min(e[0], e[1]))
+		}
+	}
+	if j.index && j.c.smoothing == 0 {
+		clear(w.d[:]) // 0·(−Inf) counts as 0
+	} else {
+		w.fold(opFold, w.d[lo:hi], w.lanesD, w.rowBlocks, 0)
+	}
+	if !j.index {
+		w.fold(opFold, w.main[lo:hi], w.lanesA, w.rowBlocks, 0)
+	}
+}
+
+// fold adds up the lanes of len(sums) rows of so many blocks, and the bias.
+func (w *worker[T, F]) fold(o op, sums []float64, lanes unsafe.Pointer, blocks int, bias float64) {
+	w.args.lanes, w.sums, w.folds, w.blocks, w.bias = lanes, base(sums), len(sums), blocks, bias
+	w.run(o, 0)
+}
+
+// dead is the pivot of segments before the first logit above −Inf: their differences are −Inf, not NaN.
+const dead = -math.MaxFloat32
+
+// sumLong finds the sums of one row, each segment with the maximum up to its end as its pivot.
+func (w *worker[T, F]) sumLong(j *job[T], y int32) {
+	if y < 0 {
+		return
+	}
+	all, s, top := w.view, w.first, math.Inf(-1)
+	for g := range w.scales {
+		k := g * coef.Segment
+		f := w.part(0, k, min(coef.Segment, all.n-k))
+		w.run(opMax, 0)
+		if j.c.top1 {
+			w.stayOnTop(0, k, top)
+		}
+		if m := w.pivot[s]; m > top { // not a NaN
+			top = m
+		}
+		if w.scales[g] = top; math.IsInf(top, -1) {
+			w.scales[g] = dead
+		}
+		w.pivot[s] = w.scales[g]
+		w.run(opSum, f)
+		w.view = all
+	}
+	w.pivot[s] = top
+
+	blocks := w.rowBlocks
+	e, d, a := w.folded[:blocks], w.folded[blocks:2*blocks], w.folded[2*blocks:3*blocks]
+	w.fold(opFoldExp, e, w.lanesE, 1, 0)
+	w.fold(opFold, d, w.lanesD, 1, 0)
+	if w.form != uniform {
+		w.fold(opFold, a, w.lanesA, 1, 0)
+	}
+	var sumE, sumD, sumA twofold
+	perSegment := coef.Segment / blockOf[F]()
+	for g, pivot := range w.scales {
+		w.scales[g] = 0
+		lo, hi := g*perSegment, min((g+1)*perSegment, blocks)
+		mass := float64(min(coef.Segment, all.n-g*coef.Segment))
+		if w.form != uniform {
+			mass = 0
+			for _, v := range a[lo:hi] {
+				mass += v
+			}
+			sumA.add(mass)
+		}
+		if pivot != dead {
+			w.scales[g] = exp64(pivot - top)
+			sumD.add(float64(mass * (pivot - top)))
+		}
+		for b := lo; b < hi; b++ {
+			sumE.add(float64(e[b] * w.scales[g]))
+			sumD.add(d[b])
+		}
+	}
+	w.rest[s], w.d[s] = sumE.plus(-1), sumD.plus(0)
+	if math.IsInf(top, -1) {
+		w.rest[s] = math.NaN()
+	}
+	if j.index && j.c.smoothing == 0 {
+		w.d[s] = 0
+	}
+	if !j.index {
+		w.main[s] = sumA.plus(0)
+	}
+}
+
+// stayOnTop sees whether the target of row r can still be the first largest logit, once the maximum of the view's classes,
+// from class k on, and of those before are known.
+func (w *worker[T, F]) stayOnTop(r, k int, before float64) {
+	s := w.first + r
+	y, x := int(w.top[s]), w.topLogit[s]
+	row := unsafe.Add(w.x, r*w.xStride)
+	if math.IsInf(x, 0) { // the row's sums won't tell whether there is a NaN
+		for i := range w.n {
+			if v := widen[T](row, i*w.step); v != v {
+				w.top[s] = -1
+				return
+			}
+		}
+	}
+	switch m := w.pivot[s]; {
+	case y < k:
+		if m > x {
+			w.top[s] = -1
+		}
+	case y < k+w.n:
+		if x != m || k > 0 && x <= before {
+			w.top[s] = -1
+			return
+		}
+		for i := range y - k {
+			if widen[T](row, i*w.step) == m {
+				w.top[s] = -1
+				return
+			}
+		}
+	}
+}
+
+// gradient turns the exponentials of a chunk into gradients.
+func (w *worker[T, F]) gradient(j *job[T], labels []int32) {
+	all := w.view
+	switch {
+	case all.n > coef.Segment:
+		f := w.f[all.first]
+		for g, scale := range w.scales {
+			k := g * coef.Segment
+			w.f[all.first] = float64(f * scale)
+			w.run(opScale, w.part(0, k, min(coef.Segment, all.n-k)))
+			w.view = all
+		}
+	case len(w.masked) == 0:
+		w.run(opScale, w.form)
+	default:
+		for r := range all.rows {
+			w.run(opScale, w.part(r, 0, all.n))
+			w.view = all
+		}
+	}
+	if j.index {
+		for r, y := range labels {
+			if y >= 0 {
+				narrow[T](unsafe.Add(w.dst, r*w.dstStride), int(y)*w.step, w.gy[all.first+r])
+			}
+		}
+	}
+}
+
+// part narrows the view to n classes of row r, from class k on, and returns the form of its coefficients.
+func (w *worker[T, F]) part(r, k, n int) form {
+	sizeT, sizeF := int(unsafe.Sizeof(*new(T))), int(unsafe.Sizeof(F(0)))
+	v, f := &w.view, w.form
+	if len(w.masked) != 0 && w.masked[r] {
+		v.u = unsafe.Pointer(&w.uBuffer[r*v.n])
+		switch f {
+		case uniform:
+			f = classwise
+		case dense:
+			f = denseVector
+			v.w = base(w.wBuffer)
+		}
+	}
+	if f == classwise || f == denseVector {
+		v.u = unsafe.Add(v.u, k*sizeF)
+	}
+	if f == denseVector {
+		v.w = unsafe.Add(v.w, k*sizeF)
+	}
+	v.x = unsafe.Add(v.x, r*w.xStride+k*w.step*sizeT)
+	if v.e != nil {
+		v.e = unsafe.Add(v.e, r*w.eStride+k*w.eStep*sizeF)
+		v.dst = unsafe.Add(v.dst, r*w.dstStride+k*w.step*sizeT)
+	}
+	if f >= dense {
+		v.t = unsafe.Add(v.t, r*w.tStride+k*w.step*sizeT)
+	}
+	block := r*w.rowBlocks + k/blockOf[F]()
+	v.lanesE = unsafe.Add(v.lanesE, block*coef.ExpLanes)
+	v.lanesD, v.lanesA = unsafe.Add(v.lanesD, block*coef.Lanes), unsafe.Add(v.lanesA, block*coef.Lanes)
+	v.labels = unsafe.Add(v.labels, 4*r)
+	v.first, v.rows, v.n = v.first+r, 1, n
+	return f
+}
+
+// mask makes the coefficients of row r if some of its classes are masked: those of the others, over the sum of their prior.
+func (w *worker[T, F]) mask(c *Criterion, r int, y int32, index bool) {
+	s, row := w.first+r, unsafe.Add(w.x, r*w.xStride)
+	u := w.uBuffer[r*w.n : (r+1)*w.n]
+	w.masked[r] = false
+	var present, sum twofold
+	for k := range u {
+		if u[k] = 1; math.IsInf(widen[T](row, k*w.step), -1) {
+			u[k], w.masked[r] = 0, true
+		} else {
+			present.add(c.priorOf(k, w.n))
+		}
+	}
+	if index {
+		w.eu[s], w.uy[s] = c.smoothing*c.coefs, c.smoothing*c.coefficient(int(y), w.n)
+	}
+	if !w.masked[r] {
+		return
+	}
+	for k := range u {
+		if u[k] != 0 {
+			a := c.coefficient(k, w.n) / present.plus(0)
+			sum.add(a)
+			if index { // relative to what a sum is multiplied by
+				a /= w.epsG / c.smoothing
+			} else {
+				a *= c.smoothing
+			}
+			u[k] = F(a)
+		}
+	}
+	if index {
+		w.eu[s] = c.smoothing * sum.plus(0)
+		w.uy[s] = w.epsG * float64(u[y])
+	}
+}
+
+// priorOf is u_k.
+func (c *Criterion) priorOf(k, classes int) float64 {
+	if c.prior != nil {
+		return c.prior[k]
+	}
+	return 1 / float64(classes)
+}
+
+// coefficient is u_k·w_k.
+func (c *Criterion) coefficient(k, classes int) float64 {
+	if c.v64.coef != nil {
+		return c.v64.coef[k]
+	}
+	return 1 / float64(classes)
+}
+
+// argmax is the first class with the largest value, or −1 if there is a NaN.
+func argmax[T Element](p unsafe.Pointer, classes, step int) int {
+	best, at := math.Inf(-1), 0
+	for k := range classes {
+		x := widen[T](p, k*step)
+		if x != x {
+			return -1
+		}
+		if x > best {
+			best, at = x, k
+		}
+	}
+	return at
+}
+
+// An op is what a kernel does.
+type op int
+
+const (
+	opMax     op = iota // maxRows
+	opSum               // sumRows, forward only
+	opSumExp            // sumRows that stores the exponentials
+	opScale             // scaleRows
+	opFold              // foldLanes
+	opFoldExp           // foldLanes of exponentials
+	opFinish            // finishRows, forward only
+	opFinishGrad
+)
+
+// run calls a kernel.
+func (w *worker[T, F]) run(o op, f form) {
+	if o == opSum && w.e != nil {
+		o = opSumExp
+	}
+	if w.isa != plainGo && (w.step == 1 || o >= opFold) {
+		element := kind[T]()
+		switch {
+		case o >= opFinish: // float64 for all
+			element = 0
+		case o >= opFold && !isFloat64[F]():
+			element = 0
+		}
+		call(w.isa, element, o, f, &w.args)
+		return
+	}
+	switch o {
+	case opMax:
+		maxRows[T, F](&w.args)
+	case opSum, opSumExp:
+		sumRows[T, F](&w.args, f)
+	case opScale:
+		scaleRows[T, F](&w.args, f)
+	case opFold:
+		foldLanes[F](&w.args, false)
+	case opFoldExp:
+		foldLanes[F](&w.args, true)
+	case opFinish:
+		finishRows(&w.args, false)
+	case opFinishGrad:
+		finishRows(&w.args, true)
+	}
+}
