@@ -12,37 +12,22 @@ func maxFloat32AVX2(a *args)
 func sumUniformFloat32AVX2(a *args)
 
 //go:noescape
-func sumClasswiseFloat32AVX2(a *args)
-
-//go:noescape
-func sumDenseFloat32AVX2(a *args)
-
-//go:noescape
-func sumDenseVectorFloat32AVX2(a *args)
-
-//go:noescape
 func sumExpUniformFloat32AVX2(a *args)
-
-//go:noescape
-func sumExpClasswiseFloat32AVX2(a *args)
-
-//go:noescape
-func sumExpDenseFloat32AVX2(a *args)
-
-//go:noescape
-func sumExpDenseVectorFloat32AVX2(a *args)
 
 //go:noescape
 func scaleUniformFloat32AVX2(a *args)
 
 //go:noescape
+func sumExpClasswiseFloat32AVX2(a *args)
+
+//go:noescape
 func scaleClasswiseFloat32AVX2(a *args)
 
 //go:noescape
-func scaleDenseFloat32AVX2(a *args)
+func sumExpDenseFloat32AVX2(a *args)
 
 //go:noescape
-func scaleDenseVectorFloat32AVX2(a *args)
+func scaleDenseFloat32AVX2(a *args)
 
 //go:noescape
 func foldFloat32AVX2(a *args)
@@ -57,37 +42,22 @@ func maxFloat64AVX2(a *args)
 func sumUniformFloat64AVX2(a *args)
 
 //go:noescape
-func sumClasswiseFloat64AVX2(a *args)
-
-//go:noescape
-func sumDenseFloat64AVX2(a *args)
-
-//go:noescape
-func sumDenseVectorFloat64AVX2(a *args)
-
-//go:noescape
 func sumExpUniformFloat64AVX2(a *args)
-
-//go:noescape
-func sumExpClasswiseFloat64AVX2(a *args)
-
-//go:noescape
-func sumExpDenseFloat64AVX2(a *args)
-
-//go:noescape
-func sumExpDenseVectorFloat64AVX2(a *args)
 
 //go:noescape
 func scaleUniformFloat64AVX2(a *args)
 
 //go:noescape
+func sumExpClasswiseFloat64AVX2(a *args)
+
+//go:noescape
 func scaleClasswiseFloat64AVX2(a *args)
 
 //go:noescape
-func scaleDenseFloat64AVX2(a *args)
+func sumExpDenseFloat64AVX2(a *args)
 
 //go:noescape
-func scaleDenseVectorFloat64AVX2(a *args)
+func scaleDenseFloat64AVX2(a *args)
 
 //go:noescape
 func foldFloat64AVX2(a *args)
@@ -102,37 +72,22 @@ func maxFloat16AVX2(a *args)
 func sumUniformFloat16AVX2(a *args)
 
 //go:noescape
-func sumClasswiseFloat16AVX2(a *args)
-
-//go:noescape
-func sumDenseFloat16AVX2(a *args)
-
-//go:noescape
-func sumDenseVectorFloat16AVX2(a *args)
-
-//go:noescape
 func sumExpUniformFloat16AVX2(a *args)
-
-//go:noescape
-func sumExpClasswiseFloat16AVX2(a *args)
-
-//go:noescape
-func sumExpDenseFloat16AVX2(a *args)
-
-//go:noescape
-func sumExpDenseVectorFloat16AVX2(a *args)
 
 //go:noescape
 func scaleUniformFloat16AVX2(a *args)
 
 //go:noescape
+func sumExpClasswiseFloat16AVX2(a *args)
+
+//go:noescape
 func scaleClasswiseFloat16AVX2(a *args)
 
 //go:noescape
-func scaleDenseFloat16AVX2(a *args)
+func sumExpDenseFloat16AVX2(a *args)
 
 //go:noescape
-func scaleDenseVectorFloat16AVX2(a *args)
+func scaleDenseFloat16AVX2(a *args)
 
 //go:noescape
 func maxBFloat16AVX2(a *args)
@@ -141,37 +96,22 @@ func maxBFloat16AVX2(a *args)
 func sumUniformBFloat16AVX2(a *args)
 
 //go:noescape
-func sumClasswiseBFloat16AVX2(a *args)
-
-//go:noescape
-func sumDenseBFloat16AVX2(a *args)
-
-//go:noescape
-func sumDenseVectorBFloat16AVX2(a *args)
-
-//go:noescape
 func sumExpUniformBFloat16AVX2(a *args)
-
-//go:noescape
-func sumExpClasswiseBFloat16AVX2(a *args)
-
-//go:noescape
-func sumExpDenseBFloat16AVX2(a *args)
-
-//go:noescape
-func sumExpDenseVectorBFloat16AVX2(a *args)
 
 //go:noescape
 func scaleUniformBFloat16AVX2(a *args)
 
 //go:noescape
+func sumExpClasswiseBFloat16AVX2(a *args)
+
+//go:noescape
 func scaleClasswiseBFloat16AVX2(a *args)
 
 //go:noescape
-func scaleDenseBFloat16AVX2(a *args)
+func sumExpDenseBFloat16AVX2(a *args)
 
 //go:noescape
-func scaleDenseVectorBFloat16AVX2(a *args)
+func scaleDenseBFloat16AVX2(a *args)
 
 //go:noescape
 func finishAVX2(a *args)
@@ -186,37 +126,22 @@ func maxFloat32AVX512(a *args)
 func sumUniformFloat32AVX512(a *args)
 
 //go:noescape
-func sumClasswiseFloat32AVX512(a *args)
-
-//go:noescape
-func sumDenseFloat32AVX512(a *args)
-
-//go:noescape
-func sumDenseVectorFloat32AVX512(a *args)
-
-//go:noescape
 func sumExpUniformFloat32AVX512(a *args)
-
-//go:noescape
-func sumExpClasswiseFloat32AVX512(a *args)
-
-//go:noescape
-func sumExpDenseFloat32AVX512(a *args)
-
-//go:noescape
-func sumExpDenseVectorFloat32AVX512(a *args)
 
 //go:noescape
 func scaleUniformFloat32AVX512(a *args)
 
 //go:noescape
+func sumExpClasswiseFloat32AVX512(a *args)
+
+//go:noescape
 func scaleClasswiseFloat32AVX512(a *args)
 
 //go:noescape
-func scaleDenseFloat32AVX512(a *args)
+func sumExpDenseFloat32AVX512(a *args)
 
 //go:noescape
-func scaleDenseVectorFloat32AVX512(a *args)
+func scaleDenseFloat32AVX512(a *args)
 
 //go:noescape
 func foldFloat32AVX512(a *args)
@@ -231,37 +156,22 @@ func maxFloat64AVX512(a *args)
 func sumUniformFloat64AVX512(a *args)
 
 //go:noescape
-func sumClasswiseFloat64AVX512(a *args)
-
-//go:noescape
-func sumDenseFloat64AVX512(a *args)
-
-//go:noescape
-func sumDenseVectorFloat64AVX512(a *args)
-
-//go:noescape
 func sumExpUniformFloat64AVX512(a *args)
-
-//go:noescape
-func sumExpClasswiseFloat64AVX512(a *args)
-
-//go:noescape
-func sumExpDenseFloat64AVX512(a *args)
-
-//go:noescape
-func sumExpDenseVectorFloat64AVX512(a *args)
 
 //go:noescape
 func scaleUniformFloat64AVX512(a *args)
 
 //go:noescape
+func sumExpClasswiseFloat64AVX512(a *args)
+
+//go:noescape
 func scaleClasswiseFloat64AVX512(a *args)
 
 //go:noescape
-func scaleDenseFloat64AVX512(a *args)
+func sumExpDenseFloat64AVX512(a *args)
 
 //go:noescape
-func scaleDenseVectorFloat64AVX512(a *args)
+func scaleDenseFloat64AVX512(a *args)
 
 //go:noescape
 func foldFloat64AVX512(a *args)
@@ -276,37 +186,22 @@ func maxFloat16AVX512(a *args)
 func sumUniformFloat16AVX512(a *args)
 
 //go:noescape
-func sumClasswiseFloat16AVX512(a *args)
-
-//go:noescape
-func sumDenseFloat16AVX512(a *args)
-
-//go:noescape
-func sumDenseVectorFloat16AVX512(a *args)
-
-//go:noescape
 func sumExpUniformFloat16AVX512(a *args)
-
-//go:noescape
-func sumExpClasswiseFloat16AVX512(a *args)
-
-//go:noescape
-func sumExpDenseFloat16AVX512(a *args)
-
-//go:noescape
-func sumExpDenseVectorFloat16AVX512(a *args)
 
 //go:noescape
 func scaleUniformFloat16AVX512(a *args)
 
 //go:noescape
+func sumExpClasswiseFloat16AVX512(a *args)
+
+//go:noescape
 func scaleClasswiseFloat16AVX512(a *args)
 
 //go:noescape
-func scaleDenseFloat16AVX512(a *args)
+func sumExpDenseFloat16AVX512(a *args)
 
 //go:noescape
-func scaleDenseVectorFloat16AVX512(a *args)
+func scaleDenseFloat16AVX512(a *args)
 
 //go:noescape
 func maxBFloat16AVX512(a *args)
@@ -315,37 +210,22 @@ func maxBFloat16AVX512(a *args)
 func sumUniformBFloat16AVX512(a *args)
 
 //go:noescape
-func sumClasswiseBFloat16AVX512(a *args)
-
-//go:noescape
-func sumDenseBFloat16AVX512(a *args)
-
-//go:noescape
-func sumDenseVectorBFloat16AVX512(a *args)
-
-//go:noescape
 func sumExpUniformBFloat16AVX512(a *args)
-
-//go:noescape
-func sumExpClasswiseBFloat16AVX512(a *args)
-
-//go:noescape
-func sumExpDenseBFloat16AVX512(a *args)
-
-//go:noescape
-func sumExpDenseVectorBFloat16AVX512(a *args)
 
 //go:noescape
 func scaleUniformBFloat16AVX512(a *args)
 
 //go:noescape
+func sumExpClasswiseBFloat16AVX512(a *args)
+
+//go:noescape
 func scaleClasswiseBFloat16AVX512(a *args)
 
 //go:noescape
-func scaleDenseBFloat16AVX512(a *args)
+func sumExpDenseBFloat16AVX512(a *args)
 
 //go:noescape
-func scaleDenseVectorBFloat16AVX512(a *args)
+func scaleDenseBFloat16AVX512(a *args)
 
 //go:noescape
 func finishAVX512(a *args)

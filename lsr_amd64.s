@@ -153,75 +153,75 @@ loop5:
 	VMOVUPS      (CX)(DI*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y2, Y2
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
 	VMOVUPS      32(CX)(DI*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VMOVUPS      Y8, Y13
+	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VSUBPS       Y0, Y13, Y14
+	VFNMADD132PS constants<>+448(SB), Y8, Y14
+	VPERMPS      constants<>+640(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y15
+	VFMADD213PS  Y11, Y15, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y2, Y2
 	VMOVUPS      64(CX)(DI*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMULPS       Y14, Y14, Y15
+	VFMADD213PS  Y14, Y15, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VANDPS       Y12, Y8, Y8
+	VADDPS       Y8, Y4, Y4
 	VMOVUPS      96(CX)(DI*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y7, Y7
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VMOVUPS      Y8, Y13
+	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VSUBPS       Y0, Y13, Y14
+	VFNMADD132PS constants<>+448(SB), Y8, Y14
+	VPERMPS      constants<>+640(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y15
+	VFMADD213PS  Y11, Y15, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMULPS       Y14, Y14, Y9
+	VFMADD213PS  Y14, Y9, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VANDPS       Y12, Y8, Y8
+	VADDPS       Y8, Y7, Y7
 	ADDQ         $0x20, DI
 	CMPQ         DI, R10
 	JLT          loop5
@@ -237,22 +237,22 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y2, Y2
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       (DX), Y8, Y8
+	VADDPS       Y8, Y2, Y2
 	LEAQ         8(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -261,22 +261,22 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       32(DX), Y8, Y8
+	VADDPS       Y8, Y4, Y4
 	LEAQ         16(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -285,22 +285,22 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       64(DX), Y8, Y8
+	VADDPS       Y8, Y6, Y6
 	LEAQ         24(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -309,22 +309,22 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       96(DX), Y8, Y8
+	VADDPS       Y8, Y7, Y7
 
 sums7:
 	MOVQ    64(AX), DI
@@ -346,1021 +346,6 @@ skip2:
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumClasswiseFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumClasswiseFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         32(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VMOVUPS      (CX)(R8*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      (BX)(R8*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      32(CX)(R8*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      32(BX)(R8*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      64(CX)(R8*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      64(BX)(R8*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      96(CX)(R8*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      96(BX)(R8*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	ADDQ         $0x20, R8
-	CMPQ         R8, R11
-	JLT          loop5
-
-end6:
-	CMPQ         R8, R10
-	JGE          sums7
-	LEAQ         (R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   (CX)(R8*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (BX)(R8*4), Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	LEAQ         8(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   32(CX)(R8*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(BX)(R8*4), Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	LEAQ         16(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   64(CX)(R8*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(BX)(R8*4), Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	LEAQ         24(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   96(CX)(R8*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(BX)(R8*4), Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Y3, (R8)(R9*1)
-	VMOVUPS Y6, 32(R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Y4, (R8)(R9*1)
-	VMOVUPS Y7, 32(R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Y2, (R8)(R9*2)
-	VMOVUPS Y5, 32(R8)(R9*2)
-	VMOVUPS Y8, 64(R8)(R9*2)
-	VMOVUPS Y9, 96(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumDenseFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         24(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VMOVUPS      (CX)(R8*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      (BX)(R8*4), Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      32(CX)(R8*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      32(BX)(R8*4), Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      64(CX)(R8*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      64(BX)(R8*4), Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      96(CX)(R8*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      96(BX)(R8*4), Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	ADDQ         $0x20, R8
-	CMPQ         R8, R11
-	JLT          loop5
-
-end6:
-	CMPQ         R8, R10
-	JGE          sums7
-	LEAQ         (R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   (CX)(R8*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (BX)(R8*4), Y11, Y11
-	MOVQ         40(AX), R11
-	VBROADCASTSS (R11), Y12
-	MOVQ         32(AX), R11
-	VBROADCASTSS (R11), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	LEAQ         8(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   32(CX)(R8*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(BX)(R8*4), Y11, Y11
-	MOVQ         40(AX), R11
-	VBROADCASTSS (R11), Y12
-	MOVQ         32(AX), R11
-	VBROADCASTSS (R11), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	LEAQ         16(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   64(CX)(R8*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(BX)(R8*4), Y11, Y11
-	MOVQ         40(AX), R11
-	VBROADCASTSS (R11), Y12
-	MOVQ         32(AX), R11
-	VBROADCASTSS (R11), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	LEAQ         24(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   96(CX)(R8*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(BX)(R8*4), Y11, Y11
-	MOVQ         40(AX), R8
-	VBROADCASTSS (R8), Y12
-	MOVQ         32(AX), R8
-	VBROADCASTSS (R8), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Y3, (R8)(R9*1)
-	VMOVUPS Y6, 32(R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Y4, (R8)(R9*1)
-	VMOVUPS Y7, 32(R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Y2, (R8)(R9*2)
-	VMOVUPS Y5, 32(R8)(R9*2)
-	VMOVUPS Y8, 64(R8)(R9*2)
-	VMOVUPS Y9, 96(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), BX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseVectorFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumDenseVectorFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseVectorFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         32(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         40(AX), DI
-	XORQ         R8, R8
-	XORQ         R9, R9
-
-row1:
-	CMPQ         R9, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       224(AX)(R10*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R10, R10
-	MOVQ         R8, R11
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R13
-	LEAQ    512(R10), R12
-	ANDQ    $-32, R13
-	CMPQ    R12, R13
-	CMOVQLT R12, R13
-	CMPQ    R10, R13
-	JGE     end6
-
-loop5:
-	VMOVUPS      (CX)(R10*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      (SI)(R10*4), Y11
-	VMOVUPS      (DI)(R10*4), Y12
-	VMOVUPS      (BX)(R10*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      32(CX)(R10*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      32(SI)(R10*4), Y11
-	VMOVUPS      32(DI)(R10*4), Y12
-	VMOVUPS      32(BX)(R10*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      64(CX)(R10*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      64(SI)(R10*4), Y11
-	VMOVUPS      64(DI)(R10*4), Y12
-	VMOVUPS      64(BX)(R10*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      96(CX)(R10*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      96(SI)(R10*4), Y11
-	VMOVUPS      96(DI)(R10*4), Y12
-	VMOVUPS      96(BX)(R10*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	ADDQ         $0x20, R10
-	CMPQ         R10, R13
-	JLT          loop5
-
-end6:
-	CMPQ         R10, R12
-	JGE          sums7
-	LEAQ         (R10), R13
-	CMPQ         R13, 96(AX)
-	JGE          sums7
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   (CX)(R10*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (SI)(R10*4), Y11, Y11
-	VMOVUPS      (DX), Y12
-	VMASKMOVPS   (DI)(R10*4), Y12, Y12
-	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (BX)(R10*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	LEAQ         8(R10), R13
-	CMPQ         R13, 96(AX)
-	JGE          sums7
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   32(CX)(R10*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(SI)(R10*4), Y11, Y11
-	VMOVUPS      32(DX), Y12
-	VMASKMOVPS   32(DI)(R10*4), Y12, Y12
-	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(BX)(R10*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	LEAQ         16(R10), R13
-	CMPQ         R13, 96(AX)
-	JGE          sums7
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   64(CX)(R10*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(SI)(R10*4), Y11, Y11
-	VMOVUPS      64(DX), Y12
-	VMASKMOVPS   64(DI)(R10*4), Y12, Y12
-	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(BX)(R10*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	LEAQ         24(R10), R13
-	CMPQ         R13, 96(AX)
-	JGE          sums7
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   96(CX)(R10*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(SI)(R10*4), Y11, Y11
-	VMOVUPS      96(DX), Y12
-	VMASKMOVPS   96(DI)(R10*4), Y12, Y12
-	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(BX)(R10*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-
-sums7:
-	MOVQ    64(AX), R10
-	VMOVUPS Y3, (R10)(R11*1)
-	VMOVUPS Y6, 32(R10)(R11*1)
-	MOVQ    72(AX), R10
-	VMOVUPS Y4, (R10)(R11*1)
-	VMOVUPS Y7, 32(R10)(R11*1)
-	MOVQ    56(AX), R10
-	VMOVUPS Y2, (R10)(R11*2)
-	VMOVUPS Y5, 32(R10)(R11*2)
-	VMOVUPS Y8, 64(R10)(R11*2)
-	VMOVUPS Y9, 96(R10)(R11*2)
-	ADDQ    $0x40, R11
-	MOVQ    R12, R10
-	CMPQ    R10, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), SI
-	MOVQ 152(AX), R10
-	SHLQ $0x06, R10
-	ADDQ R10, R8
-	INCQ R9
 	JMP  row1
 
 done3:
@@ -1420,79 +405,79 @@ loop5:
 	VMOVUPS      (CX)(R8*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y2, Y2
-	VMOVUPS      Y11, (BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
 	VMOVUPS      32(CX)(R8*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMOVUPS      Y11, 32(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VMOVUPS      Y8, Y13
+	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VSUBPS       Y0, Y13, Y14
+	VFNMADD132PS constants<>+448(SB), Y8, Y14
+	VPERMPS      constants<>+640(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y15
+	VFMADD213PS  Y11, Y15, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y2, Y2
+	VMOVUPS      Y8, (BX)(R8*4)
 	VMOVUPS      64(CX)(R8*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y6, Y6
-	VMOVUPS      Y11, 64(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMULPS       Y14, Y14, Y15
+	VFMADD213PS  Y14, Y15, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VANDPS       Y12, Y8, Y8
+	VADDPS       Y8, Y4, Y4
+	VMOVUPS      Y8, 32(BX)(R8*4)
 	VMOVUPS      96(CX)(R8*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMOVUPS      Y11, 96(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VMOVUPS      Y8, Y13
+	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VSUBPS       Y0, Y13, Y14
+	VFNMADD132PS constants<>+448(SB), Y8, Y14
+	VPERMPS      constants<>+640(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y15
+	VFMADD213PS  Y11, Y15, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y6, Y6
+	VMOVUPS      Y8, 64(BX)(R8*4)
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMULPS       Y14, Y14, Y9
+	VFMADD213PS  Y14, Y9, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VANDPS       Y12, Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      Y8, 96(BX)(R8*4)
 	ADDQ         $0x20, R8
 	CMPQ         R8, R11
 	JLT          loop5
@@ -1508,24 +493,24 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y2, Y2
-	VMOVUPS      (DX), Y8
-	VMASKMOVPS   Y11, Y8, (BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       (DX), Y8, Y8
+	VADDPS       Y8, Y2, Y2
+	VMOVUPS      (DX), Y9
+	VMASKMOVPS   Y8, Y9, (BX)(R8*4)
 	LEAQ         8(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums7
@@ -1534,24 +519,24 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMOVUPS      32(DX), Y8
-	VMASKMOVPS   Y11, Y8, 32(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       32(DX), Y8, Y8
+	VADDPS       Y8, Y4, Y4
+	VMOVUPS      32(DX), Y9
+	VMASKMOVPS   Y8, Y9, 32(BX)(R8*4)
 	LEAQ         16(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums7
@@ -1560,24 +545,24 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y6, Y6
-	VMOVUPS      64(DX), Y8
-	VMASKMOVPS   Y11, Y8, 64(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       64(DX), Y8, Y8
+	VADDPS       Y8, Y6, Y6
+	VMOVUPS      64(DX), Y9
+	VMASKMOVPS   Y8, Y9, 64(BX)(R8*4)
 	LEAQ         24(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums7
@@ -1586,24 +571,24 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMOVUPS      96(DX), Y8
-	VMASKMOVPS   Y11, Y8, 96(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       96(DX), Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      96(DX), Y9
+	VMASKMOVPS   Y8, Y9, 96(BX)(R8*4)
 
 sums7:
 	MOVQ    64(AX), R8
@@ -1626,1063 +611,6 @@ skip2:
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpClasswiseFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R12
-	LEAQ    512(R9), R11
-	ANDQ    $-32, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	VMOVUPS      (CX)(R9*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      (SI)(R9*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      Y13, (BX)(R9*4)
-	VMOVUPS      32(CX)(R9*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      32(SI)(R9*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      Y13, 32(BX)(R9*4)
-	VMOVUPS      64(CX)(R9*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      64(SI)(R9*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      Y13, 64(BX)(R9*4)
-	VMOVUPS      96(CX)(R9*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      96(SI)(R9*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      Y13, 96(BX)(R9*4)
-	ADDQ         $0x20, R9
-	CMPQ         R9, R12
-	JLT          loop5
-
-end6:
-	CMPQ         R9, R11
-	JGE          sums7
-	LEAQ         (R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   (CX)(R9*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (SI)(R9*4), Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   Y13, Y10, (BX)(R9*4)
-	LEAQ         8(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   32(CX)(R9*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(SI)(R9*4), Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   Y13, Y10, 32(BX)(R9*4)
-	LEAQ         16(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   64(CX)(R9*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(SI)(R9*4), Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   Y13, Y10, 64(BX)(R9*4)
-	LEAQ         24(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   96(CX)(R9*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(SI)(R9*4), Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   Y13, Y10, 96(BX)(R9*4)
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPS Y3, (R9)(R10*1)
-	VMOVUPS Y6, 32(R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPS Y4, (R9)(R10*1)
-	VMOVUPS Y7, 32(R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPS Y2, (R9)(R10*2)
-	VMOVUPS Y5, 32(R9)(R10*2)
-	VMOVUPS Y8, 64(R9)(R10*2)
-	VMOVUPS Y9, 96(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	MOVQ 152(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R12
-	LEAQ    512(R9), R11
-	ANDQ    $-32, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	VMOVUPS      (CX)(R9*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      (SI)(R9*4), Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      Y13, (BX)(R9*4)
-	VMOVUPS      32(CX)(R9*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      32(SI)(R9*4), Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      Y13, 32(BX)(R9*4)
-	VMOVUPS      64(CX)(R9*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      64(SI)(R9*4), Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      Y13, 64(BX)(R9*4)
-	VMOVUPS      96(CX)(R9*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      96(SI)(R9*4), Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      Y13, 96(BX)(R9*4)
-	ADDQ         $0x20, R9
-	CMPQ         R9, R12
-	JLT          loop5
-
-end6:
-	CMPQ         R9, R11
-	JGE          sums7
-	LEAQ         (R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   (CX)(R9*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (SI)(R9*4), Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   Y13, Y10, (BX)(R9*4)
-	LEAQ         8(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   32(CX)(R9*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(SI)(R9*4), Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   Y13, Y10, 32(BX)(R9*4)
-	LEAQ         16(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   64(CX)(R9*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(SI)(R9*4), Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   Y13, Y10, 64(BX)(R9*4)
-	LEAQ         24(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   96(CX)(R9*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(SI)(R9*4), Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   Y13, Y10, 96(BX)(R9*4)
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPS Y3, (R9)(R10*1)
-	VMOVUPS Y6, 32(R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPS Y4, (R9)(R10*1)
-	VMOVUPS Y7, 32(R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPS Y2, (R9)(R10*2)
-	VMOVUPS Y5, 32(R9)(R10*2)
-	VMOVUPS Y8, 64(R9)(R10*2)
-	VMOVUPS Y9, 96(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), SI
-	MOVQ 152(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseVectorFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumExpDenseVectorFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseVectorFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	MOVQ         24(AX), DI
-	MOVQ         40(AX), R8
-	XORQ         R9, R9
-	XORQ         R10, R10
-
-row1:
-	CMPQ         R10, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
-	VMOVSD       224(AX)(R11*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R11, R11
-	MOVQ         R9, R12
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R14
-	LEAQ    512(R11), R13
-	ANDQ    $-32, R14
-	CMPQ    R13, R14
-	CMOVQLT R13, R14
-	CMPQ    R11, R14
-	JGE     end6
-
-loop5:
-	VMOVUPS      (CX)(R11*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      (DI)(R11*4), Y11
-	VMOVUPS      (R8)(R11*4), Y12
-	VMOVUPS      (SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      Y13, (BX)(R11*4)
-	VMOVUPS      32(CX)(R11*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      32(DI)(R11*4), Y11
-	VMOVUPS      32(R8)(R11*4), Y12
-	VMOVUPS      32(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      Y13, 32(BX)(R11*4)
-	VMOVUPS      64(CX)(R11*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      64(DI)(R11*4), Y11
-	VMOVUPS      64(R8)(R11*4), Y12
-	VMOVUPS      64(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      Y13, 64(BX)(R11*4)
-	VMOVUPS      96(CX)(R11*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      96(DI)(R11*4), Y11
-	VMOVUPS      96(R8)(R11*4), Y12
-	VMOVUPS      96(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      Y13, 96(BX)(R11*4)
-	ADDQ         $0x20, R11
-	CMPQ         R11, R14
-	JLT          loop5
-
-end6:
-	CMPQ         R11, R13
-	JGE          sums7
-	LEAQ         (R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   (CX)(R11*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (DI)(R11*4), Y11, Y11
-	VMOVUPS      (DX), Y12
-	VMASKMOVPS   (R8)(R11*4), Y12, Y12
-	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (SI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   Y13, Y10, (BX)(R11*4)
-	LEAQ         8(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   32(CX)(R11*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(DI)(R11*4), Y11, Y11
-	VMOVUPS      32(DX), Y12
-	VMASKMOVPS   32(R8)(R11*4), Y12, Y12
-	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(SI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   Y13, Y10, 32(BX)(R11*4)
-	LEAQ         16(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   64(CX)(R11*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(DI)(R11*4), Y11, Y11
-	VMOVUPS      64(DX), Y12
-	VMASKMOVPS   64(R8)(R11*4), Y12, Y12
-	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(SI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   Y13, Y10, 64(BX)(R11*4)
-	LEAQ         24(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   96(CX)(R11*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(DI)(R11*4), Y11, Y11
-	VMOVUPS      96(DX), Y12
-	VMASKMOVPS   96(R8)(R11*4), Y12, Y12
-	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(SI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   Y13, Y10, 96(BX)(R11*4)
-
-sums7:
-	MOVQ    64(AX), R11
-	VMOVUPS Y3, (R11)(R12*1)
-	VMOVUPS Y6, 32(R11)(R12*1)
-	MOVQ    72(AX), R11
-	VMOVUPS Y4, (R11)(R12*1)
-	VMOVUPS Y7, 32(R11)(R12*1)
-	MOVQ    56(AX), R11
-	VMOVUPS Y2, (R11)(R12*2)
-	VMOVUPS Y5, 32(R11)(R12*2)
-	VMOVUPS Y8, 64(R11)(R12*2)
-	VMOVUPS Y9, 96(R11)(R12*2)
-	ADDQ    $0x40, R12
-	MOVQ    R13, R11
-	CMPQ    R11, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), DI
-	MOVQ 152(AX), R11
-	SHLQ $0x06, R11
-	ADDQ R11, R9
-	INCQ R10
 	JMP  row1
 
 done3:
@@ -2761,6 +689,333 @@ skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), BX
 	INCQ DI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpClasswiseFloat32AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·sumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpClasswiseFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own,
+	// a = u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x1f, CX
+	LEAQ         constants<>+0(SB), DX
+	ADDQ         $0x80, DX
+	SHLQ         $0x02, CX
+	SUBQ         CX, DX
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         8(AX), BX
+	MOVQ         32(AX), SI
+	XORQ         DI, DI
+	XORQ         R8, R8
+
+row1:
+	CMPQ         R8, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), R9
+	CMPL         (R9)(R8*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R9
+	ADDQ         R8, R9
+	VMOVSD       224(AX)(R9*8), X1
+	VCVTSD2SS    X1, X1, X1
+	VXORPS       constants<>+704(SB), X1, X1
+	VBROADCASTSS X1, Y1
+	XORQ         R9, R9
+	MOVQ         DI, R10
+
+block4:
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	MOVQ    96(AX), R12
+	LEAQ    512(R9), R11
+	ANDQ    $-32, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	CMPQ    R9, R12
+	JGE     end6
+
+loop5:
+	VMOVUPS      (CX)(R9*4), Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      (SI)(R9*4), Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y2, Y2
+	VMOVUPS      Y10, (BX)(R9*4)
+	VMOVUPS      32(CX)(R9*4), Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      32(SI)(R9*4), Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VMOVUPS      Y10, 32(BX)(R9*4)
+	VMOVUPS      64(CX)(R9*4), Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      64(SI)(R9*4), Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      Y10, 64(BX)(R9*4)
+	VMOVUPS      96(CX)(R9*4), Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      96(SI)(R9*4), Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMOVUPS      Y10, 96(BX)(R9*4)
+	ADDQ         $0x20, R9
+	CMPQ         R9, R12
+	JLT          loop5
+
+end6:
+	CMPQ         R9, R11
+	JGE          sums7
+	LEAQ         (R9), R12
+	CMPQ         R12, 96(AX)
+	JGE          sums7
+	VMOVUPS      (DX), Y10
+	VMASKMOVPS   (CX)(R9*4), Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VMOVUPS      (DX), Y11
+	VMASKMOVPS   (SI)(R9*4), Y11, Y11
+	VANDPS       (DX), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y2, Y2
+	VMOVUPS      (DX), Y11
+	VMASKMOVPS   Y10, Y11, (BX)(R9*4)
+	LEAQ         8(R9), R12
+	CMPQ         R12, 96(AX)
+	JGE          sums7
+	VMOVUPS      32(DX), Y10
+	VMASKMOVPS   32(CX)(R9*4), Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       32(DX), Y10, Y10
+	VMOVUPS      32(DX), Y11
+	VMASKMOVPS   32(SI)(R9*4), Y11, Y11
+	VANDPS       32(DX), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       32(DX), Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VMOVUPS      32(DX), Y11
+	VMASKMOVPS   Y10, Y11, 32(BX)(R9*4)
+	LEAQ         16(R9), R12
+	CMPQ         R12, 96(AX)
+	JGE          sums7
+	VMOVUPS      64(DX), Y10
+	VMASKMOVPS   64(CX)(R9*4), Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       64(DX), Y10, Y10
+	VMOVUPS      64(DX), Y11
+	VMASKMOVPS   64(SI)(R9*4), Y11, Y11
+	VANDPS       64(DX), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       64(DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      64(DX), Y11
+	VMASKMOVPS   Y10, Y11, 64(BX)(R9*4)
+	LEAQ         24(R9), R12
+	CMPQ         R12, 96(AX)
+	JGE          sums7
+	VMOVUPS      96(DX), Y10
+	VMASKMOVPS   96(CX)(R9*4), Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       96(DX), Y10, Y10
+	VMOVUPS      96(DX), Y11
+	VMASKMOVPS   96(SI)(R9*4), Y11, Y11
+	VANDPS       96(DX), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       96(DX), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMOVUPS      96(DX), Y11
+	VMASKMOVPS   Y10, Y11, 96(BX)(R9*4)
+
+sums7:
+	MOVQ    64(AX), R9
+	VMOVUPS Y3, (R9)(R10*1)
+	VMOVUPS Y6, 32(R9)(R10*1)
+	MOVQ    72(AX), R9
+	VMOVUPS Y4, (R9)(R10*1)
+	VMOVUPS Y7, 32(R9)(R10*1)
+	MOVQ    56(AX), R9
+	VMOVUPS Y2, (R9)(R10*2)
+	VMOVUPS Y5, 32(R9)(R10*2)
+	VMOVUPS Y8, 64(R9)(R10*2)
+	VMOVUPS Y9, 96(R9)(R10*2)
+	ADDQ    $0x40, R10
+	MOVQ    R11, R9
+	CMPQ    R9, 96(AX)
+	JLT     block4
+
+skip2:
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), BX
+	MOVQ 152(AX), R9
+	SHLQ $0x06, R9
+	ADDQ R9, DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -2856,122 +1111,374 @@ done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3
-TEXT ·scaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
+// func sumExpDenseFloat32AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseFloat32AVX2 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
-	MOVQ 96(AX), CX
-	ANDQ $0x0f, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x02, CX
-	SUBQ CX, DX
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 96(AX), DI
-	ANDQ $-16, DI
-	XORQ R8, R8
+	// sumExpDenseFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own,
+	// a = t·w + u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x1f, CX
+	LEAQ         constants<>+0(SB), DX
+	ADDQ         $0x80, DX
+	SHLQ         $0x02, CX
+	SUBQ         CX, DX
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         8(AX), BX
+	MOVQ         32(AX), SI
+	MOVQ         24(AX), DI
+	MOVQ         40(AX), R8
+	XORQ         R9, R9
+	XORQ         R10, R10
 
 row1:
-	CMPQ         R8, 80(AX)
+	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
+	MOVQ         48(AX), R11
+	CMPL         (R11)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       15456(AX)(R9*8), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Y0
-	VMOVSD       8928(AX)(R9*8), X1
-	VMULSD       208(AX), X1, X1
+	MOVQ         88(AX), R11
+	ADDQ         R10, R11
+	VMOVSD       224(AX)(R11*8), X1
 	VCVTSD2SS    X1, X1, X1
+	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	CMPQ         R9, DI
-	JGE          end5
+	XORQ         R11, R11
+	MOVQ         R9, R12
 
-loop4:
-	VMOVUPS      (CX)(R9*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      (SI)(R9*4), Y3
-	MOVQ         40(AX), R10
-	VBROADCASTSS (R10), Y4
-	MOVQ         32(AX), R10
-	VBROADCASTSS (R10), Y5
-	VFMADD213PS  Y5, Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VMOVUPS      Y2, (BX)(R9*4)
-	VMOVUPS      32(CX)(R9*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      32(SI)(R9*4), Y3
-	MOVQ         40(AX), R10
-	VBROADCASTSS (R10), Y4
-	MOVQ         32(AX), R10
-	VBROADCASTSS (R10), Y5
-	VFMADD213PS  Y5, Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VMOVUPS      Y2, 32(BX)(R9*4)
-	ADDQ         $0x10, R9
-	CMPQ         R9, DI
-	JLT          loop4
+block4:
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	MOVQ    96(AX), R14
+	LEAQ    512(R11), R13
+	ANDQ    $-32, R14
+	CMPQ    R13, R14
+	CMOVQLT R13, R14
+	CMPQ    R11, R14
+	JGE     end6
 
-end5:
-	LEAQ         (R9), R10
-	CMPQ         R10, 96(AX)
-	JGE          whole6
-	VMOVUPS      (DX), Y2
-	VMASKMOVPS   (CX)(R9*4), Y2, Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      (DX), Y3
-	VMASKMOVPS   (SI)(R9*4), Y3, Y3
-	MOVQ         40(AX), R10
-	VBROADCASTSS (R10), Y4
-	MOVQ         32(AX), R10
-	VBROADCASTSS (R10), Y5
-	VFMADD213PS  Y5, Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VMOVUPS      (DX), Y3
-	VMASKMOVPS   Y2, Y3, (BX)(R9*4)
-	LEAQ         8(R9), R10
-	CMPQ         R10, 96(AX)
-	JGE          whole6
-	VMOVUPS      32(DX), Y2
-	VMASKMOVPS   32(CX)(R9*4), Y2, Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      32(DX), Y0
-	VMASKMOVPS   32(SI)(R9*4), Y0, Y0
-	MOVQ         40(AX), R10
-	VBROADCASTSS (R10), Y3
-	MOVQ         32(AX), R10
-	VBROADCASTSS (R10), Y4
-	VFMADD213PS  Y4, Y3, Y0
-	VFNMADD231PS Y0, Y1, Y2
-	VMOVUPS      32(DX), Y0
-	VMASKMOVPS   Y2, Y0, 32(BX)(R9*4)
+loop5:
+	VMOVUPS      (CX)(R11*4), Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      (DI)(R11*4), Y11
+	VMOVUPS      (R8)(R11*4), Y12
+	VMOVUPS      (SI)(R11*4), Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y2, Y2
+	VMOVUPS      Y10, (BX)(R11*4)
+	VMOVUPS      32(CX)(R11*4), Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      32(DI)(R11*4), Y11
+	VMOVUPS      32(R8)(R11*4), Y12
+	VMOVUPS      32(SI)(R11*4), Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VMOVUPS      Y10, 32(BX)(R11*4)
+	VMOVUPS      64(CX)(R11*4), Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      64(DI)(R11*4), Y11
+	VMOVUPS      64(R8)(R11*4), Y12
+	VMOVUPS      64(SI)(R11*4), Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      Y10, 64(BX)(R11*4)
+	VMOVUPS      96(CX)(R11*4), Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      96(DI)(R11*4), Y11
+	VMOVUPS      96(R8)(R11*4), Y12
+	VMOVUPS      96(SI)(R11*4), Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMOVUPS      Y10, 96(BX)(R11*4)
+	ADDQ         $0x20, R11
+	CMPQ         R11, R14
+	JLT          loop5
 
-whole6:
+end6:
+	CMPQ         R11, R13
+	JGE          sums7
+	LEAQ         (R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums7
+	VMOVUPS      (DX), Y10
+	VMASKMOVPS   (CX)(R11*4), Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VMOVUPS      (DX), Y11
+	VMASKMOVPS   (DI)(R11*4), Y11, Y11
+	VMOVUPS      (DX), Y12
+	VMASKMOVPS   (R8)(R11*4), Y12, Y12
+	VMOVUPS      (DX), Y13
+	VMASKMOVPS   (SI)(R11*4), Y13, Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VANDPS       (DX), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y2, Y2
+	VMOVUPS      (DX), Y11
+	VMASKMOVPS   Y10, Y11, (BX)(R11*4)
+	LEAQ         8(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums7
+	VMOVUPS      32(DX), Y10
+	VMASKMOVPS   32(CX)(R11*4), Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       32(DX), Y10, Y10
+	VMOVUPS      32(DX), Y11
+	VMASKMOVPS   32(DI)(R11*4), Y11, Y11
+	VMOVUPS      32(DX), Y12
+	VMASKMOVPS   32(R8)(R11*4), Y12, Y12
+	VMOVUPS      32(DX), Y13
+	VMASKMOVPS   32(SI)(R11*4), Y13, Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VANDPS       32(DX), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       32(DX), Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VMOVUPS      32(DX), Y11
+	VMASKMOVPS   Y10, Y11, 32(BX)(R11*4)
+	LEAQ         16(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums7
+	VMOVUPS      64(DX), Y10
+	VMASKMOVPS   64(CX)(R11*4), Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       64(DX), Y10, Y10
+	VMOVUPS      64(DX), Y11
+	VMASKMOVPS   64(DI)(R11*4), Y11, Y11
+	VMOVUPS      64(DX), Y12
+	VMASKMOVPS   64(R8)(R11*4), Y12, Y12
+	VMOVUPS      64(DX), Y13
+	VMASKMOVPS   64(SI)(R11*4), Y13, Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VANDPS       64(DX), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       64(DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      64(DX), Y11
+	VMASKMOVPS   Y10, Y11, 64(BX)(R11*4)
+	LEAQ         24(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums7
+	VMOVUPS      96(DX), Y10
+	VMASKMOVPS   96(CX)(R11*4), Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       96(DX), Y10, Y10
+	VMOVUPS      96(DX), Y11
+	VMASKMOVPS   96(DI)(R11*4), Y11, Y11
+	VMOVUPS      96(DX), Y12
+	VMASKMOVPS   96(R8)(R11*4), Y12, Y12
+	VMOVUPS      96(DX), Y13
+	VMASKMOVPS   96(SI)(R11*4), Y13, Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VANDPS       96(DX), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       96(DX), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMOVUPS      96(DX), Y11
+	VMASKMOVPS   Y10, Y11, 96(BX)(R11*4)
+
+sums7:
+	MOVQ    64(AX), R11
+	VMOVUPS Y3, (R11)(R12*1)
+	VMOVUPS Y6, 32(R11)(R12*1)
+	MOVQ    72(AX), R11
+	VMOVUPS Y4, (R11)(R12*1)
+	VMOVUPS Y7, 32(R11)(R12*1)
+	MOVQ    56(AX), R11
+	VMOVUPS Y2, (R11)(R12*2)
+	VMOVUPS Y5, 32(R11)(R12*2)
+	VMOVUPS Y8, 64(R11)(R12*2)
+	VMOVUPS Y9, 96(R11)(R12*2)
+	ADDQ    $0x40, R12
+	MOVQ    R13, R11
+	CMPQ    R11, 96(AX)
+	JLT     block4
+
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
-	ADDQ 128(AX), SI
-	INCQ R8
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), BX
+	ADDQ 128(AX), DI
+	MOVQ 152(AX), R11
+	SHLQ $0x06, R11
+	ADDQ R11, R9
+	INCQ R10
 	JMP  row1
 
 done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseVectorFloat32AVX2(a *byte)
+// func scaleDenseFloat32AVX2(a *byte)
 // Requires: AVX, AVX2, FMA3
-TEXT ·scaleDenseVectorFloat32AVX2(SB), NOSPLIT, $0-8
+TEXT ·scaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseVectorFloat32AVX2 turns exponentials into gradients: e·f − smooth·a,
+	// scaleDenseFloat32AVX2 turns exponentials into gradients: e·f − smooth·a,
 	// where a = t·w + u.
 	MOVQ 96(AX), CX
 	ANDQ $0x0f, CX
@@ -3379,111 +1886,111 @@ loop5:
 	VMOVUPD      (CX)(DI*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
+	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+832(SB), Y11, Y8
+	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VPSHUFD      $0xa0, Y10, Y11
 	VPERMPS      constants<>+1120(SB), Y11, Y12
 	VPERMPS      constants<>+1152(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VADDPD       Y10, Y2, Y2
-	VMOVUPD      32(CX)(DI*8), Y8
-	VADDPD       Y1, Y8, Y8
-	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VADDPD       Y10, Y4, Y4
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y11, Y10, Y10
+	VMOVUPD      32(CX)(DI*8), Y11
+	VADDPD       Y1, Y11, Y11
+	VADDPD       Y11, Y5, Y5
+	VCMPPD       $0x15, constants<>+768(SB), Y11, Y12
+	VMOVUPD      Y11, Y13
+	VFMADD132PD  constants<>+800(SB), Y0, Y13
+	VSUBPD       Y0, Y13, Y14
+	VMOVUPD      Y11, Y11
+	VFNMADD231PD constants<>+832(SB), Y14, Y11
+	VFNMADD231PD constants<>+864(SB), Y14, Y11
+	VPSHUFD      $0xa0, Y13, Y14
+	VPERMPS      constants<>+1120(SB), Y14, Y15
+	VPERMPS      constants<>+1152(SB), Y14, Y14
+	VBLENDPS     $0xaa, Y14, Y15, Y14
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y14, Y13, Y13
+	VMOVUPD      constants<>+928(SB), Y14
+	VFMADD213PD  constants<>+960(SB), Y8, Y14
+	VFMADD213PD  constants<>+992(SB), Y8, Y14
+	VFMADD213PD  constants<>+1024(SB), Y8, Y14
+	VFMADD213PD  constants<>+1056(SB), Y8, Y14
+	VFMADD213PD  constants<>+1088(SB), Y8, Y14
+	VMULPD       Y8, Y8, Y15
+	VFMADD213PD  Y8, Y15, Y14
+	VFMADD213PD  Y10, Y10, Y14
+	VANDPD       Y9, Y14, Y14
+	VADDPD       Y14, Y2, Y2
 	VMOVUPD      64(CX)(DI*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VADDPD       Y10, Y6, Y6
-	VMOVUPD      96(CX)(DI*8), Y8
-	VADDPD       Y1, Y8, Y8
-	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VADDPD       Y10, Y7, Y7
+	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y14
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+832(SB), Y14, Y8
+	VFNMADD231PD constants<>+864(SB), Y14, Y8
+	VPSHUFD      $0xa0, Y10, Y14
+	VPERMPS      constants<>+1120(SB), Y14, Y15
+	VPERMPS      constants<>+1152(SB), Y14, Y14
+	VBLENDPS     $0xaa, Y14, Y15, Y14
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y14, Y10, Y10
+	VMOVUPD      constants<>+928(SB), Y14
+	VFMADD213PD  constants<>+960(SB), Y11, Y14
+	VFMADD213PD  constants<>+992(SB), Y11, Y14
+	VFMADD213PD  constants<>+1024(SB), Y11, Y14
+	VFMADD213PD  constants<>+1056(SB), Y11, Y14
+	VFMADD213PD  constants<>+1088(SB), Y11, Y14
+	VMULPD       Y11, Y11, Y15
+	VFMADD213PD  Y11, Y15, Y14
+	VFMADD213PD  Y13, Y13, Y14
+	VANDPD       Y12, Y14, Y14
+	VADDPD       Y14, Y4, Y4
+	VMOVUPD      96(CX)(DI*8), Y11
+	VADDPD       Y1, Y11, Y11
+	VADDPD       Y11, Y5, Y5
+	VCMPPD       $0x15, constants<>+768(SB), Y11, Y12
+	VMOVUPD      Y11, Y13
+	VFMADD132PD  constants<>+800(SB), Y0, Y13
+	VSUBPD       Y0, Y13, Y14
+	VMOVUPD      Y11, Y11
+	VFNMADD231PD constants<>+832(SB), Y14, Y11
+	VFNMADD231PD constants<>+864(SB), Y14, Y11
+	VPSHUFD      $0xa0, Y13, Y14
+	VPERMPS      constants<>+1120(SB), Y14, Y15
+	VPERMPS      constants<>+1152(SB), Y14, Y14
+	VBLENDPS     $0xaa, Y14, Y15, Y14
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y14, Y13, Y13
+	VMOVUPD      constants<>+928(SB), Y14
+	VFMADD213PD  constants<>+960(SB), Y8, Y14
+	VFMADD213PD  constants<>+992(SB), Y8, Y14
+	VFMADD213PD  constants<>+1024(SB), Y8, Y14
+	VFMADD213PD  constants<>+1056(SB), Y8, Y14
+	VFMADD213PD  constants<>+1088(SB), Y8, Y14
+	VMULPD       Y8, Y8, Y15
+	VFMADD213PD  Y8, Y15, Y14
+	VFMADD213PD  Y10, Y10, Y14
+	VANDPD       Y9, Y14, Y14
+	VADDPD       Y14, Y6, Y6
+	VMOVUPD      constants<>+928(SB), Y8
+	VFMADD213PD  constants<>+960(SB), Y11, Y8
+	VFMADD213PD  constants<>+992(SB), Y11, Y8
+	VFMADD213PD  constants<>+1024(SB), Y11, Y8
+	VFMADD213PD  constants<>+1056(SB), Y11, Y8
+	VFMADD213PD  constants<>+1088(SB), Y11, Y8
+	VMULPD       Y11, Y11, Y9
+	VFMADD213PD  Y11, Y9, Y8
+	VFMADD213PD  Y13, Y13, Y8
+	VANDPD       Y12, Y8, Y8
+	VADDPD       Y8, Y7, Y7
 	ADDQ         $0x10, DI
 	CMPQ         DI, R10
 	JLT          loop5
@@ -3499,31 +2006,31 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       (DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
+	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+832(SB), Y11, Y8
+	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VPSHUFD      $0xa0, Y10, Y11
 	VPERMPS      constants<>+1120(SB), Y11, Y12
 	VPERMPS      constants<>+1152(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VANDPD       (DX), Y10, Y10
-	VADDPD       Y10, Y2, Y2
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y11, Y10, Y10
+	VMOVUPD      constants<>+928(SB), Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFMADD213PD  constants<>+992(SB), Y8, Y11
+	VFMADD213PD  constants<>+1024(SB), Y8, Y11
+	VFMADD213PD  constants<>+1056(SB), Y8, Y11
+	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y11
+	VFMADD213PD  Y10, Y10, Y11
+	VANDPD       Y9, Y11, Y11
+	VANDPD       (DX), Y11, Y11
+	VADDPD       Y11, Y2, Y2
 	LEAQ         4(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -3532,31 +2039,31 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       32(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
+	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+832(SB), Y11, Y8
+	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VPSHUFD      $0xa0, Y10, Y11
 	VPERMPS      constants<>+1120(SB), Y11, Y12
 	VPERMPS      constants<>+1152(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VANDPD       32(DX), Y10, Y10
-	VADDPD       Y10, Y4, Y4
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y11, Y10, Y10
+	VMOVUPD      constants<>+928(SB), Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFMADD213PD  constants<>+992(SB), Y8, Y11
+	VFMADD213PD  constants<>+1024(SB), Y8, Y11
+	VFMADD213PD  constants<>+1056(SB), Y8, Y11
+	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y11
+	VFMADD213PD  Y10, Y10, Y11
+	VANDPD       Y9, Y11, Y11
+	VANDPD       32(DX), Y11, Y11
+	VADDPD       Y11, Y4, Y4
 	LEAQ         8(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -3565,31 +2072,31 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       64(DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
+	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+832(SB), Y11, Y8
+	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VPSHUFD      $0xa0, Y10, Y11
 	VPERMPS      constants<>+1120(SB), Y11, Y12
 	VPERMPS      constants<>+1152(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VANDPD       64(DX), Y10, Y10
-	VADDPD       Y10, Y6, Y6
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y11, Y10, Y10
+	VMOVUPD      constants<>+928(SB), Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFMADD213PD  constants<>+992(SB), Y8, Y11
+	VFMADD213PD  constants<>+1024(SB), Y8, Y11
+	VFMADD213PD  constants<>+1056(SB), Y8, Y11
+	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y11
+	VFMADD213PD  Y10, Y10, Y11
+	VANDPD       Y9, Y11, Y11
+	VANDPD       64(DX), Y11, Y11
+	VADDPD       Y11, Y6, Y6
 	LEAQ         12(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -3598,31 +2105,31 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       96(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
+	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+832(SB), Y11, Y8
+	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VPSHUFD      $0xa0, Y10, Y11
 	VPERMPS      constants<>+1120(SB), Y11, Y12
 	VPERMPS      constants<>+1152(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VANDPD       96(DX), Y10, Y10
-	VADDPD       Y10, Y7, Y7
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y11, Y10, Y10
+	VMOVUPD      constants<>+928(SB), Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFMADD213PD  constants<>+992(SB), Y8, Y11
+	VFMADD213PD  constants<>+1024(SB), Y8, Y11
+	VFMADD213PD  constants<>+1056(SB), Y8, Y11
+	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y11
+	VFMADD213PD  Y10, Y10, Y11
+	VANDPD       Y9, Y11, Y11
+	VANDPD       96(DX), Y11, Y11
+	VADDPD       Y11, Y7, Y7
 
 sums7:
 	MOVQ    64(AX), DI
@@ -3644,1234 +2151,6 @@ skip2:
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumClasswiseFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumClasswiseFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x03, CX
-	SUBQ         CX, DX
-	VBROADCASTSD constants<>+896(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         32(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X1
-	VXORPS       constants<>+1184(SB), X1, X1
-	VBROADCASTSD X1, Y1
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R11
-	LEAQ    256(R8), R10
-	ANDQ    $-16, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VMOVUPD      (CX)(R8*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      (BX)(R8*8), Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y2, Y2
-	VMOVUPD      32(CX)(R8*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      32(BX)(R8*8), Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y5, Y5
-	VMOVUPD      64(CX)(R8*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      64(BX)(R8*8), Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y8, Y8
-	VMOVUPD      96(CX)(R8*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      96(BX)(R8*8), Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y9, Y9
-	ADDQ         $0x10, R8
-	CMPQ         R8, R11
-	JLT          loop5
-
-end6:
-	CMPQ         R8, R10
-	JGE          sums7
-	LEAQ         (R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPD      (DX), Y10
-	VMASKMOVPD   (CX)(R8*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       (DX), Y10, Y10
-	VMOVUPD      (DX), Y11
-	VMASKMOVPD   (BX)(R8*8), Y11, Y11
-	VANDPD       (DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       (DX), Y12, Y12
-	VADDPD       Y12, Y2, Y2
-	LEAQ         4(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPD      32(DX), Y10
-	VMASKMOVPD   32(CX)(R8*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       32(DX), Y10, Y10
-	VMOVUPD      32(DX), Y11
-	VMASKMOVPD   32(BX)(R8*8), Y11, Y11
-	VANDPD       32(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       32(DX), Y12, Y12
-	VADDPD       Y12, Y5, Y5
-	LEAQ         8(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPD      64(DX), Y10
-	VMASKMOVPD   64(CX)(R8*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       64(DX), Y10, Y10
-	VMOVUPD      64(DX), Y11
-	VMASKMOVPD   64(BX)(R8*8), Y11, Y11
-	VANDPD       64(DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       64(DX), Y12, Y12
-	VADDPD       Y12, Y8, Y8
-	LEAQ         12(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPD      96(DX), Y10
-	VMASKMOVPD   96(CX)(R8*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       96(DX), Y10, Y10
-	VMOVUPD      96(DX), Y11
-	VMASKMOVPD   96(BX)(R8*8), Y11, Y11
-	VANDPD       96(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       96(DX), Y12, Y12
-	VADDPD       Y12, Y9, Y9
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPD Y3, (R8)(R9*1)
-	VMOVUPD Y6, 32(R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPD Y4, (R8)(R9*1)
-	VMOVUPD Y7, 32(R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPD Y2, (R8)(R9*2)
-	VMOVUPD Y5, 32(R8)(R9*2)
-	VMOVUPD Y8, 64(R8)(R9*2)
-	VMOVUPD Y9, 96(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumDenseFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x03, CX
-	SUBQ         CX, DX
-	VBROADCASTSD constants<>+896(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         24(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X1
-	VXORPS       constants<>+1184(SB), X1, X1
-	VBROADCASTSD X1, Y1
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R11
-	LEAQ    256(R8), R10
-	ANDQ    $-16, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VMOVUPD      (CX)(R8*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      (BX)(R8*8), Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSD (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSD (R12), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y2, Y2
-	VMOVUPD      32(CX)(R8*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      32(BX)(R8*8), Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSD (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSD (R12), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y5, Y5
-	VMOVUPD      64(CX)(R8*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      64(BX)(R8*8), Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSD (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSD (R12), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y8, Y8
-	VMOVUPD      96(CX)(R8*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      96(BX)(R8*8), Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSD (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSD (R12), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y9, Y9
-	ADDQ         $0x10, R8
-	CMPQ         R8, R11
-	JLT          loop5
-
-end6:
-	CMPQ         R8, R10
-	JGE          sums7
-	LEAQ         (R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPD      (DX), Y10
-	VMASKMOVPD   (CX)(R8*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       (DX), Y10, Y10
-	VMOVUPD      (DX), Y11
-	VMASKMOVPD   (BX)(R8*8), Y11, Y11
-	MOVQ         40(AX), R11
-	VBROADCASTSD (R11), Y12
-	MOVQ         32(AX), R11
-	VBROADCASTSD (R11), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       (DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       (DX), Y12, Y12
-	VADDPD       Y12, Y2, Y2
-	LEAQ         4(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPD      32(DX), Y10
-	VMASKMOVPD   32(CX)(R8*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       32(DX), Y10, Y10
-	VMOVUPD      32(DX), Y11
-	VMASKMOVPD   32(BX)(R8*8), Y11, Y11
-	MOVQ         40(AX), R11
-	VBROADCASTSD (R11), Y12
-	MOVQ         32(AX), R11
-	VBROADCASTSD (R11), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       32(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       32(DX), Y12, Y12
-	VADDPD       Y12, Y5, Y5
-	LEAQ         8(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPD      64(DX), Y10
-	VMASKMOVPD   64(CX)(R8*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       64(DX), Y10, Y10
-	VMOVUPD      64(DX), Y11
-	VMASKMOVPD   64(BX)(R8*8), Y11, Y11
-	MOVQ         40(AX), R11
-	VBROADCASTSD (R11), Y12
-	MOVQ         32(AX), R11
-	VBROADCASTSD (R11), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       64(DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       64(DX), Y12, Y12
-	VADDPD       Y12, Y8, Y8
-	LEAQ         12(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	VMOVUPD      96(DX), Y10
-	VMASKMOVPD   96(CX)(R8*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       96(DX), Y10, Y10
-	VMOVUPD      96(DX), Y11
-	VMASKMOVPD   96(BX)(R8*8), Y11, Y11
-	MOVQ         40(AX), R8
-	VBROADCASTSD (R8), Y12
-	MOVQ         32(AX), R8
-	VBROADCASTSD (R8), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       96(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       96(DX), Y12, Y12
-	VADDPD       Y12, Y9, Y9
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPD Y3, (R8)(R9*1)
-	VMOVUPD Y6, 32(R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPD Y4, (R8)(R9*1)
-	VMOVUPD Y7, 32(R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPD Y2, (R8)(R9*2)
-	VMOVUPD Y5, 32(R8)(R9*2)
-	VMOVUPD Y8, 64(R8)(R9*2)
-	VMOVUPD Y9, 96(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), BX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseVectorFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumDenseVectorFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseVectorFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x03, CX
-	SUBQ         CX, DX
-	VBROADCASTSD constants<>+896(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         32(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         40(AX), DI
-	XORQ         R8, R8
-	XORQ         R9, R9
-
-row1:
-	CMPQ         R9, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       224(AX)(R10*8), X1
-	VXORPS       constants<>+1184(SB), X1, X1
-	VBROADCASTSD X1, Y1
-	XORQ         R10, R10
-	MOVQ         R8, R11
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R13
-	LEAQ    256(R10), R12
-	ANDQ    $-16, R13
-	CMPQ    R12, R13
-	CMOVQLT R12, R13
-	CMPQ    R10, R13
-	JGE     end6
-
-loop5:
-	VMOVUPD      (CX)(R10*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      (SI)(R10*8), Y11
-	VMOVUPD      (DI)(R10*8), Y12
-	VMOVUPD      (BX)(R10*8), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y2, Y2
-	VMOVUPD      32(CX)(R10*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      32(SI)(R10*8), Y11
-	VMOVUPD      32(DI)(R10*8), Y12
-	VMOVUPD      32(BX)(R10*8), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y5, Y5
-	VMOVUPD      64(CX)(R10*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      64(SI)(R10*8), Y11
-	VMOVUPD      64(DI)(R10*8), Y12
-	VMOVUPD      64(BX)(R10*8), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y8, Y8
-	VMOVUPD      96(CX)(R10*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      96(SI)(R10*8), Y11
-	VMOVUPD      96(DI)(R10*8), Y12
-	VMOVUPD      96(BX)(R10*8), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y9, Y9
-	ADDQ         $0x10, R10
-	CMPQ         R10, R13
-	JLT          loop5
-
-end6:
-	CMPQ         R10, R12
-	JGE          sums7
-	LEAQ         (R10), R13
-	CMPQ         R13, 96(AX)
-	JGE          sums7
-	VMOVUPD      (DX), Y10
-	VMASKMOVPD   (CX)(R10*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       (DX), Y10, Y10
-	VMOVUPD      (DX), Y11
-	VMASKMOVPD   (SI)(R10*8), Y11, Y11
-	VMOVUPD      (DX), Y12
-	VMASKMOVPD   (DI)(R10*8), Y12, Y12
-	VMOVUPD      (DX), Y13
-	VMASKMOVPD   (BX)(R10*8), Y13, Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       (DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       (DX), Y12, Y12
-	VADDPD       Y12, Y2, Y2
-	LEAQ         4(R10), R13
-	CMPQ         R13, 96(AX)
-	JGE          sums7
-	VMOVUPD      32(DX), Y10
-	VMASKMOVPD   32(CX)(R10*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       32(DX), Y10, Y10
-	VMOVUPD      32(DX), Y11
-	VMASKMOVPD   32(SI)(R10*8), Y11, Y11
-	VMOVUPD      32(DX), Y12
-	VMASKMOVPD   32(DI)(R10*8), Y12, Y12
-	VMOVUPD      32(DX), Y13
-	VMASKMOVPD   32(BX)(R10*8), Y13, Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       32(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       32(DX), Y12, Y12
-	VADDPD       Y12, Y5, Y5
-	LEAQ         8(R10), R13
-	CMPQ         R13, 96(AX)
-	JGE          sums7
-	VMOVUPD      64(DX), Y10
-	VMASKMOVPD   64(CX)(R10*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       64(DX), Y10, Y10
-	VMOVUPD      64(DX), Y11
-	VMASKMOVPD   64(SI)(R10*8), Y11, Y11
-	VMOVUPD      64(DX), Y12
-	VMASKMOVPD   64(DI)(R10*8), Y12, Y12
-	VMOVUPD      64(DX), Y13
-	VMASKMOVPD   64(BX)(R10*8), Y13, Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       64(DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       64(DX), Y12, Y12
-	VADDPD       Y12, Y8, Y8
-	LEAQ         12(R10), R13
-	CMPQ         R13, 96(AX)
-	JGE          sums7
-	VMOVUPD      96(DX), Y10
-	VMASKMOVPD   96(CX)(R10*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       96(DX), Y10, Y10
-	VMOVUPD      96(DX), Y11
-	VMASKMOVPD   96(SI)(R10*8), Y11, Y11
-	VMOVUPD      96(DX), Y12
-	VMASKMOVPD   96(DI)(R10*8), Y12, Y12
-	VMOVUPD      96(DX), Y13
-	VMASKMOVPD   96(BX)(R10*8), Y13, Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       96(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       96(DX), Y12, Y12
-	VADDPD       Y12, Y9, Y9
-
-sums7:
-	MOVQ    64(AX), R10
-	VMOVUPD Y3, (R10)(R11*1)
-	VMOVUPD Y6, 32(R10)(R11*1)
-	MOVQ    72(AX), R10
-	VMOVUPD Y4, (R10)(R11*1)
-	VMOVUPD Y7, 32(R10)(R11*1)
-	MOVQ    56(AX), R10
-	VMOVUPD Y2, (R10)(R11*2)
-	VMOVUPD Y5, 32(R10)(R11*2)
-	VMOVUPD Y8, 64(R10)(R11*2)
-	VMOVUPD Y9, 96(R10)(R11*2)
-	ADDQ    $0x40, R11
-	MOVQ    R12, R10
-	CMPQ    R10, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), SI
-	MOVQ 152(AX), R10
-	SHLQ $0x06, R10
-	ADDQ R10, R8
-	INCQ R9
 	JMP  row1
 
 done3:
@@ -4930,115 +2209,115 @@ loop5:
 	VMOVUPD      (CX)(R8*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
+	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+832(SB), Y11, Y8
+	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VPSHUFD      $0xa0, Y10, Y11
 	VPERMPS      constants<>+1120(SB), Y11, Y12
 	VPERMPS      constants<>+1152(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VADDPD       Y10, Y2, Y2
-	VMOVUPD      Y10, (BX)(R8*8)
-	VMOVUPD      32(CX)(R8*8), Y8
-	VADDPD       Y1, Y8, Y8
-	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VADDPD       Y10, Y4, Y4
-	VMOVUPD      Y10, 32(BX)(R8*8)
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y11, Y10, Y10
+	VMOVUPD      32(CX)(R8*8), Y11
+	VADDPD       Y1, Y11, Y11
+	VADDPD       Y11, Y5, Y5
+	VCMPPD       $0x15, constants<>+768(SB), Y11, Y12
+	VMOVUPD      Y11, Y13
+	VFMADD132PD  constants<>+800(SB), Y0, Y13
+	VSUBPD       Y0, Y13, Y14
+	VMOVUPD      Y11, Y11
+	VFNMADD231PD constants<>+832(SB), Y14, Y11
+	VFNMADD231PD constants<>+864(SB), Y14, Y11
+	VPSHUFD      $0xa0, Y13, Y14
+	VPERMPS      constants<>+1120(SB), Y14, Y15
+	VPERMPS      constants<>+1152(SB), Y14, Y14
+	VBLENDPS     $0xaa, Y14, Y15, Y14
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y14, Y13, Y13
+	VMOVUPD      constants<>+928(SB), Y14
+	VFMADD213PD  constants<>+960(SB), Y8, Y14
+	VFMADD213PD  constants<>+992(SB), Y8, Y14
+	VFMADD213PD  constants<>+1024(SB), Y8, Y14
+	VFMADD213PD  constants<>+1056(SB), Y8, Y14
+	VFMADD213PD  constants<>+1088(SB), Y8, Y14
+	VMULPD       Y8, Y8, Y15
+	VFMADD213PD  Y8, Y15, Y14
+	VFMADD213PD  Y10, Y10, Y14
+	VANDPD       Y9, Y14, Y14
+	VADDPD       Y14, Y2, Y2
+	VMOVUPD      Y14, (BX)(R8*8)
 	VMOVUPD      64(CX)(R8*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VADDPD       Y10, Y6, Y6
-	VMOVUPD      Y10, 64(BX)(R8*8)
-	VMOVUPD      96(CX)(R8*8), Y8
-	VADDPD       Y1, Y8, Y8
-	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VADDPD       Y10, Y7, Y7
-	VMOVUPD      Y10, 96(BX)(R8*8)
+	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y14
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+832(SB), Y14, Y8
+	VFNMADD231PD constants<>+864(SB), Y14, Y8
+	VPSHUFD      $0xa0, Y10, Y14
+	VPERMPS      constants<>+1120(SB), Y14, Y15
+	VPERMPS      constants<>+1152(SB), Y14, Y14
+	VBLENDPS     $0xaa, Y14, Y15, Y14
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y14, Y10, Y10
+	VMOVUPD      constants<>+928(SB), Y14
+	VFMADD213PD  constants<>+960(SB), Y11, Y14
+	VFMADD213PD  constants<>+992(SB), Y11, Y14
+	VFMADD213PD  constants<>+1024(SB), Y11, Y14
+	VFMADD213PD  constants<>+1056(SB), Y11, Y14
+	VFMADD213PD  constants<>+1088(SB), Y11, Y14
+	VMULPD       Y11, Y11, Y15
+	VFMADD213PD  Y11, Y15, Y14
+	VFMADD213PD  Y13, Y13, Y14
+	VANDPD       Y12, Y14, Y14
+	VADDPD       Y14, Y4, Y4
+	VMOVUPD      Y14, 32(BX)(R8*8)
+	VMOVUPD      96(CX)(R8*8), Y11
+	VADDPD       Y1, Y11, Y11
+	VADDPD       Y11, Y5, Y5
+	VCMPPD       $0x15, constants<>+768(SB), Y11, Y12
+	VMOVUPD      Y11, Y13
+	VFMADD132PD  constants<>+800(SB), Y0, Y13
+	VSUBPD       Y0, Y13, Y14
+	VMOVUPD      Y11, Y11
+	VFNMADD231PD constants<>+832(SB), Y14, Y11
+	VFNMADD231PD constants<>+864(SB), Y14, Y11
+	VPSHUFD      $0xa0, Y13, Y14
+	VPERMPS      constants<>+1120(SB), Y14, Y15
+	VPERMPS      constants<>+1152(SB), Y14, Y14
+	VBLENDPS     $0xaa, Y14, Y15, Y14
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y14, Y13, Y13
+	VMOVUPD      constants<>+928(SB), Y14
+	VFMADD213PD  constants<>+960(SB), Y8, Y14
+	VFMADD213PD  constants<>+992(SB), Y8, Y14
+	VFMADD213PD  constants<>+1024(SB), Y8, Y14
+	VFMADD213PD  constants<>+1056(SB), Y8, Y14
+	VFMADD213PD  constants<>+1088(SB), Y8, Y14
+	VMULPD       Y8, Y8, Y15
+	VFMADD213PD  Y8, Y15, Y14
+	VFMADD213PD  Y10, Y10, Y14
+	VANDPD       Y9, Y14, Y14
+	VADDPD       Y14, Y6, Y6
+	VMOVUPD      Y14, 64(BX)(R8*8)
+	VMOVUPD      constants<>+928(SB), Y8
+	VFMADD213PD  constants<>+960(SB), Y11, Y8
+	VFMADD213PD  constants<>+992(SB), Y11, Y8
+	VFMADD213PD  constants<>+1024(SB), Y11, Y8
+	VFMADD213PD  constants<>+1056(SB), Y11, Y8
+	VFMADD213PD  constants<>+1088(SB), Y11, Y8
+	VMULPD       Y11, Y11, Y9
+	VFMADD213PD  Y11, Y9, Y8
+	VFMADD213PD  Y13, Y13, Y8
+	VANDPD       Y12, Y8, Y8
+	VADDPD       Y8, Y7, Y7
+	VMOVUPD      Y8, 96(BX)(R8*8)
 	ADDQ         $0x10, R8
 	CMPQ         R8, R11
 	JLT          loop5
@@ -5054,33 +2333,33 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       (DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
+	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+832(SB), Y11, Y8
+	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VPSHUFD      $0xa0, Y10, Y11
 	VPERMPS      constants<>+1120(SB), Y11, Y12
 	VPERMPS      constants<>+1152(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VANDPD       (DX), Y10, Y10
-	VADDPD       Y10, Y2, Y2
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y11, Y10, Y10
+	VMOVUPD      constants<>+928(SB), Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFMADD213PD  constants<>+992(SB), Y8, Y11
+	VFMADD213PD  constants<>+1024(SB), Y8, Y11
+	VFMADD213PD  constants<>+1056(SB), Y8, Y11
+	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y11
+	VFMADD213PD  Y10, Y10, Y11
+	VANDPD       Y9, Y11, Y11
+	VANDPD       (DX), Y11, Y11
+	VADDPD       Y11, Y2, Y2
 	VMOVUPD      (DX), Y8
-	VMASKMOVPD   Y10, Y8, (BX)(R8*8)
+	VMASKMOVPD   Y11, Y8, (BX)(R8*8)
 	LEAQ         4(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums7
@@ -5089,33 +2368,33 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       32(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
+	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+832(SB), Y11, Y8
+	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VPSHUFD      $0xa0, Y10, Y11
 	VPERMPS      constants<>+1120(SB), Y11, Y12
 	VPERMPS      constants<>+1152(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VANDPD       32(DX), Y10, Y10
-	VADDPD       Y10, Y4, Y4
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y11, Y10, Y10
+	VMOVUPD      constants<>+928(SB), Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFMADD213PD  constants<>+992(SB), Y8, Y11
+	VFMADD213PD  constants<>+1024(SB), Y8, Y11
+	VFMADD213PD  constants<>+1056(SB), Y8, Y11
+	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y11
+	VFMADD213PD  Y10, Y10, Y11
+	VANDPD       Y9, Y11, Y11
+	VANDPD       32(DX), Y11, Y11
+	VADDPD       Y11, Y4, Y4
 	VMOVUPD      32(DX), Y8
-	VMASKMOVPD   Y10, Y8, 32(BX)(R8*8)
+	VMASKMOVPD   Y11, Y8, 32(BX)(R8*8)
 	LEAQ         8(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums7
@@ -5124,33 +2403,33 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       64(DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
+	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+832(SB), Y11, Y8
+	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VPSHUFD      $0xa0, Y10, Y11
 	VPERMPS      constants<>+1120(SB), Y11, Y12
 	VPERMPS      constants<>+1152(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VANDPD       64(DX), Y10, Y10
-	VADDPD       Y10, Y6, Y6
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y11, Y10, Y10
+	VMOVUPD      constants<>+928(SB), Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFMADD213PD  constants<>+992(SB), Y8, Y11
+	VFMADD213PD  constants<>+1024(SB), Y8, Y11
+	VFMADD213PD  constants<>+1056(SB), Y8, Y11
+	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y11
+	VFMADD213PD  Y10, Y10, Y11
+	VANDPD       Y9, Y11, Y11
+	VANDPD       64(DX), Y11, Y11
+	VADDPD       Y11, Y6, Y6
 	VMOVUPD      64(DX), Y8
-	VMASKMOVPD   Y10, Y8, 64(BX)(R8*8)
+	VMASKMOVPD   Y11, Y8, 64(BX)(R8*8)
 	LEAQ         12(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums7
@@ -5159,33 +2438,33 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       96(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+800(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y11
-	VFNMADD231PD constants<>+832(SB), Y10, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VPSHUFD      $0xa0, Y9, Y11
+	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+832(SB), Y11, Y8
+	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VPSHUFD      $0xa0, Y10, Y11
 	VPERMPS      constants<>+1120(SB), Y11, Y12
 	VPERMPS      constants<>+1152(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y11, Y9, Y9
-	VFMADD213PD  Y9, Y9, Y10
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y8
-	VANDPD       Y8, Y10, Y10
-	VANDPD       96(DX), Y10, Y10
-	VADDPD       Y10, Y7, Y7
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y11, Y10, Y10
+	VMOVUPD      constants<>+928(SB), Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFMADD213PD  constants<>+992(SB), Y8, Y11
+	VFMADD213PD  constants<>+1024(SB), Y8, Y11
+	VFMADD213PD  constants<>+1056(SB), Y8, Y11
+	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y11
+	VFMADD213PD  Y10, Y10, Y11
+	VANDPD       Y9, Y11, Y11
+	VANDPD       96(DX), Y11, Y11
+	VADDPD       Y11, Y7, Y7
 	VMOVUPD      96(DX), Y8
-	VMASKMOVPD   Y10, Y8, 96(BX)(R8*8)
+	VMASKMOVPD   Y11, Y8, 96(BX)(R8*8)
 
 sums7:
 	MOVQ    64(AX), R8
@@ -5208,1276 +2487,6 @@ skip2:
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpClasswiseFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x03, CX
-	SUBQ         CX, DX
-	VBROADCASTSD constants<>+896(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X1
-	VXORPS       constants<>+1184(SB), X1, X1
-	VBROADCASTSD X1, Y1
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R12
-	LEAQ    256(R9), R11
-	ANDQ    $-16, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	VMOVUPD      (CX)(R9*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      (SI)(R9*8), Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y2, Y2
-	VMOVUPD      Y12, (BX)(R9*8)
-	VMOVUPD      32(CX)(R9*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      32(SI)(R9*8), Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y5, Y5
-	VMOVUPD      Y12, 32(BX)(R9*8)
-	VMOVUPD      64(CX)(R9*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      64(SI)(R9*8), Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y8, Y8
-	VMOVUPD      Y12, 64(BX)(R9*8)
-	VMOVUPD      96(CX)(R9*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      96(SI)(R9*8), Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y9, Y9
-	VMOVUPD      Y12, 96(BX)(R9*8)
-	ADDQ         $0x10, R9
-	CMPQ         R9, R12
-	JLT          loop5
-
-end6:
-	CMPQ         R9, R11
-	JGE          sums7
-	LEAQ         (R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPD      (DX), Y10
-	VMASKMOVPD   (CX)(R9*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       (DX), Y10, Y10
-	VMOVUPD      (DX), Y11
-	VMASKMOVPD   (SI)(R9*8), Y11, Y11
-	VANDPD       (DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       (DX), Y12, Y12
-	VADDPD       Y12, Y2, Y2
-	VMOVUPD      (DX), Y10
-	VMASKMOVPD   Y12, Y10, (BX)(R9*8)
-	LEAQ         4(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPD      32(DX), Y10
-	VMASKMOVPD   32(CX)(R9*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       32(DX), Y10, Y10
-	VMOVUPD      32(DX), Y11
-	VMASKMOVPD   32(SI)(R9*8), Y11, Y11
-	VANDPD       32(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       32(DX), Y12, Y12
-	VADDPD       Y12, Y5, Y5
-	VMOVUPD      32(DX), Y10
-	VMASKMOVPD   Y12, Y10, 32(BX)(R9*8)
-	LEAQ         8(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPD      64(DX), Y10
-	VMASKMOVPD   64(CX)(R9*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       64(DX), Y10, Y10
-	VMOVUPD      64(DX), Y11
-	VMASKMOVPD   64(SI)(R9*8), Y11, Y11
-	VANDPD       64(DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       64(DX), Y12, Y12
-	VADDPD       Y12, Y8, Y8
-	VMOVUPD      64(DX), Y10
-	VMASKMOVPD   Y12, Y10, 64(BX)(R9*8)
-	LEAQ         12(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPD      96(DX), Y10
-	VMASKMOVPD   96(CX)(R9*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       96(DX), Y10, Y10
-	VMOVUPD      96(DX), Y11
-	VMASKMOVPD   96(SI)(R9*8), Y11, Y11
-	VANDPD       96(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       96(DX), Y12, Y12
-	VADDPD       Y12, Y9, Y9
-	VMOVUPD      96(DX), Y10
-	VMASKMOVPD   Y12, Y10, 96(BX)(R9*8)
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPD Y3, (R9)(R10*1)
-	VMOVUPD Y6, 32(R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPD Y4, (R9)(R10*1)
-	VMOVUPD Y7, 32(R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPD Y2, (R9)(R10*2)
-	VMOVUPD Y5, 32(R9)(R10*2)
-	VMOVUPD Y8, 64(R9)(R10*2)
-	VMOVUPD Y9, 96(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	MOVQ 152(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x03, CX
-	SUBQ         CX, DX
-	VBROADCASTSD constants<>+896(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X1
-	VXORPS       constants<>+1184(SB), X1, X1
-	VBROADCASTSD X1, Y1
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R12
-	LEAQ    256(R9), R11
-	ANDQ    $-16, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	VMOVUPD      (CX)(R9*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      (SI)(R9*8), Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSD (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSD (R13), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y2, Y2
-	VMOVUPD      Y12, (BX)(R9*8)
-	VMOVUPD      32(CX)(R9*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      32(SI)(R9*8), Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSD (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSD (R13), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y5, Y5
-	VMOVUPD      Y12, 32(BX)(R9*8)
-	VMOVUPD      64(CX)(R9*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      64(SI)(R9*8), Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSD (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSD (R13), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y8, Y8
-	VMOVUPD      Y12, 64(BX)(R9*8)
-	VMOVUPD      96(CX)(R9*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      96(SI)(R9*8), Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSD (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSD (R13), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y9, Y9
-	VMOVUPD      Y12, 96(BX)(R9*8)
-	ADDQ         $0x10, R9
-	CMPQ         R9, R12
-	JLT          loop5
-
-end6:
-	CMPQ         R9, R11
-	JGE          sums7
-	LEAQ         (R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPD      (DX), Y10
-	VMASKMOVPD   (CX)(R9*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       (DX), Y10, Y10
-	VMOVUPD      (DX), Y11
-	VMASKMOVPD   (SI)(R9*8), Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSD (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSD (R12), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       (DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       (DX), Y12, Y12
-	VADDPD       Y12, Y2, Y2
-	VMOVUPD      (DX), Y10
-	VMASKMOVPD   Y12, Y10, (BX)(R9*8)
-	LEAQ         4(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPD      32(DX), Y10
-	VMASKMOVPD   32(CX)(R9*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       32(DX), Y10, Y10
-	VMOVUPD      32(DX), Y11
-	VMASKMOVPD   32(SI)(R9*8), Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSD (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSD (R12), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       32(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       32(DX), Y12, Y12
-	VADDPD       Y12, Y5, Y5
-	VMOVUPD      32(DX), Y10
-	VMASKMOVPD   Y12, Y10, 32(BX)(R9*8)
-	LEAQ         8(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPD      64(DX), Y10
-	VMASKMOVPD   64(CX)(R9*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       64(DX), Y10, Y10
-	VMOVUPD      64(DX), Y11
-	VMASKMOVPD   64(SI)(R9*8), Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSD (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSD (R12), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       64(DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       64(DX), Y12, Y12
-	VADDPD       Y12, Y8, Y8
-	VMOVUPD      64(DX), Y10
-	VMASKMOVPD   Y12, Y10, 64(BX)(R9*8)
-	LEAQ         12(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPD      96(DX), Y10
-	VMASKMOVPD   96(CX)(R9*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       96(DX), Y10, Y10
-	VMOVUPD      96(DX), Y11
-	VMASKMOVPD   96(SI)(R9*8), Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSD (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSD (R12), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       96(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       96(DX), Y12, Y12
-	VADDPD       Y12, Y9, Y9
-	VMOVUPD      96(DX), Y10
-	VMASKMOVPD   Y12, Y10, 96(BX)(R9*8)
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPD Y3, (R9)(R10*1)
-	VMOVUPD Y6, 32(R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPD Y4, (R9)(R10*1)
-	VMOVUPD Y7, 32(R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPD Y2, (R9)(R10*2)
-	VMOVUPD Y5, 32(R9)(R10*2)
-	VMOVUPD Y8, 64(R9)(R10*2)
-	VMOVUPD Y9, 96(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), SI
-	MOVQ 152(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseVectorFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumExpDenseVectorFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseVectorFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x03, CX
-	SUBQ         CX, DX
-	VBROADCASTSD constants<>+896(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	MOVQ         24(AX), DI
-	MOVQ         40(AX), R8
-	XORQ         R9, R9
-	XORQ         R10, R10
-
-row1:
-	CMPQ         R10, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
-	VMOVSD       224(AX)(R11*8), X1
-	VXORPS       constants<>+1184(SB), X1, X1
-	VBROADCASTSD X1, Y1
-	XORQ         R11, R11
-	MOVQ         R9, R12
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R14
-	LEAQ    256(R11), R13
-	ANDQ    $-16, R14
-	CMPQ    R13, R14
-	CMOVQLT R13, R14
-	CMPQ    R11, R14
-	JGE     end6
-
-loop5:
-	VMOVUPD      (CX)(R11*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      (DI)(R11*8), Y11
-	VMOVUPD      (R8)(R11*8), Y12
-	VMOVUPD      (SI)(R11*8), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y2, Y2
-	VMOVUPD      Y12, (BX)(R11*8)
-	VMOVUPD      32(CX)(R11*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      32(DI)(R11*8), Y11
-	VMOVUPD      32(R8)(R11*8), Y12
-	VMOVUPD      32(SI)(R11*8), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y5, Y5
-	VMOVUPD      Y12, 32(BX)(R11*8)
-	VMOVUPD      64(CX)(R11*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      64(DI)(R11*8), Y11
-	VMOVUPD      64(R8)(R11*8), Y12
-	VMOVUPD      64(SI)(R11*8), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y8, Y8
-	VMOVUPD      Y12, 64(BX)(R11*8)
-	VMOVUPD      96(CX)(R11*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      96(DI)(R11*8), Y11
-	VMOVUPD      96(R8)(R11*8), Y12
-	VMOVUPD      96(SI)(R11*8), Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y9, Y9
-	VMOVUPD      Y12, 96(BX)(R11*8)
-	ADDQ         $0x10, R11
-	CMPQ         R11, R14
-	JLT          loop5
-
-end6:
-	CMPQ         R11, R13
-	JGE          sums7
-	LEAQ         (R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
-	VMOVUPD      (DX), Y10
-	VMASKMOVPD   (CX)(R11*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       (DX), Y10, Y10
-	VMOVUPD      (DX), Y11
-	VMASKMOVPD   (DI)(R11*8), Y11, Y11
-	VMOVUPD      (DX), Y12
-	VMASKMOVPD   (R8)(R11*8), Y12, Y12
-	VMOVUPD      (DX), Y13
-	VMASKMOVPD   (SI)(R11*8), Y13, Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       (DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       (DX), Y12, Y12
-	VADDPD       Y12, Y2, Y2
-	VMOVUPD      (DX), Y10
-	VMASKMOVPD   Y12, Y10, (BX)(R11*8)
-	LEAQ         4(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
-	VMOVUPD      32(DX), Y10
-	VMASKMOVPD   32(CX)(R11*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       32(DX), Y10, Y10
-	VMOVUPD      32(DX), Y11
-	VMASKMOVPD   32(DI)(R11*8), Y11, Y11
-	VMOVUPD      32(DX), Y12
-	VMASKMOVPD   32(R8)(R11*8), Y12, Y12
-	VMOVUPD      32(DX), Y13
-	VMASKMOVPD   32(SI)(R11*8), Y13, Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       32(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       32(DX), Y12, Y12
-	VADDPD       Y12, Y5, Y5
-	VMOVUPD      32(DX), Y10
-	VMASKMOVPD   Y12, Y10, 32(BX)(R11*8)
-	LEAQ         8(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
-	VMOVUPD      64(DX), Y10
-	VMASKMOVPD   64(CX)(R11*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       64(DX), Y10, Y10
-	VMOVUPD      64(DX), Y11
-	VMASKMOVPD   64(DI)(R11*8), Y11, Y11
-	VMOVUPD      64(DX), Y12
-	VMASKMOVPD   64(R8)(R11*8), Y12, Y12
-	VMOVUPD      64(DX), Y13
-	VMASKMOVPD   64(SI)(R11*8), Y13, Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       64(DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       64(DX), Y12, Y12
-	VADDPD       Y12, Y8, Y8
-	VMOVUPD      64(DX), Y10
-	VMASKMOVPD   Y12, Y10, 64(BX)(R11*8)
-	LEAQ         12(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
-	VMOVUPD      96(DX), Y10
-	VMASKMOVPD   96(CX)(R11*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       96(DX), Y10, Y10
-	VMOVUPD      96(DX), Y11
-	VMASKMOVPD   96(DI)(R11*8), Y11, Y11
-	VMOVUPD      96(DX), Y12
-	VMASKMOVPD   96(R8)(R11*8), Y12, Y12
-	VMOVUPD      96(DX), Y13
-	VMASKMOVPD   96(SI)(R11*8), Y13, Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       96(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+800(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y13
-	VFNMADD231PD constants<>+832(SB), Y12, Y13
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
-	VFMADD213PD  constants<>+992(SB), Y13, Y12
-	VFMADD213PD  constants<>+1024(SB), Y13, Y12
-	VFMADD213PD  constants<>+1056(SB), Y13, Y12
-	VFMADD213PD  constants<>+1088(SB), Y13, Y12
-	VMULPD       Y13, Y13, Y14
-	VFMADD213PD  Y13, Y14, Y12
-	VPSHUFD      $0xa0, Y11, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y13, Y11, Y11
-	VFMADD213PD  Y11, Y11, Y12
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y10
-	VANDPD       Y10, Y12, Y12
-	VANDPD       96(DX), Y12, Y12
-	VADDPD       Y12, Y9, Y9
-	VMOVUPD      96(DX), Y10
-	VMASKMOVPD   Y12, Y10, 96(BX)(R11*8)
-
-sums7:
-	MOVQ    64(AX), R11
-	VMOVUPD Y3, (R11)(R12*1)
-	VMOVUPD Y6, 32(R11)(R12*1)
-	MOVQ    72(AX), R11
-	VMOVUPD Y4, (R11)(R12*1)
-	VMOVUPD Y7, 32(R11)(R12*1)
-	MOVQ    56(AX), R11
-	VMOVUPD Y2, (R11)(R12*2)
-	VMOVUPD Y5, 32(R11)(R12*2)
-	VMOVUPD Y8, 64(R11)(R12*2)
-	VMOVUPD Y9, 96(R11)(R12*2)
-	ADDQ    $0x40, R12
-	MOVQ    R13, R11
-	CMPQ    R11, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), DI
-	MOVQ 152(AX), R11
-	SHLQ $0x06, R11
-	ADDQ R11, R9
-	INCQ R10
 	JMP  row1
 
 done3:
@@ -6554,6 +2563,404 @@ skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), BX
 	INCQ DI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpClasswiseFloat64AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·sumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpClasswiseFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own,
+	// a = u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x0f, CX
+	LEAQ         constants<>+0(SB), DX
+	ADDQ         $0x80, DX
+	SHLQ         $0x03, CX
+	SUBQ         CX, DX
+	VBROADCASTSD constants<>+896(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         8(AX), BX
+	MOVQ         32(AX), SI
+	XORQ         DI, DI
+	XORQ         R8, R8
+
+row1:
+	CMPQ         R8, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), R9
+	CMPL         (R9)(R8*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R9
+	ADDQ         R8, R9
+	VMOVSD       224(AX)(R9*8), X1
+	VXORPS       constants<>+1184(SB), X1, X1
+	VBROADCASTSD X1, Y1
+	XORQ         R9, R9
+	MOVQ         DI, R10
+
+block4:
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	MOVQ    96(AX), R12
+	LEAQ    256(R9), R11
+	ANDQ    $-16, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	CMPQ    R9, R12
+	JGE     end6
+
+loop5:
+	VMOVUPD      (CX)(R9*8), Y10
+	VADDPD       Y1, Y10, Y10
+	VMOVUPD      (SI)(R9*8), Y11
+	VADDPD       Y11, Y4, Y4
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y3, Y3
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VADDPD       Y13, Y2, Y2
+	VMOVUPD      Y13, (BX)(R9*8)
+	VMOVUPD      32(CX)(R9*8), Y10
+	VADDPD       Y1, Y10, Y10
+	VMOVUPD      32(SI)(R9*8), Y11
+	VADDPD       Y11, Y7, Y7
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y6, Y6
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VADDPD       Y13, Y5, Y5
+	VMOVUPD      Y13, 32(BX)(R9*8)
+	VMOVUPD      64(CX)(R9*8), Y10
+	VADDPD       Y1, Y10, Y10
+	VMOVUPD      64(SI)(R9*8), Y11
+	VADDPD       Y11, Y4, Y4
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y3, Y3
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VADDPD       Y13, Y8, Y8
+	VMOVUPD      Y13, 64(BX)(R9*8)
+	VMOVUPD      96(CX)(R9*8), Y10
+	VADDPD       Y1, Y10, Y10
+	VMOVUPD      96(SI)(R9*8), Y11
+	VADDPD       Y11, Y7, Y7
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y6, Y6
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VADDPD       Y13, Y9, Y9
+	VMOVUPD      Y13, 96(BX)(R9*8)
+	ADDQ         $0x10, R9
+	CMPQ         R9, R12
+	JLT          loop5
+
+end6:
+	CMPQ         R9, R11
+	JGE          sums7
+	LEAQ         (R9), R12
+	CMPQ         R12, 96(AX)
+	JGE          sums7
+	VMOVUPD      (DX), Y10
+	VMASKMOVPD   (CX)(R9*8), Y10, Y10
+	VADDPD       Y1, Y10, Y10
+	VANDPD       (DX), Y10, Y10
+	VMOVUPD      (DX), Y11
+	VMASKMOVPD   (SI)(R9*8), Y11, Y11
+	VANDPD       (DX), Y11, Y11
+	VADDPD       Y11, Y4, Y4
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y3, Y3
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VANDPD       (DX), Y13, Y13
+	VADDPD       Y13, Y2, Y2
+	VMOVUPD      (DX), Y10
+	VMASKMOVPD   Y13, Y10, (BX)(R9*8)
+	LEAQ         4(R9), R12
+	CMPQ         R12, 96(AX)
+	JGE          sums7
+	VMOVUPD      32(DX), Y10
+	VMASKMOVPD   32(CX)(R9*8), Y10, Y10
+	VADDPD       Y1, Y10, Y10
+	VANDPD       32(DX), Y10, Y10
+	VMOVUPD      32(DX), Y11
+	VMASKMOVPD   32(SI)(R9*8), Y11, Y11
+	VANDPD       32(DX), Y11, Y11
+	VADDPD       Y11, Y7, Y7
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y6, Y6
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VANDPD       32(DX), Y13, Y13
+	VADDPD       Y13, Y5, Y5
+	VMOVUPD      32(DX), Y10
+	VMASKMOVPD   Y13, Y10, 32(BX)(R9*8)
+	LEAQ         8(R9), R12
+	CMPQ         R12, 96(AX)
+	JGE          sums7
+	VMOVUPD      64(DX), Y10
+	VMASKMOVPD   64(CX)(R9*8), Y10, Y10
+	VADDPD       Y1, Y10, Y10
+	VANDPD       64(DX), Y10, Y10
+	VMOVUPD      64(DX), Y11
+	VMASKMOVPD   64(SI)(R9*8), Y11, Y11
+	VANDPD       64(DX), Y11, Y11
+	VADDPD       Y11, Y4, Y4
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y3, Y3
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VANDPD       64(DX), Y13, Y13
+	VADDPD       Y13, Y8, Y8
+	VMOVUPD      64(DX), Y10
+	VMASKMOVPD   Y13, Y10, 64(BX)(R9*8)
+	LEAQ         12(R9), R12
+	CMPQ         R12, 96(AX)
+	JGE          sums7
+	VMOVUPD      96(DX), Y10
+	VMASKMOVPD   96(CX)(R9*8), Y10, Y10
+	VADDPD       Y1, Y10, Y10
+	VANDPD       96(DX), Y10, Y10
+	VMOVUPD      96(DX), Y11
+	VMASKMOVPD   96(SI)(R9*8), Y11, Y11
+	VANDPD       96(DX), Y11, Y11
+	VADDPD       Y11, Y7, Y7
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y6, Y6
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VANDPD       96(DX), Y13, Y13
+	VADDPD       Y13, Y9, Y9
+	VMOVUPD      96(DX), Y10
+	VMASKMOVPD   Y13, Y10, 96(BX)(R9*8)
+
+sums7:
+	MOVQ    64(AX), R9
+	VMOVUPD Y3, (R9)(R10*1)
+	VMOVUPD Y6, 32(R9)(R10*1)
+	MOVQ    72(AX), R9
+	VMOVUPD Y4, (R9)(R10*1)
+	VMOVUPD Y7, 32(R9)(R10*1)
+	MOVQ    56(AX), R9
+	VMOVUPD Y2, (R9)(R10*2)
+	VMOVUPD Y5, 32(R9)(R10*2)
+	VMOVUPD Y8, 64(R9)(R10*2)
+	VMOVUPD Y9, 96(R9)(R10*2)
+	ADDQ    $0x40, R10
+	MOVQ    R11, R9
+	CMPQ    R9, 96(AX)
+	JLT     block4
+
+skip2:
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), BX
+	MOVQ 152(AX), R9
+	SHLQ $0x06, R9
+	ADDQ R9, DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -6647,120 +3054,445 @@ done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3
-TEXT ·scaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
+// func sumExpDenseFloat64AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseFloat64AVX2 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
-	MOVQ 96(AX), CX
-	ANDQ $0x07, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x03, CX
-	SUBQ CX, DX
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 96(AX), DI
-	ANDQ $-8, DI
-	XORQ R8, R8
+	// sumExpDenseFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own,
+	// a = t·w + u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x0f, CX
+	LEAQ         constants<>+0(SB), DX
+	ADDQ         $0x80, DX
+	SHLQ         $0x03, CX
+	SUBQ         CX, DX
+	VBROADCASTSD constants<>+896(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         8(AX), BX
+	MOVQ         32(AX), SI
+	MOVQ         24(AX), DI
+	MOVQ         40(AX), R8
+	XORQ         R9, R9
+	XORQ         R10, R10
 
 row1:
-	CMPQ         R8, 80(AX)
+	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
+	MOVQ         48(AX), R11
+	CMPL         (R11)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       15456(AX)(R9*8), X0
-	VBROADCASTSD X0, Y0
-	VMOVSD       8928(AX)(R9*8), X1
-	VMULSD       208(AX), X1, X1
+	MOVQ         88(AX), R11
+	ADDQ         R10, R11
+	VMOVSD       224(AX)(R11*8), X1
+	VXORPS       constants<>+1184(SB), X1, X1
 	VBROADCASTSD X1, Y1
-	XORQ         R9, R9
-	CMPQ         R9, DI
-	JGE          end5
+	XORQ         R11, R11
+	MOVQ         R9, R12
 
-loop4:
-	VMOVUPD      (CX)(R9*8), Y2
-	VMULPD       Y0, Y2, Y2
-	VMOVUPD      (SI)(R9*8), Y3
-	MOVQ         40(AX), R10
-	VBROADCASTSD (R10), Y4
-	MOVQ         32(AX), R10
-	VBROADCASTSD (R10), Y5
-	VFMADD213PD  Y5, Y4, Y3
-	VFNMADD231PD Y3, Y1, Y2
-	VMOVUPD      Y2, (BX)(R9*8)
-	VMOVUPD      32(CX)(R9*8), Y2
-	VMULPD       Y0, Y2, Y2
-	VMOVUPD      32(SI)(R9*8), Y3
-	MOVQ         40(AX), R10
-	VBROADCASTSD (R10), Y4
-	MOVQ         32(AX), R10
-	VBROADCASTSD (R10), Y5
-	VFMADD213PD  Y5, Y4, Y3
-	VFNMADD231PD Y3, Y1, Y2
-	VMOVUPD      Y2, 32(BX)(R9*8)
-	ADDQ         $0x08, R9
-	CMPQ         R9, DI
-	JLT          loop4
+block4:
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	MOVQ    96(AX), R14
+	LEAQ    256(R11), R13
+	ANDQ    $-16, R14
+	CMPQ    R13, R14
+	CMOVQLT R13, R14
+	CMPQ    R11, R14
+	JGE     end6
 
-end5:
-	LEAQ         (R9), R10
-	CMPQ         R10, 96(AX)
-	JGE          whole6
-	VMOVUPD      (DX), Y2
-	VMASKMOVPD   (CX)(R9*8), Y2, Y2
-	VMULPD       Y0, Y2, Y2
-	VMOVUPD      (DX), Y3
-	VMASKMOVPD   (SI)(R9*8), Y3, Y3
-	MOVQ         40(AX), R10
-	VBROADCASTSD (R10), Y4
-	MOVQ         32(AX), R10
-	VBROADCASTSD (R10), Y5
-	VFMADD213PD  Y5, Y4, Y3
-	VFNMADD231PD Y3, Y1, Y2
-	VMOVUPD      (DX), Y3
-	VMASKMOVPD   Y2, Y3, (BX)(R9*8)
-	LEAQ         4(R9), R10
-	CMPQ         R10, 96(AX)
-	JGE          whole6
-	VMOVUPD      32(DX), Y2
-	VMASKMOVPD   32(CX)(R9*8), Y2, Y2
-	VMULPD       Y0, Y2, Y2
-	VMOVUPD      32(DX), Y0
-	VMASKMOVPD   32(SI)(R9*8), Y0, Y0
-	MOVQ         40(AX), R10
-	VBROADCASTSD (R10), Y3
-	MOVQ         32(AX), R10
-	VBROADCASTSD (R10), Y4
-	VFMADD213PD  Y4, Y3, Y0
-	VFNMADD231PD Y0, Y1, Y2
-	VMOVUPD      32(DX), Y0
-	VMASKMOVPD   Y2, Y0, 32(BX)(R9*8)
+loop5:
+	VMOVUPD      (CX)(R11*8), Y10
+	VADDPD       Y1, Y10, Y10
+	VMOVUPD      (DI)(R11*8), Y11
+	VMOVUPD      (R8)(R11*8), Y12
+	VMOVUPD      (SI)(R11*8), Y13
+	VFMADD213PD  Y13, Y12, Y11
+	VADDPD       Y11, Y4, Y4
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y3, Y3
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VADDPD       Y13, Y2, Y2
+	VMOVUPD      Y13, (BX)(R11*8)
+	VMOVUPD      32(CX)(R11*8), Y10
+	VADDPD       Y1, Y10, Y10
+	VMOVUPD      32(DI)(R11*8), Y11
+	VMOVUPD      32(R8)(R11*8), Y12
+	VMOVUPD      32(SI)(R11*8), Y13
+	VFMADD213PD  Y13, Y12, Y11
+	VADDPD       Y11, Y7, Y7
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y6, Y6
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VADDPD       Y13, Y5, Y5
+	VMOVUPD      Y13, 32(BX)(R11*8)
+	VMOVUPD      64(CX)(R11*8), Y10
+	VADDPD       Y1, Y10, Y10
+	VMOVUPD      64(DI)(R11*8), Y11
+	VMOVUPD      64(R8)(R11*8), Y12
+	VMOVUPD      64(SI)(R11*8), Y13
+	VFMADD213PD  Y13, Y12, Y11
+	VADDPD       Y11, Y4, Y4
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y3, Y3
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VADDPD       Y13, Y8, Y8
+	VMOVUPD      Y13, 64(BX)(R11*8)
+	VMOVUPD      96(CX)(R11*8), Y10
+	VADDPD       Y1, Y10, Y10
+	VMOVUPD      96(DI)(R11*8), Y11
+	VMOVUPD      96(R8)(R11*8), Y12
+	VMOVUPD      96(SI)(R11*8), Y13
+	VFMADD213PD  Y13, Y12, Y11
+	VADDPD       Y11, Y7, Y7
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y6, Y6
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VADDPD       Y13, Y9, Y9
+	VMOVUPD      Y13, 96(BX)(R11*8)
+	ADDQ         $0x10, R11
+	CMPQ         R11, R14
+	JLT          loop5
 
-whole6:
+end6:
+	CMPQ         R11, R13
+	JGE          sums7
+	LEAQ         (R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums7
+	VMOVUPD      (DX), Y10
+	VMASKMOVPD   (CX)(R11*8), Y10, Y10
+	VADDPD       Y1, Y10, Y10
+	VANDPD       (DX), Y10, Y10
+	VMOVUPD      (DX), Y11
+	VMASKMOVPD   (DI)(R11*8), Y11, Y11
+	VMOVUPD      (DX), Y12
+	VMASKMOVPD   (R8)(R11*8), Y12, Y12
+	VMOVUPD      (DX), Y13
+	VMASKMOVPD   (SI)(R11*8), Y13, Y13
+	VFMADD213PD  Y13, Y12, Y11
+	VANDPD       (DX), Y11, Y11
+	VADDPD       Y11, Y4, Y4
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y3, Y3
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VANDPD       (DX), Y13, Y13
+	VADDPD       Y13, Y2, Y2
+	VMOVUPD      (DX), Y10
+	VMASKMOVPD   Y13, Y10, (BX)(R11*8)
+	LEAQ         4(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums7
+	VMOVUPD      32(DX), Y10
+	VMASKMOVPD   32(CX)(R11*8), Y10, Y10
+	VADDPD       Y1, Y10, Y10
+	VANDPD       32(DX), Y10, Y10
+	VMOVUPD      32(DX), Y11
+	VMASKMOVPD   32(DI)(R11*8), Y11, Y11
+	VMOVUPD      32(DX), Y12
+	VMASKMOVPD   32(R8)(R11*8), Y12, Y12
+	VMOVUPD      32(DX), Y13
+	VMASKMOVPD   32(SI)(R11*8), Y13, Y13
+	VFMADD213PD  Y13, Y12, Y11
+	VANDPD       32(DX), Y11, Y11
+	VADDPD       Y11, Y7, Y7
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y6, Y6
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VANDPD       32(DX), Y13, Y13
+	VADDPD       Y13, Y5, Y5
+	VMOVUPD      32(DX), Y10
+	VMASKMOVPD   Y13, Y10, 32(BX)(R11*8)
+	LEAQ         8(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums7
+	VMOVUPD      64(DX), Y10
+	VMASKMOVPD   64(CX)(R11*8), Y10, Y10
+	VADDPD       Y1, Y10, Y10
+	VANDPD       64(DX), Y10, Y10
+	VMOVUPD      64(DX), Y11
+	VMASKMOVPD   64(DI)(R11*8), Y11, Y11
+	VMOVUPD      64(DX), Y12
+	VMASKMOVPD   64(R8)(R11*8), Y12, Y12
+	VMOVUPD      64(DX), Y13
+	VMASKMOVPD   64(SI)(R11*8), Y13, Y13
+	VFMADD213PD  Y13, Y12, Y11
+	VANDPD       64(DX), Y11, Y11
+	VADDPD       Y11, Y4, Y4
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y3, Y3
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VANDPD       64(DX), Y13, Y13
+	VADDPD       Y13, Y8, Y8
+	VMOVUPD      64(DX), Y10
+	VMASKMOVPD   Y13, Y10, 64(BX)(R11*8)
+	LEAQ         12(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums7
+	VMOVUPD      96(DX), Y10
+	VMASKMOVPD   96(CX)(R11*8), Y10, Y10
+	VADDPD       Y1, Y10, Y10
+	VANDPD       96(DX), Y10, Y10
+	VMOVUPD      96(DX), Y11
+	VMASKMOVPD   96(DI)(R11*8), Y11, Y11
+	VMOVUPD      96(DX), Y12
+	VMASKMOVPD   96(R8)(R11*8), Y12, Y12
+	VMOVUPD      96(DX), Y13
+	VMASKMOVPD   96(SI)(R11*8), Y13, Y13
+	VFMADD213PD  Y13, Y12, Y11
+	VANDPD       96(DX), Y11, Y11
+	VADDPD       Y11, Y7, Y7
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y6, Y6
+	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+832(SB), Y13, Y10
+	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1120(SB), Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+928(SB), Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFMADD213PD  constants<>+992(SB), Y10, Y13
+	VFMADD213PD  constants<>+1024(SB), Y10, Y13
+	VFMADD213PD  constants<>+1056(SB), Y10, Y13
+	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VMULPD       Y10, Y10, Y14
+	VFMADD213PD  Y10, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VANDPD       96(DX), Y13, Y13
+	VADDPD       Y13, Y9, Y9
+	VMOVUPD      96(DX), Y10
+	VMASKMOVPD   Y13, Y10, 96(BX)(R11*8)
+
+sums7:
+	MOVQ    64(AX), R11
+	VMOVUPD Y3, (R11)(R12*1)
+	VMOVUPD Y6, 32(R11)(R12*1)
+	MOVQ    72(AX), R11
+	VMOVUPD Y4, (R11)(R12*1)
+	VMOVUPD Y7, 32(R11)(R12*1)
+	MOVQ    56(AX), R11
+	VMOVUPD Y2, (R11)(R12*2)
+	VMOVUPD Y5, 32(R11)(R12*2)
+	VMOVUPD Y8, 64(R11)(R12*2)
+	VMOVUPD Y9, 96(R11)(R12*2)
+	ADDQ    $0x40, R12
+	MOVQ    R13, R11
+	CMPQ    R11, 96(AX)
+	JLT     block4
+
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
-	ADDQ 128(AX), SI
-	INCQ R8
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), BX
+	ADDQ 128(AX), DI
+	MOVQ 152(AX), R11
+	SHLQ $0x06, R11
+	ADDQ R11, R9
+	INCQ R10
 	JMP  row1
 
 done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseVectorFloat64AVX2(a *byte)
+// func scaleDenseFloat64AVX2(a *byte)
 // Requires: AVX, AVX2, FMA3
-TEXT ·scaleDenseVectorFloat64AVX2(SB), NOSPLIT, $0-8
+TEXT ·scaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseVectorFloat64AVX2 turns exponentials into gradients: e·f − smooth·a,
+	// scaleDenseFloat64AVX2 turns exponentials into gradients: e·f − smooth·a,
 	// where a = t·w + u.
 	MOVQ 96(AX), CX
 	ANDQ $0x07, CX
@@ -7175,75 +3907,75 @@ loop5:
 	VCVTPH2PS    (CX)(DI*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y2, Y2
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
 	VCVTPH2PS    16(CX)(DI*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VMOVUPS      Y8, Y13
+	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VSUBPS       Y0, Y13, Y14
+	VFNMADD132PS constants<>+448(SB), Y8, Y14
+	VPERMPS      constants<>+640(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y15
+	VFMADD213PS  Y11, Y15, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y2, Y2
 	VCVTPH2PS    32(CX)(DI*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMULPS       Y14, Y14, Y15
+	VFMADD213PS  Y14, Y15, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VANDPS       Y12, Y8, Y8
+	VADDPS       Y8, Y4, Y4
 	VCVTPH2PS    48(CX)(DI*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y7, Y7
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VMOVUPS      Y8, Y13
+	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VSUBPS       Y0, Y13, Y14
+	VFNMADD132PS constants<>+448(SB), Y8, Y14
+	VPERMPS      constants<>+640(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y15
+	VFMADD213PS  Y11, Y15, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMULPS       Y14, Y14, Y9
+	VFMADD213PS  Y14, Y9, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VANDPS       Y12, Y8, Y8
+	VADDPS       Y8, Y7, Y7
 	ADDQ         $0x20, DI
 	CMPQ         DI, R10
 	JLT          loop5
@@ -7277,22 +4009,22 @@ loaded10:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y2, Y2
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       (DX), Y8, Y8
+	VADDPS       Y8, Y2, Y2
 	LEAQ         8(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -7319,22 +4051,22 @@ loaded13:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       32(DX), Y8, Y8
+	VADDPS       Y8, Y4, Y4
 	LEAQ         16(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -7361,22 +4093,22 @@ loaded16:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       64(DX), Y8, Y8
+	VADDPS       Y8, Y6, Y6
 	LEAQ         24(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -7403,22 +4135,22 @@ loaded19:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       96(DX), Y8, Y8
+	VADDPS       Y8, Y7, Y7
 
 sums7:
 	MOVQ    64(AX), DI
@@ -7440,1381 +4172,6 @@ skip2:
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumClasswiseFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, F16C, FMA3
-TEXT ·sumClasswiseFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumClasswiseFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         32(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VCVTPH2PS    (CX)(R8*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      (BX)(R8*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VCVTPH2PS    16(CX)(R8*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      32(BX)(R8*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VCVTPH2PS    32(CX)(R8*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      64(BX)(R8*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VCVTPH2PS    48(CX)(R8*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      96(BX)(R8*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	ADDQ         $0x20, R8
-	CMPQ         R8, R11
-	JLT          loop5
-
-end6:
-	CMPQ  R8, R10
-	JGE   sums7
-	LEAQ  (R8), R11
-	CMPQ  R11, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R11
-	SUBQ  R8, R11
-	SUBQ  $0x00, R11
-	CMPQ  R11, $0x08
-	JGE   all8
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R8*2), R12
-
-halves9:
-	DECQ    R11
-	JLT     loaded10
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(R8*2), X10
-
-loaded10:
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (BX)(R8*4), Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	LEAQ         8(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x08, R11
-	CMPQ         R11, $0x08
-	JGE          all11
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R8*2), R12
-
-halves12:
-	DECQ    R11
-	JLT     loaded13
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves12
-
-all11:
-	VMOVDQU 16(CX)(R8*2), X10
-
-loaded13:
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(BX)(R8*4), Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	LEAQ         16(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x10, R11
-	CMPQ         R11, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R8*2), R12
-
-halves15:
-	DECQ    R11
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves15
-
-all14:
-	VMOVDQU 32(CX)(R8*2), X10
-
-loaded16:
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(BX)(R8*4), Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	LEAQ         24(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x18, R11
-	CMPQ         R11, $0x08
-	JGE          all17
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R8*2), R12
-
-halves18:
-	DECQ    R11
-	JLT     loaded19
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves18
-
-all17:
-	VMOVDQU 48(CX)(R8*2), X10
-
-loaded19:
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(BX)(R8*4), Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Y3, (R8)(R9*1)
-	VMOVUPS Y6, 32(R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Y4, (R8)(R9*1)
-	VMOVUPS Y7, 32(R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Y2, (R8)(R9*2)
-	VMOVUPS Y5, 32(R8)(R9*2)
-	VMOVUPS Y8, 64(R8)(R9*2)
-	VMOVUPS Y9, 96(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, F16C, FMA3
-TEXT ·sumDenseFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         24(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VCVTPH2PS    (CX)(R8*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    (BX)(R8*2), Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VCVTPH2PS    16(CX)(R8*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    16(BX)(R8*2), Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VCVTPH2PS    32(CX)(R8*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    32(BX)(R8*2), Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VCVTPH2PS    48(CX)(R8*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    48(BX)(R8*2), Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	ADDQ         $0x20, R8
-	CMPQ         R8, R11
-	JLT          loop5
-
-end6:
-	CMPQ  R8, R10
-	JGE   sums7
-	LEAQ  (R8), R11
-	CMPQ  R11, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R11
-	SUBQ  R8, R11
-	SUBQ  $0x00, R11
-	CMPQ  R11, $0x08
-	JGE   all8
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R8*2), R12
-
-halves9:
-	DECQ    R11
-	JLT     loaded10
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(R8*2), X10
-
-loaded10:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    (DX), Y10, Y10
-	MOVQ      96(AX), R11
-	SUBQ      R8, R11
-	SUBQ      $0x00, R11
-	CMPQ      R11, $0x08
-	JGE       all11
-	VPXOR     X11, X11, X11
-	LEAQ      (BX)(R8*2), R12
-
-halves12:
-	DECQ    R11
-	JLT     loaded13
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R12)(R11*2), X11, X11
-	JMP     halves12
-
-all11:
-	VMOVDQU (BX)(R8*2), X11
-
-loaded13:
-	VCVTPH2PS    X11, Y11
-	MOVQ         40(AX), R11
-	VBROADCASTSS (R11), Y12
-	MOVQ         32(AX), R11
-	VBROADCASTSS (R11), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	LEAQ         8(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x08, R11
-	CMPQ         R11, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R8*2), R12
-
-halves15:
-	DECQ    R11
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves15
-
-all14:
-	VMOVDQU 16(CX)(R8*2), X10
-
-loaded16:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    32(DX), Y10, Y10
-	MOVQ      96(AX), R11
-	SUBQ      R8, R11
-	SUBQ      $0x08, R11
-	CMPQ      R11, $0x08
-	JGE       all17
-	VPXOR     X11, X11, X11
-	LEAQ      16(BX)(R8*2), R12
-
-halves18:
-	DECQ    R11
-	JLT     loaded19
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R12)(R11*2), X11, X11
-	JMP     halves18
-
-all17:
-	VMOVDQU 16(BX)(R8*2), X11
-
-loaded19:
-	VCVTPH2PS    X11, Y11
-	MOVQ         40(AX), R11
-	VBROADCASTSS (R11), Y12
-	MOVQ         32(AX), R11
-	VBROADCASTSS (R11), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	LEAQ         16(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x10, R11
-	CMPQ         R11, $0x08
-	JGE          all20
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R8*2), R12
-
-halves21:
-	DECQ    R11
-	JLT     loaded22
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves21
-
-all20:
-	VMOVDQU 32(CX)(R8*2), X10
-
-loaded22:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    64(DX), Y10, Y10
-	MOVQ      96(AX), R11
-	SUBQ      R8, R11
-	SUBQ      $0x10, R11
-	CMPQ      R11, $0x08
-	JGE       all23
-	VPXOR     X11, X11, X11
-	LEAQ      32(BX)(R8*2), R12
-
-halves24:
-	DECQ    R11
-	JLT     loaded25
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R12)(R11*2), X11, X11
-	JMP     halves24
-
-all23:
-	VMOVDQU 32(BX)(R8*2), X11
-
-loaded25:
-	VCVTPH2PS    X11, Y11
-	MOVQ         40(AX), R11
-	VBROADCASTSS (R11), Y12
-	MOVQ         32(AX), R11
-	VBROADCASTSS (R11), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	LEAQ         24(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x18, R11
-	CMPQ         R11, $0x08
-	JGE          all26
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R8*2), R12
-
-halves27:
-	DECQ    R11
-	JLT     loaded28
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves27
-
-all26:
-	VMOVDQU 48(CX)(R8*2), X10
-
-loaded28:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    96(DX), Y10, Y10
-	MOVQ      96(AX), R11
-	SUBQ      R8, R11
-	SUBQ      $0x18, R11
-	CMPQ      R11, $0x08
-	JGE       all29
-	VPXOR     X11, X11, X11
-	LEAQ      48(BX)(R8*2), R8
-
-halves30:
-	DECQ    R11
-	JLT     loaded31
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R8)(R11*2), X11, X11
-	JMP     halves30
-
-all29:
-	VMOVDQU 48(BX)(R8*2), X11
-
-loaded31:
-	VCVTPH2PS    X11, Y11
-	MOVQ         40(AX), R8
-	VBROADCASTSS (R8), Y12
-	MOVQ         32(AX), R8
-	VBROADCASTSS (R8), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Y3, (R8)(R9*1)
-	VMOVUPS Y6, 32(R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Y4, (R8)(R9*1)
-	VMOVUPS Y7, 32(R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Y2, (R8)(R9*2)
-	VMOVUPS Y5, 32(R8)(R9*2)
-	VMOVUPS Y8, 64(R8)(R9*2)
-	VMOVUPS Y9, 96(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), BX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseVectorFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, F16C, FMA3
-TEXT ·sumDenseVectorFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseVectorFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         32(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         40(AX), DI
-	XORQ         R8, R8
-	XORQ         R9, R9
-
-row1:
-	CMPQ         R9, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       224(AX)(R10*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R10, R10
-	MOVQ         R8, R11
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R13
-	LEAQ    512(R10), R12
-	ANDQ    $-32, R13
-	CMPQ    R12, R13
-	CMOVQLT R12, R13
-	CMPQ    R10, R13
-	JGE     end6
-
-loop5:
-	VCVTPH2PS    (CX)(R10*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    (SI)(R10*2), Y11
-	VMOVUPS      (DI)(R10*4), Y12
-	VMOVUPS      (BX)(R10*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VCVTPH2PS    16(CX)(R10*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    16(SI)(R10*2), Y11
-	VMOVUPS      32(DI)(R10*4), Y12
-	VMOVUPS      32(BX)(R10*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VCVTPH2PS    32(CX)(R10*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    32(SI)(R10*2), Y11
-	VMOVUPS      64(DI)(R10*4), Y12
-	VMOVUPS      64(BX)(R10*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VCVTPH2PS    48(CX)(R10*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    48(SI)(R10*2), Y11
-	VMOVUPS      96(DI)(R10*4), Y12
-	VMOVUPS      96(BX)(R10*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	ADDQ         $0x20, R10
-	CMPQ         R10, R13
-	JLT          loop5
-
-end6:
-	CMPQ  R10, R12
-	JGE   sums7
-	LEAQ  (R10), R13
-	CMPQ  R13, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R13
-	SUBQ  R10, R13
-	SUBQ  $0x00, R13
-	CMPQ  R13, $0x08
-	JGE   all8
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R10*2), R14
-
-halves9:
-	DECQ    R13
-	JLT     loaded10
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R14)(R13*2), X10, X10
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(R10*2), X10
-
-loaded10:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    (DX), Y10, Y10
-	MOVQ      96(AX), R13
-	SUBQ      R10, R13
-	SUBQ      $0x00, R13
-	CMPQ      R13, $0x08
-	JGE       all11
-	VPXOR     X11, X11, X11
-	LEAQ      (SI)(R10*2), R14
-
-halves12:
-	DECQ    R13
-	JLT     loaded13
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R14)(R13*2), X11, X11
-	JMP     halves12
-
-all11:
-	VMOVDQU (SI)(R10*2), X11
-
-loaded13:
-	VCVTPH2PS    X11, Y11
-	VMOVUPS      (DX), Y12
-	VMASKMOVPS   (DI)(R10*4), Y12, Y12
-	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (BX)(R10*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	LEAQ         8(R10), R13
-	CMPQ         R13, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R13
-	SUBQ         R10, R13
-	SUBQ         $0x08, R13
-	CMPQ         R13, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R10*2), R14
-
-halves15:
-	DECQ    R13
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R14)(R13*2), X10, X10
-	JMP     halves15
-
-all14:
-	VMOVDQU 16(CX)(R10*2), X10
-
-loaded16:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    32(DX), Y10, Y10
-	MOVQ      96(AX), R13
-	SUBQ      R10, R13
-	SUBQ      $0x08, R13
-	CMPQ      R13, $0x08
-	JGE       all17
-	VPXOR     X11, X11, X11
-	LEAQ      16(SI)(R10*2), R14
-
-halves18:
-	DECQ    R13
-	JLT     loaded19
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R14)(R13*2), X11, X11
-	JMP     halves18
-
-all17:
-	VMOVDQU 16(SI)(R10*2), X11
-
-loaded19:
-	VCVTPH2PS    X11, Y11
-	VMOVUPS      32(DX), Y12
-	VMASKMOVPS   32(DI)(R10*4), Y12, Y12
-	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(BX)(R10*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	LEAQ         16(R10), R13
-	CMPQ         R13, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R13
-	SUBQ         R10, R13
-	SUBQ         $0x10, R13
-	CMPQ         R13, $0x08
-	JGE          all20
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R10*2), R14
-
-halves21:
-	DECQ    R13
-	JLT     loaded22
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R14)(R13*2), X10, X10
-	JMP     halves21
-
-all20:
-	VMOVDQU 32(CX)(R10*2), X10
-
-loaded22:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    64(DX), Y10, Y10
-	MOVQ      96(AX), R13
-	SUBQ      R10, R13
-	SUBQ      $0x10, R13
-	CMPQ      R13, $0x08
-	JGE       all23
-	VPXOR     X11, X11, X11
-	LEAQ      32(SI)(R10*2), R14
-
-halves24:
-	DECQ    R13
-	JLT     loaded25
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R14)(R13*2), X11, X11
-	JMP     halves24
-
-all23:
-	VMOVDQU 32(SI)(R10*2), X11
-
-loaded25:
-	VCVTPH2PS    X11, Y11
-	VMOVUPS      64(DX), Y12
-	VMASKMOVPS   64(DI)(R10*4), Y12, Y12
-	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(BX)(R10*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	LEAQ         24(R10), R13
-	CMPQ         R13, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R13
-	SUBQ         R10, R13
-	SUBQ         $0x18, R13
-	CMPQ         R13, $0x08
-	JGE          all26
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R10*2), R14
-
-halves27:
-	DECQ    R13
-	JLT     loaded28
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R14)(R13*2), X10, X10
-	JMP     halves27
-
-all26:
-	VMOVDQU 48(CX)(R10*2), X10
-
-loaded28:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    96(DX), Y10, Y10
-	MOVQ      96(AX), R13
-	SUBQ      R10, R13
-	SUBQ      $0x18, R13
-	CMPQ      R13, $0x08
-	JGE       all29
-	VPXOR     X11, X11, X11
-	LEAQ      48(SI)(R10*2), R14
-
-halves30:
-	DECQ    R13
-	JLT     loaded31
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R14)(R13*2), X11, X11
-	JMP     halves30
-
-all29:
-	VMOVDQU 48(SI)(R10*2), X11
-
-loaded31:
-	VCVTPH2PS    X11, Y11
-	VMOVUPS      96(DX), Y12
-	VMASKMOVPS   96(DI)(R10*4), Y12, Y12
-	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(BX)(R10*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-
-sums7:
-	MOVQ    64(AX), R10
-	VMOVUPS Y3, (R10)(R11*1)
-	VMOVUPS Y6, 32(R10)(R11*1)
-	MOVQ    72(AX), R10
-	VMOVUPS Y4, (R10)(R11*1)
-	VMOVUPS Y7, 32(R10)(R11*1)
-	MOVQ    56(AX), R10
-	VMOVUPS Y2, (R10)(R11*2)
-	VMOVUPS Y5, 32(R10)(R11*2)
-	VMOVUPS Y8, 64(R10)(R11*2)
-	VMOVUPS Y9, 96(R10)(R11*2)
-	ADDQ    $0x40, R11
-	MOVQ    R12, R10
-	CMPQ    R10, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), SI
-	MOVQ 152(AX), R10
-	SHLQ $0x06, R10
-	ADDQ R10, R8
-	INCQ R9
 	JMP  row1
 
 done3:
@@ -8874,79 +4231,79 @@ loop5:
 	VCVTPH2PS    (CX)(R8*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y2, Y2
-	VMOVUPS      Y11, (BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
 	VCVTPH2PS    16(CX)(R8*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMOVUPS      Y11, 32(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VMOVUPS      Y8, Y13
+	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VSUBPS       Y0, Y13, Y14
+	VFNMADD132PS constants<>+448(SB), Y8, Y14
+	VPERMPS      constants<>+640(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y15
+	VFMADD213PS  Y11, Y15, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y2, Y2
+	VMOVUPS      Y8, (BX)(R8*4)
 	VCVTPH2PS    32(CX)(R8*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y6, Y6
-	VMOVUPS      Y11, 64(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMULPS       Y14, Y14, Y15
+	VFMADD213PS  Y14, Y15, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VANDPS       Y12, Y8, Y8
+	VADDPS       Y8, Y4, Y4
+	VMOVUPS      Y8, 32(BX)(R8*4)
 	VCVTPH2PS    48(CX)(R8*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMOVUPS      Y11, 96(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VMOVUPS      Y8, Y13
+	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VSUBPS       Y0, Y13, Y14
+	VFNMADD132PS constants<>+448(SB), Y8, Y14
+	VPERMPS      constants<>+640(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y15
+	VFMADD213PS  Y11, Y15, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y6, Y6
+	VMOVUPS      Y8, 64(BX)(R8*4)
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMULPS       Y14, Y14, Y9
+	VFMADD213PS  Y14, Y9, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VANDPS       Y12, Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      Y8, 96(BX)(R8*4)
 	ADDQ         $0x20, R8
 	CMPQ         R8, R11
 	JLT          loop5
@@ -8980,24 +4337,24 @@ loaded10:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y2, Y2
-	VMOVUPS      (DX), Y8
-	VMASKMOVPS   Y11, Y8, (BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       (DX), Y8, Y8
+	VADDPS       Y8, Y2, Y2
+	VMOVUPS      (DX), Y9
+	VMASKMOVPS   Y8, Y9, (BX)(R8*4)
 	LEAQ         8(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums7
@@ -9024,24 +4381,24 @@ loaded13:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMOVUPS      32(DX), Y8
-	VMASKMOVPS   Y11, Y8, 32(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       32(DX), Y8, Y8
+	VADDPS       Y8, Y4, Y4
+	VMOVUPS      32(DX), Y9
+	VMASKMOVPS   Y8, Y9, 32(BX)(R8*4)
 	LEAQ         16(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums7
@@ -9068,24 +4425,24 @@ loaded16:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y6, Y6
-	VMOVUPS      64(DX), Y8
-	VMASKMOVPS   Y11, Y8, 64(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       64(DX), Y8, Y8
+	VADDPS       Y8, Y6, Y6
+	VMOVUPS      64(DX), Y9
+	VMASKMOVPS   Y8, Y9, 64(BX)(R8*4)
 	LEAQ         24(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums7
@@ -9112,24 +4469,24 @@ loaded19:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMOVUPS      96(DX), Y8
-	VMASKMOVPS   Y11, Y8, 96(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       96(DX), Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      96(DX), Y9
+	VMASKMOVPS   Y8, Y9, 96(BX)(R8*4)
 
 sums7:
 	MOVQ    64(AX), R8
@@ -9152,1423 +4509,6 @@ skip2:
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpClasswiseFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, F16C, FMA3
-TEXT ·sumExpClasswiseFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R12
-	LEAQ    512(R9), R11
-	ANDQ    $-32, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	VCVTPH2PS    (CX)(R9*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      (SI)(R9*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      Y13, (BX)(R9*4)
-	VCVTPH2PS    16(CX)(R9*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      32(SI)(R9*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      Y13, 32(BX)(R9*4)
-	VCVTPH2PS    32(CX)(R9*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      64(SI)(R9*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      Y13, 64(BX)(R9*4)
-	VCVTPH2PS    48(CX)(R9*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      96(SI)(R9*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      Y13, 96(BX)(R9*4)
-	ADDQ         $0x20, R9
-	CMPQ         R9, R12
-	JLT          loop5
-
-end6:
-	CMPQ  R9, R11
-	JGE   sums7
-	LEAQ  (R9), R12
-	CMPQ  R12, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R12
-	SUBQ  R9, R12
-	SUBQ  $0x00, R12
-	CMPQ  R12, $0x08
-	JGE   all8
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R9*2), R13
-
-halves9:
-	DECQ    R12
-	JLT     loaded10
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(R9*2), X10
-
-loaded10:
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (SI)(R9*4), Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   Y13, Y10, (BX)(R9*4)
-	LEAQ         8(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x08, R12
-	CMPQ         R12, $0x08
-	JGE          all11
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R9*2), R13
-
-halves12:
-	DECQ    R12
-	JLT     loaded13
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves12
-
-all11:
-	VMOVDQU 16(CX)(R9*2), X10
-
-loaded13:
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(SI)(R9*4), Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   Y13, Y10, 32(BX)(R9*4)
-	LEAQ         16(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x10, R12
-	CMPQ         R12, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R9*2), R13
-
-halves15:
-	DECQ    R12
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves15
-
-all14:
-	VMOVDQU 32(CX)(R9*2), X10
-
-loaded16:
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(SI)(R9*4), Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   Y13, Y10, 64(BX)(R9*4)
-	LEAQ         24(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x18, R12
-	CMPQ         R12, $0x08
-	JGE          all17
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R9*2), R13
-
-halves18:
-	DECQ    R12
-	JLT     loaded19
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves18
-
-all17:
-	VMOVDQU 48(CX)(R9*2), X10
-
-loaded19:
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(SI)(R9*4), Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   Y13, Y10, 96(BX)(R9*4)
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPS Y3, (R9)(R10*1)
-	VMOVUPS Y6, 32(R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPS Y4, (R9)(R10*1)
-	VMOVUPS Y7, 32(R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPS Y2, (R9)(R10*2)
-	VMOVUPS Y5, 32(R9)(R10*2)
-	VMOVUPS Y8, 64(R9)(R10*2)
-	VMOVUPS Y9, 96(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	MOVQ 152(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, F16C, FMA3
-TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R12
-	LEAQ    512(R9), R11
-	ANDQ    $-32, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	VCVTPH2PS    (CX)(R9*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    (SI)(R9*2), Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      Y13, (BX)(R9*4)
-	VCVTPH2PS    16(CX)(R9*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    16(SI)(R9*2), Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      Y13, 32(BX)(R9*4)
-	VCVTPH2PS    32(CX)(R9*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    32(SI)(R9*2), Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      Y13, 64(BX)(R9*4)
-	VCVTPH2PS    48(CX)(R9*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    48(SI)(R9*2), Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      Y13, 96(BX)(R9*4)
-	ADDQ         $0x20, R9
-	CMPQ         R9, R12
-	JLT          loop5
-
-end6:
-	CMPQ  R9, R11
-	JGE   sums7
-	LEAQ  (R9), R12
-	CMPQ  R12, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R12
-	SUBQ  R9, R12
-	SUBQ  $0x00, R12
-	CMPQ  R12, $0x08
-	JGE   all8
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R9*2), R13
-
-halves9:
-	DECQ    R12
-	JLT     loaded10
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(R9*2), X10
-
-loaded10:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    (DX), Y10, Y10
-	MOVQ      96(AX), R12
-	SUBQ      R9, R12
-	SUBQ      $0x00, R12
-	CMPQ      R12, $0x08
-	JGE       all11
-	VPXOR     X11, X11, X11
-	LEAQ      (SI)(R9*2), R13
-
-halves12:
-	DECQ    R12
-	JLT     loaded13
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R13)(R12*2), X11, X11
-	JMP     halves12
-
-all11:
-	VMOVDQU (SI)(R9*2), X11
-
-loaded13:
-	VCVTPH2PS    X11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   Y13, Y10, (BX)(R9*4)
-	LEAQ         8(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x08, R12
-	CMPQ         R12, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R9*2), R13
-
-halves15:
-	DECQ    R12
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves15
-
-all14:
-	VMOVDQU 16(CX)(R9*2), X10
-
-loaded16:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    32(DX), Y10, Y10
-	MOVQ      96(AX), R12
-	SUBQ      R9, R12
-	SUBQ      $0x08, R12
-	CMPQ      R12, $0x08
-	JGE       all17
-	VPXOR     X11, X11, X11
-	LEAQ      16(SI)(R9*2), R13
-
-halves18:
-	DECQ    R12
-	JLT     loaded19
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R13)(R12*2), X11, X11
-	JMP     halves18
-
-all17:
-	VMOVDQU 16(SI)(R9*2), X11
-
-loaded19:
-	VCVTPH2PS    X11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   Y13, Y10, 32(BX)(R9*4)
-	LEAQ         16(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x10, R12
-	CMPQ         R12, $0x08
-	JGE          all20
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R9*2), R13
-
-halves21:
-	DECQ    R12
-	JLT     loaded22
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves21
-
-all20:
-	VMOVDQU 32(CX)(R9*2), X10
-
-loaded22:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    64(DX), Y10, Y10
-	MOVQ      96(AX), R12
-	SUBQ      R9, R12
-	SUBQ      $0x10, R12
-	CMPQ      R12, $0x08
-	JGE       all23
-	VPXOR     X11, X11, X11
-	LEAQ      32(SI)(R9*2), R13
-
-halves24:
-	DECQ    R12
-	JLT     loaded25
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R13)(R12*2), X11, X11
-	JMP     halves24
-
-all23:
-	VMOVDQU 32(SI)(R9*2), X11
-
-loaded25:
-	VCVTPH2PS    X11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   Y13, Y10, 64(BX)(R9*4)
-	LEAQ         24(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x18, R12
-	CMPQ         R12, $0x08
-	JGE          all26
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R9*2), R13
-
-halves27:
-	DECQ    R12
-	JLT     loaded28
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves27
-
-all26:
-	VMOVDQU 48(CX)(R9*2), X10
-
-loaded28:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    96(DX), Y10, Y10
-	MOVQ      96(AX), R12
-	SUBQ      R9, R12
-	SUBQ      $0x18, R12
-	CMPQ      R12, $0x08
-	JGE       all29
-	VPXOR     X11, X11, X11
-	LEAQ      48(SI)(R9*2), R13
-
-halves30:
-	DECQ    R12
-	JLT     loaded31
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R13)(R12*2), X11, X11
-	JMP     halves30
-
-all29:
-	VMOVDQU 48(SI)(R9*2), X11
-
-loaded31:
-	VCVTPH2PS    X11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   Y13, Y10, 96(BX)(R9*4)
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPS Y3, (R9)(R10*1)
-	VMOVUPS Y6, 32(R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPS Y4, (R9)(R10*1)
-	VMOVUPS Y7, 32(R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPS Y2, (R9)(R10*2)
-	VMOVUPS Y5, 32(R9)(R10*2)
-	VMOVUPS Y8, 64(R9)(R10*2)
-	VMOVUPS Y9, 96(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), SI
-	MOVQ 152(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseVectorFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, F16C, FMA3
-TEXT ·sumExpDenseVectorFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseVectorFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	MOVQ         24(AX), DI
-	MOVQ         40(AX), R8
-	XORQ         R9, R9
-	XORQ         R10, R10
-
-row1:
-	CMPQ         R10, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
-	VMOVSD       224(AX)(R11*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R11, R11
-	MOVQ         R9, R12
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R14
-	LEAQ    512(R11), R13
-	ANDQ    $-32, R14
-	CMPQ    R13, R14
-	CMOVQLT R13, R14
-	CMPQ    R11, R14
-	JGE     end6
-
-loop5:
-	VCVTPH2PS    (CX)(R11*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    (DI)(R11*2), Y11
-	VMOVUPS      (R8)(R11*4), Y12
-	VMOVUPS      (SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      Y13, (BX)(R11*4)
-	VCVTPH2PS    16(CX)(R11*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    16(DI)(R11*2), Y11
-	VMOVUPS      32(R8)(R11*4), Y12
-	VMOVUPS      32(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      Y13, 32(BX)(R11*4)
-	VCVTPH2PS    32(CX)(R11*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    32(DI)(R11*2), Y11
-	VMOVUPS      64(R8)(R11*4), Y12
-	VMOVUPS      64(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      Y13, 64(BX)(R11*4)
-	VCVTPH2PS    48(CX)(R11*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    48(DI)(R11*2), Y11
-	VMOVUPS      96(R8)(R11*4), Y12
-	VMOVUPS      96(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      Y13, 96(BX)(R11*4)
-	ADDQ         $0x20, R11
-	CMPQ         R11, R14
-	JLT          loop5
-
-end6:
-	CMPQ  R11, R13
-	JGE   sums7
-	LEAQ  (R11), R14
-	CMPQ  R14, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R14
-	SUBQ  R11, R14
-	SUBQ  $0x00, R14
-	CMPQ  R14, $0x08
-	JGE   all8
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R11*2), R15
-
-halves9:
-	DECQ    R14
-	JLT     loaded10
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(R11*2), X10
-
-loaded10:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    (DX), Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	SUBQ      $0x00, R14
-	CMPQ      R14, $0x08
-	JGE       all11
-	VPXOR     X11, X11, X11
-	LEAQ      (DI)(R11*2), R15
-
-halves12:
-	DECQ    R14
-	JLT     loaded13
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves12
-
-all11:
-	VMOVDQU (DI)(R11*2), X11
-
-loaded13:
-	VCVTPH2PS    X11, Y11
-	VMOVUPS      (DX), Y12
-	VMASKMOVPS   (R8)(R11*4), Y12, Y12
-	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (SI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   Y13, Y10, (BX)(R11*4)
-	LEAQ         8(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x08, R14
-	CMPQ         R14, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R11*2), R15
-
-halves15:
-	DECQ    R14
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves15
-
-all14:
-	VMOVDQU 16(CX)(R11*2), X10
-
-loaded16:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    32(DX), Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	SUBQ      $0x08, R14
-	CMPQ      R14, $0x08
-	JGE       all17
-	VPXOR     X11, X11, X11
-	LEAQ      16(DI)(R11*2), R15
-
-halves18:
-	DECQ    R14
-	JLT     loaded19
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves18
-
-all17:
-	VMOVDQU 16(DI)(R11*2), X11
-
-loaded19:
-	VCVTPH2PS    X11, Y11
-	VMOVUPS      32(DX), Y12
-	VMASKMOVPS   32(R8)(R11*4), Y12, Y12
-	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(SI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   Y13, Y10, 32(BX)(R11*4)
-	LEAQ         16(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x10, R14
-	CMPQ         R14, $0x08
-	JGE          all20
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R11*2), R15
-
-halves21:
-	DECQ    R14
-	JLT     loaded22
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves21
-
-all20:
-	VMOVDQU 32(CX)(R11*2), X10
-
-loaded22:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    64(DX), Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	SUBQ      $0x10, R14
-	CMPQ      R14, $0x08
-	JGE       all23
-	VPXOR     X11, X11, X11
-	LEAQ      32(DI)(R11*2), R15
-
-halves24:
-	DECQ    R14
-	JLT     loaded25
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves24
-
-all23:
-	VMOVDQU 32(DI)(R11*2), X11
-
-loaded25:
-	VCVTPH2PS    X11, Y11
-	VMOVUPS      64(DX), Y12
-	VMASKMOVPS   64(R8)(R11*4), Y12, Y12
-	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(SI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   Y13, Y10, 64(BX)(R11*4)
-	LEAQ         24(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x18, R14
-	CMPQ         R14, $0x08
-	JGE          all26
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R11*2), R15
-
-halves27:
-	DECQ    R14
-	JLT     loaded28
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves27
-
-all26:
-	VMOVDQU 48(CX)(R11*2), X10
-
-loaded28:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    96(DX), Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	SUBQ      $0x18, R14
-	CMPQ      R14, $0x08
-	JGE       all29
-	VPXOR     X11, X11, X11
-	LEAQ      48(DI)(R11*2), R15
-
-halves30:
-	DECQ    R14
-	JLT     loaded31
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves30
-
-all29:
-	VMOVDQU 48(DI)(R11*2), X11
-
-loaded31:
-	VCVTPH2PS    X11, Y11
-	VMOVUPS      96(DX), Y12
-	VMASKMOVPS   96(R8)(R11*4), Y12, Y12
-	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(SI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   Y13, Y10, 96(BX)(R11*4)
-
-sums7:
-	MOVQ    64(AX), R11
-	VMOVUPS Y3, (R11)(R12*1)
-	VMOVUPS Y6, 32(R11)(R12*1)
-	MOVQ    72(AX), R11
-	VMOVUPS Y4, (R11)(R12*1)
-	VMOVUPS Y7, 32(R11)(R12*1)
-	MOVQ    56(AX), R11
-	VMOVUPS Y2, (R11)(R12*2)
-	VMOVUPS Y5, 32(R11)(R12*2)
-	VMOVUPS Y8, 64(R11)(R12*2)
-	VMOVUPS Y9, 96(R11)(R12*2)
-	ADDQ    $0x40, R12
-	MOVQ    R13, R11
-	CMPQ    R11, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), DI
-	MOVQ 152(AX), R11
-	SHLQ $0x06, R11
-	ADDQ R11, R9
-	INCQ R10
 	JMP  row1
 
 done3:
@@ -10686,6 +4626,405 @@ skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), BX
 	INCQ DI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpClasswiseFloat16AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV, F16C, FMA3
+TEXT ·sumExpClasswiseFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpClasswiseFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
+	// a = u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x1f, CX
+	LEAQ         constants<>+0(SB), DX
+	ADDQ         $0x80, DX
+	SHLQ         $0x02, CX
+	SUBQ         CX, DX
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         8(AX), BX
+	MOVQ         32(AX), SI
+	XORQ         DI, DI
+	XORQ         R8, R8
+
+row1:
+	CMPQ         R8, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), R9
+	CMPL         (R9)(R8*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R9
+	ADDQ         R8, R9
+	VMOVSD       224(AX)(R9*8), X1
+	VCVTSD2SS    X1, X1, X1
+	VXORPS       constants<>+704(SB), X1, X1
+	VBROADCASTSS X1, Y1
+	XORQ         R9, R9
+	MOVQ         DI, R10
+
+block4:
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	MOVQ    96(AX), R12
+	LEAQ    512(R9), R11
+	ANDQ    $-32, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	CMPQ    R9, R12
+	JGE     end6
+
+loop5:
+	VCVTPH2PS    (CX)(R9*2), Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      (SI)(R9*4), Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y2, Y2
+	VMOVUPS      Y10, (BX)(R9*4)
+	VCVTPH2PS    16(CX)(R9*2), Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      32(SI)(R9*4), Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VMOVUPS      Y10, 32(BX)(R9*4)
+	VCVTPH2PS    32(CX)(R9*2), Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      64(SI)(R9*4), Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      Y10, 64(BX)(R9*4)
+	VCVTPH2PS    48(CX)(R9*2), Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      96(SI)(R9*4), Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMOVUPS      Y10, 96(BX)(R9*4)
+	ADDQ         $0x20, R9
+	CMPQ         R9, R12
+	JLT          loop5
+
+end6:
+	CMPQ  R9, R11
+	JGE   sums7
+	LEAQ  (R9), R12
+	CMPQ  R12, 96(AX)
+	JGE   sums7
+	MOVQ  96(AX), R12
+	SUBQ  R9, R12
+	SUBQ  $0x00, R12
+	CMPQ  R12, $0x08
+	JGE   all8
+	VPXOR X10, X10, X10
+	LEAQ  (CX)(R9*2), R13
+
+halves9:
+	DECQ    R12
+	JLT     loaded10
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R13)(R12*2), X10, X10
+	JMP     halves9
+
+all8:
+	VMOVDQU (CX)(R9*2), X10
+
+loaded10:
+	VCVTPH2PS    X10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VMOVUPS      (DX), Y11
+	VMASKMOVPS   (SI)(R9*4), Y11, Y11
+	VANDPS       (DX), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y2, Y2
+	VMOVUPS      (DX), Y11
+	VMASKMOVPS   Y10, Y11, (BX)(R9*4)
+	LEAQ         8(R9), R12
+	CMPQ         R12, 96(AX)
+	JGE          sums7
+	MOVQ         96(AX), R12
+	SUBQ         R9, R12
+	SUBQ         $0x08, R12
+	CMPQ         R12, $0x08
+	JGE          all11
+	VPXOR        X10, X10, X10
+	LEAQ         16(CX)(R9*2), R13
+
+halves12:
+	DECQ    R12
+	JLT     loaded13
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R13)(R12*2), X10, X10
+	JMP     halves12
+
+all11:
+	VMOVDQU 16(CX)(R9*2), X10
+
+loaded13:
+	VCVTPH2PS    X10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       32(DX), Y10, Y10
+	VMOVUPS      32(DX), Y11
+	VMASKMOVPS   32(SI)(R9*4), Y11, Y11
+	VANDPS       32(DX), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       32(DX), Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VMOVUPS      32(DX), Y11
+	VMASKMOVPS   Y10, Y11, 32(BX)(R9*4)
+	LEAQ         16(R9), R12
+	CMPQ         R12, 96(AX)
+	JGE          sums7
+	MOVQ         96(AX), R12
+	SUBQ         R9, R12
+	SUBQ         $0x10, R12
+	CMPQ         R12, $0x08
+	JGE          all14
+	VPXOR        X10, X10, X10
+	LEAQ         32(CX)(R9*2), R13
+
+halves15:
+	DECQ    R12
+	JLT     loaded16
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R13)(R12*2), X10, X10
+	JMP     halves15
+
+all14:
+	VMOVDQU 32(CX)(R9*2), X10
+
+loaded16:
+	VCVTPH2PS    X10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       64(DX), Y10, Y10
+	VMOVUPS      64(DX), Y11
+	VMASKMOVPS   64(SI)(R9*4), Y11, Y11
+	VANDPS       64(DX), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       64(DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      64(DX), Y11
+	VMASKMOVPS   Y10, Y11, 64(BX)(R9*4)
+	LEAQ         24(R9), R12
+	CMPQ         R12, 96(AX)
+	JGE          sums7
+	MOVQ         96(AX), R12
+	SUBQ         R9, R12
+	SUBQ         $0x18, R12
+	CMPQ         R12, $0x08
+	JGE          all17
+	VPXOR        X10, X10, X10
+	LEAQ         48(CX)(R9*2), R13
+
+halves18:
+	DECQ    R12
+	JLT     loaded19
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R13)(R12*2), X10, X10
+	JMP     halves18
+
+all17:
+	VMOVDQU 48(CX)(R9*2), X10
+
+loaded19:
+	VCVTPH2PS    X10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       96(DX), Y10, Y10
+	VMOVUPS      96(DX), Y11
+	VMASKMOVPS   96(SI)(R9*4), Y11, Y11
+	VANDPS       96(DX), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       96(DX), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMOVUPS      96(DX), Y11
+	VMASKMOVPS   Y10, Y11, 96(BX)(R9*4)
+
+sums7:
+	MOVQ    64(AX), R9
+	VMOVUPS Y3, (R9)(R10*1)
+	VMOVUPS Y6, 32(R9)(R10*1)
+	MOVQ    72(AX), R9
+	VMOVUPS Y4, (R9)(R10*1)
+	VMOVUPS Y7, 32(R9)(R10*1)
+	MOVQ    56(AX), R9
+	VMOVUPS Y2, (R9)(R10*2)
+	VMOVUPS Y5, 32(R9)(R10*2)
+	VMOVUPS Y8, 64(R9)(R10*2)
+	VMOVUPS Y9, 96(R9)(R10*2)
+	ADDQ    $0x40, R10
+	MOVQ    R11, R9
+	CMPQ    R9, 96(AX)
+	JLT     block4
+
+skip2:
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), BX
+	MOVQ 152(AX), R9
+	SHLQ $0x06, R9
+	ADDQ R9, DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -10820,197 +5159,518 @@ done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, F16C, FMA3
-TEXT ·scaleDenseFloat16AVX2(SB), NOSPLIT, $0-8
+// func sumExpDenseFloat16AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV, F16C, FMA3
+TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseFloat16AVX2 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
-	MOVQ 96(AX), CX
-	ANDQ $0x0f, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x02, CX
-	SUBQ CX, DX
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 96(AX), DI
-	ANDQ $-16, DI
-	XORQ R8, R8
+	// sumExpDenseFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
+	// a = t·w + u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x1f, CX
+	LEAQ         constants<>+0(SB), DX
+	ADDQ         $0x80, DX
+	SHLQ         $0x02, CX
+	SUBQ         CX, DX
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         8(AX), BX
+	MOVQ         32(AX), SI
+	MOVQ         24(AX), DI
+	MOVQ         40(AX), R8
+	XORQ         R9, R9
+	XORQ         R10, R10
 
 row1:
-	CMPQ         R8, 80(AX)
+	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
+	MOVQ         48(AX), R11
+	CMPL         (R11)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       15456(AX)(R9*8), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Y0
-	VMOVSD       8928(AX)(R9*8), X1
-	VMULSD       208(AX), X1, X1
+	MOVQ         88(AX), R11
+	ADDQ         R10, R11
+	VMOVSD       224(AX)(R11*8), X1
 	VCVTSD2SS    X1, X1, X1
+	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	CMPQ         R9, DI
-	JGE          end5
+	XORQ         R11, R11
+	MOVQ         R9, R12
 
-loop4:
-	VMOVUPS      (CX)(R9*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VCVTPH2PS    (SI)(R9*2), Y3
-	MOVQ         40(AX), R10
-	VBROADCASTSS (R10), Y4
-	MOVQ         32(AX), R10
-	VBROADCASTSS (R10), Y5
-	VFMADD213PS  Y5, Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VCVTPS2PH    $0x00, Y2, X2
-	VMOVDQU      X2, (BX)(R9*2)
-	VMOVUPS      32(CX)(R9*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VCVTPH2PS    16(SI)(R9*2), Y3
-	MOVQ         40(AX), R10
-	VBROADCASTSS (R10), Y4
-	MOVQ         32(AX), R10
-	VBROADCASTSS (R10), Y5
-	VFMADD213PS  Y5, Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VCVTPS2PH    $0x00, Y2, X2
-	VMOVDQU      X2, 16(BX)(R9*2)
-	ADDQ         $0x10, R9
-	CMPQ         R9, DI
-	JLT          loop4
+block4:
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	MOVQ    96(AX), R14
+	LEAQ    512(R11), R13
+	ANDQ    $-32, R14
+	CMPQ    R13, R14
+	CMOVQLT R13, R14
+	CMPQ    R11, R14
+	JGE     end6
 
-end5:
-	LEAQ       (R9), R10
-	CMPQ       R10, 96(AX)
-	JGE        whole6
-	VMOVUPS    (DX), Y2
-	VMASKMOVPS (CX)(R9*4), Y2, Y2
-	VMULPS     Y0, Y2, Y2
-	MOVQ       96(AX), R10
-	SUBQ       R9, R10
-	SUBQ       $0x00, R10
-	CMPQ       R10, $0x08
-	JGE        all7
-	VPXOR      X3, X3, X3
-	LEAQ       (SI)(R9*2), R11
+loop5:
+	VCVTPH2PS    (CX)(R11*2), Y10
+	VADDPS       Y1, Y10, Y10
+	VCVTPH2PS    (DI)(R11*2), Y11
+	VMOVUPS      (R8)(R11*4), Y12
+	VMOVUPS      (SI)(R11*4), Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y2, Y2
+	VMOVUPS      Y10, (BX)(R11*4)
+	VCVTPH2PS    16(CX)(R11*2), Y10
+	VADDPS       Y1, Y10, Y10
+	VCVTPH2PS    16(DI)(R11*2), Y11
+	VMOVUPS      32(R8)(R11*4), Y12
+	VMOVUPS      32(SI)(R11*4), Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VMOVUPS      Y10, 32(BX)(R11*4)
+	VCVTPH2PS    32(CX)(R11*2), Y10
+	VADDPS       Y1, Y10, Y10
+	VCVTPH2PS    32(DI)(R11*2), Y11
+	VMOVUPS      64(R8)(R11*4), Y12
+	VMOVUPS      64(SI)(R11*4), Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      Y10, 64(BX)(R11*4)
+	VCVTPH2PS    48(CX)(R11*2), Y10
+	VADDPS       Y1, Y10, Y10
+	VCVTPH2PS    48(DI)(R11*2), Y11
+	VMOVUPS      96(R8)(R11*4), Y12
+	VMOVUPS      96(SI)(R11*4), Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMOVUPS      Y10, 96(BX)(R11*4)
+	ADDQ         $0x20, R11
+	CMPQ         R11, R14
+	JLT          loop5
 
-halves8:
-	DECQ    R10
-	JLT     loaded9
-	VPSLLDQ $0x02, X3, X3
-	VPINSRW $0x00, (R11)(R10*2), X3, X3
-	JMP     halves8
+end6:
+	CMPQ  R11, R13
+	JGE   sums7
+	LEAQ  (R11), R14
+	CMPQ  R14, 96(AX)
+	JGE   sums7
+	MOVQ  96(AX), R14
+	SUBQ  R11, R14
+	SUBQ  $0x00, R14
+	CMPQ  R14, $0x08
+	JGE   all8
+	VPXOR X10, X10, X10
+	LEAQ  (CX)(R11*2), R15
 
-all7:
-	VMOVDQU (SI)(R9*2), X3
+halves9:
+	DECQ    R14
+	JLT     loaded10
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R15)(R14*2), X10, X10
+	JMP     halves9
 
-loaded9:
-	VCVTPH2PS    X3, Y3
-	MOVQ         40(AX), R10
-	VBROADCASTSS (R10), Y4
-	MOVQ         32(AX), R10
-	VBROADCASTSS (R10), Y5
-	VFMADD213PS  Y5, Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VCVTPS2PH    $0x00, Y2, X2
-	VMOVDQA      X2, X2
-	MOVQ         96(AX), R10
-	SUBQ         R9, R10
-	SUBQ         $0x00, R10
-	CMPQ         R10, $0x08
-	JGE          all10
-	LEAQ         (BX)(R9*2), R11
+all8:
+	VMOVDQU (CX)(R11*2), X10
 
-halves11:
-	DECQ    R10
-	JLT     stored12
-	VPEXTRW $0x00, X2, (R11)
-	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R11
-	JMP     halves11
+loaded10:
+	VCVTPH2PS X10, Y10
+	VADDPS    Y1, Y10, Y10
+	VANDPS    (DX), Y10, Y10
+	MOVQ      96(AX), R14
+	SUBQ      R11, R14
+	SUBQ      $0x00, R14
+	CMPQ      R14, $0x08
+	JGE       all11
+	VPXOR     X11, X11, X11
+	LEAQ      (DI)(R11*2), R15
 
-all10:
-	VMOVDQU X2, (BX)(R9*2)
+halves12:
+	DECQ    R14
+	JLT     loaded13
+	VPSLLDQ $0x02, X11, X11
+	VPINSRW $0x00, (R15)(R14*2), X11, X11
+	JMP     halves12
 
-stored12:
-	LEAQ       8(R9), R10
-	CMPQ       R10, 96(AX)
-	JGE        whole6
-	VMOVUPS    32(DX), Y2
-	VMASKMOVPS 32(CX)(R9*4), Y2, Y2
-	VMULPS     Y0, Y2, Y2
-	MOVQ       96(AX), R10
-	SUBQ       R9, R10
-	SUBQ       $0x08, R10
-	CMPQ       R10, $0x08
-	JGE        all13
-	VPXOR      X0, X0, X0
-	LEAQ       16(SI)(R9*2), R11
+all11:
+	VMOVDQU (DI)(R11*2), X11
 
-halves14:
-	DECQ    R10
-	JLT     loaded15
-	VPSLLDQ $0x02, X0, X0
-	VPINSRW $0x00, (R11)(R10*2), X0, X0
-	JMP     halves14
+loaded13:
+	VCVTPH2PS    X11, Y11
+	VMOVUPS      (DX), Y12
+	VMASKMOVPS   (R8)(R11*4), Y12, Y12
+	VMOVUPS      (DX), Y13
+	VMASKMOVPS   (SI)(R11*4), Y13, Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VANDPS       (DX), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y2, Y2
+	VMOVUPS      (DX), Y11
+	VMASKMOVPS   Y10, Y11, (BX)(R11*4)
+	LEAQ         8(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums7
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	SUBQ         $0x08, R14
+	CMPQ         R14, $0x08
+	JGE          all14
+	VPXOR        X10, X10, X10
+	LEAQ         16(CX)(R11*2), R15
 
-all13:
-	VMOVDQU 16(SI)(R9*2), X0
+halves15:
+	DECQ    R14
+	JLT     loaded16
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R15)(R14*2), X10, X10
+	JMP     halves15
 
-loaded15:
-	VCVTPH2PS    X0, Y0
-	MOVQ         40(AX), R10
-	VBROADCASTSS (R10), Y3
-	MOVQ         32(AX), R10
-	VBROADCASTSS (R10), Y4
-	VFMADD213PS  Y4, Y3, Y0
-	VFNMADD231PS Y0, Y1, Y2
-	VCVTPS2PH    $0x00, Y2, X0
-	VMOVDQA      X0, X0
-	MOVQ         96(AX), R10
-	SUBQ         R9, R10
-	SUBQ         $0x08, R10
-	CMPQ         R10, $0x08
-	JGE          all16
-	LEAQ         16(BX)(R9*2), R9
+all14:
+	VMOVDQU 16(CX)(R11*2), X10
 
-halves17:
-	DECQ    R10
-	JLT     stored18
-	VPEXTRW $0x00, X0, (R9)
-	VPSRLDQ $0x02, X0, X0
-	ADDQ    $0x02, R9
-	JMP     halves17
+loaded16:
+	VCVTPH2PS X10, Y10
+	VADDPS    Y1, Y10, Y10
+	VANDPS    32(DX), Y10, Y10
+	MOVQ      96(AX), R14
+	SUBQ      R11, R14
+	SUBQ      $0x08, R14
+	CMPQ      R14, $0x08
+	JGE       all17
+	VPXOR     X11, X11, X11
+	LEAQ      16(DI)(R11*2), R15
 
-all16:
-	VMOVDQU X0, 16(BX)(R9*2)
+halves18:
+	DECQ    R14
+	JLT     loaded19
+	VPSLLDQ $0x02, X11, X11
+	VPINSRW $0x00, (R15)(R14*2), X11, X11
+	JMP     halves18
 
-stored18:
-whole6:
+all17:
+	VMOVDQU 16(DI)(R11*2), X11
+
+loaded19:
+	VCVTPH2PS    X11, Y11
+	VMOVUPS      32(DX), Y12
+	VMASKMOVPS   32(R8)(R11*4), Y12, Y12
+	VMOVUPS      32(DX), Y13
+	VMASKMOVPS   32(SI)(R11*4), Y13, Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VANDPS       32(DX), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       32(DX), Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VMOVUPS      32(DX), Y11
+	VMASKMOVPS   Y10, Y11, 32(BX)(R11*4)
+	LEAQ         16(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums7
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	SUBQ         $0x10, R14
+	CMPQ         R14, $0x08
+	JGE          all20
+	VPXOR        X10, X10, X10
+	LEAQ         32(CX)(R11*2), R15
+
+halves21:
+	DECQ    R14
+	JLT     loaded22
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R15)(R14*2), X10, X10
+	JMP     halves21
+
+all20:
+	VMOVDQU 32(CX)(R11*2), X10
+
+loaded22:
+	VCVTPH2PS X10, Y10
+	VADDPS    Y1, Y10, Y10
+	VANDPS    64(DX), Y10, Y10
+	MOVQ      96(AX), R14
+	SUBQ      R11, R14
+	SUBQ      $0x10, R14
+	CMPQ      R14, $0x08
+	JGE       all23
+	VPXOR     X11, X11, X11
+	LEAQ      32(DI)(R11*2), R15
+
+halves24:
+	DECQ    R14
+	JLT     loaded25
+	VPSLLDQ $0x02, X11, X11
+	VPINSRW $0x00, (R15)(R14*2), X11, X11
+	JMP     halves24
+
+all23:
+	VMOVDQU 32(DI)(R11*2), X11
+
+loaded25:
+	VCVTPH2PS    X11, Y11
+	VMOVUPS      64(DX), Y12
+	VMASKMOVPS   64(R8)(R11*4), Y12, Y12
+	VMOVUPS      64(DX), Y13
+	VMASKMOVPS   64(SI)(R11*4), Y13, Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VANDPS       64(DX), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       64(DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      64(DX), Y11
+	VMASKMOVPS   Y10, Y11, 64(BX)(R11*4)
+	LEAQ         24(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums7
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	SUBQ         $0x18, R14
+	CMPQ         R14, $0x08
+	JGE          all26
+	VPXOR        X10, X10, X10
+	LEAQ         48(CX)(R11*2), R15
+
+halves27:
+	DECQ    R14
+	JLT     loaded28
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R15)(R14*2), X10, X10
+	JMP     halves27
+
+all26:
+	VMOVDQU 48(CX)(R11*2), X10
+
+loaded28:
+	VCVTPH2PS X10, Y10
+	VADDPS    Y1, Y10, Y10
+	VANDPS    96(DX), Y10, Y10
+	MOVQ      96(AX), R14
+	SUBQ      R11, R14
+	SUBQ      $0x18, R14
+	CMPQ      R14, $0x08
+	JGE       all29
+	VPXOR     X11, X11, X11
+	LEAQ      48(DI)(R11*2), R15
+
+halves30:
+	DECQ    R14
+	JLT     loaded31
+	VPSLLDQ $0x02, X11, X11
+	VPINSRW $0x00, (R15)(R14*2), X11, X11
+	JMP     halves30
+
+all29:
+	VMOVDQU 48(DI)(R11*2), X11
+
+loaded31:
+	VCVTPH2PS    X11, Y11
+	VMOVUPS      96(DX), Y12
+	VMASKMOVPS   96(R8)(R11*4), Y12, Y12
+	VMOVUPS      96(DX), Y13
+	VMASKMOVPS   96(SI)(R11*4), Y13, Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VANDPS       96(DX), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       96(DX), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMOVUPS      96(DX), Y11
+	VMASKMOVPS   Y10, Y11, 96(BX)(R11*4)
+
+sums7:
+	MOVQ    64(AX), R11
+	VMOVUPS Y3, (R11)(R12*1)
+	VMOVUPS Y6, 32(R11)(R12*1)
+	MOVQ    72(AX), R11
+	VMOVUPS Y4, (R11)(R12*1)
+	VMOVUPS Y7, 32(R11)(R12*1)
+	MOVQ    56(AX), R11
+	VMOVUPS Y2, (R11)(R12*2)
+	VMOVUPS Y5, 32(R11)(R12*2)
+	VMOVUPS Y8, 64(R11)(R12*2)
+	VMOVUPS Y9, 96(R11)(R12*2)
+	ADDQ    $0x40, R12
+	MOVQ    R13, R11
+	CMPQ    R11, 96(AX)
+	JLT     block4
+
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
-	ADDQ 128(AX), SI
-	INCQ R8
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), BX
+	ADDQ 128(AX), DI
+	MOVQ 152(AX), R11
+	SHLQ $0x06, R11
+	ADDQ R11, R9
+	INCQ R10
 	JMP  row1
 
 done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseVectorFloat16AVX2(a *byte)
+// func scaleDenseFloat16AVX2(a *byte)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·scaleDenseVectorFloat16AVX2(SB), NOSPLIT, $0-8
+TEXT ·scaleDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseVectorFloat16AVX2 turns exponentials into gradients: e·f − smooth·a,
+	// scaleDenseFloat16AVX2 turns exponentials into gradients: e·f − smooth·a,
 	// where a = t·w + u.
 	MOVQ 96(AX), CX
 	ANDQ $0x0f, CX
@@ -11357,78 +6017,78 @@ loop5:
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y2, Y2
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
 	VPMOVZXWD    16(CX)(DI*2), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VMOVUPS      Y8, Y13
+	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VSUBPS       Y0, Y13, Y14
+	VFNMADD132PS constants<>+448(SB), Y8, Y14
+	VPERMPS      constants<>+640(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y15
+	VFMADD213PS  Y11, Y15, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y2, Y2
 	VPMOVZXWD    32(CX)(DI*2), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMULPS       Y14, Y14, Y15
+	VFMADD213PS  Y14, Y15, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VANDPS       Y12, Y8, Y8
+	VADDPS       Y8, Y4, Y4
 	VPMOVZXWD    48(CX)(DI*2), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y7, Y7
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VMOVUPS      Y8, Y13
+	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VSUBPS       Y0, Y13, Y14
+	VFNMADD132PS constants<>+448(SB), Y8, Y14
+	VPERMPS      constants<>+640(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y15
+	VFMADD213PS  Y11, Y15, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMULPS       Y14, Y14, Y9
+	VFMADD213PS  Y14, Y9, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VANDPS       Y12, Y8, Y8
+	VADDPS       Y8, Y7, Y7
 	ADDQ         $0x20, DI
 	CMPQ         DI, R10
 	JLT          loop5
@@ -11463,22 +6123,22 @@ loaded10:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y2, Y2
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       (DX), Y8, Y8
+	VADDPS       Y8, Y2, Y2
 	LEAQ         8(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -11506,22 +6166,22 @@ loaded13:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       32(DX), Y8, Y8
+	VADDPS       Y8, Y4, Y4
 	LEAQ         16(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -11549,22 +6209,22 @@ loaded16:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       64(DX), Y8, Y8
+	VADDPS       Y8, Y6, Y6
 	LEAQ         24(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -11592,22 +6252,22 @@ loaded19:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       96(DX), Y8, Y8
+	VADDPS       Y8, Y7, Y7
 
 sums7:
 	MOVQ    64(AX), DI
@@ -11629,1421 +6289,6 @@ skip2:
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumClasswiseBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumClasswiseBFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumClasswiseBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         32(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VPMOVZXWD    (CX)(R8*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      (BX)(R8*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VPMOVZXWD    16(CX)(R8*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      32(BX)(R8*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VPMOVZXWD    32(CX)(R8*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      64(BX)(R8*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VPMOVZXWD    48(CX)(R8*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      96(BX)(R8*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	ADDQ         $0x20, R8
-	CMPQ         R8, R11
-	JLT          loop5
-
-end6:
-	CMPQ  R8, R10
-	JGE   sums7
-	LEAQ  (R8), R11
-	CMPQ  R11, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R11
-	SUBQ  R8, R11
-	SUBQ  $0x00, R11
-	CMPQ  R11, $0x08
-	JGE   all8
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R8*2), R12
-
-halves9:
-	DECQ    R11
-	JLT     loaded10
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(R8*2), X10
-
-loaded10:
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (BX)(R8*4), Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	LEAQ         8(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x08, R11
-	CMPQ         R11, $0x08
-	JGE          all11
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R8*2), R12
-
-halves12:
-	DECQ    R11
-	JLT     loaded13
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves12
-
-all11:
-	VMOVDQU 16(CX)(R8*2), X10
-
-loaded13:
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(BX)(R8*4), Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	LEAQ         16(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x10, R11
-	CMPQ         R11, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R8*2), R12
-
-halves15:
-	DECQ    R11
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves15
-
-all14:
-	VMOVDQU 32(CX)(R8*2), X10
-
-loaded16:
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(BX)(R8*4), Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	LEAQ         24(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x18, R11
-	CMPQ         R11, $0x08
-	JGE          all17
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R8*2), R12
-
-halves18:
-	DECQ    R11
-	JLT     loaded19
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves18
-
-all17:
-	VMOVDQU 48(CX)(R8*2), X10
-
-loaded19:
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(BX)(R8*4), Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Y3, (R8)(R9*1)
-	VMOVUPS Y6, 32(R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Y4, (R8)(R9*1)
-	VMOVUPS Y7, 32(R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Y2, (R8)(R9*2)
-	VMOVUPS Y5, 32(R8)(R9*2)
-	VMOVUPS Y8, 64(R8)(R9*2)
-	VMOVUPS Y9, 96(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumDenseBFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         24(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VPMOVZXWD    (CX)(R8*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    (BX)(R8*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VPMOVZXWD    16(CX)(R8*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    16(BX)(R8*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VPMOVZXWD    32(CX)(R8*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    32(BX)(R8*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VPMOVZXWD    48(CX)(R8*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    48(BX)(R8*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	ADDQ         $0x20, R8
-	CMPQ         R8, R11
-	JLT          loop5
-
-end6:
-	CMPQ  R8, R10
-	JGE   sums7
-	LEAQ  (R8), R11
-	CMPQ  R11, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R11
-	SUBQ  R8, R11
-	SUBQ  $0x00, R11
-	CMPQ  R11, $0x08
-	JGE   all8
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R8*2), R12
-
-halves9:
-	DECQ    R11
-	JLT     loaded10
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(R8*2), X10
-
-loaded10:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    (DX), Y10, Y10
-	MOVQ      96(AX), R11
-	SUBQ      R8, R11
-	SUBQ      $0x00, R11
-	CMPQ      R11, $0x08
-	JGE       all11
-	VPXOR     X11, X11, X11
-	LEAQ      (BX)(R8*2), R12
-
-halves12:
-	DECQ    R11
-	JLT     loaded13
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R12)(R11*2), X11, X11
-	JMP     halves12
-
-all11:
-	VMOVDQU (BX)(R8*2), X11
-
-loaded13:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R11
-	VBROADCASTSS (R11), Y12
-	MOVQ         32(AX), R11
-	VBROADCASTSS (R11), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	LEAQ         8(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x08, R11
-	CMPQ         R11, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R8*2), R12
-
-halves15:
-	DECQ    R11
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves15
-
-all14:
-	VMOVDQU 16(CX)(R8*2), X10
-
-loaded16:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    32(DX), Y10, Y10
-	MOVQ      96(AX), R11
-	SUBQ      R8, R11
-	SUBQ      $0x08, R11
-	CMPQ      R11, $0x08
-	JGE       all17
-	VPXOR     X11, X11, X11
-	LEAQ      16(BX)(R8*2), R12
-
-halves18:
-	DECQ    R11
-	JLT     loaded19
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R12)(R11*2), X11, X11
-	JMP     halves18
-
-all17:
-	VMOVDQU 16(BX)(R8*2), X11
-
-loaded19:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R11
-	VBROADCASTSS (R11), Y12
-	MOVQ         32(AX), R11
-	VBROADCASTSS (R11), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	LEAQ         16(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x10, R11
-	CMPQ         R11, $0x08
-	JGE          all20
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R8*2), R12
-
-halves21:
-	DECQ    R11
-	JLT     loaded22
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves21
-
-all20:
-	VMOVDQU 32(CX)(R8*2), X10
-
-loaded22:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    64(DX), Y10, Y10
-	MOVQ      96(AX), R11
-	SUBQ      R8, R11
-	SUBQ      $0x10, R11
-	CMPQ      R11, $0x08
-	JGE       all23
-	VPXOR     X11, X11, X11
-	LEAQ      32(BX)(R8*2), R12
-
-halves24:
-	DECQ    R11
-	JLT     loaded25
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R12)(R11*2), X11, X11
-	JMP     halves24
-
-all23:
-	VMOVDQU 32(BX)(R8*2), X11
-
-loaded25:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R11
-	VBROADCASTSS (R11), Y12
-	MOVQ         32(AX), R11
-	VBROADCASTSS (R11), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	LEAQ         24(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x18, R11
-	CMPQ         R11, $0x08
-	JGE          all26
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R8*2), R12
-
-halves27:
-	DECQ    R11
-	JLT     loaded28
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R12)(R11*2), X10, X10
-	JMP     halves27
-
-all26:
-	VMOVDQU 48(CX)(R8*2), X10
-
-loaded28:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    96(DX), Y10, Y10
-	MOVQ      96(AX), R11
-	SUBQ      R8, R11
-	SUBQ      $0x18, R11
-	CMPQ      R11, $0x08
-	JGE       all29
-	VPXOR     X11, X11, X11
-	LEAQ      48(BX)(R8*2), R8
-
-halves30:
-	DECQ    R11
-	JLT     loaded31
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R8)(R11*2), X11, X11
-	JMP     halves30
-
-all29:
-	VMOVDQU 48(BX)(R8*2), X11
-
-loaded31:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R8
-	VBROADCASTSS (R8), Y12
-	MOVQ         32(AX), R8
-	VBROADCASTSS (R8), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Y3, (R8)(R9*1)
-	VMOVUPS Y6, 32(R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Y4, (R8)(R9*1)
-	VMOVUPS Y7, 32(R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Y2, (R8)(R9*2)
-	VMOVUPS Y5, 32(R8)(R9*2)
-	VMOVUPS Y8, 64(R8)(R9*2)
-	VMOVUPS Y9, 96(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), BX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseVectorBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumDenseVectorBFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseVectorBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         32(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         40(AX), DI
-	XORQ         R8, R8
-	XORQ         R9, R9
-
-row1:
-	CMPQ         R9, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       224(AX)(R10*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R10, R10
-	MOVQ         R8, R11
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R13
-	LEAQ    512(R10), R12
-	ANDQ    $-32, R13
-	CMPQ    R12, R13
-	CMOVQLT R12, R13
-	CMPQ    R10, R13
-	JGE     end6
-
-loop5:
-	VPMOVZXWD    (CX)(R10*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    (SI)(R10*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      (DI)(R10*4), Y12
-	VMOVUPS      (BX)(R10*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VPMOVZXWD    16(CX)(R10*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    16(SI)(R10*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      32(DI)(R10*4), Y12
-	VMOVUPS      32(BX)(R10*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VPMOVZXWD    32(CX)(R10*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    32(SI)(R10*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      64(DI)(R10*4), Y12
-	VMOVUPS      64(BX)(R10*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VPMOVZXWD    48(CX)(R10*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    48(SI)(R10*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      96(DI)(R10*4), Y12
-	VMOVUPS      96(BX)(R10*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	ADDQ         $0x20, R10
-	CMPQ         R10, R13
-	JLT          loop5
-
-end6:
-	CMPQ  R10, R12
-	JGE   sums7
-	LEAQ  (R10), R13
-	CMPQ  R13, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R13
-	SUBQ  R10, R13
-	SUBQ  $0x00, R13
-	CMPQ  R13, $0x08
-	JGE   all8
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R10*2), R14
-
-halves9:
-	DECQ    R13
-	JLT     loaded10
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R14)(R13*2), X10, X10
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(R10*2), X10
-
-loaded10:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    (DX), Y10, Y10
-	MOVQ      96(AX), R13
-	SUBQ      R10, R13
-	SUBQ      $0x00, R13
-	CMPQ      R13, $0x08
-	JGE       all11
-	VPXOR     X11, X11, X11
-	LEAQ      (SI)(R10*2), R14
-
-halves12:
-	DECQ    R13
-	JLT     loaded13
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R14)(R13*2), X11, X11
-	JMP     halves12
-
-all11:
-	VMOVDQU (SI)(R10*2), X11
-
-loaded13:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      (DX), Y12
-	VMASKMOVPS   (DI)(R10*4), Y12, Y12
-	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (BX)(R10*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	LEAQ         8(R10), R13
-	CMPQ         R13, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R13
-	SUBQ         R10, R13
-	SUBQ         $0x08, R13
-	CMPQ         R13, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R10*2), R14
-
-halves15:
-	DECQ    R13
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R14)(R13*2), X10, X10
-	JMP     halves15
-
-all14:
-	VMOVDQU 16(CX)(R10*2), X10
-
-loaded16:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    32(DX), Y10, Y10
-	MOVQ      96(AX), R13
-	SUBQ      R10, R13
-	SUBQ      $0x08, R13
-	CMPQ      R13, $0x08
-	JGE       all17
-	VPXOR     X11, X11, X11
-	LEAQ      16(SI)(R10*2), R14
-
-halves18:
-	DECQ    R13
-	JLT     loaded19
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R14)(R13*2), X11, X11
-	JMP     halves18
-
-all17:
-	VMOVDQU 16(SI)(R10*2), X11
-
-loaded19:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      32(DX), Y12
-	VMASKMOVPS   32(DI)(R10*4), Y12, Y12
-	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(BX)(R10*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	LEAQ         16(R10), R13
-	CMPQ         R13, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R13
-	SUBQ         R10, R13
-	SUBQ         $0x10, R13
-	CMPQ         R13, $0x08
-	JGE          all20
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R10*2), R14
-
-halves21:
-	DECQ    R13
-	JLT     loaded22
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R14)(R13*2), X10, X10
-	JMP     halves21
-
-all20:
-	VMOVDQU 32(CX)(R10*2), X10
-
-loaded22:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    64(DX), Y10, Y10
-	MOVQ      96(AX), R13
-	SUBQ      R10, R13
-	SUBQ      $0x10, R13
-	CMPQ      R13, $0x08
-	JGE       all23
-	VPXOR     X11, X11, X11
-	LEAQ      32(SI)(R10*2), R14
-
-halves24:
-	DECQ    R13
-	JLT     loaded25
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R14)(R13*2), X11, X11
-	JMP     halves24
-
-all23:
-	VMOVDQU 32(SI)(R10*2), X11
-
-loaded25:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      64(DX), Y12
-	VMASKMOVPS   64(DI)(R10*4), Y12, Y12
-	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(BX)(R10*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	LEAQ         24(R10), R13
-	CMPQ         R13, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R13
-	SUBQ         R10, R13
-	SUBQ         $0x18, R13
-	CMPQ         R13, $0x08
-	JGE          all26
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R10*2), R14
-
-halves27:
-	DECQ    R13
-	JLT     loaded28
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R14)(R13*2), X10, X10
-	JMP     halves27
-
-all26:
-	VMOVDQU 48(CX)(R10*2), X10
-
-loaded28:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    96(DX), Y10, Y10
-	MOVQ      96(AX), R13
-	SUBQ      R10, R13
-	SUBQ      $0x18, R13
-	CMPQ      R13, $0x08
-	JGE       all29
-	VPXOR     X11, X11, X11
-	LEAQ      48(SI)(R10*2), R14
-
-halves30:
-	DECQ    R13
-	JLT     loaded31
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R14)(R13*2), X11, X11
-	JMP     halves30
-
-all29:
-	VMOVDQU 48(SI)(R10*2), X11
-
-loaded31:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      96(DX), Y12
-	VMASKMOVPS   96(DI)(R10*4), Y12, Y12
-	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(BX)(R10*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-
-sums7:
-	MOVQ    64(AX), R10
-	VMOVUPS Y3, (R10)(R11*1)
-	VMOVUPS Y6, 32(R10)(R11*1)
-	MOVQ    72(AX), R10
-	VMOVUPS Y4, (R10)(R11*1)
-	VMOVUPS Y7, 32(R10)(R11*1)
-	MOVQ    56(AX), R10
-	VMOVUPS Y2, (R10)(R11*2)
-	VMOVUPS Y5, 32(R10)(R11*2)
-	VMOVUPS Y8, 64(R10)(R11*2)
-	VMOVUPS Y9, 96(R10)(R11*2)
-	ADDQ    $0x40, R11
-	MOVQ    R12, R10
-	CMPQ    R10, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), SI
-	MOVQ 152(AX), R10
-	SHLQ $0x06, R10
-	ADDQ R10, R8
-	INCQ R9
 	JMP  row1
 
 done3:
@@ -13104,82 +6349,82 @@ loop5:
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y2, Y2
-	VMOVUPS      Y11, (BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
 	VPMOVZXWD    16(CX)(R8*2), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMOVUPS      Y11, 32(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VMOVUPS      Y8, Y13
+	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VSUBPS       Y0, Y13, Y14
+	VFNMADD132PS constants<>+448(SB), Y8, Y14
+	VPERMPS      constants<>+640(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y15
+	VFMADD213PS  Y11, Y15, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y2, Y2
+	VMOVUPS      Y8, (BX)(R8*4)
 	VPMOVZXWD    32(CX)(R8*2), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y6, Y6
-	VMOVUPS      Y11, 64(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMULPS       Y14, Y14, Y15
+	VFMADD213PS  Y14, Y15, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VANDPS       Y12, Y8, Y8
+	VADDPS       Y8, Y4, Y4
+	VMOVUPS      Y8, 32(BX)(R8*4)
 	VPMOVZXWD    48(CX)(R8*2), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMOVUPS      Y11, 96(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VMOVUPS      Y8, Y13
+	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VSUBPS       Y0, Y13, Y14
+	VFNMADD132PS constants<>+448(SB), Y8, Y14
+	VPERMPS      constants<>+640(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y15
+	VFMADD213PS  Y11, Y15, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y6, Y6
+	VMOVUPS      Y8, 64(BX)(R8*4)
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMULPS       Y14, Y14, Y9
+	VFMADD213PS  Y14, Y9, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VANDPS       Y12, Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      Y8, 96(BX)(R8*4)
 	ADDQ         $0x20, R8
 	CMPQ         R8, R11
 	JLT          loop5
@@ -13214,24 +6459,24 @@ loaded10:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y2, Y2
-	VMOVUPS      (DX), Y8
-	VMASKMOVPS   Y11, Y8, (BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       (DX), Y8, Y8
+	VADDPS       Y8, Y2, Y2
+	VMOVUPS      (DX), Y9
+	VMASKMOVPS   Y8, Y9, (BX)(R8*4)
 	LEAQ         8(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums7
@@ -13259,24 +6504,24 @@ loaded13:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMOVUPS      32(DX), Y8
-	VMASKMOVPS   Y11, Y8, 32(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       32(DX), Y8, Y8
+	VADDPS       Y8, Y4, Y4
+	VMOVUPS      32(DX), Y9
+	VMASKMOVPS   Y8, Y9, 32(BX)(R8*4)
 	LEAQ         16(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums7
@@ -13304,24 +6549,24 @@ loaded16:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y6, Y6
-	VMOVUPS      64(DX), Y8
-	VMASKMOVPS   Y11, Y8, 64(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       64(DX), Y8, Y8
+	VADDPS       Y8, Y6, Y6
+	VMOVUPS      64(DX), Y9
+	VMASKMOVPS   Y8, Y9, 64(BX)(R8*4)
 	LEAQ         24(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums7
@@ -13349,24 +6594,24 @@ loaded19:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y8, Y10
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VPERMPS      constants<>+640(SB), Y9, Y10
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y10, Y9, Y9
-	VFMADD213PS  Y9, Y9, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y8
-	VANDPS       Y8, Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMOVUPS      96(DX), Y8
-	VMASKMOVPS   Y11, Y8, 96(BX)(R8*4)
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VANDPS       Y9, Y8, Y8
+	VANDPS       96(DX), Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      96(DX), Y9
+	VMASKMOVPS   Y8, Y9, 96(BX)(R8*4)
 
 sums7:
 	MOVQ    64(AX), R8
@@ -13389,1463 +6634,6 @@ skip2:
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpClasswiseBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumExpClasswiseBFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R12
-	LEAQ    512(R9), R11
-	ANDQ    $-32, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	VPMOVZXWD    (CX)(R9*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      (SI)(R9*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      Y13, (BX)(R9*4)
-	VPMOVZXWD    16(CX)(R9*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      32(SI)(R9*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      Y13, 32(BX)(R9*4)
-	VPMOVZXWD    32(CX)(R9*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      64(SI)(R9*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      Y13, 64(BX)(R9*4)
-	VPMOVZXWD    48(CX)(R9*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      96(SI)(R9*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      Y13, 96(BX)(R9*4)
-	ADDQ         $0x20, R9
-	CMPQ         R9, R12
-	JLT          loop5
-
-end6:
-	CMPQ  R9, R11
-	JGE   sums7
-	LEAQ  (R9), R12
-	CMPQ  R12, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R12
-	SUBQ  R9, R12
-	SUBQ  $0x00, R12
-	CMPQ  R12, $0x08
-	JGE   all8
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R9*2), R13
-
-halves9:
-	DECQ    R12
-	JLT     loaded10
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(R9*2), X10
-
-loaded10:
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (SI)(R9*4), Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   Y13, Y10, (BX)(R9*4)
-	LEAQ         8(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x08, R12
-	CMPQ         R12, $0x08
-	JGE          all11
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R9*2), R13
-
-halves12:
-	DECQ    R12
-	JLT     loaded13
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves12
-
-all11:
-	VMOVDQU 16(CX)(R9*2), X10
-
-loaded13:
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(SI)(R9*4), Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   Y13, Y10, 32(BX)(R9*4)
-	LEAQ         16(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x10, R12
-	CMPQ         R12, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R9*2), R13
-
-halves15:
-	DECQ    R12
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves15
-
-all14:
-	VMOVDQU 32(CX)(R9*2), X10
-
-loaded16:
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(SI)(R9*4), Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   Y13, Y10, 64(BX)(R9*4)
-	LEAQ         24(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x18, R12
-	CMPQ         R12, $0x08
-	JGE          all17
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R9*2), R13
-
-halves18:
-	DECQ    R12
-	JLT     loaded19
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves18
-
-all17:
-	VMOVDQU 48(CX)(R9*2), X10
-
-loaded19:
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(SI)(R9*4), Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   Y13, Y10, 96(BX)(R9*4)
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPS Y3, (R9)(R10*1)
-	VMOVUPS Y6, 32(R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPS Y4, (R9)(R10*1)
-	VMOVUPS Y7, 32(R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPS Y2, (R9)(R10*2)
-	VMOVUPS Y5, 32(R9)(R10*2)
-	VMOVUPS Y8, 64(R9)(R10*2)
-	VMOVUPS Y9, 96(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	MOVQ 152(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R12
-	LEAQ    512(R9), R11
-	ANDQ    $-32, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	VPMOVZXWD    (CX)(R9*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    (SI)(R9*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      Y13, (BX)(R9*4)
-	VPMOVZXWD    16(CX)(R9*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    16(SI)(R9*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      Y13, 32(BX)(R9*4)
-	VPMOVZXWD    32(CX)(R9*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    32(SI)(R9*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      Y13, 64(BX)(R9*4)
-	VPMOVZXWD    48(CX)(R9*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    48(SI)(R9*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13), Y12
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      Y13, 96(BX)(R9*4)
-	ADDQ         $0x20, R9
-	CMPQ         R9, R12
-	JLT          loop5
-
-end6:
-	CMPQ  R9, R11
-	JGE   sums7
-	LEAQ  (R9), R12
-	CMPQ  R12, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R12
-	SUBQ  R9, R12
-	SUBQ  $0x00, R12
-	CMPQ  R12, $0x08
-	JGE   all8
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R9*2), R13
-
-halves9:
-	DECQ    R12
-	JLT     loaded10
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(R9*2), X10
-
-loaded10:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    (DX), Y10, Y10
-	MOVQ      96(AX), R12
-	SUBQ      R9, R12
-	SUBQ      $0x00, R12
-	CMPQ      R12, $0x08
-	JGE       all11
-	VPXOR     X11, X11, X11
-	LEAQ      (SI)(R9*2), R13
-
-halves12:
-	DECQ    R12
-	JLT     loaded13
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R13)(R12*2), X11, X11
-	JMP     halves12
-
-all11:
-	VMOVDQU (SI)(R9*2), X11
-
-loaded13:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   Y13, Y10, (BX)(R9*4)
-	LEAQ         8(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x08, R12
-	CMPQ         R12, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R9*2), R13
-
-halves15:
-	DECQ    R12
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves15
-
-all14:
-	VMOVDQU 16(CX)(R9*2), X10
-
-loaded16:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    32(DX), Y10, Y10
-	MOVQ      96(AX), R12
-	SUBQ      R9, R12
-	SUBQ      $0x08, R12
-	CMPQ      R12, $0x08
-	JGE       all17
-	VPXOR     X11, X11, X11
-	LEAQ      16(SI)(R9*2), R13
-
-halves18:
-	DECQ    R12
-	JLT     loaded19
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R13)(R12*2), X11, X11
-	JMP     halves18
-
-all17:
-	VMOVDQU 16(SI)(R9*2), X11
-
-loaded19:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   Y13, Y10, 32(BX)(R9*4)
-	LEAQ         16(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x10, R12
-	CMPQ         R12, $0x08
-	JGE          all20
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R9*2), R13
-
-halves21:
-	DECQ    R12
-	JLT     loaded22
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves21
-
-all20:
-	VMOVDQU 32(CX)(R9*2), X10
-
-loaded22:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    64(DX), Y10, Y10
-	MOVQ      96(AX), R12
-	SUBQ      R9, R12
-	SUBQ      $0x10, R12
-	CMPQ      R12, $0x08
-	JGE       all23
-	VPXOR     X11, X11, X11
-	LEAQ      32(SI)(R9*2), R13
-
-halves24:
-	DECQ    R12
-	JLT     loaded25
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R13)(R12*2), X11, X11
-	JMP     halves24
-
-all23:
-	VMOVDQU 32(SI)(R9*2), X11
-
-loaded25:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   Y13, Y10, 64(BX)(R9*4)
-	LEAQ         24(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x18, R12
-	CMPQ         R12, $0x08
-	JGE          all26
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R9*2), R13
-
-halves27:
-	DECQ    R12
-	JLT     loaded28
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves27
-
-all26:
-	VMOVDQU 48(CX)(R9*2), X10
-
-loaded28:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    96(DX), Y10, Y10
-	MOVQ      96(AX), R12
-	SUBQ      R9, R12
-	SUBQ      $0x18, R12
-	CMPQ      R12, $0x08
-	JGE       all29
-	VPXOR     X11, X11, X11
-	LEAQ      48(SI)(R9*2), R13
-
-halves30:
-	DECQ    R12
-	JLT     loaded31
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R13)(R12*2), X11, X11
-	JMP     halves30
-
-all29:
-	VMOVDQU 48(SI)(R9*2), X11
-
-loaded31:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	MOVQ         40(AX), R12
-	VBROADCASTSS (R12), Y12
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   Y13, Y10, 96(BX)(R9*4)
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPS Y3, (R9)(R10*1)
-	VMOVUPS Y6, 32(R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPS Y4, (R9)(R10*1)
-	VMOVUPS Y7, 32(R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPS Y2, (R9)(R10*2)
-	VMOVUPS Y5, 32(R9)(R10*2)
-	VMOVUPS Y8, 64(R9)(R10*2)
-	VMOVUPS Y9, 96(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), SI
-	MOVQ 152(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseVectorBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·sumExpDenseVectorBFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseVectorBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	MOVQ         24(AX), DI
-	MOVQ         40(AX), R8
-	XORQ         R9, R9
-	XORQ         R10, R10
-
-row1:
-	CMPQ         R10, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
-	VMOVSD       224(AX)(R11*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R11, R11
-	MOVQ         R9, R12
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R14
-	LEAQ    512(R11), R13
-	ANDQ    $-32, R14
-	CMPQ    R13, R14
-	CMOVQLT R13, R14
-	CMPQ    R11, R14
-	JGE     end6
-
-loop5:
-	VPMOVZXWD    (CX)(R11*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    (DI)(R11*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      (R8)(R11*4), Y12
-	VMOVUPS      (SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      Y13, (BX)(R11*4)
-	VPMOVZXWD    16(CX)(R11*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    16(DI)(R11*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      32(R8)(R11*4), Y12
-	VMOVUPS      32(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      Y13, 32(BX)(R11*4)
-	VPMOVZXWD    32(CX)(R11*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    32(DI)(R11*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      64(R8)(R11*4), Y12
-	VMOVUPS      64(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      Y13, 64(BX)(R11*4)
-	VPMOVZXWD    48(CX)(R11*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    48(DI)(R11*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      96(R8)(R11*4), Y12
-	VMOVUPS      96(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      Y13, 96(BX)(R11*4)
-	ADDQ         $0x20, R11
-	CMPQ         R11, R14
-	JLT          loop5
-
-end6:
-	CMPQ  R11, R13
-	JGE   sums7
-	LEAQ  (R11), R14
-	CMPQ  R14, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R14
-	SUBQ  R11, R14
-	SUBQ  $0x00, R14
-	CMPQ  R14, $0x08
-	JGE   all8
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R11*2), R15
-
-halves9:
-	DECQ    R14
-	JLT     loaded10
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(R11*2), X10
-
-loaded10:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    (DX), Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	SUBQ      $0x00, R14
-	CMPQ      R14, $0x08
-	JGE       all11
-	VPXOR     X11, X11, X11
-	LEAQ      (DI)(R11*2), R15
-
-halves12:
-	DECQ    R14
-	JLT     loaded13
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves12
-
-all11:
-	VMOVDQU (DI)(R11*2), X11
-
-loaded13:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      (DX), Y12
-	VMASKMOVPS   (R8)(R11*4), Y12, Y12
-	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (SI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       (DX), Y13, Y13
-	VADDPS       Y13, Y2, Y2
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   Y13, Y10, (BX)(R11*4)
-	LEAQ         8(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x08, R14
-	CMPQ         R14, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R11*2), R15
-
-halves15:
-	DECQ    R14
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves15
-
-all14:
-	VMOVDQU 16(CX)(R11*2), X10
-
-loaded16:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    32(DX), Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	SUBQ      $0x08, R14
-	CMPQ      R14, $0x08
-	JGE       all17
-	VPXOR     X11, X11, X11
-	LEAQ      16(DI)(R11*2), R15
-
-halves18:
-	DECQ    R14
-	JLT     loaded19
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves18
-
-all17:
-	VMOVDQU 16(DI)(R11*2), X11
-
-loaded19:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      32(DX), Y12
-	VMASKMOVPS   32(R8)(R11*4), Y12, Y12
-	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(SI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       32(DX), Y13, Y13
-	VADDPS       Y13, Y5, Y5
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   Y13, Y10, 32(BX)(R11*4)
-	LEAQ         16(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x10, R14
-	CMPQ         R14, $0x08
-	JGE          all20
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R11*2), R15
-
-halves21:
-	DECQ    R14
-	JLT     loaded22
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves21
-
-all20:
-	VMOVDQU 32(CX)(R11*2), X10
-
-loaded22:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    64(DX), Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	SUBQ      $0x10, R14
-	CMPQ      R14, $0x08
-	JGE       all23
-	VPXOR     X11, X11, X11
-	LEAQ      32(DI)(R11*2), R15
-
-halves24:
-	DECQ    R14
-	JLT     loaded25
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves24
-
-all23:
-	VMOVDQU 32(DI)(R11*2), X11
-
-loaded25:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      64(DX), Y12
-	VMASKMOVPS   64(R8)(R11*4), Y12, Y12
-	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(SI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       64(DX), Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   Y13, Y10, 64(BX)(R11*4)
-	LEAQ         24(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x18, R14
-	CMPQ         R14, $0x08
-	JGE          all26
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R11*2), R15
-
-halves27:
-	DECQ    R14
-	JLT     loaded28
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves27
-
-all26:
-	VMOVDQU 48(CX)(R11*2), X10
-
-loaded28:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	VANDPS    96(DX), Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	SUBQ      $0x18, R14
-	CMPQ      R14, $0x08
-	JGE       all29
-	VPXOR     X11, X11, X11
-	LEAQ      48(DI)(R11*2), R15
-
-halves30:
-	DECQ    R14
-	JLT     loaded31
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves30
-
-all29:
-	VMOVDQU 48(DI)(R11*2), X11
-
-loaded31:
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      96(DX), Y12
-	VMASKMOVPS   96(R8)(R11*4), Y12, Y12
-	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(SI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y10, Y12
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VPERMPS      constants<>+640(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VFMADD213PS  Y11, Y11, Y13
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y10
-	VANDPS       Y10, Y13, Y13
-	VANDPS       96(DX), Y13, Y13
-	VADDPS       Y13, Y9, Y9
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   Y13, Y10, 96(BX)(R11*4)
-
-sums7:
-	MOVQ    64(AX), R11
-	VMOVUPS Y3, (R11)(R12*1)
-	VMOVUPS Y6, 32(R11)(R12*1)
-	MOVQ    72(AX), R11
-	VMOVUPS Y4, (R11)(R12*1)
-	VMOVUPS Y7, 32(R11)(R12*1)
-	MOVQ    56(AX), R11
-	VMOVUPS Y2, (R11)(R12*2)
-	VMOVUPS Y5, 32(R11)(R12*2)
-	VMOVUPS Y8, 64(R11)(R12*2)
-	VMOVUPS Y9, 96(R11)(R12*2)
-	ADDQ    $0x40, R12
-	MOVQ    R13, R11
-	CMPQ    R11, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), DI
-	MOVQ 152(AX), R11
-	SHLQ $0x06, R11
-	ADDQ R11, R9
-	INCQ R10
 	JMP  row1
 
 done3:
@@ -14987,6 +6775,413 @@ skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), BX
 	INCQ DI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpClasswiseBFloat16AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·sumExpClasswiseBFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpClasswiseBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
+	// a = u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x1f, CX
+	LEAQ         constants<>+0(SB), DX
+	ADDQ         $0x80, DX
+	SHLQ         $0x02, CX
+	SUBQ         CX, DX
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         8(AX), BX
+	MOVQ         32(AX), SI
+	XORQ         DI, DI
+	XORQ         R8, R8
+
+row1:
+	CMPQ         R8, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), R9
+	CMPL         (R9)(R8*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R9
+	ADDQ         R8, R9
+	VMOVSD       224(AX)(R9*8), X1
+	VCVTSD2SS    X1, X1, X1
+	VXORPS       constants<>+704(SB), X1, X1
+	VBROADCASTSS X1, Y1
+	XORQ         R9, R9
+	MOVQ         DI, R10
+
+block4:
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	MOVQ    96(AX), R12
+	LEAQ    512(R9), R11
+	ANDQ    $-32, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	CMPQ    R9, R12
+	JGE     end6
+
+loop5:
+	VPMOVZXWD    (CX)(R9*2), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      (SI)(R9*4), Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y2, Y2
+	VMOVUPS      Y10, (BX)(R9*4)
+	VPMOVZXWD    16(CX)(R9*2), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      32(SI)(R9*4), Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VMOVUPS      Y10, 32(BX)(R9*4)
+	VPMOVZXWD    32(CX)(R9*2), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      64(SI)(R9*4), Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      Y10, 64(BX)(R9*4)
+	VPMOVZXWD    48(CX)(R9*2), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VMOVUPS      96(SI)(R9*4), Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMOVUPS      Y10, 96(BX)(R9*4)
+	ADDQ         $0x20, R9
+	CMPQ         R9, R12
+	JLT          loop5
+
+end6:
+	CMPQ  R9, R11
+	JGE   sums7
+	LEAQ  (R9), R12
+	CMPQ  R12, 96(AX)
+	JGE   sums7
+	MOVQ  96(AX), R12
+	SUBQ  R9, R12
+	SUBQ  $0x00, R12
+	CMPQ  R12, $0x08
+	JGE   all8
+	VPXOR X10, X10, X10
+	LEAQ  (CX)(R9*2), R13
+
+halves9:
+	DECQ    R12
+	JLT     loaded10
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R13)(R12*2), X10, X10
+	JMP     halves9
+
+all8:
+	VMOVDQU (CX)(R9*2), X10
+
+loaded10:
+	VPMOVZXWD    X10, Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VMOVUPS      (DX), Y11
+	VMASKMOVPS   (SI)(R9*4), Y11, Y11
+	VANDPS       (DX), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y2, Y2
+	VMOVUPS      (DX), Y11
+	VMASKMOVPS   Y10, Y11, (BX)(R9*4)
+	LEAQ         8(R9), R12
+	CMPQ         R12, 96(AX)
+	JGE          sums7
+	MOVQ         96(AX), R12
+	SUBQ         R9, R12
+	SUBQ         $0x08, R12
+	CMPQ         R12, $0x08
+	JGE          all11
+	VPXOR        X10, X10, X10
+	LEAQ         16(CX)(R9*2), R13
+
+halves12:
+	DECQ    R12
+	JLT     loaded13
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R13)(R12*2), X10, X10
+	JMP     halves12
+
+all11:
+	VMOVDQU 16(CX)(R9*2), X10
+
+loaded13:
+	VPMOVZXWD    X10, Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       32(DX), Y10, Y10
+	VMOVUPS      32(DX), Y11
+	VMASKMOVPS   32(SI)(R9*4), Y11, Y11
+	VANDPS       32(DX), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       32(DX), Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VMOVUPS      32(DX), Y11
+	VMASKMOVPS   Y10, Y11, 32(BX)(R9*4)
+	LEAQ         16(R9), R12
+	CMPQ         R12, 96(AX)
+	JGE          sums7
+	MOVQ         96(AX), R12
+	SUBQ         R9, R12
+	SUBQ         $0x10, R12
+	CMPQ         R12, $0x08
+	JGE          all14
+	VPXOR        X10, X10, X10
+	LEAQ         32(CX)(R9*2), R13
+
+halves15:
+	DECQ    R12
+	JLT     loaded16
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R13)(R12*2), X10, X10
+	JMP     halves15
+
+all14:
+	VMOVDQU 32(CX)(R9*2), X10
+
+loaded16:
+	VPMOVZXWD    X10, Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       64(DX), Y10, Y10
+	VMOVUPS      64(DX), Y11
+	VMASKMOVPS   64(SI)(R9*4), Y11, Y11
+	VANDPS       64(DX), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       64(DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      64(DX), Y11
+	VMASKMOVPS   Y10, Y11, 64(BX)(R9*4)
+	LEAQ         24(R9), R12
+	CMPQ         R12, 96(AX)
+	JGE          sums7
+	MOVQ         96(AX), R12
+	SUBQ         R9, R12
+	SUBQ         $0x18, R12
+	CMPQ         R12, $0x08
+	JGE          all17
+	VPXOR        X10, X10, X10
+	LEAQ         48(CX)(R9*2), R13
+
+halves18:
+	DECQ    R12
+	JLT     loaded19
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R13)(R12*2), X10, X10
+	JMP     halves18
+
+all17:
+	VMOVDQU 48(CX)(R9*2), X10
+
+loaded19:
+	VPMOVZXWD    X10, Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VANDPS       96(DX), Y10, Y10
+	VMOVUPS      96(DX), Y11
+	VMASKMOVPS   96(SI)(R9*4), Y11, Y11
+	VANDPS       96(DX), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       96(DX), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMOVUPS      96(DX), Y11
+	VMASKMOVPS   Y10, Y11, 96(BX)(R9*4)
+
+sums7:
+	MOVQ    64(AX), R9
+	VMOVUPS Y3, (R9)(R10*1)
+	VMOVUPS Y6, 32(R9)(R10*1)
+	MOVQ    72(AX), R9
+	VMOVUPS Y4, (R9)(R10*1)
+	VMOVUPS Y7, 32(R9)(R10*1)
+	MOVQ    56(AX), R9
+	VMOVUPS Y2, (R9)(R10*2)
+	VMOVUPS Y5, 32(R9)(R10*2)
+	VMOVUPS Y8, 64(R9)(R10*2)
+	VMOVUPS Y9, 96(R9)(R10*2)
+	ADDQ    $0x40, R10
+	MOVQ    R11, R9
+	CMPQ    R9, 96(AX)
+	JLT     block4
+
+skip2:
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), BX
+	MOVQ 152(AX), R9
+	SHLQ $0x06, R9
+	ADDQ R9, DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -15145,225 +7340,534 @@ done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3
-TEXT ·scaleDenseBFloat16AVX2(SB), NOSPLIT, $0-8
+// func sumExpDenseBFloat16AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseBFloat16AVX2 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
-	MOVQ 96(AX), CX
-	ANDQ $0x0f, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x02, CX
-	SUBQ CX, DX
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 96(AX), DI
-	ANDQ $-16, DI
-	XORQ R8, R8
+	// sumExpDenseBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
+	// a = t·w + u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x1f, CX
+	LEAQ         constants<>+0(SB), DX
+	ADDQ         $0x80, DX
+	SHLQ         $0x02, CX
+	SUBQ         CX, DX
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         8(AX), BX
+	MOVQ         32(AX), SI
+	MOVQ         24(AX), DI
+	MOVQ         40(AX), R8
+	XORQ         R9, R9
+	XORQ         R10, R10
 
 row1:
-	CMPQ         R8, 80(AX)
+	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
+	MOVQ         48(AX), R11
+	CMPL         (R11)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       15456(AX)(R9*8), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Y0
-	VMOVSD       8928(AX)(R9*8), X1
-	VMULSD       208(AX), X1, X1
+	MOVQ         88(AX), R11
+	ADDQ         R10, R11
+	VMOVSD       224(AX)(R11*8), X1
 	VCVTSD2SS    X1, X1, X1
+	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	CMPQ         R9, DI
-	JGE          end5
+	XORQ         R11, R11
+	MOVQ         R9, R12
 
-loop4:
-	VMOVUPS      (CX)(R9*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VPMOVZXWD    (SI)(R9*2), Y3
-	VPSLLD       $0x10, Y3, Y3
-	MOVQ         40(AX), R10
-	VBROADCASTSS (R10), Y4
-	MOVQ         32(AX), R10
-	VBROADCASTSS (R10), Y5
-	VFMADD213PS  Y5, Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1216(SB), Y3, Y3
-	VPADDD       constants<>+1248(SB), Y2, Y2
-	VPADDD       Y3, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X2
-	VMOVDQU      X2, (BX)(R9*2)
-	VMOVUPS      32(CX)(R9*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VPMOVZXWD    16(SI)(R9*2), Y3
-	VPSLLD       $0x10, Y3, Y3
-	MOVQ         40(AX), R10
-	VBROADCASTSS (R10), Y4
-	MOVQ         32(AX), R10
-	VBROADCASTSS (R10), Y5
-	VFMADD213PS  Y5, Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1216(SB), Y3, Y3
-	VPADDD       constants<>+1248(SB), Y2, Y2
-	VPADDD       Y3, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X2
-	VMOVDQU      X2, 16(BX)(R9*2)
-	ADDQ         $0x10, R9
-	CMPQ         R9, DI
-	JLT          loop4
+block4:
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	MOVQ    96(AX), R14
+	LEAQ    512(R11), R13
+	ANDQ    $-32, R14
+	CMPQ    R13, R14
+	CMOVQLT R13, R14
+	CMPQ    R11, R14
+	JGE     end6
 
-end5:
-	LEAQ       (R9), R10
-	CMPQ       R10, 96(AX)
-	JGE        whole6
-	VMOVUPS    (DX), Y2
-	VMASKMOVPS (CX)(R9*4), Y2, Y2
-	VMULPS     Y0, Y2, Y2
-	MOVQ       96(AX), R10
-	SUBQ       R9, R10
-	SUBQ       $0x00, R10
-	CMPQ       R10, $0x08
-	JGE        all7
-	VPXOR      X3, X3, X3
-	LEAQ       (SI)(R9*2), R11
+loop5:
+	VPMOVZXWD    (CX)(R11*2), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VPMOVZXWD    (DI)(R11*2), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VMOVUPS      (R8)(R11*4), Y12
+	VMOVUPS      (SI)(R11*4), Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y2, Y2
+	VMOVUPS      Y10, (BX)(R11*4)
+	VPMOVZXWD    16(CX)(R11*2), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VPMOVZXWD    16(DI)(R11*2), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VMOVUPS      32(R8)(R11*4), Y12
+	VMOVUPS      32(SI)(R11*4), Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VMOVUPS      Y10, 32(BX)(R11*4)
+	VPMOVZXWD    32(CX)(R11*2), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VPMOVZXWD    32(DI)(R11*2), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VMOVUPS      64(R8)(R11*4), Y12
+	VMOVUPS      64(SI)(R11*4), Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      Y10, 64(BX)(R11*4)
+	VPMOVZXWD    48(CX)(R11*2), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VPMOVZXWD    48(DI)(R11*2), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VMOVUPS      96(R8)(R11*4), Y12
+	VMOVUPS      96(SI)(R11*4), Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMOVUPS      Y10, 96(BX)(R11*4)
+	ADDQ         $0x20, R11
+	CMPQ         R11, R14
+	JLT          loop5
 
-halves8:
-	DECQ    R10
-	JLT     loaded9
-	VPSLLDQ $0x02, X3, X3
-	VPINSRW $0x00, (R11)(R10*2), X3, X3
-	JMP     halves8
+end6:
+	CMPQ  R11, R13
+	JGE   sums7
+	LEAQ  (R11), R14
+	CMPQ  R14, 96(AX)
+	JGE   sums7
+	MOVQ  96(AX), R14
+	SUBQ  R11, R14
+	SUBQ  $0x00, R14
+	CMPQ  R14, $0x08
+	JGE   all8
+	VPXOR X10, X10, X10
+	LEAQ  (CX)(R11*2), R15
 
-all7:
-	VMOVDQU (SI)(R9*2), X3
+halves9:
+	DECQ    R14
+	JLT     loaded10
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R15)(R14*2), X10, X10
+	JMP     halves9
 
-loaded9:
-	VPMOVZXWD    X3, Y3
-	VPSLLD       $0x10, Y3, Y3
-	MOVQ         40(AX), R10
-	VBROADCASTSS (R10), Y4
-	MOVQ         32(AX), R10
-	VBROADCASTSS (R10), Y5
-	VFMADD213PS  Y5, Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1216(SB), Y3, Y3
-	VPADDD       constants<>+1248(SB), Y2, Y2
-	VPADDD       Y3, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X2
-	VMOVDQA      X2, X2
-	MOVQ         96(AX), R10
-	SUBQ         R9, R10
-	SUBQ         $0x00, R10
-	CMPQ         R10, $0x08
-	JGE          all10
-	LEAQ         (BX)(R9*2), R11
+all8:
+	VMOVDQU (CX)(R11*2), X10
 
-halves11:
-	DECQ    R10
-	JLT     stored12
-	VPEXTRW $0x00, X2, (R11)
-	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R11
-	JMP     halves11
+loaded10:
+	VPMOVZXWD X10, Y10
+	VPSLLD    $0x10, Y10, Y10
+	VADDPS    Y1, Y10, Y10
+	VANDPS    (DX), Y10, Y10
+	MOVQ      96(AX), R14
+	SUBQ      R11, R14
+	SUBQ      $0x00, R14
+	CMPQ      R14, $0x08
+	JGE       all11
+	VPXOR     X11, X11, X11
+	LEAQ      (DI)(R11*2), R15
 
-all10:
-	VMOVDQU X2, (BX)(R9*2)
+halves12:
+	DECQ    R14
+	JLT     loaded13
+	VPSLLDQ $0x02, X11, X11
+	VPINSRW $0x00, (R15)(R14*2), X11, X11
+	JMP     halves12
 
-stored12:
-	LEAQ       8(R9), R10
-	CMPQ       R10, 96(AX)
-	JGE        whole6
-	VMOVUPS    32(DX), Y2
-	VMASKMOVPS 32(CX)(R9*4), Y2, Y2
-	VMULPS     Y0, Y2, Y2
-	MOVQ       96(AX), R10
-	SUBQ       R9, R10
-	SUBQ       $0x08, R10
-	CMPQ       R10, $0x08
-	JGE        all13
-	VPXOR      X0, X0, X0
-	LEAQ       16(SI)(R9*2), R11
+all11:
+	VMOVDQU (DI)(R11*2), X11
 
-halves14:
-	DECQ    R10
-	JLT     loaded15
-	VPSLLDQ $0x02, X0, X0
-	VPINSRW $0x00, (R11)(R10*2), X0, X0
-	JMP     halves14
+loaded13:
+	VPMOVZXWD    X11, Y11
+	VPSLLD       $0x10, Y11, Y11
+	VMOVUPS      (DX), Y12
+	VMASKMOVPS   (R8)(R11*4), Y12, Y12
+	VMOVUPS      (DX), Y13
+	VMASKMOVPS   (SI)(R11*4), Y13, Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VANDPS       (DX), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y2, Y2
+	VMOVUPS      (DX), Y11
+	VMASKMOVPS   Y10, Y11, (BX)(R11*4)
+	LEAQ         8(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums7
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	SUBQ         $0x08, R14
+	CMPQ         R14, $0x08
+	JGE          all14
+	VPXOR        X10, X10, X10
+	LEAQ         16(CX)(R11*2), R15
 
-all13:
-	VMOVDQU 16(SI)(R9*2), X0
+halves15:
+	DECQ    R14
+	JLT     loaded16
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R15)(R14*2), X10, X10
+	JMP     halves15
 
-loaded15:
-	VPMOVZXWD    X0, Y0
-	VPSLLD       $0x10, Y0, Y0
-	MOVQ         40(AX), R10
-	VBROADCASTSS (R10), Y3
-	MOVQ         32(AX), R10
-	VBROADCASTSS (R10), Y4
-	VFMADD213PS  Y4, Y3, Y0
-	VFNMADD231PS Y0, Y1, Y2
-	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+1216(SB), Y0, Y0
-	VPADDD       constants<>+1248(SB), Y2, Y2
-	VPADDD       Y0, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X0
-	VPACKUSDW    X0, X2, X2
-	VMOVDQA      X2, X0
-	MOVQ         96(AX), R10
-	SUBQ         R9, R10
-	SUBQ         $0x08, R10
-	CMPQ         R10, $0x08
-	JGE          all16
-	LEAQ         16(BX)(R9*2), R9
+all14:
+	VMOVDQU 16(CX)(R11*2), X10
 
-halves17:
-	DECQ    R10
-	JLT     stored18
-	VPEXTRW $0x00, X0, (R9)
-	VPSRLDQ $0x02, X0, X0
-	ADDQ    $0x02, R9
-	JMP     halves17
+loaded16:
+	VPMOVZXWD X10, Y10
+	VPSLLD    $0x10, Y10, Y10
+	VADDPS    Y1, Y10, Y10
+	VANDPS    32(DX), Y10, Y10
+	MOVQ      96(AX), R14
+	SUBQ      R11, R14
+	SUBQ      $0x08, R14
+	CMPQ      R14, $0x08
+	JGE       all17
+	VPXOR     X11, X11, X11
+	LEAQ      16(DI)(R11*2), R15
 
-all16:
-	VMOVDQU X0, 16(BX)(R9*2)
+halves18:
+	DECQ    R14
+	JLT     loaded19
+	VPSLLDQ $0x02, X11, X11
+	VPINSRW $0x00, (R15)(R14*2), X11, X11
+	JMP     halves18
 
-stored18:
-whole6:
+all17:
+	VMOVDQU 16(DI)(R11*2), X11
+
+loaded19:
+	VPMOVZXWD    X11, Y11
+	VPSLLD       $0x10, Y11, Y11
+	VMOVUPS      32(DX), Y12
+	VMASKMOVPS   32(R8)(R11*4), Y12, Y12
+	VMOVUPS      32(DX), Y13
+	VMASKMOVPS   32(SI)(R11*4), Y13, Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VANDPS       32(DX), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       32(DX), Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VMOVUPS      32(DX), Y11
+	VMASKMOVPS   Y10, Y11, 32(BX)(R11*4)
+	LEAQ         16(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums7
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	SUBQ         $0x10, R14
+	CMPQ         R14, $0x08
+	JGE          all20
+	VPXOR        X10, X10, X10
+	LEAQ         32(CX)(R11*2), R15
+
+halves21:
+	DECQ    R14
+	JLT     loaded22
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R15)(R14*2), X10, X10
+	JMP     halves21
+
+all20:
+	VMOVDQU 32(CX)(R11*2), X10
+
+loaded22:
+	VPMOVZXWD X10, Y10
+	VPSLLD    $0x10, Y10, Y10
+	VADDPS    Y1, Y10, Y10
+	VANDPS    64(DX), Y10, Y10
+	MOVQ      96(AX), R14
+	SUBQ      R11, R14
+	SUBQ      $0x10, R14
+	CMPQ      R14, $0x08
+	JGE       all23
+	VPXOR     X11, X11, X11
+	LEAQ      32(DI)(R11*2), R15
+
+halves24:
+	DECQ    R14
+	JLT     loaded25
+	VPSLLDQ $0x02, X11, X11
+	VPINSRW $0x00, (R15)(R14*2), X11, X11
+	JMP     halves24
+
+all23:
+	VMOVDQU 32(DI)(R11*2), X11
+
+loaded25:
+	VPMOVZXWD    X11, Y11
+	VPSLLD       $0x10, Y11, Y11
+	VMOVUPS      64(DX), Y12
+	VMASKMOVPS   64(R8)(R11*4), Y12, Y12
+	VMOVUPS      64(DX), Y13
+	VMASKMOVPS   64(SI)(R11*4), Y13, Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VANDPS       64(DX), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y3, Y3
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       64(DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      64(DX), Y11
+	VMASKMOVPS   Y10, Y11, 64(BX)(R11*4)
+	LEAQ         24(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums7
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	SUBQ         $0x18, R14
+	CMPQ         R14, $0x08
+	JGE          all26
+	VPXOR        X10, X10, X10
+	LEAQ         48(CX)(R11*2), R15
+
+halves27:
+	DECQ    R14
+	JLT     loaded28
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R15)(R14*2), X10, X10
+	JMP     halves27
+
+all26:
+	VMOVDQU 48(CX)(R11*2), X10
+
+loaded28:
+	VPMOVZXWD X10, Y10
+	VPSLLD    $0x10, Y10, Y10
+	VADDPS    Y1, Y10, Y10
+	VANDPS    96(DX), Y10, Y10
+	MOVQ      96(AX), R14
+	SUBQ      R11, R14
+	SUBQ      $0x18, R14
+	CMPQ      R14, $0x08
+	JGE       all29
+	VPXOR     X11, X11, X11
+	LEAQ      48(DI)(R11*2), R15
+
+halves30:
+	DECQ    R14
+	JLT     loaded31
+	VPSLLDQ $0x02, X11, X11
+	VPINSRW $0x00, (R15)(R14*2), X11, X11
+	JMP     halves30
+
+all29:
+	VMOVDQU 48(DI)(R11*2), X11
+
+loaded31:
+	VPMOVZXWD    X11, Y11
+	VPSLLD       $0x10, Y11, Y11
+	VMOVUPS      96(DX), Y12
+	VMASKMOVPS   96(R8)(R11*4), Y12, Y12
+	VMOVUPS      96(DX), Y13
+	VMASKMOVPS   96(SI)(R11*4), Y13, Y13
+	VFMADD213PS  Y13, Y12, Y11
+	VANDPS       96(DX), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y10, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VANDPS       Y11, Y10, Y10
+	VANDPS       96(DX), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMOVUPS      96(DX), Y11
+	VMASKMOVPS   Y10, Y11, 96(BX)(R11*4)
+
+sums7:
+	MOVQ    64(AX), R11
+	VMOVUPS Y3, (R11)(R12*1)
+	VMOVUPS Y6, 32(R11)(R12*1)
+	MOVQ    72(AX), R11
+	VMOVUPS Y4, (R11)(R12*1)
+	VMOVUPS Y7, 32(R11)(R12*1)
+	MOVQ    56(AX), R11
+	VMOVUPS Y2, (R11)(R12*2)
+	VMOVUPS Y5, 32(R11)(R12*2)
+	VMOVUPS Y8, 64(R11)(R12*2)
+	VMOVUPS Y9, 96(R11)(R12*2)
+	ADDQ    $0x40, R12
+	MOVQ    R13, R11
+	CMPQ    R11, 96(AX)
+	JLT     block4
+
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
-	ADDQ 128(AX), SI
-	INCQ R8
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), BX
+	ADDQ 128(AX), DI
+	MOVQ 152(AX), R11
+	SHLQ $0x06, R11
+	ADDQ R11, R9
+	INCQ R10
 	JMP  row1
 
 done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseVectorBFloat16AVX2(a *byte)
+// func scaleDenseBFloat16AVX2(a *byte)
 // Requires: AVX, AVX2, FMA3
-TEXT ·scaleDenseVectorBFloat16AVX2(SB), NOSPLIT, $0-8
+TEXT ·scaleDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseVectorBFloat16AVX2 turns exponentials into gradients: e·f − smooth·a,
+	// scaleDenseBFloat16AVX2 turns exponentials into gradients: e·f − smooth·a,
 	// where a = t·w + u.
 	MOVQ 96(AX), CX
 	ANDQ $0x0f, CX
@@ -16001,37 +8505,37 @@ loop5:
 	VMOVUPS       (CX)(SI*4), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VADDPS        Z14, Z8, Z8
+	VPADDD        Z11, Z12, Z12
 	VMOVUPS       64(CX)(SI*4), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VADDPS        Z14, Z10, Z10
+	VCMPPS        $0x15, Z0, Z11, K4
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z14, Z11
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z11, Z14, Z14
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VADDPS        Z11, Z8, Z8
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z15, Z11
+	VMULPS        Z15, Z15, Z12
+	VFMADD213PS   Z15, Z12, Z11
+	VFMADD213PS.Z Z14, Z14, K4, Z11
+	VADDPS        Z11, Z10, Z10
 	ADDQ          $0x20, SI
 	CMPQ          SI, R9
 	JLT           loop5
@@ -16046,21 +8550,21 @@ end6:
 	VADDPS        Z7, Z11, Z11
 	VMOVAPS.Z     Z11, K1, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VMOVAPS.Z     Z14, K1, Z14
-	VADDPS        Z14, Z8, Z8
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVAPS.Z     Z11, K1, Z11
+	VADDPS        Z11, Z8, Z8
 	LEAQ          16(SI), R9
 	CMPQ          R9, 96(AX)
 	JGE           sums7
@@ -16068,21 +8572,21 @@ end6:
 	VADDPS        Z7, Z11, Z11
 	VMOVAPS.Z     Z11, K2, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VMOVAPS.Z     Z14, K2, Z14
-	VADDPS        Z14, Z10, Z10
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVAPS.Z     Z11, K2, Z11
+	VADDPS        Z11, Z10, Z10
 
 sums7:
 	MOVQ    64(AX), SI
@@ -16101,621 +8605,6 @@ skip2:
 	SHLQ $0x06, SI
 	ADDQ SI, DX
 	INCQ BX
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumClasswiseFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·sumClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumClasswiseFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         32(AX), DX
-	XORQ         BX, BX
-	XORQ         SI, SI
-
-row1:
-	CMPQ         SI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         DI, DI
-	MOVQ         BX, R8
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R10
-	LEAQ    512(DI), R9
-	ANDQ    $-32, R10
-	CMPQ    R9, R10
-	CMOVQLT R9, R10
-	CMPQ    DI, R10
-	JGE     end6
-
-loop5:
-	VMOVUPS       (CX)(DI*4), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       (DX)(DI*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       64(CX)(DI*4), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       64(DX)(DI*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	ADDQ          $0x20, DI
-	CMPQ          DI, R10
-	JLT           loop5
-
-end6:
-	CMPQ          DI, R9
-	JGE           sums7
-	LEAQ          (DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     (CX)(DI*4), K1, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVUPS.Z     (DX)(DI*4), K1, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	LEAQ          16(DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     64(CX)(DI*4), K2, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS.Z     64(DX)(DI*4), K2, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPS Z9, (DI)(R8*1)
-	MOVQ    72(AX), DI
-	VMOVUPS Z10, (DI)(R8*1)
-	MOVQ    56(AX), DI
-	VMOVUPS Z8, (DI)(R8*2)
-	VMOVUPS Z11, 64(DI)(R8*2)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	MOVQ 152(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
-	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·sumDenseFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         24(AX), DX
-	XORQ         BX, BX
-	XORQ         SI, SI
-
-row1:
-	CMPQ         SI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         DI, DI
-	MOVQ         BX, R8
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R10
-	LEAQ    512(DI), R9
-	ANDQ    $-32, R10
-	CMPQ    R9, R10
-	CMOVQLT R9, R10
-	CMPQ    DI, R10
-	JGE     end6
-
-loop5:
-	VMOVUPS       (CX)(DI*4), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       (DX)(DI*4), Z17
-	MOVQ          40(AX), R11
-	VBROADCASTSS  (R11), Z18
-	MOVQ          32(AX), R11
-	VBROADCASTSS  (R11), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       64(CX)(DI*4), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       64(DX)(DI*4), Z17
-	MOVQ          40(AX), R11
-	VBROADCASTSS  (R11), Z18
-	MOVQ          32(AX), R11
-	VBROADCASTSS  (R11), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	ADDQ          $0x20, DI
-	CMPQ          DI, R10
-	JLT           loop5
-
-end6:
-	CMPQ          DI, R9
-	JGE           sums7
-	LEAQ          (DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     (CX)(DI*4), K1, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVUPS.Z     (DX)(DI*4), K1, Z17
-	MOVQ          40(AX), R10
-	VBROADCASTSS  (R10), Z18
-	MOVQ          32(AX), R10
-	VBROADCASTSS  (R10), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	LEAQ          16(DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     64(CX)(DI*4), K2, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS.Z     64(DX)(DI*4), K2, Z17
-	MOVQ          40(AX), DI
-	VBROADCASTSS  (DI), Z18
-	MOVQ          32(AX), DI
-	VBROADCASTSS  (DI), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPS Z9, (DI)(R8*1)
-	MOVQ    72(AX), DI
-	VMOVUPS Z10, (DI)(R8*1)
-	MOVQ    56(AX), DI
-	VMOVUPS Z8, (DI)(R8*2)
-	VMOVUPS Z11, 64(DI)(R8*2)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), DX
-	MOVQ 152(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
-	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseVectorFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·sumDenseVectorFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseVectorFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         32(AX), DX
-	MOVQ         24(AX), BX
-	MOVQ         40(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R12
-	LEAQ    512(R9), R11
-	ANDQ    $-32, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	VMOVUPS       (CX)(R9*4), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       (BX)(R9*4), Z17
-	VMOVUPS       (SI)(R9*4), Z18
-	VMOVUPS       (DX)(R9*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       64(CX)(R9*4), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       64(BX)(R9*4), Z17
-	VMOVUPS       64(SI)(R9*4), Z18
-	VMOVUPS       64(DX)(R9*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	ADDQ          $0x20, R9
-	CMPQ          R9, R12
-	JLT           loop5
-
-end6:
-	CMPQ          R9, R11
-	JGE           sums7
-	LEAQ          (R9), R12
-	CMPQ          R12, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     (CX)(R9*4), K1, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVUPS.Z     (BX)(R9*4), K1, Z17
-	VMOVUPS.Z     (SI)(R9*4), K1, Z18
-	VMOVUPS.Z     (DX)(R9*4), K1, Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	LEAQ          16(R9), R12
-	CMPQ          R12, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     64(CX)(R9*4), K2, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS.Z     64(BX)(R9*4), K2, Z17
-	VMOVUPS.Z     64(SI)(R9*4), K2, Z18
-	VMOVUPS.Z     64(DX)(R9*4), K2, Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPS Z9, (R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPS Z10, (R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPS Z8, (R9)(R10*2)
-	VMOVUPS Z11, 64(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), BX
-	MOVQ 152(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
 	JMP  row1
 
 done3:
@@ -16780,39 +8669,39 @@ loop5:
 	VMOVUPS       (CX)(DI*4), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VADDPS        Z14, Z8, Z8
-	VMOVUPS       Z14, (DX)(DI*4)
+	VPADDD        Z11, Z12, Z12
 	VMOVUPS       64(CX)(DI*4), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VADDPS        Z14, Z10, Z10
-	VMOVUPS       Z14, 64(DX)(DI*4)
+	VCMPPS        $0x15, Z0, Z11, K4
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z14, Z11
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z11, Z14, Z14
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VADDPS        Z11, Z8, Z8
+	VMOVUPS       Z11, (DX)(DI*4)
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z15, Z11
+	VMULPS        Z15, Z15, Z12
+	VFMADD213PS   Z15, Z12, Z11
+	VFMADD213PS.Z Z14, Z14, K4, Z11
+	VADDPS        Z11, Z10, Z10
+	VMOVUPS       Z11, 64(DX)(DI*4)
 	ADDQ          $0x20, DI
 	CMPQ          DI, R10
 	JLT           loop5
@@ -16827,22 +8716,22 @@ end6:
 	VADDPS        Z7, Z11, Z11
 	VMOVAPS.Z     Z11, K1, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VMOVAPS.Z     Z14, K1, Z14
-	VADDPS        Z14, Z8, Z8
-	VMOVUPS       Z14, K1, (DX)(DI*4)
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVAPS.Z     Z11, K1, Z11
+	VADDPS        Z11, Z8, Z8
+	VMOVUPS       Z11, K1, (DX)(DI*4)
 	LEAQ          16(DI), R10
 	CMPQ          R10, 96(AX)
 	JGE           sums7
@@ -16850,22 +8739,22 @@ end6:
 	VADDPS        Z7, Z11, Z11
 	VMOVAPS.Z     Z11, K2, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VMOVAPS.Z     Z14, K2, Z14
-	VADDPS        Z14, Z10, Z10
-	VMOVUPS       Z14, K2, 64(DX)(DI*4)
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVAPS.Z     Z11, K2, Z11
+	VADDPS        Z11, Z10, Z10
+	VMOVUPS       Z11, K2, 64(DX)(DI*4)
 
 sums7:
 	MOVQ    64(AX), DI
@@ -16885,639 +8774,6 @@ skip2:
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpClasswiseFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·sumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VMOVUPS       (CX)(R8*4), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       (BX)(R8*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, (DX)(R8*4)
-	VMOVUPS       64(CX)(R8*4), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       64(BX)(R8*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, 64(DX)(R8*4)
-	ADDQ          $0x20, R8
-	CMPQ          R8, R11
-	JLT           loop5
-
-end6:
-	CMPQ          R8, R10
-	JGE           sums7
-	LEAQ          (R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     (CX)(R8*4), K1, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVUPS.Z     (BX)(R8*4), K1, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, K1, (DX)(R8*4)
-	LEAQ          16(R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     64(CX)(R8*4), K2, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS.Z     64(BX)(R8*4), K2, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, K2, 64(DX)(R8*4)
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Z9, (R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Z10, (R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Z8, (R8)(R9*2)
-	VMOVUPS Z11, 64(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         24(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VMOVUPS       (CX)(R8*4), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       (BX)(R8*4), Z17
-	MOVQ          40(AX), R12
-	VBROADCASTSS  (R12), Z18
-	MOVQ          32(AX), R12
-	VBROADCASTSS  (R12), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, (DX)(R8*4)
-	VMOVUPS       64(CX)(R8*4), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       64(BX)(R8*4), Z17
-	MOVQ          40(AX), R12
-	VBROADCASTSS  (R12), Z18
-	MOVQ          32(AX), R12
-	VBROADCASTSS  (R12), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, 64(DX)(R8*4)
-	ADDQ          $0x20, R8
-	CMPQ          R8, R11
-	JLT           loop5
-
-end6:
-	CMPQ          R8, R10
-	JGE           sums7
-	LEAQ          (R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     (CX)(R8*4), K1, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVUPS.Z     (BX)(R8*4), K1, Z17
-	MOVQ          40(AX), R11
-	VBROADCASTSS  (R11), Z18
-	MOVQ          32(AX), R11
-	VBROADCASTSS  (R11), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, K1, (DX)(R8*4)
-	LEAQ          16(R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     64(CX)(R8*4), K2, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS.Z     64(BX)(R8*4), K2, Z17
-	MOVQ          40(AX), R11
-	VBROADCASTSS  (R11), Z18
-	MOVQ          32(AX), R11
-	VBROADCASTSS  (R11), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, K2, 64(DX)(R8*4)
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Z9, (R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Z10, (R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Z8, (R8)(R9*2)
-	VMOVUPS Z11, 64(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	ADDQ 128(AX), BX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseVectorFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·sumExpDenseVectorFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseVectorFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         40(AX), DI
-	XORQ         R8, R8
-	XORQ         R9, R9
-
-row1:
-	CMPQ         R9, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       224(AX)(R10*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R10, R10
-	MOVQ         R8, R11
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R13
-	LEAQ    512(R10), R12
-	ANDQ    $-32, R13
-	CMPQ    R12, R13
-	CMOVQLT R12, R13
-	CMPQ    R10, R13
-	JGE     end6
-
-loop5:
-	VMOVUPS       (CX)(R10*4), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       (SI)(R10*4), Z17
-	VMOVUPS       (DI)(R10*4), Z18
-	VMOVUPS       (BX)(R10*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, (DX)(R10*4)
-	VMOVUPS       64(CX)(R10*4), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       64(SI)(R10*4), Z17
-	VMOVUPS       64(DI)(R10*4), Z18
-	VMOVUPS       64(BX)(R10*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, 64(DX)(R10*4)
-	ADDQ          $0x20, R10
-	CMPQ          R10, R13
-	JLT           loop5
-
-end6:
-	CMPQ          R10, R12
-	JGE           sums7
-	LEAQ          (R10), R13
-	CMPQ          R13, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     (CX)(R10*4), K1, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVUPS.Z     (SI)(R10*4), K1, Z17
-	VMOVUPS.Z     (DI)(R10*4), K1, Z18
-	VMOVUPS.Z     (BX)(R10*4), K1, Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, K1, (DX)(R10*4)
-	LEAQ          16(R10), R13
-	CMPQ          R13, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     64(CX)(R10*4), K2, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS.Z     64(SI)(R10*4), K2, Z17
-	VMOVUPS.Z     64(DI)(R10*4), K2, Z18
-	VMOVUPS.Z     64(BX)(R10*4), K2, Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, K2, 64(DX)(R10*4)
-
-sums7:
-	MOVQ    64(AX), R10
-	VMOVUPS Z9, (R10)(R11*1)
-	MOVQ    72(AX), R10
-	VMOVUPS Z10, (R10)(R11*1)
-	MOVQ    56(AX), R10
-	VMOVUPS Z8, (R10)(R11*2)
-	VMOVUPS Z11, 64(R10)(R11*2)
-	ADDQ    $0x40, R11
-	MOVQ    R12, R10
-	CMPQ    R10, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	ADDQ 128(AX), SI
-	MOVQ 152(AX), R10
-	SHLQ $0x06, R10
-	ADDQ R10, R8
-	INCQ R9
 	JMP  row1
 
 done3:
@@ -17594,6 +8850,205 @@ skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
 	INCQ SI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpClasswiseFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F, CMOV
+TEXT ·sumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpClasswiseFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own,
+	// a = u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x1f, CX
+	MOVL         $0x00000001, DX
+	SHLQ         CL, DX
+	DECQ         DX
+	KMOVW        DX, K1
+	SHRQ         $0x10, DX
+	KMOVW        DX, K2
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         32(AX), BX
+	XORQ         SI, SI
+	XORQ         DI, DI
+
+row1:
+	CMPQ         DI, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), R8
+	CMPL         (R8)(DI*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	VMOVSD       224(AX)(R8*8), X7
+	VCVTSD2SS    X7, X7, X7
+	VXORPS       constants<>+704(SB), X7, X7
+	VBROADCASTSS X7, Z7
+	XORQ         R8, R8
+	MOVQ         SI, R9
+
+block4:
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    96(AX), R11
+	LEAQ    512(R8), R10
+	ANDQ    $-32, R11
+	CMPQ    R10, R11
+	CMOVQLT R10, R11
+	CMPQ    R8, R11
+	JGE     end6
+
+loop5:
+	VMOVUPS       (CX)(R8*4), Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVUPS       (BX)(R8*4), Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z12, Z12, Z12
+	VCMPPS        $0x04, Z12, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       64(CX)(R8*4), Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVUPS       64(BX)(R8*4), Z19
+	VADDPS        Z19, Z10, Z10
+	VMULPS        Z16, Z19, Z20
+	VPXORD        Z13, Z13, Z13
+	VCMPPS        $0x04, Z13, Z19, K4
+	VMOVAPS.Z     Z20, K4, Z20
+	VADDPS        Z20, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K4
+	VMOVUPS       Z16, Z19
+	VFMADD132PS   Z1, Z3, Z19
+	VSUBPS        Z3, Z19, Z20
+	VFNMADD132PS  Z2, Z16, Z20
+	VPERMPS       Z6, Z19, Z16
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z16, Z19, Z19
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z21
+	VFMADD213PS   Z18, Z21, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VADDPS        Z16, Z8, Z8
+	VMOVUPS       Z16, (DX)(R8*4)
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z20, Z16
+	VMULPS        Z20, Z20, Z17
+	VFMADD213PS   Z20, Z17, Z16
+	VFMADD213PS.Z Z19, Z19, K4, Z16
+	VADDPS        Z16, Z11, Z11
+	VMOVUPS       Z16, 64(DX)(R8*4)
+	ADDQ          $0x20, R8
+	CMPQ          R8, R11
+	JLT           loop5
+
+end6:
+	CMPQ          R8, R10
+	JGE           sums7
+	LEAQ          (R8), R11
+	CMPQ          R11, 96(AX)
+	JGE           sums7
+	VMOVUPS.Z     (CX)(R8*4), K1, Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVAPS.Z     Z16, K1, Z16
+	VMOVUPS.Z     (BX)(R8*4), K1, Z17
+	VMOVAPS.Z     Z17, K1, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z14, Z14, Z14
+	VCMPPS        $0x04, Z14, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VMOVAPS.Z     Z16, K1, Z16
+	VADDPS        Z16, Z8, Z8
+	VMOVUPS       Z16, K1, (DX)(R8*4)
+	LEAQ          16(R8), R11
+	CMPQ          R11, 96(AX)
+	JGE           sums7
+	VMOVUPS.Z     64(CX)(R8*4), K2, Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVAPS.Z     Z16, K2, Z16
+	VMOVUPS.Z     64(BX)(R8*4), K2, Z17
+	VMOVAPS.Z     Z17, K2, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z15, Z15, Z15
+	VCMPPS        $0x04, Z15, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VMOVAPS.Z     Z16, K2, Z16
+	VADDPS        Z16, Z11, Z11
+	VMOVUPS       Z16, K2, 64(DX)(R8*4)
+
+sums7:
+	MOVQ    64(AX), R8
+	VMOVUPS Z9, (R8)(R9*1)
+	MOVQ    72(AX), R8
+	VMOVUPS Z10, (R8)(R9*1)
+	MOVQ    56(AX), R8
+	VMOVUPS Z8, (R8)(R9*2)
+	VMOVUPS Z11, 64(R8)(R9*2)
+	ADDQ    $0x40, R9
+	MOVQ    R10, R8
+	CMPQ    R8, 96(AX)
+	JLT     block4
+
+skip2:
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), DX
+	MOVQ 152(AX), R8
+	SHLQ $0x06, R8
+	ADDQ R8, SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -17685,118 +9140,226 @@ done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F
-TEXT ·scaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
+// func sumExpDenseFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F, CMOV
+TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseFloat32AVX512 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
-	MOVQ  96(AX), CX
-	ANDQ  $0x1f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x10, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  24(AX), BX
-	MOVQ  96(AX), SI
-	ANDQ  $-32, SI
-	XORQ  DI, DI
+	// sumExpDenseFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own,
+	// a = t·w + u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x1f, CX
+	MOVL         $0x00000001, DX
+	SHLQ         CL, DX
+	DECQ         DX
+	KMOVW        DX, K1
+	SHRQ         $0x10, DX
+	KMOVW        DX, K2
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         32(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         40(AX), DI
+	XORQ         R8, R8
+	XORQ         R9, R9
 
 row1:
-	CMPQ         DI, 80(AX)
+	CMPQ         R9, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), R10
+	CMPL         (R10)(R9*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       15456(AX)(R8*8), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Z0
-	VMOVSD       8928(AX)(R8*8), X1
-	VMULSD       208(AX), X1, X1
-	VCVTSD2SS    X1, X1, X1
-	VBROADCASTSS X1, Z1
-	XORQ         R8, R8
-	CMPQ         R8, SI
-	JGE          end5
+	MOVQ         88(AX), R10
+	ADDQ         R9, R10
+	VMOVSD       224(AX)(R10*8), X7
+	VCVTSD2SS    X7, X7, X7
+	VXORPS       constants<>+704(SB), X7, X7
+	VBROADCASTSS X7, Z7
+	XORQ         R10, R10
+	MOVQ         R8, R11
 
-loop4:
-	VMOVUPS      (CX)(R8*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS      (BX)(R8*4), Z3
-	MOVQ         40(AX), R9
-	VBROADCASTSS (R9), Z4
-	MOVQ         32(AX), R9
-	VBROADCASTSS (R9), Z5
-	VFMADD213PS  Z5, Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VMOVUPS      Z2, (DX)(R8*4)
-	VMOVUPS      64(CX)(R8*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS      64(BX)(R8*4), Z3
-	MOVQ         40(AX), R9
-	VBROADCASTSS (R9), Z4
-	MOVQ         32(AX), R9
-	VBROADCASTSS (R9), Z5
-	VFMADD213PS  Z5, Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VMOVUPS      Z2, 64(DX)(R8*4)
-	ADDQ         $0x20, R8
-	CMPQ         R8, SI
-	JLT          loop4
+block4:
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    96(AX), R13
+	LEAQ    512(R10), R12
+	ANDQ    $-32, R13
+	CMPQ    R12, R13
+	CMOVQLT R12, R13
+	CMPQ    R10, R13
+	JGE     end6
 
-end5:
-	LEAQ         (R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    (CX)(R8*4), K1, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS.Z    (BX)(R8*4), K1, Z3
-	MOVQ         40(AX), R9
-	VBROADCASTSS (R9), Z4
-	MOVQ         32(AX), R9
-	VBROADCASTSS (R9), Z5
-	VFMADD213PS  Z5, Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VMOVUPS      Z2, K1, (DX)(R8*4)
-	LEAQ         16(R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    64(CX)(R8*4), K2, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS.Z    64(BX)(R8*4), K2, Z0
-	MOVQ         40(AX), R9
-	VBROADCASTSS (R9), Z3
-	MOVQ         32(AX), R9
-	VBROADCASTSS (R9), Z4
-	VFMADD213PS  Z4, Z3, Z0
-	VFNMADD231PS Z0, Z1, Z2
-	VMOVUPS      Z2, K2, 64(DX)(R8*4)
+loop5:
+	VMOVUPS       (CX)(R10*4), Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVUPS       (SI)(R10*4), Z17
+	VMOVUPS       (DI)(R10*4), Z18
+	VMOVUPS       (BX)(R10*4), Z19
+	VFMADD213PS   Z19, Z18, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z12, Z12, Z12
+	VCMPPS        $0x04, Z12, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       64(CX)(R10*4), Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVUPS       64(SI)(R10*4), Z19
+	VMOVUPS       64(DI)(R10*4), Z20
+	VMOVUPS       64(BX)(R10*4), Z21
+	VFMADD213PS   Z21, Z20, Z19
+	VADDPS        Z19, Z10, Z10
+	VMULPS        Z16, Z19, Z20
+	VPXORD        Z13, Z13, Z13
+	VCMPPS        $0x04, Z13, Z19, K4
+	VMOVAPS.Z     Z20, K4, Z20
+	VADDPS        Z20, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K4
+	VMOVUPS       Z16, Z19
+	VFMADD132PS   Z1, Z3, Z19
+	VSUBPS        Z3, Z19, Z20
+	VFNMADD132PS  Z2, Z16, Z20
+	VPERMPS       Z6, Z19, Z16
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z16, Z19, Z19
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z21
+	VFMADD213PS   Z18, Z21, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VADDPS        Z16, Z8, Z8
+	VMOVUPS       Z16, (DX)(R10*4)
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z20, Z16
+	VMULPS        Z20, Z20, Z17
+	VFMADD213PS   Z20, Z17, Z16
+	VFMADD213PS.Z Z19, Z19, K4, Z16
+	VADDPS        Z16, Z11, Z11
+	VMOVUPS       Z16, 64(DX)(R10*4)
+	ADDQ          $0x20, R10
+	CMPQ          R10, R13
+	JLT           loop5
 
-whole6:
+end6:
+	CMPQ          R10, R12
+	JGE           sums7
+	LEAQ          (R10), R13
+	CMPQ          R13, 96(AX)
+	JGE           sums7
+	VMOVUPS.Z     (CX)(R10*4), K1, Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVAPS.Z     Z16, K1, Z16
+	VMOVUPS.Z     (SI)(R10*4), K1, Z17
+	VMOVUPS.Z     (DI)(R10*4), K1, Z18
+	VMOVUPS.Z     (BX)(R10*4), K1, Z19
+	VFMADD213PS   Z19, Z18, Z17
+	VMOVAPS.Z     Z17, K1, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z14, Z14, Z14
+	VCMPPS        $0x04, Z14, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VMOVAPS.Z     Z16, K1, Z16
+	VADDPS        Z16, Z8, Z8
+	VMOVUPS       Z16, K1, (DX)(R10*4)
+	LEAQ          16(R10), R13
+	CMPQ          R13, 96(AX)
+	JGE           sums7
+	VMOVUPS.Z     64(CX)(R10*4), K2, Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVAPS.Z     Z16, K2, Z16
+	VMOVUPS.Z     64(SI)(R10*4), K2, Z17
+	VMOVUPS.Z     64(DI)(R10*4), K2, Z18
+	VMOVUPS.Z     64(BX)(R10*4), K2, Z19
+	VFMADD213PS   Z19, Z18, Z17
+	VMOVAPS.Z     Z17, K2, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z15, Z15, Z15
+	VCMPPS        $0x04, Z15, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VMOVAPS.Z     Z16, K2, Z16
+	VADDPS        Z16, Z11, Z11
+	VMOVUPS       Z16, K2, 64(DX)(R10*4)
+
+sums7:
+	MOVQ    64(AX), R10
+	VMOVUPS Z9, (R10)(R11*1)
+	MOVQ    72(AX), R10
+	VMOVUPS Z10, (R10)(R11*1)
+	MOVQ    56(AX), R10
+	VMOVUPS Z8, (R10)(R11*2)
+	VMOVUPS Z11, 64(R10)(R11*2)
+	ADDQ    $0x40, R11
+	MOVQ    R12, R10
+	CMPQ    R10, 96(AX)
+	JLT     block4
+
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
-	INCQ DI
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), DX
+	ADDQ 128(AX), SI
+	MOVQ 152(AX), R10
+	SHLQ $0x06, R10
+	ADDQ R10, R8
+	INCQ R9
 	JMP  row1
 
 done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseVectorFloat32AVX512(a *byte)
+// func scaleDenseFloat32AVX512(a *byte)
 // Requires: AVX, AVX512F
-TEXT ·scaleDenseVectorFloat32AVX512(SB), NOSPLIT, $0-8
+TEXT ·scaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseVectorFloat32AVX512 turns exponentials into gradients: e·f − smooth·a,
+	// scaleDenseFloat32AVX512 turns exponentials into gradients: e·f − smooth·a,
 	// where a = t·w + u.
 	MOVQ  96(AX), CX
 	ANDQ  $0x1f, CX
@@ -18204,49 +9767,49 @@ loop5:
 	VMOVUPD       (CX)(SI*8), Z16
 	VADDPD        Z12, Z16, Z16
 	VADDPD        Z16, Z14, Z14
+	VCMPPD        $0x15, Z0, Z16, K3
 	VMOVUPD       Z16, Z17
 	VFMADD132PD   Z1, Z4, Z17
 	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z19
-	VFNMADD231PD  Z2, Z18, Z19
-	VFNMADD231PD  Z3, Z18, Z19
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z19, Z18
-	VFMADD213PD   Z7, Z19, Z18
-	VFMADD213PD   Z8, Z19, Z18
-	VFMADD213PD   Z9, Z19, Z18
-	VFMADD213PD   Z10, Z19, Z18
-	VMULPD        Z19, Z19, Z20
-	VFMADD213PD   Z19, Z20, Z18
-	VPERMPD       Z11, Z17, Z19
+	VMOVUPD       Z16, Z16
+	VFNMADD231PD  Z2, Z18, Z16
+	VFNMADD231PD  Z3, Z18, Z16
+	VPERMPD       Z11, Z17, Z18
 	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z19, Z17, Z17
-	VCMPPD        $0x15, Z0, Z16, K3
-	VFMADD213PD.Z Z17, Z17, K3, Z18
-	VADDPD        Z18, Z13, Z13
-	VMOVUPD       64(CX)(SI*8), Z16
-	VADDPD        Z12, Z16, Z16
-	VADDPD        Z16, Z14, Z14
-	VMOVUPD       Z16, Z17
-	VFMADD132PD   Z1, Z4, Z17
-	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z19
-	VFNMADD231PD  Z2, Z18, Z19
-	VFNMADD231PD  Z3, Z18, Z19
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z19, Z18
-	VFMADD213PD   Z7, Z19, Z18
-	VFMADD213PD   Z8, Z19, Z18
-	VFMADD213PD   Z9, Z19, Z18
-	VFMADD213PD   Z10, Z19, Z18
-	VMULPD        Z19, Z19, Z20
-	VFMADD213PD   Z19, Z20, Z18
-	VPERMPD       Z11, Z17, Z19
-	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z19, Z17, Z17
-	VCMPPD        $0x15, Z0, Z16, K3
-	VFMADD213PD.Z Z17, Z17, K3, Z18
-	VADDPD        Z18, Z15, Z15
+	VPADDQ        Z18, Z17, Z17
+	VMOVUPD       64(CX)(SI*8), Z18
+	VADDPD        Z12, Z18, Z18
+	VADDPD        Z18, Z14, Z14
+	VCMPPD        $0x15, Z0, Z18, K4
+	VMOVUPD       Z18, Z19
+	VFMADD132PD   Z1, Z4, Z19
+	VSUBPD        Z4, Z19, Z20
+	VMOVUPD       Z18, Z18
+	VFNMADD231PD  Z2, Z20, Z18
+	VFNMADD231PD  Z3, Z20, Z18
+	VPERMPD       Z11, Z19, Z20
+	VPSLLQ        $0x31, Z19, Z19
+	VPADDQ        Z20, Z19, Z19
+	VMOVUPD       Z5, Z20
+	VFMADD213PD   Z6, Z16, Z20
+	VFMADD213PD   Z7, Z16, Z20
+	VFMADD213PD   Z8, Z16, Z20
+	VFMADD213PD   Z9, Z16, Z20
+	VFMADD213PD   Z10, Z16, Z20
+	VMULPD        Z16, Z16, Z21
+	VFMADD213PD   Z16, Z21, Z20
+	VFMADD213PD.Z Z17, Z17, K3, Z20
+	VADDPD        Z20, Z13, Z13
+	VMOVUPD       Z5, Z16
+	VFMADD213PD   Z6, Z18, Z16
+	VFMADD213PD   Z7, Z18, Z16
+	VFMADD213PD   Z8, Z18, Z16
+	VFMADD213PD   Z9, Z18, Z16
+	VFMADD213PD   Z10, Z18, Z16
+	VMULPD        Z18, Z18, Z17
+	VFMADD213PD   Z18, Z17, Z16
+	VFMADD213PD.Z Z19, Z19, K4, Z16
+	VADDPD        Z16, Z15, Z15
 	ADDQ          $0x10, SI
 	CMPQ          SI, R9
 	JLT           loop5
@@ -18261,24 +9824,24 @@ end6:
 	VADDPD        Z12, Z16, Z16
 	VMOVAPD.Z     Z16, K1, Z16
 	VADDPD        Z16, Z14, Z14
+	VCMPPD        $0x15, Z0, Z16, K3
 	VMOVUPD       Z16, Z17
 	VFMADD132PD   Z1, Z4, Z17
 	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z19
-	VFNMADD231PD  Z2, Z18, Z19
-	VFNMADD231PD  Z3, Z18, Z19
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z19, Z18
-	VFMADD213PD   Z7, Z19, Z18
-	VFMADD213PD   Z8, Z19, Z18
-	VFMADD213PD   Z9, Z19, Z18
-	VFMADD213PD   Z10, Z19, Z18
-	VMULPD        Z19, Z19, Z20
-	VFMADD213PD   Z19, Z20, Z18
-	VPERMPD       Z11, Z17, Z19
+	VMOVUPD       Z16, Z16
+	VFNMADD231PD  Z2, Z18, Z16
+	VFNMADD231PD  Z3, Z18, Z16
+	VPERMPD       Z11, Z17, Z18
 	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z19, Z17, Z17
-	VCMPPD        $0x15, Z0, Z16, K3
+	VPADDQ        Z18, Z17, Z17
+	VMOVUPD       Z5, Z18
+	VFMADD213PD   Z6, Z16, Z18
+	VFMADD213PD   Z7, Z16, Z18
+	VFMADD213PD   Z8, Z16, Z18
+	VFMADD213PD   Z9, Z16, Z18
+	VFMADD213PD   Z10, Z16, Z18
+	VMULPD        Z16, Z16, Z19
+	VFMADD213PD   Z16, Z19, Z18
 	VFMADD213PD.Z Z17, Z17, K3, Z18
 	VMOVAPD.Z     Z18, K1, Z18
 	VADDPD        Z18, Z13, Z13
@@ -18289,24 +9852,24 @@ end6:
 	VADDPD        Z12, Z16, Z16
 	VMOVAPD.Z     Z16, K2, Z16
 	VADDPD        Z16, Z14, Z14
+	VCMPPD        $0x15, Z0, Z16, K3
 	VMOVUPD       Z16, Z17
 	VFMADD132PD   Z1, Z4, Z17
 	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z19
-	VFNMADD231PD  Z2, Z18, Z19
-	VFNMADD231PD  Z3, Z18, Z19
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z19, Z18
-	VFMADD213PD   Z7, Z19, Z18
-	VFMADD213PD   Z8, Z19, Z18
-	VFMADD213PD   Z9, Z19, Z18
-	VFMADD213PD   Z10, Z19, Z18
-	VMULPD        Z19, Z19, Z20
-	VFMADD213PD   Z19, Z20, Z18
-	VPERMPD       Z11, Z17, Z19
+	VMOVUPD       Z16, Z16
+	VFNMADD231PD  Z2, Z18, Z16
+	VFNMADD231PD  Z3, Z18, Z16
+	VPERMPD       Z11, Z17, Z18
 	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z19, Z17, Z17
-	VCMPPD        $0x15, Z0, Z16, K3
+	VPADDQ        Z18, Z17, Z17
+	VMOVUPD       Z5, Z18
+	VFMADD213PD   Z6, Z16, Z18
+	VFMADD213PD   Z7, Z16, Z18
+	VFMADD213PD   Z8, Z16, Z18
+	VFMADD213PD   Z9, Z16, Z18
+	VFMADD213PD   Z10, Z16, Z18
+	VMULPD        Z16, Z16, Z19
+	VFMADD213PD   Z16, Z19, Z18
 	VFMADD213PD.Z Z17, Z17, K3, Z18
 	VMOVAPD.Z     Z18, K2, Z18
 	VADDPD        Z18, Z15, Z15
@@ -18328,705 +9891,6 @@ skip2:
 	SHLQ $0x06, SI
 	ADDQ SI, DX
 	INCQ BX
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumClasswiseFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·sumClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumClasswiseFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x08, DX
-	KMOVW        DX, K2
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1696(SB), Z11
-	MOVQ         (AX), CX
-	MOVQ         32(AX), DX
-	XORQ         BX, BX
-	XORQ         SI, SI
-
-row1:
-	CMPQ         SI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X12
-	VXORPS       constants<>+1184(SB), X12, X12
-	VBROADCASTSD X12, Z12
-	XORQ         DI, DI
-	MOVQ         BX, R8
-
-block4:
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
-	VPXORD  Z15, Z15, Z15
-	VPXORD  Z16, Z16, Z16
-	MOVQ    96(AX), R10
-	LEAQ    256(DI), R9
-	ANDQ    $-16, R10
-	CMPQ    R9, R10
-	CMOVQLT R9, R10
-	CMPQ    DI, R10
-	JGE     end6
-
-loop5:
-	VMOVUPD       (CX)(DI*8), Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVUPD       (DX)(DI*8), Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z17, Z17, Z17
-	VCMPPD        $0x04, Z17, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VADDPD        Z23, Z13, Z13
-	VMOVUPD       64(CX)(DI*8), Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVUPD       64(DX)(DI*8), Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z18, Z18, Z18
-	VCMPPD        $0x04, Z18, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VADDPD        Z23, Z16, Z16
-	ADDQ          $0x10, DI
-	CMPQ          DI, R10
-	JLT           loop5
-
-end6:
-	CMPQ          DI, R9
-	JGE           sums7
-	LEAQ          (DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     (CX)(DI*8), K1, Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVAPD.Z     Z21, K1, Z21
-	VMOVUPD.Z     (DX)(DI*8), K1, Z22
-	VMOVAPD.Z     Z22, K1, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z19, Z19, Z19
-	VCMPPD        $0x04, Z19, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VMOVAPD.Z     Z23, K1, Z23
-	VADDPD        Z23, Z13, Z13
-	LEAQ          8(DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     64(CX)(DI*8), K2, Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVAPD.Z     Z21, K2, Z21
-	VMOVUPD.Z     64(DX)(DI*8), K2, Z22
-	VMOVAPD.Z     Z22, K2, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z20, Z20, Z20
-	VCMPPD        $0x04, Z20, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VMOVAPD.Z     Z23, K2, Z23
-	VADDPD        Z23, Z16, Z16
-
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPD Z14, (DI)(R8*1)
-	MOVQ    72(AX), DI
-	VMOVUPD Z15, (DI)(R8*1)
-	MOVQ    56(AX), DI
-	VMOVUPD Z13, (DI)(R8*2)
-	VMOVUPD Z16, 64(DI)(R8*2)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	MOVQ 152(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
-	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·sumDenseFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x08, DX
-	KMOVW        DX, K2
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1696(SB), Z11
-	MOVQ         (AX), CX
-	MOVQ         24(AX), DX
-	XORQ         BX, BX
-	XORQ         SI, SI
-
-row1:
-	CMPQ         SI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X12
-	VXORPS       constants<>+1184(SB), X12, X12
-	VBROADCASTSD X12, Z12
-	XORQ         DI, DI
-	MOVQ         BX, R8
-
-block4:
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
-	VPXORD  Z15, Z15, Z15
-	VPXORD  Z16, Z16, Z16
-	MOVQ    96(AX), R10
-	LEAQ    256(DI), R9
-	ANDQ    $-16, R10
-	CMPQ    R9, R10
-	CMOVQLT R9, R10
-	CMPQ    DI, R10
-	JGE     end6
-
-loop5:
-	VMOVUPD       (CX)(DI*8), Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVUPD       (DX)(DI*8), Z22
-	MOVQ          40(AX), R11
-	VBROADCASTSD  (R11), Z23
-	MOVQ          32(AX), R11
-	VBROADCASTSD  (R11), Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z17, Z17, Z17
-	VCMPPD        $0x04, Z17, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VADDPD        Z23, Z13, Z13
-	VMOVUPD       64(CX)(DI*8), Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVUPD       64(DX)(DI*8), Z22
-	MOVQ          40(AX), R11
-	VBROADCASTSD  (R11), Z23
-	MOVQ          32(AX), R11
-	VBROADCASTSD  (R11), Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z18, Z18, Z18
-	VCMPPD        $0x04, Z18, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VADDPD        Z23, Z16, Z16
-	ADDQ          $0x10, DI
-	CMPQ          DI, R10
-	JLT           loop5
-
-end6:
-	CMPQ          DI, R9
-	JGE           sums7
-	LEAQ          (DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     (CX)(DI*8), K1, Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVAPD.Z     Z21, K1, Z21
-	VMOVUPD.Z     (DX)(DI*8), K1, Z22
-	MOVQ          40(AX), R10
-	VBROADCASTSD  (R10), Z23
-	MOVQ          32(AX), R10
-	VBROADCASTSD  (R10), Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VMOVAPD.Z     Z22, K1, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z19, Z19, Z19
-	VCMPPD        $0x04, Z19, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VMOVAPD.Z     Z23, K1, Z23
-	VADDPD        Z23, Z13, Z13
-	LEAQ          8(DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     64(CX)(DI*8), K2, Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVAPD.Z     Z21, K2, Z21
-	VMOVUPD.Z     64(DX)(DI*8), K2, Z22
-	MOVQ          40(AX), DI
-	VBROADCASTSD  (DI), Z23
-	MOVQ          32(AX), DI
-	VBROADCASTSD  (DI), Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VMOVAPD.Z     Z22, K2, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z20, Z20, Z20
-	VCMPPD        $0x04, Z20, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VMOVAPD.Z     Z23, K2, Z23
-	VADDPD        Z23, Z16, Z16
-
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPD Z14, (DI)(R8*1)
-	MOVQ    72(AX), DI
-	VMOVUPD Z15, (DI)(R8*1)
-	MOVQ    56(AX), DI
-	VMOVUPD Z13, (DI)(R8*2)
-	VMOVUPD Z16, 64(DI)(R8*2)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), DX
-	MOVQ 152(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
-	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseVectorFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·sumDenseVectorFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseVectorFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x08, DX
-	KMOVW        DX, K2
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1696(SB), Z11
-	MOVQ         (AX), CX
-	MOVQ         32(AX), DX
-	MOVQ         24(AX), BX
-	MOVQ         40(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X12
-	VXORPS       constants<>+1184(SB), X12, X12
-	VBROADCASTSD X12, Z12
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
-	VPXORD  Z15, Z15, Z15
-	VPXORD  Z16, Z16, Z16
-	MOVQ    96(AX), R12
-	LEAQ    256(R9), R11
-	ANDQ    $-16, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	VMOVUPD       (CX)(R9*8), Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVUPD       (BX)(R9*8), Z22
-	VMOVUPD       (SI)(R9*8), Z23
-	VMOVUPD       (DX)(R9*8), Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z17, Z17, Z17
-	VCMPPD        $0x04, Z17, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VADDPD        Z23, Z13, Z13
-	VMOVUPD       64(CX)(R9*8), Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVUPD       64(BX)(R9*8), Z22
-	VMOVUPD       64(SI)(R9*8), Z23
-	VMOVUPD       64(DX)(R9*8), Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z18, Z18, Z18
-	VCMPPD        $0x04, Z18, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VADDPD        Z23, Z16, Z16
-	ADDQ          $0x10, R9
-	CMPQ          R9, R12
-	JLT           loop5
-
-end6:
-	CMPQ          R9, R11
-	JGE           sums7
-	LEAQ          (R9), R12
-	CMPQ          R12, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     (CX)(R9*8), K1, Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVAPD.Z     Z21, K1, Z21
-	VMOVUPD.Z     (BX)(R9*8), K1, Z22
-	VMOVUPD.Z     (SI)(R9*8), K1, Z23
-	VMOVUPD.Z     (DX)(R9*8), K1, Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VMOVAPD.Z     Z22, K1, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z19, Z19, Z19
-	VCMPPD        $0x04, Z19, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VMOVAPD.Z     Z23, K1, Z23
-	VADDPD        Z23, Z13, Z13
-	LEAQ          8(R9), R12
-	CMPQ          R12, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     64(CX)(R9*8), K2, Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVAPD.Z     Z21, K2, Z21
-	VMOVUPD.Z     64(BX)(R9*8), K2, Z22
-	VMOVUPD.Z     64(SI)(R9*8), K2, Z23
-	VMOVUPD.Z     64(DX)(R9*8), K2, Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VMOVAPD.Z     Z22, K2, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z20, Z20, Z20
-	VCMPPD        $0x04, Z20, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VMOVAPD.Z     Z23, K2, Z23
-	VADDPD        Z23, Z16, Z16
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPD Z14, (R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPD Z15, (R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPD Z13, (R9)(R10*2)
-	VMOVUPD Z16, 64(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), BX
-	MOVQ 152(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
 	JMP  row1
 
 done3:
@@ -19095,51 +9959,51 @@ loop5:
 	VMOVUPD       (CX)(DI*8), Z16
 	VADDPD        Z12, Z16, Z16
 	VADDPD        Z16, Z14, Z14
+	VCMPPD        $0x15, Z0, Z16, K3
 	VMOVUPD       Z16, Z17
 	VFMADD132PD   Z1, Z4, Z17
 	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z19
-	VFNMADD231PD  Z2, Z18, Z19
-	VFNMADD231PD  Z3, Z18, Z19
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z19, Z18
-	VFMADD213PD   Z7, Z19, Z18
-	VFMADD213PD   Z8, Z19, Z18
-	VFMADD213PD   Z9, Z19, Z18
-	VFMADD213PD   Z10, Z19, Z18
-	VMULPD        Z19, Z19, Z20
-	VFMADD213PD   Z19, Z20, Z18
-	VPERMPD       Z11, Z17, Z19
+	VMOVUPD       Z16, Z16
+	VFNMADD231PD  Z2, Z18, Z16
+	VFNMADD231PD  Z3, Z18, Z16
+	VPERMPD       Z11, Z17, Z18
 	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z19, Z17, Z17
-	VCMPPD        $0x15, Z0, Z16, K3
-	VFMADD213PD.Z Z17, Z17, K3, Z18
-	VADDPD        Z18, Z13, Z13
-	VMOVUPD       Z18, (DX)(DI*8)
-	VMOVUPD       64(CX)(DI*8), Z16
-	VADDPD        Z12, Z16, Z16
-	VADDPD        Z16, Z14, Z14
-	VMOVUPD       Z16, Z17
-	VFMADD132PD   Z1, Z4, Z17
-	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z19
-	VFNMADD231PD  Z2, Z18, Z19
-	VFNMADD231PD  Z3, Z18, Z19
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z19, Z18
-	VFMADD213PD   Z7, Z19, Z18
-	VFMADD213PD   Z8, Z19, Z18
-	VFMADD213PD   Z9, Z19, Z18
-	VFMADD213PD   Z10, Z19, Z18
-	VMULPD        Z19, Z19, Z20
-	VFMADD213PD   Z19, Z20, Z18
-	VPERMPD       Z11, Z17, Z19
-	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z19, Z17, Z17
-	VCMPPD        $0x15, Z0, Z16, K3
-	VFMADD213PD.Z Z17, Z17, K3, Z18
-	VADDPD        Z18, Z15, Z15
-	VMOVUPD       Z18, 64(DX)(DI*8)
+	VPADDQ        Z18, Z17, Z17
+	VMOVUPD       64(CX)(DI*8), Z18
+	VADDPD        Z12, Z18, Z18
+	VADDPD        Z18, Z14, Z14
+	VCMPPD        $0x15, Z0, Z18, K4
+	VMOVUPD       Z18, Z19
+	VFMADD132PD   Z1, Z4, Z19
+	VSUBPD        Z4, Z19, Z20
+	VMOVUPD       Z18, Z18
+	VFNMADD231PD  Z2, Z20, Z18
+	VFNMADD231PD  Z3, Z20, Z18
+	VPERMPD       Z11, Z19, Z20
+	VPSLLQ        $0x31, Z19, Z19
+	VPADDQ        Z20, Z19, Z19
+	VMOVUPD       Z5, Z20
+	VFMADD213PD   Z6, Z16, Z20
+	VFMADD213PD   Z7, Z16, Z20
+	VFMADD213PD   Z8, Z16, Z20
+	VFMADD213PD   Z9, Z16, Z20
+	VFMADD213PD   Z10, Z16, Z20
+	VMULPD        Z16, Z16, Z21
+	VFMADD213PD   Z16, Z21, Z20
+	VFMADD213PD.Z Z17, Z17, K3, Z20
+	VADDPD        Z20, Z13, Z13
+	VMOVUPD       Z20, (DX)(DI*8)
+	VMOVUPD       Z5, Z16
+	VFMADD213PD   Z6, Z18, Z16
+	VFMADD213PD   Z7, Z18, Z16
+	VFMADD213PD   Z8, Z18, Z16
+	VFMADD213PD   Z9, Z18, Z16
+	VFMADD213PD   Z10, Z18, Z16
+	VMULPD        Z18, Z18, Z17
+	VFMADD213PD   Z18, Z17, Z16
+	VFMADD213PD.Z Z19, Z19, K4, Z16
+	VADDPD        Z16, Z15, Z15
+	VMOVUPD       Z16, 64(DX)(DI*8)
 	ADDQ          $0x10, DI
 	CMPQ          DI, R10
 	JLT           loop5
@@ -19154,24 +10018,24 @@ end6:
 	VADDPD        Z12, Z16, Z16
 	VMOVAPD.Z     Z16, K1, Z16
 	VADDPD        Z16, Z14, Z14
+	VCMPPD        $0x15, Z0, Z16, K3
 	VMOVUPD       Z16, Z17
 	VFMADD132PD   Z1, Z4, Z17
 	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z19
-	VFNMADD231PD  Z2, Z18, Z19
-	VFNMADD231PD  Z3, Z18, Z19
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z19, Z18
-	VFMADD213PD   Z7, Z19, Z18
-	VFMADD213PD   Z8, Z19, Z18
-	VFMADD213PD   Z9, Z19, Z18
-	VFMADD213PD   Z10, Z19, Z18
-	VMULPD        Z19, Z19, Z20
-	VFMADD213PD   Z19, Z20, Z18
-	VPERMPD       Z11, Z17, Z19
+	VMOVUPD       Z16, Z16
+	VFNMADD231PD  Z2, Z18, Z16
+	VFNMADD231PD  Z3, Z18, Z16
+	VPERMPD       Z11, Z17, Z18
 	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z19, Z17, Z17
-	VCMPPD        $0x15, Z0, Z16, K3
+	VPADDQ        Z18, Z17, Z17
+	VMOVUPD       Z5, Z18
+	VFMADD213PD   Z6, Z16, Z18
+	VFMADD213PD   Z7, Z16, Z18
+	VFMADD213PD   Z8, Z16, Z18
+	VFMADD213PD   Z9, Z16, Z18
+	VFMADD213PD   Z10, Z16, Z18
+	VMULPD        Z16, Z16, Z19
+	VFMADD213PD   Z16, Z19, Z18
 	VFMADD213PD.Z Z17, Z17, K3, Z18
 	VMOVAPD.Z     Z18, K1, Z18
 	VADDPD        Z18, Z13, Z13
@@ -19183,24 +10047,24 @@ end6:
 	VADDPD        Z12, Z16, Z16
 	VMOVAPD.Z     Z16, K2, Z16
 	VADDPD        Z16, Z14, Z14
+	VCMPPD        $0x15, Z0, Z16, K3
 	VMOVUPD       Z16, Z17
 	VFMADD132PD   Z1, Z4, Z17
 	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z19
-	VFNMADD231PD  Z2, Z18, Z19
-	VFNMADD231PD  Z3, Z18, Z19
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z19, Z18
-	VFMADD213PD   Z7, Z19, Z18
-	VFMADD213PD   Z8, Z19, Z18
-	VFMADD213PD   Z9, Z19, Z18
-	VFMADD213PD   Z10, Z19, Z18
-	VMULPD        Z19, Z19, Z20
-	VFMADD213PD   Z19, Z20, Z18
-	VPERMPD       Z11, Z17, Z19
+	VMOVUPD       Z16, Z16
+	VFNMADD231PD  Z2, Z18, Z16
+	VFNMADD231PD  Z3, Z18, Z16
+	VPERMPD       Z11, Z17, Z18
 	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z19, Z17, Z17
-	VCMPPD        $0x15, Z0, Z16, K3
+	VPADDQ        Z18, Z17, Z17
+	VMOVUPD       Z5, Z18
+	VFMADD213PD   Z6, Z16, Z18
+	VFMADD213PD   Z7, Z16, Z18
+	VFMADD213PD   Z8, Z16, Z18
+	VFMADD213PD   Z9, Z16, Z18
+	VFMADD213PD   Z10, Z16, Z18
+	VMULPD        Z16, Z16, Z19
+	VFMADD213PD   Z16, Z19, Z18
 	VFMADD213PD.Z Z17, Z17, K3, Z18
 	VMOVAPD.Z     Z18, K2, Z18
 	VADDPD        Z18, Z15, Z15
@@ -19223,6 +10087,80 @@ skip2:
 	MOVQ 152(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
+	INCQ SI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func scaleUniformFloat64AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·scaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// scaleUniformFloat64AVX512 turns exponentials into gradients: e·f − smooth.
+	// 
+	MOVQ  96(AX), CX
+	ANDQ  $0x0f, CX
+	MOVL  $0x00000001, DX
+	SHLQ  CL, DX
+	DECQ  DX
+	KMOVW DX, K1
+	SHRQ  $0x08, DX
+	KMOVW DX, K2
+	MOVQ  8(AX), CX
+	MOVQ  16(AX), DX
+	MOVQ  96(AX), BX
+	ANDQ  $-16, BX
+	XORQ  SI, SI
+
+row1:
+	CMPQ         SI, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), DI
+	CMPL         (DI)(SI*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), DI
+	ADDQ         SI, DI
+	VMOVSD       15456(AX)(DI*8), X0
+	VBROADCASTSD X0, Z0
+	VMOVSD       8928(AX)(DI*8), X1
+	VMULSD       208(AX), X1, X1
+	VBROADCASTSD X1, Z1
+	XORQ         DI, DI
+	CMPQ         DI, BX
+	JGE          end5
+
+loop4:
+	VMOVUPD     (CX)(DI*8), Z2
+	VFMSUB213PD Z1, Z0, Z2
+	VMOVUPD     Z2, (DX)(DI*8)
+	VMOVUPD     64(CX)(DI*8), Z2
+	VFMSUB213PD Z1, Z0, Z2
+	VMOVUPD     Z2, 64(DX)(DI*8)
+	ADDQ        $0x10, DI
+	CMPQ        DI, BX
+	JLT         loop4
+
+end5:
+	LEAQ        (DI), R8
+	CMPQ        R8, 96(AX)
+	JGE         whole6
+	VMOVUPD.Z   (CX)(DI*8), K1, Z2
+	VFMSUB213PD Z1, Z0, Z2
+	VMOVUPD     Z2, K1, (DX)(DI*8)
+	LEAQ        8(DI), R8
+	CMPQ        R8, 96(AX)
+	JGE         whole6
+	VMOVUPD.Z   64(CX)(DI*8), K2, Z2
+	VFMSUB213PD Z1, Z0, Z2
+	VMOVUPD     Z2, K2, 64(DX)(DI*8)
+
+whole6:
+skip2:
+	ADDQ 112(AX), CX
+	ADDQ 120(AX), DX
 	INCQ SI
 	JMP  row1
 
@@ -19300,57 +10238,57 @@ loop5:
 	VCMPPD        $0x04, Z17, Z22, K3
 	VMOVAPD.Z     Z23, K3, Z23
 	VADDPD        Z23, Z14, Z14
+	VCMPPD        $0x15, Z0, Z21, K3
 	VMOVUPD       Z21, Z22
 	VFMADD132PD   Z1, Z4, Z22
 	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
+	VMOVUPD       Z21, Z21
+	VFNMADD231PD  Z2, Z23, Z21
+	VFNMADD231PD  Z3, Z23, Z21
+	VPERMPD       Z11, Z22, Z23
 	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VADDPD        Z23, Z13, Z13
-	VMOVUPD       Z23, (DX)(R8*8)
-	VMOVUPD       64(CX)(R8*8), Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVUPD       64(BX)(R8*8), Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
+	VPADDQ        Z23, Z22, Z22
+	VMOVUPD       64(CX)(R8*8), Z23
+	VADDPD        Z12, Z23, Z23
+	VMOVUPD       64(BX)(R8*8), Z24
+	VADDPD        Z24, Z15, Z15
+	VMULPD        Z23, Z24, Z25
 	VPXORD        Z18, Z18, Z18
-	VCMPPD        $0x04, Z18, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VADDPD        Z23, Z16, Z16
-	VMOVUPD       Z23, 64(DX)(R8*8)
+	VCMPPD        $0x04, Z18, Z24, K4
+	VMOVAPD.Z     Z25, K4, Z25
+	VADDPD        Z25, Z14, Z14
+	VCMPPD        $0x15, Z0, Z23, K4
+	VMOVUPD       Z23, Z24
+	VFMADD132PD   Z1, Z4, Z24
+	VSUBPD        Z4, Z24, Z25
+	VMOVUPD       Z23, Z23
+	VFNMADD231PD  Z2, Z25, Z23
+	VFNMADD231PD  Z3, Z25, Z23
+	VPERMPD       Z11, Z24, Z25
+	VPSLLQ        $0x31, Z24, Z24
+	VPADDQ        Z25, Z24, Z24
+	VMOVUPD       Z5, Z25
+	VFMADD213PD   Z6, Z21, Z25
+	VFMADD213PD   Z7, Z21, Z25
+	VFMADD213PD   Z8, Z21, Z25
+	VFMADD213PD   Z9, Z21, Z25
+	VFMADD213PD   Z10, Z21, Z25
+	VMULPD        Z21, Z21, Z26
+	VFMADD213PD   Z21, Z26, Z25
+	VFMADD213PD.Z Z22, Z22, K3, Z25
+	VADDPD        Z25, Z13, Z13
+	VMOVUPD       Z25, (DX)(R8*8)
+	VMOVUPD       Z5, Z21
+	VFMADD213PD   Z6, Z23, Z21
+	VFMADD213PD   Z7, Z23, Z21
+	VFMADD213PD   Z8, Z23, Z21
+	VFMADD213PD   Z9, Z23, Z21
+	VFMADD213PD   Z10, Z23, Z21
+	VMULPD        Z23, Z23, Z22
+	VFMADD213PD   Z23, Z22, Z21
+	VFMADD213PD.Z Z24, Z24, K4, Z21
+	VADDPD        Z21, Z16, Z16
+	VMOVUPD       Z21, 64(DX)(R8*8)
 	ADDQ          $0x10, R8
 	CMPQ          R8, R11
 	JLT           loop5
@@ -19372,24 +10310,24 @@ end6:
 	VCMPPD        $0x04, Z19, Z22, K3
 	VMOVAPD.Z     Z23, K3, Z23
 	VADDPD        Z23, Z14, Z14
+	VCMPPD        $0x15, Z0, Z21, K3
 	VMOVUPD       Z21, Z22
 	VFMADD132PD   Z1, Z4, Z22
 	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
+	VMOVUPD       Z21, Z21
+	VFNMADD231PD  Z2, Z23, Z21
+	VFNMADD231PD  Z3, Z23, Z21
+	VPERMPD       Z11, Z22, Z23
 	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
+	VPADDQ        Z23, Z22, Z22
+	VMOVUPD       Z5, Z23
+	VFMADD213PD   Z6, Z21, Z23
+	VFMADD213PD   Z7, Z21, Z23
+	VFMADD213PD   Z8, Z21, Z23
+	VFMADD213PD   Z9, Z21, Z23
+	VFMADD213PD   Z10, Z21, Z23
+	VMULPD        Z21, Z21, Z24
+	VFMADD213PD   Z21, Z24, Z23
 	VFMADD213PD.Z Z22, Z22, K3, Z23
 	VMOVAPD.Z     Z23, K1, Z23
 	VADDPD        Z23, Z13, Z13
@@ -19408,24 +10346,24 @@ end6:
 	VCMPPD        $0x04, Z20, Z22, K3
 	VMOVAPD.Z     Z23, K3, Z23
 	VADDPD        Z23, Z14, Z14
+	VCMPPD        $0x15, Z0, Z21, K3
 	VMOVUPD       Z21, Z22
 	VFMADD132PD   Z1, Z4, Z22
 	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
+	VMOVUPD       Z21, Z21
+	VFNMADD231PD  Z2, Z23, Z21
+	VFNMADD231PD  Z3, Z23, Z21
+	VPERMPD       Z11, Z22, Z23
 	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
+	VPADDQ        Z23, Z22, Z22
+	VMOVUPD       Z5, Z23
+	VFMADD213PD   Z6, Z21, Z23
+	VFMADD213PD   Z7, Z21, Z23
+	VFMADD213PD   Z8, Z21, Z23
+	VFMADD213PD   Z9, Z21, Z23
+	VFMADD213PD   Z10, Z21, Z23
+	VMULPD        Z21, Z21, Z24
+	VFMADD213PD   Z21, Z24, Z23
 	VFMADD213PD.Z Z22, Z22, K3, Z23
 	VMOVAPD.Z     Z23, K2, Z23
 	VADDPD        Z23, Z16, Z16
@@ -19451,570 +10389,6 @@ skip2:
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x08, DX
-	KMOVW        DX, K2
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1696(SB), Z11
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         24(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X12
-	VXORPS       constants<>+1184(SB), X12, X12
-	VBROADCASTSD X12, Z12
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
-	VPXORD  Z15, Z15, Z15
-	VPXORD  Z16, Z16, Z16
-	MOVQ    96(AX), R11
-	LEAQ    256(R8), R10
-	ANDQ    $-16, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VMOVUPD       (CX)(R8*8), Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVUPD       (BX)(R8*8), Z22
-	MOVQ          40(AX), R12
-	VBROADCASTSD  (R12), Z23
-	MOVQ          32(AX), R12
-	VBROADCASTSD  (R12), Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z17, Z17, Z17
-	VCMPPD        $0x04, Z17, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VADDPD        Z23, Z13, Z13
-	VMOVUPD       Z23, (DX)(R8*8)
-	VMOVUPD       64(CX)(R8*8), Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVUPD       64(BX)(R8*8), Z22
-	MOVQ          40(AX), R12
-	VBROADCASTSD  (R12), Z23
-	MOVQ          32(AX), R12
-	VBROADCASTSD  (R12), Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z18, Z18, Z18
-	VCMPPD        $0x04, Z18, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VADDPD        Z23, Z16, Z16
-	VMOVUPD       Z23, 64(DX)(R8*8)
-	ADDQ          $0x10, R8
-	CMPQ          R8, R11
-	JLT           loop5
-
-end6:
-	CMPQ          R8, R10
-	JGE           sums7
-	LEAQ          (R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     (CX)(R8*8), K1, Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVAPD.Z     Z21, K1, Z21
-	VMOVUPD.Z     (BX)(R8*8), K1, Z22
-	MOVQ          40(AX), R11
-	VBROADCASTSD  (R11), Z23
-	MOVQ          32(AX), R11
-	VBROADCASTSD  (R11), Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VMOVAPD.Z     Z22, K1, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z19, Z19, Z19
-	VCMPPD        $0x04, Z19, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VMOVAPD.Z     Z23, K1, Z23
-	VADDPD        Z23, Z13, Z13
-	VMOVUPD       Z23, K1, (DX)(R8*8)
-	LEAQ          8(R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     64(CX)(R8*8), K2, Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVAPD.Z     Z21, K2, Z21
-	VMOVUPD.Z     64(BX)(R8*8), K2, Z22
-	MOVQ          40(AX), R11
-	VBROADCASTSD  (R11), Z23
-	MOVQ          32(AX), R11
-	VBROADCASTSD  (R11), Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VMOVAPD.Z     Z22, K2, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z20, Z20, Z20
-	VCMPPD        $0x04, Z20, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VMOVAPD.Z     Z23, K2, Z23
-	VADDPD        Z23, Z16, Z16
-	VMOVUPD       Z23, K2, 64(DX)(R8*8)
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPD Z14, (R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPD Z15, (R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPD Z13, (R8)(R9*2)
-	VMOVUPD Z16, 64(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	ADDQ 128(AX), BX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseVectorFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·sumExpDenseVectorFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseVectorFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x08, DX
-	KMOVW        DX, K2
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1696(SB), Z11
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         40(AX), DI
-	XORQ         R8, R8
-	XORQ         R9, R9
-
-row1:
-	CMPQ         R9, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       224(AX)(R10*8), X12
-	VXORPS       constants<>+1184(SB), X12, X12
-	VBROADCASTSD X12, Z12
-	XORQ         R10, R10
-	MOVQ         R8, R11
-
-block4:
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
-	VPXORD  Z15, Z15, Z15
-	VPXORD  Z16, Z16, Z16
-	MOVQ    96(AX), R13
-	LEAQ    256(R10), R12
-	ANDQ    $-16, R13
-	CMPQ    R12, R13
-	CMOVQLT R12, R13
-	CMPQ    R10, R13
-	JGE     end6
-
-loop5:
-	VMOVUPD       (CX)(R10*8), Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVUPD       (SI)(R10*8), Z22
-	VMOVUPD       (DI)(R10*8), Z23
-	VMOVUPD       (BX)(R10*8), Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z17, Z17, Z17
-	VCMPPD        $0x04, Z17, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VADDPD        Z23, Z13, Z13
-	VMOVUPD       Z23, (DX)(R10*8)
-	VMOVUPD       64(CX)(R10*8), Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVUPD       64(SI)(R10*8), Z22
-	VMOVUPD       64(DI)(R10*8), Z23
-	VMOVUPD       64(BX)(R10*8), Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z18, Z18, Z18
-	VCMPPD        $0x04, Z18, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VADDPD        Z23, Z16, Z16
-	VMOVUPD       Z23, 64(DX)(R10*8)
-	ADDQ          $0x10, R10
-	CMPQ          R10, R13
-	JLT           loop5
-
-end6:
-	CMPQ          R10, R12
-	JGE           sums7
-	LEAQ          (R10), R13
-	CMPQ          R13, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     (CX)(R10*8), K1, Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVAPD.Z     Z21, K1, Z21
-	VMOVUPD.Z     (SI)(R10*8), K1, Z22
-	VMOVUPD.Z     (DI)(R10*8), K1, Z23
-	VMOVUPD.Z     (BX)(R10*8), K1, Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VMOVAPD.Z     Z22, K1, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z19, Z19, Z19
-	VCMPPD        $0x04, Z19, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VMOVAPD.Z     Z23, K1, Z23
-	VADDPD        Z23, Z13, Z13
-	VMOVUPD       Z23, K1, (DX)(R10*8)
-	LEAQ          8(R10), R13
-	CMPQ          R13, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     64(CX)(R10*8), K2, Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVAPD.Z     Z21, K2, Z21
-	VMOVUPD.Z     64(SI)(R10*8), K2, Z22
-	VMOVUPD.Z     64(DI)(R10*8), K2, Z23
-	VMOVUPD.Z     64(BX)(R10*8), K2, Z24
-	VFMADD213PD   Z24, Z23, Z22
-	VMOVAPD.Z     Z22, K2, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z20, Z20, Z20
-	VCMPPD        $0x04, Z20, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z24
-	VFNMADD231PD  Z2, Z23, Z24
-	VFNMADD231PD  Z3, Z23, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z24, Z23
-	VFMADD213PD   Z7, Z24, Z23
-	VFMADD213PD   Z8, Z24, Z23
-	VFMADD213PD   Z9, Z24, Z23
-	VFMADD213PD   Z10, Z24, Z23
-	VMULPD        Z24, Z24, Z25
-	VFMADD213PD   Z24, Z25, Z23
-	VPERMPD       Z11, Z22, Z24
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z24, Z22, Z22
-	VCMPPD        $0x15, Z0, Z21, K3
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VMOVAPD.Z     Z23, K2, Z23
-	VADDPD        Z23, Z16, Z16
-	VMOVUPD       Z23, K2, 64(DX)(R10*8)
-
-sums7:
-	MOVQ    64(AX), R10
-	VMOVUPD Z14, (R10)(R11*1)
-	MOVQ    72(AX), R10
-	VMOVUPD Z15, (R10)(R11*1)
-	MOVQ    56(AX), R10
-	VMOVUPD Z13, (R10)(R11*2)
-	VMOVUPD Z16, 64(R10)(R11*2)
-	ADDQ    $0x40, R11
-	MOVQ    R12, R10
-	CMPQ    R10, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	ADDQ 128(AX), SI
-	MOVQ 152(AX), R10
-	SHLQ $0x06, R10
-	ADDQ R10, R8
-	INCQ R9
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func scaleUniformFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F
-TEXT ·scaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// scaleUniformFloat64AVX512 turns exponentials into gradients: e·f − smooth.
-	// 
-	MOVQ  96(AX), CX
-	ANDQ  $0x0f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x08, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  96(AX), BX
-	ANDQ  $-16, BX
-	XORQ  SI, SI
-
-row1:
-	CMPQ         SI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       15456(AX)(DI*8), X0
-	VBROADCASTSD X0, Z0
-	VMOVSD       8928(AX)(DI*8), X1
-	VMULSD       208(AX), X1, X1
-	VBROADCASTSD X1, Z1
-	XORQ         DI, DI
-	CMPQ         DI, BX
-	JGE          end5
-
-loop4:
-	VMOVUPD     (CX)(DI*8), Z2
-	VFMSUB213PD Z1, Z0, Z2
-	VMOVUPD     Z2, (DX)(DI*8)
-	VMOVUPD     64(CX)(DI*8), Z2
-	VFMSUB213PD Z1, Z0, Z2
-	VMOVUPD     Z2, 64(DX)(DI*8)
-	ADDQ        $0x10, DI
-	CMPQ        DI, BX
-	JLT         loop4
-
-end5:
-	LEAQ        (DI), R8
-	CMPQ        R8, 96(AX)
-	JGE         whole6
-	VMOVUPD.Z   (CX)(DI*8), K1, Z2
-	VFMSUB213PD Z1, Z0, Z2
-	VMOVUPD     Z2, K1, (DX)(DI*8)
-	LEAQ        8(DI), R8
-	CMPQ        R8, 96(AX)
-	JGE         whole6
-	VMOVUPD.Z   64(CX)(DI*8), K2, Z2
-	VFMSUB213PD Z1, Z0, Z2
-	VMOVUPD     Z2, K2, 64(DX)(DI*8)
-
-whole6:
-skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	INCQ SI
 	JMP  row1
 
 done3:
@@ -20104,116 +10478,254 @@ done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F
-TEXT ·scaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
+// func sumExpDenseFloat64AVX512(a *byte)
+// Requires: AVX, AVX512F, CMOV
+TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseFloat64AVX512 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
-	MOVQ  96(AX), CX
-	ANDQ  $0x0f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x08, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  24(AX), BX
-	MOVQ  96(AX), SI
-	ANDQ  $-16, SI
-	XORQ  DI, DI
+	// sumExpDenseFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own,
+	// a = t·w + u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x0f, CX
+	MOVL         $0x00000001, DX
+	SHLQ         CL, DX
+	DECQ         DX
+	KMOVW        DX, K1
+	SHRQ         $0x08, DX
+	KMOVW        DX, K2
+	VBROADCASTSD constants<>+768(SB), Z0
+	VBROADCASTSD constants<>+800(SB), Z1
+	VBROADCASTSD constants<>+832(SB), Z2
+	VBROADCASTSD constants<>+864(SB), Z3
+	VBROADCASTSD constants<>+896(SB), Z4
+	VBROADCASTSD constants<>+928(SB), Z5
+	VBROADCASTSD constants<>+960(SB), Z6
+	VBROADCASTSD constants<>+992(SB), Z7
+	VBROADCASTSD constants<>+1024(SB), Z8
+	VBROADCASTSD constants<>+1056(SB), Z9
+	VBROADCASTSD constants<>+1088(SB), Z10
+	VMOVUPD      constants<>+1696(SB), Z11
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         32(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         40(AX), DI
+	XORQ         R8, R8
+	XORQ         R9, R9
 
 row1:
-	CMPQ         DI, 80(AX)
+	CMPQ         R9, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), R10
+	CMPL         (R10)(R9*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       15456(AX)(R8*8), X0
-	VBROADCASTSD X0, Z0
-	VMOVSD       8928(AX)(R8*8), X1
-	VMULSD       208(AX), X1, X1
-	VBROADCASTSD X1, Z1
-	XORQ         R8, R8
-	CMPQ         R8, SI
-	JGE          end5
+	MOVQ         88(AX), R10
+	ADDQ         R9, R10
+	VMOVSD       224(AX)(R10*8), X12
+	VXORPS       constants<>+1184(SB), X12, X12
+	VBROADCASTSD X12, Z12
+	XORQ         R10, R10
+	MOVQ         R8, R11
 
-loop4:
-	VMOVUPD      (CX)(R8*8), Z2
-	VMULPD       Z0, Z2, Z2
-	VMOVUPD      (BX)(R8*8), Z3
-	MOVQ         40(AX), R9
-	VBROADCASTSD (R9), Z4
-	MOVQ         32(AX), R9
-	VBROADCASTSD (R9), Z5
-	VFMADD213PD  Z5, Z4, Z3
-	VFNMADD231PD Z3, Z1, Z2
-	VMOVUPD      Z2, (DX)(R8*8)
-	VMOVUPD      64(CX)(R8*8), Z2
-	VMULPD       Z0, Z2, Z2
-	VMOVUPD      64(BX)(R8*8), Z3
-	MOVQ         40(AX), R9
-	VBROADCASTSD (R9), Z4
-	MOVQ         32(AX), R9
-	VBROADCASTSD (R9), Z5
-	VFMADD213PD  Z5, Z4, Z3
-	VFNMADD231PD Z3, Z1, Z2
-	VMOVUPD      Z2, 64(DX)(R8*8)
-	ADDQ         $0x10, R8
-	CMPQ         R8, SI
-	JLT          loop4
+block4:
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	MOVQ    96(AX), R13
+	LEAQ    256(R10), R12
+	ANDQ    $-16, R13
+	CMPQ    R12, R13
+	CMOVQLT R12, R13
+	CMPQ    R10, R13
+	JGE     end6
 
-end5:
-	LEAQ         (R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPD.Z    (CX)(R8*8), K1, Z2
-	VMULPD       Z0, Z2, Z2
-	VMOVUPD.Z    (BX)(R8*8), K1, Z3
-	MOVQ         40(AX), R9
-	VBROADCASTSD (R9), Z4
-	MOVQ         32(AX), R9
-	VBROADCASTSD (R9), Z5
-	VFMADD213PD  Z5, Z4, Z3
-	VFNMADD231PD Z3, Z1, Z2
-	VMOVUPD      Z2, K1, (DX)(R8*8)
-	LEAQ         8(R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPD.Z    64(CX)(R8*8), K2, Z2
-	VMULPD       Z0, Z2, Z2
-	VMOVUPD.Z    64(BX)(R8*8), K2, Z0
-	MOVQ         40(AX), R9
-	VBROADCASTSD (R9), Z3
-	MOVQ         32(AX), R9
-	VBROADCASTSD (R9), Z4
-	VFMADD213PD  Z4, Z3, Z0
-	VFNMADD231PD Z0, Z1, Z2
-	VMOVUPD      Z2, K2, 64(DX)(R8*8)
+loop5:
+	VMOVUPD       (CX)(R10*8), Z21
+	VADDPD        Z12, Z21, Z21
+	VMOVUPD       (SI)(R10*8), Z22
+	VMOVUPD       (DI)(R10*8), Z23
+	VMOVUPD       (BX)(R10*8), Z24
+	VFMADD213PD   Z24, Z23, Z22
+	VADDPD        Z22, Z15, Z15
+	VMULPD        Z21, Z22, Z23
+	VPXORD        Z17, Z17, Z17
+	VCMPPD        $0x04, Z17, Z22, K3
+	VMOVAPD.Z     Z23, K3, Z23
+	VADDPD        Z23, Z14, Z14
+	VCMPPD        $0x15, Z0, Z21, K3
+	VMOVUPD       Z21, Z22
+	VFMADD132PD   Z1, Z4, Z22
+	VSUBPD        Z4, Z22, Z23
+	VMOVUPD       Z21, Z21
+	VFNMADD231PD  Z2, Z23, Z21
+	VFNMADD231PD  Z3, Z23, Z21
+	VPERMPD       Z11, Z22, Z23
+	VPSLLQ        $0x31, Z22, Z22
+	VPADDQ        Z23, Z22, Z22
+	VMOVUPD       64(CX)(R10*8), Z23
+	VADDPD        Z12, Z23, Z23
+	VMOVUPD       64(SI)(R10*8), Z24
+	VMOVUPD       64(DI)(R10*8), Z25
+	VMOVUPD       64(BX)(R10*8), Z26
+	VFMADD213PD   Z26, Z25, Z24
+	VADDPD        Z24, Z15, Z15
+	VMULPD        Z23, Z24, Z25
+	VPXORD        Z18, Z18, Z18
+	VCMPPD        $0x04, Z18, Z24, K4
+	VMOVAPD.Z     Z25, K4, Z25
+	VADDPD        Z25, Z14, Z14
+	VCMPPD        $0x15, Z0, Z23, K4
+	VMOVUPD       Z23, Z24
+	VFMADD132PD   Z1, Z4, Z24
+	VSUBPD        Z4, Z24, Z25
+	VMOVUPD       Z23, Z23
+	VFNMADD231PD  Z2, Z25, Z23
+	VFNMADD231PD  Z3, Z25, Z23
+	VPERMPD       Z11, Z24, Z25
+	VPSLLQ        $0x31, Z24, Z24
+	VPADDQ        Z25, Z24, Z24
+	VMOVUPD       Z5, Z25
+	VFMADD213PD   Z6, Z21, Z25
+	VFMADD213PD   Z7, Z21, Z25
+	VFMADD213PD   Z8, Z21, Z25
+	VFMADD213PD   Z9, Z21, Z25
+	VFMADD213PD   Z10, Z21, Z25
+	VMULPD        Z21, Z21, Z26
+	VFMADD213PD   Z21, Z26, Z25
+	VFMADD213PD.Z Z22, Z22, K3, Z25
+	VADDPD        Z25, Z13, Z13
+	VMOVUPD       Z25, (DX)(R10*8)
+	VMOVUPD       Z5, Z21
+	VFMADD213PD   Z6, Z23, Z21
+	VFMADD213PD   Z7, Z23, Z21
+	VFMADD213PD   Z8, Z23, Z21
+	VFMADD213PD   Z9, Z23, Z21
+	VFMADD213PD   Z10, Z23, Z21
+	VMULPD        Z23, Z23, Z22
+	VFMADD213PD   Z23, Z22, Z21
+	VFMADD213PD.Z Z24, Z24, K4, Z21
+	VADDPD        Z21, Z16, Z16
+	VMOVUPD       Z21, 64(DX)(R10*8)
+	ADDQ          $0x10, R10
+	CMPQ          R10, R13
+	JLT           loop5
 
-whole6:
+end6:
+	CMPQ          R10, R12
+	JGE           sums7
+	LEAQ          (R10), R13
+	CMPQ          R13, 96(AX)
+	JGE           sums7
+	VMOVUPD.Z     (CX)(R10*8), K1, Z21
+	VADDPD        Z12, Z21, Z21
+	VMOVAPD.Z     Z21, K1, Z21
+	VMOVUPD.Z     (SI)(R10*8), K1, Z22
+	VMOVUPD.Z     (DI)(R10*8), K1, Z23
+	VMOVUPD.Z     (BX)(R10*8), K1, Z24
+	VFMADD213PD   Z24, Z23, Z22
+	VMOVAPD.Z     Z22, K1, Z22
+	VADDPD        Z22, Z15, Z15
+	VMULPD        Z21, Z22, Z23
+	VPXORD        Z19, Z19, Z19
+	VCMPPD        $0x04, Z19, Z22, K3
+	VMOVAPD.Z     Z23, K3, Z23
+	VADDPD        Z23, Z14, Z14
+	VCMPPD        $0x15, Z0, Z21, K3
+	VMOVUPD       Z21, Z22
+	VFMADD132PD   Z1, Z4, Z22
+	VSUBPD        Z4, Z22, Z23
+	VMOVUPD       Z21, Z21
+	VFNMADD231PD  Z2, Z23, Z21
+	VFNMADD231PD  Z3, Z23, Z21
+	VPERMPD       Z11, Z22, Z23
+	VPSLLQ        $0x31, Z22, Z22
+	VPADDQ        Z23, Z22, Z22
+	VMOVUPD       Z5, Z23
+	VFMADD213PD   Z6, Z21, Z23
+	VFMADD213PD   Z7, Z21, Z23
+	VFMADD213PD   Z8, Z21, Z23
+	VFMADD213PD   Z9, Z21, Z23
+	VFMADD213PD   Z10, Z21, Z23
+	VMULPD        Z21, Z21, Z24
+	VFMADD213PD   Z21, Z24, Z23
+	VFMADD213PD.Z Z22, Z22, K3, Z23
+	VMOVAPD.Z     Z23, K1, Z23
+	VADDPD        Z23, Z13, Z13
+	VMOVUPD       Z23, K1, (DX)(R10*8)
+	LEAQ          8(R10), R13
+	CMPQ          R13, 96(AX)
+	JGE           sums7
+	VMOVUPD.Z     64(CX)(R10*8), K2, Z21
+	VADDPD        Z12, Z21, Z21
+	VMOVAPD.Z     Z21, K2, Z21
+	VMOVUPD.Z     64(SI)(R10*8), K2, Z22
+	VMOVUPD.Z     64(DI)(R10*8), K2, Z23
+	VMOVUPD.Z     64(BX)(R10*8), K2, Z24
+	VFMADD213PD   Z24, Z23, Z22
+	VMOVAPD.Z     Z22, K2, Z22
+	VADDPD        Z22, Z15, Z15
+	VMULPD        Z21, Z22, Z23
+	VPXORD        Z20, Z20, Z20
+	VCMPPD        $0x04, Z20, Z22, K3
+	VMOVAPD.Z     Z23, K3, Z23
+	VADDPD        Z23, Z14, Z14
+	VCMPPD        $0x15, Z0, Z21, K3
+	VMOVUPD       Z21, Z22
+	VFMADD132PD   Z1, Z4, Z22
+	VSUBPD        Z4, Z22, Z23
+	VMOVUPD       Z21, Z21
+	VFNMADD231PD  Z2, Z23, Z21
+	VFNMADD231PD  Z3, Z23, Z21
+	VPERMPD       Z11, Z22, Z23
+	VPSLLQ        $0x31, Z22, Z22
+	VPADDQ        Z23, Z22, Z22
+	VMOVUPD       Z5, Z23
+	VFMADD213PD   Z6, Z21, Z23
+	VFMADD213PD   Z7, Z21, Z23
+	VFMADD213PD   Z8, Z21, Z23
+	VFMADD213PD   Z9, Z21, Z23
+	VFMADD213PD   Z10, Z21, Z23
+	VMULPD        Z21, Z21, Z24
+	VFMADD213PD   Z21, Z24, Z23
+	VFMADD213PD.Z Z22, Z22, K3, Z23
+	VMOVAPD.Z     Z23, K2, Z23
+	VADDPD        Z23, Z16, Z16
+	VMOVUPD       Z23, K2, 64(DX)(R10*8)
+
+sums7:
+	MOVQ    64(AX), R10
+	VMOVUPD Z14, (R10)(R11*1)
+	MOVQ    72(AX), R10
+	VMOVUPD Z15, (R10)(R11*1)
+	MOVQ    56(AX), R10
+	VMOVUPD Z13, (R10)(R11*2)
+	VMOVUPD Z16, 64(R10)(R11*2)
+	ADDQ    $0x40, R11
+	MOVQ    R12, R10
+	CMPQ    R10, 96(AX)
+	JLT     block4
+
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
-	INCQ DI
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), DX
+	ADDQ 128(AX), SI
+	MOVQ 152(AX), R10
+	SHLQ $0x06, R10
+	ADDQ R10, R8
+	INCQ R9
 	JMP  row1
 
 done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseVectorFloat64AVX512(a *byte)
+// func scaleDenseFloat64AVX512(a *byte)
 // Requires: AVX, AVX512F
-TEXT ·scaleDenseVectorFloat64AVX512(SB), NOSPLIT, $0-8
+TEXT ·scaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseVectorFloat64AVX512 turns exponentials into gradients: e·f − smooth·a,
+	// scaleDenseFloat64AVX512 turns exponentials into gradients: e·f − smooth·a,
 	// where a = t·w + u.
 	MOVQ  96(AX), CX
 	ANDQ  $0x0f, CX
@@ -20606,37 +11118,37 @@ loop5:
 	VCVTPH2PS     (CX)(SI*2), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VADDPS        Z14, Z8, Z8
+	VPADDD        Z11, Z12, Z12
 	VCVTPH2PS     32(CX)(SI*2), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VADDPS        Z14, Z10, Z10
+	VCMPPS        $0x15, Z0, Z11, K4
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z14, Z11
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z11, Z14, Z14
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VADDPS        Z11, Z8, Z8
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z15, Z11
+	VMULPS        Z15, Z15, Z12
+	VFMADD213PS   Z15, Z12, Z11
+	VFMADD213PS.Z Z14, Z14, K4, Z11
+	VADDPS        Z11, Z10, Z10
 	ADDQ          $0x20, SI
 	CMPQ          SI, R9
 	JLT           loop5
@@ -20652,21 +11164,21 @@ end6:
 	VADDPS        Z7, Z11, Z11
 	VMOVAPS.Z     Z11, K1, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VMOVAPS.Z     Z14, K1, Z14
-	VADDPS        Z14, Z8, Z8
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVAPS.Z     Z11, K1, Z11
+	VADDPS        Z11, Z8, Z8
 	LEAQ          16(SI), R9
 	CMPQ          R9, 96(AX)
 	JGE           sums7
@@ -20675,21 +11187,21 @@ end6:
 	VADDPS        Z7, Z11, Z11
 	VMOVAPS.Z     Z11, K2, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VMOVAPS.Z     Z14, K2, Z14
-	VADDPS        Z14, Z10, Z10
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVAPS.Z     Z11, K2, Z11
+	VADDPS        Z11, Z10, Z10
 
 sums7:
 	MOVQ    64(AX), SI
@@ -20708,631 +11220,6 @@ skip2:
 	SHLQ $0x06, SI
 	ADDQ SI, DX
 	INCQ BX
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumClasswiseFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
-TEXT ·sumClasswiseFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumClasswiseFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         32(AX), DX
-	XORQ         BX, BX
-	XORQ         SI, SI
-
-row1:
-	CMPQ         SI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         DI, DI
-	MOVQ         BX, R8
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R10
-	LEAQ    512(DI), R9
-	ANDQ    $-32, R10
-	CMPQ    R9, R10
-	CMOVQLT R9, R10
-	CMPQ    DI, R10
-	JGE     end6
-
-loop5:
-	VCVTPH2PS     (CX)(DI*2), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       (DX)(DI*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VCVTPH2PS     32(CX)(DI*2), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       64(DX)(DI*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	ADDQ          $0x20, DI
-	CMPQ          DI, R10
-	JLT           loop5
-
-end6:
-	CMPQ          DI, R9
-	JGE           sums7
-	LEAQ          (DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(DI*2), K1, Y16
-	VCVTPH2PS     Y16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVUPS.Z     (DX)(DI*4), K1, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	LEAQ          16(DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(DI*2), K2, Y16
-	VCVTPH2PS     Y16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS.Z     64(DX)(DI*4), K2, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPS Z9, (DI)(R8*1)
-	MOVQ    72(AX), DI
-	VMOVUPS Z10, (DI)(R8*1)
-	MOVQ    56(AX), DI
-	VMOVUPS Z8, (DI)(R8*2)
-	VMOVUPS Z11, 64(DI)(R8*2)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	MOVQ 152(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
-	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
-TEXT ·sumDenseFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         24(AX), DX
-	XORQ         BX, BX
-	XORQ         SI, SI
-
-row1:
-	CMPQ         SI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         DI, DI
-	MOVQ         BX, R8
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R10
-	LEAQ    512(DI), R9
-	ANDQ    $-32, R10
-	CMPQ    R9, R10
-	CMOVQLT R9, R10
-	CMPQ    DI, R10
-	JGE     end6
-
-loop5:
-	VCVTPH2PS     (CX)(DI*2), Z16
-	VADDPS        Z7, Z16, Z16
-	VCVTPH2PS     (DX)(DI*2), Z17
-	MOVQ          40(AX), R11
-	VBROADCASTSS  (R11), Z18
-	MOVQ          32(AX), R11
-	VBROADCASTSS  (R11), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VCVTPH2PS     32(CX)(DI*2), Z16
-	VADDPS        Z7, Z16, Z16
-	VCVTPH2PS     32(DX)(DI*2), Z17
-	MOVQ          40(AX), R11
-	VBROADCASTSS  (R11), Z18
-	MOVQ          32(AX), R11
-	VBROADCASTSS  (R11), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	ADDQ          $0x20, DI
-	CMPQ          DI, R10
-	JLT           loop5
-
-end6:
-	CMPQ          DI, R9
-	JGE           sums7
-	LEAQ          (DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(DI*2), K1, Y16
-	VCVTPH2PS     Y16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVDQU16.Z   (DX)(DI*2), K1, Y17
-	VCVTPH2PS     Y17, Z17
-	MOVQ          40(AX), R10
-	VBROADCASTSS  (R10), Z18
-	MOVQ          32(AX), R10
-	VBROADCASTSS  (R10), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	LEAQ          16(DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(DI*2), K2, Y16
-	VCVTPH2PS     Y16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVDQU16.Z   32(DX)(DI*2), K2, Y17
-	VCVTPH2PS     Y17, Z17
-	MOVQ          40(AX), DI
-	VBROADCASTSS  (DI), Z18
-	MOVQ          32(AX), DI
-	VBROADCASTSS  (DI), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPS Z9, (DI)(R8*1)
-	MOVQ    72(AX), DI
-	VMOVUPS Z10, (DI)(R8*1)
-	MOVQ    56(AX), DI
-	VMOVUPS Z8, (DI)(R8*2)
-	VMOVUPS Z11, 64(DI)(R8*2)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), DX
-	MOVQ 152(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
-	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseVectorFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
-TEXT ·sumDenseVectorFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseVectorFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         32(AX), DX
-	MOVQ         24(AX), BX
-	MOVQ         40(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R12
-	LEAQ    512(R9), R11
-	ANDQ    $-32, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	VCVTPH2PS     (CX)(R9*2), Z16
-	VADDPS        Z7, Z16, Z16
-	VCVTPH2PS     (BX)(R9*2), Z17
-	VMOVUPS       (SI)(R9*4), Z18
-	VMOVUPS       (DX)(R9*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VCVTPH2PS     32(CX)(R9*2), Z16
-	VADDPS        Z7, Z16, Z16
-	VCVTPH2PS     32(BX)(R9*2), Z17
-	VMOVUPS       64(SI)(R9*4), Z18
-	VMOVUPS       64(DX)(R9*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	ADDQ          $0x20, R9
-	CMPQ          R9, R12
-	JLT           loop5
-
-end6:
-	CMPQ          R9, R11
-	JGE           sums7
-	LEAQ          (R9), R12
-	CMPQ          R12, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(R9*2), K1, Y16
-	VCVTPH2PS     Y16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVDQU16.Z   (BX)(R9*2), K1, Y17
-	VCVTPH2PS     Y17, Z17
-	VMOVUPS.Z     (SI)(R9*4), K1, Z18
-	VMOVUPS.Z     (DX)(R9*4), K1, Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	LEAQ          16(R9), R12
-	CMPQ          R12, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(R9*2), K2, Y16
-	VCVTPH2PS     Y16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVDQU16.Z   32(BX)(R9*2), K2, Y17
-	VCVTPH2PS     Y17, Z17
-	VMOVUPS.Z     64(SI)(R9*4), K2, Z18
-	VMOVUPS.Z     64(DX)(R9*4), K2, Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPS Z9, (R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPS Z10, (R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPS Z8, (R9)(R10*2)
-	VMOVUPS Z11, 64(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), BX
-	MOVQ 152(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
 	JMP  row1
 
 done3:
@@ -21397,39 +11284,39 @@ loop5:
 	VCVTPH2PS     (CX)(DI*2), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VADDPS        Z14, Z8, Z8
-	VMOVUPS       Z14, (DX)(DI*4)
+	VPADDD        Z11, Z12, Z12
 	VCVTPH2PS     32(CX)(DI*2), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VADDPS        Z14, Z10, Z10
-	VMOVUPS       Z14, 64(DX)(DI*4)
+	VCMPPS        $0x15, Z0, Z11, K4
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z14, Z11
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z11, Z14, Z14
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VADDPS        Z11, Z8, Z8
+	VMOVUPS       Z11, (DX)(DI*4)
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z15, Z11
+	VMULPS        Z15, Z15, Z12
+	VFMADD213PS   Z15, Z12, Z11
+	VFMADD213PS.Z Z14, Z14, K4, Z11
+	VADDPS        Z11, Z10, Z10
+	VMOVUPS       Z11, 64(DX)(DI*4)
 	ADDQ          $0x20, DI
 	CMPQ          DI, R10
 	JLT           loop5
@@ -21445,22 +11332,22 @@ end6:
 	VADDPS        Z7, Z11, Z11
 	VMOVAPS.Z     Z11, K1, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VMOVAPS.Z     Z14, K1, Z14
-	VADDPS        Z14, Z8, Z8
-	VMOVUPS       Z14, K1, (DX)(DI*4)
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVAPS.Z     Z11, K1, Z11
+	VADDPS        Z11, Z8, Z8
+	VMOVUPS       Z11, K1, (DX)(DI*4)
 	LEAQ          16(DI), R10
 	CMPQ          R10, 96(AX)
 	JGE           sums7
@@ -21469,22 +11356,22 @@ end6:
 	VADDPS        Z7, Z11, Z11
 	VMOVAPS.Z     Z11, K2, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VMOVAPS.Z     Z14, K2, Z14
-	VADDPS        Z14, Z10, Z10
-	VMOVUPS       Z14, K2, 64(DX)(DI*4)
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVAPS.Z     Z11, K2, Z11
+	VADDPS        Z11, Z10, Z10
+	VMOVUPS       Z11, K2, 64(DX)(DI*4)
 
 sums7:
 	MOVQ    64(AX), DI
@@ -21504,649 +11391,6 @@ skip2:
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpClasswiseFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
-TEXT ·sumExpClasswiseFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VCVTPH2PS     (CX)(R8*2), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       (BX)(R8*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, (DX)(R8*4)
-	VCVTPH2PS     32(CX)(R8*2), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       64(BX)(R8*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, 64(DX)(R8*4)
-	ADDQ          $0x20, R8
-	CMPQ          R8, R11
-	JLT           loop5
-
-end6:
-	CMPQ          R8, R10
-	JGE           sums7
-	LEAQ          (R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(R8*2), K1, Y16
-	VCVTPH2PS     Y16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVUPS.Z     (BX)(R8*4), K1, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, K1, (DX)(R8*4)
-	LEAQ          16(R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(R8*2), K2, Y16
-	VCVTPH2PS     Y16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS.Z     64(BX)(R8*4), K2, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, K2, 64(DX)(R8*4)
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Z9, (R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Z10, (R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Z8, (R8)(R9*2)
-	VMOVUPS Z11, 64(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
-TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         24(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VCVTPH2PS     (CX)(R8*2), Z16
-	VADDPS        Z7, Z16, Z16
-	VCVTPH2PS     (BX)(R8*2), Z17
-	MOVQ          40(AX), R12
-	VBROADCASTSS  (R12), Z18
-	MOVQ          32(AX), R12
-	VBROADCASTSS  (R12), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, (DX)(R8*4)
-	VCVTPH2PS     32(CX)(R8*2), Z16
-	VADDPS        Z7, Z16, Z16
-	VCVTPH2PS     32(BX)(R8*2), Z17
-	MOVQ          40(AX), R12
-	VBROADCASTSS  (R12), Z18
-	MOVQ          32(AX), R12
-	VBROADCASTSS  (R12), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, 64(DX)(R8*4)
-	ADDQ          $0x20, R8
-	CMPQ          R8, R11
-	JLT           loop5
-
-end6:
-	CMPQ          R8, R10
-	JGE           sums7
-	LEAQ          (R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(R8*2), K1, Y16
-	VCVTPH2PS     Y16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVDQU16.Z   (BX)(R8*2), K1, Y17
-	VCVTPH2PS     Y17, Z17
-	MOVQ          40(AX), R11
-	VBROADCASTSS  (R11), Z18
-	MOVQ          32(AX), R11
-	VBROADCASTSS  (R11), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, K1, (DX)(R8*4)
-	LEAQ          16(R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(R8*2), K2, Y16
-	VCVTPH2PS     Y16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVDQU16.Z   32(BX)(R8*2), K2, Y17
-	VCVTPH2PS     Y17, Z17
-	MOVQ          40(AX), R11
-	VBROADCASTSS  (R11), Z18
-	MOVQ          32(AX), R11
-	VBROADCASTSS  (R11), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, K2, 64(DX)(R8*4)
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Z9, (R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Z10, (R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Z8, (R8)(R9*2)
-	VMOVUPS Z11, 64(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	ADDQ 128(AX), BX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseVectorFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
-TEXT ·sumExpDenseVectorFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseVectorFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         40(AX), DI
-	XORQ         R8, R8
-	XORQ         R9, R9
-
-row1:
-	CMPQ         R9, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       224(AX)(R10*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R10, R10
-	MOVQ         R8, R11
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R13
-	LEAQ    512(R10), R12
-	ANDQ    $-32, R13
-	CMPQ    R12, R13
-	CMOVQLT R12, R13
-	CMPQ    R10, R13
-	JGE     end6
-
-loop5:
-	VCVTPH2PS     (CX)(R10*2), Z16
-	VADDPS        Z7, Z16, Z16
-	VCVTPH2PS     (SI)(R10*2), Z17
-	VMOVUPS       (DI)(R10*4), Z18
-	VMOVUPS       (BX)(R10*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, (DX)(R10*4)
-	VCVTPH2PS     32(CX)(R10*2), Z16
-	VADDPS        Z7, Z16, Z16
-	VCVTPH2PS     32(SI)(R10*2), Z17
-	VMOVUPS       64(DI)(R10*4), Z18
-	VMOVUPS       64(BX)(R10*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, 64(DX)(R10*4)
-	ADDQ          $0x20, R10
-	CMPQ          R10, R13
-	JLT           loop5
-
-end6:
-	CMPQ          R10, R12
-	JGE           sums7
-	LEAQ          (R10), R13
-	CMPQ          R13, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(R10*2), K1, Y16
-	VCVTPH2PS     Y16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVDQU16.Z   (SI)(R10*2), K1, Y17
-	VCVTPH2PS     Y17, Z17
-	VMOVUPS.Z     (DI)(R10*4), K1, Z18
-	VMOVUPS.Z     (BX)(R10*4), K1, Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, K1, (DX)(R10*4)
-	LEAQ          16(R10), R13
-	CMPQ          R13, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(R10*2), K2, Y16
-	VCVTPH2PS     Y16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVDQU16.Z   32(SI)(R10*2), K2, Y17
-	VCVTPH2PS     Y17, Z17
-	VMOVUPS.Z     64(DI)(R10*4), K2, Z18
-	VMOVUPS.Z     64(BX)(R10*4), K2, Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, K2, 64(DX)(R10*4)
-
-sums7:
-	MOVQ    64(AX), R10
-	VMOVUPS Z9, (R10)(R11*1)
-	MOVQ    72(AX), R10
-	VMOVUPS Z10, (R10)(R11*1)
-	MOVQ    56(AX), R10
-	VMOVUPS Z8, (R10)(R11*2)
-	VMOVUPS Z11, 64(R10)(R11*2)
-	ADDQ    $0x40, R11
-	MOVQ    R12, R10
-	CMPQ    R10, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	ADDQ 128(AX), SI
-	MOVQ 152(AX), R10
-	SHLQ $0x06, R10
-	ADDQ R10, R8
-	INCQ R9
 	JMP  row1
 
 done3:
@@ -22225,6 +11469,207 @@ skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
 	INCQ SI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpClasswiseFloat16AVX512(a *byte)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+TEXT ·sumExpClasswiseFloat16AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpClasswiseFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
+	// a = u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x1f, CX
+	MOVL         $0x00000001, DX
+	SHLQ         CL, DX
+	DECQ         DX
+	KMOVW        DX, K1
+	SHRQ         $0x10, DX
+	KMOVW        DX, K2
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         32(AX), BX
+	XORQ         SI, SI
+	XORQ         DI, DI
+
+row1:
+	CMPQ         DI, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), R8
+	CMPL         (R8)(DI*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	VMOVSD       224(AX)(R8*8), X7
+	VCVTSD2SS    X7, X7, X7
+	VXORPS       constants<>+704(SB), X7, X7
+	VBROADCASTSS X7, Z7
+	XORQ         R8, R8
+	MOVQ         SI, R9
+
+block4:
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    96(AX), R11
+	LEAQ    512(R8), R10
+	ANDQ    $-32, R11
+	CMPQ    R10, R11
+	CMOVQLT R10, R11
+	CMPQ    R8, R11
+	JGE     end6
+
+loop5:
+	VCVTPH2PS     (CX)(R8*2), Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVUPS       (BX)(R8*4), Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z12, Z12, Z12
+	VCMPPS        $0x04, Z12, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VCVTPH2PS     32(CX)(R8*2), Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVUPS       64(BX)(R8*4), Z19
+	VADDPS        Z19, Z10, Z10
+	VMULPS        Z16, Z19, Z20
+	VPXORD        Z13, Z13, Z13
+	VCMPPS        $0x04, Z13, Z19, K4
+	VMOVAPS.Z     Z20, K4, Z20
+	VADDPS        Z20, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K4
+	VMOVUPS       Z16, Z19
+	VFMADD132PS   Z1, Z3, Z19
+	VSUBPS        Z3, Z19, Z20
+	VFNMADD132PS  Z2, Z16, Z20
+	VPERMPS       Z6, Z19, Z16
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z16, Z19, Z19
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z21
+	VFMADD213PS   Z18, Z21, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VADDPS        Z16, Z8, Z8
+	VMOVUPS       Z16, (DX)(R8*4)
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z20, Z16
+	VMULPS        Z20, Z20, Z17
+	VFMADD213PS   Z20, Z17, Z16
+	VFMADD213PS.Z Z19, Z19, K4, Z16
+	VADDPS        Z16, Z11, Z11
+	VMOVUPS       Z16, 64(DX)(R8*4)
+	ADDQ          $0x20, R8
+	CMPQ          R8, R11
+	JLT           loop5
+
+end6:
+	CMPQ          R8, R10
+	JGE           sums7
+	LEAQ          (R8), R11
+	CMPQ          R11, 96(AX)
+	JGE           sums7
+	VMOVDQU16.Z   (CX)(R8*2), K1, Y16
+	VCVTPH2PS     Y16, Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVAPS.Z     Z16, K1, Z16
+	VMOVUPS.Z     (BX)(R8*4), K1, Z17
+	VMOVAPS.Z     Z17, K1, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z14, Z14, Z14
+	VCMPPS        $0x04, Z14, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VMOVAPS.Z     Z16, K1, Z16
+	VADDPS        Z16, Z8, Z8
+	VMOVUPS       Z16, K1, (DX)(R8*4)
+	LEAQ          16(R8), R11
+	CMPQ          R11, 96(AX)
+	JGE           sums7
+	VMOVDQU16.Z   32(CX)(R8*2), K2, Y16
+	VCVTPH2PS     Y16, Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVAPS.Z     Z16, K2, Z16
+	VMOVUPS.Z     64(BX)(R8*4), K2, Z17
+	VMOVAPS.Z     Z17, K2, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z15, Z15, Z15
+	VCMPPS        $0x04, Z15, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VMOVAPS.Z     Z16, K2, Z16
+	VADDPS        Z16, Z11, Z11
+	VMOVUPS       Z16, K2, 64(DX)(R8*4)
+
+sums7:
+	MOVQ    64(AX), R8
+	VMOVUPS Z9, (R8)(R9*1)
+	MOVQ    72(AX), R8
+	VMOVUPS Z10, (R8)(R9*1)
+	MOVQ    56(AX), R8
+	VMOVUPS Z8, (R8)(R9*2)
+	VMOVUPS Z11, 64(R8)(R9*2)
+	ADDQ    $0x40, R9
+	MOVQ    R10, R8
+	CMPQ    R8, 96(AX)
+	JLT     block4
+
+skip2:
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), DX
+	MOVQ 152(AX), R8
+	SHLQ $0x06, R8
+	ADDQ R8, SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -22318,122 +11763,230 @@ done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL
-TEXT ·scaleDenseFloat16AVX512(SB), NOSPLIT, $0-8
+// func sumExpDenseFloat16AVX512(a *byte)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseFloat16AVX512 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
-	MOVQ  96(AX), CX
-	ANDQ  $0x1f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x10, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  24(AX), BX
-	MOVQ  96(AX), SI
-	ANDQ  $-32, SI
-	XORQ  DI, DI
+	// sumExpDenseFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
+	// a = t·w + u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x1f, CX
+	MOVL         $0x00000001, DX
+	SHLQ         CL, DX
+	DECQ         DX
+	KMOVW        DX, K1
+	SHRQ         $0x10, DX
+	KMOVW        DX, K2
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         32(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         40(AX), DI
+	XORQ         R8, R8
+	XORQ         R9, R9
 
 row1:
-	CMPQ         DI, 80(AX)
+	CMPQ         R9, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), R10
+	CMPL         (R10)(R9*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       15456(AX)(R8*8), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Z0
-	VMOVSD       8928(AX)(R8*8), X1
-	VMULSD       208(AX), X1, X1
-	VCVTSD2SS    X1, X1, X1
-	VBROADCASTSS X1, Z1
-	XORQ         R8, R8
-	CMPQ         R8, SI
-	JGE          end5
+	MOVQ         88(AX), R10
+	ADDQ         R9, R10
+	VMOVSD       224(AX)(R10*8), X7
+	VCVTSD2SS    X7, X7, X7
+	VXORPS       constants<>+704(SB), X7, X7
+	VBROADCASTSS X7, Z7
+	XORQ         R10, R10
+	MOVQ         R8, R11
 
-loop4:
-	VMOVUPS      (CX)(R8*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VCVTPH2PS    (BX)(R8*2), Z3
-	MOVQ         40(AX), R9
-	VBROADCASTSS (R9), Z4
-	MOVQ         32(AX), R9
-	VBROADCASTSS (R9), Z5
-	VFMADD213PS  Z5, Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VCVTPS2PH    $0x00, Z2, (DX)(R8*2)
-	VMOVUPS      64(CX)(R8*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VCVTPH2PS    32(BX)(R8*2), Z3
-	MOVQ         40(AX), R9
-	VBROADCASTSS (R9), Z4
-	MOVQ         32(AX), R9
-	VBROADCASTSS (R9), Z5
-	VFMADD213PS  Z5, Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VCVTPS2PH    $0x00, Z2, 32(DX)(R8*2)
-	ADDQ         $0x20, R8
-	CMPQ         R8, SI
-	JLT          loop4
+block4:
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    96(AX), R13
+	LEAQ    512(R10), R12
+	ANDQ    $-32, R13
+	CMPQ    R12, R13
+	CMOVQLT R12, R13
+	CMPQ    R10, R13
+	JGE     end6
 
-end5:
-	LEAQ         (R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    (CX)(R8*4), K1, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVDQU16.Z  (BX)(R8*2), K1, Y3
-	VCVTPH2PS    Y3, Z3
-	MOVQ         40(AX), R9
-	VBROADCASTSS (R9), Z4
-	MOVQ         32(AX), R9
-	VBROADCASTSS (R9), Z5
-	VFMADD213PS  Z5, Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VCVTPS2PH    $0x00, Z2, Y2
-	VMOVDQU16    Y2, K1, (DX)(R8*2)
-	LEAQ         16(R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    64(CX)(R8*4), K2, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVDQU16.Z  32(BX)(R8*2), K2, Y0
-	VCVTPH2PS    Y0, Z0
-	MOVQ         40(AX), R9
-	VBROADCASTSS (R9), Z3
-	MOVQ         32(AX), R9
-	VBROADCASTSS (R9), Z4
-	VFMADD213PS  Z4, Z3, Z0
-	VFNMADD231PS Z0, Z1, Z2
-	VCVTPS2PH    $0x00, Z2, Y0
-	VMOVDQU16    Y0, K2, 32(DX)(R8*2)
+loop5:
+	VCVTPH2PS     (CX)(R10*2), Z16
+	VADDPS        Z7, Z16, Z16
+	VCVTPH2PS     (SI)(R10*2), Z17
+	VMOVUPS       (DI)(R10*4), Z18
+	VMOVUPS       (BX)(R10*4), Z19
+	VFMADD213PS   Z19, Z18, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z12, Z12, Z12
+	VCMPPS        $0x04, Z12, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VCVTPH2PS     32(CX)(R10*2), Z16
+	VADDPS        Z7, Z16, Z16
+	VCVTPH2PS     32(SI)(R10*2), Z19
+	VMOVUPS       64(DI)(R10*4), Z20
+	VMOVUPS       64(BX)(R10*4), Z21
+	VFMADD213PS   Z21, Z20, Z19
+	VADDPS        Z19, Z10, Z10
+	VMULPS        Z16, Z19, Z20
+	VPXORD        Z13, Z13, Z13
+	VCMPPS        $0x04, Z13, Z19, K4
+	VMOVAPS.Z     Z20, K4, Z20
+	VADDPS        Z20, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K4
+	VMOVUPS       Z16, Z19
+	VFMADD132PS   Z1, Z3, Z19
+	VSUBPS        Z3, Z19, Z20
+	VFNMADD132PS  Z2, Z16, Z20
+	VPERMPS       Z6, Z19, Z16
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z16, Z19, Z19
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z21
+	VFMADD213PS   Z18, Z21, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VADDPS        Z16, Z8, Z8
+	VMOVUPS       Z16, (DX)(R10*4)
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z20, Z16
+	VMULPS        Z20, Z20, Z17
+	VFMADD213PS   Z20, Z17, Z16
+	VFMADD213PS.Z Z19, Z19, K4, Z16
+	VADDPS        Z16, Z11, Z11
+	VMOVUPS       Z16, 64(DX)(R10*4)
+	ADDQ          $0x20, R10
+	CMPQ          R10, R13
+	JLT           loop5
 
-whole6:
+end6:
+	CMPQ          R10, R12
+	JGE           sums7
+	LEAQ          (R10), R13
+	CMPQ          R13, 96(AX)
+	JGE           sums7
+	VMOVDQU16.Z   (CX)(R10*2), K1, Y16
+	VCVTPH2PS     Y16, Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVAPS.Z     Z16, K1, Z16
+	VMOVDQU16.Z   (SI)(R10*2), K1, Y17
+	VCVTPH2PS     Y17, Z17
+	VMOVUPS.Z     (DI)(R10*4), K1, Z18
+	VMOVUPS.Z     (BX)(R10*4), K1, Z19
+	VFMADD213PS   Z19, Z18, Z17
+	VMOVAPS.Z     Z17, K1, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z14, Z14, Z14
+	VCMPPS        $0x04, Z14, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VMOVAPS.Z     Z16, K1, Z16
+	VADDPS        Z16, Z8, Z8
+	VMOVUPS       Z16, K1, (DX)(R10*4)
+	LEAQ          16(R10), R13
+	CMPQ          R13, 96(AX)
+	JGE           sums7
+	VMOVDQU16.Z   32(CX)(R10*2), K2, Y16
+	VCVTPH2PS     Y16, Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVAPS.Z     Z16, K2, Z16
+	VMOVDQU16.Z   32(SI)(R10*2), K2, Y17
+	VCVTPH2PS     Y17, Z17
+	VMOVUPS.Z     64(DI)(R10*4), K2, Z18
+	VMOVUPS.Z     64(BX)(R10*4), K2, Z19
+	VFMADD213PS   Z19, Z18, Z17
+	VMOVAPS.Z     Z17, K2, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z15, Z15, Z15
+	VCMPPS        $0x04, Z15, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VMOVAPS.Z     Z16, K2, Z16
+	VADDPS        Z16, Z11, Z11
+	VMOVUPS       Z16, K2, 64(DX)(R10*4)
+
+sums7:
+	MOVQ    64(AX), R10
+	VMOVUPS Z9, (R10)(R11*1)
+	MOVQ    72(AX), R10
+	VMOVUPS Z10, (R10)(R11*1)
+	MOVQ    56(AX), R10
+	VMOVUPS Z8, (R10)(R11*2)
+	VMOVUPS Z11, 64(R10)(R11*2)
+	ADDQ    $0x40, R11
+	MOVQ    R12, R10
+	CMPQ    R10, 96(AX)
+	JLT     block4
+
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
-	INCQ DI
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), DX
+	ADDQ 128(AX), SI
+	MOVQ 152(AX), R10
+	SHLQ $0x06, R10
+	ADDQ R10, R8
+	INCQ R9
 	JMP  row1
 
 done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseVectorFloat16AVX512(a *byte)
+// func scaleDenseFloat16AVX512(a *byte)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VL
-TEXT ·scaleDenseVectorFloat16AVX512(SB), NOSPLIT, $0-8
+TEXT ·scaleDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseVectorFloat16AVX512 turns exponentials into gradients: e·f − smooth·a,
+	// scaleDenseFloat16AVX512 turns exponentials into gradients: e·f − smooth·a,
 	// where a = t·w + u.
 	MOVQ  96(AX), CX
 	ANDQ  $0x1f, CX
@@ -22687,38 +12240,38 @@ loop5:
 	VPSLLD        $0x10, Z11, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VADDPS        Z14, Z8, Z8
+	VPADDD        Z11, Z12, Z12
 	VPMOVZXWD     32(CX)(SI*2), Z11
 	VPSLLD        $0x10, Z11, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VADDPS        Z14, Z10, Z10
+	VCMPPS        $0x15, Z0, Z11, K4
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z14, Z11
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z11, Z14, Z14
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VADDPS        Z11, Z8, Z8
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z15, Z11
+	VMULPS        Z15, Z15, Z12
+	VFMADD213PS   Z15, Z12, Z11
+	VFMADD213PS.Z Z14, Z14, K4, Z11
+	VADDPS        Z11, Z10, Z10
 	ADDQ          $0x20, SI
 	CMPQ          SI, R9
 	JLT           loop5
@@ -22735,21 +12288,21 @@ end6:
 	VADDPS        Z7, Z11, Z11
 	VMOVAPS.Z     Z11, K1, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VMOVAPS.Z     Z14, K1, Z14
-	VADDPS        Z14, Z8, Z8
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVAPS.Z     Z11, K1, Z11
+	VADDPS        Z11, Z8, Z8
 	LEAQ          16(SI), R9
 	CMPQ          R9, 96(AX)
 	JGE           sums7
@@ -22759,21 +12312,21 @@ end6:
 	VADDPS        Z7, Z11, Z11
 	VMOVAPS.Z     Z11, K2, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VMOVAPS.Z     Z14, K2, Z14
-	VADDPS        Z14, Z10, Z10
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVAPS.Z     Z11, K2, Z11
+	VADDPS        Z11, Z10, Z10
 
 sums7:
 	MOVQ    64(AX), SI
@@ -22792,651 +12345,6 @@ skip2:
 	SHLQ $0x06, SI
 	ADDQ SI, DX
 	INCQ BX
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumClasswiseBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
-TEXT ·sumClasswiseBFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumClasswiseBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         32(AX), DX
-	XORQ         BX, BX
-	XORQ         SI, SI
-
-row1:
-	CMPQ         SI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         DI, DI
-	MOVQ         BX, R8
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R10
-	LEAQ    512(DI), R9
-	ANDQ    $-32, R10
-	CMPQ    R9, R10
-	CMOVQLT R9, R10
-	CMPQ    DI, R10
-	JGE     end6
-
-loop5:
-	VPMOVZXWD     (CX)(DI*2), Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       (DX)(DI*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VPMOVZXWD     32(CX)(DI*2), Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       64(DX)(DI*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	ADDQ          $0x20, DI
-	CMPQ          DI, R10
-	JLT           loop5
-
-end6:
-	CMPQ          DI, R9
-	JGE           sums7
-	LEAQ          (DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(DI*2), K1, Y16
-	VPMOVZXWD     Y16, Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVUPS.Z     (DX)(DI*4), K1, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	LEAQ          16(DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(DI*2), K2, Y16
-	VPMOVZXWD     Y16, Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS.Z     64(DX)(DI*4), K2, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPS Z9, (DI)(R8*1)
-	MOVQ    72(AX), DI
-	VMOVUPS Z10, (DI)(R8*1)
-	MOVQ    56(AX), DI
-	VMOVUPS Z8, (DI)(R8*2)
-	VMOVUPS Z11, 64(DI)(R8*2)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	MOVQ 152(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
-	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
-TEXT ·sumDenseBFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         24(AX), DX
-	XORQ         BX, BX
-	XORQ         SI, SI
-
-row1:
-	CMPQ         SI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         DI, DI
-	MOVQ         BX, R8
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R10
-	LEAQ    512(DI), R9
-	ANDQ    $-32, R10
-	CMPQ    R9, R10
-	CMOVQLT R9, R10
-	CMPQ    DI, R10
-	JGE     end6
-
-loop5:
-	VPMOVZXWD     (CX)(DI*2), Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VPMOVZXWD     (DX)(DI*2), Z17
-	VPSLLD        $0x10, Z17, Z17
-	MOVQ          40(AX), R11
-	VBROADCASTSS  (R11), Z18
-	MOVQ          32(AX), R11
-	VBROADCASTSS  (R11), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VPMOVZXWD     32(CX)(DI*2), Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VPMOVZXWD     32(DX)(DI*2), Z17
-	VPSLLD        $0x10, Z17, Z17
-	MOVQ          40(AX), R11
-	VBROADCASTSS  (R11), Z18
-	MOVQ          32(AX), R11
-	VBROADCASTSS  (R11), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	ADDQ          $0x20, DI
-	CMPQ          DI, R10
-	JLT           loop5
-
-end6:
-	CMPQ          DI, R9
-	JGE           sums7
-	LEAQ          (DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(DI*2), K1, Y16
-	VPMOVZXWD     Y16, Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVDQU16.Z   (DX)(DI*2), K1, Y17
-	VPMOVZXWD     Y17, Z17
-	VPSLLD        $0x10, Z17, Z17
-	MOVQ          40(AX), R10
-	VBROADCASTSS  (R10), Z18
-	MOVQ          32(AX), R10
-	VBROADCASTSS  (R10), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	LEAQ          16(DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(DI*2), K2, Y16
-	VPMOVZXWD     Y16, Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVDQU16.Z   32(DX)(DI*2), K2, Y17
-	VPMOVZXWD     Y17, Z17
-	VPSLLD        $0x10, Z17, Z17
-	MOVQ          40(AX), DI
-	VBROADCASTSS  (DI), Z18
-	MOVQ          32(AX), DI
-	VBROADCASTSS  (DI), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPS Z9, (DI)(R8*1)
-	MOVQ    72(AX), DI
-	VMOVUPS Z10, (DI)(R8*1)
-	MOVQ    56(AX), DI
-	VMOVUPS Z8, (DI)(R8*2)
-	VMOVUPS Z11, 64(DI)(R8*2)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), DX
-	MOVQ 152(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
-	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumDenseVectorBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
-TEXT ·sumDenseVectorBFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumDenseVectorBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         32(AX), DX
-	MOVQ         24(AX), BX
-	MOVQ         40(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R12
-	LEAQ    512(R9), R11
-	ANDQ    $-32, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	VPMOVZXWD     (CX)(R9*2), Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VPMOVZXWD     (BX)(R9*2), Z17
-	VPSLLD        $0x10, Z17, Z17
-	VMOVUPS       (SI)(R9*4), Z18
-	VMOVUPS       (DX)(R9*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VPMOVZXWD     32(CX)(R9*2), Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VPMOVZXWD     32(BX)(R9*2), Z17
-	VPSLLD        $0x10, Z17, Z17
-	VMOVUPS       64(SI)(R9*4), Z18
-	VMOVUPS       64(DX)(R9*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	ADDQ          $0x20, R9
-	CMPQ          R9, R12
-	JLT           loop5
-
-end6:
-	CMPQ          R9, R11
-	JGE           sums7
-	LEAQ          (R9), R12
-	CMPQ          R12, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(R9*2), K1, Y16
-	VPMOVZXWD     Y16, Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVDQU16.Z   (BX)(R9*2), K1, Y17
-	VPMOVZXWD     Y17, Z17
-	VPSLLD        $0x10, Z17, Z17
-	VMOVUPS.Z     (SI)(R9*4), K1, Z18
-	VMOVUPS.Z     (DX)(R9*4), K1, Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	LEAQ          16(R9), R12
-	CMPQ          R12, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(R9*2), K2, Y16
-	VPMOVZXWD     Y16, Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVDQU16.Z   32(BX)(R9*2), K2, Y17
-	VPMOVZXWD     Y17, Z17
-	VPSLLD        $0x10, Z17, Z17
-	VMOVUPS.Z     64(SI)(R9*4), K2, Z18
-	VMOVUPS.Z     64(DX)(R9*4), K2, Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPS Z9, (R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPS Z10, (R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPS Z8, (R9)(R10*2)
-	VMOVUPS Z11, 64(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 128(AX), BX
-	MOVQ 152(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
 	JMP  row1
 
 done3:
@@ -23502,40 +12410,40 @@ loop5:
 	VPSLLD        $0x10, Z11, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VADDPS        Z14, Z8, Z8
-	VMOVUPS       Z14, (DX)(DI*4)
+	VPADDD        Z11, Z12, Z12
 	VPMOVZXWD     32(CX)(DI*2), Z11
 	VPSLLD        $0x10, Z11, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VADDPS        Z14, Z10, Z10
-	VMOVUPS       Z14, 64(DX)(DI*4)
+	VCMPPS        $0x15, Z0, Z11, K4
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z14, Z11
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z11, Z14, Z14
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VADDPS        Z11, Z8, Z8
+	VMOVUPS       Z11, (DX)(DI*4)
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z15, Z11
+	VMULPS        Z15, Z15, Z12
+	VFMADD213PS   Z15, Z12, Z11
+	VFMADD213PS.Z Z14, Z14, K4, Z11
+	VADDPS        Z11, Z10, Z10
+	VMOVUPS       Z11, 64(DX)(DI*4)
 	ADDQ          $0x20, DI
 	CMPQ          DI, R10
 	JLT           loop5
@@ -23552,22 +12460,22 @@ end6:
 	VADDPS        Z7, Z11, Z11
 	VMOVAPS.Z     Z11, K1, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VMOVAPS.Z     Z14, K1, Z14
-	VADDPS        Z14, Z8, Z8
-	VMOVUPS       Z14, K1, (DX)(DI*4)
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVAPS.Z     Z11, K1, Z11
+	VADDPS        Z11, Z8, Z8
+	VMOVUPS       Z11, K1, (DX)(DI*4)
 	LEAQ          16(DI), R10
 	CMPQ          R10, 96(AX)
 	JGE           sums7
@@ -23577,22 +12485,22 @@ end6:
 	VADDPS        Z7, Z11, Z11
 	VMOVAPS.Z     Z11, K2, Z11
 	VADDPS        Z11, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K3
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VPERMPS       Z6, Z12, Z13
+	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VCMPPS        $0x15, Z0, Z11, K3
-	VFMADD213PS.Z Z12, Z12, K3, Z14
-	VMOVAPS.Z     Z14, K2, Z14
-	VADDPS        Z14, Z10, Z10
-	VMOVUPS       Z14, K2, 64(DX)(DI*4)
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVAPS.Z     Z11, K2, Z11
+	VADDPS        Z11, Z10, Z10
+	VMOVUPS       Z11, K2, 64(DX)(DI*4)
 
 sums7:
 	MOVQ    64(AX), DI
@@ -23612,669 +12520,6 @@ skip2:
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpClasswiseBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
-TEXT ·sumExpClasswiseBFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VPMOVZXWD     (CX)(R8*2), Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       (BX)(R8*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, (DX)(R8*4)
-	VPMOVZXWD     32(CX)(R8*2), Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       64(BX)(R8*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, 64(DX)(R8*4)
-	ADDQ          $0x20, R8
-	CMPQ          R8, R11
-	JLT           loop5
-
-end6:
-	CMPQ          R8, R10
-	JGE           sums7
-	LEAQ          (R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(R8*2), K1, Y16
-	VPMOVZXWD     Y16, Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVUPS.Z     (BX)(R8*4), K1, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, K1, (DX)(R8*4)
-	LEAQ          16(R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(R8*2), K2, Y16
-	VPMOVZXWD     Y16, Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS.Z     64(BX)(R8*4), K2, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, K2, 64(DX)(R8*4)
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Z9, (R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Z10, (R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Z8, (R8)(R9*2)
-	VMOVUPS Z11, 64(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
-TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         24(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	VPMOVZXWD     (CX)(R8*2), Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VPMOVZXWD     (BX)(R8*2), Z17
-	VPSLLD        $0x10, Z17, Z17
-	MOVQ          40(AX), R12
-	VBROADCASTSS  (R12), Z18
-	MOVQ          32(AX), R12
-	VBROADCASTSS  (R12), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, (DX)(R8*4)
-	VPMOVZXWD     32(CX)(R8*2), Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VPMOVZXWD     32(BX)(R8*2), Z17
-	VPSLLD        $0x10, Z17, Z17
-	MOVQ          40(AX), R12
-	VBROADCASTSS  (R12), Z18
-	MOVQ          32(AX), R12
-	VBROADCASTSS  (R12), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, 64(DX)(R8*4)
-	ADDQ          $0x20, R8
-	CMPQ          R8, R11
-	JLT           loop5
-
-end6:
-	CMPQ          R8, R10
-	JGE           sums7
-	LEAQ          (R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(R8*2), K1, Y16
-	VPMOVZXWD     Y16, Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVDQU16.Z   (BX)(R8*2), K1, Y17
-	VPMOVZXWD     Y17, Z17
-	VPSLLD        $0x10, Z17, Z17
-	MOVQ          40(AX), R11
-	VBROADCASTSS  (R11), Z18
-	MOVQ          32(AX), R11
-	VBROADCASTSS  (R11), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, K1, (DX)(R8*4)
-	LEAQ          16(R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(R8*2), K2, Y16
-	VPMOVZXWD     Y16, Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVDQU16.Z   32(BX)(R8*2), K2, Y17
-	VPMOVZXWD     Y17, Z17
-	VPSLLD        $0x10, Z17, Z17
-	MOVQ          40(AX), R11
-	VBROADCASTSS  (R11), Z18
-	MOVQ          32(AX), R11
-	VBROADCASTSS  (R11), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, K2, 64(DX)(R8*4)
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Z9, (R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Z10, (R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Z8, (R8)(R9*2)
-	VMOVUPS Z11, 64(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	ADDQ 128(AX), BX
-	MOVQ 152(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpDenseVectorBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
-TEXT ·sumExpDenseVectorBFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpDenseVectorBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         40(AX), DI
-	XORQ         R8, R8
-	XORQ         R9, R9
-
-row1:
-	CMPQ         R9, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       224(AX)(R10*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R10, R10
-	MOVQ         R8, R11
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R13
-	LEAQ    512(R10), R12
-	ANDQ    $-32, R13
-	CMPQ    R12, R13
-	CMOVQLT R12, R13
-	CMPQ    R10, R13
-	JGE     end6
-
-loop5:
-	VPMOVZXWD     (CX)(R10*2), Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VPMOVZXWD     (SI)(R10*2), Z17
-	VPSLLD        $0x10, Z17, Z17
-	VMOVUPS       (DI)(R10*4), Z18
-	VMOVUPS       (BX)(R10*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, (DX)(R10*4)
-	VPMOVZXWD     32(CX)(R10*2), Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VPMOVZXWD     32(SI)(R10*2), Z17
-	VPSLLD        $0x10, Z17, Z17
-	VMOVUPS       64(DI)(R10*4), Z18
-	VMOVUPS       64(BX)(R10*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, 64(DX)(R10*4)
-	ADDQ          $0x20, R10
-	CMPQ          R10, R13
-	JLT           loop5
-
-end6:
-	CMPQ          R10, R12
-	JGE           sums7
-	LEAQ          (R10), R13
-	CMPQ          R13, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(R10*2), K1, Y16
-	VPMOVZXWD     Y16, Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVDQU16.Z   (SI)(R10*2), K1, Y17
-	VPMOVZXWD     Y17, Z17
-	VPSLLD        $0x10, Z17, Z17
-	VMOVUPS.Z     (DI)(R10*4), K1, Z18
-	VMOVUPS.Z     (BX)(R10*4), K1, Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K1, Z19
-	VADDPS        Z19, Z8, Z8
-	VMOVUPS       Z19, K1, (DX)(R10*4)
-	LEAQ          16(R10), R13
-	CMPQ          R13, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(R10*2), K2, Y16
-	VPMOVZXWD     Y16, Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVDQU16.Z   32(SI)(R10*2), K2, Y17
-	VPMOVZXWD     Y17, Z17
-	VPSLLD        $0x10, Z17, Z17
-	VMOVUPS.Z     64(DI)(R10*4), K2, Z18
-	VMOVUPS.Z     64(BX)(R10*4), K2, Z19
-	VFMADD213PS   Z19, Z18, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VPERMPS       Z6, Z17, Z18
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z18, Z17, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS.Z Z17, Z17, K3, Z19
-	VMOVAPS.Z     Z19, K2, Z19
-	VADDPS        Z19, Z11, Z11
-	VMOVUPS       Z19, K2, 64(DX)(R10*4)
-
-sums7:
-	MOVQ    64(AX), R10
-	VMOVUPS Z9, (R10)(R11*1)
-	MOVQ    72(AX), R10
-	VMOVUPS Z10, (R10)(R11*1)
-	MOVQ    56(AX), R10
-	VMOVUPS Z8, (R10)(R11*2)
-	VMOVUPS Z11, 64(R10)(R11*2)
-	ADDQ    $0x40, R11
-	MOVQ    R12, R10
-	CMPQ    R10, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	ADDQ 128(AX), SI
-	MOVQ 152(AX), R10
-	SHLQ $0x06, R10
-	ADDQ R10, R8
-	INCQ R9
 	JMP  row1
 
 done3:
@@ -24379,6 +12624,211 @@ skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
 	INCQ SI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpClasswiseBFloat16AVX512(a *byte)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+TEXT ·sumExpClasswiseBFloat16AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpClasswiseBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
+	// a = u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x1f, CX
+	MOVL         $0x00000001, DX
+	SHLQ         CL, DX
+	DECQ         DX
+	KMOVW        DX, K1
+	SHRQ         $0x10, DX
+	KMOVW        DX, K2
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         32(AX), BX
+	XORQ         SI, SI
+	XORQ         DI, DI
+
+row1:
+	CMPQ         DI, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), R8
+	CMPL         (R8)(DI*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	VMOVSD       224(AX)(R8*8), X7
+	VCVTSD2SS    X7, X7, X7
+	VXORPS       constants<>+704(SB), X7, X7
+	VBROADCASTSS X7, Z7
+	XORQ         R8, R8
+	MOVQ         SI, R9
+
+block4:
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    96(AX), R11
+	LEAQ    512(R8), R10
+	ANDQ    $-32, R11
+	CMPQ    R10, R11
+	CMOVQLT R10, R11
+	CMPQ    R8, R11
+	JGE     end6
+
+loop5:
+	VPMOVZXWD     (CX)(R8*2), Z16
+	VPSLLD        $0x10, Z16, Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVUPS       (BX)(R8*4), Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z12, Z12, Z12
+	VCMPPS        $0x04, Z12, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VPMOVZXWD     32(CX)(R8*2), Z16
+	VPSLLD        $0x10, Z16, Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVUPS       64(BX)(R8*4), Z19
+	VADDPS        Z19, Z10, Z10
+	VMULPS        Z16, Z19, Z20
+	VPXORD        Z13, Z13, Z13
+	VCMPPS        $0x04, Z13, Z19, K4
+	VMOVAPS.Z     Z20, K4, Z20
+	VADDPS        Z20, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K4
+	VMOVUPS       Z16, Z19
+	VFMADD132PS   Z1, Z3, Z19
+	VSUBPS        Z3, Z19, Z20
+	VFNMADD132PS  Z2, Z16, Z20
+	VPERMPS       Z6, Z19, Z16
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z16, Z19, Z19
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z21
+	VFMADD213PS   Z18, Z21, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VADDPS        Z16, Z8, Z8
+	VMOVUPS       Z16, (DX)(R8*4)
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z20, Z16
+	VMULPS        Z20, Z20, Z17
+	VFMADD213PS   Z20, Z17, Z16
+	VFMADD213PS.Z Z19, Z19, K4, Z16
+	VADDPS        Z16, Z11, Z11
+	VMOVUPS       Z16, 64(DX)(R8*4)
+	ADDQ          $0x20, R8
+	CMPQ          R8, R11
+	JLT           loop5
+
+end6:
+	CMPQ          R8, R10
+	JGE           sums7
+	LEAQ          (R8), R11
+	CMPQ          R11, 96(AX)
+	JGE           sums7
+	VMOVDQU16.Z   (CX)(R8*2), K1, Y16
+	VPMOVZXWD     Y16, Z16
+	VPSLLD        $0x10, Z16, Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVAPS.Z     Z16, K1, Z16
+	VMOVUPS.Z     (BX)(R8*4), K1, Z17
+	VMOVAPS.Z     Z17, K1, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z14, Z14, Z14
+	VCMPPS        $0x04, Z14, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VMOVAPS.Z     Z16, K1, Z16
+	VADDPS        Z16, Z8, Z8
+	VMOVUPS       Z16, K1, (DX)(R8*4)
+	LEAQ          16(R8), R11
+	CMPQ          R11, 96(AX)
+	JGE           sums7
+	VMOVDQU16.Z   32(CX)(R8*2), K2, Y16
+	VPMOVZXWD     Y16, Z16
+	VPSLLD        $0x10, Z16, Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVAPS.Z     Z16, K2, Z16
+	VMOVUPS.Z     64(BX)(R8*4), K2, Z17
+	VMOVAPS.Z     Z17, K2, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z15, Z15, Z15
+	VCMPPS        $0x04, Z15, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VMOVAPS.Z     Z16, K2, Z16
+	VADDPS        Z16, Z11, Z11
+	VMOVUPS       Z16, K2, 64(DX)(R8*4)
+
+sums7:
+	MOVQ    64(AX), R8
+	VMOVUPS Z9, (R8)(R9*1)
+	MOVQ    72(AX), R8
+	VMOVUPS Z10, (R8)(R9*1)
+	MOVQ    56(AX), R8
+	VMOVUPS Z8, (R8)(R9*2)
+	VMOVUPS Z11, 64(R8)(R9*2)
+	ADDQ    $0x40, R9
+	MOVQ    R10, R8
+	CMPQ    R8, 96(AX)
+	JLT     block4
+
+skip2:
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), DX
+	MOVQ 152(AX), R8
+	SHLQ $0x06, R8
+	ADDQ R8, SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -24498,152 +12948,238 @@ done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL
-TEXT ·scaleDenseBFloat16AVX512(SB), NOSPLIT, $0-8
+// func sumExpDenseBFloat16AVX512(a *byte)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseBFloat16AVX512 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
-	MOVQ  96(AX), CX
-	ANDQ  $0x1f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x10, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  24(AX), BX
-	MOVQ  96(AX), SI
-	ANDQ  $-32, SI
-	XORQ  DI, DI
+	// sumExpDenseBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
+	// a = t·w + u and a·d, where d = x−m.
+	MOVQ         96(AX), CX
+	ANDQ         $0x1f, CX
+	MOVL         $0x00000001, DX
+	SHLQ         CL, DX
+	DECQ         DX
+	KMOVW        DX, K1
+	SHRQ         $0x10, DX
+	KMOVW        DX, K2
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         32(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         40(AX), DI
+	XORQ         R8, R8
+	XORQ         R9, R9
 
 row1:
-	CMPQ         DI, 80(AX)
+	CMPQ         R9, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), R10
+	CMPL         (R10)(R9*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       15456(AX)(R8*8), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Z0
-	VMOVSD       8928(AX)(R8*8), X1
-	VMULSD       208(AX), X1, X1
-	VCVTSD2SS    X1, X1, X1
-	VBROADCASTSS X1, Z1
-	XORQ         R8, R8
-	CMPQ         R8, SI
-	JGE          end5
+	MOVQ         88(AX), R10
+	ADDQ         R9, R10
+	VMOVSD       224(AX)(R10*8), X7
+	VCVTSD2SS    X7, X7, X7
+	VXORPS       constants<>+704(SB), X7, X7
+	VBROADCASTSS X7, Z7
+	XORQ         R10, R10
+	MOVQ         R8, R11
 
-loop4:
-	VMOVUPS      (CX)(R8*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VPMOVZXWD    (BX)(R8*2), Z3
-	VPSLLD       $0x10, Z3, Z3
-	MOVQ         40(AX), R9
-	VBROADCASTSS (R9), Z4
-	MOVQ         32(AX), R9
-	VBROADCASTSS (R9), Z5
-	VFMADD213PS  Z5, Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1216(SB), Z4
-	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1248(SB), Z4
-	VPADDD       Z4, Z2, Z2
-	VPADDD       Z3, Z2, Z2
-	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, (DX)(R8*2)
-	VMOVUPS      64(CX)(R8*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VPMOVZXWD    32(BX)(R8*2), Z3
-	VPSLLD       $0x10, Z3, Z3
-	MOVQ         40(AX), R9
-	VBROADCASTSS (R9), Z4
-	MOVQ         32(AX), R9
-	VBROADCASTSS (R9), Z5
-	VFMADD213PS  Z5, Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1216(SB), Z4
-	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1248(SB), Z4
-	VPADDD       Z4, Z2, Z2
-	VPADDD       Z3, Z2, Z2
-	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, 32(DX)(R8*2)
-	ADDQ         $0x20, R8
-	CMPQ         R8, SI
-	JLT          loop4
+block4:
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    96(AX), R13
+	LEAQ    512(R10), R12
+	ANDQ    $-32, R13
+	CMPQ    R12, R13
+	CMOVQLT R12, R13
+	CMPQ    R10, R13
+	JGE     end6
 
-end5:
-	LEAQ         (R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    (CX)(R8*4), K1, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVDQU16.Z  (BX)(R8*2), K1, Y3
-	VPMOVZXWD    Y3, Z3
-	VPSLLD       $0x10, Z3, Z3
-	MOVQ         40(AX), R9
-	VBROADCASTSS (R9), Z4
-	MOVQ         32(AX), R9
-	VBROADCASTSS (R9), Z5
-	VFMADD213PS  Z5, Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1216(SB), Z4
-	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1248(SB), Z4
-	VPADDD       Z4, Z2, Z2
-	VPADDD       Z3, Z2, Z2
-	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, K1, (DX)(R8*2)
-	LEAQ         16(R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    64(CX)(R8*4), K2, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVDQU16.Z  32(BX)(R8*2), K2, Y0
-	VPMOVZXWD    Y0, Z0
-	VPSLLD       $0x10, Z0, Z0
-	MOVQ         40(AX), R9
-	VBROADCASTSS (R9), Z3
-	MOVQ         32(AX), R9
-	VBROADCASTSS (R9), Z4
-	VFMADD213PS  Z4, Z3, Z0
-	VFNMADD231PS Z0, Z1, Z2
-	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+1216(SB), Z1
-	VPANDD       Z1, Z0, Z0
-	VPBROADCASTD constants<>+1248(SB), Z1
-	VPADDD       Z1, Z2, Z2
-	VPADDD       Z0, Z2, Z2
-	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, K2, 32(DX)(R8*2)
+loop5:
+	VPMOVZXWD     (CX)(R10*2), Z16
+	VPSLLD        $0x10, Z16, Z16
+	VADDPS        Z7, Z16, Z16
+	VPMOVZXWD     (SI)(R10*2), Z17
+	VPSLLD        $0x10, Z17, Z17
+	VMOVUPS       (DI)(R10*4), Z18
+	VMOVUPS       (BX)(R10*4), Z19
+	VFMADD213PS   Z19, Z18, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z12, Z12, Z12
+	VCMPPS        $0x04, Z12, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VPMOVZXWD     32(CX)(R10*2), Z16
+	VPSLLD        $0x10, Z16, Z16
+	VADDPS        Z7, Z16, Z16
+	VPMOVZXWD     32(SI)(R10*2), Z19
+	VPSLLD        $0x10, Z19, Z19
+	VMOVUPS       64(DI)(R10*4), Z20
+	VMOVUPS       64(BX)(R10*4), Z21
+	VFMADD213PS   Z21, Z20, Z19
+	VADDPS        Z19, Z10, Z10
+	VMULPS        Z16, Z19, Z20
+	VPXORD        Z13, Z13, Z13
+	VCMPPS        $0x04, Z13, Z19, K4
+	VMOVAPS.Z     Z20, K4, Z20
+	VADDPS        Z20, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K4
+	VMOVUPS       Z16, Z19
+	VFMADD132PS   Z1, Z3, Z19
+	VSUBPS        Z3, Z19, Z20
+	VFNMADD132PS  Z2, Z16, Z20
+	VPERMPS       Z6, Z19, Z16
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z16, Z19, Z19
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z21
+	VFMADD213PS   Z18, Z21, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VADDPS        Z16, Z8, Z8
+	VMOVUPS       Z16, (DX)(R10*4)
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z20, Z16
+	VMULPS        Z20, Z20, Z17
+	VFMADD213PS   Z20, Z17, Z16
+	VFMADD213PS.Z Z19, Z19, K4, Z16
+	VADDPS        Z16, Z11, Z11
+	VMOVUPS       Z16, 64(DX)(R10*4)
+	ADDQ          $0x20, R10
+	CMPQ          R10, R13
+	JLT           loop5
 
-whole6:
+end6:
+	CMPQ          R10, R12
+	JGE           sums7
+	LEAQ          (R10), R13
+	CMPQ          R13, 96(AX)
+	JGE           sums7
+	VMOVDQU16.Z   (CX)(R10*2), K1, Y16
+	VPMOVZXWD     Y16, Z16
+	VPSLLD        $0x10, Z16, Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVAPS.Z     Z16, K1, Z16
+	VMOVDQU16.Z   (SI)(R10*2), K1, Y17
+	VPMOVZXWD     Y17, Z17
+	VPSLLD        $0x10, Z17, Z17
+	VMOVUPS.Z     (DI)(R10*4), K1, Z18
+	VMOVUPS.Z     (BX)(R10*4), K1, Z19
+	VFMADD213PS   Z19, Z18, Z17
+	VMOVAPS.Z     Z17, K1, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z14, Z14, Z14
+	VCMPPS        $0x04, Z14, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VMOVAPS.Z     Z16, K1, Z16
+	VADDPS        Z16, Z8, Z8
+	VMOVUPS       Z16, K1, (DX)(R10*4)
+	LEAQ          16(R10), R13
+	CMPQ          R13, 96(AX)
+	JGE           sums7
+	VMOVDQU16.Z   32(CX)(R10*2), K2, Y16
+	VPMOVZXWD     Y16, Z16
+	VPSLLD        $0x10, Z16, Z16
+	VADDPS        Z7, Z16, Z16
+	VMOVAPS.Z     Z16, K2, Z16
+	VMOVDQU16.Z   32(SI)(R10*2), K2, Y17
+	VPMOVZXWD     Y17, Z17
+	VPSLLD        $0x10, Z17, Z17
+	VMOVUPS.Z     64(DI)(R10*4), K2, Z18
+	VMOVUPS.Z     64(BX)(R10*4), K2, Z19
+	VFMADD213PS   Z19, Z18, Z17
+	VMOVAPS.Z     Z17, K2, Z17
+	VADDPS        Z17, Z10, Z10
+	VMULPS        Z16, Z17, Z18
+	VPXORD        Z15, Z15, Z15
+	VCMPPS        $0x04, Z15, Z17, K3
+	VMOVAPS.Z     Z18, K3, Z18
+	VADDPS        Z18, Z9, Z9
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K3, Z16
+	VMOVAPS.Z     Z16, K2, Z16
+	VADDPS        Z16, Z11, Z11
+	VMOVUPS       Z16, K2, 64(DX)(R10*4)
+
+sums7:
+	MOVQ    64(AX), R10
+	VMOVUPS Z9, (R10)(R11*1)
+	MOVQ    72(AX), R10
+	VMOVUPS Z10, (R10)(R11*1)
+	MOVQ    56(AX), R10
+	VMOVUPS Z8, (R10)(R11*2)
+	VMOVUPS Z11, 64(R10)(R11*2)
+	ADDQ    $0x40, R11
+	MOVQ    R12, R10
+	CMPQ    R10, 96(AX)
+	JLT     block4
+
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
-	INCQ DI
+	ADDQ 104(AX), CX
+	ADDQ 112(AX), DX
+	ADDQ 128(AX), SI
+	MOVQ 152(AX), R10
+	SHLQ $0x06, R10
+	ADDQ R10, R8
+	INCQ R9
 	JMP  row1
 
 done3:
 	VZEROUPPER
 	RET
 
-// func scaleDenseVectorBFloat16AVX512(a *byte)
+// func scaleDenseBFloat16AVX512(a *byte)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VL
-TEXT ·scaleDenseVectorBFloat16AVX512(SB), NOSPLIT, $0-8
+TEXT ·scaleDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseVectorBFloat16AVX512 turns exponentials into gradients: e·f − smooth·a,
+	// scaleDenseBFloat16AVX512 turns exponentials into gradients: e·f − smooth·a,
 	// where a = t·w + u.
 	MOVQ  96(AX), CX
 	ANDQ  $0x1f, CX

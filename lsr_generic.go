@@ -263,10 +263,9 @@ func narrow[T Element](p unsafe.Pointer, k int, v float64) {
 type form int
 
 const (
-	uniform     form = iota // index target, every class alike: Σd
-	classwise               // index target, a coefficient a_k = u_k for each class: Σa and Σa·d
-	dense                   // distribution target: a_k = t_k·w + u, Σa and Σa·d
-	denseVector             // distribution target: a_k = t_k·w_k + u_k
+	uniform   form = iota // index target, every class alike: Σd
+	classwise             // index target, a coefficient a_k = u_k for each class: Σa and Σa·d
+	dense                 // distribution target: a_k = t_k·w_k + u_k, Σa and Σa·d
 )
 
 // Kernels in plain Go. They read and write what args say: see zlsr_args.go. Rows with a label below 0 are skipped.
@@ -323,12 +322,6 @@ func coefficients[T Element, F real](a *group[F], f form, p *args, t unsafe.Poin
 		copy(a[:n], unsafe.Slice(at[F](p.u, k), n))
 	case dense:
 		load[T](a, t, k, n, p.step)
-		w, u := *at[F](p.w, 0), *at[F](p.u, 0)
-		for i := range a[:n] {
-			a[i] = fma(a[i], w, u)
-		}
-	case denseVector:
-		load[T](a, t, k, n, p.step)
 		w, u := unsafe.Slice(at[F](p.w, k), n), unsafe.Slice(at[F](p.u, k), n)
 		for i := range a[:n] {
 			a[i] = fma(a[i], w[i], u[i])
@@ -346,7 +339,7 @@ func sumRows[T Element, F real](p *args, f form) {
 			continue
 		}
 		m, row, t := F(p.pivot[p.first+i]), unsafe.Add(p.x, i*p.xStride), unsafe.Pointer(nil)
-		if f >= dense {
+		if f == dense {
 			t = unsafe.Add(p.t, i*p.tStride)
 		}
 		for k := 0; k < p.n; k += groupSize {
@@ -469,7 +462,7 @@ func scaleRows[T Element, F real](p *args, fm form) {
 		}
 		f, smooth := F(p.f[p.first+i]), F(float64(p.g[p.first+i]*p.epsG))
 		eRow, dst, t := unsafe.Add(p.e, i*p.eStride), unsafe.Add(p.dst, i*p.dstStride), unsafe.Pointer(nil)
-		if fm >= dense {
+		if fm == dense {
 			t = unsafe.Add(p.t, i*p.tStride)
 		}
 		for k := 0; k < p.n; k += groupSize {

@@ -12,7 +12,7 @@ import (
 // How many rows a chunk has changes no bit.
 
 // chunkElements is about how many logits a chunk has: few enough to stay in the nearest cache.
-const chunkElements = 1 << 13
+const chunkElements = 1 << 14
 
 // worker is one goroutine's memory.
 type worker[T Element, F real] struct {
@@ -22,14 +22,14 @@ type worker[T Element, F real] struct {
 	top      [maxSlots]int32   // targets, or −1 as soon as they are known not to be on top
 	topLogit [maxSlots]float64 // their logits
 	none     [maxSlots]int32   // labels of distribution targets: 0
-	consts   [2]F              // 1−ε and ε/K, where distribution targets have no vectors
-	lanes    []F               // of all blocks of a chunk
-	folded   []float64         // their sums
-	scales   []float64         // of the segments of a long row: exponentials × scale are relative to the row's maximum
-	eBuffer  []F               // exponentials of a chunk, where the gradient's own memory is too narrow for them
-	masked   []bool            // whether rows of a chunk have masked classes; empty without masks
-	uBuffer  []F               // coefficients of these rows
-	wBuffer  []F               // 1−ε for each class
+	constW   []F               // 1−ε and ε/K for each class, where distribution targets have no vectors
+	constU   []F
+	lanes    []F       // of all blocks of a chunk
+	folded   []float64 // their sums
+	scales   []float64 // of the segments of a long row: exponentials × scale are relative to the row's maximum
+	eBuffer  []F       // exponentials of a chunk, where the gradient's own memory is too narrow for them
+	masked   []bool    // whether rows of a chunk have masked classes; empty without masks
+	uBuffer  []F       // coefficients of these rows
 }
 
 // vectors are a criterion's vectors in the type that rows are computed in.
@@ -78,13 +78,13 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	w.view = view{}
 	eu, uy := c.smoothing*c.coefs, c.smoothing/float64(classes)
 	switch {
-	case !j.index && v.coef == nil:
-		w.form, w.epsD, w.epsG, eu = dense, 1, 1, 0
-		w.consts = [2]F{F(1 - c.smoothing), F(uy)}
-		w.w, w.u = unsafe.Pointer(&w.consts[0]), unsafe.Pointer(&w.consts[1])
 	case !j.index:
-		w.form, w.epsD, w.epsG, eu = denseVector, 1, 1, 0
+		w.form, w.epsD, w.epsG, eu = dense, 1, 1, 0
 		w.w, w.u = base(v.w), base(v.u)
+		if v.coef == nil {
+			w.constant(classes, F(1-c.smoothing), F(uy))
+			w.w, w.u = base(w.constW), base(w.constU)
+		}
 	case v.coef == nil:
 		w.form, w.epsD, w.epsG = uniform, uy, uy
 	default:
@@ -107,16 +107,32 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	w.lanesE, w.lanesD, w.lanesA = base(w.lanes), base(w.lanes[2*n:]), base(w.lanes[3*n:])
 	w.scales = grow(w.scales, (classes+coef.Segment-1)/coef.Segment)
 	w.eBuffer = w.eBuffer[:0]
-	if j.dst.Data != nil && unsafe.Sizeof(*new(T)) != unsafe.Sizeof(F(0)) {
+	if !j.grads() {
+		// Kernels for coefficients have no form that does not store: all rows share a place for it.
+		w.e, w.eStride, w.eStep = nil, 0, 1
+		if w.isa != plainGo && (w.form != uniform || c.mask) {
+			w.eBuffer = grow(w.eBuffer, classes)
+		}
+	} else if w.eStride = classes * int(unsafe.Sizeof(F(0))); unsafe.Sizeof(*new(T)) != unsafe.Sizeof(F(0)) {
 		w.eBuffer = grow(w.eBuffer, rows*classes)
 	}
 	if w.masked = w.masked[:0]; c.mask && c.smoothing != 0 {
 		w.masked = grow(w.masked, rows)
 		w.uBuffer = grow(w.uBuffer, rows*classes)
-		w.wBuffer = grow(w.wBuffer, classes)
-		for k := range w.wBuffer {
-			w.wBuffer[k] = F(1 - c.smoothing)
-		}
+	}
+}
+
+// grads reports whether rows have a gradient that is not 0 throughout.
+func (j *job[T]) grads() bool { return j.dst.Data != nil && j.g != 0 }
+
+// constant fills constW and constU, unless they are already so.
+func (w *worker[T, F]) constant(classes int, keep, uniform F) {
+	if len(w.constW) == classes && w.constW[0] == keep && w.constU[0] == uniform {
+		return
+	}
+	w.constW, w.constU = grow(w.constW, classes), grow(w.constU, classes)
+	for k := range classes {
+		w.constW[k], w.constU[k] = keep, uniform
 	}
 }
 
@@ -159,7 +175,7 @@ func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 // chunk computes rows from row i on, in slots from first on, and returns how many of them have their target on top.
 func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 	c, classes := j.c, j.logits.Classes
-	grad := j.dst.Data != nil && j.g != 0
+	grad := j.grads()
 	w.rows, w.first, w.n = rows, first, classes
 	w.x, w.xStride = j.logits.row(i), j.logits.rowBytes()
 	w.labels = unsafe.Pointer(&w.none)
@@ -168,11 +184,13 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 	} else {
 		w.t, w.tStride = j.targets.row(i), j.targets.rowBytes()
 	}
+	if len(w.eBuffer) != 0 {
+		w.e, w.eStep = base(w.eBuffer), 1
+	}
 	if grad {
 		w.dst, w.dstStride = j.dst.row(i), j.dst.rowBytes()
-		w.e, w.eStride, w.eStep = w.dst, w.dstStride, w.step
-		if len(w.eBuffer) != 0 {
-			w.e, w.eStride, w.eStep = base(w.eBuffer), classes*int(unsafe.Sizeof(F(0))), 1
+		if len(w.eBuffer) == 0 {
+			w.e, w.eStride, w.eStep = w.dst, w.dstStride, w.step
 		}
 		if up := j.perRow.Upstream; len(up) > 1 {
 			for r := range rows {
@@ -452,26 +470,22 @@ func (w *worker[T, F]) part(r, k, n int) form {
 	v, f := &w.view, w.form
 	if len(w.masked) != 0 && w.masked[r] {
 		v.u = unsafe.Pointer(&w.uBuffer[r*v.n])
-		switch f {
-		case uniform:
-			f = classwise
-		case dense:
-			f = denseVector
-			v.w = base(w.wBuffer)
-		}
+		f = max(f, classwise)
 	}
-	if f == classwise || f == denseVector {
+	if f != uniform {
 		v.u = unsafe.Add(v.u, k*sizeF)
 	}
-	if f == denseVector {
+	if f == dense {
 		v.w = unsafe.Add(v.w, k*sizeF)
 	}
 	v.x = unsafe.Add(v.x, r*w.xStride+k*w.step*sizeT)
 	if v.e != nil {
 		v.e = unsafe.Add(v.e, r*w.eStride+k*w.eStep*sizeF)
+	}
+	if v.dst != nil {
 		v.dst = unsafe.Add(v.dst, r*w.dstStride+k*w.step*sizeT)
 	}
-	if f >= dense {
+	if f == dense {
 		v.t = unsafe.Add(v.t, r*w.tStride+k*w.step*sizeT)
 	}
 	block := r*w.rowBlocks + k/blockOf[F]()

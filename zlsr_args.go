@@ -19,8 +19,8 @@ type view struct {
 	e      unsafe.Pointer // exponentials, in the type that rows are computed in; nil if nobody wants them
 	dst    unsafe.Pointer // gradient
 	t      unsafe.Pointer // distribution targets
-	u      unsafe.Pointer // coefficients of the classes, or one for all
-	w      unsafe.Pointer // factors of distribution targets for the classes, or one for all
+	u      unsafe.Pointer // coefficients of the classes
+	w      unsafe.Pointer // factors of distribution targets for the classes
 	labels unsafe.Pointer // int32 for each row; rows with one below 0 are skipped
 	lanesE unsafe.Pointer // lanes of Σe, rowBlocks × ExpLanes bytes for each row
 	lanesD unsafe.Pointer // lanes of Σd or Σa·d, rowBlocks × Lanes bytes for each row

@@ -7,118 +7,78 @@ package lsr
 var kernels = []kernel{
 	{"maxFloat32AVX2", avx2, 0, opMax, uniform},
 	{"sumUniformFloat32AVX2", avx2, 0, opSum, uniform},
-	{"sumClasswiseFloat32AVX2", avx2, 0, opSum, classwise},
-	{"sumDenseFloat32AVX2", avx2, 0, opSum, dense},
-	{"sumDenseVectorFloat32AVX2", avx2, 0, opSum, denseVector},
 	{"sumExpUniformFloat32AVX2", avx2, 0, opSumExp, uniform},
-	{"sumExpClasswiseFloat32AVX2", avx2, 0, opSumExp, classwise},
-	{"sumExpDenseFloat32AVX2", avx2, 0, opSumExp, dense},
-	{"sumExpDenseVectorFloat32AVX2", avx2, 0, opSumExp, denseVector},
 	{"scaleUniformFloat32AVX2", avx2, 0, opScale, uniform},
+	{"sumExpClasswiseFloat32AVX2", avx2, 0, opSumExp, classwise},
 	{"scaleClasswiseFloat32AVX2", avx2, 0, opScale, classwise},
+	{"sumExpDenseFloat32AVX2", avx2, 0, opSumExp, dense},
 	{"scaleDenseFloat32AVX2", avx2, 0, opScale, dense},
-	{"scaleDenseVectorFloat32AVX2", avx2, 0, opScale, denseVector},
 	{"foldFloat32AVX2", avx2, 0, opFold, uniform},
 	{"foldExpFloat32AVX2", avx2, 0, opFoldExp, uniform},
 	{"maxFloat64AVX2", avx2, 1, opMax, uniform},
 	{"sumUniformFloat64AVX2", avx2, 1, opSum, uniform},
-	{"sumClasswiseFloat64AVX2", avx2, 1, opSum, classwise},
-	{"sumDenseFloat64AVX2", avx2, 1, opSum, dense},
-	{"sumDenseVectorFloat64AVX2", avx2, 1, opSum, denseVector},
 	{"sumExpUniformFloat64AVX2", avx2, 1, opSumExp, uniform},
-	{"sumExpClasswiseFloat64AVX2", avx2, 1, opSumExp, classwise},
-	{"sumExpDenseFloat64AVX2", avx2, 1, opSumExp, dense},
-	{"sumExpDenseVectorFloat64AVX2", avx2, 1, opSumExp, denseVector},
 	{"scaleUniformFloat64AVX2", avx2, 1, opScale, uniform},
+	{"sumExpClasswiseFloat64AVX2", avx2, 1, opSumExp, classwise},
 	{"scaleClasswiseFloat64AVX2", avx2, 1, opScale, classwise},
+	{"sumExpDenseFloat64AVX2", avx2, 1, opSumExp, dense},
 	{"scaleDenseFloat64AVX2", avx2, 1, opScale, dense},
-	{"scaleDenseVectorFloat64AVX2", avx2, 1, opScale, denseVector},
 	{"foldFloat64AVX2", avx2, 1, opFold, uniform},
 	{"foldExpFloat64AVX2", avx2, 1, opFoldExp, uniform},
 	{"maxFloat16AVX2", avx2, 2, opMax, uniform},
 	{"sumUniformFloat16AVX2", avx2, 2, opSum, uniform},
-	{"sumClasswiseFloat16AVX2", avx2, 2, opSum, classwise},
-	{"sumDenseFloat16AVX2", avx2, 2, opSum, dense},
-	{"sumDenseVectorFloat16AVX2", avx2, 2, opSum, denseVector},
 	{"sumExpUniformFloat16AVX2", avx2, 2, opSumExp, uniform},
-	{"sumExpClasswiseFloat16AVX2", avx2, 2, opSumExp, classwise},
-	{"sumExpDenseFloat16AVX2", avx2, 2, opSumExp, dense},
-	{"sumExpDenseVectorFloat16AVX2", avx2, 2, opSumExp, denseVector},
 	{"scaleUniformFloat16AVX2", avx2, 2, opScale, uniform},
+	{"sumExpClasswiseFloat16AVX2", avx2, 2, opSumExp, classwise},
 	{"scaleClasswiseFloat16AVX2", avx2, 2, opScale, classwise},
+	{"sumExpDenseFloat16AVX2", avx2, 2, opSumExp, dense},
 	{"scaleDenseFloat16AVX2", avx2, 2, opScale, dense},
-	{"scaleDenseVectorFloat16AVX2", avx2, 2, opScale, denseVector},
 	{"maxBFloat16AVX2", avx2, 3, opMax, uniform},
 	{"sumUniformBFloat16AVX2", avx2, 3, opSum, uniform},
-	{"sumClasswiseBFloat16AVX2", avx2, 3, opSum, classwise},
-	{"sumDenseBFloat16AVX2", avx2, 3, opSum, dense},
-	{"sumDenseVectorBFloat16AVX2", avx2, 3, opSum, denseVector},
 	{"sumExpUniformBFloat16AVX2", avx2, 3, opSumExp, uniform},
-	{"sumExpClasswiseBFloat16AVX2", avx2, 3, opSumExp, classwise},
-	{"sumExpDenseBFloat16AVX2", avx2, 3, opSumExp, dense},
-	{"sumExpDenseVectorBFloat16AVX2", avx2, 3, opSumExp, denseVector},
 	{"scaleUniformBFloat16AVX2", avx2, 3, opScale, uniform},
+	{"sumExpClasswiseBFloat16AVX2", avx2, 3, opSumExp, classwise},
 	{"scaleClasswiseBFloat16AVX2", avx2, 3, opScale, classwise},
+	{"sumExpDenseBFloat16AVX2", avx2, 3, opSumExp, dense},
 	{"scaleDenseBFloat16AVX2", avx2, 3, opScale, dense},
-	{"scaleDenseVectorBFloat16AVX2", avx2, 3, opScale, denseVector},
 	{"finishAVX2", avx2, 0, opFinish, uniform},
 	{"finishGradAVX2", avx2, 0, opFinishGrad, uniform},
 	{"maxFloat32AVX512", avx512, 0, opMax, uniform},
 	{"sumUniformFloat32AVX512", avx512, 0, opSum, uniform},
-	{"sumClasswiseFloat32AVX512", avx512, 0, opSum, classwise},
-	{"sumDenseFloat32AVX512", avx512, 0, opSum, dense},
-	{"sumDenseVectorFloat32AVX512", avx512, 0, opSum, denseVector},
 	{"sumExpUniformFloat32AVX512", avx512, 0, opSumExp, uniform},
-	{"sumExpClasswiseFloat32AVX512", avx512, 0, opSumExp, classwise},
-	{"sumExpDenseFloat32AVX512", avx512, 0, opSumExp, dense},
-	{"sumExpDenseVectorFloat32AVX512", avx512, 0, opSumExp, denseVector},
 	{"scaleUniformFloat32AVX512", avx512, 0, opScale, uniform},
+	{"sumExpClasswiseFloat32AVX512", avx512, 0, opSumExp, classwise},
 	{"scaleClasswiseFloat32AVX512", avx512, 0, opScale, classwise},
+	{"sumExpDenseFloat32AVX512", avx512, 0, opSumExp, dense},
 	{"scaleDenseFloat32AVX512", avx512, 0, opScale, dense},
-	{"scaleDenseVectorFloat32AVX512", avx512, 0, opScale, denseVector},
 	{"foldFloat32AVX512", avx512, 0, opFold, uniform},
 	{"foldExpFloat32AVX512", avx512, 0, opFoldExp, uniform},
 	{"maxFloat64AVX512", avx512, 1, opMax, uniform},
 	{"sumUniformFloat64AVX512", avx512, 1, opSum, uniform},
-	{"sumClasswiseFloat64AVX512", avx512, 1, opSum, classwise},
-	{"sumDenseFloat64AVX512", avx512, 1, opSum, dense},
-	{"sumDenseVectorFloat64AVX512", avx512, 1, opSum, denseVector},
 	{"sumExpUniformFloat64AVX512", avx512, 1, opSumExp, uniform},
-	{"sumExpClasswiseFloat64AVX512", avx512, 1, opSumExp, classwise},
-	{"sumExpDenseFloat64AVX512", avx512, 1, opSumExp, dense},
-	{"sumExpDenseVectorFloat64AVX512", avx512, 1, opSumExp, denseVector},
 	{"scaleUniformFloat64AVX512", avx512, 1, opScale, uniform},
+	{"sumExpClasswiseFloat64AVX512", avx512, 1, opSumExp, classwise},
 	{"scaleClasswiseFloat64AVX512", avx512, 1, opScale, classwise},
+	{"sumExpDenseFloat64AVX512", avx512, 1, opSumExp, dense},
 	{"scaleDenseFloat64AVX512", avx512, 1, opScale, dense},
-	{"scaleDenseVectorFloat64AVX512", avx512, 1, opScale, denseVector},
 	{"foldFloat64AVX512", avx512, 1, opFold, uniform},
 	{"foldExpFloat64AVX512", avx512, 1, opFoldExp, uniform},
 	{"maxFloat16AVX512", avx512, 2, opMax, uniform},
 	{"sumUniformFloat16AVX512", avx512, 2, opSum, uniform},
-	{"sumClasswiseFloat16AVX512", avx512, 2, opSum, classwise},
-	{"sumDenseFloat16AVX512", avx512, 2, opSum, dense},
-	{"sumDenseVectorFloat16AVX512", avx512, 2, opSum, denseVector},
 	{"sumExpUniformFloat16AVX512", avx512, 2, opSumExp, uniform},
-	{"sumExpClasswiseFloat16AVX512", avx512, 2, opSumExp, classwise},
-	{"sumExpDenseFloat16AVX512", avx512, 2, opSumExp, dense},
-	{"sumExpDenseVectorFloat16AVX512", avx512, 2, opSumExp, denseVector},
 	{"scaleUniformFloat16AVX512", avx512, 2, opScale, uniform},
+	{"sumExpClasswiseFloat16AVX512", avx512, 2, opSumExp, classwise},
 	{"scaleClasswiseFloat16AVX512", avx512, 2, opScale, classwise},
+	{"sumExpDenseFloat16AVX512", avx512, 2, opSumExp, dense},
 	{"scaleDenseFloat16AVX512", avx512, 2, opScale, dense},
-	{"scaleDenseVectorFloat16AVX512", avx512, 2, opScale, denseVector},
 	{"maxBFloat16AVX512", avx512, 3, opMax, uniform},
 	{"sumUniformBFloat16AVX512", avx512, 3, opSum, uniform},
-	{"sumClasswiseBFloat16AVX512", avx512, 3, opSum, classwise},
-	{"sumDenseBFloat16AVX512", avx512, 3, opSum, dense},
-	{"sumDenseVectorBFloat16AVX512", avx512, 3, opSum, denseVector},
 	{"sumExpUniformBFloat16AVX512", avx512, 3, opSumExp, uniform},
-	{"sumExpClasswiseBFloat16AVX512", avx512, 3, opSumExp, classwise},
-	{"sumExpDenseBFloat16AVX512", avx512, 3, opSumExp, dense},
-	{"sumExpDenseVectorBFloat16AVX512", avx512, 3, opSumExp, denseVector},
 	{"scaleUniformBFloat16AVX512", avx512, 3, opScale, uniform},
+	{"sumExpClasswiseBFloat16AVX512", avx512, 3, opSumExp, classwise},
 	{"scaleClasswiseBFloat16AVX512", avx512, 3, opScale, classwise},
+	{"sumExpDenseBFloat16AVX512", avx512, 3, opSumExp, dense},
 	{"scaleDenseBFloat16AVX512", avx512, 3, opScale, dense},
-	{"scaleDenseVectorBFloat16AVX512", avx512, 3, opScale, denseVector},
 	{"finishAVX512", avx512, 0, opFinish, uniform},
 	{"finishGradAVX512", avx512, 0, opFinishGrad, uniform},
 }
@@ -130,28 +90,18 @@ func call(i isa, element int, o op, f form, a *args) {
 		maxFloat32AVX2(a)
 	case 4:
 		sumUniformFloat32AVX2(a)
-	case 5:
-		sumClasswiseFloat32AVX2(a)
-	case 6:
-		sumDenseFloat32AVX2(a)
-	case 7:
-		sumDenseVectorFloat32AVX2(a)
 	case 8:
 		sumExpUniformFloat32AVX2(a)
-	case 9:
-		sumExpClasswiseFloat32AVX2(a)
-	case 10:
-		sumExpDenseFloat32AVX2(a)
-	case 11:
-		sumExpDenseVectorFloat32AVX2(a)
 	case 12:
 		scaleUniformFloat32AVX2(a)
+	case 9:
+		sumExpClasswiseFloat32AVX2(a)
 	case 13:
 		scaleClasswiseFloat32AVX2(a)
+	case 10:
+		sumExpDenseFloat32AVX2(a)
 	case 14:
 		scaleDenseFloat32AVX2(a)
-	case 15:
-		scaleDenseVectorFloat32AVX2(a)
 	case 16:
 		foldFloat32AVX2(a)
 	case 20:
@@ -160,28 +110,18 @@ func call(i isa, element int, o op, f form, a *args) {
 		maxFloat64AVX2(a)
 	case 36:
 		sumUniformFloat64AVX2(a)
-	case 37:
-		sumClasswiseFloat64AVX2(a)
-	case 38:
-		sumDenseFloat64AVX2(a)
-	case 39:
-		sumDenseVectorFloat64AVX2(a)
 	case 40:
 		sumExpUniformFloat64AVX2(a)
-	case 41:
-		sumExpClasswiseFloat64AVX2(a)
-	case 42:
-		sumExpDenseFloat64AVX2(a)
-	case 43:
-		sumExpDenseVectorFloat64AVX2(a)
 	case 44:
 		scaleUniformFloat64AVX2(a)
+	case 41:
+		sumExpClasswiseFloat64AVX2(a)
 	case 45:
 		scaleClasswiseFloat64AVX2(a)
+	case 42:
+		sumExpDenseFloat64AVX2(a)
 	case 46:
 		scaleDenseFloat64AVX2(a)
-	case 47:
-		scaleDenseVectorFloat64AVX2(a)
 	case 48:
 		foldFloat64AVX2(a)
 	case 52:
@@ -190,54 +130,34 @@ func call(i isa, element int, o op, f form, a *args) {
 		maxFloat16AVX2(a)
 	case 68:
 		sumUniformFloat16AVX2(a)
-	case 69:
-		sumClasswiseFloat16AVX2(a)
-	case 70:
-		sumDenseFloat16AVX2(a)
-	case 71:
-		sumDenseVectorFloat16AVX2(a)
 	case 72:
 		sumExpUniformFloat16AVX2(a)
-	case 73:
-		sumExpClasswiseFloat16AVX2(a)
-	case 74:
-		sumExpDenseFloat16AVX2(a)
-	case 75:
-		sumExpDenseVectorFloat16AVX2(a)
 	case 76:
 		scaleUniformFloat16AVX2(a)
+	case 73:
+		sumExpClasswiseFloat16AVX2(a)
 	case 77:
 		scaleClasswiseFloat16AVX2(a)
+	case 74:
+		sumExpDenseFloat16AVX2(a)
 	case 78:
 		scaleDenseFloat16AVX2(a)
-	case 79:
-		scaleDenseVectorFloat16AVX2(a)
 	case 96:
 		maxBFloat16AVX2(a)
 	case 100:
 		sumUniformBFloat16AVX2(a)
-	case 101:
-		sumClasswiseBFloat16AVX2(a)
-	case 102:
-		sumDenseBFloat16AVX2(a)
-	case 103:
-		sumDenseVectorBFloat16AVX2(a)
 	case 104:
 		sumExpUniformBFloat16AVX2(a)
-	case 105:
-		sumExpClasswiseBFloat16AVX2(a)
-	case 106:
-		sumExpDenseBFloat16AVX2(a)
-	case 107:
-		sumExpDenseVectorBFloat16AVX2(a)
 	case 108:
 		scaleUniformBFloat16AVX2(a)
+	case 105:
+		sumExpClasswiseBFloat16AVX2(a)
 	case 109:
 		scaleClasswiseBFloat16AVX2(a)
+	case 106:
+		sumExpDenseBFloat16AVX2(a)
 	case 110:
 		scaleDenseBFloat16AVX2(a)
-	case 111:
-		scaleDenseVectorBFloat16AVX2(a)
 	case 24:
 		finishAVX2(a)
 	case 28:
@@ -246,28 +166,18 @@ func call(i isa, element int, o op, f form, a *args) {
 		maxFloat32AVX512(a)
 	case 132:
 		sumUniformFloat32AVX512(a)
-	case 133:
-		sumClasswiseFloat32AVX512(a)
-	case 134:
-		sumDenseFloat32AVX512(a)
-	case 135:
-		sumDenseVectorFloat32AVX512(a)
 	case 136:
 		sumExpUniformFloat32AVX512(a)
-	case 137:
-		sumExpClasswiseFloat32AVX512(a)
-	case 138:
-		sumExpDenseFloat32AVX512(a)
-	case 139:
-		sumExpDenseVectorFloat32AVX512(a)
 	case 140:
 		scaleUniformFloat32AVX512(a)
+	case 137:
+		sumExpClasswiseFloat32AVX512(a)
 	case 141:
 		scaleClasswiseFloat32AVX512(a)
+	case 138:
+		sumExpDenseFloat32AVX512(a)
 	case 142:
 		scaleDenseFloat32AVX512(a)
-	case 143:
-		scaleDenseVectorFloat32AVX512(a)
 	case 144:
 		foldFloat32AVX512(a)
 	case 148:
@@ -276,28 +186,18 @@ func call(i isa, element int, o op, f form, a *args) {
 		maxFloat64AVX512(a)
 	case 164:
 		sumUniformFloat64AVX512(a)
-	case 165:
-		sumClasswiseFloat64AVX512(a)
-	case 166:
-		sumDenseFloat64AVX512(a)
-	case 167:
-		sumDenseVectorFloat64AVX512(a)
 	case 168:
 		sumExpUniformFloat64AVX512(a)
-	case 169:
-		sumExpClasswiseFloat64AVX512(a)
-	case 170:
-		sumExpDenseFloat64AVX512(a)
-	case 171:
-		sumExpDenseVectorFloat64AVX512(a)
 	case 172:
 		scaleUniformFloat64AVX512(a)
+	case 169:
+		sumExpClasswiseFloat64AVX512(a)
 	case 173:
 		scaleClasswiseFloat64AVX512(a)
+	case 170:
+		sumExpDenseFloat64AVX512(a)
 	case 174:
 		scaleDenseFloat64AVX512(a)
-	case 175:
-		scaleDenseVectorFloat64AVX512(a)
 	case 176:
 		foldFloat64AVX512(a)
 	case 180:
@@ -306,54 +206,34 @@ func call(i isa, element int, o op, f form, a *args) {
 		maxFloat16AVX512(a)
 	case 196:
 		sumUniformFloat16AVX512(a)
-	case 197:
-		sumClasswiseFloat16AVX512(a)
-	case 198:
-		sumDenseFloat16AVX512(a)
-	case 199:
-		sumDenseVectorFloat16AVX512(a)
 	case 200:
 		sumExpUniformFloat16AVX512(a)
-	case 201:
-		sumExpClasswiseFloat16AVX512(a)
-	case 202:
-		sumExpDenseFloat16AVX512(a)
-	case 203:
-		sumExpDenseVectorFloat16AVX512(a)
 	case 204:
 		scaleUniformFloat16AVX512(a)
+	case 201:
+		sumExpClasswiseFloat16AVX512(a)
 	case 205:
 		scaleClasswiseFloat16AVX512(a)
+	case 202:
+		sumExpDenseFloat16AVX512(a)
 	case 206:
 		scaleDenseFloat16AVX512(a)
-	case 207:
-		scaleDenseVectorFloat16AVX512(a)
 	case 224:
 		maxBFloat16AVX512(a)
 	case 228:
 		sumUniformBFloat16AVX512(a)
-	case 229:
-		sumClasswiseBFloat16AVX512(a)
-	case 230:
-		sumDenseBFloat16AVX512(a)
-	case 231:
-		sumDenseVectorBFloat16AVX512(a)
 	case 232:
 		sumExpUniformBFloat16AVX512(a)
-	case 233:
-		sumExpClasswiseBFloat16AVX512(a)
-	case 234:
-		sumExpDenseBFloat16AVX512(a)
-	case 235:
-		sumExpDenseVectorBFloat16AVX512(a)
 	case 236:
 		scaleUniformBFloat16AVX512(a)
+	case 233:
+		sumExpClasswiseBFloat16AVX512(a)
 	case 237:
 		scaleClasswiseBFloat16AVX512(a)
+	case 234:
+		sumExpDenseBFloat16AVX512(a)
 	case 238:
 		scaleDenseBFloat16AVX512(a)
-	case 239:
-		scaleDenseVectorBFloat16AVX512(a)
 	case 152:
 		finishAVX512(a)
 	case 156:

@@ -73,10 +73,9 @@ const (
 	Uniform Form = iota
 	Classwise
 	Dense
-	DenseVector
 )
 
-func (f Form) String() string { return [...]string{"Uniform", "Classwise", "Dense", "DenseVector"}[f] }
+func (f Form) String() string { return [...]string{"Uniform", "Classwise", "Dense"}[f] }
 
 // Kernel is one function in assembly.
 type Kernel struct {
@@ -104,10 +103,9 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 	for _, isa := range isas {
 		for _, e := range elements {
 			ks = append(ks, Kernel{isa, e, Max, 0})
-			for _, op := range []Op{Sum, SumExp, Scale} {
-				for f := Uniform; f <= DenseVector; f++ {
-					ks = append(ks, Kernel{isa, e, op, f})
-				}
+			ks = append(ks, Kernel{isa, e, Sum, Uniform})
+			for f := Uniform; f <= Dense; f++ {
+				ks = append(ks, Kernel{isa, e, SumExp, f}, Kernel{isa, e, Scale, f})
 			}
 			if e <= Float64 {
 				ks = append(ks, Kernel{isa, e, Fold, 0}, Kernel{isa, e, FoldExp, 0})

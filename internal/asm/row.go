@@ -122,10 +122,6 @@ func (b *builder) coefficients(u, w, t reg.Register, k reg.Register, i int, tl *
 		return b.loadF(mem(u), tl)
 	case Dense:
 		a := b.loadT(at(t, k, b.Element.size(), i*b.width()*b.Element.size()), tl)
-		b.mulAdd(a, b.broadcast(operand.Mem{Base: b.load("w")}), b.broadcast(operand.Mem{Base: b.load("u")}))
-		return a
-	case DenseVector:
-		a := b.loadT(at(t, k, b.Element.size(), i*b.width()*b.Element.size()), tl)
 		b.mulAdd(a, b.loadF(mem(w), tl), b.loadF(mem(u), tl))
 		return a
 	}
@@ -135,10 +131,9 @@ func (b *builder) coefficients(u, w, t reg.Register, k reg.Register, i int, tl *
 // sum adds up e = exp(x−m), d = x−m and a, each in lanes.
 func (b *builder) sum() {
 	b.doc("adds up e = exp(x−m) and, in lanes of their own,", map[Form]string{
-		Uniform:     "d = x−m.",
-		Classwise:   "a = u and a·d, where d = x−m.",
-		Dense:       "a = t·w + u and a·d, where d = x−m.",
-		DenseVector: "a = t·w + u and a·d, where d = x−m.",
+		Uniform:   "d = x−m.",
+		Classwise: "a = u and a·d, where d = x−m.",
+		Dense:     "a = t·w + u and a·d, where d = x−m.",
 	}[b.Form])
 	group := coef.ExpLanes / b.f() // elements that fill the lanes of Σe
 	vectors := 2 * b.parts()
@@ -150,14 +145,11 @@ func (b *builder) sum() {
 	if b.Op == SumExp {
 		e = b.load("e")
 	}
-	if b.Form == Classwise || b.Form == DenseVector {
+	if b.Form != Uniform {
 		u = b.load("u")
 	}
-	if b.Form >= Dense {
-		t = b.load("t")
-	}
-	if b.Form == DenseVector {
-		w = b.load("w")
+	if b.Form == Dense {
+		t, w = b.load("t"), b.load("w")
 	}
 	lanes := b.GP64() // of the row's block: the offset of Σd
 	b.XORQ(lanes, lanes)
@@ -180,7 +172,8 @@ func (b *builder) sum() {
 				}
 			}
 		}
-		one := func(i int, tl *tail) {
+		half := make([]halfway, vectors)
+		first := func(i int, tl *tail) {
 			d := b.loadT(at(x, k, b.Element.size(), i*b.width()*b.Element.size()), tl)
 			b.add(d, d, pivot)
 			b.keep(d, tl)
@@ -196,7 +189,10 @@ func (b *builder) sum() {
 				b.keepIf(ad, notEqual, a, b.zero()) // 0·(−Inf) counts as 0
 				b.add(sumD[j], sumD[j], ad)
 			}
-			v := b.exp(&exp, d)
+			half[i] = b.reduce(&exp, d)
+		}
+		second := func(i int, tl *tail) {
+			v := b.expand(&exp, half[i])
 			b.keep(v, tl)
 			b.add(sumE[i], sumE[i], v)
 			if b.Op == SumExp {
@@ -209,8 +205,17 @@ func (b *builder) sum() {
 		b.CMPQ(limit, end)
 		b.CMOVQLT(limit, end)
 		b.loop(k, end, group, func() {
-			for i := range vectors {
-				one(i, nil)
+			ahead := 1
+			if b.ISA == AVX2 && b.Form != Uniform {
+				ahead = 0 // registers
+			}
+			for i := range vectors + ahead {
+				if i < vectors {
+					first(i, nil)
+				}
+				if i >= ahead {
+					second(i-ahead, nil)
+				}
 			}
 		})
 		stored := b.label("sums")
@@ -221,7 +226,8 @@ func (b *builder) sum() {
 			b.LEAQ(operand.Mem{Base: k, Disp: i * b.width()}, next)
 			b.CMPQ(next, b.arg("n"))
 			b.JGE(operand.LabelRef(stored))
-			one(i, starting(tails, k)[i])
+			first(i, starting(tails, k)[i])
+			second(i, tails[i])
 		}
 		b.Label(stored)
 		base := b.load("lanesD")
@@ -259,19 +265,16 @@ func (b *builder) sum() {
 // scale turns exponentials into gradients.
 func (b *builder) scale() {
 	b.doc("turns exponentials into gradients: "+map[bool]string{true: "e·f − smooth.", false: "e·f − smooth·a,"}[b.Form == Uniform],
-		map[Form]string{Uniform: "", Classwise: "where a = u.", Dense: "where a = t·w + u.", DenseVector: "where a = t·w + u."}[b.Form])
+		map[Form]string{Uniform: "", Classwise: "where a = u.", Dense: "where a = t·w + u."}[b.Form])
 	const vectors = 2
 	tails := b.tails(b.rest(vectors*b.width()), vectors)
 	e, dst := b.load("e"), b.load("dst")
 	var t, u, w reg.Register
-	if b.Form == Classwise || b.Form == DenseVector {
+	if b.Form != Uniform {
 		u = b.load("u")
 	}
-	if b.Form >= Dense {
-		t = b.load("t")
-	}
-	if b.Form == DenseVector {
-		w = b.load("w")
+	if b.Form == Dense {
+		t, w = b.load("t"), b.load("w")
 	}
 	end := b.whole(vectors * b.width())
 	b.rows(func(slot reg.GPVirtual) {
