@@ -76,7 +76,7 @@ type job[T Element] struct {
 	index                bool
 	labels               []int32 // index targets; −1: ignored
 	perRow               PerRow
-	rows                 int
+	rows, ignored        int
 	g, gz                float64 // what the gradient is multiplied by: 1 / denominator
 
 	blockRows int
@@ -135,7 +135,7 @@ func index[T Element, L Label](c *Criterion, dst, logits Batch[T], targets []L, 
 		return Result{}, fmt.Errorf("lsr: %d targets for %d rows of logits", len(targets), j.rows)
 	}
 	j.index = true
-	j.labels = slices.Grow(j.labels[:0], j.rows)[:j.rows]
+	j.labels = slices.Grow(j.labels[:0], j.rows+labelPad)[:j.rows]
 	ignored, weight := 0, 0.0
 	for i, y := range targets {
 		switch {
@@ -160,6 +160,9 @@ func index[T Element, L Label](c *Criterion, dst, logits Batch[T], targets []L, 
 	}
 	return j.reduce(ignored, weight), nil
 }
+
+// labelPad is how many labels kernels may read beyond the last.
+const labelPad = 16
 
 // isIgnored compares a label of any type to the ignore index.
 func isIgnored[L Label](y L, ignore int64) bool {
@@ -247,6 +250,7 @@ const (
 // reduce computes all rows and adds them up. weight is Σ w_y over the rows not ignored.
 func (j *job[T]) reduce(ignored int, weight float64) Result {
 	c, kept := j.c, j.rows-ignored
+	j.ignored = ignored
 	den, denz := 1.0, 1.0
 	if c.reduction == Mean {
 		den, denz = weight, float64(kept)

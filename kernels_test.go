@@ -88,3 +88,49 @@ func specialInEveryPlace[T Element](t *testing.T) {
 		}
 	}
 }
+
+// TestPlaneKernels compares the kernels for planes with plain Go: few classes of rows, and a class axis that is not last.
+func TestPlaneKernels(t *testing.T) {
+	everyType(t, planeKernelsOf[float32], planeKernelsOf[float64], planeKernelsOf[Float16], planeKernelsOf[BFloat16])
+}
+
+func planeKernelsOf[T Element](t *testing.T) {
+	g := generator(33)
+	for _, classes := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 15, 16, 17, 19, 21, 31, 32, 33, 34, 37, 47, 48, 49, 63, 64, 65, 100, 255, 256, 257, 512, 513} {
+		if testing.Short() && classes > 50 && classes != 257 {
+			continue
+		}
+		for _, inner := range []int{1, 5, 16, 33, 130} {
+			if classes > 100 && inner > 33 {
+				continue
+			}
+			rows := 2 * inner
+			if inner == 1 {
+				rows = 7 + g.intn(300)
+			}
+			x, y := g.rows(rows, classes, []float64{1, 10, 60}[classes%3]), g.targets(rows, classes)
+			for i := range min(rows-1, 5) {
+				x[i][g.intn(classes)] = []float64{negInf, nan, inf, negInf, -1e30}[g.intn(5)]
+			}
+			y[g.intn(rows)] = -100
+			d := g.distributions(rows, classes)
+			l := layout{classes, classes, inner}
+			if inner == 1 {
+				l.stride += g.intn(3)
+			}
+			for name, options := range kernelForms(&g, classes) {
+				options = append(options, IgnoreIndex(-100))
+				if g.intn(2) == 0 {
+					options = append(options, Top1())
+				}
+				for _, target := range [][][]float64{nil, d} {
+					want := compute[T](t, criterion(t, append(options, Kernel("go"))...), x, y, target, nil, l)
+					for _, kernel := range Kernels()[:len(Kernels())-1] {
+						got := compute[T](t, criterion(t, append(options, Kernel(kernel))...), x, y, target, nil, l)
+						same(t, want, got, fmt.Sprintf("%s %s K=%d inner=%d distribution=%v", kernel, name, classes, inner, target != nil))
+					}
+				}
+			}
+		}
+	}
+}

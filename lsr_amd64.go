@@ -30,10 +30,37 @@ func sumExpDenseFloat32AVX2(a *args)
 func scaleDenseFloat32AVX2(a *args)
 
 //go:noescape
+func transposeFloat32AVX2(a *args)
+
+//go:noescape
+func transposeBackFloat32AVX2(a *args)
+
+//go:noescape
 func foldFloat32AVX2(a *args)
 
 //go:noescape
 func foldExpFloat32AVX2(a *args)
+
+//go:noescape
+func planeSumUniformFloat32AVX2(a *args)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX2(a *args)
+
+//go:noescape
+func planeScaleUniformFloat32AVX2(a *args)
+
+//go:noescape
+func planeSumExpClasswiseFloat32AVX2(a *args)
+
+//go:noescape
+func planeScaleClasswiseFloat32AVX2(a *args)
+
+//go:noescape
+func planeSumExpDenseFloat32AVX2(a *args)
+
+//go:noescape
+func planeScaleDenseFloat32AVX2(a *args)
 
 //go:noescape
 func maxFloat64AVX2(a *args)
@@ -60,10 +87,37 @@ func sumExpDenseFloat64AVX2(a *args)
 func scaleDenseFloat64AVX2(a *args)
 
 //go:noescape
+func transposeFloat64AVX2(a *args)
+
+//go:noescape
+func transposeBackFloat64AVX2(a *args)
+
+//go:noescape
 func foldFloat64AVX2(a *args)
 
 //go:noescape
 func foldExpFloat64AVX2(a *args)
+
+//go:noescape
+func planeSumUniformFloat64AVX2(a *args)
+
+//go:noescape
+func planeSumExpUniformFloat64AVX2(a *args)
+
+//go:noescape
+func planeScaleUniformFloat64AVX2(a *args)
+
+//go:noescape
+func planeSumExpClasswiseFloat64AVX2(a *args)
+
+//go:noescape
+func planeScaleClasswiseFloat64AVX2(a *args)
+
+//go:noescape
+func planeSumExpDenseFloat64AVX2(a *args)
+
+//go:noescape
+func planeScaleDenseFloat64AVX2(a *args)
 
 //go:noescape
 func maxFloat16AVX2(a *args)
@@ -90,6 +144,18 @@ func sumExpDenseFloat16AVX2(a *args)
 func scaleDenseFloat16AVX2(a *args)
 
 //go:noescape
+func transposeFloat16AVX2(a *args)
+
+//go:noescape
+func transposeBackFloat16AVX2(a *args)
+
+//go:noescape
+func widenFloat16AVX2(a *args)
+
+//go:noescape
+func narrowFloat16AVX2(a *args)
+
+//go:noescape
 func maxBFloat16AVX2(a *args)
 
 //go:noescape
@@ -112,6 +178,18 @@ func sumExpDenseBFloat16AVX2(a *args)
 
 //go:noescape
 func scaleDenseBFloat16AVX2(a *args)
+
+//go:noescape
+func transposeBFloat16AVX2(a *args)
+
+//go:noescape
+func transposeBackBFloat16AVX2(a *args)
+
+//go:noescape
+func widenBFloat16AVX2(a *args)
+
+//go:noescape
+func narrowBFloat16AVX2(a *args)
 
 //go:noescape
 func finishAVX2(a *args)
@@ -144,10 +222,25 @@ func sumExpDenseFloat32AVX512(a *args)
 func scaleDenseFloat32AVX512(a *args)
 
 //go:noescape
-func foldFloat32AVX512(a *args)
+func planeSumUniformFloat32AVX512(a *args)
 
 //go:noescape
-func foldExpFloat32AVX512(a *args)
+func planeSumExpUniformFloat32AVX512(a *args)
+
+//go:noescape
+func planeScaleUniformFloat32AVX512(a *args)
+
+//go:noescape
+func planeSumExpClasswiseFloat32AVX512(a *args)
+
+//go:noescape
+func planeScaleClasswiseFloat32AVX512(a *args)
+
+//go:noescape
+func planeSumExpDenseFloat32AVX512(a *args)
+
+//go:noescape
+func planeScaleDenseFloat32AVX512(a *args)
 
 //go:noescape
 func maxFloat64AVX512(a *args)
@@ -174,10 +267,25 @@ func sumExpDenseFloat64AVX512(a *args)
 func scaleDenseFloat64AVX512(a *args)
 
 //go:noescape
-func foldFloat64AVX512(a *args)
+func planeSumUniformFloat64AVX512(a *args)
 
 //go:noescape
-func foldExpFloat64AVX512(a *args)
+func planeSumExpUniformFloat64AVX512(a *args)
+
+//go:noescape
+func planeScaleUniformFloat64AVX512(a *args)
+
+//go:noescape
+func planeSumExpClasswiseFloat64AVX512(a *args)
+
+//go:noescape
+func planeScaleClasswiseFloat64AVX512(a *args)
+
+//go:noescape
+func planeSumExpDenseFloat64AVX512(a *args)
+
+//go:noescape
+func planeScaleDenseFloat64AVX512(a *args)
 
 //go:noescape
 func maxFloat16AVX512(a *args)

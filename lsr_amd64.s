@@ -90,7 +90,7 @@ whole8:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
-	VMOVSD       X2, 224(AX)(R8*8)
+	VMOVSD       X2, 280(AX)(R8*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -127,7 +127,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X1
+	VMOVSD       280(AX)(DI*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -342,7 +342,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 152(AX), DI
+	MOVQ 208(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -379,7 +379,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X1
+	VMOVSD       280(AX)(R8*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -607,7 +607,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 152(AX), R8
+	MOVQ 208(AX), R8
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
@@ -644,11 +644,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15456(AX)(R8*8), X0
+	VMOVSD       15512(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8928(AX)(R8*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R8*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R8, R8
@@ -723,7 +723,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R9
 	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X1
+	VMOVSD       280(AX)(R9*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -1012,7 +1012,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 152(AX), R9
+	MOVQ 208(AX), R9
 	SHLQ $0x06, R9
 	ADDQ R9, DI
 	INCQ R8
@@ -1050,11 +1050,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R9
 	ADDQ         R8, R9
-	VMOVSD       15456(AX)(R9*8), X0
+	VMOVSD       15512(AX)(R9*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8928(AX)(R9*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R9*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R9, R9
@@ -1141,7 +1141,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       224(AX)(R11*8), X1
+	VMOVSD       280(AX)(R11*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -1463,7 +1463,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
 	ADDQ 128(AX), DI
-	MOVQ 152(AX), R11
+	MOVQ 208(AX), R11
 	SHLQ $0x06, R11
 	ADDQ R11, R9
 	INCQ R10
@@ -1503,11 +1503,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       15456(AX)(R11*8), X0
+	VMOVSD       15512(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8928(AX)(R11*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R11*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R11, R11
@@ -1581,23 +1581,253 @@ done3:
 	VZEROUPPER
 	RET
 
+// func transposeFloat32AVX2(a *byte)
+// Requires: AVX, CMOV
+TEXT ·transposeFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// transposeFloat32AVX2 copies rows to planes, as F.
+	MOVQ 104(AX), BX
+	LEAQ (BX)(BX*2), SI
+	MOVQ 80(AX), R8
+	MOVQ 200(AX), R9
+	XORQ DI, DI
+	SUBQ $0x08, R8
+	LEAQ (R9)(R9*2), CX
+
+group1:
+	MOVQ  BX, CX
+	IMULQ DI, CX
+	ADDQ  (AX), CX
+	LEAQ  (CX)(BX*4), DX
+	MOVQ  192(AX), R10
+	LEAQ  (R10)(DI*4), R10
+	MOVQ  96(AX), R11
+	CMPQ  R11, $0x04
+	JL    few5
+
+classes4:
+	VMOVUPS     (CX), X1
+	VINSERTF128 $0x01, (DX), Y1, Y0
+	VMOVUPS     (CX)(BX*1), X1
+	VINSERTF128 $0x01, (DX)(BX*1), Y1, Y2
+	VMOVUPS     (CX)(BX*2), X1
+	VINSERTF128 $0x01, (DX)(BX*2), Y1, Y3
+	VMOVUPS     (CX)(SI*1), X1
+	VINSERTF128 $0x01, (DX)(SI*1), Y1, Y4
+	VUNPCKLPS   Y2, Y0, Y5
+	VUNPCKHPS   Y2, Y0, Y0
+	VUNPCKLPS   Y4, Y3, Y2
+	VUNPCKHPS   Y4, Y3, Y4
+	VUNPCKLPD   Y2, Y5, Y3
+	VUNPCKHPD   Y2, Y5, Y2
+	VUNPCKLPD   Y4, Y0, Y5
+	VUNPCKHPD   Y4, Y0, Y0
+	LEAQ        (R10)(R9*2), R12
+	VMOVUPS     Y3, (R10)
+	VMOVUPS     Y2, (R10)(R9*1)
+	VMOVUPS     Y5, (R12)
+	VMOVUPS     Y0, (R12)(R9*1)
+	SUBQ        $0x04, R11
+	JE          next2
+	CMPQ        R11, $0x04
+	JL          overlap6
+	ADDQ        $0x10, CX
+	ADDQ        $0x10, DX
+	LEAQ        (R10)(R9*4), R10
+	JMP         classes4
+
+overlap6:
+	LEAQ  (CX)(R11*4), CX
+	LEAQ  (DX)(R11*4), DX
+	MOVQ  R9, R12
+	IMULQ R11, R12
+	ADDQ  R12, R10
+	MOVQ  $+4, R11
+	JMP   classes4
+
+few5:
+	XORQ        R12, R12
+	LEAQ        constants<>+0(SB), R12
+	ADDQ        $0x80, R12
+	SHLQ        $0x02, R11
+	SUBQ        R11, R12
+	VMOVUPS     (R12), X0
+	VMASKMOVPS  (CX), X0, X1
+	VMOVUPS     (R12), X0
+	VMASKMOVPS  (DX), X0, X0
+	VINSERTF128 $0x01, X0, Y1, Y0
+	VMOVUPS     (R12), X1
+	VMASKMOVPS  (CX)(BX*1), X1, X1
+	VMOVUPS     (R12), X2
+	VMASKMOVPS  (DX)(BX*1), X2, X2
+	VINSERTF128 $0x01, X2, Y1, Y2
+	VMOVUPS     (R12), X1
+	VMASKMOVPS  (CX)(BX*2), X1, X1
+	VMOVUPS     (R12), X3
+	VMASKMOVPS  (DX)(BX*2), X3, X3
+	VINSERTF128 $0x01, X3, Y1, Y3
+	VMOVUPS     (R12), X1
+	VMASKMOVPS  (CX)(SI*1), X1, X1
+	VMOVUPS     (R12), X4
+	VMASKMOVPS  (DX)(SI*1), X4, X4
+	VINSERTF128 $0x01, X4, Y1, Y4
+	VUNPCKLPS   Y2, Y0, Y5
+	VUNPCKHPS   Y2, Y0, Y0
+	VUNPCKLPS   Y4, Y3, Y2
+	VUNPCKHPS   Y4, Y3, Y4
+	VUNPCKLPD   Y2, Y5, Y3
+	VUNPCKHPD   Y2, Y5, Y2
+	VUNPCKLPD   Y4, Y0, Y5
+	VUNPCKHPD   Y4, Y0, Y0
+	LEAQ        (R10)(R9*2), CX
+	VMOVUPS     Y3, (R10)
+	VMOVUPS     Y2, (R10)(R9*1)
+	VMOVUPS     Y5, (CX)
+	VMOVUPS     Y0, (CX)(R9*1)
+
+next2:
+	CMPQ    DI, R8
+	JGE     done3
+	ADDQ    $0x08, DI
+	CMPQ    DI, R8
+	CMOVQGT R8, DI
+	JMP     group1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func transposeBackFloat32AVX2(a *byte)
+// Requires: AVX, CMOV
+TEXT ·transposeBackFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// transposeBackFloat32AVX2 copies planes to rows, rounded to elements.
+	MOVQ 120(AX), BX
+	LEAQ (BX)(BX*2), SI
+	MOVQ 80(AX), R8
+	MOVQ 200(AX), R9
+	XORQ DI, DI
+	SUBQ $0x08, R8
+	LEAQ (R9)(R9*2), CX
+
+group1:
+	MOVQ  BX, CX
+	IMULQ DI, CX
+	ADDQ  16(AX), CX
+	LEAQ  (CX)(BX*4), DX
+	MOVQ  192(AX), R10
+	LEAQ  (R10)(DI*4), R10
+	MOVQ  96(AX), R11
+	CMPQ  R11, $0x04
+	JL    few5
+
+classes4:
+	LEAQ         (R10)(R9*2), R12
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(R9*1), Y1
+	VMOVUPS      (R12), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y3
+	VUNPCKLPD    Y1, Y4, Y2
+	VUNPCKHPD    Y1, Y4, Y1
+	VUNPCKLPD    Y3, Y0, Y4
+	VUNPCKHPD    Y3, Y0, Y0
+	VMOVUPS      X2, (CX)
+	VEXTRACTF128 $0x01, Y2, (DX)
+	VMOVUPS      X1, (CX)(BX*1)
+	VEXTRACTF128 $0x01, Y1, (DX)(BX*1)
+	VMOVUPS      X4, (CX)(BX*2)
+	VEXTRACTF128 $0x01, Y4, (DX)(BX*2)
+	VMOVUPS      X0, (CX)(SI*1)
+	VEXTRACTF128 $0x01, Y0, (DX)(SI*1)
+	SUBQ         $0x04, R11
+	JE           next2
+	CMPQ         R11, $0x04
+	JL           overlap6
+	ADDQ         $0x10, CX
+	ADDQ         $0x10, DX
+	LEAQ         (R10)(R9*4), R10
+	JMP          classes4
+
+overlap6:
+	LEAQ  (CX)(R11*4), CX
+	LEAQ  (DX)(R11*4), DX
+	MOVQ  R9, R12
+	IMULQ R11, R12
+	ADDQ  R12, R10
+	MOVQ  $+4, R11
+	JMP   classes4
+
+few5:
+	XORQ         R12, R12
+	LEAQ         constants<>+0(SB), R12
+	ADDQ         $0x80, R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	LEAQ         (R10)(R9*2), R11
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(R9*1), Y1
+	VMOVUPS      (R11), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y3
+	VUNPCKLPD    Y1, Y4, Y2
+	VUNPCKHPD    Y1, Y4, Y1
+	VUNPCKLPD    Y3, Y0, Y4
+	VUNPCKHPD    Y3, Y0, Y0
+	VMOVUPS      (R12), X3
+	VMASKMOVPS   X2, X3, (CX)
+	VEXTRACTF128 $0x01, Y2, X2
+	VMASKMOVPS   X2, X3, (DX)
+	VMOVUPS      (R12), X2
+	VMASKMOVPS   X1, X2, (CX)(BX*1)
+	VEXTRACTF128 $0x01, Y1, X1
+	VMASKMOVPS   X1, X2, (DX)(BX*1)
+	VMOVUPS      (R12), X1
+	VMASKMOVPS   X4, X1, (CX)(BX*2)
+	VEXTRACTF128 $0x01, Y4, X2
+	VMASKMOVPS   X2, X1, (DX)(BX*2)
+	VMOVUPS      (R12), X1
+	VMASKMOVPS   X0, X1, (CX)(SI*1)
+	VEXTRACTF128 $0x01, Y0, X0
+	VMASKMOVPS   X0, X1, (DX)(SI*1)
+
+next2:
+	CMPQ    DI, R8
+	JGE     done3
+	ADDQ    $0x08, DI
+	CMPQ    DI, R8
+	CMOVQGT R8, DI
+	JMP     group1
+
+done3:
+	VZEROUPPER
+	RET
+
 // func foldFloat32AVX2(a *byte)
 // Requires: AVX
 TEXT ·foldFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldFloat32AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         160(AX), CX
-	MOVQ         168(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         176(AX), SI
+	MOVQ         216(AX), CX
+	MOVQ         224(AX), DX
+	MOVQ         240(AX), BX
+	MOVQ         232(AX), SI
 	SHLQ         $0x06, BX
-	VBROADCASTSD 192(AX), Y0
+	VBROADCASTSD 248(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   184(AX), R9
+	MOVQ   240(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -1668,17 +1898,17 @@ TEXT ·foldExpFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldExpFloat32AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         160(AX), CX
-	MOVQ         168(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         176(AX), SI
+	MOVQ         216(AX), CX
+	MOVQ         224(AX), DX
+	MOVQ         240(AX), BX
+	MOVQ         232(AX), SI
 	SHLQ         $0x07, BX
-	VBROADCASTSD 192(AX), Y0
+	VBROADCASTSD 248(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   184(AX), R9
+	MOVQ   240(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -1751,6 +1981,1250 @@ blocks2:
 	VZEROUPPER
 	RET
 
+// func planeSumUniformFloat32AVX2(a *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·planeSumUniformFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumUniformFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σd = Σ(x−m), and what the targets' classes have.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
+	CMPQ         BX, SI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         96(AX), DI
+	MOVQ         CX, R8
+
+max3:
+	VMAXPS       (R8), Y1, Y1
+	PREFETCHT0   256(R8)
+	ADDQ         152(AX), R8
+	DECQ         DI
+	JNE          max3
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(BX*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(BX*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	XORQ         DI, DI
+
+lane4:
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   152(AX), R8
+	IMULQ  DI, R8
+	ADDQ   CX, R8
+	MOVQ   DI, R9
+
+step5:
+	VMOVUPS      (R8), Y7
+	VMOVD        R9, X8
+	VPBROADCASTD X8, Y8
+	VPCMPEQD     Y2, Y8, Y8
+	VBLENDVPS    Y8, Y7, Y3, Y3
+	VSUBPS       Y1, Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y7, Y8
+	VMOVUPS      Y7, Y9
+	VFMADD132PS  constants<>+384(SB), Y0, Y9
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+448(SB), Y7, Y10
+	VPERMPS      constants<>+640(SB), Y9, Y7
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y7, Y9, Y9
+	VMOVUPS      constants<>+544(SB), Y7
+	VFMADD213PS  constants<>+608(SB), Y10, Y7
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y7
+	VFMADD213PS  Y9, Y9, Y7
+	VANDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	ADDQ         $0x10, R9
+	CMPQ         R9, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R8
+	VMOVUPS      (R8), Y7
+	VMOVD        R9, X8
+	VPBROADCASTD X8, Y8
+	VPCMPEQD     Y2, Y8, Y8
+	VBLENDVPS    Y8, Y7, Y3, Y3
+	VSUBPS       Y1, Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y7, Y8
+	VMOVUPS      Y7, Y9
+	VFMADD132PS  constants<>+384(SB), Y0, Y9
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+448(SB), Y7, Y10
+	VPERMPS      constants<>+640(SB), Y9, Y7
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y7, Y9, Y9
+	VMOVUPS      constants<>+544(SB), Y7
+	VFMADD213PS  constants<>+608(SB), Y10, Y7
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y7
+	VFMADD213PS  Y9, Y9, Y7
+	VANDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	ADDQ         $0x10, R9
+	CMPQ         R9, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R8
+	JMP          step5
+
+summed6:
+	VADDPS  Y5, Y4, Y4
+	MOVQ    56(AX), R8
+	MOVQ    DI, R9
+	SHLQ    $0x05, R9
+	VMOVUPS Y4, (R8)(R9*1)
+	MOVQ    64(AX), R8
+	MOVQ    DI, R9
+	SHLQ    $0x05, R9
+	VMOVUPS Y6, (R8)(R9*1)
+	INCQ    DI
+	CMPQ    DI, $0x10
+	JGE     lanes7
+	CMPQ    DI, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R9
+	MOVQ    DI, R8
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPS (R9), Y1
+	VMOVUPS 32(R9), Y2
+	VMINPS  Y2, Y1, Y4
+	VADDPS  Y2, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VMULPS  Y2, Y1, Y1
+	VADDPS  Y1, Y4, Y4
+	VMOVUPS Y4, 64(R9)
+
+more12:
+level8:
+	CMPQ R8, $0x01
+	JE   tree11
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs9:
+	VMOVUPS (R10), Y1
+	VADDPS  32(R10), Y1, Y1
+	VMOVUPS Y1, (R11)
+	ADDQ    $0x40, R10
+	ADDQ    $0x20, R11
+	DECQ    R12
+	JNE     pairs9
+	INCQ    R8
+	BTQ     $0x00, R8
+	JCS     even10
+	VMOVUPS (R10), Y1
+	VMOVUPS Y1, (R11)
+
+even10:
+	SHRQ $0x01, R8
+	JMP  level8
+
+tree11:
+	VMOVUPS      (R9), Y1
+	MOVQ         56(AX), R8
+	CMPQ         96(AX), $0x02
+	JE           two13
+	VCVTPS2PD    X1, Y2
+	VBROADCASTSD constants<>+736(SB), Y4
+	VADDPD       Y4, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(BX*8)
+	VEXTRACTF128 $0x01, Y1, X1
+	VCVTPS2PD    X1, Y1
+	VBROADCASTSD constants<>+736(SB), Y2
+	VADDPD       Y2, Y1, Y1
+	VMOVUPD      Y1, 1400(AX)(BX*8)
+	JMP          sum14
+
+two13:
+	VMOVUPS      64(R8), Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 1368(AX)(BX*8)
+	VEXTRACTF128 $0x01, Y1, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 1400(AX)(BX*8)
+
+sum14:
+	MOVQ 64(AX), R8
+
+level15:
+	CMPQ DI, $0x01
+	JE   tree18
+	MOVQ R8, R9
+	MOVQ R8, R10
+	MOVQ DI, R11
+	SHRQ $0x01, R11
+
+pairs16:
+	VMOVUPS (R9), Y1
+	VADDPS  32(R9), Y1, Y1
+	VMOVUPS Y1, (R10)
+	ADDQ    $0x40, R9
+	ADDQ    $0x20, R10
+	DECQ    R11
+	JNE     pairs16
+	INCQ    DI
+	BTQ     $0x00, DI
+	JCS     even17
+	VMOVUPS (R9), Y1
+	VMOVUPS Y1, (R10)
+
+even17:
+	SHRQ $0x01, DI
+	JMP  level15
+
+tree18:
+	VMOVUPS      (R8), Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 4632(AX)(BX*8)
+	VEXTRACTF128 $0x01, Y1, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(BX*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(BX*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(BX*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(BX*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(BX*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, BX
+	CMPQ         BX, SI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX2(a *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σd = Σ(x−m), and what the targets' classes have.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         96(AX), R8
+	MOVQ         CX, R9
+
+max3:
+	VMAXPS       (R9), Y1, Y1
+	PREFETCHT0   256(R9)
+	ADDQ         152(AX), R9
+	DECQ         R8
+	JNE          max3
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	XORQ         R8, R8
+
+lane4:
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	MOVQ   152(AX), R9
+	IMULQ  R8, R9
+	ADDQ   CX, R9
+	MOVQ   168(AX), R10
+	IMULQ  R8, R10
+	ADDQ   BX, R10
+	MOVQ   R8, R11
+
+step5:
+	VMOVUPS      (R9), Y8
+	VMOVD        R11, X9
+	VPBROADCASTD X9, Y9
+	VPCMPEQD     Y2, Y9, Y9
+	VBLENDVPS    Y9, Y8, Y3, Y3
+	VSUBPS       Y1, Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y10
+	VMOVUPS      Y8, Y11
+	VFMADD132PS  constants<>+384(SB), Y0, Y11
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+448(SB), Y8, Y12
+	VPERMPS      constants<>+640(SB), Y11, Y8
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y8, Y11, Y11
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y12, Y8
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y8
+	VFMADD213PS  Y11, Y11, Y8
+	VANDPS       Y10, Y8, Y8
+	VADDPS       Y8, Y5, Y5
+	VMOVUPS      Y8, (R10)
+	VBLENDVPS    Y9, Y8, Y4, Y4
+	ADDQ         $0x10, R11
+	CMPQ         R11, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R9
+	ADDQ         184(AX), R10
+	VMOVUPS      (R9), Y8
+	VMOVD        R11, X9
+	VPBROADCASTD X9, Y9
+	VPCMPEQD     Y2, Y9, Y9
+	VBLENDVPS    Y9, Y8, Y3, Y3
+	VSUBPS       Y1, Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y10
+	VMOVUPS      Y8, Y11
+	VFMADD132PS  constants<>+384(SB), Y0, Y11
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+448(SB), Y8, Y12
+	VPERMPS      constants<>+640(SB), Y11, Y8
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y8, Y11, Y11
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y12, Y8
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y8
+	VFMADD213PS  Y11, Y11, Y8
+	VANDPS       Y10, Y8, Y8
+	VADDPS       Y8, Y6, Y6
+	VMOVUPS      Y8, (R10)
+	VBLENDVPS    Y9, Y8, Y4, Y4
+	ADDQ         $0x10, R11
+	CMPQ         R11, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R9
+	ADDQ         184(AX), R10
+	JMP          step5
+
+summed6:
+	VADDPS  Y6, Y5, Y5
+	MOVQ    56(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPS Y5, (R9)(R10*1)
+	MOVQ    64(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPS Y7, (R9)(R10*1)
+	INCQ    R8
+	CMPQ    R8, $0x10
+	JGE     lanes7
+	CMPQ    R8, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R10
+	MOVQ    R8, R9
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPS (R10), Y1
+	VMOVUPS 32(R10), Y2
+	VMINPS  Y2, Y1, Y5
+	VADDPS  Y2, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VMULPS  Y2, Y1, Y1
+	VADDPS  Y1, Y5, Y5
+	VMOVUPS Y5, 64(R10)
+
+more12:
+level8:
+	CMPQ R9, $0x01
+	JE   tree11
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs9:
+	VMOVUPS (R11), Y1
+	VADDPS  32(R11), Y1, Y1
+	VMOVUPS Y1, (R12)
+	ADDQ    $0x40, R11
+	ADDQ    $0x20, R12
+	DECQ    R13
+	JNE     pairs9
+	INCQ    R9
+	BTQ     $0x00, R9
+	JCS     even10
+	VMOVUPS (R11), Y1
+	VMOVUPS Y1, (R12)
+
+even10:
+	SHRQ $0x01, R9
+	JMP  level8
+
+tree11:
+	VMOVUPS      (R10), Y1
+	MOVQ         56(AX), R9
+	CMPQ         96(AX), $0x02
+	JE           two13
+	VCVTPS2PD    X1, Y2
+	VBROADCASTSD constants<>+736(SB), Y5
+	VADDPD       Y5, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y1, X1
+	VCVTPS2PD    X1, Y1
+	VBROADCASTSD constants<>+736(SB), Y2
+	VADDPD       Y2, Y1, Y1
+	VMOVUPD      Y1, 1400(AX)(SI*8)
+	JMP          sum14
+
+two13:
+	VMOVUPS      64(R9), Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y1, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 1400(AX)(SI*8)
+
+sum14:
+	MOVQ 64(AX), R9
+
+level15:
+	CMPQ R8, $0x01
+	JE   tree18
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs16:
+	VMOVUPS (R10), Y1
+	VADDPS  32(R10), Y1, Y1
+	VMOVUPS Y1, (R11)
+	ADDQ    $0x40, R10
+	ADDQ    $0x20, R11
+	DECQ    R12
+	JNE     pairs16
+	INCQ    R8
+	BTQ     $0x00, R8
+	JCS     even17
+	VMOVUPS (R10), Y1
+	VMOVUPS Y1, (R11)
+
+even17:
+	SHRQ $0x01, R8
+	JMP  level15
+
+tree18:
+	VMOVUPS      (R9), Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 4632(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y1, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(SI*8)
+	VCVTPS2PD    X4, Y1
+	VMOVUPD      Y1, 6808(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 6840(AX)(SI*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
+	ADDQ         $0x08, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeScaleUniformFloat32AVX2(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeScaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeScaleUniformFloat32AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth,
+	// but gy for the target's class.
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
+	MOVQ 88(AX), SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
+	JGE  end2
+
+loop1:
+	VMOVUPD      15512(AX)(SI*8), Y0
+	VMOVUPD      15544(AX)(SI*8), Y1
+	VCVTPD2PSY   Y0, X2
+	VCVTPD2PSY   Y1, X0
+	VINSERTF128  $0x01, X0, Y2, Y0
+	VBROADCASTSD 264(AX), Y1
+	VMULPD       8984(AX)(SI*8), Y1, Y3
+	VMULPD       9016(AX)(SI*8), Y1, Y1
+	VCVTPD2PSY   Y3, X2
+	VCVTPD2PSY   Y1, X1
+	VINSERTF128  $0x01, X1, Y2, Y1
+	VMOVDQU      (BX), Y3
+	VMOVUPD      16600(AX)(SI*8), Y4
+	VMOVUPD      16632(AX)(SI*8), Y5
+	VCVTPD2PSY   Y4, X2
+	VCVTPD2PSY   Y5, X4
+	VINSERTF128  $0x01, X4, Y2, Y4
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
+
+class3:
+	VMOVUPS      (R9), Y5
+	VFMSUB213PS  Y1, Y0, Y5
+	VMOVD        R8, X6
+	VPBROADCASTD X6, Y6
+	VPCMPEQD     Y3, Y6, Y6
+	VBLENDVPS    Y6, Y4, Y5, Y5
+	VMOVUPS      Y5, (R10)
+	ADDQ         168(AX), R9
+	ADDQ         160(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
+	JLT          class3
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
+	ADDQ         $0x08, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpClasswiseFloat32AVX2(a *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpClasswiseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σu·(x−m), and what the targets' classes have.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         96(AX), R8
+	MOVQ         CX, R9
+
+max3:
+	VMAXPS       (R9), Y1, Y1
+	PREFETCHT0   256(R9)
+	ADDQ         152(AX), R9
+	DECQ         R8
+	JNE          max3
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	XORQ         R8, R8
+
+lane4:
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	MOVQ   152(AX), R9
+	IMULQ  R8, R9
+	ADDQ   CX, R9
+	MOVQ   168(AX), R10
+	IMULQ  R8, R10
+	ADDQ   BX, R10
+	MOVQ   R8, R11
+
+step5:
+	VMOVUPS      (R9), Y9
+	VMOVD        R11, X10
+	VPBROADCASTD X10, Y10
+	VPCMPEQD     Y2, Y10, Y10
+	VBLENDVPS    Y10, Y9, Y3, Y3
+	VSUBPS       Y1, Y9, Y9
+	MOVQ         32(AX), R12
+	VBROADCASTSS (R12)(R11*4), Y11
+	VADDPS       Y11, Y8, Y8
+	VMULPS       Y9, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y7, Y7
+	VCMPPS       $0x15, constants<>+320(SB), Y9, Y11
+	VMOVUPS      Y9, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y9, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y9
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y9, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y13, Y9
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y9
+	VFMADD213PS  Y12, Y12, Y9
+	VANDPS       Y11, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VMOVUPS      Y9, (R10)
+	VBLENDVPS    Y10, Y9, Y4, Y4
+	ADDQ         $0x10, R11
+	CMPQ         R11, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R9
+	ADDQ         184(AX), R10
+	VMOVUPS      (R9), Y9
+	VMOVD        R11, X10
+	VPBROADCASTD X10, Y10
+	VPCMPEQD     Y2, Y10, Y10
+	VBLENDVPS    Y10, Y9, Y3, Y3
+	VSUBPS       Y1, Y9, Y9
+	MOVQ         32(AX), R12
+	VBROADCASTSS (R12)(R11*4), Y11
+	VADDPS       Y11, Y8, Y8
+	VMULPS       Y9, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y11
+	VANDPS       Y11, Y12, Y12
+	VADDPS       Y12, Y7, Y7
+	VCMPPS       $0x15, constants<>+320(SB), Y9, Y11
+	VMOVUPS      Y9, Y12
+	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+448(SB), Y9, Y13
+	VPERMPS      constants<>+640(SB), Y12, Y9
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y9, Y12, Y12
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y13, Y9
+	VMULPS       Y13, Y13, Y14
+	VFMADD213PS  Y13, Y14, Y9
+	VFMADD213PS  Y12, Y12, Y9
+	VANDPS       Y11, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VMOVUPS      Y9, (R10)
+	VBLENDVPS    Y10, Y9, Y4, Y4
+	ADDQ         $0x10, R11
+	CMPQ         R11, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R9
+	ADDQ         184(AX), R10
+	JMP          step5
+
+summed6:
+	VADDPS  Y6, Y5, Y5
+	MOVQ    56(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPS Y5, (R9)(R10*1)
+	MOVQ    64(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPS Y7, (R9)(R10*1)
+	MOVQ    72(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPS Y8, (R9)(R10*1)
+	INCQ    R8
+	CMPQ    R8, $0x10
+	JGE     lanes7
+	CMPQ    R8, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R10
+	MOVQ    R8, R9
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPS (R10), Y1
+	VMOVUPS 32(R10), Y2
+	VMINPS  Y2, Y1, Y5
+	VADDPS  Y2, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VMULPS  Y2, Y1, Y1
+	VADDPS  Y1, Y5, Y5
+	VMOVUPS Y5, 64(R10)
+
+more12:
+level8:
+	CMPQ R9, $0x01
+	JE   tree11
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs9:
+	VMOVUPS (R11), Y1
+	VADDPS  32(R11), Y1, Y1
+	VMOVUPS Y1, (R12)
+	ADDQ    $0x40, R11
+	ADDQ    $0x20, R12
+	DECQ    R13
+	JNE     pairs9
+	INCQ    R9
+	BTQ     $0x00, R9
+	JCS     even10
+	VMOVUPS (R11), Y1
+	VMOVUPS Y1, (R12)
+
+even10:
+	SHRQ $0x01, R9
+	JMP  level8
+
+tree11:
+	VMOVUPS      (R10), Y1
+	MOVQ         56(AX), R9
+	CMPQ         96(AX), $0x02
+	JE           two13
+	VCVTPS2PD    X1, Y2
+	VBROADCASTSD constants<>+736(SB), Y5
+	VADDPD       Y5, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y1, X1
+	VCVTPS2PD    X1, Y1
+	VBROADCASTSD constants<>+736(SB), Y2
+	VADDPD       Y2, Y1, Y1
+	VMOVUPD      Y1, 1400(AX)(SI*8)
+	JMP          sum14
+
+two13:
+	VMOVUPS      64(R9), Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y1, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 1400(AX)(SI*8)
+
+sum14:
+	MOVQ 64(AX), R9
+
+level15:
+	CMPQ R8, $0x01
+	JE   tree18
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs16:
+	VMOVUPS (R10), Y1
+	VADDPS  32(R10), Y1, Y1
+	VMOVUPS Y1, (R11)
+	ADDQ    $0x40, R10
+	ADDQ    $0x20, R11
+	DECQ    R12
+	JNE     pairs16
+	INCQ    R8
+	BTQ     $0x00, R8
+	JCS     even17
+	VMOVUPS (R10), Y1
+	VMOVUPS Y1, (R11)
+
+even17:
+	SHRQ $0x01, R8
+	JMP  level15
+
+tree18:
+	VMOVUPS      (R9), Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 4632(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y1, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(SI*8)
+	VCVTPS2PD    X4, Y1
+	VMOVUPD      Y1, 6808(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 6840(AX)(SI*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
+	ADDQ         $0x08, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeScaleClasswiseFloat32AVX2(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeScaleClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeScaleClasswiseFloat32AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
+	// but gy for the target's class.
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
+	MOVQ 88(AX), SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
+	JGE  end2
+
+loop1:
+	VMOVUPD      15512(AX)(SI*8), Y0
+	VMOVUPD      15544(AX)(SI*8), Y1
+	VCVTPD2PSY   Y0, X2
+	VCVTPD2PSY   Y1, X0
+	VINSERTF128  $0x01, X0, Y2, Y0
+	VBROADCASTSD 264(AX), Y1
+	VMULPD       8984(AX)(SI*8), Y1, Y3
+	VMULPD       9016(AX)(SI*8), Y1, Y1
+	VCVTPD2PSY   Y3, X2
+	VCVTPD2PSY   Y1, X1
+	VINSERTF128  $0x01, X1, Y2, Y1
+	VMOVDQU      (BX), Y3
+	VMOVUPD      16600(AX)(SI*8), Y4
+	VMOVUPD      16632(AX)(SI*8), Y5
+	VCVTPD2PSY   Y4, X2
+	VCVTPD2PSY   Y5, X4
+	VINSERTF128  $0x01, X4, Y2, Y4
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
+
+class3:
+	VMOVUPS      (R9), Y5
+	VMULPS       Y0, Y5, Y5
+	MOVQ         32(AX), R11
+	VBROADCASTSS (R11)(R8*4), Y6
+	VFNMADD231PS Y6, Y1, Y5
+	VMOVD        R8, X6
+	VPBROADCASTD X6, Y6
+	VPCMPEQD     Y3, Y6, Y6
+	VBLENDVPS    Y6, Y4, Y5, Y5
+	VMOVUPS      Y5, (R10)
+	ADDQ         168(AX), R9
+	ADDQ         160(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
+	JLT          class3
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
+	ADDQ         $0x08, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpDenseFloat32AVX2(a *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpDenseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σa and Σa·(x−m), where a = t·w + u.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         88(AX), DI
+	MOVQ         88(AX), R8
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         96(AX), R9
+	MOVQ         CX, R10
+
+max3:
+	VMAXPS       (R10), Y1, Y1
+	PREFETCHT0   256(R10)
+	ADDQ         152(AX), R10
+	DECQ         R9
+	JNE          max3
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(DI*8)
+	XORQ         R9, R9
+
+lane4:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	MOVQ   152(AX), R10
+	IMULQ  R9, R10
+	ADDQ   CX, R10
+	MOVQ   168(AX), R11
+	IMULQ  R9, R11
+	ADDQ   BX, R11
+	MOVQ   152(AX), R12
+	IMULQ  R9, R12
+	ADDQ   SI, R12
+	MOVQ   R9, R13
+
+step5:
+	VMOVUPS      (R10), Y6
+	VSUBPS       Y1, Y6, Y6
+	VMOVUPS      (R12), Y7
+	MOVQ         40(AX), R14
+	VBROADCASTSS (R14)(R13*4), Y8
+	MOVQ         32(AX), R14
+	VBROADCASTSS (R14)(R13*4), Y9
+	VFMADD213PS  Y9, Y8, Y7
+	VADDPS       Y7, Y5, Y5
+	VMULPS       Y6, Y7, Y8
+	VXORPS       Y9, Y9, Y9
+	VCMPPS       $0x04, Y9, Y7, Y7
+	VANDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y9
+	VFNMADD132PS constants<>+448(SB), Y6, Y9
+	VPERMPS      constants<>+640(SB), Y8, Y6
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y6, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y6
+	VFMADD213PS  constants<>+608(SB), Y9, Y6
+	VMULPS       Y9, Y9, Y10
+	VFMADD213PS  Y9, Y10, Y6
+	VFMADD213PS  Y8, Y8, Y6
+	VANDPS       Y7, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VMOVUPS      Y6, (R11)
+	ADDQ         $0x10, R13
+	CMPQ         R13, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R10
+	ADDQ         184(AX), R11
+	ADDQ         176(AX), R12
+	VMOVUPS      (R10), Y6
+	VSUBPS       Y1, Y6, Y6
+	VMOVUPS      (R12), Y7
+	MOVQ         40(AX), R14
+	VBROADCASTSS (R14)(R13*4), Y8
+	MOVQ         32(AX), R14
+	VBROADCASTSS (R14)(R13*4), Y9
+	VFMADD213PS  Y9, Y8, Y7
+	VADDPS       Y7, Y5, Y5
+	VMULPS       Y6, Y7, Y8
+	VXORPS       Y9, Y9, Y9
+	VCMPPS       $0x04, Y9, Y7, Y7
+	VANDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y9
+	VFNMADD132PS constants<>+448(SB), Y6, Y9
+	VPERMPS      constants<>+640(SB), Y8, Y6
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y6, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y6
+	VFMADD213PS  constants<>+608(SB), Y9, Y6
+	VMULPS       Y9, Y9, Y10
+	VFMADD213PS  Y9, Y10, Y6
+	VFMADD213PS  Y8, Y8, Y6
+	VANDPS       Y7, Y6, Y6
+	VADDPS       Y6, Y3, Y3
+	VMOVUPS      Y6, (R11)
+	ADDQ         $0x10, R13
+	CMPQ         R13, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R10
+	ADDQ         184(AX), R11
+	ADDQ         176(AX), R12
+	JMP          step5
+
+summed6:
+	VADDPS  Y3, Y2, Y2
+	MOVQ    56(AX), R10
+	MOVQ    R9, R11
+	SHLQ    $0x05, R11
+	VMOVUPS Y2, (R10)(R11*1)
+	MOVQ    64(AX), R10
+	MOVQ    R9, R11
+	SHLQ    $0x05, R11
+	VMOVUPS Y4, (R10)(R11*1)
+	MOVQ    72(AX), R10
+	MOVQ    R9, R11
+	SHLQ    $0x05, R11
+	VMOVUPS Y5, (R10)(R11*1)
+	INCQ    R9
+	CMPQ    R9, $0x10
+	JGE     lanes7
+	CMPQ    R9, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R11
+	MOVQ    R9, R10
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPS (R11), Y1
+	VMOVUPS 32(R11), Y2
+	VMINPS  Y2, Y1, Y3
+	VADDPS  Y2, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VMULPS  Y2, Y1, Y1
+	VADDPS  Y1, Y3, Y3
+	VMOVUPS Y3, 64(R11)
+
+more12:
+level8:
+	CMPQ R10, $0x01
+	JE   tree11
+	MOVQ R11, R12
+	MOVQ R11, R13
+	MOVQ R10, R14
+	SHRQ $0x01, R14
+
+pairs9:
+	VMOVUPS (R12), Y1
+	VADDPS  32(R12), Y1, Y1
+	VMOVUPS Y1, (R13)
+	ADDQ    $0x40, R12
+	ADDQ    $0x20, R13
+	DECQ    R14
+	JNE     pairs9
+	INCQ    R10
+	BTQ     $0x00, R10
+	JCS     even10
+	VMOVUPS (R12), Y1
+	VMOVUPS Y1, (R13)
+
+even10:
+	SHRQ $0x01, R10
+	JMP  level8
+
+tree11:
+	VMOVUPS      (R11), Y1
+	MOVQ         56(AX), R10
+	CMPQ         96(AX), $0x02
+	JE           two13
+	VCVTPS2PD    X1, Y2
+	VBROADCASTSD constants<>+736(SB), Y3
+	VADDPD       Y3, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y1, X1
+	VCVTPS2PD    X1, Y1
+	VBROADCASTSD constants<>+736(SB), Y2
+	VADDPD       Y2, Y1, Y1
+	VMOVUPD      Y1, 1400(AX)(DI*8)
+	JMP          sum14
+
+two13:
+	VMOVUPS      64(R10), Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 1368(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y1, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 1400(AX)(DI*8)
+
+sum14:
+	MOVQ 64(AX), R11
+	MOVQ R9, R10
+
+level15:
+	CMPQ R10, $0x01
+	JE   tree18
+	MOVQ R11, R12
+	MOVQ R11, R13
+	MOVQ R10, R14
+	SHRQ $0x01, R14
+
+pairs16:
+	VMOVUPS (R12), Y1
+	VADDPS  32(R12), Y1, Y1
+	VMOVUPS Y1, (R13)
+	ADDQ    $0x40, R12
+	ADDQ    $0x20, R13
+	DECQ    R14
+	JNE     pairs16
+	INCQ    R10
+	BTQ     $0x00, R10
+	JCS     even17
+	VMOVUPS (R12), Y1
+	VMOVUPS Y1, (R13)
+
+even17:
+	SHRQ $0x01, R10
+	JMP  level15
+
+tree18:
+	VMOVUPS      (R11), Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 4632(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y1, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(DI*8)
+	MOVQ         72(AX), R10
+
+level19:
+	CMPQ R9, $0x01
+	JE   tree22
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs20:
+	VMOVUPS (R11), Y1
+	VADDPS  32(R11), Y1, Y1
+	VMOVUPS Y1, (R12)
+	ADDQ    $0x40, R11
+	ADDQ    $0x20, R12
+	DECQ    R13
+	JNE     pairs20
+	INCQ    R9
+	BTQ     $0x00, R9
+	JCS     even21
+	VMOVUPS (R11), Y1
+	VMOVUPS Y1, (R12)
+
+even21:
+	SHRQ $0x01, R9
+	JMP  level19
+
+tree22:
+	VMOVUPS      (R10), Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 2456(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y1, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 2488(AX)(DI*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, SI
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeScaleDenseFloat32AVX2(a *byte)
+// Requires: AVX, FMA3
+TEXT ·planeScaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeScaleDenseFloat32AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
+	// but gy for the target's class.
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 88(AX), DI
+	MOVQ 88(AX), R8
+	ADDQ 80(AX), R8
+	CMPQ DI, R8
+	JGE  end2
+
+loop1:
+	VMOVUPD      15512(AX)(DI*8), Y0
+	VMOVUPD      15544(AX)(DI*8), Y1
+	VCVTPD2PSY   Y0, X2
+	VCVTPD2PSY   Y1, X0
+	VINSERTF128  $0x01, X0, Y2, Y0
+	VBROADCASTSD 264(AX), Y1
+	VMULPD       8984(AX)(DI*8), Y1, Y3
+	VMULPD       9016(AX)(DI*8), Y1, Y1
+	VCVTPD2PSY   Y3, X2
+	VCVTPD2PSY   Y1, X1
+	VINSERTF128  $0x01, X1, Y2, Y1
+	XORQ         R9, R9
+	MOVQ         CX, R10
+	MOVQ         DX, R11
+	MOVQ         SI, R12
+
+class3:
+	VMOVUPS      (R10), Y3
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      (R12), Y4
+	MOVQ         40(AX), R13
+	VBROADCASTSS (R13)(R9*4), Y5
+	MOVQ         32(AX), R13
+	VBROADCASTSS (R13)(R9*4), Y6
+	VFMADD213PS  Y6, Y5, Y4
+	VFNMADD231PS Y4, Y1, Y3
+	VMOVUPS      Y3, (R11)
+	ADDQ         168(AX), R10
+	ADDQ         160(AX), R11
+	ADDQ         152(AX), R12
+	INCQ         R9
+	CMPQ         R9, 96(AX)
+	JLT          class3
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, SI
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
 // func maxFloat64AVX2(a *byte)
 // Requires: AVX
 TEXT ·maxFloat64AVX2(SB), NOSPLIT, $0-8
@@ -1768,7 +3242,7 @@ TEXT ·maxFloat64AVX2(SB), NOSPLIT, $0-8
 	ANDQ         $-16, BX
 	MOVQ         96(AX), SI
 	ANDQ         $-4, SI
-	VBROADCASTSD constants<>+736(SB), Y0
+	VBROADCASTSD constants<>+768(SB), Y0
 	XORQ         DI, DI
 
 row1:
@@ -1824,7 +3298,7 @@ whole8:
 	VMAXPD       X1, X2, X2
 	VPERMILPD    $0x01, X2, X1
 	VMAXPD       X1, X2, X2
-	VMOVSD       X2, 224(AX)(R8*8)
+	VMOVSD       X2, 280(AX)(R8*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -1848,7 +3322,7 @@ TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, CX
 	SUBQ         CX, DX
-	VBROADCASTSD constants<>+896(SB), Y0
+	VBROADCASTSD constants<>+928(SB), Y0
 	MOVQ         (AX), CX
 	XORQ         BX, BX
 	XORQ         SI, SI
@@ -1861,8 +3335,8 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X1
-	VXORPS       constants<>+1184(SB), X1, X1
+	VMOVSD       280(AX)(DI*8), X1
+	VXORPS       constants<>+1216(SB), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         DI, DI
 	MOVQ         BX, R8
@@ -1886,41 +3360,41 @@ loop5:
 	VMOVUPD      (CX)(DI*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+832(SB), Y11, Y8
 	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VFNMADD231PD constants<>+896(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
+	VPERMPS      constants<>+1152(SB), Y11, Y12
+	VPERMPS      constants<>+1184(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
 	VMOVUPD      32(CX)(DI*8), Y11
 	VADDPD       Y1, Y11, Y11
 	VADDPD       Y11, Y5, Y5
-	VCMPPD       $0x15, constants<>+768(SB), Y11, Y12
+	VCMPPD       $0x15, constants<>+800(SB), Y11, Y12
 	VMOVUPD      Y11, Y13
-	VFMADD132PD  constants<>+800(SB), Y0, Y13
+	VFMADD132PD  constants<>+832(SB), Y0, Y13
 	VSUBPD       Y0, Y13, Y14
 	VMOVUPD      Y11, Y11
-	VFNMADD231PD constants<>+832(SB), Y14, Y11
 	VFNMADD231PD constants<>+864(SB), Y14, Y11
+	VFNMADD231PD constants<>+896(SB), Y14, Y11
 	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+1120(SB), Y14, Y15
-	VPERMPS      constants<>+1152(SB), Y14, Y14
+	VPERMPS      constants<>+1152(SB), Y14, Y15
+	VPERMPS      constants<>+1184(SB), Y14, Y14
 	VBLENDPS     $0xaa, Y14, Y15, Y14
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+928(SB), Y14
-	VFMADD213PD  constants<>+960(SB), Y8, Y14
+	VMOVUPD      constants<>+960(SB), Y14
 	VFMADD213PD  constants<>+992(SB), Y8, Y14
 	VFMADD213PD  constants<>+1024(SB), Y8, Y14
 	VFMADD213PD  constants<>+1056(SB), Y8, Y14
 	VFMADD213PD  constants<>+1088(SB), Y8, Y14
+	VFMADD213PD  constants<>+1120(SB), Y8, Y14
 	VMULPD       Y8, Y8, Y15
 	VFMADD213PD  Y8, Y15, Y14
 	VFMADD213PD  Y10, Y10, Y14
@@ -1929,25 +3403,25 @@ loop5:
 	VMOVUPD      64(CX)(DI*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y14
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+832(SB), Y14, Y8
 	VFNMADD231PD constants<>+864(SB), Y14, Y8
+	VFNMADD231PD constants<>+896(SB), Y14, Y8
 	VPSHUFD      $0xa0, Y10, Y14
-	VPERMPS      constants<>+1120(SB), Y14, Y15
-	VPERMPS      constants<>+1152(SB), Y14, Y14
+	VPERMPS      constants<>+1152(SB), Y14, Y15
+	VPERMPS      constants<>+1184(SB), Y14, Y14
 	VBLENDPS     $0xaa, Y14, Y15, Y14
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y14, Y10, Y10
-	VMOVUPD      constants<>+928(SB), Y14
-	VFMADD213PD  constants<>+960(SB), Y11, Y14
+	VMOVUPD      constants<>+960(SB), Y14
 	VFMADD213PD  constants<>+992(SB), Y11, Y14
 	VFMADD213PD  constants<>+1024(SB), Y11, Y14
 	VFMADD213PD  constants<>+1056(SB), Y11, Y14
 	VFMADD213PD  constants<>+1088(SB), Y11, Y14
+	VFMADD213PD  constants<>+1120(SB), Y11, Y14
 	VMULPD       Y11, Y11, Y15
 	VFMADD213PD  Y11, Y15, Y14
 	VFMADD213PD  Y13, Y13, Y14
@@ -1956,36 +3430,36 @@ loop5:
 	VMOVUPD      96(CX)(DI*8), Y11
 	VADDPD       Y1, Y11, Y11
 	VADDPD       Y11, Y5, Y5
-	VCMPPD       $0x15, constants<>+768(SB), Y11, Y12
+	VCMPPD       $0x15, constants<>+800(SB), Y11, Y12
 	VMOVUPD      Y11, Y13
-	VFMADD132PD  constants<>+800(SB), Y0, Y13
+	VFMADD132PD  constants<>+832(SB), Y0, Y13
 	VSUBPD       Y0, Y13, Y14
 	VMOVUPD      Y11, Y11
-	VFNMADD231PD constants<>+832(SB), Y14, Y11
 	VFNMADD231PD constants<>+864(SB), Y14, Y11
+	VFNMADD231PD constants<>+896(SB), Y14, Y11
 	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+1120(SB), Y14, Y15
-	VPERMPS      constants<>+1152(SB), Y14, Y14
+	VPERMPS      constants<>+1152(SB), Y14, Y15
+	VPERMPS      constants<>+1184(SB), Y14, Y14
 	VBLENDPS     $0xaa, Y14, Y15, Y14
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+928(SB), Y14
-	VFMADD213PD  constants<>+960(SB), Y8, Y14
+	VMOVUPD      constants<>+960(SB), Y14
 	VFMADD213PD  constants<>+992(SB), Y8, Y14
 	VFMADD213PD  constants<>+1024(SB), Y8, Y14
 	VFMADD213PD  constants<>+1056(SB), Y8, Y14
 	VFMADD213PD  constants<>+1088(SB), Y8, Y14
+	VFMADD213PD  constants<>+1120(SB), Y8, Y14
 	VMULPD       Y8, Y8, Y15
 	VFMADD213PD  Y8, Y15, Y14
 	VFMADD213PD  Y10, Y10, Y14
 	VANDPD       Y9, Y14, Y14
 	VADDPD       Y14, Y6, Y6
-	VMOVUPD      constants<>+928(SB), Y8
-	VFMADD213PD  constants<>+960(SB), Y11, Y8
+	VMOVUPD      constants<>+960(SB), Y8
 	VFMADD213PD  constants<>+992(SB), Y11, Y8
 	VFMADD213PD  constants<>+1024(SB), Y11, Y8
 	VFMADD213PD  constants<>+1056(SB), Y11, Y8
 	VFMADD213PD  constants<>+1088(SB), Y11, Y8
+	VFMADD213PD  constants<>+1120(SB), Y11, Y8
 	VMULPD       Y11, Y11, Y9
 	VFMADD213PD  Y11, Y9, Y8
 	VFMADD213PD  Y13, Y13, Y8
@@ -2006,25 +3480,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       (DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+832(SB), Y11, Y8
 	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VFNMADD231PD constants<>+896(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
+	VPERMPS      constants<>+1152(SB), Y11, Y12
+	VPERMPS      constants<>+1184(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+928(SB), Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VMOVUPD      constants<>+960(SB), Y11
 	VFMADD213PD  constants<>+992(SB), Y8, Y11
 	VFMADD213PD  constants<>+1024(SB), Y8, Y11
 	VFMADD213PD  constants<>+1056(SB), Y8, Y11
 	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VFMADD213PD  constants<>+1120(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -2039,25 +3513,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       32(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+832(SB), Y11, Y8
 	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VFNMADD231PD constants<>+896(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
+	VPERMPS      constants<>+1152(SB), Y11, Y12
+	VPERMPS      constants<>+1184(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+928(SB), Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VMOVUPD      constants<>+960(SB), Y11
 	VFMADD213PD  constants<>+992(SB), Y8, Y11
 	VFMADD213PD  constants<>+1024(SB), Y8, Y11
 	VFMADD213PD  constants<>+1056(SB), Y8, Y11
 	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VFMADD213PD  constants<>+1120(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -2072,25 +3546,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       64(DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+832(SB), Y11, Y8
 	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VFNMADD231PD constants<>+896(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
+	VPERMPS      constants<>+1152(SB), Y11, Y12
+	VPERMPS      constants<>+1184(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+928(SB), Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VMOVUPD      constants<>+960(SB), Y11
 	VFMADD213PD  constants<>+992(SB), Y8, Y11
 	VFMADD213PD  constants<>+1024(SB), Y8, Y11
 	VFMADD213PD  constants<>+1056(SB), Y8, Y11
 	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VFMADD213PD  constants<>+1120(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -2105,25 +3579,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       96(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+832(SB), Y11, Y8
 	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VFNMADD231PD constants<>+896(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
+	VPERMPS      constants<>+1152(SB), Y11, Y12
+	VPERMPS      constants<>+1184(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+928(SB), Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VMOVUPD      constants<>+960(SB), Y11
 	VFMADD213PD  constants<>+992(SB), Y8, Y11
 	VFMADD213PD  constants<>+1024(SB), Y8, Y11
 	VFMADD213PD  constants<>+1056(SB), Y8, Y11
 	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VFMADD213PD  constants<>+1120(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -2147,7 +3621,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 152(AX), DI
+	MOVQ 208(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -2170,7 +3644,7 @@ TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, CX
 	SUBQ         CX, DX
-	VBROADCASTSD constants<>+896(SB), Y0
+	VBROADCASTSD constants<>+928(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	XORQ         SI, SI
@@ -2184,8 +3658,8 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X1
-	VXORPS       constants<>+1184(SB), X1, X1
+	VMOVSD       280(AX)(R8*8), X1
+	VXORPS       constants<>+1216(SB), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         R8, R8
 	MOVQ         SI, R9
@@ -2209,41 +3683,41 @@ loop5:
 	VMOVUPD      (CX)(R8*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+832(SB), Y11, Y8
 	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VFNMADD231PD constants<>+896(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
+	VPERMPS      constants<>+1152(SB), Y11, Y12
+	VPERMPS      constants<>+1184(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
 	VMOVUPD      32(CX)(R8*8), Y11
 	VADDPD       Y1, Y11, Y11
 	VADDPD       Y11, Y5, Y5
-	VCMPPD       $0x15, constants<>+768(SB), Y11, Y12
+	VCMPPD       $0x15, constants<>+800(SB), Y11, Y12
 	VMOVUPD      Y11, Y13
-	VFMADD132PD  constants<>+800(SB), Y0, Y13
+	VFMADD132PD  constants<>+832(SB), Y0, Y13
 	VSUBPD       Y0, Y13, Y14
 	VMOVUPD      Y11, Y11
-	VFNMADD231PD constants<>+832(SB), Y14, Y11
 	VFNMADD231PD constants<>+864(SB), Y14, Y11
+	VFNMADD231PD constants<>+896(SB), Y14, Y11
 	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+1120(SB), Y14, Y15
-	VPERMPS      constants<>+1152(SB), Y14, Y14
+	VPERMPS      constants<>+1152(SB), Y14, Y15
+	VPERMPS      constants<>+1184(SB), Y14, Y14
 	VBLENDPS     $0xaa, Y14, Y15, Y14
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+928(SB), Y14
-	VFMADD213PD  constants<>+960(SB), Y8, Y14
+	VMOVUPD      constants<>+960(SB), Y14
 	VFMADD213PD  constants<>+992(SB), Y8, Y14
 	VFMADD213PD  constants<>+1024(SB), Y8, Y14
 	VFMADD213PD  constants<>+1056(SB), Y8, Y14
 	VFMADD213PD  constants<>+1088(SB), Y8, Y14
+	VFMADD213PD  constants<>+1120(SB), Y8, Y14
 	VMULPD       Y8, Y8, Y15
 	VFMADD213PD  Y8, Y15, Y14
 	VFMADD213PD  Y10, Y10, Y14
@@ -2253,25 +3727,25 @@ loop5:
 	VMOVUPD      64(CX)(R8*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y14
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+832(SB), Y14, Y8
 	VFNMADD231PD constants<>+864(SB), Y14, Y8
+	VFNMADD231PD constants<>+896(SB), Y14, Y8
 	VPSHUFD      $0xa0, Y10, Y14
-	VPERMPS      constants<>+1120(SB), Y14, Y15
-	VPERMPS      constants<>+1152(SB), Y14, Y14
+	VPERMPS      constants<>+1152(SB), Y14, Y15
+	VPERMPS      constants<>+1184(SB), Y14, Y14
 	VBLENDPS     $0xaa, Y14, Y15, Y14
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y14, Y10, Y10
-	VMOVUPD      constants<>+928(SB), Y14
-	VFMADD213PD  constants<>+960(SB), Y11, Y14
+	VMOVUPD      constants<>+960(SB), Y14
 	VFMADD213PD  constants<>+992(SB), Y11, Y14
 	VFMADD213PD  constants<>+1024(SB), Y11, Y14
 	VFMADD213PD  constants<>+1056(SB), Y11, Y14
 	VFMADD213PD  constants<>+1088(SB), Y11, Y14
+	VFMADD213PD  constants<>+1120(SB), Y11, Y14
 	VMULPD       Y11, Y11, Y15
 	VFMADD213PD  Y11, Y15, Y14
 	VFMADD213PD  Y13, Y13, Y14
@@ -2281,37 +3755,37 @@ loop5:
 	VMOVUPD      96(CX)(R8*8), Y11
 	VADDPD       Y1, Y11, Y11
 	VADDPD       Y11, Y5, Y5
-	VCMPPD       $0x15, constants<>+768(SB), Y11, Y12
+	VCMPPD       $0x15, constants<>+800(SB), Y11, Y12
 	VMOVUPD      Y11, Y13
-	VFMADD132PD  constants<>+800(SB), Y0, Y13
+	VFMADD132PD  constants<>+832(SB), Y0, Y13
 	VSUBPD       Y0, Y13, Y14
 	VMOVUPD      Y11, Y11
-	VFNMADD231PD constants<>+832(SB), Y14, Y11
 	VFNMADD231PD constants<>+864(SB), Y14, Y11
+	VFNMADD231PD constants<>+896(SB), Y14, Y11
 	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+1120(SB), Y14, Y15
-	VPERMPS      constants<>+1152(SB), Y14, Y14
+	VPERMPS      constants<>+1152(SB), Y14, Y15
+	VPERMPS      constants<>+1184(SB), Y14, Y14
 	VBLENDPS     $0xaa, Y14, Y15, Y14
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+928(SB), Y14
-	VFMADD213PD  constants<>+960(SB), Y8, Y14
+	VMOVUPD      constants<>+960(SB), Y14
 	VFMADD213PD  constants<>+992(SB), Y8, Y14
 	VFMADD213PD  constants<>+1024(SB), Y8, Y14
 	VFMADD213PD  constants<>+1056(SB), Y8, Y14
 	VFMADD213PD  constants<>+1088(SB), Y8, Y14
+	VFMADD213PD  constants<>+1120(SB), Y8, Y14
 	VMULPD       Y8, Y8, Y15
 	VFMADD213PD  Y8, Y15, Y14
 	VFMADD213PD  Y10, Y10, Y14
 	VANDPD       Y9, Y14, Y14
 	VADDPD       Y14, Y6, Y6
 	VMOVUPD      Y14, 64(BX)(R8*8)
-	VMOVUPD      constants<>+928(SB), Y8
-	VFMADD213PD  constants<>+960(SB), Y11, Y8
+	VMOVUPD      constants<>+960(SB), Y8
 	VFMADD213PD  constants<>+992(SB), Y11, Y8
 	VFMADD213PD  constants<>+1024(SB), Y11, Y8
 	VFMADD213PD  constants<>+1056(SB), Y11, Y8
 	VFMADD213PD  constants<>+1088(SB), Y11, Y8
+	VFMADD213PD  constants<>+1120(SB), Y11, Y8
 	VMULPD       Y11, Y11, Y9
 	VFMADD213PD  Y11, Y9, Y8
 	VFMADD213PD  Y13, Y13, Y8
@@ -2333,25 +3807,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       (DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+832(SB), Y11, Y8
 	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VFNMADD231PD constants<>+896(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
+	VPERMPS      constants<>+1152(SB), Y11, Y12
+	VPERMPS      constants<>+1184(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+928(SB), Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VMOVUPD      constants<>+960(SB), Y11
 	VFMADD213PD  constants<>+992(SB), Y8, Y11
 	VFMADD213PD  constants<>+1024(SB), Y8, Y11
 	VFMADD213PD  constants<>+1056(SB), Y8, Y11
 	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VFMADD213PD  constants<>+1120(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -2368,25 +3842,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       32(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+832(SB), Y11, Y8
 	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VFNMADD231PD constants<>+896(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
+	VPERMPS      constants<>+1152(SB), Y11, Y12
+	VPERMPS      constants<>+1184(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+928(SB), Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VMOVUPD      constants<>+960(SB), Y11
 	VFMADD213PD  constants<>+992(SB), Y8, Y11
 	VFMADD213PD  constants<>+1024(SB), Y8, Y11
 	VFMADD213PD  constants<>+1056(SB), Y8, Y11
 	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VFMADD213PD  constants<>+1120(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -2403,25 +3877,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       64(DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+832(SB), Y11, Y8
 	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VFNMADD231PD constants<>+896(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
+	VPERMPS      constants<>+1152(SB), Y11, Y12
+	VPERMPS      constants<>+1184(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+928(SB), Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VMOVUPD      constants<>+960(SB), Y11
 	VFMADD213PD  constants<>+992(SB), Y8, Y11
 	VFMADD213PD  constants<>+1024(SB), Y8, Y11
 	VFMADD213PD  constants<>+1056(SB), Y8, Y11
 	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VFMADD213PD  constants<>+1120(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -2438,25 +3912,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       96(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VCMPPD       $0x15, constants<>+768(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+800(SB), Y0, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+832(SB), Y11, Y8
 	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VFNMADD231PD constants<>+896(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1120(SB), Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y11, Y11
+	VPERMPS      constants<>+1152(SB), Y11, Y12
+	VPERMPS      constants<>+1184(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+928(SB), Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VMOVUPD      constants<>+960(SB), Y11
 	VFMADD213PD  constants<>+992(SB), Y8, Y11
 	VFMADD213PD  constants<>+1024(SB), Y8, Y11
 	VFMADD213PD  constants<>+1056(SB), Y8, Y11
 	VFMADD213PD  constants<>+1088(SB), Y8, Y11
+	VFMADD213PD  constants<>+1120(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -2483,7 +3957,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 152(AX), R8
+	MOVQ 208(AX), R8
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
@@ -2520,10 +3994,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15456(AX)(R8*8), X0
+	VMOVSD       15512(AX)(R8*8), X0
 	VBROADCASTSD X0, Y0
-	VMOVSD       8928(AX)(R8*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R8*8), X1
+	VMULSD       264(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         R8, R8
 	CMPQ         R8, SI
@@ -2582,7 +4056,7 @@ TEXT ·sumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, CX
 	SUBQ         CX, DX
-	VBROADCASTSD constants<>+896(SB), Y0
+	VBROADCASTSD constants<>+928(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	MOVQ         32(AX), SI
@@ -2597,8 +4071,8 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R9
 	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X1
-	VXORPS       constants<>+1184(SB), X1, X1
+	VMOVSD       280(AX)(R9*8), X1
+	VXORPS       constants<>+1216(SB), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         R9, R9
 	MOVQ         DI, R10
@@ -2630,25 +4104,25 @@ loop5:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -2664,25 +4138,25 @@ loop5:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -2698,25 +4172,25 @@ loop5:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -2732,25 +4206,25 @@ loop5:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -2780,25 +4254,25 @@ end6:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -2823,25 +4297,25 @@ end6:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -2866,25 +4340,25 @@ end6:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -2909,25 +4383,25 @@ end6:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -2957,7 +4431,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 152(AX), R9
+	MOVQ 208(AX), R9
 	SHLQ $0x06, R9
 	ADDQ R9, DI
 	INCQ R8
@@ -2995,10 +4469,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R9
 	ADDQ         R8, R9
-	VMOVSD       15456(AX)(R9*8), X0
+	VMOVSD       15512(AX)(R9*8), X0
 	VBROADCASTSD X0, Y0
-	VMOVSD       8928(AX)(R9*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R9*8), X1
+	VMULSD       264(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         R9, R9
 	CMPQ         R9, DI
@@ -3067,7 +4541,7 @@ TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, CX
 	SUBQ         CX, DX
-	VBROADCASTSD constants<>+896(SB), Y0
+	VBROADCASTSD constants<>+928(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	MOVQ         32(AX), SI
@@ -3084,8 +4558,8 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       224(AX)(R11*8), X1
-	VXORPS       constants<>+1184(SB), X1, X1
+	VMOVSD       280(AX)(R11*8), X1
+	VXORPS       constants<>+1216(SB), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         R11, R11
 	MOVQ         R9, R12
@@ -3120,25 +4594,25 @@ loop5:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3157,25 +4631,25 @@ loop5:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3194,25 +4668,25 @@ loop5:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3231,25 +4705,25 @@ loop5:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3284,25 +4758,25 @@ end6:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3332,25 +4806,25 @@ end6:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3380,25 +4854,25 @@ end6:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3428,25 +4902,25 @@ end6:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+768(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+800(SB), Y0, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+832(SB), Y13, Y10
 	VFNMADD231PD constants<>+864(SB), Y13, Y10
+	VFNMADD231PD constants<>+896(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1120(SB), Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y13, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VMOVUPD      constants<>+960(SB), Y13
 	VFMADD213PD  constants<>+992(SB), Y10, Y13
 	VFMADD213PD  constants<>+1024(SB), Y10, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y13
 	VFMADD213PD  constants<>+1088(SB), Y10, Y13
+	VFMADD213PD  constants<>+1120(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3477,7 +4951,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
 	ADDQ 128(AX), DI
-	MOVQ 152(AX), R11
+	MOVQ 208(AX), R11
 	SHLQ $0x06, R11
 	ADDQ R11, R9
 	INCQ R10
@@ -3517,10 +4991,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       15456(AX)(R11*8), X0
+	VMOVSD       15512(AX)(R11*8), X0
 	VBROADCASTSD X0, Y0
-	VMOVSD       8928(AX)(R11*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R11*8), X1
+	VMULSD       264(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         R11, R11
 	CMPQ         R11, R9
@@ -3593,23 +5067,225 @@ done3:
 	VZEROUPPER
 	RET
 
+// func transposeFloat64AVX2(a *byte)
+// Requires: AVX, CMOV
+TEXT ·transposeFloat64AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// transposeFloat64AVX2 copies rows to planes, as F.
+	MOVQ 104(AX), BX
+	LEAQ (BX)(BX*2), SI
+	MOVQ 80(AX), R8
+	MOVQ 200(AX), R9
+	XORQ DI, DI
+	SUBQ $0x04, R8
+	LEAQ (R9)(R9*2), CX
+
+group1:
+	MOVQ  BX, CX
+	IMULQ DI, CX
+	ADDQ  (AX), CX
+	LEAQ  (CX)(BX*4), DX
+	MOVQ  192(AX), R10
+	LEAQ  (R10)(DI*8), R10
+	MOVQ  96(AX), R11
+	CMPQ  R11, $0x04
+	JL    few5
+
+classes4:
+	VMOVUPD    (CX), Y0
+	VMOVUPD    (CX)(BX*1), Y1
+	VMOVUPD    (CX)(BX*2), Y2
+	VMOVUPD    (CX)(SI*1), Y3
+	VUNPCKLPD  Y1, Y0, Y4
+	VUNPCKHPD  Y1, Y0, Y0
+	VUNPCKLPD  Y3, Y2, Y1
+	VUNPCKHPD  Y3, Y2, Y5
+	VPERM2F128 $0x20, Y1, Y4, Y2
+	VPERM2F128 $0x20, Y5, Y0, Y3
+	VPERM2F128 $0x31, Y1, Y4, Y1
+	VPERM2F128 $0x31, Y5, Y0, Y0
+	LEAQ       (R10)(R9*2), R12
+	VMOVUPD    Y2, (R10)
+	VMOVUPD    Y3, (R10)(R9*1)
+	VMOVUPD    Y1, (R12)
+	VMOVUPD    Y0, (R12)(R9*1)
+	SUBQ       $0x04, R11
+	JE         next2
+	CMPQ       R11, $0x04
+	JL         overlap6
+	ADDQ       $0x20, CX
+	ADDQ       $0x20, DX
+	LEAQ       (R10)(R9*4), R10
+	JMP        classes4
+
+overlap6:
+	LEAQ  (CX)(R11*8), CX
+	LEAQ  (DX)(R11*8), DX
+	MOVQ  R9, R12
+	IMULQ R11, R12
+	ADDQ  R12, R10
+	MOVQ  $+4, R11
+	JMP   classes4
+
+few5:
+	XORQ       DX, DX
+	LEAQ       constants<>+0(SB), DX
+	ADDQ       $0x80, DX
+	SHLQ       $0x03, R11
+	SUBQ       R11, DX
+	VMOVUPD    (DX), Y0
+	VMASKMOVPD (CX), Y0, Y0
+	VMOVUPD    (DX), Y1
+	VMASKMOVPD (CX)(BX*1), Y1, Y1
+	VMOVUPD    (DX), Y2
+	VMASKMOVPD (CX)(BX*2), Y2, Y2
+	VMOVUPD    (DX), Y3
+	VMASKMOVPD (CX)(SI*1), Y3, Y3
+	VUNPCKLPD  Y1, Y0, Y4
+	VUNPCKHPD  Y1, Y0, Y0
+	VUNPCKLPD  Y3, Y2, Y1
+	VUNPCKHPD  Y3, Y2, Y5
+	VPERM2F128 $0x20, Y1, Y4, Y2
+	VPERM2F128 $0x20, Y5, Y0, Y3
+	VPERM2F128 $0x31, Y1, Y4, Y1
+	VPERM2F128 $0x31, Y5, Y0, Y0
+	LEAQ       (R10)(R9*2), CX
+	VMOVUPD    Y2, (R10)
+	VMOVUPD    Y3, (R10)(R9*1)
+	VMOVUPD    Y1, (CX)
+	VMOVUPD    Y0, (CX)(R9*1)
+
+next2:
+	CMPQ    DI, R8
+	JGE     done3
+	ADDQ    $0x04, DI
+	CMPQ    DI, R8
+	CMOVQGT R8, DI
+	JMP     group1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func transposeBackFloat64AVX2(a *byte)
+// Requires: AVX, CMOV
+TEXT ·transposeBackFloat64AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// transposeBackFloat64AVX2 copies planes to rows, rounded to elements.
+	MOVQ 120(AX), BX
+	LEAQ (BX)(BX*2), SI
+	MOVQ 80(AX), R8
+	MOVQ 200(AX), R9
+	XORQ DI, DI
+	SUBQ $0x04, R8
+	LEAQ (R9)(R9*2), CX
+
+group1:
+	MOVQ  BX, CX
+	IMULQ DI, CX
+	ADDQ  16(AX), CX
+	LEAQ  (CX)(BX*4), DX
+	MOVQ  192(AX), R10
+	LEAQ  (R10)(DI*8), R10
+	MOVQ  96(AX), R11
+	CMPQ  R11, $0x04
+	JL    few5
+
+classes4:
+	LEAQ       (R10)(R9*2), R12
+	VMOVUPD    (R10), Y0
+	VMOVUPD    (R10)(R9*1), Y1
+	VMOVUPD    (R12), Y2
+	VMOVUPD    (R12)(R9*1), Y3
+	VUNPCKLPD  Y1, Y0, Y4
+	VUNPCKHPD  Y1, Y0, Y0
+	VUNPCKLPD  Y3, Y2, Y1
+	VUNPCKHPD  Y3, Y2, Y5
+	VPERM2F128 $0x20, Y1, Y4, Y2
+	VPERM2F128 $0x20, Y5, Y0, Y3
+	VPERM2F128 $0x31, Y1, Y4, Y1
+	VPERM2F128 $0x31, Y5, Y0, Y0
+	VMOVUPD    Y2, (CX)
+	VMOVUPD    Y3, (CX)(BX*1)
+	VMOVUPD    Y1, (CX)(BX*2)
+	VMOVUPD    Y0, (CX)(SI*1)
+	SUBQ       $0x04, R11
+	JE         next2
+	CMPQ       R11, $0x04
+	JL         overlap6
+	ADDQ       $0x20, CX
+	ADDQ       $0x20, DX
+	LEAQ       (R10)(R9*4), R10
+	JMP        classes4
+
+overlap6:
+	LEAQ  (CX)(R11*8), CX
+	LEAQ  (DX)(R11*8), DX
+	MOVQ  R9, R12
+	IMULQ R11, R12
+	ADDQ  R12, R10
+	MOVQ  $+4, R11
+	JMP   classes4
+
+few5:
+	XORQ       DX, DX
+	LEAQ       constants<>+0(SB), DX
+	ADDQ       $0x80, DX
+	SHLQ       $0x03, R11
+	SUBQ       R11, DX
+	LEAQ       (R10)(R9*2), R11
+	VMOVUPD    (R10), Y0
+	VMOVUPD    (R10)(R9*1), Y1
+	VMOVUPD    (R11), Y2
+	VMOVUPD    (R11)(R9*1), Y3
+	VUNPCKLPD  Y1, Y0, Y4
+	VUNPCKHPD  Y1, Y0, Y0
+	VUNPCKLPD  Y3, Y2, Y1
+	VUNPCKHPD  Y3, Y2, Y5
+	VPERM2F128 $0x20, Y1, Y4, Y2
+	VPERM2F128 $0x20, Y5, Y0, Y3
+	VPERM2F128 $0x31, Y1, Y4, Y1
+	VPERM2F128 $0x31, Y5, Y0, Y0
+	VMOVUPD    (DX), Y4
+	VMASKMOVPD Y2, Y4, (CX)
+	VMOVUPD    (DX), Y2
+	VMASKMOVPD Y3, Y2, (CX)(BX*1)
+	VMOVUPD    (DX), Y2
+	VMASKMOVPD Y1, Y2, (CX)(BX*2)
+	VMOVUPD    (DX), Y1
+	VMASKMOVPD Y0, Y1, (CX)(SI*1)
+
+next2:
+	CMPQ    DI, R8
+	JGE     done3
+	ADDQ    $0x04, DI
+	CMPQ    DI, R8
+	CMOVQGT R8, DI
+	JMP     group1
+
+done3:
+	VZEROUPPER
+	RET
+
 // func foldFloat64AVX2(a *byte)
 // Requires: AVX
 TEXT ·foldFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldFloat64AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         160(AX), CX
-	MOVQ         168(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         176(AX), SI
+	MOVQ         216(AX), CX
+	MOVQ         224(AX), DX
+	MOVQ         240(AX), BX
+	MOVQ         232(AX), SI
 	SHLQ         $0x06, BX
-	VBROADCASTSD 192(AX), Y0
+	VBROADCASTSD 248(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   184(AX), R9
+	MOVQ   240(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -3671,17 +5347,17 @@ TEXT ·foldExpFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldExpFloat64AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         160(AX), CX
-	MOVQ         168(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         176(AX), SI
+	MOVQ         216(AX), CX
+	MOVQ         224(AX), DX
+	MOVQ         240(AX), BX
+	MOVQ         232(AX), SI
 	SHLQ         $0x07, BX
-	VBROADCASTSD 192(AX), Y0
+	VBROADCASTSD 248(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   184(AX), R9
+	MOVQ   240(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -3742,6 +5418,1191 @@ blocks2:
 	LEAQ         (CX)(BX*4), CX
 	SUBQ         $0x04, SI
 	JG           rows1
+	VZEROUPPER
+	RET
+
+// func planeSumUniformFloat64AVX2(a *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·planeSumUniformFloat64AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumUniformFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σd = Σ(x−m), and what the targets' classes have.
+	VBROADCASTSD constants<>+928(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
+	CMPQ         BX, SI
+	JGE          end2
+
+loop1:
+	VBROADCASTSD constants<>+768(SB), Y1
+	MOVQ         96(AX), DI
+	MOVQ         CX, R8
+
+max3:
+	VMAXPD     (R8), Y1, Y1
+	PREFETCHT0 256(R8)
+	ADDQ       152(AX), R8
+	DECQ       DI
+	JNE        max3
+	VMOVUPD    Y1, 280(AX)(BX*8)
+	VPMOVSXDQ  (DX), Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	XORQ       DI, DI
+
+lane4:
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   152(AX), R8
+	IMULQ  DI, R8
+	ADDQ   CX, R8
+	MOVQ   DI, R9
+
+step5:
+	VMOVUPD      (R8), Y7
+	VMOVQ        R9, X8
+	VPBROADCASTQ X8, Y8
+	VPCMPEQQ     Y2, Y8, Y8
+	VBLENDVPD    Y8, Y7, Y3, Y3
+	VSUBPD       Y1, Y7, Y7
+	VADDPD       Y7, Y6, Y6
+	VCMPPD       $0x15, constants<>+800(SB), Y7, Y8
+	VMOVUPD      Y7, Y9
+	VFMADD132PD  constants<>+832(SB), Y0, Y9
+	VSUBPD       Y0, Y9, Y10
+	VMOVUPD      Y7, Y7
+	VFNMADD231PD constants<>+864(SB), Y10, Y7
+	VFNMADD231PD constants<>+896(SB), Y10, Y7
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+1152(SB), Y10, Y11
+	VPERMPS      constants<>+1184(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y11, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+960(SB), Y10
+	VFMADD213PD  constants<>+992(SB), Y7, Y10
+	VFMADD213PD  constants<>+1024(SB), Y7, Y10
+	VFMADD213PD  constants<>+1056(SB), Y7, Y10
+	VFMADD213PD  constants<>+1088(SB), Y7, Y10
+	VFMADD213PD  constants<>+1120(SB), Y7, Y10
+	VMULPD       Y7, Y7, Y11
+	VFMADD213PD  Y7, Y11, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y8, Y10, Y10
+	VADDPD       Y10, Y4, Y4
+	ADDQ         $0x08, R9
+	CMPQ         R9, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R8
+	VMOVUPD      (R8), Y7
+	VMOVQ        R9, X8
+	VPBROADCASTQ X8, Y8
+	VPCMPEQQ     Y2, Y8, Y8
+	VBLENDVPD    Y8, Y7, Y3, Y3
+	VSUBPD       Y1, Y7, Y7
+	VADDPD       Y7, Y6, Y6
+	VCMPPD       $0x15, constants<>+800(SB), Y7, Y8
+	VMOVUPD      Y7, Y9
+	VFMADD132PD  constants<>+832(SB), Y0, Y9
+	VSUBPD       Y0, Y9, Y10
+	VMOVUPD      Y7, Y7
+	VFNMADD231PD constants<>+864(SB), Y10, Y7
+	VFNMADD231PD constants<>+896(SB), Y10, Y7
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+1152(SB), Y10, Y11
+	VPERMPS      constants<>+1184(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y11, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+960(SB), Y10
+	VFMADD213PD  constants<>+992(SB), Y7, Y10
+	VFMADD213PD  constants<>+1024(SB), Y7, Y10
+	VFMADD213PD  constants<>+1056(SB), Y7, Y10
+	VFMADD213PD  constants<>+1088(SB), Y7, Y10
+	VFMADD213PD  constants<>+1120(SB), Y7, Y10
+	VMULPD       Y7, Y7, Y11
+	VFMADD213PD  Y7, Y11, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y8, Y10, Y10
+	VADDPD       Y10, Y5, Y5
+	ADDQ         $0x08, R9
+	CMPQ         R9, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R8
+	JMP          step5
+
+summed6:
+	VADDPD  Y5, Y4, Y4
+	MOVQ    56(AX), R8
+	MOVQ    DI, R9
+	SHLQ    $0x05, R9
+	VMOVUPD Y4, (R8)(R9*1)
+	MOVQ    64(AX), R8
+	MOVQ    DI, R9
+	SHLQ    $0x05, R9
+	VMOVUPD Y6, (R8)(R9*1)
+	INCQ    DI
+	CMPQ    DI, $0x08
+	JGE     lanes7
+	CMPQ    DI, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R9
+	MOVQ    DI, R8
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPD (R9), Y1
+	VMOVUPD 32(R9), Y2
+	VMINPD  Y2, Y1, Y4
+	VADDPD  Y2, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VMULPD  Y2, Y1, Y1
+	VADDPD  Y1, Y4, Y4
+	VMOVUPD Y4, 64(R9)
+
+more12:
+level8:
+	CMPQ R8, $0x01
+	JE   tree11
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs9:
+	VMOVUPD (R10), Y1
+	VADDPD  32(R10), Y1, Y1
+	VMOVUPD Y1, (R11)
+	ADDQ    $0x40, R10
+	ADDQ    $0x20, R11
+	DECQ    R12
+	JNE     pairs9
+	INCQ    R8
+	BTQ     $0x00, R8
+	JCS     even10
+	VMOVUPD (R10), Y1
+	VMOVUPD Y1, (R11)
+
+even10:
+	SHRQ $0x01, R8
+	JMP  level8
+
+tree11:
+	VMOVUPD      (R9), Y1
+	MOVQ         56(AX), R8
+	CMPQ         96(AX), $0x02
+	JE           two13
+	VBROADCASTSD constants<>+736(SB), Y2
+	VADDPD       Y2, Y1, Y1
+	VMOVUPD      Y1, 1368(AX)(BX*8)
+	JMP          sum14
+
+two13:
+	VMOVUPD 64(R8), Y1
+	VMOVUPD Y1, 1368(AX)(BX*8)
+
+sum14:
+	MOVQ 64(AX), R8
+
+level15:
+	CMPQ DI, $0x01
+	JE   tree18
+	MOVQ R8, R9
+	MOVQ R8, R10
+	MOVQ DI, R11
+	SHRQ $0x01, R11
+
+pairs16:
+	VMOVUPD (R9), Y1
+	VADDPD  32(R9), Y1, Y1
+	VMOVUPD Y1, (R10)
+	ADDQ    $0x40, R9
+	ADDQ    $0x20, R10
+	DECQ    R11
+	JNE     pairs16
+	INCQ    DI
+	BTQ     $0x00, DI
+	JCS     even17
+	VMOVUPD (R9), Y1
+	VMOVUPD Y1, (R10)
+
+even17:
+	SHRQ $0x01, DI
+	JMP  level15
+
+tree18:
+	VMOVUPD (R8), Y1
+	VMOVUPD Y1, 4632(AX)(BX*8)
+	VSUBPD  280(AX)(BX*8), Y3, Y3
+	VMOVUPD Y3, 3544(AX)(BX*8)
+	ADDQ    $0x20, CX
+	ADDQ    $0x10, DX
+	ADDQ    $0x04, BX
+	CMPQ    BX, SI
+	JLT     loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat64AVX2(a *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σd = Σ(x−m), and what the targets' classes have.
+	VBROADCASTSD constants<>+928(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSD constants<>+768(SB), Y1
+	MOVQ         96(AX), R8
+	MOVQ         CX, R9
+
+max3:
+	VMAXPD     (R9), Y1, Y1
+	PREFETCHT0 256(R9)
+	ADDQ       152(AX), R9
+	DECQ       R8
+	JNE        max3
+	VMOVUPD    Y1, 280(AX)(SI*8)
+	VPMOVSXDQ  (DX), Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	XORQ       R8, R8
+
+lane4:
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	MOVQ   152(AX), R9
+	IMULQ  R8, R9
+	ADDQ   CX, R9
+	MOVQ   168(AX), R10
+	IMULQ  R8, R10
+	ADDQ   BX, R10
+	MOVQ   R8, R11
+
+step5:
+	VMOVUPD      (R9), Y8
+	VMOVQ        R11, X9
+	VPBROADCASTQ X9, Y9
+	VPCMPEQQ     Y2, Y9, Y9
+	VBLENDVPD    Y9, Y8, Y3, Y3
+	VSUBPD       Y1, Y8, Y8
+	VADDPD       Y8, Y7, Y7
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y10
+	VMOVUPD      Y8, Y11
+	VFMADD132PD  constants<>+832(SB), Y0, Y11
+	VSUBPD       Y0, Y11, Y12
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+864(SB), Y12, Y8
+	VFNMADD231PD constants<>+896(SB), Y12, Y8
+	VPSHUFD      $0xa0, Y11, Y12
+	VPERMPS      constants<>+1152(SB), Y12, Y13
+	VPERMPS      constants<>+1184(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y13, Y12
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y12, Y11, Y11
+	VMOVUPD      constants<>+960(SB), Y12
+	VFMADD213PD  constants<>+992(SB), Y8, Y12
+	VFMADD213PD  constants<>+1024(SB), Y8, Y12
+	VFMADD213PD  constants<>+1056(SB), Y8, Y12
+	VFMADD213PD  constants<>+1088(SB), Y8, Y12
+	VFMADD213PD  constants<>+1120(SB), Y8, Y12
+	VMULPD       Y8, Y8, Y13
+	VFMADD213PD  Y8, Y13, Y12
+	VFMADD213PD  Y11, Y11, Y12
+	VANDPD       Y10, Y12, Y12
+	VADDPD       Y12, Y5, Y5
+	VMOVUPD      Y12, (R10)
+	VBLENDVPD    Y9, Y12, Y4, Y4
+	ADDQ         $0x08, R11
+	CMPQ         R11, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R9
+	ADDQ         184(AX), R10
+	VMOVUPD      (R9), Y8
+	VMOVQ        R11, X9
+	VPBROADCASTQ X9, Y9
+	VPCMPEQQ     Y2, Y9, Y9
+	VBLENDVPD    Y9, Y8, Y3, Y3
+	VSUBPD       Y1, Y8, Y8
+	VADDPD       Y8, Y7, Y7
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y10
+	VMOVUPD      Y8, Y11
+	VFMADD132PD  constants<>+832(SB), Y0, Y11
+	VSUBPD       Y0, Y11, Y12
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+864(SB), Y12, Y8
+	VFNMADD231PD constants<>+896(SB), Y12, Y8
+	VPSHUFD      $0xa0, Y11, Y12
+	VPERMPS      constants<>+1152(SB), Y12, Y13
+	VPERMPS      constants<>+1184(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y13, Y12
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y12, Y11, Y11
+	VMOVUPD      constants<>+960(SB), Y12
+	VFMADD213PD  constants<>+992(SB), Y8, Y12
+	VFMADD213PD  constants<>+1024(SB), Y8, Y12
+	VFMADD213PD  constants<>+1056(SB), Y8, Y12
+	VFMADD213PD  constants<>+1088(SB), Y8, Y12
+	VFMADD213PD  constants<>+1120(SB), Y8, Y12
+	VMULPD       Y8, Y8, Y13
+	VFMADD213PD  Y8, Y13, Y12
+	VFMADD213PD  Y11, Y11, Y12
+	VANDPD       Y10, Y12, Y12
+	VADDPD       Y12, Y6, Y6
+	VMOVUPD      Y12, (R10)
+	VBLENDVPD    Y9, Y12, Y4, Y4
+	ADDQ         $0x08, R11
+	CMPQ         R11, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R9
+	ADDQ         184(AX), R10
+	JMP          step5
+
+summed6:
+	VADDPD  Y6, Y5, Y5
+	MOVQ    56(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPD Y5, (R9)(R10*1)
+	MOVQ    64(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPD Y7, (R9)(R10*1)
+	INCQ    R8
+	CMPQ    R8, $0x08
+	JGE     lanes7
+	CMPQ    R8, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R10
+	MOVQ    R8, R9
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPD (R10), Y1
+	VMOVUPD 32(R10), Y2
+	VMINPD  Y2, Y1, Y5
+	VADDPD  Y2, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VMULPD  Y2, Y1, Y1
+	VADDPD  Y1, Y5, Y5
+	VMOVUPD Y5, 64(R10)
+
+more12:
+level8:
+	CMPQ R9, $0x01
+	JE   tree11
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs9:
+	VMOVUPD (R11), Y1
+	VADDPD  32(R11), Y1, Y1
+	VMOVUPD Y1, (R12)
+	ADDQ    $0x40, R11
+	ADDQ    $0x20, R12
+	DECQ    R13
+	JNE     pairs9
+	INCQ    R9
+	BTQ     $0x00, R9
+	JCS     even10
+	VMOVUPD (R11), Y1
+	VMOVUPD Y1, (R12)
+
+even10:
+	SHRQ $0x01, R9
+	JMP  level8
+
+tree11:
+	VMOVUPD      (R10), Y1
+	MOVQ         56(AX), R9
+	CMPQ         96(AX), $0x02
+	JE           two13
+	VBROADCASTSD constants<>+736(SB), Y2
+	VADDPD       Y2, Y1, Y1
+	VMOVUPD      Y1, 1368(AX)(SI*8)
+	JMP          sum14
+
+two13:
+	VMOVUPD 64(R9), Y1
+	VMOVUPD Y1, 1368(AX)(SI*8)
+
+sum14:
+	MOVQ 64(AX), R9
+
+level15:
+	CMPQ R8, $0x01
+	JE   tree18
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs16:
+	VMOVUPD (R10), Y1
+	VADDPD  32(R10), Y1, Y1
+	VMOVUPD Y1, (R11)
+	ADDQ    $0x40, R10
+	ADDQ    $0x20, R11
+	DECQ    R12
+	JNE     pairs16
+	INCQ    R8
+	BTQ     $0x00, R8
+	JCS     even17
+	VMOVUPD (R10), Y1
+	VMOVUPD Y1, (R11)
+
+even17:
+	SHRQ $0x01, R8
+	JMP  level15
+
+tree18:
+	VMOVUPD (R9), Y1
+	VMOVUPD Y1, 4632(AX)(SI*8)
+	VSUBPD  280(AX)(SI*8), Y3, Y3
+	VMOVUPD Y3, 3544(AX)(SI*8)
+	VMOVUPD Y4, 6808(AX)(SI*8)
+	ADDQ    $0x20, CX
+	ADDQ    $0x10, DX
+	ADDQ    $0x20, BX
+	ADDQ    $0x04, SI
+	CMPQ    SI, DI
+	JLT     loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeScaleUniformFloat64AVX2(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeScaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeScaleUniformFloat64AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth,
+	// but gy for the target's class.
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
+	MOVQ 88(AX), SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
+	JGE  end2
+
+loop1:
+	VMOVUPD      15512(AX)(SI*8), Y0
+	VBROADCASTSD 264(AX), Y1
+	VMULPD       8984(AX)(SI*8), Y1, Y1
+	VPMOVSXDQ    (BX), Y2
+	VMOVUPD      16600(AX)(SI*8), Y3
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
+
+class3:
+	VMOVUPD      (R9), Y4
+	VFMSUB213PD  Y1, Y0, Y4
+	VMOVQ        R8, X5
+	VPBROADCASTQ X5, Y5
+	VPCMPEQQ     Y2, Y5, Y5
+	VBLENDVPD    Y5, Y3, Y4, Y4
+	VMOVUPD      Y4, (R10)
+	ADDQ         168(AX), R9
+	ADDQ         160(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
+	JLT          class3
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x04, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpClasswiseFloat64AVX2(a *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpClasswiseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σu·(x−m), and what the targets' classes have.
+	VBROADCASTSD constants<>+928(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSD constants<>+768(SB), Y1
+	MOVQ         96(AX), R8
+	MOVQ         CX, R9
+
+max3:
+	VMAXPD     (R9), Y1, Y1
+	PREFETCHT0 256(R9)
+	ADDQ       152(AX), R9
+	DECQ       R8
+	JNE        max3
+	VMOVUPD    Y1, 280(AX)(SI*8)
+	VPMOVSXDQ  (DX), Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	XORQ       R8, R8
+
+lane4:
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	MOVQ   152(AX), R9
+	IMULQ  R8, R9
+	ADDQ   CX, R9
+	MOVQ   168(AX), R10
+	IMULQ  R8, R10
+	ADDQ   BX, R10
+	MOVQ   R8, R11
+
+step5:
+	VMOVUPD      (R9), Y9
+	VMOVQ        R11, X10
+	VPBROADCASTQ X10, Y10
+	VPCMPEQQ     Y2, Y10, Y10
+	VBLENDVPD    Y10, Y9, Y3, Y3
+	VSUBPD       Y1, Y9, Y9
+	MOVQ         32(AX), R12
+	VBROADCASTSD (R12)(R11*8), Y11
+	VADDPD       Y11, Y8, Y8
+	VMULPD       Y9, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y7, Y7
+	VCMPPD       $0x15, constants<>+800(SB), Y9, Y11
+	VMOVUPD      Y9, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y9, Y9
+	VFNMADD231PD constants<>+864(SB), Y13, Y9
+	VFNMADD231PD constants<>+896(SB), Y13, Y9
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+960(SB), Y13
+	VFMADD213PD  constants<>+992(SB), Y9, Y13
+	VFMADD213PD  constants<>+1024(SB), Y9, Y13
+	VFMADD213PD  constants<>+1056(SB), Y9, Y13
+	VFMADD213PD  constants<>+1088(SB), Y9, Y13
+	VFMADD213PD  constants<>+1120(SB), Y9, Y13
+	VMULPD       Y9, Y9, Y14
+	VFMADD213PD  Y9, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VADDPD       Y13, Y5, Y5
+	VMOVUPD      Y13, (R10)
+	VBLENDVPD    Y10, Y13, Y4, Y4
+	ADDQ         $0x08, R11
+	CMPQ         R11, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R9
+	ADDQ         184(AX), R10
+	VMOVUPD      (R9), Y9
+	VMOVQ        R11, X10
+	VPBROADCASTQ X10, Y10
+	VPCMPEQQ     Y2, Y10, Y10
+	VBLENDVPD    Y10, Y9, Y3, Y3
+	VSUBPD       Y1, Y9, Y9
+	MOVQ         32(AX), R12
+	VBROADCASTSD (R12)(R11*8), Y11
+	VADDPD       Y11, Y8, Y8
+	VMULPD       Y9, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y11
+	VANDPD       Y11, Y12, Y12
+	VADDPD       Y12, Y7, Y7
+	VCMPPD       $0x15, constants<>+800(SB), Y9, Y11
+	VMOVUPD      Y9, Y12
+	VFMADD132PD  constants<>+832(SB), Y0, Y12
+	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y9, Y9
+	VFNMADD231PD constants<>+864(SB), Y13, Y9
+	VFNMADD231PD constants<>+896(SB), Y13, Y9
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+1152(SB), Y13, Y14
+	VPERMPS      constants<>+1184(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y14, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+960(SB), Y13
+	VFMADD213PD  constants<>+992(SB), Y9, Y13
+	VFMADD213PD  constants<>+1024(SB), Y9, Y13
+	VFMADD213PD  constants<>+1056(SB), Y9, Y13
+	VFMADD213PD  constants<>+1088(SB), Y9, Y13
+	VFMADD213PD  constants<>+1120(SB), Y9, Y13
+	VMULPD       Y9, Y9, Y14
+	VFMADD213PD  Y9, Y14, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y11, Y13, Y13
+	VADDPD       Y13, Y6, Y6
+	VMOVUPD      Y13, (R10)
+	VBLENDVPD    Y10, Y13, Y4, Y4
+	ADDQ         $0x08, R11
+	CMPQ         R11, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R9
+	ADDQ         184(AX), R10
+	JMP          step5
+
+summed6:
+	VADDPD  Y6, Y5, Y5
+	MOVQ    56(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPD Y5, (R9)(R10*1)
+	MOVQ    64(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPD Y7, (R9)(R10*1)
+	MOVQ    72(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPD Y8, (R9)(R10*1)
+	INCQ    R8
+	CMPQ    R8, $0x08
+	JGE     lanes7
+	CMPQ    R8, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R10
+	MOVQ    R8, R9
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPD (R10), Y1
+	VMOVUPD 32(R10), Y2
+	VMINPD  Y2, Y1, Y5
+	VADDPD  Y2, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VMULPD  Y2, Y1, Y1
+	VADDPD  Y1, Y5, Y5
+	VMOVUPD Y5, 64(R10)
+
+more12:
+level8:
+	CMPQ R9, $0x01
+	JE   tree11
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs9:
+	VMOVUPD (R11), Y1
+	VADDPD  32(R11), Y1, Y1
+	VMOVUPD Y1, (R12)
+	ADDQ    $0x40, R11
+	ADDQ    $0x20, R12
+	DECQ    R13
+	JNE     pairs9
+	INCQ    R9
+	BTQ     $0x00, R9
+	JCS     even10
+	VMOVUPD (R11), Y1
+	VMOVUPD Y1, (R12)
+
+even10:
+	SHRQ $0x01, R9
+	JMP  level8
+
+tree11:
+	VMOVUPD      (R10), Y1
+	MOVQ         56(AX), R9
+	CMPQ         96(AX), $0x02
+	JE           two13
+	VBROADCASTSD constants<>+736(SB), Y2
+	VADDPD       Y2, Y1, Y1
+	VMOVUPD      Y1, 1368(AX)(SI*8)
+	JMP          sum14
+
+two13:
+	VMOVUPD 64(R9), Y1
+	VMOVUPD Y1, 1368(AX)(SI*8)
+
+sum14:
+	MOVQ 64(AX), R9
+
+level15:
+	CMPQ R8, $0x01
+	JE   tree18
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs16:
+	VMOVUPD (R10), Y1
+	VADDPD  32(R10), Y1, Y1
+	VMOVUPD Y1, (R11)
+	ADDQ    $0x40, R10
+	ADDQ    $0x20, R11
+	DECQ    R12
+	JNE     pairs16
+	INCQ    R8
+	BTQ     $0x00, R8
+	JCS     even17
+	VMOVUPD (R10), Y1
+	VMOVUPD Y1, (R11)
+
+even17:
+	SHRQ $0x01, R8
+	JMP  level15
+
+tree18:
+	VMOVUPD (R9), Y1
+	VMOVUPD Y1, 4632(AX)(SI*8)
+	VSUBPD  280(AX)(SI*8), Y3, Y3
+	VMOVUPD Y3, 3544(AX)(SI*8)
+	VMOVUPD Y4, 6808(AX)(SI*8)
+	ADDQ    $0x20, CX
+	ADDQ    $0x10, DX
+	ADDQ    $0x20, BX
+	ADDQ    $0x04, SI
+	CMPQ    SI, DI
+	JLT     loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeScaleClasswiseFloat64AVX2(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeScaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeScaleClasswiseFloat64AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
+	// but gy for the target's class.
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
+	MOVQ 88(AX), SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
+	JGE  end2
+
+loop1:
+	VMOVUPD      15512(AX)(SI*8), Y0
+	VBROADCASTSD 264(AX), Y1
+	VMULPD       8984(AX)(SI*8), Y1, Y1
+	VPMOVSXDQ    (BX), Y2
+	VMOVUPD      16600(AX)(SI*8), Y3
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
+
+class3:
+	VMOVUPD      (R9), Y4
+	VMULPD       Y0, Y4, Y4
+	MOVQ         32(AX), R11
+	VBROADCASTSD (R11)(R8*8), Y5
+	VFNMADD231PD Y5, Y1, Y4
+	VMOVQ        R8, X5
+	VPBROADCASTQ X5, Y5
+	VPCMPEQQ     Y2, Y5, Y5
+	VBLENDVPD    Y5, Y3, Y4, Y4
+	VMOVUPD      Y4, (R10)
+	ADDQ         168(AX), R9
+	ADDQ         160(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
+	JLT          class3
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x04, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpDenseFloat64AVX2(a *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpDenseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σa and Σa·(x−m), where a = t·w + u.
+	VBROADCASTSD constants<>+928(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         88(AX), DI
+	MOVQ         88(AX), R8
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
+	JGE          end2
+
+loop1:
+	VBROADCASTSD constants<>+768(SB), Y1
+	MOVQ         96(AX), R9
+	MOVQ         CX, R10
+
+max3:
+	VMAXPD     (R10), Y1, Y1
+	PREFETCHT0 256(R10)
+	ADDQ       152(AX), R10
+	DECQ       R9
+	JNE        max3
+	VMOVUPD    Y1, 280(AX)(DI*8)
+	XORQ       R9, R9
+
+lane4:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	MOVQ   152(AX), R10
+	IMULQ  R9, R10
+	ADDQ   CX, R10
+	MOVQ   168(AX), R11
+	IMULQ  R9, R11
+	ADDQ   BX, R11
+	MOVQ   152(AX), R12
+	IMULQ  R9, R12
+	ADDQ   SI, R12
+	MOVQ   R9, R13
+
+step5:
+	VMOVUPD      (R10), Y6
+	VSUBPD       Y1, Y6, Y6
+	VMOVUPD      (R12), Y7
+	MOVQ         40(AX), R14
+	VBROADCASTSD (R14)(R13*8), Y8
+	MOVQ         32(AX), R14
+	VBROADCASTSD (R14)(R13*8), Y9
+	VFMADD213PD  Y9, Y8, Y7
+	VADDPD       Y7, Y5, Y5
+	VMULPD       Y6, Y7, Y8
+	VXORPS       Y9, Y9, Y9
+	VCMPPD       $0x04, Y9, Y7, Y7
+	VANDPD       Y7, Y8, Y8
+	VADDPD       Y8, Y4, Y4
+	VCMPPD       $0x15, constants<>+800(SB), Y6, Y7
+	VMOVUPD      Y6, Y8
+	VFMADD132PD  constants<>+832(SB), Y0, Y8
+	VSUBPD       Y0, Y8, Y9
+	VMOVUPD      Y6, Y6
+	VFNMADD231PD constants<>+864(SB), Y9, Y6
+	VFNMADD231PD constants<>+896(SB), Y9, Y6
+	VPSHUFD      $0xa0, Y8, Y9
+	VPERMPS      constants<>+1152(SB), Y9, Y10
+	VPERMPS      constants<>+1184(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y10, Y9
+	VPSLLQ       $0x31, Y8, Y8
+	VPADDQ       Y9, Y8, Y8
+	VMOVUPD      constants<>+960(SB), Y9
+	VFMADD213PD  constants<>+992(SB), Y6, Y9
+	VFMADD213PD  constants<>+1024(SB), Y6, Y9
+	VFMADD213PD  constants<>+1056(SB), Y6, Y9
+	VFMADD213PD  constants<>+1088(SB), Y6, Y9
+	VFMADD213PD  constants<>+1120(SB), Y6, Y9
+	VMULPD       Y6, Y6, Y10
+	VFMADD213PD  Y6, Y10, Y9
+	VFMADD213PD  Y8, Y8, Y9
+	VANDPD       Y7, Y9, Y9
+	VADDPD       Y9, Y2, Y2
+	VMOVUPD      Y9, (R11)
+	ADDQ         $0x08, R13
+	CMPQ         R13, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R10
+	ADDQ         184(AX), R11
+	ADDQ         176(AX), R12
+	VMOVUPD      (R10), Y6
+	VSUBPD       Y1, Y6, Y6
+	VMOVUPD      (R12), Y7
+	MOVQ         40(AX), R14
+	VBROADCASTSD (R14)(R13*8), Y8
+	MOVQ         32(AX), R14
+	VBROADCASTSD (R14)(R13*8), Y9
+	VFMADD213PD  Y9, Y8, Y7
+	VADDPD       Y7, Y5, Y5
+	VMULPD       Y6, Y7, Y8
+	VXORPS       Y9, Y9, Y9
+	VCMPPD       $0x04, Y9, Y7, Y7
+	VANDPD       Y7, Y8, Y8
+	VADDPD       Y8, Y4, Y4
+	VCMPPD       $0x15, constants<>+800(SB), Y6, Y7
+	VMOVUPD      Y6, Y8
+	VFMADD132PD  constants<>+832(SB), Y0, Y8
+	VSUBPD       Y0, Y8, Y9
+	VMOVUPD      Y6, Y6
+	VFNMADD231PD constants<>+864(SB), Y9, Y6
+	VFNMADD231PD constants<>+896(SB), Y9, Y6
+	VPSHUFD      $0xa0, Y8, Y9
+	VPERMPS      constants<>+1152(SB), Y9, Y10
+	VPERMPS      constants<>+1184(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y10, Y9
+	VPSLLQ       $0x31, Y8, Y8
+	VPADDQ       Y9, Y8, Y8
+	VMOVUPD      constants<>+960(SB), Y9
+	VFMADD213PD  constants<>+992(SB), Y6, Y9
+	VFMADD213PD  constants<>+1024(SB), Y6, Y9
+	VFMADD213PD  constants<>+1056(SB), Y6, Y9
+	VFMADD213PD  constants<>+1088(SB), Y6, Y9
+	VFMADD213PD  constants<>+1120(SB), Y6, Y9
+	VMULPD       Y6, Y6, Y10
+	VFMADD213PD  Y6, Y10, Y9
+	VFMADD213PD  Y8, Y8, Y9
+	VANDPD       Y7, Y9, Y9
+	VADDPD       Y9, Y3, Y3
+	VMOVUPD      Y9, (R11)
+	ADDQ         $0x08, R13
+	CMPQ         R13, 96(AX)
+	JGE          summed6
+	ADDQ         176(AX), R10
+	ADDQ         184(AX), R11
+	ADDQ         176(AX), R12
+	JMP          step5
+
+summed6:
+	VADDPD  Y3, Y2, Y2
+	MOVQ    56(AX), R10
+	MOVQ    R9, R11
+	SHLQ    $0x05, R11
+	VMOVUPD Y2, (R10)(R11*1)
+	MOVQ    64(AX), R10
+	MOVQ    R9, R11
+	SHLQ    $0x05, R11
+	VMOVUPD Y4, (R10)(R11*1)
+	MOVQ    72(AX), R10
+	MOVQ    R9, R11
+	SHLQ    $0x05, R11
+	VMOVUPD Y5, (R10)(R11*1)
+	INCQ    R9
+	CMPQ    R9, $0x08
+	JGE     lanes7
+	CMPQ    R9, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R11
+	MOVQ    R9, R10
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPD (R11), Y1
+	VMOVUPD 32(R11), Y2
+	VMINPD  Y2, Y1, Y3
+	VADDPD  Y2, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VMULPD  Y2, Y1, Y1
+	VADDPD  Y1, Y3, Y3
+	VMOVUPD Y3, 64(R11)
+
+more12:
+level8:
+	CMPQ R10, $0x01
+	JE   tree11
+	MOVQ R11, R12
+	MOVQ R11, R13
+	MOVQ R10, R14
+	SHRQ $0x01, R14
+
+pairs9:
+	VMOVUPD (R12), Y1
+	VADDPD  32(R12), Y1, Y1
+	VMOVUPD Y1, (R13)
+	ADDQ    $0x40, R12
+	ADDQ    $0x20, R13
+	DECQ    R14
+	JNE     pairs9
+	INCQ    R10
+	BTQ     $0x00, R10
+	JCS     even10
+	VMOVUPD (R12), Y1
+	VMOVUPD Y1, (R13)
+
+even10:
+	SHRQ $0x01, R10
+	JMP  level8
+
+tree11:
+	VMOVUPD      (R11), Y1
+	MOVQ         56(AX), R10
+	CMPQ         96(AX), $0x02
+	JE           two13
+	VBROADCASTSD constants<>+736(SB), Y2
+	VADDPD       Y2, Y1, Y1
+	VMOVUPD      Y1, 1368(AX)(DI*8)
+	JMP          sum14
+
+two13:
+	VMOVUPD 64(R10), Y1
+	VMOVUPD Y1, 1368(AX)(DI*8)
+
+sum14:
+	MOVQ 64(AX), R11
+	MOVQ R9, R10
+
+level15:
+	CMPQ R10, $0x01
+	JE   tree18
+	MOVQ R11, R12
+	MOVQ R11, R13
+	MOVQ R10, R14
+	SHRQ $0x01, R14
+
+pairs16:
+	VMOVUPD (R12), Y1
+	VADDPD  32(R12), Y1, Y1
+	VMOVUPD Y1, (R13)
+	ADDQ    $0x40, R12
+	ADDQ    $0x20, R13
+	DECQ    R14
+	JNE     pairs16
+	INCQ    R10
+	BTQ     $0x00, R10
+	JCS     even17
+	VMOVUPD (R12), Y1
+	VMOVUPD Y1, (R13)
+
+even17:
+	SHRQ $0x01, R10
+	JMP  level15
+
+tree18:
+	VMOVUPD (R11), Y1
+	VMOVUPD Y1, 4632(AX)(DI*8)
+	MOVQ    72(AX), R10
+
+level19:
+	CMPQ R9, $0x01
+	JE   tree22
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs20:
+	VMOVUPD (R11), Y1
+	VADDPD  32(R11), Y1, Y1
+	VMOVUPD Y1, (R12)
+	ADDQ    $0x40, R11
+	ADDQ    $0x20, R12
+	DECQ    R13
+	JNE     pairs20
+	INCQ    R9
+	BTQ     $0x00, R9
+	JCS     even21
+	VMOVUPD (R11), Y1
+	VMOVUPD Y1, (R12)
+
+even21:
+	SHRQ $0x01, R9
+	JMP  level19
+
+tree22:
+	VMOVUPD (R10), Y1
+	VMOVUPD Y1, 2456(AX)(DI*8)
+	ADDQ    $0x20, CX
+	ADDQ    $0x10, DX
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, SI
+	ADDQ    $0x04, DI
+	CMPQ    DI, R8
+	JLT     loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeScaleDenseFloat64AVX2(a *byte)
+// Requires: AVX, FMA3
+TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeScaleDenseFloat64AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
+	// but gy for the target's class.
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 88(AX), DI
+	MOVQ 88(AX), R8
+	ADDQ 80(AX), R8
+	CMPQ DI, R8
+	JGE  end2
+
+loop1:
+	VMOVUPD      15512(AX)(DI*8), Y0
+	VBROADCASTSD 264(AX), Y1
+	VMULPD       8984(AX)(DI*8), Y1, Y1
+	XORQ         R9, R9
+	MOVQ         CX, R10
+	MOVQ         DX, R11
+	MOVQ         SI, R12
+
+class3:
+	VMOVUPD      (R10), Y2
+	VMULPD       Y0, Y2, Y2
+	VMOVUPD      (R12), Y3
+	MOVQ         40(AX), R13
+	VBROADCASTSD (R13)(R9*8), Y4
+	MOVQ         32(AX), R13
+	VBROADCASTSD (R13)(R9*8), Y5
+	VFMADD213PD  Y5, Y4, Y3
+	VFNMADD231PD Y3, Y1, Y2
+	VMOVUPD      Y2, (R11)
+	ADDQ         168(AX), R10
+	ADDQ         160(AX), R11
+	ADDQ         152(AX), R12
+	INCQ         R9
+	CMPQ         R9, 96(AX)
+	JLT          class3
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x20, SI
+	ADDQ         $0x04, DI
+	CMPQ         DI, R8
+	JLT          loop1
+
+end2:
 	VZEROUPPER
 	RET
 
@@ -3844,7 +6705,7 @@ whole8:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
-	VMOVSD       X2, 224(AX)(R8*8)
+	VMOVSD       X2, 280(AX)(R8*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -3881,7 +6742,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X1
+	VMOVSD       280(AX)(DI*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -4168,7 +7029,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 152(AX), DI
+	MOVQ 208(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -4205,7 +7066,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X1
+	VMOVSD       280(AX)(R8*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -4505,7 +7366,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 152(AX), R8
+	MOVQ 208(AX), R8
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
@@ -4542,11 +7403,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15456(AX)(R8*8), X0
+	VMOVSD       15512(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8928(AX)(R8*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R8*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R8, R8
@@ -4574,7 +7435,6 @@ end5:
 	VMASKMOVPS  (CX)(R8*4), Y2, Y2
 	VFMSUB213PS Y1, Y0, Y2
 	VCVTPS2PH   $0x00, Y2, X2
-	VMOVDQA     X2, X2
 	MOVQ        96(AX), R9
 	SUBQ        R8, R9
 	SUBQ        $0x00, R9
@@ -4601,7 +7461,6 @@ stored9:
 	VMASKMOVPS  32(CX)(R8*4), Y2, Y2
 	VFMSUB213PS Y1, Y0, Y2
 	VCVTPS2PH   $0x00, Y2, X0
-	VMOVDQA     X0, X0
 	MOVQ        96(AX), R9
 	SUBQ        R8, R9
 	SUBQ        $0x08, R9
@@ -4660,7 +7519,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R9
 	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X1
+	VMOVSD       280(AX)(R9*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -5021,7 +7880,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 152(AX), R9
+	MOVQ 208(AX), R9
 	SHLQ $0x06, R9
 	ADDQ R9, DI
 	INCQ R8
@@ -5059,11 +7918,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R9
 	ADDQ         R8, R9
-	VMOVSD       15456(AX)(R9*8), X0
+	VMOVSD       15512(AX)(R9*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8928(AX)(R9*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R9*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R9, R9
@@ -5098,7 +7957,6 @@ end5:
 	VMASKMOVPS   (SI)(R9*4), Y3, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VCVTPS2PH    $0x00, Y2, X2
-	VMOVDQA      X2, X2
 	MOVQ         96(AX), R10
 	SUBQ         R9, R10
 	SUBQ         $0x00, R10
@@ -5128,7 +7986,6 @@ stored9:
 	VMASKMOVPS   32(SI)(R9*4), Y0, Y0
 	VFNMADD231PS Y0, Y1, Y2
 	VCVTPS2PH    $0x00, Y2, X0
-	VMOVDQA      X0, X0
 	MOVQ         96(AX), R10
 	SUBQ         R9, R10
 	SUBQ         $0x08, R10
@@ -5189,7 +8046,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       224(AX)(R11*8), X1
+	VMOVSD       280(AX)(R11*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -5655,7 +8512,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
 	ADDQ 128(AX), DI
-	MOVQ 152(AX), R11
+	MOVQ 208(AX), R11
 	SHLQ $0x06, R11
 	ADDQ R11, R9
 	INCQ R10
@@ -5695,11 +8552,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       15456(AX)(R11*8), X0
+	VMOVSD       15512(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8928(AX)(R11*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R11*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R11, R11
@@ -5763,7 +8620,6 @@ loaded9:
 	VFMADD213PS  Y5, Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VCVTPS2PH    $0x00, Y2, X2
-	VMOVDQA      X2, X2
 	MOVQ         96(AX), R12
 	SUBQ         R11, R12
 	SUBQ         $0x00, R12
@@ -5816,7 +8672,6 @@ loaded15:
 	VFMADD213PS  Y4, Y3, Y0
 	VFNMADD231PS Y0, Y1, Y2
 	VCVTPS2PH    $0x00, Y2, X0
-	VMOVDQA      X0, X0
 	MOVQ         96(AX), R12
 	SUBQ         R11, R12
 	SUBQ         $0x08, R12
@@ -5845,6 +8700,594 @@ skip2:
 	JMP  row1
 
 done3:
+	VZEROUPPER
+	RET
+
+// func transposeFloat16AVX2(a *byte)
+// Requires: AVX, CMOV, F16C
+TEXT ·transposeFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// transposeFloat16AVX2 copies rows to planes, as F.
+	MOVQ 104(AX), BX
+	LEAQ (BX)(BX*2), SI
+	MOVQ 80(AX), R8
+	MOVQ 200(AX), R9
+	XORQ DI, DI
+	SUBQ $0x08, R8
+	LEAQ (R9)(R9*2), CX
+
+group1:
+	MOVQ  BX, CX
+	IMULQ DI, CX
+	ADDQ  (AX), CX
+	LEAQ  (CX)(BX*4), DX
+	MOVQ  192(AX), R10
+	LEAQ  (R10)(DI*4), R10
+	MOVQ  96(AX), R11
+	CMPQ  R11, $0x04
+	JL    few5
+
+classes4:
+	VCVTPH2PS   (CX), X1
+	VCVTPH2PS   (DX), X0
+	VINSERTF128 $0x01, X0, Y1, Y0
+	VCVTPH2PS   (CX)(BX*1), X1
+	VCVTPH2PS   (DX)(BX*1), X2
+	VINSERTF128 $0x01, X2, Y1, Y2
+	VCVTPH2PS   (CX)(BX*2), X1
+	VCVTPH2PS   (DX)(BX*2), X3
+	VINSERTF128 $0x01, X3, Y1, Y3
+	VCVTPH2PS   (CX)(SI*1), X1
+	VCVTPH2PS   (DX)(SI*1), X4
+	VINSERTF128 $0x01, X4, Y1, Y4
+	VUNPCKLPS   Y2, Y0, Y5
+	VUNPCKHPS   Y2, Y0, Y0
+	VUNPCKLPS   Y4, Y3, Y2
+	VUNPCKHPS   Y4, Y3, Y4
+	VUNPCKLPD   Y2, Y5, Y3
+	VUNPCKHPD   Y2, Y5, Y2
+	VUNPCKLPD   Y4, Y0, Y5
+	VUNPCKHPD   Y4, Y0, Y0
+	LEAQ        (R10)(R9*2), R12
+	VMOVUPS     Y3, (R10)
+	VMOVUPS     Y2, (R10)(R9*1)
+	VMOVUPS     Y5, (R12)
+	VMOVUPS     Y0, (R12)(R9*1)
+	SUBQ        $0x04, R11
+	JE          next2
+	CMPQ        R11, $0x04
+	JL          overlap6
+	ADDQ        $0x08, CX
+	ADDQ        $0x08, DX
+	LEAQ        (R10)(R9*4), R10
+	JMP         classes4
+
+overlap6:
+	LEAQ  (CX)(R11*2), CX
+	LEAQ  (DX)(R11*2), DX
+	MOVQ  R9, R12
+	IMULQ R11, R12
+	ADDQ  R12, R10
+	MOVQ  $+4, R11
+	JMP   classes4
+
+few5:
+	XORQ  R12, R12
+	LEAQ  constants<>+0(SB), R13
+	ADDQ  $0x80, R13
+	SHLQ  $0x02, R11
+	SUBQ  R11, R13
+	MOVQ  96(AX), R11
+	SUBQ  R12, R11
+	SUBQ  $0x00, R11
+	CMPQ  R11, $0x08
+	JGE   all7
+	VPXOR X0, X0, X0
+	LEAQ  (CX), R13
+
+halves8:
+	DECQ    R11
+	JLT     loaded9
+	VPSLLDQ $0x02, X0, X0
+	VPINSRW $0x00, (R13)(R11*2), X0, X0
+	JMP     halves8
+
+all7:
+	VMOVDQU (CX), X0
+
+loaded9:
+	VCVTPH2PS X0, X1
+	MOVQ      96(AX), R11
+	SUBQ      R12, R11
+	SUBQ      $0x00, R11
+	CMPQ      R11, $0x08
+	JGE       all10
+	VPXOR     X0, X0, X0
+	LEAQ      (DX), R13
+
+halves11:
+	DECQ    R11
+	JLT     loaded12
+	VPSLLDQ $0x02, X0, X0
+	VPINSRW $0x00, (R13)(R11*2), X0, X0
+	JMP     halves11
+
+all10:
+	VMOVDQU (DX), X0
+
+loaded12:
+	VCVTPH2PS   X0, X0
+	VINSERTF128 $0x01, X0, Y1, Y0
+	MOVQ        96(AX), R11
+	SUBQ        R12, R11
+	SUBQ        $0x00, R11
+	CMPQ        R11, $0x08
+	JGE         all13
+	VPXOR       X1, X1, X1
+	LEAQ        (CX)(BX*1), R13
+
+halves14:
+	DECQ    R11
+	JLT     loaded15
+	VPSLLDQ $0x02, X1, X1
+	VPINSRW $0x00, (R13)(R11*2), X1, X1
+	JMP     halves14
+
+all13:
+	VMOVDQU (CX)(BX*1), X1
+
+loaded15:
+	VCVTPH2PS X1, X1
+	MOVQ      96(AX), R11
+	SUBQ      R12, R11
+	SUBQ      $0x00, R11
+	CMPQ      R11, $0x08
+	JGE       all16
+	VPXOR     X2, X2, X2
+	LEAQ      (DX)(BX*1), R13
+
+halves17:
+	DECQ    R11
+	JLT     loaded18
+	VPSLLDQ $0x02, X2, X2
+	VPINSRW $0x00, (R13)(R11*2), X2, X2
+	JMP     halves17
+
+all16:
+	VMOVDQU (DX)(BX*1), X2
+
+loaded18:
+	VCVTPH2PS   X2, X2
+	VINSERTF128 $0x01, X2, Y1, Y2
+	MOVQ        96(AX), R11
+	SUBQ        R12, R11
+	SUBQ        $0x00, R11
+	CMPQ        R11, $0x08
+	JGE         all19
+	VPXOR       X1, X1, X1
+	LEAQ        (CX)(BX*2), R13
+
+halves20:
+	DECQ    R11
+	JLT     loaded21
+	VPSLLDQ $0x02, X1, X1
+	VPINSRW $0x00, (R13)(R11*2), X1, X1
+	JMP     halves20
+
+all19:
+	VMOVDQU (CX)(BX*2), X1
+
+loaded21:
+	VCVTPH2PS X1, X1
+	MOVQ      96(AX), R11
+	SUBQ      R12, R11
+	SUBQ      $0x00, R11
+	CMPQ      R11, $0x08
+	JGE       all22
+	VPXOR     X3, X3, X3
+	LEAQ      (DX)(BX*2), R13
+
+halves23:
+	DECQ    R11
+	JLT     loaded24
+	VPSLLDQ $0x02, X3, X3
+	VPINSRW $0x00, (R13)(R11*2), X3, X3
+	JMP     halves23
+
+all22:
+	VMOVDQU (DX)(BX*2), X3
+
+loaded24:
+	VCVTPH2PS   X3, X3
+	VINSERTF128 $0x01, X3, Y1, Y3
+	MOVQ        96(AX), R11
+	SUBQ        R12, R11
+	SUBQ        $0x00, R11
+	CMPQ        R11, $0x08
+	JGE         all25
+	VPXOR       X1, X1, X1
+	LEAQ        (CX)(SI*1), CX
+
+halves26:
+	DECQ    R11
+	JLT     loaded27
+	VPSLLDQ $0x02, X1, X1
+	VPINSRW $0x00, (CX)(R11*2), X1, X1
+	JMP     halves26
+
+all25:
+	VMOVDQU (CX)(SI*1), X1
+
+loaded27:
+	VCVTPH2PS X1, X1
+	MOVQ      96(AX), CX
+	SUBQ      R12, CX
+	SUBQ      $0x00, CX
+	CMPQ      CX, $0x08
+	JGE       all28
+	VPXOR     X4, X4, X4
+	LEAQ      (DX)(SI*1), DX
+
+halves29:
+	DECQ    CX
+	JLT     loaded30
+	VPSLLDQ $0x02, X4, X4
+	VPINSRW $0x00, (DX)(CX*2), X4, X4
+	JMP     halves29
+
+all28:
+	VMOVDQU (DX)(SI*1), X4
+
+loaded30:
+	VCVTPH2PS   X4, X4
+	VINSERTF128 $0x01, X4, Y1, Y4
+	VUNPCKLPS   Y2, Y0, Y5
+	VUNPCKHPS   Y2, Y0, Y0
+	VUNPCKLPS   Y4, Y3, Y2
+	VUNPCKHPS   Y4, Y3, Y4
+	VUNPCKLPD   Y2, Y5, Y3
+	VUNPCKHPD   Y2, Y5, Y2
+	VUNPCKLPD   Y4, Y0, Y5
+	VUNPCKHPD   Y4, Y0, Y0
+	LEAQ        (R10)(R9*2), CX
+	VMOVUPS     Y3, (R10)
+	VMOVUPS     Y2, (R10)(R9*1)
+	VMOVUPS     Y5, (CX)
+	VMOVUPS     Y0, (CX)(R9*1)
+
+next2:
+	CMPQ    DI, R8
+	JGE     done3
+	ADDQ    $0x08, DI
+	CMPQ    DI, R8
+	CMOVQGT R8, DI
+	JMP     group1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func transposeBackFloat16AVX2(a *byte)
+// Requires: AVX, CMOV, F16C
+TEXT ·transposeBackFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// transposeBackFloat16AVX2 copies planes to rows, rounded to elements.
+	MOVQ 120(AX), BX
+	LEAQ (BX)(BX*2), SI
+	MOVQ 80(AX), R8
+	MOVQ 200(AX), R9
+	XORQ DI, DI
+	SUBQ $0x08, R8
+	LEAQ (R9)(R9*2), CX
+
+group1:
+	MOVQ  BX, CX
+	IMULQ DI, CX
+	ADDQ  16(AX), CX
+	LEAQ  (CX)(BX*4), DX
+	MOVQ  192(AX), R10
+	LEAQ  (R10)(DI*4), R10
+	MOVQ  96(AX), R11
+	CMPQ  R11, $0x04
+	JL    few5
+
+classes4:
+	LEAQ      (R10)(R9*2), R12
+	VMOVUPS   (R10), Y0
+	VMOVUPS   (R10)(R9*1), Y1
+	VMOVUPS   (R12), Y2
+	VMOVUPS   (R12)(R9*1), Y3
+	VUNPCKLPS Y1, Y0, Y4
+	VUNPCKHPS Y1, Y0, Y0
+	VUNPCKLPS Y3, Y2, Y1
+	VUNPCKHPS Y3, Y2, Y3
+	VUNPCKLPD Y1, Y4, Y2
+	VUNPCKHPD Y1, Y4, Y1
+	VUNPCKLPD Y3, Y0, Y4
+	VUNPCKHPD Y3, Y0, Y0
+	VCVTPS2PH $0x00, Y2, X2
+	VMOVQ     X2, (CX)
+	VPEXTRQ   $0x01, X2, (DX)
+	VCVTPS2PH $0x00, Y1, X1
+	VMOVQ     X1, (CX)(BX*1)
+	VPEXTRQ   $0x01, X1, (DX)(BX*1)
+	VCVTPS2PH $0x00, Y4, X1
+	VMOVQ     X1, (CX)(BX*2)
+	VPEXTRQ   $0x01, X1, (DX)(BX*2)
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVQ     X0, (CX)(SI*1)
+	VPEXTRQ   $0x01, X0, (DX)(SI*1)
+	SUBQ      $0x04, R11
+	JE        next2
+	CMPQ      R11, $0x04
+	JL        overlap6
+	ADDQ      $0x08, CX
+	ADDQ      $0x08, DX
+	LEAQ      (R10)(R9*4), R10
+	JMP       classes4
+
+overlap6:
+	LEAQ  (CX)(R11*2), CX
+	LEAQ  (DX)(R11*2), DX
+	MOVQ  R9, R12
+	IMULQ R11, R12
+	ADDQ  R12, R10
+	MOVQ  $+4, R11
+	JMP   classes4
+
+few5:
+	XORQ      R12, R12
+	LEAQ      constants<>+0(SB), R13
+	ADDQ      $0x80, R13
+	SHLQ      $0x02, R11
+	SUBQ      R11, R13
+	LEAQ      (R10)(R9*2), R11
+	VMOVUPS   (R10), Y0
+	VMOVUPS   (R10)(R9*1), Y1
+	VMOVUPS   (R11), Y2
+	VMOVUPS   (R11)(R9*1), Y3
+	VUNPCKLPS Y1, Y0, Y4
+	VUNPCKHPS Y1, Y0, Y0
+	VUNPCKLPS Y3, Y2, Y1
+	VUNPCKHPS Y3, Y2, Y3
+	VUNPCKLPD Y1, Y4, Y2
+	VUNPCKHPD Y1, Y4, Y1
+	VUNPCKLPD Y3, Y0, Y4
+	VUNPCKHPD Y3, Y0, Y0
+	VCVTPS2PH $0x00, Y2, X2
+	VPSRLDQ   $0x08, X2, X3
+	MOVQ      96(AX), R10
+	SUBQ      R12, R10
+	SUBQ      $0x00, R10
+	CMPQ      R10, $0x08
+	JGE       all7
+	LEAQ      (CX), R11
+
+halves8:
+	DECQ    R10
+	JLT     stored9
+	VPEXTRW $0x00, X2, (R11)
+	VPSRLDQ $0x02, X2, X2
+	ADDQ    $0x02, R11
+	JMP     halves8
+
+all7:
+	VMOVDQU X2, (CX)
+
+stored9:
+	MOVQ 96(AX), R10
+	SUBQ R12, R10
+	SUBQ $0x00, R10
+	CMPQ R10, $0x08
+	JGE  all10
+	LEAQ (DX), R11
+
+halves11:
+	DECQ    R10
+	JLT     stored12
+	VPEXTRW $0x00, X3, (R11)
+	VPSRLDQ $0x02, X3, X3
+	ADDQ    $0x02, R11
+	JMP     halves11
+
+all10:
+	VMOVDQU X3, (DX)
+
+stored12:
+	VCVTPS2PH $0x00, Y1, X1
+	VPSRLDQ   $0x08, X1, X2
+	MOVQ      96(AX), R10
+	SUBQ      R12, R10
+	SUBQ      $0x00, R10
+	CMPQ      R10, $0x08
+	JGE       all13
+	LEAQ      (CX)(BX*1), R11
+
+halves14:
+	DECQ    R10
+	JLT     stored15
+	VPEXTRW $0x00, X1, (R11)
+	VPSRLDQ $0x02, X1, X1
+	ADDQ    $0x02, R11
+	JMP     halves14
+
+all13:
+	VMOVDQU X1, (CX)(BX*1)
+
+stored15:
+	MOVQ 96(AX), R10
+	SUBQ R12, R10
+	SUBQ $0x00, R10
+	CMPQ R10, $0x08
+	JGE  all16
+	LEAQ (DX)(BX*1), R11
+
+halves17:
+	DECQ    R10
+	JLT     stored18
+	VPEXTRW $0x00, X2, (R11)
+	VPSRLDQ $0x02, X2, X2
+	ADDQ    $0x02, R11
+	JMP     halves17
+
+all16:
+	VMOVDQU X2, (DX)(BX*1)
+
+stored18:
+	VCVTPS2PH $0x00, Y4, X1
+	VPSRLDQ   $0x08, X1, X2
+	MOVQ      96(AX), R10
+	SUBQ      R12, R10
+	SUBQ      $0x00, R10
+	CMPQ      R10, $0x08
+	JGE       all19
+	LEAQ      (CX)(BX*2), R11
+
+halves20:
+	DECQ    R10
+	JLT     stored21
+	VPEXTRW $0x00, X1, (R11)
+	VPSRLDQ $0x02, X1, X1
+	ADDQ    $0x02, R11
+	JMP     halves20
+
+all19:
+	VMOVDQU X1, (CX)(BX*2)
+
+stored21:
+	MOVQ 96(AX), R10
+	SUBQ R12, R10
+	SUBQ $0x00, R10
+	CMPQ R10, $0x08
+	JGE  all22
+	LEAQ (DX)(BX*2), R11
+
+halves23:
+	DECQ    R10
+	JLT     stored24
+	VPEXTRW $0x00, X2, (R11)
+	VPSRLDQ $0x02, X2, X2
+	ADDQ    $0x02, R11
+	JMP     halves23
+
+all22:
+	VMOVDQU X2, (DX)(BX*2)
+
+stored24:
+	VCVTPS2PH $0x00, Y0, X0
+	VPSRLDQ   $0x08, X0, X1
+	MOVQ      96(AX), R10
+	SUBQ      R12, R10
+	SUBQ      $0x00, R10
+	CMPQ      R10, $0x08
+	JGE       all25
+	LEAQ      (CX)(SI*1), CX
+
+halves26:
+	DECQ    R10
+	JLT     stored27
+	VPEXTRW $0x00, X0, (CX)
+	VPSRLDQ $0x02, X0, X0
+	ADDQ    $0x02, CX
+	JMP     halves26
+
+all25:
+	VMOVDQU X0, (CX)(SI*1)
+
+stored27:
+	MOVQ 96(AX), CX
+	SUBQ R12, CX
+	SUBQ $0x00, CX
+	CMPQ CX, $0x08
+	JGE  all28
+	LEAQ (DX)(SI*1), DX
+
+halves29:
+	DECQ    CX
+	JLT     stored30
+	VPEXTRW $0x00, X1, (DX)
+	VPSRLDQ $0x02, X1, X1
+	ADDQ    $0x02, DX
+	JMP     halves29
+
+all28:
+	VMOVDQU X1, (DX)(SI*1)
+
+stored30:
+next2:
+	CMPQ    DI, R8
+	JGE     done3
+	ADDQ    $0x08, DI
+	CMPQ    DI, R8
+	CMOVQGT R8, DI
+	JMP     group1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func widenFloat16AVX2(a *byte)
+// Requires: AVX, F16C
+TEXT ·widenFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// widenFloat16AVX2 copies planes of elements to planes of float32.
+	MOVQ (AX), CX
+	MOVQ 192(AX), DX
+	MOVQ 96(AX), BX
+	MOVQ 80(AX), DI
+
+class1:
+	XORQ SI, SI
+	CMPQ SI, DI
+	JGE  end3
+
+loop2:
+	VCVTPH2PS (CX)(SI*2), Y0
+	VMOVUPS   Y0, (DX)(SI*4)
+	ADDQ      $0x08, SI
+	CMPQ      SI, DI
+	JLT       loop2
+
+end3:
+	ADDQ 152(AX), CX
+	ADDQ 200(AX), DX
+	DECQ BX
+	JNE  class1
+	VZEROUPPER
+	RET
+
+// func narrowFloat16AVX2(a *byte)
+// Requires: AVX, F16C
+TEXT ·narrowFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// narrowFloat16AVX2 copies planes of float32 to planes of elements, rounded.
+	MOVQ 16(AX), CX
+	MOVQ 192(AX), DX
+	MOVQ 96(AX), BX
+	MOVQ 80(AX), DI
+
+class1:
+	XORQ SI, SI
+	CMPQ SI, DI
+	JGE  end3
+
+loop2:
+	VMOVUPS   (DX)(SI*4), Y0
+	VCVTPS2PH $0x00, Y0, X0
+	VMOVDQU   X0, (CX)(SI*2)
+	ADDQ      $0x08, SI
+	CMPQ      SI, DI
+	JLT       loop2
+
+end3:
+	ADDQ 160(AX), CX
+	ADDQ 200(AX), DX
+	DECQ BX
+	JNE  class1
 	VZEROUPPER
 	RET
 
@@ -5953,7 +9396,7 @@ whole8:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
-	VMOVSD       X2, 224(AX)(R8*8)
+	VMOVSD       X2, 280(AX)(R8*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -5990,7 +9433,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X1
+	VMOVSD       280(AX)(DI*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -6285,7 +9728,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 152(AX), DI
+	MOVQ 208(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -6322,7 +9765,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X1
+	VMOVSD       280(AX)(R8*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -6630,7 +10073,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 152(AX), R8
+	MOVQ 208(AX), R8
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
@@ -6667,11 +10110,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15456(AX)(R8*8), X0
+	VMOVSD       15512(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8928(AX)(R8*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R8*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R8, R8
@@ -6682,23 +10125,23 @@ loop4:
 	VMOVUPS      (CX)(R8*4), Y2
 	VFMSUB213PS  Y1, Y0, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1216(SB), Y3, Y3
-	VPADDD       constants<>+1248(SB), Y2, Y2
+	VPAND        constants<>+1248(SB), Y3, Y3
+	VPADDD       constants<>+1280(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X2
-	VMOVDQU      X2, (BX)(R8*2)
+	VPACKUSDW    X3, X2, X3
+	VMOVDQU      X3, (BX)(R8*2)
 	VMOVUPS      32(CX)(R8*4), Y2
 	VFMSUB213PS  Y1, Y0, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1216(SB), Y3, Y3
-	VPADDD       constants<>+1248(SB), Y2, Y2
+	VPAND        constants<>+1248(SB), Y3, Y3
+	VPADDD       constants<>+1280(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X2
-	VMOVDQU      X2, 16(BX)(R8*2)
+	VPACKUSDW    X3, X2, X3
+	VMOVDQU      X3, 16(BX)(R8*2)
 	ADDQ         $0x10, R8
 	CMPQ         R8, SI
 	JLT          loop4
@@ -6711,13 +10154,12 @@ end5:
 	VMASKMOVPS   (CX)(R8*4), Y2, Y2
 	VFMSUB213PS  Y1, Y0, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1216(SB), Y3, Y3
-	VPADDD       constants<>+1248(SB), Y2, Y2
+	VPAND        constants<>+1248(SB), Y3, Y3
+	VPADDD       constants<>+1280(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X2
-	VMOVDQA      X2, X2
+	VPACKUSDW    X3, X2, X3
 	MOVQ         96(AX), R9
 	SUBQ         R8, R9
 	SUBQ         $0x00, R9
@@ -6728,13 +10170,13 @@ end5:
 halves8:
 	DECQ    R9
 	JLT     stored9
-	VPEXTRW $0x00, X2, (R10)
-	VPSRLDQ $0x02, X2, X2
+	VPEXTRW $0x00, X3, (R10)
+	VPSRLDQ $0x02, X3, X3
 	ADDQ    $0x02, R10
 	JMP     halves8
 
 all7:
-	VMOVDQU X2, (BX)(R8*2)
+	VMOVDQU X3, (BX)(R8*2)
 
 stored9:
 	LEAQ         8(R8), R9
@@ -6744,13 +10186,12 @@ stored9:
 	VMASKMOVPS   32(CX)(R8*4), Y2, Y2
 	VFMSUB213PS  Y1, Y0, Y2
 	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+1216(SB), Y0, Y0
-	VPADDD       constants<>+1248(SB), Y2, Y2
+	VPAND        constants<>+1248(SB), Y0, Y0
+	VPADDD       constants<>+1280(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X0
-	VPACKUSDW    X0, X2, X2
-	VMOVDQA      X2, X0
+	VPACKUSDW    X0, X2, X0
 	MOVQ         96(AX), R9
 	SUBQ         R8, R9
 	SUBQ         $0x08, R9
@@ -6809,7 +10250,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R9
 	ADDQ         R8, R9
-	VMOVSD       224(AX)(R9*8), X1
+	VMOVSD       280(AX)(R9*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -7178,7 +10619,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 152(AX), R9
+	MOVQ 208(AX), R9
 	SHLQ $0x06, R9
 	ADDQ R9, DI
 	INCQ R8
@@ -7216,11 +10657,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R9
 	ADDQ         R8, R9
-	VMOVSD       15456(AX)(R9*8), X0
+	VMOVSD       15512(AX)(R9*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8928(AX)(R9*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R9*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R9, R9
@@ -7233,25 +10674,25 @@ loop4:
 	VMOVUPS      (SI)(R9*4), Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1216(SB), Y3, Y3
-	VPADDD       constants<>+1248(SB), Y2, Y2
+	VPAND        constants<>+1248(SB), Y3, Y3
+	VPADDD       constants<>+1280(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X2
-	VMOVDQU      X2, (BX)(R9*2)
+	VPACKUSDW    X3, X2, X3
+	VMOVDQU      X3, (BX)(R9*2)
 	VMOVUPS      32(CX)(R9*4), Y2
 	VMULPS       Y0, Y2, Y2
 	VMOVUPS      32(SI)(R9*4), Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1216(SB), Y3, Y3
-	VPADDD       constants<>+1248(SB), Y2, Y2
+	VPAND        constants<>+1248(SB), Y3, Y3
+	VPADDD       constants<>+1280(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X2
-	VMOVDQU      X2, 16(BX)(R9*2)
+	VPACKUSDW    X3, X2, X3
+	VMOVDQU      X3, 16(BX)(R9*2)
 	ADDQ         $0x10, R9
 	CMPQ         R9, DI
 	JLT          loop4
@@ -7267,13 +10708,12 @@ end5:
 	VMASKMOVPS   (SI)(R9*4), Y3, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1216(SB), Y3, Y3
-	VPADDD       constants<>+1248(SB), Y2, Y2
+	VPAND        constants<>+1248(SB), Y3, Y3
+	VPADDD       constants<>+1280(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X2
-	VMOVDQA      X2, X2
+	VPACKUSDW    X3, X2, X3
 	MOVQ         96(AX), R10
 	SUBQ         R9, R10
 	SUBQ         $0x00, R10
@@ -7284,13 +10724,13 @@ end5:
 halves8:
 	DECQ    R10
 	JLT     stored9
-	VPEXTRW $0x00, X2, (R11)
-	VPSRLDQ $0x02, X2, X2
+	VPEXTRW $0x00, X3, (R11)
+	VPSRLDQ $0x02, X3, X3
 	ADDQ    $0x02, R11
 	JMP     halves8
 
 all7:
-	VMOVDQU X2, (BX)(R9*2)
+	VMOVDQU X3, (BX)(R9*2)
 
 stored9:
 	LEAQ         8(R9), R10
@@ -7303,13 +10743,12 @@ stored9:
 	VMASKMOVPS   32(SI)(R9*4), Y0, Y0
 	VFNMADD231PS Y0, Y1, Y2
 	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+1216(SB), Y0, Y0
-	VPADDD       constants<>+1248(SB), Y2, Y2
+	VPAND        constants<>+1248(SB), Y0, Y0
+	VPADDD       constants<>+1280(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X0
-	VPACKUSDW    X0, X2, X2
-	VMOVDQA      X2, X0
+	VPACKUSDW    X0, X2, X0
 	MOVQ         96(AX), R10
 	SUBQ         R9, R10
 	SUBQ         $0x08, R10
@@ -7370,7 +10809,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       224(AX)(R11*8), X1
+	VMOVSD       280(AX)(R11*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -7852,7 +11291,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
 	ADDQ 128(AX), DI
-	MOVQ 152(AX), R11
+	MOVQ 208(AX), R11
 	SHLQ $0x06, R11
 	ADDQ R11, R9
 	INCQ R10
@@ -7892,11 +11331,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       15456(AX)(R11*8), X0
+	VMOVSD       15512(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8928(AX)(R11*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R11*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R11, R11
@@ -7913,13 +11352,13 @@ loop4:
 	VFMADD213PS  Y5, Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1216(SB), Y3, Y3
-	VPADDD       constants<>+1248(SB), Y2, Y2
+	VPAND        constants<>+1248(SB), Y3, Y3
+	VPADDD       constants<>+1280(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X2
-	VMOVDQU      X2, (BX)(R11*2)
+	VPACKUSDW    X3, X2, X3
+	VMOVDQU      X3, (BX)(R11*2)
 	VMOVUPS      32(CX)(R11*4), Y2
 	VMULPS       Y0, Y2, Y2
 	VPMOVZXWD    16(DI)(R11*2), Y3
@@ -7929,13 +11368,13 @@ loop4:
 	VFMADD213PS  Y5, Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1216(SB), Y3, Y3
-	VPADDD       constants<>+1248(SB), Y2, Y2
+	VPAND        constants<>+1248(SB), Y3, Y3
+	VPADDD       constants<>+1280(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X2
-	VMOVDQU      X2, 16(BX)(R11*2)
+	VPACKUSDW    X3, X2, X3
+	VMOVDQU      X3, 16(BX)(R11*2)
 	ADDQ         $0x10, R11
 	CMPQ         R11, R9
 	JLT          loop4
@@ -7975,13 +11414,12 @@ loaded9:
 	VFMADD213PS  Y5, Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1216(SB), Y3, Y3
-	VPADDD       constants<>+1248(SB), Y2, Y2
+	VPAND        constants<>+1248(SB), Y3, Y3
+	VPADDD       constants<>+1280(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X2
-	VMOVDQA      X2, X2
+	VPACKUSDW    X3, X2, X3
 	MOVQ         96(AX), R12
 	SUBQ         R11, R12
 	SUBQ         $0x00, R12
@@ -7992,13 +11430,13 @@ loaded9:
 halves11:
 	DECQ    R12
 	JLT     stored12
-	VPEXTRW $0x00, X2, (R13)
-	VPSRLDQ $0x02, X2, X2
+	VPEXTRW $0x00, X3, (R13)
+	VPSRLDQ $0x02, X3, X3
 	ADDQ    $0x02, R13
 	JMP     halves11
 
 all10:
-	VMOVDQU X2, (BX)(R11*2)
+	VMOVDQU X3, (BX)(R11*2)
 
 stored12:
 	LEAQ       8(R11), R12
@@ -8035,13 +11473,12 @@ loaded15:
 	VFMADD213PS  Y4, Y3, Y0
 	VFNMADD231PS Y0, Y1, Y2
 	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+1216(SB), Y0, Y0
-	VPADDD       constants<>+1248(SB), Y2, Y2
+	VPAND        constants<>+1248(SB), Y0, Y0
+	VPADDD       constants<>+1280(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X0
-	VPACKUSDW    X0, X2, X2
-	VMOVDQA      X2, X0
+	VPACKUSDW    X0, X2, X0
 	MOVQ         96(AX), R12
 	SUBQ         R11, R12
 	SUBQ         $0x08, R12
@@ -8073,6 +11510,665 @@ done3:
 	VZEROUPPER
 	RET
 
+// func transposeBFloat16AVX2(a *byte)
+// Requires: AVX, CMOV
+TEXT ·transposeBFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// transposeBFloat16AVX2 copies rows to planes, as F.
+	MOVQ 104(AX), BX
+	LEAQ (BX)(BX*2), SI
+	MOVQ 80(AX), R8
+	MOVQ 200(AX), R9
+	XORQ DI, DI
+	SUBQ $0x08, R8
+	LEAQ (R9)(R9*2), CX
+
+group1:
+	MOVQ  BX, CX
+	IMULQ DI, CX
+	ADDQ  (AX), CX
+	LEAQ  (CX)(BX*4), DX
+	MOVQ  192(AX), R10
+	LEAQ  (R10)(DI*4), R10
+	MOVQ  96(AX), R11
+	CMPQ  R11, $0x04
+	JL    few5
+
+classes4:
+	VPMOVZXWD   (CX), X1
+	VPSLLD      $0x10, X1, X1
+	VPMOVZXWD   (DX), X0
+	VPSLLD      $0x10, X0, X0
+	VINSERTF128 $0x01, X0, Y1, Y0
+	VPMOVZXWD   (CX)(BX*1), X1
+	VPSLLD      $0x10, X1, X1
+	VPMOVZXWD   (DX)(BX*1), X2
+	VPSLLD      $0x10, X2, X2
+	VINSERTF128 $0x01, X2, Y1, Y2
+	VPMOVZXWD   (CX)(BX*2), X1
+	VPSLLD      $0x10, X1, X1
+	VPMOVZXWD   (DX)(BX*2), X3
+	VPSLLD      $0x10, X3, X3
+	VINSERTF128 $0x01, X3, Y1, Y3
+	VPMOVZXWD   (CX)(SI*1), X1
+	VPSLLD      $0x10, X1, X1
+	VPMOVZXWD   (DX)(SI*1), X4
+	VPSLLD      $0x10, X4, X4
+	VINSERTF128 $0x01, X4, Y1, Y4
+	VUNPCKLPS   Y2, Y0, Y5
+	VUNPCKHPS   Y2, Y0, Y0
+	VUNPCKLPS   Y4, Y3, Y2
+	VUNPCKHPS   Y4, Y3, Y4
+	VUNPCKLPD   Y2, Y5, Y3
+	VUNPCKHPD   Y2, Y5, Y2
+	VUNPCKLPD   Y4, Y0, Y5
+	VUNPCKHPD   Y4, Y0, Y0
+	LEAQ        (R10)(R9*2), R12
+	VMOVUPS     Y3, (R10)
+	VMOVUPS     Y2, (R10)(R9*1)
+	VMOVUPS     Y5, (R12)
+	VMOVUPS     Y0, (R12)(R9*1)
+	SUBQ        $0x04, R11
+	JE          next2
+	CMPQ        R11, $0x04
+	JL          overlap6
+	ADDQ        $0x08, CX
+	ADDQ        $0x08, DX
+	LEAQ        (R10)(R9*4), R10
+	JMP         classes4
+
+overlap6:
+	LEAQ  (CX)(R11*2), CX
+	LEAQ  (DX)(R11*2), DX
+	MOVQ  R9, R12
+	IMULQ R11, R12
+	ADDQ  R12, R10
+	MOVQ  $+4, R11
+	JMP   classes4
+
+few5:
+	XORQ  R12, R12
+	LEAQ  constants<>+0(SB), R13
+	ADDQ  $0x80, R13
+	SHLQ  $0x02, R11
+	SUBQ  R11, R13
+	MOVQ  96(AX), R11
+	SUBQ  R12, R11
+	SUBQ  $0x00, R11
+	CMPQ  R11, $0x08
+	JGE   all7
+	VPXOR X0, X0, X0
+	LEAQ  (CX), R13
+
+halves8:
+	DECQ    R11
+	JLT     loaded9
+	VPSLLDQ $0x02, X0, X0
+	VPINSRW $0x00, (R13)(R11*2), X0, X0
+	JMP     halves8
+
+all7:
+	VMOVDQU (CX), X0
+
+loaded9:
+	VPMOVZXWD X0, X1
+	VPSLLD    $0x10, X1, X1
+	MOVQ      96(AX), R11
+	SUBQ      R12, R11
+	SUBQ      $0x00, R11
+	CMPQ      R11, $0x08
+	JGE       all10
+	VPXOR     X0, X0, X0
+	LEAQ      (DX), R13
+
+halves11:
+	DECQ    R11
+	JLT     loaded12
+	VPSLLDQ $0x02, X0, X0
+	VPINSRW $0x00, (R13)(R11*2), X0, X0
+	JMP     halves11
+
+all10:
+	VMOVDQU (DX), X0
+
+loaded12:
+	VPMOVZXWD   X0, X0
+	VPSLLD      $0x10, X0, X0
+	VINSERTF128 $0x01, X0, Y1, Y0
+	MOVQ        96(AX), R11
+	SUBQ        R12, R11
+	SUBQ        $0x00, R11
+	CMPQ        R11, $0x08
+	JGE         all13
+	VPXOR       X1, X1, X1
+	LEAQ        (CX)(BX*1), R13
+
+halves14:
+	DECQ    R11
+	JLT     loaded15
+	VPSLLDQ $0x02, X1, X1
+	VPINSRW $0x00, (R13)(R11*2), X1, X1
+	JMP     halves14
+
+all13:
+	VMOVDQU (CX)(BX*1), X1
+
+loaded15:
+	VPMOVZXWD X1, X1
+	VPSLLD    $0x10, X1, X1
+	MOVQ      96(AX), R11
+	SUBQ      R12, R11
+	SUBQ      $0x00, R11
+	CMPQ      R11, $0x08
+	JGE       all16
+	VPXOR     X2, X2, X2
+	LEAQ      (DX)(BX*1), R13
+
+halves17:
+	DECQ    R11
+	JLT     loaded18
+	VPSLLDQ $0x02, X2, X2
+	VPINSRW $0x00, (R13)(R11*2), X2, X2
+	JMP     halves17
+
+all16:
+	VMOVDQU (DX)(BX*1), X2
+
+loaded18:
+	VPMOVZXWD   X2, X2
+	VPSLLD      $0x10, X2, X2
+	VINSERTF128 $0x01, X2, Y1, Y2
+	MOVQ        96(AX), R11
+	SUBQ        R12, R11
+	SUBQ        $0x00, R11
+	CMPQ        R11, $0x08
+	JGE         all19
+	VPXOR       X1, X1, X1
+	LEAQ        (CX)(BX*2), R13
+
+halves20:
+	DECQ    R11
+	JLT     loaded21
+	VPSLLDQ $0x02, X1, X1
+	VPINSRW $0x00, (R13)(R11*2), X1, X1
+	JMP     halves20
+
+all19:
+	VMOVDQU (CX)(BX*2), X1
+
+loaded21:
+	VPMOVZXWD X1, X1
+	VPSLLD    $0x10, X1, X1
+	MOVQ      96(AX), R11
+	SUBQ      R12, R11
+	SUBQ      $0x00, R11
+	CMPQ      R11, $0x08
+	JGE       all22
+	VPXOR     X3, X3, X3
+	LEAQ      (DX)(BX*2), R13
+
+halves23:
+	DECQ    R11
+	JLT     loaded24
+	VPSLLDQ $0x02, X3, X3
+	VPINSRW $0x00, (R13)(R11*2), X3, X3
+	JMP     halves23
+
+all22:
+	VMOVDQU (DX)(BX*2), X3
+
+loaded24:
+	VPMOVZXWD   X3, X3
+	VPSLLD      $0x10, X3, X3
+	VINSERTF128 $0x01, X3, Y1, Y3
+	MOVQ        96(AX), R11
+	SUBQ        R12, R11
+	SUBQ        $0x00, R11
+	CMPQ        R11, $0x08
+	JGE         all25
+	VPXOR       X1, X1, X1
+	LEAQ        (CX)(SI*1), CX
+
+halves26:
+	DECQ    R11
+	JLT     loaded27
+	VPSLLDQ $0x02, X1, X1
+	VPINSRW $0x00, (CX)(R11*2), X1, X1
+	JMP     halves26
+
+all25:
+	VMOVDQU (CX)(SI*1), X1
+
+loaded27:
+	VPMOVZXWD X1, X1
+	VPSLLD    $0x10, X1, X1
+	MOVQ      96(AX), CX
+	SUBQ      R12, CX
+	SUBQ      $0x00, CX
+	CMPQ      CX, $0x08
+	JGE       all28
+	VPXOR     X4, X4, X4
+	LEAQ      (DX)(SI*1), DX
+
+halves29:
+	DECQ    CX
+	JLT     loaded30
+	VPSLLDQ $0x02, X4, X4
+	VPINSRW $0x00, (DX)(CX*2), X4, X4
+	JMP     halves29
+
+all28:
+	VMOVDQU (DX)(SI*1), X4
+
+loaded30:
+	VPMOVZXWD   X4, X4
+	VPSLLD      $0x10, X4, X4
+	VINSERTF128 $0x01, X4, Y1, Y4
+	VUNPCKLPS   Y2, Y0, Y5
+	VUNPCKHPS   Y2, Y0, Y0
+	VUNPCKLPS   Y4, Y3, Y2
+	VUNPCKHPS   Y4, Y3, Y4
+	VUNPCKLPD   Y2, Y5, Y3
+	VUNPCKHPD   Y2, Y5, Y2
+	VUNPCKLPD   Y4, Y0, Y5
+	VUNPCKHPD   Y4, Y0, Y0
+	LEAQ        (R10)(R9*2), CX
+	VMOVUPS     Y3, (R10)
+	VMOVUPS     Y2, (R10)(R9*1)
+	VMOVUPS     Y5, (CX)
+	VMOVUPS     Y0, (CX)(R9*1)
+
+next2:
+	CMPQ    DI, R8
+	JGE     done3
+	ADDQ    $0x08, DI
+	CMPQ    DI, R8
+	CMOVQGT R8, DI
+	JMP     group1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func transposeBackBFloat16AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV
+TEXT ·transposeBackBFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// transposeBackBFloat16AVX2 copies planes to rows, rounded to elements.
+	MOVQ 120(AX), BX
+	LEAQ (BX)(BX*2), SI
+	MOVQ 80(AX), R8
+	MOVQ 200(AX), R9
+	XORQ DI, DI
+	SUBQ $0x08, R8
+	LEAQ (R9)(R9*2), CX
+
+group1:
+	MOVQ  BX, CX
+	IMULQ DI, CX
+	ADDQ  16(AX), CX
+	LEAQ  (CX)(BX*4), DX
+	MOVQ  192(AX), R10
+	LEAQ  (R10)(DI*4), R10
+	MOVQ  96(AX), R11
+	CMPQ  R11, $0x04
+	JL    few5
+
+classes4:
+	LEAQ         (R10)(R9*2), R12
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(R9*1), Y1
+	VMOVUPS      (R12), Y2
+	VMOVUPS      (R12)(R9*1), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y3
+	VUNPCKLPD    Y1, Y4, Y2
+	VUNPCKHPD    Y1, Y4, Y1
+	VUNPCKLPD    Y3, Y0, Y4
+	VUNPCKHPD    Y3, Y0, Y0
+	VPSRLD       $0x10, Y2, Y3
+	VPAND        constants<>+1248(SB), Y3, Y3
+	VPADDD       constants<>+1280(SB), Y2, Y2
+	VPADDD       Y3, Y2, Y2
+	VPSRLD       $0x10, Y2, Y2
+	VEXTRACTI128 $0x01, Y2, X3
+	VPACKUSDW    X3, X2, X3
+	VMOVQ        X3, (CX)
+	VPEXTRQ      $0x01, X3, (DX)
+	VPSRLD       $0x10, Y1, Y2
+	VPAND        constants<>+1248(SB), Y2, Y2
+	VPADDD       constants<>+1280(SB), Y1, Y1
+	VPADDD       Y2, Y1, Y1
+	VPSRLD       $0x10, Y1, Y1
+	VEXTRACTI128 $0x01, Y1, X2
+	VPACKUSDW    X2, X1, X2
+	VMOVQ        X2, (CX)(BX*1)
+	VPEXTRQ      $0x01, X2, (DX)(BX*1)
+	VPSRLD       $0x10, Y4, Y1
+	VPAND        constants<>+1248(SB), Y1, Y1
+	VPADDD       constants<>+1280(SB), Y4, Y4
+	VPADDD       Y1, Y4, Y4
+	VPSRLD       $0x10, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X1
+	VPACKUSDW    X1, X4, X1
+	VMOVQ        X1, (CX)(BX*2)
+	VPEXTRQ      $0x01, X1, (DX)(BX*2)
+	VPSRLD       $0x10, Y0, Y1
+	VPAND        constants<>+1248(SB), Y1, Y1
+	VPADDD       constants<>+1280(SB), Y0, Y0
+	VPADDD       Y1, Y0, Y0
+	VPSRLD       $0x10, Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPACKUSDW    X1, X0, X1
+	VMOVQ        X1, (CX)(SI*1)
+	VPEXTRQ      $0x01, X1, (DX)(SI*1)
+	SUBQ         $0x04, R11
+	JE           next2
+	CMPQ         R11, $0x04
+	JL           overlap6
+	ADDQ         $0x08, CX
+	ADDQ         $0x08, DX
+	LEAQ         (R10)(R9*4), R10
+	JMP          classes4
+
+overlap6:
+	LEAQ  (CX)(R11*2), CX
+	LEAQ  (DX)(R11*2), DX
+	MOVQ  R9, R12
+	IMULQ R11, R12
+	ADDQ  R12, R10
+	MOVQ  $+4, R11
+	JMP   classes4
+
+few5:
+	XORQ         R12, R12
+	LEAQ         constants<>+0(SB), R13
+	ADDQ         $0x80, R13
+	SHLQ         $0x02, R11
+	SUBQ         R11, R13
+	LEAQ         (R10)(R9*2), R11
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(R9*1), Y1
+	VMOVUPS      (R11), Y2
+	VMOVUPS      (R11)(R9*1), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y3
+	VUNPCKLPD    Y1, Y4, Y2
+	VUNPCKHPD    Y1, Y4, Y1
+	VUNPCKLPD    Y3, Y0, Y4
+	VUNPCKHPD    Y3, Y0, Y0
+	VPSRLD       $0x10, Y2, Y3
+	VPAND        constants<>+1248(SB), Y3, Y3
+	VPADDD       constants<>+1280(SB), Y2, Y2
+	VPADDD       Y3, Y2, Y2
+	VPSRLD       $0x10, Y2, Y2
+	VEXTRACTI128 $0x01, Y2, X3
+	VPACKUSDW    X3, X2, X3
+	VPSRLDQ      $0x08, X3, X2
+	MOVQ         96(AX), R10
+	SUBQ         R12, R10
+	SUBQ         $0x00, R10
+	CMPQ         R10, $0x08
+	JGE          all7
+	LEAQ         (CX), R11
+
+halves8:
+	DECQ    R10
+	JLT     stored9
+	VPEXTRW $0x00, X3, (R11)
+	VPSRLDQ $0x02, X3, X3
+	ADDQ    $0x02, R11
+	JMP     halves8
+
+all7:
+	VMOVDQU X3, (CX)
+
+stored9:
+	MOVQ 96(AX), R10
+	SUBQ R12, R10
+	SUBQ $0x00, R10
+	CMPQ R10, $0x08
+	JGE  all10
+	LEAQ (DX), R11
+
+halves11:
+	DECQ    R10
+	JLT     stored12
+	VPEXTRW $0x00, X2, (R11)
+	VPSRLDQ $0x02, X2, X2
+	ADDQ    $0x02, R11
+	JMP     halves11
+
+all10:
+	VMOVDQU X2, (DX)
+
+stored12:
+	VPSRLD       $0x10, Y1, Y2
+	VPAND        constants<>+1248(SB), Y2, Y2
+	VPADDD       constants<>+1280(SB), Y1, Y1
+	VPADDD       Y2, Y1, Y1
+	VPSRLD       $0x10, Y1, Y1
+	VEXTRACTI128 $0x01, Y1, X2
+	VPACKUSDW    X2, X1, X2
+	VPSRLDQ      $0x08, X2, X1
+	MOVQ         96(AX), R10
+	SUBQ         R12, R10
+	SUBQ         $0x00, R10
+	CMPQ         R10, $0x08
+	JGE          all13
+	LEAQ         (CX)(BX*1), R11
+
+halves14:
+	DECQ    R10
+	JLT     stored15
+	VPEXTRW $0x00, X2, (R11)
+	VPSRLDQ $0x02, X2, X2
+	ADDQ    $0x02, R11
+	JMP     halves14
+
+all13:
+	VMOVDQU X2, (CX)(BX*1)
+
+stored15:
+	MOVQ 96(AX), R10
+	SUBQ R12, R10
+	SUBQ $0x00, R10
+	CMPQ R10, $0x08
+	JGE  all16
+	LEAQ (DX)(BX*1), R11
+
+halves17:
+	DECQ    R10
+	JLT     stored18
+	VPEXTRW $0x00, X1, (R11)
+	VPSRLDQ $0x02, X1, X1
+	ADDQ    $0x02, R11
+	JMP     halves17
+
+all16:
+	VMOVDQU X1, (DX)(BX*1)
+
+stored18:
+	VPSRLD       $0x10, Y4, Y1
+	VPAND        constants<>+1248(SB), Y1, Y1
+	VPADDD       constants<>+1280(SB), Y4, Y4
+	VPADDD       Y1, Y4, Y4
+	VPSRLD       $0x10, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X1
+	VPACKUSDW    X1, X4, X1
+	VPSRLDQ      $0x08, X1, X2
+	MOVQ         96(AX), R10
+	SUBQ         R12, R10
+	SUBQ         $0x00, R10
+	CMPQ         R10, $0x08
+	JGE          all19
+	LEAQ         (CX)(BX*2), R11
+
+halves20:
+	DECQ    R10
+	JLT     stored21
+	VPEXTRW $0x00, X1, (R11)
+	VPSRLDQ $0x02, X1, X1
+	ADDQ    $0x02, R11
+	JMP     halves20
+
+all19:
+	VMOVDQU X1, (CX)(BX*2)
+
+stored21:
+	MOVQ 96(AX), R10
+	SUBQ R12, R10
+	SUBQ $0x00, R10
+	CMPQ R10, $0x08
+	JGE  all22
+	LEAQ (DX)(BX*2), R11
+
+halves23:
+	DECQ    R10
+	JLT     stored24
+	VPEXTRW $0x00, X2, (R11)
+	VPSRLDQ $0x02, X2, X2
+	ADDQ    $0x02, R11
+	JMP     halves23
+
+all22:
+	VMOVDQU X2, (DX)(BX*2)
+
+stored24:
+	VPSRLD       $0x10, Y0, Y1
+	VPAND        constants<>+1248(SB), Y1, Y1
+	VPADDD       constants<>+1280(SB), Y0, Y0
+	VPADDD       Y1, Y0, Y0
+	VPSRLD       $0x10, Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPACKUSDW    X1, X0, X1
+	VPSRLDQ      $0x08, X1, X0
+	MOVQ         96(AX), R10
+	SUBQ         R12, R10
+	SUBQ         $0x00, R10
+	CMPQ         R10, $0x08
+	JGE          all25
+	LEAQ         (CX)(SI*1), CX
+
+halves26:
+	DECQ    R10
+	JLT     stored27
+	VPEXTRW $0x00, X1, (CX)
+	VPSRLDQ $0x02, X1, X1
+	ADDQ    $0x02, CX
+	JMP     halves26
+
+all25:
+	VMOVDQU X1, (CX)(SI*1)
+
+stored27:
+	MOVQ 96(AX), CX
+	SUBQ R12, CX
+	SUBQ $0x00, CX
+	CMPQ CX, $0x08
+	JGE  all28
+	LEAQ (DX)(SI*1), DX
+
+halves29:
+	DECQ    CX
+	JLT     stored30
+	VPEXTRW $0x00, X0, (DX)
+	VPSRLDQ $0x02, X0, X0
+	ADDQ    $0x02, DX
+	JMP     halves29
+
+all28:
+	VMOVDQU X0, (DX)(SI*1)
+
+stored30:
+next2:
+	CMPQ    DI, R8
+	JGE     done3
+	ADDQ    $0x08, DI
+	CMPQ    DI, R8
+	CMOVQGT R8, DI
+	JMP     group1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func widenBFloat16AVX2(a *byte)
+// Requires: AVX, AVX2
+TEXT ·widenBFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// widenBFloat16AVX2 copies planes of elements to planes of float32.
+	MOVQ (AX), CX
+	MOVQ 192(AX), DX
+	MOVQ 96(AX), BX
+	MOVQ 80(AX), DI
+
+class1:
+	XORQ SI, SI
+	CMPQ SI, DI
+	JGE  end3
+
+loop2:
+	VPMOVZXWD (CX)(SI*2), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, (DX)(SI*4)
+	ADDQ      $0x08, SI
+	CMPQ      SI, DI
+	JLT       loop2
+
+end3:
+	ADDQ 152(AX), CX
+	ADDQ 200(AX), DX
+	DECQ BX
+	JNE  class1
+	VZEROUPPER
+	RET
+
+// func narrowBFloat16AVX2(a *byte)
+// Requires: AVX, AVX2
+TEXT ·narrowBFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// narrowBFloat16AVX2 copies planes of float32 to planes of elements, rounded.
+	MOVQ 16(AX), CX
+	MOVQ 192(AX), DX
+	MOVQ 96(AX), BX
+	MOVQ 80(AX), DI
+
+class1:
+	XORQ SI, SI
+	CMPQ SI, DI
+	JGE  end3
+
+loop2:
+	VMOVUPS      (DX)(SI*4), Y0
+	VPSRLD       $0x10, Y0, Y1
+	VPAND        constants<>+1248(SB), Y1, Y1
+	VPADDD       constants<>+1280(SB), Y0, Y0
+	VPADDD       Y1, Y0, Y0
+	VPSRLD       $0x10, Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPACKUSDW    X1, X0, X1
+	VMOVDQU      X1, (CX)(SI*2)
+	ADDQ         $0x08, SI
+	CMPQ         SI, DI
+	JLT          loop2
+
+end3:
+	ADDQ 160(AX), CX
+	ADDQ 200(AX), DX
+	DECQ BX
+	JNE  class1
+	VZEROUPPER
+	RET
+
 // func finishAVX2(a *byte)
 // Requires: AVX, AVX2, FMA3
 TEXT ·finishAVX2(SB), NOSPLIT, $0-8
@@ -8080,8 +12176,8 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 
 	// finishAVX2 makes losses of the sums of rows:
 	// L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD 216(AX), Y0
-	VBROADCASTSD 200(AX), Y1
+	VBROADCASTSD 272(AX), Y0
+	VBROADCASTSD 256(AX), Y1
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
@@ -8089,106 +12185,106 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD      1312(AX)(CX*8), Y2
-	VMOVUPD      2400(AX)(CX*8), Y3
-	VADDPD       constants<>+1280(SB), Y2, Y4
-	VPSUBQ       constants<>+1376(SB), Y4, Y4
-	VPAND        constants<>+736(SB), Y4, Y5
-	VMOVUPD      constants<>+1280(SB), Y6
+	VMOVUPD      1368(AX)(CX*8), Y2
+	VMOVUPD      2456(AX)(CX*8), Y3
+	VADDPD       constants<>+1312(SB), Y2, Y4
+	VPSUBQ       constants<>+1408(SB), Y4, Y4
+	VPAND        constants<>+768(SB), Y4, Y5
+	VMOVUPD      constants<>+1312(SB), Y6
 	VPSUBQ       Y5, Y6, Y5
 	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1344(SB), Y4, Y4
-	VSUBPD       constants<>+1344(SB), Y4, Y4
-	VSUBPD       constants<>+1280(SB), Y5, Y6
+	VPOR         constants<>+1376(SB), Y4, Y4
+	VSUBPD       constants<>+1376(SB), Y4, Y4
+	VSUBPD       constants<>+1312(SB), Y5, Y6
 	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1312(SB), Y6, Y2
+	VADDPD       constants<>+1344(SB), Y6, Y2
 	VDIVPD       Y2, Y6, Y2
 	VMULPD       Y2, Y2, Y5
-	VMOVUPD      constants<>+1408(SB), Y7
-	VFMADD213PD  constants<>+1440(SB), Y5, Y7
+	VMOVUPD      constants<>+1440(SB), Y7
 	VFMADD213PD  constants<>+1472(SB), Y5, Y7
 	VFMADD213PD  constants<>+1504(SB), Y5, Y7
 	VFMADD213PD  constants<>+1536(SB), Y5, Y7
 	VFMADD213PD  constants<>+1568(SB), Y5, Y7
 	VFMADD213PD  constants<>+1600(SB), Y5, Y7
+	VFMADD213PD  constants<>+1632(SB), Y5, Y7
 	VFNMADD213PD Y6, Y5, Y7
-	VMULPD       constants<>+1632(SB), Y4, Y5
+	VMULPD       constants<>+1664(SB), Y4, Y5
 	VFNMADD231PD Y7, Y2, Y5
 	VADDPD       Y6, Y5, Y5
-	VFMADD231PD  constants<>+1664(SB), Y4, Y5
-	VMOVUPD      3488(AX)(CX*8), Y4
-	VADDPD       224(AX)(CX*8), Y5, Y2
-	VMOVUPD      Y2, 14368(AX)(CX*8)
+	VFMADD231PD  constants<>+1696(SB), Y4, Y5
+	VMOVUPD      3544(AX)(CX*8), Y4
+	VADDPD       280(AX)(CX*8), Y5, Y2
+	VMOVUPD      Y2, 14424(AX)(CX*8)
 	VSUBPD       Y4, Y5, Y6
-	VMOVUPD      Y6, 13280(AX)(CX*8)
-	VADDPD       17760(AX), Y6, Y6
-	VMOVUPD      Y6, 17760(AX)
+	VMOVUPD      Y6, 13336(AX)(CX*8)
+	VADDPD       17816(AX), Y6, Y6
+	VMOVUPD      Y6, 17816(AX)
 	VMULPD       Y4, Y3, Y4
 	VXORPS       Y6, Y6, Y6
 	VCMPPD       $0x04, Y6, Y3, Y6
 	VANDPD       Y6, Y4, Y4
-	VFMADD231PD  4576(AX)(CX*8), Y1, Y4
-	VADDPD       5664(AX)(CX*8), Y3, Y3
+	VFMADD231PD  4632(AX)(CX*8), Y1, Y4
+	VADDPD       5720(AX)(CX*8), Y3, Y3
 	VMOVUPD      Y5, Y5
 	VFMSUB213PD  Y4, Y3, Y5
-	VMOVUPD      Y5, 11104(AX)(CX*8)
-	VADDPD       17632(AX), Y5, Y3
-	VMOVUPD      Y3, 17632(AX)
+	VMOVUPD      Y5, 11160(AX)(CX*8)
+	VADDPD       17688(AX), Y5, Y3
+	VMOVUPD      Y3, 17688(AX)
 	VMULPD       Y2, Y0, Y3
 	VMULPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 12192(AX)(CX*8)
-	VADDPD       17696(AX), Y3, Y2
-	VMOVUPD      Y2, 17696(AX)
-	VMOVUPD      1344(AX)(CX*8), Y2
-	VMOVUPD      2432(AX)(CX*8), Y3
-	VADDPD       constants<>+1280(SB), Y2, Y4
-	VPSUBQ       constants<>+1376(SB), Y4, Y4
-	VPAND        constants<>+736(SB), Y4, Y5
-	VMOVUPD      constants<>+1280(SB), Y6
+	VMOVUPD      Y3, 12248(AX)(CX*8)
+	VADDPD       17752(AX), Y3, Y2
+	VMOVUPD      Y2, 17752(AX)
+	VMOVUPD      1400(AX)(CX*8), Y2
+	VMOVUPD      2488(AX)(CX*8), Y3
+	VADDPD       constants<>+1312(SB), Y2, Y4
+	VPSUBQ       constants<>+1408(SB), Y4, Y4
+	VPAND        constants<>+768(SB), Y4, Y5
+	VMOVUPD      constants<>+1312(SB), Y6
 	VPSUBQ       Y5, Y6, Y5
 	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1344(SB), Y4, Y4
-	VSUBPD       constants<>+1344(SB), Y4, Y4
-	VSUBPD       constants<>+1280(SB), Y5, Y6
+	VPOR         constants<>+1376(SB), Y4, Y4
+	VSUBPD       constants<>+1376(SB), Y4, Y4
+	VSUBPD       constants<>+1312(SB), Y5, Y6
 	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1312(SB), Y6, Y2
+	VADDPD       constants<>+1344(SB), Y6, Y2
 	VDIVPD       Y2, Y6, Y2
 	VMULPD       Y2, Y2, Y5
-	VMOVUPD      constants<>+1408(SB), Y7
-	VFMADD213PD  constants<>+1440(SB), Y5, Y7
+	VMOVUPD      constants<>+1440(SB), Y7
 	VFMADD213PD  constants<>+1472(SB), Y5, Y7
 	VFMADD213PD  constants<>+1504(SB), Y5, Y7
 	VFMADD213PD  constants<>+1536(SB), Y5, Y7
 	VFMADD213PD  constants<>+1568(SB), Y5, Y7
 	VFMADD213PD  constants<>+1600(SB), Y5, Y7
+	VFMADD213PD  constants<>+1632(SB), Y5, Y7
 	VFNMADD213PD Y6, Y5, Y7
-	VMULPD       constants<>+1632(SB), Y4, Y5
+	VMULPD       constants<>+1664(SB), Y4, Y5
 	VFNMADD231PD Y7, Y2, Y5
 	VADDPD       Y6, Y5, Y5
-	VFMADD231PD  constants<>+1664(SB), Y4, Y5
-	VMOVUPD      3520(AX)(CX*8), Y4
-	VADDPD       256(AX)(CX*8), Y5, Y2
-	VMOVUPD      Y2, 14400(AX)(CX*8)
+	VFMADD231PD  constants<>+1696(SB), Y4, Y5
+	VMOVUPD      3576(AX)(CX*8), Y4
+	VADDPD       312(AX)(CX*8), Y5, Y2
+	VMOVUPD      Y2, 14456(AX)(CX*8)
 	VSUBPD       Y4, Y5, Y6
-	VMOVUPD      Y6, 13312(AX)(CX*8)
-	VADDPD       17792(AX), Y6, Y6
-	VMOVUPD      Y6, 17792(AX)
+	VMOVUPD      Y6, 13368(AX)(CX*8)
+	VADDPD       17848(AX), Y6, Y6
+	VMOVUPD      Y6, 17848(AX)
 	VMULPD       Y4, Y3, Y4
 	VXORPS       Y6, Y6, Y6
 	VCMPPD       $0x04, Y6, Y3, Y6
 	VANDPD       Y6, Y4, Y4
-	VFMADD231PD  4608(AX)(CX*8), Y1, Y4
-	VADDPD       5696(AX)(CX*8), Y3, Y3
+	VFMADD231PD  4664(AX)(CX*8), Y1, Y4
+	VADDPD       5752(AX)(CX*8), Y3, Y3
 	VMOVUPD      Y5, Y5
 	VFMSUB213PD  Y4, Y3, Y5
-	VMOVUPD      Y5, 11136(AX)(CX*8)
-	VADDPD       17664(AX), Y5, Y3
-	VMOVUPD      Y3, 17664(AX)
+	VMOVUPD      Y5, 11192(AX)(CX*8)
+	VADDPD       17720(AX), Y5, Y3
+	VMOVUPD      Y3, 17720(AX)
 	VMULPD       Y2, Y0, Y3
 	VMULPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 12224(AX)(CX*8)
-	VADDPD       17728(AX), Y3, Y2
-	VMOVUPD      Y2, 17728(AX)
+	VMOVUPD      Y3, 12280(AX)(CX*8)
+	VADDPD       17784(AX), Y3, Y2
+	VMOVUPD      Y2, 17784(AX)
 	ADDQ         $0x08, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -8204,8 +12300,8 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 
 	// finishGradAVX2 makes losses of the sums of rows:
 	// L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD 216(AX), Y0
-	VBROADCASTSD 200(AX), Y1
+	VBROADCASTSD 272(AX), Y0
+	VBROADCASTSD 256(AX), Y1
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
@@ -8213,148 +12309,148 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD      1312(AX)(CX*8), Y2
-	VMOVUPD      2400(AX)(CX*8), Y3
-	VADDPD       constants<>+1280(SB), Y2, Y4
-	VPSUBQ       constants<>+1376(SB), Y4, Y4
-	VPAND        constants<>+736(SB), Y4, Y5
-	VMOVUPD      constants<>+1280(SB), Y6
+	VMOVUPD      1368(AX)(CX*8), Y2
+	VMOVUPD      2456(AX)(CX*8), Y3
+	VADDPD       constants<>+1312(SB), Y2, Y4
+	VPSUBQ       constants<>+1408(SB), Y4, Y4
+	VPAND        constants<>+768(SB), Y4, Y5
+	VMOVUPD      constants<>+1312(SB), Y6
 	VPSUBQ       Y5, Y6, Y5
 	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1344(SB), Y4, Y4
-	VSUBPD       constants<>+1344(SB), Y4, Y4
-	VSUBPD       constants<>+1280(SB), Y5, Y6
+	VPOR         constants<>+1376(SB), Y4, Y4
+	VSUBPD       constants<>+1376(SB), Y4, Y4
+	VSUBPD       constants<>+1312(SB), Y5, Y6
 	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1312(SB), Y6, Y5
+	VADDPD       constants<>+1344(SB), Y6, Y5
 	VDIVPD       Y5, Y6, Y5
 	VMULPD       Y5, Y5, Y7
-	VMOVUPD      constants<>+1408(SB), Y8
-	VFMADD213PD  constants<>+1440(SB), Y7, Y8
+	VMOVUPD      constants<>+1440(SB), Y8
 	VFMADD213PD  constants<>+1472(SB), Y7, Y8
 	VFMADD213PD  constants<>+1504(SB), Y7, Y8
 	VFMADD213PD  constants<>+1536(SB), Y7, Y8
 	VFMADD213PD  constants<>+1568(SB), Y7, Y8
 	VFMADD213PD  constants<>+1600(SB), Y7, Y8
+	VFMADD213PD  constants<>+1632(SB), Y7, Y8
 	VFNMADD213PD Y6, Y7, Y8
-	VMULPD       constants<>+1632(SB), Y4, Y7
+	VMULPD       constants<>+1664(SB), Y4, Y7
 	VFNMADD231PD Y8, Y5, Y7
 	VADDPD       Y6, Y7, Y7
-	VFMADD231PD  constants<>+1664(SB), Y4, Y7
-	VMOVUPD      3488(AX)(CX*8), Y5
-	VADDPD       224(AX)(CX*8), Y7, Y4
-	VMOVUPD      Y4, 14368(AX)(CX*8)
+	VFMADD231PD  constants<>+1696(SB), Y4, Y7
+	VMOVUPD      3544(AX)(CX*8), Y5
+	VADDPD       280(AX)(CX*8), Y7, Y4
+	VMOVUPD      Y4, 14424(AX)(CX*8)
 	VSUBPD       Y5, Y7, Y6
-	VMOVUPD      Y6, 13280(AX)(CX*8)
-	VADDPD       17760(AX), Y6, Y6
-	VMOVUPD      Y6, 17760(AX)
+	VMOVUPD      Y6, 13336(AX)(CX*8)
+	VADDPD       17816(AX), Y6, Y6
+	VMOVUPD      Y6, 17816(AX)
 	VMULPD       Y5, Y3, Y5
 	VXORPS       Y6, Y6, Y6
 	VCMPPD       $0x04, Y6, Y3, Y6
 	VANDPD       Y6, Y5, Y5
-	VFMADD231PD  4576(AX)(CX*8), Y1, Y5
-	VADDPD       5664(AX)(CX*8), Y3, Y6
+	VFMADD231PD  4632(AX)(CX*8), Y1, Y5
+	VADDPD       5720(AX)(CX*8), Y3, Y6
 	VMOVUPD      Y7, Y7
 	VFMSUB213PD  Y5, Y6, Y7
-	VMOVUPD      Y7, 11104(AX)(CX*8)
-	VADDPD       17632(AX), Y7, Y5
-	VMOVUPD      Y5, 17632(AX)
+	VMOVUPD      Y7, 11160(AX)(CX*8)
+	VADDPD       17688(AX), Y7, Y5
+	VMOVUPD      Y5, 17688(AX)
 	VMULPD       Y4, Y0, Y5
 	VMULPD       Y4, Y5, Y5
-	VMOVUPD      Y5, 12192(AX)(CX*8)
-	VADDPD       17696(AX), Y5, Y5
-	VMOVUPD      Y5, 17696(AX)
-	VADDPD       constants<>+1280(SB), Y2, Y2
-	VMOVUPD      constants<>+1280(SB), Y5
+	VMOVUPD      Y5, 12248(AX)(CX*8)
+	VADDPD       17752(AX), Y5, Y5
+	VMOVUPD      Y5, 17752(AX)
+	VADDPD       constants<>+1312(SB), Y2, Y2
+	VMOVUPD      constants<>+1312(SB), Y5
 	VDIVPD       Y2, Y5, Y5
-	VMOVUPD      8928(AX)(CX*8), Y8
-	VMULPD       constants<>+1312(SB), Y0, Y7
+	VMOVUPD      8984(AX)(CX*8), Y8
+	VMULPD       constants<>+1344(SB), Y0, Y7
 	VMULPD       Y4, Y7, Y7
-	VMULPD       10016(AX)(CX*8), Y7, Y7
+	VMULPD       10072(AX)(CX*8), Y7, Y7
 	VFMADD213PD  Y7, Y8, Y6
 	VMULPD       Y5, Y6, Y6
-	VMOVUPD      Y6, 15456(AX)(CX*8)
-	VMOVUPD      6752(AX)(CX*8), Y4
+	VMOVUPD      Y6, 15512(AX)(CX*8)
+	VMOVUPD      6808(AX)(CX*8), Y4
 	VMULPD       Y5, Y4, Y6
 	VSUBPD       Y2, Y4, Y4
 	VMULPD       Y5, Y4, Y4
 	VMULPD       Y3, Y4, Y4
 	VMULPD       Y6, Y7, Y7
-	VMOVUPD      5664(AX)(CX*8), Y2
-	VFMSUB213PD  7840(AX)(CX*8), Y2, Y6
+	VMOVUPD      5720(AX)(CX*8), Y2
+	VFMSUB213PD  7896(AX)(CX*8), Y2, Y6
 	VADDPD       Y6, Y4, Y4
 	VFMADD213PD  Y7, Y8, Y4
-	VMOVUPD      Y4, 16544(AX)(CX*8)
-	VMOVUPD      1344(AX)(CX*8), Y2
-	VMOVUPD      2432(AX)(CX*8), Y3
-	VADDPD       constants<>+1280(SB), Y2, Y4
-	VPSUBQ       constants<>+1376(SB), Y4, Y4
-	VPAND        constants<>+736(SB), Y4, Y5
-	VMOVUPD      constants<>+1280(SB), Y6
+	VMOVUPD      Y4, 16600(AX)(CX*8)
+	VMOVUPD      1400(AX)(CX*8), Y2
+	VMOVUPD      2488(AX)(CX*8), Y3
+	VADDPD       constants<>+1312(SB), Y2, Y4
+	VPSUBQ       constants<>+1408(SB), Y4, Y4
+	VPAND        constants<>+768(SB), Y4, Y5
+	VMOVUPD      constants<>+1312(SB), Y6
 	VPSUBQ       Y5, Y6, Y5
 	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1344(SB), Y4, Y4
-	VSUBPD       constants<>+1344(SB), Y4, Y4
-	VSUBPD       constants<>+1280(SB), Y5, Y6
+	VPOR         constants<>+1376(SB), Y4, Y4
+	VSUBPD       constants<>+1376(SB), Y4, Y4
+	VSUBPD       constants<>+1312(SB), Y5, Y6
 	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1312(SB), Y6, Y5
+	VADDPD       constants<>+1344(SB), Y6, Y5
 	VDIVPD       Y5, Y6, Y5
 	VMULPD       Y5, Y5, Y7
-	VMOVUPD      constants<>+1408(SB), Y8
-	VFMADD213PD  constants<>+1440(SB), Y7, Y8
+	VMOVUPD      constants<>+1440(SB), Y8
 	VFMADD213PD  constants<>+1472(SB), Y7, Y8
 	VFMADD213PD  constants<>+1504(SB), Y7, Y8
 	VFMADD213PD  constants<>+1536(SB), Y7, Y8
 	VFMADD213PD  constants<>+1568(SB), Y7, Y8
 	VFMADD213PD  constants<>+1600(SB), Y7, Y8
+	VFMADD213PD  constants<>+1632(SB), Y7, Y8
 	VFNMADD213PD Y6, Y7, Y8
-	VMULPD       constants<>+1632(SB), Y4, Y7
+	VMULPD       constants<>+1664(SB), Y4, Y7
 	VFNMADD231PD Y8, Y5, Y7
 	VADDPD       Y6, Y7, Y7
-	VFMADD231PD  constants<>+1664(SB), Y4, Y7
-	VMOVUPD      3520(AX)(CX*8), Y5
-	VADDPD       256(AX)(CX*8), Y7, Y4
-	VMOVUPD      Y4, 14400(AX)(CX*8)
+	VFMADD231PD  constants<>+1696(SB), Y4, Y7
+	VMOVUPD      3576(AX)(CX*8), Y5
+	VADDPD       312(AX)(CX*8), Y7, Y4
+	VMOVUPD      Y4, 14456(AX)(CX*8)
 	VSUBPD       Y5, Y7, Y6
-	VMOVUPD      Y6, 13312(AX)(CX*8)
-	VADDPD       17792(AX), Y6, Y6
-	VMOVUPD      Y6, 17792(AX)
+	VMOVUPD      Y6, 13368(AX)(CX*8)
+	VADDPD       17848(AX), Y6, Y6
+	VMOVUPD      Y6, 17848(AX)
 	VMULPD       Y5, Y3, Y5
 	VXORPS       Y6, Y6, Y6
 	VCMPPD       $0x04, Y6, Y3, Y6
 	VANDPD       Y6, Y5, Y5
-	VFMADD231PD  4608(AX)(CX*8), Y1, Y5
-	VADDPD       5696(AX)(CX*8), Y3, Y6
+	VFMADD231PD  4664(AX)(CX*8), Y1, Y5
+	VADDPD       5752(AX)(CX*8), Y3, Y6
 	VMOVUPD      Y7, Y7
 	VFMSUB213PD  Y5, Y6, Y7
-	VMOVUPD      Y7, 11136(AX)(CX*8)
-	VADDPD       17664(AX), Y7, Y5
-	VMOVUPD      Y5, 17664(AX)
+	VMOVUPD      Y7, 11192(AX)(CX*8)
+	VADDPD       17720(AX), Y7, Y5
+	VMOVUPD      Y5, 17720(AX)
 	VMULPD       Y4, Y0, Y5
 	VMULPD       Y4, Y5, Y5
-	VMOVUPD      Y5, 12224(AX)(CX*8)
-	VADDPD       17728(AX), Y5, Y5
-	VMOVUPD      Y5, 17728(AX)
-	VADDPD       constants<>+1280(SB), Y2, Y2
-	VMOVUPD      constants<>+1280(SB), Y5
+	VMOVUPD      Y5, 12280(AX)(CX*8)
+	VADDPD       17784(AX), Y5, Y5
+	VMOVUPD      Y5, 17784(AX)
+	VADDPD       constants<>+1312(SB), Y2, Y2
+	VMOVUPD      constants<>+1312(SB), Y5
 	VDIVPD       Y2, Y5, Y5
-	VMOVUPD      8960(AX)(CX*8), Y8
-	VMULPD       constants<>+1312(SB), Y0, Y7
+	VMOVUPD      9016(AX)(CX*8), Y8
+	VMULPD       constants<>+1344(SB), Y0, Y7
 	VMULPD       Y4, Y7, Y7
-	VMULPD       10048(AX)(CX*8), Y7, Y7
+	VMULPD       10104(AX)(CX*8), Y7, Y7
 	VFMADD213PD  Y7, Y8, Y6
 	VMULPD       Y5, Y6, Y6
-	VMOVUPD      Y6, 15488(AX)(CX*8)
-	VMOVUPD      6784(AX)(CX*8), Y4
+	VMOVUPD      Y6, 15544(AX)(CX*8)
+	VMOVUPD      6840(AX)(CX*8), Y4
 	VMULPD       Y5, Y4, Y6
 	VSUBPD       Y2, Y4, Y4
 	VMULPD       Y5, Y4, Y4
 	VMULPD       Y3, Y4, Y4
 	VMULPD       Y6, Y7, Y7
-	VMOVUPD      5696(AX)(CX*8), Y2
-	VFMSUB213PD  7872(AX)(CX*8), Y2, Y6
+	VMOVUPD      5752(AX)(CX*8), Y2
+	VFMSUB213PD  7928(AX)(CX*8), Y2, Y6
 	VADDPD       Y6, Y4, Y4
 	VFMADD213PD  Y7, Y8, Y4
-	VMOVUPD      Y4, 16576(AX)(CX*8)
+	VMOVUPD      Y4, 16632(AX)(CX*8)
 	ADDQ         $0x08, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -8437,7 +12533,7 @@ whole8:
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
-	VMOVSD        X2, 224(AX)(DI*8)
+	VMOVSD        X2, 280(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -8482,7 +12578,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), SI
 	ADDQ         BX, SI
-	VMOVSD       224(AX)(SI*8), X7
+	VMOVSD       280(AX)(SI*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -8601,7 +12697,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 152(AX), SI
+	MOVQ 208(AX), SI
 	SHLQ $0x06, SI
 	ADDQ SI, DX
 	INCQ BX
@@ -8646,7 +12742,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X7
+	VMOVSD       280(AX)(DI*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -8770,7 +12866,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	MOVQ 152(AX), DI
+	MOVQ 208(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -8809,11 +12905,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       15456(AX)(DI*8), X0
+	VMOVSD       15512(AX)(DI*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8928(AX)(DI*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(DI*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         DI, DI
@@ -8892,7 +12988,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X7
+	VMOVSD       280(AX)(R8*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -9045,7 +13141,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	MOVQ 152(AX), R8
+	MOVQ 208(AX), R8
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
@@ -9085,11 +13181,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15456(AX)(R8*8), X0
+	VMOVSD       15512(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8928(AX)(R8*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R8*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         R8, R8
@@ -9178,7 +13274,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       224(AX)(R10*8), X7
+	VMOVSD       280(AX)(R10*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -9344,7 +13440,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
 	ADDQ 128(AX), SI
-	MOVQ 152(AX), R10
+	MOVQ 208(AX), R10
 	SHLQ $0x06, R10
 	ADDQ R10, R8
 	INCQ R9
@@ -9386,11 +13482,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       15456(AX)(R10*8), X0
+	VMOVSD       15512(AX)(R10*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8928(AX)(R10*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R10*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         R10, R10
@@ -9454,173 +13550,1255 @@ done3:
 	VZEROUPPER
 	RET
 
-// func foldFloat32AVX512(a *byte)
-// Requires: AVX
-TEXT ·foldFloat32AVX512(SB), NOSPLIT, $0-8
+// func planeSumUniformFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·planeSumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// foldFloat32AVX512 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         160(AX), CX
-	MOVQ         168(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         176(AX), SI
-	SHLQ         $0x06, BX
-	VBROADCASTSD 192(AX), Y0
+	// planeSumUniformFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σd = Σ(x−m), and what the targets' classes have.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
+	CMPQ         BX, SI
+	JGE          end2
 
-rows1:
-	VXORPD Y1, Y1, Y1
-	VXORPD Y2, Y2, Y2
-	MOVQ   184(AX), R9
-	MOVQ   CX, DI
-	LEAQ   (CX)(BX*1), R8
+loop1:
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         96(AX), DI
+	MOVQ         CX, R8
 
-blocks2:
-	VMOVUPS      (DI)(BX*2), Y3
-	VMOVUPS      (DI), Y3
-	VMOVUPS      (R8)(BX*2), Y4
-	VMOVUPS      (R8), Y4
-	VSHUFPS      $0x88, Y4, Y3, Y5
-	VSHUFPS      $0xdd, Y4, Y3, Y3
-	VADDPS       Y3, Y5, Y5
-	VMOVUPS      (DI)(BX*2), Y3
-	VMOVUPS      (R8)(BX*2), Y4
-	VSHUFPS      $0x88, Y4, Y3, Y6
-	VSHUFPS      $0xdd, Y4, Y3, Y3
-	VADDPS       Y3, Y6, Y6
-	VSHUFPS      $0x88, Y6, Y5, Y3
-	VSHUFPS      $0xdd, Y6, Y5, Y4
-	VADDPS       Y4, Y3, Y3
-	VMOVUPS      32(DI)(BX*2), Y4
-	VMOVUPS      32(DI), Y4
-	VMOVUPS      32(R8)(BX*2), Y5
-	VMOVUPS      32(R8), Y5
-	VSHUFPS      $0x88, Y5, Y4, Y6
-	VSHUFPS      $0xdd, Y5, Y4, Y4
-	VADDPS       Y4, Y6, Y6
-	VMOVUPS      32(DI)(BX*2), Y4
-	VMOVUPS      32(R8)(BX*2), Y5
-	VSHUFPS      $0x88, Y5, Y4, Y7
-	VSHUFPS      $0xdd, Y5, Y4, Y4
-	VADDPS       Y4, Y7, Y7
-	VSHUFPS      $0x88, Y7, Y6, Y4
-	VSHUFPS      $0xdd, Y7, Y6, Y5
-	VADDPS       Y5, Y4, Y4
-	VPERM2F128   $0x20, Y4, Y3, Y5
-	VPERM2F128   $0x31, Y4, Y3, Y3
-	VADDPS       Y3, Y5, Y5
-	VEXTRACTF128 $0x01, Y5, X3
-	VADDPS       X3, X5, X3
-	VCVTPS2PD    X3, Y3
-	VADDPD       Y3, Y1, Y4
-	VSUBPD       Y1, Y4, Y5
-	VSUBPD       Y5, Y4, Y6
-	VSUBPD       Y6, Y1, Y6
-	VSUBPD       Y5, Y3, Y3
-	VADDPD       Y3, Y6, Y6
-	VADDPD       Y6, Y2, Y2
-	VMOVAPD      Y4, Y1
-	ADDQ         $0x40, DI
-	ADDQ         $0x40, R8
-	DECQ         R9
-	JNE          blocks2
-	VADDPD       Y0, Y1, Y1
-	VCMPPD       $0x07, Y2, Y2, Y3
-	VANDPD       Y3, Y2, Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, (DX)
-	ADDQ         $0x20, DX
-	LEAQ         (CX)(BX*4), CX
-	SUBQ         $0x04, SI
-	JG           rows1
+max3:
+	VMAXPS        (R8), Z7, Z7
+	PREFETCHT0    512(R8)
+	ADDQ          152(AX), R8
+	DECQ          DI
+	JNE           max3
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(BX*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(BX*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VPXORD        Z10, Z10, Z10
+	XORQ          DI, DI
+
+lane4:
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	MOVQ   152(AX), R8
+	IMULQ  DI, R8
+	ADDQ   CX, R8
+	MOVQ   DI, R9
+
+step5:
+	VMOVUPS       (R8), Z16
+	VPBROADCASTD  R9, Z17
+	VPCMPEQD      Z8, Z17, K1
+	VMOVAPS       Z16, K1, Z9
+	VSUBPS        Z7, Z16, Z16
+	VADDPS        Z16, Z13, Z13
+	VCMPPS        $0x15, Z0, Z16, K1
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K1, Z16
+	VADDPS        Z16, Z11, Z11
+	ADDQ          $0x10, R9
+	CMPQ          R9, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R8
+	VMOVUPS       (R8), Z16
+	VPBROADCASTD  R9, Z17
+	VPCMPEQD      Z8, Z17, K1
+	VMOVAPS       Z16, K1, Z9
+	VSUBPS        Z7, Z16, Z16
+	VADDPS        Z16, Z13, Z13
+	VCMPPS        $0x15, Z0, Z16, K1
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K1, Z16
+	VADDPS        Z16, Z12, Z12
+	ADDQ          $0x10, R9
+	CMPQ          R9, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R8
+	JMP           step5
+
+summed6:
+	VADDPS  Z12, Z11, Z11
+	MOVQ    56(AX), R8
+	MOVQ    DI, R9
+	SHLQ    $0x06, R9
+	VMOVUPS Z11, (R8)(R9*1)
+	MOVQ    64(AX), R8
+	MOVQ    DI, R9
+	SHLQ    $0x06, R9
+	VMOVUPS Z13, (R8)(R9*1)
+	INCQ    DI
+	CMPQ    DI, $0x10
+	JGE     lanes7
+	CMPQ    DI, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R9
+	MOVQ    DI, R8
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPS (R9), Z7
+	VMOVUPS 64(R9), Z8
+	VMINPS  Z8, Z7, Z16
+	VADDPS  Z8, Z7, Z7
+	VPXORD  Z15, Z15, Z15
+	VMULPS  Z15, Z7, Z7
+	VADDPS  Z7, Z16, Z16
+	VMOVUPS Z16, 128(R9)
+
+more12:
+level8:
+	CMPQ R8, $0x01
+	JE   tree11
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs9:
+	VMOVUPS (R10), Z7
+	VADDPS  64(R10), Z7, Z7
+	VMOVUPS Z7, (R11)
+	ADDQ    $0x80, R10
+	ADDQ    $0x40, R11
+	DECQ    R12
+	JNE     pairs9
+	INCQ    R8
+	BTQ     $0x00, R8
+	JCS     even10
+	VMOVUPS (R10), Z7
+	VMOVUPS Z7, (R11)
+
+even10:
+	SHRQ $0x01, R8
+	JMP  level8
+
+tree11:
+	VMOVUPS       (R9), Z7
+	MOVQ          56(AX), R8
+	CMPQ          96(AX), $0x02
+	JE            two13
+	VCVTPS2PD     Y7, Z8
+	VBROADCASTSD  constants<>+736(SB), Z16
+	VADDPD        Z16, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(BX*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VBROADCASTSD  constants<>+736(SB), Z8
+	VADDPD        Z8, Z7, Z7
+	VMOVUPD       Z7, 1432(AX)(BX*8)
+	JMP           sum14
+
+two13:
+	VMOVUPS       128(R8), Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 1368(AX)(BX*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 1432(AX)(BX*8)
+
+sum14:
+	MOVQ 64(AX), R8
+
+level15:
+	CMPQ DI, $0x01
+	JE   tree18
+	MOVQ R8, R9
+	MOVQ R8, R10
+	MOVQ DI, R11
+	SHRQ $0x01, R11
+
+pairs16:
+	VMOVUPS (R9), Z7
+	VADDPS  64(R9), Z7, Z7
+	VMOVUPS Z7, (R10)
+	ADDQ    $0x80, R9
+	ADDQ    $0x40, R10
+	DECQ    R11
+	JNE     pairs16
+	INCQ    DI
+	BTQ     $0x00, DI
+	JCS     even17
+	VMOVUPS (R9), Z7
+	VMOVUPS Z7, (R10)
+
+even17:
+	SHRQ $0x01, DI
+	JMP  level15
+
+tree18:
+	VMOVUPS       (R8), Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 4632(AX)(BX*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(BX*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(BX*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(BX*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(BX*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(BX*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x10, BX
+	CMPQ          BX, SI
+	JLT           loop1
+
+end2:
 	VZEROUPPER
 	RET
 
-// func foldExpFloat32AVX512(a *byte)
-// Requires: AVX
-TEXT ·foldExpFloat32AVX512(SB), NOSPLIT, $0-8
+// func planeSumExpUniformFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// foldExpFloat32AVX512 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         160(AX), CX
-	MOVQ         168(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         176(AX), SI
-	SHLQ         $0x07, BX
-	VBROADCASTSD 192(AX), Y0
+	// planeSumExpUniformFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σd = Σ(x−m), and what the targets' classes have.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
 
-rows1:
-	VXORPD Y1, Y1, Y1
-	VXORPD Y2, Y2, Y2
-	MOVQ   184(AX), R9
-	MOVQ   CX, DI
-	LEAQ   (CX)(BX*1), R8
+loop1:
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         96(AX), R8
+	MOVQ         CX, R9
 
-blocks2:
-	VMOVUPS      (DI)(BX*2), Y3
-	VMOVUPS      (DI), Y3
-	VADDPS       64(DI), Y3, Y3
-	VMOVUPS      (R8)(BX*2), Y4
-	VMOVUPS      (R8), Y4
-	VADDPS       64(R8), Y4, Y4
-	VSHUFPS      $0x88, Y4, Y3, Y5
-	VSHUFPS      $0xdd, Y4, Y3, Y3
-	VADDPS       Y3, Y5, Y5
-	VMOVUPS      (DI)(BX*2), Y3
-	VADDPS       64(DI)(BX*2), Y3, Y3
-	VMOVUPS      (R8)(BX*2), Y4
-	VADDPS       64(R8)(BX*2), Y4, Y4
-	VSHUFPS      $0x88, Y4, Y3, Y6
-	VSHUFPS      $0xdd, Y4, Y3, Y3
-	VADDPS       Y3, Y6, Y6
-	VSHUFPS      $0x88, Y6, Y5, Y3
-	VSHUFPS      $0xdd, Y6, Y5, Y4
-	VADDPS       Y4, Y3, Y3
-	VMOVUPS      32(DI)(BX*2), Y4
-	VMOVUPS      32(DI), Y4
-	VADDPS       96(DI), Y4, Y4
-	VMOVUPS      32(R8)(BX*2), Y5
-	VMOVUPS      32(R8), Y5
-	VADDPS       96(R8), Y5, Y5
-	VSHUFPS      $0x88, Y5, Y4, Y6
-	VSHUFPS      $0xdd, Y5, Y4, Y4
-	VADDPS       Y4, Y6, Y6
-	VMOVUPS      32(DI)(BX*2), Y4
-	VADDPS       96(DI)(BX*2), Y4, Y4
-	VMOVUPS      32(R8)(BX*2), Y5
-	VADDPS       96(R8)(BX*2), Y5, Y5
-	VSHUFPS      $0x88, Y5, Y4, Y7
-	VSHUFPS      $0xdd, Y5, Y4, Y4
-	VADDPS       Y4, Y7, Y7
-	VSHUFPS      $0x88, Y7, Y6, Y4
-	VSHUFPS      $0xdd, Y7, Y6, Y5
-	VADDPS       Y5, Y4, Y4
-	VPERM2F128   $0x20, Y4, Y3, Y5
-	VPERM2F128   $0x31, Y4, Y3, Y3
-	VADDPS       Y3, Y5, Y5
-	VEXTRACTF128 $0x01, Y5, X3
-	VADDPS       X3, X5, X3
-	VCVTPS2PD    X3, Y3
-	VADDPD       Y3, Y1, Y4
-	VSUBPD       Y1, Y4, Y5
-	VSUBPD       Y5, Y4, Y6
-	VSUBPD       Y6, Y1, Y6
-	VSUBPD       Y5, Y3, Y3
-	VADDPD       Y3, Y6, Y6
-	VADDPD       Y6, Y2, Y2
-	VMOVAPD      Y4, Y1
-	ADDQ         $0x80, DI
-	ADDQ         $0x80, R8
-	DECQ         R9
-	JNE          blocks2
-	VADDPD       Y0, Y1, Y1
-	VCMPPD       $0x07, Y2, Y2, Y3
-	VANDPD       Y3, Y2, Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, (DX)
-	ADDQ         $0x20, DX
-	LEAQ         (CX)(BX*4), CX
-	SUBQ         $0x04, SI
-	JG           rows1
+max3:
+	VMAXPS        (R9), Z7, Z7
+	PREFETCHT0    512(R9)
+	ADDQ          152(AX), R9
+	DECQ          R8
+	JNE           max3
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VPXORD        Z10, Z10, Z10
+	XORQ          R8, R8
+
+lane4:
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	MOVQ   152(AX), R9
+	IMULQ  R8, R9
+	ADDQ   CX, R9
+	MOVQ   168(AX), R10
+	IMULQ  R8, R10
+	ADDQ   BX, R10
+	MOVQ   R8, R11
+
+step5:
+	VMOVUPS       (R9), Z16
+	VPBROADCASTD  R11, Z17
+	VPCMPEQD      Z8, Z17, K1
+	VMOVAPS       Z16, K1, Z9
+	VSUBPS        Z7, Z16, Z16
+	VADDPS        Z16, Z13, Z13
+	VCMPPS        $0x15, Z0, Z16, K2
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K2, Z16
+	VADDPS        Z16, Z11, Z11
+	VMOVUPS       Z16, (R10)
+	VMOVAPS       Z16, K1, Z10
+	ADDQ          $0x10, R11
+	CMPQ          R11, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R9
+	ADDQ          184(AX), R10
+	VMOVUPS       (R9), Z16
+	VPBROADCASTD  R11, Z17
+	VPCMPEQD      Z8, Z17, K1
+	VMOVAPS       Z16, K1, Z9
+	VSUBPS        Z7, Z16, Z16
+	VADDPS        Z16, Z13, Z13
+	VCMPPS        $0x15, Z0, Z16, K2
+	VMOVUPS       Z16, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z18
+	VFNMADD132PS  Z2, Z16, Z18
+	VPERMPS       Z6, Z17, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z16, Z17, Z17
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z18, Z16
+	VMULPS        Z18, Z18, Z19
+	VFMADD213PS   Z18, Z19, Z16
+	VFMADD213PS.Z Z17, Z17, K2, Z16
+	VADDPS        Z16, Z12, Z12
+	VMOVUPS       Z16, (R10)
+	VMOVAPS       Z16, K1, Z10
+	ADDQ          $0x10, R11
+	CMPQ          R11, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R9
+	ADDQ          184(AX), R10
+	JMP           step5
+
+summed6:
+	VADDPS  Z12, Z11, Z11
+	MOVQ    56(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPS Z11, (R9)(R10*1)
+	MOVQ    64(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPS Z13, (R9)(R10*1)
+	INCQ    R8
+	CMPQ    R8, $0x10
+	JGE     lanes7
+	CMPQ    R8, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R10
+	MOVQ    R8, R9
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPS (R10), Z7
+	VMOVUPS 64(R10), Z8
+	VMINPS  Z8, Z7, Z16
+	VADDPS  Z8, Z7, Z7
+	VPXORD  Z15, Z15, Z15
+	VMULPS  Z15, Z7, Z7
+	VADDPS  Z7, Z16, Z16
+	VMOVUPS Z16, 128(R10)
+
+more12:
+level8:
+	CMPQ R9, $0x01
+	JE   tree11
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs9:
+	VMOVUPS (R11), Z7
+	VADDPS  64(R11), Z7, Z7
+	VMOVUPS Z7, (R12)
+	ADDQ    $0x80, R11
+	ADDQ    $0x40, R12
+	DECQ    R13
+	JNE     pairs9
+	INCQ    R9
+	BTQ     $0x00, R9
+	JCS     even10
+	VMOVUPS (R11), Z7
+	VMOVUPS Z7, (R12)
+
+even10:
+	SHRQ $0x01, R9
+	JMP  level8
+
+tree11:
+	VMOVUPS       (R10), Z7
+	MOVQ          56(AX), R9
+	CMPQ          96(AX), $0x02
+	JE            two13
+	VCVTPS2PD     Y7, Z8
+	VBROADCASTSD  constants<>+736(SB), Z16
+	VADDPD        Z16, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VBROADCASTSD  constants<>+736(SB), Z8
+	VADDPD        Z8, Z7, Z7
+	VMOVUPD       Z7, 1432(AX)(SI*8)
+	JMP           sum14
+
+two13:
+	VMOVUPS       128(R9), Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 1432(AX)(SI*8)
+
+sum14:
+	MOVQ 64(AX), R9
+
+level15:
+	CMPQ R8, $0x01
+	JE   tree18
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs16:
+	VMOVUPS (R10), Z7
+	VADDPS  64(R10), Z7, Z7
+	VMOVUPS Z7, (R11)
+	ADDQ    $0x80, R10
+	ADDQ    $0x40, R11
+	DECQ    R12
+	JNE     pairs16
+	INCQ    R8
+	BTQ     $0x00, R8
+	JCS     even17
+	VMOVUPS (R10), Z7
+	VMOVUPS Z7, (R11)
+
+even17:
+	SHRQ $0x01, R8
+	JMP  level15
+
+tree18:
+	VMOVUPS       (R9), Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 4632(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(SI*8)
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 6808(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6872(AX)(SI*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
+	ADDQ          $0x10, SI
+	CMPQ          SI, DI
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeScaleUniformFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeScaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeScaleUniformFloat32AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth,
+	// but gy for the target's class.
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
+	MOVQ 88(AX), SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
+	JGE  end2
+
+loop1:
+	VMOVUPD      15512(AX)(SI*8), Z0
+	VMOVUPD      15576(AX)(SI*8), Z1
+	VCVTPD2PS    Z0, Y2
+	VCVTPD2PS    Z1, Y0
+	VINSERTF64X4 $0x01, Y0, Z2, Z0
+	VBROADCASTSD 264(AX), Z1
+	VMULPD       8984(AX)(SI*8), Z1, Z3
+	VMULPD       9048(AX)(SI*8), Z1, Z1
+	VCVTPD2PS    Z3, Y2
+	VCVTPD2PS    Z1, Y1
+	VINSERTF64X4 $0x01, Y1, Z2, Z1
+	VMOVDQU32    (BX), Z3
+	VMOVUPD      16600(AX)(SI*8), Z4
+	VMOVUPD      16664(AX)(SI*8), Z5
+	VCVTPD2PS    Z4, Y2
+	VCVTPD2PS    Z5, Y4
+	VINSERTF64X4 $0x01, Y4, Z2, Z4
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
+
+class3:
+	VMOVUPS      (R9), Z5
+	VFMSUB213PS  Z1, Z0, Z5
+	VPBROADCASTD R8, Z6
+	VPCMPEQD     Z3, Z6, K1
+	VMOVAPS      Z4, K1, Z5
+	VMOVUPS      Z5, (R10)
+	ADDQ         168(AX), R9
+	ADDQ         160(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
+	JLT          class3
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	ADDQ         $0x10, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpClasswiseFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpClasswiseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σu·(x−m), and what the targets' classes have.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         96(AX), R8
+	MOVQ         CX, R9
+
+max3:
+	VMAXPS        (R9), Z7, Z7
+	PREFETCHT0    512(R9)
+	ADDQ          152(AX), R9
+	DECQ          R8
+	JNE           max3
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VPXORD        Z10, Z10, Z10
+	XORQ          R8, R8
+
+lane4:
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	MOVQ   152(AX), R9
+	IMULQ  R8, R9
+	ADDQ   CX, R9
+	MOVQ   168(AX), R10
+	IMULQ  R8, R10
+	ADDQ   BX, R10
+	MOVQ   R8, R11
+
+step5:
+	VMOVUPS       (R9), Z18
+	VPBROADCASTD  R11, Z19
+	VPCMPEQD      Z8, Z19, K1
+	VMOVAPS       Z18, K1, Z9
+	VSUBPS        Z7, Z18, Z18
+	MOVQ          32(AX), R12
+	VBROADCASTSS  (R12)(R11*4), Z19
+	VADDPS        Z19, Z14, Z14
+	VMULPS        Z18, Z19, Z20
+	VPXORD        Z15, Z15, Z15
+	VCMPPS        $0x04, Z15, Z19, K2
+	VMOVAPS.Z     Z20, K2, Z20
+	VADDPS        Z20, Z13, Z13
+	VCMPPS        $0x15, Z0, Z18, K2
+	VMOVUPS       Z18, Z19
+	VFMADD132PS   Z1, Z3, Z19
+	VSUBPS        Z3, Z19, Z20
+	VFNMADD132PS  Z2, Z18, Z20
+	VPERMPS       Z6, Z19, Z18
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z18, Z19, Z19
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z20, Z18
+	VMULPS        Z20, Z20, Z21
+	VFMADD213PS   Z20, Z21, Z18
+	VFMADD213PS.Z Z19, Z19, K2, Z18
+	VADDPS        Z18, Z11, Z11
+	VMOVUPS       Z18, (R10)
+	VMOVAPS       Z18, K1, Z10
+	ADDQ          $0x10, R11
+	CMPQ          R11, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R9
+	ADDQ          184(AX), R10
+	VMOVUPS       (R9), Z18
+	VPBROADCASTD  R11, Z19
+	VPCMPEQD      Z8, Z19, K1
+	VMOVAPS       Z18, K1, Z9
+	VSUBPS        Z7, Z18, Z18
+	MOVQ          32(AX), R12
+	VBROADCASTSS  (R12)(R11*4), Z19
+	VADDPS        Z19, Z14, Z14
+	VMULPS        Z18, Z19, Z20
+	VPXORD        Z16, Z16, Z16
+	VCMPPS        $0x04, Z16, Z19, K2
+	VMOVAPS.Z     Z20, K2, Z20
+	VADDPS        Z20, Z13, Z13
+	VCMPPS        $0x15, Z0, Z18, K2
+	VMOVUPS       Z18, Z19
+	VFMADD132PS   Z1, Z3, Z19
+	VSUBPS        Z3, Z19, Z20
+	VFNMADD132PS  Z2, Z18, Z20
+	VPERMPS       Z6, Z19, Z18
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z18, Z19, Z19
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z20, Z18
+	VMULPS        Z20, Z20, Z21
+	VFMADD213PS   Z20, Z21, Z18
+	VFMADD213PS.Z Z19, Z19, K2, Z18
+	VADDPS        Z18, Z12, Z12
+	VMOVUPS       Z18, (R10)
+	VMOVAPS       Z18, K1, Z10
+	ADDQ          $0x10, R11
+	CMPQ          R11, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R9
+	ADDQ          184(AX), R10
+	JMP           step5
+
+summed6:
+	VADDPS  Z12, Z11, Z11
+	MOVQ    56(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPS Z11, (R9)(R10*1)
+	MOVQ    64(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPS Z13, (R9)(R10*1)
+	MOVQ    72(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPS Z14, (R9)(R10*1)
+	INCQ    R8
+	CMPQ    R8, $0x10
+	JGE     lanes7
+	CMPQ    R8, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R10
+	MOVQ    R8, R9
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPS (R10), Z7
+	VMOVUPS 64(R10), Z8
+	VMINPS  Z8, Z7, Z18
+	VADDPS  Z8, Z7, Z7
+	VPXORD  Z17, Z17, Z17
+	VMULPS  Z17, Z7, Z7
+	VADDPS  Z7, Z18, Z18
+	VMOVUPS Z18, 128(R10)
+
+more12:
+level8:
+	CMPQ R9, $0x01
+	JE   tree11
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs9:
+	VMOVUPS (R11), Z7
+	VADDPS  64(R11), Z7, Z7
+	VMOVUPS Z7, (R12)
+	ADDQ    $0x80, R11
+	ADDQ    $0x40, R12
+	DECQ    R13
+	JNE     pairs9
+	INCQ    R9
+	BTQ     $0x00, R9
+	JCS     even10
+	VMOVUPS (R11), Z7
+	VMOVUPS Z7, (R12)
+
+even10:
+	SHRQ $0x01, R9
+	JMP  level8
+
+tree11:
+	VMOVUPS       (R10), Z7
+	MOVQ          56(AX), R9
+	CMPQ          96(AX), $0x02
+	JE            two13
+	VCVTPS2PD     Y7, Z8
+	VBROADCASTSD  constants<>+736(SB), Z18
+	VADDPD        Z18, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VBROADCASTSD  constants<>+736(SB), Z8
+	VADDPD        Z8, Z7, Z7
+	VMOVUPD       Z7, 1432(AX)(SI*8)
+	JMP           sum14
+
+two13:
+	VMOVUPS       128(R9), Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 1432(AX)(SI*8)
+
+sum14:
+	MOVQ 64(AX), R9
+
+level15:
+	CMPQ R8, $0x01
+	JE   tree18
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs16:
+	VMOVUPS (R10), Z7
+	VADDPS  64(R10), Z7, Z7
+	VMOVUPS Z7, (R11)
+	ADDQ    $0x80, R10
+	ADDQ    $0x40, R11
+	DECQ    R12
+	JNE     pairs16
+	INCQ    R8
+	BTQ     $0x00, R8
+	JCS     even17
+	VMOVUPS (R10), Z7
+	VMOVUPS Z7, (R11)
+
+even17:
+	SHRQ $0x01, R8
+	JMP  level15
+
+tree18:
+	VMOVUPS       (R9), Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 4632(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(SI*8)
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 6808(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6872(AX)(SI*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
+	ADDQ          $0x10, SI
+	CMPQ          SI, DI
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeScaleClasswiseFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeScaleClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeScaleClasswiseFloat32AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
+	// but gy for the target's class.
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
+	MOVQ 88(AX), SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
+	JGE  end2
+
+loop1:
+	VMOVUPD      15512(AX)(SI*8), Z0
+	VMOVUPD      15576(AX)(SI*8), Z1
+	VCVTPD2PS    Z0, Y2
+	VCVTPD2PS    Z1, Y0
+	VINSERTF64X4 $0x01, Y0, Z2, Z0
+	VBROADCASTSD 264(AX), Z1
+	VMULPD       8984(AX)(SI*8), Z1, Z3
+	VMULPD       9048(AX)(SI*8), Z1, Z1
+	VCVTPD2PS    Z3, Y2
+	VCVTPD2PS    Z1, Y1
+	VINSERTF64X4 $0x01, Y1, Z2, Z1
+	VMOVDQU32    (BX), Z3
+	VMOVUPD      16600(AX)(SI*8), Z4
+	VMOVUPD      16664(AX)(SI*8), Z5
+	VCVTPD2PS    Z4, Y2
+	VCVTPD2PS    Z5, Y4
+	VINSERTF64X4 $0x01, Y4, Z2, Z4
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
+
+class3:
+	VMOVUPS      (R9), Z5
+	VMULPS       Z0, Z5, Z5
+	MOVQ         32(AX), R11
+	VBROADCASTSS (R11)(R8*4), Z6
+	VFNMADD231PS Z6, Z1, Z5
+	VPBROADCASTD R8, Z6
+	VPCMPEQD     Z3, Z6, K1
+	VMOVAPS      Z4, K1, Z5
+	VMOVUPS      Z5, (R10)
+	ADDQ         168(AX), R9
+	ADDQ         160(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
+	JLT          class3
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	ADDQ         $0x10, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpDenseFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpDenseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σa and Σa·(x−m), where a = t·w + u.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         88(AX), DI
+	MOVQ         88(AX), R8
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         96(AX), R9
+	MOVQ         CX, R10
+
+max3:
+	VMAXPS        (R10), Z7, Z7
+	PREFETCHT0    512(R10)
+	ADDQ          152(AX), R10
+	DECQ          R9
+	JNE           max3
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(DI*8)
+	XORQ          R9, R9
+
+lane4:
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	MOVQ   152(AX), R10
+	IMULQ  R9, R10
+	ADDQ   CX, R10
+	MOVQ   168(AX), R11
+	IMULQ  R9, R11
+	ADDQ   BX, R11
+	MOVQ   152(AX), R12
+	IMULQ  R9, R12
+	ADDQ   SI, R12
+	MOVQ   R9, R13
+
+step5:
+	VMOVUPS       (R10), Z8
+	VSUBPS        Z7, Z8, Z8
+	VMOVUPS       (R12), Z16
+	MOVQ          40(AX), R14
+	VBROADCASTSS  (R14)(R13*4), Z17
+	MOVQ          32(AX), R14
+	VBROADCASTSS  (R14)(R13*4), Z18
+	VFMADD213PS   Z18, Z17, Z16
+	VADDPS        Z16, Z12, Z12
+	VMULPS        Z8, Z16, Z17
+	VPXORD        Z13, Z13, Z13
+	VCMPPS        $0x04, Z13, Z16, K1
+	VMOVAPS.Z     Z17, K1, Z17
+	VADDPS        Z17, Z11, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VMOVUPS       Z8, Z16
+	VFMADD132PS   Z1, Z3, Z16
+	VSUBPS        Z3, Z16, Z17
+	VFNMADD132PS  Z2, Z8, Z17
+	VPERMPS       Z6, Z16, Z8
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z8, Z16, Z16
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z17, Z8
+	VMULPS        Z17, Z17, Z18
+	VFMADD213PS   Z17, Z18, Z8
+	VFMADD213PS.Z Z16, Z16, K1, Z8
+	VADDPS        Z8, Z9, Z9
+	VMOVUPS       Z8, (R11)
+	ADDQ          $0x10, R13
+	CMPQ          R13, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R10
+	ADDQ          184(AX), R11
+	ADDQ          176(AX), R12
+	VMOVUPS       (R10), Z8
+	VSUBPS        Z7, Z8, Z8
+	VMOVUPS       (R12), Z16
+	MOVQ          40(AX), R14
+	VBROADCASTSS  (R14)(R13*4), Z17
+	MOVQ          32(AX), R14
+	VBROADCASTSS  (R14)(R13*4), Z18
+	VFMADD213PS   Z18, Z17, Z16
+	VADDPS        Z16, Z12, Z12
+	VMULPS        Z8, Z16, Z17
+	VPXORD        Z14, Z14, Z14
+	VCMPPS        $0x04, Z14, Z16, K1
+	VMOVAPS.Z     Z17, K1, Z17
+	VADDPS        Z17, Z11, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VMOVUPS       Z8, Z16
+	VFMADD132PS   Z1, Z3, Z16
+	VSUBPS        Z3, Z16, Z17
+	VFNMADD132PS  Z2, Z8, Z17
+	VPERMPS       Z6, Z16, Z8
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z8, Z16, Z16
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z17, Z8
+	VMULPS        Z17, Z17, Z18
+	VFMADD213PS   Z17, Z18, Z8
+	VFMADD213PS.Z Z16, Z16, K1, Z8
+	VADDPS        Z8, Z10, Z10
+	VMOVUPS       Z8, (R11)
+	ADDQ          $0x10, R13
+	CMPQ          R13, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R10
+	ADDQ          184(AX), R11
+	ADDQ          176(AX), R12
+	JMP           step5
+
+summed6:
+	VADDPS  Z10, Z9, Z9
+	MOVQ    56(AX), R10
+	MOVQ    R9, R11
+	SHLQ    $0x06, R11
+	VMOVUPS Z9, (R10)(R11*1)
+	MOVQ    64(AX), R10
+	MOVQ    R9, R11
+	SHLQ    $0x06, R11
+	VMOVUPS Z11, (R10)(R11*1)
+	MOVQ    72(AX), R10
+	MOVQ    R9, R11
+	SHLQ    $0x06, R11
+	VMOVUPS Z12, (R10)(R11*1)
+	INCQ    R9
+	CMPQ    R9, $0x10
+	JGE     lanes7
+	CMPQ    R9, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R11
+	MOVQ    R9, R10
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPS (R11), Z7
+	VMOVUPS 64(R11), Z8
+	VMINPS  Z8, Z7, Z16
+	VADDPS  Z8, Z7, Z7
+	VPXORD  Z15, Z15, Z15
+	VMULPS  Z15, Z7, Z7
+	VADDPS  Z7, Z16, Z16
+	VMOVUPS Z16, 128(R11)
+
+more12:
+level8:
+	CMPQ R10, $0x01
+	JE   tree11
+	MOVQ R11, R12
+	MOVQ R11, R13
+	MOVQ R10, R14
+	SHRQ $0x01, R14
+
+pairs9:
+	VMOVUPS (R12), Z7
+	VADDPS  64(R12), Z7, Z7
+	VMOVUPS Z7, (R13)
+	ADDQ    $0x80, R12
+	ADDQ    $0x40, R13
+	DECQ    R14
+	JNE     pairs9
+	INCQ    R10
+	BTQ     $0x00, R10
+	JCS     even10
+	VMOVUPS (R12), Z7
+	VMOVUPS Z7, (R13)
+
+even10:
+	SHRQ $0x01, R10
+	JMP  level8
+
+tree11:
+	VMOVUPS       (R11), Z7
+	MOVQ          56(AX), R10
+	CMPQ          96(AX), $0x02
+	JE            two13
+	VCVTPS2PD     Y7, Z8
+	VBROADCASTSD  constants<>+736(SB), Z16
+	VADDPD        Z16, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VBROADCASTSD  constants<>+736(SB), Z8
+	VADDPD        Z8, Z7, Z7
+	VMOVUPD       Z7, 1432(AX)(DI*8)
+	JMP           sum14
+
+two13:
+	VMOVUPS       128(R10), Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 1368(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 1432(AX)(DI*8)
+
+sum14:
+	MOVQ 64(AX), R11
+	MOVQ R9, R10
+
+level15:
+	CMPQ R10, $0x01
+	JE   tree18
+	MOVQ R11, R12
+	MOVQ R11, R13
+	MOVQ R10, R14
+	SHRQ $0x01, R14
+
+pairs16:
+	VMOVUPS (R12), Z7
+	VADDPS  64(R12), Z7, Z7
+	VMOVUPS Z7, (R13)
+	ADDQ    $0x80, R12
+	ADDQ    $0x40, R13
+	DECQ    R14
+	JNE     pairs16
+	INCQ    R10
+	BTQ     $0x00, R10
+	JCS     even17
+	VMOVUPS (R12), Z7
+	VMOVUPS Z7, (R13)
+
+even17:
+	SHRQ $0x01, R10
+	JMP  level15
+
+tree18:
+	VMOVUPS       (R11), Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 4632(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(DI*8)
+	MOVQ          72(AX), R10
+
+level19:
+	CMPQ R9, $0x01
+	JE   tree22
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs20:
+	VMOVUPS (R11), Z7
+	VADDPS  64(R11), Z7, Z7
+	VMOVUPS Z7, (R12)
+	ADDQ    $0x80, R11
+	ADDQ    $0x40, R12
+	DECQ    R13
+	JNE     pairs20
+	INCQ    R9
+	BTQ     $0x00, R9
+	JCS     even21
+	VMOVUPS (R11), Z7
+	VMOVUPS Z7, (R12)
+
+even21:
+	SHRQ $0x01, R9
+	JMP  level19
+
+tree22:
+	VMOVUPS       (R10), Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 2456(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 2520(AX)(DI*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
+	ADDQ          $0x40, SI
+	ADDQ          $0x10, DI
+	CMPQ          DI, R8
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeScaleDenseFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeScaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeScaleDenseFloat32AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
+	// but gy for the target's class.
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 88(AX), DI
+	MOVQ 88(AX), R8
+	ADDQ 80(AX), R8
+	CMPQ DI, R8
+	JGE  end2
+
+loop1:
+	VMOVUPD      15512(AX)(DI*8), Z0
+	VMOVUPD      15576(AX)(DI*8), Z1
+	VCVTPD2PS    Z0, Y2
+	VCVTPD2PS    Z1, Y0
+	VINSERTF64X4 $0x01, Y0, Z2, Z0
+	VBROADCASTSD 264(AX), Z1
+	VMULPD       8984(AX)(DI*8), Z1, Z3
+	VMULPD       9048(AX)(DI*8), Z1, Z1
+	VCVTPD2PS    Z3, Y2
+	VCVTPD2PS    Z1, Y1
+	VINSERTF64X4 $0x01, Y1, Z2, Z1
+	XORQ         R9, R9
+	MOVQ         CX, R10
+	MOVQ         DX, R11
+	MOVQ         SI, R12
+
+class3:
+	VMOVUPS      (R10), Z3
+	VMULPS       Z0, Z3, Z3
+	VMOVUPS      (R12), Z4
+	MOVQ         40(AX), R13
+	VBROADCASTSS (R13)(R9*4), Z5
+	MOVQ         32(AX), R13
+	VBROADCASTSS (R13)(R9*4), Z6
+	VFMADD213PS  Z6, Z5, Z4
+	VFNMADD231PS Z4, Z1, Z3
+	VMOVUPS      Z3, (R11)
+	ADDQ         168(AX), R10
+	ADDQ         160(AX), R11
+	ADDQ         152(AX), R12
+	INCQ         R9
+	CMPQ         R9, 96(AX)
+	JLT          class3
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	ADDQ         $0x40, SI
+	ADDQ         $0x10, DI
+	CMPQ         DI, R8
+	JLT          loop1
+
+end2:
 	VZEROUPPER
 	RET
 
@@ -9641,7 +14819,7 @@ TEXT ·maxFloat64AVX512(SB), NOSPLIT, $0-8
 	ANDQ         $-32, DX
 	MOVQ         96(AX), BX
 	ANDQ         $-8, BX
-	VBROADCASTSD constants<>+736(SB), Z0
+	VBROADCASTSD constants<>+768(SB), Z0
 	XORQ         SI, SI
 
 row1:
@@ -9695,7 +14873,7 @@ whole8:
 	VMAXPD        X1, X2, X2
 	VPERMILPD     $0x01, X2, X1
 	VMAXPD        X1, X2, X2
-	VMOVSD        X2, 224(AX)(DI*8)
+	VMOVSD        X2, 280(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -9721,18 +14899,18 @@ TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x08, DX
 	KMOVW        DX, K2
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1696(SB), Z11
+	VBROADCASTSD constants<>+800(SB), Z0
+	VBROADCASTSD constants<>+832(SB), Z1
+	VBROADCASTSD constants<>+864(SB), Z2
+	VBROADCASTSD constants<>+896(SB), Z3
+	VBROADCASTSD constants<>+928(SB), Z4
+	VBROADCASTSD constants<>+960(SB), Z5
+	VBROADCASTSD constants<>+992(SB), Z6
+	VBROADCASTSD constants<>+1024(SB), Z7
+	VBROADCASTSD constants<>+1056(SB), Z8
+	VBROADCASTSD constants<>+1088(SB), Z9
+	VBROADCASTSD constants<>+1120(SB), Z10
+	VMOVUPD      constants<>+1728(SB), Z11
 	MOVQ         (AX), CX
 	XORQ         DX, DX
 	XORQ         BX, BX
@@ -9745,8 +14923,8 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), SI
 	ADDQ         BX, SI
-	VMOVSD       224(AX)(SI*8), X12
-	VXORPS       constants<>+1184(SB), X12, X12
+	VMOVSD       280(AX)(SI*8), X12
+	VXORPS       constants<>+1216(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	XORQ         SI, SI
 	MOVQ         DX, DI
@@ -9887,7 +15065,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 152(AX), SI
+	MOVQ 208(AX), SI
 	SHLQ $0x06, SI
 	ADDQ SI, DX
 	INCQ BX
@@ -9912,18 +15090,18 @@ TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x08, DX
 	KMOVW        DX, K2
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1696(SB), Z11
+	VBROADCASTSD constants<>+800(SB), Z0
+	VBROADCASTSD constants<>+832(SB), Z1
+	VBROADCASTSD constants<>+864(SB), Z2
+	VBROADCASTSD constants<>+896(SB), Z3
+	VBROADCASTSD constants<>+928(SB), Z4
+	VBROADCASTSD constants<>+960(SB), Z5
+	VBROADCASTSD constants<>+992(SB), Z6
+	VBROADCASTSD constants<>+1024(SB), Z7
+	VBROADCASTSD constants<>+1056(SB), Z8
+	VBROADCASTSD constants<>+1088(SB), Z9
+	VBROADCASTSD constants<>+1120(SB), Z10
+	VMOVUPD      constants<>+1728(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	XORQ         BX, BX
@@ -9937,8 +15115,8 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X12
-	VXORPS       constants<>+1184(SB), X12, X12
+	VMOVSD       280(AX)(DI*8), X12
+	VXORPS       constants<>+1216(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	XORQ         DI, DI
 	MOVQ         BX, R8
@@ -10084,7 +15262,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	MOVQ 152(AX), DI
+	MOVQ 208(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -10123,10 +15301,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       15456(AX)(DI*8), X0
+	VMOVSD       15512(AX)(DI*8), X0
 	VBROADCASTSD X0, Z0
-	VMOVSD       8928(AX)(DI*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(DI*8), X1
+	VMULSD       264(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	XORQ         DI, DI
 	CMPQ         DI, BX
@@ -10183,18 +15361,18 @@ TEXT ·sumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x08, DX
 	KMOVW        DX, K2
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1696(SB), Z11
+	VBROADCASTSD constants<>+800(SB), Z0
+	VBROADCASTSD constants<>+832(SB), Z1
+	VBROADCASTSD constants<>+864(SB), Z2
+	VBROADCASTSD constants<>+896(SB), Z3
+	VBROADCASTSD constants<>+928(SB), Z4
+	VBROADCASTSD constants<>+960(SB), Z5
+	VBROADCASTSD constants<>+992(SB), Z6
+	VBROADCASTSD constants<>+1024(SB), Z7
+	VBROADCASTSD constants<>+1056(SB), Z8
+	VBROADCASTSD constants<>+1088(SB), Z9
+	VBROADCASTSD constants<>+1120(SB), Z10
+	VMOVUPD      constants<>+1728(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         32(AX), BX
@@ -10209,8 +15387,8 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X12
-	VXORPS       constants<>+1184(SB), X12, X12
+	VMOVSD       280(AX)(R8*8), X12
+	VXORPS       constants<>+1216(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	XORQ         R8, R8
 	MOVQ         SI, R9
@@ -10385,7 +15563,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	MOVQ 152(AX), R8
+	MOVQ 208(AX), R8
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
@@ -10425,10 +15603,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15456(AX)(R8*8), X0
+	VMOVSD       15512(AX)(R8*8), X0
 	VBROADCASTSD X0, Z0
-	VMOVSD       8928(AX)(R8*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R8*8), X1
+	VMULSD       264(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	XORQ         R8, R8
 	CMPQ         R8, SI
@@ -10493,18 +15671,18 @@ TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x08, DX
 	KMOVW        DX, K2
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1696(SB), Z11
+	VBROADCASTSD constants<>+800(SB), Z0
+	VBROADCASTSD constants<>+832(SB), Z1
+	VBROADCASTSD constants<>+864(SB), Z2
+	VBROADCASTSD constants<>+896(SB), Z3
+	VBROADCASTSD constants<>+928(SB), Z4
+	VBROADCASTSD constants<>+960(SB), Z5
+	VBROADCASTSD constants<>+992(SB), Z6
+	VBROADCASTSD constants<>+1024(SB), Z7
+	VBROADCASTSD constants<>+1056(SB), Z8
+	VBROADCASTSD constants<>+1088(SB), Z9
+	VBROADCASTSD constants<>+1120(SB), Z10
+	VMOVUPD      constants<>+1728(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         32(AX), BX
@@ -10521,8 +15699,8 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       224(AX)(R10*8), X12
-	VXORPS       constants<>+1184(SB), X12, X12
+	VMOVSD       280(AX)(R10*8), X12
+	VXORPS       constants<>+1216(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	XORQ         R10, R10
 	MOVQ         R8, R11
@@ -10710,7 +15888,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
 	ADDQ 128(AX), SI
-	MOVQ 152(AX), R10
+	MOVQ 208(AX), R10
 	SHLQ $0x06, R10
 	ADDQ R10, R8
 	INCQ R9
@@ -10752,10 +15930,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       15456(AX)(R10*8), X0
+	VMOVSD       15512(AX)(R10*8), X0
 	VBROADCASTSD X0, Z0
-	VMOVSD       8928(AX)(R10*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R10*8), X1
+	VMULSD       264(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	XORQ         R10, R10
 	CMPQ         R10, R8
@@ -10818,155 +15996,1192 @@ done3:
 	VZEROUPPER
 	RET
 
-// func foldFloat64AVX512(a *byte)
-// Requires: AVX
-TEXT ·foldFloat64AVX512(SB), NOSPLIT, $0-8
+// func planeSumUniformFloat64AVX512(a *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·planeSumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// foldFloat64AVX512 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         160(AX), CX
-	MOVQ         168(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         176(AX), SI
-	SHLQ         $0x06, BX
-	VBROADCASTSD 192(AX), Y0
+	// planeSumUniformFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σd = Σ(x−m), and what the targets' classes have.
+	VBROADCASTSD constants<>+800(SB), Z0
+	VBROADCASTSD constants<>+832(SB), Z1
+	VBROADCASTSD constants<>+864(SB), Z2
+	VBROADCASTSD constants<>+896(SB), Z3
+	VBROADCASTSD constants<>+928(SB), Z4
+	VBROADCASTSD constants<>+960(SB), Z5
+	VBROADCASTSD constants<>+992(SB), Z6
+	VBROADCASTSD constants<>+1024(SB), Z7
+	VBROADCASTSD constants<>+1056(SB), Z8
+	VBROADCASTSD constants<>+1088(SB), Z9
+	VBROADCASTSD constants<>+1120(SB), Z10
+	VMOVUPD      constants<>+1728(SB), Z11
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
+	CMPQ         BX, SI
+	JGE          end2
 
-rows1:
-	VXORPD Y1, Y1, Y1
-	VXORPD Y2, Y2, Y2
-	MOVQ   184(AX), R9
-	MOVQ   CX, DI
-	LEAQ   (CX)(BX*1), R8
+loop1:
+	VBROADCASTSD constants<>+768(SB), Z12
+	MOVQ         96(AX), DI
+	MOVQ         CX, R8
 
-blocks2:
-	VMOVUPD      (R8)(BX*2), Y3
-	VMOVUPD      (R8), Y3
-	VMOVUPD      (DI)(BX*2), Y5
-	VMOVUPD      (DI), Y5
-	VHADDPD      Y3, Y5, Y3
-	VEXTRACTF128 $0x01, Y3, X4
-	VADDPD       X4, X3, X4
-	VMOVUPD      32(R8)(BX*2), Y3
-	VMOVUPD      32(R8), Y3
-	VMOVUPD      32(DI)(BX*2), Y5
-	VMOVUPD      32(DI), Y5
-	VHADDPD      Y3, Y5, Y3
-	VEXTRACTF128 $0x01, Y3, X5
-	VADDPD       X5, X3, X5
-	VADDPD       X5, X4, X4
-	VMOVUPD      (R8)(BX*2), Y3
-	VMOVUPD      (DI)(BX*2), Y5
-	VHADDPD      Y3, Y5, Y3
-	VEXTRACTF128 $0x01, Y3, X5
-	VADDPD       X5, X3, X5
-	VMOVUPD      32(R8)(BX*2), Y3
-	VMOVUPD      32(DI)(BX*2), Y6
-	VHADDPD      Y3, Y6, Y3
-	VEXTRACTF128 $0x01, Y3, X6
-	VADDPD       X6, X3, X6
-	VADDPD       X6, X5, X5
-	VINSERTF128  $0x01, X5, Y4, Y3
-	VADDPD       Y3, Y1, Y5
-	VSUBPD       Y1, Y5, Y6
-	VSUBPD       Y6, Y5, Y7
-	VSUBPD       Y7, Y1, Y7
-	VSUBPD       Y6, Y3, Y3
-	VADDPD       Y3, Y7, Y7
-	VADDPD       Y7, Y2, Y2
-	VMOVAPD      Y5, Y1
-	ADDQ         $0x40, DI
-	ADDQ         $0x40, R8
-	DECQ         R9
-	JNE          blocks2
-	VADDPD       Y0, Y1, Y1
-	VCMPPD       $0x07, Y2, Y2, Y3
-	VANDPD       Y3, Y2, Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, (DX)
-	ADDQ         $0x20, DX
-	LEAQ         (CX)(BX*4), CX
-	SUBQ         $0x04, SI
-	JG           rows1
+max3:
+	VMAXPD     (R8), Z12, Z12
+	PREFETCHT0 512(R8)
+	ADDQ       152(AX), R8
+	DECQ       DI
+	JNE        max3
+	VMOVUPD    Z12, 280(AX)(BX*8)
+	VPMOVSXDQ  (DX), Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	XORQ       DI, DI
+
+lane4:
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	MOVQ   152(AX), R8
+	IMULQ  DI, R8
+	ADDQ   CX, R8
+	MOVQ   DI, R9
+
+step5:
+	VMOVUPD       (R8), Z20
+	VPBROADCASTQ  R9, Z21
+	VPCMPEQQ      Z13, Z21, K1
+	VMOVAPD       Z20, K1, Z14
+	VSUBPD        Z12, Z20, Z20
+	VADDPD        Z20, Z18, Z18
+	VCMPPD        $0x15, Z0, Z20, K1
+	VMOVUPD       Z20, Z21
+	VFMADD132PD   Z1, Z4, Z21
+	VSUBPD        Z4, Z21, Z23
+	VMOVUPD       Z20, Z20
+	VFNMADD231PD  Z2, Z23, Z20
+	VFNMADD231PD  Z3, Z23, Z20
+	VPERMPD       Z11, Z21, Z23
+	VPSLLQ        $0x31, Z21, Z21
+	VPADDQ        Z23, Z21, Z21
+	VMOVUPD       Z5, Z23
+	VFMADD213PD   Z6, Z20, Z23
+	VFMADD213PD   Z7, Z20, Z23
+	VFMADD213PD   Z8, Z20, Z23
+	VFMADD213PD   Z9, Z20, Z23
+	VFMADD213PD   Z10, Z20, Z23
+	VMULPD        Z20, Z20, Z24
+	VFMADD213PD   Z20, Z24, Z23
+	VFMADD213PD.Z Z21, Z21, K1, Z23
+	VADDPD        Z23, Z16, Z16
+	ADDQ          $0x08, R9
+	CMPQ          R9, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R8
+	VMOVUPD       (R8), Z20
+	VPBROADCASTQ  R9, Z21
+	VPCMPEQQ      Z13, Z21, K1
+	VMOVAPD       Z20, K1, Z14
+	VSUBPD        Z12, Z20, Z20
+	VADDPD        Z20, Z18, Z18
+	VCMPPD        $0x15, Z0, Z20, K1
+	VMOVUPD       Z20, Z21
+	VFMADD132PD   Z1, Z4, Z21
+	VSUBPD        Z4, Z21, Z23
+	VMOVUPD       Z20, Z20
+	VFNMADD231PD  Z2, Z23, Z20
+	VFNMADD231PD  Z3, Z23, Z20
+	VPERMPD       Z11, Z21, Z23
+	VPSLLQ        $0x31, Z21, Z21
+	VPADDQ        Z23, Z21, Z21
+	VMOVUPD       Z5, Z23
+	VFMADD213PD   Z6, Z20, Z23
+	VFMADD213PD   Z7, Z20, Z23
+	VFMADD213PD   Z8, Z20, Z23
+	VFMADD213PD   Z9, Z20, Z23
+	VFMADD213PD   Z10, Z20, Z23
+	VMULPD        Z20, Z20, Z24
+	VFMADD213PD   Z20, Z24, Z23
+	VFMADD213PD.Z Z21, Z21, K1, Z23
+	VADDPD        Z23, Z17, Z17
+	ADDQ          $0x08, R9
+	CMPQ          R9, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R8
+	JMP           step5
+
+summed6:
+	VADDPD  Z17, Z16, Z16
+	MOVQ    56(AX), R8
+	MOVQ    DI, R9
+	SHLQ    $0x06, R9
+	VMOVUPD Z16, (R8)(R9*1)
+	MOVQ    64(AX), R8
+	MOVQ    DI, R9
+	SHLQ    $0x06, R9
+	VMOVUPD Z18, (R8)(R9*1)
+	INCQ    DI
+	CMPQ    DI, $0x08
+	JGE     lanes7
+	CMPQ    DI, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R9
+	MOVQ    DI, R8
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPD (R9), Z12
+	VMOVUPD 64(R9), Z13
+	VMINPD  Z13, Z12, Z20
+	VADDPD  Z13, Z12, Z12
+	VPXORD  Z22, Z22, Z22
+	VMULPD  Z22, Z12, Z12
+	VADDPD  Z12, Z20, Z20
+	VMOVUPD Z20, 128(R9)
+
+more12:
+level8:
+	CMPQ R8, $0x01
+	JE   tree11
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs9:
+	VMOVUPD (R10), Z12
+	VADDPD  64(R10), Z12, Z12
+	VMOVUPD Z12, (R11)
+	ADDQ    $0x80, R10
+	ADDQ    $0x40, R11
+	DECQ    R12
+	JNE     pairs9
+	INCQ    R8
+	BTQ     $0x00, R8
+	JCS     even10
+	VMOVUPD (R10), Z12
+	VMOVUPD Z12, (R11)
+
+even10:
+	SHRQ $0x01, R8
+	JMP  level8
+
+tree11:
+	VMOVUPD      (R9), Z12
+	MOVQ         56(AX), R8
+	CMPQ         96(AX), $0x02
+	JE           two13
+	VBROADCASTSD constants<>+736(SB), Z13
+	VADDPD       Z13, Z12, Z12
+	VMOVUPD      Z12, 1368(AX)(BX*8)
+	JMP          sum14
+
+two13:
+	VMOVUPD 128(R8), Z12
+	VMOVUPD Z12, 1368(AX)(BX*8)
+
+sum14:
+	MOVQ 64(AX), R8
+
+level15:
+	CMPQ DI, $0x01
+	JE   tree18
+	MOVQ R8, R9
+	MOVQ R8, R10
+	MOVQ DI, R11
+	SHRQ $0x01, R11
+
+pairs16:
+	VMOVUPD (R9), Z12
+	VADDPD  64(R9), Z12, Z12
+	VMOVUPD Z12, (R10)
+	ADDQ    $0x80, R9
+	ADDQ    $0x40, R10
+	DECQ    R11
+	JNE     pairs16
+	INCQ    DI
+	BTQ     $0x00, DI
+	JCS     even17
+	VMOVUPD (R9), Z12
+	VMOVUPD Z12, (R10)
+
+even17:
+	SHRQ $0x01, DI
+	JMP  level15
+
+tree18:
+	VMOVUPD (R8), Z12
+	VMOVUPD Z12, 4632(AX)(BX*8)
+	VSUBPD  280(AX)(BX*8), Z14, Z14
+	VMOVUPD Z14, 3544(AX)(BX*8)
+	ADDQ    $0x40, CX
+	ADDQ    $0x20, DX
+	ADDQ    $0x08, BX
+	CMPQ    BX, SI
+	JLT     loop1
+
+end2:
 	VZEROUPPER
 	RET
 
-// func foldExpFloat64AVX512(a *byte)
-// Requires: AVX
-TEXT ·foldExpFloat64AVX512(SB), NOSPLIT, $0-8
+// func planeSumExpUniformFloat64AVX512(a *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// foldExpFloat64AVX512 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         160(AX), CX
-	MOVQ         168(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         176(AX), SI
-	SHLQ         $0x07, BX
-	VBROADCASTSD 192(AX), Y0
+	// planeSumExpUniformFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σd = Σ(x−m), and what the targets' classes have.
+	VBROADCASTSD constants<>+800(SB), Z0
+	VBROADCASTSD constants<>+832(SB), Z1
+	VBROADCASTSD constants<>+864(SB), Z2
+	VBROADCASTSD constants<>+896(SB), Z3
+	VBROADCASTSD constants<>+928(SB), Z4
+	VBROADCASTSD constants<>+960(SB), Z5
+	VBROADCASTSD constants<>+992(SB), Z6
+	VBROADCASTSD constants<>+1024(SB), Z7
+	VBROADCASTSD constants<>+1056(SB), Z8
+	VBROADCASTSD constants<>+1088(SB), Z9
+	VBROADCASTSD constants<>+1120(SB), Z10
+	VMOVUPD      constants<>+1728(SB), Z11
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
 
-rows1:
-	VXORPD Y1, Y1, Y1
-	VXORPD Y2, Y2, Y2
-	MOVQ   184(AX), R9
-	MOVQ   CX, DI
-	LEAQ   (CX)(BX*1), R8
+loop1:
+	VBROADCASTSD constants<>+768(SB), Z12
+	MOVQ         96(AX), R8
+	MOVQ         CX, R9
 
-blocks2:
-	VMOVUPD      (R8)(BX*2), Y3
-	VMOVUPD      (R8), Y3
-	VADDPD       64(R8), Y3, Y3
-	VMOVUPD      (DI)(BX*2), Y5
-	VMOVUPD      (DI), Y5
-	VADDPD       64(DI), Y5, Y5
-	VHADDPD      Y3, Y5, Y3
-	VEXTRACTF128 $0x01, Y3, X4
-	VADDPD       X4, X3, X4
-	VMOVUPD      32(R8)(BX*2), Y3
-	VMOVUPD      32(R8), Y3
-	VADDPD       96(R8), Y3, Y3
-	VMOVUPD      32(DI)(BX*2), Y5
-	VMOVUPD      32(DI), Y5
-	VADDPD       96(DI), Y5, Y5
-	VHADDPD      Y3, Y5, Y3
-	VEXTRACTF128 $0x01, Y3, X5
-	VADDPD       X5, X3, X5
-	VADDPD       X5, X4, X4
-	VMOVUPD      (R8)(BX*2), Y3
-	VADDPD       64(R8)(BX*2), Y3, Y3
-	VMOVUPD      (DI)(BX*2), Y5
-	VADDPD       64(DI)(BX*2), Y5, Y5
-	VHADDPD      Y3, Y5, Y3
-	VEXTRACTF128 $0x01, Y3, X5
-	VADDPD       X5, X3, X5
-	VMOVUPD      32(R8)(BX*2), Y3
-	VADDPD       96(R8)(BX*2), Y3, Y3
-	VMOVUPD      32(DI)(BX*2), Y6
-	VADDPD       96(DI)(BX*2), Y6, Y6
-	VHADDPD      Y3, Y6, Y3
-	VEXTRACTF128 $0x01, Y3, X6
-	VADDPD       X6, X3, X6
-	VADDPD       X6, X5, X5
-	VINSERTF128  $0x01, X5, Y4, Y3
-	VADDPD       Y3, Y1, Y5
-	VSUBPD       Y1, Y5, Y6
-	VSUBPD       Y6, Y5, Y7
-	VSUBPD       Y7, Y1, Y7
-	VSUBPD       Y6, Y3, Y3
-	VADDPD       Y3, Y7, Y7
-	VADDPD       Y7, Y2, Y2
-	VMOVAPD      Y5, Y1
-	ADDQ         $0x80, DI
-	ADDQ         $0x80, R8
-	DECQ         R9
-	JNE          blocks2
-	VADDPD       Y0, Y1, Y1
-	VCMPPD       $0x07, Y2, Y2, Y3
-	VANDPD       Y3, Y2, Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, (DX)
-	ADDQ         $0x20, DX
-	LEAQ         (CX)(BX*4), CX
-	SUBQ         $0x04, SI
-	JG           rows1
+max3:
+	VMAXPD     (R9), Z12, Z12
+	PREFETCHT0 512(R9)
+	ADDQ       152(AX), R9
+	DECQ       R8
+	JNE        max3
+	VMOVUPD    Z12, 280(AX)(SI*8)
+	VPMOVSXDQ  (DX), Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	XORQ       R8, R8
+
+lane4:
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	MOVQ   152(AX), R9
+	IMULQ  R8, R9
+	ADDQ   CX, R9
+	MOVQ   168(AX), R10
+	IMULQ  R8, R10
+	ADDQ   BX, R10
+	MOVQ   R8, R11
+
+step5:
+	VMOVUPD       (R9), Z20
+	VPBROADCASTQ  R11, Z21
+	VPCMPEQQ      Z13, Z21, K1
+	VMOVAPD       Z20, K1, Z14
+	VSUBPD        Z12, Z20, Z20
+	VADDPD        Z20, Z18, Z18
+	VCMPPD        $0x15, Z0, Z20, K2
+	VMOVUPD       Z20, Z21
+	VFMADD132PD   Z1, Z4, Z21
+	VSUBPD        Z4, Z21, Z23
+	VMOVUPD       Z20, Z20
+	VFNMADD231PD  Z2, Z23, Z20
+	VFNMADD231PD  Z3, Z23, Z20
+	VPERMPD       Z11, Z21, Z23
+	VPSLLQ        $0x31, Z21, Z21
+	VPADDQ        Z23, Z21, Z21
+	VMOVUPD       Z5, Z23
+	VFMADD213PD   Z6, Z20, Z23
+	VFMADD213PD   Z7, Z20, Z23
+	VFMADD213PD   Z8, Z20, Z23
+	VFMADD213PD   Z9, Z20, Z23
+	VFMADD213PD   Z10, Z20, Z23
+	VMULPD        Z20, Z20, Z24
+	VFMADD213PD   Z20, Z24, Z23
+	VFMADD213PD.Z Z21, Z21, K2, Z23
+	VADDPD        Z23, Z16, Z16
+	VMOVUPD       Z23, (R10)
+	VMOVAPD       Z23, K1, Z15
+	ADDQ          $0x08, R11
+	CMPQ          R11, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R9
+	ADDQ          184(AX), R10
+	VMOVUPD       (R9), Z20
+	VPBROADCASTQ  R11, Z21
+	VPCMPEQQ      Z13, Z21, K1
+	VMOVAPD       Z20, K1, Z14
+	VSUBPD        Z12, Z20, Z20
+	VADDPD        Z20, Z18, Z18
+	VCMPPD        $0x15, Z0, Z20, K2
+	VMOVUPD       Z20, Z21
+	VFMADD132PD   Z1, Z4, Z21
+	VSUBPD        Z4, Z21, Z23
+	VMOVUPD       Z20, Z20
+	VFNMADD231PD  Z2, Z23, Z20
+	VFNMADD231PD  Z3, Z23, Z20
+	VPERMPD       Z11, Z21, Z23
+	VPSLLQ        $0x31, Z21, Z21
+	VPADDQ        Z23, Z21, Z21
+	VMOVUPD       Z5, Z23
+	VFMADD213PD   Z6, Z20, Z23
+	VFMADD213PD   Z7, Z20, Z23
+	VFMADD213PD   Z8, Z20, Z23
+	VFMADD213PD   Z9, Z20, Z23
+	VFMADD213PD   Z10, Z20, Z23
+	VMULPD        Z20, Z20, Z24
+	VFMADD213PD   Z20, Z24, Z23
+	VFMADD213PD.Z Z21, Z21, K2, Z23
+	VADDPD        Z23, Z17, Z17
+	VMOVUPD       Z23, (R10)
+	VMOVAPD       Z23, K1, Z15
+	ADDQ          $0x08, R11
+	CMPQ          R11, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R9
+	ADDQ          184(AX), R10
+	JMP           step5
+
+summed6:
+	VADDPD  Z17, Z16, Z16
+	MOVQ    56(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPD Z16, (R9)(R10*1)
+	MOVQ    64(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPD Z18, (R9)(R10*1)
+	INCQ    R8
+	CMPQ    R8, $0x08
+	JGE     lanes7
+	CMPQ    R8, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R10
+	MOVQ    R8, R9
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPD (R10), Z12
+	VMOVUPD 64(R10), Z13
+	VMINPD  Z13, Z12, Z20
+	VADDPD  Z13, Z12, Z12
+	VPXORD  Z22, Z22, Z22
+	VMULPD  Z22, Z12, Z12
+	VADDPD  Z12, Z20, Z20
+	VMOVUPD Z20, 128(R10)
+
+more12:
+level8:
+	CMPQ R9, $0x01
+	JE   tree11
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs9:
+	VMOVUPD (R11), Z12
+	VADDPD  64(R11), Z12, Z12
+	VMOVUPD Z12, (R12)
+	ADDQ    $0x80, R11
+	ADDQ    $0x40, R12
+	DECQ    R13
+	JNE     pairs9
+	INCQ    R9
+	BTQ     $0x00, R9
+	JCS     even10
+	VMOVUPD (R11), Z12
+	VMOVUPD Z12, (R12)
+
+even10:
+	SHRQ $0x01, R9
+	JMP  level8
+
+tree11:
+	VMOVUPD      (R10), Z12
+	MOVQ         56(AX), R9
+	CMPQ         96(AX), $0x02
+	JE           two13
+	VBROADCASTSD constants<>+736(SB), Z13
+	VADDPD       Z13, Z12, Z12
+	VMOVUPD      Z12, 1368(AX)(SI*8)
+	JMP          sum14
+
+two13:
+	VMOVUPD 128(R9), Z12
+	VMOVUPD Z12, 1368(AX)(SI*8)
+
+sum14:
+	MOVQ 64(AX), R9
+
+level15:
+	CMPQ R8, $0x01
+	JE   tree18
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs16:
+	VMOVUPD (R10), Z12
+	VADDPD  64(R10), Z12, Z12
+	VMOVUPD Z12, (R11)
+	ADDQ    $0x80, R10
+	ADDQ    $0x40, R11
+	DECQ    R12
+	JNE     pairs16
+	INCQ    R8
+	BTQ     $0x00, R8
+	JCS     even17
+	VMOVUPD (R10), Z12
+	VMOVUPD Z12, (R11)
+
+even17:
+	SHRQ $0x01, R8
+	JMP  level15
+
+tree18:
+	VMOVUPD (R9), Z12
+	VMOVUPD Z12, 4632(AX)(SI*8)
+	VSUBPD  280(AX)(SI*8), Z14, Z14
+	VMOVUPD Z14, 3544(AX)(SI*8)
+	VMOVUPD Z15, 6808(AX)(SI*8)
+	ADDQ    $0x40, CX
+	ADDQ    $0x20, DX
+	ADDQ    $0x40, BX
+	ADDQ    $0x08, SI
+	CMPQ    SI, DI
+	JLT     loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeScaleUniformFloat64AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeScaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeScaleUniformFloat64AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth,
+	// but gy for the target's class.
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
+	MOVQ 88(AX), SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
+	JGE  end2
+
+loop1:
+	VMOVUPD      15512(AX)(SI*8), Z0
+	VBROADCASTSD 264(AX), Z1
+	VMULPD       8984(AX)(SI*8), Z1, Z1
+	VPMOVSXDQ    (BX), Z2
+	VMOVUPD      16600(AX)(SI*8), Z3
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
+
+class3:
+	VMOVUPD      (R9), Z4
+	VFMSUB213PD  Z1, Z0, Z4
+	VPBROADCASTQ R8, Z5
+	VPCMPEQQ     Z2, Z5, K1
+	VMOVAPD      Z3, K1, Z4
+	VMOVUPD      Z4, (R10)
+	ADDQ         168(AX), R9
+	ADDQ         160(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
+	JLT          class3
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x20, BX
+	ADDQ         $0x08, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpClasswiseFloat64AVX512(a *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpClasswiseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σu·(x−m), and what the targets' classes have.
+	VBROADCASTSD constants<>+800(SB), Z0
+	VBROADCASTSD constants<>+832(SB), Z1
+	VBROADCASTSD constants<>+864(SB), Z2
+	VBROADCASTSD constants<>+896(SB), Z3
+	VBROADCASTSD constants<>+928(SB), Z4
+	VBROADCASTSD constants<>+960(SB), Z5
+	VBROADCASTSD constants<>+992(SB), Z6
+	VBROADCASTSD constants<>+1024(SB), Z7
+	VBROADCASTSD constants<>+1056(SB), Z8
+	VBROADCASTSD constants<>+1088(SB), Z9
+	VBROADCASTSD constants<>+1120(SB), Z10
+	VMOVUPD      constants<>+1728(SB), Z11
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSD constants<>+768(SB), Z12
+	MOVQ         96(AX), R8
+	MOVQ         CX, R9
+
+max3:
+	VMAXPD     (R9), Z12, Z12
+	PREFETCHT0 512(R9)
+	ADDQ       152(AX), R9
+	DECQ       R8
+	JNE        max3
+	VMOVUPD    Z12, 280(AX)(SI*8)
+	VPMOVSXDQ  (DX), Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	XORQ       R8, R8
+
+lane4:
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	MOVQ   152(AX), R9
+	IMULQ  R8, R9
+	ADDQ   CX, R9
+	MOVQ   168(AX), R10
+	IMULQ  R8, R10
+	ADDQ   BX, R10
+	MOVQ   R8, R11
+
+step5:
+	VMOVUPD       (R9), Z20
+	VPBROADCASTQ  R11, Z21
+	VPCMPEQQ      Z13, Z21, K1
+	VMOVAPD       Z20, K1, Z14
+	VSUBPD        Z12, Z20, Z20
+	MOVQ          32(AX), R12
+	VBROADCASTSD  (R12)(R11*8), Z21
+	VADDPD        Z21, Z19, Z19
+	VMULPD        Z20, Z21, Z25
+	VPXORD        Z22, Z22, Z22
+	VCMPPD        $0x04, Z22, Z21, K2
+	VMOVAPD.Z     Z25, K2, Z25
+	VADDPD        Z25, Z18, Z18
+	VCMPPD        $0x15, Z0, Z20, K2
+	VMOVUPD       Z20, Z21
+	VFMADD132PD   Z1, Z4, Z21
+	VSUBPD        Z4, Z21, Z25
+	VMOVUPD       Z20, Z20
+	VFNMADD231PD  Z2, Z25, Z20
+	VFNMADD231PD  Z3, Z25, Z20
+	VPERMPD       Z11, Z21, Z25
+	VPSLLQ        $0x31, Z21, Z21
+	VPADDQ        Z25, Z21, Z21
+	VMOVUPD       Z5, Z25
+	VFMADD213PD   Z6, Z20, Z25
+	VFMADD213PD   Z7, Z20, Z25
+	VFMADD213PD   Z8, Z20, Z25
+	VFMADD213PD   Z9, Z20, Z25
+	VFMADD213PD   Z10, Z20, Z25
+	VMULPD        Z20, Z20, Z26
+	VFMADD213PD   Z20, Z26, Z25
+	VFMADD213PD.Z Z21, Z21, K2, Z25
+	VADDPD        Z25, Z16, Z16
+	VMOVUPD       Z25, (R10)
+	VMOVAPD       Z25, K1, Z15
+	ADDQ          $0x08, R11
+	CMPQ          R11, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R9
+	ADDQ          184(AX), R10
+	VMOVUPD       (R9), Z20
+	VPBROADCASTQ  R11, Z21
+	VPCMPEQQ      Z13, Z21, K1
+	VMOVAPD       Z20, K1, Z14
+	VSUBPD        Z12, Z20, Z20
+	MOVQ          32(AX), R12
+	VBROADCASTSD  (R12)(R11*8), Z21
+	VADDPD        Z21, Z19, Z19
+	VMULPD        Z20, Z21, Z25
+	VPXORD        Z23, Z23, Z23
+	VCMPPD        $0x04, Z23, Z21, K2
+	VMOVAPD.Z     Z25, K2, Z25
+	VADDPD        Z25, Z18, Z18
+	VCMPPD        $0x15, Z0, Z20, K2
+	VMOVUPD       Z20, Z21
+	VFMADD132PD   Z1, Z4, Z21
+	VSUBPD        Z4, Z21, Z25
+	VMOVUPD       Z20, Z20
+	VFNMADD231PD  Z2, Z25, Z20
+	VFNMADD231PD  Z3, Z25, Z20
+	VPERMPD       Z11, Z21, Z25
+	VPSLLQ        $0x31, Z21, Z21
+	VPADDQ        Z25, Z21, Z21
+	VMOVUPD       Z5, Z25
+	VFMADD213PD   Z6, Z20, Z25
+	VFMADD213PD   Z7, Z20, Z25
+	VFMADD213PD   Z8, Z20, Z25
+	VFMADD213PD   Z9, Z20, Z25
+	VFMADD213PD   Z10, Z20, Z25
+	VMULPD        Z20, Z20, Z26
+	VFMADD213PD   Z20, Z26, Z25
+	VFMADD213PD.Z Z21, Z21, K2, Z25
+	VADDPD        Z25, Z17, Z17
+	VMOVUPD       Z25, (R10)
+	VMOVAPD       Z25, K1, Z15
+	ADDQ          $0x08, R11
+	CMPQ          R11, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R9
+	ADDQ          184(AX), R10
+	JMP           step5
+
+summed6:
+	VADDPD  Z17, Z16, Z16
+	MOVQ    56(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPD Z16, (R9)(R10*1)
+	MOVQ    64(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPD Z18, (R9)(R10*1)
+	MOVQ    72(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPD Z19, (R9)(R10*1)
+	INCQ    R8
+	CMPQ    R8, $0x08
+	JGE     lanes7
+	CMPQ    R8, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R10
+	MOVQ    R8, R9
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPD (R10), Z12
+	VMOVUPD 64(R10), Z13
+	VMINPD  Z13, Z12, Z20
+	VADDPD  Z13, Z12, Z12
+	VPXORD  Z24, Z24, Z24
+	VMULPD  Z24, Z12, Z12
+	VADDPD  Z12, Z20, Z20
+	VMOVUPD Z20, 128(R10)
+
+more12:
+level8:
+	CMPQ R9, $0x01
+	JE   tree11
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs9:
+	VMOVUPD (R11), Z12
+	VADDPD  64(R11), Z12, Z12
+	VMOVUPD Z12, (R12)
+	ADDQ    $0x80, R11
+	ADDQ    $0x40, R12
+	DECQ    R13
+	JNE     pairs9
+	INCQ    R9
+	BTQ     $0x00, R9
+	JCS     even10
+	VMOVUPD (R11), Z12
+	VMOVUPD Z12, (R12)
+
+even10:
+	SHRQ $0x01, R9
+	JMP  level8
+
+tree11:
+	VMOVUPD      (R10), Z12
+	MOVQ         56(AX), R9
+	CMPQ         96(AX), $0x02
+	JE           two13
+	VBROADCASTSD constants<>+736(SB), Z13
+	VADDPD       Z13, Z12, Z12
+	VMOVUPD      Z12, 1368(AX)(SI*8)
+	JMP          sum14
+
+two13:
+	VMOVUPD 128(R9), Z12
+	VMOVUPD Z12, 1368(AX)(SI*8)
+
+sum14:
+	MOVQ 64(AX), R9
+
+level15:
+	CMPQ R8, $0x01
+	JE   tree18
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs16:
+	VMOVUPD (R10), Z12
+	VADDPD  64(R10), Z12, Z12
+	VMOVUPD Z12, (R11)
+	ADDQ    $0x80, R10
+	ADDQ    $0x40, R11
+	DECQ    R12
+	JNE     pairs16
+	INCQ    R8
+	BTQ     $0x00, R8
+	JCS     even17
+	VMOVUPD (R10), Z12
+	VMOVUPD Z12, (R11)
+
+even17:
+	SHRQ $0x01, R8
+	JMP  level15
+
+tree18:
+	VMOVUPD (R9), Z12
+	VMOVUPD Z12, 4632(AX)(SI*8)
+	VSUBPD  280(AX)(SI*8), Z14, Z14
+	VMOVUPD Z14, 3544(AX)(SI*8)
+	VMOVUPD Z15, 6808(AX)(SI*8)
+	ADDQ    $0x40, CX
+	ADDQ    $0x20, DX
+	ADDQ    $0x40, BX
+	ADDQ    $0x08, SI
+	CMPQ    SI, DI
+	JLT     loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeScaleClasswiseFloat64AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeScaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeScaleClasswiseFloat64AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
+	// but gy for the target's class.
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
+	MOVQ 88(AX), SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
+	JGE  end2
+
+loop1:
+	VMOVUPD      15512(AX)(SI*8), Z0
+	VBROADCASTSD 264(AX), Z1
+	VMULPD       8984(AX)(SI*8), Z1, Z1
+	VPMOVSXDQ    (BX), Z2
+	VMOVUPD      16600(AX)(SI*8), Z3
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
+
+class3:
+	VMOVUPD      (R9), Z4
+	VMULPD       Z0, Z4, Z4
+	MOVQ         32(AX), R11
+	VBROADCASTSD (R11)(R8*8), Z5
+	VFNMADD231PD Z5, Z1, Z4
+	VPBROADCASTQ R8, Z5
+	VPCMPEQQ     Z2, Z5, K1
+	VMOVAPD      Z3, K1, Z4
+	VMOVUPD      Z4, (R10)
+	ADDQ         168(AX), R9
+	ADDQ         160(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
+	JLT          class3
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x20, BX
+	ADDQ         $0x08, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpDenseFloat64AVX512(a *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpDenseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
+	// Σa and Σa·(x−m), where a = t·w + u.
+	VBROADCASTSD constants<>+800(SB), Z0
+	VBROADCASTSD constants<>+832(SB), Z1
+	VBROADCASTSD constants<>+864(SB), Z2
+	VBROADCASTSD constants<>+896(SB), Z3
+	VBROADCASTSD constants<>+928(SB), Z4
+	VBROADCASTSD constants<>+960(SB), Z5
+	VBROADCASTSD constants<>+992(SB), Z6
+	VBROADCASTSD constants<>+1024(SB), Z7
+	VBROADCASTSD constants<>+1056(SB), Z8
+	VBROADCASTSD constants<>+1088(SB), Z9
+	VBROADCASTSD constants<>+1120(SB), Z10
+	VMOVUPD      constants<>+1728(SB), Z11
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         88(AX), DI
+	MOVQ         88(AX), R8
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
+	JGE          end2
+
+loop1:
+	VBROADCASTSD constants<>+768(SB), Z12
+	MOVQ         96(AX), R9
+	MOVQ         CX, R10
+
+max3:
+	VMAXPD     (R10), Z12, Z12
+	PREFETCHT0 512(R10)
+	ADDQ       152(AX), R10
+	DECQ       R9
+	JNE        max3
+	VMOVUPD    Z12, 280(AX)(DI*8)
+	XORQ       R9, R9
+
+lane4:
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	MOVQ   152(AX), R10
+	IMULQ  R9, R10
+	ADDQ   CX, R10
+	MOVQ   168(AX), R11
+	IMULQ  R9, R11
+	ADDQ   BX, R11
+	MOVQ   152(AX), R12
+	IMULQ  R9, R12
+	ADDQ   SI, R12
+	MOVQ   R9, R13
+
+step5:
+	VMOVUPD       (R10), Z17
+	VSUBPD        Z12, Z17, Z17
+	VMOVUPD       (R12), Z18
+	MOVQ          40(AX), R14
+	VBROADCASTSD  (R14)(R13*8), Z19
+	MOVQ          32(AX), R14
+	VBROADCASTSD  (R14)(R13*8), Z20
+	VFMADD213PD   Z20, Z19, Z18
+	VADDPD        Z18, Z16, Z16
+	VMULPD        Z17, Z18, Z19
+	VPXORD        Z21, Z21, Z21
+	VCMPPD        $0x04, Z21, Z18, K1
+	VMOVAPD.Z     Z19, K1, Z19
+	VADDPD        Z19, Z15, Z15
+	VCMPPD        $0x15, Z0, Z17, K1
+	VMOVUPD       Z17, Z18
+	VFMADD132PD   Z1, Z4, Z18
+	VSUBPD        Z4, Z18, Z19
+	VMOVUPD       Z17, Z17
+	VFNMADD231PD  Z2, Z19, Z17
+	VFNMADD231PD  Z3, Z19, Z17
+	VPERMPD       Z11, Z18, Z19
+	VPSLLQ        $0x31, Z18, Z18
+	VPADDQ        Z19, Z18, Z18
+	VMOVUPD       Z5, Z19
+	VFMADD213PD   Z6, Z17, Z19
+	VFMADD213PD   Z7, Z17, Z19
+	VFMADD213PD   Z8, Z17, Z19
+	VFMADD213PD   Z9, Z17, Z19
+	VFMADD213PD   Z10, Z17, Z19
+	VMULPD        Z17, Z17, Z20
+	VFMADD213PD   Z17, Z20, Z19
+	VFMADD213PD.Z Z18, Z18, K1, Z19
+	VADDPD        Z19, Z13, Z13
+	VMOVUPD       Z19, (R11)
+	ADDQ          $0x08, R13
+	CMPQ          R13, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R10
+	ADDQ          184(AX), R11
+	ADDQ          176(AX), R12
+	VMOVUPD       (R10), Z17
+	VSUBPD        Z12, Z17, Z17
+	VMOVUPD       (R12), Z18
+	MOVQ          40(AX), R14
+	VBROADCASTSD  (R14)(R13*8), Z19
+	MOVQ          32(AX), R14
+	VBROADCASTSD  (R14)(R13*8), Z20
+	VFMADD213PD   Z20, Z19, Z18
+	VADDPD        Z18, Z16, Z16
+	VMULPD        Z17, Z18, Z19
+	VPXORD        Z22, Z22, Z22
+	VCMPPD        $0x04, Z22, Z18, K1
+	VMOVAPD.Z     Z19, K1, Z19
+	VADDPD        Z19, Z15, Z15
+	VCMPPD        $0x15, Z0, Z17, K1
+	VMOVUPD       Z17, Z18
+	VFMADD132PD   Z1, Z4, Z18
+	VSUBPD        Z4, Z18, Z19
+	VMOVUPD       Z17, Z17
+	VFNMADD231PD  Z2, Z19, Z17
+	VFNMADD231PD  Z3, Z19, Z17
+	VPERMPD       Z11, Z18, Z19
+	VPSLLQ        $0x31, Z18, Z18
+	VPADDQ        Z19, Z18, Z18
+	VMOVUPD       Z5, Z19
+	VFMADD213PD   Z6, Z17, Z19
+	VFMADD213PD   Z7, Z17, Z19
+	VFMADD213PD   Z8, Z17, Z19
+	VFMADD213PD   Z9, Z17, Z19
+	VFMADD213PD   Z10, Z17, Z19
+	VMULPD        Z17, Z17, Z20
+	VFMADD213PD   Z17, Z20, Z19
+	VFMADD213PD.Z Z18, Z18, K1, Z19
+	VADDPD        Z19, Z14, Z14
+	VMOVUPD       Z19, (R11)
+	ADDQ          $0x08, R13
+	CMPQ          R13, 96(AX)
+	JGE           summed6
+	ADDQ          176(AX), R10
+	ADDQ          184(AX), R11
+	ADDQ          176(AX), R12
+	JMP           step5
+
+summed6:
+	VADDPD  Z14, Z13, Z13
+	MOVQ    56(AX), R10
+	MOVQ    R9, R11
+	SHLQ    $0x06, R11
+	VMOVUPD Z13, (R10)(R11*1)
+	MOVQ    64(AX), R10
+	MOVQ    R9, R11
+	SHLQ    $0x06, R11
+	VMOVUPD Z15, (R10)(R11*1)
+	MOVQ    72(AX), R10
+	MOVQ    R9, R11
+	SHLQ    $0x06, R11
+	VMOVUPD Z16, (R10)(R11*1)
+	INCQ    R9
+	CMPQ    R9, $0x08
+	JGE     lanes7
+	CMPQ    R9, 96(AX)
+	JLT     lane4
+
+lanes7:
+	MOVQ    56(AX), R11
+	MOVQ    R9, R10
+	CMPQ    96(AX), $0x02
+	JNE     more12
+	VMOVUPD (R11), Z12
+	VMOVUPD 64(R11), Z17
+	VMINPD  Z17, Z12, Z18
+	VADDPD  Z17, Z12, Z12
+	VPXORD  Z23, Z23, Z23
+	VMULPD  Z23, Z12, Z12
+	VADDPD  Z12, Z18, Z18
+	VMOVUPD Z18, 128(R11)
+
+more12:
+level8:
+	CMPQ R10, $0x01
+	JE   tree11
+	MOVQ R11, R12
+	MOVQ R11, R13
+	MOVQ R10, R14
+	SHRQ $0x01, R14
+
+pairs9:
+	VMOVUPD (R12), Z12
+	VADDPD  64(R12), Z12, Z12
+	VMOVUPD Z12, (R13)
+	ADDQ    $0x80, R12
+	ADDQ    $0x40, R13
+	DECQ    R14
+	JNE     pairs9
+	INCQ    R10
+	BTQ     $0x00, R10
+	JCS     even10
+	VMOVUPD (R12), Z12
+	VMOVUPD Z12, (R13)
+
+even10:
+	SHRQ $0x01, R10
+	JMP  level8
+
+tree11:
+	VMOVUPD      (R11), Z12
+	MOVQ         56(AX), R10
+	CMPQ         96(AX), $0x02
+	JE           two13
+	VBROADCASTSD constants<>+736(SB), Z17
+	VADDPD       Z17, Z12, Z12
+	VMOVUPD      Z12, 1368(AX)(DI*8)
+	JMP          sum14
+
+two13:
+	VMOVUPD 128(R10), Z12
+	VMOVUPD Z12, 1368(AX)(DI*8)
+
+sum14:
+	MOVQ 64(AX), R11
+	MOVQ R9, R10
+
+level15:
+	CMPQ R10, $0x01
+	JE   tree18
+	MOVQ R11, R12
+	MOVQ R11, R13
+	MOVQ R10, R14
+	SHRQ $0x01, R14
+
+pairs16:
+	VMOVUPD (R12), Z12
+	VADDPD  64(R12), Z12, Z12
+	VMOVUPD Z12, (R13)
+	ADDQ    $0x80, R12
+	ADDQ    $0x40, R13
+	DECQ    R14
+	JNE     pairs16
+	INCQ    R10
+	BTQ     $0x00, R10
+	JCS     even17
+	VMOVUPD (R12), Z12
+	VMOVUPD Z12, (R13)
+
+even17:
+	SHRQ $0x01, R10
+	JMP  level15
+
+tree18:
+	VMOVUPD (R11), Z12
+	VMOVUPD Z12, 4632(AX)(DI*8)
+	MOVQ    72(AX), R10
+
+level19:
+	CMPQ R9, $0x01
+	JE   tree22
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs20:
+	VMOVUPD (R11), Z12
+	VADDPD  64(R11), Z12, Z12
+	VMOVUPD Z12, (R12)
+	ADDQ    $0x80, R11
+	ADDQ    $0x40, R12
+	DECQ    R13
+	JNE     pairs20
+	INCQ    R9
+	BTQ     $0x00, R9
+	JCS     even21
+	VMOVUPD (R11), Z12
+	VMOVUPD Z12, (R12)
+
+even21:
+	SHRQ $0x01, R9
+	JMP  level19
+
+tree22:
+	VMOVUPD (R10), Z12
+	VMOVUPD Z12, 2456(AX)(DI*8)
+	ADDQ    $0x40, CX
+	ADDQ    $0x20, DX
+	ADDQ    $0x40, BX
+	ADDQ    $0x40, SI
+	ADDQ    $0x08, DI
+	CMPQ    DI, R8
+	JLT     loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeScaleDenseFloat64AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeScaleDenseFloat64AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
+	// but gy for the target's class.
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 88(AX), DI
+	MOVQ 88(AX), R8
+	ADDQ 80(AX), R8
+	CMPQ DI, R8
+	JGE  end2
+
+loop1:
+	VMOVUPD      15512(AX)(DI*8), Z0
+	VBROADCASTSD 264(AX), Z1
+	VMULPD       8984(AX)(DI*8), Z1, Z1
+	XORQ         R9, R9
+	MOVQ         CX, R10
+	MOVQ         DX, R11
+	MOVQ         SI, R12
+
+class3:
+	VMOVUPD      (R10), Z2
+	VMULPD       Z0, Z2, Z2
+	VMOVUPD      (R12), Z3
+	MOVQ         40(AX), R13
+	VBROADCASTSD (R13)(R9*8), Z4
+	MOVQ         32(AX), R13
+	VBROADCASTSD (R13)(R9*8), Z5
+	VFMADD213PD  Z5, Z4, Z3
+	VFNMADD231PD Z3, Z1, Z2
+	VMOVUPD      Z2, (R11)
+	ADDQ         168(AX), R10
+	ADDQ         160(AX), R11
+	ADDQ         152(AX), R12
+	INCQ         R9
+	CMPQ         R9, 96(AX)
+	JLT          class3
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x20, BX
+	ADDQ         $0x40, SI
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
+	JLT          loop1
+
+end2:
 	VZEROUPPER
 	RET
 
@@ -11050,7 +17265,7 @@ whole8:
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
-	VMOVSD        X2, 224(AX)(DI*8)
+	VMOVSD        X2, 280(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -11095,7 +17310,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), SI
 	ADDQ         BX, SI
-	VMOVSD       224(AX)(SI*8), X7
+	VMOVSD       280(AX)(SI*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -11216,7 +17431,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 152(AX), SI
+	MOVQ 208(AX), SI
 	SHLQ $0x06, SI
 	ADDQ SI, DX
 	INCQ BX
@@ -11261,7 +17476,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X7
+	VMOVSD       280(AX)(DI*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -11387,7 +17602,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	MOVQ 152(AX), DI
+	MOVQ 208(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -11426,11 +17641,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       15456(AX)(DI*8), X0
+	VMOVSD       15512(AX)(DI*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8928(AX)(DI*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(DI*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         DI, DI
@@ -11511,7 +17726,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X7
+	VMOVSD       280(AX)(R8*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -11666,7 +17881,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	MOVQ 152(AX), R8
+	MOVQ 208(AX), R8
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
@@ -11706,11 +17921,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15456(AX)(R8*8), X0
+	VMOVSD       15512(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8928(AX)(R8*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R8*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         R8, R8
@@ -11801,7 +18016,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       224(AX)(R10*8), X7
+	VMOVSD       280(AX)(R10*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -11971,7 +18186,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
 	ADDQ 128(AX), SI
-	MOVQ 152(AX), R10
+	MOVQ 208(AX), R10
 	SHLQ $0x06, R10
 	ADDQ R10, R8
 	INCQ R9
@@ -12013,11 +18228,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       15456(AX)(R10*8), X0
+	VMOVSD       15512(AX)(R10*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8928(AX)(R10*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R10*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         R10, R10
@@ -12171,7 +18386,7 @@ whole8:
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
-	VMOVSD        X2, 224(AX)(DI*8)
+	VMOVSD        X2, 280(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -12216,7 +18431,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), SI
 	ADDQ         BX, SI
-	VMOVSD       224(AX)(SI*8), X7
+	VMOVSD       280(AX)(SI*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -12341,7 +18556,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 152(AX), SI
+	MOVQ 208(AX), SI
 	SHLQ $0x06, SI
 	ADDQ SI, DX
 	INCQ BX
@@ -12386,7 +18601,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       224(AX)(DI*8), X7
+	VMOVSD       280(AX)(DI*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -12516,7 +18731,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	MOVQ 152(AX), DI
+	MOVQ 208(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -12555,11 +18770,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       15456(AX)(DI*8), X0
+	VMOVSD       15512(AX)(DI*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8928(AX)(DI*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(DI*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         DI, DI
@@ -12570,9 +18785,9 @@ loop4:
 	VMOVUPS      (CX)(DI*4), Z2
 	VFMSUB213PS  Z1, Z0, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1216(SB), Z4
-	VPANDD       Z4, Z3, Z3
 	VPBROADCASTD constants<>+1248(SB), Z4
+	VPANDD       Z4, Z3, Z3
+	VPBROADCASTD constants<>+1280(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -12580,9 +18795,9 @@ loop4:
 	VMOVUPS      64(CX)(DI*4), Z2
 	VFMSUB213PS  Z1, Z0, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1216(SB), Z4
-	VPANDD       Z4, Z3, Z3
 	VPBROADCASTD constants<>+1248(SB), Z4
+	VPANDD       Z4, Z3, Z3
+	VPBROADCASTD constants<>+1280(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -12598,9 +18813,9 @@ end5:
 	VMOVUPS.Z    (CX)(DI*4), K1, Z2
 	VFMSUB213PS  Z1, Z0, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1216(SB), Z4
-	VPANDD       Z4, Z3, Z3
 	VPBROADCASTD constants<>+1248(SB), Z4
+	VPANDD       Z4, Z3, Z3
+	VPBROADCASTD constants<>+1280(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -12611,9 +18826,9 @@ end5:
 	VMOVUPS.Z    64(CX)(DI*4), K2, Z2
 	VFMSUB213PS  Z1, Z0, Z2
 	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+1216(SB), Z1
-	VPANDD       Z1, Z0, Z0
 	VPBROADCASTD constants<>+1248(SB), Z1
+	VPANDD       Z1, Z0, Z0
+	VPBROADCASTD constants<>+1280(SB), Z1
 	VPADDD       Z1, Z2, Z2
 	VPADDD       Z0, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -12666,7 +18881,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       224(AX)(R8*8), X7
+	VMOVSD       280(AX)(R8*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -12825,7 +19040,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	MOVQ 152(AX), R8
+	MOVQ 208(AX), R8
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
@@ -12865,11 +19080,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15456(AX)(R8*8), X0
+	VMOVSD       15512(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8928(AX)(R8*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R8*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         R8, R8
@@ -12882,9 +19097,9 @@ loop4:
 	VMOVUPS      (BX)(R8*4), Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1216(SB), Z4
-	VPANDD       Z4, Z3, Z3
 	VPBROADCASTD constants<>+1248(SB), Z4
+	VPANDD       Z4, Z3, Z3
+	VPBROADCASTD constants<>+1280(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -12894,9 +19109,9 @@ loop4:
 	VMOVUPS      64(BX)(R8*4), Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1216(SB), Z4
-	VPANDD       Z4, Z3, Z3
 	VPBROADCASTD constants<>+1248(SB), Z4
+	VPANDD       Z4, Z3, Z3
+	VPBROADCASTD constants<>+1280(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -12914,9 +19129,9 @@ end5:
 	VMOVUPS.Z    (BX)(R8*4), K1, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1216(SB), Z4
-	VPANDD       Z4, Z3, Z3
 	VPBROADCASTD constants<>+1248(SB), Z4
+	VPANDD       Z4, Z3, Z3
+	VPBROADCASTD constants<>+1280(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -12929,9 +19144,9 @@ end5:
 	VMOVUPS.Z    64(BX)(R8*4), K2, Z0
 	VFNMADD231PS Z0, Z1, Z2
 	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+1216(SB), Z1
-	VPANDD       Z1, Z0, Z0
 	VPBROADCASTD constants<>+1248(SB), Z1
+	VPANDD       Z1, Z0, Z0
+	VPBROADCASTD constants<>+1280(SB), Z1
 	VPADDD       Z1, Z2, Z2
 	VPADDD       Z0, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -12986,7 +19201,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       224(AX)(R10*8), X7
+	VMOVSD       280(AX)(R10*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -13164,7 +19379,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
 	ADDQ 128(AX), SI
-	MOVQ 152(AX), R10
+	MOVQ 208(AX), R10
 	SHLQ $0x06, R10
 	ADDQ R10, R8
 	INCQ R9
@@ -13206,11 +19421,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       15456(AX)(R10*8), X0
+	VMOVSD       15512(AX)(R10*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8928(AX)(R10*8), X1
-	VMULSD       208(AX), X1, X1
+	VMOVSD       8984(AX)(R10*8), X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         R10, R10
@@ -13227,9 +19442,9 @@ loop4:
 	VFMADD213PS  Z5, Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1216(SB), Z4
-	VPANDD       Z4, Z3, Z3
 	VPBROADCASTD constants<>+1248(SB), Z4
+	VPANDD       Z4, Z3, Z3
+	VPBROADCASTD constants<>+1280(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -13243,9 +19458,9 @@ loop4:
 	VFMADD213PS  Z5, Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1216(SB), Z4
-	VPANDD       Z4, Z3, Z3
 	VPBROADCASTD constants<>+1248(SB), Z4
+	VPANDD       Z4, Z3, Z3
+	VPBROADCASTD constants<>+1280(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -13268,9 +19483,9 @@ end5:
 	VFMADD213PS  Z5, Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1216(SB), Z4
-	VPANDD       Z4, Z3, Z3
 	VPBROADCASTD constants<>+1248(SB), Z4
+	VPANDD       Z4, Z3, Z3
+	VPBROADCASTD constants<>+1280(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -13288,9 +19503,9 @@ end5:
 	VFMADD213PS  Z4, Z3, Z0
 	VFNMADD231PS Z0, Z1, Z2
 	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+1216(SB), Z1
-	VPANDD       Z1, Z0, Z0
 	VPBROADCASTD constants<>+1248(SB), Z1
+	VPANDD       Z1, Z0, Z0
+	VPBROADCASTD constants<>+1280(SB), Z1
 	VPADDD       Z1, Z2, Z2
 	VPADDD       Z0, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -13315,10 +19530,10 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 
 	// finishAVX512 makes losses of the sums of rows:
 	// L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD constants<>+1280(SB), Z0
 	VBROADCASTSD constants<>+1312(SB), Z0
-	VBROADCASTSD 216(AX), Z0
-	VBROADCASTSD 200(AX), Z2
+	VBROADCASTSD constants<>+1344(SB), Z0
+	VBROADCASTSD 272(AX), Z0
+	VBROADCASTSD 256(AX), Z2
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
@@ -13326,14 +19541,14 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD      1312(AX)(CX*8), Z3
-	VMOVUPD      2400(AX)(CX*8), Z4
-	VBROADCASTSD constants<>+1280(SB), Z5
-	VBROADCASTSD constants<>+1344(SB), Z6
+	VMOVUPD      1368(AX)(CX*8), Z3
+	VMOVUPD      2456(AX)(CX*8), Z4
+	VBROADCASTSD constants<>+1312(SB), Z5
+	VBROADCASTSD constants<>+1376(SB), Z6
 	VADDPD       Z5, Z3, Z7
-	VBROADCASTSD constants<>+1376(SB), Z8
+	VBROADCASTSD constants<>+1408(SB), Z8
 	VPSUBQ       Z8, Z7, Z7
-	VBROADCASTSD constants<>+736(SB), Z8
+	VBROADCASTSD constants<>+768(SB), Z8
 	VPANDQ       Z8, Z7, Z8
 	VMOVUPD      Z5, Z9
 	VPSUBQ       Z8, Z9, Z8
@@ -13342,14 +19557,12 @@ loop1:
 	VSUBPD       Z6, Z7, Z7
 	VSUBPD       Z5, Z8, Z5
 	VFMADD231PD  Z8, Z3, Z5
-	VBROADCASTSD constants<>+1312(SB), Z3
+	VBROADCASTSD constants<>+1344(SB), Z3
 	VADDPD       Z3, Z5, Z3
 	VDIVPD       Z3, Z5, Z3
 	VMULPD       Z3, Z3, Z6
-	VBROADCASTSD constants<>+1408(SB), Z8
+	VBROADCASTSD constants<>+1440(SB), Z8
 	VMOVUPD      Z8, Z8
-	VBROADCASTSD constants<>+1440(SB), Z9
-	VFMADD213PD  Z9, Z6, Z8
 	VBROADCASTSD constants<>+1472(SB), Z9
 	VFMADD213PD  Z9, Z6, Z8
 	VBROADCASTSD constants<>+1504(SB), Z9
@@ -13360,36 +19573,38 @@ loop1:
 	VFMADD213PD  Z9, Z6, Z8
 	VBROADCASTSD constants<>+1600(SB), Z9
 	VFMADD213PD  Z9, Z6, Z8
+	VBROADCASTSD constants<>+1632(SB), Z9
+	VFMADD213PD  Z9, Z6, Z8
 	VFNMADD213PD Z5, Z6, Z8
-	VBROADCASTSD constants<>+1632(SB), Z6
+	VBROADCASTSD constants<>+1664(SB), Z6
 	VMULPD       Z6, Z7, Z6
 	VFNMADD231PD Z8, Z3, Z6
 	VADDPD       Z5, Z6, Z6
-	VBROADCASTSD constants<>+1664(SB), Z3
+	VBROADCASTSD constants<>+1696(SB), Z3
 	VFMADD231PD  Z3, Z7, Z6
-	VMOVUPD      3488(AX)(CX*8), Z5
-	VADDPD       224(AX)(CX*8), Z6, Z3
-	VMOVUPD      Z3, 14368(AX)(CX*8)
+	VMOVUPD      3544(AX)(CX*8), Z5
+	VADDPD       280(AX)(CX*8), Z6, Z3
+	VMOVUPD      Z3, 14424(AX)(CX*8)
 	VSUBPD       Z5, Z6, Z7
-	VMOVUPD      Z7, 13280(AX)(CX*8)
-	VADDPD       17760(AX), Z7, Z7
-	VMOVUPD      Z7, 17760(AX)
+	VMOVUPD      Z7, 13336(AX)(CX*8)
+	VADDPD       17816(AX), Z7, Z7
+	VMOVUPD      Z7, 17816(AX)
 	VMULPD       Z5, Z4, Z5
 	VPXORD       Z1, Z1, Z1
 	VCMPPD       $0x04, Z1, Z4, K1
 	VMOVAPD.Z    Z5, K1, Z5
-	VFMADD231PD  4576(AX)(CX*8), Z2, Z5
-	VADDPD       5664(AX)(CX*8), Z4, Z4
+	VFMADD231PD  4632(AX)(CX*8), Z2, Z5
+	VADDPD       5720(AX)(CX*8), Z4, Z4
 	VMOVUPD      Z6, Z6
 	VFMSUB213PD  Z5, Z4, Z6
-	VMOVUPD      Z6, 11104(AX)(CX*8)
-	VADDPD       17632(AX), Z6, Z4
-	VMOVUPD      Z4, 17632(AX)
+	VMOVUPD      Z6, 11160(AX)(CX*8)
+	VADDPD       17688(AX), Z6, Z4
+	VMOVUPD      Z4, 17688(AX)
 	VMULPD       Z3, Z0, Z4
 	VMULPD       Z3, Z4, Z4
-	VMOVUPD      Z4, 12192(AX)(CX*8)
-	VADDPD       17696(AX), Z4, Z3
-	VMOVUPD      Z3, 17696(AX)
+	VMOVUPD      Z4, 12248(AX)(CX*8)
+	VADDPD       17752(AX), Z4, Z3
+	VMOVUPD      Z3, 17752(AX)
 	ADDQ         $0x08, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -13405,10 +19620,10 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 
 	// finishGradAVX512 makes losses of the sums of rows:
 	// L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD constants<>+1280(SB), Z0
-	VBROADCASTSD constants<>+1312(SB), Z1
-	VBROADCASTSD 216(AX), Z2
-	VBROADCASTSD 200(AX), Z3
+	VBROADCASTSD constants<>+1312(SB), Z0
+	VBROADCASTSD constants<>+1344(SB), Z1
+	VBROADCASTSD 272(AX), Z2
+	VBROADCASTSD 256(AX), Z3
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
@@ -13416,14 +19631,14 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD      1312(AX)(CX*8), Z4
-	VMOVUPD      2400(AX)(CX*8), Z5
-	VBROADCASTSD constants<>+1280(SB), Z6
-	VBROADCASTSD constants<>+1344(SB), Z7
+	VMOVUPD      1368(AX)(CX*8), Z4
+	VMOVUPD      2456(AX)(CX*8), Z5
+	VBROADCASTSD constants<>+1312(SB), Z6
+	VBROADCASTSD constants<>+1376(SB), Z7
 	VADDPD       Z6, Z4, Z8
-	VBROADCASTSD constants<>+1376(SB), Z9
+	VBROADCASTSD constants<>+1408(SB), Z9
 	VPSUBQ       Z9, Z8, Z8
-	VBROADCASTSD constants<>+736(SB), Z9
+	VBROADCASTSD constants<>+768(SB), Z9
 	VPANDQ       Z9, Z8, Z9
 	VMOVUPD      Z6, Z10
 	VPSUBQ       Z9, Z10, Z9
@@ -13432,14 +19647,12 @@ loop1:
 	VSUBPD       Z7, Z8, Z8
 	VSUBPD       Z6, Z9, Z6
 	VFMADD231PD  Z9, Z4, Z6
-	VBROADCASTSD constants<>+1312(SB), Z7
+	VBROADCASTSD constants<>+1344(SB), Z7
 	VADDPD       Z7, Z6, Z7
 	VDIVPD       Z7, Z6, Z7
 	VMULPD       Z7, Z7, Z9
-	VBROADCASTSD constants<>+1408(SB), Z10
+	VBROADCASTSD constants<>+1440(SB), Z10
 	VMOVUPD      Z10, Z10
-	VBROADCASTSD constants<>+1440(SB), Z12
-	VFMADD213PD  Z12, Z9, Z10
 	VBROADCASTSD constants<>+1472(SB), Z12
 	VFMADD213PD  Z12, Z9, Z10
 	VBROADCASTSD constants<>+1504(SB), Z12
@@ -13450,57 +19663,59 @@ loop1:
 	VFMADD213PD  Z12, Z9, Z10
 	VBROADCASTSD constants<>+1600(SB), Z12
 	VFMADD213PD  Z12, Z9, Z10
+	VBROADCASTSD constants<>+1632(SB), Z12
+	VFMADD213PD  Z12, Z9, Z10
 	VFNMADD213PD Z6, Z9, Z10
-	VBROADCASTSD constants<>+1632(SB), Z9
+	VBROADCASTSD constants<>+1664(SB), Z9
 	VMULPD       Z9, Z8, Z9
 	VFNMADD231PD Z10, Z7, Z9
 	VADDPD       Z6, Z9, Z9
-	VBROADCASTSD constants<>+1664(SB), Z6
+	VBROADCASTSD constants<>+1696(SB), Z6
 	VFMADD231PD  Z6, Z8, Z9
-	VMOVUPD      3488(AX)(CX*8), Z7
-	VADDPD       224(AX)(CX*8), Z9, Z6
-	VMOVUPD      Z6, 14368(AX)(CX*8)
+	VMOVUPD      3544(AX)(CX*8), Z7
+	VADDPD       280(AX)(CX*8), Z9, Z6
+	VMOVUPD      Z6, 14424(AX)(CX*8)
 	VSUBPD       Z7, Z9, Z8
-	VMOVUPD      Z8, 13280(AX)(CX*8)
-	VADDPD       17760(AX), Z8, Z8
-	VMOVUPD      Z8, 17760(AX)
+	VMOVUPD      Z8, 13336(AX)(CX*8)
+	VADDPD       17816(AX), Z8, Z8
+	VMOVUPD      Z8, 17816(AX)
 	VMULPD       Z7, Z5, Z7
 	VPXORD       Z11, Z11, Z11
 	VCMPPD       $0x04, Z11, Z5, K1
 	VMOVAPD.Z    Z7, K1, Z7
-	VFMADD231PD  4576(AX)(CX*8), Z3, Z7
-	VADDPD       5664(AX)(CX*8), Z5, Z8
+	VFMADD231PD  4632(AX)(CX*8), Z3, Z7
+	VADDPD       5720(AX)(CX*8), Z5, Z8
 	VMOVUPD      Z9, Z9
 	VFMSUB213PD  Z7, Z8, Z9
-	VMOVUPD      Z9, 11104(AX)(CX*8)
-	VADDPD       17632(AX), Z9, Z7
-	VMOVUPD      Z7, 17632(AX)
+	VMOVUPD      Z9, 11160(AX)(CX*8)
+	VADDPD       17688(AX), Z9, Z7
+	VMOVUPD      Z7, 17688(AX)
 	VMULPD       Z6, Z2, Z7
 	VMULPD       Z6, Z7, Z7
-	VMOVUPD      Z7, 12192(AX)(CX*8)
-	VADDPD       17696(AX), Z7, Z7
-	VMOVUPD      Z7, 17696(AX)
+	VMOVUPD      Z7, 12248(AX)(CX*8)
+	VADDPD       17752(AX), Z7, Z7
+	VMOVUPD      Z7, 17752(AX)
 	VADDPD       Z0, Z4, Z4
 	VMOVUPD      Z0, Z7
 	VDIVPD       Z4, Z7, Z7
-	VMOVUPD      8928(AX)(CX*8), Z10
+	VMOVUPD      8984(AX)(CX*8), Z10
 	VMULPD       Z1, Z2, Z9
 	VMULPD       Z6, Z9, Z9
-	VMULPD       10016(AX)(CX*8), Z9, Z9
+	VMULPD       10072(AX)(CX*8), Z9, Z9
 	VFMADD213PD  Z9, Z10, Z8
 	VMULPD       Z7, Z8, Z8
-	VMOVUPD      Z8, 15456(AX)(CX*8)
-	VMOVUPD      6752(AX)(CX*8), Z6
+	VMOVUPD      Z8, 15512(AX)(CX*8)
+	VMOVUPD      6808(AX)(CX*8), Z6
 	VMULPD       Z7, Z6, Z8
 	VSUBPD       Z4, Z6, Z6
 	VMULPD       Z7, Z6, Z6
 	VMULPD       Z5, Z6, Z6
 	VMULPD       Z8, Z9, Z9
-	VMOVUPD      5664(AX)(CX*8), Z4
-	VFMSUB213PD  7840(AX)(CX*8), Z4, Z8
+	VMOVUPD      5720(AX)(CX*8), Z4
+	VFMSUB213PD  7896(AX)(CX*8), Z4, Z8
 	VADDPD       Z8, Z6, Z6
 	VFMADD213PD  Z9, Z10, Z6
-	VMOVUPD      Z6, 16544(AX)(CX*8)
+	VMOVUPD      Z6, 16600(AX)(CX*8)
 	ADDQ         $0x08, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -13601,132 +19816,136 @@ DATA constants<>+704(SB)/8, $0x8000000080000000
 DATA constants<>+712(SB)/8, $0x8000000080000000
 DATA constants<>+720(SB)/8, $0x8000000080000000
 DATA constants<>+728(SB)/8, $0x8000000080000000
-DATA constants<>+736(SB)/8, $0xfff0000000000000
-DATA constants<>+744(SB)/8, $0xfff0000000000000
-DATA constants<>+752(SB)/8, $0xfff0000000000000
-DATA constants<>+760(SB)/8, $0xfff0000000000000
-DATA constants<>+768(SB)/8, $0xc086226666666666
-DATA constants<>+776(SB)/8, $0xc086226666666666
-DATA constants<>+784(SB)/8, $0xc086226666666666
-DATA constants<>+792(SB)/8, $0xc086226666666666
-DATA constants<>+800(SB)/8, $0x40271547652b82fe
-DATA constants<>+808(SB)/8, $0x40271547652b82fe
-DATA constants<>+816(SB)/8, $0x40271547652b82fe
-DATA constants<>+824(SB)/8, $0x40271547652b82fe
-DATA constants<>+832(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+840(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+848(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+856(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+864(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+872(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+880(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+888(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+896(SB)/8, $0x4338000000000000
-DATA constants<>+904(SB)/8, $0x4338000000000000
-DATA constants<>+912(SB)/8, $0x4338000000000000
-DATA constants<>+920(SB)/8, $0x4338000000000000
-DATA constants<>+928(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+936(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+944(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+952(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+960(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+968(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+976(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+984(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+992(SB)/8, $0x3f811111125cda6d
-DATA constants<>+1000(SB)/8, $0x3f811111125cda6d
-DATA constants<>+1008(SB)/8, $0x3f811111125cda6d
-DATA constants<>+1016(SB)/8, $0x3f811111125cda6d
-DATA constants<>+1024(SB)/8, $0x3fa555555480d747
-DATA constants<>+1032(SB)/8, $0x3fa555555480d747
-DATA constants<>+1040(SB)/8, $0x3fa555555480d747
-DATA constants<>+1048(SB)/8, $0x3fa555555480d747
-DATA constants<>+1056(SB)/8, $0x3fc5555555555133
-DATA constants<>+1064(SB)/8, $0x3fc5555555555133
-DATA constants<>+1072(SB)/8, $0x3fc5555555555133
-DATA constants<>+1080(SB)/8, $0x3fc5555555555133
-DATA constants<>+1088(SB)/8, $0x3fe000000000010b
-DATA constants<>+1096(SB)/8, $0x3fe000000000010b
-DATA constants<>+1104(SB)/8, $0x3fe000000000010b
-DATA constants<>+1112(SB)/8, $0x3fe000000000010b
-DATA constants<>+1120(SB)/8, $0x3c7d517b00000000
-DATA constants<>+1128(SB)/8, $0xd5362a270a31b715
-DATA constants<>+1136(SB)/8, $0x422aa0db667f3bcd
-DATA constants<>+1144(SB)/8, $0xdcfba487995ad3ad
-DATA constants<>+1152(SB)/8, $0x3fef72b83ff00000
-DATA constants<>+1160(SB)/8, $0x3feebfda3fef06fe
-DATA constants<>+1168(SB)/8, $0x3feeace53feea09e
-DATA constants<>+1176(SB)/8, $0x3fef58183feee89f
-DATA constants<>+1184(SB)/8, $0x8000000000000000
-DATA constants<>+1192(SB)/8, $0x8000000000000000
-DATA constants<>+1200(SB)/8, $0x8000000000000000
-DATA constants<>+1208(SB)/8, $0x8000000000000000
-DATA constants<>+1216(SB)/8, $0x0000000100000001
-DATA constants<>+1224(SB)/8, $0x0000000100000001
-DATA constants<>+1232(SB)/8, $0x0000000100000001
-DATA constants<>+1240(SB)/8, $0x0000000100000001
-DATA constants<>+1248(SB)/8, $0x00007fff00007fff
-DATA constants<>+1256(SB)/8, $0x00007fff00007fff
-DATA constants<>+1264(SB)/8, $0x00007fff00007fff
-DATA constants<>+1272(SB)/8, $0x00007fff00007fff
-DATA constants<>+1280(SB)/8, $0x3ff0000000000000
-DATA constants<>+1288(SB)/8, $0x3ff0000000000000
-DATA constants<>+1296(SB)/8, $0x3ff0000000000000
-DATA constants<>+1304(SB)/8, $0x3ff0000000000000
-DATA constants<>+1312(SB)/8, $0x4000000000000000
-DATA constants<>+1320(SB)/8, $0x4000000000000000
-DATA constants<>+1328(SB)/8, $0x4000000000000000
-DATA constants<>+1336(SB)/8, $0x4000000000000000
-DATA constants<>+1344(SB)/8, $0x4330000000000000
-DATA constants<>+1352(SB)/8, $0x4330000000000000
-DATA constants<>+1360(SB)/8, $0x4330000000000000
-DATA constants<>+1368(SB)/8, $0x4330000000000000
-DATA constants<>+1376(SB)/8, $0x3fe8000000000000
-DATA constants<>+1384(SB)/8, $0x3fe8000000000000
-DATA constants<>+1392(SB)/8, $0x3fe8000000000000
-DATA constants<>+1400(SB)/8, $0x3fe8000000000000
-DATA constants<>+1408(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1416(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1424(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1432(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1440(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1448(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1456(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1464(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1472(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1480(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1488(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1496(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1504(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1512(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1520(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1528(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1536(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1544(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1552(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1560(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1568(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1576(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1584(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1592(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1600(SB)/8, $0x3fe5555555555776
-DATA constants<>+1608(SB)/8, $0x3fe5555555555776
-DATA constants<>+1616(SB)/8, $0x3fe5555555555776
-DATA constants<>+1624(SB)/8, $0x3fe5555555555776
-DATA constants<>+1632(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1640(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1648(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1656(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1664(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1672(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1680(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1688(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1696(SB)/8, $0x3ff0000000000000
-DATA constants<>+1704(SB)/8, $0x3fef72b83c7d517b
-DATA constants<>+1712(SB)/8, $0x3fef06fe0a31b715
-DATA constants<>+1720(SB)/8, $0x3feebfdad5362a27
-DATA constants<>+1728(SB)/8, $0x3feea09e667f3bcd
-DATA constants<>+1736(SB)/8, $0x3feeace5422aa0db
-DATA constants<>+1744(SB)/8, $0x3feee89f995ad3ad
-DATA constants<>+1752(SB)/8, $0x3fef5818dcfba487
-GLOBL constants<>(SB), RODATA|NOPTR, $1760
+DATA constants<>+736(SB)/8, $0xbff0000000000000
+DATA constants<>+744(SB)/8, $0xbff0000000000000
+DATA constants<>+752(SB)/8, $0xbff0000000000000
+DATA constants<>+760(SB)/8, $0xbff0000000000000
+DATA constants<>+768(SB)/8, $0xfff0000000000000
+DATA constants<>+776(SB)/8, $0xfff0000000000000
+DATA constants<>+784(SB)/8, $0xfff0000000000000
+DATA constants<>+792(SB)/8, $0xfff0000000000000
+DATA constants<>+800(SB)/8, $0xc086226666666666
+DATA constants<>+808(SB)/8, $0xc086226666666666
+DATA constants<>+816(SB)/8, $0xc086226666666666
+DATA constants<>+824(SB)/8, $0xc086226666666666
+DATA constants<>+832(SB)/8, $0x40271547652b82fe
+DATA constants<>+840(SB)/8, $0x40271547652b82fe
+DATA constants<>+848(SB)/8, $0x40271547652b82fe
+DATA constants<>+856(SB)/8, $0x40271547652b82fe
+DATA constants<>+864(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+872(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+880(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+888(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+896(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+904(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+912(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+920(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+928(SB)/8, $0x4338000000000000
+DATA constants<>+936(SB)/8, $0x4338000000000000
+DATA constants<>+944(SB)/8, $0x4338000000000000
+DATA constants<>+952(SB)/8, $0x4338000000000000
+DATA constants<>+960(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+968(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+976(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+984(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+992(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+1000(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+1008(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+1016(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+1024(SB)/8, $0x3f811111125cda6d
+DATA constants<>+1032(SB)/8, $0x3f811111125cda6d
+DATA constants<>+1040(SB)/8, $0x3f811111125cda6d
+DATA constants<>+1048(SB)/8, $0x3f811111125cda6d
+DATA constants<>+1056(SB)/8, $0x3fa555555480d747
+DATA constants<>+1064(SB)/8, $0x3fa555555480d747
+DATA constants<>+1072(SB)/8, $0x3fa555555480d747
+DATA constants<>+1080(SB)/8, $0x3fa555555480d747
+DATA constants<>+1088(SB)/8, $0x3fc5555555555133
+DATA constants<>+1096(SB)/8, $0x3fc5555555555133
+DATA constants<>+1104(SB)/8, $0x3fc5555555555133
+DATA constants<>+1112(SB)/8, $0x3fc5555555555133
+DATA constants<>+1120(SB)/8, $0x3fe000000000010b
+DATA constants<>+1128(SB)/8, $0x3fe000000000010b
+DATA constants<>+1136(SB)/8, $0x3fe000000000010b
+DATA constants<>+1144(SB)/8, $0x3fe000000000010b
+DATA constants<>+1152(SB)/8, $0x3c7d517b00000000
+DATA constants<>+1160(SB)/8, $0xd5362a270a31b715
+DATA constants<>+1168(SB)/8, $0x422aa0db667f3bcd
+DATA constants<>+1176(SB)/8, $0xdcfba487995ad3ad
+DATA constants<>+1184(SB)/8, $0x3fef72b83ff00000
+DATA constants<>+1192(SB)/8, $0x3feebfda3fef06fe
+DATA constants<>+1200(SB)/8, $0x3feeace53feea09e
+DATA constants<>+1208(SB)/8, $0x3fef58183feee89f
+DATA constants<>+1216(SB)/8, $0x8000000000000000
+DATA constants<>+1224(SB)/8, $0x8000000000000000
+DATA constants<>+1232(SB)/8, $0x8000000000000000
+DATA constants<>+1240(SB)/8, $0x8000000000000000
+DATA constants<>+1248(SB)/8, $0x0000000100000001
+DATA constants<>+1256(SB)/8, $0x0000000100000001
+DATA constants<>+1264(SB)/8, $0x0000000100000001
+DATA constants<>+1272(SB)/8, $0x0000000100000001
+DATA constants<>+1280(SB)/8, $0x00007fff00007fff
+DATA constants<>+1288(SB)/8, $0x00007fff00007fff
+DATA constants<>+1296(SB)/8, $0x00007fff00007fff
+DATA constants<>+1304(SB)/8, $0x00007fff00007fff
+DATA constants<>+1312(SB)/8, $0x3ff0000000000000
+DATA constants<>+1320(SB)/8, $0x3ff0000000000000
+DATA constants<>+1328(SB)/8, $0x3ff0000000000000
+DATA constants<>+1336(SB)/8, $0x3ff0000000000000
+DATA constants<>+1344(SB)/8, $0x4000000000000000
+DATA constants<>+1352(SB)/8, $0x4000000000000000
+DATA constants<>+1360(SB)/8, $0x4000000000000000
+DATA constants<>+1368(SB)/8, $0x4000000000000000
+DATA constants<>+1376(SB)/8, $0x4330000000000000
+DATA constants<>+1384(SB)/8, $0x4330000000000000
+DATA constants<>+1392(SB)/8, $0x4330000000000000
+DATA constants<>+1400(SB)/8, $0x4330000000000000
+DATA constants<>+1408(SB)/8, $0x3fe8000000000000
+DATA constants<>+1416(SB)/8, $0x3fe8000000000000
+DATA constants<>+1424(SB)/8, $0x3fe8000000000000
+DATA constants<>+1432(SB)/8, $0x3fe8000000000000
+DATA constants<>+1440(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1448(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1456(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1464(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1472(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1480(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1488(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1496(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1504(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1512(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1520(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1528(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1536(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1544(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1552(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1560(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1568(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1576(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1584(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1592(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1600(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1608(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1616(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1624(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1632(SB)/8, $0x3fe5555555555776
+DATA constants<>+1640(SB)/8, $0x3fe5555555555776
+DATA constants<>+1648(SB)/8, $0x3fe5555555555776
+DATA constants<>+1656(SB)/8, $0x3fe5555555555776
+DATA constants<>+1664(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1672(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1680(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1688(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1696(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1704(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1712(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1720(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1728(SB)/8, $0x3ff0000000000000
+DATA constants<>+1736(SB)/8, $0x3fef72b83c7d517b
+DATA constants<>+1744(SB)/8, $0x3fef06fe0a31b715
+DATA constants<>+1752(SB)/8, $0x3feebfdad5362a27
+DATA constants<>+1760(SB)/8, $0x3feea09e667f3bcd
+DATA constants<>+1768(SB)/8, $0x3feeace5422aa0db
+DATA constants<>+1776(SB)/8, $0x3feee89f995ad3ad
+DATA constants<>+1784(SB)/8, $0x3fef5818dcfba487
+GLOBL constants<>(SB), RODATA|NOPTR, $1792

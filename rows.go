@@ -17,19 +17,26 @@ const chunkElements = 1 << 14
 // worker is one goroutine's memory.
 type worker[T Element, F real] struct {
 	args
-	isa      isa
-	form     form
-	top      [maxSlots]int32   // targets, or −1 as soon as they are known not to be on top
-	topLogit [maxSlots]float64 // their logits
-	none     [maxSlots]int32   // labels of distribution targets: 0
-	constW   []F               // 1−ε and ε/K for each class, where distribution targets have no vectors
-	constU   []F
-	lanes    []F       // of all blocks of a chunk
-	folded   []float64 // their sums
-	scales   []float64 // of the segments of a long row: exponentials × scale are relative to the row's maximum
-	eBuffer  []F       // exponentials of a chunk, where the gradient's own memory is too narrow for them
-	masked   []bool    // whether rows of a chunk have masked classes; empty without masks
-	uBuffer  []F       // coefficients of these rows
+	isa        isa
+	form       form
+	want       shape
+	shape      shape                      // of the chunk: what is wanted if there are rows enough
+	main0      float64                    // main of rows without weights
+	cleared    bool                       // slots have been cleared since main was set
+	planeX     []F                        // a chunk's logits, and their exponentials, with a vector of rows for each class
+	planeT     []F                        // its distribution targets
+	planeLanes []F                        // of sums over planes
+	top        [maxSlots]int32            // targets, or −1 as soon as they are known not to be on top
+	topLogit   [maxSlots]float64          // their logits
+	none       [maxSlots + labelPad]int32 // labels of distribution targets: 0
+	constW     []F                        // 1−ε and ε/K for each class, where distribution targets have no vectors
+	constU     []F
+	lanes      []F       // of all blocks of a chunk
+	folded     []float64 // their sums
+	scales     []float64 // of the segments of a long row: exponentials × scale are relative to the row's maximum
+	eBuffer    []F       // exponentials of a chunk, where the gradient's own memory is too narrow for them
+	masked     []bool    // whether rows of a chunk have masked classes; empty without masks
+	uBuffer    []F       // coefficients of these rows
 }
 
 // vectors are a criterion's vectors in the type that rows are computed in.
@@ -95,13 +102,14 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	if up := j.perRow.Upstream; len(up) == 1 {
 		g, gz = upstream(g, up[0]), upstream(gz, up[0])
 	}
-	for i := range maxSlots {
+	w.cleared, w.main0 = true, 1-c.smoothing
+	for i := range maxSlots + slotPad {
 		w.eu[i], w.uy[i], w.g[i], w.gz[i] = eu, uy, g, gz
 		w.y[i], w.ey[i] = 0, 0
 	}
 	rows := chunkRows(classes)
 	w.rowBlocks = (classes + blockOf[F]() - 1) / blockOf[F]()
-	blocks := rows * w.rowBlocks
+	blocks := (rows*w.rowBlocks + 3) &^ 3 // folds take rows by fours, and write as many sums
 	n := blocks * coef.Lanes / int(unsafe.Sizeof(F(0)))
 	w.lanes, w.folded = grow(w.lanes, 4*n), grow(w.folded, 3*blocks)
 	w.lanesE, w.lanesD, w.lanesA = base(w.lanes), base(w.lanes[2*n:]), base(w.lanes[3*n:])
@@ -120,6 +128,15 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		w.masked = grow(w.masked, rows)
 		w.uBuffer = grow(w.uBuffer, rows*classes)
 	}
+	if w.shape = w.shapeOf(j); w.shape != lanesOfClasses {
+		n := planeBytes / int(unsafe.Sizeof(F(0)))
+		w.planeX = grow(w.planeX, max(classes, 4)*maxSlots+n)
+		if w.form == dense {
+			w.planeT = grow(w.planeT, max(classes, 4)*maxSlots+n)
+		}
+		w.planeLanes = grow(w.planeLanes, 3*n)
+	}
+	w.want = w.shape
 }
 
 // grads reports whether rows have a gradient that is not 0 throughout.
@@ -161,6 +178,12 @@ func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 		rows := min(n-first%n, hi-i)
 		if inner := j.logits.Inner; inner > 1 { // rows of a chunk lie equally far apart
 			rows = min(rows, inner-i%inner)
+		}
+		w.shape = w.want
+		if n, ok := w.fits(rows); ok {
+			rows = n
+		} else {
+			w.shape = lanesOfClasses
 		}
 		p.correct += w.chunk(j, i, first, rows)
 		i += rows
@@ -205,9 +228,12 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 			w.mask(c, r, y, j.index)
 		}
 	}
-	if classes > coef.Segment {
+	switch {
+	case w.shape != lanesOfClasses:
+		w.sumPlanes(j, labels)
+	case classes > coef.Segment:
 		w.sumLong(j, labels[0])
-	} else {
+	default:
 		w.sumShort(j, labels)
 	}
 	for s := range first {
@@ -216,44 +242,74 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 	for s := first + rows; s%coef.RowLanes != 0; s++ {
 		w.clear(s)
 	}
-	for r, y := range labels {
-		switch s := first + r; {
-		case y < 0:
-			w.clear(s)
-		case j.index:
-			w.y[s] -= w.pivot[s]
-			if grad {
+	if j.index && w.shape == lanesOfClasses {
+		for r, y := range labels {
+			s := first + r
+			if w.y[s] -= w.pivot[s]; grad && y >= 0 {
 				w.ey[s] = w.exponential(r, int(y))
 			}
 		}
 	}
-	if grad {
+	if j.ignored != 0 {
+		for r, y := range labels {
+			if y < 0 {
+				w.clear(first + r)
+			}
+		}
+	}
+	switch {
+	case !grad:
+		w.run(opFinish, 0)
+	case w.shape != lanesOfClasses:
+		w.run(opFinishGrad, 0)
+		w.gradientPlanes()
+	default:
 		w.run(opFinishGrad, 0)
 		w.gradient(j, labels)
-	} else {
-		w.run(opFinish, 0)
+	}
+	w.outputs(j, i, labels)
+	if !c.top1 {
+		return 0
 	}
 	for r, y := range labels {
 		s := first + r
-		if j.dst.Data != nil && (y < 0 || !grad) {
-			j.dst.zero(i + r)
-		}
-		if j.perRow.Loss != nil {
-			j.perRow.Loss[i+r] = w.loss[s] + w.z[s]
-		}
-		if j.perRow.LSE != nil {
-			j.perRow.LSE[i+r] = w.lse[s]
-		}
-		if c.top1 && y >= 0 && w.top[s] >= 0 && (w.rest[s] == w.rest[s] || math.IsInf(w.topLogit[s], 0)) {
+		if y >= 0 && w.top[s] >= 0 && (w.rest[s] == w.rest[s] || math.IsInf(w.topLogit[s], 0)) {
 			correct++
 		}
 	}
 	return correct
 }
 
+// outputs writes what the caller wants to know of each row, and gradients of 0.
+func (w *worker[T, F]) outputs(j *job[T], i int, labels []int32) {
+	first := w.first
+	if p := j.perRow.Loss; p != nil {
+		for r := range labels {
+			p[i+r] = w.loss[first+r] + w.z[first+r]
+		}
+	}
+	if p := j.perRow.LSE; p != nil {
+		copy(p[i:], w.lse[first:first+len(labels)])
+	}
+	switch {
+	case j.dst.Data == nil:
+	case !j.grads():
+		for r := range labels {
+			j.dst.zero(i + r)
+		}
+	case j.ignored != 0:
+		for r, y := range labels {
+			if y < 0 {
+				j.dst.zero(i + r)
+			}
+		}
+	}
+}
+
 // clear lets a slot add 0 to every sum.
 func (w *worker[T, F]) clear(s int) {
 	w.pivot[s], w.rest[s], w.main[s], w.y[s], w.d[s] = 0, 0, 0, 0, 0
+	w.cleared = true
 }
 
 // exponential is e_y of row r, relative to the row's maximum.
@@ -268,12 +324,21 @@ func (w *worker[T, F]) exponential(r, y int) float64 {
 // targets looks up what the logits of the targets' classes are needed for, before they are overwritten.
 func (w *worker[T, F]) targets(j *job[T], labels []int32) {
 	c := j.c
+	if j.index && w.cleared && c.weights == nil {
+		for s := range w.main {
+			w.main[s] = w.main0
+		}
+		w.cleared = false
+	}
+	if w.shape != lanesOfClasses && c.v64.coef == nil && !c.top1 {
+		return // the kernels do the rest
+	}
 	for r, y := range labels {
 		s := w.first + r
 		if j.index && y >= 0 {
 			w.y[s] = widen[T](unsafe.Add(w.x, r*w.xStride), int(y)*w.step)
-			if w.main[s] = 1 - c.smoothing; c.weights != nil {
-				w.main[s] = float64(w.main[s] * c.weights[y])
+			if c.weights != nil {
+				w.main[s] = float64(w.main0 * c.weights[y])
 			}
 			if c.v64.coef != nil {
 				w.uy[s] = c.smoothing * c.v64.coef[y]
@@ -568,13 +633,20 @@ func argmax[T Element](p unsafe.Pointer, classes, step int) int {
 type op int
 
 const (
-	opMax     op = iota // maxRows
-	opSum               // sumRows, forward only
-	opSumExp            // sumRows that stores the exponentials
-	opScale             // scaleRows
-	opFold              // foldLanes
-	opFoldExp           // foldLanes of exponentials
-	opFinish            // finishRows, forward only
+	opMax           op = iota // maxRows
+	opSum                     // sumRows, forward only
+	opSumExp                  // sumRows that stores the exponentials
+	opScale                   // scaleRows
+	opPlaneSum                // all three of maxRows, sumRows and foldLanes for planes, forward only
+	opPlaneSumExp             // and storing the exponentials
+	opPlaneScale              // scaleRows for planes
+	opTranspose               // rows to planes
+	opTransposeBack           // and back
+	opWiden                   // planes of a half type to planes of float32
+	opNarrow                  // and back
+	opFold                    // foldLanes
+	opFoldExp                 // foldLanes of exponentials
+	opFinish                  // finishRows, forward only
 	opFinishGrad
 )
 
@@ -583,12 +655,12 @@ func (w *worker[T, F]) run(o op, f form) {
 	if o == opSum && w.e != nil {
 		o = opSumExp
 	}
-	if w.isa != plainGo && (w.step == 1 || o >= opFold) {
+	if w.isa != plainGo && (w.step == 1 || o >= opPlaneSum) {
 		element := kind[T]()
 		switch {
 		case o >= opFinish: // float64 for all
 			element = 0
-		case o >= opFold && !isFloat64[F]():
+		case !isFloat64[F]() && (o >= opFold || o >= opPlaneSum && o <= opPlaneScale): // for all types that are computed in float32
 			element = 0
 		}
 		call(w.isa, element, o, f, &w.args)

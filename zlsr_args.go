@@ -37,8 +37,15 @@ type args struct {
 	eStride   int
 	dstStride int
 	tStride   int
-	step      int            // elements from a class to the next, of logits, targets and gradient
-	eStep     int            // elements from a class to the next, of exponentials
+	step      int // elements from a class to the next, of logits, targets and gradient
+	eStep     int // elements from a class to the next, of exponentials
+	xStep     int // planes: bytes from a class to the next, of logits and targets,
+	dstStep   int // of the gradient,
+	eBytes    int // and of exponentials
+	xHop      int // planes: xStep × lanes of a sum
+	eHop      int
+	plane     unsafe.Pointer // transposed rows: F for each slot, class after class
+	planeStep int            // bytes from a class to the next there
 	rowBlocks int            // blocks of a row
 	lanes     unsafe.Pointer // fold: lanes, blocks × Lanes or ExpLanes bytes for each row
 	sums      unsafe.Pointer // fold: float64 for each row

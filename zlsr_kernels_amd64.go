@@ -13,8 +13,17 @@ var kernels = []kernel{
 	{"scaleClasswiseFloat32AVX2", avx2, 0, opScale, classwise},
 	{"sumExpDenseFloat32AVX2", avx2, 0, opSumExp, dense},
 	{"scaleDenseFloat32AVX2", avx2, 0, opScale, dense},
+	{"transposeFloat32AVX2", avx2, 0, opTranspose, uniform},
+	{"transposeBackFloat32AVX2", avx2, 0, opTransposeBack, uniform},
 	{"foldFloat32AVX2", avx2, 0, opFold, uniform},
 	{"foldExpFloat32AVX2", avx2, 0, opFoldExp, uniform},
+	{"planeSumUniformFloat32AVX2", avx2, 0, opPlaneSum, uniform},
+	{"planeSumExpUniformFloat32AVX2", avx2, 0, opPlaneSumExp, uniform},
+	{"planeScaleUniformFloat32AVX2", avx2, 0, opPlaneScale, uniform},
+	{"planeSumExpClasswiseFloat32AVX2", avx2, 0, opPlaneSumExp, classwise},
+	{"planeScaleClasswiseFloat32AVX2", avx2, 0, opPlaneScale, classwise},
+	{"planeSumExpDenseFloat32AVX2", avx2, 0, opPlaneSumExp, dense},
+	{"planeScaleDenseFloat32AVX2", avx2, 0, opPlaneScale, dense},
 	{"maxFloat64AVX2", avx2, 1, opMax, uniform},
 	{"sumUniformFloat64AVX2", avx2, 1, opSum, uniform},
 	{"sumExpUniformFloat64AVX2", avx2, 1, opSumExp, uniform},
@@ -23,8 +32,17 @@ var kernels = []kernel{
 	{"scaleClasswiseFloat64AVX2", avx2, 1, opScale, classwise},
 	{"sumExpDenseFloat64AVX2", avx2, 1, opSumExp, dense},
 	{"scaleDenseFloat64AVX2", avx2, 1, opScale, dense},
+	{"transposeFloat64AVX2", avx2, 1, opTranspose, uniform},
+	{"transposeBackFloat64AVX2", avx2, 1, opTransposeBack, uniform},
 	{"foldFloat64AVX2", avx2, 1, opFold, uniform},
 	{"foldExpFloat64AVX2", avx2, 1, opFoldExp, uniform},
+	{"planeSumUniformFloat64AVX2", avx2, 1, opPlaneSum, uniform},
+	{"planeSumExpUniformFloat64AVX2", avx2, 1, opPlaneSumExp, uniform},
+	{"planeScaleUniformFloat64AVX2", avx2, 1, opPlaneScale, uniform},
+	{"planeSumExpClasswiseFloat64AVX2", avx2, 1, opPlaneSumExp, classwise},
+	{"planeScaleClasswiseFloat64AVX2", avx2, 1, opPlaneScale, classwise},
+	{"planeSumExpDenseFloat64AVX2", avx2, 1, opPlaneSumExp, dense},
+	{"planeScaleDenseFloat64AVX2", avx2, 1, opPlaneScale, dense},
 	{"maxFloat16AVX2", avx2, 2, opMax, uniform},
 	{"sumUniformFloat16AVX2", avx2, 2, opSum, uniform},
 	{"sumExpUniformFloat16AVX2", avx2, 2, opSumExp, uniform},
@@ -33,6 +51,10 @@ var kernels = []kernel{
 	{"scaleClasswiseFloat16AVX2", avx2, 2, opScale, classwise},
 	{"sumExpDenseFloat16AVX2", avx2, 2, opSumExp, dense},
 	{"scaleDenseFloat16AVX2", avx2, 2, opScale, dense},
+	{"transposeFloat16AVX2", avx2, 2, opTranspose, uniform},
+	{"transposeBackFloat16AVX2", avx2, 2, opTransposeBack, uniform},
+	{"widenFloat16AVX2", avx2, 2, opWiden, uniform},
+	{"narrowFloat16AVX2", avx2, 2, opNarrow, uniform},
 	{"maxBFloat16AVX2", avx2, 3, opMax, uniform},
 	{"sumUniformBFloat16AVX2", avx2, 3, opSum, uniform},
 	{"sumExpUniformBFloat16AVX2", avx2, 3, opSumExp, uniform},
@@ -41,6 +63,10 @@ var kernels = []kernel{
 	{"scaleClasswiseBFloat16AVX2", avx2, 3, opScale, classwise},
 	{"sumExpDenseBFloat16AVX2", avx2, 3, opSumExp, dense},
 	{"scaleDenseBFloat16AVX2", avx2, 3, opScale, dense},
+	{"transposeBFloat16AVX2", avx2, 3, opTranspose, uniform},
+	{"transposeBackBFloat16AVX2", avx2, 3, opTransposeBack, uniform},
+	{"widenBFloat16AVX2", avx2, 3, opWiden, uniform},
+	{"narrowBFloat16AVX2", avx2, 3, opNarrow, uniform},
 	{"finishAVX2", avx2, 0, opFinish, uniform},
 	{"finishGradAVX2", avx2, 0, opFinishGrad, uniform},
 	{"maxFloat32AVX512", avx512, 0, opMax, uniform},
@@ -51,8 +77,13 @@ var kernels = []kernel{
 	{"scaleClasswiseFloat32AVX512", avx512, 0, opScale, classwise},
 	{"sumExpDenseFloat32AVX512", avx512, 0, opSumExp, dense},
 	{"scaleDenseFloat32AVX512", avx512, 0, opScale, dense},
-	{"foldFloat32AVX512", avx512, 0, opFold, uniform},
-	{"foldExpFloat32AVX512", avx512, 0, opFoldExp, uniform},
+	{"planeSumUniformFloat32AVX512", avx512, 0, opPlaneSum, uniform},
+	{"planeSumExpUniformFloat32AVX512", avx512, 0, opPlaneSumExp, uniform},
+	{"planeScaleUniformFloat32AVX512", avx512, 0, opPlaneScale, uniform},
+	{"planeSumExpClasswiseFloat32AVX512", avx512, 0, opPlaneSumExp, classwise},
+	{"planeScaleClasswiseFloat32AVX512", avx512, 0, opPlaneScale, classwise},
+	{"planeSumExpDenseFloat32AVX512", avx512, 0, opPlaneSumExp, dense},
+	{"planeScaleDenseFloat32AVX512", avx512, 0, opPlaneScale, dense},
 	{"maxFloat64AVX512", avx512, 1, opMax, uniform},
 	{"sumUniformFloat64AVX512", avx512, 1, opSum, uniform},
 	{"sumExpUniformFloat64AVX512", avx512, 1, opSumExp, uniform},
@@ -61,8 +92,13 @@ var kernels = []kernel{
 	{"scaleClasswiseFloat64AVX512", avx512, 1, opScale, classwise},
 	{"sumExpDenseFloat64AVX512", avx512, 1, opSumExp, dense},
 	{"scaleDenseFloat64AVX512", avx512, 1, opScale, dense},
-	{"foldFloat64AVX512", avx512, 1, opFold, uniform},
-	{"foldExpFloat64AVX512", avx512, 1, opFoldExp, uniform},
+	{"planeSumUniformFloat64AVX512", avx512, 1, opPlaneSum, uniform},
+	{"planeSumExpUniformFloat64AVX512", avx512, 1, opPlaneSumExp, uniform},
+	{"planeScaleUniformFloat64AVX512", avx512, 1, opPlaneScale, uniform},
+	{"planeSumExpClasswiseFloat64AVX512", avx512, 1, opPlaneSumExp, classwise},
+	{"planeScaleClasswiseFloat64AVX512", avx512, 1, opPlaneScale, classwise},
+	{"planeSumExpDenseFloat64AVX512", avx512, 1, opPlaneSumExp, dense},
+	{"planeScaleDenseFloat64AVX512", avx512, 1, opPlaneScale, dense},
 	{"maxFloat16AVX512", avx512, 2, opMax, uniform},
 	{"sumUniformFloat16AVX512", avx512, 2, opSum, uniform},
 	{"sumExpUniformFloat16AVX512", avx512, 2, opSumExp, uniform},
@@ -85,7 +121,7 @@ var kernels = []kernel{
 
 // call calls a kernel.
 func call(i isa, element int, o op, f form, a *args) {
-	switch ((int(i-1)*4)+element)*32 + int(o)*4 + int(f) {
+	switch ((int(i-1)*4)+element)*64 + int(o)*4 + int(f) {
 	case 0:
 		maxFloat32AVX2(a)
 	case 4:
@@ -102,141 +138,213 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseFloat32AVX2(a)
 	case 14:
 		scaleDenseFloat32AVX2(a)
-	case 16:
+	case 28, 284:
+		transposeFloat32AVX2(a)
+	case 32, 288:
+		transposeBackFloat32AVX2(a)
+	case 44, 300:
 		foldFloat32AVX2(a)
-	case 20:
+	case 48, 304:
 		foldExpFloat32AVX2(a)
-	case 32:
-		maxFloat64AVX2(a)
-	case 36:
-		sumUniformFloat64AVX2(a)
-	case 40:
-		sumExpUniformFloat64AVX2(a)
-	case 44:
-		scaleUniformFloat64AVX2(a)
-	case 41:
-		sumExpClasswiseFloat64AVX2(a)
-	case 45:
-		scaleClasswiseFloat64AVX2(a)
-	case 42:
-		sumExpDenseFloat64AVX2(a)
-	case 46:
-		scaleDenseFloat64AVX2(a)
-	case 48:
-		foldFloat64AVX2(a)
-	case 52:
-		foldExpFloat64AVX2(a)
-	case 64:
-		maxFloat16AVX2(a)
-	case 68:
-		sumUniformFloat16AVX2(a)
-	case 72:
-		sumExpUniformFloat16AVX2(a)
-	case 76:
-		scaleUniformFloat16AVX2(a)
-	case 73:
-		sumExpClasswiseFloat16AVX2(a)
-	case 77:
-		scaleClasswiseFloat16AVX2(a)
-	case 74:
-		sumExpDenseFloat16AVX2(a)
-	case 78:
-		scaleDenseFloat16AVX2(a)
-	case 96:
-		maxBFloat16AVX2(a)
-	case 100:
-		sumUniformBFloat16AVX2(a)
-	case 104:
-		sumExpUniformBFloat16AVX2(a)
-	case 108:
-		scaleUniformBFloat16AVX2(a)
-	case 105:
-		sumExpClasswiseBFloat16AVX2(a)
-	case 109:
-		scaleClasswiseBFloat16AVX2(a)
-	case 106:
-		sumExpDenseBFloat16AVX2(a)
-	case 110:
-		scaleDenseBFloat16AVX2(a)
+	case 16:
+		planeSumUniformFloat32AVX2(a)
+	case 20:
+		planeSumExpUniformFloat32AVX2(a)
 	case 24:
-		finishAVX2(a)
-	case 28:
-		finishGradAVX2(a)
+		planeScaleUniformFloat32AVX2(a)
+	case 21:
+		planeSumExpClasswiseFloat32AVX2(a)
+	case 25:
+		planeScaleClasswiseFloat32AVX2(a)
+	case 22:
+		planeSumExpDenseFloat32AVX2(a)
+	case 26:
+		planeScaleDenseFloat32AVX2(a)
+	case 64:
+		maxFloat64AVX2(a)
+	case 68:
+		sumUniformFloat64AVX2(a)
+	case 72:
+		sumExpUniformFloat64AVX2(a)
+	case 76:
+		scaleUniformFloat64AVX2(a)
+	case 73:
+		sumExpClasswiseFloat64AVX2(a)
+	case 77:
+		scaleClasswiseFloat64AVX2(a)
+	case 74:
+		sumExpDenseFloat64AVX2(a)
+	case 78:
+		scaleDenseFloat64AVX2(a)
+	case 92, 348:
+		transposeFloat64AVX2(a)
+	case 96, 352:
+		transposeBackFloat64AVX2(a)
+	case 108, 364:
+		foldFloat64AVX2(a)
+	case 112, 368:
+		foldExpFloat64AVX2(a)
+	case 80:
+		planeSumUniformFloat64AVX2(a)
+	case 84:
+		planeSumExpUniformFloat64AVX2(a)
+	case 88:
+		planeScaleUniformFloat64AVX2(a)
+	case 85:
+		planeSumExpClasswiseFloat64AVX2(a)
+	case 89:
+		planeScaleClasswiseFloat64AVX2(a)
+	case 86:
+		planeSumExpDenseFloat64AVX2(a)
+	case 90:
+		planeScaleDenseFloat64AVX2(a)
 	case 128:
-		maxFloat32AVX512(a)
+		maxFloat16AVX2(a)
 	case 132:
-		sumUniformFloat32AVX512(a)
+		sumUniformFloat16AVX2(a)
 	case 136:
-		sumExpUniformFloat32AVX512(a)
+		sumExpUniformFloat16AVX2(a)
 	case 140:
-		scaleUniformFloat32AVX512(a)
+		scaleUniformFloat16AVX2(a)
 	case 137:
-		sumExpClasswiseFloat32AVX512(a)
+		sumExpClasswiseFloat16AVX2(a)
 	case 141:
-		scaleClasswiseFloat32AVX512(a)
+		scaleClasswiseFloat16AVX2(a)
 	case 138:
-		sumExpDenseFloat32AVX512(a)
+		sumExpDenseFloat16AVX2(a)
 	case 142:
-		scaleDenseFloat32AVX512(a)
-	case 144:
-		foldFloat32AVX512(a)
-	case 148:
-		foldExpFloat32AVX512(a)
-	case 160:
-		maxFloat64AVX512(a)
-	case 164:
-		sumUniformFloat64AVX512(a)
-	case 168:
-		sumExpUniformFloat64AVX512(a)
-	case 172:
-		scaleUniformFloat64AVX512(a)
-	case 169:
-		sumExpClasswiseFloat64AVX512(a)
-	case 173:
-		scaleClasswiseFloat64AVX512(a)
-	case 170:
-		sumExpDenseFloat64AVX512(a)
-	case 174:
-		scaleDenseFloat64AVX512(a)
-	case 176:
-		foldFloat64AVX512(a)
-	case 180:
-		foldExpFloat64AVX512(a)
+		scaleDenseFloat16AVX2(a)
+	case 156, 412:
+		transposeFloat16AVX2(a)
+	case 160, 416:
+		transposeBackFloat16AVX2(a)
+	case 164, 420:
+		widenFloat16AVX2(a)
+	case 168, 424:
+		narrowFloat16AVX2(a)
 	case 192:
-		maxFloat16AVX512(a)
+		maxBFloat16AVX2(a)
 	case 196:
-		sumUniformFloat16AVX512(a)
+		sumUniformBFloat16AVX2(a)
 	case 200:
-		sumExpUniformFloat16AVX512(a)
+		sumExpUniformBFloat16AVX2(a)
 	case 204:
-		scaleUniformFloat16AVX512(a)
+		scaleUniformBFloat16AVX2(a)
 	case 201:
-		sumExpClasswiseFloat16AVX512(a)
+		sumExpClasswiseBFloat16AVX2(a)
 	case 205:
-		scaleClasswiseFloat16AVX512(a)
+		scaleClasswiseBFloat16AVX2(a)
 	case 202:
-		sumExpDenseFloat16AVX512(a)
+		sumExpDenseBFloat16AVX2(a)
 	case 206:
+		scaleDenseBFloat16AVX2(a)
+	case 220, 476:
+		transposeBFloat16AVX2(a)
+	case 224, 480:
+		transposeBackBFloat16AVX2(a)
+	case 228, 484:
+		widenBFloat16AVX2(a)
+	case 232, 488:
+		narrowBFloat16AVX2(a)
+	case 52:
+		finishAVX2(a)
+	case 56:
+		finishGradAVX2(a)
+	case 256:
+		maxFloat32AVX512(a)
+	case 260:
+		sumUniformFloat32AVX512(a)
+	case 264:
+		sumExpUniformFloat32AVX512(a)
+	case 268:
+		scaleUniformFloat32AVX512(a)
+	case 265:
+		sumExpClasswiseFloat32AVX512(a)
+	case 269:
+		scaleClasswiseFloat32AVX512(a)
+	case 266:
+		sumExpDenseFloat32AVX512(a)
+	case 270:
+		scaleDenseFloat32AVX512(a)
+	case 272:
+		planeSumUniformFloat32AVX512(a)
+	case 276:
+		planeSumExpUniformFloat32AVX512(a)
+	case 280:
+		planeScaleUniformFloat32AVX512(a)
+	case 277:
+		planeSumExpClasswiseFloat32AVX512(a)
+	case 281:
+		planeScaleClasswiseFloat32AVX512(a)
+	case 278:
+		planeSumExpDenseFloat32AVX512(a)
+	case 282:
+		planeScaleDenseFloat32AVX512(a)
+	case 320:
+		maxFloat64AVX512(a)
+	case 324:
+		sumUniformFloat64AVX512(a)
+	case 328:
+		sumExpUniformFloat64AVX512(a)
+	case 332:
+		scaleUniformFloat64AVX512(a)
+	case 329:
+		sumExpClasswiseFloat64AVX512(a)
+	case 333:
+		scaleClasswiseFloat64AVX512(a)
+	case 330:
+		sumExpDenseFloat64AVX512(a)
+	case 334:
+		scaleDenseFloat64AVX512(a)
+	case 336:
+		planeSumUniformFloat64AVX512(a)
+	case 340:
+		planeSumExpUniformFloat64AVX512(a)
+	case 344:
+		planeScaleUniformFloat64AVX512(a)
+	case 341:
+		planeSumExpClasswiseFloat64AVX512(a)
+	case 345:
+		planeScaleClasswiseFloat64AVX512(a)
+	case 342:
+		planeSumExpDenseFloat64AVX512(a)
+	case 346:
+		planeScaleDenseFloat64AVX512(a)
+	case 384:
+		maxFloat16AVX512(a)
+	case 388:
+		sumUniformFloat16AVX512(a)
+	case 392:
+		sumExpUniformFloat16AVX512(a)
+	case 396:
+		scaleUniformFloat16AVX512(a)
+	case 393:
+		sumExpClasswiseFloat16AVX512(a)
+	case 397:
+		scaleClasswiseFloat16AVX512(a)
+	case 394:
+		sumExpDenseFloat16AVX512(a)
+	case 398:
 		scaleDenseFloat16AVX512(a)
-	case 224:
+	case 448:
 		maxBFloat16AVX512(a)
-	case 228:
+	case 452:
 		sumUniformBFloat16AVX512(a)
-	case 232:
+	case 456:
 		sumExpUniformBFloat16AVX512(a)
-	case 236:
+	case 460:
 		scaleUniformBFloat16AVX512(a)
-	case 233:
+	case 457:
 		sumExpClasswiseBFloat16AVX512(a)
-	case 237:
+	case 461:
 		scaleClasswiseBFloat16AVX512(a)
-	case 234:
+	case 458:
 		sumExpDenseBFloat16AVX512(a)
-	case 238:
+	case 462:
 		scaleDenseBFloat16AVX512(a)
-	case 152:
+	case 308:
 		finishAVX512(a)
-	case 156:
+	case 312:
 		finishGradAVX512(a)
 	default:
 		panic("lsr: no such kernel")

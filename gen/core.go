@@ -108,7 +108,7 @@ func arguments() *jen.File {
 
 // id numbers kernels.
 func id(k asm.Kernel) int {
-	return ((int(k.ISA)-1)*4+int(k.Element))*32 + int(k.Op)*4 + int(k.Form)
+	return ((int(k.ISA)-1)*4+int(k.Element))*64 + int(k.Op)*4 + int(k.Form)
 }
 
 // table names the kernels, and calls them.
@@ -125,10 +125,16 @@ func table(kernels []asm.Kernel) *jen.File {
 	f.Comment("call calls a kernel.")
 	f.Func().Id("call").Params(jen.Id("i").Id("isa"), jen.Id("element").Int(), jen.Id("o").Id("op"), jen.Id("f").Id("form"), jen.Id("a").Op("*").Id("args")).
 		Block(
-			jen.Switch(jen.Parens(jen.Parens(jen.Int().Call(jen.Id("i").Op("-").Lit(1)).Op("*").Lit(4)).Op("+").Id("element")).Op("*").Lit(32).
+			jen.Switch(jen.Parens(jen.Parens(jen.Int().Call(jen.Id("i").Op("-").Lit(1)).Op("*").Lit(4)).Op("+").Id("element")).Op("*").Lit(64).
 				Op("+").Int().Call(jen.Id("o")).Op("*").Lit(4).Op("+").Int().Call(jen.Id("f"))).BlockFunc(func(g *jen.Group) {
 				for _, k := range kernels {
-					g.Case(jen.Lit(id(k))).Block(jen.Id(k.Name()).Call(jen.Id("a")))
+					ids := []jen.Code{jen.Lit(id(k))}
+					if k.Shared() {
+						other := k
+						other.ISA = asm.AVX512
+						ids = append(ids, jen.Lit(id(other)))
+					}
+					g.Case(ids...).Block(jen.Id(k.Name()).Call(jen.Id("a")))
 				}
 				g.Default().Block(jen.Panic(jen.Lit("lsr: no such kernel")))
 			}))

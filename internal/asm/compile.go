@@ -27,8 +27,8 @@ func compile(f *ir.File) error {
 
 // extensions are what the instruction sets may use, in avo's names.
 var extensions = map[ISA][]string{
-	AVX2:   {"AVX", "AVX2", "FMA3", "F16C", "CMOV", "SSE", "SSE2", "CPUID"},
-	AVX512: {"AVX", "AVX2", "FMA3", "F16C", "CMOV", "SSE", "SSE2", "AVX512F", "AVX512DQ", "AVX512BW", "AVX512VL"},
+	AVX2:   {"AVX", "AVX2", "FMA3", "F16C", "CMOV", "SSE", "SSE2", "MMX+", "CPUID"},
+	AVX512: {"AVX", "AVX2", "FMA3", "F16C", "CMOV", "SSE", "SSE2", "MMX+", "AVX512F", "AVX512DQ", "AVX512BW", "AVX512VL"},
 }
 
 // check refuses an instruction or a register outside the function's instruction set.

@@ -55,6 +55,13 @@ const (
 	Sum
 	SumExp
 	Scale
+	PlaneSum
+	PlaneSumExp
+	PlaneScale
+	Transpose
+	TransposeBack
+	Widen
+	Narrow
 	Fold
 	FoldExp
 	Finish
@@ -62,7 +69,7 @@ const (
 )
 
 func (o Op) String() string {
-	return [...]string{"max", "sum", "sumExp", "scale", "fold", "foldExp", "finish", "finishGrad"}[o]
+	return [...]string{"max", "sum", "sumExp", "scale", "planeSum", "planeSumExp", "planeScale", "transpose", "transposeBack", "widen", "narrow", "fold", "foldExp", "finish", "finishGrad"}[o]
 }
 
 // Form says what smoothing is spread by, numbered as in package lsr.
@@ -88,7 +95,7 @@ type Kernel struct {
 // Name is the function's.
 func (k Kernel) Name() string {
 	form := ""
-	if k.Op >= Sum && k.Op <= Scale {
+	if k.Op >= Sum && k.Op <= PlaneScale {
 		form = k.Form.String()
 	}
 	element := k.Element.String()
@@ -107,14 +114,28 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 			for f := Uniform; f <= Dense; f++ {
 				ks = append(ks, Kernel{isa, e, SumExp, f}, Kernel{isa, e, Scale, f})
 			}
-			if e <= Float64 {
-				ks = append(ks, Kernel{isa, e, Fold, 0}, Kernel{isa, e, FoldExp, 0})
+			if isa == AVX2 { // AVX-512 has nothing to add to these
+				ks = append(ks, Kernel{isa, e, Transpose, 0}, Kernel{isa, e, TransposeBack, 0})
+				if e <= Float64 {
+					ks = append(ks, Kernel{isa, e, Fold, 0}, Kernel{isa, e, FoldExp, 0})
+				} else {
+					ks = append(ks, Kernel{isa, e, Widen, 0}, Kernel{isa, e, Narrow, 0})
+				}
+			}
+			if e <= Float64 { // planes of the half types are widened first
+				ks = append(ks, Kernel{isa, e, PlaneSum, Uniform})
+				for f := Uniform; f <= Dense; f++ {
+					ks = append(ks, Kernel{isa, e, PlaneSumExp, f}, Kernel{isa, e, PlaneScale, f})
+				}
 			}
 		}
 		ks = append(ks, Kernel{isa, 0, Finish, 0}, Kernel{isa, 0, FinishGrad, 0})
 	}
 	return ks
 }
+
+// Shared reports whether a kernel serves both instruction sets.
+func (k Kernel) Shared() bool { return k.Op >= Transpose && k.Op <= FoldExp }
 
 // builder writes one kernel.
 type builder struct {
@@ -155,6 +176,16 @@ func Assemble(ks []Kernel, features bool) (*ir.File, error) {
 			b.sum()
 		case Scale:
 			b.scale()
+		case PlaneSum, PlaneSumExp:
+			b.planeSum()
+		case PlaneScale:
+			b.planeScale()
+		case Transpose:
+			b.transpose()
+		case TransposeBack:
+			b.transposeBack()
+		case Widen, Narrow:
+			b.convertPlanes()
 		case Fold, FoldExp:
 			b.fold()
 		case Finish, FinishGrad:

@@ -280,46 +280,19 @@ func (b *builder) storeHalves(v vec, m operand.Mem, t *tail) {
 
 // storeT rounds a vector of F to elements, once, and stores those that exist. It destroys v.
 func (b *builder) storeT(v vec, m operand.Mem, t *tail) {
-	switch b.Element {
-	case Float32, Float64:
-		b.storeF(v, m, t)
-		return
-	case Float16:
-		b.storeFloat16(v, m, t)
-		return
-	}
-	// To nearest, ties to even: add 0x7FFF, and 1 if what stays is odd. A NaN has zeros below.
-	odd := b.vector()
-	b.VPSRLD(operand.Imm(16), v, odd)
-	if b.ISA == AVX512 {
-		b.VPANDD(b.broadcast32(1), odd, odd)
-		b.VPADDD(b.broadcast32(0x7FFF), v, v)
-		b.VPADDD(odd, v, v)
-		b.VPSRLD(operand.Imm(16), v, v)
-		if t == nil {
-			b.VPMOVDW(v, m)
-		} else {
-			b.VPMOVDW(v, t.k, m)
-		}
-		return
-	}
-	b.VPAND(b.data.uint32(1), odd, odd)
-	b.VPADDD(b.data.uint32(0x7FFF), v, v)
-	b.VPADDD(odd, v, v)
-	b.VPSRLD(operand.Imm(16), v, v)
-	high := b.XMM()
-	b.VEXTRACTI128(operand.Imm(1), v, high)
-	b.VPACKUSDW(high, v.AsX(), v.AsX())
-	b.storeHalfVector(v.AsX(), m, t)
-}
-
-func (b *builder) storeFloat16(v vec, m operand.Mem, t *tail) {
-	const nearest = 0
 	switch {
+	case b.Element <= Float64:
+		b.storeF(v, m, t)
+	case b.ISA == AVX2 && t == nil:
+		b.VMOVDQU(b.halves(v), m)
 	case b.ISA == AVX2:
-		half := b.XMM()
-		b.VCVTPS2PH(operand.Imm(nearest), v, half)
-		b.storeHalfVector(half, m, t)
+		b.storeHalves(b.halves(v), m, t)
+	case b.Element == BFloat16 && t == nil:
+		b.roundBFloat16(v)
+		b.VPMOVDW(v, m)
+	case b.Element == BFloat16:
+		b.roundBFloat16(v)
+		b.VPMOVDW(v, t.k, m)
 	case t == nil:
 		b.VCVTPS2PH(operand.Imm(nearest), v, m)
 	default:
@@ -329,14 +302,35 @@ func (b *builder) storeFloat16(v vec, m operand.Mem, t *tail) {
 	}
 }
 
-func (b *builder) storeHalfVector(v reg.Register, m operand.Mem, t *tail) {
-	if t == nil {
-		b.VMOVDQU(v, m)
-		return
-	}
+const nearest = 0 // rounding of VCVTPS2PH: to nearest, ties to even
+
+// halves rounds eight float32 to a half type. It destroys v.
+func (b *builder) halves(v vec) vec {
 	x := b.XMM()
-	b.VMOVDQA(v, x)
-	b.storeHalves(x, m, t)
+	if b.Element == Float16 {
+		b.VCVTPS2PH(operand.Imm(nearest), v, x)
+		return x
+	}
+	b.roundBFloat16(v)
+	b.VEXTRACTI128(operand.Imm(1), v, x)
+	b.VPACKUSDW(x, v.AsX(), x)
+	return x
+}
+
+// roundBFloat16 leaves bfloat16 in the lower half of each float32: to nearest, ties to even, by adding 0x7FFF, and 1 if what
+// stays is odd. A NaN has zeros below.
+func (b *builder) roundBFloat16(v vec) {
+	odd := b.vector()
+	b.VPSRLD(operand.Imm(16), v, odd)
+	if b.ISA == AVX512 {
+		b.VPANDD(b.broadcast32(1), odd, odd)
+		b.VPADDD(b.broadcast32(0x7FFF), v, v)
+	} else {
+		b.VPAND(b.data.uint32(1), odd, odd)
+		b.VPADDD(b.data.uint32(0x7FFF), v, v)
+	}
+	b.VPADDD(odd, v, v)
+	b.VPSRLD(operand.Imm(16), v, v)
 }
 
 // broadcast32 spreads a 32-bit integer.

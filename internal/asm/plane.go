@@ -1,0 +1,464 @@
+package asm
+
+import (
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/golsr/lsr/internal/coef"
+)
+
+// Kernels whose vector lanes are rows: positions of a class axis that is not last, or rows that the tile kernels have
+// transposed. The number of rows is a multiple of 64 bytes of F.
+
+// planeLanes is how many virtual lanes a sum has.
+func (b *builder) planeLanes() int { return coef.Lanes / b.f() }
+
+// positions runs the body for each vector of rows; slot is that of its first row.
+func (b *builder) positions(body func(slot reg.GPVirtual), next func()) {
+	slot, end := b.load("first"), b.load("first")
+	b.ADDQ(b.arg("rows"), end)
+	b.loop(slot, end, b.width(), func() {
+		body(slot)
+		next()
+	})
+}
+
+// advance adds the size of a vector of elements.
+func (b *builder) advance(p reg.Register, size int) {
+	b.ADDQ(operand.Imm(uint64(b.width()*size)), p)
+}
+
+// doubles calls f for each vector's worth of float64 of v: one, or two where F is float32.
+func (b *builder) doubles(v vec, f func(i int, v vec)) {
+	if b.double() {
+		f(0, v)
+		return
+	}
+	for i := range 2 {
+		w := b.vector()
+		switch {
+		case i == 0 && b.ISA == AVX512:
+			b.VCVTPS2PD(v.AsY(), w)
+		case i == 0:
+			b.VCVTPS2PD(v.AsX(), w)
+		case b.ISA == AVX512:
+			y := b.YMM()
+			b.VEXTRACTF64X4(operand.Imm(1), v, y)
+			b.VCVTPS2PD(y, w)
+		default:
+			x := b.XMM()
+			b.VEXTRACTF128(operand.Imm(1), v, x)
+			b.VCVTPS2PD(x, w)
+		}
+		f(i, w)
+	}
+}
+
+// slots is where the i-th vector of float64 of an argument lies.
+func (b *builder) slots(name string, slot reg.Register, i int) operand.Mem {
+	m := b.slot(name, slot)
+	m.Disp += i * b.vectorBytes()
+	return m
+}
+
+// put stores v as float64.
+func (b *builder) put(v vec, name string, slot reg.Register) {
+	b.doubles(v, func(i int, v vec) { b.VMOVUPD(v, b.slots(name, slot, i)) })
+}
+
+// get loads float64 and rounds them to F.
+func (b *builder) get(name string, slot reg.Register) vec {
+	var parts [2]vec
+	for i := range parts {
+		parts[i] = b.vector()
+		b.VMOVUPD(b.slots(name, slot, i), parts[i])
+		if b.double() {
+			return parts[0]
+		}
+	}
+	return b.narrow(parts[0], parts[1])
+}
+
+// labelVector loads the labels of a vector of rows, each as wide as F.
+func (b *builder) labelVector(labels reg.Register) vec {
+	v := b.vector()
+	switch {
+	case b.double():
+		b.VPMOVSXDQ(operand.Mem{Base: labels}, v)
+	case b.ISA == AVX512:
+		b.VMOVDQU32(operand.Mem{Base: labels}, v)
+	default:
+		b.VMOVDQU(operand.Mem{Base: labels}, v)
+	}
+	return v
+}
+
+// spreadInt spreads an integer, as wide as F.
+func (b *builder) spreadInt(r reg.GPVirtual) vec {
+	v := b.vector()
+	switch {
+	case b.ISA == AVX512 && b.double():
+		b.VPBROADCASTQ(r, v)
+	case b.ISA == AVX512:
+		b.VPBROADCASTD(r.As32(), v)
+	case b.double():
+		b.VMOVQ(r, v.AsX())
+		b.VPBROADCASTQ(v.AsX(), v)
+	default:
+		b.VMOVD(r.As32(), v.AsX())
+		b.VPBROADCASTD(v.AsX(), v)
+	}
+	return v
+}
+
+// equal is where two vectors of integers are equal.
+func (b *builder) equal(x, y vec) reg.Register {
+	if b.ISA == AVX512 {
+		k := b.K()
+		if b.double() {
+			b.VPCMPEQQ(x, y, k)
+		} else {
+			b.VPCMPEQD(x, y, k)
+		}
+		return k
+	}
+	m := b.vector()
+	if b.double() {
+		b.VPCMPEQQ(x, y, m)
+	} else {
+		b.VPCMPEQD(x, y, m)
+	}
+	return m
+}
+
+// blend sets v = x where the mask is set.
+func (b *builder) blend(v vec, mask reg.Register, x vec) {
+	switch {
+	case b.ISA == AVX512:
+		b.ps(b.VMOVAPS, b.VMOVAPD, x, mask, v)
+	case b.double():
+		b.VBLENDVPD(mask, x, v, v)
+	default:
+		b.VBLENDVPS(mask, x, v, v)
+	}
+}
+
+// planeCoefficient is a class's coefficient for a vector of rows.
+func (b *builder) planeCoefficient(k, t reg.Register) vec {
+	scalar := func(name string) vec { return b.broadcast(at(b.load(name), k, b.f(), 0)) }
+	if b.Form == Classwise {
+		return scalar("u")
+	}
+	a := b.loadT(operand.Mem{Base: t}, nil)
+	b.mulAdd(a, scalar("w"), scalar("u"))
+	return a
+}
+
+// planeSum finds maxima and sums of vectors of rows.
+func (b *builder) planeSum() {
+	b.doc("finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and", map[Form]string{
+		Uniform:   "Σd = Σ(x−m), and what the targets' classes have.",
+		Classwise: "Σu·(x−m), and what the targets' classes have.",
+		Dense:     "Σa and Σa·(x−m), where a = t·w + u.",
+	}[b.Form])
+	exp := b.expConstants()
+	lanes := b.planeLanes()
+	x, labels := b.load("x"), b.load("labels")
+	var e, t reg.GPVirtual
+	if b.Op == PlaneSumExp {
+		e = b.load("e")
+	}
+	if b.Form == Dense {
+		t = b.load("t")
+	}
+	b.positions(func(slot reg.GPVirtual) {
+		// The maximum.
+		m, k, p := b.negInf(), b.load("n"), b.GP64()
+		b.MOVQ(x, p)
+		loop := b.label("max")
+		b.Label(loop)
+		b.maxT(m, operand.Mem{Base: p})
+		b.PREFETCHT0(operand.Mem{Base: p, Disp: 8 * b.vectorBytes()})
+		b.ADDQ(b.arg("xStep"), p)
+		b.DECQ(k)
+		b.JNE(operand.LabelRef(loop))
+		b.put(m, "pivot", slot)
+
+		var target, targetX, targetE vec
+		if b.Form != Dense {
+			target = b.labelVector(labels)
+			targetX, targetE = b.zero(), b.zero()
+		}
+		// Lane after lane.
+		lane := b.GP64()
+		b.XORQ(lane, lane)
+		laneLoop := b.label("lane")
+		b.Label(laneLoop)
+		sumE, sumD, sumA := [2]vec{b.zero(), b.zero()}, b.zero(), b.zero()
+		pe, pt := b.GP64(), b.GP64()
+		along := func(p, base reg.Register, step string) {
+			b.MOVQ(b.arg(step), p)
+			b.IMULQ(lane, p)
+			b.ADDQ(base, p)
+		}
+		along(p, x, "xStep")
+		if b.Op == PlaneSumExp {
+			along(pe, e, "eBytes")
+		}
+		if b.Form == Dense {
+			along(pt, t, "xStep")
+		}
+		k = b.GP64()
+		b.MOVQ(lane, k)
+		steps, done := b.label("step"), b.label("summed")
+		b.Label(steps)
+		for i := range 2 {
+			v := b.loadT(operand.Mem{Base: p}, nil)
+			var here reg.Register
+			if b.Form != Dense {
+				here = b.equal(target, b.spreadInt(k))
+				b.blend(targetX, here, v)
+			}
+			d := v
+			b.sub(d, v, m)
+			if b.Form == Uniform {
+				b.add(sumD, sumD, d)
+			} else {
+				a := b.planeCoefficient(k, pt)
+				b.add(sumA, sumA, a)
+				ad := b.vector()
+				b.mul(ad, a, d)
+				b.keepIf(ad, notEqual, a, b.zero())
+				b.add(sumD, sumD, ad)
+			}
+			ed := b.expand(&exp, b.reduce(&exp, d))
+			b.add(sumE[i], sumE[i], ed)
+			if b.Op == PlaneSumExp {
+				b.storeF(ed, operand.Mem{Base: pe}, nil)
+				if b.Form != Dense {
+					b.blend(targetE, here, ed)
+				}
+			}
+			b.ADDQ(operand.Imm(uint64(lanes)), k)
+			b.CMPQ(k, b.arg("n"))
+			b.JGE(operand.LabelRef(done))
+			b.ADDQ(b.arg("xHop"), p)
+			if b.Op == PlaneSumExp {
+				b.ADDQ(b.arg("eHop"), pe)
+			}
+			if b.Form == Dense {
+				b.ADDQ(b.arg("xHop"), pt)
+			}
+		}
+		b.JMP(operand.LabelRef(steps))
+		b.Label(done)
+		b.add(sumE[0], sumE[0], sumE[1])
+		store := func(v vec, name string) {
+			b.storeF(v, at(b.load(name), b.scaled(lane, b.vectorBytes()), 1, 0), nil)
+		}
+		store(sumE[0], "lanesE")
+		store(sumD, "lanesD")
+		if b.Form != Uniform {
+			store(sumA, "lanesA")
+		}
+		b.INCQ(lane)
+		b.CMPQ(lane, operand.Imm(uint64(lanes)))
+		last := b.label("lanes")
+		b.JGE(operand.LabelRef(last))
+		b.CMPQ(lane, b.arg("n"))
+		b.JLT(operand.LabelRef(laneLoop))
+		b.Label(last)
+
+		// lane is how many there are. Σe − 1; of two classes, the smaller exponential, the other being 1.
+		s := b.tree(lane, "lanesE")
+		two, sum := b.label("two"), b.label("sum")
+		rest := b.load("lanesE")
+		b.CMPQ(b.arg("n"), operand.Imm(2))
+		b.JE(operand.LabelRef(two))
+		b.doubles(s, func(i int, v vec) {
+			bias := b.vector()
+			b.VBROADCASTSD(b.data.float64(-1), bias)
+			b.VADDPD(bias, v, v)
+			b.VMOVUPD(v, b.slots("rest", slot, i))
+		})
+		b.JMP(operand.LabelRef(sum))
+		b.Label(two)
+		b.put(b.copy(operand.Mem{Base: rest, Disp: 2 * b.vectorBytes()}), "rest", slot)
+		b.Label(sum)
+		b.put(b.tree(lane, "lanesD"), "d", slot)
+		if b.Form == Dense {
+			b.put(b.tree(lane, "lanesA"), "main", slot)
+		} else {
+			b.doubles(targetX, func(i int, v vec) {
+				b.VSUBPD(b.slots("pivot", slot, i), v, v)
+				b.VMOVUPD(v, b.slots("y", slot, i))
+			})
+			if b.Op == PlaneSumExp {
+				b.put(targetE, "ey", slot)
+			}
+		}
+	}, func() {
+		b.advance(x, b.Element.size())
+		b.advance(labels, 4)
+		if b.Op == PlaneSumExp {
+			b.advance(e, b.f())
+		}
+		if b.Form == Dense {
+			b.advance(t, b.Element.size())
+		}
+	})
+}
+
+// scaled is a register times a power of two.
+func (b *builder) scaled(r reg.Register, by int) reg.GPVirtual {
+	s := b.GP64()
+	b.MOVQ(r, s)
+	shift := 0
+	for 1<<shift < by {
+		shift++
+	}
+	b.SHLQ(operand.Imm(uint64(shift)), s)
+	return s
+}
+
+// tree adds up count vectors in memory by adjacent pairs. Of the two exponentials of two classes it also leaves the smaller
+// one, or a NaN if one of them is, behind their sum.
+func (b *builder) tree(count reg.Register, lanes string) vec {
+	n, base := b.GP64(), b.load(lanes)
+	b.MOVQ(count, n)
+	level, pairs, even, done := b.label("level"), b.label("pairs"), b.label("even"), b.label("tree")
+	if lanes == "lanesE" {
+		b.smaller(base)
+	}
+	b.Label(level)
+	b.CMPQ(n, operand.Imm(1))
+	b.JE(operand.LabelRef(done))
+	from, to, i := b.GP64(), b.GP64(), b.GP64()
+	b.MOVQ(base, from)
+	b.MOVQ(base, to)
+	b.MOVQ(n, i)
+	b.SHRQ(operand.Imm(1), i)
+	b.Label(pairs)
+	v := b.copy(operand.Mem{Base: from})
+	b.add(v, v, operand.Mem{Base: from, Disp: b.vectorBytes()})
+	b.storeF(v, operand.Mem{Base: to}, nil)
+	b.ADDQ(operand.Imm(uint64(2*b.vectorBytes())), from)
+	b.ADDQ(operand.Imm(uint64(b.vectorBytes())), to)
+	b.DECQ(i)
+	b.JNE(operand.LabelRef(pairs))
+	b.INCQ(n)
+	b.BTQ(operand.Imm(0), n)
+	b.JCS(operand.LabelRef(even)) // n was even
+	b.storeF(b.copy(operand.Mem{Base: from}), operand.Mem{Base: to}, nil)
+	b.Label(even)
+	b.SHRQ(operand.Imm(1), n)
+	b.JMP(operand.LabelRef(level))
+	b.Label(done)
+	return b.copy(operand.Mem{Base: base})
+}
+
+// smaller writes the smaller of the first two vectors behind them, if these are all.
+func (b *builder) smaller(base reg.Register) {
+	skip := b.label("more")
+	b.CMPQ(b.arg("n"), operand.Imm(2))
+	b.JNE(operand.LabelRef(skip))
+	v, w := b.copy(operand.Mem{Base: base}), b.copy(operand.Mem{Base: base, Disp: b.vectorBytes()})
+	s := b.vector()
+	b.ps(b.VMINPS, b.VMINPD, w, v, s)
+	b.add(v, v, w)
+	b.mul(v, v, b.zero()) // 0, or NaN
+	b.add(s, s, v)
+	b.storeF(s, operand.Mem{Base: base, Disp: 2 * b.vectorBytes()}, nil)
+	b.Label(skip)
+}
+
+// planeScale turns exponentials into gradients.
+func (b *builder) planeScale() {
+	b.doc("turns exponentials into gradients, for a vector of rows at a time: "+map[bool]string{true: "e·f − smooth,", false: "e·f − smooth·a,"}[b.Form == Uniform],
+		"but gy for the target's class.")
+	e, dst, labels := b.load("e"), b.load("dst"), b.load("labels")
+	var t reg.GPVirtual
+	if b.Form == Dense {
+		t = b.load("t")
+	}
+	b.positions(func(slot reg.GPVirtual) {
+		f := b.get("f", slot)
+		epsG := b.vector()
+		b.VBROADCASTSD(b.arg("epsG"), epsG)
+		smooth := b.scaledFactor(slot, epsG)
+		var target, gy vec
+		if b.Form != Dense {
+			target, gy = b.labelVector(labels), b.get("gy", slot)
+		}
+		k, pe, pd, pt := b.GP64(), b.GP64(), b.GP64(), b.GP64()
+		b.XORQ(k, k)
+		b.MOVQ(e, pe)
+		b.MOVQ(dst, pd)
+		if b.Form == Dense {
+			b.MOVQ(t, pt)
+		}
+		loop := b.label("class")
+		b.Label(loop)
+		v := b.loadF(operand.Mem{Base: pe}, nil)
+		if b.Form == Uniform {
+			b.ps(b.VFMSUB213PS, b.VFMSUB213PD, smooth, f, v)
+		} else {
+			b.mul(v, v, f)
+			b.negMulAddTo(v, smooth, b.planeCoefficient(k, pt))
+		}
+		if b.Form != Dense {
+			b.blend(v, b.equal(target, b.spreadInt(k)), gy)
+		}
+		b.storeT(v, operand.Mem{Base: pd}, nil)
+		b.ADDQ(b.arg("eBytes"), pe)
+		b.ADDQ(b.arg("dstStep"), pd)
+		if b.Form == Dense {
+			b.ADDQ(b.arg("xStep"), pt)
+		}
+		b.INCQ(k)
+		b.CMPQ(k, b.arg("n"))
+		b.JLT(operand.LabelRef(loop))
+	}, func() {
+		b.advance(e, b.f())
+		b.advance(dst, b.Element.size())
+		b.advance(labels, 4)
+		if b.Form == Dense {
+			b.advance(t, b.Element.size())
+		}
+	})
+}
+
+// scaledFactor is g·epsG, rounded to F.
+func (b *builder) scaledFactor(slot reg.Register, epsG vec) vec {
+	n := 2
+	if b.double() {
+		n = 1
+	}
+	var parts []vec
+	for i := range n {
+		v := b.vector()
+		b.VMULPD(b.slots("g", slot, i), epsG, v)
+		parts = append(parts, v)
+	}
+	if b.double() {
+		return parts[0]
+	}
+	return b.narrow(parts[0], parts[1])
+}
+
+// narrow rounds two vectors of float64 to one of float32.
+func (b *builder) narrow(low, high vec) vec {
+	v := b.vector()
+	if b.ISA == AVX512 {
+		l, h := b.YMM(), b.YMM()
+		b.VCVTPD2PS(low, l)
+		b.VCVTPD2PS(high, h)
+		b.VINSERTF64X4(operand.Imm(1), h, l.AsZ(), v)
+		return v
+	}
+	l, h := b.XMM(), b.XMM()
+	b.VCVTPD2PSY(low, l)
+	b.VCVTPD2PSY(high, h)
+	b.VINSERTF128(operand.Imm(1), h, l.AsY(), v)
+	return v
+}

@@ -1,0 +1,267 @@
+package asm
+
+import (
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// Kernels that turn rows into planes, for few classes, and back. They take four classes of a group of rows at a time: what
+// fits in four YMM registers.
+
+// tileRows is the number of rows of a group.
+func (b *builder) tileRows() int { return 32 / b.f() }
+
+// tiles runs the body for each group of rows and four classes: row is the group's first row, class the first class. The last
+// of both overlap those before, so that nothing beyond is touched; with fewer than four classes, partial is their mask.
+func (b *builder) tiles(base string, stride string, body func(row *rowPointers, plane operand.Mem, next reg.Register, partial *tail)) {
+	r := &rowPointers{b: b, near: b.GP64(), far: b.GP64(), stride: b.load(stride), stride3: b.GP64()}
+	b.LEAQ(at(r.stride, r.stride, 2, 0), r.stride3)
+	row, last, step := b.GP64(), b.load("rows"), b.load("planeStep")
+	b.XORQ(row, row)
+	b.SUBQ(operand.Imm(uint64(b.tileRows())), last)
+	step3 := b.GP64()
+	b.LEAQ(at(step, step, 2, 0), step3)
+	group, groupNext, done := b.label("group"), b.label("next"), b.label("done")
+	b.Label(group)
+	b.MOVQ(r.stride, r.near)
+	b.IMULQ(row, r.near)
+	b.ADDQ(b.arg(base), r.near)
+	b.LEAQ(at(r.near, r.stride, 4, 0), r.far)
+	plane, class := b.load("plane"), b.GP64()
+	b.LEAQ(at(plane, row, b.f(), 0), plane)
+	b.MOVQ(b.arg("n"), class)
+
+	one := func(t *tail) { body(r, operand.Mem{Base: plane}, step, t) }
+	whole, few, classes := b.label("classes"), b.label("few"), b.label("overlap")
+	b.CMPQ(class, operand.Imm(4))
+	b.JL(operand.LabelRef(few))
+	b.Label(whole)
+	one(nil)
+	b.SUBQ(operand.Imm(4), class)
+	b.JE(operand.LabelRef(groupNext))
+	b.CMPQ(class, operand.Imm(4))
+	b.JL(operand.LabelRef(classes))
+	b.ADDQ(operand.Imm(uint64(4*b.Element.size())), r.near)
+	b.ADDQ(operand.Imm(uint64(4*b.Element.size())), r.far)
+	b.LEAQ(at(plane, step, 4, 0), plane)
+	b.JMP(operand.LabelRef(whole))
+	b.Label(classes) // 1 to 3 are left: go on by so many
+	hop := b.GP64()
+	b.LEAQ(operand.Mem{Base: r.near, Index: class, Scale: uint8(b.Element.size())}, r.near)
+	b.LEAQ(operand.Mem{Base: r.far, Index: class, Scale: uint8(b.Element.size())}, r.far)
+	b.MOVQ(step, hop)
+	b.IMULQ(class, hop)
+	b.ADDQ(hop, plane)
+	b.MOVQ(operand.I32(4), class)
+	b.JMP(operand.LabelRef(whole))
+
+	b.Label(few)
+	zero, mask := b.GP64(), b.GP64()
+	b.XORQ(zero, zero)
+	b.LEAQ(b.data.masks(), mask)
+	b.ADDQ(operand.Imm(128), mask)
+	b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), class)
+	b.SUBQ(class, mask)
+	one(&tail{mask: operand.Mem{Base: mask}, index: zero})
+
+	b.Label(groupNext)
+	b.CMPQ(row, last)
+	b.JGE(operand.LabelRef(done))
+	b.ADDQ(operand.Imm(uint64(b.tileRows())), row)
+	b.CMPQ(row, last)
+	b.CMOVQGT(last, row)
+	b.JMP(operand.LabelRef(group))
+	b.Label(done)
+	_ = step3
+}
+
+// rowPointers are addresses of a group of rows: near has the first four, far the others.
+type rowPointers struct {
+	b                          *builder
+	near, far, stride, stride3 reg.GPVirtual
+}
+
+// mem is where row i of the group is.
+func (r *rowPointers) mem(i int) operand.Mem {
+	base := r.near
+	if i >= 4 {
+		base = r.far
+	}
+	switch i % 4 {
+	case 1:
+		return at(base, r.stride, 1, 0)
+	case 2:
+		return at(base, r.stride, 2, 0)
+	case 3:
+		return at(base, r.stride3, 1, 0)
+	}
+	return operand.Mem{Base: base}
+}
+
+// classes is where class i of a group of planes is: step bytes apart, i below 4.
+func planeClass(plane operand.Mem, step reg.Register, i int) operand.Mem {
+	plane.Index, plane.Scale = step, uint8(i)
+	if i == 0 {
+		plane.Index, plane.Scale = nil, 0
+	}
+	return plane
+}
+
+// square transposes four vectors, each quarter of four for itself if they are of float32.
+func (b *builder) square(v [4]vec) (w [4]vec) {
+	var t [4]vec
+	for i := range t {
+		t[i], w[i] = b.YMM(), b.YMM()
+	}
+	if b.double() {
+		b.VUNPCKLPD(v[1], v[0], t[0])
+		b.VUNPCKHPD(v[1], v[0], t[1])
+		b.VUNPCKLPD(v[3], v[2], t[2])
+		b.VUNPCKHPD(v[3], v[2], t[3])
+		b.VPERM2F128(operand.Imm(0x20), t[2], t[0], w[0])
+		b.VPERM2F128(operand.Imm(0x20), t[3], t[1], w[1])
+		b.VPERM2F128(operand.Imm(0x31), t[2], t[0], w[2])
+		b.VPERM2F128(operand.Imm(0x31), t[3], t[1], w[3])
+		return w
+	}
+	b.VUNPCKLPS(v[1], v[0], t[0])
+	b.VUNPCKHPS(v[1], v[0], t[1])
+	b.VUNPCKLPS(v[3], v[2], t[2])
+	b.VUNPCKHPS(v[3], v[2], t[3])
+	b.VUNPCKLPD(t[2], t[0], w[0])
+	b.VUNPCKHPD(t[2], t[0], w[1])
+	b.VUNPCKLPD(t[3], t[1], w[2])
+	b.VUNPCKHPD(t[3], t[1], w[3])
+	return w
+}
+
+// four loads four elements, widened to float32.
+func (b *builder) four(m operand.Mem, t *tail) vec {
+	v := b.XMM()
+	var src operand.Op = m
+	if t != nil && b.Element == Float32 {
+		mask := b.XMM()
+		b.VMOVUPS(t.mask, mask)
+		b.VMASKMOVPS(m, mask, v)
+		return v
+	}
+	if t != nil {
+		src = b.loadHalves(m, t)
+	}
+	switch b.Element {
+	case Float32:
+		b.VMOVUPS(src, v)
+	case Float16:
+		b.VCVTPH2PS(src, v)
+	case BFloat16:
+		b.VPMOVZXWD(src, v)
+		b.VPSLLD(operand.Imm(16), v, v)
+	}
+	return v
+}
+
+// transpose copies rows to planes.
+func (b *builder) transpose() {
+	b.doc("copies rows to planes, as F.")
+	b.tiles("x", "xStride", func(row *rowPointers, plane operand.Mem, step reg.Register, t *tail) {
+		var v [4]vec
+		for i := range v {
+			if b.double() {
+				v[i] = b.loadF(row.mem(i), t)
+				continue
+			}
+			v[i] = b.YMM()
+			near := b.four(row.mem(i), t)
+			if b.Element == Float32 && t == nil {
+				b.VINSERTF128(operand.Imm(1), row.mem(i+4), near.AsY(), v[i])
+			} else {
+				b.VINSERTF128(operand.Imm(1), b.four(row.mem(i+4), t), near.AsY(), v[i])
+			}
+		}
+		b.planeRows(b.square(v), plane, step)
+	})
+}
+
+// planeRows stores a vector for each of four classes.
+func (b *builder) planeRows(v [4]vec, plane operand.Mem, step reg.Register) {
+	p := b.GP64()
+	b.LEAQ(at(plane.Base, step, 2, 0), p)
+	b.ps(b.VMOVUPS, b.VMOVUPD, v[0], plane)
+	b.ps(b.VMOVUPS, b.VMOVUPD, v[1], planeClass(plane, step, 1))
+	b.ps(b.VMOVUPS, b.VMOVUPD, v[2], operand.Mem{Base: p})
+	b.ps(b.VMOVUPS, b.VMOVUPD, v[3], at(p, step, 1, 0))
+}
+
+// transposeBack copies planes to rows, rounded to elements.
+func (b *builder) transposeBack() {
+	b.doc("copies planes to rows, rounded to elements.")
+	b.tiles("dst", "dstStride", func(row *rowPointers, plane operand.Mem, step reg.Register, t *tail) {
+		p := b.GP64()
+		b.LEAQ(at(plane.Base, step, 2, 0), p)
+		var v [4]vec
+		for i, m := range []operand.Mem{plane, planeClass(plane, step, 1), {Base: p}, at(p, step, 1, 0)} {
+			v[i] = b.YMM()
+			b.ps(b.VMOVUPS, b.VMOVUPD, m, v[i])
+		}
+		for i, v := range b.square(v) {
+			b.storeFour(v, row, i, t)
+		}
+	})
+}
+
+// storeFour stores four elements of row i of a group and, but for float64, four of row i+4.
+func (b *builder) storeFour(v vec, row *rowPointers, i int, t *tail) {
+	switch b.Element {
+	case Float64:
+		b.storeF(v, row.mem(i), t)
+		return
+	case Float32:
+		high := b.XMM()
+		if t == nil {
+			b.VMOVUPS(v.AsX(), row.mem(i))
+			b.VEXTRACTF128(operand.Imm(1), v, row.mem(i+4))
+			return
+		}
+		mask := b.XMM()
+		b.VMOVUPS(t.mask, mask)
+		b.VMASKMOVPS(v.AsX(), mask, row.mem(i))
+		b.VEXTRACTF128(operand.Imm(1), v, high)
+		b.VMASKMOVPS(high, mask, row.mem(i+4))
+		return
+	}
+	half := b.halves(v)
+	if t == nil {
+		b.VMOVQ(half, row.mem(i))
+		b.VPEXTRQ(operand.Imm(1), half, row.mem(i+4))
+		return
+	}
+	high := b.XMM()
+	b.VPSRLDQ(operand.Imm(8), half, high)
+	b.storeHalves(half, row.mem(i), t)
+	b.storeHalves(high, row.mem(i+4), t)
+}
+
+// convertPlanes copies planes of a half type to planes of float32, or back.
+func (b *builder) convertPlanes() {
+	b.doc(map[Op]string{Widen: "copies planes of elements to planes of float32.", Narrow: "copies planes of float32 to planes of elements, rounded."}[b.Op])
+	name, step := "x", "xStep"
+	if b.Op == Narrow {
+		name, step = "dst", "dstStep"
+	}
+	elements, plane, class, i := b.load(name), b.load("plane"), b.load("n"), b.GP64()
+	loop := b.label("class")
+	rows := b.load("rows")
+	b.Label(loop)
+	b.XORQ(i, i)
+	b.loop(i, rows, b.width(), func() {
+		if b.Op == Widen {
+			b.storeF(b.loadT(at(elements, i, 2, 0), nil), at(plane, i, 4, 0), nil)
+		} else {
+			b.storeT(b.loadF(at(plane, i, 4, 0), nil), at(elements, i, 2, 0), nil)
+		}
+	})
+	b.ADDQ(b.arg(step), elements)
+	b.ADDQ(b.arg("planeStep"), plane)
+	b.DECQ(class)
+	b.JNE(operand.LabelRef(loop))
+}
