@@ -102,7 +102,7 @@ done3:
 	RET
 
 // func sumUniformFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -150,6 +150,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(DI*4)
 	VMOVUPS      (CX)(DI*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
@@ -179,6 +180,7 @@ loop5:
 	VFMADD213PS  Y10, Y10, Y8
 	VANDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y2, Y2
+	PREFETCHT0   16448(CX)(DI*4)
 	VMOVUPS      64(CX)(DI*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
@@ -353,7 +355,7 @@ done3:
 	RET
 
 // func sumExpUniformFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -402,6 +404,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(R8*4)
 	VMOVUPS      (CX)(R8*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
@@ -432,6 +435,7 @@ loop5:
 	VANDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y2, Y2
 	VMOVUPS      Y8, (BX)(R8*4)
+	PREFETCHT0   16448(CX)(R8*4)
 	VMOVUPS      64(CX)(R8*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
@@ -696,7 +700,7 @@ done3:
 	RET
 
 // func sumExpClasswiseFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -748,6 +752,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(R9*4)
 	VMOVUPS      (CX)(R9*4), Y10
 	VADDPS       Y1, Y10, Y10
 	VMOVUPS      (SI)(R9*4), Y11
@@ -798,6 +803,7 @@ loop5:
 	VANDPS       Y11, Y10, Y10
 	VADDPS       Y10, Y5, Y5
 	VMOVUPS      Y10, 32(BX)(R9*4)
+	PREFETCHT0   16448(CX)(R9*4)
 	VMOVUPS      64(CX)(R9*4), Y10
 	VADDPS       Y1, Y10, Y10
 	VMOVUPS      64(SI)(R9*4), Y11
@@ -1112,7 +1118,7 @@ done3:
 	RET
 
 // func sumExpDenseFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -1166,6 +1172,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(R11*4)
 	VMOVUPS      (CX)(R11*4), Y10
 	VADDPS       Y1, Y10, Y10
 	VMOVUPS      (DI)(R11*4), Y11
@@ -1222,6 +1229,7 @@ loop5:
 	VANDPS       Y11, Y10, Y10
 	VADDPS       Y10, Y5, Y5
 	VMOVUPS      Y10, 32(BX)(R11*4)
+	PREFETCHT0   16448(CX)(R11*4)
 	VMOVUPS      64(CX)(R11*4), Y10
 	VADDPS       Y1, Y10, Y10
 	VMOVUPS      64(DI)(R11*4), Y11
@@ -3310,7 +3318,7 @@ done3:
 	RET
 
 // func sumUniformFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -3357,6 +3365,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(DI*8)
 	VMOVUPD      (CX)(DI*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
@@ -3400,6 +3409,7 @@ loop5:
 	VFMADD213PD  Y10, Y10, Y14
 	VANDPD       Y9, Y14, Y14
 	VADDPD       Y14, Y2, Y2
+	PREFETCHT0   16448(CX)(DI*8)
 	VMOVUPD      64(CX)(DI*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
@@ -3632,7 +3642,7 @@ done3:
 	RET
 
 // func sumExpUniformFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -3680,6 +3690,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(R8*8)
 	VMOVUPD      (CX)(R8*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
@@ -3724,6 +3735,7 @@ loop5:
 	VANDPD       Y9, Y14, Y14
 	VADDPD       Y14, Y2, Y2
 	VMOVUPD      Y14, (BX)(R8*8)
+	PREFETCHT0   16448(CX)(R8*8)
 	VMOVUPD      64(CX)(R8*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
@@ -4044,7 +4056,7 @@ done3:
 	RET
 
 // func sumExpClasswiseFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -4095,6 +4107,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(R9*8)
 	VMOVUPD      (CX)(R9*8), Y10
 	VADDPD       Y1, Y10, Y10
 	VMOVUPD      (SI)(R9*8), Y11
@@ -4163,6 +4176,7 @@ loop5:
 	VANDPD       Y11, Y13, Y13
 	VADDPD       Y13, Y5, Y5
 	VMOVUPD      Y13, 32(BX)(R9*8)
+	PREFETCHT0   16448(CX)(R9*8)
 	VMOVUPD      64(CX)(R9*8), Y10
 	VADDPD       Y1, Y10, Y10
 	VMOVUPD      64(SI)(R9*8), Y11
@@ -4529,7 +4543,7 @@ done3:
 	RET
 
 // func sumExpDenseFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -4582,6 +4596,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(R11*8)
 	VMOVUPD      (CX)(R11*8), Y10
 	VADDPD       Y1, Y10, Y10
 	VMOVUPD      (DI)(R11*8), Y11
@@ -4656,6 +4671,7 @@ loop5:
 	VANDPD       Y11, Y13, Y13
 	VADDPD       Y13, Y5, Y5
 	VMOVUPD      Y13, 32(BX)(R11*8)
+	PREFETCHT0   16448(CX)(R11*8)
 	VMOVUPD      64(CX)(R11*8), Y10
 	VADDPD       Y1, Y10, Y10
 	VMOVUPD      64(DI)(R11*8), Y11
@@ -6717,7 +6733,7 @@ done3:
 	RET
 
 // func sumUniformFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, F16C, FMA3
+// Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
 TEXT ·sumUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -6765,6 +6781,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(DI*2)
 	VCVTPH2PS    (CX)(DI*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
@@ -7040,7 +7057,7 @@ done3:
 	RET
 
 // func sumExpUniformFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, F16C, FMA3
+// Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
 TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -7089,6 +7106,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(R8*2)
 	VCVTPH2PS    (CX)(R8*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
@@ -7492,7 +7510,7 @@ done3:
 	RET
 
 // func sumExpClasswiseFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, F16C, FMA3
+// Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
 TEXT ·sumExpClasswiseFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -7544,6 +7562,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(R9*2)
 	VCVTPH2PS    (CX)(R9*2), Y10
 	VADDPS       Y1, Y10, Y10
 	VMOVUPS      (SI)(R9*4), Y11
@@ -8017,7 +8036,7 @@ done3:
 	RET
 
 // func sumExpDenseFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, F16C, FMA3
+// Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
 TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -8071,6 +8090,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(R11*2)
 	VCVTPH2PS    (CX)(R11*2), Y10
 	VADDPS       Y1, Y10, Y10
 	VCVTPH2PS    (DI)(R11*2), Y11
@@ -9408,7 +9428,7 @@ done3:
 	RET
 
 // func sumUniformBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -9456,6 +9476,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(DI*2)
 	VPMOVZXWD    (CX)(DI*2), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
@@ -9739,7 +9760,7 @@ done3:
 	RET
 
 // func sumExpUniformBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -9788,6 +9809,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(R8*2)
 	VPMOVZXWD    (CX)(R8*2), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
@@ -10223,7 +10245,7 @@ done3:
 	RET
 
 // func sumExpClasswiseBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpClasswiseBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -10275,6 +10297,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(R9*2)
 	VPMOVZXWD    (CX)(R9*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VADDPS       Y1, Y10, Y10
@@ -10780,7 +10803,7 @@ done3:
 	RET
 
 // func sumExpDenseBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -10834,6 +10857,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0   16384(CX)(R11*2)
 	VPMOVZXWD    (CX)(R11*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VADDPS       Y1, Y10, Y10
@@ -12545,7 +12569,7 @@ done3:
 	RET
 
 // func sumUniformFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -12598,6 +12622,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(SI*4)
 	VMOVUPS       (CX)(SI*4), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
@@ -12609,6 +12634,7 @@ loop5:
 	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
 	VPADDD        Z11, Z12, Z12
+	PREFETCHT0    16448(CX)(SI*4)
 	VMOVUPS       64(CX)(SI*4), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
@@ -12708,7 +12734,7 @@ done3:
 	RET
 
 // func sumExpUniformFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -12762,6 +12788,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(DI*4)
 	VMOVUPS       (CX)(DI*4), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
@@ -12773,6 +12800,7 @@ loop5:
 	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
 	VPADDD        Z11, Z12, Z12
+	PREFETCHT0    16448(CX)(DI*4)
 	VMOVUPS       64(CX)(DI*4), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
@@ -12953,7 +12981,7 @@ done3:
 	RET
 
 // func sumExpClasswiseFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -13009,6 +13037,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(R8*4)
 	VMOVUPS       (CX)(R8*4), Z16
 	VADDPS        Z7, Z16, Z16
 	VMOVUPS       (BX)(R8*4), Z17
@@ -13026,6 +13055,7 @@ loop5:
 	VPERMPS       Z6, Z17, Z16
 	VPSLLD        $0x14, Z17, Z17
 	VPADDD        Z16, Z17, Z17
+	PREFETCHT0    16448(CX)(R8*4)
 	VMOVUPS       64(CX)(R8*4), Z16
 	VADDPS        Z7, Z16, Z16
 	VMOVUPS       64(BX)(R8*4), Z19
@@ -13237,7 +13267,7 @@ done3:
 	RET
 
 // func sumExpDenseFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -13295,6 +13325,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(R10*4)
 	VMOVUPS       (CX)(R10*4), Z16
 	VADDPS        Z7, Z16, Z16
 	VMOVUPS       (SI)(R10*4), Z17
@@ -13315,6 +13346,7 @@ loop5:
 	VPERMPS       Z6, Z17, Z16
 	VPSLLD        $0x14, Z17, Z17
 	VPADDD        Z16, Z17, Z17
+	PREFETCHT0    16448(CX)(R10*4)
 	VMOVUPS       64(CX)(R10*4), Z16
 	VADDPS        Z7, Z16, Z16
 	VMOVUPS       64(SI)(R10*4), Z19
@@ -14885,7 +14917,7 @@ done3:
 	RET
 
 // func sumUniformFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -14942,6 +14974,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(SI*8)
 	VMOVUPD       (CX)(SI*8), Z16
 	VADDPD        Z12, Z16, Z16
 	VADDPD        Z16, Z14, Z14
@@ -14955,6 +14988,7 @@ loop5:
 	VPERMPD       Z11, Z17, Z18
 	VPSLLQ        $0x31, Z17, Z17
 	VPADDQ        Z18, Z17, Z17
+	PREFETCHT0    16448(CX)(SI*8)
 	VMOVUPD       64(CX)(SI*8), Z18
 	VADDPD        Z12, Z18, Z18
 	VADDPD        Z18, Z14, Z14
@@ -15076,7 +15110,7 @@ done3:
 	RET
 
 // func sumExpUniformFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -15134,6 +15168,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(DI*8)
 	VMOVUPD       (CX)(DI*8), Z16
 	VADDPD        Z12, Z16, Z16
 	VADDPD        Z16, Z14, Z14
@@ -15147,6 +15182,7 @@ loop5:
 	VPERMPD       Z11, Z17, Z18
 	VPSLLQ        $0x31, Z17, Z17
 	VPADDQ        Z18, Z17, Z17
+	PREFETCHT0    16448(CX)(DI*8)
 	VMOVUPD       64(CX)(DI*8), Z18
 	VADDPD        Z12, Z18, Z18
 	VADDPD        Z18, Z14, Z14
@@ -15347,7 +15383,7 @@ done3:
 	RET
 
 // func sumExpClasswiseFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -15407,6 +15443,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(R8*8)
 	VMOVUPD       (CX)(R8*8), Z21
 	VADDPD        Z12, Z21, Z21
 	VMOVUPD       (BX)(R8*8), Z22
@@ -15426,6 +15463,7 @@ loop5:
 	VPERMPD       Z11, Z22, Z23
 	VPSLLQ        $0x31, Z22, Z22
 	VPADDQ        Z23, Z22, Z22
+	PREFETCHT0    16448(CX)(R8*8)
 	VMOVUPD       64(CX)(R8*8), Z23
 	VADDPD        Z12, Z23, Z23
 	VMOVUPD       64(BX)(R8*8), Z24
@@ -15657,7 +15695,7 @@ done3:
 	RET
 
 // func sumExpDenseFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -15719,6 +15757,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(R10*8)
 	VMOVUPD       (CX)(R10*8), Z21
 	VADDPD        Z12, Z21, Z21
 	VMOVUPD       (SI)(R10*8), Z22
@@ -15741,6 +15780,7 @@ loop5:
 	VPERMPD       Z11, Z22, Z23
 	VPSLLQ        $0x31, Z22, Z22
 	VPADDQ        Z23, Z22, Z22
+	PREFETCHT0    16448(CX)(R10*8)
 	VMOVUPD       64(CX)(R10*8), Z23
 	VADDPD        Z12, Z23, Z23
 	VMOVUPD       64(SI)(R10*8), Z24
@@ -17277,7 +17317,7 @@ done3:
 	RET
 
 // func sumUniformFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -17330,6 +17370,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(SI*2)
 	VCVTPH2PS     (CX)(SI*2), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
@@ -17442,7 +17483,7 @@ done3:
 	RET
 
 // func sumExpUniformFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumExpUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -17496,6 +17537,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(DI*2)
 	VCVTPH2PS     (CX)(DI*2), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
@@ -17691,7 +17733,7 @@ done3:
 	RET
 
 // func sumExpClasswiseFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumExpClasswiseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -17747,6 +17789,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(R8*2)
 	VCVTPH2PS     (CX)(R8*2), Z16
 	VADDPS        Z7, Z16, Z16
 	VMOVUPS       (BX)(R8*4), Z17
@@ -17979,7 +18022,7 @@ done3:
 	RET
 
 // func sumExpDenseFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -18037,6 +18080,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(R10*2)
 	VCVTPH2PS     (CX)(R10*2), Z16
 	VADDPS        Z7, Z16, Z16
 	VCVTPH2PS     (SI)(R10*2), Z17
@@ -18398,7 +18442,7 @@ done3:
 	RET
 
 // func sumUniformBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -18451,6 +18495,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(SI*2)
 	VPMOVZXWD     (CX)(SI*2), Z11
 	VPSLLD        $0x10, Z11, Z11
 	VADDPS        Z7, Z11, Z11
@@ -18567,7 +18612,7 @@ done3:
 	RET
 
 // func sumExpUniformBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumExpUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -18621,6 +18666,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(DI*2)
 	VPMOVZXWD     (CX)(DI*2), Z11
 	VPSLLD        $0x10, Z11, Z11
 	VADDPS        Z7, Z11, Z11
@@ -18846,7 +18892,7 @@ done3:
 	RET
 
 // func sumExpClasswiseBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumExpClasswiseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -18902,6 +18948,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(R8*2)
 	VPMOVZXWD     (CX)(R8*2), Z16
 	VPSLLD        $0x10, Z16, Z16
 	VADDPS        Z7, Z16, Z16
@@ -19164,7 +19211,7 @@ done3:
 	RET
 
 // func sumExpDenseBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -19222,6 +19269,7 @@ block4:
 	JGE     end6
 
 loop5:
+	PREFETCHT0    16384(CX)(R10*2)
 	VPMOVZXWD     (CX)(R10*2), Z16
 	VPSLLD        $0x10, Z16, Z16
 	VADDPS        Z7, Z16, Z16

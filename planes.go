@@ -24,7 +24,7 @@ const (
 const planeBytes = maxSlots * 8
 
 // tileClasses is up to how many classes tiles are faster than rows, by instruction set and kind of element (measured).
-var tileClasses = [...][4]int{avx2: {40, 24, 40, 40}, avx512: {40, 24, 40, 40}}
+var tileClasses = [...][4]int{avx2: {48, 26, 48, 48}, avx512: {60, 30, 60, 60}}
 
 // shapeOf chooses a shape.
 func (w *worker[T, F]) shapeOf(j *job[T]) shape {

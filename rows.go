@@ -14,6 +14,10 @@ import (
 // chunkElements is about how many logits a chunk has: few enough to stay in the nearest cache.
 const chunkElements = 1 << 14
 
+// nearBytes is how much of the logits is passed over for maxima before it is passed over again: a part of the nearest cache.
+// The kernels for sums prefetch what lies so far ahead.
+const nearBytes = coef.Ahead
+
 // worker is one goroutine's memory.
 type worker[T Element, F real] struct {
 	args
@@ -357,22 +361,23 @@ func (w *worker[T, F]) targets(j *job[T], labels []int32) {
 
 // sumShort finds the sums of rows that have one pivot each.
 func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
-	w.run(opMax, 0)
-	if j.c.top1 {
-		for r, y := range labels {
-			if y >= 0 {
-				w.stayOnTop(r, 0, math.Inf(-1))
+	all := w.view
+	step := max(1, nearBytes/(w.n*int(unsafe.Sizeof(*new(T)))))
+	if len(w.masked) != 0 {
+		step = 1
+	}
+	for r := 0; r < all.rows; r += step {
+		f := w.part(r, min(step, all.rows-r), 0, all.n)
+		w.run(opMax, 0)
+		if j.c.top1 {
+			for i, y := range labels[r : r+w.rows] {
+				if y >= 0 {
+					w.stayOnTop(i, 0, math.Inf(-1))
+				}
 			}
 		}
-	}
-	if len(w.masked) == 0 {
-		w.run(opSum, w.form)
-	} else {
-		all := w.view
-		for r := range all.rows {
-			w.run(opSum, w.part(r, 0, all.n))
-			w.view = all
-		}
+		w.run(opSum, f)
+		w.view = all
 	}
 	lo, hi := w.first, w.first+w.rows
 	w.fold(opFoldExp, w.rest[lo:hi], w.lanesE, w.rowBlocks, -1)
@@ -409,7 +414,7 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 	all, s, top := w.view, w.first, math.Inf(-1)
 	for g := range w.scales {
 		k := g * coef.Segment
-		f := w.part(0, k, min(coef.Segment, all.n-k))
+		f := w.part(0, 1, k, min(coef.Segment, all.n-k))
 		w.run(opMax, 0)
 		if j.c.top1 {
 			w.stayOnTop(0, k, top)
@@ -509,14 +514,14 @@ func (w *worker[T, F]) gradient(j *job[T], labels []int32) {
 		for g, scale := range w.scales {
 			k := g * coef.Segment
 			w.f[all.first] = float64(f * scale)
-			w.run(opScale, w.part(0, k, min(coef.Segment, all.n-k)))
+			w.run(opScale, w.part(0, 1, k, min(coef.Segment, all.n-k)))
 			w.view = all
 		}
 	case len(w.masked) == 0:
 		w.run(opScale, w.form)
 	default:
 		for r := range all.rows {
-			w.run(opScale, w.part(r, 0, all.n))
+			w.run(opScale, w.part(r, 1, 0, all.n))
 			w.view = all
 		}
 	}
@@ -529,8 +534,8 @@ func (w *worker[T, F]) gradient(j *job[T], labels []int32) {
 	}
 }
 
-// part narrows the view to n classes of row r, from class k on, and returns the form of its coefficients.
-func (w *worker[T, F]) part(r, k, n int) form {
+// part narrows the view to n classes of some rows, from row r and class k on, and returns the form of their coefficients.
+func (w *worker[T, F]) part(r, rows, k, n int) form {
 	sizeT, sizeF := int(unsafe.Sizeof(*new(T))), int(unsafe.Sizeof(F(0)))
 	v, f := &w.view, w.form
 	if len(w.masked) != 0 && w.masked[r] {
@@ -557,7 +562,7 @@ func (w *worker[T, F]) part(r, k, n int) form {
 	v.lanesE = unsafe.Add(v.lanesE, block*coef.ExpLanes)
 	v.lanesD, v.lanesA = unsafe.Add(v.lanesD, block*coef.Lanes), unsafe.Add(v.lanesA, block*coef.Lanes)
 	v.labels = unsafe.Add(v.labels, 4*r)
-	v.first, v.rows, v.n = v.first+r, 1, n
+	v.first, v.rows, v.n = v.first+r, rows, n
 	return f
 }
 

@@ -174,6 +174,9 @@ func (b *builder) sum() {
 		}
 		half := make([]halfway, vectors)
 		first := func(i int, tl *tail) {
+			if line := i * b.width() * b.Element.size(); tl == nil && line%64 == 0 {
+				b.PREFETCHT0(at(x, k, b.Element.size(), line+coef.Ahead))
+			}
 			d := b.loadT(at(x, k, b.Element.size(), i*b.width()*b.Element.size()), tl)
 			b.add(d, d, pivot)
 			b.keep(d, tl)

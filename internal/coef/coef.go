@@ -13,6 +13,8 @@ const (
 	ExpLanes = 128
 	// Segment is how many elements of a row share a pivot.
 	Segment = 4096
+	// Ahead is how many bytes ahead the logits are prefetched. This one is not part of the result.
+	Ahead = 1 << 14
 	// RowLanes is how many lanes the sum over rows has.
 	RowLanes = 8
 )

@@ -1,0 +1,11 @@
+//go:build !race
+
+package lsr
+
+import "unsafe"
+
+const raceEnabled = false
+
+func raceRead(unsafe.Pointer, int) {}
+
+func raceWrite(unsafe.Pointer, int) {}
