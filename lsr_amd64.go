@@ -3,6 +3,8 @@
 
 package lsr
 
+import "unsafe"
+
 func features() (ecx uint32)
 
 //go:noescape
@@ -16,12 +18,6 @@ func sumExpUniformFloat32AVX2(a *args)
 
 //go:noescape
 func scaleUniformFloat32AVX2(a *args)
-
-//go:noescape
-func sumExpClasswiseFloat32AVX2(a *args)
-
-//go:noescape
-func scaleClasswiseFloat32AVX2(a *args)
 
 //go:noescape
 func sumExpDenseFloat32AVX2(a *args)
@@ -75,12 +71,6 @@ func sumExpUniformFloat64AVX2(a *args)
 func scaleUniformFloat64AVX2(a *args)
 
 //go:noescape
-func sumExpClasswiseFloat64AVX2(a *args)
-
-//go:noescape
-func scaleClasswiseFloat64AVX2(a *args)
-
-//go:noescape
 func sumExpDenseFloat64AVX2(a *args)
 
 //go:noescape
@@ -132,12 +122,6 @@ func sumExpUniformFloat16AVX2(a *args)
 func scaleUniformFloat16AVX2(a *args)
 
 //go:noescape
-func sumExpClasswiseFloat16AVX2(a *args)
-
-//go:noescape
-func scaleClasswiseFloat16AVX2(a *args)
-
-//go:noescape
 func sumExpDenseFloat16AVX2(a *args)
 
 //go:noescape
@@ -166,12 +150,6 @@ func sumExpUniformBFloat16AVX2(a *args)
 
 //go:noescape
 func scaleUniformBFloat16AVX2(a *args)
-
-//go:noescape
-func sumExpClasswiseBFloat16AVX2(a *args)
-
-//go:noescape
-func scaleClasswiseBFloat16AVX2(a *args)
 
 //go:noescape
 func sumExpDenseBFloat16AVX2(a *args)
@@ -208,12 +186,6 @@ func sumExpUniformFloat32AVX512(a *args)
 
 //go:noescape
 func scaleUniformFloat32AVX512(a *args)
-
-//go:noescape
-func sumExpClasswiseFloat32AVX512(a *args)
-
-//go:noescape
-func scaleClasswiseFloat32AVX512(a *args)
 
 //go:noescape
 func sumExpDenseFloat32AVX512(a *args)
@@ -255,12 +227,6 @@ func sumExpUniformFloat64AVX512(a *args)
 func scaleUniformFloat64AVX512(a *args)
 
 //go:noescape
-func sumExpClasswiseFloat64AVX512(a *args)
-
-//go:noescape
-func scaleClasswiseFloat64AVX512(a *args)
-
-//go:noescape
 func sumExpDenseFloat64AVX512(a *args)
 
 //go:noescape
@@ -300,12 +266,6 @@ func sumExpUniformFloat16AVX512(a *args)
 func scaleUniformFloat16AVX512(a *args)
 
 //go:noescape
-func sumExpClasswiseFloat16AVX512(a *args)
-
-//go:noescape
-func scaleClasswiseFloat16AVX512(a *args)
-
-//go:noescape
 func sumExpDenseFloat16AVX512(a *args)
 
 //go:noescape
@@ -324,12 +284,6 @@ func sumExpUniformBFloat16AVX512(a *args)
 func scaleUniformBFloat16AVX512(a *args)
 
 //go:noescape
-func sumExpClasswiseBFloat16AVX512(a *args)
-
-//go:noescape
-func scaleClasswiseBFloat16AVX512(a *args)
-
-//go:noescape
 func sumExpDenseBFloat16AVX512(a *args)
 
 //go:noescape
@@ -340,3 +294,93 @@ func finishAVX512(a *args)
 
 //go:noescape
 func finishGradAVX512(a *args)
+
+//go:noescape
+func planeSumUniformFloat32AVX2K2(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX2K2(a unsafe.Pointer)
+
+//go:noescape
+func planeSumUniformFloat32AVX512K2(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX512K2(a unsafe.Pointer)
+
+//go:noescape
+func planeSumUniformFloat32AVX2K3(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX2K3(a unsafe.Pointer)
+
+//go:noescape
+func planeSumUniformFloat32AVX512K3(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX512K3(a unsafe.Pointer)
+
+//go:noescape
+func planeSumUniformFloat32AVX2K4(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX2K4(a unsafe.Pointer)
+
+//go:noescape
+func planeSumUniformFloat32AVX512K4(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX512K4(a unsafe.Pointer)
+
+//go:noescape
+func planeSumUniformFloat32AVX2K5(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX2K5(a unsafe.Pointer)
+
+//go:noescape
+func planeSumUniformFloat32AVX512K5(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX512K5(a unsafe.Pointer)
+
+//go:noescape
+func planeSumUniformFloat32AVX2K8(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX2K8(a unsafe.Pointer)
+
+//go:noescape
+func planeSumUniformFloat32AVX512K8(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX512K8(a unsafe.Pointer)
+
+//go:noescape
+func planeSumUniformFloat32AVX2K10(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX2K10(a unsafe.Pointer)
+
+//go:noescape
+func planeSumUniformFloat32AVX512K10(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX512K10(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX2K16(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX512K16(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX2K20(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX512K20(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX2K21(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX512K21(a unsafe.Pointer)

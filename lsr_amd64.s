@@ -627,7 +627,6 @@ TEXT ·scaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat32AVX2 turns exponentials into gradients: e·f − smooth.
-	// 
 	MOVQ 96(AX), CX
 	ANDQ $0x0f, CX
 	LEAQ constants<>+0(SB), DX
@@ -699,424 +698,6 @@ done3:
 	VZEROUPPER
 	RET
 
-// func sumExpClasswiseFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·sumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       280(AX)(R9*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R12
-	LEAQ    512(R9), R11
-	ANDQ    $-32, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	PREFETCHT0   16384(CX)(R9*4)
-	VMOVUPS      (CX)(R9*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      (SI)(R9*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VADDPS       Y10, Y2, Y2
-	VMOVUPS      Y10, (BX)(R9*4)
-	VMOVUPS      32(CX)(R9*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      32(SI)(R9*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	VMOVUPS      Y10, 32(BX)(R9*4)
-	PREFETCHT0   16448(CX)(R9*4)
-	VMOVUPS      64(CX)(R9*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      64(SI)(R9*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VADDPS       Y10, Y8, Y8
-	VMOVUPS      Y10, 64(BX)(R9*4)
-	VMOVUPS      96(CX)(R9*4), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      96(SI)(R9*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VADDPS       Y10, Y9, Y9
-	VMOVUPS      Y10, 96(BX)(R9*4)
-	ADDQ         $0x20, R9
-	CMPQ         R9, R12
-	JLT          loop5
-
-end6:
-	CMPQ         R9, R11
-	JGE          sums7
-	LEAQ         (R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   (CX)(R9*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (SI)(R9*4), Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VADDPS       Y10, Y2, Y2
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   Y10, Y11, (BX)(R9*4)
-	LEAQ         8(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   32(CX)(R9*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(SI)(R9*4), Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   Y10, Y11, 32(BX)(R9*4)
-	LEAQ         16(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   64(CX)(R9*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(SI)(R9*4), Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VADDPS       Y10, Y8, Y8
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   Y10, Y11, 64(BX)(R9*4)
-	LEAQ         24(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   96(CX)(R9*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(SI)(R9*4), Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VADDPS       Y10, Y9, Y9
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   Y10, Y11, 96(BX)(R9*4)
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPS Y3, (R9)(R10*1)
-	VMOVUPS Y6, 32(R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPS Y4, (R9)(R10*1)
-	VMOVUPS Y7, 32(R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPS Y2, (R9)(R10*2)
-	VMOVUPS Y5, 32(R9)(R10*2)
-	VMOVUPS Y8, 64(R9)(R10*2)
-	VMOVUPS Y9, 96(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	MOVQ 208(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func scaleClasswiseFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3
-TEXT ·scaleClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// scaleClasswiseFloat32AVX2 turns exponentials into gradients: e·f − smooth·a,
-	// where a = u.
-	MOVQ 96(AX), CX
-	ANDQ $0x0f, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x02, CX
-	SUBQ CX, DX
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 96(AX), DI
-	ANDQ $-16, DI
-	XORQ R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       15512(AX)(R9*8), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Y0
-	VMOVSD       8984(AX)(R9*8), X1
-	VMULSD       264(AX), X1, X1
-	VCVTSD2SS    X1, X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	CMPQ         R9, DI
-	JGE          end5
-
-loop4:
-	VMOVUPS      (CX)(R9*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      (SI)(R9*4), Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VMOVUPS      Y2, (BX)(R9*4)
-	VMOVUPS      32(CX)(R9*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      32(SI)(R9*4), Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VMOVUPS      Y2, 32(BX)(R9*4)
-	ADDQ         $0x10, R9
-	CMPQ         R9, DI
-	JLT          loop4
-
-end5:
-	LEAQ         (R9), R10
-	CMPQ         R10, 96(AX)
-	JGE          whole6
-	VMOVUPS      (DX), Y2
-	VMASKMOVPS   (CX)(R9*4), Y2, Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      (DX), Y3
-	VMASKMOVPS   (SI)(R9*4), Y3, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VMOVUPS      (DX), Y3
-	VMASKMOVPS   Y2, Y3, (BX)(R9*4)
-	LEAQ         8(R9), R10
-	CMPQ         R10, 96(AX)
-	JGE          whole6
-	VMOVUPS      32(DX), Y2
-	VMASKMOVPS   32(CX)(R9*4), Y2, Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      32(DX), Y0
-	VMASKMOVPS   32(SI)(R9*4), Y0, Y0
-	VFNMADD231PS Y0, Y1, Y2
-	VMOVUPS      32(DX), Y0
-	VMASKMOVPS   Y2, Y0, 32(BX)(R9*4)
-
-whole6:
-skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
 // func sumExpDenseFloat32AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
@@ -1133,8 +714,8 @@ TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	MOVQ         24(AX), DI
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
 	MOVQ         40(AX), R8
 	XORQ         R9, R9
 	XORQ         R10, R10
@@ -1175,10 +756,9 @@ loop5:
 	PREFETCHT0   16384(CX)(R11*4)
 	VMOVUPS      (CX)(R11*4), Y10
 	VADDPS       Y1, Y10, Y10
-	VMOVUPS      (DI)(R11*4), Y11
+	VMOVUPS      (SI)(R11*4), Y11
 	VMOVUPS      (R8)(R11*4), Y12
-	VMOVUPS      (SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
+	VFMADD213PS  (DI)(R11*4), Y12, Y11
 	VADDPS       Y11, Y4, Y4
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -1203,10 +783,9 @@ loop5:
 	VMOVUPS      Y10, (BX)(R11*4)
 	VMOVUPS      32(CX)(R11*4), Y10
 	VADDPS       Y1, Y10, Y10
-	VMOVUPS      32(DI)(R11*4), Y11
+	VMOVUPS      32(SI)(R11*4), Y11
 	VMOVUPS      32(R8)(R11*4), Y12
-	VMOVUPS      32(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
+	VFMADD213PS  32(DI)(R11*4), Y12, Y11
 	VADDPS       Y11, Y7, Y7
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -1232,10 +811,9 @@ loop5:
 	PREFETCHT0   16448(CX)(R11*4)
 	VMOVUPS      64(CX)(R11*4), Y10
 	VADDPS       Y1, Y10, Y10
-	VMOVUPS      64(DI)(R11*4), Y11
+	VMOVUPS      64(SI)(R11*4), Y11
 	VMOVUPS      64(R8)(R11*4), Y12
-	VMOVUPS      64(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
+	VFMADD213PS  64(DI)(R11*4), Y12, Y11
 	VADDPS       Y11, Y4, Y4
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -1260,10 +838,9 @@ loop5:
 	VMOVUPS      Y10, 64(BX)(R11*4)
 	VMOVUPS      96(CX)(R11*4), Y10
 	VADDPS       Y1, Y10, Y10
-	VMOVUPS      96(DI)(R11*4), Y11
+	VMOVUPS      96(SI)(R11*4), Y11
 	VMOVUPS      96(R8)(R11*4), Y12
-	VMOVUPS      96(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
+	VFMADD213PS  96(DI)(R11*4), Y12, Y11
 	VADDPS       Y11, Y7, Y7
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -1301,11 +878,11 @@ end6:
 	VADDPS       Y1, Y10, Y10
 	VANDPS       (DX), Y10, Y10
 	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (DI)(R11*4), Y11, Y11
+	VMASKMOVPS   (SI)(R11*4), Y11, Y11
 	VMOVUPS      (DX), Y12
 	VMASKMOVPS   (R8)(R11*4), Y12, Y12
 	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (SI)(R11*4), Y13, Y13
+	VMASKMOVPS   (DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
 	VANDPS       (DX), Y11, Y11
 	VADDPS       Y11, Y4, Y4
@@ -1340,11 +917,11 @@ end6:
 	VADDPS       Y1, Y10, Y10
 	VANDPS       32(DX), Y10, Y10
 	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(DI)(R11*4), Y11, Y11
+	VMASKMOVPS   32(SI)(R11*4), Y11, Y11
 	VMOVUPS      32(DX), Y12
 	VMASKMOVPS   32(R8)(R11*4), Y12, Y12
 	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(SI)(R11*4), Y13, Y13
+	VMASKMOVPS   32(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
 	VANDPS       32(DX), Y11, Y11
 	VADDPS       Y11, Y7, Y7
@@ -1379,11 +956,11 @@ end6:
 	VADDPS       Y1, Y10, Y10
 	VANDPS       64(DX), Y10, Y10
 	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(DI)(R11*4), Y11, Y11
+	VMASKMOVPS   64(SI)(R11*4), Y11, Y11
 	VMOVUPS      64(DX), Y12
 	VMASKMOVPS   64(R8)(R11*4), Y12, Y12
 	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(SI)(R11*4), Y13, Y13
+	VMASKMOVPS   64(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
 	VANDPS       64(DX), Y11, Y11
 	VADDPS       Y11, Y4, Y4
@@ -1418,11 +995,11 @@ end6:
 	VADDPS       Y1, Y10, Y10
 	VANDPS       96(DX), Y10, Y10
 	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(DI)(R11*4), Y11, Y11
+	VMASKMOVPS   96(SI)(R11*4), Y11, Y11
 	VMOVUPS      96(DX), Y12
 	VMASKMOVPS   96(R8)(R11*4), Y12, Y12
 	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(SI)(R11*4), Y13, Y13
+	VMASKMOVPS   96(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
 	VANDPS       96(DX), Y11, Y11
 	VADDPS       Y11, Y7, Y7
@@ -1470,7 +1047,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	ADDQ 128(AX), DI
+	ADDQ 128(AX), SI
 	MOVQ 208(AX), R11
 	SHLQ $0x06, R11
 	ADDQ R11, R9
@@ -1486,8 +1063,7 @@ done3:
 TEXT ·scaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseFloat32AVX2 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
+	// scaleDenseFloat32AVX2 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
 	MOVQ 96(AX), CX
 	ANDQ $0x0f, CX
 	LEAQ constants<>+0(SB), DX
@@ -1496,8 +1072,8 @@ TEXT ·scaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	SUBQ CX, DX
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 24(AX), DI
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
 	MOVQ 40(AX), R8
 	MOVQ 96(AX), R9
 	ANDQ $-16, R9
@@ -1525,18 +1101,16 @@ row1:
 loop4:
 	VMOVUPS      (CX)(R11*4), Y2
 	VMULPS       Y0, Y2, Y2
-	VMOVUPS      (DI)(R11*4), Y3
+	VMOVUPS      (SI)(R11*4), Y3
 	VMOVUPS      (R8)(R11*4), Y4
-	VMOVUPS      (SI)(R11*4), Y5
-	VFMADD213PS  Y5, Y4, Y3
+	VFMADD213PS  (DI)(R11*4), Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VMOVUPS      Y2, (BX)(R11*4)
 	VMOVUPS      32(CX)(R11*4), Y2
 	VMULPS       Y0, Y2, Y2
-	VMOVUPS      32(DI)(R11*4), Y3
+	VMOVUPS      32(SI)(R11*4), Y3
 	VMOVUPS      32(R8)(R11*4), Y4
-	VMOVUPS      32(SI)(R11*4), Y5
-	VFMADD213PS  Y5, Y4, Y3
+	VFMADD213PS  32(DI)(R11*4), Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VMOVUPS      Y2, 32(BX)(R11*4)
 	ADDQ         $0x10, R11
@@ -1551,11 +1125,11 @@ end5:
 	VMASKMOVPS   (CX)(R11*4), Y2, Y2
 	VMULPS       Y0, Y2, Y2
 	VMOVUPS      (DX), Y3
-	VMASKMOVPS   (DI)(R11*4), Y3, Y3
+	VMASKMOVPS   (SI)(R11*4), Y3, Y3
 	VMOVUPS      (DX), Y4
 	VMASKMOVPS   (R8)(R11*4), Y4, Y4
 	VMOVUPS      (DX), Y5
-	VMASKMOVPS   (SI)(R11*4), Y5, Y5
+	VMASKMOVPS   (DI)(R11*4), Y5, Y5
 	VFMADD213PS  Y5, Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VMOVUPS      (DX), Y3
@@ -1567,11 +1141,11 @@ end5:
 	VMASKMOVPS   32(CX)(R11*4), Y2, Y2
 	VMULPS       Y0, Y2, Y2
 	VMOVUPS      32(DX), Y0
-	VMASKMOVPS   32(DI)(R11*4), Y0, Y0
+	VMASKMOVPS   32(SI)(R11*4), Y0, Y0
 	VMOVUPS      32(DX), Y3
 	VMASKMOVPS   32(R8)(R11*4), Y3, Y3
 	VMOVUPS      32(DX), Y4
-	VMASKMOVPS   32(SI)(R11*4), Y4, Y4
+	VMASKMOVPS   32(DI)(R11*4), Y4, Y4
 	VFMADD213PS  Y4, Y3, Y0
 	VFNMADD231PS Y0, Y1, Y2
 	VMOVUPS      32(DX), Y0
@@ -1581,7 +1155,7 @@ whole6:
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), BX
-	ADDQ 128(AX), DI
+	ADDQ 128(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -2023,14 +1597,12 @@ max3:
 	VMOVUPD      Y2, 312(AX)(BX*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
-	VXORPS       Y4, Y4, Y4
 	XORQ         DI, DI
 
 lane4:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
 	MOVQ   152(AX), R8
 	IMULQ  DI, R8
 	ADDQ   CX, R8
@@ -2043,22 +1615,22 @@ step5:
 	VPCMPEQD     Y2, Y8, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
-	VADDPS       Y7, Y6, Y6
 	VCMPPS       $0x15, constants<>+320(SB), Y7, Y8
 	VMOVUPS      Y7, Y9
 	VFMADD132PS  constants<>+384(SB), Y0, Y9
 	VSUBPS       Y0, Y9, Y10
 	VFNMADD132PS constants<>+448(SB), Y7, Y10
-	VPERMPS      constants<>+640(SB), Y9, Y7
+	VPERMPS      constants<>+640(SB), Y9, Y11
 	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y7, Y9, Y9
-	VMOVUPS      constants<>+544(SB), Y7
-	VFMADD213PS  constants<>+608(SB), Y10, Y7
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y7
-	VFMADD213PS  Y9, Y9, Y7
-	VANDPS       Y8, Y7, Y7
-	VADDPS       Y7, Y4, Y4
+	VPADDD       Y11, Y9, Y9
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y9, Y9, Y11
+	VANDPS       Y8, Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VADDPS       Y7, Y5, Y5
 	ADDQ         $0x10, R9
 	CMPQ         R9, 96(AX)
 	JGE          summed6
@@ -2069,21 +1641,21 @@ step5:
 	VPCMPEQD     Y2, Y8, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
-	VADDPS       Y7, Y6, Y6
 	VCMPPS       $0x15, constants<>+320(SB), Y7, Y8
 	VMOVUPS      Y7, Y9
 	VFMADD132PS  constants<>+384(SB), Y0, Y9
 	VSUBPS       Y0, Y9, Y10
 	VFNMADD132PS constants<>+448(SB), Y7, Y10
-	VPERMPS      constants<>+640(SB), Y9, Y7
+	VPERMPS      constants<>+640(SB), Y9, Y11
 	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y7, Y9, Y9
-	VMOVUPS      constants<>+544(SB), Y7
-	VFMADD213PS  constants<>+608(SB), Y10, Y7
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y7
-	VFMADD213PS  Y9, Y9, Y7
-	VANDPS       Y8, Y7, Y7
+	VPADDD       Y11, Y9, Y9
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y9, Y9, Y11
+	VANDPS       Y8, Y11, Y11
+	VADDPS       Y11, Y6, Y6
 	VADDPS       Y7, Y5, Y5
 	ADDQ         $0x10, R9
 	CMPQ         R9, 96(AX)
@@ -2092,7 +1664,7 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPS  Y5, Y4, Y4
+	VADDPS  Y6, Y4, Y4
 	MOVQ    56(AX), R8
 	MOVQ    DI, R9
 	SHLQ    $0x05, R9
@@ -2100,7 +1672,7 @@ summed6:
 	MOVQ    64(AX), R8
 	MOVQ    DI, R9
 	SHLQ    $0x05, R9
-	VMOVUPS Y6, (R8)(R9*1)
+	VMOVUPS Y5, (R8)(R9*1)
 	INCQ    DI
 	CMPQ    DI, $0x10
 	JGE     lanes7
@@ -2267,7 +1839,6 @@ lane4:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
 	MOVQ   152(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
@@ -2283,24 +1854,27 @@ step5:
 	VPCMPEQD     Y2, Y9, Y9
 	VBLENDVPS    Y9, Y8, Y3, Y3
 	VSUBPS       Y1, Y8, Y8
-	VADDPS       Y8, Y7, Y7
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y10
-	VMOVUPS      Y8, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y8, Y12
-	VPERMPS      constants<>+640(SB), Y11, Y8
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y8, Y11, Y11
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y12, Y8
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y8
-	VFMADD213PS  Y11, Y11, Y8
-	VANDPS       Y10, Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, (R10)
-	VBLENDVPS    Y9, Y8, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y12
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y12, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y12
+	VFMADD213PS  constants<>+608(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y13
+	VFMADD213PS  Y11, Y13, Y12
+	VFMADD213PS  Y10, Y10, Y12
+	VANDPS       Y9, Y12, Y12
+	VMOVUPS      Y12, (R10)
+	VMOVD        R11, X9
+	VPBROADCASTD X9, Y9
+	VPCMPEQD     Y2, Y9, Y9
+	VBLENDVPS    Y9, Y12, Y4, Y4
+	VADDPS       Y12, Y5, Y5
+	VADDPS       Y8, Y6, Y6
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
@@ -2312,24 +1886,27 @@ step5:
 	VPCMPEQD     Y2, Y9, Y9
 	VBLENDVPS    Y9, Y8, Y3, Y3
 	VSUBPS       Y1, Y8, Y8
-	VADDPS       Y8, Y7, Y7
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y10
-	VMOVUPS      Y8, Y11
-	VFMADD132PS  constants<>+384(SB), Y0, Y11
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+448(SB), Y8, Y12
-	VPERMPS      constants<>+640(SB), Y11, Y8
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y8, Y11, Y11
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y12, Y8
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y8
-	VFMADD213PS  Y11, Y11, Y8
-	VANDPS       Y10, Y8, Y8
+	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y8, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y12
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y12, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y12
+	VFMADD213PS  constants<>+608(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y13
+	VFMADD213PS  Y11, Y13, Y12
+	VFMADD213PS  Y10, Y10, Y12
+	VANDPS       Y9, Y12, Y12
+	VMOVUPS      Y12, (R10)
+	VMOVD        R11, X9
+	VPBROADCASTD X9, Y9
+	VPCMPEQD     Y2, Y9, Y9
+	VBLENDVPS    Y9, Y12, Y4, Y4
+	VADDPS       Y12, Y7, Y7
 	VADDPS       Y8, Y6, Y6
-	VMOVUPS      Y8, (R10)
-	VBLENDVPS    Y9, Y8, Y4, Y4
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
@@ -2338,7 +1915,7 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPS  Y6, Y5, Y5
+	VADDPS  Y7, Y5, Y5
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
@@ -2346,7 +1923,7 @@ summed6:
 	MOVQ    64(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPS Y7, (R9)(R10*1)
+	VMOVUPS Y6, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x10
 	JGE     lanes7
@@ -2598,30 +2175,33 @@ step5:
 	VBLENDVPS    Y10, Y9, Y3, Y3
 	VSUBPS       Y1, Y9, Y9
 	MOVQ         32(AX), R12
-	VBROADCASTSS (R12)(R11*4), Y11
-	VADDPS       Y11, Y8, Y8
-	VMULPS       Y9, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y7, Y7
-	VCMPPS       $0x15, constants<>+320(SB), Y9, Y11
-	VMOVUPS      Y9, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y9, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y9
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y9, Y12, Y12
+	VBROADCASTSS (R12)(R11*4), Y10
+	VMULPS       Y9, Y10, Y11
+	VXORPS       Y12, Y12, Y12
+	VCMPPS       $0x04, Y12, Y10, Y12
+	VANDPS       Y12, Y11, Y11
+	VCMPPS       $0x15, constants<>+320(SB), Y9, Y12
+	VMOVUPS      Y9, Y13
+	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VSUBPS       Y0, Y13, Y14
+	VFNMADD132PS constants<>+448(SB), Y9, Y14
+	VPERMPS      constants<>+640(SB), Y13, Y9
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y9, Y13, Y13
 	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y13, Y9
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y9
-	VFMADD213PS  Y12, Y12, Y9
-	VANDPS       Y11, Y9, Y9
-	VADDPS       Y9, Y5, Y5
+	VFMADD213PS  constants<>+608(SB), Y14, Y9
+	VMULPS       Y14, Y14, Y15
+	VFMADD213PS  Y14, Y15, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VANDPS       Y12, Y9, Y9
 	VMOVUPS      Y9, (R10)
-	VBLENDVPS    Y10, Y9, Y4, Y4
+	VMOVD        R11, X12
+	VPBROADCASTD X12, Y12
+	VPCMPEQD     Y2, Y12, Y12
+	VBLENDVPS    Y12, Y9, Y4, Y4
+	VADDPS       Y9, Y5, Y5
+	VADDPS       Y11, Y6, Y6
+	VADDPS       Y10, Y7, Y7
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
@@ -2634,30 +2214,33 @@ step5:
 	VBLENDVPS    Y10, Y9, Y3, Y3
 	VSUBPS       Y1, Y9, Y9
 	MOVQ         32(AX), R12
-	VBROADCASTSS (R12)(R11*4), Y11
-	VADDPS       Y11, Y8, Y8
-	VMULPS       Y9, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y7, Y7
-	VCMPPS       $0x15, constants<>+320(SB), Y9, Y11
-	VMOVUPS      Y9, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y9, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y9
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y9, Y12, Y12
+	VBROADCASTSS (R12)(R11*4), Y10
+	VMULPS       Y9, Y10, Y11
+	VXORPS       Y12, Y12, Y12
+	VCMPPS       $0x04, Y12, Y10, Y12
+	VANDPS       Y12, Y11, Y11
+	VCMPPS       $0x15, constants<>+320(SB), Y9, Y12
+	VMOVUPS      Y9, Y13
+	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VSUBPS       Y0, Y13, Y14
+	VFNMADD132PS constants<>+448(SB), Y9, Y14
+	VPERMPS      constants<>+640(SB), Y13, Y9
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y9, Y13, Y13
 	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y13, Y9
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y9
-	VFMADD213PS  Y12, Y12, Y9
-	VANDPS       Y11, Y9, Y9
-	VADDPS       Y9, Y6, Y6
+	VFMADD213PS  constants<>+608(SB), Y14, Y9
+	VMULPS       Y14, Y14, Y15
+	VFMADD213PS  Y14, Y15, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VANDPS       Y12, Y9, Y9
 	VMOVUPS      Y9, (R10)
-	VBLENDVPS    Y10, Y9, Y4, Y4
+	VMOVD        R11, X12
+	VPBROADCASTD X12, Y12
+	VPCMPEQD     Y2, Y12, Y12
+	VBLENDVPS    Y12, Y9, Y4, Y4
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y11, Y6, Y6
+	VADDPS       Y10, Y7, Y7
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
@@ -2666,7 +2249,7 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPS  Y6, Y5, Y5
+	VADDPS  Y8, Y5, Y5
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
@@ -2674,11 +2257,11 @@ summed6:
 	MOVQ    64(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPS Y7, (R9)(R10*1)
+	VMOVUPS Y6, (R9)(R10*1)
 	MOVQ    72(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPS Y8, (R9)(R10*1)
+	VMOVUPS Y7, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x10
 	JGE     lanes7
@@ -2935,28 +2518,28 @@ step5:
 	MOVQ         32(AX), R14
 	VBROADCASTSS (R14)(R13*4), Y9
 	VFMADD213PS  Y9, Y8, Y7
-	VADDPS       Y7, Y5, Y5
 	VMULPS       Y6, Y7, Y8
 	VXORPS       Y9, Y9, Y9
-	VCMPPS       $0x04, Y9, Y7, Y7
-	VANDPS       Y7, Y8, Y8
-	VADDPS       Y8, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y9
-	VFNMADD132PS constants<>+448(SB), Y6, Y9
-	VPERMPS      constants<>+640(SB), Y8, Y6
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y6, Y8, Y8
+	VCMPPS       $0x04, Y9, Y7, Y9
+	VANDPS       Y9, Y8, Y8
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y9
+	VMOVUPS      Y6, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y6, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y6
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y6, Y10, Y10
 	VMOVUPS      constants<>+544(SB), Y6
-	VFMADD213PS  constants<>+608(SB), Y9, Y6
-	VMULPS       Y9, Y9, Y10
-	VFMADD213PS  Y9, Y10, Y6
-	VFMADD213PS  Y8, Y8, Y6
-	VANDPS       Y7, Y6, Y6
-	VADDPS       Y6, Y2, Y2
+	VFMADD213PS  constants<>+608(SB), Y11, Y6
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y6
+	VFMADD213PS  Y10, Y10, Y6
+	VANDPS       Y9, Y6, Y6
 	VMOVUPS      Y6, (R11)
+	VADDPS       Y6, Y2, Y2
+	VADDPS       Y8, Y3, Y3
+	VADDPS       Y7, Y4, Y4
 	ADDQ         $0x10, R13
 	CMPQ         R13, 96(AX)
 	JGE          summed6
@@ -2971,28 +2554,28 @@ step5:
 	MOVQ         32(AX), R14
 	VBROADCASTSS (R14)(R13*4), Y9
 	VFMADD213PS  Y9, Y8, Y7
-	VADDPS       Y7, Y5, Y5
 	VMULPS       Y6, Y7, Y8
 	VXORPS       Y9, Y9, Y9
-	VCMPPS       $0x04, Y9, Y7, Y7
-	VANDPS       Y7, Y8, Y8
-	VADDPS       Y8, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y9
-	VFNMADD132PS constants<>+448(SB), Y6, Y9
-	VPERMPS      constants<>+640(SB), Y8, Y6
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y6, Y8, Y8
+	VCMPPS       $0x04, Y9, Y7, Y9
+	VANDPS       Y9, Y8, Y8
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y9
+	VMOVUPS      Y6, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y11
+	VFNMADD132PS constants<>+448(SB), Y6, Y11
+	VPERMPS      constants<>+640(SB), Y10, Y6
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y6, Y10, Y10
 	VMOVUPS      constants<>+544(SB), Y6
-	VFMADD213PS  constants<>+608(SB), Y9, Y6
-	VMULPS       Y9, Y9, Y10
-	VFMADD213PS  Y9, Y10, Y6
-	VFMADD213PS  Y8, Y8, Y6
-	VANDPS       Y7, Y6, Y6
-	VADDPS       Y6, Y3, Y3
+	VFMADD213PS  constants<>+608(SB), Y11, Y6
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y6
+	VFMADD213PS  Y10, Y10, Y6
+	VANDPS       Y9, Y6, Y6
 	VMOVUPS      Y6, (R11)
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y8, Y3, Y3
+	VADDPS       Y7, Y4, Y4
 	ADDQ         $0x10, R13
 	CMPQ         R13, 96(AX)
 	JGE          summed6
@@ -3002,7 +2585,7 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPS  Y3, Y2, Y2
+	VADDPS  Y5, Y2, Y2
 	MOVQ    56(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x05, R11
@@ -3010,11 +2593,11 @@ summed6:
 	MOVQ    64(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x05, R11
-	VMOVUPS Y4, (R10)(R11*1)
+	VMOVUPS Y3, (R10)(R11*1)
 	MOVQ    72(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x05, R11
-	VMOVUPS Y5, (R10)(R11*1)
+	VMOVUPS Y4, (R10)(R11*1)
 	INCQ    R9
 	CMPQ    R9, $0x10
 	JGE     lanes7
@@ -3985,7 +3568,6 @@ TEXT ·scaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat64AVX2 turns exponentials into gradients: e·f − smooth.
-	// 
 	MOVQ 96(AX), CX
 	ANDQ $0x07, CX
 	LEAQ constants<>+0(SB), DX
@@ -4055,493 +3637,6 @@ done3:
 	VZEROUPPER
 	RET
 
-// func sumExpClasswiseFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·sumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x03, CX
-	SUBQ         CX, DX
-	VBROADCASTSD constants<>+928(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       280(AX)(R9*8), X1
-	VXORPS       constants<>+1216(SB), X1, X1
-	VBROADCASTSD X1, Y1
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R12
-	LEAQ    256(R9), R11
-	ANDQ    $-16, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	PREFETCHT0   16384(CX)(R9*8)
-	VMOVUPD      (CX)(R9*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      (SI)(R9*8), Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VADDPD       Y13, Y2, Y2
-	VMOVUPD      Y13, (BX)(R9*8)
-	VMOVUPD      32(CX)(R9*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      32(SI)(R9*8), Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VADDPD       Y13, Y5, Y5
-	VMOVUPD      Y13, 32(BX)(R9*8)
-	PREFETCHT0   16448(CX)(R9*8)
-	VMOVUPD      64(CX)(R9*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      64(SI)(R9*8), Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VADDPD       Y13, Y8, Y8
-	VMOVUPD      Y13, 64(BX)(R9*8)
-	VMOVUPD      96(CX)(R9*8), Y10
-	VADDPD       Y1, Y10, Y10
-	VMOVUPD      96(SI)(R9*8), Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VADDPD       Y13, Y9, Y9
-	VMOVUPD      Y13, 96(BX)(R9*8)
-	ADDQ         $0x10, R9
-	CMPQ         R9, R12
-	JLT          loop5
-
-end6:
-	CMPQ         R9, R11
-	JGE          sums7
-	LEAQ         (R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPD      (DX), Y10
-	VMASKMOVPD   (CX)(R9*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       (DX), Y10, Y10
-	VMOVUPD      (DX), Y11
-	VMASKMOVPD   (SI)(R9*8), Y11, Y11
-	VANDPD       (DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VANDPD       (DX), Y13, Y13
-	VADDPD       Y13, Y2, Y2
-	VMOVUPD      (DX), Y10
-	VMASKMOVPD   Y13, Y10, (BX)(R9*8)
-	LEAQ         4(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPD      32(DX), Y10
-	VMASKMOVPD   32(CX)(R9*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       32(DX), Y10, Y10
-	VMOVUPD      32(DX), Y11
-	VMASKMOVPD   32(SI)(R9*8), Y11, Y11
-	VANDPD       32(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VANDPD       32(DX), Y13, Y13
-	VADDPD       Y13, Y5, Y5
-	VMOVUPD      32(DX), Y10
-	VMASKMOVPD   Y13, Y10, 32(BX)(R9*8)
-	LEAQ         8(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPD      64(DX), Y10
-	VMASKMOVPD   64(CX)(R9*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       64(DX), Y10, Y10
-	VMOVUPD      64(DX), Y11
-	VMASKMOVPD   64(SI)(R9*8), Y11, Y11
-	VANDPD       64(DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VANDPD       64(DX), Y13, Y13
-	VADDPD       Y13, Y8, Y8
-	VMOVUPD      64(DX), Y10
-	VMASKMOVPD   Y13, Y10, 64(BX)(R9*8)
-	LEAQ         12(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	VMOVUPD      96(DX), Y10
-	VMASKMOVPD   96(CX)(R9*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
-	VANDPD       96(DX), Y10, Y10
-	VMOVUPD      96(DX), Y11
-	VMASKMOVPD   96(SI)(R9*8), Y11, Y11
-	VANDPD       96(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VANDPD       96(DX), Y13, Y13
-	VADDPD       Y13, Y9, Y9
-	VMOVUPD      96(DX), Y10
-	VMASKMOVPD   Y13, Y10, 96(BX)(R9*8)
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPD Y3, (R9)(R10*1)
-	VMOVUPD Y6, 32(R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPD Y4, (R9)(R10*1)
-	VMOVUPD Y7, 32(R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPD Y2, (R9)(R10*2)
-	VMOVUPD Y5, 32(R9)(R10*2)
-	VMOVUPD Y8, 64(R9)(R10*2)
-	VMOVUPD Y9, 96(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	MOVQ 208(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func scaleClasswiseFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3
-TEXT ·scaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// scaleClasswiseFloat64AVX2 turns exponentials into gradients: e·f − smooth·a,
-	// where a = u.
-	MOVQ 96(AX), CX
-	ANDQ $0x07, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x03, CX
-	SUBQ CX, DX
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 96(AX), DI
-	ANDQ $-8, DI
-	XORQ R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       15512(AX)(R9*8), X0
-	VBROADCASTSD X0, Y0
-	VMOVSD       8984(AX)(R9*8), X1
-	VMULSD       264(AX), X1, X1
-	VBROADCASTSD X1, Y1
-	XORQ         R9, R9
-	CMPQ         R9, DI
-	JGE          end5
-
-loop4:
-	VMOVUPD      (CX)(R9*8), Y2
-	VMULPD       Y0, Y2, Y2
-	VMOVUPD      (SI)(R9*8), Y3
-	VFNMADD231PD Y3, Y1, Y2
-	VMOVUPD      Y2, (BX)(R9*8)
-	VMOVUPD      32(CX)(R9*8), Y2
-	VMULPD       Y0, Y2, Y2
-	VMOVUPD      32(SI)(R9*8), Y3
-	VFNMADD231PD Y3, Y1, Y2
-	VMOVUPD      Y2, 32(BX)(R9*8)
-	ADDQ         $0x08, R9
-	CMPQ         R9, DI
-	JLT          loop4
-
-end5:
-	LEAQ         (R9), R10
-	CMPQ         R10, 96(AX)
-	JGE          whole6
-	VMOVUPD      (DX), Y2
-	VMASKMOVPD   (CX)(R9*8), Y2, Y2
-	VMULPD       Y0, Y2, Y2
-	VMOVUPD      (DX), Y3
-	VMASKMOVPD   (SI)(R9*8), Y3, Y3
-	VFNMADD231PD Y3, Y1, Y2
-	VMOVUPD      (DX), Y3
-	VMASKMOVPD   Y2, Y3, (BX)(R9*8)
-	LEAQ         4(R9), R10
-	CMPQ         R10, 96(AX)
-	JGE          whole6
-	VMOVUPD      32(DX), Y2
-	VMASKMOVPD   32(CX)(R9*8), Y2, Y2
-	VMULPD       Y0, Y2, Y2
-	VMOVUPD      32(DX), Y0
-	VMASKMOVPD   32(SI)(R9*8), Y0, Y0
-	VFNMADD231PD Y0, Y1, Y2
-	VMOVUPD      32(DX), Y0
-	VMASKMOVPD   Y2, Y0, 32(BX)(R9*8)
-
-whole6:
-skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
 // func sumExpDenseFloat64AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
@@ -4558,8 +3653,8 @@ TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+928(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	MOVQ         24(AX), DI
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
 	MOVQ         40(AX), R8
 	XORQ         R9, R9
 	XORQ         R10, R10
@@ -4599,10 +3694,9 @@ loop5:
 	PREFETCHT0   16384(CX)(R11*8)
 	VMOVUPD      (CX)(R11*8), Y10
 	VADDPD       Y1, Y10, Y10
-	VMOVUPD      (DI)(R11*8), Y11
+	VMOVUPD      (SI)(R11*8), Y11
 	VMOVUPD      (R8)(R11*8), Y12
-	VMOVUPD      (SI)(R11*8), Y13
-	VFMADD213PD  Y13, Y12, Y11
+	VFMADD213PD  (DI)(R11*8), Y12, Y11
 	VADDPD       Y11, Y4, Y4
 	VMULPD       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -4636,10 +3730,9 @@ loop5:
 	VMOVUPD      Y13, (BX)(R11*8)
 	VMOVUPD      32(CX)(R11*8), Y10
 	VADDPD       Y1, Y10, Y10
-	VMOVUPD      32(DI)(R11*8), Y11
+	VMOVUPD      32(SI)(R11*8), Y11
 	VMOVUPD      32(R8)(R11*8), Y12
-	VMOVUPD      32(SI)(R11*8), Y13
-	VFMADD213PD  Y13, Y12, Y11
+	VFMADD213PD  32(DI)(R11*8), Y12, Y11
 	VADDPD       Y11, Y7, Y7
 	VMULPD       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -4674,10 +3767,9 @@ loop5:
 	PREFETCHT0   16448(CX)(R11*8)
 	VMOVUPD      64(CX)(R11*8), Y10
 	VADDPD       Y1, Y10, Y10
-	VMOVUPD      64(DI)(R11*8), Y11
+	VMOVUPD      64(SI)(R11*8), Y11
 	VMOVUPD      64(R8)(R11*8), Y12
-	VMOVUPD      64(SI)(R11*8), Y13
-	VFMADD213PD  Y13, Y12, Y11
+	VFMADD213PD  64(DI)(R11*8), Y12, Y11
 	VADDPD       Y11, Y4, Y4
 	VMULPD       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -4711,10 +3803,9 @@ loop5:
 	VMOVUPD      Y13, 64(BX)(R11*8)
 	VMOVUPD      96(CX)(R11*8), Y10
 	VADDPD       Y1, Y10, Y10
-	VMOVUPD      96(DI)(R11*8), Y11
+	VMOVUPD      96(SI)(R11*8), Y11
 	VMOVUPD      96(R8)(R11*8), Y12
-	VMOVUPD      96(SI)(R11*8), Y13
-	VFMADD213PD  Y13, Y12, Y11
+	VFMADD213PD  96(DI)(R11*8), Y12, Y11
 	VADDPD       Y11, Y7, Y7
 	VMULPD       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -4761,11 +3852,11 @@ end6:
 	VADDPD       Y1, Y10, Y10
 	VANDPD       (DX), Y10, Y10
 	VMOVUPD      (DX), Y11
-	VMASKMOVPD   (DI)(R11*8), Y11, Y11
+	VMASKMOVPD   (SI)(R11*8), Y11, Y11
 	VMOVUPD      (DX), Y12
 	VMASKMOVPD   (R8)(R11*8), Y12, Y12
 	VMOVUPD      (DX), Y13
-	VMASKMOVPD   (SI)(R11*8), Y13, Y13
+	VMASKMOVPD   (DI)(R11*8), Y13, Y13
 	VFMADD213PD  Y13, Y12, Y11
 	VANDPD       (DX), Y11, Y11
 	VADDPD       Y11, Y4, Y4
@@ -4809,11 +3900,11 @@ end6:
 	VADDPD       Y1, Y10, Y10
 	VANDPD       32(DX), Y10, Y10
 	VMOVUPD      32(DX), Y11
-	VMASKMOVPD   32(DI)(R11*8), Y11, Y11
+	VMASKMOVPD   32(SI)(R11*8), Y11, Y11
 	VMOVUPD      32(DX), Y12
 	VMASKMOVPD   32(R8)(R11*8), Y12, Y12
 	VMOVUPD      32(DX), Y13
-	VMASKMOVPD   32(SI)(R11*8), Y13, Y13
+	VMASKMOVPD   32(DI)(R11*8), Y13, Y13
 	VFMADD213PD  Y13, Y12, Y11
 	VANDPD       32(DX), Y11, Y11
 	VADDPD       Y11, Y7, Y7
@@ -4857,11 +3948,11 @@ end6:
 	VADDPD       Y1, Y10, Y10
 	VANDPD       64(DX), Y10, Y10
 	VMOVUPD      64(DX), Y11
-	VMASKMOVPD   64(DI)(R11*8), Y11, Y11
+	VMASKMOVPD   64(SI)(R11*8), Y11, Y11
 	VMOVUPD      64(DX), Y12
 	VMASKMOVPD   64(R8)(R11*8), Y12, Y12
 	VMOVUPD      64(DX), Y13
-	VMASKMOVPD   64(SI)(R11*8), Y13, Y13
+	VMASKMOVPD   64(DI)(R11*8), Y13, Y13
 	VFMADD213PD  Y13, Y12, Y11
 	VANDPD       64(DX), Y11, Y11
 	VADDPD       Y11, Y4, Y4
@@ -4905,11 +3996,11 @@ end6:
 	VADDPD       Y1, Y10, Y10
 	VANDPD       96(DX), Y10, Y10
 	VMOVUPD      96(DX), Y11
-	VMASKMOVPD   96(DI)(R11*8), Y11, Y11
+	VMASKMOVPD   96(SI)(R11*8), Y11, Y11
 	VMOVUPD      96(DX), Y12
 	VMASKMOVPD   96(R8)(R11*8), Y12, Y12
 	VMOVUPD      96(DX), Y13
-	VMASKMOVPD   96(SI)(R11*8), Y13, Y13
+	VMASKMOVPD   96(DI)(R11*8), Y13, Y13
 	VFMADD213PD  Y13, Y12, Y11
 	VANDPD       96(DX), Y11, Y11
 	VADDPD       Y11, Y7, Y7
@@ -4966,7 +4057,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	ADDQ 128(AX), DI
+	ADDQ 128(AX), SI
 	MOVQ 208(AX), R11
 	SHLQ $0x06, R11
 	ADDQ R11, R9
@@ -4982,8 +4073,7 @@ done3:
 TEXT ·scaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseFloat64AVX2 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
+	// scaleDenseFloat64AVX2 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
 	MOVQ 96(AX), CX
 	ANDQ $0x07, CX
 	LEAQ constants<>+0(SB), DX
@@ -4992,8 +4082,8 @@ TEXT ·scaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	SUBQ CX, DX
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 24(AX), DI
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
 	MOVQ 40(AX), R8
 	MOVQ 96(AX), R9
 	ANDQ $-8, R9
@@ -5019,18 +4109,16 @@ row1:
 loop4:
 	VMOVUPD      (CX)(R11*8), Y2
 	VMULPD       Y0, Y2, Y2
-	VMOVUPD      (DI)(R11*8), Y3
+	VMOVUPD      (SI)(R11*8), Y3
 	VMOVUPD      (R8)(R11*8), Y4
-	VMOVUPD      (SI)(R11*8), Y5
-	VFMADD213PD  Y5, Y4, Y3
+	VFMADD213PD  (DI)(R11*8), Y4, Y3
 	VFNMADD231PD Y3, Y1, Y2
 	VMOVUPD      Y2, (BX)(R11*8)
 	VMOVUPD      32(CX)(R11*8), Y2
 	VMULPD       Y0, Y2, Y2
-	VMOVUPD      32(DI)(R11*8), Y3
+	VMOVUPD      32(SI)(R11*8), Y3
 	VMOVUPD      32(R8)(R11*8), Y4
-	VMOVUPD      32(SI)(R11*8), Y5
-	VFMADD213PD  Y5, Y4, Y3
+	VFMADD213PD  32(DI)(R11*8), Y4, Y3
 	VFNMADD231PD Y3, Y1, Y2
 	VMOVUPD      Y2, 32(BX)(R11*8)
 	ADDQ         $0x08, R11
@@ -5045,11 +4133,11 @@ end5:
 	VMASKMOVPD   (CX)(R11*8), Y2, Y2
 	VMULPD       Y0, Y2, Y2
 	VMOVUPD      (DX), Y3
-	VMASKMOVPD   (DI)(R11*8), Y3, Y3
+	VMASKMOVPD   (SI)(R11*8), Y3, Y3
 	VMOVUPD      (DX), Y4
 	VMASKMOVPD   (R8)(R11*8), Y4, Y4
 	VMOVUPD      (DX), Y5
-	VMASKMOVPD   (SI)(R11*8), Y5, Y5
+	VMASKMOVPD   (DI)(R11*8), Y5, Y5
 	VFMADD213PD  Y5, Y4, Y3
 	VFNMADD231PD Y3, Y1, Y2
 	VMOVUPD      (DX), Y3
@@ -5061,11 +4149,11 @@ end5:
 	VMASKMOVPD   32(CX)(R11*8), Y2, Y2
 	VMULPD       Y0, Y2, Y2
 	VMOVUPD      32(DX), Y0
-	VMASKMOVPD   32(DI)(R11*8), Y0, Y0
+	VMASKMOVPD   32(SI)(R11*8), Y0, Y0
 	VMOVUPD      32(DX), Y3
 	VMASKMOVPD   32(R8)(R11*8), Y3, Y3
 	VMOVUPD      32(DX), Y4
-	VMASKMOVPD   32(SI)(R11*8), Y4, Y4
+	VMASKMOVPD   32(DI)(R11*8), Y4, Y4
 	VFMADD213PD  Y4, Y3, Y0
 	VFNMADD231PD Y0, Y1, Y2
 	VMOVUPD      32(DX), Y0
@@ -5075,7 +4163,7 @@ whole6:
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), BX
-	ADDQ 128(AX), DI
+	ADDQ 128(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -5467,14 +4555,12 @@ max3:
 	VMOVUPD    Y1, 280(AX)(BX*8)
 	VPMOVSXDQ  (DX), Y2
 	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
 	XORQ       DI, DI
 
 lane4:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
 	MOVQ   152(AX), R8
 	IMULQ  DI, R8
 	ADDQ   CX, R8
@@ -5487,31 +4573,31 @@ step5:
 	VPCMPEQQ     Y2, Y8, Y8
 	VBLENDVPD    Y8, Y7, Y3, Y3
 	VSUBPD       Y1, Y7, Y7
-	VADDPD       Y7, Y6, Y6
 	VCMPPD       $0x15, constants<>+800(SB), Y7, Y8
 	VMOVUPD      Y7, Y9
 	VFMADD132PD  constants<>+832(SB), Y0, Y9
 	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y7, Y7
-	VFNMADD231PD constants<>+864(SB), Y10, Y7
-	VFNMADD231PD constants<>+896(SB), Y10, Y7
+	VMOVUPD      Y7, Y11
+	VFNMADD231PD constants<>+864(SB), Y10, Y11
+	VFNMADD231PD constants<>+896(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+1152(SB), Y10, Y11
+	VPERMPS      constants<>+1152(SB), Y10, Y12
 	VPERMPS      constants<>+1184(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y11, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
 	VPSLLQ       $0x31, Y9, Y9
 	VPADDQ       Y10, Y9, Y9
 	VMOVUPD      constants<>+960(SB), Y10
-	VFMADD213PD  constants<>+992(SB), Y7, Y10
-	VFMADD213PD  constants<>+1024(SB), Y7, Y10
-	VFMADD213PD  constants<>+1056(SB), Y7, Y10
-	VFMADD213PD  constants<>+1088(SB), Y7, Y10
-	VFMADD213PD  constants<>+1120(SB), Y7, Y10
-	VMULPD       Y7, Y7, Y11
-	VFMADD213PD  Y7, Y11, Y10
+	VFMADD213PD  constants<>+992(SB), Y11, Y10
+	VFMADD213PD  constants<>+1024(SB), Y11, Y10
+	VFMADD213PD  constants<>+1056(SB), Y11, Y10
+	VFMADD213PD  constants<>+1088(SB), Y11, Y10
+	VFMADD213PD  constants<>+1120(SB), Y11, Y10
+	VMULPD       Y11, Y11, Y12
+	VFMADD213PD  Y11, Y12, Y10
 	VFMADD213PD  Y9, Y9, Y10
 	VANDPD       Y8, Y10, Y10
 	VADDPD       Y10, Y4, Y4
+	VADDPD       Y7, Y5, Y5
 	ADDQ         $0x08, R9
 	CMPQ         R9, 96(AX)
 	JGE          summed6
@@ -5522,31 +4608,31 @@ step5:
 	VPCMPEQQ     Y2, Y8, Y8
 	VBLENDVPD    Y8, Y7, Y3, Y3
 	VSUBPD       Y1, Y7, Y7
-	VADDPD       Y7, Y6, Y6
 	VCMPPD       $0x15, constants<>+800(SB), Y7, Y8
 	VMOVUPD      Y7, Y9
 	VFMADD132PD  constants<>+832(SB), Y0, Y9
 	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y7, Y7
-	VFNMADD231PD constants<>+864(SB), Y10, Y7
-	VFNMADD231PD constants<>+896(SB), Y10, Y7
+	VMOVUPD      Y7, Y11
+	VFNMADD231PD constants<>+864(SB), Y10, Y11
+	VFNMADD231PD constants<>+896(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+1152(SB), Y10, Y11
+	VPERMPS      constants<>+1152(SB), Y10, Y12
 	VPERMPS      constants<>+1184(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y11, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
 	VPSLLQ       $0x31, Y9, Y9
 	VPADDQ       Y10, Y9, Y9
 	VMOVUPD      constants<>+960(SB), Y10
-	VFMADD213PD  constants<>+992(SB), Y7, Y10
-	VFMADD213PD  constants<>+1024(SB), Y7, Y10
-	VFMADD213PD  constants<>+1056(SB), Y7, Y10
-	VFMADD213PD  constants<>+1088(SB), Y7, Y10
-	VFMADD213PD  constants<>+1120(SB), Y7, Y10
-	VMULPD       Y7, Y7, Y11
-	VFMADD213PD  Y7, Y11, Y10
+	VFMADD213PD  constants<>+992(SB), Y11, Y10
+	VFMADD213PD  constants<>+1024(SB), Y11, Y10
+	VFMADD213PD  constants<>+1056(SB), Y11, Y10
+	VFMADD213PD  constants<>+1088(SB), Y11, Y10
+	VFMADD213PD  constants<>+1120(SB), Y11, Y10
+	VMULPD       Y11, Y11, Y12
+	VFMADD213PD  Y11, Y12, Y10
 	VFMADD213PD  Y9, Y9, Y10
 	VANDPD       Y8, Y10, Y10
-	VADDPD       Y10, Y5, Y5
+	VADDPD       Y10, Y6, Y6
+	VADDPD       Y7, Y5, Y5
 	ADDQ         $0x08, R9
 	CMPQ         R9, 96(AX)
 	JGE          summed6
@@ -5554,7 +4640,7 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPD  Y5, Y4, Y4
+	VADDPD  Y6, Y4, Y4
 	MOVQ    56(AX), R8
 	MOVQ    DI, R9
 	SHLQ    $0x05, R9
@@ -5562,7 +4648,7 @@ summed6:
 	MOVQ    64(AX), R8
 	MOVQ    DI, R9
 	SHLQ    $0x05, R9
-	VMOVUPD Y6, (R8)(R9*1)
+	VMOVUPD Y5, (R8)(R9*1)
 	INCQ    DI
 	CMPQ    DI, $0x08
 	JGE     lanes7
@@ -5706,7 +4792,6 @@ lane4:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
 	MOVQ   152(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
@@ -5722,33 +4807,36 @@ step5:
 	VPCMPEQQ     Y2, Y9, Y9
 	VBLENDVPD    Y9, Y8, Y3, Y3
 	VSUBPD       Y1, Y8, Y8
-	VADDPD       Y8, Y7, Y7
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y10
-	VMOVUPD      Y8, Y11
-	VFMADD132PD  constants<>+832(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+864(SB), Y12, Y8
-	VFNMADD231PD constants<>+896(SB), Y12, Y8
-	VPSHUFD      $0xa0, Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y12, Y13
-	VPERMPS      constants<>+1184(SB), Y12, Y12
-	VBLENDPS     $0xaa, Y12, Y13, Y12
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y12, Y11, Y11
-	VMOVUPD      constants<>+960(SB), Y12
-	VFMADD213PD  constants<>+992(SB), Y8, Y12
-	VFMADD213PD  constants<>+1024(SB), Y8, Y12
-	VFMADD213PD  constants<>+1056(SB), Y8, Y12
-	VFMADD213PD  constants<>+1088(SB), Y8, Y12
-	VFMADD213PD  constants<>+1120(SB), Y8, Y12
-	VMULPD       Y8, Y8, Y13
-	VFMADD213PD  Y8, Y13, Y12
-	VFMADD213PD  Y11, Y11, Y12
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y5, Y5
-	VMOVUPD      Y12, (R10)
-	VBLENDVPD    Y9, Y12, Y4, Y4
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y12
+	VFNMADD231PD constants<>+864(SB), Y11, Y12
+	VFNMADD231PD constants<>+896(SB), Y11, Y12
+	VPSHUFD      $0xa0, Y10, Y11
+	VPERMPS      constants<>+1152(SB), Y11, Y13
+	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VBLENDPS     $0xaa, Y11, Y13, Y11
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y11, Y10, Y10
+	VMOVUPD      constants<>+960(SB), Y11
+	VFMADD213PD  constants<>+992(SB), Y12, Y11
+	VFMADD213PD  constants<>+1024(SB), Y12, Y11
+	VFMADD213PD  constants<>+1056(SB), Y12, Y11
+	VFMADD213PD  constants<>+1088(SB), Y12, Y11
+	VFMADD213PD  constants<>+1120(SB), Y12, Y11
+	VMULPD       Y12, Y12, Y13
+	VFMADD213PD  Y12, Y13, Y11
+	VFMADD213PD  Y10, Y10, Y11
+	VANDPD       Y9, Y11, Y11
+	VMOVUPD      Y11, (R10)
+	VMOVQ        R11, X9
+	VPBROADCASTQ X9, Y9
+	VPCMPEQQ     Y2, Y9, Y9
+	VBLENDVPD    Y9, Y11, Y4, Y4
+	VADDPD       Y11, Y5, Y5
+	VADDPD       Y8, Y6, Y6
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
@@ -5760,33 +4848,36 @@ step5:
 	VPCMPEQQ     Y2, Y9, Y9
 	VBLENDVPD    Y9, Y8, Y3, Y3
 	VSUBPD       Y1, Y8, Y8
-	VADDPD       Y8, Y7, Y7
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y10
-	VMOVUPD      Y8, Y11
-	VFMADD132PD  constants<>+832(SB), Y0, Y11
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+864(SB), Y12, Y8
-	VFNMADD231PD constants<>+896(SB), Y12, Y8
-	VPSHUFD      $0xa0, Y11, Y12
-	VPERMPS      constants<>+1152(SB), Y12, Y13
-	VPERMPS      constants<>+1184(SB), Y12, Y12
-	VBLENDPS     $0xaa, Y12, Y13, Y12
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y12, Y11, Y11
-	VMOVUPD      constants<>+960(SB), Y12
-	VFMADD213PD  constants<>+992(SB), Y8, Y12
-	VFMADD213PD  constants<>+1024(SB), Y8, Y12
-	VFMADD213PD  constants<>+1056(SB), Y8, Y12
-	VFMADD213PD  constants<>+1088(SB), Y8, Y12
-	VFMADD213PD  constants<>+1120(SB), Y8, Y12
-	VMULPD       Y8, Y8, Y13
-	VFMADD213PD  Y8, Y13, Y12
-	VFMADD213PD  Y11, Y11, Y12
-	VANDPD       Y10, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y12, (R10)
-	VBLENDVPD    Y9, Y12, Y4, Y4
+	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y12
+	VFNMADD231PD constants<>+864(SB), Y11, Y12
+	VFNMADD231PD constants<>+896(SB), Y11, Y12
+	VPSHUFD      $0xa0, Y10, Y11
+	VPERMPS      constants<>+1152(SB), Y11, Y13
+	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VBLENDPS     $0xaa, Y11, Y13, Y11
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y11, Y10, Y10
+	VMOVUPD      constants<>+960(SB), Y11
+	VFMADD213PD  constants<>+992(SB), Y12, Y11
+	VFMADD213PD  constants<>+1024(SB), Y12, Y11
+	VFMADD213PD  constants<>+1056(SB), Y12, Y11
+	VFMADD213PD  constants<>+1088(SB), Y12, Y11
+	VFMADD213PD  constants<>+1120(SB), Y12, Y11
+	VMULPD       Y12, Y12, Y13
+	VFMADD213PD  Y12, Y13, Y11
+	VFMADD213PD  Y10, Y10, Y11
+	VANDPD       Y9, Y11, Y11
+	VMOVUPD      Y11, (R10)
+	VMOVQ        R11, X9
+	VPBROADCASTQ X9, Y9
+	VPCMPEQQ     Y2, Y9, Y9
+	VBLENDVPD    Y9, Y11, Y4, Y4
+	VADDPD       Y11, Y7, Y7
+	VADDPD       Y8, Y6, Y6
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
@@ -5795,7 +4886,7 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPD  Y6, Y5, Y5
+	VADDPD  Y7, Y5, Y5
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
@@ -5803,7 +4894,7 @@ summed6:
 	MOVQ    64(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPD Y7, (R9)(R10*1)
+	VMOVUPD Y6, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x08
 	JGE     lanes7
@@ -6016,39 +5107,42 @@ step5:
 	VBLENDVPD    Y10, Y9, Y3, Y3
 	VSUBPD       Y1, Y9, Y9
 	MOVQ         32(AX), R12
-	VBROADCASTSD (R12)(R11*8), Y11
-	VADDPD       Y11, Y8, Y8
-	VMULPD       Y9, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y7, Y7
-	VCMPPD       $0x15, constants<>+800(SB), Y9, Y11
-	VMOVUPD      Y9, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
+	VBROADCASTSD (R12)(R11*8), Y10
+	VMULPD       Y9, Y10, Y11
+	VXORPS       Y12, Y12, Y12
+	VCMPPD       $0x04, Y12, Y10, Y12
+	VANDPD       Y12, Y11, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y9, Y12
+	VMOVUPD      Y9, Y13
+	VFMADD132PD  constants<>+832(SB), Y0, Y13
+	VSUBPD       Y0, Y13, Y14
 	VMOVUPD      Y9, Y9
-	VFNMADD231PD constants<>+864(SB), Y13, Y9
-	VFNMADD231PD constants<>+896(SB), Y13, Y9
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y9, Y13
-	VFMADD213PD  constants<>+1024(SB), Y9, Y13
-	VFMADD213PD  constants<>+1056(SB), Y9, Y13
-	VFMADD213PD  constants<>+1088(SB), Y9, Y13
-	VFMADD213PD  constants<>+1120(SB), Y9, Y13
-	VMULPD       Y9, Y9, Y14
-	VFMADD213PD  Y9, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VADDPD       Y13, Y5, Y5
-	VMOVUPD      Y13, (R10)
-	VBLENDVPD    Y10, Y13, Y4, Y4
+	VFNMADD231PD constants<>+864(SB), Y14, Y9
+	VFNMADD231PD constants<>+896(SB), Y14, Y9
+	VPSHUFD      $0xa0, Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y14, Y15
+	VPERMPS      constants<>+1184(SB), Y14, Y14
+	VBLENDPS     $0xaa, Y14, Y15, Y14
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y14, Y13, Y13
+	VMOVUPD      constants<>+960(SB), Y14
+	VFMADD213PD  constants<>+992(SB), Y9, Y14
+	VFMADD213PD  constants<>+1024(SB), Y9, Y14
+	VFMADD213PD  constants<>+1056(SB), Y9, Y14
+	VFMADD213PD  constants<>+1088(SB), Y9, Y14
+	VFMADD213PD  constants<>+1120(SB), Y9, Y14
+	VMULPD       Y9, Y9, Y15
+	VFMADD213PD  Y9, Y15, Y14
+	VFMADD213PD  Y13, Y13, Y14
+	VANDPD       Y12, Y14, Y14
+	VMOVUPD      Y14, (R10)
+	VMOVQ        R11, X9
+	VPBROADCASTQ X9, Y9
+	VPCMPEQQ     Y2, Y9, Y9
+	VBLENDVPD    Y9, Y14, Y4, Y4
+	VADDPD       Y14, Y5, Y5
+	VADDPD       Y11, Y6, Y6
+	VADDPD       Y10, Y7, Y7
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
@@ -6061,39 +5155,42 @@ step5:
 	VBLENDVPD    Y10, Y9, Y3, Y3
 	VSUBPD       Y1, Y9, Y9
 	MOVQ         32(AX), R12
-	VBROADCASTSD (R12)(R11*8), Y11
-	VADDPD       Y11, Y8, Y8
-	VMULPD       Y9, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y7, Y7
-	VCMPPD       $0x15, constants<>+800(SB), Y9, Y11
-	VMOVUPD      Y9, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
+	VBROADCASTSD (R12)(R11*8), Y10
+	VMULPD       Y9, Y10, Y11
+	VXORPS       Y12, Y12, Y12
+	VCMPPD       $0x04, Y12, Y10, Y12
+	VANDPD       Y12, Y11, Y11
+	VCMPPD       $0x15, constants<>+800(SB), Y9, Y12
+	VMOVUPD      Y9, Y13
+	VFMADD132PD  constants<>+832(SB), Y0, Y13
+	VSUBPD       Y0, Y13, Y14
 	VMOVUPD      Y9, Y9
-	VFNMADD231PD constants<>+864(SB), Y13, Y9
-	VFNMADD231PD constants<>+896(SB), Y13, Y9
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y9, Y13
-	VFMADD213PD  constants<>+1024(SB), Y9, Y13
-	VFMADD213PD  constants<>+1056(SB), Y9, Y13
-	VFMADD213PD  constants<>+1088(SB), Y9, Y13
-	VFMADD213PD  constants<>+1120(SB), Y9, Y13
-	VMULPD       Y9, Y9, Y14
-	VFMADD213PD  Y9, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VADDPD       Y13, Y6, Y6
-	VMOVUPD      Y13, (R10)
-	VBLENDVPD    Y10, Y13, Y4, Y4
+	VFNMADD231PD constants<>+864(SB), Y14, Y9
+	VFNMADD231PD constants<>+896(SB), Y14, Y9
+	VPSHUFD      $0xa0, Y13, Y14
+	VPERMPS      constants<>+1152(SB), Y14, Y15
+	VPERMPS      constants<>+1184(SB), Y14, Y14
+	VBLENDPS     $0xaa, Y14, Y15, Y14
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y14, Y13, Y13
+	VMOVUPD      constants<>+960(SB), Y14
+	VFMADD213PD  constants<>+992(SB), Y9, Y14
+	VFMADD213PD  constants<>+1024(SB), Y9, Y14
+	VFMADD213PD  constants<>+1056(SB), Y9, Y14
+	VFMADD213PD  constants<>+1088(SB), Y9, Y14
+	VFMADD213PD  constants<>+1120(SB), Y9, Y14
+	VMULPD       Y9, Y9, Y15
+	VFMADD213PD  Y9, Y15, Y14
+	VFMADD213PD  Y13, Y13, Y14
+	VANDPD       Y12, Y14, Y14
+	VMOVUPD      Y14, (R10)
+	VMOVQ        R11, X9
+	VPBROADCASTQ X9, Y9
+	VPCMPEQQ     Y2, Y9, Y9
+	VBLENDVPD    Y9, Y14, Y4, Y4
+	VADDPD       Y14, Y8, Y8
+	VADDPD       Y11, Y6, Y6
+	VADDPD       Y10, Y7, Y7
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
@@ -6102,7 +5199,7 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPD  Y6, Y5, Y5
+	VADDPD  Y8, Y5, Y5
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
@@ -6110,11 +5207,11 @@ summed6:
 	MOVQ    64(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPD Y7, (R9)(R10*1)
+	VMOVUPD Y6, (R9)(R10*1)
 	MOVQ    72(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPD Y8, (R9)(R10*1)
+	VMOVUPD Y7, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x08
 	JGE     lanes7
@@ -6332,37 +5429,37 @@ step5:
 	MOVQ         32(AX), R14
 	VBROADCASTSD (R14)(R13*8), Y9
 	VFMADD213PD  Y9, Y8, Y7
-	VADDPD       Y7, Y5, Y5
 	VMULPD       Y6, Y7, Y8
 	VXORPS       Y9, Y9, Y9
-	VCMPPD       $0x04, Y9, Y7, Y7
-	VANDPD       Y7, Y8, Y8
-	VADDPD       Y8, Y4, Y4
-	VCMPPD       $0x15, constants<>+800(SB), Y6, Y7
-	VMOVUPD      Y6, Y8
-	VFMADD132PD  constants<>+832(SB), Y0, Y8
-	VSUBPD       Y0, Y8, Y9
+	VCMPPD       $0x04, Y9, Y7, Y9
+	VANDPD       Y9, Y8, Y8
+	VCMPPD       $0x15, constants<>+800(SB), Y6, Y9
+	VMOVUPD      Y6, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y6, Y6
-	VFNMADD231PD constants<>+864(SB), Y9, Y6
-	VFNMADD231PD constants<>+896(SB), Y9, Y6
-	VPSHUFD      $0xa0, Y8, Y9
-	VPERMPS      constants<>+1152(SB), Y9, Y10
-	VPERMPS      constants<>+1184(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y10, Y9
-	VPSLLQ       $0x31, Y8, Y8
-	VPADDQ       Y9, Y8, Y8
-	VMOVUPD      constants<>+960(SB), Y9
-	VFMADD213PD  constants<>+992(SB), Y6, Y9
-	VFMADD213PD  constants<>+1024(SB), Y6, Y9
-	VFMADD213PD  constants<>+1056(SB), Y6, Y9
-	VFMADD213PD  constants<>+1088(SB), Y6, Y9
-	VFMADD213PD  constants<>+1120(SB), Y6, Y9
-	VMULPD       Y6, Y6, Y10
-	VFMADD213PD  Y6, Y10, Y9
-	VFMADD213PD  Y8, Y8, Y9
-	VANDPD       Y7, Y9, Y9
-	VADDPD       Y9, Y2, Y2
-	VMOVUPD      Y9, (R11)
+	VFNMADD231PD constants<>+864(SB), Y11, Y6
+	VFNMADD231PD constants<>+896(SB), Y11, Y6
+	VPSHUFD      $0xa0, Y10, Y11
+	VPERMPS      constants<>+1152(SB), Y11, Y12
+	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VBLENDPS     $0xaa, Y11, Y12, Y11
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y11, Y10, Y10
+	VMOVUPD      constants<>+960(SB), Y11
+	VFMADD213PD  constants<>+992(SB), Y6, Y11
+	VFMADD213PD  constants<>+1024(SB), Y6, Y11
+	VFMADD213PD  constants<>+1056(SB), Y6, Y11
+	VFMADD213PD  constants<>+1088(SB), Y6, Y11
+	VFMADD213PD  constants<>+1120(SB), Y6, Y11
+	VMULPD       Y6, Y6, Y12
+	VFMADD213PD  Y6, Y12, Y11
+	VFMADD213PD  Y10, Y10, Y11
+	VANDPD       Y9, Y11, Y11
+	VMOVUPD      Y11, (R11)
+	VADDPD       Y11, Y2, Y2
+	VADDPD       Y8, Y3, Y3
+	VADDPD       Y7, Y4, Y4
 	ADDQ         $0x08, R13
 	CMPQ         R13, 96(AX)
 	JGE          summed6
@@ -6377,37 +5474,37 @@ step5:
 	MOVQ         32(AX), R14
 	VBROADCASTSD (R14)(R13*8), Y9
 	VFMADD213PD  Y9, Y8, Y7
-	VADDPD       Y7, Y5, Y5
 	VMULPD       Y6, Y7, Y8
 	VXORPS       Y9, Y9, Y9
-	VCMPPD       $0x04, Y9, Y7, Y7
-	VANDPD       Y7, Y8, Y8
-	VADDPD       Y8, Y4, Y4
-	VCMPPD       $0x15, constants<>+800(SB), Y6, Y7
-	VMOVUPD      Y6, Y8
-	VFMADD132PD  constants<>+832(SB), Y0, Y8
-	VSUBPD       Y0, Y8, Y9
+	VCMPPD       $0x04, Y9, Y7, Y9
+	VANDPD       Y9, Y8, Y8
+	VCMPPD       $0x15, constants<>+800(SB), Y6, Y9
+	VMOVUPD      Y6, Y10
+	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y6, Y6
-	VFNMADD231PD constants<>+864(SB), Y9, Y6
-	VFNMADD231PD constants<>+896(SB), Y9, Y6
-	VPSHUFD      $0xa0, Y8, Y9
-	VPERMPS      constants<>+1152(SB), Y9, Y10
-	VPERMPS      constants<>+1184(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y10, Y9
-	VPSLLQ       $0x31, Y8, Y8
-	VPADDQ       Y9, Y8, Y8
-	VMOVUPD      constants<>+960(SB), Y9
-	VFMADD213PD  constants<>+992(SB), Y6, Y9
-	VFMADD213PD  constants<>+1024(SB), Y6, Y9
-	VFMADD213PD  constants<>+1056(SB), Y6, Y9
-	VFMADD213PD  constants<>+1088(SB), Y6, Y9
-	VFMADD213PD  constants<>+1120(SB), Y6, Y9
-	VMULPD       Y6, Y6, Y10
-	VFMADD213PD  Y6, Y10, Y9
-	VFMADD213PD  Y8, Y8, Y9
-	VANDPD       Y7, Y9, Y9
-	VADDPD       Y9, Y3, Y3
-	VMOVUPD      Y9, (R11)
+	VFNMADD231PD constants<>+864(SB), Y11, Y6
+	VFNMADD231PD constants<>+896(SB), Y11, Y6
+	VPSHUFD      $0xa0, Y10, Y11
+	VPERMPS      constants<>+1152(SB), Y11, Y12
+	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VBLENDPS     $0xaa, Y11, Y12, Y11
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y11, Y10, Y10
+	VMOVUPD      constants<>+960(SB), Y11
+	VFMADD213PD  constants<>+992(SB), Y6, Y11
+	VFMADD213PD  constants<>+1024(SB), Y6, Y11
+	VFMADD213PD  constants<>+1056(SB), Y6, Y11
+	VFMADD213PD  constants<>+1088(SB), Y6, Y11
+	VFMADD213PD  constants<>+1120(SB), Y6, Y11
+	VMULPD       Y6, Y6, Y12
+	VFMADD213PD  Y6, Y12, Y11
+	VFMADD213PD  Y10, Y10, Y11
+	VANDPD       Y9, Y11, Y11
+	VMOVUPD      Y11, (R11)
+	VADDPD       Y11, Y5, Y5
+	VADDPD       Y8, Y3, Y3
+	VADDPD       Y7, Y4, Y4
 	ADDQ         $0x08, R13
 	CMPQ         R13, 96(AX)
 	JGE          summed6
@@ -6417,7 +5514,7 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPD  Y3, Y2, Y2
+	VADDPD  Y5, Y2, Y2
 	MOVQ    56(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x05, R11
@@ -6425,11 +5522,11 @@ summed6:
 	MOVQ    64(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x05, R11
-	VMOVUPD Y4, (R10)(R11*1)
+	VMOVUPD Y3, (R10)(R11*1)
 	MOVQ    72(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x05, R11
-	VMOVUPD Y5, (R10)(R11*1)
+	VMOVUPD Y4, (R10)(R11*1)
 	INCQ    R9
 	CMPQ    R9, $0x08
 	JGE     lanes7
@@ -7400,7 +6497,6 @@ TEXT ·scaleUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat16AVX2 turns exponentials into gradients: e·f − smooth.
-	// 
 	MOVQ 96(AX), CX
 	ANDQ $0x0f, CX
 	LEAQ constants<>+0(SB), DX
@@ -7509,532 +6605,6 @@ done3:
 	VZEROUPPER
 	RET
 
-// func sumExpClasswiseFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·sumExpClasswiseFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       280(AX)(R9*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R12
-	LEAQ    512(R9), R11
-	ANDQ    $-32, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	PREFETCHT0   16384(CX)(R9*2)
-	VCVTPH2PS    (CX)(R9*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      (SI)(R9*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VADDPS       Y10, Y2, Y2
-	VMOVUPS      Y10, (BX)(R9*4)
-	VCVTPH2PS    16(CX)(R9*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      32(SI)(R9*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	VMOVUPS      Y10, 32(BX)(R9*4)
-	VCVTPH2PS    32(CX)(R9*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      64(SI)(R9*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VADDPS       Y10, Y8, Y8
-	VMOVUPS      Y10, 64(BX)(R9*4)
-	VCVTPH2PS    48(CX)(R9*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      96(SI)(R9*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VADDPS       Y10, Y9, Y9
-	VMOVUPS      Y10, 96(BX)(R9*4)
-	ADDQ         $0x20, R9
-	CMPQ         R9, R12
-	JLT          loop5
-
-end6:
-	CMPQ  R9, R11
-	JGE   sums7
-	LEAQ  (R9), R12
-	CMPQ  R12, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R12
-	SUBQ  R9, R12
-	SUBQ  $0x00, R12
-	CMPQ  R12, $0x08
-	JGE   all8
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R9*2), R13
-
-halves9:
-	DECQ    R12
-	JLT     loaded10
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(R9*2), X10
-
-loaded10:
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (SI)(R9*4), Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VADDPS       Y10, Y2, Y2
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   Y10, Y11, (BX)(R9*4)
-	LEAQ         8(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x08, R12
-	CMPQ         R12, $0x08
-	JGE          all11
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R9*2), R13
-
-halves12:
-	DECQ    R12
-	JLT     loaded13
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves12
-
-all11:
-	VMOVDQU 16(CX)(R9*2), X10
-
-loaded13:
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(SI)(R9*4), Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   Y10, Y11, 32(BX)(R9*4)
-	LEAQ         16(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x10, R12
-	CMPQ         R12, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R9*2), R13
-
-halves15:
-	DECQ    R12
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves15
-
-all14:
-	VMOVDQU 32(CX)(R9*2), X10
-
-loaded16:
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(SI)(R9*4), Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VADDPS       Y10, Y8, Y8
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   Y10, Y11, 64(BX)(R9*4)
-	LEAQ         24(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x18, R12
-	CMPQ         R12, $0x08
-	JGE          all17
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R9*2), R13
-
-halves18:
-	DECQ    R12
-	JLT     loaded19
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves18
-
-all17:
-	VMOVDQU 48(CX)(R9*2), X10
-
-loaded19:
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(SI)(R9*4), Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VADDPS       Y10, Y9, Y9
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   Y10, Y11, 96(BX)(R9*4)
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPS Y3, (R9)(R10*1)
-	VMOVUPS Y6, 32(R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPS Y4, (R9)(R10*1)
-	VMOVUPS Y7, 32(R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPS Y2, (R9)(R10*2)
-	VMOVUPS Y5, 32(R9)(R10*2)
-	VMOVUPS Y8, 64(R9)(R10*2)
-	VMOVUPS Y9, 96(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	MOVQ 208(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func scaleClasswiseFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, F16C, FMA3
-TEXT ·scaleClasswiseFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// scaleClasswiseFloat16AVX2 turns exponentials into gradients: e·f − smooth·a,
-	// where a = u.
-	MOVQ 96(AX), CX
-	ANDQ $0x0f, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x02, CX
-	SUBQ CX, DX
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 96(AX), DI
-	ANDQ $-16, DI
-	XORQ R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       15512(AX)(R9*8), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Y0
-	VMOVSD       8984(AX)(R9*8), X1
-	VMULSD       264(AX), X1, X1
-	VCVTSD2SS    X1, X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	CMPQ         R9, DI
-	JGE          end5
-
-loop4:
-	VMOVUPS      (CX)(R9*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      (SI)(R9*4), Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VCVTPS2PH    $0x00, Y2, X2
-	VMOVDQU      X2, (BX)(R9*2)
-	VMOVUPS      32(CX)(R9*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      32(SI)(R9*4), Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VCVTPS2PH    $0x00, Y2, X2
-	VMOVDQU      X2, 16(BX)(R9*2)
-	ADDQ         $0x10, R9
-	CMPQ         R9, DI
-	JLT          loop4
-
-end5:
-	LEAQ         (R9), R10
-	CMPQ         R10, 96(AX)
-	JGE          whole6
-	VMOVUPS      (DX), Y2
-	VMASKMOVPS   (CX)(R9*4), Y2, Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      (DX), Y3
-	VMASKMOVPS   (SI)(R9*4), Y3, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VCVTPS2PH    $0x00, Y2, X2
-	MOVQ         96(AX), R10
-	SUBQ         R9, R10
-	SUBQ         $0x00, R10
-	CMPQ         R10, $0x08
-	JGE          all7
-	LEAQ         (BX)(R9*2), R11
-
-halves8:
-	DECQ    R10
-	JLT     stored9
-	VPEXTRW $0x00, X2, (R11)
-	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R11
-	JMP     halves8
-
-all7:
-	VMOVDQU X2, (BX)(R9*2)
-
-stored9:
-	LEAQ         8(R9), R10
-	CMPQ         R10, 96(AX)
-	JGE          whole6
-	VMOVUPS      32(DX), Y2
-	VMASKMOVPS   32(CX)(R9*4), Y2, Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      32(DX), Y0
-	VMASKMOVPS   32(SI)(R9*4), Y0, Y0
-	VFNMADD231PS Y0, Y1, Y2
-	VCVTPS2PH    $0x00, Y2, X0
-	MOVQ         96(AX), R10
-	SUBQ         R9, R10
-	SUBQ         $0x08, R10
-	CMPQ         R10, $0x08
-	JGE          all10
-	LEAQ         16(BX)(R9*2), R9
-
-halves11:
-	DECQ    R10
-	JLT     stored12
-	VPEXTRW $0x00, X0, (R9)
-	VPSRLDQ $0x02, X0, X0
-	ADDQ    $0x02, R9
-	JMP     halves11
-
-all10:
-	VMOVDQU X0, 16(BX)(R9*2)
-
-stored12:
-whole6:
-skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
 // func sumExpDenseFloat16AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
 TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $0-8
@@ -8051,8 +6621,8 @@ TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	MOVQ         24(AX), DI
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
 	MOVQ         40(AX), R8
 	XORQ         R9, R9
 	XORQ         R10, R10
@@ -8093,10 +6663,9 @@ loop5:
 	PREFETCHT0   16384(CX)(R11*2)
 	VCVTPH2PS    (CX)(R11*2), Y10
 	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    (DI)(R11*2), Y11
+	VCVTPH2PS    (SI)(R11*2), Y11
 	VMOVUPS      (R8)(R11*4), Y12
-	VMOVUPS      (SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
+	VFMADD213PS  (DI)(R11*4), Y12, Y11
 	VADDPS       Y11, Y4, Y4
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -8121,10 +6690,9 @@ loop5:
 	VMOVUPS      Y10, (BX)(R11*4)
 	VCVTPH2PS    16(CX)(R11*2), Y10
 	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    16(DI)(R11*2), Y11
+	VCVTPH2PS    16(SI)(R11*2), Y11
 	VMOVUPS      32(R8)(R11*4), Y12
-	VMOVUPS      32(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
+	VFMADD213PS  32(DI)(R11*4), Y12, Y11
 	VADDPS       Y11, Y7, Y7
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -8149,10 +6717,9 @@ loop5:
 	VMOVUPS      Y10, 32(BX)(R11*4)
 	VCVTPH2PS    32(CX)(R11*2), Y10
 	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    32(DI)(R11*2), Y11
+	VCVTPH2PS    32(SI)(R11*2), Y11
 	VMOVUPS      64(R8)(R11*4), Y12
-	VMOVUPS      64(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
+	VFMADD213PS  64(DI)(R11*4), Y12, Y11
 	VADDPS       Y11, Y4, Y4
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -8177,10 +6744,9 @@ loop5:
 	VMOVUPS      Y10, 64(BX)(R11*4)
 	VCVTPH2PS    48(CX)(R11*2), Y10
 	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    48(DI)(R11*2), Y11
+	VCVTPH2PS    48(SI)(R11*2), Y11
 	VMOVUPS      96(R8)(R11*4), Y12
-	VMOVUPS      96(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
+	VFMADD213PS  96(DI)(R11*4), Y12, Y11
 	VADDPS       Y11, Y7, Y7
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -8241,7 +6807,7 @@ loaded10:
 	CMPQ      R14, $0x08
 	JGE       all11
 	VPXOR     X11, X11, X11
-	LEAQ      (DI)(R11*2), R15
+	LEAQ      (SI)(R11*2), R15
 
 halves12:
 	DECQ    R14
@@ -8251,14 +6817,14 @@ halves12:
 	JMP     halves12
 
 all11:
-	VMOVDQU (DI)(R11*2), X11
+	VMOVDQU (SI)(R11*2), X11
 
 loaded13:
 	VCVTPH2PS    X11, Y11
 	VMOVUPS      (DX), Y12
 	VMASKMOVPS   (R8)(R11*4), Y12, Y12
 	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (SI)(R11*4), Y13, Y13
+	VMASKMOVPS   (DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
 	VANDPS       (DX), Y11, Y11
 	VADDPS       Y11, Y4, Y4
@@ -8316,7 +6882,7 @@ loaded16:
 	CMPQ      R14, $0x08
 	JGE       all17
 	VPXOR     X11, X11, X11
-	LEAQ      16(DI)(R11*2), R15
+	LEAQ      16(SI)(R11*2), R15
 
 halves18:
 	DECQ    R14
@@ -8326,14 +6892,14 @@ halves18:
 	JMP     halves18
 
 all17:
-	VMOVDQU 16(DI)(R11*2), X11
+	VMOVDQU 16(SI)(R11*2), X11
 
 loaded19:
 	VCVTPH2PS    X11, Y11
 	VMOVUPS      32(DX), Y12
 	VMASKMOVPS   32(R8)(R11*4), Y12, Y12
 	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(SI)(R11*4), Y13, Y13
+	VMASKMOVPS   32(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
 	VANDPS       32(DX), Y11, Y11
 	VADDPS       Y11, Y7, Y7
@@ -8391,7 +6957,7 @@ loaded22:
 	CMPQ      R14, $0x08
 	JGE       all23
 	VPXOR     X11, X11, X11
-	LEAQ      32(DI)(R11*2), R15
+	LEAQ      32(SI)(R11*2), R15
 
 halves24:
 	DECQ    R14
@@ -8401,14 +6967,14 @@ halves24:
 	JMP     halves24
 
 all23:
-	VMOVDQU 32(DI)(R11*2), X11
+	VMOVDQU 32(SI)(R11*2), X11
 
 loaded25:
 	VCVTPH2PS    X11, Y11
 	VMOVUPS      64(DX), Y12
 	VMASKMOVPS   64(R8)(R11*4), Y12, Y12
 	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(SI)(R11*4), Y13, Y13
+	VMASKMOVPS   64(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
 	VANDPS       64(DX), Y11, Y11
 	VADDPS       Y11, Y4, Y4
@@ -8466,7 +7032,7 @@ loaded28:
 	CMPQ      R14, $0x08
 	JGE       all29
 	VPXOR     X11, X11, X11
-	LEAQ      48(DI)(R11*2), R15
+	LEAQ      48(SI)(R11*2), R15
 
 halves30:
 	DECQ    R14
@@ -8476,14 +7042,14 @@ halves30:
 	JMP     halves30
 
 all29:
-	VMOVDQU 48(DI)(R11*2), X11
+	VMOVDQU 48(SI)(R11*2), X11
 
 loaded31:
 	VCVTPH2PS    X11, Y11
 	VMOVUPS      96(DX), Y12
 	VMASKMOVPS   96(R8)(R11*4), Y12, Y12
 	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(SI)(R11*4), Y13, Y13
+	VMASKMOVPS   96(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
 	VANDPS       96(DX), Y11, Y11
 	VADDPS       Y11, Y7, Y7
@@ -8531,7 +7097,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	ADDQ 128(AX), DI
+	ADDQ 128(AX), SI
 	MOVQ 208(AX), R11
 	SHLQ $0x06, R11
 	ADDQ R11, R9
@@ -8547,8 +7113,7 @@ done3:
 TEXT ·scaleDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseFloat16AVX2 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
+	// scaleDenseFloat16AVX2 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
 	MOVQ 96(AX), CX
 	ANDQ $0x0f, CX
 	LEAQ constants<>+0(SB), DX
@@ -8557,8 +7122,8 @@ TEXT ·scaleDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	SUBQ CX, DX
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 24(AX), DI
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
 	MOVQ 40(AX), R8
 	MOVQ 96(AX), R9
 	ANDQ $-16, R9
@@ -8586,19 +7151,17 @@ row1:
 loop4:
 	VMOVUPS      (CX)(R11*4), Y2
 	VMULPS       Y0, Y2, Y2
-	VCVTPH2PS    (DI)(R11*2), Y3
+	VCVTPH2PS    (SI)(R11*2), Y3
 	VMOVUPS      (R8)(R11*4), Y4
-	VMOVUPS      (SI)(R11*4), Y5
-	VFMADD213PS  Y5, Y4, Y3
+	VFMADD213PS  (DI)(R11*4), Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VCVTPS2PH    $0x00, Y2, X2
 	VMOVDQU      X2, (BX)(R11*2)
 	VMOVUPS      32(CX)(R11*4), Y2
 	VMULPS       Y0, Y2, Y2
-	VCVTPH2PS    16(DI)(R11*2), Y3
+	VCVTPH2PS    16(SI)(R11*2), Y3
 	VMOVUPS      32(R8)(R11*4), Y4
-	VMOVUPS      32(SI)(R11*4), Y5
-	VFMADD213PS  Y5, Y4, Y3
+	VFMADD213PS  32(DI)(R11*4), Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VCVTPS2PH    $0x00, Y2, X2
 	VMOVDQU      X2, 16(BX)(R11*2)
@@ -8619,7 +7182,7 @@ end5:
 	CMPQ       R12, $0x08
 	JGE        all7
 	VPXOR      X3, X3, X3
-	LEAQ       (DI)(R11*2), R13
+	LEAQ       (SI)(R11*2), R13
 
 halves8:
 	DECQ    R12
@@ -8629,14 +7192,14 @@ halves8:
 	JMP     halves8
 
 all7:
-	VMOVDQU (DI)(R11*2), X3
+	VMOVDQU (SI)(R11*2), X3
 
 loaded9:
 	VCVTPH2PS    X3, Y3
 	VMOVUPS      (DX), Y4
 	VMASKMOVPS   (R8)(R11*4), Y4, Y4
 	VMOVUPS      (DX), Y5
-	VMASKMOVPS   (SI)(R11*4), Y5, Y5
+	VMASKMOVPS   (DI)(R11*4), Y5, Y5
 	VFMADD213PS  Y5, Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VCVTPS2PH    $0x00, Y2, X2
@@ -8671,7 +7234,7 @@ stored12:
 	CMPQ       R12, $0x08
 	JGE        all13
 	VPXOR      X0, X0, X0
-	LEAQ       16(DI)(R11*2), R13
+	LEAQ       16(SI)(R11*2), R13
 
 halves14:
 	DECQ    R12
@@ -8681,14 +7244,14 @@ halves14:
 	JMP     halves14
 
 all13:
-	VMOVDQU 16(DI)(R11*2), X0
+	VMOVDQU 16(SI)(R11*2), X0
 
 loaded15:
 	VCVTPH2PS    X0, Y0
 	VMOVUPS      32(DX), Y3
 	VMASKMOVPS   32(R8)(R11*4), Y3, Y3
 	VMOVUPS      32(DX), Y4
-	VMASKMOVPS   32(SI)(R11*4), Y4, Y4
+	VMASKMOVPS   32(DI)(R11*4), Y4, Y4
 	VFMADD213PS  Y4, Y3, Y0
 	VFNMADD231PS Y0, Y1, Y2
 	VCVTPS2PH    $0x00, Y2, X0
@@ -8715,7 +7278,7 @@ whole6:
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), BX
-	ADDQ 128(AX), DI
+	ADDQ 128(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -10111,7 +8674,6 @@ TEXT ·scaleUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformBFloat16AVX2 turns exponentials into gradients: e·f − smooth.
-	// 
 	MOVQ 96(AX), CX
 	ANDQ $0x0f, CX
 	LEAQ constants<>+0(SB), DX
@@ -10244,564 +8806,6 @@ done3:
 	VZEROUPPER
 	RET
 
-// func sumExpClasswiseBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·sumExpClasswiseBFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       280(AX)(R9*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	MOVQ         DI, R10
-
-block4:
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	MOVQ    96(AX), R12
-	LEAQ    512(R9), R11
-	ANDQ    $-32, R12
-	CMPQ    R11, R12
-	CMOVQLT R11, R12
-	CMPQ    R9, R12
-	JGE     end6
-
-loop5:
-	PREFETCHT0   16384(CX)(R9*2)
-	VPMOVZXWD    (CX)(R9*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      (SI)(R9*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VADDPS       Y10, Y2, Y2
-	VMOVUPS      Y10, (BX)(R9*4)
-	VPMOVZXWD    16(CX)(R9*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      32(SI)(R9*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	VMOVUPS      Y10, 32(BX)(R9*4)
-	VPMOVZXWD    32(CX)(R9*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      64(SI)(R9*4), Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VADDPS       Y10, Y8, Y8
-	VMOVUPS      Y10, 64(BX)(R9*4)
-	VPMOVZXWD    48(CX)(R9*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VMOVUPS      96(SI)(R9*4), Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VADDPS       Y10, Y9, Y9
-	VMOVUPS      Y10, 96(BX)(R9*4)
-	ADDQ         $0x20, R9
-	CMPQ         R9, R12
-	JLT          loop5
-
-end6:
-	CMPQ  R9, R11
-	JGE   sums7
-	LEAQ  (R9), R12
-	CMPQ  R12, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R12
-	SUBQ  R9, R12
-	SUBQ  $0x00, R12
-	CMPQ  R12, $0x08
-	JGE   all8
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R9*2), R13
-
-halves9:
-	DECQ    R12
-	JLT     loaded10
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(R9*2), X10
-
-loaded10:
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (SI)(R9*4), Y11, Y11
-	VANDPS       (DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VADDPS       Y10, Y2, Y2
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   Y10, Y11, (BX)(R9*4)
-	LEAQ         8(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x08, R12
-	CMPQ         R12, $0x08
-	JGE          all11
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R9*2), R13
-
-halves12:
-	DECQ    R12
-	JLT     loaded13
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves12
-
-all11:
-	VMOVDQU 16(CX)(R9*2), X10
-
-loaded13:
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(SI)(R9*4), Y11, Y11
-	VANDPS       32(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   Y10, Y11, 32(BX)(R9*4)
-	LEAQ         16(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x10, R12
-	CMPQ         R12, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R9*2), R13
-
-halves15:
-	DECQ    R12
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves15
-
-all14:
-	VMOVDQU 32(CX)(R9*2), X10
-
-loaded16:
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(SI)(R9*4), Y11, Y11
-	VANDPS       64(DX), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VADDPS       Y10, Y8, Y8
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   Y10, Y11, 64(BX)(R9*4)
-	LEAQ         24(R9), R12
-	CMPQ         R12, 96(AX)
-	JGE          sums7
-	MOVQ         96(AX), R12
-	SUBQ         R9, R12
-	SUBQ         $0x18, R12
-	CMPQ         R12, $0x08
-	JGE          all17
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R9*2), R13
-
-halves18:
-	DECQ    R12
-	JLT     loaded19
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves18
-
-all17:
-	VMOVDQU 48(CX)(R9*2), X10
-
-loaded19:
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(SI)(R9*4), Y11, Y11
-	VANDPS       96(DX), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VADDPS       Y10, Y9, Y9
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   Y10, Y11, 96(BX)(R9*4)
-
-sums7:
-	MOVQ    64(AX), R9
-	VMOVUPS Y3, (R9)(R10*1)
-	VMOVUPS Y6, 32(R9)(R10*1)
-	MOVQ    72(AX), R9
-	VMOVUPS Y4, (R9)(R10*1)
-	VMOVUPS Y7, 32(R9)(R10*1)
-	MOVQ    56(AX), R9
-	VMOVUPS Y2, (R9)(R10*2)
-	VMOVUPS Y5, 32(R9)(R10*2)
-	VMOVUPS Y8, 64(R9)(R10*2)
-	VMOVUPS Y9, 96(R9)(R10*2)
-	ADDQ    $0x40, R10
-	MOVQ    R11, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	MOVQ 208(AX), R9
-	SHLQ $0x06, R9
-	ADDQ R9, DI
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func scaleClasswiseBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3
-TEXT ·scaleClasswiseBFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// scaleClasswiseBFloat16AVX2 turns exponentials into gradients: e·f − smooth·a,
-	// where a = u.
-	MOVQ 96(AX), CX
-	ANDQ $0x0f, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x02, CX
-	SUBQ CX, DX
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 96(AX), DI
-	ANDQ $-16, DI
-	XORQ R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R9
-	CMPL         (R9)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
-	VMOVSD       15512(AX)(R9*8), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Y0
-	VMOVSD       8984(AX)(R9*8), X1
-	VMULSD       264(AX), X1, X1
-	VCVTSD2SS    X1, X1, X1
-	VBROADCASTSS X1, Y1
-	XORQ         R9, R9
-	CMPQ         R9, DI
-	JGE          end5
-
-loop4:
-	VMOVUPS      (CX)(R9*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      (SI)(R9*4), Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1248(SB), Y3, Y3
-	VPADDD       constants<>+1280(SB), Y2, Y2
-	VPADDD       Y3, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X3
-	VMOVDQU      X3, (BX)(R9*2)
-	VMOVUPS      32(CX)(R9*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      32(SI)(R9*4), Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1248(SB), Y3, Y3
-	VPADDD       constants<>+1280(SB), Y2, Y2
-	VPADDD       Y3, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X3
-	VMOVDQU      X3, 16(BX)(R9*2)
-	ADDQ         $0x10, R9
-	CMPQ         R9, DI
-	JLT          loop4
-
-end5:
-	LEAQ         (R9), R10
-	CMPQ         R10, 96(AX)
-	JGE          whole6
-	VMOVUPS      (DX), Y2
-	VMASKMOVPS   (CX)(R9*4), Y2, Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      (DX), Y3
-	VMASKMOVPS   (SI)(R9*4), Y3, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1248(SB), Y3, Y3
-	VPADDD       constants<>+1280(SB), Y2, Y2
-	VPADDD       Y3, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X3
-	MOVQ         96(AX), R10
-	SUBQ         R9, R10
-	SUBQ         $0x00, R10
-	CMPQ         R10, $0x08
-	JGE          all7
-	LEAQ         (BX)(R9*2), R11
-
-halves8:
-	DECQ    R10
-	JLT     stored9
-	VPEXTRW $0x00, X3, (R11)
-	VPSRLDQ $0x02, X3, X3
-	ADDQ    $0x02, R11
-	JMP     halves8
-
-all7:
-	VMOVDQU X3, (BX)(R9*2)
-
-stored9:
-	LEAQ         8(R9), R10
-	CMPQ         R10, 96(AX)
-	JGE          whole6
-	VMOVUPS      32(DX), Y2
-	VMASKMOVPS   32(CX)(R9*4), Y2, Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      32(DX), Y0
-	VMASKMOVPS   32(SI)(R9*4), Y0, Y0
-	VFNMADD231PS Y0, Y1, Y2
-	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+1248(SB), Y0, Y0
-	VPADDD       constants<>+1280(SB), Y2, Y2
-	VPADDD       Y0, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X0
-	VPACKUSDW    X0, X2, X0
-	MOVQ         96(AX), R10
-	SUBQ         R9, R10
-	SUBQ         $0x08, R10
-	CMPQ         R10, $0x08
-	JGE          all10
-	LEAQ         16(BX)(R9*2), R9
-
-halves11:
-	DECQ    R10
-	JLT     stored12
-	VPEXTRW $0x00, X0, (R9)
-	VPSRLDQ $0x02, X0, X0
-	ADDQ    $0x02, R9
-	JMP     halves11
-
-all10:
-	VMOVDQU X0, 16(BX)(R9*2)
-
-stored12:
-whole6:
-skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
-	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
 // func sumExpDenseBFloat16AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $0-8
@@ -10818,8 +8822,8 @@ TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	MOVQ         24(AX), DI
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
 	MOVQ         40(AX), R8
 	XORQ         R9, R9
 	XORQ         R10, R10
@@ -10861,11 +8865,10 @@ loop5:
 	VPMOVZXWD    (CX)(R11*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    (DI)(R11*2), Y11
+	VPMOVZXWD    (SI)(R11*2), Y11
 	VPSLLD       $0x10, Y11, Y11
 	VMOVUPS      (R8)(R11*4), Y12
-	VMOVUPS      (SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
+	VFMADD213PS  (DI)(R11*4), Y12, Y11
 	VADDPS       Y11, Y4, Y4
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -10891,11 +8894,10 @@ loop5:
 	VPMOVZXWD    16(CX)(R11*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    16(DI)(R11*2), Y11
+	VPMOVZXWD    16(SI)(R11*2), Y11
 	VPSLLD       $0x10, Y11, Y11
 	VMOVUPS      32(R8)(R11*4), Y12
-	VMOVUPS      32(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
+	VFMADD213PS  32(DI)(R11*4), Y12, Y11
 	VADDPS       Y11, Y7, Y7
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -10921,11 +8923,10 @@ loop5:
 	VPMOVZXWD    32(CX)(R11*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    32(DI)(R11*2), Y11
+	VPMOVZXWD    32(SI)(R11*2), Y11
 	VPSLLD       $0x10, Y11, Y11
 	VMOVUPS      64(R8)(R11*4), Y12
-	VMOVUPS      64(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
+	VFMADD213PS  64(DI)(R11*4), Y12, Y11
 	VADDPS       Y11, Y4, Y4
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -10951,11 +8952,10 @@ loop5:
 	VPMOVZXWD    48(CX)(R11*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    48(DI)(R11*2), Y11
+	VPMOVZXWD    48(SI)(R11*2), Y11
 	VPSLLD       $0x10, Y11, Y11
 	VMOVUPS      96(R8)(R11*4), Y12
-	VMOVUPS      96(SI)(R11*4), Y13
-	VFMADD213PS  Y13, Y12, Y11
+	VFMADD213PS  96(DI)(R11*4), Y12, Y11
 	VADDPS       Y11, Y7, Y7
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
@@ -11017,7 +9017,7 @@ loaded10:
 	CMPQ      R14, $0x08
 	JGE       all11
 	VPXOR     X11, X11, X11
-	LEAQ      (DI)(R11*2), R15
+	LEAQ      (SI)(R11*2), R15
 
 halves12:
 	DECQ    R14
@@ -11027,7 +9027,7 @@ halves12:
 	JMP     halves12
 
 all11:
-	VMOVDQU (DI)(R11*2), X11
+	VMOVDQU (SI)(R11*2), X11
 
 loaded13:
 	VPMOVZXWD    X11, Y11
@@ -11035,7 +9035,7 @@ loaded13:
 	VMOVUPS      (DX), Y12
 	VMASKMOVPS   (R8)(R11*4), Y12, Y12
 	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (SI)(R11*4), Y13, Y13
+	VMASKMOVPS   (DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
 	VANDPS       (DX), Y11, Y11
 	VADDPS       Y11, Y4, Y4
@@ -11094,7 +9094,7 @@ loaded16:
 	CMPQ      R14, $0x08
 	JGE       all17
 	VPXOR     X11, X11, X11
-	LEAQ      16(DI)(R11*2), R15
+	LEAQ      16(SI)(R11*2), R15
 
 halves18:
 	DECQ    R14
@@ -11104,7 +9104,7 @@ halves18:
 	JMP     halves18
 
 all17:
-	VMOVDQU 16(DI)(R11*2), X11
+	VMOVDQU 16(SI)(R11*2), X11
 
 loaded19:
 	VPMOVZXWD    X11, Y11
@@ -11112,7 +9112,7 @@ loaded19:
 	VMOVUPS      32(DX), Y12
 	VMASKMOVPS   32(R8)(R11*4), Y12, Y12
 	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(SI)(R11*4), Y13, Y13
+	VMASKMOVPS   32(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
 	VANDPS       32(DX), Y11, Y11
 	VADDPS       Y11, Y7, Y7
@@ -11171,7 +9171,7 @@ loaded22:
 	CMPQ      R14, $0x08
 	JGE       all23
 	VPXOR     X11, X11, X11
-	LEAQ      32(DI)(R11*2), R15
+	LEAQ      32(SI)(R11*2), R15
 
 halves24:
 	DECQ    R14
@@ -11181,7 +9181,7 @@ halves24:
 	JMP     halves24
 
 all23:
-	VMOVDQU 32(DI)(R11*2), X11
+	VMOVDQU 32(SI)(R11*2), X11
 
 loaded25:
 	VPMOVZXWD    X11, Y11
@@ -11189,7 +9189,7 @@ loaded25:
 	VMOVUPS      64(DX), Y12
 	VMASKMOVPS   64(R8)(R11*4), Y12, Y12
 	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(SI)(R11*4), Y13, Y13
+	VMASKMOVPS   64(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
 	VANDPS       64(DX), Y11, Y11
 	VADDPS       Y11, Y4, Y4
@@ -11248,7 +9248,7 @@ loaded28:
 	CMPQ      R14, $0x08
 	JGE       all29
 	VPXOR     X11, X11, X11
-	LEAQ      48(DI)(R11*2), R15
+	LEAQ      48(SI)(R11*2), R15
 
 halves30:
 	DECQ    R14
@@ -11258,7 +9258,7 @@ halves30:
 	JMP     halves30
 
 all29:
-	VMOVDQU 48(DI)(R11*2), X11
+	VMOVDQU 48(SI)(R11*2), X11
 
 loaded31:
 	VPMOVZXWD    X11, Y11
@@ -11266,7 +9266,7 @@ loaded31:
 	VMOVUPS      96(DX), Y12
 	VMASKMOVPS   96(R8)(R11*4), Y12, Y12
 	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(SI)(R11*4), Y13, Y13
+	VMASKMOVPS   96(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
 	VANDPS       96(DX), Y11, Y11
 	VADDPS       Y11, Y7, Y7
@@ -11314,7 +9314,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	ADDQ 128(AX), DI
+	ADDQ 128(AX), SI
 	MOVQ 208(AX), R11
 	SHLQ $0x06, R11
 	ADDQ R11, R9
@@ -11330,8 +9330,7 @@ done3:
 TEXT ·scaleDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseBFloat16AVX2 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
+	// scaleDenseBFloat16AVX2 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
 	MOVQ 96(AX), CX
 	ANDQ $0x0f, CX
 	LEAQ constants<>+0(SB), DX
@@ -11340,8 +9339,8 @@ TEXT ·scaleDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	SUBQ CX, DX
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 24(AX), DI
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
 	MOVQ 40(AX), R8
 	MOVQ 96(AX), R9
 	ANDQ $-16, R9
@@ -11369,11 +9368,10 @@ row1:
 loop4:
 	VMOVUPS      (CX)(R11*4), Y2
 	VMULPS       Y0, Y2, Y2
-	VPMOVZXWD    (DI)(R11*2), Y3
+	VPMOVZXWD    (SI)(R11*2), Y3
 	VPSLLD       $0x10, Y3, Y3
 	VMOVUPS      (R8)(R11*4), Y4
-	VMOVUPS      (SI)(R11*4), Y5
-	VFMADD213PS  Y5, Y4, Y3
+	VFMADD213PS  (DI)(R11*4), Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VPSRLD       $0x10, Y2, Y3
 	VPAND        constants<>+1248(SB), Y3, Y3
@@ -11385,11 +9383,10 @@ loop4:
 	VMOVDQU      X3, (BX)(R11*2)
 	VMOVUPS      32(CX)(R11*4), Y2
 	VMULPS       Y0, Y2, Y2
-	VPMOVZXWD    16(DI)(R11*2), Y3
+	VPMOVZXWD    16(SI)(R11*2), Y3
 	VPSLLD       $0x10, Y3, Y3
 	VMOVUPS      32(R8)(R11*4), Y4
-	VMOVUPS      32(SI)(R11*4), Y5
-	VFMADD213PS  Y5, Y4, Y3
+	VFMADD213PS  32(DI)(R11*4), Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VPSRLD       $0x10, Y2, Y3
 	VPAND        constants<>+1248(SB), Y3, Y3
@@ -11416,7 +9413,7 @@ end5:
 	CMPQ       R12, $0x08
 	JGE        all7
 	VPXOR      X3, X3, X3
-	LEAQ       (DI)(R11*2), R13
+	LEAQ       (SI)(R11*2), R13
 
 halves8:
 	DECQ    R12
@@ -11426,7 +9423,7 @@ halves8:
 	JMP     halves8
 
 all7:
-	VMOVDQU (DI)(R11*2), X3
+	VMOVDQU (SI)(R11*2), X3
 
 loaded9:
 	VPMOVZXWD    X3, Y3
@@ -11434,7 +9431,7 @@ loaded9:
 	VMOVUPS      (DX), Y4
 	VMASKMOVPS   (R8)(R11*4), Y4, Y4
 	VMOVUPS      (DX), Y5
-	VMASKMOVPS   (SI)(R11*4), Y5, Y5
+	VMASKMOVPS   (DI)(R11*4), Y5, Y5
 	VFMADD213PS  Y5, Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VPSRLD       $0x10, Y2, Y3
@@ -11475,7 +9472,7 @@ stored12:
 	CMPQ       R12, $0x08
 	JGE        all13
 	VPXOR      X0, X0, X0
-	LEAQ       16(DI)(R11*2), R13
+	LEAQ       16(SI)(R11*2), R13
 
 halves14:
 	DECQ    R12
@@ -11485,7 +9482,7 @@ halves14:
 	JMP     halves14
 
 all13:
-	VMOVDQU 16(DI)(R11*2), X0
+	VMOVDQU 16(SI)(R11*2), X0
 
 loaded15:
 	VPMOVZXWD    X0, Y0
@@ -11493,7 +9490,7 @@ loaded15:
 	VMOVUPS      32(DX), Y3
 	VMASKMOVPS   32(R8)(R11*4), Y3, Y3
 	VMOVUPS      32(DX), Y4
-	VMASKMOVPS   32(SI)(R11*4), Y4, Y4
+	VMASKMOVPS   32(DI)(R11*4), Y4, Y4
 	VFMADD213PS  Y4, Y3, Y0
 	VFNMADD231PS Y0, Y1, Y2
 	VPSRLD       $0x10, Y2, Y0
@@ -11526,7 +9523,7 @@ whole6:
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), BX
-	ADDQ 128(AX), DI
+	ADDQ 128(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -12910,7 +10907,6 @@ TEXT ·scaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat32AVX512 turns exponentials into gradients: e·f − smooth.
-	// 
 	MOVQ  96(AX), CX
 	ANDQ  $0x1f, CX
 	MOVL  $0x00000001, DX
@@ -12980,292 +10976,6 @@ done3:
 	VZEROUPPER
 	RET
 
-// func sumExpClasswiseFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·sumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       280(AX)(R8*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	PREFETCHT0    16384(CX)(R8*4)
-	VMOVUPS       (CX)(R8*4), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       (BX)(R8*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VCMPPS        $0x15, Z0, Z16, K3
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VPERMPS       Z6, Z17, Z16
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z16, Z17, Z17
-	PREFETCHT0    16448(CX)(R8*4)
-	VMOVUPS       64(CX)(R8*4), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       64(BX)(R8*4), Z19
-	VADDPS        Z19, Z10, Z10
-	VMULPS        Z16, Z19, Z20
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z19, K4
-	VMOVAPS.Z     Z20, K4, Z20
-	VADDPS        Z20, Z9, Z9
-	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVUPS       Z16, Z19
-	VFMADD132PS   Z1, Z3, Z19
-	VSUBPS        Z3, Z19, Z20
-	VFNMADD132PS  Z2, Z16, Z20
-	VPERMPS       Z6, Z19, Z16
-	VPSLLD        $0x14, Z19, Z19
-	VPADDD        Z16, Z19, Z19
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z18, Z16
-	VMULPS        Z18, Z18, Z21
-	VFMADD213PS   Z18, Z21, Z16
-	VFMADD213PS.Z Z17, Z17, K3, Z16
-	VADDPS        Z16, Z8, Z8
-	VMOVUPS       Z16, (DX)(R8*4)
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z20, Z16
-	VMULPS        Z20, Z20, Z17
-	VFMADD213PS   Z20, Z17, Z16
-	VFMADD213PS.Z Z19, Z19, K4, Z16
-	VADDPS        Z16, Z11, Z11
-	VMOVUPS       Z16, 64(DX)(R8*4)
-	ADDQ          $0x20, R8
-	CMPQ          R8, R11
-	JLT           loop5
-
-end6:
-	CMPQ          R8, R10
-	JGE           sums7
-	LEAQ          (R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     (CX)(R8*4), K1, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVUPS.Z     (BX)(R8*4), K1, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VCMPPS        $0x15, Z0, Z16, K3
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VPERMPS       Z6, Z17, Z16
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z16, Z17, Z17
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z18, Z16
-	VMULPS        Z18, Z18, Z19
-	VFMADD213PS   Z18, Z19, Z16
-	VFMADD213PS.Z Z17, Z17, K3, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VADDPS        Z16, Z8, Z8
-	VMOVUPS       Z16, K1, (DX)(R8*4)
-	LEAQ          16(R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     64(CX)(R8*4), K2, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS.Z     64(BX)(R8*4), K2, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VCMPPS        $0x15, Z0, Z16, K3
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VPERMPS       Z6, Z17, Z16
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z16, Z17, Z17
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z18, Z16
-	VMULPS        Z18, Z18, Z19
-	VFMADD213PS   Z18, Z19, Z16
-	VFMADD213PS.Z Z17, Z17, K3, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VADDPS        Z16, Z11, Z11
-	VMOVUPS       Z16, K2, 64(DX)(R8*4)
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Z9, (R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Z10, (R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Z8, (R8)(R9*2)
-	VMOVUPS Z11, 64(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	MOVQ 208(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func scaleClasswiseFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F
-TEXT ·scaleClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// scaleClasswiseFloat32AVX512 turns exponentials into gradients: e·f − smooth·a,
-	// where a = u.
-	MOVQ  96(AX), CX
-	ANDQ  $0x1f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x10, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  32(AX), BX
-	MOVQ  96(AX), SI
-	ANDQ  $-32, SI
-	XORQ  DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       15512(AX)(R8*8), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Z0
-	VMOVSD       8984(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
-	VCVTSD2SS    X1, X1, X1
-	VBROADCASTSS X1, Z1
-	XORQ         R8, R8
-	CMPQ         R8, SI
-	JGE          end5
-
-loop4:
-	VMOVUPS      (CX)(R8*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS      (BX)(R8*4), Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VMOVUPS      Z2, (DX)(R8*4)
-	VMOVUPS      64(CX)(R8*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS      64(BX)(R8*4), Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VMOVUPS      Z2, 64(DX)(R8*4)
-	ADDQ         $0x20, R8
-	CMPQ         R8, SI
-	JLT          loop4
-
-end5:
-	LEAQ         (R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    (CX)(R8*4), K1, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS.Z    (BX)(R8*4), K1, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VMOVUPS      Z2, K1, (DX)(R8*4)
-	LEAQ         16(R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    64(CX)(R8*4), K2, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS.Z    64(BX)(R8*4), K2, Z0
-	VFNMADD231PS Z0, Z1, Z2
-	VMOVUPS      Z2, K2, 64(DX)(R8*4)
-
-whole6:
-skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
 // func sumExpDenseFloat32AVX512(a *byte)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
@@ -13290,8 +11000,8 @@ TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	MOVQ         24(AX), SI
+	MOVQ         24(AX), BX
+	MOVQ         32(AX), SI
 	MOVQ         40(AX), DI
 	XORQ         R8, R8
 	XORQ         R9, R9
@@ -13328,10 +11038,9 @@ loop5:
 	PREFETCHT0    16384(CX)(R10*4)
 	VMOVUPS       (CX)(R10*4), Z16
 	VADDPS        Z7, Z16, Z16
-	VMOVUPS       (SI)(R10*4), Z17
+	VMOVUPS       (BX)(R10*4), Z17
 	VMOVUPS       (DI)(R10*4), Z18
-	VMOVUPS       (BX)(R10*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
+	VFMADD213PS   (SI)(R10*4), Z18, Z17
 	VADDPS        Z17, Z10, Z10
 	VMULPS        Z16, Z17, Z18
 	VPXORD        Z12, Z12, Z12
@@ -13349,10 +11058,9 @@ loop5:
 	PREFETCHT0    16448(CX)(R10*4)
 	VMOVUPS       64(CX)(R10*4), Z16
 	VADDPS        Z7, Z16, Z16
-	VMOVUPS       64(SI)(R10*4), Z19
+	VMOVUPS       64(BX)(R10*4), Z19
 	VMOVUPS       64(DI)(R10*4), Z20
-	VMOVUPS       64(BX)(R10*4), Z21
-	VFMADD213PS   Z21, Z20, Z19
+	VFMADD213PS   64(SI)(R10*4), Z20, Z19
 	VADDPS        Z19, Z10, Z10
 	VMULPS        Z16, Z19, Z20
 	VPXORD        Z13, Z13, Z13
@@ -13394,9 +11102,9 @@ end6:
 	VMOVUPS.Z     (CX)(R10*4), K1, Z16
 	VADDPS        Z7, Z16, Z16
 	VMOVAPS.Z     Z16, K1, Z16
-	VMOVUPS.Z     (SI)(R10*4), K1, Z17
+	VMOVUPS.Z     (BX)(R10*4), K1, Z17
 	VMOVUPS.Z     (DI)(R10*4), K1, Z18
-	VMOVUPS.Z     (BX)(R10*4), K1, Z19
+	VMOVUPS.Z     (SI)(R10*4), K1, Z19
 	VFMADD213PS   Z19, Z18, Z17
 	VMOVAPS.Z     Z17, K1, Z17
 	VADDPS        Z17, Z10, Z10
@@ -13427,9 +11135,9 @@ end6:
 	VMOVUPS.Z     64(CX)(R10*4), K2, Z16
 	VADDPS        Z7, Z16, Z16
 	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS.Z     64(SI)(R10*4), K2, Z17
+	VMOVUPS.Z     64(BX)(R10*4), K2, Z17
 	VMOVUPS.Z     64(DI)(R10*4), K2, Z18
-	VMOVUPS.Z     64(BX)(R10*4), K2, Z19
+	VMOVUPS.Z     64(SI)(R10*4), K2, Z19
 	VFMADD213PS   Z19, Z18, Z17
 	VMOVAPS.Z     Z17, K2, Z17
 	VADDPS        Z17, Z10, Z10
@@ -13471,7 +11179,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	ADDQ 128(AX), SI
+	ADDQ 128(AX), BX
 	MOVQ 208(AX), R10
 	SHLQ $0x06, R10
 	ADDQ R10, R8
@@ -13487,8 +11195,7 @@ done3:
 TEXT ·scaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseFloat32AVX512 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
+	// scaleDenseFloat32AVX512 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
 	MOVQ  96(AX), CX
 	ANDQ  $0x1f, CX
 	MOVL  $0x00000001, DX
@@ -13499,8 +11206,8 @@ TEXT ·scaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	KMOVW DX, K2
 	MOVQ  8(AX), CX
 	MOVQ  16(AX), DX
-	MOVQ  32(AX), BX
-	MOVQ  24(AX), SI
+	MOVQ  24(AX), BX
+	MOVQ  32(AX), SI
 	MOVQ  40(AX), DI
 	MOVQ  96(AX), R8
 	ANDQ  $-32, R8
@@ -13528,18 +11235,16 @@ row1:
 loop4:
 	VMOVUPS      (CX)(R10*4), Z2
 	VMULPS       Z0, Z2, Z2
-	VMOVUPS      (SI)(R10*4), Z3
+	VMOVUPS      (BX)(R10*4), Z3
 	VMOVUPS      (DI)(R10*4), Z4
-	VMOVUPS      (BX)(R10*4), Z5
-	VFMADD213PS  Z5, Z4, Z3
+	VFMADD213PS  (SI)(R10*4), Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VMOVUPS      Z2, (DX)(R10*4)
 	VMOVUPS      64(CX)(R10*4), Z2
 	VMULPS       Z0, Z2, Z2
-	VMOVUPS      64(SI)(R10*4), Z3
+	VMOVUPS      64(BX)(R10*4), Z3
 	VMOVUPS      64(DI)(R10*4), Z4
-	VMOVUPS      64(BX)(R10*4), Z5
-	VFMADD213PS  Z5, Z4, Z3
+	VFMADD213PS  64(SI)(R10*4), Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VMOVUPS      Z2, 64(DX)(R10*4)
 	ADDQ         $0x20, R10
@@ -13552,9 +11257,9 @@ end5:
 	JGE          whole6
 	VMOVUPS.Z    (CX)(R10*4), K1, Z2
 	VMULPS       Z0, Z2, Z2
-	VMOVUPS.Z    (SI)(R10*4), K1, Z3
+	VMOVUPS.Z    (BX)(R10*4), K1, Z3
 	VMOVUPS.Z    (DI)(R10*4), K1, Z4
-	VMOVUPS.Z    (BX)(R10*4), K1, Z5
+	VMOVUPS.Z    (SI)(R10*4), K1, Z5
 	VFMADD213PS  Z5, Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VMOVUPS      Z2, K1, (DX)(R10*4)
@@ -13563,9 +11268,9 @@ end5:
 	JGE          whole6
 	VMOVUPS.Z    64(CX)(R10*4), K2, Z2
 	VMULPS       Z0, Z2, Z2
-	VMOVUPS.Z    64(SI)(R10*4), K2, Z0
+	VMOVUPS.Z    64(BX)(R10*4), K2, Z0
 	VMOVUPS.Z    64(DI)(R10*4), K2, Z3
-	VMOVUPS.Z    64(BX)(R10*4), K2, Z4
+	VMOVUPS.Z    64(SI)(R10*4), K2, Z4
 	VFMADD213PS  Z4, Z3, Z0
 	VFNMADD231PS Z0, Z1, Z2
 	VMOVUPS      Z2, K2, 64(DX)(R10*4)
@@ -13574,7 +11279,7 @@ whole6:
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
-	ADDQ 128(AX), SI
+	ADDQ 128(AX), BX
 	INCQ R9
 	JMP  row1
 
@@ -13622,64 +11327,62 @@ max3:
 	VMOVUPD       Z8, 344(AX)(BX*8)
 	VMOVDQU32     (DX), Z8
 	VPXORD        Z9, Z9, Z9
-	VPXORD        Z10, Z10, Z10
 	XORQ          DI, DI
 
 lane4:
+	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
 	MOVQ   152(AX), R8
 	IMULQ  DI, R8
 	ADDQ   CX, R8
 	MOVQ   DI, R9
 
 step5:
-	VMOVUPS       (R8), Z16
-	VPBROADCASTD  R9, Z17
-	VPCMPEQD      Z8, Z17, K1
-	VMOVAPS       Z16, K1, Z9
-	VSUBPS        Z7, Z16, Z16
-	VADDPS        Z16, Z13, Z13
-	VCMPPS        $0x15, Z0, Z16, K1
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VPERMPS       Z6, Z17, Z16
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z16, Z17, Z17
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z18, Z16
-	VMULPS        Z18, Z18, Z19
-	VFMADD213PS   Z18, Z19, Z16
-	VFMADD213PS.Z Z17, Z17, K1, Z16
-	VADDPS        Z16, Z11, Z11
+	VMOVUPS       (R8), Z14
+	VPBROADCASTD  R9, Z15
+	VPCMPEQD      Z8, Z15, K1
+	VMOVAPS       Z14, K1, Z9
+	VSUBPS        Z7, Z14, Z14
+	VCMPPS        $0x15, Z0, Z14, K1
+	VMOVUPS       Z14, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z16
+	VFNMADD132PS  Z2, Z14, Z16
+	VPERMPS       Z6, Z15, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z17, Z15, Z15
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z18
+	VFMADD213PS   Z16, Z18, Z17
+	VFMADD213PS.Z Z15, Z15, K1, Z17
+	VADDPS        Z17, Z10, Z10
+	VADDPS        Z14, Z11, Z11
 	ADDQ          $0x10, R9
 	CMPQ          R9, 96(AX)
 	JGE           summed6
 	ADDQ          176(AX), R8
-	VMOVUPS       (R8), Z16
-	VPBROADCASTD  R9, Z17
-	VPCMPEQD      Z8, Z17, K1
-	VMOVAPS       Z16, K1, Z9
-	VSUBPS        Z7, Z16, Z16
-	VADDPS        Z16, Z13, Z13
-	VCMPPS        $0x15, Z0, Z16, K1
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VPERMPS       Z6, Z17, Z16
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z16, Z17, Z17
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z18, Z16
-	VMULPS        Z18, Z18, Z19
-	VFMADD213PS   Z18, Z19, Z16
-	VFMADD213PS.Z Z17, Z17, K1, Z16
-	VADDPS        Z16, Z12, Z12
+	VMOVUPS       (R8), Z14
+	VPBROADCASTD  R9, Z15
+	VPCMPEQD      Z8, Z15, K1
+	VMOVAPS       Z14, K1, Z9
+	VSUBPS        Z7, Z14, Z14
+	VCMPPS        $0x15, Z0, Z14, K1
+	VMOVUPS       Z14, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z16
+	VFNMADD132PS  Z2, Z14, Z16
+	VPERMPS       Z6, Z15, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z17, Z15, Z15
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z18
+	VFMADD213PS   Z16, Z18, Z17
+	VFMADD213PS.Z Z15, Z15, K1, Z17
+	VADDPS        Z17, Z12, Z12
+	VADDPS        Z14, Z11, Z11
 	ADDQ          $0x10, R9
 	CMPQ          R9, 96(AX)
 	JGE           summed6
@@ -13687,15 +11390,15 @@ step5:
 	JMP           step5
 
 summed6:
-	VADDPS  Z12, Z11, Z11
+	VADDPS  Z12, Z10, Z10
 	MOVQ    56(AX), R8
 	MOVQ    DI, R9
 	SHLQ    $0x06, R9
-	VMOVUPS Z11, (R8)(R9*1)
+	VMOVUPS Z10, (R8)(R9*1)
 	MOVQ    64(AX), R8
 	MOVQ    DI, R9
 	SHLQ    $0x06, R9
-	VMOVUPS Z13, (R8)(R9*1)
+	VMOVUPS Z11, (R8)(R9*1)
 	INCQ    DI
 	CMPQ    DI, $0x10
 	JGE     lanes7
@@ -13709,12 +11412,12 @@ lanes7:
 	JNE     more12
 	VMOVUPS (R9), Z7
 	VMOVUPS 64(R9), Z8
-	VMINPS  Z8, Z7, Z16
+	VMINPS  Z8, Z7, Z14
 	VADDPS  Z8, Z7, Z7
-	VPXORD  Z15, Z15, Z15
-	VMULPS  Z15, Z7, Z7
-	VADDPS  Z7, Z16, Z16
-	VMOVUPS Z16, 128(R9)
+	VPXORD  Z13, Z13, Z13
+	VMULPS  Z13, Z7, Z7
+	VADDPS  Z7, Z14, Z14
+	VMOVUPS Z14, 128(R9)
 
 more12:
 level8:
@@ -13749,8 +11452,8 @@ tree11:
 	CMPQ          96(AX), $0x02
 	JE            two13
 	VCVTPS2PD     Y7, Z8
-	VBROADCASTSD  constants<>+736(SB), Z16
-	VADDPD        Z16, Z8, Z8
+	VBROADCASTSD  constants<>+736(SB), Z14
+	VADDPD        Z14, Z8, Z8
 	VMOVUPD       Z8, 1368(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
@@ -13868,7 +11571,6 @@ lane4:
 	VPXORD Z11, Z11, Z11
 	VPXORD Z12, Z12, Z12
 	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
 	MOVQ   152(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
@@ -13878,55 +11580,55 @@ lane4:
 	MOVQ   R8, R11
 
 step5:
-	VMOVUPS       (R9), Z16
-	VPBROADCASTD  R11, Z17
-	VPCMPEQD      Z8, Z17, K1
-	VMOVAPS       Z16, K1, Z9
-	VSUBPS        Z7, Z16, Z16
-	VADDPS        Z16, Z13, Z13
-	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VPERMPS       Z6, Z17, Z16
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z16, Z17, Z17
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z18, Z16
-	VMULPS        Z18, Z18, Z19
-	VFMADD213PS   Z18, Z19, Z16
-	VFMADD213PS.Z Z17, Z17, K2, Z16
-	VADDPS        Z16, Z11, Z11
-	VMOVUPS       Z16, (R10)
-	VMOVAPS       Z16, K1, Z10
+	VMOVUPS       (R9), Z15
+	VPBROADCASTD  R11, Z16
+	VPCMPEQD      Z8, Z16, K1
+	VMOVAPS       Z15, K1, Z9
+	VSUBPS        Z7, Z15, Z15
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVUPS       Z15, Z16
+	VFMADD132PS   Z1, Z3, Z16
+	VSUBPS        Z3, Z16, Z17
+	VFNMADD132PS  Z2, Z15, Z17
+	VPERMPS       Z6, Z16, Z18
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z18, Z16, Z16
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z16, Z16, K2, Z18
+	VMOVUPS       Z18, (R10)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z18, Z11, Z11
+	VADDPS        Z15, Z12, Z12
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
 	ADDQ          176(AX), R9
 	ADDQ          184(AX), R10
-	VMOVUPS       (R9), Z16
-	VPBROADCASTD  R11, Z17
-	VPCMPEQD      Z8, Z17, K1
-	VMOVAPS       Z16, K1, Z9
-	VSUBPS        Z7, Z16, Z16
-	VADDPS        Z16, Z13, Z13
-	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VPERMPS       Z6, Z17, Z16
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z16, Z17, Z17
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z18, Z16
-	VMULPS        Z18, Z18, Z19
-	VFMADD213PS   Z18, Z19, Z16
-	VFMADD213PS.Z Z17, Z17, K2, Z16
-	VADDPS        Z16, Z12, Z12
-	VMOVUPS       Z16, (R10)
-	VMOVAPS       Z16, K1, Z10
+	VMOVUPS       (R9), Z15
+	VPBROADCASTD  R11, Z16
+	VPCMPEQD      Z8, Z16, K1
+	VMOVAPS       Z15, K1, Z9
+	VSUBPS        Z7, Z15, Z15
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVUPS       Z15, Z16
+	VFMADD132PS   Z1, Z3, Z16
+	VSUBPS        Z3, Z16, Z17
+	VFNMADD132PS  Z2, Z15, Z17
+	VPERMPS       Z6, Z16, Z18
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z18, Z16, Z16
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z16, Z16, K2, Z18
+	VMOVUPS       Z18, (R10)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z18, Z13, Z13
+	VADDPS        Z15, Z12, Z12
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
@@ -13935,7 +11637,7 @@ step5:
 	JMP           step5
 
 summed6:
-	VADDPS  Z12, Z11, Z11
+	VADDPS  Z13, Z11, Z11
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x06, R10
@@ -13943,7 +11645,7 @@ summed6:
 	MOVQ    64(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x06, R10
-	VMOVUPS Z13, (R9)(R10*1)
+	VMOVUPS Z12, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x10
 	JGE     lanes7
@@ -13957,12 +11659,12 @@ lanes7:
 	JNE     more12
 	VMOVUPS (R10), Z7
 	VMOVUPS 64(R10), Z8
-	VMINPS  Z8, Z7, Z16
+	VMINPS  Z8, Z7, Z15
 	VADDPS  Z8, Z7, Z7
-	VPXORD  Z15, Z15, Z15
-	VMULPS  Z15, Z7, Z7
-	VADDPS  Z7, Z16, Z16
-	VMOVUPS Z16, 128(R10)
+	VPXORD  Z14, Z14, Z14
+	VMULPS  Z14, Z7, Z7
+	VADDPS  Z7, Z15, Z15
+	VMOVUPS Z15, 128(R10)
 
 more12:
 level8:
@@ -13997,8 +11699,8 @@ tree11:
 	CMPQ          96(AX), $0x02
 	JE            two13
 	VCVTPS2PD     Y7, Z8
-	VBROADCASTSD  constants<>+736(SB), Z16
-	VADDPD        Z16, Z8, Z8
+	VBROADCASTSD  constants<>+736(SB), Z15
+	VADDPD        Z15, Z8, Z8
 	VMOVUPD       Z8, 1368(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
@@ -14200,28 +11902,28 @@ step5:
 	VSUBPS        Z7, Z18, Z18
 	MOVQ          32(AX), R12
 	VBROADCASTSS  (R12)(R11*4), Z19
-	VADDPS        Z19, Z14, Z14
 	VMULPS        Z18, Z19, Z20
 	VPXORD        Z15, Z15, Z15
 	VCMPPS        $0x04, Z15, Z19, K2
 	VMOVAPS.Z     Z20, K2, Z20
-	VADDPS        Z20, Z13, Z13
 	VCMPPS        $0x15, Z0, Z18, K2
-	VMOVUPS       Z18, Z19
-	VFMADD132PS   Z1, Z3, Z19
-	VSUBPS        Z3, Z19, Z20
-	VFNMADD132PS  Z2, Z18, Z20
-	VPERMPS       Z6, Z19, Z18
-	VPSLLD        $0x14, Z19, Z19
-	VPADDD        Z18, Z19, Z19
+	VMOVUPS       Z18, Z21
+	VFMADD132PS   Z1, Z3, Z21
+	VSUBPS        Z3, Z21, Z22
+	VFNMADD132PS  Z2, Z18, Z22
+	VPERMPS       Z6, Z21, Z18
+	VPSLLD        $0x14, Z21, Z21
+	VPADDD        Z18, Z21, Z21
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z20, Z18
-	VMULPS        Z20, Z20, Z21
-	VFMADD213PS   Z20, Z21, Z18
-	VFMADD213PS.Z Z19, Z19, K2, Z18
-	VADDPS        Z18, Z11, Z11
+	VFMADD213PS   Z5, Z22, Z18
+	VMULPS        Z22, Z22, Z23
+	VFMADD213PS   Z22, Z23, Z18
+	VFMADD213PS.Z Z21, Z21, K2, Z18
 	VMOVUPS       Z18, (R10)
 	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z18, Z11, Z11
+	VADDPS        Z20, Z12, Z12
+	VADDPS        Z19, Z13, Z13
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
@@ -14234,28 +11936,28 @@ step5:
 	VSUBPS        Z7, Z18, Z18
 	MOVQ          32(AX), R12
 	VBROADCASTSS  (R12)(R11*4), Z19
-	VADDPS        Z19, Z14, Z14
 	VMULPS        Z18, Z19, Z20
 	VPXORD        Z16, Z16, Z16
 	VCMPPS        $0x04, Z16, Z19, K2
 	VMOVAPS.Z     Z20, K2, Z20
-	VADDPS        Z20, Z13, Z13
 	VCMPPS        $0x15, Z0, Z18, K2
-	VMOVUPS       Z18, Z19
-	VFMADD132PS   Z1, Z3, Z19
-	VSUBPS        Z3, Z19, Z20
-	VFNMADD132PS  Z2, Z18, Z20
-	VPERMPS       Z6, Z19, Z18
-	VPSLLD        $0x14, Z19, Z19
-	VPADDD        Z18, Z19, Z19
+	VMOVUPS       Z18, Z21
+	VFMADD132PS   Z1, Z3, Z21
+	VSUBPS        Z3, Z21, Z22
+	VFNMADD132PS  Z2, Z18, Z22
+	VPERMPS       Z6, Z21, Z18
+	VPSLLD        $0x14, Z21, Z21
+	VPADDD        Z18, Z21, Z21
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z20, Z18
-	VMULPS        Z20, Z20, Z21
-	VFMADD213PS   Z20, Z21, Z18
-	VFMADD213PS.Z Z19, Z19, K2, Z18
-	VADDPS        Z18, Z12, Z12
+	VFMADD213PS   Z5, Z22, Z18
+	VMULPS        Z22, Z22, Z23
+	VFMADD213PS   Z22, Z23, Z18
+	VFMADD213PS.Z Z21, Z21, K2, Z18
 	VMOVUPS       Z18, (R10)
 	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z18, Z14, Z14
+	VADDPS        Z20, Z12, Z12
+	VADDPS        Z19, Z13, Z13
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
@@ -14264,7 +11966,7 @@ step5:
 	JMP           step5
 
 summed6:
-	VADDPS  Z12, Z11, Z11
+	VADDPS  Z14, Z11, Z11
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x06, R10
@@ -14272,11 +11974,11 @@ summed6:
 	MOVQ    64(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x06, R10
-	VMOVUPS Z13, (R9)(R10*1)
+	VMOVUPS Z12, (R9)(R10*1)
 	MOVQ    72(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x06, R10
-	VMOVUPS Z14, (R9)(R10*1)
+	VMOVUPS Z13, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x10
 	JGE     lanes7
@@ -14538,27 +12240,27 @@ step5:
 	MOVQ          32(AX), R14
 	VBROADCASTSS  (R14)(R13*4), Z18
 	VFMADD213PS   Z18, Z17, Z16
-	VADDPS        Z16, Z12, Z12
 	VMULPS        Z8, Z16, Z17
 	VPXORD        Z13, Z13, Z13
 	VCMPPS        $0x04, Z13, Z16, K1
 	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z11, Z11
 	VCMPPS        $0x15, Z0, Z8, K1
-	VMOVUPS       Z8, Z16
-	VFMADD132PS   Z1, Z3, Z16
-	VSUBPS        Z3, Z16, Z17
-	VFNMADD132PS  Z2, Z8, Z17
-	VPERMPS       Z6, Z16, Z8
-	VPSLLD        $0x14, Z16, Z16
-	VPADDD        Z8, Z16, Z16
+	VMOVUPS       Z8, Z18
+	VFMADD132PS   Z1, Z3, Z18
+	VSUBPS        Z3, Z18, Z19
+	VFNMADD132PS  Z2, Z8, Z19
+	VPERMPS       Z6, Z18, Z8
+	VPSLLD        $0x14, Z18, Z18
+	VPADDD        Z8, Z18, Z18
 	VMOVUPS       Z4, Z8
-	VFMADD213PS   Z5, Z17, Z8
-	VMULPS        Z17, Z17, Z18
-	VFMADD213PS   Z17, Z18, Z8
-	VFMADD213PS.Z Z16, Z16, K1, Z8
-	VADDPS        Z8, Z9, Z9
+	VFMADD213PS   Z5, Z19, Z8
+	VMULPS        Z19, Z19, Z20
+	VFMADD213PS   Z19, Z20, Z8
+	VFMADD213PS.Z Z18, Z18, K1, Z8
 	VMOVUPS       Z8, (R11)
+	VADDPS        Z8, Z9, Z9
+	VADDPS        Z17, Z10, Z10
+	VADDPS        Z16, Z11, Z11
 	ADDQ          $0x10, R13
 	CMPQ          R13, 96(AX)
 	JGE           summed6
@@ -14573,27 +12275,27 @@ step5:
 	MOVQ          32(AX), R14
 	VBROADCASTSS  (R14)(R13*4), Z18
 	VFMADD213PS   Z18, Z17, Z16
-	VADDPS        Z16, Z12, Z12
 	VMULPS        Z8, Z16, Z17
 	VPXORD        Z14, Z14, Z14
 	VCMPPS        $0x04, Z14, Z16, K1
 	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z11, Z11
 	VCMPPS        $0x15, Z0, Z8, K1
-	VMOVUPS       Z8, Z16
-	VFMADD132PS   Z1, Z3, Z16
-	VSUBPS        Z3, Z16, Z17
-	VFNMADD132PS  Z2, Z8, Z17
-	VPERMPS       Z6, Z16, Z8
-	VPSLLD        $0x14, Z16, Z16
-	VPADDD        Z8, Z16, Z16
+	VMOVUPS       Z8, Z18
+	VFMADD132PS   Z1, Z3, Z18
+	VSUBPS        Z3, Z18, Z19
+	VFNMADD132PS  Z2, Z8, Z19
+	VPERMPS       Z6, Z18, Z8
+	VPSLLD        $0x14, Z18, Z18
+	VPADDD        Z8, Z18, Z18
 	VMOVUPS       Z4, Z8
-	VFMADD213PS   Z5, Z17, Z8
-	VMULPS        Z17, Z17, Z18
-	VFMADD213PS   Z17, Z18, Z8
-	VFMADD213PS.Z Z16, Z16, K1, Z8
-	VADDPS        Z8, Z10, Z10
+	VFMADD213PS   Z5, Z19, Z8
+	VMULPS        Z19, Z19, Z20
+	VFMADD213PS   Z19, Z20, Z8
+	VFMADD213PS.Z Z18, Z18, K1, Z8
 	VMOVUPS       Z8, (R11)
+	VADDPS        Z8, Z12, Z12
+	VADDPS        Z17, Z10, Z10
+	VADDPS        Z16, Z11, Z11
 	ADDQ          $0x10, R13
 	CMPQ          R13, 96(AX)
 	JGE           summed6
@@ -14603,7 +12305,7 @@ step5:
 	JMP           step5
 
 summed6:
-	VADDPS  Z10, Z9, Z9
+	VADDPS  Z12, Z9, Z9
 	MOVQ    56(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x06, R11
@@ -14611,11 +12313,11 @@ summed6:
 	MOVQ    64(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x06, R11
-	VMOVUPS Z11, (R10)(R11*1)
+	VMOVUPS Z10, (R10)(R11*1)
 	MOVQ    72(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x06, R11
-	VMOVUPS Z12, (R10)(R11*1)
+	VMOVUPS Z11, (R10)(R11*1)
 	INCQ    R9
 	CMPQ    R9, $0x10
 	JGE     lanes7
@@ -15314,7 +13016,6 @@ TEXT ·scaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat64AVX512 turns exponentials into gradients: e·f − smooth.
-	// 
 	MOVQ  96(AX), CX
 	ANDQ  $0x0f, CX
 	MOVL  $0x00000001, DX
@@ -15382,318 +13083,6 @@ done3:
 	VZEROUPPER
 	RET
 
-// func sumExpClasswiseFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·sumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x08, DX
-	KMOVW        DX, K2
-	VBROADCASTSD constants<>+800(SB), Z0
-	VBROADCASTSD constants<>+832(SB), Z1
-	VBROADCASTSD constants<>+864(SB), Z2
-	VBROADCASTSD constants<>+896(SB), Z3
-	VBROADCASTSD constants<>+928(SB), Z4
-	VBROADCASTSD constants<>+960(SB), Z5
-	VBROADCASTSD constants<>+992(SB), Z6
-	VBROADCASTSD constants<>+1024(SB), Z7
-	VBROADCASTSD constants<>+1056(SB), Z8
-	VBROADCASTSD constants<>+1088(SB), Z9
-	VBROADCASTSD constants<>+1120(SB), Z10
-	VMOVUPD      constants<>+1728(SB), Z11
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       280(AX)(R8*8), X12
-	VXORPS       constants<>+1216(SB), X12, X12
-	VBROADCASTSD X12, Z12
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
-	VPXORD  Z15, Z15, Z15
-	VPXORD  Z16, Z16, Z16
-	MOVQ    96(AX), R11
-	LEAQ    256(R8), R10
-	ANDQ    $-16, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	PREFETCHT0    16384(CX)(R8*8)
-	VMOVUPD       (CX)(R8*8), Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVUPD       (BX)(R8*8), Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z17, Z17, Z17
-	VCMPPD        $0x04, Z17, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VCMPPD        $0x15, Z0, Z21, K3
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z21
-	VFNMADD231PD  Z2, Z23, Z21
-	VFNMADD231PD  Z3, Z23, Z21
-	VPERMPD       Z11, Z22, Z23
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z23, Z22, Z22
-	PREFETCHT0    16448(CX)(R8*8)
-	VMOVUPD       64(CX)(R8*8), Z23
-	VADDPD        Z12, Z23, Z23
-	VMOVUPD       64(BX)(R8*8), Z24
-	VADDPD        Z24, Z15, Z15
-	VMULPD        Z23, Z24, Z25
-	VPXORD        Z18, Z18, Z18
-	VCMPPD        $0x04, Z18, Z24, K4
-	VMOVAPD.Z     Z25, K4, Z25
-	VADDPD        Z25, Z14, Z14
-	VCMPPD        $0x15, Z0, Z23, K4
-	VMOVUPD       Z23, Z24
-	VFMADD132PD   Z1, Z4, Z24
-	VSUBPD        Z4, Z24, Z25
-	VMOVUPD       Z23, Z23
-	VFNMADD231PD  Z2, Z25, Z23
-	VFNMADD231PD  Z3, Z25, Z23
-	VPERMPD       Z11, Z24, Z25
-	VPSLLQ        $0x31, Z24, Z24
-	VPADDQ        Z25, Z24, Z24
-	VMOVUPD       Z5, Z25
-	VFMADD213PD   Z6, Z21, Z25
-	VFMADD213PD   Z7, Z21, Z25
-	VFMADD213PD   Z8, Z21, Z25
-	VFMADD213PD   Z9, Z21, Z25
-	VFMADD213PD   Z10, Z21, Z25
-	VMULPD        Z21, Z21, Z26
-	VFMADD213PD   Z21, Z26, Z25
-	VFMADD213PD.Z Z22, Z22, K3, Z25
-	VADDPD        Z25, Z13, Z13
-	VMOVUPD       Z25, (DX)(R8*8)
-	VMOVUPD       Z5, Z21
-	VFMADD213PD   Z6, Z23, Z21
-	VFMADD213PD   Z7, Z23, Z21
-	VFMADD213PD   Z8, Z23, Z21
-	VFMADD213PD   Z9, Z23, Z21
-	VFMADD213PD   Z10, Z23, Z21
-	VMULPD        Z23, Z23, Z22
-	VFMADD213PD   Z23, Z22, Z21
-	VFMADD213PD.Z Z24, Z24, K4, Z21
-	VADDPD        Z21, Z16, Z16
-	VMOVUPD       Z21, 64(DX)(R8*8)
-	ADDQ          $0x10, R8
-	CMPQ          R8, R11
-	JLT           loop5
-
-end6:
-	CMPQ          R8, R10
-	JGE           sums7
-	LEAQ          (R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     (CX)(R8*8), K1, Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVAPD.Z     Z21, K1, Z21
-	VMOVUPD.Z     (BX)(R8*8), K1, Z22
-	VMOVAPD.Z     Z22, K1, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z19, Z19, Z19
-	VCMPPD        $0x04, Z19, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VCMPPD        $0x15, Z0, Z21, K3
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z21
-	VFNMADD231PD  Z2, Z23, Z21
-	VFNMADD231PD  Z3, Z23, Z21
-	VPERMPD       Z11, Z22, Z23
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z23, Z22, Z22
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z21, Z23
-	VFMADD213PD   Z7, Z21, Z23
-	VFMADD213PD   Z8, Z21, Z23
-	VFMADD213PD   Z9, Z21, Z23
-	VFMADD213PD   Z10, Z21, Z23
-	VMULPD        Z21, Z21, Z24
-	VFMADD213PD   Z21, Z24, Z23
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VMOVAPD.Z     Z23, K1, Z23
-	VADDPD        Z23, Z13, Z13
-	VMOVUPD       Z23, K1, (DX)(R8*8)
-	LEAQ          8(R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     64(CX)(R8*8), K2, Z21
-	VADDPD        Z12, Z21, Z21
-	VMOVAPD.Z     Z21, K2, Z21
-	VMOVUPD.Z     64(BX)(R8*8), K2, Z22
-	VMOVAPD.Z     Z22, K2, Z22
-	VADDPD        Z22, Z15, Z15
-	VMULPD        Z21, Z22, Z23
-	VPXORD        Z20, Z20, Z20
-	VCMPPD        $0x04, Z20, Z22, K3
-	VMOVAPD.Z     Z23, K3, Z23
-	VADDPD        Z23, Z14, Z14
-	VCMPPD        $0x15, Z0, Z21, K3
-	VMOVUPD       Z21, Z22
-	VFMADD132PD   Z1, Z4, Z22
-	VSUBPD        Z4, Z22, Z23
-	VMOVUPD       Z21, Z21
-	VFNMADD231PD  Z2, Z23, Z21
-	VFNMADD231PD  Z3, Z23, Z21
-	VPERMPD       Z11, Z22, Z23
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z23, Z22, Z22
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z21, Z23
-	VFMADD213PD   Z7, Z21, Z23
-	VFMADD213PD   Z8, Z21, Z23
-	VFMADD213PD   Z9, Z21, Z23
-	VFMADD213PD   Z10, Z21, Z23
-	VMULPD        Z21, Z21, Z24
-	VFMADD213PD   Z21, Z24, Z23
-	VFMADD213PD.Z Z22, Z22, K3, Z23
-	VMOVAPD.Z     Z23, K2, Z23
-	VADDPD        Z23, Z16, Z16
-	VMOVUPD       Z23, K2, 64(DX)(R8*8)
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPD Z14, (R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPD Z15, (R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPD Z13, (R8)(R9*2)
-	VMOVUPD Z16, 64(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	MOVQ 208(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func scaleClasswiseFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F
-TEXT ·scaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// scaleClasswiseFloat64AVX512 turns exponentials into gradients: e·f − smooth·a,
-	// where a = u.
-	MOVQ  96(AX), CX
-	ANDQ  $0x0f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x08, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  32(AX), BX
-	MOVQ  96(AX), SI
-	ANDQ  $-16, SI
-	XORQ  DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       15512(AX)(R8*8), X0
-	VBROADCASTSD X0, Z0
-	VMOVSD       8984(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
-	VBROADCASTSD X1, Z1
-	XORQ         R8, R8
-	CMPQ         R8, SI
-	JGE          end5
-
-loop4:
-	VMOVUPD      (CX)(R8*8), Z2
-	VMULPD       Z0, Z2, Z2
-	VMOVUPD      (BX)(R8*8), Z3
-	VFNMADD231PD Z3, Z1, Z2
-	VMOVUPD      Z2, (DX)(R8*8)
-	VMOVUPD      64(CX)(R8*8), Z2
-	VMULPD       Z0, Z2, Z2
-	VMOVUPD      64(BX)(R8*8), Z3
-	VFNMADD231PD Z3, Z1, Z2
-	VMOVUPD      Z2, 64(DX)(R8*8)
-	ADDQ         $0x10, R8
-	CMPQ         R8, SI
-	JLT          loop4
-
-end5:
-	LEAQ         (R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPD.Z    (CX)(R8*8), K1, Z2
-	VMULPD       Z0, Z2, Z2
-	VMOVUPD.Z    (BX)(R8*8), K1, Z3
-	VFNMADD231PD Z3, Z1, Z2
-	VMOVUPD      Z2, K1, (DX)(R8*8)
-	LEAQ         8(R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPD.Z    64(CX)(R8*8), K2, Z2
-	VMULPD       Z0, Z2, Z2
-	VMOVUPD.Z    64(BX)(R8*8), K2, Z0
-	VFNMADD231PD Z0, Z1, Z2
-	VMOVUPD      Z2, K2, 64(DX)(R8*8)
-
-whole6:
-skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
 // func sumExpDenseFloat64AVX512(a *byte)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
@@ -15723,8 +13112,8 @@ TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	VMOVUPD      constants<>+1728(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	MOVQ         24(AX), SI
+	MOVQ         24(AX), BX
+	MOVQ         32(AX), SI
 	MOVQ         40(AX), DI
 	XORQ         R8, R8
 	XORQ         R9, R9
@@ -15760,10 +13149,9 @@ loop5:
 	PREFETCHT0    16384(CX)(R10*8)
 	VMOVUPD       (CX)(R10*8), Z21
 	VADDPD        Z12, Z21, Z21
-	VMOVUPD       (SI)(R10*8), Z22
+	VMOVUPD       (BX)(R10*8), Z22
 	VMOVUPD       (DI)(R10*8), Z23
-	VMOVUPD       (BX)(R10*8), Z24
-	VFMADD213PD   Z24, Z23, Z22
+	VFMADD213PD   (SI)(R10*8), Z23, Z22
 	VADDPD        Z22, Z15, Z15
 	VMULPD        Z21, Z22, Z23
 	VPXORD        Z17, Z17, Z17
@@ -15783,10 +13171,9 @@ loop5:
 	PREFETCHT0    16448(CX)(R10*8)
 	VMOVUPD       64(CX)(R10*8), Z23
 	VADDPD        Z12, Z23, Z23
-	VMOVUPD       64(SI)(R10*8), Z24
+	VMOVUPD       64(BX)(R10*8), Z24
 	VMOVUPD       64(DI)(R10*8), Z25
-	VMOVUPD       64(BX)(R10*8), Z26
-	VFMADD213PD   Z26, Z25, Z24
+	VFMADD213PD   64(SI)(R10*8), Z25, Z24
 	VADDPD        Z24, Z15, Z15
 	VMULPD        Z23, Z24, Z25
 	VPXORD        Z18, Z18, Z18
@@ -15838,9 +13225,9 @@ end6:
 	VMOVUPD.Z     (CX)(R10*8), K1, Z21
 	VADDPD        Z12, Z21, Z21
 	VMOVAPD.Z     Z21, K1, Z21
-	VMOVUPD.Z     (SI)(R10*8), K1, Z22
+	VMOVUPD.Z     (BX)(R10*8), K1, Z22
 	VMOVUPD.Z     (DI)(R10*8), K1, Z23
-	VMOVUPD.Z     (BX)(R10*8), K1, Z24
+	VMOVUPD.Z     (SI)(R10*8), K1, Z24
 	VFMADD213PD   Z24, Z23, Z22
 	VMOVAPD.Z     Z22, K1, Z22
 	VADDPD        Z22, Z15, Z15
@@ -15877,9 +13264,9 @@ end6:
 	VMOVUPD.Z     64(CX)(R10*8), K2, Z21
 	VADDPD        Z12, Z21, Z21
 	VMOVAPD.Z     Z21, K2, Z21
-	VMOVUPD.Z     64(SI)(R10*8), K2, Z22
+	VMOVUPD.Z     64(BX)(R10*8), K2, Z22
 	VMOVUPD.Z     64(DI)(R10*8), K2, Z23
-	VMOVUPD.Z     64(BX)(R10*8), K2, Z24
+	VMOVUPD.Z     64(SI)(R10*8), K2, Z24
 	VFMADD213PD   Z24, Z23, Z22
 	VMOVAPD.Z     Z22, K2, Z22
 	VADDPD        Z22, Z15, Z15
@@ -15927,7 +13314,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	ADDQ 128(AX), SI
+	ADDQ 128(AX), BX
 	MOVQ 208(AX), R10
 	SHLQ $0x06, R10
 	ADDQ R10, R8
@@ -15943,8 +13330,7 @@ done3:
 TEXT ·scaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseFloat64AVX512 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
+	// scaleDenseFloat64AVX512 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
 	MOVQ  96(AX), CX
 	ANDQ  $0x0f, CX
 	MOVL  $0x00000001, DX
@@ -15955,8 +13341,8 @@ TEXT ·scaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	KMOVW DX, K2
 	MOVQ  8(AX), CX
 	MOVQ  16(AX), DX
-	MOVQ  32(AX), BX
-	MOVQ  24(AX), SI
+	MOVQ  24(AX), BX
+	MOVQ  32(AX), SI
 	MOVQ  40(AX), DI
 	MOVQ  96(AX), R8
 	ANDQ  $-16, R8
@@ -15982,18 +13368,16 @@ row1:
 loop4:
 	VMOVUPD      (CX)(R10*8), Z2
 	VMULPD       Z0, Z2, Z2
-	VMOVUPD      (SI)(R10*8), Z3
+	VMOVUPD      (BX)(R10*8), Z3
 	VMOVUPD      (DI)(R10*8), Z4
-	VMOVUPD      (BX)(R10*8), Z5
-	VFMADD213PD  Z5, Z4, Z3
+	VFMADD213PD  (SI)(R10*8), Z4, Z3
 	VFNMADD231PD Z3, Z1, Z2
 	VMOVUPD      Z2, (DX)(R10*8)
 	VMOVUPD      64(CX)(R10*8), Z2
 	VMULPD       Z0, Z2, Z2
-	VMOVUPD      64(SI)(R10*8), Z3
+	VMOVUPD      64(BX)(R10*8), Z3
 	VMOVUPD      64(DI)(R10*8), Z4
-	VMOVUPD      64(BX)(R10*8), Z5
-	VFMADD213PD  Z5, Z4, Z3
+	VFMADD213PD  64(SI)(R10*8), Z4, Z3
 	VFNMADD231PD Z3, Z1, Z2
 	VMOVUPD      Z2, 64(DX)(R10*8)
 	ADDQ         $0x10, R10
@@ -16006,9 +13390,9 @@ end5:
 	JGE          whole6
 	VMOVUPD.Z    (CX)(R10*8), K1, Z2
 	VMULPD       Z0, Z2, Z2
-	VMOVUPD.Z    (SI)(R10*8), K1, Z3
+	VMOVUPD.Z    (BX)(R10*8), K1, Z3
 	VMOVUPD.Z    (DI)(R10*8), K1, Z4
-	VMOVUPD.Z    (BX)(R10*8), K1, Z5
+	VMOVUPD.Z    (SI)(R10*8), K1, Z5
 	VFMADD213PD  Z5, Z4, Z3
 	VFNMADD231PD Z3, Z1, Z2
 	VMOVUPD      Z2, K1, (DX)(R10*8)
@@ -16017,9 +13401,9 @@ end5:
 	JGE          whole6
 	VMOVUPD.Z    64(CX)(R10*8), K2, Z2
 	VMULPD       Z0, Z2, Z2
-	VMOVUPD.Z    64(SI)(R10*8), K2, Z0
+	VMOVUPD.Z    64(BX)(R10*8), K2, Z0
 	VMOVUPD.Z    64(DI)(R10*8), K2, Z3
-	VMOVUPD.Z    64(BX)(R10*8), K2, Z4
+	VMOVUPD.Z    64(SI)(R10*8), K2, Z4
 	VFMADD213PD  Z4, Z3, Z0
 	VFNMADD231PD Z0, Z1, Z2
 	VMOVUPD      Z2, K2, 64(DX)(R10*8)
@@ -16028,7 +13412,7 @@ whole6:
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
-	ADDQ 128(AX), SI
+	ADDQ 128(AX), BX
 	INCQ R9
 	JMP  row1
 
@@ -16077,76 +13461,74 @@ max3:
 	VMOVUPD    Z12, 280(AX)(BX*8)
 	VPMOVSXDQ  (DX), Z13
 	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
 	XORQ       DI, DI
 
 lane4:
+	VPXORD Z15, Z15, Z15
 	VPXORD Z16, Z16, Z16
 	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
 	MOVQ   152(AX), R8
 	IMULQ  DI, R8
 	ADDQ   CX, R8
 	MOVQ   DI, R9
 
 step5:
-	VMOVUPD       (R8), Z20
-	VPBROADCASTQ  R9, Z21
-	VPCMPEQQ      Z13, Z21, K1
-	VMOVAPD       Z20, K1, Z14
-	VSUBPD        Z12, Z20, Z20
-	VADDPD        Z20, Z18, Z18
-	VCMPPD        $0x15, Z0, Z20, K1
-	VMOVUPD       Z20, Z21
-	VFMADD132PD   Z1, Z4, Z21
-	VSUBPD        Z4, Z21, Z23
-	VMOVUPD       Z20, Z20
-	VFNMADD231PD  Z2, Z23, Z20
-	VFNMADD231PD  Z3, Z23, Z20
-	VPERMPD       Z11, Z21, Z23
-	VPSLLQ        $0x31, Z21, Z21
-	VPADDQ        Z23, Z21, Z21
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z20, Z23
-	VFMADD213PD   Z7, Z20, Z23
-	VFMADD213PD   Z8, Z20, Z23
-	VFMADD213PD   Z9, Z20, Z23
-	VFMADD213PD   Z10, Z20, Z23
-	VMULPD        Z20, Z20, Z24
-	VFMADD213PD   Z20, Z24, Z23
-	VFMADD213PD.Z Z21, Z21, K1, Z23
-	VADDPD        Z23, Z16, Z16
+	VMOVUPD       (R8), Z18
+	VPBROADCASTQ  R9, Z19
+	VPCMPEQQ      Z13, Z19, K1
+	VMOVAPD       Z18, K1, Z14
+	VSUBPD        Z12, Z18, Z18
+	VCMPPD        $0x15, Z0, Z18, K1
+	VMOVUPD       Z18, Z19
+	VFMADD132PD   Z1, Z4, Z19
+	VSUBPD        Z4, Z19, Z21
+	VMOVUPD       Z18, Z22
+	VFNMADD231PD  Z2, Z21, Z22
+	VFNMADD231PD  Z3, Z21, Z22
+	VPERMPD       Z11, Z19, Z21
+	VPSLLQ        $0x31, Z19, Z19
+	VPADDQ        Z21, Z19, Z19
+	VMOVUPD       Z5, Z21
+	VFMADD213PD   Z6, Z22, Z21
+	VFMADD213PD   Z7, Z22, Z21
+	VFMADD213PD   Z8, Z22, Z21
+	VFMADD213PD   Z9, Z22, Z21
+	VFMADD213PD   Z10, Z22, Z21
+	VMULPD        Z22, Z22, Z23
+	VFMADD213PD   Z22, Z23, Z21
+	VFMADD213PD.Z Z19, Z19, K1, Z21
+	VADDPD        Z21, Z15, Z15
+	VADDPD        Z18, Z16, Z16
 	ADDQ          $0x08, R9
 	CMPQ          R9, 96(AX)
 	JGE           summed6
 	ADDQ          176(AX), R8
-	VMOVUPD       (R8), Z20
-	VPBROADCASTQ  R9, Z21
-	VPCMPEQQ      Z13, Z21, K1
-	VMOVAPD       Z20, K1, Z14
-	VSUBPD        Z12, Z20, Z20
-	VADDPD        Z20, Z18, Z18
-	VCMPPD        $0x15, Z0, Z20, K1
-	VMOVUPD       Z20, Z21
-	VFMADD132PD   Z1, Z4, Z21
-	VSUBPD        Z4, Z21, Z23
-	VMOVUPD       Z20, Z20
-	VFNMADD231PD  Z2, Z23, Z20
-	VFNMADD231PD  Z3, Z23, Z20
-	VPERMPD       Z11, Z21, Z23
-	VPSLLQ        $0x31, Z21, Z21
-	VPADDQ        Z23, Z21, Z21
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z20, Z23
-	VFMADD213PD   Z7, Z20, Z23
-	VFMADD213PD   Z8, Z20, Z23
-	VFMADD213PD   Z9, Z20, Z23
-	VFMADD213PD   Z10, Z20, Z23
-	VMULPD        Z20, Z20, Z24
-	VFMADD213PD   Z20, Z24, Z23
-	VFMADD213PD.Z Z21, Z21, K1, Z23
-	VADDPD        Z23, Z17, Z17
+	VMOVUPD       (R8), Z18
+	VPBROADCASTQ  R9, Z19
+	VPCMPEQQ      Z13, Z19, K1
+	VMOVAPD       Z18, K1, Z14
+	VSUBPD        Z12, Z18, Z18
+	VCMPPD        $0x15, Z0, Z18, K1
+	VMOVUPD       Z18, Z19
+	VFMADD132PD   Z1, Z4, Z19
+	VSUBPD        Z4, Z19, Z21
+	VMOVUPD       Z18, Z22
+	VFNMADD231PD  Z2, Z21, Z22
+	VFNMADD231PD  Z3, Z21, Z22
+	VPERMPD       Z11, Z19, Z21
+	VPSLLQ        $0x31, Z19, Z19
+	VPADDQ        Z21, Z19, Z19
+	VMOVUPD       Z5, Z21
+	VFMADD213PD   Z6, Z22, Z21
+	VFMADD213PD   Z7, Z22, Z21
+	VFMADD213PD   Z8, Z22, Z21
+	VFMADD213PD   Z9, Z22, Z21
+	VFMADD213PD   Z10, Z22, Z21
+	VMULPD        Z22, Z22, Z23
+	VFMADD213PD   Z22, Z23, Z21
+	VFMADD213PD.Z Z19, Z19, K1, Z21
+	VADDPD        Z21, Z17, Z17
+	VADDPD        Z18, Z16, Z16
 	ADDQ          $0x08, R9
 	CMPQ          R9, 96(AX)
 	JGE           summed6
@@ -16154,15 +13536,15 @@ step5:
 	JMP           step5
 
 summed6:
-	VADDPD  Z17, Z16, Z16
+	VADDPD  Z17, Z15, Z15
 	MOVQ    56(AX), R8
 	MOVQ    DI, R9
 	SHLQ    $0x06, R9
-	VMOVUPD Z16, (R8)(R9*1)
+	VMOVUPD Z15, (R8)(R9*1)
 	MOVQ    64(AX), R8
 	MOVQ    DI, R9
 	SHLQ    $0x06, R9
-	VMOVUPD Z18, (R8)(R9*1)
+	VMOVUPD Z16, (R8)(R9*1)
 	INCQ    DI
 	CMPQ    DI, $0x08
 	JGE     lanes7
@@ -16176,12 +13558,12 @@ lanes7:
 	JNE     more12
 	VMOVUPD (R9), Z12
 	VMOVUPD 64(R9), Z13
-	VMINPD  Z13, Z12, Z20
+	VMINPD  Z13, Z12, Z18
 	VADDPD  Z13, Z12, Z12
-	VPXORD  Z22, Z22, Z22
-	VMULPD  Z22, Z12, Z12
-	VADDPD  Z12, Z20, Z20
-	VMOVUPD Z20, 128(R9)
+	VPXORD  Z20, Z20, Z20
+	VMULPD  Z20, Z12, Z12
+	VADDPD  Z12, Z18, Z18
+	VMOVUPD Z18, 128(R9)
 
 more12:
 level8:
@@ -16317,7 +13699,6 @@ lane4:
 	VPXORD Z16, Z16, Z16
 	VPXORD Z17, Z17, Z17
 	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
 	MOVQ   152(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
@@ -16327,67 +13708,67 @@ lane4:
 	MOVQ   R8, R11
 
 step5:
-	VMOVUPD       (R9), Z20
-	VPBROADCASTQ  R11, Z21
-	VPCMPEQQ      Z13, Z21, K1
-	VMOVAPD       Z20, K1, Z14
-	VSUBPD        Z12, Z20, Z20
-	VADDPD        Z20, Z18, Z18
-	VCMPPD        $0x15, Z0, Z20, K2
-	VMOVUPD       Z20, Z21
-	VFMADD132PD   Z1, Z4, Z21
-	VSUBPD        Z4, Z21, Z23
-	VMOVUPD       Z20, Z20
-	VFNMADD231PD  Z2, Z23, Z20
-	VFNMADD231PD  Z3, Z23, Z20
-	VPERMPD       Z11, Z21, Z23
-	VPSLLQ        $0x31, Z21, Z21
-	VPADDQ        Z23, Z21, Z21
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z20, Z23
-	VFMADD213PD   Z7, Z20, Z23
-	VFMADD213PD   Z8, Z20, Z23
-	VFMADD213PD   Z9, Z20, Z23
-	VFMADD213PD   Z10, Z20, Z23
-	VMULPD        Z20, Z20, Z24
-	VFMADD213PD   Z20, Z24, Z23
-	VFMADD213PD.Z Z21, Z21, K2, Z23
-	VADDPD        Z23, Z16, Z16
-	VMOVUPD       Z23, (R10)
-	VMOVAPD       Z23, K1, Z15
+	VMOVUPD       (R9), Z19
+	VPBROADCASTQ  R11, Z20
+	VPCMPEQQ      Z13, Z20, K1
+	VMOVAPD       Z19, K1, Z14
+	VSUBPD        Z12, Z19, Z19
+	VCMPPD        $0x15, Z0, Z19, K2
+	VMOVUPD       Z19, Z20
+	VFMADD132PD   Z1, Z4, Z20
+	VSUBPD        Z4, Z20, Z22
+	VMOVUPD       Z19, Z23
+	VFNMADD231PD  Z2, Z22, Z23
+	VFNMADD231PD  Z3, Z22, Z23
+	VPERMPD       Z11, Z20, Z22
+	VPSLLQ        $0x31, Z20, Z20
+	VPADDQ        Z22, Z20, Z20
+	VMOVUPD       Z5, Z22
+	VFMADD213PD   Z6, Z23, Z22
+	VFMADD213PD   Z7, Z23, Z22
+	VFMADD213PD   Z8, Z23, Z22
+	VFMADD213PD   Z9, Z23, Z22
+	VFMADD213PD   Z10, Z23, Z22
+	VMULPD        Z23, Z23, Z24
+	VFMADD213PD   Z23, Z24, Z22
+	VFMADD213PD.Z Z20, Z20, K2, Z22
+	VMOVUPD       Z22, (R10)
+	VMOVAPD       Z22, K1, Z15
+	VADDPD        Z22, Z16, Z16
+	VADDPD        Z19, Z17, Z17
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
 	ADDQ          176(AX), R9
 	ADDQ          184(AX), R10
-	VMOVUPD       (R9), Z20
-	VPBROADCASTQ  R11, Z21
-	VPCMPEQQ      Z13, Z21, K1
-	VMOVAPD       Z20, K1, Z14
-	VSUBPD        Z12, Z20, Z20
-	VADDPD        Z20, Z18, Z18
-	VCMPPD        $0x15, Z0, Z20, K2
-	VMOVUPD       Z20, Z21
-	VFMADD132PD   Z1, Z4, Z21
-	VSUBPD        Z4, Z21, Z23
-	VMOVUPD       Z20, Z20
-	VFNMADD231PD  Z2, Z23, Z20
-	VFNMADD231PD  Z3, Z23, Z20
-	VPERMPD       Z11, Z21, Z23
-	VPSLLQ        $0x31, Z21, Z21
-	VPADDQ        Z23, Z21, Z21
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z20, Z23
-	VFMADD213PD   Z7, Z20, Z23
-	VFMADD213PD   Z8, Z20, Z23
-	VFMADD213PD   Z9, Z20, Z23
-	VFMADD213PD   Z10, Z20, Z23
-	VMULPD        Z20, Z20, Z24
-	VFMADD213PD   Z20, Z24, Z23
-	VFMADD213PD.Z Z21, Z21, K2, Z23
-	VADDPD        Z23, Z17, Z17
-	VMOVUPD       Z23, (R10)
-	VMOVAPD       Z23, K1, Z15
+	VMOVUPD       (R9), Z19
+	VPBROADCASTQ  R11, Z20
+	VPCMPEQQ      Z13, Z20, K1
+	VMOVAPD       Z19, K1, Z14
+	VSUBPD        Z12, Z19, Z19
+	VCMPPD        $0x15, Z0, Z19, K2
+	VMOVUPD       Z19, Z20
+	VFMADD132PD   Z1, Z4, Z20
+	VSUBPD        Z4, Z20, Z22
+	VMOVUPD       Z19, Z23
+	VFNMADD231PD  Z2, Z22, Z23
+	VFNMADD231PD  Z3, Z22, Z23
+	VPERMPD       Z11, Z20, Z22
+	VPSLLQ        $0x31, Z20, Z20
+	VPADDQ        Z22, Z20, Z20
+	VMOVUPD       Z5, Z22
+	VFMADD213PD   Z6, Z23, Z22
+	VFMADD213PD   Z7, Z23, Z22
+	VFMADD213PD   Z8, Z23, Z22
+	VFMADD213PD   Z9, Z23, Z22
+	VFMADD213PD   Z10, Z23, Z22
+	VMULPD        Z23, Z23, Z24
+	VFMADD213PD   Z23, Z24, Z22
+	VFMADD213PD.Z Z20, Z20, K2, Z22
+	VMOVUPD       Z22, (R10)
+	VMOVAPD       Z22, K1, Z15
+	VADDPD        Z22, Z18, Z18
+	VADDPD        Z19, Z17, Z17
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
@@ -16396,7 +13777,7 @@ step5:
 	JMP           step5
 
 summed6:
-	VADDPD  Z17, Z16, Z16
+	VADDPD  Z18, Z16, Z16
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x06, R10
@@ -16404,7 +13785,7 @@ summed6:
 	MOVQ    64(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x06, R10
-	VMOVUPD Z18, (R9)(R10*1)
+	VMOVUPD Z17, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x08
 	JGE     lanes7
@@ -16418,12 +13799,12 @@ lanes7:
 	JNE     more12
 	VMOVUPD (R10), Z12
 	VMOVUPD 64(R10), Z13
-	VMINPD  Z13, Z12, Z20
+	VMINPD  Z13, Z12, Z19
 	VADDPD  Z13, Z12, Z12
-	VPXORD  Z22, Z22, Z22
-	VMULPD  Z22, Z12, Z12
-	VADDPD  Z12, Z20, Z20
-	VMOVUPD Z20, 128(R10)
+	VPXORD  Z21, Z21, Z21
+	VMULPD  Z21, Z12, Z12
+	VADDPD  Z12, Z19, Z19
+	VMOVUPD Z19, 128(R10)
 
 more12:
 level8:
@@ -16627,34 +14008,34 @@ step5:
 	VSUBPD        Z12, Z20, Z20
 	MOVQ          32(AX), R12
 	VBROADCASTSD  (R12)(R11*8), Z21
-	VADDPD        Z21, Z19, Z19
 	VMULPD        Z20, Z21, Z25
 	VPXORD        Z22, Z22, Z22
 	VCMPPD        $0x04, Z22, Z21, K2
 	VMOVAPD.Z     Z25, K2, Z25
-	VADDPD        Z25, Z18, Z18
 	VCMPPD        $0x15, Z0, Z20, K2
-	VMOVUPD       Z20, Z21
-	VFMADD132PD   Z1, Z4, Z21
-	VSUBPD        Z4, Z21, Z25
+	VMOVUPD       Z20, Z26
+	VFMADD132PD   Z1, Z4, Z26
+	VSUBPD        Z4, Z26, Z27
 	VMOVUPD       Z20, Z20
-	VFNMADD231PD  Z2, Z25, Z20
-	VFNMADD231PD  Z3, Z25, Z20
-	VPERMPD       Z11, Z21, Z25
-	VPSLLQ        $0x31, Z21, Z21
-	VPADDQ        Z25, Z21, Z21
-	VMOVUPD       Z5, Z25
-	VFMADD213PD   Z6, Z20, Z25
-	VFMADD213PD   Z7, Z20, Z25
-	VFMADD213PD   Z8, Z20, Z25
-	VFMADD213PD   Z9, Z20, Z25
-	VFMADD213PD   Z10, Z20, Z25
-	VMULPD        Z20, Z20, Z26
-	VFMADD213PD   Z20, Z26, Z25
-	VFMADD213PD.Z Z21, Z21, K2, Z25
-	VADDPD        Z25, Z16, Z16
-	VMOVUPD       Z25, (R10)
-	VMOVAPD       Z25, K1, Z15
+	VFNMADD231PD  Z2, Z27, Z20
+	VFNMADD231PD  Z3, Z27, Z20
+	VPERMPD       Z11, Z26, Z27
+	VPSLLQ        $0x31, Z26, Z26
+	VPADDQ        Z27, Z26, Z26
+	VMOVUPD       Z5, Z27
+	VFMADD213PD   Z6, Z20, Z27
+	VFMADD213PD   Z7, Z20, Z27
+	VFMADD213PD   Z8, Z20, Z27
+	VFMADD213PD   Z9, Z20, Z27
+	VFMADD213PD   Z10, Z20, Z27
+	VMULPD        Z20, Z20, Z28
+	VFMADD213PD   Z20, Z28, Z27
+	VFMADD213PD.Z Z26, Z26, K2, Z27
+	VMOVUPD       Z27, (R10)
+	VMOVAPD       Z27, K1, Z15
+	VADDPD        Z27, Z16, Z16
+	VADDPD        Z25, Z17, Z17
+	VADDPD        Z21, Z18, Z18
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
@@ -16667,34 +14048,34 @@ step5:
 	VSUBPD        Z12, Z20, Z20
 	MOVQ          32(AX), R12
 	VBROADCASTSD  (R12)(R11*8), Z21
-	VADDPD        Z21, Z19, Z19
 	VMULPD        Z20, Z21, Z25
 	VPXORD        Z23, Z23, Z23
 	VCMPPD        $0x04, Z23, Z21, K2
 	VMOVAPD.Z     Z25, K2, Z25
-	VADDPD        Z25, Z18, Z18
 	VCMPPD        $0x15, Z0, Z20, K2
-	VMOVUPD       Z20, Z21
-	VFMADD132PD   Z1, Z4, Z21
-	VSUBPD        Z4, Z21, Z25
+	VMOVUPD       Z20, Z26
+	VFMADD132PD   Z1, Z4, Z26
+	VSUBPD        Z4, Z26, Z27
 	VMOVUPD       Z20, Z20
-	VFNMADD231PD  Z2, Z25, Z20
-	VFNMADD231PD  Z3, Z25, Z20
-	VPERMPD       Z11, Z21, Z25
-	VPSLLQ        $0x31, Z21, Z21
-	VPADDQ        Z25, Z21, Z21
-	VMOVUPD       Z5, Z25
-	VFMADD213PD   Z6, Z20, Z25
-	VFMADD213PD   Z7, Z20, Z25
-	VFMADD213PD   Z8, Z20, Z25
-	VFMADD213PD   Z9, Z20, Z25
-	VFMADD213PD   Z10, Z20, Z25
-	VMULPD        Z20, Z20, Z26
-	VFMADD213PD   Z20, Z26, Z25
-	VFMADD213PD.Z Z21, Z21, K2, Z25
+	VFNMADD231PD  Z2, Z27, Z20
+	VFNMADD231PD  Z3, Z27, Z20
+	VPERMPD       Z11, Z26, Z27
+	VPSLLQ        $0x31, Z26, Z26
+	VPADDQ        Z27, Z26, Z26
+	VMOVUPD       Z5, Z27
+	VFMADD213PD   Z6, Z20, Z27
+	VFMADD213PD   Z7, Z20, Z27
+	VFMADD213PD   Z8, Z20, Z27
+	VFMADD213PD   Z9, Z20, Z27
+	VFMADD213PD   Z10, Z20, Z27
+	VMULPD        Z20, Z20, Z28
+	VFMADD213PD   Z20, Z28, Z27
+	VFMADD213PD.Z Z26, Z26, K2, Z27
+	VMOVUPD       Z27, (R10)
+	VMOVAPD       Z27, K1, Z15
+	VADDPD        Z27, Z19, Z19
 	VADDPD        Z25, Z17, Z17
-	VMOVUPD       Z25, (R10)
-	VMOVAPD       Z25, K1, Z15
+	VADDPD        Z21, Z18, Z18
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
@@ -16703,7 +14084,7 @@ step5:
 	JMP           step5
 
 summed6:
-	VADDPD  Z17, Z16, Z16
+	VADDPD  Z19, Z16, Z16
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x06, R10
@@ -16711,11 +14092,11 @@ summed6:
 	MOVQ    64(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x06, R10
-	VMOVUPD Z18, (R9)(R10*1)
+	VMOVUPD Z17, (R9)(R10*1)
 	MOVQ    72(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x06, R10
-	VMOVUPD Z19, (R9)(R10*1)
+	VMOVUPD Z18, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x08
 	JGE     lanes7
@@ -16943,33 +14324,33 @@ step5:
 	MOVQ          32(AX), R14
 	VBROADCASTSD  (R14)(R13*8), Z20
 	VFMADD213PD   Z20, Z19, Z18
-	VADDPD        Z18, Z16, Z16
 	VMULPD        Z17, Z18, Z19
 	VPXORD        Z21, Z21, Z21
 	VCMPPD        $0x04, Z21, Z18, K1
 	VMOVAPD.Z     Z19, K1, Z19
-	VADDPD        Z19, Z15, Z15
 	VCMPPD        $0x15, Z0, Z17, K1
-	VMOVUPD       Z17, Z18
-	VFMADD132PD   Z1, Z4, Z18
-	VSUBPD        Z4, Z18, Z19
+	VMOVUPD       Z17, Z20
+	VFMADD132PD   Z1, Z4, Z20
+	VSUBPD        Z4, Z20, Z24
 	VMOVUPD       Z17, Z17
-	VFNMADD231PD  Z2, Z19, Z17
-	VFNMADD231PD  Z3, Z19, Z17
-	VPERMPD       Z11, Z18, Z19
-	VPSLLQ        $0x31, Z18, Z18
-	VPADDQ        Z19, Z18, Z18
-	VMOVUPD       Z5, Z19
-	VFMADD213PD   Z6, Z17, Z19
-	VFMADD213PD   Z7, Z17, Z19
-	VFMADD213PD   Z8, Z17, Z19
-	VFMADD213PD   Z9, Z17, Z19
-	VFMADD213PD   Z10, Z17, Z19
-	VMULPD        Z17, Z17, Z20
-	VFMADD213PD   Z17, Z20, Z19
-	VFMADD213PD.Z Z18, Z18, K1, Z19
-	VADDPD        Z19, Z13, Z13
-	VMOVUPD       Z19, (R11)
+	VFNMADD231PD  Z2, Z24, Z17
+	VFNMADD231PD  Z3, Z24, Z17
+	VPERMPD       Z11, Z20, Z24
+	VPSLLQ        $0x31, Z20, Z20
+	VPADDQ        Z24, Z20, Z20
+	VMOVUPD       Z5, Z24
+	VFMADD213PD   Z6, Z17, Z24
+	VFMADD213PD   Z7, Z17, Z24
+	VFMADD213PD   Z8, Z17, Z24
+	VFMADD213PD   Z9, Z17, Z24
+	VFMADD213PD   Z10, Z17, Z24
+	VMULPD        Z17, Z17, Z25
+	VFMADD213PD   Z17, Z25, Z24
+	VFMADD213PD.Z Z20, Z20, K1, Z24
+	VMOVUPD       Z24, (R11)
+	VADDPD        Z24, Z13, Z13
+	VADDPD        Z19, Z14, Z14
+	VADDPD        Z18, Z15, Z15
 	ADDQ          $0x08, R13
 	CMPQ          R13, 96(AX)
 	JGE           summed6
@@ -16984,33 +14365,33 @@ step5:
 	MOVQ          32(AX), R14
 	VBROADCASTSD  (R14)(R13*8), Z20
 	VFMADD213PD   Z20, Z19, Z18
-	VADDPD        Z18, Z16, Z16
 	VMULPD        Z17, Z18, Z19
 	VPXORD        Z22, Z22, Z22
 	VCMPPD        $0x04, Z22, Z18, K1
 	VMOVAPD.Z     Z19, K1, Z19
-	VADDPD        Z19, Z15, Z15
 	VCMPPD        $0x15, Z0, Z17, K1
-	VMOVUPD       Z17, Z18
-	VFMADD132PD   Z1, Z4, Z18
-	VSUBPD        Z4, Z18, Z19
+	VMOVUPD       Z17, Z20
+	VFMADD132PD   Z1, Z4, Z20
+	VSUBPD        Z4, Z20, Z24
 	VMOVUPD       Z17, Z17
-	VFNMADD231PD  Z2, Z19, Z17
-	VFNMADD231PD  Z3, Z19, Z17
-	VPERMPD       Z11, Z18, Z19
-	VPSLLQ        $0x31, Z18, Z18
-	VPADDQ        Z19, Z18, Z18
-	VMOVUPD       Z5, Z19
-	VFMADD213PD   Z6, Z17, Z19
-	VFMADD213PD   Z7, Z17, Z19
-	VFMADD213PD   Z8, Z17, Z19
-	VFMADD213PD   Z9, Z17, Z19
-	VFMADD213PD   Z10, Z17, Z19
-	VMULPD        Z17, Z17, Z20
-	VFMADD213PD   Z17, Z20, Z19
-	VFMADD213PD.Z Z18, Z18, K1, Z19
+	VFNMADD231PD  Z2, Z24, Z17
+	VFNMADD231PD  Z3, Z24, Z17
+	VPERMPD       Z11, Z20, Z24
+	VPSLLQ        $0x31, Z20, Z20
+	VPADDQ        Z24, Z20, Z20
+	VMOVUPD       Z5, Z24
+	VFMADD213PD   Z6, Z17, Z24
+	VFMADD213PD   Z7, Z17, Z24
+	VFMADD213PD   Z8, Z17, Z24
+	VFMADD213PD   Z9, Z17, Z24
+	VFMADD213PD   Z10, Z17, Z24
+	VMULPD        Z17, Z17, Z25
+	VFMADD213PD   Z17, Z25, Z24
+	VFMADD213PD.Z Z20, Z20, K1, Z24
+	VMOVUPD       Z24, (R11)
+	VADDPD        Z24, Z16, Z16
 	VADDPD        Z19, Z14, Z14
-	VMOVUPD       Z19, (R11)
+	VADDPD        Z18, Z15, Z15
 	ADDQ          $0x08, R13
 	CMPQ          R13, 96(AX)
 	JGE           summed6
@@ -17020,7 +14401,7 @@ step5:
 	JMP           step5
 
 summed6:
-	VADDPD  Z14, Z13, Z13
+	VADDPD  Z16, Z13, Z13
 	MOVQ    56(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x06, R11
@@ -17028,11 +14409,11 @@ summed6:
 	MOVQ    64(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x06, R11
-	VMOVUPD Z15, (R10)(R11*1)
+	VMOVUPD Z14, (R10)(R11*1)
 	MOVQ    72(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x06, R11
-	VMOVUPD Z16, (R10)(R11*1)
+	VMOVUPD Z15, (R10)(R11*1)
 	INCQ    R9
 	CMPQ    R9, $0x08
 	JGE     lanes7
@@ -17660,7 +15041,6 @@ TEXT ·scaleUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat16AVX512 turns exponentials into gradients: e·f − smooth.
-	// 
 	MOVQ  96(AX), CX
 	ANDQ  $0x1f, CX
 	MOVL  $0x00000001, DX
@@ -17732,295 +15112,6 @@ done3:
 	VZEROUPPER
 	RET
 
-// func sumExpClasswiseFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
-TEXT ·sumExpClasswiseFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       280(AX)(R8*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	PREFETCHT0    16384(CX)(R8*2)
-	VCVTPH2PS     (CX)(R8*2), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       (BX)(R8*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VCMPPS        $0x15, Z0, Z16, K3
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VPERMPS       Z6, Z17, Z16
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z16, Z17, Z17
-	VCVTPH2PS     32(CX)(R8*2), Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       64(BX)(R8*4), Z19
-	VADDPS        Z19, Z10, Z10
-	VMULPS        Z16, Z19, Z20
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z19, K4
-	VMOVAPS.Z     Z20, K4, Z20
-	VADDPS        Z20, Z9, Z9
-	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVUPS       Z16, Z19
-	VFMADD132PS   Z1, Z3, Z19
-	VSUBPS        Z3, Z19, Z20
-	VFNMADD132PS  Z2, Z16, Z20
-	VPERMPS       Z6, Z19, Z16
-	VPSLLD        $0x14, Z19, Z19
-	VPADDD        Z16, Z19, Z19
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z18, Z16
-	VMULPS        Z18, Z18, Z21
-	VFMADD213PS   Z18, Z21, Z16
-	VFMADD213PS.Z Z17, Z17, K3, Z16
-	VADDPS        Z16, Z8, Z8
-	VMOVUPS       Z16, (DX)(R8*4)
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z20, Z16
-	VMULPS        Z20, Z20, Z17
-	VFMADD213PS   Z20, Z17, Z16
-	VFMADD213PS.Z Z19, Z19, K4, Z16
-	VADDPS        Z16, Z11, Z11
-	VMOVUPS       Z16, 64(DX)(R8*4)
-	ADDQ          $0x20, R8
-	CMPQ          R8, R11
-	JLT           loop5
-
-end6:
-	CMPQ          R8, R10
-	JGE           sums7
-	LEAQ          (R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(R8*2), K1, Y16
-	VCVTPH2PS     Y16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVUPS.Z     (BX)(R8*4), K1, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VCMPPS        $0x15, Z0, Z16, K3
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VPERMPS       Z6, Z17, Z16
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z16, Z17, Z17
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z18, Z16
-	VMULPS        Z18, Z18, Z19
-	VFMADD213PS   Z18, Z19, Z16
-	VFMADD213PS.Z Z17, Z17, K3, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VADDPS        Z16, Z8, Z8
-	VMOVUPS       Z16, K1, (DX)(R8*4)
-	LEAQ          16(R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(R8*2), K2, Y16
-	VCVTPH2PS     Y16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS.Z     64(BX)(R8*4), K2, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VCMPPS        $0x15, Z0, Z16, K3
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VPERMPS       Z6, Z17, Z16
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z16, Z17, Z17
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z18, Z16
-	VMULPS        Z18, Z18, Z19
-	VFMADD213PS   Z18, Z19, Z16
-	VFMADD213PS.Z Z17, Z17, K3, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VADDPS        Z16, Z11, Z11
-	VMOVUPS       Z16, K2, 64(DX)(R8*4)
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Z9, (R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Z10, (R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Z8, (R8)(R9*2)
-	VMOVUPS Z11, 64(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	MOVQ 208(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func scaleClasswiseFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL
-TEXT ·scaleClasswiseFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// scaleClasswiseFloat16AVX512 turns exponentials into gradients: e·f − smooth·a,
-	// where a = u.
-	MOVQ  96(AX), CX
-	ANDQ  $0x1f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x10, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  32(AX), BX
-	MOVQ  96(AX), SI
-	ANDQ  $-32, SI
-	XORQ  DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       15512(AX)(R8*8), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Z0
-	VMOVSD       8984(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
-	VCVTSD2SS    X1, X1, X1
-	VBROADCASTSS X1, Z1
-	XORQ         R8, R8
-	CMPQ         R8, SI
-	JGE          end5
-
-loop4:
-	VMOVUPS      (CX)(R8*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS      (BX)(R8*4), Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VCVTPS2PH    $0x00, Z2, (DX)(R8*2)
-	VMOVUPS      64(CX)(R8*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS      64(BX)(R8*4), Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VCVTPS2PH    $0x00, Z2, 32(DX)(R8*2)
-	ADDQ         $0x20, R8
-	CMPQ         R8, SI
-	JLT          loop4
-
-end5:
-	LEAQ         (R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    (CX)(R8*4), K1, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS.Z    (BX)(R8*4), K1, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VCVTPS2PH    $0x00, Z2, Y2
-	VMOVDQU16    Y2, K1, (DX)(R8*2)
-	LEAQ         16(R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    64(CX)(R8*4), K2, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS.Z    64(BX)(R8*4), K2, Z0
-	VFNMADD231PS Z0, Z1, Z2
-	VCVTPS2PH    $0x00, Z2, Y0
-	VMOVDQU16    Y0, K2, 32(DX)(R8*2)
-
-whole6:
-skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
 // func sumExpDenseFloat16AVX512(a *byte)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
@@ -18045,8 +15136,8 @@ TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	MOVQ         24(AX), SI
+	MOVQ         24(AX), BX
+	MOVQ         32(AX), SI
 	MOVQ         40(AX), DI
 	XORQ         R8, R8
 	XORQ         R9, R9
@@ -18083,10 +15174,9 @@ loop5:
 	PREFETCHT0    16384(CX)(R10*2)
 	VCVTPH2PS     (CX)(R10*2), Z16
 	VADDPS        Z7, Z16, Z16
-	VCVTPH2PS     (SI)(R10*2), Z17
+	VCVTPH2PS     (BX)(R10*2), Z17
 	VMOVUPS       (DI)(R10*4), Z18
-	VMOVUPS       (BX)(R10*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
+	VFMADD213PS   (SI)(R10*4), Z18, Z17
 	VADDPS        Z17, Z10, Z10
 	VMULPS        Z16, Z17, Z18
 	VPXORD        Z12, Z12, Z12
@@ -18103,10 +15193,9 @@ loop5:
 	VPADDD        Z16, Z17, Z17
 	VCVTPH2PS     32(CX)(R10*2), Z16
 	VADDPS        Z7, Z16, Z16
-	VCVTPH2PS     32(SI)(R10*2), Z19
+	VCVTPH2PS     32(BX)(R10*2), Z19
 	VMOVUPS       64(DI)(R10*4), Z20
-	VMOVUPS       64(BX)(R10*4), Z21
-	VFMADD213PS   Z21, Z20, Z19
+	VFMADD213PS   64(SI)(R10*4), Z20, Z19
 	VADDPS        Z19, Z10, Z10
 	VMULPS        Z16, Z19, Z20
 	VPXORD        Z13, Z13, Z13
@@ -18149,10 +15238,10 @@ end6:
 	VCVTPH2PS     Y16, Z16
 	VADDPS        Z7, Z16, Z16
 	VMOVAPS.Z     Z16, K1, Z16
-	VMOVDQU16.Z   (SI)(R10*2), K1, Y17
+	VMOVDQU16.Z   (BX)(R10*2), K1, Y17
 	VCVTPH2PS     Y17, Z17
 	VMOVUPS.Z     (DI)(R10*4), K1, Z18
-	VMOVUPS.Z     (BX)(R10*4), K1, Z19
+	VMOVUPS.Z     (SI)(R10*4), K1, Z19
 	VFMADD213PS   Z19, Z18, Z17
 	VMOVAPS.Z     Z17, K1, Z17
 	VADDPS        Z17, Z10, Z10
@@ -18184,10 +15273,10 @@ end6:
 	VCVTPH2PS     Y16, Z16
 	VADDPS        Z7, Z16, Z16
 	VMOVAPS.Z     Z16, K2, Z16
-	VMOVDQU16.Z   32(SI)(R10*2), K2, Y17
+	VMOVDQU16.Z   32(BX)(R10*2), K2, Y17
 	VCVTPH2PS     Y17, Z17
 	VMOVUPS.Z     64(DI)(R10*4), K2, Z18
-	VMOVUPS.Z     64(BX)(R10*4), K2, Z19
+	VMOVUPS.Z     64(SI)(R10*4), K2, Z19
 	VFMADD213PS   Z19, Z18, Z17
 	VMOVAPS.Z     Z17, K2, Z17
 	VADDPS        Z17, Z10, Z10
@@ -18229,7 +15318,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	ADDQ 128(AX), SI
+	ADDQ 128(AX), BX
 	MOVQ 208(AX), R10
 	SHLQ $0x06, R10
 	ADDQ R10, R8
@@ -18245,8 +15334,7 @@ done3:
 TEXT ·scaleDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseFloat16AVX512 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
+	// scaleDenseFloat16AVX512 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
 	MOVQ  96(AX), CX
 	ANDQ  $0x1f, CX
 	MOVL  $0x00000001, DX
@@ -18257,8 +15345,8 @@ TEXT ·scaleDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	KMOVW DX, K2
 	MOVQ  8(AX), CX
 	MOVQ  16(AX), DX
-	MOVQ  32(AX), BX
-	MOVQ  24(AX), SI
+	MOVQ  24(AX), BX
+	MOVQ  32(AX), SI
 	MOVQ  40(AX), DI
 	MOVQ  96(AX), R8
 	ANDQ  $-32, R8
@@ -18286,18 +15374,16 @@ row1:
 loop4:
 	VMOVUPS      (CX)(R10*4), Z2
 	VMULPS       Z0, Z2, Z2
-	VCVTPH2PS    (SI)(R10*2), Z3
+	VCVTPH2PS    (BX)(R10*2), Z3
 	VMOVUPS      (DI)(R10*4), Z4
-	VMOVUPS      (BX)(R10*4), Z5
-	VFMADD213PS  Z5, Z4, Z3
+	VFMADD213PS  (SI)(R10*4), Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VCVTPS2PH    $0x00, Z2, (DX)(R10*2)
 	VMOVUPS      64(CX)(R10*4), Z2
 	VMULPS       Z0, Z2, Z2
-	VCVTPH2PS    32(SI)(R10*2), Z3
+	VCVTPH2PS    32(BX)(R10*2), Z3
 	VMOVUPS      64(DI)(R10*4), Z4
-	VMOVUPS      64(BX)(R10*4), Z5
-	VFMADD213PS  Z5, Z4, Z3
+	VFMADD213PS  64(SI)(R10*4), Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VCVTPS2PH    $0x00, Z2, 32(DX)(R10*2)
 	ADDQ         $0x20, R10
@@ -18310,10 +15396,10 @@ end5:
 	JGE          whole6
 	VMOVUPS.Z    (CX)(R10*4), K1, Z2
 	VMULPS       Z0, Z2, Z2
-	VMOVDQU16.Z  (SI)(R10*2), K1, Y3
+	VMOVDQU16.Z  (BX)(R10*2), K1, Y3
 	VCVTPH2PS    Y3, Z3
 	VMOVUPS.Z    (DI)(R10*4), K1, Z4
-	VMOVUPS.Z    (BX)(R10*4), K1, Z5
+	VMOVUPS.Z    (SI)(R10*4), K1, Z5
 	VFMADD213PS  Z5, Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VCVTPS2PH    $0x00, Z2, Y2
@@ -18323,10 +15409,10 @@ end5:
 	JGE          whole6
 	VMOVUPS.Z    64(CX)(R10*4), K2, Z2
 	VMULPS       Z0, Z2, Z2
-	VMOVDQU16.Z  32(SI)(R10*2), K2, Y0
+	VMOVDQU16.Z  32(BX)(R10*2), K2, Y0
 	VCVTPH2PS    Y0, Z0
 	VMOVUPS.Z    64(DI)(R10*4), K2, Z3
-	VMOVUPS.Z    64(BX)(R10*4), K2, Z4
+	VMOVUPS.Z    64(SI)(R10*4), K2, Z4
 	VFMADD213PS  Z4, Z3, Z0
 	VFNMADD231PS Z0, Z1, Z2
 	VCVTPS2PH    $0x00, Z2, Y0
@@ -18336,7 +15422,7 @@ whole6:
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
-	ADDQ 128(AX), SI
+	ADDQ 128(AX), BX
 	INCQ R9
 	JMP  row1
 
@@ -18793,7 +15879,6 @@ TEXT ·scaleUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformBFloat16AVX512 turns exponentials into gradients: e·f − smooth.
-	// 
 	MOVQ  96(AX), CX
 	ANDQ  $0x1f, CX
 	MOVL  $0x00000001, DX
@@ -18891,325 +15976,6 @@ done3:
 	VZEROUPPER
 	RET
 
-// func sumExpClasswiseBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
-TEXT ·sumExpClasswiseBFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpClasswiseBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       280(AX)(R8*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         R8, R8
-	MOVQ         SI, R9
-
-block4:
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end6
-
-loop5:
-	PREFETCHT0    16384(CX)(R8*2)
-	VPMOVZXWD     (CX)(R8*2), Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       (BX)(R8*4), Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z12, Z12, Z12
-	VCMPPS        $0x04, Z12, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VCMPPS        $0x15, Z0, Z16, K3
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VPERMPS       Z6, Z17, Z16
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z16, Z17, Z17
-	VPMOVZXWD     32(CX)(R8*2), Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVUPS       64(BX)(R8*4), Z19
-	VADDPS        Z19, Z10, Z10
-	VMULPS        Z16, Z19, Z20
-	VPXORD        Z13, Z13, Z13
-	VCMPPS        $0x04, Z13, Z19, K4
-	VMOVAPS.Z     Z20, K4, Z20
-	VADDPS        Z20, Z9, Z9
-	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVUPS       Z16, Z19
-	VFMADD132PS   Z1, Z3, Z19
-	VSUBPS        Z3, Z19, Z20
-	VFNMADD132PS  Z2, Z16, Z20
-	VPERMPS       Z6, Z19, Z16
-	VPSLLD        $0x14, Z19, Z19
-	VPADDD        Z16, Z19, Z19
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z18, Z16
-	VMULPS        Z18, Z18, Z21
-	VFMADD213PS   Z18, Z21, Z16
-	VFMADD213PS.Z Z17, Z17, K3, Z16
-	VADDPS        Z16, Z8, Z8
-	VMOVUPS       Z16, (DX)(R8*4)
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z20, Z16
-	VMULPS        Z20, Z20, Z17
-	VFMADD213PS   Z20, Z17, Z16
-	VFMADD213PS.Z Z19, Z19, K4, Z16
-	VADDPS        Z16, Z11, Z11
-	VMOVUPS       Z16, 64(DX)(R8*4)
-	ADDQ          $0x20, R8
-	CMPQ          R8, R11
-	JLT           loop5
-
-end6:
-	CMPQ          R8, R10
-	JGE           sums7
-	LEAQ          (R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(R8*2), K1, Y16
-	VPMOVZXWD     Y16, Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VMOVUPS.Z     (BX)(R8*4), K1, Z17
-	VMOVAPS.Z     Z17, K1, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z14, Z14, Z14
-	VCMPPS        $0x04, Z14, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VCMPPS        $0x15, Z0, Z16, K3
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VPERMPS       Z6, Z17, Z16
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z16, Z17, Z17
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z18, Z16
-	VMULPS        Z18, Z18, Z19
-	VFMADD213PS   Z18, Z19, Z16
-	VFMADD213PS.Z Z17, Z17, K3, Z16
-	VMOVAPS.Z     Z16, K1, Z16
-	VADDPS        Z16, Z8, Z8
-	VMOVUPS       Z16, K1, (DX)(R8*4)
-	LEAQ          16(R8), R11
-	CMPQ          R11, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(R8*2), K2, Y16
-	VPMOVZXWD     Y16, Z16
-	VPSLLD        $0x10, Z16, Z16
-	VADDPS        Z7, Z16, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS.Z     64(BX)(R8*4), K2, Z17
-	VMOVAPS.Z     Z17, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMULPS        Z16, Z17, Z18
-	VPXORD        Z15, Z15, Z15
-	VCMPPS        $0x04, Z15, Z17, K3
-	VMOVAPS.Z     Z18, K3, Z18
-	VADDPS        Z18, Z9, Z9
-	VCMPPS        $0x15, Z0, Z16, K3
-	VMOVUPS       Z16, Z17
-	VFMADD132PS   Z1, Z3, Z17
-	VSUBPS        Z3, Z17, Z18
-	VFNMADD132PS  Z2, Z16, Z18
-	VPERMPS       Z6, Z17, Z16
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z16, Z17, Z17
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z18, Z16
-	VMULPS        Z18, Z18, Z19
-	VFMADD213PS   Z18, Z19, Z16
-	VFMADD213PS.Z Z17, Z17, K3, Z16
-	VMOVAPS.Z     Z16, K2, Z16
-	VADDPS        Z16, Z11, Z11
-	VMOVUPS       Z16, K2, 64(DX)(R8*4)
-
-sums7:
-	MOVQ    64(AX), R8
-	VMOVUPS Z9, (R8)(R9*1)
-	MOVQ    72(AX), R8
-	VMOVUPS Z10, (R8)(R9*1)
-	MOVQ    56(AX), R8
-	VMOVUPS Z8, (R8)(R9*2)
-	VMOVUPS Z11, 64(R8)(R9*2)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	MOVQ 208(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func scaleClasswiseBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512F
-TEXT ·scaleClasswiseBFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// scaleClasswiseBFloat16AVX512 turns exponentials into gradients: e·f − smooth·a,
-	// where a = u.
-	MOVQ  96(AX), CX
-	ANDQ  $0x1f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x10, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  32(AX), BX
-	MOVQ  96(AX), SI
-	ANDQ  $-32, SI
-	XORQ  DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       15512(AX)(R8*8), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Z0
-	VMOVSD       8984(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
-	VCVTSD2SS    X1, X1, X1
-	VBROADCASTSS X1, Z1
-	XORQ         R8, R8
-	CMPQ         R8, SI
-	JGE          end5
-
-loop4:
-	VMOVUPS      (CX)(R8*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS      (BX)(R8*4), Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1248(SB), Z4
-	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1280(SB), Z4
-	VPADDD       Z4, Z2, Z2
-	VPADDD       Z3, Z2, Z2
-	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, (DX)(R8*2)
-	VMOVUPS      64(CX)(R8*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS      64(BX)(R8*4), Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1248(SB), Z4
-	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1280(SB), Z4
-	VPADDD       Z4, Z2, Z2
-	VPADDD       Z3, Z2, Z2
-	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, 32(DX)(R8*2)
-	ADDQ         $0x20, R8
-	CMPQ         R8, SI
-	JLT          loop4
-
-end5:
-	LEAQ         (R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    (CX)(R8*4), K1, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS.Z    (BX)(R8*4), K1, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1248(SB), Z4
-	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1280(SB), Z4
-	VPADDD       Z4, Z2, Z2
-	VPADDD       Z3, Z2, Z2
-	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, K1, (DX)(R8*2)
-	LEAQ         16(R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    64(CX)(R8*4), K2, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS.Z    64(BX)(R8*4), K2, Z0
-	VFNMADD231PS Z0, Z1, Z2
-	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+1248(SB), Z1
-	VPANDD       Z1, Z0, Z0
-	VPBROADCASTD constants<>+1280(SB), Z1
-	VPADDD       Z1, Z2, Z2
-	VPADDD       Z0, Z2, Z2
-	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, K2, 32(DX)(R8*2)
-
-whole6:
-skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
 // func sumExpDenseBFloat16AVX512(a *byte)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
@@ -19234,8 +16000,8 @@ TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
-	MOVQ         32(AX), BX
-	MOVQ         24(AX), SI
+	MOVQ         24(AX), BX
+	MOVQ         32(AX), SI
 	MOVQ         40(AX), DI
 	XORQ         R8, R8
 	XORQ         R9, R9
@@ -19273,11 +16039,10 @@ loop5:
 	VPMOVZXWD     (CX)(R10*2), Z16
 	VPSLLD        $0x10, Z16, Z16
 	VADDPS        Z7, Z16, Z16
-	VPMOVZXWD     (SI)(R10*2), Z17
+	VPMOVZXWD     (BX)(R10*2), Z17
 	VPSLLD        $0x10, Z17, Z17
 	VMOVUPS       (DI)(R10*4), Z18
-	VMOVUPS       (BX)(R10*4), Z19
-	VFMADD213PS   Z19, Z18, Z17
+	VFMADD213PS   (SI)(R10*4), Z18, Z17
 	VADDPS        Z17, Z10, Z10
 	VMULPS        Z16, Z17, Z18
 	VPXORD        Z12, Z12, Z12
@@ -19295,11 +16060,10 @@ loop5:
 	VPMOVZXWD     32(CX)(R10*2), Z16
 	VPSLLD        $0x10, Z16, Z16
 	VADDPS        Z7, Z16, Z16
-	VPMOVZXWD     32(SI)(R10*2), Z19
+	VPMOVZXWD     32(BX)(R10*2), Z19
 	VPSLLD        $0x10, Z19, Z19
 	VMOVUPS       64(DI)(R10*4), Z20
-	VMOVUPS       64(BX)(R10*4), Z21
-	VFMADD213PS   Z21, Z20, Z19
+	VFMADD213PS   64(SI)(R10*4), Z20, Z19
 	VADDPS        Z19, Z10, Z10
 	VMULPS        Z16, Z19, Z20
 	VPXORD        Z13, Z13, Z13
@@ -19343,11 +16107,11 @@ end6:
 	VPSLLD        $0x10, Z16, Z16
 	VADDPS        Z7, Z16, Z16
 	VMOVAPS.Z     Z16, K1, Z16
-	VMOVDQU16.Z   (SI)(R10*2), K1, Y17
+	VMOVDQU16.Z   (BX)(R10*2), K1, Y17
 	VPMOVZXWD     Y17, Z17
 	VPSLLD        $0x10, Z17, Z17
 	VMOVUPS.Z     (DI)(R10*4), K1, Z18
-	VMOVUPS.Z     (BX)(R10*4), K1, Z19
+	VMOVUPS.Z     (SI)(R10*4), K1, Z19
 	VFMADD213PS   Z19, Z18, Z17
 	VMOVAPS.Z     Z17, K1, Z17
 	VADDPS        Z17, Z10, Z10
@@ -19380,11 +16144,11 @@ end6:
 	VPSLLD        $0x10, Z16, Z16
 	VADDPS        Z7, Z16, Z16
 	VMOVAPS.Z     Z16, K2, Z16
-	VMOVDQU16.Z   32(SI)(R10*2), K2, Y17
+	VMOVDQU16.Z   32(BX)(R10*2), K2, Y17
 	VPMOVZXWD     Y17, Z17
 	VPSLLD        $0x10, Z17, Z17
 	VMOVUPS.Z     64(DI)(R10*4), K2, Z18
-	VMOVUPS.Z     64(BX)(R10*4), K2, Z19
+	VMOVUPS.Z     64(SI)(R10*4), K2, Z19
 	VFMADD213PS   Z19, Z18, Z17
 	VMOVAPS.Z     Z17, K2, Z17
 	VADDPS        Z17, Z10, Z10
@@ -19426,7 +16190,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	ADDQ 128(AX), SI
+	ADDQ 128(AX), BX
 	MOVQ 208(AX), R10
 	SHLQ $0x06, R10
 	ADDQ R10, R8
@@ -19442,8 +16206,7 @@ done3:
 TEXT ·scaleDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// scaleDenseBFloat16AVX512 turns exponentials into gradients: e·f − smooth·a,
-	// where a = t·w + u.
+	// scaleDenseBFloat16AVX512 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
 	MOVQ  96(AX), CX
 	ANDQ  $0x1f, CX
 	MOVL  $0x00000001, DX
@@ -19454,8 +16217,8 @@ TEXT ·scaleDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	KMOVW DX, K2
 	MOVQ  8(AX), CX
 	MOVQ  16(AX), DX
-	MOVQ  32(AX), BX
-	MOVQ  24(AX), SI
+	MOVQ  24(AX), BX
+	MOVQ  32(AX), SI
 	MOVQ  40(AX), DI
 	MOVQ  96(AX), R8
 	ANDQ  $-32, R8
@@ -19483,11 +16246,10 @@ row1:
 loop4:
 	VMOVUPS      (CX)(R10*4), Z2
 	VMULPS       Z0, Z2, Z2
-	VPMOVZXWD    (SI)(R10*2), Z3
+	VPMOVZXWD    (BX)(R10*2), Z3
 	VPSLLD       $0x10, Z3, Z3
 	VMOVUPS      (DI)(R10*4), Z4
-	VMOVUPS      (BX)(R10*4), Z5
-	VFMADD213PS  Z5, Z4, Z3
+	VFMADD213PS  (SI)(R10*4), Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VPSRLD       $0x10, Z2, Z3
 	VPBROADCASTD constants<>+1248(SB), Z4
@@ -19499,11 +16261,10 @@ loop4:
 	VPMOVDW      Z2, (DX)(R10*2)
 	VMOVUPS      64(CX)(R10*4), Z2
 	VMULPS       Z0, Z2, Z2
-	VPMOVZXWD    32(SI)(R10*2), Z3
+	VPMOVZXWD    32(BX)(R10*2), Z3
 	VPSLLD       $0x10, Z3, Z3
 	VMOVUPS      64(DI)(R10*4), Z4
-	VMOVUPS      64(BX)(R10*4), Z5
-	VFMADD213PS  Z5, Z4, Z3
+	VFMADD213PS  64(SI)(R10*4), Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VPSRLD       $0x10, Z2, Z3
 	VPBROADCASTD constants<>+1248(SB), Z4
@@ -19523,11 +16284,11 @@ end5:
 	JGE          whole6
 	VMOVUPS.Z    (CX)(R10*4), K1, Z2
 	VMULPS       Z0, Z2, Z2
-	VMOVDQU16.Z  (SI)(R10*2), K1, Y3
+	VMOVDQU16.Z  (BX)(R10*2), K1, Y3
 	VPMOVZXWD    Y3, Z3
 	VPSLLD       $0x10, Z3, Z3
 	VMOVUPS.Z    (DI)(R10*4), K1, Z4
-	VMOVUPS.Z    (BX)(R10*4), K1, Z5
+	VMOVUPS.Z    (SI)(R10*4), K1, Z5
 	VFMADD213PS  Z5, Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VPSRLD       $0x10, Z2, Z3
@@ -19543,11 +16304,11 @@ end5:
 	JGE          whole6
 	VMOVUPS.Z    64(CX)(R10*4), K2, Z2
 	VMULPS       Z0, Z2, Z2
-	VMOVDQU16.Z  32(SI)(R10*2), K2, Y0
+	VMOVDQU16.Z  32(BX)(R10*2), K2, Y0
 	VPMOVZXWD    Y0, Z0
 	VPSLLD       $0x10, Z0, Z0
 	VMOVUPS.Z    64(DI)(R10*4), K2, Z3
-	VMOVUPS.Z    64(BX)(R10*4), K2, Z4
+	VMOVUPS.Z    64(SI)(R10*4), K2, Z4
 	VFMADD213PS  Z4, Z3, Z0
 	VFNMADD231PS Z0, Z1, Z2
 	VPSRLD       $0x10, Z2, Z0
@@ -19563,7 +16324,7 @@ whole6:
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
-	ADDQ 128(AX), SI
+	ADDQ 128(AX), BX
 	INCQ R9
 	JMP  row1
 
@@ -19767,6 +16528,7992 @@ loop1:
 	ADDQ         $0x08, CX
 	CMPQ         CX, DX
 	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumUniformFloat32AVX2K2(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumUniformFloat32AVX2K2 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VMOVUPS      (CX), Y4
+	VPCMPEQD     constants<>+1792(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y5
+	VPCMPEQD     constants<>+1248(SB), Y2, Y2
+	VBLENDVPS    Y2, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y1
+	VMOVUPS      Y5, Y2
+	VFMADD132PS  constants<>+384(SB), Y0, Y2
+	VSUBPS       Y0, Y2, Y6
+	VFNMADD132PS constants<>+448(SB), Y5, Y6
+	VPERMPS      constants<>+640(SB), Y2, Y7
+	VPSLLD       $0x14, Y2, Y2
+	VPADDD       Y7, Y2, Y2
+	VMOVUPS      constants<>+544(SB), Y7
+	VFMADD213PS  constants<>+608(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y7
+	VFMADD213PS  Y2, Y2, Y7
+	VANDPS       Y1, Y7, Y7
+	VMINPS       Y7, Y8, Y1
+	VADDPS       Y8, Y7, Y7
+	VXORPS       Y2, Y2, Y2
+	VMULPS       Y2, Y7, Y7
+	VADDPS       Y1, Y7, Y7
+	VADDPS       Y4, Y5, Y5
+	VCVTPS2PD    X7, Y1
+	VMOVUPD      Y1, 1368(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 1400(AX)(SI*8)
+	VCVTPS2PD    X5, Y1
+	VMOVUPD      Y1, 4632(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(SI*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX2K2(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX2K2 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMOVUPS      (CX), Y5
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	VMOVUPS      (CX)(BX*1), Y6
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y1
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y6, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y8, Y10
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y1, Y10, Y10
+	VMOVUPS      Y10, (SI)(DI*1)
+	VPCMPEQD     constants<>+1248(SB), Y2, Y1
+	VBLENDVPS    Y1, Y10, Y4, Y4
+	VMINPS       Y10, Y9, Y1
+	VADDPS       Y9, Y10, Y10
+	VXORPS       Y2, Y2, Y2
+	VMULPS       Y2, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	VADDPS       Y5, Y6, Y6
+	VCVTPS2PD    X10, Y1
+	VMOVUPD      Y1, 1368(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y10, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 1400(AX)(R8*8)
+	VCVTPS2PD    X6, Y1
+	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y6, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VCVTPS2PD    X4, Y1
+	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y4, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 6840(AX)(R8*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumUniformFloat32AVX512K2(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumUniformFloat32AVX512K2 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VMOVUPS       (CX), Z11
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z14
+	VFMADD213PS.Z Z12, Z12, K1, Z14
+	VMOVUPS       (CX)(BX*1), Z12
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z12, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z12, Z8
+	VPERMPS       Z6, Z7, Z13
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z13, Z7, Z7
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z8, Z13
+	VMULPS        Z8, Z8, Z15
+	VFMADD213PS   Z8, Z15, Z13
+	VFMADD213PS.Z Z7, Z7, K1, Z13
+	VMINPS        Z13, Z14, Z7
+	VADDPS        Z14, Z13, Z13
+	VPXORD        Z10, Z10, Z10
+	VMULPS        Z10, Z13, Z13
+	VADDPS        Z7, Z13, Z13
+	VADDPS        Z11, Z12, Z12
+	VCVTPS2PD     Y13, Z7
+	VMOVUPD       Z7, 1368(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z13, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 1432(AX)(SI*8)
+	VCVTPS2PD     Y12, Z7
+	VMOVUPD       Z7, 4632(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z12, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(SI*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x10, SI
+	CMPQ          SI, DI
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX512K2(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX512K2 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VPXORD        Z10, Z10, Z10
+	VMOVUPS       (CX), Z12
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z14
+	VFNMADD132PS  Z2, Z12, Z14
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VMOVUPS       Z15, (SI)
+	VMOVAPS       Z15, K1, Z10
+	VMOVUPS       (CX)(BX*1), Z13
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z13, Z8
+	VPERMPS       Z6, Z7, Z14
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z14, Z7, Z7
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z8, Z14
+	VMULPS        Z8, Z8, Z16
+	VFMADD213PS   Z8, Z16, Z14
+	VFMADD213PS.Z Z7, Z7, K2, Z14
+	VMOVUPS       Z14, (SI)(DI*1)
+	VMOVAPS       Z14, K1, Z10
+	VMINPS        Z14, Z15, Z7
+	VADDPS        Z15, Z14, Z14
+	VPXORD        Z11, Z11, Z11
+	VMULPS        Z11, Z14, Z14
+	VADDPS        Z7, Z14, Z14
+	VADDPS        Z12, Z13, Z13
+	VCVTPS2PD     Y14, Z7
+	VMOVUPD       Z7, 1368(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z14, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 1432(AX)(R8*8)
+	VCVTPS2PD     Y13, Z7
+	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z13, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6872(AX)(R8*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, SI
+	ADDQ          $0x10, R8
+	CMPQ          R8, R9
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumUniformFloat32AVX2K3(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumUniformFloat32AVX2K3 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VMOVUPS      (CX), Y4
+	VPCMPEQD     constants<>+1792(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y5
+	VPCMPEQD     constants<>+1248(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y9
+	VFNMADD132PS constants<>+448(SB), Y5, Y9
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  Y9, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y6, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y4, Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 64(R8)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y5, 64(R8)
+	VMOVUPS      (CX)(BX*2), Y4
+	VPCMPEQD     constants<>+1824(SB), Y2, Y2
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y1
+	VMOVUPS      Y4, Y2
+	VFMADD132PS  constants<>+384(SB), Y0, Y2
+	VSUBPS       Y0, Y2, Y5
+	VFNMADD132PS constants<>+448(SB), Y4, Y5
+	VPERMPS      constants<>+640(SB), Y2, Y6
+	VPSLLD       $0x14, Y2, Y2
+	VPADDD       Y6, Y2, Y2
+	VMOVUPS      constants<>+544(SB), Y6
+	VFMADD213PS  constants<>+608(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VFMADD213PS  Y5, Y7, Y6
+	VFMADD213PS  Y2, Y2, Y6
+	VANDPS       Y1, Y6, Y6
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y6, Y6
+	MOVQ         64(AX), R8
+	VADDPS       64(R8), Y4, Y4
+	VBROADCASTSD constants<>+736(SB), Y1
+	VCVTPS2PD    X6, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X2
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1400(AX)(SI*8)
+	VCVTPS2PD    X4, Y1
+	VMOVUPD      Y1, 4632(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(SI*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX2K3(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX2K3 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMOVUPS      (CX), Y5
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	VMOVUPS      (CX)(BX*1), Y6
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(DI*1)
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	VMOVUPS      (CX)(BX*2), Y5
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y1
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y5, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y1, Y8, Y8
+	VMOVUPS      Y8, (SI)(DI*2)
+	VPCMPEQD     constants<>+1824(SB), Y2, Y1
+	VBLENDVPS    Y1, Y8, Y4, Y4
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y8, Y8
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y5, Y5
+	VBROADCASTSD constants<>+736(SB), Y1
+	VCVTPS2PD    X8, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y8, X2
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VCVTPS2PD    X5, Y1
+	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y5, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VCVTPS2PD    X4, Y1
+	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y4, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 6840(AX)(R8*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumUniformFloat32AVX512K3(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumUniformFloat32AVX512K3 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VMOVUPS       (CX), Z10
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z11
+	VFMADD132PS   Z1, Z3, Z11
+	VSUBPS        Z3, Z11, Z12
+	VFNMADD132PS  Z2, Z10, Z12
+	VPERMPS       Z6, Z11, Z13
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z13, Z11, Z11
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z12, Z13
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z13
+	VFMADD213PS.Z Z11, Z11, K1, Z13
+	VMOVUPS       (CX)(BX*1), Z11
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K1, Z15
+	VADDPS        Z13, Z15, Z15
+	VADDPS        Z10, Z11, Z11
+	VMOVUPS       (CX)(BX*2), Z10
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z10, Z8
+	VPERMPS       Z6, Z7, Z12
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z12, Z7, Z7
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z8, Z12
+	VMULPS        Z8, Z8, Z13
+	VFMADD213PS   Z8, Z13, Z12
+	VFMADD213PS.Z Z7, Z7, K1, Z12
+	VADDPS        Z15, Z12, Z12
+	VADDPS        Z11, Z10, Z10
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y12, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z12, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1432(AX)(SI*8)
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 4632(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(SI*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x10, SI
+	CMPQ          SI, DI
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX512K3(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX512K3 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VPXORD        Z10, Z10, Z10
+	VMOVUPS       (CX), Z11
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z14
+	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VMOVUPS       Z14, (SI)
+	VMOVAPS       Z14, K1, Z10
+	VMOVUPS       (CX)(BX*1), Z12
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z12, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVAPS       Z16, K1, Z10
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z11, Z12, Z12
+	VMOVUPS       (CX)(BX*2), Z11
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z11, Z8
+	VPERMPS       Z6, Z7, Z13
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z13, Z7, Z7
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z8, Z13
+	VMULPS        Z8, Z8, Z14
+	VFMADD213PS   Z8, Z14, Z13
+	VFMADD213PS.Z Z7, Z7, K2, Z13
+	VMOVUPS       Z13, (SI)(DI*2)
+	VMOVAPS       Z13, K1, Z10
+	VADDPS        Z16, Z13, Z13
+	VADDPS        Z12, Z11, Z11
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y13, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z13, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VCVTPS2PD     Y11, Z7
+	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z11, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6872(AX)(R8*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, SI
+	ADDQ          $0x10, R8
+	CMPQ          R8, R9
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumUniformFloat32AVX2K4(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumUniformFloat32AVX2K4 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VMOVUPS      (CX), Y4
+	VPCMPEQD     constants<>+1792(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y5
+	VPCMPEQD     constants<>+1248(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y9
+	VFNMADD132PS constants<>+448(SB), Y5, Y9
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  Y9, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y6, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y4, Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 64(R8)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y5, 64(R8)
+	VMOVUPS      (CX)(BX*2), Y4
+	VPCMPEQD     constants<>+1824(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	IMUL3Q       $0x03, BX, R8
+	VMOVUPS      (CX)(R8*1), Y5
+	VPCMPEQD     constants<>+1856(SB), Y2, Y2
+	VBLENDVPS    Y2, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y1
+	VMOVUPS      Y5, Y2
+	VFMADD132PS  constants<>+384(SB), Y0, Y2
+	VSUBPS       Y0, Y2, Y6
+	VFNMADD132PS constants<>+448(SB), Y5, Y6
+	VPERMPS      constants<>+640(SB), Y2, Y7
+	VPSLLD       $0x14, Y2, Y2
+	VPADDD       Y7, Y2, Y2
+	VMOVUPS      constants<>+544(SB), Y7
+	VFMADD213PS  constants<>+608(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y7
+	VFMADD213PS  Y2, Y2, Y7
+	VANDPS       Y1, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y4, Y5, Y5
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y7, Y7
+	MOVQ         64(AX), R8
+	VADDPS       64(R8), Y5, Y5
+	VBROADCASTSD constants<>+736(SB), Y1
+	VCVTPS2PD    X7, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X2
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1400(AX)(SI*8)
+	VCVTPS2PD    X5, Y1
+	VMOVUPD      Y1, 4632(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(SI*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX2K4(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX2K4 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMOVUPS      (CX), Y5
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	VMOVUPS      (CX)(BX*1), Y6
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(DI*1)
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	VMOVUPS      (CX)(BX*2), Y5
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*2)
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x03, DI, R11
+	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y1
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y6, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y8, Y10
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y1, Y10, Y10
+	VMOVUPS      Y10, (SI)(R11*1)
+	VPCMPEQD     constants<>+1856(SB), Y2, Y1
+	VBLENDVPS    Y1, Y10, Y4, Y4
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y10, Y10
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	VBROADCASTSD constants<>+736(SB), Y1
+	VCVTPS2PD    X10, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y10, X2
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VCVTPS2PD    X6, Y1
+	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y6, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VCVTPS2PD    X4, Y1
+	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y4, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 6840(AX)(R8*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumUniformFloat32AVX512K4(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumUniformFloat32AVX512K4 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VMOVUPS       (CX), Z10
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z11
+	VFMADD132PS   Z1, Z3, Z11
+	VSUBPS        Z3, Z11, Z12
+	VFNMADD132PS  Z2, Z10, Z12
+	VPERMPS       Z6, Z11, Z13
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z13, Z11, Z11
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z12, Z13
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z13
+	VFMADD213PS.Z Z11, Z11, K1, Z13
+	VMOVUPS       (CX)(BX*1), Z11
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K1, Z15
+	VADDPS        Z13, Z15, Z15
+	VADDPS        Z10, Z11, Z11
+	VMOVUPS       (CX)(BX*2), Z10
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z10, Z13
+	VPERMPS       Z6, Z12, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z14
+	VFMADD213PS.Z Z12, Z12, K1, Z14
+	IMUL3Q        $0x03, BX, R8
+	VMOVUPS       (CX)(R8*1), Z12
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z12, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z12, Z8
+	VPERMPS       Z6, Z7, Z13
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z13, Z7, Z7
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z8, Z13
+	VMULPS        Z8, Z8, Z16
+	VFMADD213PS   Z8, Z16, Z13
+	VFMADD213PS.Z Z7, Z7, K1, Z13
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z10, Z12, Z12
+	VADDPS        Z15, Z13, Z13
+	VADDPS        Z11, Z12, Z12
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y13, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z13, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1432(AX)(SI*8)
+	VCVTPS2PD     Y12, Z7
+	VMOVUPD       Z7, 4632(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z12, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(SI*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x10, SI
+	CMPQ          SI, DI
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX512K4(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX512K4 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VPXORD        Z10, Z10, Z10
+	VMOVUPS       (CX), Z11
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z14
+	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VMOVUPS       Z14, (SI)
+	VMOVAPS       Z14, K1, Z10
+	VMOVUPS       (CX)(BX*1), Z12
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z12, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVAPS       Z16, K1, Z10
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z11, Z12, Z12
+	VMOVUPS       (CX)(BX*2), Z11
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z17
+	VFMADD213PS   Z14, Z17, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*2)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x03, DI, R11
+	IMUL3Q        $0x03, BX, R10
+	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z13, Z8
+	VPERMPS       Z6, Z7, Z14
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z14, Z7, Z7
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z8, Z14
+	VMULPS        Z8, Z8, Z17
+	VFMADD213PS   Z8, Z17, Z14
+	VFMADD213PS.Z Z7, Z7, K2, Z14
+	VMOVUPS       Z14, (SI)(R11*1)
+	VMOVAPS       Z14, K1, Z10
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z16, Z14, Z14
+	VADDPS        Z12, Z13, Z13
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y14, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z14, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VCVTPS2PD     Y13, Z7
+	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z13, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6872(AX)(R8*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, SI
+	ADDQ          $0x10, R8
+	CMPQ          R8, R9
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumUniformFloat32AVX2K5(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumUniformFloat32AVX2K5 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VMOVUPS      (CX), Y4
+	VPCMPEQD     constants<>+1792(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y5
+	VPCMPEQD     constants<>+1248(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y9
+	VFNMADD132PS constants<>+448(SB), Y5, Y9
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  Y9, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y6, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y4, Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 64(R8)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y5, 64(R8)
+	VMOVUPS      (CX)(BX*2), Y4
+	VPCMPEQD     constants<>+1824(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	IMUL3Q       $0x03, BX, R8
+	VMOVUPS      (CX)(R8*1), Y5
+	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y9
+	VFNMADD132PS constants<>+448(SB), Y5, Y9
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  Y9, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y6, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y4, Y5, Y5
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y10, Y10
+	MOVQ         64(AX), R8
+	VADDPS       64(R8), Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 96(R8)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y5, 96(R8)
+	VMOVUPS      (CX)(BX*4), Y4
+	VPCMPEQD     constants<>+1888(SB), Y2, Y2
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y1
+	VMOVUPS      Y4, Y2
+	VFMADD132PS  constants<>+384(SB), Y0, Y2
+	VSUBPS       Y0, Y2, Y5
+	VFNMADD132PS constants<>+448(SB), Y4, Y5
+	VPERMPS      constants<>+640(SB), Y2, Y6
+	VPSLLD       $0x14, Y2, Y2
+	VPADDD       Y6, Y2, Y2
+	VMOVUPS      constants<>+544(SB), Y6
+	VFMADD213PS  constants<>+608(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VFMADD213PS  Y5, Y7, Y6
+	VFMADD213PS  Y2, Y2, Y6
+	VANDPS       Y1, Y6, Y6
+	MOVQ         56(AX), R8
+	VADDPS       96(R8), Y6, Y6
+	MOVQ         64(AX), R8
+	VADDPS       96(R8), Y4, Y4
+	VBROADCASTSD constants<>+736(SB), Y1
+	VCVTPS2PD    X6, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X2
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1400(AX)(SI*8)
+	VCVTPS2PD    X4, Y1
+	VMOVUPD      Y1, 4632(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(SI*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX2K5(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX2K5 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMOVUPS      (CX), Y5
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	VMOVUPS      (CX)(BX*1), Y6
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(DI*1)
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	VMOVUPS      (CX)(BX*2), Y5
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*2)
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x03, DI, R11
+	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 96(R10)
+	VMOVUPS      (CX)(BX*4), Y5
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y1
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y5, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y1, Y8, Y8
+	VMOVUPS      Y8, (SI)(DI*4)
+	VPCMPEQD     constants<>+1888(SB), Y2, Y1
+	VBLENDVPS    Y1, Y8, Y4, Y4
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y8, Y8
+	MOVQ         64(AX), R10
+	VADDPS       96(R10), Y5, Y5
+	VBROADCASTSD constants<>+736(SB), Y1
+	VCVTPS2PD    X8, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y8, X2
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VCVTPS2PD    X5, Y1
+	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y5, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VCVTPS2PD    X4, Y1
+	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y4, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 6840(AX)(R8*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumUniformFloat32AVX512K5(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumUniformFloat32AVX512K5 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VMOVUPS       (CX), Z10
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z11
+	VFMADD132PS   Z1, Z3, Z11
+	VSUBPS        Z3, Z11, Z12
+	VFNMADD132PS  Z2, Z10, Z12
+	VPERMPS       Z6, Z11, Z13
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z13, Z11, Z11
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z12, Z13
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z13
+	VFMADD213PS.Z Z11, Z11, K1, Z13
+	VMOVUPS       (CX)(BX*1), Z11
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K1, Z15
+	VADDPS        Z13, Z15, Z15
+	VADDPS        Z10, Z11, Z11
+	VMOVUPS       (CX)(BX*2), Z10
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z10, Z13
+	VPERMPS       Z6, Z12, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z14
+	VFMADD213PS.Z Z12, Z12, K1, Z14
+	IMUL3Q        $0x03, BX, R8
+	VMOVUPS       (CX)(R8*1), Z12
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z16
+	VFNMADD132PS  Z2, Z12, Z16
+	VPERMPS       Z6, Z13, Z17
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z17, Z13, Z13
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z18
+	VFMADD213PS   Z16, Z18, Z17
+	VFMADD213PS.Z Z13, Z13, K1, Z17
+	VADDPS        Z14, Z17, Z17
+	VADDPS        Z10, Z12, Z12
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z11, Z12, Z12
+	VMOVUPS       (CX)(BX*4), Z10
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z10, Z8
+	VPERMPS       Z6, Z7, Z11
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z11, Z7, Z7
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z8, Z11
+	VMULPS        Z8, Z8, Z13
+	VFMADD213PS   Z8, Z13, Z11
+	VFMADD213PS.Z Z7, Z7, K1, Z11
+	VADDPS        Z17, Z11, Z11
+	VADDPS        Z12, Z10, Z10
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y11, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1432(AX)(SI*8)
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 4632(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(SI*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x10, SI
+	CMPQ          SI, DI
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX512K5(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX512K5 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VPXORD        Z10, Z10, Z10
+	VMOVUPS       (CX), Z11
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z14
+	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VMOVUPS       Z14, (SI)
+	VMOVAPS       Z14, K1, Z10
+	VMOVUPS       (CX)(BX*1), Z12
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z12, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVAPS       Z16, K1, Z10
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z11, Z12, Z12
+	VMOVUPS       (CX)(BX*2), Z11
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z17
+	VFMADD213PS   Z14, Z17, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*2)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x03, DI, R11
+	IMUL3Q        $0x03, BX, R10
+	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z17
+	VFNMADD132PS  Z2, Z13, Z17
+	VPERMPS       Z6, Z14, Z18
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z18, Z14, Z14
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z15, Z18, Z18
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z12, Z13, Z13
+	VMOVUPS       (CX)(BX*4), Z11
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z11, Z8
+	VPERMPS       Z6, Z7, Z12
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z12, Z7, Z7
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z8, Z12
+	VMULPS        Z8, Z8, Z14
+	VFMADD213PS   Z8, Z14, Z12
+	VFMADD213PS.Z Z7, Z7, K2, Z12
+	VMOVUPS       Z12, (SI)(DI*4)
+	VMOVAPS       Z12, K1, Z10
+	VADDPS        Z18, Z12, Z12
+	VADDPS        Z13, Z11, Z11
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y12, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z12, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VCVTPS2PD     Y11, Z7
+	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z11, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6872(AX)(R8*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, SI
+	ADDQ          $0x10, R8
+	CMPQ          R8, R9
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumUniformFloat32AVX2K8(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumUniformFloat32AVX2K8 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VMOVUPS      (CX), Y4
+	VPCMPEQD     constants<>+1792(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y5
+	VPCMPEQD     constants<>+1248(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y9
+	VFNMADD132PS constants<>+448(SB), Y5, Y9
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  Y9, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y6, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y4, Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 64(R8)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y5, 64(R8)
+	VMOVUPS      (CX)(BX*2), Y4
+	VPCMPEQD     constants<>+1824(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	IMUL3Q       $0x03, BX, R8
+	VMOVUPS      (CX)(R8*1), Y5
+	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y9
+	VFNMADD132PS constants<>+448(SB), Y5, Y9
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  Y9, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y6, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y4, Y5, Y5
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y10, Y10
+	MOVQ         64(AX), R8
+	VADDPS       64(R8), Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 96(R8)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y5, 96(R8)
+	VMOVUPS      (CX)(BX*4), Y4
+	VPCMPEQD     constants<>+1888(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	IMUL3Q       $0x05, BX, R8
+	VMOVUPS      (CX)(R8*1), Y5
+	VPCMPEQD     constants<>+1920(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y9
+	VFNMADD132PS constants<>+448(SB), Y5, Y9
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  Y9, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y6, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y4, Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 64(R8)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y5, 64(R8)
+	IMUL3Q       $0x06, BX, R8
+	VMOVUPS      (CX)(R8*1), Y4
+	VPCMPEQD     constants<>+1952(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	IMUL3Q       $0x07, BX, R8
+	VMOVUPS      (CX)(R8*1), Y5
+	VPCMPEQD     constants<>+1984(SB), Y2, Y2
+	VBLENDVPS    Y2, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y1
+	VMOVUPS      Y5, Y2
+	VFMADD132PS  constants<>+384(SB), Y0, Y2
+	VSUBPS       Y0, Y2, Y6
+	VFNMADD132PS constants<>+448(SB), Y5, Y6
+	VPERMPS      constants<>+640(SB), Y2, Y7
+	VPSLLD       $0x14, Y2, Y2
+	VPADDD       Y7, Y2, Y2
+	VMOVUPS      constants<>+544(SB), Y7
+	VFMADD213PS  constants<>+608(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y7
+	VFMADD213PS  Y2, Y2, Y7
+	VANDPS       Y1, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y4, Y5, Y5
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y7, Y7
+	MOVQ         64(AX), R8
+	VADDPS       64(R8), Y5, Y5
+	MOVQ         56(AX), R8
+	VADDPS       96(R8), Y7, Y7
+	MOVQ         64(AX), R8
+	VADDPS       96(R8), Y5, Y5
+	VBROADCASTSD constants<>+736(SB), Y1
+	VCVTPS2PD    X7, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X2
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1400(AX)(SI*8)
+	VCVTPS2PD    X5, Y1
+	VMOVUPD      Y1, 4632(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(SI*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX2K8(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX2K8 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMOVUPS      (CX), Y5
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	VMOVUPS      (CX)(BX*1), Y6
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(DI*1)
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	VMOVUPS      (CX)(BX*2), Y5
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*2)
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x03, DI, R11
+	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 96(R10)
+	VMOVUPS      (CX)(BX*4), Y5
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*4)
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x05, DI, R11
+	IMUL3Q       $0x05, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	IMUL3Q       $0x06, DI, R11
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y5
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R11*1)
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x07, DI, R11
+	IMUL3Q       $0x07, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y1
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y6, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y8, Y10
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y1, Y10, Y10
+	VMOVUPS      Y10, (SI)(R11*1)
+	VPCMPEQD     constants<>+1984(SB), Y2, Y1
+	VBLENDVPS    Y1, Y10, Y4, Y4
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y10, Y10
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y10, Y10
+	MOVQ         64(AX), R10
+	VADDPS       96(R10), Y6, Y6
+	VBROADCASTSD constants<>+736(SB), Y1
+	VCVTPS2PD    X10, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y10, X2
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VCVTPS2PD    X6, Y1
+	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y6, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VCVTPS2PD    X4, Y1
+	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y4, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 6840(AX)(R8*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumUniformFloat32AVX512K8(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumUniformFloat32AVX512K8 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VMOVUPS       (CX), Z10
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z11
+	VFMADD132PS   Z1, Z3, Z11
+	VSUBPS        Z3, Z11, Z12
+	VFNMADD132PS  Z2, Z10, Z12
+	VPERMPS       Z6, Z11, Z13
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z13, Z11, Z11
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z12, Z13
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z13
+	VFMADD213PS.Z Z11, Z11, K1, Z13
+	VMOVUPS       (CX)(BX*1), Z11
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K1, Z15
+	VADDPS        Z13, Z15, Z15
+	VADDPS        Z10, Z11, Z11
+	VMOVUPS       (CX)(BX*2), Z10
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z10, Z13
+	VPERMPS       Z6, Z12, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z14
+	VFMADD213PS.Z Z12, Z12, K1, Z14
+	IMUL3Q        $0x03, BX, R8
+	VMOVUPS       (CX)(R8*1), Z12
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z16
+	VFNMADD132PS  Z2, Z12, Z16
+	VPERMPS       Z6, Z13, Z17
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z17, Z13, Z13
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z18
+	VFMADD213PS   Z16, Z18, Z17
+	VFMADD213PS.Z Z13, Z13, K1, Z17
+	VADDPS        Z14, Z17, Z17
+	VADDPS        Z10, Z12, Z12
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z11, Z12, Z12
+	VMOVUPS       (CX)(BX*4), Z10
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z11
+	VFMADD132PS   Z1, Z3, Z11
+	VSUBPS        Z3, Z11, Z13
+	VFNMADD132PS  Z2, Z10, Z13
+	VPERMPS       Z6, Z11, Z14
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z14, Z11, Z11
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z14
+	VFMADD213PS.Z Z11, Z11, K1, Z14
+	IMUL3Q        $0x05, BX, R8
+	VMOVUPS       (CX)(R8*1), Z11
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z18
+	VFMADD213PS   Z15, Z18, Z16
+	VFMADD213PS.Z Z13, Z13, K1, Z16
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z10, Z11, Z11
+	IMUL3Q        $0x06, BX, R8
+	VMOVUPS       (CX)(R8*1), Z10
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z14
+	VFNMADD132PS  Z2, Z10, Z14
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z18
+	VFMADD213PS   Z14, Z18, Z15
+	VFMADD213PS.Z Z13, Z13, K1, Z15
+	IMUL3Q        $0x07, BX, R8
+	VMOVUPS       (CX)(R8*1), Z13
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K1
+	VMOVUPS       Z13, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z13, Z8
+	VPERMPS       Z6, Z7, Z14
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z14, Z7, Z7
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z8, Z14
+	VMULPS        Z8, Z8, Z18
+	VFMADD213PS   Z8, Z18, Z14
+	VFMADD213PS.Z Z7, Z7, K1, Z14
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z10, Z13, Z13
+	VADDPS        Z16, Z14, Z14
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z17, Z14, Z14
+	VADDPS        Z12, Z13, Z13
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y14, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z14, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1432(AX)(SI*8)
+	VCVTPS2PD     Y13, Z7
+	VMOVUPD       Z7, 4632(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z13, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(SI*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x10, SI
+	CMPQ          SI, DI
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX512K8(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX512K8 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VPXORD        Z10, Z10, Z10
+	VMOVUPS       (CX), Z11
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z14
+	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VMOVUPS       Z14, (SI)
+	VMOVAPS       Z14, K1, Z10
+	VMOVUPS       (CX)(BX*1), Z12
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z12, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVAPS       Z16, K1, Z10
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z11, Z12, Z12
+	VMOVUPS       (CX)(BX*2), Z11
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z17
+	VFMADD213PS   Z14, Z17, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*2)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x03, DI, R11
+	IMUL3Q        $0x03, BX, R10
+	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z17
+	VFNMADD132PS  Z2, Z13, Z17
+	VPERMPS       Z6, Z14, Z18
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z18, Z14, Z14
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z15, Z18, Z18
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z12, Z13, Z13
+	VMOVUPS       (CX)(BX*4), Z11
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*4)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x05, DI, R11
+	IMUL3Q        $0x05, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z16
+	VFNMADD132PS  Z2, Z12, Z16
+	VPERMPS       Z6, Z14, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z17, Z14, Z14
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z19
+	VFMADD213PS   Z16, Z19, Z17
+	VFMADD213PS.Z Z14, Z14, K2, Z17
+	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVAPS       Z17, K1, Z10
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z11, Z12, Z12
+	IMUL3Q        $0x06, DI, R11
+	IMUL3Q        $0x06, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z14, Z16
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z16, Z14, Z14
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z19
+	VFMADD213PS   Z15, Z19, Z16
+	VFMADD213PS.Z Z14, Z14, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x07, DI, R11
+	IMUL3Q        $0x07, BX, R10
+	VMOVUPS       (CX)(R10*1), Z14
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VMOVAPS       Z14, K1, Z9
+	VSUBPS        Z7, Z14, Z14
+	VCMPPS        $0x15, Z0, Z14, K2
+	VMOVUPS       Z14, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z14, Z8
+	VPERMPS       Z6, Z7, Z15
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z15, Z7, Z7
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z8, Z15
+	VMULPS        Z8, Z8, Z19
+	VFMADD213PS   Z8, Z19, Z15
+	VFMADD213PS.Z Z7, Z7, K2, Z15
+	VMOVUPS       Z15, (SI)(R11*1)
+	VMOVAPS       Z15, K1, Z10
+	VADDPS        Z16, Z15, Z15
+	VADDPS        Z11, Z14, Z14
+	VADDPS        Z17, Z15, Z15
+	VADDPS        Z12, Z14, Z14
+	VADDPS        Z18, Z15, Z15
+	VADDPS        Z13, Z14, Z14
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y15, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z15, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VCVTPS2PD     Y14, Z7
+	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z14, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6872(AX)(R8*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, SI
+	ADDQ          $0x10, R8
+	CMPQ          R8, R9
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumUniformFloat32AVX2K10(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumUniformFloat32AVX2K10 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	ADDQ         BX, R8
+	VMAXPS       (R8), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VMOVUPS      (CX), Y4
+	VPCMPEQD     constants<>+1792(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y5
+	VPCMPEQD     constants<>+1248(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y9
+	VFNMADD132PS constants<>+448(SB), Y5, Y9
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  Y9, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y6, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y4, Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 64(R8)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y5, 64(R8)
+	VMOVUPS      (CX)(BX*2), Y4
+	VPCMPEQD     constants<>+1824(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	IMUL3Q       $0x03, BX, R8
+	VMOVUPS      (CX)(R8*1), Y5
+	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y9
+	VFNMADD132PS constants<>+448(SB), Y5, Y9
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  Y9, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y6, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y4, Y5, Y5
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y10, Y10
+	MOVQ         64(AX), R8
+	VADDPS       64(R8), Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 96(R8)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y5, 96(R8)
+	VMOVUPS      (CX)(BX*4), Y4
+	VPCMPEQD     constants<>+1888(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	IMUL3Q       $0x05, BX, R8
+	VMOVUPS      (CX)(R8*1), Y5
+	VPCMPEQD     constants<>+1920(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y9
+	VFNMADD132PS constants<>+448(SB), Y5, Y9
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  Y9, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y6, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y4, Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 64(R8)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y5, 64(R8)
+	IMUL3Q       $0x06, BX, R8
+	VMOVUPS      (CX)(R8*1), Y4
+	VPCMPEQD     constants<>+1952(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	IMUL3Q       $0x07, BX, R8
+	VMOVUPS      (CX)(R8*1), Y5
+	VPCMPEQD     constants<>+1984(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y9
+	VFNMADD132PS constants<>+448(SB), Y5, Y9
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  Y9, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y6, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y4, Y5, Y5
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y10, Y10
+	MOVQ         64(AX), R8
+	VADDPS       64(R8), Y5, Y5
+	MOVQ         56(AX), R8
+	VADDPS       96(R8), Y10, Y10
+	MOVQ         64(AX), R8
+	VADDPS       96(R8), Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 128(R8)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y5, 128(R8)
+	VMOVUPS      (CX)(BX*8), Y4
+	VPCMPEQD     constants<>+2016(SB), Y2, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VSUBPS       Y1, Y4, Y4
+	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+448(SB), Y4, Y7
+	VPERMPS      constants<>+640(SB), Y6, Y8
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y8, Y6, Y6
+	VMOVUPS      constants<>+544(SB), Y8
+	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y6, Y6, Y8
+	VANDPS       Y5, Y8, Y8
+	IMUL3Q       $0x09, BX, R8
+	VMOVUPS      (CX)(R8*1), Y5
+	VPCMPEQD     constants<>+2048(SB), Y2, Y2
+	VBLENDVPS    Y2, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y1
+	VMOVUPS      Y5, Y2
+	VFMADD132PS  constants<>+384(SB), Y0, Y2
+	VSUBPS       Y0, Y2, Y6
+	VFNMADD132PS constants<>+448(SB), Y5, Y6
+	VPERMPS      constants<>+640(SB), Y2, Y7
+	VPSLLD       $0x14, Y2, Y2
+	VPADDD       Y7, Y2, Y2
+	VMOVUPS      constants<>+544(SB), Y7
+	VFMADD213PS  constants<>+608(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y7
+	VFMADD213PS  Y2, Y2, Y7
+	VANDPS       Y1, Y7, Y7
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y4, Y5, Y5
+	MOVQ         56(AX), R8
+	VADDPS       128(R8), Y7, Y7
+	MOVQ         64(AX), R8
+	VADDPS       128(R8), Y5, Y5
+	VBROADCASTSD constants<>+736(SB), Y1
+	VCVTPS2PD    X7, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X2
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1400(AX)(SI*8)
+	VCVTPS2PD    X5, Y1
+	VMOVUPD      Y1, 4632(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(SI*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x08, SI
+	CMPQ         SI, DI
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX2K10(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX2K10 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMOVUPS      (CX), Y5
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	VMOVUPS      (CX)(BX*1), Y6
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(DI*1)
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	VMOVUPS      (CX)(BX*2), Y5
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*2)
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x03, DI, R11
+	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 96(R10)
+	VMOVUPS      (CX)(BX*4), Y5
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*4)
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x05, DI, R11
+	IMUL3Q       $0x05, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	IMUL3Q       $0x06, DI, R11
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y5
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R11*1)
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x07, DI, R11
+	IMUL3Q       $0x07, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       96(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 128(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 128(R10)
+	VMOVUPS      (CX)(BX*8), Y5
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*8)
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x09, DI, R11
+	IMUL3Q       $0x09, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y1
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y6, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y8, Y10
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y1, Y10, Y10
+	VMOVUPS      Y10, (SI)(R11*1)
+	VPCMPEQD     constants<>+2048(SB), Y2, Y1
+	VBLENDVPS    Y1, Y10, Y4, Y4
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       128(R10), Y10, Y10
+	MOVQ         64(AX), R10
+	VADDPS       128(R10), Y6, Y6
+	VBROADCASTSD constants<>+736(SB), Y1
+	VCVTPS2PD    X10, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y10, X2
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VCVTPS2PD    X6, Y1
+	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y6, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VCVTPS2PD    X4, Y1
+	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y4, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 6840(AX)(R8*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumUniformFloat32AVX512K10(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumUniformFloat32AVX512K10 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	ADDQ          BX, R8
+	VMAXPS        (R8), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VMOVUPS       (CX), Z10
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z11
+	VFMADD132PS   Z1, Z3, Z11
+	VSUBPS        Z3, Z11, Z12
+	VFNMADD132PS  Z2, Z10, Z12
+	VPERMPS       Z6, Z11, Z13
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z13, Z11, Z11
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z12, Z13
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z13
+	VFMADD213PS.Z Z11, Z11, K1, Z13
+	VMOVUPS       (CX)(BX*1), Z11
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K1, Z15
+	VADDPS        Z13, Z15, Z15
+	VADDPS        Z10, Z11, Z11
+	VMOVUPS       (CX)(BX*2), Z10
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z10, Z13
+	VPERMPS       Z6, Z12, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z14
+	VFMADD213PS.Z Z12, Z12, K1, Z14
+	IMUL3Q        $0x03, BX, R8
+	VMOVUPS       (CX)(R8*1), Z12
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z16
+	VFNMADD132PS  Z2, Z12, Z16
+	VPERMPS       Z6, Z13, Z17
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z17, Z13, Z13
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z18
+	VFMADD213PS   Z16, Z18, Z17
+	VFMADD213PS.Z Z13, Z13, K1, Z17
+	VADDPS        Z14, Z17, Z17
+	VADDPS        Z10, Z12, Z12
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z11, Z12, Z12
+	VMOVUPS       (CX)(BX*4), Z10
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z11
+	VFMADD132PS   Z1, Z3, Z11
+	VSUBPS        Z3, Z11, Z13
+	VFNMADD132PS  Z2, Z10, Z13
+	VPERMPS       Z6, Z11, Z14
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z14, Z11, Z11
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z14
+	VFMADD213PS.Z Z11, Z11, K1, Z14
+	IMUL3Q        $0x05, BX, R8
+	VMOVUPS       (CX)(R8*1), Z11
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z18
+	VFMADD213PS   Z15, Z18, Z16
+	VFMADD213PS.Z Z13, Z13, K1, Z16
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z10, Z11, Z11
+	IMUL3Q        $0x06, BX, R8
+	VMOVUPS       (CX)(R8*1), Z10
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z14
+	VFNMADD132PS  Z2, Z10, Z14
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z18
+	VFMADD213PS   Z14, Z18, Z15
+	VFMADD213PS.Z Z13, Z13, K1, Z15
+	IMUL3Q        $0x07, BX, R8
+	VMOVUPS       (CX)(R8*1), Z13
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K1
+	VMOVUPS       Z13, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z18
+	VFNMADD132PS  Z2, Z13, Z18
+	VPERMPS       Z6, Z14, Z19
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z19, Z14, Z14
+	VMOVUPS       Z4, Z19
+	VFMADD213PS   Z5, Z18, Z19
+	VMULPS        Z18, Z18, Z20
+	VFMADD213PS   Z18, Z20, Z19
+	VFMADD213PS.Z Z14, Z14, K1, Z19
+	VADDPS        Z15, Z19, Z19
+	VADDPS        Z10, Z13, Z13
+	VADDPS        Z16, Z19, Z19
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z12, Z13, Z13
+	VMOVUPS       (CX)(BX*8), Z10
+	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VMOVAPS       Z10, K1, Z9
+	VSUBPS        Z7, Z10, Z10
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z10, Z11
+	VFMADD132PS   Z1, Z3, Z11
+	VSUBPS        Z3, Z11, Z12
+	VFNMADD132PS  Z2, Z10, Z12
+	VPERMPS       Z6, Z11, Z14
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z14, Z11, Z11
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z12, Z14
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z14
+	VFMADD213PS.Z Z11, Z11, K1, Z14
+	IMUL3Q        $0x09, BX, R8
+	VMOVUPS       (CX)(R8*1), Z11
+	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z11, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z11, Z8
+	VPERMPS       Z6, Z7, Z12
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z12, Z7, Z7
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z8, Z12
+	VMULPS        Z8, Z8, Z15
+	VFMADD213PS   Z8, Z15, Z12
+	VFMADD213PS.Z Z7, Z7, K1, Z12
+	VADDPS        Z14, Z12, Z12
+	VADDPS        Z10, Z11, Z11
+	VADDPS        Z19, Z12, Z12
+	VADDPS        Z13, Z11, Z11
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y12, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z12, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1432(AX)(SI*8)
+	VCVTPS2PD     Y11, Z7
+	VMOVUPD       Z7, 4632(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(SI*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x10, SI
+	CMPQ          SI, DI
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX512K10(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX512K10 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VPXORD        Z10, Z10, Z10
+	VMOVUPS       (CX), Z11
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z14
+	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VMOVUPS       Z14, (SI)
+	VMOVAPS       Z14, K1, Z10
+	VMOVUPS       (CX)(BX*1), Z12
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z12, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVAPS       Z16, K1, Z10
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z11, Z12, Z12
+	VMOVUPS       (CX)(BX*2), Z11
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z17
+	VFMADD213PS   Z14, Z17, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*2)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x03, DI, R11
+	IMUL3Q        $0x03, BX, R10
+	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z17
+	VFNMADD132PS  Z2, Z13, Z17
+	VPERMPS       Z6, Z14, Z18
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z18, Z14, Z14
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z15, Z18, Z18
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z12, Z13, Z13
+	VMOVUPS       (CX)(BX*4), Z11
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*4)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x05, DI, R11
+	IMUL3Q        $0x05, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z16
+	VFNMADD132PS  Z2, Z12, Z16
+	VPERMPS       Z6, Z14, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z17, Z14, Z14
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z19
+	VFMADD213PS   Z16, Z19, Z17
+	VFMADD213PS.Z Z14, Z14, K2, Z17
+	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVAPS       Z17, K1, Z10
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z11, Z12, Z12
+	IMUL3Q        $0x06, DI, R11
+	IMUL3Q        $0x06, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z14, Z16
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z16, Z14, Z14
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z19
+	VFMADD213PS   Z15, Z19, Z16
+	VFMADD213PS.Z Z14, Z14, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x07, DI, R11
+	IMUL3Q        $0x07, BX, R10
+	VMOVUPS       (CX)(R10*1), Z14
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VMOVAPS       Z14, K1, Z9
+	VSUBPS        Z7, Z14, Z14
+	VCMPPS        $0x15, Z0, Z14, K2
+	VMOVUPS       Z14, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z19
+	VFNMADD132PS  Z2, Z14, Z19
+	VPERMPS       Z6, Z15, Z20
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z20, Z15, Z15
+	VMOVUPS       Z4, Z20
+	VFMADD213PS   Z5, Z19, Z20
+	VMULPS        Z19, Z19, Z21
+	VFMADD213PS   Z19, Z21, Z20
+	VFMADD213PS.Z Z15, Z15, K2, Z20
+	VMOVUPS       Z20, (SI)(R11*1)
+	VMOVAPS       Z20, K1, Z10
+	VADDPS        Z16, Z20, Z20
+	VADDPS        Z11, Z14, Z14
+	VADDPS        Z17, Z20, Z20
+	VADDPS        Z12, Z14, Z14
+	VADDPS        Z18, Z20, Z20
+	VADDPS        Z13, Z14, Z14
+	VMOVUPS       (CX)(BX*8), Z11
+	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z13, Z15
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*8)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x09, DI, R11
+	IMUL3Q        $0x09, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z12, Z8
+	VPERMPS       Z6, Z7, Z13
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z13, Z7, Z7
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z8, Z13
+	VMULPS        Z8, Z8, Z16
+	VFMADD213PS   Z8, Z16, Z13
+	VFMADD213PS.Z Z7, Z7, K2, Z13
+	VMOVUPS       Z13, (SI)(R11*1)
+	VMOVAPS       Z13, K1, Z10
+	VADDPS        Z15, Z13, Z13
+	VADDPS        Z11, Z12, Z12
+	VADDPS        Z20, Z13, Z13
+	VADDPS        Z14, Z12, Z12
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y13, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z13, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VCVTPS2PD     Y12, Z7
+	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z12, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6872(AX)(R8*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, SI
+	ADDQ          $0x10, R8
+	CMPQ          R8, R9
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX2K16(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX2K16 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMOVUPS      (CX), Y5
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	VMOVUPS      (CX)(BX*1), Y6
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(DI*1)
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	VMOVUPS      (CX)(BX*2), Y5
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*2)
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x03, DI, R11
+	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 96(R10)
+	VMOVUPS      (CX)(BX*4), Y5
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*4)
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x05, DI, R11
+	IMUL3Q       $0x05, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	IMUL3Q       $0x06, DI, R11
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y5
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R11*1)
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x07, DI, R11
+	IMUL3Q       $0x07, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       96(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 128(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 128(R10)
+	VMOVUPS      (CX)(BX*8), Y5
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*8)
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x09, DI, R11
+	IMUL3Q       $0x09, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	IMUL3Q       $0x0a, DI, R11
+	IMUL3Q       $0x0a, BX, R10
+	VMOVUPS      (CX)(R10*1), Y5
+	VPCMPEQD     constants<>+2080(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R11*1)
+	VPCMPEQD     constants<>+2080(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x0b, DI, R11
+	IMUL3Q       $0x0b, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 96(R10)
+	IMUL3Q       $0x0c, DI, R11
+	IMUL3Q       $0x0c, BX, R10
+	VMOVUPS      (CX)(R10*1), Y5
+	VPCMPEQD     constants<>+2144(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R11*1)
+	VPCMPEQD     constants<>+2144(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x0d, DI, R11
+	IMUL3Q       $0x0d, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	IMUL3Q       $0x0e, DI, R11
+	IMUL3Q       $0x0e, BX, R10
+	VMOVUPS      (CX)(R10*1), Y5
+	VPCMPEQD     constants<>+2208(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R11*1)
+	VPCMPEQD     constants<>+2208(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x0f, DI, R11
+	IMUL3Q       $0x0f, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2240(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y1
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y6, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y8, Y10
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y1, Y10, Y10
+	VMOVUPS      Y10, (SI)(R11*1)
+	VPCMPEQD     constants<>+2240(SB), Y2, Y1
+	VBLENDVPS    Y1, Y10, Y4, Y4
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y10, Y10
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y10, Y10
+	MOVQ         64(AX), R10
+	VADDPS       96(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       128(R10), Y10, Y10
+	MOVQ         64(AX), R10
+	VADDPS       128(R10), Y6, Y6
+	VBROADCASTSD constants<>+736(SB), Y1
+	VCVTPS2PD    X10, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y10, X2
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VCVTPS2PD    X6, Y1
+	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y6, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VCVTPS2PD    X4, Y1
+	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y4, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 6840(AX)(R8*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX512K16(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX512K16 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VPXORD        Z10, Z10, Z10
+	VMOVUPS       (CX), Z11
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z14
+	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VMOVUPS       Z14, (SI)
+	VMOVAPS       Z14, K1, Z10
+	VMOVUPS       (CX)(BX*1), Z12
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z12, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVAPS       Z16, K1, Z10
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z11, Z12, Z12
+	VMOVUPS       (CX)(BX*2), Z11
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z17
+	VFMADD213PS   Z14, Z17, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*2)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x03, DI, R11
+	IMUL3Q        $0x03, BX, R10
+	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z17
+	VFNMADD132PS  Z2, Z13, Z17
+	VPERMPS       Z6, Z14, Z18
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z18, Z14, Z14
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z15, Z18, Z18
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z12, Z13, Z13
+	VMOVUPS       (CX)(BX*4), Z11
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*4)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x05, DI, R11
+	IMUL3Q        $0x05, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z16
+	VFNMADD132PS  Z2, Z12, Z16
+	VPERMPS       Z6, Z14, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z17, Z14, Z14
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z19
+	VFMADD213PS   Z16, Z19, Z17
+	VFMADD213PS.Z Z14, Z14, K2, Z17
+	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVAPS       Z17, K1, Z10
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z11, Z12, Z12
+	IMUL3Q        $0x06, DI, R11
+	IMUL3Q        $0x06, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z14, Z16
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z16, Z14, Z14
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z19
+	VFMADD213PS   Z15, Z19, Z16
+	VFMADD213PS.Z Z14, Z14, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x07, DI, R11
+	IMUL3Q        $0x07, BX, R10
+	VMOVUPS       (CX)(R10*1), Z14
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VMOVAPS       Z14, K1, Z9
+	VSUBPS        Z7, Z14, Z14
+	VCMPPS        $0x15, Z0, Z14, K2
+	VMOVUPS       Z14, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z19
+	VFNMADD132PS  Z2, Z14, Z19
+	VPERMPS       Z6, Z15, Z20
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z20, Z15, Z15
+	VMOVUPS       Z4, Z20
+	VFMADD213PS   Z5, Z19, Z20
+	VMULPS        Z19, Z19, Z21
+	VFMADD213PS   Z19, Z21, Z20
+	VFMADD213PS.Z Z15, Z15, K2, Z20
+	VMOVUPS       Z20, (SI)(R11*1)
+	VMOVAPS       Z20, K1, Z10
+	VADDPS        Z16, Z20, Z20
+	VADDPS        Z11, Z14, Z14
+	VADDPS        Z17, Z20, Z20
+	VADDPS        Z12, Z14, Z14
+	VADDPS        Z18, Z20, Z20
+	VADDPS        Z13, Z14, Z14
+	VMOVUPS       (CX)(BX*8), Z11
+	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z13, Z15
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*8)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x09, DI, R11
+	IMUL3Q        $0x09, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z16
+	VFNMADD132PS  Z2, Z12, Z16
+	VPERMPS       Z6, Z13, Z17
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z17, Z13, Z13
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z18
+	VFMADD213PS   Z16, Z18, Z17
+	VFMADD213PS.Z Z13, Z13, K2, Z17
+	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVAPS       Z17, K1, Z10
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z11, Z12, Z12
+	IMUL3Q        $0x0a, DI, R11
+	IMUL3Q        $0x0a, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z18
+	VFMADD213PS   Z15, Z18, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x0b, DI, R11
+	IMUL3Q        $0x0b, BX, R10
+	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z18
+	VFNMADD132PS  Z2, Z13, Z18
+	VPERMPS       Z6, Z15, Z19
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z19, Z15, Z15
+	VMOVUPS       Z4, Z19
+	VFMADD213PS   Z5, Z18, Z19
+	VMULPS        Z18, Z18, Z21
+	VFMADD213PS   Z18, Z21, Z19
+	VFMADD213PS.Z Z15, Z15, K2, Z19
+	VMOVUPS       Z19, (SI)(R11*1)
+	VMOVAPS       Z19, K1, Z10
+	VADDPS        Z16, Z19, Z19
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z12, Z13, Z13
+	IMUL3Q        $0x0c, DI, R11
+	IMUL3Q        $0x0c, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z12, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z16, Z12, Z12
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z12, Z12, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x0d, DI, R11
+	IMUL3Q        $0x0d, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z17
+	VFNMADD132PS  Z2, Z12, Z17
+	VPERMPS       Z6, Z15, Z18
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z18, Z15, Z15
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z21
+	VFMADD213PS   Z17, Z21, Z18
+	VFMADD213PS.Z Z15, Z15, K2, Z18
+	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z11, Z12, Z12
+	IMUL3Q        $0x0e, DI, R11
+	IMUL3Q        $0x0e, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z16
+	VFNMADD132PS  Z2, Z11, Z16
+	VPERMPS       Z6, Z15, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z17, Z15, Z15
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z21
+	VFMADD213PS   Z16, Z21, Z17
+	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVAPS       Z17, K1, Z10
+	IMUL3Q        $0x0f, DI, R11
+	IMUL3Q        $0x0f, BX, R10
+	VMOVUPS       (CX)(R10*1), Z15
+	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
+	VMOVAPS       Z15, K1, Z9
+	VSUBPS        Z7, Z15, Z15
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVUPS       Z15, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z15, Z8
+	VPERMPS       Z6, Z7, Z16
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z16, Z7, Z7
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z8, Z16
+	VMULPS        Z8, Z8, Z21
+	VFMADD213PS   Z8, Z21, Z16
+	VFMADD213PS.Z Z7, Z7, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	VADDPS        Z17, Z16, Z16
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z18, Z16, Z16
+	VADDPS        Z12, Z15, Z15
+	VADDPS        Z19, Z16, Z16
+	VADDPS        Z13, Z15, Z15
+	VADDPS        Z20, Z16, Z16
+	VADDPS        Z14, Z15, Z15
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y16, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z16, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VCVTPS2PD     Y15, Z7
+	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z15, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6872(AX)(R8*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, SI
+	ADDQ          $0x10, R8
+	CMPQ          R8, R9
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX2K20(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX2K20 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMOVUPS      (CX), Y5
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x10, DI, R11
+	IMUL3Q       $0x10, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2272(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+2272(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y11, Y9, Y9
+	VMOVUPS      (CX)(BX*1), Y6
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(DI*1)
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	IMUL3Q       $0x11, DI, R11
+	IMUL3Q       $0x11, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2304(SB), Y2, Y8
+	VBLENDVPS    Y8, Y7, Y3, Y3
+	VSUBPS       Y1, Y7, Y7
+	VCMPPS       $0x15, constants<>+320(SB), Y7, Y8
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y12
+	VFNMADD132PS constants<>+448(SB), Y7, Y12
+	VPERMPS      constants<>+640(SB), Y10, Y13
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y13, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y13
+	VFMADD213PS  constants<>+608(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y13
+	VFMADD213PS  Y10, Y10, Y13
+	VANDPS       Y8, Y13, Y13
+	VMOVUPS      Y13, (SI)(R11*1)
+	VPCMPEQD     constants<>+2304(SB), Y2, Y8
+	VBLENDVPS    Y8, Y13, Y4, Y4
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y13, Y11, Y11
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	VMOVUPS      (CX)(BX*2), Y5
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*2)
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x12, DI, R11
+	IMUL3Q       $0x12, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2336(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+2336(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y11, Y9, Y9
+	IMUL3Q       $0x03, DI, R11
+	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	IMUL3Q       $0x13, DI, R11
+	IMUL3Q       $0x13, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2368(SB), Y2, Y8
+	VBLENDVPS    Y8, Y7, Y3, Y3
+	VSUBPS       Y1, Y7, Y7
+	VCMPPS       $0x15, constants<>+320(SB), Y7, Y8
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y12
+	VFNMADD132PS constants<>+448(SB), Y7, Y12
+	VPERMPS      constants<>+640(SB), Y10, Y13
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y13, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y13
+	VFMADD213PS  constants<>+608(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y13
+	VFMADD213PS  Y10, Y10, Y13
+	VANDPS       Y8, Y13, Y13
+	VMOVUPS      Y13, (SI)(R11*1)
+	VPCMPEQD     constants<>+2368(SB), Y2, Y8
+	VBLENDVPS    Y8, Y13, Y4, Y4
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y13, Y11, Y11
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 96(R10)
+	VMOVUPS      (CX)(BX*4), Y5
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*4)
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x05, DI, R11
+	IMUL3Q       $0x05, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	IMUL3Q       $0x06, DI, R11
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y5
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R11*1)
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x07, DI, R11
+	IMUL3Q       $0x07, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       96(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 128(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 128(R10)
+	VMOVUPS      (CX)(BX*8), Y5
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*8)
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x09, DI, R11
+	IMUL3Q       $0x09, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	IMUL3Q       $0x0a, DI, R11
+	IMUL3Q       $0x0a, BX, R10
+	VMOVUPS      (CX)(R10*1), Y5
+	VPCMPEQD     constants<>+2080(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R11*1)
+	VPCMPEQD     constants<>+2080(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x0b, DI, R11
+	IMUL3Q       $0x0b, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 96(R10)
+	IMUL3Q       $0x0c, DI, R11
+	IMUL3Q       $0x0c, BX, R10
+	VMOVUPS      (CX)(R10*1), Y5
+	VPCMPEQD     constants<>+2144(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R11*1)
+	VPCMPEQD     constants<>+2144(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x0d, DI, R11
+	IMUL3Q       $0x0d, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	IMUL3Q       $0x0e, DI, R11
+	IMUL3Q       $0x0e, BX, R10
+	VMOVUPS      (CX)(R10*1), Y5
+	VPCMPEQD     constants<>+2208(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R11*1)
+	VPCMPEQD     constants<>+2208(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x0f, DI, R11
+	IMUL3Q       $0x0f, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2240(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y1
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y6, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y8, Y10
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y1, Y10, Y10
+	VMOVUPS      Y10, (SI)(R11*1)
+	VPCMPEQD     constants<>+2240(SB), Y2, Y1
+	VBLENDVPS    Y1, Y10, Y4, Y4
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y10, Y10
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y10, Y10
+	MOVQ         64(AX), R10
+	VADDPS       96(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       128(R10), Y10, Y10
+	MOVQ         64(AX), R10
+	VADDPS       128(R10), Y6, Y6
+	VBROADCASTSD constants<>+736(SB), Y1
+	VCVTPS2PD    X10, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y10, X2
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VCVTPS2PD    X6, Y1
+	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y6, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VCVTPS2PD    X4, Y1
+	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y4, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 6840(AX)(R8*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX512K20(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX512K20 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VPXORD        Z10, Z10, Z10
+	VMOVUPS       (CX), Z11
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z14
+	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VMOVUPS       Z14, (SI)
+	VMOVAPS       Z14, K1, Z10
+	IMUL3Q        $0x10, DI, R11
+	IMUL3Q        $0x10, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+2272(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z12, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z16, Z14, Z14
+	VMOVUPS       (CX)(BX*1), Z12
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z12, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x11, DI, R11
+	IMUL3Q        $0x11, BX, R10
+	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+2304(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z17
+	VFNMADD132PS  Z2, Z13, Z17
+	VPERMPS       Z6, Z15, Z18
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z18, Z15, Z15
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z15, Z15, K2, Z18
+	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z18, Z16, Z16
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z11, Z12, Z12
+	VMOVUPS       (CX)(BX*2), Z11
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z17
+	VFMADD213PS   Z14, Z17, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*2)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x12, DI, R11
+	IMUL3Q        $0x12, BX, R10
+	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+2336(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z17
+	VFNMADD132PS  Z2, Z13, Z17
+	VPERMPS       Z6, Z14, Z18
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z18, Z14, Z14
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z13, Z11, Z11
+	VADDPS        Z18, Z15, Z15
+	IMUL3Q        $0x03, DI, R11
+	IMUL3Q        $0x03, BX, R10
+	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z17
+	VFNMADD132PS  Z2, Z13, Z17
+	VPERMPS       Z6, Z14, Z18
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z18, Z14, Z14
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVAPS       Z18, K1, Z10
+	IMUL3Q        $0x13, DI, R11
+	IMUL3Q        $0x13, BX, R10
+	VMOVUPS       (CX)(R10*1), Z14
+	VPCMPEQD.BCST constants<>+2368(SB), Z8, K1
+	VMOVAPS       Z14, K1, Z9
+	VSUBPS        Z7, Z14, Z14
+	VCMPPS        $0x15, Z0, Z14, K2
+	VMOVUPS       Z14, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z19
+	VFNMADD132PS  Z2, Z14, Z19
+	VPERMPS       Z6, Z17, Z20
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z20, Z17, Z17
+	VMOVUPS       Z4, Z20
+	VFMADD213PS   Z5, Z19, Z20
+	VMULPS        Z19, Z19, Z21
+	VFMADD213PS   Z19, Z21, Z20
+	VFMADD213PS.Z Z17, Z17, K2, Z20
+	VMOVUPS       Z20, (SI)(R11*1)
+	VMOVAPS       Z20, K1, Z10
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z20, Z18, Z18
+	VADDPS        Z15, Z18, Z18
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z12, Z13, Z13
+	VMOVUPS       (CX)(BX*4), Z11
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*4)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x05, DI, R11
+	IMUL3Q        $0x05, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z16
+	VFNMADD132PS  Z2, Z12, Z16
+	VPERMPS       Z6, Z14, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z17, Z14, Z14
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z19
+	VFMADD213PS   Z16, Z19, Z17
+	VFMADD213PS.Z Z14, Z14, K2, Z17
+	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVAPS       Z17, K1, Z10
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z11, Z12, Z12
+	IMUL3Q        $0x06, DI, R11
+	IMUL3Q        $0x06, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z14, Z16
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z16, Z14, Z14
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z19
+	VFMADD213PS   Z15, Z19, Z16
+	VFMADD213PS.Z Z14, Z14, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x07, DI, R11
+	IMUL3Q        $0x07, BX, R10
+	VMOVUPS       (CX)(R10*1), Z14
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VMOVAPS       Z14, K1, Z9
+	VSUBPS        Z7, Z14, Z14
+	VCMPPS        $0x15, Z0, Z14, K2
+	VMOVUPS       Z14, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z19
+	VFNMADD132PS  Z2, Z14, Z19
+	VPERMPS       Z6, Z15, Z20
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z20, Z15, Z15
+	VMOVUPS       Z4, Z20
+	VFMADD213PS   Z5, Z19, Z20
+	VMULPS        Z19, Z19, Z21
+	VFMADD213PS   Z19, Z21, Z20
+	VFMADD213PS.Z Z15, Z15, K2, Z20
+	VMOVUPS       Z20, (SI)(R11*1)
+	VMOVAPS       Z20, K1, Z10
+	VADDPS        Z16, Z20, Z20
+	VADDPS        Z11, Z14, Z14
+	VADDPS        Z17, Z20, Z20
+	VADDPS        Z12, Z14, Z14
+	VADDPS        Z18, Z20, Z20
+	VADDPS        Z13, Z14, Z14
+	VMOVUPS       (CX)(BX*8), Z11
+	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z13, Z15
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*8)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x09, DI, R11
+	IMUL3Q        $0x09, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z16
+	VFNMADD132PS  Z2, Z12, Z16
+	VPERMPS       Z6, Z13, Z17
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z17, Z13, Z13
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z18
+	VFMADD213PS   Z16, Z18, Z17
+	VFMADD213PS.Z Z13, Z13, K2, Z17
+	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVAPS       Z17, K1, Z10
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z11, Z12, Z12
+	IMUL3Q        $0x0a, DI, R11
+	IMUL3Q        $0x0a, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z18
+	VFMADD213PS   Z15, Z18, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x0b, DI, R11
+	IMUL3Q        $0x0b, BX, R10
+	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z18
+	VFNMADD132PS  Z2, Z13, Z18
+	VPERMPS       Z6, Z15, Z19
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z19, Z15, Z15
+	VMOVUPS       Z4, Z19
+	VFMADD213PS   Z5, Z18, Z19
+	VMULPS        Z18, Z18, Z21
+	VFMADD213PS   Z18, Z21, Z19
+	VFMADD213PS.Z Z15, Z15, K2, Z19
+	VMOVUPS       Z19, (SI)(R11*1)
+	VMOVAPS       Z19, K1, Z10
+	VADDPS        Z16, Z19, Z19
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z12, Z13, Z13
+	IMUL3Q        $0x0c, DI, R11
+	IMUL3Q        $0x0c, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z12, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z16, Z12, Z12
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z12, Z12, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x0d, DI, R11
+	IMUL3Q        $0x0d, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z17
+	VFNMADD132PS  Z2, Z12, Z17
+	VPERMPS       Z6, Z15, Z18
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z18, Z15, Z15
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z21
+	VFMADD213PS   Z17, Z21, Z18
+	VFMADD213PS.Z Z15, Z15, K2, Z18
+	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z11, Z12, Z12
+	IMUL3Q        $0x0e, DI, R11
+	IMUL3Q        $0x0e, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z16
+	VFNMADD132PS  Z2, Z11, Z16
+	VPERMPS       Z6, Z15, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z17, Z15, Z15
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z21
+	VFMADD213PS   Z16, Z21, Z17
+	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVAPS       Z17, K1, Z10
+	IMUL3Q        $0x0f, DI, R11
+	IMUL3Q        $0x0f, BX, R10
+	VMOVUPS       (CX)(R10*1), Z15
+	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
+	VMOVAPS       Z15, K1, Z9
+	VSUBPS        Z7, Z15, Z15
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVUPS       Z15, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z15, Z8
+	VPERMPS       Z6, Z7, Z16
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z16, Z7, Z7
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z8, Z16
+	VMULPS        Z8, Z8, Z21
+	VFMADD213PS   Z8, Z21, Z16
+	VFMADD213PS.Z Z7, Z7, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	VADDPS        Z17, Z16, Z16
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z18, Z16, Z16
+	VADDPS        Z12, Z15, Z15
+	VADDPS        Z19, Z16, Z16
+	VADDPS        Z13, Z15, Z15
+	VADDPS        Z20, Z16, Z16
+	VADDPS        Z14, Z15, Z15
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y16, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z16, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VCVTPS2PD     Y15, Z7
+	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z15, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6872(AX)(R8*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, SI
+	ADDQ          $0x10, R8
+	CMPQ          R8, R9
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX2K21(a *byte)
+// Requires: AVX, AVX2, FMA3
+TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX2K21 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+480(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	ADDQ         BX, R10
+	VMAXPS       (R10), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 280(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMOVUPS      (CX), Y5
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x10, DI, R11
+	IMUL3Q       $0x10, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2272(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+2272(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y11, Y9, Y9
+	VMOVUPS      (CX)(BX*1), Y6
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(DI*1)
+	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	IMUL3Q       $0x11, DI, R11
+	IMUL3Q       $0x11, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2304(SB), Y2, Y8
+	VBLENDVPS    Y8, Y7, Y3, Y3
+	VSUBPS       Y1, Y7, Y7
+	VCMPPS       $0x15, constants<>+320(SB), Y7, Y8
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y12
+	VFNMADD132PS constants<>+448(SB), Y7, Y12
+	VPERMPS      constants<>+640(SB), Y10, Y13
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y13, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y13
+	VFMADD213PS  constants<>+608(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y13
+	VFMADD213PS  Y10, Y10, Y13
+	VANDPS       Y8, Y13, Y13
+	VMOVUPS      Y13, (SI)(R11*1)
+	VPCMPEQD     constants<>+2304(SB), Y2, Y8
+	VBLENDVPS    Y8, Y13, Y4, Y4
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y13, Y11, Y11
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	VMOVUPS      (CX)(BX*2), Y5
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*2)
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x12, DI, R11
+	IMUL3Q       $0x12, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2336(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+2336(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y11, Y9, Y9
+	IMUL3Q       $0x03, DI, R11
+	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	IMUL3Q       $0x13, DI, R11
+	IMUL3Q       $0x13, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2368(SB), Y2, Y8
+	VBLENDVPS    Y8, Y7, Y3, Y3
+	VSUBPS       Y1, Y7, Y7
+	VCMPPS       $0x15, constants<>+320(SB), Y7, Y8
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y12
+	VFNMADD132PS constants<>+448(SB), Y7, Y12
+	VPERMPS      constants<>+640(SB), Y10, Y13
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y13, Y10, Y10
+	VMOVUPS      constants<>+544(SB), Y13
+	VFMADD213PS  constants<>+608(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y13
+	VFMADD213PS  Y10, Y10, Y13
+	VANDPS       Y8, Y13, Y13
+	VMOVUPS      Y13, (SI)(R11*1)
+	VPCMPEQD     constants<>+2368(SB), Y2, Y8
+	VBLENDVPS    Y8, Y13, Y4, Y4
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y13, Y11, Y11
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 96(R10)
+	VMOVUPS      (CX)(BX*4), Y5
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*4)
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x14, DI, R11
+	IMUL3Q       $0x14, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2400(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+2400(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y11, Y9, Y9
+	IMUL3Q       $0x05, DI, R11
+	IMUL3Q       $0x05, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	IMUL3Q       $0x06, DI, R11
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y5
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R11*1)
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x07, DI, R11
+	IMUL3Q       $0x07, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       96(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 128(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 128(R10)
+	VMOVUPS      (CX)(BX*8), Y5
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(DI*8)
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x09, DI, R11
+	IMUL3Q       $0x09, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	IMUL3Q       $0x0a, DI, R11
+	IMUL3Q       $0x0a, BX, R10
+	VMOVUPS      (CX)(R10*1), Y5
+	VPCMPEQD     constants<>+2080(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R11*1)
+	VPCMPEQD     constants<>+2080(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x0b, DI, R11
+	IMUL3Q       $0x0b, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 96(R10)
+	IMUL3Q       $0x0c, DI, R11
+	IMUL3Q       $0x0c, BX, R10
+	VMOVUPS      (CX)(R10*1), Y5
+	VPCMPEQD     constants<>+2144(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R11*1)
+	VPCMPEQD     constants<>+2144(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x0d, DI, R11
+	IMUL3Q       $0x0d, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+448(SB), Y6, Y10
+	VPERMPS      constants<>+640(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+544(SB), Y11
+	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R11*1)
+	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y6, 64(R10)
+	IMUL3Q       $0x0e, DI, R11
+	IMUL3Q       $0x0e, BX, R10
+	VMOVUPS      (CX)(R10*1), Y5
+	VPCMPEQD     constants<>+2208(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y5, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y9
+	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R11*1)
+	VPCMPEQD     constants<>+2208(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x0f, DI, R11
+	IMUL3Q       $0x0f, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2240(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+320(SB), Y6, Y1
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+448(SB), Y6, Y8
+	VPERMPS      constants<>+640(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+544(SB), Y10
+	VFMADD213PS  constants<>+608(SB), Y8, Y10
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y1, Y10, Y10
+	VMOVUPS      Y10, (SI)(R11*1)
+	VPCMPEQD     constants<>+2240(SB), Y2, Y1
+	VBLENDVPS    Y1, Y10, Y4, Y4
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y10, Y10
+	MOVQ         64(AX), R10
+	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y10, Y10
+	MOVQ         64(AX), R10
+	VADDPS       96(R10), Y6, Y6
+	MOVQ         56(AX), R10
+	VADDPS       128(R10), Y10, Y10
+	MOVQ         64(AX), R10
+	VADDPS       128(R10), Y6, Y6
+	VBROADCASTSD constants<>+736(SB), Y1
+	VCVTPS2PD    X10, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y10, X2
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VCVTPS2PD    X6, Y1
+	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y6, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       280(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       312(AX)(R8*8), Y1, Y1
+	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VCVTPS2PD    X4, Y1
+	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VEXTRACTF128 $0x01, Y4, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 6840(AX)(R8*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX512K21(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX512K21 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+320(SB), Z0
+	VBROADCASTSS constants<>+384(SB), Z1
+	VBROADCASTSS constants<>+448(SB), Z2
+	VBROADCASTSS constants<>+480(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
+	VMOVUPS      constants<>+640(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         152(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         168(AX), DI
+	MOVQ         88(AX), R8
+	MOVQ         88(AX), R9
+	ADDQ         80(AX), R9
+	CMPQ         R8, R9
+	JGE          end2
+
+loop1:
+	VBROADCASTSS  constants<>+256(SB), Z7
+	MOVQ          CX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	ADDQ          BX, R10
+	VMAXPS        (R10), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 280(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVDQU32     (DX), Z8
+	VPXORD        Z9, Z9, Z9
+	VPXORD        Z10, Z10, Z10
+	VMOVUPS       (CX), Z11
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z14
+	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VMOVUPS       Z14, (SI)
+	VMOVAPS       Z14, K1, Z10
+	IMUL3Q        $0x10, DI, R11
+	IMUL3Q        $0x10, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+2272(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z12, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z16, Z14, Z14
+	VMOVUPS       (CX)(BX*1), Z12
+	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z12, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x11, DI, R11
+	IMUL3Q        $0x11, BX, R10
+	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+2304(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z17
+	VFNMADD132PS  Z2, Z13, Z17
+	VPERMPS       Z6, Z15, Z18
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z18, Z15, Z15
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z15, Z15, K2, Z18
+	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z18, Z16, Z16
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z11, Z12, Z12
+	VMOVUPS       (CX)(BX*2), Z11
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z17
+	VFMADD213PS   Z14, Z17, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*2)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x12, DI, R11
+	IMUL3Q        $0x12, BX, R10
+	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+2336(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z17
+	VFNMADD132PS  Z2, Z13, Z17
+	VPERMPS       Z6, Z14, Z18
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z18, Z14, Z14
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z13, Z11, Z11
+	VADDPS        Z18, Z15, Z15
+	IMUL3Q        $0x03, DI, R11
+	IMUL3Q        $0x03, BX, R10
+	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z17
+	VFNMADD132PS  Z2, Z13, Z17
+	VPERMPS       Z6, Z14, Z18
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z18, Z14, Z14
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVAPS       Z18, K1, Z10
+	IMUL3Q        $0x13, DI, R11
+	IMUL3Q        $0x13, BX, R10
+	VMOVUPS       (CX)(R10*1), Z14
+	VPCMPEQD.BCST constants<>+2368(SB), Z8, K1
+	VMOVAPS       Z14, K1, Z9
+	VSUBPS        Z7, Z14, Z14
+	VCMPPS        $0x15, Z0, Z14, K2
+	VMOVUPS       Z14, Z17
+	VFMADD132PS   Z1, Z3, Z17
+	VSUBPS        Z3, Z17, Z19
+	VFNMADD132PS  Z2, Z14, Z19
+	VPERMPS       Z6, Z17, Z20
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z20, Z17, Z17
+	VMOVUPS       Z4, Z20
+	VFMADD213PS   Z5, Z19, Z20
+	VMULPS        Z19, Z19, Z21
+	VFMADD213PS   Z19, Z21, Z20
+	VFMADD213PS.Z Z17, Z17, K2, Z20
+	VMOVUPS       Z20, (SI)(R11*1)
+	VMOVAPS       Z20, K1, Z10
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z20, Z18, Z18
+	VADDPS        Z15, Z18, Z18
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z12, Z13, Z13
+	VMOVUPS       (CX)(BX*4), Z11
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*4)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x14, DI, R11
+	IMUL3Q        $0x14, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+2400(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z16
+	VFNMADD132PS  Z2, Z12, Z16
+	VPERMPS       Z6, Z14, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z17, Z14, Z14
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z19
+	VFMADD213PS   Z16, Z19, Z17
+	VFMADD213PS.Z Z14, Z14, K2, Z17
+	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVAPS       Z17, K1, Z10
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z17, Z15, Z15
+	IMUL3Q        $0x05, DI, R11
+	IMUL3Q        $0x05, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z16
+	VFNMADD132PS  Z2, Z12, Z16
+	VPERMPS       Z6, Z14, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z17, Z14, Z14
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z19
+	VFMADD213PS   Z16, Z19, Z17
+	VFMADD213PS.Z Z14, Z14, K2, Z17
+	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVAPS       Z17, K1, Z10
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z11, Z12, Z12
+	IMUL3Q        $0x06, DI, R11
+	IMUL3Q        $0x06, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z14, Z16
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z16, Z14, Z14
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z19
+	VFMADD213PS   Z15, Z19, Z16
+	VFMADD213PS.Z Z14, Z14, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x07, DI, R11
+	IMUL3Q        $0x07, BX, R10
+	VMOVUPS       (CX)(R10*1), Z14
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VMOVAPS       Z14, K1, Z9
+	VSUBPS        Z7, Z14, Z14
+	VCMPPS        $0x15, Z0, Z14, K2
+	VMOVUPS       Z14, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z19
+	VFNMADD132PS  Z2, Z14, Z19
+	VPERMPS       Z6, Z15, Z20
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z20, Z15, Z15
+	VMOVUPS       Z4, Z20
+	VFMADD213PS   Z5, Z19, Z20
+	VMULPS        Z19, Z19, Z21
+	VFMADD213PS   Z19, Z21, Z20
+	VFMADD213PS.Z Z15, Z15, K2, Z20
+	VMOVUPS       Z20, (SI)(R11*1)
+	VMOVAPS       Z20, K1, Z10
+	VADDPS        Z16, Z20, Z20
+	VADDPS        Z11, Z14, Z14
+	VADDPS        Z17, Z20, Z20
+	VADDPS        Z12, Z14, Z14
+	VADDPS        Z18, Z20, Z20
+	VADDPS        Z13, Z14, Z14
+	VMOVUPS       (CX)(BX*8), Z11
+	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z13, Z15
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VMOVUPS       Z15, (SI)(DI*8)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x09, DI, R11
+	IMUL3Q        $0x09, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z16
+	VFNMADD132PS  Z2, Z12, Z16
+	VPERMPS       Z6, Z13, Z17
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z17, Z13, Z13
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z18
+	VFMADD213PS   Z16, Z18, Z17
+	VFMADD213PS.Z Z13, Z13, K2, Z17
+	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVAPS       Z17, K1, Z10
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z11, Z12, Z12
+	IMUL3Q        $0x0a, DI, R11
+	IMUL3Q        $0x0a, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z18
+	VFMADD213PS   Z15, Z18, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x0b, DI, R11
+	IMUL3Q        $0x0b, BX, R10
+	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z18
+	VFNMADD132PS  Z2, Z13, Z18
+	VPERMPS       Z6, Z15, Z19
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z19, Z15, Z15
+	VMOVUPS       Z4, Z19
+	VFMADD213PS   Z5, Z18, Z19
+	VMULPS        Z18, Z18, Z21
+	VFMADD213PS   Z18, Z21, Z19
+	VFMADD213PS.Z Z15, Z15, K2, Z19
+	VMOVUPS       Z19, (SI)(R11*1)
+	VMOVAPS       Z19, K1, Z10
+	VADDPS        Z16, Z19, Z19
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z12, Z13, Z13
+	IMUL3Q        $0x0c, DI, R11
+	IMUL3Q        $0x0c, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z12, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z16, Z12, Z12
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z12, Z12, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x0d, DI, R11
+	IMUL3Q        $0x0d, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z17
+	VFNMADD132PS  Z2, Z12, Z17
+	VPERMPS       Z6, Z15, Z18
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z18, Z15, Z15
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z21
+	VFMADD213PS   Z17, Z21, Z18
+	VFMADD213PS.Z Z15, Z15, K2, Z18
+	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z11, Z12, Z12
+	IMUL3Q        $0x0e, DI, R11
+	IMUL3Q        $0x0e, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z16
+	VFNMADD132PS  Z2, Z11, Z16
+	VPERMPS       Z6, Z15, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z17, Z15, Z15
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z21
+	VFMADD213PS   Z16, Z21, Z17
+	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVAPS       Z17, K1, Z10
+	IMUL3Q        $0x0f, DI, R11
+	IMUL3Q        $0x0f, BX, R10
+	VMOVUPS       (CX)(R10*1), Z15
+	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
+	VMOVAPS       Z15, K1, Z9
+	VSUBPS        Z7, Z15, Z15
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVUPS       Z15, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z15, Z8
+	VPERMPS       Z6, Z7, Z16
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z16, Z7, Z7
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z8, Z16
+	VMULPS        Z8, Z8, Z21
+	VFMADD213PS   Z8, Z21, Z16
+	VFMADD213PS.Z Z7, Z7, K2, Z16
+	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVAPS       Z16, K1, Z10
+	VADDPS        Z17, Z16, Z16
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z18, Z16, Z16
+	VADDPS        Z12, Z15, Z15
+	VADDPS        Z19, Z16, Z16
+	VADDPS        Z13, Z15, Z15
+	VADDPS        Z20, Z16, Z16
+	VADDPS        Z14, Z15, Z15
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y16, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z16, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VCVTPS2PD     Y15, Z7
+	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z15, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        280(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        344(AX)(R8*8), Z7, Z7
+	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6872(AX)(R8*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, SI
+	ADDQ          $0x10, R8
+	CMPQ          R8, R9
+	JLT           loop1
 
 end2:
 	VZEROUPPER
@@ -19996,4 +24743,84 @@ DATA constants<>+1760(SB)/8, $0x3feea09e667f3bcd
 DATA constants<>+1768(SB)/8, $0x3feeace5422aa0db
 DATA constants<>+1776(SB)/8, $0x3feee89f995ad3ad
 DATA constants<>+1784(SB)/8, $0x3fef5818dcfba487
-GLOBL constants<>(SB), RODATA|NOPTR, $1792
+DATA constants<>+1792(SB)/8, $0x0000000000000000
+DATA constants<>+1800(SB)/8, $0x0000000000000000
+DATA constants<>+1808(SB)/8, $0x0000000000000000
+DATA constants<>+1816(SB)/8, $0x0000000000000000
+DATA constants<>+1824(SB)/8, $0x0000000200000002
+DATA constants<>+1832(SB)/8, $0x0000000200000002
+DATA constants<>+1840(SB)/8, $0x0000000200000002
+DATA constants<>+1848(SB)/8, $0x0000000200000002
+DATA constants<>+1856(SB)/8, $0x0000000300000003
+DATA constants<>+1864(SB)/8, $0x0000000300000003
+DATA constants<>+1872(SB)/8, $0x0000000300000003
+DATA constants<>+1880(SB)/8, $0x0000000300000003
+DATA constants<>+1888(SB)/8, $0x0000000400000004
+DATA constants<>+1896(SB)/8, $0x0000000400000004
+DATA constants<>+1904(SB)/8, $0x0000000400000004
+DATA constants<>+1912(SB)/8, $0x0000000400000004
+DATA constants<>+1920(SB)/8, $0x0000000500000005
+DATA constants<>+1928(SB)/8, $0x0000000500000005
+DATA constants<>+1936(SB)/8, $0x0000000500000005
+DATA constants<>+1944(SB)/8, $0x0000000500000005
+DATA constants<>+1952(SB)/8, $0x0000000600000006
+DATA constants<>+1960(SB)/8, $0x0000000600000006
+DATA constants<>+1968(SB)/8, $0x0000000600000006
+DATA constants<>+1976(SB)/8, $0x0000000600000006
+DATA constants<>+1984(SB)/8, $0x0000000700000007
+DATA constants<>+1992(SB)/8, $0x0000000700000007
+DATA constants<>+2000(SB)/8, $0x0000000700000007
+DATA constants<>+2008(SB)/8, $0x0000000700000007
+DATA constants<>+2016(SB)/8, $0x0000000800000008
+DATA constants<>+2024(SB)/8, $0x0000000800000008
+DATA constants<>+2032(SB)/8, $0x0000000800000008
+DATA constants<>+2040(SB)/8, $0x0000000800000008
+DATA constants<>+2048(SB)/8, $0x0000000900000009
+DATA constants<>+2056(SB)/8, $0x0000000900000009
+DATA constants<>+2064(SB)/8, $0x0000000900000009
+DATA constants<>+2072(SB)/8, $0x0000000900000009
+DATA constants<>+2080(SB)/8, $0x0000000a0000000a
+DATA constants<>+2088(SB)/8, $0x0000000a0000000a
+DATA constants<>+2096(SB)/8, $0x0000000a0000000a
+DATA constants<>+2104(SB)/8, $0x0000000a0000000a
+DATA constants<>+2112(SB)/8, $0x0000000b0000000b
+DATA constants<>+2120(SB)/8, $0x0000000b0000000b
+DATA constants<>+2128(SB)/8, $0x0000000b0000000b
+DATA constants<>+2136(SB)/8, $0x0000000b0000000b
+DATA constants<>+2144(SB)/8, $0x0000000c0000000c
+DATA constants<>+2152(SB)/8, $0x0000000c0000000c
+DATA constants<>+2160(SB)/8, $0x0000000c0000000c
+DATA constants<>+2168(SB)/8, $0x0000000c0000000c
+DATA constants<>+2176(SB)/8, $0x0000000d0000000d
+DATA constants<>+2184(SB)/8, $0x0000000d0000000d
+DATA constants<>+2192(SB)/8, $0x0000000d0000000d
+DATA constants<>+2200(SB)/8, $0x0000000d0000000d
+DATA constants<>+2208(SB)/8, $0x0000000e0000000e
+DATA constants<>+2216(SB)/8, $0x0000000e0000000e
+DATA constants<>+2224(SB)/8, $0x0000000e0000000e
+DATA constants<>+2232(SB)/8, $0x0000000e0000000e
+DATA constants<>+2240(SB)/8, $0x0000000f0000000f
+DATA constants<>+2248(SB)/8, $0x0000000f0000000f
+DATA constants<>+2256(SB)/8, $0x0000000f0000000f
+DATA constants<>+2264(SB)/8, $0x0000000f0000000f
+DATA constants<>+2272(SB)/8, $0x0000001000000010
+DATA constants<>+2280(SB)/8, $0x0000001000000010
+DATA constants<>+2288(SB)/8, $0x0000001000000010
+DATA constants<>+2296(SB)/8, $0x0000001000000010
+DATA constants<>+2304(SB)/8, $0x0000001100000011
+DATA constants<>+2312(SB)/8, $0x0000001100000011
+DATA constants<>+2320(SB)/8, $0x0000001100000011
+DATA constants<>+2328(SB)/8, $0x0000001100000011
+DATA constants<>+2336(SB)/8, $0x0000001200000012
+DATA constants<>+2344(SB)/8, $0x0000001200000012
+DATA constants<>+2352(SB)/8, $0x0000001200000012
+DATA constants<>+2360(SB)/8, $0x0000001200000012
+DATA constants<>+2368(SB)/8, $0x0000001300000013
+DATA constants<>+2376(SB)/8, $0x0000001300000013
+DATA constants<>+2384(SB)/8, $0x0000001300000013
+DATA constants<>+2392(SB)/8, $0x0000001300000013
+DATA constants<>+2400(SB)/8, $0x0000001400000014
+DATA constants<>+2408(SB)/8, $0x0000001400000014
+DATA constants<>+2416(SB)/8, $0x0000001400000014
+DATA constants<>+2424(SB)/8, $0x0000001400000014
+GLOBL constants<>(SB), RODATA|NOPTR, $2432

@@ -266,6 +266,7 @@ const (
 	uniform   form = iota // index target, every class alike: Σd
 	classwise             // index target, a coefficient a_k = u_k for each class: Σa and Σa·d
 	dense                 // distribution target: a_k = t_k·w_k + u_k, Σa and Σa·d
+	forms
 )
 
 // Kernels in plain Go. They read and write what args say: see zlsr_args.go. Rows with a label below 0 are skipped.

@@ -38,7 +38,7 @@ func (w *worker[T, F]) shapeOf(j *job[T]) shape {
 		return planes
 	case j.logits.Inner > 1:
 		return widened
-	case classes > 1 && classes <= tileClasses[w.isa][kind[T]()]:
+	case classes > 1 && (classes <= tileClasses[w.isa][kind[T]()] || w.specialPlanes != nil):
 		return tiles
 	}
 	return lanesOfClasses
@@ -87,7 +87,7 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 		}
 		w.x, w.e = base(w.planeX), base(w.planeX)
 		w.xStep, w.eBytes = w.planeStep, w.planeStep
-	} else if !j.grads() && w.form != uniform {
+	} else if !j.grads() {
 		w.e, w.eBytes = base(w.planeX), 0 // all classes share a place that nobody reads
 	}
 	n := len(w.planeLanes) / 3

@@ -21,26 +21,30 @@ const nearBytes = coef.Ahead
 // worker is one goroutine's memory.
 type worker[T Element, F real] struct {
 	args
-	isa        isa
-	form       form
-	want       shape
-	shape      shape                      // of the chunk: what is wanted if there are rows enough
-	main0      float64                    // main of rows without weights
-	cleared    bool                       // slots have been cleared since main was set
-	planeX     []F                        // a chunk's logits, and their exponentials, with a vector of rows for each class
-	planeT     []F                        // its distribution targets
-	planeLanes []F                        // of sums over planes
-	top        [maxSlots]int32            // targets, or −1 as soon as they are known not to be on top
-	topLogit   [maxSlots]float64          // their logits
-	none       [maxSlots + labelPad]int32 // labels of distribution targets: 0
-	constW     []F                        // 1−ε and ε/K for each class, where distribution targets have no vectors
-	constU     []F
-	lanes      []F       // of all blocks of a chunk
-	folded     []float64 // their sums
-	scales     []float64 // of the segments of a long row: exponentials × scale are relative to the row's maximum
-	eBuffer    []F       // exponentials of a chunk, where the gradient's own memory is too narrow for them
-	masked     []bool    // whether rows of a chunk have masked classes; empty without masks
-	uBuffer    []F       // coefficients of these rows
+	isa           isa
+	form          form
+	special       *special // kernels for the number of classes, or nil
+	specialPlanes *special // those for planes, which are of F
+	want          shape
+	shape         shape                      // of the chunk: what is wanted if there are rows enough
+	main0         float64                    // main of rows without weights
+	cleared       bool                       // slots have been cleared since main was set
+	planeX        []F                        // a chunk's logits, and their exponentials, with a vector of rows for each class
+	planeT        []F                        // its distribution targets
+	planeLanes    []F                        // of sums over planes
+	top           [maxSlots]int32            // targets, or −1 as soon as they are known not to be on top
+	topLogit      [maxSlots]float64          // their logits
+	none          [maxSlots + labelPad]int32 // labels of distribution targets: 0
+	constW        []F                        // 1−ε and ε/K for each class, where distribution targets have no vectors
+	constU        []F
+	zeroT         []T // zeros
+	zeroW         []F
+	lanes         []F       // of all blocks of a chunk
+	folded        []float64 // their sums
+	scales        []float64 // of the segments of a long row: exponentials × scale are relative to the row's maximum
+	eBuffer       []F       // exponentials of a chunk, where the gradient's own memory is too narrow for them
+	masked        []bool    // whether rows of a chunk have masked classes; empty without masks
+	uBuffer       []F       // coefficients of these rows
 }
 
 // vectors are a criterion's vectors in the type that rows are computed in.
@@ -101,6 +105,19 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	default:
 		w.form, w.epsD, w.epsG = classwise, c.smoothing, c.smoothing
 		w.u = base(v.coef)
+	}
+	if w.form != dense && w.isa != plainGo && (w.form == classwise || c.mask) {
+		// To kernels for rows this is dense, with targets and factors of 0.
+		w.zeroT, w.zeroW = grow(w.zeroT, classes), grow(w.zeroW, classes)
+		w.t, w.w, w.tStride = base(w.zeroT), base(w.zeroW), 0
+	}
+	w.special, w.specialPlanes = nil, nil
+	if w.isa != plainGo && classes <= coef.Segment {
+		plane := 0
+		if isFloat64[F]() {
+			plane = 1
+		}
+		w.special, w.specialPlanes = specials[specialKey{w.isa, kind[T](), classes}], specials[specialKey{w.isa, plane, classes}]
 	}
 	g, gz := j.g, j.gz
 	if up := j.perRow.Upstream; len(up) == 1 {
@@ -361,8 +378,7 @@ func (w *worker[T, F]) targets(j *job[T], labels []int32) {
 
 // sumShort finds the sums of rows that have one pivot each.
 func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
-	all := w.view
-	step := max(1, nearBytes/(w.n*int(unsafe.Sizeof(*new(T)))))
+	all, step := w.view, max(1, nearBytes/(w.n*int(unsafe.Sizeof(*new(T)))))
 	if len(w.masked) != 0 {
 		step = 1
 	}
@@ -653,6 +669,7 @@ const (
 	opFoldExp                 // foldLanes of exponentials
 	opFinish                  // finishRows, forward only
 	opFinishGrad
+	ops
 )
 
 // run calls a kernel.
@@ -661,6 +678,18 @@ func (w *worker[T, F]) run(o op, f form) {
 		o = opSumExp
 	}
 	if w.isa != plainGo && (w.step == 1 || o >= opPlaneSum) {
+		if f == classwise && o <= opScale {
+			f = dense
+		}
+		if k := w.specialized(o, f); k != nil {
+			k(unsafe.Pointer(&w.args))
+			return
+		} else if o == opPlaneSum {
+			if k := w.specialized(opPlaneSumExp, f); k != nil {
+				k(unsafe.Pointer(&w.args))
+				return
+			}
+		}
 		element := kind[T]()
 		switch {
 		case o >= opFinish: // float64 for all

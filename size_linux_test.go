@@ -55,7 +55,9 @@ func resident(tb testing.TB, name string) int {
 // peak is the most memory that the process had while f ran, beyond what it had before.
 func peak(tb testing.TB, f func()) int {
 	tb.Helper()
-	require.NoError(tb, os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)) // VmHWM starts again
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil { // VmHWM starts again
+		tb.Skipf("NOT TESTED: most memory resident: %v", err)
+	}
 	before := resident(tb, "VmRSS")
 	f()
 	return resident(tb, "VmHWM") - before
@@ -151,14 +153,13 @@ func strideOf[T Element](t *testing.T) {
 func TestSizeNotices(t *testing.T) {
 	const n = 64 << 20
 	t.Run("memory", func(t *testing.T) {
-		var kept []byte
+		f := newFence(t, n)
 		most := peak(t, func() {
-			kept = make([]byte, n)
 			for i := 0; i < n; i += 1024 {
-				kept[i] = 1
+				f.mem[i] = 1
 			}
 		})
-		require.GreaterOrEqual(t, most, n/8*7, "%d", len(kept))
+		require.GreaterOrEqual(t, most, n/8*7)
 	})
 	t.Run("zeros", func(t *testing.T) {
 		data := zeros[float32](t, n)

@@ -3,14 +3,14 @@
 
 package lsr
 
+import "unsafe"
+
 // kernels are all kernels in assembly.
 var kernels = []kernel{
 	{"maxFloat32AVX2", avx2, 0, opMax, uniform},
 	{"sumUniformFloat32AVX2", avx2, 0, opSum, uniform},
 	{"sumExpUniformFloat32AVX2", avx2, 0, opSumExp, uniform},
 	{"scaleUniformFloat32AVX2", avx2, 0, opScale, uniform},
-	{"sumExpClasswiseFloat32AVX2", avx2, 0, opSumExp, classwise},
-	{"scaleClasswiseFloat32AVX2", avx2, 0, opScale, classwise},
 	{"sumExpDenseFloat32AVX2", avx2, 0, opSumExp, dense},
 	{"scaleDenseFloat32AVX2", avx2, 0, opScale, dense},
 	{"transposeFloat32AVX2", avx2, 0, opTranspose, uniform},
@@ -28,8 +28,6 @@ var kernels = []kernel{
 	{"sumUniformFloat64AVX2", avx2, 1, opSum, uniform},
 	{"sumExpUniformFloat64AVX2", avx2, 1, opSumExp, uniform},
 	{"scaleUniformFloat64AVX2", avx2, 1, opScale, uniform},
-	{"sumExpClasswiseFloat64AVX2", avx2, 1, opSumExp, classwise},
-	{"scaleClasswiseFloat64AVX2", avx2, 1, opScale, classwise},
 	{"sumExpDenseFloat64AVX2", avx2, 1, opSumExp, dense},
 	{"scaleDenseFloat64AVX2", avx2, 1, opScale, dense},
 	{"transposeFloat64AVX2", avx2, 1, opTranspose, uniform},
@@ -47,8 +45,6 @@ var kernels = []kernel{
 	{"sumUniformFloat16AVX2", avx2, 2, opSum, uniform},
 	{"sumExpUniformFloat16AVX2", avx2, 2, opSumExp, uniform},
 	{"scaleUniformFloat16AVX2", avx2, 2, opScale, uniform},
-	{"sumExpClasswiseFloat16AVX2", avx2, 2, opSumExp, classwise},
-	{"scaleClasswiseFloat16AVX2", avx2, 2, opScale, classwise},
 	{"sumExpDenseFloat16AVX2", avx2, 2, opSumExp, dense},
 	{"scaleDenseFloat16AVX2", avx2, 2, opScale, dense},
 	{"transposeFloat16AVX2", avx2, 2, opTranspose, uniform},
@@ -59,8 +55,6 @@ var kernels = []kernel{
 	{"sumUniformBFloat16AVX2", avx2, 3, opSum, uniform},
 	{"sumExpUniformBFloat16AVX2", avx2, 3, opSumExp, uniform},
 	{"scaleUniformBFloat16AVX2", avx2, 3, opScale, uniform},
-	{"sumExpClasswiseBFloat16AVX2", avx2, 3, opSumExp, classwise},
-	{"scaleClasswiseBFloat16AVX2", avx2, 3, opScale, classwise},
 	{"sumExpDenseBFloat16AVX2", avx2, 3, opSumExp, dense},
 	{"scaleDenseBFloat16AVX2", avx2, 3, opScale, dense},
 	{"transposeBFloat16AVX2", avx2, 3, opTranspose, uniform},
@@ -73,8 +67,6 @@ var kernels = []kernel{
 	{"sumUniformFloat32AVX512", avx512, 0, opSum, uniform},
 	{"sumExpUniformFloat32AVX512", avx512, 0, opSumExp, uniform},
 	{"scaleUniformFloat32AVX512", avx512, 0, opScale, uniform},
-	{"sumExpClasswiseFloat32AVX512", avx512, 0, opSumExp, classwise},
-	{"scaleClasswiseFloat32AVX512", avx512, 0, opScale, classwise},
 	{"sumExpDenseFloat32AVX512", avx512, 0, opSumExp, dense},
 	{"scaleDenseFloat32AVX512", avx512, 0, opScale, dense},
 	{"planeSumUniformFloat32AVX512", avx512, 0, opPlaneSum, uniform},
@@ -88,8 +80,6 @@ var kernels = []kernel{
 	{"sumUniformFloat64AVX512", avx512, 1, opSum, uniform},
 	{"sumExpUniformFloat64AVX512", avx512, 1, opSumExp, uniform},
 	{"scaleUniformFloat64AVX512", avx512, 1, opScale, uniform},
-	{"sumExpClasswiseFloat64AVX512", avx512, 1, opSumExp, classwise},
-	{"scaleClasswiseFloat64AVX512", avx512, 1, opScale, classwise},
 	{"sumExpDenseFloat64AVX512", avx512, 1, opSumExp, dense},
 	{"scaleDenseFloat64AVX512", avx512, 1, opScale, dense},
 	{"planeSumUniformFloat64AVX512", avx512, 1, opPlaneSum, uniform},
@@ -103,20 +93,74 @@ var kernels = []kernel{
 	{"sumUniformFloat16AVX512", avx512, 2, opSum, uniform},
 	{"sumExpUniformFloat16AVX512", avx512, 2, opSumExp, uniform},
 	{"scaleUniformFloat16AVX512", avx512, 2, opScale, uniform},
-	{"sumExpClasswiseFloat16AVX512", avx512, 2, opSumExp, classwise},
-	{"scaleClasswiseFloat16AVX512", avx512, 2, opScale, classwise},
 	{"sumExpDenseFloat16AVX512", avx512, 2, opSumExp, dense},
 	{"scaleDenseFloat16AVX512", avx512, 2, opScale, dense},
 	{"maxBFloat16AVX512", avx512, 3, opMax, uniform},
 	{"sumUniformBFloat16AVX512", avx512, 3, opSum, uniform},
 	{"sumExpUniformBFloat16AVX512", avx512, 3, opSumExp, uniform},
 	{"scaleUniformBFloat16AVX512", avx512, 3, opScale, uniform},
-	{"sumExpClasswiseBFloat16AVX512", avx512, 3, opSumExp, classwise},
-	{"scaleClasswiseBFloat16AVX512", avx512, 3, opScale, classwise},
 	{"sumExpDenseBFloat16AVX512", avx512, 3, opSumExp, dense},
 	{"scaleDenseBFloat16AVX512", avx512, 3, opScale, dense},
 	{"finishAVX512", avx512, 0, opFinish, uniform},
 	{"finishGradAVX512", avx512, 0, opFinishGrad, uniform},
+}
+
+// builtin are the kernels for the class counts that this package has kernels for.
+var builtin = []special{
+	{avx2, 0, 2, [ops][forms]func(unsafe.Pointer){
+		opPlaneSum:    {uniform: planeSumUniformFloat32AVX2K2},
+		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K2},
+	}},
+	{avx512, 0, 2, [ops][forms]func(unsafe.Pointer){
+		opPlaneSum:    {uniform: planeSumUniformFloat32AVX512K2},
+		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K2},
+	}},
+	{avx2, 0, 3, [ops][forms]func(unsafe.Pointer){
+		opPlaneSum:    {uniform: planeSumUniformFloat32AVX2K3},
+		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K3},
+	}},
+	{avx512, 0, 3, [ops][forms]func(unsafe.Pointer){
+		opPlaneSum:    {uniform: planeSumUniformFloat32AVX512K3},
+		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K3},
+	}},
+	{avx2, 0, 4, [ops][forms]func(unsafe.Pointer){
+		opPlaneSum:    {uniform: planeSumUniformFloat32AVX2K4},
+		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K4},
+	}},
+	{avx512, 0, 4, [ops][forms]func(unsafe.Pointer){
+		opPlaneSum:    {uniform: planeSumUniformFloat32AVX512K4},
+		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K4},
+	}},
+	{avx2, 0, 5, [ops][forms]func(unsafe.Pointer){
+		opPlaneSum:    {uniform: planeSumUniformFloat32AVX2K5},
+		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K5},
+	}},
+	{avx512, 0, 5, [ops][forms]func(unsafe.Pointer){
+		opPlaneSum:    {uniform: planeSumUniformFloat32AVX512K5},
+		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K5},
+	}},
+	{avx2, 0, 8, [ops][forms]func(unsafe.Pointer){
+		opPlaneSum:    {uniform: planeSumUniformFloat32AVX2K8},
+		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K8},
+	}},
+	{avx512, 0, 8, [ops][forms]func(unsafe.Pointer){
+		opPlaneSum:    {uniform: planeSumUniformFloat32AVX512K8},
+		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K8},
+	}},
+	{avx2, 0, 10, [ops][forms]func(unsafe.Pointer){
+		opPlaneSum:    {uniform: planeSumUniformFloat32AVX2K10},
+		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K10},
+	}},
+	{avx512, 0, 10, [ops][forms]func(unsafe.Pointer){
+		opPlaneSum:    {uniform: planeSumUniformFloat32AVX512K10},
+		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K10},
+	}},
+	{avx2, 0, 16, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K16}}},
+	{avx512, 0, 16, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K16}}},
+	{avx2, 0, 20, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K20}}},
+	{avx512, 0, 20, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K20}}},
+	{avx2, 0, 21, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K21}}},
+	{avx512, 0, 21, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K21}}},
 }
 
 // call calls a kernel.
@@ -130,10 +174,6 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpUniformFloat32AVX2(a)
 	case 12:
 		scaleUniformFloat32AVX2(a)
-	case 9:
-		sumExpClasswiseFloat32AVX2(a)
-	case 13:
-		scaleClasswiseFloat32AVX2(a)
 	case 10:
 		sumExpDenseFloat32AVX2(a)
 	case 14:
@@ -168,10 +208,6 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpUniformFloat64AVX2(a)
 	case 76:
 		scaleUniformFloat64AVX2(a)
-	case 73:
-		sumExpClasswiseFloat64AVX2(a)
-	case 77:
-		scaleClasswiseFloat64AVX2(a)
 	case 74:
 		sumExpDenseFloat64AVX2(a)
 	case 78:
@@ -206,10 +242,6 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpUniformFloat16AVX2(a)
 	case 140:
 		scaleUniformFloat16AVX2(a)
-	case 137:
-		sumExpClasswiseFloat16AVX2(a)
-	case 141:
-		scaleClasswiseFloat16AVX2(a)
 	case 138:
 		sumExpDenseFloat16AVX2(a)
 	case 142:
@@ -230,10 +262,6 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpUniformBFloat16AVX2(a)
 	case 204:
 		scaleUniformBFloat16AVX2(a)
-	case 201:
-		sumExpClasswiseBFloat16AVX2(a)
-	case 205:
-		scaleClasswiseBFloat16AVX2(a)
 	case 202:
 		sumExpDenseBFloat16AVX2(a)
 	case 206:
@@ -258,10 +286,6 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpUniformFloat32AVX512(a)
 	case 268:
 		scaleUniformFloat32AVX512(a)
-	case 265:
-		sumExpClasswiseFloat32AVX512(a)
-	case 269:
-		scaleClasswiseFloat32AVX512(a)
 	case 266:
 		sumExpDenseFloat32AVX512(a)
 	case 270:
@@ -288,10 +312,6 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpUniformFloat64AVX512(a)
 	case 332:
 		scaleUniformFloat64AVX512(a)
-	case 329:
-		sumExpClasswiseFloat64AVX512(a)
-	case 333:
-		scaleClasswiseFloat64AVX512(a)
 	case 330:
 		sumExpDenseFloat64AVX512(a)
 	case 334:
@@ -318,10 +338,6 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpUniformFloat16AVX512(a)
 	case 396:
 		scaleUniformFloat16AVX512(a)
-	case 393:
-		sumExpClasswiseFloat16AVX512(a)
-	case 397:
-		scaleClasswiseFloat16AVX512(a)
 	case 394:
 		sumExpDenseFloat16AVX512(a)
 	case 398:
@@ -334,10 +350,6 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpUniformBFloat16AVX512(a)
 	case 460:
 		scaleUniformBFloat16AVX512(a)
-	case 457:
-		sumExpClasswiseBFloat16AVX512(a)
-	case 461:
-		scaleClasswiseBFloat16AVX512(a)
 	case 458:
 		sumExpDenseBFloat16AVX512(a)
 	case 462:

@@ -5,6 +5,7 @@ package lsr
 
 // kernels are all kernels in assembly: this build has none.
 var kernels []kernel
+var builtin []special
 
 func features() (ecx uint32) {
 	return 0

@@ -3,6 +3,7 @@ package asm
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mmcloughlin/avo/ir"
 	"github.com/mmcloughlin/avo/operand"
@@ -34,7 +35,7 @@ var extensions = map[ISA][]string{
 // check refuses an instruction or a register outside the function's instruction set.
 func check(fn *ir.Function) error {
 	isa := AVX2
-	if name := AVX512.String(); len(fn.Name) > len(name) && fn.Name[len(fn.Name)-len(name):] == name {
+	if strings.Contains(fn.Name, AVX512.String()) {
 		isa = AVX512
 	}
 	for _, i := range fn.Instructions() {

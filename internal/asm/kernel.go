@@ -5,6 +5,7 @@ package asm
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mmcloughlin/avo/attr"
@@ -90,6 +91,7 @@ type Kernel struct {
 	Element Element
 	Op      Op
 	Form    Form
+	Classes int // the class count that it is specialized for, or 0
 }
 
 // Name is the function's.
@@ -99,40 +101,82 @@ func (k Kernel) Name() string {
 		form = k.Form.String()
 	}
 	element := k.Element.String()
-	if k.Op >= Finish {
+	if k.Op == Finish || k.Op == FinishGrad {
 		element = ""
 	}
-	return k.Op.String() + form + element + k.ISA.String()
+	classes := ""
+	if k.Classes != 0 {
+		classes = fmt.Sprint("K", k.Classes)
+	}
+	return k.Op.String() + form + element + k.ISA.String() + classes
 }
 
 // Kernels are those for some element types and instruction sets.
 func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 	for _, isa := range isas {
 		for _, e := range elements {
-			ks = append(ks, Kernel{isa, e, Max, 0})
-			ks = append(ks, Kernel{isa, e, Sum, Uniform})
-			for f := Uniform; f <= Dense; f++ {
-				ks = append(ks, Kernel{isa, e, SumExp, f}, Kernel{isa, e, Scale, f})
+			ks = append(ks, Kernel{isa, e, Max, 0, 0})
+			ks = append(ks, Kernel{isa, e, Sum, Uniform, 0})
+			for _, f := range []Form{Uniform, Dense} { // Classwise is Dense with t·w = 0
+				ks = append(ks, Kernel{isa, e, SumExp, f, 0}, Kernel{isa, e, Scale, f, 0})
 			}
 			if isa == AVX2 { // AVX-512 has nothing to add to these
-				ks = append(ks, Kernel{isa, e, Transpose, 0}, Kernel{isa, e, TransposeBack, 0})
+				ks = append(ks, Kernel{isa, e, Transpose, 0, 0}, Kernel{isa, e, TransposeBack, 0, 0})
 				if e <= Float64 {
-					ks = append(ks, Kernel{isa, e, Fold, 0}, Kernel{isa, e, FoldExp, 0})
+					ks = append(ks, Kernel{isa, e, Fold, 0, 0}, Kernel{isa, e, FoldExp, 0, 0})
 				} else {
-					ks = append(ks, Kernel{isa, e, Widen, 0}, Kernel{isa, e, Narrow, 0})
+					ks = append(ks, Kernel{isa, e, Widen, 0, 0}, Kernel{isa, e, Narrow, 0, 0})
 				}
 			}
 			if e <= Float64 { // planes of the half types are widened first
-				ks = append(ks, Kernel{isa, e, PlaneSum, Uniform})
+				ks = append(ks, Kernel{isa, e, PlaneSum, Uniform, 0})
 				for f := Uniform; f <= Dense; f++ {
-					ks = append(ks, Kernel{isa, e, PlaneSumExp, f}, Kernel{isa, e, PlaneScale, f})
+					ks = append(ks, Kernel{isa, e, PlaneSumExp, f, 0}, Kernel{isa, e, PlaneScale, f, 0})
 				}
 			}
 		}
-		ks = append(ks, Kernel{isa, 0, Finish, 0}, Kernel{isa, 0, FinishGrad, 0})
+		ks = append(ks, Kernel{isa, 0, Finish, 0, 0}, Kernel{isa, 0, FinishGrad, 0, 0})
 	}
 	return ks
 }
+
+// Specialized are the kernels for a class count in some forms: for planes where classes are few, which the half types use by
+// way of those of float32, and for rows otherwise.
+func Specialized(classes int, elements []Element, isas []ISA, forms []Form) (ks []Kernel) {
+	for _, isa := range isas {
+		for _, e := range elements {
+			add := func(f Form, ops ...Op) {
+				for _, op := range ops {
+					ks = append(ks, Kernel{isa, e, op, f, classes})
+				}
+			}
+			if classes > 1 && classes <= PlaneClasses {
+				if e > Float64 {
+					continue
+				}
+				for _, f := range forms {
+					if f == Uniform && classes <= forwardClasses {
+						add(f, PlaneSum)
+					}
+					add(f, PlaneSumExp)
+				}
+				continue
+			}
+			add(Uniform, Sum, SumExp)
+			if slices.Contains(forms, Dense) {
+				add(Dense, SumExp)
+			}
+		}
+	}
+	return ks
+}
+
+// PlaneClasses is up to how many classes kernels for planes are specialized: their code grows with the classes.
+const PlaneClasses = 64
+
+// forwardClasses is up to how many of them the forward pass has a kernel of its own; beyond, it stores exponentials that
+// nobody reads.
+const forwardClasses = 10
 
 // Shared reports whether a kernel serves both instruction sets.
 func (k Kernel) Shared() bool { return k.Op >= Transpose && k.Op <= FoldExp }
@@ -173,11 +217,19 @@ func Assemble(ks []Kernel, features bool) (*ir.File, error) {
 		case Max:
 			b.max()
 		case Sum, SumExp:
-			b.sum()
+			if k.Classes != 0 {
+				b.sumExact()
+			} else {
+				b.sum()
+			}
 		case Scale:
 			b.scale()
 		case PlaneSum, PlaneSumExp:
-			b.planeSum()
+			if k.Classes != 0 {
+				b.planeSumUnrolled()
+			} else {
+				b.planeSum()
+			}
 		case PlaneScale:
 			b.planeScale()
 		case Transpose:

@@ -143,13 +143,18 @@ func (b *builder) blend(v vec, mask reg.Register, x vec) {
 	}
 }
 
-// planeCoefficient is a class's coefficient for a vector of rows.
-func (b *builder) planeCoefficient(k, t reg.Register) vec {
-	scalar := func(name string) vec { return b.broadcast(at(b.load(name), k, b.f(), 0)) }
+// planeCoefficient is a class's coefficient for a vector of rows. The class is in k or constant.
+func (b *builder) planeCoefficient(k reg.Register, number int, t operand.Mem) vec {
+	scalar := func(name string) vec {
+		if k == nil {
+			return b.broadcast(operand.Mem{Base: b.load(name), Disp: number * b.f()})
+		}
+		return b.broadcast(at(b.load(name), k, b.f(), 0))
+	}
 	if b.Form == Classwise {
 		return scalar("u")
 	}
-	a := b.loadT(operand.Mem{Base: t}, nil)
+	a := b.loadT(t, nil)
 	b.mulAdd(a, scalar("w"), scalar("u"))
 	return a
 }
@@ -184,17 +189,13 @@ func (b *builder) planeSum() {
 		b.JNE(operand.LabelRef(loop))
 		b.put(m, "pivot", slot)
 
-		var target, targetX, targetE vec
-		if b.Form != Dense {
-			target = b.labelVector(labels)
-			targetX, targetE = b.zero(), b.zero()
-		}
+		st := b.newPlaneState(&exp, m, labels)
 		// Lane after lane.
 		lane := b.GP64()
 		b.XORQ(lane, lane)
 		laneLoop := b.label("lane")
 		b.Label(laneLoop)
-		sumE, sumD, sumA := [2]vec{b.zero(), b.zero()}, b.zero(), b.zero()
+		sum, second := b.zeroSums(), b.zero()
 		pe, pt := b.GP64(), b.GP64()
 		along := func(p, base reg.Register, step string) {
 			b.MOVQ(b.arg(step), p)
@@ -213,32 +214,10 @@ func (b *builder) planeSum() {
 		steps, done := b.label("step"), b.label("summed")
 		b.Label(steps)
 		for i := range 2 {
-			v := b.loadT(operand.Mem{Base: p}, nil)
-			var here reg.Register
-			if b.Form != Dense {
-				here = b.equal(target, b.spreadInt(k))
-				b.blend(targetX, here, v)
-			}
-			d := v
-			b.sub(d, v, m)
-			if b.Form == Uniform {
-				b.add(sumD, sumD, d)
-			} else {
-				a := b.planeCoefficient(k, pt)
-				b.add(sumA, sumA, a)
-				ad := b.vector()
-				b.mul(ad, a, d)
-				b.keepIf(ad, notEqual, a, b.zero())
-				b.add(sumD, sumD, ad)
-			}
-			ed := b.expand(&exp, b.reduce(&exp, d))
-			b.add(sumE[i], sumE[i], ed)
-			if b.Op == PlaneSumExp {
-				b.storeF(ed, operand.Mem{Base: pe}, nil)
-				if b.Form != Dense {
-					b.blend(targetE, here, ed)
-				}
-			}
+			one := st.class(operand.Mem{Base: p}, operand.Mem{Base: pe}, operand.Mem{Base: pt}, k, 0)
+			to := []vec{sum.e, second}[i]
+			b.add(to, to, one.e)
+			b.addSums(sum, one)
 			b.ADDQ(operand.Imm(uint64(lanes)), k)
 			b.CMPQ(k, b.arg("n"))
 			b.JGE(operand.LabelRef(done))
@@ -252,14 +231,14 @@ func (b *builder) planeSum() {
 		}
 		b.JMP(operand.LabelRef(steps))
 		b.Label(done)
-		b.add(sumE[0], sumE[0], sumE[1])
+		b.add(sum.e, sum.e, second)
 		store := func(v vec, name string) {
 			b.storeF(v, at(b.load(name), b.scaled(lane, b.vectorBytes()), 1, 0), nil)
 		}
-		store(sumE[0], "lanesE")
-		store(sumD, "lanesD")
+		store(sum.e, "lanesE")
+		store(sum.d, "lanesD")
 		if b.Form != Uniform {
-			store(sumA, "lanesA")
+			store(sum.a, "lanesA")
 		}
 		b.INCQ(lane)
 		b.CMPQ(lane, operand.Imm(uint64(lanes)))
@@ -271,7 +250,7 @@ func (b *builder) planeSum() {
 
 		// lane is how many there are. Σe − 1; of two classes, the smaller exponential, the other being 1.
 		s := b.tree(lane, "lanesE")
-		two, sum := b.label("two"), b.label("sum")
+		two, end := b.label("two"), b.label("sum")
 		rest := b.load("lanesE")
 		b.CMPQ(b.arg("n"), operand.Imm(2))
 		b.JE(operand.LabelRef(two))
@@ -281,22 +260,15 @@ func (b *builder) planeSum() {
 			b.VADDPD(bias, v, v)
 			b.VMOVUPD(v, b.slots("rest", slot, i))
 		})
-		b.JMP(operand.LabelRef(sum))
+		b.JMP(operand.LabelRef(end))
 		b.Label(two)
 		b.put(b.copy(operand.Mem{Base: rest, Disp: 2 * b.vectorBytes()}), "rest", slot)
-		b.Label(sum)
+		b.Label(end)
 		b.put(b.tree(lane, "lanesD"), "d", slot)
 		if b.Form == Dense {
 			b.put(b.tree(lane, "lanesA"), "main", slot)
-		} else {
-			b.doubles(targetX, func(i int, v vec) {
-				b.VSUBPD(b.slots("pivot", slot, i), v, v)
-				b.VMOVUPD(v, b.slots("y", slot, i))
-			})
-			if b.Op == PlaneSumExp {
-				b.put(targetE, "ey", slot)
-			}
 		}
+		st.putTarget(slot)
 	}, func() {
 		b.advance(x, b.Element.size())
 		b.advance(labels, 4)
@@ -307,6 +279,118 @@ func (b *builder) planeSum() {
 			b.advance(t, b.Element.size())
 		}
 	})
+}
+
+// planeState is what a vector of rows has in registers.
+type planeState struct {
+	*builder
+	exp                      *expConstants
+	m                        vec
+	target, targetX, targetE vec
+}
+
+func (b *builder) newPlaneState(exp *expConstants, m vec, labels reg.Register) *planeState {
+	st := &planeState{builder: b, exp: exp, m: m}
+	if b.Form != Dense {
+		st.target, st.targetX = b.labelVector(labels), b.zero()
+		if b.Op == PlaneSumExp {
+			st.targetE = b.zero()
+		}
+	}
+	return st
+}
+
+// class computes a class, whose number is in k or constant: e, d or a·d, and a.
+func (st *planeState) class(x, e, t operand.Mem, k reg.Register, number int) (s sums) {
+	here := func() reg.Register {
+		if k != nil {
+			return st.equal(st.target, st.spreadInt(k.(reg.GPVirtual)))
+		}
+		return st.equalTo(st.target, number)
+	}
+	v := st.loadT(x, nil)
+	var mask reg.Register
+	if st.Form != Dense {
+		mask = here()
+		st.blend(st.targetX, mask, v)
+	}
+	d := v
+	st.sub(d, v, st.m)
+	if s.d = d; st.Form != Uniform {
+		s.a = st.planeCoefficient(k, number, t)
+		s.d = st.vector()
+		st.mul(s.d, s.a, d)
+		st.keepIf(s.d, notEqual, s.a, st.zero()) // 0·(−Inf) counts as 0
+	}
+	s.e = st.expand(st.exp, st.reduce(st.exp, d))
+	if st.Op == PlaneSumExp {
+		st.storeF(s.e, e, nil)
+		if st.Form != Dense {
+			if st.ISA == AVX2 { // registers
+				mask = here()
+			}
+			st.blend(st.targetE, mask, s.e)
+		}
+	}
+	return s
+}
+
+// sums are sums under way: Σe, Σd or Σa·d, and Σa or nil.
+type sums struct{ e, d, a vec }
+
+func (b *builder) zeroSums() (s sums) {
+	s.e, s.d = b.zero(), b.zero()
+	if b.Form != Uniform {
+		s.a = b.zero()
+	}
+	return s
+}
+
+// addSums adds y's to those of s, but not of exponentials.
+func (b *builder) addSums(s, y sums) {
+	b.add(s.d, s.d, y.d)
+	if s.a != nil {
+		b.add(s.a, s.a, y.a)
+	}
+}
+
+// equalTo is where integers equal a constant.
+func (b *builder) equalTo(x vec, number int) reg.Register {
+	c := b.data.uint32(uint32(number))
+	if b.double() {
+		c = b.data.fill(uint64(number))
+	}
+	switch {
+	case b.ISA == AVX512 && b.double():
+		k := b.K()
+		b.VPCMPEQQ_BCST(c, x, k)
+		return k
+	case b.ISA == AVX512:
+		k := b.K()
+		b.VPCMPEQD_BCST(c, x, k)
+		return k
+	case b.double():
+		m := b.vector()
+		b.VPCMPEQQ(c, x, m)
+		return m
+	}
+	m := b.vector()
+	b.VPCMPEQD(c, x, m)
+	return m
+}
+
+// putTarget stores what the targets' classes have.
+func (st *planeState) putTarget(slot reg.Register) {
+	if st.Form == Dense {
+		return
+	}
+	st.doubles(st.targetX, func(i int, v vec) {
+		st.VSUBPD(st.slots("pivot", slot, i), v, v)
+		st.VMOVUPD(v, st.slots("y", slot, i))
+	})
+	if st.Op == PlaneSumExp {
+		st.put(st.targetE, "ey", slot)
+	}
 }
 
 // scaled is a register times a power of two.
@@ -404,7 +488,7 @@ func (b *builder) planeScale() {
 			b.ps(b.VFMSUB213PS, b.VFMSUB213PD, smooth, f, v)
 		} else {
 			b.mul(v, v, f)
-			b.negMulAddTo(v, smooth, b.planeCoefficient(k, pt))
+			b.negMulAddTo(v, smooth, b.planeCoefficient(k, 0, operand.Mem{Base: pt}))
 		}
 		if b.Form != Dense {
 			b.blend(v, b.equal(target, b.spreadInt(k)), gy)
@@ -461,4 +545,141 @@ func (b *builder) narrow(low, high vec) vec {
 	b.VCVTPD2PSY(high, h)
 	b.VINSERTF128(operand.Imm(1), h, l.AsY(), v)
 	return v
+}
+
+// planeSumUnrolled is planeSum for a constant number of classes: a tree of lanes in registers.
+func (b *builder) planeSumUnrolled() {
+	b.doc("is planeSum for a constant number of classes.")
+	exp := b.expConstants()
+	lanes := b.planeLanes()
+	x, labels, xStep := b.load("x"), b.load("labels"), b.load("xStep")
+	var e, t, eStep reg.GPVirtual
+	if b.Op == PlaneSumExp {
+		e, eStep = b.load("e"), b.load("eBytes")
+	}
+	if b.Form == Dense {
+		t = b.load("t")
+	}
+	b.positions(func(slot reg.GPVirtual) {
+		p := b.GP64()
+		m := b.negInf()
+		b.MOVQ(x, p)
+		for k := range b.Classes {
+			if k > 0 {
+				b.ADDQ(xStep, p)
+			}
+			b.maxT(m, operand.Mem{Base: p})
+		}
+		b.put(m, "pivot", slot)
+		st := b.newPlaneState(&exp, m, labels)
+		pe, pt := b.GP64(), b.GP64()
+		to := func(p, base, step reg.Register, k int) operand.Mem {
+			switch k {
+			case 0:
+				return operand.Mem{Base: base}
+			case 1, 2, 4, 8:
+				return at(base, step, k, 0)
+			}
+			b.IMUL3Q(operand.Imm(uint64(k)), step, p)
+			return at(base, p, 1, 0)
+		}
+		leaf := func(l int) (s sums) {
+			var second vec
+			for i, k := 0, l; k < b.Classes; i, k = i+1, k+lanes {
+				var me, mt operand.Mem
+				if e != nil {
+					me = to(pe, e, eStep, k)
+				}
+				if t != nil {
+					mt = to(pt, t, xStep, k)
+				}
+				one := st.class(to(p, x, xStep, k), me, mt, nil, k)
+				switch i {
+				case 0:
+					s = one
+					continue
+				case 1:
+					second = one.e
+				default:
+					acc := []vec{s.e, second}[i%2]
+					b.add(acc, acc, one.e)
+				}
+				b.addSums(s, one)
+			}
+			if second != nil {
+				b.add(s.e, s.e, second)
+			}
+			return s
+		}
+		// Partial sums wait in memory where there are too few registers.
+		spill := func(level int, name string, v vec) operand.Op {
+			if b.ISA == AVX512 || level < 2 {
+				return v
+			}
+			m := operand.Mem{Base: b.load(name), Disp: level * b.vectorBytes()}
+			b.storeF(v, m, nil)
+			return nil
+		}
+		fill := func(level int, name string, v operand.Op) operand.Op {
+			if v != nil {
+				return v
+			}
+			return operand.Mem{Base: b.load(name), Disp: level * b.vectorBytes()}
+		}
+		var tree func(lo, level int) sums
+		tree = func(lo, level int) sums {
+			if level == 0 {
+				return leaf(lo)
+			}
+			half := 1 << (level - 1)
+			s := tree(lo, level-1)
+			if lo+half >= min(b.Classes, lanes) {
+				return s
+			}
+			e, d, a := spill(level, "lanesE", s.e), spill(level, "lanesD", s.d), operand.Op(nil)
+			if s.a != nil {
+				a = spill(level, "lanesA", s.a)
+			}
+			r := tree(lo+half, level-1)
+			if b.Classes == 2 { // the smaller exponential, the other being 1; NaN if one is
+				small := b.vector()
+				b.ps(b.VMINPS, b.VMINPD, r.e, s.e, small)
+				b.add(r.e, r.e, s.e)
+				b.mul(r.e, r.e, b.zero())
+				b.add(r.e, r.e, small)
+			} else {
+				b.add(r.e, r.e, fill(level, "lanesE", e))
+			}
+			b.add(r.d, r.d, fill(level, "lanesD", d))
+			if s.a != nil {
+				b.add(r.a, r.a, fill(level, "lanesA", a))
+			}
+			return r
+		}
+		s := tree(0, map[int]int{16: 4, 8: 3}[lanes])
+		if b.Classes == 2 {
+			b.put(s.e, "rest", slot)
+		} else {
+			bias := b.vector()
+			b.VBROADCASTSD(b.data.float64(-1), bias)
+			b.doubles(s.e, func(i int, v vec) {
+				b.VADDPD(bias, v, v)
+				b.VMOVUPD(v, b.slots("rest", slot, i))
+			})
+		}
+		b.put(s.d, "d", slot)
+		if b.Form == Dense {
+			b.put(s.a, "main", slot)
+		}
+		st.putTarget(slot)
+	}, func() {
+		b.advance(x, b.Element.size())
+		b.advance(labels, 4)
+		if e != nil {
+			b.advance(e, b.f())
+		}
+		if t != nil {
+			b.advance(t, b.Element.size())
+		}
+	})
 }

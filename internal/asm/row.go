@@ -51,18 +51,7 @@ func (b *builder) max() {
 		b.CMPQ(k, b.arg("n"))
 		b.JGE(operand.LabelRef(done))
 		tail.index = k
-		v := b.loadT(element(0), tail)
-		if b.ISA == AVX512 {
-			b.ps(b.VMAXPS, b.VMAXPD, v, m[0], tail.k, m[0])
-		} else {
-			mask := b.copy(tail.mask)
-			if b.double() {
-				b.VBLENDVPD(mask, v, low, v)
-			} else {
-				b.VBLENDVPS(mask, v, low, v)
-			}
-			b.maximum(m[0], m[0], v)
-		}
+		b.maxTail(m[0], element(0), low, tail)
 		b.Label(done)
 		for step := 1; step < chains; step *= 2 {
 			for i := 0; i < chains; i += 2 * step {
@@ -89,6 +78,22 @@ func (b *builder) maxT(m vec, x operand.Mem) {
 	}
 }
 
+// maxTail sets m = max(m, those elements in memory that exist); low is −Inf.
+func (b *builder) maxTail(m vec, x operand.Mem, low vec, t *tail) {
+	v := b.loadT(x, t)
+	if b.ISA == AVX512 {
+		b.ps(b.VMAXPS, b.VMAXPD, v, m, t.k, m)
+		return
+	}
+	mask := b.copy(t.mask)
+	if b.double() {
+		b.VBLENDVPD(mask, v, low, v)
+	} else {
+		b.VBLENDVPS(mask, v, low, v)
+	}
+	b.maximum(m, m, v)
+}
+
 // storeDouble stores the first F of a register as a float64.
 func (b *builder) storeDouble(x reg.Register, m operand.Mem) {
 	if !b.double() {
@@ -105,35 +110,28 @@ func (b *builder) loadScalar(m operand.Mem, negative bool) vec {
 		b.VCVTSD2SS(x, x, x)
 	}
 	if negative {
-		sign := b.data.uint32(1 << 31)
-		if b.double() {
-			sign = b.data.fill(1 << 63)
-		}
-		b.VXORPS(sign, x, x)
+		return b.negBroadcast(x)
 	}
 	return b.broadcast(x)
 }
 
 // coefficients loads the coefficients of a vector of classes.
-func (b *builder) coefficients(u, w, t reg.Register, k reg.Register, i int, tl *tail) vec {
-	mem := func(base reg.Register) operand.Mem { return at(base, k, b.f(), i*b.width()*b.f()) }
-	switch b.Form {
-	case Classwise:
-		return b.loadF(mem(u), tl)
-	case Dense:
-		a := b.loadT(at(t, k, b.Element.size(), i*b.width()*b.Element.size()), tl)
+func (b *builder) coefficients(u, w, t, k reg.Register, i int, tl *tail) vec {
+	mem := func(base reg.Register) operand.Mem { return b.element(base, k, i, b.f()) }
+	a := b.loadT(b.element(t, k, i, b.Element.size()), tl)
+	if tl == nil {
+		b.mulAdd(a, b.loadF(mem(w), nil), mem(u))
+	} else {
 		b.mulAdd(a, b.loadF(mem(w), tl), b.loadF(mem(u), tl))
-		return a
 	}
-	return nil
+	return a
 }
 
 // sum adds up e = exp(x−m), d = x−m and a, each in lanes.
 func (b *builder) sum() {
 	b.doc("adds up e = exp(x−m) and, in lanes of their own,", map[Form]string{
-		Uniform:   "d = x−m.",
-		Classwise: "a = u and a·d, where d = x−m.",
-		Dense:     "a = t·w + u and a·d, where d = x−m.",
+		Uniform: "d = x−m.",
+		Dense:   "a = t·w + u and a·d, where d = x−m.",
 	}[b.Form])
 	group := coef.ExpLanes / b.f() // elements that fill the lanes of Σe
 	vectors := 2 * b.parts()
@@ -145,11 +143,8 @@ func (b *builder) sum() {
 	if b.Op == SumExp {
 		e = b.load("e")
 	}
-	if b.Form != Uniform {
-		u = b.load("u")
-	}
 	if b.Form == Dense {
-		t, w = b.load("t"), b.load("w")
+		t, u, w = b.load("t"), b.load("u"), b.load("w")
 	}
 	lanes := b.GP64() // of the row's block: the offset of Σd
 	b.XORQ(lanes, lanes)
@@ -162,64 +157,14 @@ func (b *builder) sum() {
 		blocks := b.label("block")
 		b.Label(blocks)
 
-		var sumE, sumD, sumA []vec
-		for i := range vectors {
-			sumE = append(sumE, b.zero())
-			if i < vectors/2 {
-				sumD = append(sumD, b.zero())
-				if b.Form != Uniform {
-					sumA = append(sumA, b.zero())
-				}
-			}
-		}
-		half := make([]halfway, vectors)
-		first := func(i int, tl *tail) {
-			if line := i * b.width() * b.Element.size(); tl == nil && line%64 == 0 {
-				b.PREFETCHT0(at(x, k, b.Element.size(), line+coef.Ahead))
-			}
-			d := b.loadT(at(x, k, b.Element.size(), i*b.width()*b.Element.size()), tl)
-			b.add(d, d, pivot)
-			b.keep(d, tl)
-			j := i % b.parts()
-			if b.Form == Uniform {
-				b.add(sumD[j], sumD[j], d)
-			} else {
-				a := b.coefficients(u, w, t, k, i, tl)
-				b.keep(a, tl)
-				b.add(sumA[j], sumA[j], a)
-				ad := b.vector()
-				b.mul(ad, a, d)
-				b.keepIf(ad, notEqual, a, b.zero()) // 0·(−Inf) counts as 0
-				b.add(sumD[j], sumD[j], ad)
-			}
-			half[i] = b.reduce(&exp, d)
-		}
-		second := func(i int, tl *tail) {
-			v := b.expand(&exp, half[i])
-			b.keep(v, tl)
-			b.add(sumE[i], sumE[i], v)
-			if b.Op == SumExp {
-				b.storeF(v, at(e, k, b.f(), i*b.width()*b.f()), tl)
-			}
-		}
+		r := b.newRowSums(&exp, pivot, x, e, t, u, w)
 		limit, end := b.GP64(), b.load("n")
 		b.LEAQ(operand.Mem{Base: k, Disp: block}, limit)
 		b.ANDQ(operand.I32(-group), end)
 		b.CMPQ(limit, end)
 		b.CMOVQLT(limit, end)
 		b.loop(k, end, group, func() {
-			ahead := 1
-			if b.ISA == AVX2 && b.Form != Uniform {
-				ahead = 0 // registers
-			}
-			for i := range vectors + ahead {
-				if i < vectors {
-					first(i, nil)
-				}
-				if i >= ahead {
-					second(i-ahead, nil)
-				}
-			}
+			r.vectors(k, 0, vectors, nil, true)
 		})
 		stored := b.label("sums")
 		b.CMPQ(k, limit)
@@ -229,55 +174,132 @@ func (b *builder) sum() {
 			b.LEAQ(operand.Mem{Base: k, Disp: i * b.width()}, next)
 			b.CMPQ(next, b.arg("n"))
 			b.JGE(operand.LabelRef(stored))
-			first(i, starting(tails, k)[i])
-			second(i, tails[i])
+			r.vectors(k, i, 1, starting(tails, k)[i], false)
 		}
 		b.Label(stored)
-		base := b.load("lanesD")
-		for i, v := range sumD {
-			b.storeF(v, at(base, lane, 1, i*b.vectorBytes()), nil)
-		}
-		if sumA != nil {
-			base = b.load("lanesA")
-			for i, v := range sumA {
-				b.storeF(v, at(base, lane, 1, i*b.vectorBytes()), nil)
-			}
-		}
-		base = b.load("lanesE")
-		for i, v := range sumE {
-			b.storeF(v, at(base, lane, coef.ExpLanes/coef.Lanes, i*b.vectorBytes()), nil)
-		}
-		b.ADDQ(operand.Imm(coef.Lanes), lane)
+		r.store(lane)
 		b.MOVQ(limit, k)
 		b.CMPQ(k, b.arg("n"))
 		b.JLT(operand.LabelRef(blocks))
-	}, func() {
-		b.ADDQ(b.arg("xStride"), x)
-		if e != nil {
-			b.ADDQ(b.arg("eStride"), e)
+	}, func() { b.nextRow(x, e, t, lanes) })
+}
+
+// rowSums are the sums of a block of a row, in registers.
+type rowSums struct {
+	*builder
+	exp              *expConstants
+	pivot            vec
+	x, e, t, u, w    reg.Register
+	sumE, sumD, sumA []vec
+}
+
+func (b *builder) newRowSums(exp *expConstants, pivot vec, x, e, t, u, w reg.Register) *rowSums {
+	r := &rowSums{builder: b, exp: exp, pivot: pivot, x: x, e: e, t: t, u: u, w: w}
+	for i := range 2 * b.parts() {
+		r.sumE = append(r.sumE, b.zero())
+		if i < b.parts() {
+			r.sumD = append(r.sumD, b.zero())
+			if b.Form != Uniform {
+				r.sumA = append(r.sumA, b.zero())
+			}
 		}
-		if t != nil {
-			b.ADDQ(b.arg("tStride"), t)
+	}
+	return r
+}
+
+// vectors adds n vectors to the sums: those from the i-th on from class k. The last of them may have a tail. Each is half
+// computed before the one ahead of it is ended.
+func (r *rowSums) vectors(k reg.Register, i, n int, tl *tail, prefetch bool) {
+	ahead := 1
+	if r.ISA == AVX2 && r.Form != Uniform {
+		ahead = 0 // registers
+	}
+	half := make([]halfway, n)
+	tailOf := func(j int) *tail {
+		if j == n-1 {
+			return tl
 		}
-		rowBlocks := b.load("rowBlocks")
-		b.SHLQ(operand.Imm(6), rowBlocks)
-		b.ADDQ(rowBlocks, lanes)
-	})
+		return nil
+	}
+	for j := range n + ahead {
+		if j < n {
+			half[j] = r.first(k, i+j, tailOf(j), prefetch)
+		}
+		if j >= ahead {
+			r.second(k, i+j-ahead, tailOf(j-ahead), half[j-ahead])
+		}
+	}
+}
+
+// element is where vector i from class k on is, in memory of elements of a size.
+func (b *builder) element(base, k reg.Register, i, size int) operand.Mem {
+	m := operand.Mem{Base: base, Disp: i * b.width() * size}
+	if k != nil {
+		m.Index, m.Scale = k, uint8(size)
+	}
+	return m
+}
+
+func (r *rowSums) first(k reg.Register, i int, tl *tail, prefetch bool) halfway {
+	x := r.element(r.x, k, i, r.Element.size())
+	if prefetch && x.Disp%64 == 0 {
+		far := x
+		far.Disp += coef.Ahead
+		r.PREFETCHT0(far)
+	}
+	d := r.loadT(x, tl)
+	r.add(d, d, r.pivot)
+	r.keep(d, tl)
+	j := i % r.parts()
+	if r.Form == Uniform {
+		r.add(r.sumD[j], r.sumD[j], d)
+	} else {
+		a := r.coefficients(r.u, r.w, r.t, k, i, tl)
+		r.keep(a, tl)
+		r.add(r.sumA[j], r.sumA[j], a)
+		ad := r.vector()
+		r.mul(ad, a, d)
+		r.keepIf(ad, notEqual, a, r.zero()) // 0·(−Inf) counts as 0
+		r.add(r.sumD[j], r.sumD[j], ad)
+	}
+	return r.reduce(r.exp, d)
+}
+
+func (r *rowSums) second(k reg.Register, i int, tl *tail, h halfway) {
+	v := r.expand(r.exp, h)
+	r.keep(v, tl)
+	j := i % len(r.sumE)
+	r.add(r.sumE[j], r.sumE[j], v)
+	if r.e != nil {
+		r.storeF(v, r.element(r.e, k, i, r.f()), tl)
+	}
+}
+
+// store stores the lanes; lane is the offset of those of Σd.
+func (r *rowSums) store(lane reg.Register) {
+	put := func(name string, sums []vec, scale int) {
+		base := r.load(name)
+		for i, v := range sums {
+			r.storeF(v, at(base, lane, scale, i*r.vectorBytes()), nil)
+		}
+	}
+	put("lanesD", r.sumD, 1)
+	if r.sumA != nil {
+		put("lanesA", r.sumA, 1)
+	}
+	put("lanesE", r.sumE, coef.ExpLanes/coef.Lanes)
+	r.ADDQ(operand.Imm(coef.Lanes), lane)
 }
 
 // scale turns exponentials into gradients.
 func (b *builder) scale() {
-	b.doc("turns exponentials into gradients: "+map[bool]string{true: "e·f − smooth.", false: "e·f − smooth·a,"}[b.Form == Uniform],
-		map[Form]string{Uniform: "", Classwise: "where a = u.", Dense: "where a = t·w + u."}[b.Form])
+	b.doc("turns exponentials into gradients: " + map[Form]string{Uniform: "e·f − smooth.", Dense: "e·f − smooth·a, where a = t·w + u."}[b.Form])
 	const vectors = 2
 	tails := b.tails(b.rest(vectors*b.width()), vectors)
 	e, dst := b.load("e"), b.load("dst")
 	var t, u, w reg.Register
-	if b.Form != Uniform {
-		u = b.load("u")
-	}
 	if b.Form == Dense {
-		t, w = b.load("t"), b.load("w")
+		t, u, w = b.load("t"), b.load("u"), b.load("w")
 	}
 	end := b.whole(vectors * b.width())
 	b.rows(func(slot reg.GPVirtual) {
@@ -321,4 +343,88 @@ func (b *builder) scale() {
 			b.ADDQ(b.arg("tStride"), t)
 		}
 	})
+}
+
+// sumExact is sum for a constant number of classes: every trip count is known, and no vector is without an element.
+func (b *builder) sumExact() {
+	const unrolled = 16 // vectors, at most, that are written out one by one
+	b.doc("is sum for a constant number of classes.")
+	width, per, block := b.width(), 2*b.parts(), coef.Block/b.f()
+	vectors := (b.Classes + width - 1) / width
+	var last *tail
+	if n := b.Classes % width; n != 0 {
+		last = b.exactTail(n)
+	}
+	exp := b.expConstants()
+	x := b.load("x")
+	var e, t, u, w reg.Register
+	if b.Op == SumExp {
+		e = b.load("e")
+	}
+	if b.Form == Dense {
+		t, u, w = b.load("t"), b.load("u"), b.load("w")
+	}
+	lanes := b.GP64() // of the row's block: the offset of Σd
+	b.XORQ(lanes, lanes)
+	b.rows(func(slot reg.GPVirtual) {
+		pivot := b.loadScalar(b.slot("pivot", slot), true)
+		lane, k, end := b.GP64(), b.GP64(), b.GP64()
+		b.MOVQ(lanes, lane)
+		b.XORQ(k, k)
+		groups := func(until func(), sums *rowSums) {
+			until()
+			b.loop(k, end, per*width, func() { sums.vectors(k, 0, per, nil, true) })
+		}
+		blocks := 0 // whole ones, in a loop
+		if vectors > unrolled {
+			blocks = b.Classes / block
+		}
+		if blocks > 0 {
+			limit := b.GP64()
+			b.MOVQ(operand.I32(int32(blocks*block)), limit)
+			b.loop(k, limit, 0, func() {
+				sums := b.newRowSums(&exp, pivot, x, e, t, u, w)
+				groups(func() { b.LEAQ(operand.Mem{Base: k, Disp: block}, end) }, sums)
+				sums.store(lane)
+			})
+		}
+		left := vectors - blocks*block/width
+		if left == 0 {
+			return
+		}
+		sums := b.newRowSums(&exp, pivot, x, e, t, u, w)
+		if vectors <= unrolled {
+			sums.vectors(nil, 0, left, last, true)
+		} else {
+			done := (left - 1) / per * per
+			groups(func() { b.MOVQ(operand.I32(int32(blocks*block+done*width)), end) }, sums)
+			sums.vectors(k, 0, left-done, last, false)
+		}
+		sums.store(lane)
+	}, func() { b.nextRow(x, e, t, lanes) })
+}
+
+// nextRow advances to the next row.
+func (b *builder) nextRow(x, e, t, lanes reg.Register) {
+	b.ADDQ(b.arg("xStride"), x)
+	if e != nil {
+		b.ADDQ(b.arg("eStride"), e)
+	}
+	if t != nil {
+		b.ADDQ(b.arg("tStride"), t)
+	}
+	rowBlocks := b.load("rowBlocks")
+	b.SHLQ(operand.Imm(6), rowBlocks)
+	b.ADDQ(rowBlocks, lanes)
+}
+
+// negBroadcast spreads −x.
+func (b *builder) negBroadcast(x reg.Register) vec {
+	n := b.XMM()
+	sign := b.data.uint32(1 << 31)
+	if b.double() {
+		sign = b.data.fill(1 << 63)
+	}
+	b.VXORPS(sign, x, n)
+	return b.broadcast(n)
 }

@@ -146,6 +146,7 @@ type tail struct {
 	mask  operand.Mem
 	index reg.Register
 	skip  int
+	exact int // how many there are, if that is known
 }
 
 // starting says where vectors start that are at an index, each width elements after the other.
@@ -158,6 +159,11 @@ func starting(ts []*tail, index reg.Register) []*tail {
 
 // exist is the number of elements that there are, or more than the vector holds.
 func (b *builder) exist(t *tail) reg.Register {
+	if t.exact != 0 {
+		i := b.GP64()
+		b.MOVQ(operand.I32(int32(t.exact)), i)
+		return i
+	}
 	i := b.load("n")
 	b.SUBQ(t.index, i)
 	b.SUBQ(operand.Imm(uint64(t.skip)), i)
@@ -369,6 +375,19 @@ func (b *builder) tails(count reg.Register, n int) (ts []*tail) {
 		ts = append(ts, &tail{mask: operand.Mem{Base: mask, Disp: 32 * i}, skip: b.width() * i})
 	}
 	return ts
+}
+
+// exactTail is the mask of a vector's first n elements.
+func (b *builder) exactTail(n int) *tail {
+	if b.ISA == AVX512 {
+		bits, k := b.GP64(), b.K()
+		b.MOVL(operand.U32(1<<n-1), bits.As32())
+		b.KMOVW(bits.As32(), k)
+		return &tail{k: k}
+	}
+	m := b.data.masks()
+	m.Disp += 128 - n*b.f()
+	return &tail{mask: m, exact: n}
 }
 
 // horizontalMax folds a vector to its largest element, in the first place of the XMM register.

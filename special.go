@@ -1,0 +1,74 @@
+package lsr
+
+import (
+	"fmt"
+	"slices"
+	"unsafe"
+)
+
+// Kernels that are specialized for a class count, those of this package and those that a user's package has from its
+// go generate. They change the speed, never a bit.
+
+// special are the kernels for one instruction set, element type and class count; nil where the others serve.
+type special struct {
+	isa     isa
+	element int
+	classes int
+	kernels [ops][forms]func(unsafe.Pointer)
+}
+
+type specialKey struct {
+	isa              isa
+	element, classes int
+}
+
+// specials are filled when packages are initialized, and only read afterwards.
+var specials = func() map[specialKey]*special {
+	m := map[specialKey]*special{}
+	for i := range builtin {
+		s := &builtin[i]
+		m[specialKey{s.isa, s.element, s.classes}] = s
+	}
+	return m
+}()
+
+// GeneratedKernel is a kernel that a user's package has from go generate. Its fields are the generator's business.
+type GeneratedKernel struct {
+	ISA      string
+	Element  string
+	Classes  int
+	Op, Form int
+	Kernel   func(unsafe.Pointer)
+}
+
+// register adds kernels. It is called by the init functions of generated code, before anything reads the table.
+func register(kernels []GeneratedKernel) {
+	for _, k := range kernels {
+		i, element := slices.Index(isaNames[:], k.ISA), slices.Index(elementNames[:], k.Element)
+		if i < 0 || element < 0 {
+			panic(fmt.Sprintf("lsr: generated kernel for %s and %s, which package lsr does not know", k.ISA, k.Element))
+		}
+		key := specialKey{isa(i), element, k.Classes}
+		s := specials[key]
+		if s == nil {
+			s = &special{isa: isa(i), element: element, classes: k.Classes}
+			specials[key] = s
+		}
+		s.kernels[k.Op][k.Form] = k.Kernel
+	}
+}
+
+// elementNames are the element types, as kind numbers them.
+var elementNames = [...]string{"float32", "float64", "float16", "bfloat16"}
+
+// specialized is the kernel for an operation on all classes of rows, if there is one for their number.
+func (w *worker[T, F]) specialized(o op, f form) func(unsafe.Pointer) {
+	s := w.special
+	if o >= opPlaneSum && o <= opPlaneScale {
+		s = w.specialPlanes
+	}
+	if s == nil {
+		return nil
+	}
+	return s.kernels[o][f]
+}
