@@ -86,6 +86,9 @@ type job[T Element] struct {
 	run       func() // work, made once: starting a goroutine with it allocates nothing
 }
 
+// labelPad is how many labels kernels may read beyond the last.
+const labelPad = 16
+
 // partial is what a block of rows adds to the result.
 type partial struct {
 	loss, z, nll float64
@@ -136,18 +139,37 @@ func index[T Element, L Label](c *Criterion, dst, logits Batch[T], targets []L, 
 	}
 	j.index = true
 	j.labels = slices.Grow(j.labels[:0], j.rows+labelPad)[:j.rows]
-	ignored, weight := 0, 0.0
+	ignored, weight, err := lookUp(j, targets)
+	if err != nil {
+		return Result{}, err
+	}
+	return j.reduce(ignored, weight), nil
+}
+
+// lookUp makes labels of index targets, and counts the ignored rows and the weights of the others.
+func lookUp[T Element, L Label](j *job[T], targets []L) (ignored int, weight float64, err error) {
+	c, classes := j.c, j.logits.Classes
+	if !c.ignores && c.weights == nil {
+		labels, ok := j.labels[:len(targets)], true
+		for i, y := range targets {
+			labels[i] = int32(y)
+			ok = ok && uint64(y) < uint64(classes) // a number below 0 is a large one
+		}
+		if ok {
+			return 0, float64(j.rows), nil
+		}
+	}
 	for i, y := range targets {
 		switch {
 		case c.ignores && isIgnored(y, c.ignore):
 			j.labels[i] = -1
 			ignored++
-		case y < 0 || uint64(y) >= uint64(logits.Classes):
+		case y < 0 || uint64(y) >= uint64(classes):
 			v := int64(y)
 			if y > 0 && v < 0 {
 				v = math.MaxInt64
 			}
-			return Result{}, &TargetError{i, v, logits.Classes}
+			return 0, 0, &TargetError{i, v, classes}
 		default:
 			j.labels[i] = int32(y)
 			if c.weights != nil {
@@ -158,11 +180,8 @@ func index[T Element, L Label](c *Criterion, dst, logits Batch[T], targets []L, 
 	if c.weights == nil {
 		weight = float64(j.rows - ignored)
 	}
-	return j.reduce(ignored, weight), nil
+	return ignored, weight, nil
 }
-
-// labelPad is how many labels kernels may read beyond the last.
-const labelPad = 16
 
 // isIgnored compares a label of any type to the ignore index.
 func isIgnored[L Label](y L, ignore int64) bool {

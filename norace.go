@@ -2,10 +2,6 @@
 
 package lsr
 
-import "unsafe"
-
 const raceEnabled = false
 
-func raceRead(unsafe.Pointer, int) {}
-
-func raceWrite(unsafe.Pointer, int) {}
+func (j *job[T]) race() {}

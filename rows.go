@@ -23,7 +23,8 @@ type worker[T Element, F real] struct {
 	args
 	isa           isa
 	form          form
-	special       *special // kernels for the number of classes, or nil
+	special       *special // kernels for the classes of a row, or of a whole segment of it; nil if there are none
+	specialRest   *special // those for its last segment
 	specialPlanes *special // those for planes, which are of F
 	want          shape
 	shape         shape                      // of the chunk: what is wanted if there are rows enough
@@ -111,13 +112,10 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		w.zeroT, w.zeroW = grow(w.zeroT, classes), grow(w.zeroW, classes)
 		w.t, w.w, w.tStride = base(w.zeroT), base(w.zeroW), 0
 	}
-	w.special, w.specialPlanes = nil, nil
-	if w.isa != plainGo && classes <= coef.Segment {
-		plane := 0
-		if isFloat64[F]() {
-			plane = 1
-		}
-		w.special, w.specialPlanes = specials[specialKey{w.isa, kind[T](), classes}], specials[specialKey{w.isa, plane, classes}]
+	w.special = findSpecial(w.isa, kind[T](), min(classes, coef.Segment))
+	w.specialRest = findSpecial(w.isa, kind[T](), classes%coef.Segment)
+	if w.specialPlanes = findSpecial(w.isa, computedKind[T](), classes); w.specialPlanes != nil && w.specialPlanes.kernels[opPlaneSumExp][uniform] == nil {
+		w.specialPlanes = nil
 	}
 	g, gz := j.g, j.gz
 	if up := j.perRow.Upstream; len(up) == 1 {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"unsafe"
+
+	"github.com/golsr/lsr/internal/coef"
 )
 
 // Kernels that are specialized for a class count, those of this package and those that a user's package has from its
@@ -61,13 +63,49 @@ func register(kernels []GeneratedKernel) {
 // elementNames are the element types, as kind numbers them.
 var elementNames = [...]string{"float32", "float64", "float16", "bfloat16"}
 
-// specialized is the kernel for an operation on all classes of rows, if there is one for their number.
+// findSpecial is what is known of a class count, or of the classes of a segment.
+func findSpecial(i isa, element, classes int) *special {
+	if i == plainGo {
+		return nil
+	}
+	return specials[specialKey{i, element, classes}]
+}
+
+// SpecializedFor names the instruction sets, as [Kernels] does, for which there are kernels specialized for rows of so many
+// classes of an element type: those of this package, and those that packages made by go generate have registered.
+func SpecializedFor[T Element](classes int) (names []string) {
+	for _, i := range available {
+		s := findSpecial(i, kind[T](), min(classes, coef.Segment))
+		if classes <= coef.Segment && s == nil {
+			if s = findSpecial(i, computedKind[T](), classes); s != nil && s.kernels[opPlaneSumExp][uniform] == nil {
+				s = nil
+			}
+		}
+		if s != nil {
+			names = append(names, i.String())
+		}
+	}
+	return names
+}
+
+// computedKind is the kind of the type that elements are computed in.
+func computedKind[T Element]() int {
+	if kind[T]() == 1 {
+		return 1
+	}
+	return 0
+}
+
+// specialized is the kernel for an operation on the view's classes, if there is one for their number.
 func (w *worker[T, F]) specialized(o op, f form) func(unsafe.Pointer) {
 	s := w.special
-	if o >= opPlaneSum && o <= opPlaneScale {
+	switch {
+	case o >= opPlaneSum && o <= opPlaneScale:
 		s = w.specialPlanes
+	case s == nil || w.n != s.classes:
+		s = w.specialRest
 	}
-	if s == nil {
+	if s == nil || w.n != s.classes || o >= opTranspose {
 		return nil
 	}
 	return s.kernels[o][f]

@@ -75,3 +75,9 @@ type args struct {
 	sumZ      [8]float64     // z,
 	sumNLL    [8]float64     // and nll
 }
+
+// RegisterABI035f0aa1_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// what such a package and this one must agree on: code made for another version does not compile.
+func RegisterABI035f0aa1_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+	register(kernels)
+}

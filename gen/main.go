@@ -1,30 +1,77 @@
-// Command gen makes the kernels of package lsr: the assembly with avo, and with jennifer the Go around it. Without arguments
-// it makes those of package lsr itself, which go generate runs in its folder.
+// Command gen makes the kernels of package lsr: the assembly with avo, and with jennifer the Go around it.
+//
+// In a user's own module, it makes kernels for class counts of the user's own:
+//
+//	//go:generate go tool gen --classes 37,1203 --types float32,bfloat16
+//
+// In the folder of package lsr, and without class counts, it makes the files of package lsr.
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/golsr/lsr/internal/aside"
+	"github.com/golsr/lsr/internal/asm"
 )
 
 func main() {
-	if err := run(); err != nil {
+	switch err := run(os.Args[1:], os.Stdout); {
+	case errors.Is(err, pflag.ErrHelp):
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "gen:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	files, err := core()
+// options are what the flags say.
+type options struct {
+	classes      []int
+	types, isas  []string
+	dir, pkg     string
+	name         string
+	check        bool
+	elements     []asm.Element
+	instructions []asm.ISA
+}
+
+func run(args []string, out io.Writer) error {
+	var o options
+	flags := pflag.NewFlagSet("gen", pflag.ContinueOnError)
+	flags.SetOutput(out)
+	flags.SortFlags = false
+	flags.IntSliceVar(&o.classes, "classes", nil, "class counts, 1 and above; none: the files of package lsr itself")
+	flags.StringSliceVar(&o.types, "types", []string{"float32"}, "element types: float32, float64, float16, bfloat16")
+	flags.StringSliceVar(&o.isas, "isas", []string{"avx2", "avx512"}, "instruction sets: avx2, avx512")
+	flags.StringVar(&o.dir, "dir", ".", "folder of the package to write to")
+	flags.StringVar(&o.pkg, "package", "", "its name (default: what go generate or the files there say)")
+	flags.StringVar(&o.name, "name", "lsr_kernels", "what names of files begin with")
+	flags.BoolVar(&o.check, "check", false, "write nothing; fail if what is there differs from what would be written")
+	flags.Usage = func() {
+		fmt.Fprintf(out, "Usage: go tool gen --classes 37,1203 [--types float32,bfloat16]\n\nMakes kernels of package lsr for class counts of your own, in your own package.\n\n%s\nExample, in a Go file of that package:\n\n  //go:generate go tool gen --classes 37,1203 --types float32,bfloat16\n", flags.FlagUsages())
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() != 0 {
+		return fmt.Errorf("expected flags only, got %q", flags.Arg(0))
+	}
+	files, err := o.make(flags.Changed("classes"))
 	if err != nil {
 		return err
 	}
-	for _, f := range files {
-		if err := write(f); err != nil {
-			return err
-		}
+	if o.check {
+		return check(o.dir, files)
 	}
-	return nil
+	return write(o.dir, files)
 }
 
 // file is a file to write.
@@ -33,21 +80,96 @@ type file struct {
 	data []byte
 }
 
-// write writes a file aside and renames it.
-func write(f file) error {
-	tmp, err := os.CreateTemp(".", f.name+".*")
-	if err != nil {
-		return err
+// make makes all files in memory.
+func (o *options) make(users bool) ([]file, error) {
+	if !users {
+		if _, err := os.Stat(filepath.Join(o.dir, "lsr_generic.go")); err != nil {
+			return nil, fmt.Errorf("no --classes, and %s is not the folder of package lsr: expected, for instance, --classes 37", o.dir)
+		}
+		return core()
 	}
-	defer os.Remove(tmp.Name())
-	if _, err = tmp.Write(f.data); err == nil {
-		err = tmp.Chmod(0o644)
+	if err := o.complete(); err != nil {
+		return nil, err
 	}
-	if e := tmp.Close(); err == nil {
-		err = e
+	return user(o)
+}
+
+// complete checks the options, and finds what they leave open.
+func (o *options) complete() error {
+	if len(o.classes) == 0 {
+		return errors.New("--classes is empty, expected class counts such as 37,1203")
 	}
-	if err != nil {
-		return err
+	for _, k := range o.classes {
+		if k < 1 || k >= 1<<31 {
+			return fmt.Errorf("--classes must be in [1, 2³¹), got %d", k)
+		}
 	}
-	return os.Rename(tmp.Name(), f.name)
+	slices.Sort(o.classes)
+	o.classes = slices.Compact(o.classes)
+	for _, name := range o.types {
+		e, ok := asm.Elements[name]
+		if !ok {
+			return fmt.Errorf("--types must be float32, float64, float16 or bfloat16, got %q", name)
+		}
+		o.elements = append(o.elements, e)
+	}
+	for _, name := range o.isas {
+		i, ok := asm.ISAs[name]
+		if !ok {
+			return fmt.Errorf("--isas must be avx2 or avx512, got %q", name)
+		}
+		o.instructions = append(o.instructions, i)
+	}
+	slices.Sort(o.elements)
+	slices.Sort(o.instructions)
+	o.elements, o.instructions = slices.Compact(o.elements), slices.Compact(o.instructions)
+	if len(o.elements) == 0 || len(o.instructions) == 0 {
+		return errors.New("--types and --isas must name something")
+	}
+	if o.name == "" || strings.ContainsAny(o.name, `/\`) {
+		return fmt.Errorf("--name must be the beginning of a file's name, got %q", o.name)
+	}
+	return o.findPackage()
+}
+
+// check compares files with those that are there.
+func check(dir string, files []file) error {
+	for _, f := range files {
+		path := filepath.Join(dir, f.name)
+		old, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(old, f.data) {
+			return fmt.Errorf("%s differs from what would be written", path)
+		}
+	}
+	return nil
+}
+
+// write writes files aside, and renames them when all are written. A file that is there and is not generated is an error.
+func write(dir string, files []file) error {
+	for _, f := range files {
+		path := filepath.Join(dir, f.name)
+		old, err := os.ReadFile(path)
+		if err == nil && !bytes.Contains(old, []byte("DO NOT EDIT")) {
+			return fmt.Errorf("%s is there and is not generated: it stays as it is", path)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	var under []*aside.File
+	for _, f := range files {
+		a, err := aside.Create(filepath.Join(dir, f.name))
+		if err != nil {
+			return err
+		}
+		defer a.Abort()
+		if _, err := a.Write(f.data); err != nil {
+			return err
+		}
+		under = append(under, a)
+	}
+	return aside.Commit(under...)
 }

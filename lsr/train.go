@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"github.com/golsr/lsr/lsr/internal/aside"
+	"github.com/golsr/lsr/internal/aside"
 	"github.com/golsr/lsr/lsr/internal/digits"
 	"github.com/golsr/lsr/lsr/internal/train"
 	"github.com/spf13/cobra"

@@ -5,7 +5,6 @@ package asm
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/mmcloughlin/avo/attr"
@@ -140,32 +139,29 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 	return ks
 }
 
-// Specialized are the kernels for a class count in some forms: for planes where classes are few, which the half types use by
-// way of those of float32, and for rows otherwise.
+// Specialized are the kernels for planes of a class count, at most PlaneClasses, in some forms.
 func Specialized(classes int, elements []Element, isas []ISA, forms []Form) (ks []Kernel) {
 	for _, isa := range isas {
 		for _, e := range elements {
-			add := func(f Form, ops ...Op) {
-				for _, op := range ops {
-					ks = append(ks, Kernel{isa, e, op, f, classes})
-				}
+			if e > Float64 {
+				continue // widened to float32 first
 			}
-			if classes > 1 && classes <= PlaneClasses {
-				if e > Float64 {
-					continue
+			for _, f := range forms {
+				if f == Uniform && classes <= forwardClasses {
+					ks = append(ks, Kernel{isa, e, PlaneSum, f, classes})
 				}
-				for _, f := range forms {
-					if f == Uniform && classes <= forwardClasses {
-						add(f, PlaneSum)
-					}
-					add(f, PlaneSumExp)
-				}
-				continue
+				ks = append(ks, Kernel{isa, e, PlaneSumExp, f, classes})
 			}
-			add(Uniform, Sum, SumExp)
-			if slices.Contains(forms, Dense) {
-				add(Dense, SumExp)
-			}
+		}
+	}
+	return ks
+}
+
+// SpecializedRows are the kernels for rows of a class count.
+func SpecializedRows(classes int, elements []Element, isas []ISA) (ks []Kernel) {
+	for _, isa := range isas {
+		for _, e := range elements {
+			ks = append(ks, Kernel{isa, e, Sum, Uniform, classes}, Kernel{isa, e, SumExp, Uniform, classes}, Kernel{isa, e, SumExp, Dense, classes})
 		}
 	}
 	return ks

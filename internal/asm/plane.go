@@ -285,13 +285,19 @@ func (b *builder) planeSum() {
 type planeState struct {
 	*builder
 	exp                      *expConstants
+	inMemory                 bool // targetX and targetE are
 	m                        vec
 	target, targetX, targetE vec
 }
 
 func (b *builder) newPlaneState(exp *expConstants, m vec, labels reg.Register) *planeState {
-	st := &planeState{builder: b, exp: exp, m: m}
-	if b.Form != Dense {
+	st := &planeState{builder: b, exp: exp, m: m, inMemory: b.Classes != 0 && b.ISA == AVX2 && b.Form == Classwise}
+	if st.inMemory {
+		st.target = b.labelVector(labels)
+		for i := range 2 {
+			b.storeF(b.zero(), st.waiting(i), nil)
+		}
+	} else if b.Form != Dense {
 		st.target, st.targetX = b.labelVector(labels), b.zero()
 		if b.Op == PlaneSumExp {
 			st.targetE = b.zero()
@@ -312,7 +318,7 @@ func (st *planeState) class(x, e, t operand.Mem, k reg.Register, number int) (s 
 	var mask reg.Register
 	if st.Form != Dense {
 		mask = here()
-		st.blend(st.targetX, mask, v)
+		st.blendTarget(&st.targetX, 0, mask, v)
 	}
 	d := v
 	st.sub(d, v, st.m)
@@ -329,10 +335,26 @@ func (st *planeState) class(x, e, t operand.Mem, k reg.Register, number int) (s 
 			if st.ISA == AVX2 { // registers
 				mask = here()
 			}
-			st.blend(st.targetE, mask, s.e)
+			st.blendTarget(&st.targetE, 1, mask, s.e)
 		}
 	}
 	return s
+}
+
+// blendTarget takes x over for rows whose target is here. Where there are too few registers, what is taken waits in memory.
+func (st *planeState) blendTarget(target *vec, i int, mask reg.Register, x vec) {
+	if !st.inMemory {
+		st.blend(*target, mask, x)
+		return
+	}
+	v := st.copy(st.waiting(i))
+	st.blend(v, mask, x)
+	st.storeF(v, st.waiting(i), nil)
+}
+
+// waiting is the memory for that, in the upper half of the lanes.
+func (st *planeState) waiting(i int) operand.Mem {
+	return operand.Mem{Base: st.load("lanesE"), Disp: 512 + i*st.vectorBytes()}
 }
 
 // sums are sums under way: Σe, Σd or Σa·d, and Σa or nil.
@@ -383,6 +405,9 @@ func (b *builder) equalTo(x vec, number int) reg.Register {
 func (st *planeState) putTarget(slot reg.Register) {
 	if st.Form == Dense {
 		return
+	}
+	if st.inMemory {
+		st.targetX, st.targetE = st.copy(st.waiting(0)), st.copy(st.waiting(1))
 	}
 	st.doubles(st.targetX, func(i int, v vec) {
 		st.VSUBPD(st.slots("pivot", slot, i), v, v)
@@ -611,9 +636,16 @@ func (b *builder) planeSumUnrolled() {
 			}
 			return s
 		}
-		// Partial sums wait in memory where there are too few registers.
+		// Partial sums of high levels wait in memory where there are too few registers.
+		spilled := 9
+		switch {
+		case b.ISA == AVX2 && b.Form != Uniform:
+			spilled = 1
+		case b.ISA == AVX2 || b.double() || b.Form != Uniform:
+			spilled = 2
+		}
 		spill := func(level int, name string, v vec) operand.Op {
-			if b.ISA == AVX512 || level < 2 {
+			if level < spilled {
 				return v
 			}
 			m := operand.Mem{Base: b.load(name), Disp: level * b.vectorBytes()}

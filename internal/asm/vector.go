@@ -49,12 +49,11 @@ func (b *builder) ps(single, double func(...operand.Op), ops ...operand.Op) {
 }
 
 func (b *builder) zero() vec {
-	v := b.vector()
-	if b.ISA == AVX512 {
-		b.VPXORD(v, v, v)
-	} else {
-		b.VXORPS(v, v, v)
+	if b.ISA == AVX512 { // avo does not know that VPXORD of a register with itself reads nothing
+		return b.broadcast(b.data.fill(0))
 	}
+	v := b.vector()
+	b.VXORPS(v, v, v)
 	return v
 }
 

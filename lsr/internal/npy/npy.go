@@ -12,7 +12,7 @@ import (
 	"slices"
 
 	"github.com/golsr/lsr"
-	"github.com/golsr/lsr/lsr/internal/aside"
+	"github.com/golsr/lsr/internal/aside"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/golsr/lsr/lsr/internal/aside"
+	"github.com/golsr/lsr/internal/aside"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dave/jennifer/jen"
+
+	"github.com/golsr/lsr/internal/asm"
+	"github.com/golsr/lsr/internal/coef"
+)
+
+const lsrPath = "github.com/golsr/lsr"
+
+// findPackage finds the name of the package in the folder: what the flag or go generate says, or what its files say.
+func (o *options) findPackage() error {
+	info, err := os.Stat(o.dir)
+	if err != nil {
+		return fmt.Errorf("--dir: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("--dir must be the folder of a package, got the file %s", o.dir)
+	}
+	if o.pkg == "" && o.dir == "." {
+		o.pkg = strings.TrimSuffix(os.Getenv("GOPACKAGE"), "_test")
+	}
+	if o.pkg == "" {
+		paths, err := filepath.Glob(filepath.Join(o.dir, "*.go"))
+		if err != nil {
+			return err
+		}
+		for _, path := range paths {
+			f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.PackageClauseOnly)
+			if err != nil {
+				return err
+			}
+			o.pkg = strings.TrimSuffix(f.Name.Name, "_test")
+		}
+	}
+	if o.pkg == "" {
+		return fmt.Errorf("%s has no Go files, so it is no package: expected one, or its name by --package", o.dir)
+	}
+	if !token.IsIdentifier(o.pkg) {
+		return fmt.Errorf("--package must be an identifier, got %q", o.pkg)
+	}
+	return nil
+}
+
+// kernels are those for the class counts. Rows longer than a segment need them for a segment's classes and for the rest.
+func (o *options) kernels() (ks []asm.Kernel) {
+	forms := []asm.Form{asm.Uniform, asm.Classwise, asm.Dense}
+	computed := o.elements
+	for _, e := range o.elements {
+		if e > asm.Float64 && !slices.Contains(computed, asm.Float32) { // planes of half types are widened
+			computed = append(slices.Clone(computed), asm.Float32)
+		}
+	}
+	add := func(k []asm.Kernel) {
+		for _, k := range k {
+			if !slices.Contains(ks, k) {
+				ks = append(ks, k)
+			}
+		}
+	}
+	for _, classes := range o.classes {
+		switch {
+		case classes > coef.Segment:
+			add(asm.SpecializedRows(coef.Segment, o.elements, o.instructions))
+			if rest := classes % coef.Segment; rest != 0 {
+				add(asm.SpecializedRows(rest, o.elements, o.instructions))
+			}
+		case classes > 1 && classes <= asm.PlaneClasses:
+			add(asm.Specialized(classes, computed, o.instructions, forms))
+		default:
+			add(asm.SpecializedRows(classes, o.elements, o.instructions))
+		}
+	}
+	return ks
+}
+
+// user makes the files of a user's package.
+func user(o *options) ([]file, error) {
+	kernels := o.kernels()
+	assembly, err := assemble(kernels, false)
+	if err != nil {
+		return nil, err
+	}
+	files := []file{{o.name + "_amd64.s", assembly}}
+	return render(files, []goFile{
+		{o.name + "_amd64.go", o.registration(kernels)},
+		{o.name + ".go", o.wrappers()},
+		{o.name + "_test.go", o.tests()},
+	})
+}
+
+// header starts a file of a user's package.
+func (o *options) header(constraint string) *jen.File {
+	f := jen.NewFile(o.pkg)
+	f.HeaderComment(generated)
+	if constraint != "" {
+		f.HeaderComment("//go:build " + constraint)
+	}
+	f.ImportName(lsrPath, "lsr")
+	f.ImportName(lsrPath+"/lsrtest", "lsrtest")
+	return f
+}
+
+// registration declares kernels and tells package lsr of them.
+func (o *options) registration(kernels []asm.Kernel) *jen.File {
+	f := o.header("!purego")
+	for _, k := range kernels {
+		f.Comment("//go:noescape")
+		f.Func().Id(k.Name()).Params(jen.Id("a").Qual("unsafe", "Pointer"))
+		f.Line()
+	}
+	f.Func().Id("init").Params().Block(jen.Qual(lsrPath, registerName()).CallFunc(func(g *jen.Group) {
+		for _, k := range kernels {
+			g.Line().Qual(lsrPath, "GeneratedKernel").Values(jen.Dict{
+				jen.Id("ISA"):     jen.Lit(strings.ToLower(k.ISA.String())),
+				jen.Id("Element"): jen.Lit(strings.ToLower(k.Element.String())),
+				jen.Id("Classes"): jen.Lit(k.Classes),
+				jen.Id("Op"):      jen.Lit(int(k.Op)),
+				jen.Id("Form"):    jen.Lit(int(k.Form)),
+				jen.Id("Kernel"):  jen.Id(k.Name()),
+			})
+		}
+		g.Line()
+	}))
+	return f
+}
+
+// each calls f for each class count and element type, with a name for the two and the type's expression.
+func (o *options) each(f func(name string, classes int, element jen.Code)) {
+	for _, classes := range o.classes {
+		for _, e := range o.elements {
+			element := jen.Qual(lsrPath, e.String())
+			if e <= asm.Float64 {
+				element = jen.Id(strings.ToLower(e.String()))
+			}
+			f(fmt.Sprintf("%d%s", classes, e), classes, element)
+		}
+	}
+}
+
+// wrappers are the package's functions, in every build.
+func (o *options) wrappers() *jen.File {
+	f := o.header("")
+	f.Comment("If this does not compile, package lsr is another version than the one these files were made for: run go generate.")
+	f.Var().Id("_").Op("=").Qual(lsrPath, registerName())
+	label := func() jen.Code { return jen.Id("L").Qual(lsrPath, "Label") }
+	result := func() jen.Code { return jen.Params(jen.Qual(lsrPath, "Result"), jen.Error()) }
+	o.each(func(name string, classes int, element jen.Code) {
+		rows := func(data string) jen.Code { return jen.Qual(lsrPath, "Rows").Call(jen.Id(data), jen.Lit(classes)) }
+		f.Commentf("Forward%s is lsr.Forward for rows of %d classes.", name, classes)
+		f.Func().Id("Forward"+name).Types(label()).Params(jen.Id("c").Op("*").Qual(lsrPath, "Criterion"), jen.Id("logits").Index().Add(element),
+			jen.Id("targets").Index().Id("L"), jen.Id("perRow").Op("...").Qual(lsrPath, "PerRow")).Add(result()).Block(
+			jen.Return(jen.Qual(lsrPath, "Forward").Call(jen.Id("c"), rows("logits"), jen.Id("targets"), jen.Id("perRow").Op("..."))))
+		f.Commentf("Grad%s is lsr.Grad for rows of %d classes.", name, classes)
+		f.Func().Id("Grad"+name).Types(label()).Params(jen.Id("c").Op("*").Qual(lsrPath, "Criterion"), jen.List(jen.Id("dst"), jen.Id("logits")).Index().Add(element),
+			jen.Id("targets").Index().Id("L"), jen.Id("perRow").Op("...").Qual(lsrPath, "PerRow")).Add(result()).Block(
+			jen.Return(jen.Qual(lsrPath, "Grad").Call(jen.Id("c"), rows("dst"), rows("logits"), jen.Id("targets"), jen.Id("perRow").Op("..."))))
+	})
+	return f
+}
+
+// tests compare the kernels with plain Go, fuzz them, and measure them.
+func (o *options) tests() *jen.File {
+	f := o.header("")
+	prefix := "LSR"
+	one := func(what, parameter, kind string) {
+		o.each(func(name string, classes int, element jen.Code) {
+			f.Func().Id(what + prefix + name).Params(jen.Id(parameter).Op("*").Qual("testing", kind)).Block(
+				jen.Qual(lsrPath+"/lsrtest", map[string]string{"Test": "Exact", "Fuzz": "Fuzz", "Benchmark": "Benchmark"}[what]).
+					Types(element).Call(jen.Id(parameter), jen.Lit(classes)))
+		})
+	}
+	one("Test", "t", "T")
+	one("Fuzz", "f", "F")
+	one("Benchmark", "b", "B")
+	return f
+}

@@ -1,0 +1,23 @@
+package asm
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestAwkwardClasses allocates registers for every class count that unrolls, and some others, in all forms.
+func TestAwkwardClasses(t *testing.T) {
+	isas, elements := []ISA{AVX2, AVX512}, []Element{Float32, Float64, Float16, BFloat16}
+	for _, classes := range []int{2, 3, 5, 9, 17, 33, 49, 63, PlaneClasses} {
+		if testing.Short() && classes > 9 {
+			continue
+		}
+		_, err := Assemble(Specialized(classes, elements, isas, []Form{Uniform, Classwise, Dense}), false)
+		require.NoError(t, err, "%d classes", classes)
+	}
+	for _, classes := range []int{1, 2, 15, 16, 17, 31, 33, 63, 65, 100, 127, 128, 129, 255, 257, 511, 512, 513, 1000, 1023, 1024, 1025, 4095, 4096} {
+		_, err := Assemble(SpecializedRows(classes, elements, isas), false)
+		require.NoError(t, err, "%d classes", classes)
+	}
+}
