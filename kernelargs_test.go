@@ -1,7 +1,11 @@
 package lsr
 
 import (
+	"reflect"
+	"runtime"
+	"runtime/debug"
 	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -10,8 +14,12 @@ import (
 	"github.com/golsr/lsr/internal/coef"
 )
 
-// callKernel calls one kernel.
-func callKernel(k kernel, a *args) { call(k.isa, k.element, k.op, k.form, a) }
+// callee is a kernel of the table, or one that is specialized for a class count.
+type callee struct {
+	kernel
+	classes int // 0: any number
+	call    func(*args)
+}
 
 // ofPlanes reports whether the lanes of a kernel are rows.
 func (k kernel) ofPlanes() bool { return k.op >= opPlaneSum && k.op <= opNarrow }
@@ -49,11 +57,8 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 	}
 	a.x, a.t, a.e, a.dst, a.plane = memory(elements), memory(elements), memory(elements), memory(elements), memory(elements)
 	a.u, a.w, a.labels = memory(n), memory(n), base(make([]int32, rows+labelPad))
-	a.planeStep, a.xStep, a.eBytes, a.dstStep = maxSlots*sizeF, maxSlots*sizeF, maxSlots*sizeF, maxSlots*sizeF
-	if k.op == opWiden || k.op == opNarrow {
-		a.xStep, a.dstStep = maxSlots*sizeT, maxSlots*sizeT
-	}
-	a.xHop, a.eHop = a.xStep*coef.Lanes/sizeF, a.eBytes*coef.Lanes/sizeF
+	a.planeStep, a.xStep, a.dstStep = maxSlots*sizeF, maxSlots*sizeT, maxSlots*sizeT
+	a.hop = a.planeStep * coef.Lanes / sizeF
 	a.rowBlocks = (n*sizeF + coef.Block - 1) / coef.Block
 	a.folds, a.blocks = rows, a.rowBlocks
 	lanes := max(rows*a.rowBlocks*coef.ExpLanes/8, maxSlots*8)
@@ -65,22 +70,48 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 	return a
 }
 
+// sizes are the class counts that a kernel is for.
+func (k callee) sizes(all ...int) (sizes []int) {
+	if k.classes != 0 {
+		return []int{k.classes}
+	}
+	for _, n := range all {
+		if !k.ofPlanes() || n <= 256 || n <= 512 && !k.double() {
+			sizes = append(sizes, n)
+		}
+	}
+	return sizes
+}
+
 // callable are the kernels that this machine has. It says which it has not.
-func callable(tb testing.TB) (ks []kernel) {
+func callable(tb testing.TB) (ks []callee) {
 	tb.Helper()
+	if len(kernels) == 0 {
+		tb.Skip("NOT TESTED: this build has no assembly")
+	}
 	missing := map[isa]int{}
-	for _, k := range kernels {
+	add := func(k callee) {
 		if slices.Contains(available, k.isa) {
 			ks = append(ks, k)
 		} else {
 			missing[k.isa]++
 		}
 	}
+	for _, k := range kernels {
+		add(callee{k, 0, func(a *args) { call(k.isa, k.element, k.op, k.form, a) }})
+	}
+	for _, s := range specials {
+		for o := range s.kernels {
+			for f, fn := range s.kernels[o] {
+				if fn != nil {
+					_, name, _ := strings.Cut(runtime.FuncForPC(reflect.ValueOf(fn).Pointer()).Name(), "/lsr.")
+					add(callee{kernel{name, s.isa, s.element, op(o), form(f)}, s.classes, func(a *args) { fn(unsafe.Pointer(a)) }})
+				}
+			}
+		}
+	}
 	for i, n := range missing {
 		tb.Logf("NOT TESTED: %d kernels, this machine has no %s", n, i)
-	}
-	if len(kernels) == 0 {
-		tb.Skip("NOT TESTED: this build has no assembly")
 	}
 	return ks
 }
@@ -88,13 +119,36 @@ func callable(tb testing.TB) (ks []kernel) {
 // TestKernelArgs calls every kernel.
 func TestKernelArgs(t *testing.T) {
 	for _, k := range callable(t) {
-		for _, n := range []int{1, 2, 3, 7, 10, 33, 200} {
+		for _, n := range k.sizes(1, 2, 3, 7, 10, 33, 200) {
 			for _, rows := range []int{16, maxSlots} {
-				a := kernelArgs(t, k, rows, n)
+				a := kernelArgs(t, k.kernel, rows, n)
 				before := *a
-				callKernel(k, a)
+				k.call(a)
 				require.Equal(t, before.view, a.view, k.name) // arguments stay
 			}
+		}
+	}
+}
+
+// TestKernelsSkip has no memory but the labels: what kernels skip, they must not touch.
+func TestKernelsSkip(t *testing.T) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	for _, k := range callable(t) {
+		if k.op > opScale {
+			continue // these skip nothing
+		}
+		for _, n := range k.sizes(1, 16, 33, 200) {
+			a := kernelArgs(t, k.kernel, 16, n)
+			for _, p := range []*unsafe.Pointer{&a.x, &a.t, &a.e, &a.dst, &a.lanesE, &a.lanesD, &a.lanesA} {
+				*p = nil
+			}
+			require.Panics(t, func() { k.call(a) }, "%s: no fault without memory", k.name)
+			for i := range 16 {
+				*at[int32](a.labels, i) = -1
+			}
+			before := *a
+			require.NotPanics(t, func() { k.call(a) }, "%s of %d classes", k.name, n)
+			require.True(t, before == *a, "%s of %d classes", k.name, n)
 		}
 	}
 }

@@ -32,13 +32,16 @@ func transposeFloat32AVX2(a *args)
 func transposeBackFloat32AVX2(a *args)
 
 //go:noescape
+func widenFloat32AVX2(a *args)
+
+//go:noescape
+func narrowFloat32AVX2(a *args)
+
+//go:noescape
 func foldFloat32AVX2(a *args)
 
 //go:noescape
 func foldExpFloat32AVX2(a *args)
-
-//go:noescape
-func planeSumUniformFloat32AVX2(a *args)
 
 //go:noescape
 func planeSumExpUniformFloat32AVX2(a *args)
@@ -83,13 +86,16 @@ func transposeFloat64AVX2(a *args)
 func transposeBackFloat64AVX2(a *args)
 
 //go:noescape
+func widenFloat64AVX2(a *args)
+
+//go:noescape
+func narrowFloat64AVX2(a *args)
+
+//go:noescape
 func foldFloat64AVX2(a *args)
 
 //go:noescape
 func foldExpFloat64AVX2(a *args)
-
-//go:noescape
-func planeSumUniformFloat64AVX2(a *args)
 
 //go:noescape
 func planeSumExpUniformFloat64AVX2(a *args)
@@ -194,9 +200,6 @@ func sumExpDenseFloat32AVX512(a *args)
 func scaleDenseFloat32AVX512(a *args)
 
 //go:noescape
-func planeSumUniformFloat32AVX512(a *args)
-
-//go:noescape
 func planeSumExpUniformFloat32AVX512(a *args)
 
 //go:noescape
@@ -231,9 +234,6 @@ func sumExpDenseFloat64AVX512(a *args)
 
 //go:noescape
 func scaleDenseFloat64AVX512(a *args)
-
-//go:noescape
-func planeSumUniformFloat64AVX512(a *args)
 
 //go:noescape
 func planeSumExpUniformFloat64AVX512(a *args)

@@ -90,7 +90,7 @@ whole8:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
-	VMOVSD       X2, 280(AX)(R8*8)
+	VMOVSD       X2, 272(AX)(R8*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -127,7 +127,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       280(AX)(DI*8), X1
+	VMOVSD       272(AX)(DI*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -150,7 +150,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   16384(CX)(DI*4)
+	PREFETCHT0   20480(CX)(DI*4)
 	VMOVUPS      (CX)(DI*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
@@ -180,7 +180,7 @@ loop5:
 	VFMADD213PS  Y10, Y10, Y8
 	VANDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y2, Y2
-	PREFETCHT0   16448(CX)(DI*4)
+	PREFETCHT0   20544(CX)(DI*4)
 	VMOVUPS      64(CX)(DI*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
@@ -344,7 +344,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 208(AX), DI
+	MOVQ 200(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -381,7 +381,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       280(AX)(R8*8), X1
+	VMOVSD       272(AX)(R8*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -404,7 +404,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   16384(CX)(R8*4)
+	PREFETCHT0   20480(CX)(R8*4)
 	VMOVUPS      (CX)(R8*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
@@ -435,7 +435,7 @@ loop5:
 	VANDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y2, Y2
 	VMOVUPS      Y8, (BX)(R8*4)
-	PREFETCHT0   16448(CX)(R8*4)
+	PREFETCHT0   20544(CX)(R8*4)
 	VMOVUPS      64(CX)(R8*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
@@ -611,7 +611,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 208(AX), R8
+	MOVQ 200(AX), R8
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
@@ -647,11 +647,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15512(AX)(R8*8), X0
+	VMOVSD       15504(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8984(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(R8*8), X1
+	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R8, R8
@@ -728,7 +728,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       280(AX)(R11*8), X1
+	VMOVSD       272(AX)(R11*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -753,7 +753,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   16384(CX)(R11*4)
+	PREFETCHT0   20480(CX)(R11*4)
 	VMOVUPS      (CX)(R11*4), Y10
 	VADDPS       Y1, Y10, Y10
 	VMOVUPS      (SI)(R11*4), Y11
@@ -808,7 +808,7 @@ loop5:
 	VANDPS       Y11, Y10, Y10
 	VADDPS       Y10, Y5, Y5
 	VMOVUPS      Y10, 32(BX)(R11*4)
-	PREFETCHT0   16448(CX)(R11*4)
+	PREFETCHT0   20544(CX)(R11*4)
 	VMOVUPS      64(CX)(R11*4), Y10
 	VADDPS       Y1, Y10, Y10
 	VMOVUPS      64(SI)(R11*4), Y11
@@ -1048,7 +1048,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
 	ADDQ 128(AX), SI
-	MOVQ 208(AX), R11
+	MOVQ 200(AX), R11
 	SHLQ $0x06, R11
 	ADDQ R11, R9
 	INCQ R10
@@ -1087,11 +1087,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       15512(AX)(R11*8), X0
+	VMOVSD       15504(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8984(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(R11*8), X1
+	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R11, R11
@@ -1172,7 +1172,7 @@ TEXT ·transposeFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ 104(AX), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ 80(AX), R8
-	MOVQ 200(AX), R9
+	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x08, R8
 	LEAQ (R9)(R9*2), CX
@@ -1182,7 +1182,7 @@ group1:
 	IMULQ DI, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  192(AX), R10
+	MOVQ  176(AX), R10
 	LEAQ  (R10)(DI*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -1289,7 +1289,7 @@ TEXT ·transposeBackFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ 120(AX), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ 80(AX), R8
-	MOVQ 200(AX), R9
+	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x08, R8
 	LEAQ (R9)(R9*2), CX
@@ -1299,7 +1299,7 @@ group1:
 	IMULQ DI, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  192(AX), R10
+	MOVQ  176(AX), R10
 	LEAQ  (R10)(DI*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -1393,23 +1393,85 @@ done3:
 	VZEROUPPER
 	RET
 
+// func widenFloat32AVX2(a *byte)
+// Requires: AVX
+TEXT ·widenFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// widenFloat32AVX2 copies planes of elements to planes of F.
+	MOVQ (AX), CX
+	MOVQ 176(AX), DX
+	MOVQ 96(AX), BX
+	MOVQ 80(AX), DI
+
+class1:
+	XORQ SI, SI
+	CMPQ SI, DI
+	JGE  end3
+
+loop2:
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS Y0, (DX)(SI*4)
+	ADDQ    $0x08, SI
+	CMPQ    SI, DI
+	JLT     loop2
+
+end3:
+	ADDQ 160(AX), CX
+	ADDQ 184(AX), DX
+	DECQ BX
+	JNE  class1
+	VZEROUPPER
+	RET
+
+// func narrowFloat32AVX2(a *byte)
+// Requires: AVX
+TEXT ·narrowFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// narrowFloat32AVX2 copies planes of F to planes of elements, rounded.
+	MOVQ 16(AX), CX
+	MOVQ 176(AX), DX
+	MOVQ 96(AX), BX
+	MOVQ 80(AX), DI
+
+class1:
+	XORQ SI, SI
+	CMPQ SI, DI
+	JGE  end3
+
+loop2:
+	VMOVUPS (DX)(SI*4), Y0
+	VMOVUPS Y0, (CX)(SI*4)
+	ADDQ    $0x08, SI
+	CMPQ    SI, DI
+	JLT     loop2
+
+end3:
+	ADDQ 168(AX), CX
+	ADDQ 184(AX), DX
+	DECQ BX
+	JNE  class1
+	VZEROUPPER
+	RET
+
 // func foldFloat32AVX2(a *byte)
 // Requires: AVX
 TEXT ·foldFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldFloat32AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         216(AX), CX
-	MOVQ         224(AX), DX
-	MOVQ         240(AX), BX
-	MOVQ         232(AX), SI
+	MOVQ         208(AX), CX
+	MOVQ         216(AX), DX
+	MOVQ         232(AX), BX
+	MOVQ         224(AX), SI
 	SHLQ         $0x06, BX
-	VBROADCASTSD 248(AX), Y0
+	VBROADCASTSD 240(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   240(AX), R9
+	MOVQ   232(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -1480,17 +1542,17 @@ TEXT ·foldExpFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldExpFloat32AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         216(AX), CX
-	MOVQ         224(AX), DX
-	MOVQ         240(AX), BX
-	MOVQ         232(AX), SI
+	MOVQ         208(AX), CX
+	MOVQ         216(AX), DX
+	MOVQ         232(AX), BX
+	MOVQ         224(AX), SI
 	SHLQ         $0x07, BX
-	VBROADCASTSD 248(AX), Y0
+	VBROADCASTSD 240(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   240(AX), R9
+	MOVQ   232(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -1563,240 +1625,6 @@ blocks2:
 	VZEROUPPER
 	RET
 
-// func planeSumUniformFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·planeSumUniformFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// planeSumUniformFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+480(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
-	CMPQ         BX, SI
-	JGE          end2
-
-loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
-	MOVQ         96(AX), DI
-	MOVQ         CX, R8
-
-max3:
-	VMAXPS       (R8), Y1, Y1
-	PREFETCHT0   256(R8)
-	ADDQ         152(AX), R8
-	DECQ         DI
-	JNE          max3
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(BX*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(BX*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
-	XORQ         DI, DI
-
-lane4:
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	MOVQ   152(AX), R8
-	IMULQ  DI, R8
-	ADDQ   CX, R8
-	MOVQ   DI, R9
-
-step5:
-	VMOVUPS      (R8), Y7
-	VMOVD        R9, X8
-	VPBROADCASTD X8, Y8
-	VPCMPEQD     Y2, Y8, Y8
-	VBLENDVPS    Y8, Y7, Y3, Y3
-	VSUBPS       Y1, Y7, Y7
-	VCMPPS       $0x15, constants<>+320(SB), Y7, Y8
-	VMOVUPS      Y7, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y7, Y10
-	VPERMPS      constants<>+640(SB), Y9, Y11
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y11, Y9, Y9
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y9, Y9, Y11
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VADDPS       Y7, Y5, Y5
-	ADDQ         $0x10, R9
-	CMPQ         R9, 96(AX)
-	JGE          summed6
-	ADDQ         176(AX), R8
-	VMOVUPS      (R8), Y7
-	VMOVD        R9, X8
-	VPBROADCASTD X8, Y8
-	VPCMPEQD     Y2, Y8, Y8
-	VBLENDVPS    Y8, Y7, Y3, Y3
-	VSUBPS       Y1, Y7, Y7
-	VCMPPS       $0x15, constants<>+320(SB), Y7, Y8
-	VMOVUPS      Y7, Y9
-	VFMADD132PS  constants<>+384(SB), Y0, Y9
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+448(SB), Y7, Y10
-	VPERMPS      constants<>+640(SB), Y9, Y11
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y11, Y9, Y9
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y9, Y9, Y11
-	VANDPS       Y8, Y11, Y11
-	VADDPS       Y11, Y6, Y6
-	VADDPS       Y7, Y5, Y5
-	ADDQ         $0x10, R9
-	CMPQ         R9, 96(AX)
-	JGE          summed6
-	ADDQ         176(AX), R8
-	JMP          step5
-
-summed6:
-	VADDPS  Y6, Y4, Y4
-	MOVQ    56(AX), R8
-	MOVQ    DI, R9
-	SHLQ    $0x05, R9
-	VMOVUPS Y4, (R8)(R9*1)
-	MOVQ    64(AX), R8
-	MOVQ    DI, R9
-	SHLQ    $0x05, R9
-	VMOVUPS Y5, (R8)(R9*1)
-	INCQ    DI
-	CMPQ    DI, $0x10
-	JGE     lanes7
-	CMPQ    DI, 96(AX)
-	JLT     lane4
-
-lanes7:
-	MOVQ    56(AX), R9
-	MOVQ    DI, R8
-	CMPQ    96(AX), $0x02
-	JNE     more12
-	VMOVUPS (R9), Y1
-	VMOVUPS 32(R9), Y2
-	VMINPS  Y2, Y1, Y4
-	VADDPS  Y2, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VMULPS  Y2, Y1, Y1
-	VADDPS  Y1, Y4, Y4
-	VMOVUPS Y4, 64(R9)
-
-more12:
-level8:
-	CMPQ R8, $0x01
-	JE   tree11
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs9:
-	VMOVUPS (R10), Y1
-	VADDPS  32(R10), Y1, Y1
-	VMOVUPS Y1, (R11)
-	ADDQ    $0x40, R10
-	ADDQ    $0x20, R11
-	DECQ    R12
-	JNE     pairs9
-	INCQ    R8
-	BTQ     $0x00, R8
-	JCS     even10
-	VMOVUPS (R10), Y1
-	VMOVUPS Y1, (R11)
-
-even10:
-	SHRQ $0x01, R8
-	JMP  level8
-
-tree11:
-	VMOVUPS      (R9), Y1
-	MOVQ         56(AX), R8
-	CMPQ         96(AX), $0x02
-	JE           two13
-	VCVTPS2PD    X1, Y2
-	VBROADCASTSD constants<>+736(SB), Y4
-	VADDPD       Y4, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(BX*8)
-	VEXTRACTF128 $0x01, Y1, X1
-	VCVTPS2PD    X1, Y1
-	VBROADCASTSD constants<>+736(SB), Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, 1400(AX)(BX*8)
-	JMP          sum14
-
-two13:
-	VMOVUPS      64(R8), Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 1368(AX)(BX*8)
-	VEXTRACTF128 $0x01, Y1, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 1400(AX)(BX*8)
-
-sum14:
-	MOVQ 64(AX), R8
-
-level15:
-	CMPQ DI, $0x01
-	JE   tree18
-	MOVQ R8, R9
-	MOVQ R8, R10
-	MOVQ DI, R11
-	SHRQ $0x01, R11
-
-pairs16:
-	VMOVUPS (R9), Y1
-	VADDPS  32(R9), Y1, Y1
-	VMOVUPS Y1, (R10)
-	ADDQ    $0x40, R9
-	ADDQ    $0x20, R10
-	DECQ    R11
-	JNE     pairs16
-	INCQ    DI
-	BTQ     $0x00, DI
-	JCS     even17
-	VMOVUPS (R9), Y1
-	VMOVUPS Y1, (R10)
-
-even17:
-	SHRQ $0x01, DI
-	JMP  level15
-
-tree18:
-	VMOVUPS      (R8), Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 4632(AX)(BX*8)
-	VEXTRACTF128 $0x01, Y1, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(BX*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(BX*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(BX*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(BX*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(BX*8)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $0x08, BX
-	CMPQ         BX, SI
-	JLT          loop1
-
-end2:
-	VZEROUPPER
-	RET
-
 // func planeSumExpUniformFloat32AVX2(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
@@ -1818,18 +1646,29 @@ loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
+	MOVQ         SI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         SI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
 
 max3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
+	PREFETCHT0   (R11)
+	ADDQ         168(AX), R11
 	VMAXPS       (R9), Y1, Y1
-	PREFETCHT0   256(R9)
-	ADDQ         152(AX), R9
+	ADDQ         184(AX), R9
 	DECQ         R8
 	JNE          max3
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(SI*8)
+	VMOVUPD      Y2, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVUPD      Y2, 304(AX)(SI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -1839,10 +1678,10 @@ lane4:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   152(AX), R9
+	MOVQ   184(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   168(AX), R10
+	MOVQ   184(AX), R10
 	IMULQ  R8, R10
 	ADDQ   BX, R10
 	MOVQ   R8, R11
@@ -1878,8 +1717,8 @@ step5:
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         176(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         192(AX), R9
+	ADDQ         192(AX), R10
 	VMOVUPS      (R9), Y8
 	VMOVD        R11, X9
 	VPBROADCASTD X9, Y9
@@ -1910,8 +1749,8 @@ step5:
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         176(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         192(AX), R9
+	ADDQ         192(AX), R10
 	JMP          step5
 
 summed6:
@@ -1979,21 +1818,21 @@ tree11:
 	VCVTPS2PD    X1, Y2
 	VBROADCASTSD constants<>+736(SB), Y5
 	VADDPD       Y5, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VMOVUPD      Y2, 1360(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X1
 	VCVTPS2PD    X1, Y1
 	VBROADCASTSD constants<>+736(SB), Y2
 	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, 1400(AX)(SI*8)
+	VMOVUPD      Y1, 1392(AX)(SI*8)
 	JMP          sum14
 
 two13:
 	VMOVUPS      64(R9), Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VMOVUPD      Y2, 1360(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 1400(AX)(SI*8)
+	VMOVUPD      Y1, 1392(AX)(SI*8)
 
 sum14:
 	MOVQ 64(AX), R9
@@ -2027,22 +1866,22 @@ even17:
 tree18:
 	VMOVUPS      (R9), Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 4632(AX)(SI*8)
+	VMOVUPD      Y2, 4624(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VMOVUPD      Y1, 4656(AX)(SI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VSUBPD       272(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(SI*8)
+	VSUBPD       304(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(SI*8)
 	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6808(AX)(SI*8)
+	VMOVUPD      Y1, 6800(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6840(AX)(SI*8)
+	VMOVUPD      Y1, 6832(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -2071,20 +1910,20 @@ TEXT ·planeScaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15512(AX)(SI*8), Y0
-	VMOVUPD      15544(AX)(SI*8), Y1
+	VMOVUPD      15504(AX)(SI*8), Y0
+	VMOVUPD      15536(AX)(SI*8), Y1
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 264(AX), Y1
-	VMULPD       8984(AX)(SI*8), Y1, Y3
-	VMULPD       9016(AX)(SI*8), Y1, Y1
+	VBROADCASTSD 256(AX), Y1
+	VMULPD       8976(AX)(SI*8), Y1, Y3
+	VMULPD       9008(AX)(SI*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
 	VCVTPD2PSY   Y1, X1
 	VINSERTF128  $0x01, X1, Y2, Y1
 	VMOVDQU      (BX), Y3
-	VMOVUPD      16600(AX)(SI*8), Y4
-	VMOVUPD      16632(AX)(SI*8), Y5
+	VMOVUPD      16592(AX)(SI*8), Y4
+	VMOVUPD      16624(AX)(SI*8), Y5
 	VCVTPD2PSY   Y4, X2
 	VCVTPD2PSY   Y5, X4
 	VINSERTF128  $0x01, X4, Y2, Y4
@@ -2100,8 +1939,8 @@ class3:
 	VPCMPEQD     Y3, Y6, Y6
 	VBLENDVPS    Y6, Y4, Y5, Y5
 	VMOVUPS      Y5, (R10)
-	ADDQ         168(AX), R9
-	ADDQ         160(AX), R10
+	ADDQ         184(AX), R9
+	ADDQ         184(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -2137,18 +1976,29 @@ loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
+	MOVQ         SI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         SI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
 
 max3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
+	PREFETCHT0   (R11)
+	ADDQ         168(AX), R11
 	VMAXPS       (R9), Y1, Y1
-	PREFETCHT0   256(R9)
-	ADDQ         152(AX), R9
+	ADDQ         184(AX), R9
 	DECQ         R8
 	JNE          max3
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(SI*8)
+	VMOVUPD      Y2, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVUPD      Y2, 304(AX)(SI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -2159,10 +2009,10 @@ lane4:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	MOVQ   152(AX), R9
+	MOVQ   184(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   168(AX), R10
+	MOVQ   184(AX), R10
 	IMULQ  R8, R10
 	ADDQ   BX, R10
 	MOVQ   R8, R11
@@ -2205,8 +2055,8 @@ step5:
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         176(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         192(AX), R9
+	ADDQ         192(AX), R10
 	VMOVUPS      (R9), Y9
 	VMOVD        R11, X10
 	VPBROADCASTD X10, Y10
@@ -2244,8 +2094,8 @@ step5:
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         176(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         192(AX), R9
+	ADDQ         192(AX), R10
 	JMP          step5
 
 summed6:
@@ -2317,21 +2167,21 @@ tree11:
 	VCVTPS2PD    X1, Y2
 	VBROADCASTSD constants<>+736(SB), Y5
 	VADDPD       Y5, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VMOVUPD      Y2, 1360(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X1
 	VCVTPS2PD    X1, Y1
 	VBROADCASTSD constants<>+736(SB), Y2
 	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, 1400(AX)(SI*8)
+	VMOVUPD      Y1, 1392(AX)(SI*8)
 	JMP          sum14
 
 two13:
 	VMOVUPS      64(R9), Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VMOVUPD      Y2, 1360(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 1400(AX)(SI*8)
+	VMOVUPD      Y1, 1392(AX)(SI*8)
 
 sum14:
 	MOVQ 64(AX), R9
@@ -2365,22 +2215,22 @@ even17:
 tree18:
 	VMOVUPS      (R9), Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 4632(AX)(SI*8)
+	VMOVUPD      Y2, 4624(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VMOVUPD      Y1, 4656(AX)(SI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VSUBPD       272(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(SI*8)
+	VSUBPD       304(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(SI*8)
 	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6808(AX)(SI*8)
+	VMOVUPD      Y1, 6800(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6840(AX)(SI*8)
+	VMOVUPD      Y1, 6832(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -2409,20 +2259,20 @@ TEXT ·planeScaleClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15512(AX)(SI*8), Y0
-	VMOVUPD      15544(AX)(SI*8), Y1
+	VMOVUPD      15504(AX)(SI*8), Y0
+	VMOVUPD      15536(AX)(SI*8), Y1
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 264(AX), Y1
-	VMULPD       8984(AX)(SI*8), Y1, Y3
-	VMULPD       9016(AX)(SI*8), Y1, Y1
+	VBROADCASTSD 256(AX), Y1
+	VMULPD       8976(AX)(SI*8), Y1, Y3
+	VMULPD       9008(AX)(SI*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
 	VCVTPD2PSY   Y1, X1
 	VINSERTF128  $0x01, X1, Y2, Y1
 	VMOVDQU      (BX), Y3
-	VMOVUPD      16600(AX)(SI*8), Y4
-	VMOVUPD      16632(AX)(SI*8), Y5
+	VMOVUPD      16592(AX)(SI*8), Y4
+	VMOVUPD      16624(AX)(SI*8), Y5
 	VCVTPD2PSY   Y4, X2
 	VCVTPD2PSY   Y5, X4
 	VINSERTF128  $0x01, X4, Y2, Y4
@@ -2441,8 +2291,8 @@ class3:
 	VPCMPEQD     Y3, Y6, Y6
 	VBLENDVPS    Y6, Y4, Y5, Y5
 	VMOVUPS      Y5, (R10)
-	ADDQ         168(AX), R9
-	ADDQ         160(AX), R10
+	ADDQ         184(AX), R9
+	ADDQ         184(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -2479,18 +2329,29 @@ loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
 	MOVQ         96(AX), R9
 	MOVQ         CX, R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         152(AX), R11
+	MOVQ         DI, R12
+	SUBQ         88(AX), R12
+	SHLQ         $0x02, R12
+	ADDQ         16(AX), R12
 
 max3:
+	PREFETCHT0   (R11)
+	ADDQ         160(AX), R11
+	PREFETCHT0   (R12)
+	ADDQ         168(AX), R12
 	VMAXPS       (R10), Y1, Y1
-	PREFETCHT0   256(R10)
-	ADDQ         152(AX), R10
+	ADDQ         184(AX), R10
 	DECQ         R9
 	JNE          max3
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(DI*8)
+	VMOVUPD      Y2, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(DI*8)
+	VMOVUPD      Y2, 304(AX)(DI*8)
 	XORQ         R9, R9
 
 lane4:
@@ -2498,13 +2359,13 @@ lane4:
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
-	MOVQ   152(AX), R10
+	MOVQ   184(AX), R10
 	IMULQ  R9, R10
 	ADDQ   CX, R10
-	MOVQ   168(AX), R11
+	MOVQ   184(AX), R11
 	IMULQ  R9, R11
 	ADDQ   BX, R11
-	MOVQ   152(AX), R12
+	MOVQ   184(AX), R12
 	IMULQ  R9, R12
 	ADDQ   SI, R12
 	MOVQ   R9, R13
@@ -2543,9 +2404,9 @@ step5:
 	ADDQ         $0x10, R13
 	CMPQ         R13, 96(AX)
 	JGE          summed6
-	ADDQ         176(AX), R10
-	ADDQ         184(AX), R11
-	ADDQ         176(AX), R12
+	ADDQ         192(AX), R10
+	ADDQ         192(AX), R11
+	ADDQ         192(AX), R12
 	VMOVUPS      (R10), Y6
 	VSUBPS       Y1, Y6, Y6
 	VMOVUPS      (R12), Y7
@@ -2579,9 +2440,9 @@ step5:
 	ADDQ         $0x10, R13
 	CMPQ         R13, 96(AX)
 	JGE          summed6
-	ADDQ         176(AX), R10
-	ADDQ         184(AX), R11
-	ADDQ         176(AX), R12
+	ADDQ         192(AX), R10
+	ADDQ         192(AX), R11
+	ADDQ         192(AX), R12
 	JMP          step5
 
 summed6:
@@ -2653,21 +2514,21 @@ tree11:
 	VCVTPS2PD    X1, Y2
 	VBROADCASTSD constants<>+736(SB), Y3
 	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(DI*8)
+	VMOVUPD      Y2, 1360(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X1
 	VCVTPS2PD    X1, Y1
 	VBROADCASTSD constants<>+736(SB), Y2
 	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, 1400(AX)(DI*8)
+	VMOVUPD      Y1, 1392(AX)(DI*8)
 	JMP          sum14
 
 two13:
 	VMOVUPS      64(R10), Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 1368(AX)(DI*8)
+	VMOVUPD      Y2, 1360(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 1400(AX)(DI*8)
+	VMOVUPD      Y1, 1392(AX)(DI*8)
 
 sum14:
 	MOVQ 64(AX), R11
@@ -2702,10 +2563,10 @@ even17:
 tree18:
 	VMOVUPS      (R11), Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 4632(AX)(DI*8)
+	VMOVUPD      Y2, 4624(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(DI*8)
+	VMOVUPD      Y1, 4656(AX)(DI*8)
 	MOVQ         72(AX), R10
 
 level19:
@@ -2737,10 +2598,10 @@ even21:
 tree22:
 	VMOVUPS      (R10), Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 2456(AX)(DI*8)
+	VMOVUPD      Y2, 2448(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 2488(AX)(DI*8)
+	VMOVUPD      Y1, 2480(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -2771,14 +2632,14 @@ TEXT ·planeScaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15512(AX)(DI*8), Y0
-	VMOVUPD      15544(AX)(DI*8), Y1
+	VMOVUPD      15504(AX)(DI*8), Y0
+	VMOVUPD      15536(AX)(DI*8), Y1
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 264(AX), Y1
-	VMULPD       8984(AX)(DI*8), Y1, Y3
-	VMULPD       9016(AX)(DI*8), Y1, Y1
+	VBROADCASTSD 256(AX), Y1
+	VMULPD       8976(AX)(DI*8), Y1, Y3
+	VMULPD       9008(AX)(DI*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
 	VCVTPD2PSY   Y1, X1
 	VINSERTF128  $0x01, X1, Y2, Y1
@@ -2798,9 +2659,9 @@ class3:
 	VFMADD213PS  Y6, Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
 	VMOVUPS      Y3, (R11)
-	ADDQ         168(AX), R10
-	ADDQ         160(AX), R11
-	ADDQ         152(AX), R12
+	ADDQ         184(AX), R10
+	ADDQ         184(AX), R11
+	ADDQ         184(AX), R12
 	INCQ         R9
 	CMPQ         R9, 96(AX)
 	JLT          class3
@@ -2889,7 +2750,7 @@ whole8:
 	VMAXPD       X1, X2, X2
 	VPERMILPD    $0x01, X2, X1
 	VMAXPD       X1, X2, X2
-	VMOVSD       X2, 280(AX)(R8*8)
+	VMOVSD       X2, 272(AX)(R8*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -2926,7 +2787,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       280(AX)(DI*8), X1
+	VMOVSD       272(AX)(DI*8), X1
 	VXORPS       constants<>+1216(SB), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         DI, DI
@@ -2948,7 +2809,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   16384(CX)(DI*8)
+	PREFETCHT0   20480(CX)(DI*8)
 	VMOVUPD      (CX)(DI*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
@@ -2992,7 +2853,7 @@ loop5:
 	VFMADD213PD  Y10, Y10, Y14
 	VANDPD       Y9, Y14, Y14
 	VADDPD       Y14, Y2, Y2
-	PREFETCHT0   16448(CX)(DI*8)
+	PREFETCHT0   20544(CX)(DI*8)
 	VMOVUPD      64(CX)(DI*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
@@ -3214,7 +3075,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 208(AX), DI
+	MOVQ 200(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -3251,7 +3112,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       280(AX)(R8*8), X1
+	VMOVSD       272(AX)(R8*8), X1
 	VXORPS       constants<>+1216(SB), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         R8, R8
@@ -3273,7 +3134,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   16384(CX)(R8*8)
+	PREFETCHT0   20480(CX)(R8*8)
 	VMOVUPD      (CX)(R8*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
@@ -3318,7 +3179,7 @@ loop5:
 	VANDPD       Y9, Y14, Y14
 	VADDPD       Y14, Y2, Y2
 	VMOVUPD      Y14, (BX)(R8*8)
-	PREFETCHT0   16448(CX)(R8*8)
+	PREFETCHT0   20544(CX)(R8*8)
 	VMOVUPD      64(CX)(R8*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
@@ -3552,7 +3413,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 208(AX), R8
+	MOVQ 200(AX), R8
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
@@ -3588,10 +3449,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15512(AX)(R8*8), X0
+	VMOVSD       15504(AX)(R8*8), X0
 	VBROADCASTSD X0, Y0
-	VMOVSD       8984(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(R8*8), X1
+	VMULSD       256(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         R8, R8
 	CMPQ         R8, SI
@@ -3667,7 +3528,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       280(AX)(R11*8), X1
+	VMOVSD       272(AX)(R11*8), X1
 	VXORPS       constants<>+1216(SB), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         R11, R11
@@ -3691,7 +3552,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   16384(CX)(R11*8)
+	PREFETCHT0   20480(CX)(R11*8)
 	VMOVUPD      (CX)(R11*8), Y10
 	VADDPD       Y1, Y10, Y10
 	VMOVUPD      (SI)(R11*8), Y11
@@ -3764,7 +3625,7 @@ loop5:
 	VANDPD       Y11, Y13, Y13
 	VADDPD       Y13, Y5, Y5
 	VMOVUPD      Y13, 32(BX)(R11*8)
-	PREFETCHT0   16448(CX)(R11*8)
+	PREFETCHT0   20544(CX)(R11*8)
 	VMOVUPD      64(CX)(R11*8), Y10
 	VADDPD       Y1, Y10, Y10
 	VMOVUPD      64(SI)(R11*8), Y11
@@ -4058,7 +3919,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
 	ADDQ 128(AX), SI
-	MOVQ 208(AX), R11
+	MOVQ 200(AX), R11
 	SHLQ $0x06, R11
 	ADDQ R11, R9
 	INCQ R10
@@ -4097,10 +3958,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       15512(AX)(R11*8), X0
+	VMOVSD       15504(AX)(R11*8), X0
 	VBROADCASTSD X0, Y0
-	VMOVSD       8984(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(R11*8), X1
+	VMULSD       256(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         R11, R11
 	CMPQ         R11, R9
@@ -4180,7 +4041,7 @@ TEXT ·transposeFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ 104(AX), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ 80(AX), R8
-	MOVQ 200(AX), R9
+	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x04, R8
 	LEAQ (R9)(R9*2), CX
@@ -4190,7 +4051,7 @@ group1:
 	IMULQ DI, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  192(AX), R10
+	MOVQ  176(AX), R10
 	LEAQ  (R10)(DI*8), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -4281,7 +4142,7 @@ TEXT ·transposeBackFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ 120(AX), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ 80(AX), R8
-	MOVQ 200(AX), R9
+	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x04, R8
 	LEAQ (R9)(R9*2), CX
@@ -4291,7 +4152,7 @@ group1:
 	IMULQ DI, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  192(AX), R10
+	MOVQ  176(AX), R10
 	LEAQ  (R10)(DI*8), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -4373,23 +4234,85 @@ done3:
 	VZEROUPPER
 	RET
 
+// func widenFloat64AVX2(a *byte)
+// Requires: AVX
+TEXT ·widenFloat64AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// widenFloat64AVX2 copies planes of elements to planes of F.
+	MOVQ (AX), CX
+	MOVQ 176(AX), DX
+	MOVQ 96(AX), BX
+	MOVQ 80(AX), DI
+
+class1:
+	XORQ SI, SI
+	CMPQ SI, DI
+	JGE  end3
+
+loop2:
+	VMOVUPD (CX)(SI*8), Y0
+	VMOVUPD Y0, (DX)(SI*8)
+	ADDQ    $0x04, SI
+	CMPQ    SI, DI
+	JLT     loop2
+
+end3:
+	ADDQ 160(AX), CX
+	ADDQ 184(AX), DX
+	DECQ BX
+	JNE  class1
+	VZEROUPPER
+	RET
+
+// func narrowFloat64AVX2(a *byte)
+// Requires: AVX
+TEXT ·narrowFloat64AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// narrowFloat64AVX2 copies planes of F to planes of elements, rounded.
+	MOVQ 16(AX), CX
+	MOVQ 176(AX), DX
+	MOVQ 96(AX), BX
+	MOVQ 80(AX), DI
+
+class1:
+	XORQ SI, SI
+	CMPQ SI, DI
+	JGE  end3
+
+loop2:
+	VMOVUPD (DX)(SI*8), Y0
+	VMOVUPD Y0, (CX)(SI*8)
+	ADDQ    $0x04, SI
+	CMPQ    SI, DI
+	JLT     loop2
+
+end3:
+	ADDQ 168(AX), CX
+	ADDQ 184(AX), DX
+	DECQ BX
+	JNE  class1
+	VZEROUPPER
+	RET
+
 // func foldFloat64AVX2(a *byte)
 // Requires: AVX
 TEXT ·foldFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldFloat64AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         216(AX), CX
-	MOVQ         224(AX), DX
-	MOVQ         240(AX), BX
-	MOVQ         232(AX), SI
+	MOVQ         208(AX), CX
+	MOVQ         216(AX), DX
+	MOVQ         232(AX), BX
+	MOVQ         224(AX), SI
 	SHLQ         $0x06, BX
-	VBROADCASTSD 248(AX), Y0
+	VBROADCASTSD 240(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   240(AX), R9
+	MOVQ   232(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -4451,17 +4374,17 @@ TEXT ·foldExpFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldExpFloat64AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         216(AX), CX
-	MOVQ         224(AX), DX
-	MOVQ         240(AX), BX
-	MOVQ         232(AX), SI
+	MOVQ         208(AX), CX
+	MOVQ         216(AX), DX
+	MOVQ         232(AX), BX
+	MOVQ         224(AX), SI
 	SHLQ         $0x07, BX
-	VBROADCASTSD 248(AX), Y0
+	VBROADCASTSD 240(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   240(AX), R9
+	MOVQ   232(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -4525,235 +4448,6 @@ blocks2:
 	VZEROUPPER
 	RET
 
-// func planeSumUniformFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·planeSumUniformFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// planeSumUniformFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+928(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
-	CMPQ         BX, SI
-	JGE          end2
-
-loop1:
-	VBROADCASTSD constants<>+768(SB), Y1
-	MOVQ         96(AX), DI
-	MOVQ         CX, R8
-
-max3:
-	VMAXPD     (R8), Y1, Y1
-	PREFETCHT0 256(R8)
-	ADDQ       152(AX), R8
-	DECQ       DI
-	JNE        max3
-	VMOVUPD    Y1, 280(AX)(BX*8)
-	VPMOVSXDQ  (DX), Y2
-	VXORPS     Y3, Y3, Y3
-	XORQ       DI, DI
-
-lane4:
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	MOVQ   152(AX), R8
-	IMULQ  DI, R8
-	ADDQ   CX, R8
-	MOVQ   DI, R9
-
-step5:
-	VMOVUPD      (R8), Y7
-	VMOVQ        R9, X8
-	VPBROADCASTQ X8, Y8
-	VPCMPEQQ     Y2, Y8, Y8
-	VBLENDVPD    Y8, Y7, Y3, Y3
-	VSUBPD       Y1, Y7, Y7
-	VCMPPD       $0x15, constants<>+800(SB), Y7, Y8
-	VMOVUPD      Y7, Y9
-	VFMADD132PD  constants<>+832(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y7, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VFNMADD231PD constants<>+896(SB), Y10, Y11
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+1152(SB), Y10, Y12
-	VPERMPS      constants<>+1184(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+960(SB), Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VFMADD213PD  constants<>+1120(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y8, Y10, Y10
-	VADDPD       Y10, Y4, Y4
-	VADDPD       Y7, Y5, Y5
-	ADDQ         $0x08, R9
-	CMPQ         R9, 96(AX)
-	JGE          summed6
-	ADDQ         176(AX), R8
-	VMOVUPD      (R8), Y7
-	VMOVQ        R9, X8
-	VPBROADCASTQ X8, Y8
-	VPCMPEQQ     Y2, Y8, Y8
-	VBLENDVPD    Y8, Y7, Y3, Y3
-	VSUBPD       Y1, Y7, Y7
-	VCMPPD       $0x15, constants<>+800(SB), Y7, Y8
-	VMOVUPD      Y7, Y9
-	VFMADD132PD  constants<>+832(SB), Y0, Y9
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y7, Y11
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VFNMADD231PD constants<>+896(SB), Y10, Y11
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+1152(SB), Y10, Y12
-	VPERMPS      constants<>+1184(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+960(SB), Y10
-	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VFMADD213PD  constants<>+1088(SB), Y11, Y10
-	VFMADD213PD  constants<>+1120(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y12
-	VFMADD213PD  Y11, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y8, Y10, Y10
-	VADDPD       Y10, Y6, Y6
-	VADDPD       Y7, Y5, Y5
-	ADDQ         $0x08, R9
-	CMPQ         R9, 96(AX)
-	JGE          summed6
-	ADDQ         176(AX), R8
-	JMP          step5
-
-summed6:
-	VADDPD  Y6, Y4, Y4
-	MOVQ    56(AX), R8
-	MOVQ    DI, R9
-	SHLQ    $0x05, R9
-	VMOVUPD Y4, (R8)(R9*1)
-	MOVQ    64(AX), R8
-	MOVQ    DI, R9
-	SHLQ    $0x05, R9
-	VMOVUPD Y5, (R8)(R9*1)
-	INCQ    DI
-	CMPQ    DI, $0x08
-	JGE     lanes7
-	CMPQ    DI, 96(AX)
-	JLT     lane4
-
-lanes7:
-	MOVQ    56(AX), R9
-	MOVQ    DI, R8
-	CMPQ    96(AX), $0x02
-	JNE     more12
-	VMOVUPD (R9), Y1
-	VMOVUPD 32(R9), Y2
-	VMINPD  Y2, Y1, Y4
-	VADDPD  Y2, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VMULPD  Y2, Y1, Y1
-	VADDPD  Y1, Y4, Y4
-	VMOVUPD Y4, 64(R9)
-
-more12:
-level8:
-	CMPQ R8, $0x01
-	JE   tree11
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs9:
-	VMOVUPD (R10), Y1
-	VADDPD  32(R10), Y1, Y1
-	VMOVUPD Y1, (R11)
-	ADDQ    $0x40, R10
-	ADDQ    $0x20, R11
-	DECQ    R12
-	JNE     pairs9
-	INCQ    R8
-	BTQ     $0x00, R8
-	JCS     even10
-	VMOVUPD (R10), Y1
-	VMOVUPD Y1, (R11)
-
-even10:
-	SHRQ $0x01, R8
-	JMP  level8
-
-tree11:
-	VMOVUPD      (R9), Y1
-	MOVQ         56(AX), R8
-	CMPQ         96(AX), $0x02
-	JE           two13
-	VBROADCASTSD constants<>+736(SB), Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, 1368(AX)(BX*8)
-	JMP          sum14
-
-two13:
-	VMOVUPD 64(R8), Y1
-	VMOVUPD Y1, 1368(AX)(BX*8)
-
-sum14:
-	MOVQ 64(AX), R8
-
-level15:
-	CMPQ DI, $0x01
-	JE   tree18
-	MOVQ R8, R9
-	MOVQ R8, R10
-	MOVQ DI, R11
-	SHRQ $0x01, R11
-
-pairs16:
-	VMOVUPD (R9), Y1
-	VADDPD  32(R9), Y1, Y1
-	VMOVUPD Y1, (R10)
-	ADDQ    $0x40, R9
-	ADDQ    $0x20, R10
-	DECQ    R11
-	JNE     pairs16
-	INCQ    DI
-	BTQ     $0x00, DI
-	JCS     even17
-	VMOVUPD (R9), Y1
-	VMOVUPD Y1, (R10)
-
-even17:
-	SHRQ $0x01, DI
-	JMP  level15
-
-tree18:
-	VMOVUPD (R8), Y1
-	VMOVUPD Y1, 4632(AX)(BX*8)
-	VSUBPD  280(AX)(BX*8), Y3, Y3
-	VMOVUPD Y3, 3544(AX)(BX*8)
-	ADDQ    $0x20, CX
-	ADDQ    $0x10, DX
-	ADDQ    $0x04, BX
-	CMPQ    BX, SI
-	JLT     loop1
-
-end2:
-	VZEROUPPER
-	RET
-
 // func planeSumExpUniformFloat64AVX2(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
@@ -4775,14 +4469,25 @@ loop1:
 	VBROADCASTSD constants<>+768(SB), Y1
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
+	MOVQ         SI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x03, R10
+	ADDQ         152(AX), R10
+	MOVQ         SI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x03, R11
+	ADDQ         16(AX), R11
 
 max3:
+	PREFETCHT0 (R10)
+	ADDQ       160(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       168(AX), R11
 	VMAXPD     (R9), Y1, Y1
-	PREFETCHT0 256(R9)
-	ADDQ       152(AX), R9
+	ADDQ       184(AX), R9
 	DECQ       R8
 	JNE        max3
-	VMOVUPD    Y1, 280(AX)(SI*8)
+	VMOVUPD    Y1, 272(AX)(SI*8)
 	VPMOVSXDQ  (DX), Y2
 	VXORPS     Y3, Y3, Y3
 	VXORPS     Y4, Y4, Y4
@@ -4792,10 +4497,10 @@ lane4:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   152(AX), R9
+	MOVQ   184(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   168(AX), R10
+	MOVQ   184(AX), R10
 	IMULQ  R8, R10
 	ADDQ   BX, R10
 	MOVQ   R8, R11
@@ -4840,8 +4545,8 @@ step5:
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         176(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         192(AX), R9
+	ADDQ         192(AX), R10
 	VMOVUPD      (R9), Y8
 	VMOVQ        R11, X9
 	VPBROADCASTQ X9, Y9
@@ -4881,8 +4586,8 @@ step5:
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         176(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         192(AX), R9
+	ADDQ         192(AX), R10
 	JMP          step5
 
 summed6:
@@ -4949,12 +4654,12 @@ tree11:
 	JE           two13
 	VBROADCASTSD constants<>+736(SB), Y2
 	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, 1368(AX)(SI*8)
+	VMOVUPD      Y1, 1360(AX)(SI*8)
 	JMP          sum14
 
 two13:
 	VMOVUPD 64(R9), Y1
-	VMOVUPD Y1, 1368(AX)(SI*8)
+	VMOVUPD Y1, 1360(AX)(SI*8)
 
 sum14:
 	MOVQ 64(AX), R9
@@ -4987,10 +4692,10 @@ even17:
 
 tree18:
 	VMOVUPD (R9), Y1
-	VMOVUPD Y1, 4632(AX)(SI*8)
-	VSUBPD  280(AX)(SI*8), Y3, Y3
-	VMOVUPD Y3, 3544(AX)(SI*8)
-	VMOVUPD Y4, 6808(AX)(SI*8)
+	VMOVUPD Y1, 4624(AX)(SI*8)
+	VSUBPD  272(AX)(SI*8), Y3, Y3
+	VMOVUPD Y3, 3536(AX)(SI*8)
+	VMOVUPD Y4, 6800(AX)(SI*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
 	ADDQ    $0x20, BX
@@ -5019,11 +4724,11 @@ TEXT ·planeScaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15512(AX)(SI*8), Y0
-	VBROADCASTSD 264(AX), Y1
-	VMULPD       8984(AX)(SI*8), Y1, Y1
+	VMOVUPD      15504(AX)(SI*8), Y0
+	VBROADCASTSD 256(AX), Y1
+	VMULPD       8976(AX)(SI*8), Y1, Y1
 	VPMOVSXDQ    (BX), Y2
-	VMOVUPD      16600(AX)(SI*8), Y3
+	VMOVUPD      16592(AX)(SI*8), Y3
 	XORQ         R8, R8
 	MOVQ         CX, R9
 	MOVQ         DX, R10
@@ -5036,8 +4741,8 @@ class3:
 	VPCMPEQQ     Y2, Y5, Y5
 	VBLENDVPD    Y5, Y3, Y4, Y4
 	VMOVUPD      Y4, (R10)
-	ADDQ         168(AX), R9
-	ADDQ         160(AX), R10
+	ADDQ         184(AX), R9
+	ADDQ         184(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -5073,14 +4778,25 @@ loop1:
 	VBROADCASTSD constants<>+768(SB), Y1
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
+	MOVQ         SI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x03, R10
+	ADDQ         152(AX), R10
+	MOVQ         SI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x03, R11
+	ADDQ         16(AX), R11
 
 max3:
+	PREFETCHT0 (R10)
+	ADDQ       160(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       168(AX), R11
 	VMAXPD     (R9), Y1, Y1
-	PREFETCHT0 256(R9)
-	ADDQ       152(AX), R9
+	ADDQ       184(AX), R9
 	DECQ       R8
 	JNE        max3
-	VMOVUPD    Y1, 280(AX)(SI*8)
+	VMOVUPD    Y1, 272(AX)(SI*8)
 	VPMOVSXDQ  (DX), Y2
 	VXORPS     Y3, Y3, Y3
 	VXORPS     Y4, Y4, Y4
@@ -5091,10 +4807,10 @@ lane4:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	MOVQ   152(AX), R9
+	MOVQ   184(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   168(AX), R10
+	MOVQ   184(AX), R10
 	IMULQ  R8, R10
 	ADDQ   BX, R10
 	MOVQ   R8, R11
@@ -5146,8 +4862,8 @@ step5:
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         176(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         192(AX), R9
+	ADDQ         192(AX), R10
 	VMOVUPD      (R9), Y9
 	VMOVQ        R11, X10
 	VPBROADCASTQ X10, Y10
@@ -5194,8 +4910,8 @@ step5:
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         176(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         192(AX), R9
+	ADDQ         192(AX), R10
 	JMP          step5
 
 summed6:
@@ -5266,12 +4982,12 @@ tree11:
 	JE           two13
 	VBROADCASTSD constants<>+736(SB), Y2
 	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, 1368(AX)(SI*8)
+	VMOVUPD      Y1, 1360(AX)(SI*8)
 	JMP          sum14
 
 two13:
 	VMOVUPD 64(R9), Y1
-	VMOVUPD Y1, 1368(AX)(SI*8)
+	VMOVUPD Y1, 1360(AX)(SI*8)
 
 sum14:
 	MOVQ 64(AX), R9
@@ -5304,10 +5020,10 @@ even17:
 
 tree18:
 	VMOVUPD (R9), Y1
-	VMOVUPD Y1, 4632(AX)(SI*8)
-	VSUBPD  280(AX)(SI*8), Y3, Y3
-	VMOVUPD Y3, 3544(AX)(SI*8)
-	VMOVUPD Y4, 6808(AX)(SI*8)
+	VMOVUPD Y1, 4624(AX)(SI*8)
+	VSUBPD  272(AX)(SI*8), Y3, Y3
+	VMOVUPD Y3, 3536(AX)(SI*8)
+	VMOVUPD Y4, 6800(AX)(SI*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
 	ADDQ    $0x20, BX
@@ -5336,11 +5052,11 @@ TEXT ·planeScaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15512(AX)(SI*8), Y0
-	VBROADCASTSD 264(AX), Y1
-	VMULPD       8984(AX)(SI*8), Y1, Y1
+	VMOVUPD      15504(AX)(SI*8), Y0
+	VBROADCASTSD 256(AX), Y1
+	VMULPD       8976(AX)(SI*8), Y1, Y1
 	VPMOVSXDQ    (BX), Y2
-	VMOVUPD      16600(AX)(SI*8), Y3
+	VMOVUPD      16592(AX)(SI*8), Y3
 	XORQ         R8, R8
 	MOVQ         CX, R9
 	MOVQ         DX, R10
@@ -5356,8 +5072,8 @@ class3:
 	VPCMPEQQ     Y2, Y5, Y5
 	VBLENDVPD    Y5, Y3, Y4, Y4
 	VMOVUPD      Y4, (R10)
-	ADDQ         168(AX), R9
-	ADDQ         160(AX), R10
+	ADDQ         184(AX), R9
+	ADDQ         184(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -5394,14 +5110,25 @@ loop1:
 	VBROADCASTSD constants<>+768(SB), Y1
 	MOVQ         96(AX), R9
 	MOVQ         CX, R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x03, R11
+	ADDQ         152(AX), R11
+	MOVQ         DI, R12
+	SUBQ         88(AX), R12
+	SHLQ         $0x03, R12
+	ADDQ         16(AX), R12
 
 max3:
+	PREFETCHT0 (R11)
+	ADDQ       160(AX), R11
+	PREFETCHT0 (R12)
+	ADDQ       168(AX), R12
 	VMAXPD     (R10), Y1, Y1
-	PREFETCHT0 256(R10)
-	ADDQ       152(AX), R10
+	ADDQ       184(AX), R10
 	DECQ       R9
 	JNE        max3
-	VMOVUPD    Y1, 280(AX)(DI*8)
+	VMOVUPD    Y1, 272(AX)(DI*8)
 	XORQ       R9, R9
 
 lane4:
@@ -5409,13 +5136,13 @@ lane4:
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
-	MOVQ   152(AX), R10
+	MOVQ   184(AX), R10
 	IMULQ  R9, R10
 	ADDQ   CX, R10
-	MOVQ   168(AX), R11
+	MOVQ   184(AX), R11
 	IMULQ  R9, R11
 	ADDQ   BX, R11
-	MOVQ   152(AX), R12
+	MOVQ   184(AX), R12
 	IMULQ  R9, R12
 	ADDQ   SI, R12
 	MOVQ   R9, R13
@@ -5463,9 +5190,9 @@ step5:
 	ADDQ         $0x08, R13
 	CMPQ         R13, 96(AX)
 	JGE          summed6
-	ADDQ         176(AX), R10
-	ADDQ         184(AX), R11
-	ADDQ         176(AX), R12
+	ADDQ         192(AX), R10
+	ADDQ         192(AX), R11
+	ADDQ         192(AX), R12
 	VMOVUPD      (R10), Y6
 	VSUBPD       Y1, Y6, Y6
 	VMOVUPD      (R12), Y7
@@ -5508,9 +5235,9 @@ step5:
 	ADDQ         $0x08, R13
 	CMPQ         R13, 96(AX)
 	JGE          summed6
-	ADDQ         176(AX), R10
-	ADDQ         184(AX), R11
-	ADDQ         176(AX), R12
+	ADDQ         192(AX), R10
+	ADDQ         192(AX), R11
+	ADDQ         192(AX), R12
 	JMP          step5
 
 summed6:
@@ -5581,12 +5308,12 @@ tree11:
 	JE           two13
 	VBROADCASTSD constants<>+736(SB), Y2
 	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, 1368(AX)(DI*8)
+	VMOVUPD      Y1, 1360(AX)(DI*8)
 	JMP          sum14
 
 two13:
 	VMOVUPD 64(R10), Y1
-	VMOVUPD Y1, 1368(AX)(DI*8)
+	VMOVUPD Y1, 1360(AX)(DI*8)
 
 sum14:
 	MOVQ 64(AX), R11
@@ -5620,7 +5347,7 @@ even17:
 
 tree18:
 	VMOVUPD (R11), Y1
-	VMOVUPD Y1, 4632(AX)(DI*8)
+	VMOVUPD Y1, 4624(AX)(DI*8)
 	MOVQ    72(AX), R10
 
 level19:
@@ -5651,7 +5378,7 @@ even21:
 
 tree22:
 	VMOVUPD (R10), Y1
-	VMOVUPD Y1, 2456(AX)(DI*8)
+	VMOVUPD Y1, 2448(AX)(DI*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
 	ADDQ    $0x20, BX
@@ -5682,9 +5409,9 @@ TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15512(AX)(DI*8), Y0
-	VBROADCASTSD 264(AX), Y1
-	VMULPD       8984(AX)(DI*8), Y1, Y1
+	VMOVUPD      15504(AX)(DI*8), Y0
+	VBROADCASTSD 256(AX), Y1
+	VMULPD       8976(AX)(DI*8), Y1, Y1
 	XORQ         R9, R9
 	MOVQ         CX, R10
 	MOVQ         DX, R11
@@ -5701,9 +5428,9 @@ class3:
 	VFMADD213PD  Y5, Y4, Y3
 	VFNMADD231PD Y3, Y1, Y2
 	VMOVUPD      Y2, (R11)
-	ADDQ         168(AX), R10
-	ADDQ         160(AX), R11
-	ADDQ         152(AX), R12
+	ADDQ         184(AX), R10
+	ADDQ         184(AX), R11
+	ADDQ         184(AX), R12
 	INCQ         R9
 	CMPQ         R9, 96(AX)
 	JLT          class3
@@ -5818,7 +5545,7 @@ whole8:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
-	VMOVSD       X2, 280(AX)(R8*8)
+	VMOVSD       X2, 272(AX)(R8*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -5855,7 +5582,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       280(AX)(DI*8), X1
+	VMOVSD       272(AX)(DI*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -5878,7 +5605,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   16384(CX)(DI*2)
+	PREFETCHT0   20480(CX)(DI*2)
 	VCVTPH2PS    (CX)(DI*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
@@ -6143,7 +5870,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 208(AX), DI
+	MOVQ 200(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -6180,7 +5907,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       280(AX)(R8*8), X1
+	VMOVSD       272(AX)(R8*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -6203,7 +5930,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   16384(CX)(R8*2)
+	PREFETCHT0   20480(CX)(R8*2)
 	VCVTPH2PS    (CX)(R8*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
@@ -6481,7 +6208,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 208(AX), R8
+	MOVQ 200(AX), R8
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
@@ -6517,11 +6244,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15512(AX)(R8*8), X0
+	VMOVSD       15504(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8984(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(R8*8), X1
+	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R8, R8
@@ -6635,7 +6362,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       280(AX)(R11*8), X1
+	VMOVSD       272(AX)(R11*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -6660,7 +6387,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   16384(CX)(R11*2)
+	PREFETCHT0   20480(CX)(R11*2)
 	VCVTPH2PS    (CX)(R11*2), Y10
 	VADDPS       Y1, Y10, Y10
 	VCVTPH2PS    (SI)(R11*2), Y11
@@ -7098,7 +6825,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
 	ADDQ 128(AX), SI
-	MOVQ 208(AX), R11
+	MOVQ 200(AX), R11
 	SHLQ $0x06, R11
 	ADDQ R11, R9
 	INCQ R10
@@ -7137,11 +6864,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       15512(AX)(R11*8), X0
+	VMOVSD       15504(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8984(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(R11*8), X1
+	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R11, R11
@@ -7295,7 +7022,7 @@ TEXT ·transposeFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ 104(AX), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ 80(AX), R8
-	MOVQ 200(AX), R9
+	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x08, R8
 	LEAQ (R9)(R9*2), CX
@@ -7305,7 +7032,7 @@ group1:
 	IMULQ DI, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  192(AX), R10
+	MOVQ  176(AX), R10
 	LEAQ  (R10)(DI*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -7560,7 +7287,7 @@ TEXT ·transposeBackFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ 120(AX), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ 80(AX), R8
-	MOVQ 200(AX), R9
+	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x08, R8
 	LEAQ (R9)(R9*2), CX
@@ -7570,7 +7297,7 @@ group1:
 	IMULQ DI, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  192(AX), R10
+	MOVQ  176(AX), R10
 	LEAQ  (R10)(DI*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -7816,9 +7543,9 @@ done3:
 TEXT ·widenFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// widenFloat16AVX2 copies planes of elements to planes of float32.
+	// widenFloat16AVX2 copies planes of elements to planes of F.
 	MOVQ (AX), CX
-	MOVQ 192(AX), DX
+	MOVQ 176(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -7835,8 +7562,8 @@ loop2:
 	JLT       loop2
 
 end3:
-	ADDQ 152(AX), CX
-	ADDQ 200(AX), DX
+	ADDQ 160(AX), CX
+	ADDQ 184(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -7847,9 +7574,9 @@ end3:
 TEXT ·narrowFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// narrowFloat16AVX2 copies planes of float32 to planes of elements, rounded.
+	// narrowFloat16AVX2 copies planes of F to planes of elements, rounded.
 	MOVQ 16(AX), CX
-	MOVQ 192(AX), DX
+	MOVQ 176(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -7867,8 +7594,8 @@ loop2:
 	JLT       loop2
 
 end3:
-	ADDQ 160(AX), CX
-	ADDQ 200(AX), DX
+	ADDQ 168(AX), CX
+	ADDQ 184(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -7979,7 +7706,7 @@ whole8:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
-	VMOVSD       X2, 280(AX)(R8*8)
+	VMOVSD       X2, 272(AX)(R8*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -8016,7 +7743,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       280(AX)(DI*8), X1
+	VMOVSD       272(AX)(DI*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -8039,7 +7766,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   16384(CX)(DI*2)
+	PREFETCHT0   20480(CX)(DI*2)
 	VPMOVZXWD    (CX)(DI*2), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
@@ -8312,7 +8039,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 208(AX), DI
+	MOVQ 200(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -8349,7 +8076,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       280(AX)(R8*8), X1
+	VMOVSD       272(AX)(R8*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -8372,7 +8099,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   16384(CX)(R8*2)
+	PREFETCHT0   20480(CX)(R8*2)
 	VPMOVZXWD    (CX)(R8*2), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
@@ -8658,7 +8385,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 208(AX), R8
+	MOVQ 200(AX), R8
 	SHLQ $0x06, R8
 	ADDQ R8, SI
 	INCQ DI
@@ -8694,11 +8421,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15512(AX)(R8*8), X0
+	VMOVSD       15504(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8984(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(R8*8), X1
+	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R8, R8
@@ -8836,7 +8563,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       280(AX)(R11*8), X1
+	VMOVSD       272(AX)(R11*8), X1
 	VCVTSD2SS    X1, X1, X1
 	VXORPS       constants<>+704(SB), X1, X1
 	VBROADCASTSS X1, Y1
@@ -8861,7 +8588,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   16384(CX)(R11*2)
+	PREFETCHT0   20480(CX)(R11*2)
 	VPMOVZXWD    (CX)(R11*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VADDPS       Y1, Y10, Y10
@@ -9315,7 +9042,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
 	ADDQ 128(AX), SI
-	MOVQ 208(AX), R11
+	MOVQ 200(AX), R11
 	SHLQ $0x06, R11
 	ADDQ R11, R9
 	INCQ R10
@@ -9354,11 +9081,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       15512(AX)(R11*8), X0
+	VMOVSD       15504(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8984(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(R11*8), X1
+	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R11, R11
@@ -9540,7 +9267,7 @@ TEXT ·transposeBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ 104(AX), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ 80(AX), R8
-	MOVQ 200(AX), R9
+	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x08, R8
 	LEAQ (R9)(R9*2), CX
@@ -9550,7 +9277,7 @@ group1:
 	IMULQ DI, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  192(AX), R10
+	MOVQ  176(AX), R10
 	LEAQ  (R10)(DI*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -9821,7 +9548,7 @@ TEXT ·transposeBackBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ 120(AX), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ 80(AX), R8
-	MOVQ 200(AX), R9
+	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x08, R8
 	LEAQ (R9)(R9*2), CX
@@ -9831,7 +9558,7 @@ group1:
 	IMULQ DI, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  192(AX), R10
+	MOVQ  176(AX), R10
 	LEAQ  (R10)(DI*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -10125,9 +9852,9 @@ done3:
 TEXT ·widenBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// widenBFloat16AVX2 copies planes of elements to planes of float32.
+	// widenBFloat16AVX2 copies planes of elements to planes of F.
 	MOVQ (AX), CX
-	MOVQ 192(AX), DX
+	MOVQ 176(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -10145,8 +9872,8 @@ loop2:
 	JLT       loop2
 
 end3:
-	ADDQ 152(AX), CX
-	ADDQ 200(AX), DX
+	ADDQ 160(AX), CX
+	ADDQ 184(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -10157,9 +9884,9 @@ end3:
 TEXT ·narrowBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// narrowBFloat16AVX2 copies planes of float32 to planes of elements, rounded.
+	// narrowBFloat16AVX2 copies planes of F to planes of elements, rounded.
 	MOVQ 16(AX), CX
-	MOVQ 192(AX), DX
+	MOVQ 176(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -10183,8 +9910,8 @@ loop2:
 	JLT          loop2
 
 end3:
-	ADDQ 160(AX), CX
-	ADDQ 200(AX), DX
+	ADDQ 168(AX), CX
+	ADDQ 184(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -10197,8 +9924,8 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 
 	// finishAVX2 makes losses of the sums of rows:
 	// L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD 272(AX), Y0
-	VBROADCASTSD 256(AX), Y1
+	VBROADCASTSD 264(AX), Y0
+	VBROADCASTSD 248(AX), Y1
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
@@ -10206,8 +9933,8 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD      1368(AX)(CX*8), Y2
-	VMOVUPD      2456(AX)(CX*8), Y3
+	VMOVUPD      1360(AX)(CX*8), Y2
+	VMOVUPD      2448(AX)(CX*8), Y3
 	VADDPD       constants<>+1312(SB), Y2, Y4
 	VPSUBQ       constants<>+1408(SB), Y4, Y4
 	VPAND        constants<>+768(SB), Y4, Y5
@@ -10233,31 +9960,31 @@ loop1:
 	VFNMADD231PD Y7, Y2, Y5
 	VADDPD       Y6, Y5, Y5
 	VFMADD231PD  constants<>+1696(SB), Y4, Y5
-	VMOVUPD      3544(AX)(CX*8), Y4
-	VADDPD       280(AX)(CX*8), Y5, Y2
-	VMOVUPD      Y2, 14424(AX)(CX*8)
+	VMOVUPD      3536(AX)(CX*8), Y4
+	VADDPD       272(AX)(CX*8), Y5, Y2
+	VMOVUPD      Y2, 14416(AX)(CX*8)
 	VSUBPD       Y4, Y5, Y6
-	VMOVUPD      Y6, 13336(AX)(CX*8)
-	VADDPD       17816(AX), Y6, Y6
-	VMOVUPD      Y6, 17816(AX)
+	VMOVUPD      Y6, 13328(AX)(CX*8)
+	VADDPD       17808(AX), Y6, Y6
+	VMOVUPD      Y6, 17808(AX)
 	VMULPD       Y4, Y3, Y4
 	VXORPS       Y6, Y6, Y6
 	VCMPPD       $0x04, Y6, Y3, Y6
 	VANDPD       Y6, Y4, Y4
-	VFMADD231PD  4632(AX)(CX*8), Y1, Y4
-	VADDPD       5720(AX)(CX*8), Y3, Y3
+	VFMADD231PD  4624(AX)(CX*8), Y1, Y4
+	VADDPD       5712(AX)(CX*8), Y3, Y3
 	VMOVUPD      Y5, Y5
 	VFMSUB213PD  Y4, Y3, Y5
-	VMOVUPD      Y5, 11160(AX)(CX*8)
-	VADDPD       17688(AX), Y5, Y3
-	VMOVUPD      Y3, 17688(AX)
+	VMOVUPD      Y5, 11152(AX)(CX*8)
+	VADDPD       17680(AX), Y5, Y3
+	VMOVUPD      Y3, 17680(AX)
 	VMULPD       Y2, Y0, Y3
 	VMULPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 12248(AX)(CX*8)
-	VADDPD       17752(AX), Y3, Y2
-	VMOVUPD      Y2, 17752(AX)
-	VMOVUPD      1400(AX)(CX*8), Y2
-	VMOVUPD      2488(AX)(CX*8), Y3
+	VMOVUPD      Y3, 12240(AX)(CX*8)
+	VADDPD       17744(AX), Y3, Y2
+	VMOVUPD      Y2, 17744(AX)
+	VMOVUPD      1392(AX)(CX*8), Y2
+	VMOVUPD      2480(AX)(CX*8), Y3
 	VADDPD       constants<>+1312(SB), Y2, Y4
 	VPSUBQ       constants<>+1408(SB), Y4, Y4
 	VPAND        constants<>+768(SB), Y4, Y5
@@ -10283,29 +10010,29 @@ loop1:
 	VFNMADD231PD Y7, Y2, Y5
 	VADDPD       Y6, Y5, Y5
 	VFMADD231PD  constants<>+1696(SB), Y4, Y5
-	VMOVUPD      3576(AX)(CX*8), Y4
-	VADDPD       312(AX)(CX*8), Y5, Y2
-	VMOVUPD      Y2, 14456(AX)(CX*8)
+	VMOVUPD      3568(AX)(CX*8), Y4
+	VADDPD       304(AX)(CX*8), Y5, Y2
+	VMOVUPD      Y2, 14448(AX)(CX*8)
 	VSUBPD       Y4, Y5, Y6
-	VMOVUPD      Y6, 13368(AX)(CX*8)
-	VADDPD       17848(AX), Y6, Y6
-	VMOVUPD      Y6, 17848(AX)
+	VMOVUPD      Y6, 13360(AX)(CX*8)
+	VADDPD       17840(AX), Y6, Y6
+	VMOVUPD      Y6, 17840(AX)
 	VMULPD       Y4, Y3, Y4
 	VXORPS       Y6, Y6, Y6
 	VCMPPD       $0x04, Y6, Y3, Y6
 	VANDPD       Y6, Y4, Y4
-	VFMADD231PD  4664(AX)(CX*8), Y1, Y4
-	VADDPD       5752(AX)(CX*8), Y3, Y3
+	VFMADD231PD  4656(AX)(CX*8), Y1, Y4
+	VADDPD       5744(AX)(CX*8), Y3, Y3
 	VMOVUPD      Y5, Y5
 	VFMSUB213PD  Y4, Y3, Y5
-	VMOVUPD      Y5, 11192(AX)(CX*8)
-	VADDPD       17720(AX), Y5, Y3
-	VMOVUPD      Y3, 17720(AX)
+	VMOVUPD      Y5, 11184(AX)(CX*8)
+	VADDPD       17712(AX), Y5, Y3
+	VMOVUPD      Y3, 17712(AX)
 	VMULPD       Y2, Y0, Y3
 	VMULPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 12280(AX)(CX*8)
-	VADDPD       17784(AX), Y3, Y2
-	VMOVUPD      Y2, 17784(AX)
+	VMOVUPD      Y3, 12272(AX)(CX*8)
+	VADDPD       17776(AX), Y3, Y2
+	VMOVUPD      Y2, 17776(AX)
 	ADDQ         $0x08, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -10321,8 +10048,8 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 
 	// finishGradAVX2 makes losses of the sums of rows:
 	// L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD 272(AX), Y0
-	VBROADCASTSD 256(AX), Y1
+	VBROADCASTSD 264(AX), Y0
+	VBROADCASTSD 248(AX), Y1
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
@@ -10330,8 +10057,8 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD      1368(AX)(CX*8), Y2
-	VMOVUPD      2456(AX)(CX*8), Y3
+	VMOVUPD      1360(AX)(CX*8), Y2
+	VMOVUPD      2448(AX)(CX*8), Y3
 	VADDPD       constants<>+1312(SB), Y2, Y4
 	VPSUBQ       constants<>+1408(SB), Y4, Y4
 	VPAND        constants<>+768(SB), Y4, Y5
@@ -10357,52 +10084,52 @@ loop1:
 	VFNMADD231PD Y8, Y5, Y7
 	VADDPD       Y6, Y7, Y7
 	VFMADD231PD  constants<>+1696(SB), Y4, Y7
-	VMOVUPD      3544(AX)(CX*8), Y5
-	VADDPD       280(AX)(CX*8), Y7, Y4
-	VMOVUPD      Y4, 14424(AX)(CX*8)
+	VMOVUPD      3536(AX)(CX*8), Y5
+	VADDPD       272(AX)(CX*8), Y7, Y4
+	VMOVUPD      Y4, 14416(AX)(CX*8)
 	VSUBPD       Y5, Y7, Y6
-	VMOVUPD      Y6, 13336(AX)(CX*8)
-	VADDPD       17816(AX), Y6, Y6
-	VMOVUPD      Y6, 17816(AX)
+	VMOVUPD      Y6, 13328(AX)(CX*8)
+	VADDPD       17808(AX), Y6, Y6
+	VMOVUPD      Y6, 17808(AX)
 	VMULPD       Y5, Y3, Y5
 	VXORPS       Y6, Y6, Y6
 	VCMPPD       $0x04, Y6, Y3, Y6
 	VANDPD       Y6, Y5, Y5
-	VFMADD231PD  4632(AX)(CX*8), Y1, Y5
-	VADDPD       5720(AX)(CX*8), Y3, Y6
+	VFMADD231PD  4624(AX)(CX*8), Y1, Y5
+	VADDPD       5712(AX)(CX*8), Y3, Y6
 	VMOVUPD      Y7, Y7
 	VFMSUB213PD  Y5, Y6, Y7
-	VMOVUPD      Y7, 11160(AX)(CX*8)
-	VADDPD       17688(AX), Y7, Y5
-	VMOVUPD      Y5, 17688(AX)
+	VMOVUPD      Y7, 11152(AX)(CX*8)
+	VADDPD       17680(AX), Y7, Y5
+	VMOVUPD      Y5, 17680(AX)
 	VMULPD       Y4, Y0, Y5
 	VMULPD       Y4, Y5, Y5
-	VMOVUPD      Y5, 12248(AX)(CX*8)
-	VADDPD       17752(AX), Y5, Y5
-	VMOVUPD      Y5, 17752(AX)
+	VMOVUPD      Y5, 12240(AX)(CX*8)
+	VADDPD       17744(AX), Y5, Y5
+	VMOVUPD      Y5, 17744(AX)
 	VADDPD       constants<>+1312(SB), Y2, Y2
 	VMOVUPD      constants<>+1312(SB), Y5
 	VDIVPD       Y2, Y5, Y5
-	VMOVUPD      8984(AX)(CX*8), Y8
+	VMOVUPD      8976(AX)(CX*8), Y8
 	VMULPD       constants<>+1344(SB), Y0, Y7
 	VMULPD       Y4, Y7, Y7
-	VMULPD       10072(AX)(CX*8), Y7, Y7
+	VMULPD       10064(AX)(CX*8), Y7, Y7
 	VFMADD213PD  Y7, Y8, Y6
 	VMULPD       Y5, Y6, Y6
-	VMOVUPD      Y6, 15512(AX)(CX*8)
-	VMOVUPD      6808(AX)(CX*8), Y4
+	VMOVUPD      Y6, 15504(AX)(CX*8)
+	VMOVUPD      6800(AX)(CX*8), Y4
 	VMULPD       Y5, Y4, Y6
 	VSUBPD       Y2, Y4, Y4
 	VMULPD       Y5, Y4, Y4
 	VMULPD       Y3, Y4, Y4
 	VMULPD       Y6, Y7, Y7
-	VMOVUPD      5720(AX)(CX*8), Y2
-	VFMSUB213PD  7896(AX)(CX*8), Y2, Y6
+	VMOVUPD      5712(AX)(CX*8), Y2
+	VFMSUB213PD  7888(AX)(CX*8), Y2, Y6
 	VADDPD       Y6, Y4, Y4
 	VFMADD213PD  Y7, Y8, Y4
-	VMOVUPD      Y4, 16600(AX)(CX*8)
-	VMOVUPD      1400(AX)(CX*8), Y2
-	VMOVUPD      2488(AX)(CX*8), Y3
+	VMOVUPD      Y4, 16592(AX)(CX*8)
+	VMOVUPD      1392(AX)(CX*8), Y2
+	VMOVUPD      2480(AX)(CX*8), Y3
 	VADDPD       constants<>+1312(SB), Y2, Y4
 	VPSUBQ       constants<>+1408(SB), Y4, Y4
 	VPAND        constants<>+768(SB), Y4, Y5
@@ -10428,50 +10155,50 @@ loop1:
 	VFNMADD231PD Y8, Y5, Y7
 	VADDPD       Y6, Y7, Y7
 	VFMADD231PD  constants<>+1696(SB), Y4, Y7
-	VMOVUPD      3576(AX)(CX*8), Y5
-	VADDPD       312(AX)(CX*8), Y7, Y4
-	VMOVUPD      Y4, 14456(AX)(CX*8)
+	VMOVUPD      3568(AX)(CX*8), Y5
+	VADDPD       304(AX)(CX*8), Y7, Y4
+	VMOVUPD      Y4, 14448(AX)(CX*8)
 	VSUBPD       Y5, Y7, Y6
-	VMOVUPD      Y6, 13368(AX)(CX*8)
-	VADDPD       17848(AX), Y6, Y6
-	VMOVUPD      Y6, 17848(AX)
+	VMOVUPD      Y6, 13360(AX)(CX*8)
+	VADDPD       17840(AX), Y6, Y6
+	VMOVUPD      Y6, 17840(AX)
 	VMULPD       Y5, Y3, Y5
 	VXORPS       Y6, Y6, Y6
 	VCMPPD       $0x04, Y6, Y3, Y6
 	VANDPD       Y6, Y5, Y5
-	VFMADD231PD  4664(AX)(CX*8), Y1, Y5
-	VADDPD       5752(AX)(CX*8), Y3, Y6
+	VFMADD231PD  4656(AX)(CX*8), Y1, Y5
+	VADDPD       5744(AX)(CX*8), Y3, Y6
 	VMOVUPD      Y7, Y7
 	VFMSUB213PD  Y5, Y6, Y7
-	VMOVUPD      Y7, 11192(AX)(CX*8)
-	VADDPD       17720(AX), Y7, Y5
-	VMOVUPD      Y5, 17720(AX)
+	VMOVUPD      Y7, 11184(AX)(CX*8)
+	VADDPD       17712(AX), Y7, Y5
+	VMOVUPD      Y5, 17712(AX)
 	VMULPD       Y4, Y0, Y5
 	VMULPD       Y4, Y5, Y5
-	VMOVUPD      Y5, 12280(AX)(CX*8)
-	VADDPD       17784(AX), Y5, Y5
-	VMOVUPD      Y5, 17784(AX)
+	VMOVUPD      Y5, 12272(AX)(CX*8)
+	VADDPD       17776(AX), Y5, Y5
+	VMOVUPD      Y5, 17776(AX)
 	VADDPD       constants<>+1312(SB), Y2, Y2
 	VMOVUPD      constants<>+1312(SB), Y5
 	VDIVPD       Y2, Y5, Y5
-	VMOVUPD      9016(AX)(CX*8), Y8
+	VMOVUPD      9008(AX)(CX*8), Y8
 	VMULPD       constants<>+1344(SB), Y0, Y7
 	VMULPD       Y4, Y7, Y7
-	VMULPD       10104(AX)(CX*8), Y7, Y7
+	VMULPD       10096(AX)(CX*8), Y7, Y7
 	VFMADD213PD  Y7, Y8, Y6
 	VMULPD       Y5, Y6, Y6
-	VMOVUPD      Y6, 15544(AX)(CX*8)
-	VMOVUPD      6840(AX)(CX*8), Y4
+	VMOVUPD      Y6, 15536(AX)(CX*8)
+	VMOVUPD      6832(AX)(CX*8), Y4
 	VMULPD       Y5, Y4, Y6
 	VSUBPD       Y2, Y4, Y4
 	VMULPD       Y5, Y4, Y4
 	VMULPD       Y3, Y4, Y4
 	VMULPD       Y6, Y7, Y7
-	VMOVUPD      5752(AX)(CX*8), Y2
-	VFMSUB213PD  7928(AX)(CX*8), Y2, Y6
+	VMOVUPD      5744(AX)(CX*8), Y2
+	VFMSUB213PD  7920(AX)(CX*8), Y2, Y6
 	VADDPD       Y6, Y4, Y4
 	VFMADD213PD  Y7, Y8, Y4
-	VMOVUPD      Y4, 16632(AX)(CX*8)
+	VMOVUPD      Y4, 16624(AX)(CX*8)
 	ADDQ         $0x08, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -10554,7 +10281,7 @@ whole8:
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
-	VMOVSD        X2, 280(AX)(DI*8)
+	VMOVSD        X2, 272(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -10599,7 +10326,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), SI
 	ADDQ         BX, SI
-	VMOVSD       280(AX)(SI*8), X7
+	VMOVSD       272(AX)(SI*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -10619,7 +10346,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    16384(CX)(SI*4)
+	PREFETCHT0    20480(CX)(SI*4)
 	VMOVUPS       (CX)(SI*4), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
@@ -10631,7 +10358,7 @@ loop5:
 	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
 	VPADDD        Z11, Z12, Z12
-	PREFETCHT0    16448(CX)(SI*4)
+	PREFETCHT0    20544(CX)(SI*4)
 	VMOVUPS       64(CX)(SI*4), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
@@ -10720,7 +10447,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 208(AX), SI
+	MOVQ 200(AX), SI
 	SHLQ $0x06, SI
 	ADDQ SI, DX
 	INCQ BX
@@ -10765,7 +10492,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       280(AX)(DI*8), X7
+	VMOVSD       272(AX)(DI*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -10785,7 +10512,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    16384(CX)(DI*4)
+	PREFETCHT0    20480(CX)(DI*4)
 	VMOVUPS       (CX)(DI*4), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
@@ -10797,7 +10524,7 @@ loop5:
 	VPERMPS       Z6, Z12, Z11
 	VPSLLD        $0x14, Z12, Z12
 	VPADDD        Z11, Z12, Z12
-	PREFETCHT0    16448(CX)(DI*4)
+	PREFETCHT0    20544(CX)(DI*4)
 	VMOVUPS       64(CX)(DI*4), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
@@ -10891,7 +10618,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	MOVQ 208(AX), DI
+	MOVQ 200(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -10929,11 +10656,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       15512(AX)(DI*8), X0
+	VMOVSD       15504(AX)(DI*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8984(AX)(DI*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(DI*8), X1
+	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         DI, DI
@@ -11014,7 +10741,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       280(AX)(R10*8), X7
+	VMOVSD       272(AX)(R10*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -11035,7 +10762,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    16384(CX)(R10*4)
+	PREFETCHT0    20480(CX)(R10*4)
 	VMOVUPS       (CX)(R10*4), Z12
 	VADDPS        Z7, Z12, Z12
 	VMOVUPS       (BX)(R10*4), Z13
@@ -11055,7 +10782,7 @@ loop5:
 	VPERMPS       Z6, Z13, Z12
 	VPSLLD        $0x14, Z13, Z13
 	VPADDD        Z12, Z13, Z13
-	PREFETCHT0    16448(CX)(R10*4)
+	PREFETCHT0    20544(CX)(R10*4)
 	VMOVUPS       64(CX)(R10*4), Z12
 	VADDPS        Z7, Z12, Z12
 	VMOVUPS       64(BX)(R10*4), Z15
@@ -11180,7 +10907,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
 	ADDQ 128(AX), BX
-	MOVQ 208(AX), R10
+	MOVQ 200(AX), R10
 	SHLQ $0x06, R10
 	ADDQ R10, R8
 	INCQ R9
@@ -11221,11 +10948,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       15512(AX)(R10*8), X0
+	VMOVSD       15504(AX)(R10*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8984(AX)(R10*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(R10*8), X1
+	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         R10, R10
@@ -11287,242 +11014,6 @@ done3:
 	VZEROUPPER
 	RET
 
-// func planeSumUniformFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·planeSumUniformFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// planeSumUniformFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
-	CMPQ         BX, SI
-	JGE          end2
-
-loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
-	MOVQ         96(AX), DI
-	MOVQ         CX, R8
-
-max3:
-	VMAXPS        (R8), Z7, Z7
-	PREFETCHT0    512(R8)
-	ADDQ          152(AX), R8
-	DECQ          DI
-	JNE           max3
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(BX*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(BX*8)
-	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
-	XORQ          DI, DI
-
-lane4:
-	VBROADCASTSS constants<>+1728(SB), Z10
-	VBROADCASTSS constants<>+1728(SB), Z11
-	VBROADCASTSS constants<>+1728(SB), Z12
-	MOVQ         152(AX), R8
-	IMULQ        DI, R8
-	ADDQ         CX, R8
-	MOVQ         DI, R9
-
-step5:
-	VMOVUPS       (R8), Z13
-	VPBROADCASTD  R9, Z14
-	VPCMPEQD      Z8, Z14, K1
-	VMOVAPS       Z13, K1, Z9
-	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K1
-	VMOVUPS       Z13, Z14
-	VFMADD132PS   Z1, Z3, Z14
-	VSUBPS        Z3, Z14, Z15
-	VFNMADD132PS  Z2, Z13, Z15
-	VPERMPS       Z6, Z14, Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z16, Z14, Z14
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z14, Z14, K1, Z16
-	VADDPS        Z16, Z10, Z10
-	VADDPS        Z13, Z11, Z11
-	ADDQ          $0x10, R9
-	CMPQ          R9, 96(AX)
-	JGE           summed6
-	ADDQ          176(AX), R8
-	VMOVUPS       (R8), Z13
-	VPBROADCASTD  R9, Z14
-	VPCMPEQD      Z8, Z14, K1
-	VMOVAPS       Z13, K1, Z9
-	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K1
-	VMOVUPS       Z13, Z14
-	VFMADD132PS   Z1, Z3, Z14
-	VSUBPS        Z3, Z14, Z15
-	VFNMADD132PS  Z2, Z13, Z15
-	VPERMPS       Z6, Z14, Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z16, Z14, Z14
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z14, Z14, K1, Z16
-	VADDPS        Z16, Z12, Z12
-	VADDPS        Z13, Z11, Z11
-	ADDQ          $0x10, R9
-	CMPQ          R9, 96(AX)
-	JGE           summed6
-	ADDQ          176(AX), R8
-	JMP           step5
-
-summed6:
-	VADDPS  Z12, Z10, Z10
-	MOVQ    56(AX), R8
-	MOVQ    DI, R9
-	SHLQ    $0x06, R9
-	VMOVUPS Z10, (R8)(R9*1)
-	MOVQ    64(AX), R8
-	MOVQ    DI, R9
-	SHLQ    $0x06, R9
-	VMOVUPS Z11, (R8)(R9*1)
-	INCQ    DI
-	CMPQ    DI, $0x10
-	JGE     lanes7
-	CMPQ    DI, 96(AX)
-	JLT     lane4
-
-lanes7:
-	MOVQ         56(AX), R9
-	MOVQ         DI, R8
-	CMPQ         96(AX), $0x02
-	JNE          more12
-	VMOVUPS      (R9), Z7
-	VMOVUPS      64(R9), Z8
-	VMINPS       Z8, Z7, Z10
-	VADDPS       Z8, Z7, Z7
-	VBROADCASTSS constants<>+1728(SB), Z8
-	VMULPS       Z8, Z7, Z7
-	VADDPS       Z7, Z10, Z10
-	VMOVUPS      Z10, 128(R9)
-
-more12:
-level8:
-	CMPQ R8, $0x01
-	JE   tree11
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs9:
-	VMOVUPS (R10), Z7
-	VADDPS  64(R10), Z7, Z7
-	VMOVUPS Z7, (R11)
-	ADDQ    $0x80, R10
-	ADDQ    $0x40, R11
-	DECQ    R12
-	JNE     pairs9
-	INCQ    R8
-	BTQ     $0x00, R8
-	JCS     even10
-	VMOVUPS (R10), Z7
-	VMOVUPS Z7, (R11)
-
-even10:
-	SHRQ $0x01, R8
-	JMP  level8
-
-tree11:
-	VMOVUPS       (R9), Z7
-	MOVQ          56(AX), R8
-	CMPQ          96(AX), $0x02
-	JE            two13
-	VCVTPS2PD     Y7, Z8
-	VBROADCASTSD  constants<>+736(SB), Z10
-	VADDPD        Z10, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(BX*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VBROADCASTSD  constants<>+736(SB), Z8
-	VADDPD        Z8, Z7, Z7
-	VMOVUPD       Z7, 1432(AX)(BX*8)
-	JMP           sum14
-
-two13:
-	VMOVUPS       128(R8), Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 1368(AX)(BX*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1432(AX)(BX*8)
-
-sum14:
-	MOVQ 64(AX), R8
-
-level15:
-	CMPQ DI, $0x01
-	JE   tree18
-	MOVQ R8, R9
-	MOVQ R8, R10
-	MOVQ DI, R11
-	SHRQ $0x01, R11
-
-pairs16:
-	VMOVUPS (R9), Z7
-	VADDPS  64(R9), Z7, Z7
-	VMOVUPS Z7, (R10)
-	ADDQ    $0x80, R9
-	ADDQ    $0x40, R10
-	DECQ    R11
-	JNE     pairs16
-	INCQ    DI
-	BTQ     $0x00, DI
-	JCS     even17
-	VMOVUPS (R9), Z7
-	VMOVUPS Z7, (R10)
-
-even17:
-	SHRQ $0x01, DI
-	JMP  level15
-
-tree18:
-	VMOVUPS       (R8), Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 4632(AX)(BX*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(BX*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(BX*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(BX*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(BX*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(BX*8)
-	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
-	ADDQ          $0x10, BX
-	CMPQ          BX, SI
-	JLT           loop1
-
-end2:
-	VZEROUPPER
-	RET
-
 // func planeSumExpUniformFloat32AVX512(a *byte)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
@@ -11550,18 +11041,29 @@ loop1:
 	VBROADCASTSS constants<>+256(SB), Z7
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
+	MOVQ         SI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         SI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
 
 max3:
+	PREFETCHT0    (R10)
+	ADDQ          160(AX), R10
+	PREFETCHT0    (R11)
+	ADDQ          168(AX), R11
 	VMAXPS        (R9), Z7, Z7
-	PREFETCHT0    512(R9)
-	ADDQ          152(AX), R9
+	ADDQ          184(AX), R9
 	DECQ          R8
 	JNE           max3
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(SI*8)
+	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VBROADCASTSS  constants<>+1728(SB), Z10
@@ -11571,10 +11073,10 @@ lane4:
 	VBROADCASTSS constants<>+1728(SB), Z11
 	VBROADCASTSS constants<>+1728(SB), Z12
 	VBROADCASTSS constants<>+1728(SB), Z13
-	MOVQ         152(AX), R9
+	MOVQ         184(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         168(AX), R10
+	MOVQ         184(AX), R10
 	IMULQ        R8, R10
 	ADDQ         BX, R10
 	MOVQ         R8, R11
@@ -11605,8 +11107,8 @@ step5:
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          176(AX), R9
-	ADDQ          184(AX), R10
+	ADDQ          192(AX), R9
+	ADDQ          192(AX), R10
 	VMOVUPS       (R9), Z14
 	VPBROADCASTD  R11, Z15
 	VPCMPEQD      Z8, Z15, K1
@@ -11632,8 +11134,8 @@ step5:
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          176(AX), R9
-	ADDQ          184(AX), R10
+	ADDQ          192(AX), R9
+	ADDQ          192(AX), R10
 	JMP           step5
 
 summed6:
@@ -11701,21 +11203,21 @@ tree11:
 	VCVTPS2PD     Y7, Z8
 	VBROADCASTSD  constants<>+736(SB), Z11
 	VADDPD        Z11, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VMOVUPD       Z8, 1360(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
 	VBROADCASTSD  constants<>+736(SB), Z8
 	VADDPD        Z8, Z7, Z7
-	VMOVUPD       Z7, 1432(AX)(SI*8)
+	VMOVUPD       Z7, 1424(AX)(SI*8)
 	JMP           sum14
 
 two13:
 	VMOVUPS       128(R9), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VMOVUPD       Z8, 1360(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1432(AX)(SI*8)
+	VMOVUPD       Z7, 1424(AX)(SI*8)
 
 sum14:
 	MOVQ 64(AX), R9
@@ -11749,22 +11251,22 @@ even17:
 tree18:
 	VMOVUPS       (R9), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 4632(AX)(SI*8)
+	VMOVUPD       Z8, 4624(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VMOVUPD       Z7, 4688(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VSUBPD        272(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(SI*8)
+	VSUBPD        336(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6808(AX)(SI*8)
+	VMOVUPD       Z7, 6800(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6872(AX)(SI*8)
+	VMOVUPD       Z7, 6864(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -11793,20 +11295,20 @@ TEXT ·planeScaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15512(AX)(SI*8), Z0
-	VMOVUPD      15576(AX)(SI*8), Z1
+	VMOVUPD      15504(AX)(SI*8), Z0
+	VMOVUPD      15568(AX)(SI*8), Z1
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 264(AX), Z1
-	VMULPD       8984(AX)(SI*8), Z1, Z3
-	VMULPD       9048(AX)(SI*8), Z1, Z1
+	VBROADCASTSD 256(AX), Z1
+	VMULPD       8976(AX)(SI*8), Z1, Z3
+	VMULPD       9040(AX)(SI*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
 	VCVTPD2PS    Z1, Y1
 	VINSERTF64X4 $0x01, Y1, Z2, Z1
 	VMOVDQU32    (BX), Z3
-	VMOVUPD      16600(AX)(SI*8), Z4
-	VMOVUPD      16664(AX)(SI*8), Z5
+	VMOVUPD      16592(AX)(SI*8), Z4
+	VMOVUPD      16656(AX)(SI*8), Z5
 	VCVTPD2PS    Z4, Y2
 	VCVTPD2PS    Z5, Y4
 	VINSERTF64X4 $0x01, Y4, Z2, Z4
@@ -11821,8 +11323,8 @@ class3:
 	VPCMPEQD     Z3, Z6, K1
 	VMOVAPS      Z4, K1, Z5
 	VMOVUPS      Z5, (R10)
-	ADDQ         168(AX), R9
-	ADDQ         160(AX), R10
+	ADDQ         184(AX), R9
+	ADDQ         184(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -11864,18 +11366,29 @@ loop1:
 	VBROADCASTSS constants<>+256(SB), Z7
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
+	MOVQ         SI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         SI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
 
 max3:
+	PREFETCHT0    (R10)
+	ADDQ          160(AX), R10
+	PREFETCHT0    (R11)
+	ADDQ          168(AX), R11
 	VMAXPS        (R9), Z7, Z7
-	PREFETCHT0    512(R9)
-	ADDQ          152(AX), R9
+	ADDQ          184(AX), R9
 	DECQ          R8
 	JNE           max3
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(SI*8)
+	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VBROADCASTSS  constants<>+1728(SB), Z10
@@ -11886,10 +11399,10 @@ lane4:
 	VBROADCASTSS constants<>+1728(SB), Z12
 	VBROADCASTSS constants<>+1728(SB), Z13
 	VBROADCASTSS constants<>+1728(SB), Z14
-	MOVQ         152(AX), R9
+	MOVQ         184(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         168(AX), R10
+	MOVQ         184(AX), R10
 	IMULQ        R8, R10
 	ADDQ         BX, R10
 	MOVQ         R8, R11
@@ -11927,8 +11440,8 @@ step5:
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          176(AX), R9
-	ADDQ          184(AX), R10
+	ADDQ          192(AX), R9
+	ADDQ          192(AX), R10
 	VMOVUPS       (R9), Z15
 	VPBROADCASTD  R11, Z16
 	VPCMPEQD      Z8, Z16, K1
@@ -11961,8 +11474,8 @@ step5:
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          176(AX), R9
-	ADDQ          184(AX), R10
+	ADDQ          192(AX), R9
+	ADDQ          192(AX), R10
 	JMP           step5
 
 summed6:
@@ -12034,21 +11547,21 @@ tree11:
 	VCVTPS2PD     Y7, Z8
 	VBROADCASTSD  constants<>+736(SB), Z11
 	VADDPD        Z11, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VMOVUPD       Z8, 1360(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
 	VBROADCASTSD  constants<>+736(SB), Z8
 	VADDPD        Z8, Z7, Z7
-	VMOVUPD       Z7, 1432(AX)(SI*8)
+	VMOVUPD       Z7, 1424(AX)(SI*8)
 	JMP           sum14
 
 two13:
 	VMOVUPS       128(R9), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VMOVUPD       Z8, 1360(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1432(AX)(SI*8)
+	VMOVUPD       Z7, 1424(AX)(SI*8)
 
 sum14:
 	MOVQ 64(AX), R9
@@ -12082,22 +11595,22 @@ even17:
 tree18:
 	VMOVUPS       (R9), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 4632(AX)(SI*8)
+	VMOVUPD       Z8, 4624(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VMOVUPD       Z7, 4688(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VSUBPD        272(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(SI*8)
+	VSUBPD        336(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6808(AX)(SI*8)
+	VMOVUPD       Z7, 6800(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6872(AX)(SI*8)
+	VMOVUPD       Z7, 6864(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -12126,20 +11639,20 @@ TEXT ·planeScaleClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15512(AX)(SI*8), Z0
-	VMOVUPD      15576(AX)(SI*8), Z1
+	VMOVUPD      15504(AX)(SI*8), Z0
+	VMOVUPD      15568(AX)(SI*8), Z1
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 264(AX), Z1
-	VMULPD       8984(AX)(SI*8), Z1, Z3
-	VMULPD       9048(AX)(SI*8), Z1, Z1
+	VBROADCASTSD 256(AX), Z1
+	VMULPD       8976(AX)(SI*8), Z1, Z3
+	VMULPD       9040(AX)(SI*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
 	VCVTPD2PS    Z1, Y1
 	VINSERTF64X4 $0x01, Y1, Z2, Z1
 	VMOVDQU32    (BX), Z3
-	VMOVUPD      16600(AX)(SI*8), Z4
-	VMOVUPD      16664(AX)(SI*8), Z5
+	VMOVUPD      16592(AX)(SI*8), Z4
+	VMOVUPD      16656(AX)(SI*8), Z5
 	VCVTPD2PS    Z4, Y2
 	VCVTPD2PS    Z5, Y4
 	VINSERTF64X4 $0x01, Y4, Z2, Z4
@@ -12157,8 +11670,8 @@ class3:
 	VPCMPEQD     Z3, Z6, K1
 	VMOVAPS      Z4, K1, Z5
 	VMOVUPS      Z5, (R10)
-	ADDQ         168(AX), R9
-	ADDQ         160(AX), R10
+	ADDQ         184(AX), R9
+	ADDQ         184(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -12201,18 +11714,29 @@ loop1:
 	VBROADCASTSS constants<>+256(SB), Z7
 	MOVQ         96(AX), R9
 	MOVQ         CX, R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         152(AX), R11
+	MOVQ         DI, R12
+	SUBQ         88(AX), R12
+	SHLQ         $0x02, R12
+	ADDQ         16(AX), R12
 
 max3:
+	PREFETCHT0    (R11)
+	ADDQ          160(AX), R11
+	PREFETCHT0    (R12)
+	ADDQ          168(AX), R12
 	VMAXPS        (R10), Z7, Z7
-	PREFETCHT0    512(R10)
-	ADDQ          152(AX), R10
+	ADDQ          184(AX), R10
 	DECQ          R9
 	JNE           max3
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(DI*8)
+	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(DI*8)
+	VMOVUPD       Z8, 336(AX)(DI*8)
 	XORQ          R9, R9
 
 lane4:
@@ -12220,13 +11744,13 @@ lane4:
 	VBROADCASTSS constants<>+1728(SB), Z9
 	VBROADCASTSS constants<>+1728(SB), Z10
 	VBROADCASTSS constants<>+1728(SB), Z11
-	MOVQ         152(AX), R10
+	MOVQ         184(AX), R10
 	IMULQ        R9, R10
 	ADDQ         CX, R10
-	MOVQ         168(AX), R11
+	MOVQ         184(AX), R11
 	IMULQ        R9, R11
 	ADDQ         BX, R11
-	MOVQ         152(AX), R12
+	MOVQ         184(AX), R12
 	IMULQ        R9, R12
 	ADDQ         SI, R12
 	MOVQ         R9, R13
@@ -12264,9 +11788,9 @@ step5:
 	ADDQ          $0x10, R13
 	CMPQ          R13, 96(AX)
 	JGE           summed6
-	ADDQ          176(AX), R10
-	ADDQ          184(AX), R11
-	ADDQ          176(AX), R12
+	ADDQ          192(AX), R10
+	ADDQ          192(AX), R11
+	ADDQ          192(AX), R12
 	VMOVUPS       (R10), Z12
 	VSUBPS        Z7, Z12, Z12
 	VMOVUPS       (R12), Z13
@@ -12299,9 +11823,9 @@ step5:
 	ADDQ          $0x10, R13
 	CMPQ          R13, 96(AX)
 	JGE           summed6
-	ADDQ          176(AX), R10
-	ADDQ          184(AX), R11
-	ADDQ          176(AX), R12
+	ADDQ          192(AX), R10
+	ADDQ          192(AX), R11
+	ADDQ          192(AX), R12
 	JMP           step5
 
 summed6:
@@ -12373,21 +11897,21 @@ tree11:
 	VCVTPS2PD     Y7, Z8
 	VBROADCASTSD  constants<>+736(SB), Z9
 	VADDPD        Z9, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(DI*8)
+	VMOVUPD       Z8, 1360(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
 	VBROADCASTSD  constants<>+736(SB), Z8
 	VADDPD        Z8, Z7, Z7
-	VMOVUPD       Z7, 1432(AX)(DI*8)
+	VMOVUPD       Z7, 1424(AX)(DI*8)
 	JMP           sum14
 
 two13:
 	VMOVUPS       128(R10), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 1368(AX)(DI*8)
+	VMOVUPD       Z8, 1360(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1432(AX)(DI*8)
+	VMOVUPD       Z7, 1424(AX)(DI*8)
 
 sum14:
 	MOVQ 64(AX), R11
@@ -12422,10 +11946,10 @@ even17:
 tree18:
 	VMOVUPS       (R11), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 4632(AX)(DI*8)
+	VMOVUPD       Z8, 4624(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(DI*8)
+	VMOVUPD       Z7, 4688(AX)(DI*8)
 	MOVQ          72(AX), R10
 
 level19:
@@ -12457,10 +11981,10 @@ even21:
 tree22:
 	VMOVUPS       (R10), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 2456(AX)(DI*8)
+	VMOVUPD       Z8, 2448(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 2520(AX)(DI*8)
+	VMOVUPD       Z7, 2512(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -12491,14 +12015,14 @@ TEXT ·planeScaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15512(AX)(DI*8), Z0
-	VMOVUPD      15576(AX)(DI*8), Z1
+	VMOVUPD      15504(AX)(DI*8), Z0
+	VMOVUPD      15568(AX)(DI*8), Z1
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 264(AX), Z1
-	VMULPD       8984(AX)(DI*8), Z1, Z3
-	VMULPD       9048(AX)(DI*8), Z1, Z1
+	VBROADCASTSD 256(AX), Z1
+	VMULPD       8976(AX)(DI*8), Z1, Z3
+	VMULPD       9040(AX)(DI*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
 	VCVTPD2PS    Z1, Y1
 	VINSERTF64X4 $0x01, Y1, Z2, Z1
@@ -12518,9 +12042,9 @@ class3:
 	VFMADD213PS  Z6, Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
 	VMOVUPS      Z3, (R11)
-	ADDQ         168(AX), R10
-	ADDQ         160(AX), R11
-	ADDQ         152(AX), R12
+	ADDQ         184(AX), R10
+	ADDQ         184(AX), R11
+	ADDQ         184(AX), R12
 	INCQ         R9
 	CMPQ         R9, 96(AX)
 	JLT          class3
@@ -12607,7 +12131,7 @@ whole8:
 	VMAXPD        X1, X2, X2
 	VPERMILPD     $0x01, X2, X1
 	VMAXPD        X1, X2, X2
-	VMOVSD        X2, 280(AX)(DI*8)
+	VMOVSD        X2, 272(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -12657,7 +12181,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), SI
 	ADDQ         BX, SI
-	VMOVSD       280(AX)(SI*8), X12
+	VMOVSD       272(AX)(SI*8), X12
 	VXORPS       constants<>+1216(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	XORQ         SI, SI
@@ -12676,7 +12200,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    16384(CX)(SI*8)
+	PREFETCHT0    20480(CX)(SI*8)
 	VMOVUPD       (CX)(SI*8), Z16
 	VADDPD        Z12, Z16, Z16
 	VADDPD        Z16, Z14, Z14
@@ -12690,7 +12214,7 @@ loop5:
 	VPERMPD       Z11, Z17, Z18
 	VPSLLQ        $0x31, Z17, Z17
 	VPADDQ        Z18, Z17, Z17
-	PREFETCHT0    16448(CX)(SI*8)
+	PREFETCHT0    20544(CX)(SI*8)
 	VMOVUPD       64(CX)(SI*8), Z18
 	VADDPD        Z12, Z18, Z18
 	VADDPD        Z18, Z14, Z14
@@ -12801,7 +12325,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 208(AX), SI
+	MOVQ 200(AX), SI
 	SHLQ $0x06, SI
 	ADDQ SI, DX
 	INCQ BX
@@ -12851,7 +12375,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       280(AX)(DI*8), X12
+	VMOVSD       272(AX)(DI*8), X12
 	VXORPS       constants<>+1216(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	XORQ         DI, DI
@@ -12870,7 +12394,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    16384(CX)(DI*8)
+	PREFETCHT0    20480(CX)(DI*8)
 	VMOVUPD       (CX)(DI*8), Z16
 	VADDPD        Z12, Z16, Z16
 	VADDPD        Z16, Z14, Z14
@@ -12884,7 +12408,7 @@ loop5:
 	VPERMPD       Z11, Z17, Z18
 	VPSLLQ        $0x31, Z17, Z17
 	VPADDQ        Z18, Z17, Z17
-	PREFETCHT0    16448(CX)(DI*8)
+	PREFETCHT0    20544(CX)(DI*8)
 	VMOVUPD       64(CX)(DI*8), Z18
 	VADDPD        Z12, Z18, Z18
 	VADDPD        Z18, Z14, Z14
@@ -13000,7 +12524,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	MOVQ 208(AX), DI
+	MOVQ 200(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -13038,10 +12562,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       15512(AX)(DI*8), X0
+	VMOVSD       15504(AX)(DI*8), X0
 	VBROADCASTSD X0, Z0
-	VMOVSD       8984(AX)(DI*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(DI*8), X1
+	VMULSD       256(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	XORQ         DI, DI
 	CMPQ         DI, BX
@@ -13126,7 +12650,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       280(AX)(R10*8), X12
+	VMOVSD       272(AX)(R10*8), X12
 	VXORPS       constants<>+1216(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	XORQ         R10, R10
@@ -13146,7 +12670,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    16384(CX)(R10*8)
+	PREFETCHT0    20480(CX)(R10*8)
 	VMOVUPD       (CX)(R10*8), Z17
 	VADDPD        Z12, Z17, Z17
 	VMOVUPD       (BX)(R10*8), Z18
@@ -13168,7 +12692,7 @@ loop5:
 	VPERMPD       Z11, Z18, Z19
 	VPSLLQ        $0x31, Z18, Z18
 	VPADDQ        Z19, Z18, Z18
-	PREFETCHT0    16448(CX)(R10*8)
+	PREFETCHT0    20544(CX)(R10*8)
 	VMOVUPD       64(CX)(R10*8), Z19
 	VADDPD        Z12, Z19, Z19
 	VMOVUPD       64(BX)(R10*8), Z20
@@ -13315,7 +12839,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
 	ADDQ 128(AX), BX
-	MOVQ 208(AX), R10
+	MOVQ 200(AX), R10
 	SHLQ $0x06, R10
 	ADDQ R10, R8
 	INCQ R9
@@ -13356,10 +12880,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       15512(AX)(R10*8), X0
+	VMOVSD       15504(AX)(R10*8), X0
 	VBROADCASTSD X0, Z0
-	VMOVSD       8984(AX)(R10*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(R10*8), X1
+	VMULSD       256(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	XORQ         R10, R10
 	CMPQ         R10, R8
@@ -13420,236 +12944,6 @@ done3:
 	VZEROUPPER
 	RET
 
-// func planeSumUniformFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·planeSumUniformFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// planeSumUniformFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+800(SB), Z0
-	VBROADCASTSD constants<>+832(SB), Z1
-	VBROADCASTSD constants<>+864(SB), Z2
-	VBROADCASTSD constants<>+896(SB), Z3
-	VBROADCASTSD constants<>+928(SB), Z4
-	VBROADCASTSD constants<>+960(SB), Z5
-	VBROADCASTSD constants<>+992(SB), Z6
-	VBROADCASTSD constants<>+1024(SB), Z7
-	VBROADCASTSD constants<>+1056(SB), Z8
-	VBROADCASTSD constants<>+1088(SB), Z9
-	VBROADCASTSD constants<>+1120(SB), Z10
-	VMOVUPD      constants<>+1760(SB), Z11
-	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
-	CMPQ         BX, SI
-	JGE          end2
-
-loop1:
-	VBROADCASTSD constants<>+768(SB), Z12
-	MOVQ         96(AX), DI
-	MOVQ         CX, R8
-
-max3:
-	VMAXPD       (R8), Z12, Z12
-	PREFETCHT0   512(R8)
-	ADDQ         152(AX), R8
-	DECQ         DI
-	JNE          max3
-	VMOVUPD      Z12, 280(AX)(BX*8)
-	VPMOVSXDQ    (DX), Z13
-	VBROADCASTSD constants<>+1728(SB), Z14
-	XORQ         DI, DI
-
-lane4:
-	VBROADCASTSD constants<>+1728(SB), Z15
-	VBROADCASTSD constants<>+1728(SB), Z16
-	VBROADCASTSD constants<>+1728(SB), Z17
-	MOVQ         152(AX), R8
-	IMULQ        DI, R8
-	ADDQ         CX, R8
-	MOVQ         DI, R9
-
-step5:
-	VMOVUPD       (R8), Z18
-	VPBROADCASTQ  R9, Z19
-	VPCMPEQQ      Z13, Z19, K1
-	VMOVAPD       Z18, K1, Z14
-	VSUBPD        Z12, Z18, Z18
-	VCMPPD        $0x15, Z0, Z18, K1
-	VMOVUPD       Z18, Z19
-	VFMADD132PD   Z1, Z4, Z19
-	VSUBPD        Z4, Z19, Z20
-	VMOVUPD       Z18, Z21
-	VFNMADD231PD  Z2, Z20, Z21
-	VFNMADD231PD  Z3, Z20, Z21
-	VPERMPD       Z11, Z19, Z20
-	VPSLLQ        $0x31, Z19, Z19
-	VPADDQ        Z20, Z19, Z19
-	VMOVUPD       Z5, Z20
-	VFMADD213PD   Z6, Z21, Z20
-	VFMADD213PD   Z7, Z21, Z20
-	VFMADD213PD   Z8, Z21, Z20
-	VFMADD213PD   Z9, Z21, Z20
-	VFMADD213PD   Z10, Z21, Z20
-	VMULPD        Z21, Z21, Z22
-	VFMADD213PD   Z21, Z22, Z20
-	VFMADD213PD.Z Z19, Z19, K1, Z20
-	VADDPD        Z20, Z15, Z15
-	VADDPD        Z18, Z16, Z16
-	ADDQ          $0x08, R9
-	CMPQ          R9, 96(AX)
-	JGE           summed6
-	ADDQ          176(AX), R8
-	VMOVUPD       (R8), Z18
-	VPBROADCASTQ  R9, Z19
-	VPCMPEQQ      Z13, Z19, K1
-	VMOVAPD       Z18, K1, Z14
-	VSUBPD        Z12, Z18, Z18
-	VCMPPD        $0x15, Z0, Z18, K1
-	VMOVUPD       Z18, Z19
-	VFMADD132PD   Z1, Z4, Z19
-	VSUBPD        Z4, Z19, Z20
-	VMOVUPD       Z18, Z21
-	VFNMADD231PD  Z2, Z20, Z21
-	VFNMADD231PD  Z3, Z20, Z21
-	VPERMPD       Z11, Z19, Z20
-	VPSLLQ        $0x31, Z19, Z19
-	VPADDQ        Z20, Z19, Z19
-	VMOVUPD       Z5, Z20
-	VFMADD213PD   Z6, Z21, Z20
-	VFMADD213PD   Z7, Z21, Z20
-	VFMADD213PD   Z8, Z21, Z20
-	VFMADD213PD   Z9, Z21, Z20
-	VFMADD213PD   Z10, Z21, Z20
-	VMULPD        Z21, Z21, Z22
-	VFMADD213PD   Z21, Z22, Z20
-	VFMADD213PD.Z Z19, Z19, K1, Z20
-	VADDPD        Z20, Z17, Z17
-	VADDPD        Z18, Z16, Z16
-	ADDQ          $0x08, R9
-	CMPQ          R9, 96(AX)
-	JGE           summed6
-	ADDQ          176(AX), R8
-	JMP           step5
-
-summed6:
-	VADDPD  Z17, Z15, Z15
-	MOVQ    56(AX), R8
-	MOVQ    DI, R9
-	SHLQ    $0x06, R9
-	VMOVUPD Z15, (R8)(R9*1)
-	MOVQ    64(AX), R8
-	MOVQ    DI, R9
-	SHLQ    $0x06, R9
-	VMOVUPD Z16, (R8)(R9*1)
-	INCQ    DI
-	CMPQ    DI, $0x08
-	JGE     lanes7
-	CMPQ    DI, 96(AX)
-	JLT     lane4
-
-lanes7:
-	MOVQ         56(AX), R9
-	MOVQ         DI, R8
-	CMPQ         96(AX), $0x02
-	JNE          more12
-	VMOVUPD      (R9), Z12
-	VMOVUPD      64(R9), Z13
-	VMINPD       Z13, Z12, Z15
-	VADDPD       Z13, Z12, Z12
-	VBROADCASTSD constants<>+1728(SB), Z13
-	VMULPD       Z13, Z12, Z12
-	VADDPD       Z12, Z15, Z15
-	VMOVUPD      Z15, 128(R9)
-
-more12:
-level8:
-	CMPQ R8, $0x01
-	JE   tree11
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs9:
-	VMOVUPD (R10), Z12
-	VADDPD  64(R10), Z12, Z12
-	VMOVUPD Z12, (R11)
-	ADDQ    $0x80, R10
-	ADDQ    $0x40, R11
-	DECQ    R12
-	JNE     pairs9
-	INCQ    R8
-	BTQ     $0x00, R8
-	JCS     even10
-	VMOVUPD (R10), Z12
-	VMOVUPD Z12, (R11)
-
-even10:
-	SHRQ $0x01, R8
-	JMP  level8
-
-tree11:
-	VMOVUPD      (R9), Z12
-	MOVQ         56(AX), R8
-	CMPQ         96(AX), $0x02
-	JE           two13
-	VBROADCASTSD constants<>+736(SB), Z13
-	VADDPD       Z13, Z12, Z12
-	VMOVUPD      Z12, 1368(AX)(BX*8)
-	JMP          sum14
-
-two13:
-	VMOVUPD 128(R8), Z12
-	VMOVUPD Z12, 1368(AX)(BX*8)
-
-sum14:
-	MOVQ 64(AX), R8
-
-level15:
-	CMPQ DI, $0x01
-	JE   tree18
-	MOVQ R8, R9
-	MOVQ R8, R10
-	MOVQ DI, R11
-	SHRQ $0x01, R11
-
-pairs16:
-	VMOVUPD (R9), Z12
-	VADDPD  64(R9), Z12, Z12
-	VMOVUPD Z12, (R10)
-	ADDQ    $0x80, R9
-	ADDQ    $0x40, R10
-	DECQ    R11
-	JNE     pairs16
-	INCQ    DI
-	BTQ     $0x00, DI
-	JCS     even17
-	VMOVUPD (R9), Z12
-	VMOVUPD Z12, (R10)
-
-even17:
-	SHRQ $0x01, DI
-	JMP  level15
-
-tree18:
-	VMOVUPD (R8), Z12
-	VMOVUPD Z12, 4632(AX)(BX*8)
-	VSUBPD  280(AX)(BX*8), Z14, Z14
-	VMOVUPD Z14, 3544(AX)(BX*8)
-	ADDQ    $0x40, CX
-	ADDQ    $0x20, DX
-	ADDQ    $0x08, BX
-	CMPQ    BX, SI
-	JLT     loop1
-
-end2:
-	VZEROUPPER
-	RET
-
 // func planeSumExpUniformFloat64AVX512(a *byte)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
@@ -13682,14 +12976,25 @@ loop1:
 	VBROADCASTSD constants<>+768(SB), Z12
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
+	MOVQ         SI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x03, R10
+	ADDQ         152(AX), R10
+	MOVQ         SI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x03, R11
+	ADDQ         16(AX), R11
 
 max3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
+	PREFETCHT0   (R11)
+	ADDQ         168(AX), R11
 	VMAXPD       (R9), Z12, Z12
-	PREFETCHT0   512(R9)
-	ADDQ         152(AX), R9
+	ADDQ         184(AX), R9
 	DECQ         R8
 	JNE          max3
-	VMOVUPD      Z12, 280(AX)(SI*8)
+	VMOVUPD      Z12, 272(AX)(SI*8)
 	VPMOVSXDQ    (DX), Z13
 	VBROADCASTSD constants<>+1728(SB), Z14
 	VBROADCASTSD constants<>+1728(SB), Z15
@@ -13699,10 +13004,10 @@ lane4:
 	VBROADCASTSD constants<>+1728(SB), Z16
 	VBROADCASTSD constants<>+1728(SB), Z17
 	VBROADCASTSD constants<>+1728(SB), Z18
-	MOVQ         152(AX), R9
+	MOVQ         184(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         168(AX), R10
+	MOVQ         184(AX), R10
 	IMULQ        R8, R10
 	ADDQ         BX, R10
 	MOVQ         R8, R11
@@ -13739,8 +13044,8 @@ step5:
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          176(AX), R9
-	ADDQ          184(AX), R10
+	ADDQ          192(AX), R9
+	ADDQ          192(AX), R10
 	VMOVUPD       (R9), Z19
 	VPBROADCASTQ  R11, Z20
 	VPCMPEQQ      Z13, Z20, K1
@@ -13772,8 +13077,8 @@ step5:
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          176(AX), R9
-	ADDQ          184(AX), R10
+	ADDQ          192(AX), R9
+	ADDQ          192(AX), R10
 	JMP           step5
 
 summed6:
@@ -13840,12 +13145,12 @@ tree11:
 	JE           two13
 	VBROADCASTSD constants<>+736(SB), Z13
 	VADDPD       Z13, Z12, Z12
-	VMOVUPD      Z12, 1368(AX)(SI*8)
+	VMOVUPD      Z12, 1360(AX)(SI*8)
 	JMP          sum14
 
 two13:
 	VMOVUPD 128(R9), Z12
-	VMOVUPD Z12, 1368(AX)(SI*8)
+	VMOVUPD Z12, 1360(AX)(SI*8)
 
 sum14:
 	MOVQ 64(AX), R9
@@ -13878,10 +13183,10 @@ even17:
 
 tree18:
 	VMOVUPD (R9), Z12
-	VMOVUPD Z12, 4632(AX)(SI*8)
-	VSUBPD  280(AX)(SI*8), Z14, Z14
-	VMOVUPD Z14, 3544(AX)(SI*8)
-	VMOVUPD Z15, 6808(AX)(SI*8)
+	VMOVUPD Z12, 4624(AX)(SI*8)
+	VSUBPD  272(AX)(SI*8), Z14, Z14
+	VMOVUPD Z14, 3536(AX)(SI*8)
+	VMOVUPD Z15, 6800(AX)(SI*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x20, DX
 	ADDQ    $0x40, BX
@@ -13910,11 +13215,11 @@ TEXT ·planeScaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15512(AX)(SI*8), Z0
-	VBROADCASTSD 264(AX), Z1
-	VMULPD       8984(AX)(SI*8), Z1, Z1
+	VMOVUPD      15504(AX)(SI*8), Z0
+	VBROADCASTSD 256(AX), Z1
+	VMULPD       8976(AX)(SI*8), Z1, Z1
 	VPMOVSXDQ    (BX), Z2
-	VMOVUPD      16600(AX)(SI*8), Z3
+	VMOVUPD      16592(AX)(SI*8), Z3
 	XORQ         R8, R8
 	MOVQ         CX, R9
 	MOVQ         DX, R10
@@ -13926,8 +13231,8 @@ class3:
 	VPCMPEQQ     Z2, Z5, K1
 	VMOVAPD      Z3, K1, Z4
 	VMOVUPD      Z4, (R10)
-	ADDQ         168(AX), R9
-	ADDQ         160(AX), R10
+	ADDQ         184(AX), R9
+	ADDQ         184(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -13974,14 +13279,25 @@ loop1:
 	VBROADCASTSD constants<>+768(SB), Z12
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
+	MOVQ         SI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x03, R10
+	ADDQ         152(AX), R10
+	MOVQ         SI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x03, R11
+	ADDQ         16(AX), R11
 
 max3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
+	PREFETCHT0   (R11)
+	ADDQ         168(AX), R11
 	VMAXPD       (R9), Z12, Z12
-	PREFETCHT0   512(R9)
-	ADDQ         152(AX), R9
+	ADDQ         184(AX), R9
 	DECQ         R8
 	JNE          max3
-	VMOVUPD      Z12, 280(AX)(SI*8)
+	VMOVUPD      Z12, 272(AX)(SI*8)
 	VPMOVSXDQ    (DX), Z13
 	VBROADCASTSD constants<>+1728(SB), Z14
 	VBROADCASTSD constants<>+1728(SB), Z15
@@ -13992,10 +13308,10 @@ lane4:
 	VBROADCASTSD constants<>+1728(SB), Z17
 	VBROADCASTSD constants<>+1728(SB), Z18
 	VBROADCASTSD constants<>+1728(SB), Z19
-	MOVQ         152(AX), R9
+	MOVQ         184(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         168(AX), R10
+	MOVQ         184(AX), R10
 	IMULQ        R8, R10
 	ADDQ         BX, R10
 	MOVQ         R8, R11
@@ -14039,8 +13355,8 @@ step5:
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          176(AX), R9
-	ADDQ          184(AX), R10
+	ADDQ          192(AX), R9
+	ADDQ          192(AX), R10
 	VMOVUPD       (R9), Z20
 	VPBROADCASTQ  R11, Z21
 	VPCMPEQQ      Z13, Z21, K1
@@ -14079,8 +13395,8 @@ step5:
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          176(AX), R9
-	ADDQ          184(AX), R10
+	ADDQ          192(AX), R9
+	ADDQ          192(AX), R10
 	JMP           step5
 
 summed6:
@@ -14151,12 +13467,12 @@ tree11:
 	JE           two13
 	VBROADCASTSD constants<>+736(SB), Z13
 	VADDPD       Z13, Z12, Z12
-	VMOVUPD      Z12, 1368(AX)(SI*8)
+	VMOVUPD      Z12, 1360(AX)(SI*8)
 	JMP          sum14
 
 two13:
 	VMOVUPD 128(R9), Z12
-	VMOVUPD Z12, 1368(AX)(SI*8)
+	VMOVUPD Z12, 1360(AX)(SI*8)
 
 sum14:
 	MOVQ 64(AX), R9
@@ -14189,10 +13505,10 @@ even17:
 
 tree18:
 	VMOVUPD (R9), Z12
-	VMOVUPD Z12, 4632(AX)(SI*8)
-	VSUBPD  280(AX)(SI*8), Z14, Z14
-	VMOVUPD Z14, 3544(AX)(SI*8)
-	VMOVUPD Z15, 6808(AX)(SI*8)
+	VMOVUPD Z12, 4624(AX)(SI*8)
+	VSUBPD  272(AX)(SI*8), Z14, Z14
+	VMOVUPD Z14, 3536(AX)(SI*8)
+	VMOVUPD Z15, 6800(AX)(SI*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x20, DX
 	ADDQ    $0x40, BX
@@ -14221,11 +13537,11 @@ TEXT ·planeScaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15512(AX)(SI*8), Z0
-	VBROADCASTSD 264(AX), Z1
-	VMULPD       8984(AX)(SI*8), Z1, Z1
+	VMOVUPD      15504(AX)(SI*8), Z0
+	VBROADCASTSD 256(AX), Z1
+	VMULPD       8976(AX)(SI*8), Z1, Z1
 	VPMOVSXDQ    (BX), Z2
-	VMOVUPD      16600(AX)(SI*8), Z3
+	VMOVUPD      16592(AX)(SI*8), Z3
 	XORQ         R8, R8
 	MOVQ         CX, R9
 	MOVQ         DX, R10
@@ -14240,8 +13556,8 @@ class3:
 	VPCMPEQQ     Z2, Z5, K1
 	VMOVAPD      Z3, K1, Z4
 	VMOVUPD      Z4, (R10)
-	ADDQ         168(AX), R9
-	ADDQ         160(AX), R10
+	ADDQ         184(AX), R9
+	ADDQ         184(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -14289,14 +13605,25 @@ loop1:
 	VBROADCASTSD constants<>+768(SB), Z12
 	MOVQ         96(AX), R9
 	MOVQ         CX, R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x03, R11
+	ADDQ         152(AX), R11
+	MOVQ         DI, R12
+	SUBQ         88(AX), R12
+	SHLQ         $0x03, R12
+	ADDQ         16(AX), R12
 
 max3:
+	PREFETCHT0 (R11)
+	ADDQ       160(AX), R11
+	PREFETCHT0 (R12)
+	ADDQ       168(AX), R12
 	VMAXPD     (R10), Z12, Z12
-	PREFETCHT0 512(R10)
-	ADDQ       152(AX), R10
+	ADDQ       184(AX), R10
 	DECQ       R9
 	JNE        max3
-	VMOVUPD    Z12, 280(AX)(DI*8)
+	VMOVUPD    Z12, 272(AX)(DI*8)
 	XORQ       R9, R9
 
 lane4:
@@ -14304,13 +13631,13 @@ lane4:
 	VBROADCASTSD constants<>+1728(SB), Z14
 	VBROADCASTSD constants<>+1728(SB), Z15
 	VBROADCASTSD constants<>+1728(SB), Z16
-	MOVQ         152(AX), R10
+	MOVQ         184(AX), R10
 	IMULQ        R9, R10
 	ADDQ         CX, R10
-	MOVQ         168(AX), R11
+	MOVQ         184(AX), R11
 	IMULQ        R9, R11
 	ADDQ         BX, R11
-	MOVQ         152(AX), R12
+	MOVQ         184(AX), R12
 	IMULQ        R9, R12
 	ADDQ         SI, R12
 	MOVQ         R9, R13
@@ -14354,9 +13681,9 @@ step5:
 	ADDQ          $0x08, R13
 	CMPQ          R13, 96(AX)
 	JGE           summed6
-	ADDQ          176(AX), R10
-	ADDQ          184(AX), R11
-	ADDQ          176(AX), R12
+	ADDQ          192(AX), R10
+	ADDQ          192(AX), R11
+	ADDQ          192(AX), R12
 	VMOVUPD       (R10), Z17
 	VSUBPD        Z12, Z17, Z17
 	VMOVUPD       (R12), Z18
@@ -14395,9 +13722,9 @@ step5:
 	ADDQ          $0x08, R13
 	CMPQ          R13, 96(AX)
 	JGE           summed6
-	ADDQ          176(AX), R10
-	ADDQ          184(AX), R11
-	ADDQ          176(AX), R12
+	ADDQ          192(AX), R10
+	ADDQ          192(AX), R11
+	ADDQ          192(AX), R12
 	JMP           step5
 
 summed6:
@@ -14468,12 +13795,12 @@ tree11:
 	JE           two13
 	VBROADCASTSD constants<>+736(SB), Z13
 	VADDPD       Z13, Z12, Z12
-	VMOVUPD      Z12, 1368(AX)(DI*8)
+	VMOVUPD      Z12, 1360(AX)(DI*8)
 	JMP          sum14
 
 two13:
 	VMOVUPD 128(R10), Z12
-	VMOVUPD Z12, 1368(AX)(DI*8)
+	VMOVUPD Z12, 1360(AX)(DI*8)
 
 sum14:
 	MOVQ 64(AX), R11
@@ -14507,7 +13834,7 @@ even17:
 
 tree18:
 	VMOVUPD (R11), Z12
-	VMOVUPD Z12, 4632(AX)(DI*8)
+	VMOVUPD Z12, 4624(AX)(DI*8)
 	MOVQ    72(AX), R10
 
 level19:
@@ -14538,7 +13865,7 @@ even21:
 
 tree22:
 	VMOVUPD (R10), Z12
-	VMOVUPD Z12, 2456(AX)(DI*8)
+	VMOVUPD Z12, 2448(AX)(DI*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x20, DX
 	ADDQ    $0x40, BX
@@ -14569,9 +13896,9 @@ TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15512(AX)(DI*8), Z0
-	VBROADCASTSD 264(AX), Z1
-	VMULPD       8984(AX)(DI*8), Z1, Z1
+	VMOVUPD      15504(AX)(DI*8), Z0
+	VBROADCASTSD 256(AX), Z1
+	VMULPD       8976(AX)(DI*8), Z1, Z1
 	XORQ         R9, R9
 	MOVQ         CX, R10
 	MOVQ         DX, R11
@@ -14588,9 +13915,9 @@ class3:
 	VFMADD213PD  Z5, Z4, Z3
 	VFNMADD231PD Z3, Z1, Z2
 	VMOVUPD      Z2, (R11)
-	ADDQ         168(AX), R10
-	ADDQ         160(AX), R11
-	ADDQ         152(AX), R12
+	ADDQ         184(AX), R10
+	ADDQ         184(AX), R11
+	ADDQ         184(AX), R12
 	INCQ         R9
 	CMPQ         R9, 96(AX)
 	JLT          class3
@@ -14686,7 +14013,7 @@ whole8:
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
-	VMOVSD        X2, 280(AX)(DI*8)
+	VMOVSD        X2, 272(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -14731,7 +14058,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), SI
 	ADDQ         BX, SI
-	VMOVSD       280(AX)(SI*8), X7
+	VMOVSD       272(AX)(SI*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -14751,7 +14078,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    16384(CX)(SI*2)
+	PREFETCHT0    20480(CX)(SI*2)
 	VCVTPH2PS     (CX)(SI*2), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
@@ -14853,7 +14180,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 208(AX), SI
+	MOVQ 200(AX), SI
 	SHLQ $0x06, SI
 	ADDQ SI, DX
 	INCQ BX
@@ -14898,7 +14225,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       280(AX)(DI*8), X7
+	VMOVSD       272(AX)(DI*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -14918,7 +14245,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    16384(CX)(DI*2)
+	PREFETCHT0    20480(CX)(DI*2)
 	VCVTPH2PS     (CX)(DI*2), Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, Z9
@@ -15025,7 +14352,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	MOVQ 208(AX), DI
+	MOVQ 200(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -15063,11 +14390,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       15512(AX)(DI*8), X0
+	VMOVSD       15504(AX)(DI*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8984(AX)(DI*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(DI*8), X1
+	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         DI, DI
@@ -15150,7 +14477,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       280(AX)(R10*8), X7
+	VMOVSD       272(AX)(R10*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -15171,7 +14498,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    16384(CX)(R10*2)
+	PREFETCHT0    20480(CX)(R10*2)
 	VCVTPH2PS     (CX)(R10*2), Z12
 	VADDPS        Z7, Z12, Z12
 	VCVTPH2PS     (BX)(R10*2), Z13
@@ -15319,7 +14646,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
 	ADDQ 128(AX), BX
-	MOVQ 208(AX), R10
+	MOVQ 200(AX), R10
 	SHLQ $0x06, R10
 	ADDQ R10, R8
 	INCQ R9
@@ -15360,11 +14687,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       15512(AX)(R10*8), X0
+	VMOVSD       15504(AX)(R10*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8984(AX)(R10*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(R10*8), X1
+	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         R10, R10
@@ -15516,7 +14843,7 @@ whole8:
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
-	VMOVSD        X2, 280(AX)(DI*8)
+	VMOVSD        X2, 272(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -15561,7 +14888,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), SI
 	ADDQ         BX, SI
-	VMOVSD       280(AX)(SI*8), X7
+	VMOVSD       272(AX)(SI*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -15581,7 +14908,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    16384(CX)(SI*2)
+	PREFETCHT0    20480(CX)(SI*2)
 	VPMOVZXWD     (CX)(SI*2), Z11
 	VPSLLD        $0x10, Z11, Z11
 	VADDPS        Z7, Z11, Z11
@@ -15687,7 +15014,7 @@ sums7:
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 208(AX), SI
+	MOVQ 200(AX), SI
 	SHLQ $0x06, SI
 	ADDQ SI, DX
 	INCQ BX
@@ -15732,7 +15059,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       280(AX)(DI*8), X7
+	VMOVSD       272(AX)(DI*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -15752,7 +15079,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    16384(CX)(DI*2)
+	PREFETCHT0    20480(CX)(DI*2)
 	VPMOVZXWD     (CX)(DI*2), Z11
 	VPSLLD        $0x10, Z11, Z11
 	VADDPS        Z7, Z11, Z11
@@ -15863,7 +15190,7 @@ sums7:
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
-	MOVQ 208(AX), DI
+	MOVQ 200(AX), DI
 	SHLQ $0x06, DI
 	ADDQ DI, BX
 	INCQ SI
@@ -15901,11 +15228,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       15512(AX)(DI*8), X0
+	VMOVSD       15504(AX)(DI*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8984(AX)(DI*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(DI*8), X1
+	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         DI, DI
@@ -16014,7 +15341,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       280(AX)(R10*8), X7
+	VMOVSD       272(AX)(R10*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+704(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -16035,7 +15362,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    16384(CX)(R10*2)
+	PREFETCHT0    20480(CX)(R10*2)
 	VPMOVZXWD     (CX)(R10*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VADDPS        Z7, Z12, Z12
@@ -16191,7 +15518,7 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), DX
 	ADDQ 128(AX), BX
-	MOVQ 208(AX), R10
+	MOVQ 200(AX), R10
 	SHLQ $0x06, R10
 	ADDQ R10, R8
 	INCQ R9
@@ -16232,11 +15559,11 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       15512(AX)(R10*8), X0
+	VMOVSD       15504(AX)(R10*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8984(AX)(R10*8), X1
-	VMULSD       264(AX), X1, X1
+	VMOVSD       8976(AX)(R10*8), X1
+	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	XORQ         R10, R10
@@ -16341,8 +15668,8 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 	// L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1312(SB), Z0
 	VBROADCASTSD constants<>+1344(SB), Z0
-	VBROADCASTSD 272(AX), Z0
-	VBROADCASTSD 256(AX), Z1
+	VBROADCASTSD 264(AX), Z0
+	VBROADCASTSD 248(AX), Z1
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
@@ -16350,8 +15677,8 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD      1368(AX)(CX*8), Z2
-	VMOVUPD      2456(AX)(CX*8), Z3
+	VMOVUPD      1360(AX)(CX*8), Z2
+	VMOVUPD      2448(AX)(CX*8), Z3
 	VBROADCASTSD constants<>+1312(SB), Z4
 	VBROADCASTSD constants<>+1376(SB), Z5
 	VADDPD       Z4, Z2, Z6
@@ -16391,29 +15718,29 @@ loop1:
 	VADDPD       Z4, Z5, Z5
 	VBROADCASTSD constants<>+1696(SB), Z2
 	VFMADD231PD  Z2, Z6, Z5
-	VMOVUPD      3544(AX)(CX*8), Z4
-	VADDPD       280(AX)(CX*8), Z5, Z2
-	VMOVUPD      Z2, 14424(AX)(CX*8)
+	VMOVUPD      3536(AX)(CX*8), Z4
+	VADDPD       272(AX)(CX*8), Z5, Z2
+	VMOVUPD      Z2, 14416(AX)(CX*8)
 	VSUBPD       Z4, Z5, Z6
-	VMOVUPD      Z6, 13336(AX)(CX*8)
-	VADDPD       17816(AX), Z6, Z6
-	VMOVUPD      Z6, 17816(AX)
+	VMOVUPD      Z6, 13328(AX)(CX*8)
+	VADDPD       17808(AX), Z6, Z6
+	VMOVUPD      Z6, 17808(AX)
 	VMULPD       Z4, Z3, Z4
 	VBROADCASTSD constants<>+1728(SB), Z6
 	VCMPPD       $0x04, Z6, Z3, K1
 	VMOVAPD.Z    Z4, K1, Z4
-	VFMADD231PD  4632(AX)(CX*8), Z1, Z4
-	VADDPD       5720(AX)(CX*8), Z3, Z3
+	VFMADD231PD  4624(AX)(CX*8), Z1, Z4
+	VADDPD       5712(AX)(CX*8), Z3, Z3
 	VMOVUPD      Z5, Z5
 	VFMSUB213PD  Z4, Z3, Z5
-	VMOVUPD      Z5, 11160(AX)(CX*8)
-	VADDPD       17688(AX), Z5, Z3
-	VMOVUPD      Z3, 17688(AX)
+	VMOVUPD      Z5, 11152(AX)(CX*8)
+	VADDPD       17680(AX), Z5, Z3
+	VMOVUPD      Z3, 17680(AX)
 	VMULPD       Z2, Z0, Z3
 	VMULPD       Z2, Z3, Z3
-	VMOVUPD      Z3, 12248(AX)(CX*8)
-	VADDPD       17752(AX), Z3, Z2
-	VMOVUPD      Z2, 17752(AX)
+	VMOVUPD      Z3, 12240(AX)(CX*8)
+	VADDPD       17744(AX), Z3, Z2
+	VMOVUPD      Z2, 17744(AX)
 	ADDQ         $0x08, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -16431,8 +15758,8 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 	// L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1312(SB), Z0
 	VBROADCASTSD constants<>+1344(SB), Z1
-	VBROADCASTSD 272(AX), Z2
-	VBROADCASTSD 256(AX), Z3
+	VBROADCASTSD 264(AX), Z2
+	VBROADCASTSD 248(AX), Z3
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
@@ -16440,8 +15767,8 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD      1368(AX)(CX*8), Z4
-	VMOVUPD      2456(AX)(CX*8), Z5
+	VMOVUPD      1360(AX)(CX*8), Z4
+	VMOVUPD      2448(AX)(CX*8), Z5
 	VBROADCASTSD constants<>+1312(SB), Z6
 	VBROADCASTSD constants<>+1376(SB), Z7
 	VADDPD       Z6, Z4, Z8
@@ -16481,50 +15808,50 @@ loop1:
 	VADDPD       Z6, Z9, Z9
 	VBROADCASTSD constants<>+1696(SB), Z6
 	VFMADD231PD  Z6, Z8, Z9
-	VMOVUPD      3544(AX)(CX*8), Z7
-	VADDPD       280(AX)(CX*8), Z9, Z6
-	VMOVUPD      Z6, 14424(AX)(CX*8)
+	VMOVUPD      3536(AX)(CX*8), Z7
+	VADDPD       272(AX)(CX*8), Z9, Z6
+	VMOVUPD      Z6, 14416(AX)(CX*8)
 	VSUBPD       Z7, Z9, Z8
-	VMOVUPD      Z8, 13336(AX)(CX*8)
-	VADDPD       17816(AX), Z8, Z8
-	VMOVUPD      Z8, 17816(AX)
+	VMOVUPD      Z8, 13328(AX)(CX*8)
+	VADDPD       17808(AX), Z8, Z8
+	VMOVUPD      Z8, 17808(AX)
 	VMULPD       Z7, Z5, Z7
 	VBROADCASTSD constants<>+1728(SB), Z8
 	VCMPPD       $0x04, Z8, Z5, K1
 	VMOVAPD.Z    Z7, K1, Z7
-	VFMADD231PD  4632(AX)(CX*8), Z3, Z7
-	VADDPD       5720(AX)(CX*8), Z5, Z8
+	VFMADD231PD  4624(AX)(CX*8), Z3, Z7
+	VADDPD       5712(AX)(CX*8), Z5, Z8
 	VMOVUPD      Z9, Z9
 	VFMSUB213PD  Z7, Z8, Z9
-	VMOVUPD      Z9, 11160(AX)(CX*8)
-	VADDPD       17688(AX), Z9, Z7
-	VMOVUPD      Z7, 17688(AX)
+	VMOVUPD      Z9, 11152(AX)(CX*8)
+	VADDPD       17680(AX), Z9, Z7
+	VMOVUPD      Z7, 17680(AX)
 	VMULPD       Z6, Z2, Z7
 	VMULPD       Z6, Z7, Z7
-	VMOVUPD      Z7, 12248(AX)(CX*8)
-	VADDPD       17752(AX), Z7, Z7
-	VMOVUPD      Z7, 17752(AX)
+	VMOVUPD      Z7, 12240(AX)(CX*8)
+	VADDPD       17744(AX), Z7, Z7
+	VMOVUPD      Z7, 17744(AX)
 	VADDPD       Z0, Z4, Z4
 	VMOVUPD      Z0, Z7
 	VDIVPD       Z4, Z7, Z7
-	VMOVUPD      8984(AX)(CX*8), Z10
+	VMOVUPD      8976(AX)(CX*8), Z10
 	VMULPD       Z1, Z2, Z9
 	VMULPD       Z6, Z9, Z9
-	VMULPD       10072(AX)(CX*8), Z9, Z9
+	VMULPD       10064(AX)(CX*8), Z9, Z9
 	VFMADD213PD  Z9, Z10, Z8
 	VMULPD       Z7, Z8, Z8
-	VMOVUPD      Z8, 15512(AX)(CX*8)
-	VMOVUPD      6808(AX)(CX*8), Z6
+	VMOVUPD      Z8, 15504(AX)(CX*8)
+	VMOVUPD      6800(AX)(CX*8), Z6
 	VMULPD       Z7, Z6, Z8
 	VSUBPD       Z4, Z6, Z6
 	VMULPD       Z7, Z6, Z6
 	VMULPD       Z5, Z6, Z6
 	VMULPD       Z8, Z9, Z9
-	VMOVUPD      5720(AX)(CX*8), Z4
-	VFMSUB213PD  7896(AX)(CX*8), Z4, Z8
+	VMOVUPD      5712(AX)(CX*8), Z4
+	VFMSUB213PD  7888(AX)(CX*8), Z4, Z8
 	VADDPD       Z8, Z6, Z6
 	VFMADD213PD  Z9, Z10, Z6
-	VMOVUPD      Z6, 16600(AX)(CX*8)
+	VMOVUPD      Z6, 16592(AX)(CX*8)
 	ADDQ         $0x08, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -16534,7 +15861,7 @@ end2:
 	RET
 
 // func planeSumUniformFloat32AVX2K2(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -16542,7 +15869,7 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16552,14 +15879,25 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
 	MOVQ         CX, R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         152(AX), R9
+	MOVQ         96(AX), R10
+
+fetch3:
+	PREFETCHT0   (R9)
+	ADDQ         160(AX), R9
+	DECQ         R10
+	JNE          fetch3
 	VMAXPS       (R8), Y1, Y1
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(SI*8)
+	VMOVUPD      Y2, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVUPD      Y2, 304(AX)(SI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
@@ -16605,22 +15943,22 @@ loop1:
 	VADDPS       Y1, Y7, Y7
 	VADDPS       Y4, Y5, Y5
 	VCVTPS2PD    X7, Y1
-	VMOVUPD      Y1, 1368(AX)(SI*8)
+	VMOVUPD      Y1, 1360(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y7, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 1400(AX)(SI*8)
+	VMOVUPD      Y1, 1392(AX)(SI*8)
 	VCVTPS2PD    X5, Y1
-	VMOVUPD      Y1, 4632(AX)(SI*8)
+	VMOVUPD      Y1, 4624(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VMOVUPD      Y1, 4656(AX)(SI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VSUBPD       272(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(SI*8)
+	VSUBPD       304(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x08, SI
@@ -16632,7 +15970,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX2K2(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -16640,26 +15978,42 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
-	MOVQ         CX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
+	PREFETCHT0   (R11)
+	ADDQ         168(AX), R11
+	DECQ         R12
+	JNE          fetch3
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(R8*8)
+	VMOVUPD      Y2, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVUPD      Y2, 304(AX)(DI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -16702,7 +16056,7 @@ loop1:
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
 	VANDPS       Y1, Y10, Y10
-	VMOVUPS      Y10, (SI)(DI*1)
+	VMOVUPS      Y10, (SI)(BX*1)
 	VPCMPEQD     constants<>+1248(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VMINPS       Y10, Y9, Y1
@@ -16712,32 +16066,32 @@ loop1:
 	VADDPS       Y1, Y10, Y10
 	VADDPS       Y5, Y6, Y6
 	VCVTPS2PD    X10, Y1
-	VMOVUPD      Y1, 1368(AX)(R8*8)
+	VMOVUPD      Y1, 1360(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y10, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 1400(AX)(R8*8)
+	VMOVUPD      Y1, 1392(AX)(DI*8)
 	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VMOVUPD      Y1, 4624(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y6, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VMOVUPD      Y1, 4656(AX)(DI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VSUBPD       272(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VSUBPD       304(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(DI*8)
 	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VMOVUPD      Y1, 6800(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6840(AX)(R8*8)
+	VMOVUPD      Y1, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, R8
-	CMPQ         R8, R9
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
 	JLT          loop1
 
 end2:
@@ -16745,7 +16099,7 @@ end2:
 	RET
 
 // func planeSumUniformFloat32AVX512K2(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -16759,7 +16113,7 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16767,16 +16121,27 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R8
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         152(AX), R9
+	MOVQ         96(AX), R10
+
+fetch3:
+	PREFETCHT0    (R9)
+	ADDQ          160(AX), R9
+	DECQ          R10
+	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(SI*8)
+	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VMOVUPS       (CX), Z10
@@ -16820,22 +16185,22 @@ loop1:
 	VADDPS        Z7, Z12, Z12
 	VADDPS        Z10, Z11, Z11
 	VCVTPS2PD     Y12, Z7
-	VMOVUPD       Z7, 1368(AX)(SI*8)
+	VMOVUPD       Z7, 1360(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1432(AX)(SI*8)
+	VMOVUPD       Z7, 1424(AX)(SI*8)
 	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 4632(AX)(SI*8)
+	VMOVUPD       Z7, 4624(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z11, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VMOVUPD       Z7, 4688(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VSUBPD        272(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(SI*8)
+	VSUBPD        336(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x10, SI
@@ -16847,7 +16212,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX512K2(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -16861,26 +16226,42 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0    (R10)
+	ADDQ          160(AX), R10
+	PREFETCHT0    (R11)
+	ADDQ          168(AX), R11
+	DECQ          R12
+	JNE           fetch3
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(R8*8)
+	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VBROADCASTSS  constants<>+1728(SB), Z10
@@ -16920,7 +16301,7 @@ loop1:
 	VMULPS        Z8, Z8, Z15
 	VFMADD213PS   Z8, Z15, Z13
 	VFMADD213PS.Z Z7, Z7, K2, Z13
-	VMOVUPS       Z13, (SI)(DI*1)
+	VMOVUPS       Z13, (SI)(BX*1)
 	VMOVAPS       Z13, K1, Z10
 	VMINPS        Z13, Z14, Z7
 	VADDPS        Z14, Z13, Z13
@@ -16929,32 +16310,32 @@ loop1:
 	VADDPS        Z7, Z13, Z13
 	VADDPS        Z11, Z12, Z12
 	VCVTPS2PD     Y13, Z7
-	VMOVUPD       Z7, 1368(AX)(R8*8)
+	VMOVUPD       Z7, 1360(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1432(AX)(R8*8)
+	VMOVUPD       Z7, 1424(AX)(DI*8)
 	VCVTPS2PD     Y12, Z7
-	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VMOVUPD       Z7, 4624(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VMOVUPD       Z7, 4688(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VSUBPD        272(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VSUBPD        336(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VMOVUPD       Z7, 6800(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6872(AX)(R8*8)
+	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, R8
-	CMPQ          R8, R9
+	ADDQ          $0x10, DI
+	CMPQ          DI, R8
 	JLT           loop1
 
 end2:
@@ -16962,7 +16343,7 @@ end2:
 	RET
 
 // func planeSumUniformFloat32AVX2K3(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -16970,7 +16351,7 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16980,16 +16361,27 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
 	MOVQ         CX, R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         152(AX), R9
+	MOVQ         96(AX), R10
+
+fetch3:
+	PREFETCHT0   (R9)
+	ADDQ         160(AX), R9
+	DECQ         R10
+	JNE          fetch3
 	VMAXPS       (R8), Y1, Y1
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y1, Y1
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(SI*8)
+	VMOVUPD      Y2, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVUPD      Y2, 304(AX)(SI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
@@ -17059,23 +16451,23 @@ loop1:
 	VBROADCASTSD constants<>+736(SB), Y1
 	VCVTPS2PD    X6, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VMOVUPD      Y2, 1360(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y6, X2
 	VCVTPS2PD    X2, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(SI*8)
+	VMOVUPD      Y2, 1392(AX)(SI*8)
 	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 4632(AX)(SI*8)
+	VMOVUPD      Y1, 4624(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VMOVUPD      Y1, 4656(AX)(SI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VSUBPD       272(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(SI*8)
+	VSUBPD       304(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x08, SI
@@ -17087,7 +16479,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX2K3(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -17095,28 +16487,44 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
-	MOVQ         CX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
+	PREFETCHT0   (R11)
+	ADDQ         168(AX), R11
+	DECQ         R12
+	JNE          fetch3
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(R8*8)
+	VMOVUPD      Y2, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVUPD      Y2, 304(AX)(DI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -17159,15 +16567,15 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(DI*1)
+	VMOVUPS      Y11, (SI)(BX*1)
 	VPCMPEQD     constants<>+1248(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -17186,43 +16594,43 @@ loop1:
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y1, Y8, Y8
-	VMOVUPS      Y8, (SI)(DI*2)
+	VMOVUPS      Y8, (SI)(BX*2)
 	VPCMPEQD     constants<>+1824(SB), Y2, Y1
 	VBLENDVPS    Y1, Y8, Y4, Y4
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y8, Y8
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y5, Y5
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y8, Y8
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y5, Y5
 	VBROADCASTSD constants<>+736(SB), Y1
 	VCVTPS2PD    X8, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VMOVUPD      Y2, 1360(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y8, X2
 	VCVTPS2PD    X2, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VMOVUPD      Y2, 1392(AX)(DI*8)
 	VCVTPS2PD    X5, Y1
-	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VMOVUPD      Y1, 4624(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y5, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VMOVUPD      Y1, 4656(AX)(DI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VSUBPD       272(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VSUBPD       304(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(DI*8)
 	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VMOVUPD      Y1, 6800(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6840(AX)(R8*8)
+	VMOVUPD      Y1, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, R8
-	CMPQ         R8, R9
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
 	JLT          loop1
 
 end2:
@@ -17230,7 +16638,7 @@ end2:
 	RET
 
 // func planeSumUniformFloat32AVX512K3(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -17244,7 +16652,7 @@ TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -17252,18 +16660,29 @@ TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R8
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         152(AX), R9
+	MOVQ         96(AX), R10
+
+fetch3:
+	PREFETCHT0    (R9)
+	ADDQ          160(AX), R9
+	DECQ          R10
+	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(SI*8)
+	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VMOVUPS       (CX), Z10
@@ -17324,23 +16743,23 @@ loop1:
 	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y12, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VMOVUPD       Z8, 1360(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1432(AX)(SI*8)
+	VMOVUPD       Z8, 1424(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 4632(AX)(SI*8)
+	VMOVUPD       Z7, 4624(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VMOVUPD       Z7, 4688(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VSUBPD        272(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(SI*8)
+	VSUBPD        336(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x10, SI
@@ -17352,7 +16771,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX512K3(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -17366,28 +16785,44 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0    (R10)
+	ADDQ          160(AX), R10
+	PREFETCHT0    (R11)
+	ADDQ          168(AX), R11
+	DECQ          R12
+	JNE           fetch3
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(R8*8)
+	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VBROADCASTSS  constants<>+1728(SB), Z10
@@ -17427,7 +16862,7 @@ loop1:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z16
 	VFMADD213PS.Z Z13, Z13, K2, Z16
-	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
@@ -17448,40 +16883,40 @@ loop1:
 	VMULPS        Z8, Z8, Z14
 	VFMADD213PS   Z8, Z14, Z13
 	VFMADD213PS.Z Z7, Z7, K2, Z13
-	VMOVUPS       Z13, (SI)(DI*2)
+	VMOVUPS       Z13, (SI)(BX*2)
 	VMOVAPS       Z13, K1, Z10
 	VADDPS        Z16, Z13, Z13
 	VADDPS        Z12, Z11, Z11
 	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y13, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VMOVUPD       Z8, 1360(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VMOVUPD       Z8, 1424(AX)(DI*8)
 	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VMOVUPD       Z7, 4624(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z11, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VMOVUPD       Z7, 4688(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VSUBPD        272(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VSUBPD        336(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VMOVUPD       Z7, 6800(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6872(AX)(R8*8)
+	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, R8
-	CMPQ          R8, R9
+	ADDQ          $0x10, DI
+	CMPQ          DI, R8
 	JLT           loop1
 
 end2:
@@ -17489,7 +16924,7 @@ end2:
 	RET
 
 // func planeSumUniformFloat32AVX2K4(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -17497,7 +16932,7 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -17507,6 +16942,17 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
 	MOVQ         CX, R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         152(AX), R9
+	MOVQ         96(AX), R10
+
+fetch3:
+	PREFETCHT0   (R9)
+	ADDQ         160(AX), R9
+	DECQ         R10
+	JNE          fetch3
 	VMAXPS       (R8), Y1, Y1
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y1, Y1
@@ -17515,10 +16961,10 @@ loop1:
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(SI*8)
+	VMOVUPD      Y2, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVUPD      Y2, 304(AX)(SI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
@@ -17609,23 +17055,23 @@ loop1:
 	VBROADCASTSD constants<>+736(SB), Y1
 	VCVTPS2PD    X7, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VMOVUPD      Y2, 1360(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(SI*8)
+	VMOVUPD      Y2, 1392(AX)(SI*8)
 	VCVTPS2PD    X5, Y1
-	VMOVUPD      Y1, 4632(AX)(SI*8)
+	VMOVUPD      Y1, 4624(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VMOVUPD      Y1, 4656(AX)(SI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VSUBPD       272(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(SI*8)
+	VSUBPD       304(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x08, SI
@@ -17637,7 +17083,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX2K4(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -17645,30 +17091,46 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
-	MOVQ         CX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
+	PREFETCHT0   (R11)
+	ADDQ         168(AX), R11
+	DECQ         R12
+	JNE          fetch3
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(R8*8)
+	VMOVUPD      Y2, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVUPD      Y2, 304(AX)(DI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -17711,15 +17173,15 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(DI*1)
+	VMOVUPS      Y11, (SI)(BX*1)
 	VPCMPEQD     constants<>+1248(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -17738,12 +17200,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*2)
+	VMOVUPS      Y9, (SI)(BX*2)
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x03, DI, R11
 	IMUL3Q       $0x03, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x03, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -17761,45 +17223,45 @@ loop1:
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
 	VANDPS       Y1, Y10, Y10
-	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y10, (SI)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
 	VBROADCASTSD constants<>+736(SB), Y1
 	VCVTPS2PD    X10, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VMOVUPD      Y2, 1360(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y10, X2
 	VCVTPS2PD    X2, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VMOVUPD      Y2, 1392(AX)(DI*8)
 	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VMOVUPD      Y1, 4624(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y6, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VMOVUPD      Y1, 4656(AX)(DI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VSUBPD       272(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VSUBPD       304(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(DI*8)
 	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VMOVUPD      Y1, 6800(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6840(AX)(R8*8)
+	VMOVUPD      Y1, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, R8
-	CMPQ         R8, R9
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
 	JLT          loop1
 
 end2:
@@ -17807,7 +17269,7 @@ end2:
 	RET
 
 // func planeSumUniformFloat32AVX512K4(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -17821,7 +17283,7 @@ TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -17829,8 +17291,19 @@ TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R8
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         152(AX), R9
+	MOVQ         96(AX), R10
+
+fetch3:
+	PREFETCHT0    (R9)
+	ADDQ          160(AX), R9
+	DECQ          R10
+	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
@@ -17839,10 +17312,10 @@ loop1:
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(SI*8)
+	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VMOVUPS       (CX), Z10
@@ -17923,23 +17396,23 @@ loop1:
 	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y13, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VMOVUPD       Z8, 1360(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1432(AX)(SI*8)
+	VMOVUPD       Z8, 1424(AX)(SI*8)
 	VCVTPS2PD     Y12, Z7
-	VMOVUPD       Z7, 4632(AX)(SI*8)
+	VMOVUPD       Z7, 4624(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VMOVUPD       Z7, 4688(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VSUBPD        272(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(SI*8)
+	VSUBPD        336(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x10, SI
@@ -17951,7 +17424,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX512K4(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -17965,30 +17438,46 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0    (R10)
+	ADDQ          160(AX), R10
+	PREFETCHT0    (R11)
+	ADDQ          168(AX), R11
+	DECQ          R12
+	JNE           fetch3
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(R8*8)
+	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VBROADCASTSS  constants<>+1728(SB), Z10
@@ -18028,7 +17517,7 @@ loop1:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z16
 	VFMADD213PS.Z Z13, Z13, K2, Z16
-	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
@@ -18049,11 +17538,11 @@ loop1:
 	VMULPS        Z14, Z14, Z17
 	VFMADD213PS   Z14, Z17, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*2)
+	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, DI, R11
 	IMUL3Q        $0x03, BX, R10
-	VMOVUPS       (CX)(R10*1), Z13
+	IMUL3Q        $0x03, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
@@ -18070,7 +17559,7 @@ loop1:
 	VMULPS        Z8, Z8, Z17
 	VFMADD213PS   Z8, Z17, Z14
 	VFMADD213PS.Z Z7, Z7, K2, Z14
-	VMOVUPS       Z14, (SI)(R11*1)
+	VMOVUPS       Z14, (SI)(R10*1)
 	VMOVAPS       Z14, K1, Z10
 	VADDPS        Z15, Z14, Z14
 	VADDPS        Z11, Z13, Z13
@@ -18079,33 +17568,33 @@ loop1:
 	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y14, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VMOVUPD       Z8, 1360(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z14, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VMOVUPD       Z8, 1424(AX)(DI*8)
 	VCVTPS2PD     Y13, Z7
-	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VMOVUPD       Z7, 4624(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VMOVUPD       Z7, 4688(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VSUBPD        272(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VSUBPD        336(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VMOVUPD       Z7, 6800(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6872(AX)(R8*8)
+	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, R8
-	CMPQ          R8, R9
+	ADDQ          $0x10, DI
+	CMPQ          DI, R8
 	JLT           loop1
 
 end2:
@@ -18113,7 +17602,7 @@ end2:
 	RET
 
 // func planeSumUniformFloat32AVX2K5(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -18121,7 +17610,7 @@ TEXT ·planeSumUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -18131,6 +17620,17 @@ TEXT ·planeSumUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
 	MOVQ         CX, R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         152(AX), R9
+	MOVQ         96(AX), R10
+
+fetch3:
+	PREFETCHT0   (R9)
+	ADDQ         160(AX), R9
+	DECQ         R10
+	JNE          fetch3
 	VMAXPS       (R8), Y1, Y1
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y1, Y1
@@ -18141,10 +17641,10 @@ loop1:
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(SI*8)
+	VMOVUPD      Y2, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVUPD      Y2, 304(AX)(SI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
@@ -18261,23 +17761,23 @@ loop1:
 	VBROADCASTSD constants<>+736(SB), Y1
 	VCVTPS2PD    X6, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VMOVUPD      Y2, 1360(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y6, X2
 	VCVTPS2PD    X2, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(SI*8)
+	VMOVUPD      Y2, 1392(AX)(SI*8)
 	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 4632(AX)(SI*8)
+	VMOVUPD      Y1, 4624(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VMOVUPD      Y1, 4656(AX)(SI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VSUBPD       272(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(SI*8)
+	VSUBPD       304(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x08, SI
@@ -18289,7 +17789,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX2K5(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -18297,32 +17797,48 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
-	MOVQ         CX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
+	PREFETCHT0   (R11)
+	ADDQ         168(AX), R11
+	DECQ         R12
+	JNE          fetch3
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(R8*8)
+	VMOVUPD      Y2, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVUPD      Y2, 304(AX)(DI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -18365,15 +17881,15 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(DI*1)
+	VMOVUPS      Y11, (SI)(BX*1)
 	VPCMPEQD     constants<>+1248(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -18392,12 +17908,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*2)
+	VMOVUPS      Y9, (SI)(BX*2)
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x03, DI, R11
 	IMUL3Q       $0x03, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x03, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -18415,19 +17931,19 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 96(R10)
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
 	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -18446,43 +17962,43 @@ loop1:
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y1, Y8, Y8
-	VMOVUPS      Y8, (SI)(DI*4)
+	VMOVUPS      Y8, (SI)(BX*4)
 	VPCMPEQD     constants<>+1888(SB), Y2, Y1
 	VBLENDVPS    Y1, Y8, Y4, Y4
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y8, Y8
-	MOVQ         64(AX), R10
-	VADDPS       96(R10), Y5, Y5
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y8, Y8
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y5, Y5
 	VBROADCASTSD constants<>+736(SB), Y1
 	VCVTPS2PD    X8, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VMOVUPD      Y2, 1360(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y8, X2
 	VCVTPS2PD    X2, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VMOVUPD      Y2, 1392(AX)(DI*8)
 	VCVTPS2PD    X5, Y1
-	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VMOVUPD      Y1, 4624(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y5, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VMOVUPD      Y1, 4656(AX)(DI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VSUBPD       272(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VSUBPD       304(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(DI*8)
 	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VMOVUPD      Y1, 6800(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6840(AX)(R8*8)
+	VMOVUPD      Y1, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, R8
-	CMPQ         R8, R9
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
 	JLT          loop1
 
 end2:
@@ -18490,7 +18006,7 @@ end2:
 	RET
 
 // func planeSumUniformFloat32AVX512K5(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -18504,7 +18020,7 @@ TEXT ·planeSumUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -18512,8 +18028,19 @@ TEXT ·planeSumUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R8
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         152(AX), R9
+	MOVQ         96(AX), R10
+
+fetch3:
+	PREFETCHT0    (R9)
+	ADDQ          160(AX), R9
+	DECQ          R10
+	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
@@ -18524,10 +18051,10 @@ loop1:
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(SI*8)
+	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VMOVUPS       (CX), Z10
@@ -18627,23 +18154,23 @@ loop1:
 	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y11, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VMOVUPD       Z8, 1360(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z11, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1432(AX)(SI*8)
+	VMOVUPD       Z8, 1424(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 4632(AX)(SI*8)
+	VMOVUPD       Z7, 4624(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VMOVUPD       Z7, 4688(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VSUBPD        272(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(SI*8)
+	VSUBPD        336(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x10, SI
@@ -18655,7 +18182,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX512K5(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -18669,32 +18196,48 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0    (R10)
+	ADDQ          160(AX), R10
+	PREFETCHT0    (R11)
+	ADDQ          168(AX), R11
+	DECQ          R12
+	JNE           fetch3
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(R8*8)
+	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VBROADCASTSS  constants<>+1728(SB), Z10
@@ -18734,7 +18277,7 @@ loop1:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z16
 	VFMADD213PS.Z Z13, Z13, K2, Z16
-	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
@@ -18755,11 +18298,11 @@ loop1:
 	VMULPS        Z14, Z14, Z17
 	VFMADD213PS   Z14, Z17, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*2)
+	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, DI, R11
 	IMUL3Q        $0x03, BX, R10
-	VMOVUPS       (CX)(R10*1), Z13
+	IMUL3Q        $0x03, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
@@ -18776,7 +18319,7 @@ loop1:
 	VMULPS        Z17, Z17, Z19
 	VFMADD213PS   Z17, Z19, Z18
 	VFMADD213PS.Z Z14, Z14, K2, Z18
-	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
 	VADDPS        Z11, Z13, Z13
@@ -18799,40 +18342,40 @@ loop1:
 	VMULPS        Z8, Z8, Z14
 	VFMADD213PS   Z8, Z14, Z12
 	VFMADD213PS.Z Z7, Z7, K2, Z12
-	VMOVUPS       Z12, (SI)(DI*4)
+	VMOVUPS       Z12, (SI)(BX*4)
 	VMOVAPS       Z12, K1, Z10
 	VADDPS        Z18, Z12, Z12
 	VADDPS        Z13, Z11, Z11
 	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y12, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VMOVUPD       Z8, 1360(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VMOVUPD       Z8, 1424(AX)(DI*8)
 	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VMOVUPD       Z7, 4624(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z11, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VMOVUPD       Z7, 4688(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VSUBPD        272(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VSUBPD        336(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VMOVUPD       Z7, 6800(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6872(AX)(R8*8)
+	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, R8
-	CMPQ          R8, R9
+	ADDQ          $0x10, DI
+	CMPQ          DI, R8
 	JLT           loop1
 
 end2:
@@ -18840,7 +18383,7 @@ end2:
 	RET
 
 // func planeSumUniformFloat32AVX2K8(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -18848,7 +18391,7 @@ TEXT ·planeSumUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -18858,6 +18401,17 @@ TEXT ·planeSumUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
 	MOVQ         CX, R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         152(AX), R9
+	MOVQ         96(AX), R10
+
+fetch3:
+	PREFETCHT0   (R9)
+	ADDQ         160(AX), R9
+	DECQ         R10
+	JNE          fetch3
 	VMAXPS       (R8), Y1, Y1
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y1, Y1
@@ -18874,10 +18428,10 @@ loop1:
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(SI*8)
+	VMOVUPD      Y2, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVUPD      Y2, 304(AX)(SI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
@@ -19063,23 +18617,23 @@ loop1:
 	VBROADCASTSD constants<>+736(SB), Y1
 	VCVTPS2PD    X7, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VMOVUPD      Y2, 1360(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(SI*8)
+	VMOVUPD      Y2, 1392(AX)(SI*8)
 	VCVTPS2PD    X5, Y1
-	VMOVUPD      Y1, 4632(AX)(SI*8)
+	VMOVUPD      Y1, 4624(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VMOVUPD      Y1, 4656(AX)(SI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VSUBPD       272(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(SI*8)
+	VSUBPD       304(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x08, SI
@@ -19091,7 +18645,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX2K8(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -19099,38 +18653,54 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
-	MOVQ         CX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
+	PREFETCHT0   (R11)
+	ADDQ         168(AX), R11
+	DECQ         R12
+	JNE          fetch3
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(R8*8)
+	VMOVUPD      Y2, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVUPD      Y2, 304(AX)(DI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -19173,15 +18743,15 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(DI*1)
+	VMOVUPS      Y11, (SI)(BX*1)
 	VPCMPEQD     constants<>+1248(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -19200,12 +18770,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*2)
+	VMOVUPS      Y9, (SI)(BX*2)
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x03, DI, R11
 	IMUL3Q       $0x03, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x03, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -19223,19 +18793,19 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 96(R10)
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
 	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -19254,12 +18824,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*4)
+	VMOVUPS      Y9, (SI)(BX*4)
 	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x05, DI, R11
 	IMUL3Q       $0x05, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x05, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -19277,18 +18847,18 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
-	IMUL3Q       $0x06, DI, R11
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y5
+	IMUL3Q       $0x06, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
 	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
@@ -19306,12 +18876,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R10*1)
 	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x07, DI, R11
 	IMUL3Q       $0x07, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x07, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -19329,49 +18899,49 @@ loop1:
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
 	VANDPS       Y1, Y10, Y10
-	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y10, (SI)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y10, Y10
-	MOVQ         64(AX), R10
-	VADDPS       96(R10), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y6, Y6
 	VBROADCASTSD constants<>+736(SB), Y1
 	VCVTPS2PD    X10, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VMOVUPD      Y2, 1360(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y10, X2
 	VCVTPS2PD    X2, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VMOVUPD      Y2, 1392(AX)(DI*8)
 	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VMOVUPD      Y1, 4624(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y6, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VMOVUPD      Y1, 4656(AX)(DI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VSUBPD       272(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VSUBPD       304(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(DI*8)
 	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VMOVUPD      Y1, 6800(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6840(AX)(R8*8)
+	VMOVUPD      Y1, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, R8
-	CMPQ         R8, R9
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
 	JLT          loop1
 
 end2:
@@ -19379,7 +18949,7 @@ end2:
 	RET
 
 // func planeSumUniformFloat32AVX512K8(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -19393,7 +18963,7 @@ TEXT ·planeSumUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -19401,8 +18971,19 @@ TEXT ·planeSumUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R8
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         152(AX), R9
+	MOVQ         96(AX), R10
+
+fetch3:
+	PREFETCHT0    (R9)
+	ADDQ          160(AX), R9
+	DECQ          R10
+	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
@@ -19419,10 +19000,10 @@ loop1:
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(SI*8)
+	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VMOVUPS       (CX), Z10
@@ -19582,23 +19163,23 @@ loop1:
 	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y14, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VMOVUPD       Z8, 1360(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z14, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1432(AX)(SI*8)
+	VMOVUPD       Z8, 1424(AX)(SI*8)
 	VCVTPS2PD     Y13, Z7
-	VMOVUPD       Z7, 4632(AX)(SI*8)
+	VMOVUPD       Z7, 4624(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VMOVUPD       Z7, 4688(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VSUBPD        272(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(SI*8)
+	VSUBPD        336(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x10, SI
@@ -19610,7 +19191,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX512K8(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -19624,38 +19205,54 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0    (R10)
+	ADDQ          160(AX), R10
+	PREFETCHT0    (R11)
+	ADDQ          168(AX), R11
+	DECQ          R12
+	JNE           fetch3
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(R8*8)
+	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VBROADCASTSS  constants<>+1728(SB), Z10
@@ -19695,7 +19292,7 @@ loop1:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z16
 	VFMADD213PS.Z Z13, Z13, K2, Z16
-	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
@@ -19716,11 +19313,11 @@ loop1:
 	VMULPS        Z14, Z14, Z17
 	VFMADD213PS   Z14, Z17, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*2)
+	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, DI, R11
 	IMUL3Q        $0x03, BX, R10
-	VMOVUPS       (CX)(R10*1), Z13
+	IMUL3Q        $0x03, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
@@ -19737,7 +19334,7 @@ loop1:
 	VMULPS        Z17, Z17, Z19
 	VFMADD213PS   Z17, Z19, Z18
 	VFMADD213PS.Z Z14, Z14, K2, Z18
-	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
 	VADDPS        Z11, Z13, Z13
@@ -19760,11 +19357,11 @@ loop1:
 	VMULPS        Z14, Z14, Z16
 	VFMADD213PS   Z14, Z16, Z15
 	VFMADD213PS.Z Z12, Z12, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*4)
+	VMOVUPS       Z15, (SI)(BX*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x05, DI, R11
 	IMUL3Q        $0x05, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x05, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -19781,13 +19378,13 @@ loop1:
 	VMULPS        Z16, Z16, Z19
 	VFMADD213PS   Z16, Z19, Z17
 	VFMADD213PS.Z Z14, Z14, K2, Z17
-	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, DI, R11
 	IMUL3Q        $0x06, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	IMUL3Q        $0x06, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -19804,11 +19401,11 @@ loop1:
 	VMULPS        Z15, Z15, Z19
 	VFMADD213PS   Z15, Z19, Z16
 	VFMADD213PS.Z Z14, Z14, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, DI, R11
 	IMUL3Q        $0x07, BX, R10
-	VMOVUPS       (CX)(R10*1), Z14
+	IMUL3Q        $0x07, BX, R9
+	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
@@ -19825,7 +19422,7 @@ loop1:
 	VMULPS        Z8, Z8, Z19
 	VFMADD213PS   Z8, Z19, Z15
 	VFMADD213PS.Z Z7, Z7, K2, Z15
-	VMOVUPS       Z15, (SI)(R11*1)
+	VMOVUPS       Z15, (SI)(R10*1)
 	VMOVAPS       Z15, K1, Z10
 	VADDPS        Z16, Z15, Z15
 	VADDPS        Z11, Z14, Z14
@@ -19836,33 +19433,33 @@ loop1:
 	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y15, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VMOVUPD       Z8, 1360(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z15, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VMOVUPD       Z8, 1424(AX)(DI*8)
 	VCVTPS2PD     Y14, Z7
-	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VMOVUPD       Z7, 4624(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z14, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VMOVUPD       Z7, 4688(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VSUBPD        272(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VSUBPD        336(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VMOVUPD       Z7, 6800(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6872(AX)(R8*8)
+	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, R8
-	CMPQ          R8, R9
+	ADDQ          $0x10, DI
+	CMPQ          DI, R8
 	JLT           loop1
 
 end2:
@@ -19870,7 +19467,7 @@ end2:
 	RET
 
 // func planeSumUniformFloat32AVX2K10(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -19878,7 +19475,7 @@ TEXT ·planeSumUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -19888,6 +19485,17 @@ TEXT ·planeSumUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
 	MOVQ         CX, R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         152(AX), R9
+	MOVQ         96(AX), R10
+
+fetch3:
+	PREFETCHT0   (R9)
+	ADDQ         160(AX), R9
+	DECQ         R10
+	JNE          fetch3
 	VMAXPS       (R8), Y1, Y1
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y1, Y1
@@ -19908,10 +19516,10 @@ loop1:
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(SI*8)
+	VMOVUPD      Y2, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
+	VMOVUPD      Y2, 304(AX)(SI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
@@ -20144,23 +19752,23 @@ loop1:
 	VBROADCASTSD constants<>+736(SB), Y1
 	VCVTPS2PD    X7, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(SI*8)
+	VMOVUPD      Y2, 1360(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(SI*8)
+	VMOVUPD      Y2, 1392(AX)(SI*8)
 	VCVTPS2PD    X5, Y1
-	VMOVUPD      Y1, 4632(AX)(SI*8)
+	VMOVUPD      Y1, 4624(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(SI*8)
+	VMOVUPD      Y1, 4656(AX)(SI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(SI*8)
+	VSUBPD       272(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(SI*8)
+	VSUBPD       304(AX)(SI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x08, SI
@@ -20172,7 +19780,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX2K10(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -20180,42 +19788,58 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
-	MOVQ         CX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
+	PREFETCHT0   (R11)
+	ADDQ         168(AX), R11
+	DECQ         R12
+	JNE          fetch3
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(R8*8)
+	VMOVUPD      Y2, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVUPD      Y2, 304(AX)(DI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -20258,15 +19882,15 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(DI*1)
+	VMOVUPS      Y11, (SI)(BX*1)
 	VPCMPEQD     constants<>+1248(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -20285,12 +19909,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*2)
+	VMOVUPS      Y9, (SI)(BX*2)
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x03, DI, R11
 	IMUL3Q       $0x03, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x03, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -20308,19 +19932,19 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 96(R10)
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
 	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -20339,12 +19963,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*4)
+	VMOVUPS      Y9, (SI)(BX*4)
 	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x05, DI, R11
 	IMUL3Q       $0x05, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x05, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -20362,18 +19986,18 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
-	IMUL3Q       $0x06, DI, R11
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y5
+	IMUL3Q       $0x06, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
 	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
@@ -20391,12 +20015,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R10*1)
 	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x07, DI, R11
 	IMUL3Q       $0x07, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x07, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -20414,23 +20038,23 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       96(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 128(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 128(R10)
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 128(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 128(R9)
 	VMOVUPS      (CX)(BX*8), Y5
 	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -20449,12 +20073,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*8)
+	VMOVUPS      Y9, (SI)(BX*8)
 	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x09, DI, R11
 	IMUL3Q       $0x09, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x09, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -20472,45 +20096,45 @@ loop1:
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
 	VANDPS       Y1, Y10, Y10
-	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y10, (SI)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       128(R10), Y10, Y10
-	MOVQ         64(AX), R10
-	VADDPS       128(R10), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       128(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       128(R9), Y6, Y6
 	VBROADCASTSD constants<>+736(SB), Y1
 	VCVTPS2PD    X10, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VMOVUPD      Y2, 1360(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y10, X2
 	VCVTPS2PD    X2, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VMOVUPD      Y2, 1392(AX)(DI*8)
 	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VMOVUPD      Y1, 4624(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y6, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VMOVUPD      Y1, 4656(AX)(DI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VSUBPD       272(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VSUBPD       304(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(DI*8)
 	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VMOVUPD      Y1, 6800(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6840(AX)(R8*8)
+	VMOVUPD      Y1, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, R8
-	CMPQ         R8, R9
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
 	JLT          loop1
 
 end2:
@@ -20518,7 +20142,7 @@ end2:
 	RET
 
 // func planeSumUniformFloat32AVX512K10(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -20532,7 +20156,7 @@ TEXT ·planeSumUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -20540,8 +20164,19 @@ TEXT ·planeSumUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R8
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         152(AX), R9
+	MOVQ         96(AX), R10
+
+fetch3:
+	PREFETCHT0    (R9)
+	ADDQ          160(AX), R9
+	DECQ          R10
+	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
@@ -20562,10 +20197,10 @@ loop1:
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(SI*8)
+	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(SI*8)
+	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VMOVUPS       (CX), Z10
@@ -20764,23 +20399,23 @@ loop1:
 	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y12, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(SI*8)
+	VMOVUPD       Z8, 1360(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1432(AX)(SI*8)
+	VMOVUPD       Z8, 1424(AX)(SI*8)
 	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 4632(AX)(SI*8)
+	VMOVUPD       Z7, 4624(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z11, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(SI*8)
+	VMOVUPD       Z7, 4688(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(SI*8)
+	VSUBPD        272(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(SI*8)
+	VSUBPD        336(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x10, SI
@@ -20792,7 +20427,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX512K10(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -20806,42 +20441,58 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0    (R10)
+	ADDQ          160(AX), R10
+	PREFETCHT0    (R11)
+	ADDQ          168(AX), R11
+	DECQ          R12
+	JNE           fetch3
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(R8*8)
+	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VBROADCASTSS  constants<>+1728(SB), Z10
@@ -20881,7 +20532,7 @@ loop1:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z16
 	VFMADD213PS.Z Z13, Z13, K2, Z16
-	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
@@ -20902,11 +20553,11 @@ loop1:
 	VMULPS        Z14, Z14, Z17
 	VFMADD213PS   Z14, Z17, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*2)
+	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, DI, R11
 	IMUL3Q        $0x03, BX, R10
-	VMOVUPS       (CX)(R10*1), Z13
+	IMUL3Q        $0x03, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
@@ -20923,7 +20574,7 @@ loop1:
 	VMULPS        Z17, Z17, Z19
 	VFMADD213PS   Z17, Z19, Z18
 	VFMADD213PS.Z Z14, Z14, K2, Z18
-	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
 	VADDPS        Z11, Z13, Z13
@@ -20946,11 +20597,11 @@ loop1:
 	VMULPS        Z14, Z14, Z16
 	VFMADD213PS   Z14, Z16, Z15
 	VFMADD213PS.Z Z12, Z12, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*4)
+	VMOVUPS       Z15, (SI)(BX*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x05, DI, R11
 	IMUL3Q        $0x05, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x05, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -20967,13 +20618,13 @@ loop1:
 	VMULPS        Z16, Z16, Z19
 	VFMADD213PS   Z16, Z19, Z17
 	VFMADD213PS.Z Z14, Z14, K2, Z17
-	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, DI, R11
 	IMUL3Q        $0x06, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	IMUL3Q        $0x06, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -20990,11 +20641,11 @@ loop1:
 	VMULPS        Z15, Z15, Z19
 	VFMADD213PS   Z15, Z19, Z16
 	VFMADD213PS.Z Z14, Z14, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, DI, R11
 	IMUL3Q        $0x07, BX, R10
-	VMOVUPS       (CX)(R10*1), Z14
+	IMUL3Q        $0x07, BX, R9
+	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
@@ -21011,7 +20662,7 @@ loop1:
 	VMULPS        Z19, Z19, Z21
 	VFMADD213PS   Z19, Z21, Z20
 	VFMADD213PS.Z Z15, Z15, K2, Z20
-	VMOVUPS       Z20, (SI)(R11*1)
+	VMOVUPS       Z20, (SI)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z11, Z14, Z14
@@ -21036,11 +20687,11 @@ loop1:
 	VMULPS        Z13, Z13, Z16
 	VFMADD213PS   Z13, Z16, Z15
 	VFMADD213PS.Z Z12, Z12, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*8)
+	VMOVUPS       Z15, (SI)(BX*8)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x09, DI, R11
 	IMUL3Q        $0x09, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x09, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -21057,7 +20708,7 @@ loop1:
 	VMULPS        Z8, Z8, Z16
 	VFMADD213PS   Z8, Z16, Z13
 	VFMADD213PS.Z Z7, Z7, K2, Z13
-	VMOVUPS       Z13, (SI)(R11*1)
+	VMOVUPS       Z13, (SI)(R10*1)
 	VMOVAPS       Z13, K1, Z10
 	VADDPS        Z15, Z13, Z13
 	VADDPS        Z11, Z12, Z12
@@ -21066,33 +20717,33 @@ loop1:
 	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y13, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VMOVUPD       Z8, 1360(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VMOVUPD       Z8, 1424(AX)(DI*8)
 	VCVTPS2PD     Y12, Z7
-	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VMOVUPD       Z7, 4624(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VMOVUPD       Z7, 4688(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VSUBPD        272(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VSUBPD        336(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VMOVUPD       Z7, 6800(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6872(AX)(R8*8)
+	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, R8
-	CMPQ          R8, R9
+	ADDQ          $0x10, DI
+	CMPQ          DI, R8
 	JLT           loop1
 
 end2:
@@ -21100,7 +20751,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX2K16(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -21108,54 +20759,70 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
-	MOVQ         CX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
+	PREFETCHT0   (R11)
+	ADDQ         168(AX), R11
+	DECQ         R12
+	JNE          fetch3
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(R8*8)
+	VMOVUPD      Y2, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVUPD      Y2, 304(AX)(DI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -21198,15 +20865,15 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(DI*1)
+	VMOVUPS      Y11, (SI)(BX*1)
 	VPCMPEQD     constants<>+1248(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -21225,12 +20892,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*2)
+	VMOVUPS      Y9, (SI)(BX*2)
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x03, DI, R11
 	IMUL3Q       $0x03, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x03, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -21248,19 +20915,19 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 96(R10)
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
 	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -21279,12 +20946,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*4)
+	VMOVUPS      Y9, (SI)(BX*4)
 	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x05, DI, R11
 	IMUL3Q       $0x05, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x05, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -21302,18 +20969,18 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
-	IMUL3Q       $0x06, DI, R11
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y5
+	IMUL3Q       $0x06, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
 	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
@@ -21331,12 +20998,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R10*1)
 	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x07, DI, R11
 	IMUL3Q       $0x07, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x07, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -21354,23 +21021,23 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       96(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 128(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 128(R10)
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 128(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 128(R9)
 	VMOVUPS      (CX)(BX*8), Y5
 	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -21389,12 +21056,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*8)
+	VMOVUPS      Y9, (SI)(BX*8)
 	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x09, DI, R11
 	IMUL3Q       $0x09, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x09, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -21412,18 +21079,18 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
-	IMUL3Q       $0x0a, DI, R11
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	IMUL3Q       $0x0a, BX, R10
-	VMOVUPS      (CX)(R10*1), Y5
+	IMUL3Q       $0x0a, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
 	VPCMPEQD     constants<>+2080(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
@@ -21441,12 +21108,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R10*1)
 	VPCMPEQD     constants<>+2080(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0b, DI, R11
 	IMUL3Q       $0x0b, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x0b, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2112(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -21464,22 +21131,22 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 96(R10)
-	IMUL3Q       $0x0c, DI, R11
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 96(R9)
 	IMUL3Q       $0x0c, BX, R10
-	VMOVUPS      (CX)(R10*1), Y5
+	IMUL3Q       $0x0c, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
 	VPCMPEQD     constants<>+2144(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
@@ -21497,12 +21164,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R10*1)
 	VPCMPEQD     constants<>+2144(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0d, DI, R11
 	IMUL3Q       $0x0d, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x0d, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2176(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -21520,18 +21187,18 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+2176(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
-	IMUL3Q       $0x0e, DI, R11
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	IMUL3Q       $0x0e, BX, R10
-	VMOVUPS      (CX)(R10*1), Y5
+	IMUL3Q       $0x0e, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
 	VPCMPEQD     constants<>+2208(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
@@ -21549,12 +21216,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R10*1)
 	VPCMPEQD     constants<>+2208(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0f, DI, R11
 	IMUL3Q       $0x0f, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x0f, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2240(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -21572,53 +21239,53 @@ loop1:
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
 	VANDPS       Y1, Y10, Y10
-	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y10, (SI)(R10*1)
 	VPCMPEQD     constants<>+2240(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y10, Y10
-	MOVQ         64(AX), R10
-	VADDPS       96(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       128(R10), Y10, Y10
-	MOVQ         64(AX), R10
-	VADDPS       128(R10), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       128(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       128(R9), Y6, Y6
 	VBROADCASTSD constants<>+736(SB), Y1
 	VCVTPS2PD    X10, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VMOVUPD      Y2, 1360(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y10, X2
 	VCVTPS2PD    X2, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VMOVUPD      Y2, 1392(AX)(DI*8)
 	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VMOVUPD      Y1, 4624(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y6, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VMOVUPD      Y1, 4656(AX)(DI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VSUBPD       272(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VSUBPD       304(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(DI*8)
 	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VMOVUPD      Y1, 6800(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6840(AX)(R8*8)
+	VMOVUPD      Y1, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, R8
-	CMPQ         R8, R9
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
 	JLT          loop1
 
 end2:
@@ -21626,7 +21293,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX512K16(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -21640,54 +21307,70 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0    (R10)
+	ADDQ          160(AX), R10
+	PREFETCHT0    (R11)
+	ADDQ          168(AX), R11
+	DECQ          R12
+	JNE           fetch3
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(R8*8)
+	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VBROADCASTSS  constants<>+1728(SB), Z10
@@ -21727,7 +21410,7 @@ loop1:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z16
 	VFMADD213PS.Z Z13, Z13, K2, Z16
-	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
@@ -21748,11 +21431,11 @@ loop1:
 	VMULPS        Z14, Z14, Z17
 	VFMADD213PS   Z14, Z17, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*2)
+	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, DI, R11
 	IMUL3Q        $0x03, BX, R10
-	VMOVUPS       (CX)(R10*1), Z13
+	IMUL3Q        $0x03, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
@@ -21769,7 +21452,7 @@ loop1:
 	VMULPS        Z17, Z17, Z19
 	VFMADD213PS   Z17, Z19, Z18
 	VFMADD213PS.Z Z14, Z14, K2, Z18
-	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
 	VADDPS        Z11, Z13, Z13
@@ -21792,11 +21475,11 @@ loop1:
 	VMULPS        Z14, Z14, Z16
 	VFMADD213PS   Z14, Z16, Z15
 	VFMADD213PS.Z Z12, Z12, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*4)
+	VMOVUPS       Z15, (SI)(BX*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x05, DI, R11
 	IMUL3Q        $0x05, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x05, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -21813,13 +21496,13 @@ loop1:
 	VMULPS        Z16, Z16, Z19
 	VFMADD213PS   Z16, Z19, Z17
 	VFMADD213PS.Z Z14, Z14, K2, Z17
-	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, DI, R11
 	IMUL3Q        $0x06, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	IMUL3Q        $0x06, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -21836,11 +21519,11 @@ loop1:
 	VMULPS        Z15, Z15, Z19
 	VFMADD213PS   Z15, Z19, Z16
 	VFMADD213PS.Z Z14, Z14, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, DI, R11
 	IMUL3Q        $0x07, BX, R10
-	VMOVUPS       (CX)(R10*1), Z14
+	IMUL3Q        $0x07, BX, R9
+	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
@@ -21857,7 +21540,7 @@ loop1:
 	VMULPS        Z19, Z19, Z21
 	VFMADD213PS   Z19, Z21, Z20
 	VFMADD213PS.Z Z15, Z15, K2, Z20
-	VMOVUPS       Z20, (SI)(R11*1)
+	VMOVUPS       Z20, (SI)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z11, Z14, Z14
@@ -21882,11 +21565,11 @@ loop1:
 	VMULPS        Z13, Z13, Z16
 	VFMADD213PS   Z13, Z16, Z15
 	VFMADD213PS.Z Z12, Z12, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*8)
+	VMOVUPS       Z15, (SI)(BX*8)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x09, DI, R11
 	IMUL3Q        $0x09, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x09, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -21903,13 +21586,13 @@ loop1:
 	VMULPS        Z16, Z16, Z18
 	VFMADD213PS   Z16, Z18, Z17
 	VFMADD213PS.Z Z13, Z13, K2, Z17
-	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0a, DI, R11
 	IMUL3Q        $0x0a, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	IMUL3Q        $0x0a, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -21926,11 +21609,11 @@ loop1:
 	VMULPS        Z15, Z15, Z18
 	VFMADD213PS   Z15, Z18, Z16
 	VFMADD213PS.Z Z13, Z13, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0b, DI, R11
 	IMUL3Q        $0x0b, BX, R10
-	VMOVUPS       (CX)(R10*1), Z13
+	IMUL3Q        $0x0b, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
@@ -21947,15 +21630,15 @@ loop1:
 	VMULPS        Z18, Z18, Z21
 	VFMADD213PS   Z18, Z21, Z19
 	VFMADD213PS.Z Z15, Z15, K2, Z19
-	VMOVUPS       Z19, (SI)(R11*1)
+	VMOVUPS       Z19, (SI)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z12, Z13, Z13
-	IMUL3Q        $0x0c, DI, R11
 	IMUL3Q        $0x0c, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	IMUL3Q        $0x0c, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -21972,11 +21655,11 @@ loop1:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z16
 	VFMADD213PS.Z Z12, Z12, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0d, DI, R11
 	IMUL3Q        $0x0d, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x0d, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -21993,13 +21676,13 @@ loop1:
 	VMULPS        Z17, Z17, Z21
 	VFMADD213PS   Z17, Z21, Z18
 	VFMADD213PS.Z Z15, Z15, K2, Z18
-	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0e, DI, R11
 	IMUL3Q        $0x0e, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	IMUL3Q        $0x0e, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -22016,11 +21699,11 @@ loop1:
 	VMULPS        Z16, Z16, Z21
 	VFMADD213PS   Z16, Z21, Z17
 	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
-	IMUL3Q        $0x0f, DI, R11
 	IMUL3Q        $0x0f, BX, R10
-	VMOVUPS       (CX)(R10*1), Z15
+	IMUL3Q        $0x0f, BX, R9
+	VMOVUPS       (CX)(R9*1), Z15
 	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
 	VSUBPS        Z7, Z15, Z15
@@ -22037,7 +21720,7 @@ loop1:
 	VMULPS        Z8, Z8, Z21
 	VFMADD213PS   Z8, Z21, Z16
 	VFMADD213PS.Z Z7, Z7, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
 	VADDPS        Z11, Z15, Z15
@@ -22050,33 +21733,33 @@ loop1:
 	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y16, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VMOVUPD       Z8, 1360(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z16, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VMOVUPD       Z8, 1424(AX)(DI*8)
 	VCVTPS2PD     Y15, Z7
-	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VMOVUPD       Z7, 4624(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z15, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VMOVUPD       Z7, 4688(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VSUBPD        272(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VSUBPD        336(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VMOVUPD       Z7, 6800(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6872(AX)(R8*8)
+	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, R8
-	CMPQ          R8, R9
+	ADDQ          $0x10, DI
+	CMPQ          DI, R8
 	JLT           loop1
 
 end2:
@@ -22084,7 +21767,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX2K20(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -22092,62 +21775,78 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
-	MOVQ         CX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
+	PREFETCHT0   (R11)
+	ADDQ         168(AX), R11
+	DECQ         R12
+	JNE          fetch3
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(R8*8)
+	VMOVUPD      Y2, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVUPD      Y2, 304(AX)(DI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -22172,9 +21871,9 @@ loop1:
 	VMOVUPS      Y9, (SI)
 	VPCMPEQD     constants<>+1728(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x10, DI, R11
 	IMUL3Q       $0x10, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x10, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2272(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -22192,7 +21891,7 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+2272(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
@@ -22215,12 +21914,12 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(DI*1)
+	VMOVUPS      Y11, (SI)(BX*1)
 	VPCMPEQD     constants<>+1248(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
-	IMUL3Q       $0x11, DI, R11
 	IMUL3Q       $0x11, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	IMUL3Q       $0x11, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2304(SB), Y2, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
@@ -22238,17 +21937,17 @@ loop1:
 	VFMADD213PS  Y12, Y14, Y13
 	VFMADD213PS  Y10, Y10, Y13
 	VANDPS       Y8, Y13, Y13
-	VMOVUPS      Y13, (SI)(R11*1)
+	VMOVUPS      Y13, (SI)(R10*1)
 	VPCMPEQD     constants<>+2304(SB), Y2, Y8
 	VBLENDVPS    Y8, Y13, Y4, Y4
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y13, Y11, Y11
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -22267,12 +21966,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*2)
+	VMOVUPS      Y9, (SI)(BX*2)
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x12, DI, R11
 	IMUL3Q       $0x12, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x12, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2336(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -22290,14 +21989,14 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+2336(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
-	IMUL3Q       $0x03, DI, R11
 	IMUL3Q       $0x03, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x03, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -22315,12 +22014,12 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
-	IMUL3Q       $0x13, DI, R11
 	IMUL3Q       $0x13, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	IMUL3Q       $0x13, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2368(SB), Y2, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
@@ -22338,21 +22037,21 @@ loop1:
 	VFMADD213PS  Y12, Y14, Y13
 	VFMADD213PS  Y10, Y10, Y13
 	VANDPS       Y8, Y13, Y13
-	VMOVUPS      Y13, (SI)(R11*1)
+	VMOVUPS      Y13, (SI)(R10*1)
 	VPCMPEQD     constants<>+2368(SB), Y2, Y8
 	VBLENDVPS    Y8, Y13, Y4, Y4
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y13, Y11, Y11
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 96(R10)
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
 	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -22371,12 +22070,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*4)
+	VMOVUPS      Y9, (SI)(BX*4)
 	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x05, DI, R11
 	IMUL3Q       $0x05, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x05, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -22394,18 +22093,18 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
-	IMUL3Q       $0x06, DI, R11
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y5
+	IMUL3Q       $0x06, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
 	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
@@ -22423,12 +22122,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R10*1)
 	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x07, DI, R11
 	IMUL3Q       $0x07, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x07, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -22446,23 +22145,23 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       96(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 128(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 128(R10)
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 128(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 128(R9)
 	VMOVUPS      (CX)(BX*8), Y5
 	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -22481,12 +22180,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*8)
+	VMOVUPS      Y9, (SI)(BX*8)
 	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x09, DI, R11
 	IMUL3Q       $0x09, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x09, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -22504,18 +22203,18 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
-	IMUL3Q       $0x0a, DI, R11
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	IMUL3Q       $0x0a, BX, R10
-	VMOVUPS      (CX)(R10*1), Y5
+	IMUL3Q       $0x0a, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
 	VPCMPEQD     constants<>+2080(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
@@ -22533,12 +22232,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R10*1)
 	VPCMPEQD     constants<>+2080(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0b, DI, R11
 	IMUL3Q       $0x0b, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x0b, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2112(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -22556,22 +22255,22 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 96(R10)
-	IMUL3Q       $0x0c, DI, R11
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 96(R9)
 	IMUL3Q       $0x0c, BX, R10
-	VMOVUPS      (CX)(R10*1), Y5
+	IMUL3Q       $0x0c, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
 	VPCMPEQD     constants<>+2144(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
@@ -22589,12 +22288,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R10*1)
 	VPCMPEQD     constants<>+2144(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0d, DI, R11
 	IMUL3Q       $0x0d, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x0d, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2176(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -22612,18 +22311,18 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+2176(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
-	IMUL3Q       $0x0e, DI, R11
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	IMUL3Q       $0x0e, BX, R10
-	VMOVUPS      (CX)(R10*1), Y5
+	IMUL3Q       $0x0e, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
 	VPCMPEQD     constants<>+2208(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
@@ -22641,12 +22340,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R10*1)
 	VPCMPEQD     constants<>+2208(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0f, DI, R11
 	IMUL3Q       $0x0f, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x0f, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2240(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -22664,53 +22363,53 @@ loop1:
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
 	VANDPS       Y1, Y10, Y10
-	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y10, (SI)(R10*1)
 	VPCMPEQD     constants<>+2240(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y10, Y10
-	MOVQ         64(AX), R10
-	VADDPS       96(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       128(R10), Y10, Y10
-	MOVQ         64(AX), R10
-	VADDPS       128(R10), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       128(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       128(R9), Y6, Y6
 	VBROADCASTSD constants<>+736(SB), Y1
 	VCVTPS2PD    X10, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VMOVUPD      Y2, 1360(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y10, X2
 	VCVTPS2PD    X2, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VMOVUPD      Y2, 1392(AX)(DI*8)
 	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VMOVUPD      Y1, 4624(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y6, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VMOVUPD      Y1, 4656(AX)(DI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VSUBPD       272(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VSUBPD       304(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(DI*8)
 	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VMOVUPD      Y1, 6800(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6840(AX)(R8*8)
+	VMOVUPD      Y1, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, R8
-	CMPQ         R8, R9
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
 	JLT          loop1
 
 end2:
@@ -22718,7 +22417,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX512K20(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -22732,62 +22431,78 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0    (R10)
+	ADDQ          160(AX), R10
+	PREFETCHT0    (R11)
+	ADDQ          168(AX), R11
+	DECQ          R12
+	JNE           fetch3
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(R8*8)
+	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VBROADCASTSS  constants<>+1728(SB), Z10
@@ -22810,9 +22525,9 @@ loop1:
 	VFMADD213PS.Z Z12, Z12, K2, Z14
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
-	IMUL3Q        $0x10, DI, R11
 	IMUL3Q        $0x10, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x10, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2272(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -22829,7 +22544,7 @@ loop1:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z16
 	VFMADD213PS.Z Z13, Z13, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z16, Z14, Z14
@@ -22850,11 +22565,11 @@ loop1:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z16
 	VFMADD213PS.Z Z13, Z13, K2, Z16
-	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x11, DI, R11
 	IMUL3Q        $0x11, BX, R10
-	VMOVUPS       (CX)(R10*1), Z13
+	IMUL3Q        $0x11, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2304(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
@@ -22871,7 +22586,7 @@ loop1:
 	VMULPS        Z17, Z17, Z19
 	VFMADD213PS   Z17, Z19, Z18
 	VFMADD213PS.Z Z15, Z15, K2, Z18
-	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z18, Z16, Z16
@@ -22894,11 +22609,11 @@ loop1:
 	VMULPS        Z14, Z14, Z17
 	VFMADD213PS   Z14, Z17, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*2)
+	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x12, DI, R11
 	IMUL3Q        $0x12, BX, R10
-	VMOVUPS       (CX)(R10*1), Z13
+	IMUL3Q        $0x12, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2336(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
@@ -22915,13 +22630,13 @@ loop1:
 	VMULPS        Z17, Z17, Z19
 	VFMADD213PS   Z17, Z19, Z18
 	VFMADD213PS.Z Z14, Z14, K2, Z18
-	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z11, Z11
 	VADDPS        Z18, Z15, Z15
-	IMUL3Q        $0x03, DI, R11
 	IMUL3Q        $0x03, BX, R10
-	VMOVUPS       (CX)(R10*1), Z13
+	IMUL3Q        $0x03, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
@@ -22938,11 +22653,11 @@ loop1:
 	VMULPS        Z17, Z17, Z19
 	VFMADD213PS   Z17, Z19, Z18
 	VFMADD213PS.Z Z14, Z14, K2, Z18
-	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
-	IMUL3Q        $0x13, DI, R11
 	IMUL3Q        $0x13, BX, R10
-	VMOVUPS       (CX)(R10*1), Z14
+	IMUL3Q        $0x13, BX, R9
+	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+2368(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
@@ -22959,7 +22674,7 @@ loop1:
 	VMULPS        Z19, Z19, Z21
 	VFMADD213PS   Z19, Z21, Z20
 	VFMADD213PS.Z Z17, Z17, K2, Z20
-	VMOVUPS       Z20, (SI)(R11*1)
+	VMOVUPS       Z20, (SI)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z20, Z18, Z18
@@ -22984,11 +22699,11 @@ loop1:
 	VMULPS        Z14, Z14, Z16
 	VFMADD213PS   Z14, Z16, Z15
 	VFMADD213PS.Z Z12, Z12, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*4)
+	VMOVUPS       Z15, (SI)(BX*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x05, DI, R11
 	IMUL3Q        $0x05, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x05, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -23005,13 +22720,13 @@ loop1:
 	VMULPS        Z16, Z16, Z19
 	VFMADD213PS   Z16, Z19, Z17
 	VFMADD213PS.Z Z14, Z14, K2, Z17
-	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, DI, R11
 	IMUL3Q        $0x06, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	IMUL3Q        $0x06, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -23028,11 +22743,11 @@ loop1:
 	VMULPS        Z15, Z15, Z19
 	VFMADD213PS   Z15, Z19, Z16
 	VFMADD213PS.Z Z14, Z14, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, DI, R11
 	IMUL3Q        $0x07, BX, R10
-	VMOVUPS       (CX)(R10*1), Z14
+	IMUL3Q        $0x07, BX, R9
+	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
@@ -23049,7 +22764,7 @@ loop1:
 	VMULPS        Z19, Z19, Z21
 	VFMADD213PS   Z19, Z21, Z20
 	VFMADD213PS.Z Z15, Z15, K2, Z20
-	VMOVUPS       Z20, (SI)(R11*1)
+	VMOVUPS       Z20, (SI)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z11, Z14, Z14
@@ -23074,11 +22789,11 @@ loop1:
 	VMULPS        Z13, Z13, Z16
 	VFMADD213PS   Z13, Z16, Z15
 	VFMADD213PS.Z Z12, Z12, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*8)
+	VMOVUPS       Z15, (SI)(BX*8)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x09, DI, R11
 	IMUL3Q        $0x09, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x09, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -23095,13 +22810,13 @@ loop1:
 	VMULPS        Z16, Z16, Z18
 	VFMADD213PS   Z16, Z18, Z17
 	VFMADD213PS.Z Z13, Z13, K2, Z17
-	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0a, DI, R11
 	IMUL3Q        $0x0a, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	IMUL3Q        $0x0a, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -23118,11 +22833,11 @@ loop1:
 	VMULPS        Z15, Z15, Z18
 	VFMADD213PS   Z15, Z18, Z16
 	VFMADD213PS.Z Z13, Z13, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0b, DI, R11
 	IMUL3Q        $0x0b, BX, R10
-	VMOVUPS       (CX)(R10*1), Z13
+	IMUL3Q        $0x0b, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
@@ -23139,15 +22854,15 @@ loop1:
 	VMULPS        Z18, Z18, Z21
 	VFMADD213PS   Z18, Z21, Z19
 	VFMADD213PS.Z Z15, Z15, K2, Z19
-	VMOVUPS       Z19, (SI)(R11*1)
+	VMOVUPS       Z19, (SI)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z12, Z13, Z13
-	IMUL3Q        $0x0c, DI, R11
 	IMUL3Q        $0x0c, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	IMUL3Q        $0x0c, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -23164,11 +22879,11 @@ loop1:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z16
 	VFMADD213PS.Z Z12, Z12, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0d, DI, R11
 	IMUL3Q        $0x0d, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x0d, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -23185,13 +22900,13 @@ loop1:
 	VMULPS        Z17, Z17, Z21
 	VFMADD213PS   Z17, Z21, Z18
 	VFMADD213PS.Z Z15, Z15, K2, Z18
-	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0e, DI, R11
 	IMUL3Q        $0x0e, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	IMUL3Q        $0x0e, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -23208,11 +22923,11 @@ loop1:
 	VMULPS        Z16, Z16, Z21
 	VFMADD213PS   Z16, Z21, Z17
 	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
-	IMUL3Q        $0x0f, DI, R11
 	IMUL3Q        $0x0f, BX, R10
-	VMOVUPS       (CX)(R10*1), Z15
+	IMUL3Q        $0x0f, BX, R9
+	VMOVUPS       (CX)(R9*1), Z15
 	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
 	VSUBPS        Z7, Z15, Z15
@@ -23229,7 +22944,7 @@ loop1:
 	VMULPS        Z8, Z8, Z21
 	VFMADD213PS   Z8, Z21, Z16
 	VFMADD213PS.Z Z7, Z7, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
 	VADDPS        Z11, Z15, Z15
@@ -23242,33 +22957,33 @@ loop1:
 	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y16, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VMOVUPD       Z8, 1360(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z16, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VMOVUPD       Z8, 1424(AX)(DI*8)
 	VCVTPS2PD     Y15, Z7
-	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VMOVUPD       Z7, 4624(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z15, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VMOVUPD       Z7, 4688(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VSUBPD        272(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VSUBPD        336(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VMOVUPD       Z7, 6800(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6872(AX)(R8*8)
+	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, R8
-	CMPQ          R8, R9
+	ADDQ          $0x10, DI
+	CMPQ          DI, R8
 	JLT           loop1
 
 end2:
@@ -23276,7 +22991,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX2K21(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -23284,64 +22999,80 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+480(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
 	VBROADCASTSS constants<>+256(SB), Y1
-	MOVQ         CX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
-	ADDQ         BX, R10
-	VMAXPS       (R10), Y1, Y1
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
+	PREFETCHT0   (R11)
+	ADDQ         168(AX), R11
+	DECQ         R12
+	JNE          fetch3
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
 	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 280(AX)(R8*8)
+	VMOVUPD      Y2, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 312(AX)(R8*8)
+	VMOVUPD      Y2, 304(AX)(DI*8)
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -23366,9 +23097,9 @@ loop1:
 	VMOVUPS      Y9, (SI)
 	VPCMPEQD     constants<>+1728(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x10, DI, R11
 	IMUL3Q       $0x10, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x10, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2272(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -23386,7 +23117,7 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+2272(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
@@ -23409,12 +23140,12 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(DI*1)
+	VMOVUPS      Y11, (SI)(BX*1)
 	VPCMPEQD     constants<>+1248(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
-	IMUL3Q       $0x11, DI, R11
 	IMUL3Q       $0x11, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	IMUL3Q       $0x11, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2304(SB), Y2, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
@@ -23432,17 +23163,17 @@ loop1:
 	VFMADD213PS  Y12, Y14, Y13
 	VFMADD213PS  Y10, Y10, Y13
 	VANDPS       Y8, Y13, Y13
-	VMOVUPS      Y13, (SI)(R11*1)
+	VMOVUPS      Y13, (SI)(R10*1)
 	VPCMPEQD     constants<>+2304(SB), Y2, Y8
 	VBLENDVPS    Y8, Y13, Y4, Y4
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y13, Y11, Y11
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -23461,12 +23192,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*2)
+	VMOVUPS      Y9, (SI)(BX*2)
 	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x12, DI, R11
 	IMUL3Q       $0x12, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x12, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2336(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -23484,14 +23215,14 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+2336(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
-	IMUL3Q       $0x03, DI, R11
 	IMUL3Q       $0x03, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x03, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -23509,12 +23240,12 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
-	IMUL3Q       $0x13, DI, R11
 	IMUL3Q       $0x13, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	IMUL3Q       $0x13, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2368(SB), Y2, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
@@ -23532,21 +23263,21 @@ loop1:
 	VFMADD213PS  Y12, Y14, Y13
 	VFMADD213PS  Y10, Y10, Y13
 	VANDPS       Y8, Y13, Y13
-	VMOVUPS      Y13, (SI)(R11*1)
+	VMOVUPS      Y13, (SI)(R10*1)
 	VPCMPEQD     constants<>+2368(SB), Y2, Y8
 	VBLENDVPS    Y8, Y13, Y4, Y4
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y13, Y11, Y11
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 96(R10)
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
 	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -23565,12 +23296,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*4)
+	VMOVUPS      Y9, (SI)(BX*4)
 	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x14, DI, R11
 	IMUL3Q       $0x14, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x14, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2400(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -23588,14 +23319,14 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+2400(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
-	IMUL3Q       $0x05, DI, R11
 	IMUL3Q       $0x05, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x05, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -23613,18 +23344,18 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
-	IMUL3Q       $0x06, DI, R11
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y5
+	IMUL3Q       $0x06, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
 	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
@@ -23642,12 +23373,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R10*1)
 	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x07, DI, R11
 	IMUL3Q       $0x07, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x07, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -23665,23 +23396,23 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       96(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 128(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 128(R10)
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 128(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 128(R9)
 	VMOVUPS      (CX)(BX*8), Y5
 	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
@@ -23700,12 +23431,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(DI*8)
+	VMOVUPS      Y9, (SI)(BX*8)
 	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x09, DI, R11
 	IMUL3Q       $0x09, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x09, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -23723,18 +23454,18 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
-	IMUL3Q       $0x0a, DI, R11
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	IMUL3Q       $0x0a, BX, R10
-	VMOVUPS      (CX)(R10*1), Y5
+	IMUL3Q       $0x0a, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
 	VPCMPEQD     constants<>+2080(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
@@ -23752,12 +23483,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R10*1)
 	VPCMPEQD     constants<>+2080(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0b, DI, R11
 	IMUL3Q       $0x0b, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x0b, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2112(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -23775,22 +23506,22 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 96(R10)
-	IMUL3Q       $0x0c, DI, R11
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 96(R9)
 	IMUL3Q       $0x0c, BX, R10
-	VMOVUPS      (CX)(R10*1), Y5
+	IMUL3Q       $0x0c, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
 	VPCMPEQD     constants<>+2144(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
@@ -23808,12 +23539,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R10*1)
 	VPCMPEQD     constants<>+2144(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0d, DI, R11
 	IMUL3Q       $0x0d, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x0d, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2176(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -23831,18 +23562,18 @@ loop1:
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
-	VMOVUPS      Y11, (SI)(R11*1)
+	VMOVUPS      Y11, (SI)(R10*1)
 	VPCMPEQD     constants<>+2176(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y6, 64(R10)
-	IMUL3Q       $0x0e, DI, R11
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
 	IMUL3Q       $0x0e, BX, R10
-	VMOVUPS      (CX)(R10*1), Y5
+	IMUL3Q       $0x0e, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
 	VPCMPEQD     constants<>+2208(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
@@ -23860,12 +23591,12 @@ loop1:
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
-	VMOVUPS      Y9, (SI)(R11*1)
+	VMOVUPS      Y9, (SI)(R10*1)
 	VPCMPEQD     constants<>+2208(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0f, DI, R11
 	IMUL3Q       $0x0f, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	IMUL3Q       $0x0f, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2240(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
@@ -23883,53 +23614,53 @@ loop1:
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
 	VANDPS       Y1, Y10, Y10
-	VMOVUPS      Y10, (SI)(R11*1)
+	VMOVUPS      Y10, (SI)(R10*1)
 	VPCMPEQD     constants<>+2240(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         64(AX), R10
-	VADDPS       64(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y10, Y10
-	MOVQ         64(AX), R10
-	VADDPS       96(R10), Y6, Y6
-	MOVQ         56(AX), R10
-	VADDPS       128(R10), Y10, Y10
-	MOVQ         64(AX), R10
-	VADDPS       128(R10), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       128(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       128(R9), Y6, Y6
 	VBROADCASTSD constants<>+736(SB), Y1
 	VCVTPS2PD    X10, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1368(AX)(R8*8)
+	VMOVUPD      Y2, 1360(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y10, X2
 	VCVTPS2PD    X2, Y2
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(R8*8)
+	VMOVUPD      Y2, 1392(AX)(DI*8)
 	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4632(AX)(R8*8)
+	VMOVUPD      Y1, 4624(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y6, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4664(AX)(R8*8)
+	VMOVUPD      Y1, 4656(AX)(DI*8)
 	VCVTPS2PD    X3, Y1
-	VSUBPD       280(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3544(AX)(R8*8)
+	VSUBPD       272(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y3, X1
 	VCVTPS2PD    X1, Y1
-	VSUBPD       312(AX)(R8*8), Y1, Y1
-	VMOVUPD      Y1, 3576(AX)(R8*8)
+	VSUBPD       304(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(DI*8)
 	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6808(AX)(R8*8)
+	VMOVUPD      Y1, 6800(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X1
 	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6840(AX)(R8*8)
+	VMOVUPD      Y1, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, R8
-	CMPQ         R8, R9
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
 	JLT          loop1
 
 end2:
@@ -23937,7 +23668,7 @@ end2:
 	RET
 
 // func planeSumExpUniformFloat32AVX512K21(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -23951,64 +23682,80 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+640(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         152(AX), BX
+	MOVQ         184(AX), BX
 	MOVQ         8(AX), SI
-	MOVQ         168(AX), DI
+	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
-	MOVQ         88(AX), R9
-	ADDQ         80(AX), R9
-	CMPQ         R8, R9
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS  constants<>+256(SB), Z7
-	MOVQ          CX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          BX, R10
-	VMAXPS        (R10), Z7, Z7
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0    (R10)
+	ADDQ          160(AX), R10
+	PREFETCHT0    (R11)
+	ADDQ          168(AX), R11
+	DECQ          R12
+	JNE           fetch3
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 280(AX)(R8*8)
+	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 344(AX)(R8*8)
+	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1728(SB), Z9
 	VBROADCASTSS  constants<>+1728(SB), Z10
@@ -24031,9 +23778,9 @@ loop1:
 	VFMADD213PS.Z Z12, Z12, K2, Z14
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
-	IMUL3Q        $0x10, DI, R11
 	IMUL3Q        $0x10, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x10, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2272(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -24050,7 +23797,7 @@ loop1:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z16
 	VFMADD213PS.Z Z13, Z13, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z16, Z14, Z14
@@ -24071,11 +23818,11 @@ loop1:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z16
 	VFMADD213PS.Z Z13, Z13, K2, Z16
-	VMOVUPS       Z16, (SI)(DI*1)
+	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x11, DI, R11
 	IMUL3Q        $0x11, BX, R10
-	VMOVUPS       (CX)(R10*1), Z13
+	IMUL3Q        $0x11, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2304(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
@@ -24092,7 +23839,7 @@ loop1:
 	VMULPS        Z17, Z17, Z19
 	VFMADD213PS   Z17, Z19, Z18
 	VFMADD213PS.Z Z15, Z15, K2, Z18
-	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z18, Z16, Z16
@@ -24115,11 +23862,11 @@ loop1:
 	VMULPS        Z14, Z14, Z17
 	VFMADD213PS   Z14, Z17, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*2)
+	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x12, DI, R11
 	IMUL3Q        $0x12, BX, R10
-	VMOVUPS       (CX)(R10*1), Z13
+	IMUL3Q        $0x12, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2336(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
@@ -24136,13 +23883,13 @@ loop1:
 	VMULPS        Z17, Z17, Z19
 	VFMADD213PS   Z17, Z19, Z18
 	VFMADD213PS.Z Z14, Z14, K2, Z18
-	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z11, Z11
 	VADDPS        Z18, Z15, Z15
-	IMUL3Q        $0x03, DI, R11
 	IMUL3Q        $0x03, BX, R10
-	VMOVUPS       (CX)(R10*1), Z13
+	IMUL3Q        $0x03, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
@@ -24159,11 +23906,11 @@ loop1:
 	VMULPS        Z17, Z17, Z19
 	VFMADD213PS   Z17, Z19, Z18
 	VFMADD213PS.Z Z14, Z14, K2, Z18
-	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
-	IMUL3Q        $0x13, DI, R11
 	IMUL3Q        $0x13, BX, R10
-	VMOVUPS       (CX)(R10*1), Z14
+	IMUL3Q        $0x13, BX, R9
+	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+2368(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
@@ -24180,7 +23927,7 @@ loop1:
 	VMULPS        Z19, Z19, Z21
 	VFMADD213PS   Z19, Z21, Z20
 	VFMADD213PS.Z Z17, Z17, K2, Z20
-	VMOVUPS       Z20, (SI)(R11*1)
+	VMOVUPS       Z20, (SI)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z20, Z18, Z18
@@ -24205,11 +23952,11 @@ loop1:
 	VMULPS        Z14, Z14, Z16
 	VFMADD213PS   Z14, Z16, Z15
 	VFMADD213PS.Z Z12, Z12, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*4)
+	VMOVUPS       Z15, (SI)(BX*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x14, DI, R11
 	IMUL3Q        $0x14, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x14, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2400(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -24226,13 +23973,13 @@ loop1:
 	VMULPS        Z16, Z16, Z19
 	VFMADD213PS   Z16, Z19, Z17
 	VFMADD213PS.Z Z14, Z14, K2, Z17
-	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z17, Z15, Z15
-	IMUL3Q        $0x05, DI, R11
 	IMUL3Q        $0x05, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x05, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -24249,13 +23996,13 @@ loop1:
 	VMULPS        Z16, Z16, Z19
 	VFMADD213PS   Z16, Z19, Z17
 	VFMADD213PS.Z Z14, Z14, K2, Z17
-	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, DI, R11
 	IMUL3Q        $0x06, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	IMUL3Q        $0x06, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -24272,11 +24019,11 @@ loop1:
 	VMULPS        Z15, Z15, Z19
 	VFMADD213PS   Z15, Z19, Z16
 	VFMADD213PS.Z Z14, Z14, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, DI, R11
 	IMUL3Q        $0x07, BX, R10
-	VMOVUPS       (CX)(R10*1), Z14
+	IMUL3Q        $0x07, BX, R9
+	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
@@ -24293,7 +24040,7 @@ loop1:
 	VMULPS        Z19, Z19, Z21
 	VFMADD213PS   Z19, Z21, Z20
 	VFMADD213PS.Z Z15, Z15, K2, Z20
-	VMOVUPS       Z20, (SI)(R11*1)
+	VMOVUPS       Z20, (SI)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z11, Z14, Z14
@@ -24318,11 +24065,11 @@ loop1:
 	VMULPS        Z13, Z13, Z16
 	VFMADD213PS   Z13, Z16, Z15
 	VFMADD213PS.Z Z12, Z12, K2, Z15
-	VMOVUPS       Z15, (SI)(DI*8)
+	VMOVUPS       Z15, (SI)(BX*8)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x09, DI, R11
 	IMUL3Q        $0x09, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x09, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -24339,13 +24086,13 @@ loop1:
 	VMULPS        Z16, Z16, Z18
 	VFMADD213PS   Z16, Z18, Z17
 	VFMADD213PS.Z Z13, Z13, K2, Z17
-	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0a, DI, R11
 	IMUL3Q        $0x0a, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	IMUL3Q        $0x0a, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -24362,11 +24109,11 @@ loop1:
 	VMULPS        Z15, Z15, Z18
 	VFMADD213PS   Z15, Z18, Z16
 	VFMADD213PS.Z Z13, Z13, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0b, DI, R11
 	IMUL3Q        $0x0b, BX, R10
-	VMOVUPS       (CX)(R10*1), Z13
+	IMUL3Q        $0x0b, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
@@ -24383,15 +24130,15 @@ loop1:
 	VMULPS        Z18, Z18, Z21
 	VFMADD213PS   Z18, Z21, Z19
 	VFMADD213PS.Z Z15, Z15, K2, Z19
-	VMOVUPS       Z19, (SI)(R11*1)
+	VMOVUPS       Z19, (SI)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z12, Z13, Z13
-	IMUL3Q        $0x0c, DI, R11
 	IMUL3Q        $0x0c, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	IMUL3Q        $0x0c, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -24408,11 +24155,11 @@ loop1:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z16
 	VFMADD213PS.Z Z12, Z12, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0d, DI, R11
 	IMUL3Q        $0x0d, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
+	IMUL3Q        $0x0d, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -24429,13 +24176,13 @@ loop1:
 	VMULPS        Z17, Z17, Z21
 	VFMADD213PS   Z17, Z21, Z18
 	VFMADD213PS.Z Z15, Z15, K2, Z18
-	VMOVUPS       Z18, (SI)(R11*1)
+	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0e, DI, R11
 	IMUL3Q        $0x0e, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	IMUL3Q        $0x0e, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -24452,11 +24199,11 @@ loop1:
 	VMULPS        Z16, Z16, Z21
 	VFMADD213PS   Z16, Z21, Z17
 	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VMOVUPS       Z17, (SI)(R11*1)
+	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
-	IMUL3Q        $0x0f, DI, R11
 	IMUL3Q        $0x0f, BX, R10
-	VMOVUPS       (CX)(R10*1), Z15
+	IMUL3Q        $0x0f, BX, R9
+	VMOVUPS       (CX)(R9*1), Z15
 	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
 	VSUBPS        Z7, Z15, Z15
@@ -24473,7 +24220,7 @@ loop1:
 	VMULPS        Z8, Z8, Z21
 	VFMADD213PS   Z8, Z21, Z16
 	VFMADD213PS.Z Z7, Z7, K2, Z16
-	VMOVUPS       Z16, (SI)(R11*1)
+	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
 	VADDPS        Z11, Z15, Z15
@@ -24486,33 +24233,33 @@ loop1:
 	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y16, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1368(AX)(R8*8)
+	VMOVUPD       Z8, 1360(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z16, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1432(AX)(R8*8)
+	VMOVUPD       Z8, 1424(AX)(DI*8)
 	VCVTPS2PD     Y15, Z7
-	VMOVUPD       Z7, 4632(AX)(R8*8)
+	VMOVUPD       Z7, 4624(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z15, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4696(AX)(R8*8)
+	VMOVUPD       Z7, 4688(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        280(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3544(AX)(R8*8)
+	VSUBPD        272(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        344(AX)(R8*8), Z7, Z7
-	VMOVUPD       Z7, 3608(AX)(R8*8)
+	VSUBPD        336(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6808(AX)(R8*8)
+	VMOVUPD       Z7, 6800(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6872(AX)(R8*8)
+	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, R8
-	CMPQ          R8, R9
+	ADDQ          $0x10, DI
+	CMPQ          DI, R8
 	JLT           loop1
 
 end2:

@@ -7,16 +7,16 @@ import (
 	"github.com/golsr/lsr/internal/coef"
 )
 
-// The kernels for planes have a vector of rows in their lanes. They serve a class axis that is not last, and, by way of a
-// transposed copy, few classes of rows.
+// The kernels for planes have a vector of rows in their lanes. They serve a class axis that is not last, and few classes of
+// rows, both by way of a copy of a chunk: the classes of an image may all lie in one set of the caches, which are passed over
+// three times, and rows have to be transposed.
 
 // A shape says what the lanes of the kernels are, and so which kernels a job takes.
 type shape int
 
 const (
 	lanesOfClasses shape = iota // rows one by one
-	planes                      // rows in the lanes, as they lie
-	widened                     // rows in the lanes, from a copy in float32
+	planes                      // rows in the lanes, from a copy
 	tiles                       // rows in the lanes, from a transposed copy
 )
 
@@ -28,16 +28,12 @@ var tileClasses = [...][4]int{avx2: {48, 26, 48, 48}, avx512: {60, 30, 60, 60}}
 
 // shapeOf chooses a shape.
 func (w *worker[T, F]) shapeOf(j *job[T]) shape {
-	classes, sameSize := j.logits.Classes, unsafe.Sizeof(*new(T)) == unsafe.Sizeof(F(0))
+	classes := j.logits.Classes
 	switch {
 	case w.isa == plainGo || len(w.masked) != 0 || classes > blockOf[F]():
 		return lanesOfClasses
-	case j.logits.Inner > 1 && j.c.top1 && j.grads(): // a gradient in place would leave no logits to look at
-		return lanesOfClasses
-	case j.logits.Inner > 1 && sameSize:
-		return planes
 	case j.logits.Inner > 1:
-		return widened
+		return planes
 	case classes > 1 && (classes <= tileClasses[w.isa][kind[T]()] || w.specialPlanes != nil):
 		return tiles
 	}
@@ -50,7 +46,7 @@ func vectorRows[F real]() int { return coef.Lanes / int(unsafe.Sizeof(F(0))) }
 // fits narrows a chunk to a number of rows that the kernels for planes can take, or says that they can't.
 func (w *worker[T, F]) fits(rows int) (int, bool) {
 	switch n := vectorRows[F](); w.shape {
-	case planes, widened:
+	case planes:
 		if rows < n {
 			return rows, false
 		}
@@ -61,8 +57,8 @@ func (w *worker[T, F]) fits(rows int) (int, bool) {
 	return rows, false
 }
 
-// copyPlane copies rows, or planes of a half type, to a plane buffer.
-func (w *worker[T, F]) copyPlane(buffer []F, from unsafe.Pointer, stride int) {
+// copyPlanes copies a chunk of logits or of targets to a plane buffer.
+func (w *worker[T, F]) copyPlanes(buffer []F, from unsafe.Pointer, stride int) {
 	x, xStride := w.x, w.xStride
 	w.plane, w.x, w.xStride = base(buffer), from, stride
 	if w.shape == tiles {
@@ -73,35 +69,38 @@ func (w *worker[T, F]) copyPlane(buffer []F, from unsafe.Pointer, stride int) {
 	w.x, w.xStride = x, xStride
 }
 
-// sumPlanes finds the sums of a chunk's rows, and what the logits of the targets' classes are needed for.
+// paddedRows is the number of rows that the kernels for planes compute where there are some.
+func paddedRows[F real](rows int) int { return (rows + vectorRows[F]() - 1) &^ (vectorRows[F]() - 1) }
+
+// sumPlanes finds the sums of a chunk's rows, and what the logits of the targets' classes are needed for. It leaves the
+// exponentials in planeX, which had the logits.
 func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
-	caller, rows := w.view, w.rows
+	caller := w.view
 	sizeT, sizeF := int(unsafe.Sizeof(*new(T))), int(unsafe.Sizeof(F(0)))
-	w.xStep, w.dstStep, w.eBytes = w.step*sizeT, w.step*sizeT, w.step*sizeF
-	if w.shape != planes {
-		w.planeStep = maxSlots * sizeF
-		w.copyPlane(w.planeX, w.x, w.xStride)
-		if w.form == dense {
-			w.copyPlane(w.planeT, w.t, w.tStride)
-			w.t = base(w.planeT)
-		}
-		w.x, w.e = base(w.planeX), base(w.planeX)
-		w.xStep, w.eBytes = w.planeStep, w.planeStep
-	} else if !j.grads() {
-		w.e, w.eBytes = base(w.planeX), 0 // all classes share a place that nobody reads
+	w.xStep, w.dstStep, w.planeStep = w.step*sizeT, w.step*sizeT, maxSlots*sizeF
+	w.copyPlanes(w.planeX, w.x, w.xStride)
+	if w.form == dense {
+		w.copyPlanes(w.planeT, w.t, w.tStride)
+		w.t = base(w.planeT)
 	}
+	w.next = int(uintptr(w.x)) + w.rows*sizeT
+	if w.shape == tiles { // nothing to prefetch: rows are one stream
+		w.next, w.xStep = int(uintptr(base(w.planeX))), w.planeStep
+	}
+	if w.shape == tiles || !j.grads() {
+		w.dst, w.dstStep = base(w.planeX), w.planeStep
+	}
+	w.x, w.e = base(w.planeX), base(w.planeX)
+	w.hop = w.planeStep * vectorRows[F]()
 	n := len(w.planeLanes) / 3
 	w.lanesE, w.lanesD, w.lanesA = base(w.planeLanes), base(w.planeLanes[n:]), base(w.planeLanes[2*n:])
-	w.xHop, w.eHop = w.xStep*vectorRows[F](), w.eBytes*vectorRows[F]()
-	w.rows = (rows + vectorRows[F]() - 1) &^ (vectorRows[F]() - 1)
+	w.rows = paddedRows[F](w.rows)
 	if w.form == uniform && !j.grads() {
 		w.run(opPlaneSum, w.form)
 	} else {
 		w.run(opPlaneSumExp, w.form)
 	}
-	e := w.e
 	w.view = caller
-	w.e = e
 	if j.c.top1 {
 		for r, y := range labels {
 			if y >= 0 {
@@ -114,24 +113,19 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 	}
 }
 
-// gradientPlanes turns the exponentials that sumPlanes has left into gradients.
+// gradientPlanes turns the exponentials that sumPlanes has left into gradients, there, and copies these to the caller's.
 func (w *worker[T, F]) gradientPlanes() {
-	caller, rows := w.view, w.rows
-	w.rows = (rows + vectorRows[F]() - 1) &^ (vectorRows[F]() - 1)
-	if w.shape == planes {
-		w.run(opPlaneScale, w.form)
-		return
-	}
-	w.dst, w.dstStep = w.e, w.planeStep
+	caller := w.view
+	w.e, w.dst, w.t = base(w.planeX), base(w.planeX), nil
 	if w.form == dense {
 		w.t = base(w.planeT)
 	}
+	w.rows = paddedRows[F](w.rows)
 	w.run(opPlaneScale, w.form)
-	w.view, w.plane = caller, w.e
+	w.view, w.plane = caller, base(w.planeX)
 	if w.shape == tiles {
 		w.run(opTransposeBack, 0)
-		return
+	} else {
+		w.run(opNarrow, 0)
 	}
-	w.dstStep = w.step * int(unsafe.Sizeof(*new(T)))
-	w.run(opNarrow, 0)
 }

@@ -14,10 +14,6 @@ import (
 // chunkElements is about how many logits a chunk has: few enough to stay in the nearest cache.
 const chunkElements = 1 << 14
 
-// nearBytes is how much of the logits is passed over for maxima before it is passed over again: a part of the nearest cache.
-// The kernels for sums prefetch what lies so far ahead.
-const nearBytes = coef.Ahead
-
 // worker is one goroutine's memory.
 type worker[T Element, F real] struct {
 	args
@@ -376,7 +372,7 @@ func (w *worker[T, F]) targets(j *job[T], labels []int32) {
 
 // sumShort finds the sums of rows that have one pivot each.
 func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
-	all, step := w.view, max(1, nearBytes/(w.n*int(unsafe.Sizeof(*new(T)))))
+	all, step := w.view, max(1, coef.Near/(w.n*int(unsafe.Sizeof(*new(T)))))
 	if len(w.masked) != 0 {
 		step = 1
 	}
@@ -661,7 +657,7 @@ const (
 	opPlaneScale              // scaleRows for planes
 	opTranspose               // rows to planes
 	opTransposeBack           // and back
-	opWiden                   // planes of a half type to planes of float32
+	opWiden                   // planes of elements to planes of F
 	opNarrow                  // and back
 	opFold                    // foldLanes
 	opFoldExp                 // foldLanes of exponentials
@@ -679,14 +675,14 @@ func (w *worker[T, F]) run(o op, f form) {
 		if f == classwise && o <= opScale {
 			f = dense
 		}
-		if k := w.specialized(o, f); k != nil {
+		k := w.specialized(o, f)
+		if k == nil && o == opPlaneSum { // only few class counts have one
+			o = opPlaneSumExp
+			k = w.specialized(o, f)
+		}
+		if k != nil {
 			k(unsafe.Pointer(&w.args))
 			return
-		} else if o == opPlaneSum {
-			if k := w.specialized(opPlaneSumExp, f); k != nil {
-				k(unsafe.Pointer(&w.args))
-				return
-			}
 		}
 		element := kind[T]()
 		switch {

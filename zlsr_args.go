@@ -37,15 +37,14 @@ type args struct {
 	eStride   int
 	dstStride int
 	tStride   int
-	step      int // elements from a class to the next, of logits, targets and gradient
-	eStep     int // elements from a class to the next, of exponentials
-	xStep     int // planes: bytes from a class to the next, of logits and targets,
-	dstStep   int // of the gradient,
-	eBytes    int // and of exponentials
-	xHop      int // planes: xStep × lanes of a sum
-	eHop      int
+	step      int            // elements from a class to the next, of logits, targets and gradient
+	eStep     int            // elements from a class to the next, of exponentials
+	next      int            // planes: address of the next chunk's logits, which may not exist, for prefetching
+	xStep     int            // bytes from a class to the next of logits and targets whose class axis is not last,
+	dstStep   int            // and of the gradient
 	plane     unsafe.Pointer // transposed rows: F for each slot, class after class
-	planeStep int            // bytes from a class to the next there
+	planeStep int            // bytes from a class to the next there,
+	hop       int            // and times the lanes of a sum
 	rowBlocks int            // blocks of a row
 	lanes     unsafe.Pointer // fold: lanes, blocks × Lanes or ExpLanes bytes for each row
 	sums      unsafe.Pointer // fold: float64 for each row
@@ -76,8 +75,8 @@ type args struct {
 	sumNLL    [8]float64     // and nll
 }
 
-// RegisterABI035f0aa1_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABIdcc9cd10_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABI035f0aa1_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABIdcc9cd10_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

@@ -15,9 +15,10 @@ var kernels = []kernel{
 	{"scaleDenseFloat32AVX2", avx2, 0, opScale, dense},
 	{"transposeFloat32AVX2", avx2, 0, opTranspose, uniform},
 	{"transposeBackFloat32AVX2", avx2, 0, opTransposeBack, uniform},
+	{"widenFloat32AVX2", avx2, 0, opWiden, uniform},
+	{"narrowFloat32AVX2", avx2, 0, opNarrow, uniform},
 	{"foldFloat32AVX2", avx2, 0, opFold, uniform},
 	{"foldExpFloat32AVX2", avx2, 0, opFoldExp, uniform},
-	{"planeSumUniformFloat32AVX2", avx2, 0, opPlaneSum, uniform},
 	{"planeSumExpUniformFloat32AVX2", avx2, 0, opPlaneSumExp, uniform},
 	{"planeScaleUniformFloat32AVX2", avx2, 0, opPlaneScale, uniform},
 	{"planeSumExpClasswiseFloat32AVX2", avx2, 0, opPlaneSumExp, classwise},
@@ -32,9 +33,10 @@ var kernels = []kernel{
 	{"scaleDenseFloat64AVX2", avx2, 1, opScale, dense},
 	{"transposeFloat64AVX2", avx2, 1, opTranspose, uniform},
 	{"transposeBackFloat64AVX2", avx2, 1, opTransposeBack, uniform},
+	{"widenFloat64AVX2", avx2, 1, opWiden, uniform},
+	{"narrowFloat64AVX2", avx2, 1, opNarrow, uniform},
 	{"foldFloat64AVX2", avx2, 1, opFold, uniform},
 	{"foldExpFloat64AVX2", avx2, 1, opFoldExp, uniform},
-	{"planeSumUniformFloat64AVX2", avx2, 1, opPlaneSum, uniform},
 	{"planeSumExpUniformFloat64AVX2", avx2, 1, opPlaneSumExp, uniform},
 	{"planeScaleUniformFloat64AVX2", avx2, 1, opPlaneScale, uniform},
 	{"planeSumExpClasswiseFloat64AVX2", avx2, 1, opPlaneSumExp, classwise},
@@ -69,7 +71,6 @@ var kernels = []kernel{
 	{"scaleUniformFloat32AVX512", avx512, 0, opScale, uniform},
 	{"sumExpDenseFloat32AVX512", avx512, 0, opSumExp, dense},
 	{"scaleDenseFloat32AVX512", avx512, 0, opScale, dense},
-	{"planeSumUniformFloat32AVX512", avx512, 0, opPlaneSum, uniform},
 	{"planeSumExpUniformFloat32AVX512", avx512, 0, opPlaneSumExp, uniform},
 	{"planeScaleUniformFloat32AVX512", avx512, 0, opPlaneScale, uniform},
 	{"planeSumExpClasswiseFloat32AVX512", avx512, 0, opPlaneSumExp, classwise},
@@ -82,7 +83,6 @@ var kernels = []kernel{
 	{"scaleUniformFloat64AVX512", avx512, 1, opScale, uniform},
 	{"sumExpDenseFloat64AVX512", avx512, 1, opSumExp, dense},
 	{"scaleDenseFloat64AVX512", avx512, 1, opScale, dense},
-	{"planeSumUniformFloat64AVX512", avx512, 1, opPlaneSum, uniform},
 	{"planeSumExpUniformFloat64AVX512", avx512, 1, opPlaneSumExp, uniform},
 	{"planeScaleUniformFloat64AVX512", avx512, 1, opPlaneScale, uniform},
 	{"planeSumExpClasswiseFloat64AVX512", avx512, 1, opPlaneSumExp, classwise},
@@ -182,12 +182,14 @@ func call(i isa, element int, o op, f form, a *args) {
 		transposeFloat32AVX2(a)
 	case 32, 288:
 		transposeBackFloat32AVX2(a)
+	case 36, 292:
+		widenFloat32AVX2(a)
+	case 40, 296:
+		narrowFloat32AVX2(a)
 	case 44, 300:
 		foldFloat32AVX2(a)
 	case 48, 304:
 		foldExpFloat32AVX2(a)
-	case 16:
-		planeSumUniformFloat32AVX2(a)
 	case 20:
 		planeSumExpUniformFloat32AVX2(a)
 	case 24:
@@ -216,12 +218,14 @@ func call(i isa, element int, o op, f form, a *args) {
 		transposeFloat64AVX2(a)
 	case 96, 352:
 		transposeBackFloat64AVX2(a)
+	case 100, 356:
+		widenFloat64AVX2(a)
+	case 104, 360:
+		narrowFloat64AVX2(a)
 	case 108, 364:
 		foldFloat64AVX2(a)
 	case 112, 368:
 		foldExpFloat64AVX2(a)
-	case 80:
-		planeSumUniformFloat64AVX2(a)
 	case 84:
 		planeSumExpUniformFloat64AVX2(a)
 	case 88:
@@ -290,8 +294,6 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseFloat32AVX512(a)
 	case 270:
 		scaleDenseFloat32AVX512(a)
-	case 272:
-		planeSumUniformFloat32AVX512(a)
 	case 276:
 		planeSumExpUniformFloat32AVX512(a)
 	case 280:
@@ -316,8 +318,6 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseFloat64AVX512(a)
 	case 334:
 		scaleDenseFloat64AVX512(a)
-	case 336:
-		planeSumUniformFloat64AVX512(a)
 	case 340:
 		planeSumExpUniformFloat64AVX512(a)
 	case 344:

@@ -120,15 +120,14 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 				ks = append(ks, Kernel{isa, e, SumExp, f, 0}, Kernel{isa, e, Scale, f, 0})
 			}
 			if isa == AVX2 { // AVX-512 has nothing to add to these
-				ks = append(ks, Kernel{isa, e, Transpose, 0, 0}, Kernel{isa, e, TransposeBack, 0, 0})
+				for _, op := range []Op{Transpose, TransposeBack, Widen, Narrow} {
+					ks = append(ks, Kernel{isa, e, op, 0, 0})
+				}
 				if e <= Float64 {
 					ks = append(ks, Kernel{isa, e, Fold, 0, 0}, Kernel{isa, e, FoldExp, 0, 0})
-				} else {
-					ks = append(ks, Kernel{isa, e, Widen, 0, 0}, Kernel{isa, e, Narrow, 0, 0})
 				}
 			}
 			if e <= Float64 { // planes of the half types are widened first
-				ks = append(ks, Kernel{isa, e, PlaneSum, Uniform, 0})
 				for f := Uniform; f <= Dense; f++ {
 					ks = append(ks, Kernel{isa, e, PlaneSumExp, f, 0}, Kernel{isa, e, PlaneScale, f, 0})
 				}

@@ -7,8 +7,8 @@ import (
 	"github.com/golsr/lsr/internal/coef"
 )
 
-// Kernels whose vector lanes are rows: positions of a class axis that is not last, or rows that the tile kernels have
-// transposed. The number of rows is a multiple of 64 bytes of F.
+// Kernels whose vector lanes are rows. They work on a copy of a chunk, in F and class after class; the number of rows is a
+// multiple of 64 bytes of F.
 
 // planeLanes is how many virtual lanes a sum has.
 func (b *builder) planeLanes() int { return coef.Lanes / b.f() }
@@ -180,11 +180,12 @@ func (b *builder) planeSum() {
 		// The maximum.
 		m, k, p := b.negInf(), b.load("n"), b.GP64()
 		b.MOVQ(x, p)
+		fetch := b.prefetcher(slot)
 		loop := b.label("max")
 		b.Label(loop)
+		fetch()
 		b.maxT(m, operand.Mem{Base: p})
-		b.PREFETCHT0(operand.Mem{Base: p, Disp: 8 * b.vectorBytes()})
-		b.ADDQ(b.arg("xStep"), p)
+		b.ADDQ(b.arg("planeStep"), p)
 		b.DECQ(k)
 		b.JNE(operand.LabelRef(loop))
 		b.put(m, "pivot", slot)
@@ -197,17 +198,17 @@ func (b *builder) planeSum() {
 		b.Label(laneLoop)
 		sum, second := b.zeroSums(), b.zero()
 		pe, pt := b.GP64(), b.GP64()
-		along := func(p, base reg.Register, step string) {
-			b.MOVQ(b.arg(step), p)
+		along := func(p, base reg.Register) {
+			b.MOVQ(b.arg("planeStep"), p)
 			b.IMULQ(lane, p)
 			b.ADDQ(base, p)
 		}
-		along(p, x, "xStep")
+		along(p, x)
 		if b.Op == PlaneSumExp {
-			along(pe, e, "eBytes")
+			along(pe, e)
 		}
 		if b.Form == Dense {
-			along(pt, t, "xStep")
+			along(pt, t)
 		}
 		k = b.GP64()
 		b.MOVQ(lane, k)
@@ -221,12 +222,12 @@ func (b *builder) planeSum() {
 			b.ADDQ(operand.Imm(uint64(lanes)), k)
 			b.CMPQ(k, b.arg("n"))
 			b.JGE(operand.LabelRef(done))
-			b.ADDQ(b.arg("xHop"), p)
+			b.ADDQ(b.arg("hop"), p)
 			if b.Op == PlaneSumExp {
-				b.ADDQ(b.arg("eHop"), pe)
+				b.ADDQ(b.arg("hop"), pe)
 			}
 			if b.Form == Dense {
-				b.ADDQ(b.arg("xHop"), pt)
+				b.ADDQ(b.arg("hop"), pt)
 			}
 		}
 		b.JMP(operand.LabelRef(steps))
@@ -279,6 +280,33 @@ func (b *builder) planeSum() {
 			b.advance(t, b.Element.size())
 		}
 	})
+}
+
+// prefetcher returns what prefetches, class by class, a vector of rows of the next chunk's logits and, with a gradient, of
+// this chunk's gradient. Far apart as the classes are, the CPU would not do so by itself in time.
+func (b *builder) prefetcher(slot reg.Register) func() {
+	at := func(name string) reg.GPVirtual {
+		p := b.GP64()
+		b.MOVQ(slot, p)
+		b.SUBQ(b.arg("first"), p)
+		b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), p)
+		b.ADDQ(b.arg(name), p)
+		return p
+	}
+	next := at("next")
+	if b.Op == PlaneSum {
+		return func() {
+			b.PREFETCHT0(operand.Mem{Base: next})
+			b.ADDQ(b.arg("xStep"), next)
+		}
+	}
+	dst := at("dst")
+	return func() {
+		b.PREFETCHT0(operand.Mem{Base: next})
+		b.ADDQ(b.arg("xStep"), next)
+		b.PREFETCHT0(operand.Mem{Base: dst})
+		b.ADDQ(b.arg("dstStep"), dst)
+	}
 }
 
 // planeState is what a vector of rows has in registers.
@@ -519,10 +547,10 @@ func (b *builder) planeScale() {
 			b.blend(v, b.equal(target, b.spreadInt(k)), gy)
 		}
 		b.storeT(v, operand.Mem{Base: pd}, nil)
-		b.ADDQ(b.arg("eBytes"), pe)
-		b.ADDQ(b.arg("dstStep"), pd)
+		b.ADDQ(b.arg("planeStep"), pe)
+		b.ADDQ(b.arg("planeStep"), pd)
 		if b.Form == Dense {
-			b.ADDQ(b.arg("xStep"), pt)
+			b.ADDQ(b.arg("planeStep"), pt)
 		}
 		b.INCQ(k)
 		b.CMPQ(k, b.arg("n"))
@@ -577,10 +605,10 @@ func (b *builder) planeSumUnrolled() {
 	b.doc("is planeSum for a constant number of classes.")
 	exp := b.expConstants()
 	lanes := b.planeLanes()
-	x, labels, xStep := b.load("x"), b.load("labels"), b.load("xStep")
-	var e, t, eStep reg.GPVirtual
+	x, labels, step := b.load("x"), b.load("labels"), b.load("planeStep")
+	var e, t reg.GPVirtual
 	if b.Op == PlaneSumExp {
-		e, eStep = b.load("e"), b.load("eBytes")
+		e = b.load("e")
 	}
 	if b.Form == Dense {
 		t = b.load("t")
@@ -589,16 +617,21 @@ func (b *builder) planeSumUnrolled() {
 		p := b.GP64()
 		m := b.negInf()
 		b.MOVQ(x, p)
+		fetch, left, loop := b.prefetcher(slot), b.load("n"), b.label("fetch")
+		b.Label(loop)
+		fetch()
+		b.DECQ(left)
+		b.JNE(operand.LabelRef(loop))
 		for k := range b.Classes {
 			if k > 0 {
-				b.ADDQ(xStep, p)
+				b.ADDQ(step, p)
 			}
 			b.maxT(m, operand.Mem{Base: p})
 		}
 		b.put(m, "pivot", slot)
 		st := b.newPlaneState(&exp, m, labels)
 		pe, pt := b.GP64(), b.GP64()
-		to := func(p, base, step reg.Register, k int) operand.Mem {
+		to := func(p, base reg.Register, k int) operand.Mem {
 			switch k {
 			case 0:
 				return operand.Mem{Base: base}
@@ -613,12 +646,12 @@ func (b *builder) planeSumUnrolled() {
 			for i, k := 0, l; k < b.Classes; i, k = i+1, k+lanes {
 				var me, mt operand.Mem
 				if e != nil {
-					me = to(pe, e, eStep, k)
+					me = to(pe, e, k)
 				}
 				if t != nil {
-					mt = to(pt, t, xStep, k)
+					mt = to(pt, t, k)
 				}
-				one := st.class(to(p, x, xStep, k), me, mt, nil, k)
+				one := st.class(to(p, x, k), me, mt, nil, k)
 				switch i {
 				case 0:
 					s = one

@@ -241,24 +241,24 @@ func (b *builder) storeFour(v vec, row *rowPointers, i int, t *tail) {
 	b.storeHalves(high, row.mem(i+4), t)
 }
 
-// convertPlanes copies planes of a half type to planes of float32, or back.
+// convertPlanes copies planes of elements to planes of F, or back.
 func (b *builder) convertPlanes() {
-	b.doc(map[Op]string{Widen: "copies planes of elements to planes of float32.", Narrow: "copies planes of float32 to planes of elements, rounded."}[b.Op])
+	b.doc(map[Op]string{Widen: "copies planes of elements to planes of F.", Narrow: "copies planes of F to planes of elements, rounded."}[b.Op])
 	name, step := "x", "xStep"
 	if b.Op == Narrow {
 		name, step = "dst", "dstStep"
 	}
-	elements, plane, class, i := b.load(name), b.load("plane"), b.load("n"), b.GP64()
+	elements, plane, class, i, rows := b.load(name), b.load("plane"), b.load("n"), b.GP64(), b.load("rows")
 	loop := b.label("class")
-	rows := b.load("rows")
 	b.Label(loop)
 	b.XORQ(i, i)
 	b.loop(i, rows, b.width(), func() {
-		if b.Op == Widen {
-			b.storeF(b.loadT(at(elements, i, 2, 0), nil), at(plane, i, 4, 0), nil)
-		} else {
-			b.storeT(b.loadF(at(plane, i, 4, 0), nil), at(elements, i, 2, 0), nil)
+		element, f := at(elements, i, b.Element.size(), 0), at(plane, i, b.f(), 0)
+		if b.Op == Narrow {
+			b.storeT(b.loadF(f, nil), element, nil)
+			return
 		}
+		b.storeF(b.loadT(element, nil), f, nil)
 	})
 	b.ADDQ(b.arg(step), elements)
 	b.ADDQ(b.arg("planeStep"), plane)

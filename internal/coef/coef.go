@@ -13,8 +13,10 @@ const (
 	ExpLanes = 128
 	// Segment is how many elements of a row share a pivot.
 	Segment = 4096
-	// Ahead is how many bytes ahead the logits are prefetched. This one is not part of the result.
-	Ahead = 1 << 14
+	// Near is how many bytes of logits are passed over for maxima before they are passed over again for sums: a part of the
+	// nearest cache. Ahead is how far ahead the latter pass prefetches them. These two are not part of the result.
+	Near  = 1 << 14
+	Ahead = Near + 1<<12
 	// RowLanes is how many lanes the sum over rows has.
 	RowLanes = 8
 )
