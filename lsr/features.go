@@ -1,6 +1,13 @@
 package main
 
-import "golang.org/x/sys/cpu"
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/cpu"
+)
 
 // features names the CPU features that kernels can be made for, as far as this machine has them.
 func features() (names []string) {
@@ -19,4 +26,23 @@ func features() (names []string) {
 		names = []string{"none"}
 	}
 	return names
+}
+
+// model names the CPU, as far as Linux tells; or else the architecture, and its features.
+func model() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	first, _, _ := strings.Cut(string(text), "\n\n")
+	values := map[string]string{}
+	for line := range strings.Lines(first) {
+		name, value, _ := strings.Cut(line, ":")
+		values[strings.TrimSpace(name)] = strings.TrimSpace(value)
+	}
+	name, family := values["model name"], values["cpu family"]
+	switch {
+	case name == "":
+		return fmt.Sprintf("%s (%s)", runtime.GOARCH, strings.Join(features(), " "))
+	case family == "":
+		return name
+	}
+	return fmt.Sprintf("%s (family %s, model %s)", name, family, values["model"])
 }

@@ -1,7 +1,8 @@
-// Command lsr trains on the digits, scores saved logits, and tells what it runs on. See lsr --help.
+// Command lsr trains on the digits, scores saved logits, measures speed, and tells what it runs on. See lsr --help.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -50,7 +53,7 @@ func data(err error) error {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:           "lsr",
-		Short:         "Label-smoothing cross-entropy: train on digits, score saved logits, look at the machine",
+		Short:         "Label-smoothing cross-entropy: train on digits, score saved logits, measure speed",
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -58,7 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(trainCommand(), evalCommand(), infoCommand())
+	root.AddCommand(trainCommand(), evalCommand(), benchCommand(), infoCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -79,7 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func infoCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "info",
-		Short:   "Version, architecture, CPU features, kernels",
+		Short:   "Version, architecture, CPU features, kernels, and the class counts that have special ones",
 		Example: "  lsr info",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -87,12 +90,52 @@ func infoCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "version   %s (%s)\nplatform  %s/%s, %d CPUs\nfeatures  %s\nkernels   %s\nchosen    %s\n",
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "version   %s (%s)\nplatform  %s/%s, %d CPUs\nfeatures  %s\nkernels   %s\nchosen    %s\nspecial   %s\n",
 				version, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0),
-				strings.Join(features(), " "), strings.Join(lsr.Kernels(), " "), criterion.Kernel())
+				strings.Join(features(), " "), strings.Join(lsr.Kernels(), " "), criterion.Kernel(), specialized())
 			return data(err)
 		},
 	}
+}
+
+// specialized lists the class counts up to that of a segment that have kernels of their own.
+func specialized() string {
+	kernels := lsr.Kernels()
+	texts := make([]string, len(kernels))
+	for i, k := range kernels {
+		texts[i] = group([]string{"float32", "float64", "float16", "bfloat16"},
+			[]string{classes[float32](k), classes[float64](k), classes[lsr.Float16](k), classes[lsr.BFloat16](k)})
+	}
+	return cmp.Or(group(kernels, texts), "none")
+}
+
+// classes lists the class counts that a kernel has special ones for.
+func classes[T lsr.Element](kernel string) string {
+	var counts []string
+	for k := 1; k <= 4096; k++ {
+		if slices.Contains(lsr.SpecializedFor[T](k), kernel) {
+			counts = append(counts, strconv.Itoa(k))
+		}
+	}
+	return strings.Join(counts, " ")
+}
+
+// group writes each text once, after the names that have it.
+func group(names, texts []string) string {
+	var parts []string
+	for i, text := range texts {
+		if text == "" || slices.Contains(texts[:i], text) {
+			continue
+		}
+		who := ""
+		for j := range texts {
+			if texts[j] == text {
+				who += names[j] + " "
+			}
+		}
+		parts = append(parts, strings.TrimSpace(who)+": "+text)
+	}
+	return strings.Join(parts, "; ")
 }
 
 // bar is a progress bar, which shows if w is a terminal. Clear it when done: an error may come before it is full.

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/golsr/lsr"
+	"github.com/golsr/lsr/lsr/internal/bench"
 	"github.com/golsr/lsr/lsr/internal/npy"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -363,7 +364,7 @@ func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
 func TestFull(t *testing.T) {
 	dir := t.TempDir()
 	x, y := save(t, dir, "x.npy", "<f4", []int{4, 3}, logits), save(t, dir, "y.npy", "|i1", []int{4}, []float64{0, 1, 2, 2})
-	for _, args := range [][]string{{"eval", x, y}, {"eval", x, y, "--json"}, {"info"}, {"train", "--epochs=1"}} {
+	for _, args := range [][]string{{"eval", x, y}, {"eval", x, y, "--json"}, {"info"}, {"train", "--epochs=1"}, tinyBench, append(tinyBench, "--json")} {
 		var stderr bytes.Buffer
 		assert.Equal(t, badData, run(t.Context(), args, full{}, &stderr))
 		assert.Equal(t, "lsr: no space left\n", stderr.String())
@@ -374,7 +375,8 @@ func TestInfoAndHelp(t *testing.T) {
 	status, out, _ := lsrRun("info")
 	assert.Zero(t, status)
 	assert.Contains(t, out, "kernels   ")
-	for _, c := range []string{"train", "eval", "info"} {
+	assert.Regexp(t, "(?m)^special   (none|.*float32.*: .*2.*)$", out)
+	for _, c := range []string{"train", "eval", "bench", "info"} {
 		status, out, _ = lsrRun(c, "--help")
 		assert.Zero(t, status)
 		assert.Contains(t, out, "Examples:")
@@ -408,4 +410,48 @@ func TestTrain(t *testing.T) {
 		assert.Equal(t, 1, strings.Count(stderr, "\n"), "one line: %s", stderr)
 		assert.Equal(t, before, snapshot(t, dir))
 	}
+}
+
+// tinyBench is a measurement that takes a few milliseconds.
+var tinyBench = []string{"bench", "--classes=3,300", "--rounds=1"}
+
+func TestBench(t *testing.T) {
+	dir := t.TempDir()
+	plot := func(name string) string { return filepath.Join(dir, name) }
+	status, out, stderr := lsrRun(append(tinyBench, "--plot", plot("p.png"))...)
+	assert.Zero(t, status, stderr)
+	assert.Regexp(t, `(?m)^ +300( +[0-9.]+)+$`, out)
+	assert.Contains(t, out, model())
+	assert.Contains(t, out, "plot: "+plot("p.png"))
+	status, out, stderr = lsrRun(append(tinyBench, "--type=float16", "--json", "--plot", plot("p.SVG"))...)
+	assert.Zero(t, status, stderr)
+	var r bench.Report
+	require.NoError(t, json.Unmarshal([]byte(out), &r))
+	assert.Equal(t, lsr.Kernels(), r.Kernels)
+	require.Len(t, r.Lines, 2)
+	assert.Positive(t, r.Lines[1].Gradient["go"])
+	before := snapshot(t, dir)
+	assert.True(t, strings.HasPrefix(before["p.png"], "\x89PNG"))
+	assert.Contains(t, before["p.SVG"], "</svg>")
+	for _, c := range []struct {
+		status int
+		args   []string
+	}{
+		{badUsage, []string{"--rounds=0", "--plot", plot("p.png")}},
+		{badUsage, []string{"--classes=0"}},
+		{badUsage, []string{"--type=int8"}},
+		{badUsage, []string{"--workers=-1"}},
+		{badUsage, []string{"--plot", plot("p.pdf")}},
+		{badData, []string{"--plot", filepath.Join(dir, "none", "p.png")}},
+	} {
+		status, out, stderr = lsrRun(append(tinyBench, c.args...)...)
+		assert.Equal(t, c.status, status, stderr)
+		assert.Empty(t, out)
+		assert.Equal(t, 1, strings.Count(stderr, "\n"), "one line: %s", stderr)
+		assert.Equal(t, before, snapshot(t, dir))
+	}
+	var stdout, interrupt bytes.Buffer
+	assert.Equal(t, badData, run(&interrupted{t.Context(), 3}, append(tinyBench, "--plot", plot("q.png")), &stdout, &interrupt))
+	assert.Equal(t, "lsr: interrupted\n", interrupt.String())
+	assert.Equal(t, before, snapshot(t, dir))
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/golsr/lsr/lsr/internal/chart"
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
@@ -15,14 +16,7 @@ import (
 	"gonum.org/v1/plot/vg/vgimg"
 )
 
-// The colours are two of M. Okabe and K. Ito's (Color Universal Design, 2008), told apart with any colour vision.
-var (
-	blue   = color.NRGBA{0, 114, 178, 255}
-	orange = color.NRGBA{213, 94, 0, 255}
-	pale   = color.NRGBA{213, 94, 0, 60}
-	grey   = color.NRGBA{120, 120, 120, 255}
-	faint  = color.NRGBA{220, 220, 220, 255}
-)
+var pale = color.NRGBA{213, 94, 0, 60} // chart.Orange, with light through it
 
 const (
 	panel     = 6.4 * vg.Centimeter // side of a reliability diagram
@@ -51,9 +45,7 @@ func (r *Report) draw() (*vgimg.Canvas, error) {
 
 	canvas := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(120))
 	all := draw.New(canvas)
-	style := plot.New().Title.TextStyle
-	style.Font.Size, style.Font.Variant = 12, "Sans"
-	style.XAlign, style.YAlign = draw.XLeft, draw.YTop
+	style := chart.Heading()
 	heading := func(top vg.Length, text string) {
 		all.FillText(style, vg.Point{X: 2 * gap, Y: top - gap}, text)
 	}
@@ -90,29 +82,6 @@ func (r *Report) draw() (*vgimg.Canvas, error) {
 	return canvas, nil
 }
 
-// newPlot is an empty plot in the style of the others.
-func newPlot(title, x, y string) *plot.Plot {
-	p := plot.New()
-	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
-	p.Title.TextStyle.Font.Size, p.Title.TextStyle.Font.Variant = 10, "Sans"
-	p.Title.Padding = 4
-	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
-		axis.Label.TextStyle.Font.Size, axis.Label.TextStyle.Font.Variant = 9, "Sans"
-		axis.Tick.Label.Font.Size, axis.Tick.Label.Font.Variant = 8, "Sans"
-		axis.Color, axis.Tick.Color = grey, grey
-		axis.Padding = 2
-	}
-	p.Legend.TextStyle.Font.Size, p.Legend.TextStyle.Font.Variant = 8, "Sans"
-	p.Legend.Padding = 2
-	return p
-}
-
-func grid() *plotter.Grid {
-	g := plotter.NewGrid()
-	g.Horizontal.Color, g.Vertical.Color = faint, faint
-	return g
-}
-
 // fifths are ticks at 0, 0.2, … 1.
 var fifths = plot.ConstantTicks{{Value: 0, Label: "0"}, {Value: .2, Label: "0.2"}, {Value: .4, Label: "0.4"},
 	{Value: .6, Label: "0.6"}, {Value: .8, Label: "0.8"}, {Value: 1, Label: "1"}}
@@ -120,10 +89,10 @@ var fifths = plot.ConstantTicks{{Value: 0, Label: "0"}, {Value: .2, Label: "0.2"
 // reliability is the accuracy of each bin as a bar and as a dot over its mean confidence, the dot's area showing how many
 // predictions the bin has, and the diagonal, where they would be equal.
 func reliability(g *Group) (*plot.Plot, error) {
-	p := newPlot(fmt.Sprintf("smoothing %v: ECE %.3f", g.Epsilon, g.ECE.Mean), "confidence", "accuracy")
+	p := chart.New(fmt.Sprintf("smoothing %v: ECE %.3f", g.Epsilon, g.ECE.Mean), "confidence", "accuracy")
 	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, 1, 0, 1
 	p.X.Tick.Marker, p.Y.Tick.Marker = fifths, fifths
-	p.Add(grid())
+	p.Add(chart.Grid())
 
 	total := 0
 	for _, b := range g.Bins {
@@ -150,14 +119,14 @@ func reliability(g *Group) (*plot.Plot, error) {
 	if err != nil {
 		return nil, err
 	}
-	diagonal.Color, diagonal.Dashes = grey, []vg.Length{vg.Points(4), vg.Points(3)}
+	diagonal.Color, diagonal.Dashes = chart.Grey, []vg.Length{vg.Points(4), vg.Points(3)}
 	p.Add(diagonal)
 	scatter, err := plotter.NewScatter(dots)
 	if err != nil {
 		return nil, err
 	}
 	scatter.GlyphStyleFunc = func(i int) draw.GlyphStyle {
-		return draw.GlyphStyle{Color: orange, Shape: draw.CircleGlyph{}, Radius: vg.Points(1.2 + 9*math.Sqrt(share[i]))}
+		return draw.GlyphStyle{Color: chart.Orange, Shape: draw.CircleGlyph{}, Radius: vg.Points(1.2 + 9*math.Sqrt(share[i]))}
 	}
 	p.Add(scatter)
 	return p, nil
@@ -175,8 +144,8 @@ func (r *Report) overSmoothing(m *measured, legend bool) (*plot.Plot, error) {
 	if m.scale == 100 {
 		title += " in %"
 	}
-	p := newPlot(title, "smoothing", "")
-	p.Add(grid())
+	p := chart.New(title, "smoothing", "")
+	p.Add(chart.Grid())
 	var ticks plot.ConstantTicks
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, noise := range r.noises() {
@@ -202,9 +171,9 @@ func (r *Report) overSmoothing(m *measured, legend bool) (*plot.Plot, error) {
 		if err != nil {
 			return nil, err
 		}
-		hue, shape := orange, draw.GlyphDrawer(draw.CircleGlyph{})
+		hue, shape := chart.Orange, draw.GlyphDrawer(draw.CircleGlyph{})
 		if noise == 0 {
-			hue, shape = blue, draw.BoxGlyph{}
+			hue, shape = chart.Blue, draw.BoxGlyph{}
 		}
 		line.Color, line.Width = hue, vg.Points(1.5)
 		dots.Color, dots.Shape, dots.Radius = hue, shape, vg.Points(3)
