@@ -1,8 +1,20 @@
-# Each target says what it is for; CI runs lint, fuzz, qemu and test.
-.PHONY: test fuzz bench lint qemu verify clean
+# Each target says what it is for. CI (.ci/run) runs them on a clean checkout.
+.PHONY: generate test test-all fuzz bench bench-peers lint qemu builds mutate verify clean
+
+GENERATED = lsr_amd64.s lsr_amd64.go zlsr_args.go zlsr_kernels_amd64.go zlsr_kernels_other.go
+
+generate: ## the kernels and the Go around them, made anew
+	rm -f $(GENERATED)
+	go run ./gen
 
 test: ## all tests
 	go test ./...
+
+test-all: ## what takes longer: every float32, all awkward class counts in a user's module, a minute of 64 goroutines
+	LSR_EXHAUSTIVE=1 go test -run Exp .
+	LSR_ALL_CLASSES=1 go test -timeout 20m ./gen
+	LSR_SOAK=1m go test -run Concurrent .
+	LSR_SOAK=20s go test -race -run Concurrent .
 
 FUZZTIME ?= 30s
 fuzz: ## each fuzz target for FUZZTIME, a time or a count (2000x)
@@ -15,13 +27,36 @@ fuzz: ## each fuzz target for FUZZTIME, a time or a count (2000x)
 bench: ## speed here, beside the usual loop with math.Exp
 	go test -run '^$$' -bench . .
 
+bench-peers: ## speed beside PyTorch and others, in one interleaved run (installs Debian's python3-torch)
+	cd bench && go run .
+
 lint: ## vet and staticcheck
 	go vet ./...
 	go run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
 
-qemu: ## tests on emulated CPUs of other architectures (Debian: qemu-user-static)
-	GOARCH=arm64 go test -short -exec qemu-aarch64-static .
-	GOARCH=s390x go test -short -exec qemu-s390x-static .
+# What fixes the bits, and is quick enough under emulation.
+BITS = Wanted|Golden|Value|FMA|Half
+qemu: ## the same bits on emulated CPUs of other kinds (Debian: qemu-user-static)
+	LSR_WANT=avx2 go test -short -exec 'qemu-x86_64-static -cpu Haswell' -run '$(BITS)|Kernels/float|EveryPlace' .
+	LSR_WANT=go go test -short -exec 'qemu-x86_64-static -cpu Nehalem' -run '$(BITS)' .
+	GOARCH=arm64 go test -short -exec qemu-aarch64-static -run '$(BITS)' .
+	GOARCH=s390x go test -short -exec qemu-s390x-static -run '$(BITS)' .
+	GOARCH=ppc64le go test -short -exec qemu-ppc64le-static -run '$(BITS)' .
+	GOARCH=riscv64 go test -short -exec qemu-riscv64-static -run '$(BITS)' .
+	GOARCH=loong64 go test -short -exec qemu-loongarch64-static -run '$(BITS)' .
+
+builds: ## the same bits in other builds, and with features of this CPU turned off
+	LSR_WANT=go go test -short -tags purego -run '$(BITS)' .
+	LSR_WANT=go GODEBUG=cpu.avx2=off go test -short -run '$(BITS)' .
+	GODEBUG=cpu.avx512f=off go test -short -run '$(BITS)|Kernel' .
+	GOAMD64=v3 go test -short -run '$(BITS)|Kernel' .
+	GOARCH=386 go test -short -run '$(BITS)' .
+	go test -short -gcflags=all=-d=checkptr -run '$(BITS)|Kernel|Invariants' .
+	go test -short -race -run '$(BITS)|Race|Concurrent|Invariants|PlaneKernels' .
+
+MUTANTS ?= 300
+mutate: ## mutants of the assembly that the tests have to catch
+	go run ./internal/mutate -n $(MUTANTS)
 
 verify: ## all that CI does
 	bash .ci/run

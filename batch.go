@@ -130,7 +130,12 @@ func (j *job[T]) free() {
 
 func index[T Element, L Label](c *Criterion, dst, logits Batch[T], targets []L, perRow []PerRow, grad bool) (Result, error) {
 	j := newJob[T]()
-	defer j.free()
+	r, err := indexJob(j, c, dst, logits, targets, perRow, grad)
+	j.free() // not deferred: after a panic, other goroutines may still have it
+	return r, err
+}
+
+func indexJob[T Element, L Label](j *job[T], c *Criterion, dst, logits Batch[T], targets []L, perRow []PerRow, grad bool) (Result, error) {
 	if err := j.check(c, dst, logits, perRow, grad); err != nil {
 		return Result{}, err
 	}
@@ -190,7 +195,12 @@ func isIgnored[L Label](y L, ignore int64) bool {
 
 func distribution[T Element](c *Criterion, dst, logits, targets Batch[T], perRow []PerRow, grad bool) (Result, error) {
 	j := newJob[T]()
-	defer j.free()
+	r, err := distributionJob(j, c, dst, logits, targets, perRow, grad)
+	j.free()
+	return r, err
+}
+
+func distributionJob[T Element](j *job[T], c *Criterion, dst, logits, targets Batch[T], perRow []PerRow, grad bool) (Result, error) {
 	if err := j.check(c, dst, logits, perRow, grad); err != nil {
 		return Result{}, err
 	}
@@ -285,6 +295,7 @@ func (j *job[T]) reduce(ignored int, weight float64) Result {
 	n := (j.rows + j.blockRows - 1) / j.blockRows
 	j.blocks = slices.Grow(j.blocks[:0], n)[:n]
 	j.next.Store(0)
+	j.race()
 
 	workers := c.workers
 	if workers == 0 {

@@ -3,10 +3,22 @@ package lsr
 import (
 	"fmt"
 	"math"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
+
+// TestWantedKernel fails where the kernel that LSR_WANT names is not the one that is chosen: a run on an emulated CPU, or
+// with features turned off, must not pass by testing something else.
+func TestWantedKernel(t *testing.T) {
+	c, err := New()
+	require.NoError(t, err)
+	t.Logf("kernels: %v, chosen: %s", Kernels(), c.Kernel())
+	if want := os.Getenv("LSR_WANT"); want != "" {
+		require.Equal(t, want, c.Kernel())
+	}
+}
 
 // TestKernels compares every kernel with plain Go, to the bit: class counts around every boundary, all forms, strides and
 // alignments, special values in every place.

@@ -1,5 +1,7 @@
 package lsr
 
+//go:generate go run ./gen
+
 import "fmt"
 
 // Element is a type that logits, distribution targets and gradients may have.

@@ -114,7 +114,7 @@ TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	XORQ         BX, BX
 	XORQ         SI, SI
@@ -129,7 +129,7 @@ row1:
 	ADDQ         SI, DI
 	VMOVSD       272(AX)(DI*8), X1
 	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
+	VXORPS       constants<>+544(SB), X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         DI, DI
 	MOVQ         BX, R8
@@ -154,27 +154,27 @@ loop5:
 	VMOVUPS      (CX)(DI*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
 	VMOVUPS      32(CX)(DI*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
 	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y13
 	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+448(SB), Y8, Y14
-	VPERMPS      constants<>+640(SB), Y13, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y14
+	VPERMPS      constants<>+480(SB), Y13, Y8
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y8, Y13, Y13
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y15
 	VFMADD213PS  Y11, Y15, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -184,16 +184,16 @@ loop5:
 	VMOVUPS      64(CX)(DI*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y14, Y8
 	VMULPS       Y14, Y14, Y15
 	VFMADD213PS  Y14, Y15, Y8
 	VFMADD213PS  Y13, Y13, Y8
@@ -202,23 +202,23 @@ loop5:
 	VMOVUPS      96(CX)(DI*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
 	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y13
 	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+448(SB), Y8, Y14
-	VPERMPS      constants<>+640(SB), Y13, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y14
+	VPERMPS      constants<>+480(SB), Y13, Y8
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y8, Y13, Y13
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y15
 	VFMADD213PS  Y11, Y15, Y8
 	VFMADD213PS  Y10, Y10, Y8
 	VANDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y14, Y8
 	VMULPS       Y14, Y14, Y9
 	VFMADD213PS  Y14, Y9, Y8
 	VFMADD213PS  Y13, Y13, Y8
@@ -239,16 +239,16 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -263,16 +263,16 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -287,16 +287,16 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -311,16 +311,16 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -367,7 +367,7 @@ TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	XORQ         SI, SI
@@ -383,7 +383,7 @@ row1:
 	ADDQ         DI, R8
 	VMOVSD       272(AX)(R8*8), X1
 	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
+	VXORPS       constants<>+544(SB), X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R8, R8
 	MOVQ         SI, R9
@@ -408,27 +408,27 @@ loop5:
 	VMOVUPS      (CX)(R8*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
 	VMOVUPS      32(CX)(R8*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
 	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y13
 	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+448(SB), Y8, Y14
-	VPERMPS      constants<>+640(SB), Y13, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y14
+	VPERMPS      constants<>+480(SB), Y13, Y8
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y8, Y13, Y13
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y15
 	VFMADD213PS  Y11, Y15, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -439,16 +439,16 @@ loop5:
 	VMOVUPS      64(CX)(R8*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y14, Y8
 	VMULPS       Y14, Y14, Y15
 	VFMADD213PS  Y14, Y15, Y8
 	VFMADD213PS  Y13, Y13, Y8
@@ -458,24 +458,24 @@ loop5:
 	VMOVUPS      96(CX)(R8*4), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
 	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y13
 	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+448(SB), Y8, Y14
-	VPERMPS      constants<>+640(SB), Y13, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y14
+	VPERMPS      constants<>+480(SB), Y13, Y8
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y8, Y13, Y13
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y15
 	VFMADD213PS  Y11, Y15, Y8
 	VFMADD213PS  Y10, Y10, Y8
 	VANDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y6, Y6
 	VMOVUPS      Y8, 64(BX)(R8*4)
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y14, Y8
 	VMULPS       Y14, Y14, Y9
 	VFMADD213PS  Y14, Y9, Y8
 	VFMADD213PS  Y13, Y13, Y8
@@ -497,16 +497,16 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -523,16 +523,16 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -549,16 +549,16 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -575,16 +575,16 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -647,7 +647,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15504(AX)(R8*8), X0
+	VMOVSD       14416(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       8976(AX)(R8*8), X1
@@ -711,7 +711,7 @@ TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	MOVQ         24(AX), SI
@@ -730,7 +730,7 @@ row1:
 	ADDQ         R10, R11
 	VMOVSD       272(AX)(R11*8), X1
 	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
+	VXORPS       constants<>+544(SB), X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R11, R11
 	MOVQ         R9, R12
@@ -765,16 +765,16 @@ loop5:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -792,16 +792,16 @@ loop5:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -820,16 +820,16 @@ loop5:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -847,16 +847,16 @@ loop5:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -876,7 +876,6 @@ end6:
 	VMOVUPS      (DX), Y10
 	VMASKMOVPS   (CX)(R11*4), Y10, Y10
 	VADDPS       Y1, Y10, Y10
-	VANDPS       (DX), Y10, Y10
 	VMOVUPS      (DX), Y11
 	VMASKMOVPS   (SI)(R11*4), Y11, Y11
 	VMOVUPS      (DX), Y12
@@ -884,23 +883,22 @@ end6:
 	VMOVUPS      (DX), Y13
 	VMASKMOVPS   (DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
 	VADDPS       Y11, Y4, Y4
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -915,7 +913,6 @@ end6:
 	VMOVUPS      32(DX), Y10
 	VMASKMOVPS   32(CX)(R11*4), Y10, Y10
 	VADDPS       Y1, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
 	VMOVUPS      32(DX), Y11
 	VMASKMOVPS   32(SI)(R11*4), Y11, Y11
 	VMOVUPS      32(DX), Y12
@@ -923,23 +920,22 @@ end6:
 	VMOVUPS      32(DX), Y13
 	VMASKMOVPS   32(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
 	VADDPS       Y11, Y7, Y7
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -954,7 +950,6 @@ end6:
 	VMOVUPS      64(DX), Y10
 	VMASKMOVPS   64(CX)(R11*4), Y10, Y10
 	VADDPS       Y1, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
 	VMOVUPS      64(DX), Y11
 	VMASKMOVPS   64(SI)(R11*4), Y11, Y11
 	VMOVUPS      64(DX), Y12
@@ -962,23 +957,22 @@ end6:
 	VMOVUPS      64(DX), Y13
 	VMASKMOVPS   64(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
 	VADDPS       Y11, Y4, Y4
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -993,7 +987,6 @@ end6:
 	VMOVUPS      96(DX), Y10
 	VMASKMOVPS   96(CX)(R11*4), Y10, Y10
 	VADDPS       Y1, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
 	VMOVUPS      96(DX), Y11
 	VMASKMOVPS   96(SI)(R11*4), Y11, Y11
 	VMOVUPS      96(DX), Y12
@@ -1001,23 +994,22 @@ end6:
 	VMOVUPS      96(DX), Y13
 	VMASKMOVPS   96(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
 	VADDPS       Y11, Y7, Y7
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -1087,7 +1079,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       15504(AX)(R11*8), X0
+	VMOVSD       14416(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       8976(AX)(R11*8), X1
@@ -1632,7 +1624,7 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 
 	// planeSumExpUniformFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
 	// Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -1693,16 +1685,16 @@ step5:
 	VPCMPEQD     Y2, Y9, Y9
 	VBLENDVPS    Y9, Y8, Y3, Y3
 	VSUBPS       Y1, Y8, Y8
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y12
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y12
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y12, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y12
-	VFMADD213PS  constants<>+608(SB), Y11, Y12
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y13
 	VFMADD213PS  Y11, Y13, Y12
 	VFMADD213PS  Y10, Y10, Y12
@@ -1725,16 +1717,16 @@ step5:
 	VPCMPEQD     Y2, Y9, Y9
 	VBLENDVPS    Y9, Y8, Y3, Y3
 	VSUBPS       Y1, Y8, Y8
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y12
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y12
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y12, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y12
-	VFMADD213PS  constants<>+608(SB), Y11, Y12
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y13
 	VFMADD213PS  Y11, Y13, Y12
 	VFMADD213PS  Y10, Y10, Y12
@@ -1775,13 +1767,11 @@ lanes7:
 	CMPQ    96(AX), $0x02
 	JNE     more12
 	VMOVUPS (R10), Y1
-	VMOVUPS 32(R10), Y2
-	VMINPS  Y2, Y1, Y5
-	VADDPS  Y2, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VMULPS  Y2, Y1, Y1
-	VADDPS  Y1, Y5, Y5
-	VMOVUPS Y5, 64(R10)
+	VMINPS  32(R10), Y1, Y2
+	VXORPS  Y5, Y5, Y5
+	VMULPS  Y5, Y1, Y1
+	VADDPS  Y1, Y2, Y2
+	VMOVUPS Y2, 64(R10)
 
 more12:
 level8:
@@ -1816,12 +1806,12 @@ tree11:
 	CMPQ         96(AX), $0x02
 	JE           two13
 	VCVTPS2PD    X1, Y2
-	VBROADCASTSD constants<>+736(SB), Y5
+	VBROADCASTSD constants<>+576(SB), Y5
 	VADDPD       Y5, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X1
 	VCVTPS2PD    X1, Y1
-	VBROADCASTSD constants<>+736(SB), Y2
+	VBROADCASTSD constants<>+576(SB), Y2
 	VADDPD       Y2, Y1, Y1
 	VMOVUPD      Y1, 1392(AX)(SI*8)
 	JMP          sum14
@@ -1910,8 +1900,8 @@ TEXT ·planeScaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15504(AX)(SI*8), Y0
-	VMOVUPD      15536(AX)(SI*8), Y1
+	VMOVUPD      14416(AX)(SI*8), Y0
+	VMOVUPD      14448(AX)(SI*8), Y1
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
@@ -1922,8 +1912,8 @@ loop1:
 	VCVTPD2PSY   Y1, X1
 	VINSERTF128  $0x01, X1, Y2, Y1
 	VMOVDQU      (BX), Y3
-	VMOVUPD      16592(AX)(SI*8), Y4
-	VMOVUPD      16624(AX)(SI*8), Y5
+	VMOVUPD      15504(AX)(SI*8), Y4
+	VMOVUPD      15536(AX)(SI*8), Y5
 	VCVTPD2PSY   Y4, X2
 	VCVTPD2PSY   Y5, X4
 	VINSERTF128  $0x01, X4, Y2, Y4
@@ -1962,7 +1952,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 
 	// planeSumExpClasswiseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
 	// Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -2030,16 +2020,16 @@ step5:
 	VXORPS       Y12, Y12, Y12
 	VCMPPS       $0x04, Y12, Y10, Y12
 	VANDPS       Y12, Y11, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y9, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y9, Y12
 	VMOVUPS      Y9, Y13
-	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y13
 	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+448(SB), Y9, Y14
-	VPERMPS      constants<>+640(SB), Y13, Y9
+	VFNMADD132PS constants<>+352(SB), Y9, Y14
+	VPERMPS      constants<>+480(SB), Y13, Y9
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y9, Y13, Y13
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y14, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y14, Y9
 	VMULPS       Y14, Y14, Y15
 	VFMADD213PS  Y14, Y15, Y9
 	VFMADD213PS  Y13, Y13, Y9
@@ -2069,16 +2059,16 @@ step5:
 	VXORPS       Y12, Y12, Y12
 	VCMPPS       $0x04, Y12, Y10, Y12
 	VANDPS       Y12, Y11, Y11
-	VCMPPS       $0x15, constants<>+320(SB), Y9, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y9, Y12
 	VMOVUPS      Y9, Y13
-	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y13
 	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+448(SB), Y9, Y14
-	VPERMPS      constants<>+640(SB), Y13, Y9
+	VFNMADD132PS constants<>+352(SB), Y9, Y14
+	VPERMPS      constants<>+480(SB), Y13, Y9
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y9, Y13, Y13
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y14, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y14, Y9
 	VMULPS       Y14, Y14, Y15
 	VFMADD213PS  Y14, Y15, Y9
 	VFMADD213PS  Y13, Y13, Y9
@@ -2124,13 +2114,11 @@ lanes7:
 	CMPQ    96(AX), $0x02
 	JNE     more12
 	VMOVUPS (R10), Y1
-	VMOVUPS 32(R10), Y2
-	VMINPS  Y2, Y1, Y5
-	VADDPS  Y2, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VMULPS  Y2, Y1, Y1
-	VADDPS  Y1, Y5, Y5
-	VMOVUPS Y5, 64(R10)
+	VMINPS  32(R10), Y1, Y2
+	VXORPS  Y5, Y5, Y5
+	VMULPS  Y5, Y1, Y1
+	VADDPS  Y1, Y2, Y2
+	VMOVUPS Y2, 64(R10)
 
 more12:
 level8:
@@ -2165,12 +2153,12 @@ tree11:
 	CMPQ         96(AX), $0x02
 	JE           two13
 	VCVTPS2PD    X1, Y2
-	VBROADCASTSD constants<>+736(SB), Y5
+	VBROADCASTSD constants<>+576(SB), Y5
 	VADDPD       Y5, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y1, X1
 	VCVTPS2PD    X1, Y1
-	VBROADCASTSD constants<>+736(SB), Y2
+	VBROADCASTSD constants<>+576(SB), Y2
 	VADDPD       Y2, Y1, Y1
 	VMOVUPD      Y1, 1392(AX)(SI*8)
 	JMP          sum14
@@ -2259,8 +2247,8 @@ TEXT ·planeScaleClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15504(AX)(SI*8), Y0
-	VMOVUPD      15536(AX)(SI*8), Y1
+	VMOVUPD      14416(AX)(SI*8), Y0
+	VMOVUPD      14448(AX)(SI*8), Y1
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
@@ -2271,8 +2259,8 @@ loop1:
 	VCVTPD2PSY   Y1, X1
 	VINSERTF128  $0x01, X1, Y2, Y1
 	VMOVDQU      (BX), Y3
-	VMOVUPD      16592(AX)(SI*8), Y4
-	VMOVUPD      16624(AX)(SI*8), Y5
+	VMOVUPD      15504(AX)(SI*8), Y4
+	VMOVUPD      15536(AX)(SI*8), Y5
 	VCVTPD2PSY   Y4, X2
 	VCVTPD2PSY   Y5, X4
 	VINSERTF128  $0x01, X4, Y2, Y4
@@ -2314,7 +2302,7 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 
 	// planeSumExpDenseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
 	// Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -2383,16 +2371,16 @@ step5:
 	VXORPS       Y9, Y9, Y9
 	VCMPPS       $0x04, Y9, Y7, Y9
 	VANDPS       Y9, Y8, Y8
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y9
 	VMOVUPS      Y6, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y6, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y6
+	VFNMADD132PS constants<>+352(SB), Y6, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y6
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y6, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y6
-	VFMADD213PS  constants<>+608(SB), Y11, Y6
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y11, Y6
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y6
 	VFMADD213PS  Y10, Y10, Y6
@@ -2419,16 +2407,16 @@ step5:
 	VXORPS       Y9, Y9, Y9
 	VCMPPS       $0x04, Y9, Y7, Y9
 	VANDPS       Y9, Y8, Y8
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y9
 	VMOVUPS      Y6, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y6, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y6
+	VFNMADD132PS constants<>+352(SB), Y6, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y6
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y6, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y6
-	VFMADD213PS  constants<>+608(SB), Y11, Y6
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y11, Y6
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y6
 	VFMADD213PS  Y10, Y10, Y6
@@ -2471,13 +2459,11 @@ lanes7:
 	CMPQ    96(AX), $0x02
 	JNE     more12
 	VMOVUPS (R11), Y1
-	VMOVUPS 32(R11), Y2
-	VMINPS  Y2, Y1, Y3
-	VADDPS  Y2, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VMULPS  Y2, Y1, Y1
-	VADDPS  Y1, Y3, Y3
-	VMOVUPS Y3, 64(R11)
+	VMINPS  32(R11), Y1, Y2
+	VXORPS  Y3, Y3, Y3
+	VMULPS  Y3, Y1, Y1
+	VADDPS  Y1, Y2, Y2
+	VMOVUPS Y2, 64(R11)
 
 more12:
 level8:
@@ -2512,12 +2498,12 @@ tree11:
 	CMPQ         96(AX), $0x02
 	JE           two13
 	VCVTPS2PD    X1, Y2
-	VBROADCASTSD constants<>+736(SB), Y3
+	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y1, X1
 	VCVTPS2PD    X1, Y1
-	VBROADCASTSD constants<>+736(SB), Y2
+	VBROADCASTSD constants<>+576(SB), Y2
 	VADDPD       Y2, Y1, Y1
 	VMOVUPD      Y1, 1392(AX)(DI*8)
 	JMP          sum14
@@ -2632,8 +2618,8 @@ TEXT ·planeScaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15504(AX)(DI*8), Y0
-	VMOVUPD      15536(AX)(DI*8), Y1
+	VMOVUPD      14416(AX)(DI*8), Y0
+	VMOVUPD      14448(AX)(DI*8), Y1
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
@@ -2694,7 +2680,7 @@ TEXT ·maxFloat64AVX2(SB), NOSPLIT, $0-8
 	ANDQ         $-16, BX
 	MOVQ         96(AX), SI
 	ANDQ         $-4, SI
-	VBROADCASTSD constants<>+768(SB), Y0
+	VBROADCASTSD constants<>+608(SB), Y0
 	XORQ         DI, DI
 
 row1:
@@ -2774,7 +2760,7 @@ TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, CX
 	SUBQ         CX, DX
-	VBROADCASTSD constants<>+928(SB), Y0
+	VBROADCASTSD constants<>+768(SB), Y0
 	MOVQ         (AX), CX
 	XORQ         BX, BX
 	XORQ         SI, SI
@@ -2788,7 +2774,7 @@ row1:
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
 	VMOVSD       272(AX)(DI*8), X1
-	VXORPS       constants<>+1216(SB), X1, X1
+	VXORPS       constants<>+1056(SB), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         DI, DI
 	MOVQ         BX, R8
@@ -2813,41 +2799,41 @@ loop5:
 	VMOVUPD      (CX)(DI*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+864(SB), Y11, Y8
-	VFNMADD231PD constants<>+896(SB), Y11, Y8
+	VFNMADD231PD constants<>+704(SB), Y11, Y8
+	VFNMADD231PD constants<>+736(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y11, Y12
-	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y12
+	VPERMPS      constants<>+1024(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
 	VMOVUPD      32(CX)(DI*8), Y11
 	VADDPD       Y1, Y11, Y11
 	VADDPD       Y11, Y5, Y5
-	VCMPPD       $0x15, constants<>+800(SB), Y11, Y12
+	VCMPPD       $0x15, constants<>+640(SB), Y11, Y12
 	VMOVUPD      Y11, Y13
-	VFMADD132PD  constants<>+832(SB), Y0, Y13
+	VFMADD132PD  constants<>+672(SB), Y0, Y13
 	VSUBPD       Y0, Y13, Y14
 	VMOVUPD      Y11, Y11
-	VFNMADD231PD constants<>+864(SB), Y14, Y11
-	VFNMADD231PD constants<>+896(SB), Y14, Y11
+	VFNMADD231PD constants<>+704(SB), Y14, Y11
+	VFNMADD231PD constants<>+736(SB), Y14, Y11
 	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y14, Y15
-	VPERMPS      constants<>+1184(SB), Y14, Y14
+	VPERMPS      constants<>+992(SB), Y14, Y15
+	VPERMPS      constants<>+1024(SB), Y14, Y14
 	VBLENDPS     $0xaa, Y14, Y15, Y14
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+960(SB), Y14
-	VFMADD213PD  constants<>+992(SB), Y8, Y14
-	VFMADD213PD  constants<>+1024(SB), Y8, Y14
-	VFMADD213PD  constants<>+1056(SB), Y8, Y14
-	VFMADD213PD  constants<>+1088(SB), Y8, Y14
-	VFMADD213PD  constants<>+1120(SB), Y8, Y14
+	VMOVUPD      constants<>+800(SB), Y14
+	VFMADD213PD  constants<>+832(SB), Y8, Y14
+	VFMADD213PD  constants<>+864(SB), Y8, Y14
+	VFMADD213PD  constants<>+896(SB), Y8, Y14
+	VFMADD213PD  constants<>+928(SB), Y8, Y14
+	VFMADD213PD  constants<>+960(SB), Y8, Y14
 	VMULPD       Y8, Y8, Y15
 	VFMADD213PD  Y8, Y15, Y14
 	VFMADD213PD  Y10, Y10, Y14
@@ -2857,25 +2843,25 @@ loop5:
 	VMOVUPD      64(CX)(DI*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y14
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+864(SB), Y14, Y8
-	VFNMADD231PD constants<>+896(SB), Y14, Y8
+	VFNMADD231PD constants<>+704(SB), Y14, Y8
+	VFNMADD231PD constants<>+736(SB), Y14, Y8
 	VPSHUFD      $0xa0, Y10, Y14
-	VPERMPS      constants<>+1152(SB), Y14, Y15
-	VPERMPS      constants<>+1184(SB), Y14, Y14
+	VPERMPS      constants<>+992(SB), Y14, Y15
+	VPERMPS      constants<>+1024(SB), Y14, Y14
 	VBLENDPS     $0xaa, Y14, Y15, Y14
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y14, Y10, Y10
-	VMOVUPD      constants<>+960(SB), Y14
-	VFMADD213PD  constants<>+992(SB), Y11, Y14
-	VFMADD213PD  constants<>+1024(SB), Y11, Y14
-	VFMADD213PD  constants<>+1056(SB), Y11, Y14
-	VFMADD213PD  constants<>+1088(SB), Y11, Y14
-	VFMADD213PD  constants<>+1120(SB), Y11, Y14
+	VMOVUPD      constants<>+800(SB), Y14
+	VFMADD213PD  constants<>+832(SB), Y11, Y14
+	VFMADD213PD  constants<>+864(SB), Y11, Y14
+	VFMADD213PD  constants<>+896(SB), Y11, Y14
+	VFMADD213PD  constants<>+928(SB), Y11, Y14
+	VFMADD213PD  constants<>+960(SB), Y11, Y14
 	VMULPD       Y11, Y11, Y15
 	VFMADD213PD  Y11, Y15, Y14
 	VFMADD213PD  Y13, Y13, Y14
@@ -2884,36 +2870,36 @@ loop5:
 	VMOVUPD      96(CX)(DI*8), Y11
 	VADDPD       Y1, Y11, Y11
 	VADDPD       Y11, Y5, Y5
-	VCMPPD       $0x15, constants<>+800(SB), Y11, Y12
+	VCMPPD       $0x15, constants<>+640(SB), Y11, Y12
 	VMOVUPD      Y11, Y13
-	VFMADD132PD  constants<>+832(SB), Y0, Y13
+	VFMADD132PD  constants<>+672(SB), Y0, Y13
 	VSUBPD       Y0, Y13, Y14
 	VMOVUPD      Y11, Y11
-	VFNMADD231PD constants<>+864(SB), Y14, Y11
-	VFNMADD231PD constants<>+896(SB), Y14, Y11
+	VFNMADD231PD constants<>+704(SB), Y14, Y11
+	VFNMADD231PD constants<>+736(SB), Y14, Y11
 	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y14, Y15
-	VPERMPS      constants<>+1184(SB), Y14, Y14
+	VPERMPS      constants<>+992(SB), Y14, Y15
+	VPERMPS      constants<>+1024(SB), Y14, Y14
 	VBLENDPS     $0xaa, Y14, Y15, Y14
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+960(SB), Y14
-	VFMADD213PD  constants<>+992(SB), Y8, Y14
-	VFMADD213PD  constants<>+1024(SB), Y8, Y14
-	VFMADD213PD  constants<>+1056(SB), Y8, Y14
-	VFMADD213PD  constants<>+1088(SB), Y8, Y14
-	VFMADD213PD  constants<>+1120(SB), Y8, Y14
+	VMOVUPD      constants<>+800(SB), Y14
+	VFMADD213PD  constants<>+832(SB), Y8, Y14
+	VFMADD213PD  constants<>+864(SB), Y8, Y14
+	VFMADD213PD  constants<>+896(SB), Y8, Y14
+	VFMADD213PD  constants<>+928(SB), Y8, Y14
+	VFMADD213PD  constants<>+960(SB), Y8, Y14
 	VMULPD       Y8, Y8, Y15
 	VFMADD213PD  Y8, Y15, Y14
 	VFMADD213PD  Y10, Y10, Y14
 	VANDPD       Y9, Y14, Y14
 	VADDPD       Y14, Y6, Y6
-	VMOVUPD      constants<>+960(SB), Y8
-	VFMADD213PD  constants<>+992(SB), Y11, Y8
-	VFMADD213PD  constants<>+1024(SB), Y11, Y8
-	VFMADD213PD  constants<>+1056(SB), Y11, Y8
-	VFMADD213PD  constants<>+1088(SB), Y11, Y8
-	VFMADD213PD  constants<>+1120(SB), Y11, Y8
+	VMOVUPD      constants<>+800(SB), Y8
+	VFMADD213PD  constants<>+832(SB), Y11, Y8
+	VFMADD213PD  constants<>+864(SB), Y11, Y8
+	VFMADD213PD  constants<>+896(SB), Y11, Y8
+	VFMADD213PD  constants<>+928(SB), Y11, Y8
+	VFMADD213PD  constants<>+960(SB), Y11, Y8
 	VMULPD       Y11, Y11, Y9
 	VFMADD213PD  Y11, Y9, Y8
 	VFMADD213PD  Y13, Y13, Y8
@@ -2934,25 +2920,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       (DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+864(SB), Y11, Y8
-	VFNMADD231PD constants<>+896(SB), Y11, Y8
+	VFNMADD231PD constants<>+704(SB), Y11, Y8
+	VFNMADD231PD constants<>+736(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y11, Y12
-	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y12
+	VPERMPS      constants<>+1024(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+960(SB), Y11
-	VFMADD213PD  constants<>+992(SB), Y8, Y11
-	VFMADD213PD  constants<>+1024(SB), Y8, Y11
-	VFMADD213PD  constants<>+1056(SB), Y8, Y11
-	VFMADD213PD  constants<>+1088(SB), Y8, Y11
-	VFMADD213PD  constants<>+1120(SB), Y8, Y11
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y8, Y11
+	VFMADD213PD  constants<>+864(SB), Y8, Y11
+	VFMADD213PD  constants<>+896(SB), Y8, Y11
+	VFMADD213PD  constants<>+928(SB), Y8, Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -2967,25 +2953,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       32(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+864(SB), Y11, Y8
-	VFNMADD231PD constants<>+896(SB), Y11, Y8
+	VFNMADD231PD constants<>+704(SB), Y11, Y8
+	VFNMADD231PD constants<>+736(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y11, Y12
-	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y12
+	VPERMPS      constants<>+1024(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+960(SB), Y11
-	VFMADD213PD  constants<>+992(SB), Y8, Y11
-	VFMADD213PD  constants<>+1024(SB), Y8, Y11
-	VFMADD213PD  constants<>+1056(SB), Y8, Y11
-	VFMADD213PD  constants<>+1088(SB), Y8, Y11
-	VFMADD213PD  constants<>+1120(SB), Y8, Y11
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y8, Y11
+	VFMADD213PD  constants<>+864(SB), Y8, Y11
+	VFMADD213PD  constants<>+896(SB), Y8, Y11
+	VFMADD213PD  constants<>+928(SB), Y8, Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -3000,25 +2986,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       64(DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+864(SB), Y11, Y8
-	VFNMADD231PD constants<>+896(SB), Y11, Y8
+	VFNMADD231PD constants<>+704(SB), Y11, Y8
+	VFNMADD231PD constants<>+736(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y11, Y12
-	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y12
+	VPERMPS      constants<>+1024(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+960(SB), Y11
-	VFMADD213PD  constants<>+992(SB), Y8, Y11
-	VFMADD213PD  constants<>+1024(SB), Y8, Y11
-	VFMADD213PD  constants<>+1056(SB), Y8, Y11
-	VFMADD213PD  constants<>+1088(SB), Y8, Y11
-	VFMADD213PD  constants<>+1120(SB), Y8, Y11
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y8, Y11
+	VFMADD213PD  constants<>+864(SB), Y8, Y11
+	VFMADD213PD  constants<>+896(SB), Y8, Y11
+	VFMADD213PD  constants<>+928(SB), Y8, Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -3033,25 +3019,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       96(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+864(SB), Y11, Y8
-	VFNMADD231PD constants<>+896(SB), Y11, Y8
+	VFNMADD231PD constants<>+704(SB), Y11, Y8
+	VFNMADD231PD constants<>+736(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y11, Y12
-	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y12
+	VPERMPS      constants<>+1024(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+960(SB), Y11
-	VFMADD213PD  constants<>+992(SB), Y8, Y11
-	VFMADD213PD  constants<>+1024(SB), Y8, Y11
-	VFMADD213PD  constants<>+1056(SB), Y8, Y11
-	VFMADD213PD  constants<>+1088(SB), Y8, Y11
-	VFMADD213PD  constants<>+1120(SB), Y8, Y11
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y8, Y11
+	VFMADD213PD  constants<>+864(SB), Y8, Y11
+	VFMADD213PD  constants<>+896(SB), Y8, Y11
+	VFMADD213PD  constants<>+928(SB), Y8, Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -3098,7 +3084,7 @@ TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, CX
 	SUBQ         CX, DX
-	VBROADCASTSD constants<>+928(SB), Y0
+	VBROADCASTSD constants<>+768(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	XORQ         SI, SI
@@ -3113,7 +3099,7 @@ row1:
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
 	VMOVSD       272(AX)(R8*8), X1
-	VXORPS       constants<>+1216(SB), X1, X1
+	VXORPS       constants<>+1056(SB), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         R8, R8
 	MOVQ         SI, R9
@@ -3138,41 +3124,41 @@ loop5:
 	VMOVUPD      (CX)(R8*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+864(SB), Y11, Y8
-	VFNMADD231PD constants<>+896(SB), Y11, Y8
+	VFNMADD231PD constants<>+704(SB), Y11, Y8
+	VFNMADD231PD constants<>+736(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y11, Y12
-	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y12
+	VPERMPS      constants<>+1024(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
 	VMOVUPD      32(CX)(R8*8), Y11
 	VADDPD       Y1, Y11, Y11
 	VADDPD       Y11, Y5, Y5
-	VCMPPD       $0x15, constants<>+800(SB), Y11, Y12
+	VCMPPD       $0x15, constants<>+640(SB), Y11, Y12
 	VMOVUPD      Y11, Y13
-	VFMADD132PD  constants<>+832(SB), Y0, Y13
+	VFMADD132PD  constants<>+672(SB), Y0, Y13
 	VSUBPD       Y0, Y13, Y14
 	VMOVUPD      Y11, Y11
-	VFNMADD231PD constants<>+864(SB), Y14, Y11
-	VFNMADD231PD constants<>+896(SB), Y14, Y11
+	VFNMADD231PD constants<>+704(SB), Y14, Y11
+	VFNMADD231PD constants<>+736(SB), Y14, Y11
 	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y14, Y15
-	VPERMPS      constants<>+1184(SB), Y14, Y14
+	VPERMPS      constants<>+992(SB), Y14, Y15
+	VPERMPS      constants<>+1024(SB), Y14, Y14
 	VBLENDPS     $0xaa, Y14, Y15, Y14
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+960(SB), Y14
-	VFMADD213PD  constants<>+992(SB), Y8, Y14
-	VFMADD213PD  constants<>+1024(SB), Y8, Y14
-	VFMADD213PD  constants<>+1056(SB), Y8, Y14
-	VFMADD213PD  constants<>+1088(SB), Y8, Y14
-	VFMADD213PD  constants<>+1120(SB), Y8, Y14
+	VMOVUPD      constants<>+800(SB), Y14
+	VFMADD213PD  constants<>+832(SB), Y8, Y14
+	VFMADD213PD  constants<>+864(SB), Y8, Y14
+	VFMADD213PD  constants<>+896(SB), Y8, Y14
+	VFMADD213PD  constants<>+928(SB), Y8, Y14
+	VFMADD213PD  constants<>+960(SB), Y8, Y14
 	VMULPD       Y8, Y8, Y15
 	VFMADD213PD  Y8, Y15, Y14
 	VFMADD213PD  Y10, Y10, Y14
@@ -3183,25 +3169,25 @@ loop5:
 	VMOVUPD      64(CX)(R8*8), Y8
 	VADDPD       Y1, Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y14
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+864(SB), Y14, Y8
-	VFNMADD231PD constants<>+896(SB), Y14, Y8
+	VFNMADD231PD constants<>+704(SB), Y14, Y8
+	VFNMADD231PD constants<>+736(SB), Y14, Y8
 	VPSHUFD      $0xa0, Y10, Y14
-	VPERMPS      constants<>+1152(SB), Y14, Y15
-	VPERMPS      constants<>+1184(SB), Y14, Y14
+	VPERMPS      constants<>+992(SB), Y14, Y15
+	VPERMPS      constants<>+1024(SB), Y14, Y14
 	VBLENDPS     $0xaa, Y14, Y15, Y14
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y14, Y10, Y10
-	VMOVUPD      constants<>+960(SB), Y14
-	VFMADD213PD  constants<>+992(SB), Y11, Y14
-	VFMADD213PD  constants<>+1024(SB), Y11, Y14
-	VFMADD213PD  constants<>+1056(SB), Y11, Y14
-	VFMADD213PD  constants<>+1088(SB), Y11, Y14
-	VFMADD213PD  constants<>+1120(SB), Y11, Y14
+	VMOVUPD      constants<>+800(SB), Y14
+	VFMADD213PD  constants<>+832(SB), Y11, Y14
+	VFMADD213PD  constants<>+864(SB), Y11, Y14
+	VFMADD213PD  constants<>+896(SB), Y11, Y14
+	VFMADD213PD  constants<>+928(SB), Y11, Y14
+	VFMADD213PD  constants<>+960(SB), Y11, Y14
 	VMULPD       Y11, Y11, Y15
 	VFMADD213PD  Y11, Y15, Y14
 	VFMADD213PD  Y13, Y13, Y14
@@ -3211,37 +3197,37 @@ loop5:
 	VMOVUPD      96(CX)(R8*8), Y11
 	VADDPD       Y1, Y11, Y11
 	VADDPD       Y11, Y5, Y5
-	VCMPPD       $0x15, constants<>+800(SB), Y11, Y12
+	VCMPPD       $0x15, constants<>+640(SB), Y11, Y12
 	VMOVUPD      Y11, Y13
-	VFMADD132PD  constants<>+832(SB), Y0, Y13
+	VFMADD132PD  constants<>+672(SB), Y0, Y13
 	VSUBPD       Y0, Y13, Y14
 	VMOVUPD      Y11, Y11
-	VFNMADD231PD constants<>+864(SB), Y14, Y11
-	VFNMADD231PD constants<>+896(SB), Y14, Y11
+	VFNMADD231PD constants<>+704(SB), Y14, Y11
+	VFNMADD231PD constants<>+736(SB), Y14, Y11
 	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y14, Y15
-	VPERMPS      constants<>+1184(SB), Y14, Y14
+	VPERMPS      constants<>+992(SB), Y14, Y15
+	VPERMPS      constants<>+1024(SB), Y14, Y14
 	VBLENDPS     $0xaa, Y14, Y15, Y14
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+960(SB), Y14
-	VFMADD213PD  constants<>+992(SB), Y8, Y14
-	VFMADD213PD  constants<>+1024(SB), Y8, Y14
-	VFMADD213PD  constants<>+1056(SB), Y8, Y14
-	VFMADD213PD  constants<>+1088(SB), Y8, Y14
-	VFMADD213PD  constants<>+1120(SB), Y8, Y14
+	VMOVUPD      constants<>+800(SB), Y14
+	VFMADD213PD  constants<>+832(SB), Y8, Y14
+	VFMADD213PD  constants<>+864(SB), Y8, Y14
+	VFMADD213PD  constants<>+896(SB), Y8, Y14
+	VFMADD213PD  constants<>+928(SB), Y8, Y14
+	VFMADD213PD  constants<>+960(SB), Y8, Y14
 	VMULPD       Y8, Y8, Y15
 	VFMADD213PD  Y8, Y15, Y14
 	VFMADD213PD  Y10, Y10, Y14
 	VANDPD       Y9, Y14, Y14
 	VADDPD       Y14, Y6, Y6
 	VMOVUPD      Y14, 64(BX)(R8*8)
-	VMOVUPD      constants<>+960(SB), Y8
-	VFMADD213PD  constants<>+992(SB), Y11, Y8
-	VFMADD213PD  constants<>+1024(SB), Y11, Y8
-	VFMADD213PD  constants<>+1056(SB), Y11, Y8
-	VFMADD213PD  constants<>+1088(SB), Y11, Y8
-	VFMADD213PD  constants<>+1120(SB), Y11, Y8
+	VMOVUPD      constants<>+800(SB), Y8
+	VFMADD213PD  constants<>+832(SB), Y11, Y8
+	VFMADD213PD  constants<>+864(SB), Y11, Y8
+	VFMADD213PD  constants<>+896(SB), Y11, Y8
+	VFMADD213PD  constants<>+928(SB), Y11, Y8
+	VFMADD213PD  constants<>+960(SB), Y11, Y8
 	VMULPD       Y11, Y11, Y9
 	VFMADD213PD  Y11, Y9, Y8
 	VFMADD213PD  Y13, Y13, Y8
@@ -3263,25 +3249,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       (DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+864(SB), Y11, Y8
-	VFNMADD231PD constants<>+896(SB), Y11, Y8
+	VFNMADD231PD constants<>+704(SB), Y11, Y8
+	VFNMADD231PD constants<>+736(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y11, Y12
-	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y12
+	VPERMPS      constants<>+1024(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+960(SB), Y11
-	VFMADD213PD  constants<>+992(SB), Y8, Y11
-	VFMADD213PD  constants<>+1024(SB), Y8, Y11
-	VFMADD213PD  constants<>+1056(SB), Y8, Y11
-	VFMADD213PD  constants<>+1088(SB), Y8, Y11
-	VFMADD213PD  constants<>+1120(SB), Y8, Y11
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y8, Y11
+	VFMADD213PD  constants<>+864(SB), Y8, Y11
+	VFMADD213PD  constants<>+896(SB), Y8, Y11
+	VFMADD213PD  constants<>+928(SB), Y8, Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -3298,25 +3284,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       32(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+864(SB), Y11, Y8
-	VFNMADD231PD constants<>+896(SB), Y11, Y8
+	VFNMADD231PD constants<>+704(SB), Y11, Y8
+	VFNMADD231PD constants<>+736(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y11, Y12
-	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y12
+	VPERMPS      constants<>+1024(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+960(SB), Y11
-	VFMADD213PD  constants<>+992(SB), Y8, Y11
-	VFMADD213PD  constants<>+1024(SB), Y8, Y11
-	VFMADD213PD  constants<>+1056(SB), Y8, Y11
-	VFMADD213PD  constants<>+1088(SB), Y8, Y11
-	VFMADD213PD  constants<>+1120(SB), Y8, Y11
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y8, Y11
+	VFMADD213PD  constants<>+864(SB), Y8, Y11
+	VFMADD213PD  constants<>+896(SB), Y8, Y11
+	VFMADD213PD  constants<>+928(SB), Y8, Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -3333,25 +3319,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       64(DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+864(SB), Y11, Y8
-	VFNMADD231PD constants<>+896(SB), Y11, Y8
+	VFNMADD231PD constants<>+704(SB), Y11, Y8
+	VFNMADD231PD constants<>+736(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y11, Y12
-	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y12
+	VPERMPS      constants<>+1024(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+960(SB), Y11
-	VFMADD213PD  constants<>+992(SB), Y8, Y11
-	VFMADD213PD  constants<>+1024(SB), Y8, Y11
-	VFMADD213PD  constants<>+1056(SB), Y8, Y11
-	VFMADD213PD  constants<>+1088(SB), Y8, Y11
-	VFMADD213PD  constants<>+1120(SB), Y8, Y11
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y8, Y11
+	VFMADD213PD  constants<>+864(SB), Y8, Y11
+	VFMADD213PD  constants<>+896(SB), Y8, Y11
+	VFMADD213PD  constants<>+928(SB), Y8, Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -3368,25 +3354,25 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       96(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+864(SB), Y11, Y8
-	VFNMADD231PD constants<>+896(SB), Y11, Y8
+	VFNMADD231PD constants<>+704(SB), Y11, Y8
+	VFNMADD231PD constants<>+736(SB), Y11, Y8
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y11, Y12
-	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y12
+	VPERMPS      constants<>+1024(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+960(SB), Y11
-	VFMADD213PD  constants<>+992(SB), Y8, Y11
-	VFMADD213PD  constants<>+1024(SB), Y8, Y11
-	VFMADD213PD  constants<>+1056(SB), Y8, Y11
-	VFMADD213PD  constants<>+1088(SB), Y8, Y11
-	VFMADD213PD  constants<>+1120(SB), Y8, Y11
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y8, Y11
+	VFMADD213PD  constants<>+864(SB), Y8, Y11
+	VFMADD213PD  constants<>+896(SB), Y8, Y11
+	VFMADD213PD  constants<>+928(SB), Y8, Y11
+	VFMADD213PD  constants<>+960(SB), Y8, Y11
 	VMULPD       Y8, Y8, Y12
 	VFMADD213PD  Y8, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -3449,7 +3435,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15504(AX)(R8*8), X0
+	VMOVSD       14416(AX)(R8*8), X0
 	VBROADCASTSD X0, Y0
 	VMOVSD       8976(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
@@ -3511,7 +3497,7 @@ TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, CX
 	SUBQ         CX, DX
-	VBROADCASTSD constants<>+928(SB), Y0
+	VBROADCASTSD constants<>+768(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	MOVQ         24(AX), SI
@@ -3529,7 +3515,7 @@ row1:
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
 	VMOVSD       272(AX)(R11*8), X1
-	VXORPS       constants<>+1216(SB), X1, X1
+	VXORPS       constants<>+1056(SB), X1, X1
 	VBROADCASTSD X1, Y1
 	XORQ         R11, R11
 	MOVQ         R9, R12
@@ -3564,25 +3550,25 @@ loop5:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
+	VFMADD132PD  constants<>+672(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
+	VFNMADD231PD constants<>+704(SB), Y13, Y10
+	VFNMADD231PD constants<>+736(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
+	VPERMPS      constants<>+992(SB), Y13, Y14
+	VPERMPS      constants<>+1024(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
+	VMOVUPD      constants<>+800(SB), Y13
+	VFMADD213PD  constants<>+832(SB), Y10, Y13
+	VFMADD213PD  constants<>+864(SB), Y10, Y13
+	VFMADD213PD  constants<>+896(SB), Y10, Y13
+	VFMADD213PD  constants<>+928(SB), Y10, Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3600,25 +3586,25 @@ loop5:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
+	VFMADD132PD  constants<>+672(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
+	VFNMADD231PD constants<>+704(SB), Y13, Y10
+	VFNMADD231PD constants<>+736(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
+	VPERMPS      constants<>+992(SB), Y13, Y14
+	VPERMPS      constants<>+1024(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
+	VMOVUPD      constants<>+800(SB), Y13
+	VFMADD213PD  constants<>+832(SB), Y10, Y13
+	VFMADD213PD  constants<>+864(SB), Y10, Y13
+	VFMADD213PD  constants<>+896(SB), Y10, Y13
+	VFMADD213PD  constants<>+928(SB), Y10, Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3637,25 +3623,25 @@ loop5:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
+	VFMADD132PD  constants<>+672(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
+	VFNMADD231PD constants<>+704(SB), Y13, Y10
+	VFNMADD231PD constants<>+736(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
+	VPERMPS      constants<>+992(SB), Y13, Y14
+	VPERMPS      constants<>+1024(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
+	VMOVUPD      constants<>+800(SB), Y13
+	VFMADD213PD  constants<>+832(SB), Y10, Y13
+	VFMADD213PD  constants<>+864(SB), Y10, Y13
+	VFMADD213PD  constants<>+896(SB), Y10, Y13
+	VFMADD213PD  constants<>+928(SB), Y10, Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3673,25 +3659,25 @@ loop5:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
+	VFMADD132PD  constants<>+672(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
+	VFNMADD231PD constants<>+704(SB), Y13, Y10
+	VFNMADD231PD constants<>+736(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
+	VPERMPS      constants<>+992(SB), Y13, Y14
+	VPERMPS      constants<>+1024(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
+	VMOVUPD      constants<>+800(SB), Y13
+	VFMADD213PD  constants<>+832(SB), Y10, Y13
+	VFMADD213PD  constants<>+864(SB), Y10, Y13
+	VFMADD213PD  constants<>+896(SB), Y10, Y13
+	VFMADD213PD  constants<>+928(SB), Y10, Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3711,7 +3697,6 @@ end6:
 	VMOVUPD      (DX), Y10
 	VMASKMOVPD   (CX)(R11*8), Y10, Y10
 	VADDPD       Y1, Y10, Y10
-	VANDPD       (DX), Y10, Y10
 	VMOVUPD      (DX), Y11
 	VMASKMOVPD   (SI)(R11*8), Y11, Y11
 	VMOVUPD      (DX), Y12
@@ -3719,32 +3704,31 @@ end6:
 	VMOVUPD      (DX), Y13
 	VMASKMOVPD   (DI)(R11*8), Y13, Y13
 	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       (DX), Y11, Y11
 	VADDPD       Y11, Y4, Y4
 	VMULPD       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
+	VFMADD132PD  constants<>+672(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
+	VFNMADD231PD constants<>+704(SB), Y13, Y10
+	VFNMADD231PD constants<>+736(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
+	VPERMPS      constants<>+992(SB), Y13, Y14
+	VPERMPS      constants<>+1024(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
+	VMOVUPD      constants<>+800(SB), Y13
+	VFMADD213PD  constants<>+832(SB), Y10, Y13
+	VFMADD213PD  constants<>+864(SB), Y10, Y13
+	VFMADD213PD  constants<>+896(SB), Y10, Y13
+	VFMADD213PD  constants<>+928(SB), Y10, Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3759,7 +3743,6 @@ end6:
 	VMOVUPD      32(DX), Y10
 	VMASKMOVPD   32(CX)(R11*8), Y10, Y10
 	VADDPD       Y1, Y10, Y10
-	VANDPD       32(DX), Y10, Y10
 	VMOVUPD      32(DX), Y11
 	VMASKMOVPD   32(SI)(R11*8), Y11, Y11
 	VMOVUPD      32(DX), Y12
@@ -3767,32 +3750,31 @@ end6:
 	VMOVUPD      32(DX), Y13
 	VMASKMOVPD   32(DI)(R11*8), Y13, Y13
 	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       32(DX), Y11, Y11
 	VADDPD       Y11, Y7, Y7
 	VMULPD       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
+	VFMADD132PD  constants<>+672(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
+	VFNMADD231PD constants<>+704(SB), Y13, Y10
+	VFNMADD231PD constants<>+736(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
+	VPERMPS      constants<>+992(SB), Y13, Y14
+	VPERMPS      constants<>+1024(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
+	VMOVUPD      constants<>+800(SB), Y13
+	VFMADD213PD  constants<>+832(SB), Y10, Y13
+	VFMADD213PD  constants<>+864(SB), Y10, Y13
+	VFMADD213PD  constants<>+896(SB), Y10, Y13
+	VFMADD213PD  constants<>+928(SB), Y10, Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3807,7 +3789,6 @@ end6:
 	VMOVUPD      64(DX), Y10
 	VMASKMOVPD   64(CX)(R11*8), Y10, Y10
 	VADDPD       Y1, Y10, Y10
-	VANDPD       64(DX), Y10, Y10
 	VMOVUPD      64(DX), Y11
 	VMASKMOVPD   64(SI)(R11*8), Y11, Y11
 	VMOVUPD      64(DX), Y12
@@ -3815,32 +3796,31 @@ end6:
 	VMOVUPD      64(DX), Y13
 	VMASKMOVPD   64(DI)(R11*8), Y13, Y13
 	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       64(DX), Y11, Y11
 	VADDPD       Y11, Y4, Y4
 	VMULPD       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
+	VFMADD132PD  constants<>+672(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
+	VFNMADD231PD constants<>+704(SB), Y13, Y10
+	VFNMADD231PD constants<>+736(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
+	VPERMPS      constants<>+992(SB), Y13, Y14
+	VPERMPS      constants<>+1024(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
+	VMOVUPD      constants<>+800(SB), Y13
+	VFMADD213PD  constants<>+832(SB), Y10, Y13
+	VFMADD213PD  constants<>+864(SB), Y10, Y13
+	VFMADD213PD  constants<>+896(SB), Y10, Y13
+	VFMADD213PD  constants<>+928(SB), Y10, Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3855,7 +3835,6 @@ end6:
 	VMOVUPD      96(DX), Y10
 	VMASKMOVPD   96(CX)(R11*8), Y10, Y10
 	VADDPD       Y1, Y10, Y10
-	VANDPD       96(DX), Y10, Y10
 	VMOVUPD      96(DX), Y11
 	VMASKMOVPD   96(SI)(R11*8), Y11, Y11
 	VMOVUPD      96(DX), Y12
@@ -3863,32 +3842,31 @@ end6:
 	VMOVUPD      96(DX), Y13
 	VMASKMOVPD   96(DI)(R11*8), Y13, Y13
 	VFMADD213PD  Y13, Y12, Y11
-	VANDPD       96(DX), Y11, Y11
 	VADDPD       Y11, Y7, Y7
 	VMULPD       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+800(SB), Y10, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+832(SB), Y0, Y12
+	VFMADD132PD  constants<>+672(SB), Y0, Y12
 	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+864(SB), Y13, Y10
-	VFNMADD231PD constants<>+896(SB), Y13, Y10
+	VFNMADD231PD constants<>+704(SB), Y13, Y10
+	VFNMADD231PD constants<>+736(SB), Y13, Y10
 	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y13, Y14
-	VPERMPS      constants<>+1184(SB), Y13, Y13
+	VPERMPS      constants<>+992(SB), Y13, Y14
+	VPERMPS      constants<>+1024(SB), Y13, Y13
 	VBLENDPS     $0xaa, Y13, Y14, Y13
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+960(SB), Y13
-	VFMADD213PD  constants<>+992(SB), Y10, Y13
-	VFMADD213PD  constants<>+1024(SB), Y10, Y13
-	VFMADD213PD  constants<>+1056(SB), Y10, Y13
-	VFMADD213PD  constants<>+1088(SB), Y10, Y13
-	VFMADD213PD  constants<>+1120(SB), Y10, Y13
+	VMOVUPD      constants<>+800(SB), Y13
+	VFMADD213PD  constants<>+832(SB), Y10, Y13
+	VFMADD213PD  constants<>+864(SB), Y10, Y13
+	VFMADD213PD  constants<>+896(SB), Y10, Y13
+	VFMADD213PD  constants<>+928(SB), Y10, Y13
+	VFMADD213PD  constants<>+960(SB), Y10, Y13
 	VMULPD       Y10, Y10, Y14
 	VFMADD213PD  Y10, Y14, Y13
 	VFMADD213PD  Y12, Y12, Y13
@@ -3958,7 +3936,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       15504(AX)(R11*8), X0
+	VMOVSD       14416(AX)(R11*8), X0
 	VBROADCASTSD X0, Y0
 	VMOVSD       8976(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
@@ -4455,7 +4433,7 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 
 	// planeSumExpUniformFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
 	// Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+928(SB), Y0
+	VBROADCASTSD constants<>+768(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -4466,7 +4444,7 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+768(SB), Y1
+	VBROADCASTSD constants<>+608(SB), Y1
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
@@ -4512,25 +4490,25 @@ step5:
 	VPCMPEQQ     Y2, Y9, Y9
 	VBLENDVPD    Y9, Y8, Y3, Y3
 	VSUBPD       Y1, Y8, Y8
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y12
-	VFNMADD231PD constants<>+864(SB), Y11, Y12
-	VFNMADD231PD constants<>+896(SB), Y11, Y12
+	VFNMADD231PD constants<>+704(SB), Y11, Y12
+	VFNMADD231PD constants<>+736(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y11, Y13
-	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y13
+	VPERMPS      constants<>+1024(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y13, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+960(SB), Y11
-	VFMADD213PD  constants<>+992(SB), Y12, Y11
-	VFMADD213PD  constants<>+1024(SB), Y12, Y11
-	VFMADD213PD  constants<>+1056(SB), Y12, Y11
-	VFMADD213PD  constants<>+1088(SB), Y12, Y11
-	VFMADD213PD  constants<>+1120(SB), Y12, Y11
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y12, Y11
+	VFMADD213PD  constants<>+864(SB), Y12, Y11
+	VFMADD213PD  constants<>+896(SB), Y12, Y11
+	VFMADD213PD  constants<>+928(SB), Y12, Y11
+	VFMADD213PD  constants<>+960(SB), Y12, Y11
 	VMULPD       Y12, Y12, Y13
 	VFMADD213PD  Y12, Y13, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -4553,25 +4531,25 @@ step5:
 	VPCMPEQQ     Y2, Y9, Y9
 	VBLENDVPD    Y9, Y8, Y3, Y3
 	VSUBPD       Y1, Y8, Y8
-	VCMPPD       $0x15, constants<>+800(SB), Y8, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
 	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y8, Y12
-	VFNMADD231PD constants<>+864(SB), Y11, Y12
-	VFNMADD231PD constants<>+896(SB), Y11, Y12
+	VFNMADD231PD constants<>+704(SB), Y11, Y12
+	VFNMADD231PD constants<>+736(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y11, Y13
-	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y13
+	VPERMPS      constants<>+1024(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y13, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+960(SB), Y11
-	VFMADD213PD  constants<>+992(SB), Y12, Y11
-	VFMADD213PD  constants<>+1024(SB), Y12, Y11
-	VFMADD213PD  constants<>+1056(SB), Y12, Y11
-	VFMADD213PD  constants<>+1088(SB), Y12, Y11
-	VFMADD213PD  constants<>+1120(SB), Y12, Y11
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y12, Y11
+	VFMADD213PD  constants<>+864(SB), Y12, Y11
+	VFMADD213PD  constants<>+896(SB), Y12, Y11
+	VFMADD213PD  constants<>+928(SB), Y12, Y11
+	VFMADD213PD  constants<>+960(SB), Y12, Y11
 	VMULPD       Y12, Y12, Y13
 	VFMADD213PD  Y12, Y13, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -4612,13 +4590,11 @@ lanes7:
 	CMPQ    96(AX), $0x02
 	JNE     more12
 	VMOVUPD (R10), Y1
-	VMOVUPD 32(R10), Y2
-	VMINPD  Y2, Y1, Y5
-	VADDPD  Y2, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VMULPD  Y2, Y1, Y1
-	VADDPD  Y1, Y5, Y5
-	VMOVUPD Y5, 64(R10)
+	VMINPD  32(R10), Y1, Y2
+	VXORPS  Y5, Y5, Y5
+	VMULPD  Y5, Y1, Y1
+	VADDPD  Y1, Y2, Y2
+	VMOVUPD Y2, 64(R10)
 
 more12:
 level8:
@@ -4652,7 +4628,7 @@ tree11:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two13
-	VBROADCASTSD constants<>+736(SB), Y2
+	VBROADCASTSD constants<>+576(SB), Y2
 	VADDPD       Y2, Y1, Y1
 	VMOVUPD      Y1, 1360(AX)(SI*8)
 	JMP          sum14
@@ -4724,11 +4700,11 @@ TEXT ·planeScaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15504(AX)(SI*8), Y0
+	VMOVUPD      14416(AX)(SI*8), Y0
 	VBROADCASTSD 256(AX), Y1
 	VMULPD       8976(AX)(SI*8), Y1, Y1
 	VPMOVSXDQ    (BX), Y2
-	VMOVUPD      16592(AX)(SI*8), Y3
+	VMOVUPD      15504(AX)(SI*8), Y3
 	XORQ         R8, R8
 	MOVQ         CX, R9
 	MOVQ         DX, R10
@@ -4764,7 +4740,7 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 
 	// planeSumExpClasswiseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
 	// Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+928(SB), Y0
+	VBROADCASTSD constants<>+768(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -4775,7 +4751,7 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+768(SB), Y1
+	VBROADCASTSD constants<>+608(SB), Y1
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
@@ -4828,25 +4804,25 @@ step5:
 	VXORPS       Y12, Y12, Y12
 	VCMPPD       $0x04, Y12, Y10, Y12
 	VANDPD       Y12, Y11, Y11
-	VCMPPD       $0x15, constants<>+800(SB), Y9, Y12
+	VCMPPD       $0x15, constants<>+640(SB), Y9, Y12
 	VMOVUPD      Y9, Y13
-	VFMADD132PD  constants<>+832(SB), Y0, Y13
+	VFMADD132PD  constants<>+672(SB), Y0, Y13
 	VSUBPD       Y0, Y13, Y14
 	VMOVUPD      Y9, Y9
-	VFNMADD231PD constants<>+864(SB), Y14, Y9
-	VFNMADD231PD constants<>+896(SB), Y14, Y9
+	VFNMADD231PD constants<>+704(SB), Y14, Y9
+	VFNMADD231PD constants<>+736(SB), Y14, Y9
 	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y14, Y15
-	VPERMPS      constants<>+1184(SB), Y14, Y14
+	VPERMPS      constants<>+992(SB), Y14, Y15
+	VPERMPS      constants<>+1024(SB), Y14, Y14
 	VBLENDPS     $0xaa, Y14, Y15, Y14
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+960(SB), Y14
-	VFMADD213PD  constants<>+992(SB), Y9, Y14
-	VFMADD213PD  constants<>+1024(SB), Y9, Y14
-	VFMADD213PD  constants<>+1056(SB), Y9, Y14
-	VFMADD213PD  constants<>+1088(SB), Y9, Y14
-	VFMADD213PD  constants<>+1120(SB), Y9, Y14
+	VMOVUPD      constants<>+800(SB), Y14
+	VFMADD213PD  constants<>+832(SB), Y9, Y14
+	VFMADD213PD  constants<>+864(SB), Y9, Y14
+	VFMADD213PD  constants<>+896(SB), Y9, Y14
+	VFMADD213PD  constants<>+928(SB), Y9, Y14
+	VFMADD213PD  constants<>+960(SB), Y9, Y14
 	VMULPD       Y9, Y9, Y15
 	VFMADD213PD  Y9, Y15, Y14
 	VFMADD213PD  Y13, Y13, Y14
@@ -4876,25 +4852,25 @@ step5:
 	VXORPS       Y12, Y12, Y12
 	VCMPPD       $0x04, Y12, Y10, Y12
 	VANDPD       Y12, Y11, Y11
-	VCMPPD       $0x15, constants<>+800(SB), Y9, Y12
+	VCMPPD       $0x15, constants<>+640(SB), Y9, Y12
 	VMOVUPD      Y9, Y13
-	VFMADD132PD  constants<>+832(SB), Y0, Y13
+	VFMADD132PD  constants<>+672(SB), Y0, Y13
 	VSUBPD       Y0, Y13, Y14
 	VMOVUPD      Y9, Y9
-	VFNMADD231PD constants<>+864(SB), Y14, Y9
-	VFNMADD231PD constants<>+896(SB), Y14, Y9
+	VFNMADD231PD constants<>+704(SB), Y14, Y9
+	VFNMADD231PD constants<>+736(SB), Y14, Y9
 	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+1152(SB), Y14, Y15
-	VPERMPS      constants<>+1184(SB), Y14, Y14
+	VPERMPS      constants<>+992(SB), Y14, Y15
+	VPERMPS      constants<>+1024(SB), Y14, Y14
 	VBLENDPS     $0xaa, Y14, Y15, Y14
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+960(SB), Y14
-	VFMADD213PD  constants<>+992(SB), Y9, Y14
-	VFMADD213PD  constants<>+1024(SB), Y9, Y14
-	VFMADD213PD  constants<>+1056(SB), Y9, Y14
-	VFMADD213PD  constants<>+1088(SB), Y9, Y14
-	VFMADD213PD  constants<>+1120(SB), Y9, Y14
+	VMOVUPD      constants<>+800(SB), Y14
+	VFMADD213PD  constants<>+832(SB), Y9, Y14
+	VFMADD213PD  constants<>+864(SB), Y9, Y14
+	VFMADD213PD  constants<>+896(SB), Y9, Y14
+	VFMADD213PD  constants<>+928(SB), Y9, Y14
+	VFMADD213PD  constants<>+960(SB), Y9, Y14
 	VMULPD       Y9, Y9, Y15
 	VFMADD213PD  Y9, Y15, Y14
 	VFMADD213PD  Y13, Y13, Y14
@@ -4940,13 +4916,11 @@ lanes7:
 	CMPQ    96(AX), $0x02
 	JNE     more12
 	VMOVUPD (R10), Y1
-	VMOVUPD 32(R10), Y2
-	VMINPD  Y2, Y1, Y5
-	VADDPD  Y2, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VMULPD  Y2, Y1, Y1
-	VADDPD  Y1, Y5, Y5
-	VMOVUPD Y5, 64(R10)
+	VMINPD  32(R10), Y1, Y2
+	VXORPS  Y5, Y5, Y5
+	VMULPD  Y5, Y1, Y1
+	VADDPD  Y1, Y2, Y2
+	VMOVUPD Y2, 64(R10)
 
 more12:
 level8:
@@ -4980,7 +4954,7 @@ tree11:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two13
-	VBROADCASTSD constants<>+736(SB), Y2
+	VBROADCASTSD constants<>+576(SB), Y2
 	VADDPD       Y2, Y1, Y1
 	VMOVUPD      Y1, 1360(AX)(SI*8)
 	JMP          sum14
@@ -5052,11 +5026,11 @@ TEXT ·planeScaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15504(AX)(SI*8), Y0
+	VMOVUPD      14416(AX)(SI*8), Y0
 	VBROADCASTSD 256(AX), Y1
 	VMULPD       8976(AX)(SI*8), Y1, Y1
 	VPMOVSXDQ    (BX), Y2
-	VMOVUPD      16592(AX)(SI*8), Y3
+	VMOVUPD      15504(AX)(SI*8), Y3
 	XORQ         R8, R8
 	MOVQ         CX, R9
 	MOVQ         DX, R10
@@ -5095,7 +5069,7 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 
 	// planeSumExpDenseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
 	// Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSD constants<>+928(SB), Y0
+	VBROADCASTSD constants<>+768(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -5107,7 +5081,7 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+768(SB), Y1
+	VBROADCASTSD constants<>+608(SB), Y1
 	MOVQ         96(AX), R9
 	MOVQ         CX, R10
 	MOVQ         DI, R11
@@ -5160,25 +5134,25 @@ step5:
 	VXORPS       Y9, Y9, Y9
 	VCMPPD       $0x04, Y9, Y7, Y9
 	VANDPD       Y9, Y8, Y8
-	VCMPPD       $0x15, constants<>+800(SB), Y6, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y6, Y9
 	VMOVUPD      Y6, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y6, Y6
-	VFNMADD231PD constants<>+864(SB), Y11, Y6
-	VFNMADD231PD constants<>+896(SB), Y11, Y6
+	VFNMADD231PD constants<>+704(SB), Y11, Y6
+	VFNMADD231PD constants<>+736(SB), Y11, Y6
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y11, Y12
-	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y12
+	VPERMPS      constants<>+1024(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+960(SB), Y11
-	VFMADD213PD  constants<>+992(SB), Y6, Y11
-	VFMADD213PD  constants<>+1024(SB), Y6, Y11
-	VFMADD213PD  constants<>+1056(SB), Y6, Y11
-	VFMADD213PD  constants<>+1088(SB), Y6, Y11
-	VFMADD213PD  constants<>+1120(SB), Y6, Y11
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y6, Y11
+	VFMADD213PD  constants<>+864(SB), Y6, Y11
+	VFMADD213PD  constants<>+896(SB), Y6, Y11
+	VFMADD213PD  constants<>+928(SB), Y6, Y11
+	VFMADD213PD  constants<>+960(SB), Y6, Y11
 	VMULPD       Y6, Y6, Y12
 	VFMADD213PD  Y6, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -5205,25 +5179,25 @@ step5:
 	VXORPS       Y9, Y9, Y9
 	VCMPPD       $0x04, Y9, Y7, Y9
 	VANDPD       Y9, Y8, Y8
-	VCMPPD       $0x15, constants<>+800(SB), Y6, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y6, Y9
 	VMOVUPD      Y6, Y10
-	VFMADD132PD  constants<>+832(SB), Y0, Y10
+	VFMADD132PD  constants<>+672(SB), Y0, Y10
 	VSUBPD       Y0, Y10, Y11
 	VMOVUPD      Y6, Y6
-	VFNMADD231PD constants<>+864(SB), Y11, Y6
-	VFNMADD231PD constants<>+896(SB), Y11, Y6
+	VFNMADD231PD constants<>+704(SB), Y11, Y6
+	VFNMADD231PD constants<>+736(SB), Y11, Y6
 	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y11, Y12
-	VPERMPS      constants<>+1184(SB), Y11, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y12
+	VPERMPS      constants<>+1024(SB), Y11, Y11
 	VBLENDPS     $0xaa, Y11, Y12, Y11
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+960(SB), Y11
-	VFMADD213PD  constants<>+992(SB), Y6, Y11
-	VFMADD213PD  constants<>+1024(SB), Y6, Y11
-	VFMADD213PD  constants<>+1056(SB), Y6, Y11
-	VFMADD213PD  constants<>+1088(SB), Y6, Y11
-	VFMADD213PD  constants<>+1120(SB), Y6, Y11
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y6, Y11
+	VFMADD213PD  constants<>+864(SB), Y6, Y11
+	VFMADD213PD  constants<>+896(SB), Y6, Y11
+	VFMADD213PD  constants<>+928(SB), Y6, Y11
+	VFMADD213PD  constants<>+960(SB), Y6, Y11
 	VMULPD       Y6, Y6, Y12
 	VFMADD213PD  Y6, Y12, Y11
 	VFMADD213PD  Y10, Y10, Y11
@@ -5266,13 +5240,11 @@ lanes7:
 	CMPQ    96(AX), $0x02
 	JNE     more12
 	VMOVUPD (R11), Y1
-	VMOVUPD 32(R11), Y2
-	VMINPD  Y2, Y1, Y3
-	VADDPD  Y2, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VMULPD  Y2, Y1, Y1
-	VADDPD  Y1, Y3, Y3
-	VMOVUPD Y3, 64(R11)
+	VMINPD  32(R11), Y1, Y2
+	VXORPS  Y3, Y3, Y3
+	VMULPD  Y3, Y1, Y1
+	VADDPD  Y1, Y2, Y2
+	VMOVUPD Y2, 64(R11)
 
 more12:
 level8:
@@ -5306,7 +5278,7 @@ tree11:
 	MOVQ         56(AX), R10
 	CMPQ         96(AX), $0x02
 	JE           two13
-	VBROADCASTSD constants<>+736(SB), Y2
+	VBROADCASTSD constants<>+576(SB), Y2
 	VADDPD       Y2, Y1, Y1
 	VMOVUPD      Y1, 1360(AX)(DI*8)
 	JMP          sum14
@@ -5409,7 +5381,7 @@ TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15504(AX)(DI*8), Y0
+	VMOVUPD      14416(AX)(DI*8), Y0
 	VBROADCASTSD 256(AX), Y1
 	VMULPD       8976(AX)(DI*8), Y1, Y1
 	XORQ         R9, R9
@@ -5569,7 +5541,7 @@ TEXT ·sumUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	XORQ         BX, BX
 	XORQ         SI, SI
@@ -5584,7 +5556,7 @@ row1:
 	ADDQ         SI, DI
 	VMOVSD       272(AX)(DI*8), X1
 	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
+	VXORPS       constants<>+544(SB), X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         DI, DI
 	MOVQ         BX, R8
@@ -5609,27 +5581,27 @@ loop5:
 	VCVTPH2PS    (CX)(DI*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
 	VCVTPH2PS    16(CX)(DI*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
 	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y13
 	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+448(SB), Y8, Y14
-	VPERMPS      constants<>+640(SB), Y13, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y14
+	VPERMPS      constants<>+480(SB), Y13, Y8
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y8, Y13, Y13
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y15
 	VFMADD213PS  Y11, Y15, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -5638,16 +5610,16 @@ loop5:
 	VCVTPH2PS    32(CX)(DI*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y14, Y8
 	VMULPS       Y14, Y14, Y15
 	VFMADD213PS  Y14, Y15, Y8
 	VFMADD213PS  Y13, Y13, Y8
@@ -5656,23 +5628,23 @@ loop5:
 	VCVTPH2PS    48(CX)(DI*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
 	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y13
 	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+448(SB), Y8, Y14
-	VPERMPS      constants<>+640(SB), Y13, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y14
+	VPERMPS      constants<>+480(SB), Y13, Y8
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y8, Y13, Y13
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y15
 	VFMADD213PS  Y11, Y15, Y8
 	VFMADD213PS  Y10, Y10, Y8
 	VANDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y14, Y8
 	VMULPS       Y14, Y14, Y9
 	VFMADD213PS  Y14, Y9, Y8
 	VFMADD213PS  Y13, Y13, Y8
@@ -5711,16 +5683,16 @@ loaded10:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -5753,16 +5725,16 @@ loaded13:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -5795,16 +5767,16 @@ loaded16:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -5837,16 +5809,16 @@ loaded19:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -5893,7 +5865,7 @@ TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	XORQ         SI, SI
@@ -5909,7 +5881,7 @@ row1:
 	ADDQ         DI, R8
 	VMOVSD       272(AX)(R8*8), X1
 	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
+	VXORPS       constants<>+544(SB), X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R8, R8
 	MOVQ         SI, R9
@@ -5934,27 +5906,27 @@ loop5:
 	VCVTPH2PS    (CX)(R8*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
 	VCVTPH2PS    16(CX)(R8*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
 	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y13
 	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+448(SB), Y8, Y14
-	VPERMPS      constants<>+640(SB), Y13, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y14
+	VPERMPS      constants<>+480(SB), Y13, Y8
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y8, Y13, Y13
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y15
 	VFMADD213PS  Y11, Y15, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -5964,16 +5936,16 @@ loop5:
 	VCVTPH2PS    32(CX)(R8*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y14, Y8
 	VMULPS       Y14, Y14, Y15
 	VFMADD213PS  Y14, Y15, Y8
 	VFMADD213PS  Y13, Y13, Y8
@@ -5983,24 +5955,24 @@ loop5:
 	VCVTPH2PS    48(CX)(R8*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
 	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y13
 	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+448(SB), Y8, Y14
-	VPERMPS      constants<>+640(SB), Y13, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y14
+	VPERMPS      constants<>+480(SB), Y13, Y8
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y8, Y13, Y13
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y15
 	VFMADD213PS  Y11, Y15, Y8
 	VFMADD213PS  Y10, Y10, Y8
 	VANDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y6, Y6
 	VMOVUPS      Y8, 64(BX)(R8*4)
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y14, Y8
 	VMULPS       Y14, Y14, Y9
 	VFMADD213PS  Y14, Y9, Y8
 	VFMADD213PS  Y13, Y13, Y8
@@ -6040,16 +6012,16 @@ loaded10:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -6084,16 +6056,16 @@ loaded13:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -6128,16 +6100,16 @@ loaded16:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -6172,16 +6144,16 @@ loaded19:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -6244,7 +6216,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15504(AX)(R8*8), X0
+	VMOVSD       14416(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       8976(AX)(R8*8), X1
@@ -6345,7 +6317,7 @@ TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	MOVQ         24(AX), SI
@@ -6364,7 +6336,7 @@ row1:
 	ADDQ         R10, R11
 	VMOVSD       272(AX)(R11*8), X1
 	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
+	VXORPS       constants<>+544(SB), X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R11, R11
 	MOVQ         R9, R12
@@ -6399,16 +6371,16 @@ loop5:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -6426,16 +6398,16 @@ loop5:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -6453,16 +6425,16 @@ loop5:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -6480,16 +6452,16 @@ loop5:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -6527,7 +6499,6 @@ all8:
 loaded10:
 	VCVTPH2PS X10, Y10
 	VADDPS    Y1, Y10, Y10
-	VANDPS    (DX), Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
 	SUBQ      $0x00, R14
@@ -6553,23 +6524,22 @@ loaded13:
 	VMOVUPS      (DX), Y13
 	VMASKMOVPS   (DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
 	VADDPS       Y11, Y4, Y4
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -6602,7 +6572,6 @@ all14:
 loaded16:
 	VCVTPH2PS X10, Y10
 	VADDPS    Y1, Y10, Y10
-	VANDPS    32(DX), Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
 	SUBQ      $0x08, R14
@@ -6628,23 +6597,22 @@ loaded19:
 	VMOVUPS      32(DX), Y13
 	VMASKMOVPS   32(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
 	VADDPS       Y11, Y7, Y7
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -6677,7 +6645,6 @@ all20:
 loaded22:
 	VCVTPH2PS X10, Y10
 	VADDPS    Y1, Y10, Y10
-	VANDPS    64(DX), Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
 	SUBQ      $0x10, R14
@@ -6703,23 +6670,22 @@ loaded25:
 	VMOVUPS      64(DX), Y13
 	VMASKMOVPS   64(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
 	VADDPS       Y11, Y4, Y4
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -6752,7 +6718,6 @@ all26:
 loaded28:
 	VCVTPH2PS X10, Y10
 	VADDPS    Y1, Y10, Y10
-	VANDPS    96(DX), Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
 	SUBQ      $0x18, R14
@@ -6778,23 +6743,22 @@ loaded31:
 	VMOVUPS      96(DX), Y13
 	VMASKMOVPS   96(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
 	VADDPS       Y11, Y7, Y7
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -6864,7 +6828,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       15504(AX)(R11*8), X0
+	VMOVSD       14416(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       8976(AX)(R11*8), X1
@@ -7091,8 +7055,6 @@ few5:
 	MOVQ  96(AX), R11
 	SUBQ  R12, R11
 	SUBQ  $0x00, R11
-	CMPQ  R11, $0x08
-	JGE   all7
 	VPXOR X0, X0, X0
 	LEAQ  (CX), R13
 
@@ -7103,16 +7065,11 @@ halves8:
 	VPINSRW $0x00, (R13)(R11*2), X0, X0
 	JMP     halves8
 
-all7:
-	VMOVDQU (CX), X0
-
 loaded9:
 	VCVTPH2PS X0, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
 	SUBQ      $0x00, R11
-	CMPQ      R11, $0x08
-	JGE       all10
 	VPXOR     X0, X0, X0
 	LEAQ      (DX), R13
 
@@ -7123,17 +7080,12 @@ halves11:
 	VPINSRW $0x00, (R13)(R11*2), X0, X0
 	JMP     halves11
 
-all10:
-	VMOVDQU (DX), X0
-
 loaded12:
 	VCVTPH2PS   X0, X0
 	VINSERTF128 $0x01, X0, Y1, Y0
 	MOVQ        96(AX), R11
 	SUBQ        R12, R11
 	SUBQ        $0x00, R11
-	CMPQ        R11, $0x08
-	JGE         all13
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(BX*1), R13
 
@@ -7144,16 +7096,11 @@ halves14:
 	VPINSRW $0x00, (R13)(R11*2), X1, X1
 	JMP     halves14
 
-all13:
-	VMOVDQU (CX)(BX*1), X1
-
 loaded15:
 	VCVTPH2PS X1, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
 	SUBQ      $0x00, R11
-	CMPQ      R11, $0x08
-	JGE       all16
 	VPXOR     X2, X2, X2
 	LEAQ      (DX)(BX*1), R13
 
@@ -7164,17 +7111,12 @@ halves17:
 	VPINSRW $0x00, (R13)(R11*2), X2, X2
 	JMP     halves17
 
-all16:
-	VMOVDQU (DX)(BX*1), X2
-
 loaded18:
 	VCVTPH2PS   X2, X2
 	VINSERTF128 $0x01, X2, Y1, Y2
 	MOVQ        96(AX), R11
 	SUBQ        R12, R11
 	SUBQ        $0x00, R11
-	CMPQ        R11, $0x08
-	JGE         all19
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(BX*2), R13
 
@@ -7185,16 +7127,11 @@ halves20:
 	VPINSRW $0x00, (R13)(R11*2), X1, X1
 	JMP     halves20
 
-all19:
-	VMOVDQU (CX)(BX*2), X1
-
 loaded21:
 	VCVTPH2PS X1, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
 	SUBQ      $0x00, R11
-	CMPQ      R11, $0x08
-	JGE       all22
 	VPXOR     X3, X3, X3
 	LEAQ      (DX)(BX*2), R13
 
@@ -7205,17 +7142,12 @@ halves23:
 	VPINSRW $0x00, (R13)(R11*2), X3, X3
 	JMP     halves23
 
-all22:
-	VMOVDQU (DX)(BX*2), X3
-
 loaded24:
 	VCVTPH2PS   X3, X3
 	VINSERTF128 $0x01, X3, Y1, Y3
 	MOVQ        96(AX), R11
 	SUBQ        R12, R11
 	SUBQ        $0x00, R11
-	CMPQ        R11, $0x08
-	JGE         all25
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(SI*1), CX
 
@@ -7226,16 +7158,11 @@ halves26:
 	VPINSRW $0x00, (CX)(R11*2), X1, X1
 	JMP     halves26
 
-all25:
-	VMOVDQU (CX)(SI*1), X1
-
 loaded27:
 	VCVTPH2PS X1, X1
 	MOVQ      96(AX), CX
 	SUBQ      R12, CX
 	SUBQ      $0x00, CX
-	CMPQ      CX, $0x08
-	JGE       all28
 	VPXOR     X4, X4, X4
 	LEAQ      (DX)(SI*1), DX
 
@@ -7245,9 +7172,6 @@ halves29:
 	VPSLLDQ $0x02, X4, X4
 	VPINSRW $0x00, (DX)(CX*2), X4, X4
 	JMP     halves29
-
-all28:
-	VMOVDQU (DX)(SI*1), X4
 
 loaded30:
 	VCVTPH2PS   X4, X4
@@ -7371,8 +7295,6 @@ few5:
 	MOVQ      96(AX), R10
 	SUBQ      R12, R10
 	SUBQ      $0x00, R10
-	CMPQ      R10, $0x08
-	JGE       all7
 	LEAQ      (CX), R11
 
 halves8:
@@ -7383,15 +7305,10 @@ halves8:
 	ADDQ    $0x02, R11
 	JMP     halves8
 
-all7:
-	VMOVDQU X2, (CX)
-
 stored9:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
 	SUBQ $0x00, R10
-	CMPQ R10, $0x08
-	JGE  all10
 	LEAQ (DX), R11
 
 halves11:
@@ -7402,17 +7319,12 @@ halves11:
 	ADDQ    $0x02, R11
 	JMP     halves11
 
-all10:
-	VMOVDQU X3, (DX)
-
 stored12:
 	VCVTPS2PH $0x00, Y1, X1
 	VPSRLDQ   $0x08, X1, X2
 	MOVQ      96(AX), R10
 	SUBQ      R12, R10
 	SUBQ      $0x00, R10
-	CMPQ      R10, $0x08
-	JGE       all13
 	LEAQ      (CX)(BX*1), R11
 
 halves14:
@@ -7423,15 +7335,10 @@ halves14:
 	ADDQ    $0x02, R11
 	JMP     halves14
 
-all13:
-	VMOVDQU X1, (CX)(BX*1)
-
 stored15:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
 	SUBQ $0x00, R10
-	CMPQ R10, $0x08
-	JGE  all16
 	LEAQ (DX)(BX*1), R11
 
 halves17:
@@ -7442,17 +7349,12 @@ halves17:
 	ADDQ    $0x02, R11
 	JMP     halves17
 
-all16:
-	VMOVDQU X2, (DX)(BX*1)
-
 stored18:
 	VCVTPS2PH $0x00, Y4, X1
 	VPSRLDQ   $0x08, X1, X2
 	MOVQ      96(AX), R10
 	SUBQ      R12, R10
 	SUBQ      $0x00, R10
-	CMPQ      R10, $0x08
-	JGE       all19
 	LEAQ      (CX)(BX*2), R11
 
 halves20:
@@ -7463,15 +7365,10 @@ halves20:
 	ADDQ    $0x02, R11
 	JMP     halves20
 
-all19:
-	VMOVDQU X1, (CX)(BX*2)
-
 stored21:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
 	SUBQ $0x00, R10
-	CMPQ R10, $0x08
-	JGE  all22
 	LEAQ (DX)(BX*2), R11
 
 halves23:
@@ -7482,17 +7379,12 @@ halves23:
 	ADDQ    $0x02, R11
 	JMP     halves23
 
-all22:
-	VMOVDQU X2, (DX)(BX*2)
-
 stored24:
 	VCVTPS2PH $0x00, Y0, X0
 	VPSRLDQ   $0x08, X0, X1
 	MOVQ      96(AX), R10
 	SUBQ      R12, R10
 	SUBQ      $0x00, R10
-	CMPQ      R10, $0x08
-	JGE       all25
 	LEAQ      (CX)(SI*1), CX
 
 halves26:
@@ -7503,15 +7395,10 @@ halves26:
 	ADDQ    $0x02, CX
 	JMP     halves26
 
-all25:
-	VMOVDQU X0, (CX)(SI*1)
-
 stored27:
 	MOVQ 96(AX), CX
 	SUBQ R12, CX
 	SUBQ $0x00, CX
-	CMPQ CX, $0x08
-	JGE  all28
 	LEAQ (DX)(SI*1), DX
 
 halves29:
@@ -7521,9 +7408,6 @@ halves29:
 	VPSRLDQ $0x02, X1, X1
 	ADDQ    $0x02, DX
 	JMP     halves29
-
-all28:
-	VMOVDQU X1, (DX)(SI*1)
 
 stored30:
 next2:
@@ -7730,7 +7614,7 @@ TEXT ·sumUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	XORQ         BX, BX
 	XORQ         SI, SI
@@ -7745,7 +7629,7 @@ row1:
 	ADDQ         SI, DI
 	VMOVSD       272(AX)(DI*8), X1
 	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
+	VXORPS       constants<>+544(SB), X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         DI, DI
 	MOVQ         BX, R8
@@ -7771,28 +7655,28 @@ loop5:
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
 	VPMOVZXWD    16(CX)(DI*2), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
 	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y13
 	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+448(SB), Y8, Y14
-	VPERMPS      constants<>+640(SB), Y13, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y14
+	VPERMPS      constants<>+480(SB), Y13, Y8
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y8, Y13, Y13
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y15
 	VFMADD213PS  Y11, Y15, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -7802,16 +7686,16 @@ loop5:
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y14, Y8
 	VMULPS       Y14, Y14, Y15
 	VFMADD213PS  Y14, Y15, Y8
 	VFMADD213PS  Y13, Y13, Y8
@@ -7821,23 +7705,23 @@ loop5:
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
 	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y13
 	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+448(SB), Y8, Y14
-	VPERMPS      constants<>+640(SB), Y13, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y14
+	VPERMPS      constants<>+480(SB), Y13, Y8
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y8, Y13, Y13
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y15
 	VFMADD213PS  Y11, Y15, Y8
 	VFMADD213PS  Y10, Y10, Y8
 	VANDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y14, Y8
 	VMULPS       Y14, Y14, Y9
 	VFMADD213PS  Y14, Y9, Y8
 	VFMADD213PS  Y13, Y13, Y8
@@ -7877,16 +7761,16 @@ loaded10:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -7920,16 +7804,16 @@ loaded13:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -7963,16 +7847,16 @@ loaded16:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -8006,16 +7890,16 @@ loaded19:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -8062,7 +7946,7 @@ TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	XORQ         SI, SI
@@ -8078,7 +7962,7 @@ row1:
 	ADDQ         DI, R8
 	VMOVSD       272(AX)(R8*8), X1
 	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
+	VXORPS       constants<>+544(SB), X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R8, R8
 	MOVQ         SI, R9
@@ -8104,28 +7988,28 @@ loop5:
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
 	VPMOVZXWD    16(CX)(R8*2), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
 	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y13
 	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+448(SB), Y8, Y14
-	VPERMPS      constants<>+640(SB), Y13, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y14
+	VPERMPS      constants<>+480(SB), Y13, Y8
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y8, Y13, Y13
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y15
 	VFMADD213PS  Y11, Y15, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -8136,16 +8020,16 @@ loop5:
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y14, Y8
 	VMULPS       Y14, Y14, Y15
 	VFMADD213PS  Y14, Y15, Y8
 	VFMADD213PS  Y13, Y13, Y8
@@ -8156,24 +8040,24 @@ loop5:
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
 	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+384(SB), Y0, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y13
 	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+448(SB), Y8, Y14
-	VPERMPS      constants<>+640(SB), Y13, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y14
+	VPERMPS      constants<>+480(SB), Y13, Y8
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y8, Y13, Y13
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y15
 	VFMADD213PS  Y11, Y15, Y8
 	VFMADD213PS  Y10, Y10, Y8
 	VANDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y6, Y6
 	VMOVUPS      Y8, 64(BX)(R8*4)
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y14, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y14, Y8
 	VMULPS       Y14, Y14, Y9
 	VFMADD213PS  Y14, Y9, Y8
 	VFMADD213PS  Y13, Y13, Y8
@@ -8214,16 +8098,16 @@ loaded10:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -8259,16 +8143,16 @@ loaded13:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -8304,16 +8188,16 @@ loaded16:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -8349,16 +8233,16 @@ loaded19:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y8, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
 	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+448(SB), Y8, Y11
-	VPERMPS      constants<>+640(SB), Y10, Y8
+	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y11, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y8
 	VFMADD213PS  Y10, Y10, Y8
@@ -8421,7 +8305,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       15504(AX)(R8*8), X0
+	VMOVSD       14416(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       8976(AX)(R8*8), X1
@@ -8436,8 +8320,8 @@ loop4:
 	VMOVUPS      (CX)(R8*4), Y2
 	VFMSUB213PS  Y1, Y0, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1248(SB), Y3, Y3
-	VPADDD       constants<>+1280(SB), Y2, Y2
+	VPAND        constants<>+1088(SB), Y3, Y3
+	VPADDD       constants<>+1120(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
@@ -8446,8 +8330,8 @@ loop4:
 	VMOVUPS      32(CX)(R8*4), Y2
 	VFMSUB213PS  Y1, Y0, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1248(SB), Y3, Y3
-	VPADDD       constants<>+1280(SB), Y2, Y2
+	VPAND        constants<>+1088(SB), Y3, Y3
+	VPADDD       constants<>+1120(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
@@ -8465,8 +8349,8 @@ end5:
 	VMASKMOVPS   (CX)(R8*4), Y2, Y2
 	VFMSUB213PS  Y1, Y0, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1248(SB), Y3, Y3
-	VPADDD       constants<>+1280(SB), Y2, Y2
+	VPAND        constants<>+1088(SB), Y3, Y3
+	VPADDD       constants<>+1120(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
@@ -8497,8 +8381,8 @@ stored9:
 	VMASKMOVPS   32(CX)(R8*4), Y2, Y2
 	VFMSUB213PS  Y1, Y0, Y2
 	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+1248(SB), Y0, Y0
-	VPADDD       constants<>+1280(SB), Y2, Y2
+	VPAND        constants<>+1088(SB), Y0, Y0
+	VPADDD       constants<>+1120(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X0
@@ -8546,7 +8430,7 @@ TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	MOVQ         24(AX), SI
@@ -8565,7 +8449,7 @@ row1:
 	ADDQ         R10, R11
 	VMOVSD       272(AX)(R11*8), X1
 	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+704(SB), X1, X1
+	VXORPS       constants<>+544(SB), X1, X1
 	VBROADCASTSS X1, Y1
 	XORQ         R11, R11
 	MOVQ         R9, R12
@@ -8602,16 +8486,16 @@ loop5:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -8631,16 +8515,16 @@ loop5:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -8660,16 +8544,16 @@ loop5:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -8689,16 +8573,16 @@ loop5:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -8737,7 +8621,6 @@ loaded10:
 	VPMOVZXWD X10, Y10
 	VPSLLD    $0x10, Y10, Y10
 	VADDPS    Y1, Y10, Y10
-	VANDPS    (DX), Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
 	SUBQ      $0x00, R14
@@ -8764,23 +8647,22 @@ loaded13:
 	VMOVUPS      (DX), Y13
 	VMASKMOVPS   (DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       (DX), Y11, Y11
 	VADDPS       Y11, Y4, Y4
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -8814,7 +8696,6 @@ loaded16:
 	VPMOVZXWD X10, Y10
 	VPSLLD    $0x10, Y10, Y10
 	VADDPS    Y1, Y10, Y10
-	VANDPS    32(DX), Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
 	SUBQ      $0x08, R14
@@ -8841,23 +8722,22 @@ loaded19:
 	VMOVUPS      32(DX), Y13
 	VMASKMOVPS   32(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       32(DX), Y11, Y11
 	VADDPS       Y11, Y7, Y7
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -8891,7 +8771,6 @@ loaded22:
 	VPMOVZXWD X10, Y10
 	VPSLLD    $0x10, Y10, Y10
 	VADDPS    Y1, Y10, Y10
-	VANDPS    64(DX), Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
 	SUBQ      $0x10, R14
@@ -8918,23 +8797,22 @@ loaded25:
 	VMOVUPS      64(DX), Y13
 	VMASKMOVPS   64(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       64(DX), Y11, Y11
 	VADDPS       Y11, Y4, Y4
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -8968,7 +8846,6 @@ loaded28:
 	VPMOVZXWD X10, Y10
 	VPSLLD    $0x10, Y10, Y10
 	VADDPS    Y1, Y10, Y10
-	VANDPS    96(DX), Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
 	SUBQ      $0x18, R14
@@ -8995,23 +8872,22 @@ loaded31:
 	VMOVUPS      96(DX), Y13
 	VMASKMOVPS   96(DI)(R11*4), Y13, Y13
 	VFMADD213PS  Y13, Y12, Y11
-	VANDPS       96(DX), Y11, Y11
 	VADDPS       Y11, Y7, Y7
 	VMULPS       Y10, Y11, Y12
 	VXORPS       Y13, Y13, Y13
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y10, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+384(SB), Y0, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
 	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+448(SB), Y10, Y13
-	VPERMPS      constants<>+640(SB), Y12, Y10
+	VFNMADD132PS constants<>+352(SB), Y10, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y13, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMULPS       Y13, Y13, Y14
 	VFMADD213PS  Y13, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -9081,7 +8957,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       15504(AX)(R11*8), X0
+	VMOVSD       14416(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       8976(AX)(R11*8), X1
@@ -9101,8 +8977,8 @@ loop4:
 	VFMADD213PS  (DI)(R11*4), Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1248(SB), Y3, Y3
-	VPADDD       constants<>+1280(SB), Y2, Y2
+	VPAND        constants<>+1088(SB), Y3, Y3
+	VPADDD       constants<>+1120(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
@@ -9116,8 +8992,8 @@ loop4:
 	VFMADD213PS  32(DI)(R11*4), Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1248(SB), Y3, Y3
-	VPADDD       constants<>+1280(SB), Y2, Y2
+	VPAND        constants<>+1088(SB), Y3, Y3
+	VPADDD       constants<>+1120(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
@@ -9162,8 +9038,8 @@ loaded9:
 	VFMADD213PS  Y5, Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1248(SB), Y3, Y3
-	VPADDD       constants<>+1280(SB), Y2, Y2
+	VPAND        constants<>+1088(SB), Y3, Y3
+	VPADDD       constants<>+1120(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
@@ -9221,8 +9097,8 @@ loaded15:
 	VFMADD213PS  Y4, Y3, Y0
 	VFNMADD231PS Y0, Y1, Y2
 	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+1248(SB), Y0, Y0
-	VPADDD       constants<>+1280(SB), Y2, Y2
+	VPAND        constants<>+1088(SB), Y0, Y0
+	VPADDD       constants<>+1120(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X0
@@ -9344,8 +9220,6 @@ few5:
 	MOVQ  96(AX), R11
 	SUBQ  R12, R11
 	SUBQ  $0x00, R11
-	CMPQ  R11, $0x08
-	JGE   all7
 	VPXOR X0, X0, X0
 	LEAQ  (CX), R13
 
@@ -9356,17 +9230,12 @@ halves8:
 	VPINSRW $0x00, (R13)(R11*2), X0, X0
 	JMP     halves8
 
-all7:
-	VMOVDQU (CX), X0
-
 loaded9:
 	VPMOVZXWD X0, X1
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
 	SUBQ      $0x00, R11
-	CMPQ      R11, $0x08
-	JGE       all10
 	VPXOR     X0, X0, X0
 	LEAQ      (DX), R13
 
@@ -9377,9 +9246,6 @@ halves11:
 	VPINSRW $0x00, (R13)(R11*2), X0, X0
 	JMP     halves11
 
-all10:
-	VMOVDQU (DX), X0
-
 loaded12:
 	VPMOVZXWD   X0, X0
 	VPSLLD      $0x10, X0, X0
@@ -9387,8 +9253,6 @@ loaded12:
 	MOVQ        96(AX), R11
 	SUBQ        R12, R11
 	SUBQ        $0x00, R11
-	CMPQ        R11, $0x08
-	JGE         all13
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(BX*1), R13
 
@@ -9399,17 +9263,12 @@ halves14:
 	VPINSRW $0x00, (R13)(R11*2), X1, X1
 	JMP     halves14
 
-all13:
-	VMOVDQU (CX)(BX*1), X1
-
 loaded15:
 	VPMOVZXWD X1, X1
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
 	SUBQ      $0x00, R11
-	CMPQ      R11, $0x08
-	JGE       all16
 	VPXOR     X2, X2, X2
 	LEAQ      (DX)(BX*1), R13
 
@@ -9420,9 +9279,6 @@ halves17:
 	VPINSRW $0x00, (R13)(R11*2), X2, X2
 	JMP     halves17
 
-all16:
-	VMOVDQU (DX)(BX*1), X2
-
 loaded18:
 	VPMOVZXWD   X2, X2
 	VPSLLD      $0x10, X2, X2
@@ -9430,8 +9286,6 @@ loaded18:
 	MOVQ        96(AX), R11
 	SUBQ        R12, R11
 	SUBQ        $0x00, R11
-	CMPQ        R11, $0x08
-	JGE         all19
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(BX*2), R13
 
@@ -9442,17 +9296,12 @@ halves20:
 	VPINSRW $0x00, (R13)(R11*2), X1, X1
 	JMP     halves20
 
-all19:
-	VMOVDQU (CX)(BX*2), X1
-
 loaded21:
 	VPMOVZXWD X1, X1
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
 	SUBQ      $0x00, R11
-	CMPQ      R11, $0x08
-	JGE       all22
 	VPXOR     X3, X3, X3
 	LEAQ      (DX)(BX*2), R13
 
@@ -9463,9 +9312,6 @@ halves23:
 	VPINSRW $0x00, (R13)(R11*2), X3, X3
 	JMP     halves23
 
-all22:
-	VMOVDQU (DX)(BX*2), X3
-
 loaded24:
 	VPMOVZXWD   X3, X3
 	VPSLLD      $0x10, X3, X3
@@ -9473,8 +9319,6 @@ loaded24:
 	MOVQ        96(AX), R11
 	SUBQ        R12, R11
 	SUBQ        $0x00, R11
-	CMPQ        R11, $0x08
-	JGE         all25
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(SI*1), CX
 
@@ -9485,17 +9329,12 @@ halves26:
 	VPINSRW $0x00, (CX)(R11*2), X1, X1
 	JMP     halves26
 
-all25:
-	VMOVDQU (CX)(SI*1), X1
-
 loaded27:
 	VPMOVZXWD X1, X1
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), CX
 	SUBQ      R12, CX
 	SUBQ      $0x00, CX
-	CMPQ      CX, $0x08
-	JGE       all28
 	VPXOR     X4, X4, X4
 	LEAQ      (DX)(SI*1), DX
 
@@ -9505,9 +9344,6 @@ halves29:
 	VPSLLDQ $0x02, X4, X4
 	VPINSRW $0x00, (DX)(CX*2), X4, X4
 	JMP     halves29
-
-all28:
-	VMOVDQU (DX)(SI*1), X4
 
 loaded30:
 	VPMOVZXWD   X4, X4
@@ -9579,8 +9415,8 @@ classes4:
 	VUNPCKLPD    Y3, Y0, Y4
 	VUNPCKHPD    Y3, Y0, Y0
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1248(SB), Y3, Y3
-	VPADDD       constants<>+1280(SB), Y2, Y2
+	VPAND        constants<>+1088(SB), Y3, Y3
+	VPADDD       constants<>+1120(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
@@ -9588,8 +9424,8 @@ classes4:
 	VMOVQ        X3, (CX)
 	VPEXTRQ      $0x01, X3, (DX)
 	VPSRLD       $0x10, Y1, Y2
-	VPAND        constants<>+1248(SB), Y2, Y2
-	VPADDD       constants<>+1280(SB), Y1, Y1
+	VPAND        constants<>+1088(SB), Y2, Y2
+	VPADDD       constants<>+1120(SB), Y1, Y1
 	VPADDD       Y2, Y1, Y1
 	VPSRLD       $0x10, Y1, Y1
 	VEXTRACTI128 $0x01, Y1, X2
@@ -9597,8 +9433,8 @@ classes4:
 	VMOVQ        X2, (CX)(BX*1)
 	VPEXTRQ      $0x01, X2, (DX)(BX*1)
 	VPSRLD       $0x10, Y4, Y1
-	VPAND        constants<>+1248(SB), Y1, Y1
-	VPADDD       constants<>+1280(SB), Y4, Y4
+	VPAND        constants<>+1088(SB), Y1, Y1
+	VPADDD       constants<>+1120(SB), Y4, Y4
 	VPADDD       Y1, Y4, Y4
 	VPSRLD       $0x10, Y4, Y4
 	VEXTRACTI128 $0x01, Y4, X1
@@ -9606,8 +9442,8 @@ classes4:
 	VMOVQ        X1, (CX)(BX*2)
 	VPEXTRQ      $0x01, X1, (DX)(BX*2)
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+1248(SB), Y1, Y1
-	VPADDD       constants<>+1280(SB), Y0, Y0
+	VPAND        constants<>+1088(SB), Y1, Y1
+	VPADDD       constants<>+1120(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X1
@@ -9652,8 +9488,8 @@ few5:
 	VUNPCKLPD    Y3, Y0, Y4
 	VUNPCKHPD    Y3, Y0, Y0
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1248(SB), Y3, Y3
-	VPADDD       constants<>+1280(SB), Y2, Y2
+	VPAND        constants<>+1088(SB), Y3, Y3
+	VPADDD       constants<>+1120(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
@@ -9662,8 +9498,6 @@ few5:
 	MOVQ         96(AX), R10
 	SUBQ         R12, R10
 	SUBQ         $0x00, R10
-	CMPQ         R10, $0x08
-	JGE          all7
 	LEAQ         (CX), R11
 
 halves8:
@@ -9674,15 +9508,10 @@ halves8:
 	ADDQ    $0x02, R11
 	JMP     halves8
 
-all7:
-	VMOVDQU X3, (CX)
-
 stored9:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
 	SUBQ $0x00, R10
-	CMPQ R10, $0x08
-	JGE  all10
 	LEAQ (DX), R11
 
 halves11:
@@ -9693,13 +9522,10 @@ halves11:
 	ADDQ    $0x02, R11
 	JMP     halves11
 
-all10:
-	VMOVDQU X2, (DX)
-
 stored12:
 	VPSRLD       $0x10, Y1, Y2
-	VPAND        constants<>+1248(SB), Y2, Y2
-	VPADDD       constants<>+1280(SB), Y1, Y1
+	VPAND        constants<>+1088(SB), Y2, Y2
+	VPADDD       constants<>+1120(SB), Y1, Y1
 	VPADDD       Y2, Y1, Y1
 	VPSRLD       $0x10, Y1, Y1
 	VEXTRACTI128 $0x01, Y1, X2
@@ -9708,8 +9534,6 @@ stored12:
 	MOVQ         96(AX), R10
 	SUBQ         R12, R10
 	SUBQ         $0x00, R10
-	CMPQ         R10, $0x08
-	JGE          all13
 	LEAQ         (CX)(BX*1), R11
 
 halves14:
@@ -9720,15 +9544,10 @@ halves14:
 	ADDQ    $0x02, R11
 	JMP     halves14
 
-all13:
-	VMOVDQU X2, (CX)(BX*1)
-
 stored15:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
 	SUBQ $0x00, R10
-	CMPQ R10, $0x08
-	JGE  all16
 	LEAQ (DX)(BX*1), R11
 
 halves17:
@@ -9739,13 +9558,10 @@ halves17:
 	ADDQ    $0x02, R11
 	JMP     halves17
 
-all16:
-	VMOVDQU X1, (DX)(BX*1)
-
 stored18:
 	VPSRLD       $0x10, Y4, Y1
-	VPAND        constants<>+1248(SB), Y1, Y1
-	VPADDD       constants<>+1280(SB), Y4, Y4
+	VPAND        constants<>+1088(SB), Y1, Y1
+	VPADDD       constants<>+1120(SB), Y4, Y4
 	VPADDD       Y1, Y4, Y4
 	VPSRLD       $0x10, Y4, Y4
 	VEXTRACTI128 $0x01, Y4, X1
@@ -9754,8 +9570,6 @@ stored18:
 	MOVQ         96(AX), R10
 	SUBQ         R12, R10
 	SUBQ         $0x00, R10
-	CMPQ         R10, $0x08
-	JGE          all19
 	LEAQ         (CX)(BX*2), R11
 
 halves20:
@@ -9766,15 +9580,10 @@ halves20:
 	ADDQ    $0x02, R11
 	JMP     halves20
 
-all19:
-	VMOVDQU X1, (CX)(BX*2)
-
 stored21:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
 	SUBQ $0x00, R10
-	CMPQ R10, $0x08
-	JGE  all22
 	LEAQ (DX)(BX*2), R11
 
 halves23:
@@ -9785,13 +9594,10 @@ halves23:
 	ADDQ    $0x02, R11
 	JMP     halves23
 
-all22:
-	VMOVDQU X2, (DX)(BX*2)
-
 stored24:
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+1248(SB), Y1, Y1
-	VPADDD       constants<>+1280(SB), Y0, Y0
+	VPAND        constants<>+1088(SB), Y1, Y1
+	VPADDD       constants<>+1120(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X1
@@ -9800,8 +9606,6 @@ stored24:
 	MOVQ         96(AX), R10
 	SUBQ         R12, R10
 	SUBQ         $0x00, R10
-	CMPQ         R10, $0x08
-	JGE          all25
 	LEAQ         (CX)(SI*1), CX
 
 halves26:
@@ -9812,15 +9616,10 @@ halves26:
 	ADDQ    $0x02, CX
 	JMP     halves26
 
-all25:
-	VMOVDQU X1, (CX)(SI*1)
-
 stored27:
 	MOVQ 96(AX), CX
 	SUBQ R12, CX
 	SUBQ $0x00, CX
-	CMPQ CX, $0x08
-	JGE  all28
 	LEAQ (DX)(SI*1), DX
 
 halves29:
@@ -9830,9 +9629,6 @@ halves29:
 	VPSRLDQ $0x02, X0, X0
 	ADDQ    $0x02, DX
 	JMP     halves29
-
-all28:
-	VMOVDQU X0, (DX)(SI*1)
 
 stored30:
 next2:
@@ -9898,8 +9694,8 @@ class1:
 loop2:
 	VMOVUPS      (DX)(SI*4), Y0
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+1248(SB), Y1, Y1
-	VPADDD       constants<>+1280(SB), Y0, Y0
+	VPAND        constants<>+1088(SB), Y1, Y1
+	VPADDD       constants<>+1120(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X1
@@ -9935,38 +9731,37 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 loop1:
 	VMOVUPD      1360(AX)(CX*8), Y2
 	VMOVUPD      2448(AX)(CX*8), Y3
-	VADDPD       constants<>+1312(SB), Y2, Y4
-	VPSUBQ       constants<>+1408(SB), Y4, Y4
-	VPAND        constants<>+768(SB), Y4, Y5
-	VMOVUPD      constants<>+1312(SB), Y6
+	VADDPD       constants<>+1152(SB), Y2, Y4
+	VPSUBQ       constants<>+1248(SB), Y4, Y4
+	VPAND        constants<>+608(SB), Y4, Y5
+	VMOVUPD      constants<>+1152(SB), Y6
 	VPSUBQ       Y5, Y6, Y5
 	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1376(SB), Y4, Y4
-	VSUBPD       constants<>+1376(SB), Y4, Y4
-	VSUBPD       constants<>+1312(SB), Y5, Y6
+	VPOR         constants<>+1216(SB), Y4, Y4
+	VSUBPD       constants<>+1216(SB), Y4, Y4
+	VSUBPD       constants<>+1152(SB), Y5, Y6
 	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1344(SB), Y6, Y2
+	VADDPD       constants<>+1184(SB), Y6, Y2
 	VDIVPD       Y2, Y6, Y2
 	VMULPD       Y2, Y2, Y5
-	VMOVUPD      constants<>+1440(SB), Y7
+	VMOVUPD      constants<>+1280(SB), Y7
+	VFMADD213PD  constants<>+1312(SB), Y5, Y7
+	VFMADD213PD  constants<>+1344(SB), Y5, Y7
+	VFMADD213PD  constants<>+1376(SB), Y5, Y7
+	VFMADD213PD  constants<>+1408(SB), Y5, Y7
+	VFMADD213PD  constants<>+1440(SB), Y5, Y7
 	VFMADD213PD  constants<>+1472(SB), Y5, Y7
-	VFMADD213PD  constants<>+1504(SB), Y5, Y7
-	VFMADD213PD  constants<>+1536(SB), Y5, Y7
-	VFMADD213PD  constants<>+1568(SB), Y5, Y7
-	VFMADD213PD  constants<>+1600(SB), Y5, Y7
-	VFMADD213PD  constants<>+1632(SB), Y5, Y7
 	VFNMADD213PD Y6, Y5, Y7
-	VMULPD       constants<>+1664(SB), Y4, Y5
+	VMULPD       constants<>+1504(SB), Y4, Y5
 	VFNMADD231PD Y7, Y2, Y5
 	VADDPD       Y6, Y5, Y5
-	VFMADD231PD  constants<>+1696(SB), Y4, Y5
+	VFMADD231PD  constants<>+1536(SB), Y4, Y5
 	VMOVUPD      3536(AX)(CX*8), Y4
 	VADDPD       272(AX)(CX*8), Y5, Y2
-	VMOVUPD      Y2, 14416(AX)(CX*8)
+	VMOVUPD      Y2, 13328(AX)(CX*8)
 	VSUBPD       Y4, Y5, Y6
-	VMOVUPD      Y6, 13328(AX)(CX*8)
-	VADDPD       17808(AX), Y6, Y6
-	VMOVUPD      Y6, 17808(AX)
+	VADDPD       16720(AX), Y6, Y6
+	VMOVUPD      Y6, 16720(AX)
 	VMULPD       Y4, Y3, Y4
 	VXORPS       Y6, Y6, Y6
 	VCMPPD       $0x04, Y6, Y3, Y6
@@ -9976,47 +9771,46 @@ loop1:
 	VMOVUPD      Y5, Y5
 	VFMSUB213PD  Y4, Y3, Y5
 	VMOVUPD      Y5, 11152(AX)(CX*8)
-	VADDPD       17680(AX), Y5, Y3
-	VMOVUPD      Y3, 17680(AX)
+	VADDPD       16592(AX), Y5, Y3
+	VMOVUPD      Y3, 16592(AX)
 	VMULPD       Y2, Y0, Y3
 	VMULPD       Y2, Y3, Y3
 	VMOVUPD      Y3, 12240(AX)(CX*8)
-	VADDPD       17744(AX), Y3, Y2
-	VMOVUPD      Y2, 17744(AX)
+	VADDPD       16656(AX), Y3, Y2
+	VMOVUPD      Y2, 16656(AX)
 	VMOVUPD      1392(AX)(CX*8), Y2
 	VMOVUPD      2480(AX)(CX*8), Y3
-	VADDPD       constants<>+1312(SB), Y2, Y4
-	VPSUBQ       constants<>+1408(SB), Y4, Y4
-	VPAND        constants<>+768(SB), Y4, Y5
-	VMOVUPD      constants<>+1312(SB), Y6
+	VADDPD       constants<>+1152(SB), Y2, Y4
+	VPSUBQ       constants<>+1248(SB), Y4, Y4
+	VPAND        constants<>+608(SB), Y4, Y5
+	VMOVUPD      constants<>+1152(SB), Y6
 	VPSUBQ       Y5, Y6, Y5
 	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1376(SB), Y4, Y4
-	VSUBPD       constants<>+1376(SB), Y4, Y4
-	VSUBPD       constants<>+1312(SB), Y5, Y6
+	VPOR         constants<>+1216(SB), Y4, Y4
+	VSUBPD       constants<>+1216(SB), Y4, Y4
+	VSUBPD       constants<>+1152(SB), Y5, Y6
 	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1344(SB), Y6, Y2
+	VADDPD       constants<>+1184(SB), Y6, Y2
 	VDIVPD       Y2, Y6, Y2
 	VMULPD       Y2, Y2, Y5
-	VMOVUPD      constants<>+1440(SB), Y7
+	VMOVUPD      constants<>+1280(SB), Y7
+	VFMADD213PD  constants<>+1312(SB), Y5, Y7
+	VFMADD213PD  constants<>+1344(SB), Y5, Y7
+	VFMADD213PD  constants<>+1376(SB), Y5, Y7
+	VFMADD213PD  constants<>+1408(SB), Y5, Y7
+	VFMADD213PD  constants<>+1440(SB), Y5, Y7
 	VFMADD213PD  constants<>+1472(SB), Y5, Y7
-	VFMADD213PD  constants<>+1504(SB), Y5, Y7
-	VFMADD213PD  constants<>+1536(SB), Y5, Y7
-	VFMADD213PD  constants<>+1568(SB), Y5, Y7
-	VFMADD213PD  constants<>+1600(SB), Y5, Y7
-	VFMADD213PD  constants<>+1632(SB), Y5, Y7
 	VFNMADD213PD Y6, Y5, Y7
-	VMULPD       constants<>+1664(SB), Y4, Y5
+	VMULPD       constants<>+1504(SB), Y4, Y5
 	VFNMADD231PD Y7, Y2, Y5
 	VADDPD       Y6, Y5, Y5
-	VFMADD231PD  constants<>+1696(SB), Y4, Y5
+	VFMADD231PD  constants<>+1536(SB), Y4, Y5
 	VMOVUPD      3568(AX)(CX*8), Y4
 	VADDPD       304(AX)(CX*8), Y5, Y2
-	VMOVUPD      Y2, 14448(AX)(CX*8)
+	VMOVUPD      Y2, 13360(AX)(CX*8)
 	VSUBPD       Y4, Y5, Y6
-	VMOVUPD      Y6, 13360(AX)(CX*8)
-	VADDPD       17840(AX), Y6, Y6
-	VMOVUPD      Y6, 17840(AX)
+	VADDPD       16752(AX), Y6, Y6
+	VMOVUPD      Y6, 16752(AX)
 	VMULPD       Y4, Y3, Y4
 	VXORPS       Y6, Y6, Y6
 	VCMPPD       $0x04, Y6, Y3, Y6
@@ -10026,13 +9820,13 @@ loop1:
 	VMOVUPD      Y5, Y5
 	VFMSUB213PD  Y4, Y3, Y5
 	VMOVUPD      Y5, 11184(AX)(CX*8)
-	VADDPD       17712(AX), Y5, Y3
-	VMOVUPD      Y3, 17712(AX)
+	VADDPD       16624(AX), Y5, Y3
+	VMOVUPD      Y3, 16624(AX)
 	VMULPD       Y2, Y0, Y3
 	VMULPD       Y2, Y3, Y3
 	VMOVUPD      Y3, 12272(AX)(CX*8)
-	VADDPD       17776(AX), Y3, Y2
-	VMOVUPD      Y2, 17776(AX)
+	VADDPD       16688(AX), Y3, Y2
+	VMOVUPD      Y2, 16688(AX)
 	ADDQ         $0x08, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -10059,38 +9853,37 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 loop1:
 	VMOVUPD      1360(AX)(CX*8), Y2
 	VMOVUPD      2448(AX)(CX*8), Y3
-	VADDPD       constants<>+1312(SB), Y2, Y4
-	VPSUBQ       constants<>+1408(SB), Y4, Y4
-	VPAND        constants<>+768(SB), Y4, Y5
-	VMOVUPD      constants<>+1312(SB), Y6
+	VADDPD       constants<>+1152(SB), Y2, Y4
+	VPSUBQ       constants<>+1248(SB), Y4, Y4
+	VPAND        constants<>+608(SB), Y4, Y5
+	VMOVUPD      constants<>+1152(SB), Y6
 	VPSUBQ       Y5, Y6, Y5
 	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1376(SB), Y4, Y4
-	VSUBPD       constants<>+1376(SB), Y4, Y4
-	VSUBPD       constants<>+1312(SB), Y5, Y6
+	VPOR         constants<>+1216(SB), Y4, Y4
+	VSUBPD       constants<>+1216(SB), Y4, Y4
+	VSUBPD       constants<>+1152(SB), Y5, Y6
 	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1344(SB), Y6, Y5
+	VADDPD       constants<>+1184(SB), Y6, Y5
 	VDIVPD       Y5, Y6, Y5
 	VMULPD       Y5, Y5, Y7
-	VMOVUPD      constants<>+1440(SB), Y8
+	VMOVUPD      constants<>+1280(SB), Y8
+	VFMADD213PD  constants<>+1312(SB), Y7, Y8
+	VFMADD213PD  constants<>+1344(SB), Y7, Y8
+	VFMADD213PD  constants<>+1376(SB), Y7, Y8
+	VFMADD213PD  constants<>+1408(SB), Y7, Y8
+	VFMADD213PD  constants<>+1440(SB), Y7, Y8
 	VFMADD213PD  constants<>+1472(SB), Y7, Y8
-	VFMADD213PD  constants<>+1504(SB), Y7, Y8
-	VFMADD213PD  constants<>+1536(SB), Y7, Y8
-	VFMADD213PD  constants<>+1568(SB), Y7, Y8
-	VFMADD213PD  constants<>+1600(SB), Y7, Y8
-	VFMADD213PD  constants<>+1632(SB), Y7, Y8
 	VFNMADD213PD Y6, Y7, Y8
-	VMULPD       constants<>+1664(SB), Y4, Y7
+	VMULPD       constants<>+1504(SB), Y4, Y7
 	VFNMADD231PD Y8, Y5, Y7
 	VADDPD       Y6, Y7, Y7
-	VFMADD231PD  constants<>+1696(SB), Y4, Y7
+	VFMADD231PD  constants<>+1536(SB), Y4, Y7
 	VMOVUPD      3536(AX)(CX*8), Y5
 	VADDPD       272(AX)(CX*8), Y7, Y4
-	VMOVUPD      Y4, 14416(AX)(CX*8)
+	VMOVUPD      Y4, 13328(AX)(CX*8)
 	VSUBPD       Y5, Y7, Y6
-	VMOVUPD      Y6, 13328(AX)(CX*8)
-	VADDPD       17808(AX), Y6, Y6
-	VMOVUPD      Y6, 17808(AX)
+	VADDPD       16720(AX), Y6, Y6
+	VMOVUPD      Y6, 16720(AX)
 	VMULPD       Y5, Y3, Y5
 	VXORPS       Y6, Y6, Y6
 	VCMPPD       $0x04, Y6, Y3, Y6
@@ -10100,23 +9893,23 @@ loop1:
 	VMOVUPD      Y7, Y7
 	VFMSUB213PD  Y5, Y6, Y7
 	VMOVUPD      Y7, 11152(AX)(CX*8)
-	VADDPD       17680(AX), Y7, Y5
-	VMOVUPD      Y5, 17680(AX)
+	VADDPD       16592(AX), Y7, Y5
+	VMOVUPD      Y5, 16592(AX)
 	VMULPD       Y4, Y0, Y5
 	VMULPD       Y4, Y5, Y5
 	VMOVUPD      Y5, 12240(AX)(CX*8)
-	VADDPD       17744(AX), Y5, Y5
-	VMOVUPD      Y5, 17744(AX)
-	VADDPD       constants<>+1312(SB), Y2, Y2
-	VMOVUPD      constants<>+1312(SB), Y5
+	VADDPD       16656(AX), Y5, Y5
+	VMOVUPD      Y5, 16656(AX)
+	VADDPD       constants<>+1152(SB), Y2, Y2
+	VMOVUPD      constants<>+1152(SB), Y5
 	VDIVPD       Y2, Y5, Y5
 	VMOVUPD      8976(AX)(CX*8), Y8
-	VMULPD       constants<>+1344(SB), Y0, Y7
+	VMULPD       constants<>+1184(SB), Y0, Y7
 	VMULPD       Y4, Y7, Y7
 	VMULPD       10064(AX)(CX*8), Y7, Y7
 	VFMADD213PD  Y7, Y8, Y6
 	VMULPD       Y5, Y6, Y6
-	VMOVUPD      Y6, 15504(AX)(CX*8)
+	VMOVUPD      Y6, 14416(AX)(CX*8)
 	VMOVUPD      6800(AX)(CX*8), Y4
 	VMULPD       Y5, Y4, Y6
 	VSUBPD       Y2, Y4, Y4
@@ -10127,41 +9920,40 @@ loop1:
 	VFMSUB213PD  7888(AX)(CX*8), Y2, Y6
 	VADDPD       Y6, Y4, Y4
 	VFMADD213PD  Y7, Y8, Y4
-	VMOVUPD      Y4, 16592(AX)(CX*8)
+	VMOVUPD      Y4, 15504(AX)(CX*8)
 	VMOVUPD      1392(AX)(CX*8), Y2
 	VMOVUPD      2480(AX)(CX*8), Y3
-	VADDPD       constants<>+1312(SB), Y2, Y4
-	VPSUBQ       constants<>+1408(SB), Y4, Y4
-	VPAND        constants<>+768(SB), Y4, Y5
-	VMOVUPD      constants<>+1312(SB), Y6
+	VADDPD       constants<>+1152(SB), Y2, Y4
+	VPSUBQ       constants<>+1248(SB), Y4, Y4
+	VPAND        constants<>+608(SB), Y4, Y5
+	VMOVUPD      constants<>+1152(SB), Y6
 	VPSUBQ       Y5, Y6, Y5
 	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1376(SB), Y4, Y4
-	VSUBPD       constants<>+1376(SB), Y4, Y4
-	VSUBPD       constants<>+1312(SB), Y5, Y6
+	VPOR         constants<>+1216(SB), Y4, Y4
+	VSUBPD       constants<>+1216(SB), Y4, Y4
+	VSUBPD       constants<>+1152(SB), Y5, Y6
 	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1344(SB), Y6, Y5
+	VADDPD       constants<>+1184(SB), Y6, Y5
 	VDIVPD       Y5, Y6, Y5
 	VMULPD       Y5, Y5, Y7
-	VMOVUPD      constants<>+1440(SB), Y8
+	VMOVUPD      constants<>+1280(SB), Y8
+	VFMADD213PD  constants<>+1312(SB), Y7, Y8
+	VFMADD213PD  constants<>+1344(SB), Y7, Y8
+	VFMADD213PD  constants<>+1376(SB), Y7, Y8
+	VFMADD213PD  constants<>+1408(SB), Y7, Y8
+	VFMADD213PD  constants<>+1440(SB), Y7, Y8
 	VFMADD213PD  constants<>+1472(SB), Y7, Y8
-	VFMADD213PD  constants<>+1504(SB), Y7, Y8
-	VFMADD213PD  constants<>+1536(SB), Y7, Y8
-	VFMADD213PD  constants<>+1568(SB), Y7, Y8
-	VFMADD213PD  constants<>+1600(SB), Y7, Y8
-	VFMADD213PD  constants<>+1632(SB), Y7, Y8
 	VFNMADD213PD Y6, Y7, Y8
-	VMULPD       constants<>+1664(SB), Y4, Y7
+	VMULPD       constants<>+1504(SB), Y4, Y7
 	VFNMADD231PD Y8, Y5, Y7
 	VADDPD       Y6, Y7, Y7
-	VFMADD231PD  constants<>+1696(SB), Y4, Y7
+	VFMADD231PD  constants<>+1536(SB), Y4, Y7
 	VMOVUPD      3568(AX)(CX*8), Y5
 	VADDPD       304(AX)(CX*8), Y7, Y4
-	VMOVUPD      Y4, 14448(AX)(CX*8)
+	VMOVUPD      Y4, 13360(AX)(CX*8)
 	VSUBPD       Y5, Y7, Y6
-	VMOVUPD      Y6, 13360(AX)(CX*8)
-	VADDPD       17840(AX), Y6, Y6
-	VMOVUPD      Y6, 17840(AX)
+	VADDPD       16752(AX), Y6, Y6
+	VMOVUPD      Y6, 16752(AX)
 	VMULPD       Y5, Y3, Y5
 	VXORPS       Y6, Y6, Y6
 	VCMPPD       $0x04, Y6, Y3, Y6
@@ -10171,23 +9963,23 @@ loop1:
 	VMOVUPD      Y7, Y7
 	VFMSUB213PD  Y5, Y6, Y7
 	VMOVUPD      Y7, 11184(AX)(CX*8)
-	VADDPD       17712(AX), Y7, Y5
-	VMOVUPD      Y5, 17712(AX)
+	VADDPD       16624(AX), Y7, Y5
+	VMOVUPD      Y5, 16624(AX)
 	VMULPD       Y4, Y0, Y5
 	VMULPD       Y4, Y5, Y5
 	VMOVUPD      Y5, 12272(AX)(CX*8)
-	VADDPD       17776(AX), Y5, Y5
-	VMOVUPD      Y5, 17776(AX)
-	VADDPD       constants<>+1312(SB), Y2, Y2
-	VMOVUPD      constants<>+1312(SB), Y5
+	VADDPD       16688(AX), Y5, Y5
+	VMOVUPD      Y5, 16688(AX)
+	VADDPD       constants<>+1152(SB), Y2, Y2
+	VMOVUPD      constants<>+1152(SB), Y5
 	VDIVPD       Y2, Y5, Y5
 	VMOVUPD      9008(AX)(CX*8), Y8
-	VMULPD       constants<>+1344(SB), Y0, Y7
+	VMULPD       constants<>+1184(SB), Y0, Y7
 	VMULPD       Y4, Y7, Y7
 	VMULPD       10096(AX)(CX*8), Y7, Y7
 	VFMADD213PD  Y7, Y8, Y6
 	VMULPD       Y5, Y6, Y6
-	VMOVUPD      Y6, 15536(AX)(CX*8)
+	VMOVUPD      Y6, 14448(AX)(CX*8)
 	VMOVUPD      6832(AX)(CX*8), Y4
 	VMULPD       Y5, Y4, Y6
 	VSUBPD       Y2, Y4, Y4
@@ -10198,7 +9990,7 @@ loop1:
 	VFMSUB213PD  7920(AX)(CX*8), Y2, Y6
 	VADDPD       Y6, Y4, Y4
 	VFMADD213PD  Y7, Y8, Y4
-	VMOVUPD      Y4, 16624(AX)(CX*8)
+	VMOVUPD      Y4, 15536(AX)(CX*8)
 	ADDQ         $0x08, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -10307,13 +10099,13 @@ TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x10, DX
 	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	XORQ         DX, DX
 	XORQ         BX, BX
@@ -10328,15 +10120,15 @@ row1:
 	ADDQ         BX, SI
 	VMOVSD       272(AX)(SI*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
+	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
 	XORQ         SI, SI
 	MOVQ         DX, DI
 
 block4:
-	VBROADCASTSS constants<>+1728(SB), Z8
-	VBROADCASTSS constants<>+1728(SB), Z9
-	VBROADCASTSS constants<>+1728(SB), Z10
+	VBROADCASTSS constants<>+1568(SB), Z8
+	VBROADCASTSS constants<>+1568(SB), Z9
+	VBROADCASTSS constants<>+1568(SB), Z10
 	MOVQ         96(AX), R9
 	LEAQ         512(SI), R8
 	ANDQ         $-32, R9
@@ -10472,13 +10264,13 @@ TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x10, DX
 	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	XORQ         BX, BX
@@ -10494,15 +10286,15 @@ row1:
 	ADDQ         SI, DI
 	VMOVSD       272(AX)(DI*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
+	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
 	XORQ         DI, DI
 	MOVQ         BX, R8
 
 block4:
-	VBROADCASTSS constants<>+1728(SB), Z8
-	VBROADCASTSS constants<>+1728(SB), Z9
-	VBROADCASTSS constants<>+1728(SB), Z10
+	VBROADCASTSS constants<>+1568(SB), Z8
+	VBROADCASTSS constants<>+1568(SB), Z9
+	VBROADCASTSS constants<>+1568(SB), Z10
 	MOVQ         96(AX), R10
 	LEAQ         512(DI), R9
 	ANDQ         $-32, R10
@@ -10656,7 +10448,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       15504(AX)(DI*8), X0
+	VMOVSD       14416(AX)(DI*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       8976(AX)(DI*8), X1
@@ -10718,13 +10510,13 @@ TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x10, DX
 	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         24(AX), BX
@@ -10743,16 +10535,16 @@ row1:
 	ADDQ         R9, R10
 	VMOVSD       272(AX)(R10*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
+	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
 	XORQ         R10, R10
 	MOVQ         R8, R11
 
 block4:
-	VBROADCASTSS constants<>+1728(SB), Z8
-	VBROADCASTSS constants<>+1728(SB), Z9
-	VBROADCASTSS constants<>+1728(SB), Z10
-	VBROADCASTSS constants<>+1728(SB), Z11
+	VBROADCASTSS constants<>+1568(SB), Z8
+	VBROADCASTSS constants<>+1568(SB), Z9
+	VBROADCASTSS constants<>+1568(SB), Z10
+	VBROADCASTSS constants<>+1568(SB), Z11
 	MOVQ         96(AX), R13
 	LEAQ         512(R10), R12
 	ANDQ         $-32, R13
@@ -10770,7 +10562,7 @@ loop5:
 	VFMADD213PS   (SI)(R10*4), Z14, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1728(SB), Z15
+	VBROADCASTSS  constants<>+1568(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
@@ -10790,7 +10582,7 @@ loop5:
 	VFMADD213PS   64(SI)(R10*4), Z16, Z15
 	VADDPS        Z15, Z10, Z10
 	VMULPS        Z12, Z15, Z16
-	VBROADCASTSS  constants<>+1728(SB), Z17
+	VBROADCASTSS  constants<>+1568(SB), Z17
 	VCMPPS        $0x04, Z17, Z15, K4
 	VMOVAPS.Z     Z16, K4, Z16
 	VADDPS        Z16, Z9, Z9
@@ -10828,15 +10620,13 @@ end6:
 	JGE           sums7
 	VMOVUPS.Z     (CX)(R10*4), K1, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVAPS.Z     Z12, K1, Z12
 	VMOVUPS.Z     (BX)(R10*4), K1, Z13
 	VMOVUPS.Z     (DI)(R10*4), K1, Z14
 	VMOVUPS.Z     (SI)(R10*4), K1, Z15
 	VFMADD213PS   Z15, Z14, Z13
-	VMOVAPS.Z     Z13, K1, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1728(SB), Z15
+	VBROADCASTSS  constants<>+1568(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
@@ -10861,15 +10651,13 @@ end6:
 	JGE           sums7
 	VMOVUPS.Z     64(CX)(R10*4), K2, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVAPS.Z     Z12, K2, Z12
 	VMOVUPS.Z     64(BX)(R10*4), K2, Z13
 	VMOVUPS.Z     64(DI)(R10*4), K2, Z14
 	VMOVUPS.Z     64(SI)(R10*4), K2, Z15
 	VFMADD213PS   Z15, Z14, Z13
-	VMOVAPS.Z     Z13, K2, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1728(SB), Z15
+	VBROADCASTSS  constants<>+1568(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
@@ -10948,7 +10736,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       15504(AX)(R10*8), X0
+	VMOVSD       14416(AX)(R10*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       8976(AX)(R10*8), X1
@@ -11021,13 +10809,13 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 
 	// planeSumExpUniformFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
 	// Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -11065,14 +10853,14 @@ max3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
-	VBROADCASTSS  constants<>+1728(SB), Z10
+	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z10
 	XORQ          R8, R8
 
 lane4:
-	VBROADCASTSS constants<>+1728(SB), Z11
-	VBROADCASTSS constants<>+1728(SB), Z12
-	VBROADCASTSS constants<>+1728(SB), Z13
+	VBROADCASTSS constants<>+1568(SB), Z11
+	VBROADCASTSS constants<>+1568(SB), Z12
+	VBROADCASTSS constants<>+1568(SB), Z13
 	MOVQ         184(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
@@ -11160,13 +10948,11 @@ lanes7:
 	CMPQ         96(AX), $0x02
 	JNE          more12
 	VMOVUPS      (R10), Z7
-	VMOVUPS      64(R10), Z8
-	VMINPS       Z8, Z7, Z11
-	VADDPS       Z8, Z7, Z7
-	VBROADCASTSS constants<>+1728(SB), Z8
-	VMULPS       Z8, Z7, Z7
-	VADDPS       Z7, Z11, Z11
-	VMOVUPS      Z11, 128(R10)
+	VMINPS       64(R10), Z7, Z8
+	VBROADCASTSS constants<>+1568(SB), Z11
+	VMULPS       Z11, Z7, Z7
+	VADDPS       Z7, Z8, Z8
+	VMOVUPS      Z8, 128(R10)
 
 more12:
 level8:
@@ -11201,12 +10987,12 @@ tree11:
 	CMPQ          96(AX), $0x02
 	JE            two13
 	VCVTPS2PD     Y7, Z8
-	VBROADCASTSD  constants<>+736(SB), Z11
+	VBROADCASTSD  constants<>+576(SB), Z11
 	VADDPD        Z11, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VBROADCASTSD  constants<>+736(SB), Z8
+	VBROADCASTSD  constants<>+576(SB), Z8
 	VADDPD        Z8, Z7, Z7
 	VMOVUPD       Z7, 1424(AX)(SI*8)
 	JMP           sum14
@@ -11295,8 +11081,8 @@ TEXT ·planeScaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15504(AX)(SI*8), Z0
-	VMOVUPD      15568(AX)(SI*8), Z1
+	VMOVUPD      14416(AX)(SI*8), Z0
+	VMOVUPD      14480(AX)(SI*8), Z1
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
@@ -11307,8 +11093,8 @@ loop1:
 	VCVTPD2PS    Z1, Y1
 	VINSERTF64X4 $0x01, Y1, Z2, Z1
 	VMOVDQU32    (BX), Z3
-	VMOVUPD      16592(AX)(SI*8), Z4
-	VMOVUPD      16656(AX)(SI*8), Z5
+	VMOVUPD      15504(AX)(SI*8), Z4
+	VMOVUPD      15568(AX)(SI*8), Z5
 	VCVTPD2PS    Z4, Y2
 	VCVTPD2PS    Z5, Y4
 	VINSERTF64X4 $0x01, Y4, Z2, Z4
@@ -11346,13 +11132,13 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 
 	// planeSumExpClasswiseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
 	// Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -11390,15 +11176,15 @@ max3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
-	VBROADCASTSS  constants<>+1728(SB), Z10
+	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z10
 	XORQ          R8, R8
 
 lane4:
-	VBROADCASTSS constants<>+1728(SB), Z11
-	VBROADCASTSS constants<>+1728(SB), Z12
-	VBROADCASTSS constants<>+1728(SB), Z13
-	VBROADCASTSS constants<>+1728(SB), Z14
+	VBROADCASTSS constants<>+1568(SB), Z11
+	VBROADCASTSS constants<>+1568(SB), Z12
+	VBROADCASTSS constants<>+1568(SB), Z13
+	VBROADCASTSS constants<>+1568(SB), Z14
 	MOVQ         184(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
@@ -11416,7 +11202,7 @@ step5:
 	MOVQ          32(AX), R12
 	VBROADCASTSS  (R12)(R11*4), Z16
 	VMULPS        Z15, Z16, Z17
-	VBROADCASTSS  constants<>+1728(SB), Z18
+	VBROADCASTSS  constants<>+1568(SB), Z18
 	VCMPPS        $0x04, Z18, Z16, K2
 	VMOVAPS.Z     Z17, K2, Z17
 	VCMPPS        $0x15, Z0, Z15, K2
@@ -11450,7 +11236,7 @@ step5:
 	MOVQ          32(AX), R12
 	VBROADCASTSS  (R12)(R11*4), Z16
 	VMULPS        Z15, Z16, Z17
-	VBROADCASTSS  constants<>+1728(SB), Z18
+	VBROADCASTSS  constants<>+1568(SB), Z18
 	VCMPPS        $0x04, Z18, Z16, K2
 	VMOVAPS.Z     Z17, K2, Z17
 	VCMPPS        $0x15, Z0, Z15, K2
@@ -11504,13 +11290,11 @@ lanes7:
 	CMPQ         96(AX), $0x02
 	JNE          more12
 	VMOVUPS      (R10), Z7
-	VMOVUPS      64(R10), Z8
-	VMINPS       Z8, Z7, Z11
-	VADDPS       Z8, Z7, Z7
-	VBROADCASTSS constants<>+1728(SB), Z8
-	VMULPS       Z8, Z7, Z7
-	VADDPS       Z7, Z11, Z11
-	VMOVUPS      Z11, 128(R10)
+	VMINPS       64(R10), Z7, Z8
+	VBROADCASTSS constants<>+1568(SB), Z11
+	VMULPS       Z11, Z7, Z7
+	VADDPS       Z7, Z8, Z8
+	VMOVUPS      Z8, 128(R10)
 
 more12:
 level8:
@@ -11545,12 +11329,12 @@ tree11:
 	CMPQ          96(AX), $0x02
 	JE            two13
 	VCVTPS2PD     Y7, Z8
-	VBROADCASTSD  constants<>+736(SB), Z11
+	VBROADCASTSD  constants<>+576(SB), Z11
 	VADDPD        Z11, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VBROADCASTSD  constants<>+736(SB), Z8
+	VBROADCASTSD  constants<>+576(SB), Z8
 	VADDPD        Z8, Z7, Z7
 	VMOVUPD       Z7, 1424(AX)(SI*8)
 	JMP           sum14
@@ -11639,8 +11423,8 @@ TEXT ·planeScaleClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15504(AX)(SI*8), Z0
-	VMOVUPD      15568(AX)(SI*8), Z1
+	VMOVUPD      14416(AX)(SI*8), Z0
+	VMOVUPD      14480(AX)(SI*8), Z1
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
@@ -11651,8 +11435,8 @@ loop1:
 	VCVTPD2PS    Z1, Y1
 	VINSERTF64X4 $0x01, Y1, Z2, Z1
 	VMOVDQU32    (BX), Z3
-	VMOVUPD      16592(AX)(SI*8), Z4
-	VMOVUPD      16656(AX)(SI*8), Z5
+	VMOVUPD      15504(AX)(SI*8), Z4
+	VMOVUPD      15568(AX)(SI*8), Z5
 	VCVTPD2PS    Z4, Y2
 	VCVTPD2PS    Z5, Y4
 	VINSERTF64X4 $0x01, Y4, Z2, Z4
@@ -11693,13 +11477,13 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 
 	// planeSumExpDenseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
 	// Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -11740,10 +11524,10 @@ max3:
 	XORQ          R9, R9
 
 lane4:
-	VBROADCASTSS constants<>+1728(SB), Z8
-	VBROADCASTSS constants<>+1728(SB), Z9
-	VBROADCASTSS constants<>+1728(SB), Z10
-	VBROADCASTSS constants<>+1728(SB), Z11
+	VBROADCASTSS constants<>+1568(SB), Z8
+	VBROADCASTSS constants<>+1568(SB), Z9
+	VBROADCASTSS constants<>+1568(SB), Z10
+	VBROADCASTSS constants<>+1568(SB), Z11
 	MOVQ         184(AX), R10
 	IMULQ        R9, R10
 	ADDQ         CX, R10
@@ -11765,7 +11549,7 @@ step5:
 	VBROADCASTSS  (R14)(R13*4), Z15
 	VFMADD213PS   Z15, Z14, Z13
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1728(SB), Z15
+	VBROADCASTSS  constants<>+1568(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K1
 	VMOVAPS.Z     Z14, K1, Z14
 	VCMPPS        $0x15, Z0, Z12, K1
@@ -11800,7 +11584,7 @@ step5:
 	VBROADCASTSS  (R14)(R13*4), Z15
 	VFMADD213PS   Z15, Z14, Z13
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1728(SB), Z15
+	VBROADCASTSS  constants<>+1568(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K1
 	VMOVAPS.Z     Z14, K1, Z14
 	VCMPPS        $0x15, Z0, Z12, K1
@@ -11854,13 +11638,11 @@ lanes7:
 	CMPQ         96(AX), $0x02
 	JNE          more12
 	VMOVUPS      (R11), Z7
-	VMOVUPS      64(R11), Z8
-	VMINPS       Z8, Z7, Z9
-	VADDPS       Z8, Z7, Z7
-	VBROADCASTSS constants<>+1728(SB), Z8
-	VMULPS       Z8, Z7, Z7
-	VADDPS       Z7, Z9, Z9
-	VMOVUPS      Z9, 128(R11)
+	VMINPS       64(R11), Z7, Z8
+	VBROADCASTSS constants<>+1568(SB), Z9
+	VMULPS       Z9, Z7, Z7
+	VADDPS       Z7, Z8, Z8
+	VMOVUPS      Z8, 128(R11)
 
 more12:
 level8:
@@ -11895,12 +11677,12 @@ tree11:
 	CMPQ          96(AX), $0x02
 	JE            two13
 	VCVTPS2PD     Y7, Z8
-	VBROADCASTSD  constants<>+736(SB), Z9
+	VBROADCASTSD  constants<>+576(SB), Z9
 	VADDPD        Z9, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VBROADCASTSD  constants<>+736(SB), Z8
+	VBROADCASTSD  constants<>+576(SB), Z8
 	VADDPD        Z8, Z7, Z7
 	VMOVUPD       Z7, 1424(AX)(DI*8)
 	JMP           sum14
@@ -12015,8 +11797,8 @@ TEXT ·planeScaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15504(AX)(DI*8), Z0
-	VMOVUPD      15568(AX)(DI*8), Z1
+	VMOVUPD      14416(AX)(DI*8), Z0
+	VMOVUPD      14480(AX)(DI*8), Z1
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
@@ -12077,7 +11859,7 @@ TEXT ·maxFloat64AVX512(SB), NOSPLIT, $0-8
 	ANDQ         $-32, DX
 	MOVQ         96(AX), BX
 	ANDQ         $-8, BX
-	VBROADCASTSD constants<>+768(SB), Z0
+	VBROADCASTSD constants<>+608(SB), Z0
 	XORQ         SI, SI
 
 row1:
@@ -12157,18 +11939,18 @@ TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x08, DX
 	KMOVW        DX, K2
-	VBROADCASTSD constants<>+800(SB), Z0
-	VBROADCASTSD constants<>+832(SB), Z1
-	VBROADCASTSD constants<>+864(SB), Z2
-	VBROADCASTSD constants<>+896(SB), Z3
-	VBROADCASTSD constants<>+928(SB), Z4
-	VBROADCASTSD constants<>+960(SB), Z5
-	VBROADCASTSD constants<>+992(SB), Z6
-	VBROADCASTSD constants<>+1024(SB), Z7
-	VBROADCASTSD constants<>+1056(SB), Z8
-	VBROADCASTSD constants<>+1088(SB), Z9
-	VBROADCASTSD constants<>+1120(SB), Z10
-	VMOVUPD      constants<>+1760(SB), Z11
+	VBROADCASTSD constants<>+640(SB), Z0
+	VBROADCASTSD constants<>+672(SB), Z1
+	VBROADCASTSD constants<>+704(SB), Z2
+	VBROADCASTSD constants<>+736(SB), Z3
+	VBROADCASTSD constants<>+768(SB), Z4
+	VBROADCASTSD constants<>+800(SB), Z5
+	VBROADCASTSD constants<>+832(SB), Z6
+	VBROADCASTSD constants<>+864(SB), Z7
+	VBROADCASTSD constants<>+896(SB), Z8
+	VBROADCASTSD constants<>+928(SB), Z9
+	VBROADCASTSD constants<>+960(SB), Z10
+	VMOVUPD      constants<>+1600(SB), Z11
 	MOVQ         (AX), CX
 	XORQ         DX, DX
 	XORQ         BX, BX
@@ -12182,15 +11964,15 @@ row1:
 	MOVQ         88(AX), SI
 	ADDQ         BX, SI
 	VMOVSD       272(AX)(SI*8), X12
-	VXORPS       constants<>+1216(SB), X12, X12
+	VXORPS       constants<>+1056(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	XORQ         SI, SI
 	MOVQ         DX, DI
 
 block4:
-	VBROADCASTSD constants<>+1728(SB), Z13
-	VBROADCASTSD constants<>+1728(SB), Z14
-	VBROADCASTSD constants<>+1728(SB), Z15
+	VBROADCASTSD constants<>+1568(SB), Z13
+	VBROADCASTSD constants<>+1568(SB), Z14
+	VBROADCASTSD constants<>+1568(SB), Z15
 	MOVQ         96(AX), R9
 	LEAQ         256(SI), R8
 	ANDQ         $-16, R9
@@ -12350,18 +12132,18 @@ TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x08, DX
 	KMOVW        DX, K2
-	VBROADCASTSD constants<>+800(SB), Z0
-	VBROADCASTSD constants<>+832(SB), Z1
-	VBROADCASTSD constants<>+864(SB), Z2
-	VBROADCASTSD constants<>+896(SB), Z3
-	VBROADCASTSD constants<>+928(SB), Z4
-	VBROADCASTSD constants<>+960(SB), Z5
-	VBROADCASTSD constants<>+992(SB), Z6
-	VBROADCASTSD constants<>+1024(SB), Z7
-	VBROADCASTSD constants<>+1056(SB), Z8
-	VBROADCASTSD constants<>+1088(SB), Z9
-	VBROADCASTSD constants<>+1120(SB), Z10
-	VMOVUPD      constants<>+1760(SB), Z11
+	VBROADCASTSD constants<>+640(SB), Z0
+	VBROADCASTSD constants<>+672(SB), Z1
+	VBROADCASTSD constants<>+704(SB), Z2
+	VBROADCASTSD constants<>+736(SB), Z3
+	VBROADCASTSD constants<>+768(SB), Z4
+	VBROADCASTSD constants<>+800(SB), Z5
+	VBROADCASTSD constants<>+832(SB), Z6
+	VBROADCASTSD constants<>+864(SB), Z7
+	VBROADCASTSD constants<>+896(SB), Z8
+	VBROADCASTSD constants<>+928(SB), Z9
+	VBROADCASTSD constants<>+960(SB), Z10
+	VMOVUPD      constants<>+1600(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	XORQ         BX, BX
@@ -12376,15 +12158,15 @@ row1:
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
 	VMOVSD       272(AX)(DI*8), X12
-	VXORPS       constants<>+1216(SB), X12, X12
+	VXORPS       constants<>+1056(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	XORQ         DI, DI
 	MOVQ         BX, R8
 
 block4:
-	VBROADCASTSD constants<>+1728(SB), Z13
-	VBROADCASTSD constants<>+1728(SB), Z14
-	VBROADCASTSD constants<>+1728(SB), Z15
+	VBROADCASTSD constants<>+1568(SB), Z13
+	VBROADCASTSD constants<>+1568(SB), Z14
+	VBROADCASTSD constants<>+1568(SB), Z15
 	MOVQ         96(AX), R10
 	LEAQ         256(DI), R9
 	ANDQ         $-16, R10
@@ -12562,7 +12344,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       15504(AX)(DI*8), X0
+	VMOVSD       14416(AX)(DI*8), X0
 	VBROADCASTSD X0, Z0
 	VMOVSD       8976(AX)(DI*8), X1
 	VMULSD       256(AX), X1, X1
@@ -12622,18 +12404,18 @@ TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x08, DX
 	KMOVW        DX, K2
-	VBROADCASTSD constants<>+800(SB), Z0
-	VBROADCASTSD constants<>+832(SB), Z1
-	VBROADCASTSD constants<>+864(SB), Z2
-	VBROADCASTSD constants<>+896(SB), Z3
-	VBROADCASTSD constants<>+928(SB), Z4
-	VBROADCASTSD constants<>+960(SB), Z5
-	VBROADCASTSD constants<>+992(SB), Z6
-	VBROADCASTSD constants<>+1024(SB), Z7
-	VBROADCASTSD constants<>+1056(SB), Z8
-	VBROADCASTSD constants<>+1088(SB), Z9
-	VBROADCASTSD constants<>+1120(SB), Z10
-	VMOVUPD      constants<>+1760(SB), Z11
+	VBROADCASTSD constants<>+640(SB), Z0
+	VBROADCASTSD constants<>+672(SB), Z1
+	VBROADCASTSD constants<>+704(SB), Z2
+	VBROADCASTSD constants<>+736(SB), Z3
+	VBROADCASTSD constants<>+768(SB), Z4
+	VBROADCASTSD constants<>+800(SB), Z5
+	VBROADCASTSD constants<>+832(SB), Z6
+	VBROADCASTSD constants<>+864(SB), Z7
+	VBROADCASTSD constants<>+896(SB), Z8
+	VBROADCASTSD constants<>+928(SB), Z9
+	VBROADCASTSD constants<>+960(SB), Z10
+	VMOVUPD      constants<>+1600(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         24(AX), BX
@@ -12651,16 +12433,16 @@ row1:
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
 	VMOVSD       272(AX)(R10*8), X12
-	VXORPS       constants<>+1216(SB), X12, X12
+	VXORPS       constants<>+1056(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	XORQ         R10, R10
 	MOVQ         R8, R11
 
 block4:
-	VBROADCASTSD constants<>+1728(SB), Z13
-	VBROADCASTSD constants<>+1728(SB), Z14
-	VBROADCASTSD constants<>+1728(SB), Z15
-	VBROADCASTSD constants<>+1728(SB), Z16
+	VBROADCASTSD constants<>+1568(SB), Z13
+	VBROADCASTSD constants<>+1568(SB), Z14
+	VBROADCASTSD constants<>+1568(SB), Z15
+	VBROADCASTSD constants<>+1568(SB), Z16
 	MOVQ         96(AX), R13
 	LEAQ         256(R10), R12
 	ANDQ         $-16, R13
@@ -12678,7 +12460,7 @@ loop5:
 	VFMADD213PD   (SI)(R10*8), Z19, Z18
 	VADDPD        Z18, Z15, Z15
 	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1728(SB), Z20
+	VBROADCASTSD  constants<>+1568(SB), Z20
 	VCMPPD        $0x04, Z20, Z18, K3
 	VMOVAPD.Z     Z19, K3, Z19
 	VADDPD        Z19, Z14, Z14
@@ -12700,7 +12482,7 @@ loop5:
 	VFMADD213PD   64(SI)(R10*8), Z21, Z20
 	VADDPD        Z20, Z15, Z15
 	VMULPD        Z19, Z20, Z21
-	VBROADCASTSD  constants<>+1728(SB), Z22
+	VBROADCASTSD  constants<>+1568(SB), Z22
 	VCMPPD        $0x04, Z22, Z20, K4
 	VMOVAPD.Z     Z21, K4, Z21
 	VADDPD        Z21, Z14, Z14
@@ -12748,15 +12530,13 @@ end6:
 	JGE           sums7
 	VMOVUPD.Z     (CX)(R10*8), K1, Z17
 	VADDPD        Z12, Z17, Z17
-	VMOVAPD.Z     Z17, K1, Z17
 	VMOVUPD.Z     (BX)(R10*8), K1, Z18
 	VMOVUPD.Z     (DI)(R10*8), K1, Z19
 	VMOVUPD.Z     (SI)(R10*8), K1, Z20
 	VFMADD213PD   Z20, Z19, Z18
-	VMOVAPD.Z     Z18, K1, Z18
 	VADDPD        Z18, Z15, Z15
 	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1728(SB), Z20
+	VBROADCASTSD  constants<>+1568(SB), Z20
 	VCMPPD        $0x04, Z20, Z18, K3
 	VMOVAPD.Z     Z19, K3, Z19
 	VADDPD        Z19, Z14, Z14
@@ -12787,15 +12567,13 @@ end6:
 	JGE           sums7
 	VMOVUPD.Z     64(CX)(R10*8), K2, Z17
 	VADDPD        Z12, Z17, Z17
-	VMOVAPD.Z     Z17, K2, Z17
 	VMOVUPD.Z     64(BX)(R10*8), K2, Z18
 	VMOVUPD.Z     64(DI)(R10*8), K2, Z19
 	VMOVUPD.Z     64(SI)(R10*8), K2, Z20
 	VFMADD213PD   Z20, Z19, Z18
-	VMOVAPD.Z     Z18, K2, Z18
 	VADDPD        Z18, Z15, Z15
 	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1728(SB), Z20
+	VBROADCASTSD  constants<>+1568(SB), Z20
 	VCMPPD        $0x04, Z20, Z18, K3
 	VMOVAPD.Z     Z19, K3, Z19
 	VADDPD        Z19, Z14, Z14
@@ -12880,7 +12658,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       15504(AX)(R10*8), X0
+	VMOVSD       14416(AX)(R10*8), X0
 	VBROADCASTSD X0, Z0
 	VMOVSD       8976(AX)(R10*8), X1
 	VMULSD       256(AX), X1, X1
@@ -12951,18 +12729,18 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 
 	// planeSumExpUniformFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
 	// Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+800(SB), Z0
-	VBROADCASTSD constants<>+832(SB), Z1
-	VBROADCASTSD constants<>+864(SB), Z2
-	VBROADCASTSD constants<>+896(SB), Z3
-	VBROADCASTSD constants<>+928(SB), Z4
-	VBROADCASTSD constants<>+960(SB), Z5
-	VBROADCASTSD constants<>+992(SB), Z6
-	VBROADCASTSD constants<>+1024(SB), Z7
-	VBROADCASTSD constants<>+1056(SB), Z8
-	VBROADCASTSD constants<>+1088(SB), Z9
-	VBROADCASTSD constants<>+1120(SB), Z10
-	VMOVUPD      constants<>+1760(SB), Z11
+	VBROADCASTSD constants<>+640(SB), Z0
+	VBROADCASTSD constants<>+672(SB), Z1
+	VBROADCASTSD constants<>+704(SB), Z2
+	VBROADCASTSD constants<>+736(SB), Z3
+	VBROADCASTSD constants<>+768(SB), Z4
+	VBROADCASTSD constants<>+800(SB), Z5
+	VBROADCASTSD constants<>+832(SB), Z6
+	VBROADCASTSD constants<>+864(SB), Z7
+	VBROADCASTSD constants<>+896(SB), Z8
+	VBROADCASTSD constants<>+928(SB), Z9
+	VBROADCASTSD constants<>+960(SB), Z10
+	VMOVUPD      constants<>+1600(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -12973,7 +12751,7 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+768(SB), Z12
+	VBROADCASTSD constants<>+608(SB), Z12
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
@@ -12996,14 +12774,14 @@ max3:
 	JNE          max3
 	VMOVUPD      Z12, 272(AX)(SI*8)
 	VPMOVSXDQ    (DX), Z13
-	VBROADCASTSD constants<>+1728(SB), Z14
-	VBROADCASTSD constants<>+1728(SB), Z15
+	VBROADCASTSD constants<>+1568(SB), Z14
+	VBROADCASTSD constants<>+1568(SB), Z15
 	XORQ         R8, R8
 
 lane4:
-	VBROADCASTSD constants<>+1728(SB), Z16
-	VBROADCASTSD constants<>+1728(SB), Z17
-	VBROADCASTSD constants<>+1728(SB), Z18
+	VBROADCASTSD constants<>+1568(SB), Z16
+	VBROADCASTSD constants<>+1568(SB), Z17
+	VBROADCASTSD constants<>+1568(SB), Z18
 	MOVQ         184(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
@@ -13103,13 +12881,11 @@ lanes7:
 	CMPQ         96(AX), $0x02
 	JNE          more12
 	VMOVUPD      (R10), Z12
-	VMOVUPD      64(R10), Z13
-	VMINPD       Z13, Z12, Z16
-	VADDPD       Z13, Z12, Z12
-	VBROADCASTSD constants<>+1728(SB), Z13
-	VMULPD       Z13, Z12, Z12
-	VADDPD       Z12, Z16, Z16
-	VMOVUPD      Z16, 128(R10)
+	VMINPD       64(R10), Z12, Z13
+	VBROADCASTSD constants<>+1568(SB), Z16
+	VMULPD       Z16, Z12, Z12
+	VADDPD       Z12, Z13, Z13
+	VMOVUPD      Z13, 128(R10)
 
 more12:
 level8:
@@ -13143,7 +12919,7 @@ tree11:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two13
-	VBROADCASTSD constants<>+736(SB), Z13
+	VBROADCASTSD constants<>+576(SB), Z13
 	VADDPD       Z13, Z12, Z12
 	VMOVUPD      Z12, 1360(AX)(SI*8)
 	JMP          sum14
@@ -13215,11 +12991,11 @@ TEXT ·planeScaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15504(AX)(SI*8), Z0
+	VMOVUPD      14416(AX)(SI*8), Z0
 	VBROADCASTSD 256(AX), Z1
 	VMULPD       8976(AX)(SI*8), Z1, Z1
 	VPMOVSXDQ    (BX), Z2
-	VMOVUPD      16592(AX)(SI*8), Z3
+	VMOVUPD      15504(AX)(SI*8), Z3
 	XORQ         R8, R8
 	MOVQ         CX, R9
 	MOVQ         DX, R10
@@ -13254,18 +13030,18 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 
 	// planeSumExpClasswiseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
 	// Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+800(SB), Z0
-	VBROADCASTSD constants<>+832(SB), Z1
-	VBROADCASTSD constants<>+864(SB), Z2
-	VBROADCASTSD constants<>+896(SB), Z3
-	VBROADCASTSD constants<>+928(SB), Z4
-	VBROADCASTSD constants<>+960(SB), Z5
-	VBROADCASTSD constants<>+992(SB), Z6
-	VBROADCASTSD constants<>+1024(SB), Z7
-	VBROADCASTSD constants<>+1056(SB), Z8
-	VBROADCASTSD constants<>+1088(SB), Z9
-	VBROADCASTSD constants<>+1120(SB), Z10
-	VMOVUPD      constants<>+1760(SB), Z11
+	VBROADCASTSD constants<>+640(SB), Z0
+	VBROADCASTSD constants<>+672(SB), Z1
+	VBROADCASTSD constants<>+704(SB), Z2
+	VBROADCASTSD constants<>+736(SB), Z3
+	VBROADCASTSD constants<>+768(SB), Z4
+	VBROADCASTSD constants<>+800(SB), Z5
+	VBROADCASTSD constants<>+832(SB), Z6
+	VBROADCASTSD constants<>+864(SB), Z7
+	VBROADCASTSD constants<>+896(SB), Z8
+	VBROADCASTSD constants<>+928(SB), Z9
+	VBROADCASTSD constants<>+960(SB), Z10
+	VMOVUPD      constants<>+1600(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -13276,7 +13052,7 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+768(SB), Z12
+	VBROADCASTSD constants<>+608(SB), Z12
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
@@ -13299,15 +13075,15 @@ max3:
 	JNE          max3
 	VMOVUPD      Z12, 272(AX)(SI*8)
 	VPMOVSXDQ    (DX), Z13
-	VBROADCASTSD constants<>+1728(SB), Z14
-	VBROADCASTSD constants<>+1728(SB), Z15
+	VBROADCASTSD constants<>+1568(SB), Z14
+	VBROADCASTSD constants<>+1568(SB), Z15
 	XORQ         R8, R8
 
 lane4:
-	VBROADCASTSD constants<>+1728(SB), Z16
-	VBROADCASTSD constants<>+1728(SB), Z17
-	VBROADCASTSD constants<>+1728(SB), Z18
-	VBROADCASTSD constants<>+1728(SB), Z19
+	VBROADCASTSD constants<>+1568(SB), Z16
+	VBROADCASTSD constants<>+1568(SB), Z17
+	VBROADCASTSD constants<>+1568(SB), Z18
+	VBROADCASTSD constants<>+1568(SB), Z19
 	MOVQ         184(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
@@ -13325,7 +13101,7 @@ step5:
 	MOVQ          32(AX), R12
 	VBROADCASTSD  (R12)(R11*8), Z21
 	VMULPD        Z20, Z21, Z22
-	VBROADCASTSD  constants<>+1728(SB), Z23
+	VBROADCASTSD  constants<>+1568(SB), Z23
 	VCMPPD        $0x04, Z23, Z21, K2
 	VMOVAPD.Z     Z22, K2, Z22
 	VCMPPD        $0x15, Z0, Z20, K2
@@ -13365,7 +13141,7 @@ step5:
 	MOVQ          32(AX), R12
 	VBROADCASTSD  (R12)(R11*8), Z21
 	VMULPD        Z20, Z21, Z22
-	VBROADCASTSD  constants<>+1728(SB), Z23
+	VBROADCASTSD  constants<>+1568(SB), Z23
 	VCMPPD        $0x04, Z23, Z21, K2
 	VMOVAPD.Z     Z22, K2, Z22
 	VCMPPD        $0x15, Z0, Z20, K2
@@ -13425,13 +13201,11 @@ lanes7:
 	CMPQ         96(AX), $0x02
 	JNE          more12
 	VMOVUPD      (R10), Z12
-	VMOVUPD      64(R10), Z13
-	VMINPD       Z13, Z12, Z16
-	VADDPD       Z13, Z12, Z12
-	VBROADCASTSD constants<>+1728(SB), Z13
-	VMULPD       Z13, Z12, Z12
-	VADDPD       Z12, Z16, Z16
-	VMOVUPD      Z16, 128(R10)
+	VMINPD       64(R10), Z12, Z13
+	VBROADCASTSD constants<>+1568(SB), Z16
+	VMULPD       Z16, Z12, Z12
+	VADDPD       Z12, Z13, Z13
+	VMOVUPD      Z13, 128(R10)
 
 more12:
 level8:
@@ -13465,7 +13239,7 @@ tree11:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two13
-	VBROADCASTSD constants<>+736(SB), Z13
+	VBROADCASTSD constants<>+576(SB), Z13
 	VADDPD       Z13, Z12, Z12
 	VMOVUPD      Z12, 1360(AX)(SI*8)
 	JMP          sum14
@@ -13537,11 +13311,11 @@ TEXT ·planeScaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15504(AX)(SI*8), Z0
+	VMOVUPD      14416(AX)(SI*8), Z0
 	VBROADCASTSD 256(AX), Z1
 	VMULPD       8976(AX)(SI*8), Z1, Z1
 	VPMOVSXDQ    (BX), Z2
-	VMOVUPD      16592(AX)(SI*8), Z3
+	VMOVUPD      15504(AX)(SI*8), Z3
 	XORQ         R8, R8
 	MOVQ         CX, R9
 	MOVQ         DX, R10
@@ -13579,18 +13353,18 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 
 	// planeSumExpDenseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
 	// Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSD constants<>+800(SB), Z0
-	VBROADCASTSD constants<>+832(SB), Z1
-	VBROADCASTSD constants<>+864(SB), Z2
-	VBROADCASTSD constants<>+896(SB), Z3
-	VBROADCASTSD constants<>+928(SB), Z4
-	VBROADCASTSD constants<>+960(SB), Z5
-	VBROADCASTSD constants<>+992(SB), Z6
-	VBROADCASTSD constants<>+1024(SB), Z7
-	VBROADCASTSD constants<>+1056(SB), Z8
-	VBROADCASTSD constants<>+1088(SB), Z9
-	VBROADCASTSD constants<>+1120(SB), Z10
-	VMOVUPD      constants<>+1760(SB), Z11
+	VBROADCASTSD constants<>+640(SB), Z0
+	VBROADCASTSD constants<>+672(SB), Z1
+	VBROADCASTSD constants<>+704(SB), Z2
+	VBROADCASTSD constants<>+736(SB), Z3
+	VBROADCASTSD constants<>+768(SB), Z4
+	VBROADCASTSD constants<>+800(SB), Z5
+	VBROADCASTSD constants<>+832(SB), Z6
+	VBROADCASTSD constants<>+864(SB), Z7
+	VBROADCASTSD constants<>+896(SB), Z8
+	VBROADCASTSD constants<>+928(SB), Z9
+	VBROADCASTSD constants<>+960(SB), Z10
+	VMOVUPD      constants<>+1600(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -13602,7 +13376,7 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+768(SB), Z12
+	VBROADCASTSD constants<>+608(SB), Z12
 	MOVQ         96(AX), R9
 	MOVQ         CX, R10
 	MOVQ         DI, R11
@@ -13627,10 +13401,10 @@ max3:
 	XORQ       R9, R9
 
 lane4:
-	VBROADCASTSD constants<>+1728(SB), Z13
-	VBROADCASTSD constants<>+1728(SB), Z14
-	VBROADCASTSD constants<>+1728(SB), Z15
-	VBROADCASTSD constants<>+1728(SB), Z16
+	VBROADCASTSD constants<>+1568(SB), Z13
+	VBROADCASTSD constants<>+1568(SB), Z14
+	VBROADCASTSD constants<>+1568(SB), Z15
+	VBROADCASTSD constants<>+1568(SB), Z16
 	MOVQ         184(AX), R10
 	IMULQ        R9, R10
 	ADDQ         CX, R10
@@ -13652,7 +13426,7 @@ step5:
 	VBROADCASTSD  (R14)(R13*8), Z20
 	VFMADD213PD   Z20, Z19, Z18
 	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1728(SB), Z20
+	VBROADCASTSD  constants<>+1568(SB), Z20
 	VCMPPD        $0x04, Z20, Z18, K1
 	VMOVAPD.Z     Z19, K1, Z19
 	VCMPPD        $0x15, Z0, Z17, K1
@@ -13693,7 +13467,7 @@ step5:
 	VBROADCASTSD  (R14)(R13*8), Z20
 	VFMADD213PD   Z20, Z19, Z18
 	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1728(SB), Z20
+	VBROADCASTSD  constants<>+1568(SB), Z20
 	VCMPPD        $0x04, Z20, Z18, K1
 	VMOVAPD.Z     Z19, K1, Z19
 	VCMPPD        $0x15, Z0, Z17, K1
@@ -13753,13 +13527,11 @@ lanes7:
 	CMPQ         96(AX), $0x02
 	JNE          more12
 	VMOVUPD      (R11), Z12
-	VMOVUPD      64(R11), Z13
-	VMINPD       Z13, Z12, Z14
-	VADDPD       Z13, Z12, Z12
-	VBROADCASTSD constants<>+1728(SB), Z13
-	VMULPD       Z13, Z12, Z12
-	VADDPD       Z12, Z14, Z14
-	VMOVUPD      Z14, 128(R11)
+	VMINPD       64(R11), Z12, Z13
+	VBROADCASTSD constants<>+1568(SB), Z14
+	VMULPD       Z14, Z12, Z12
+	VADDPD       Z12, Z13, Z13
+	VMOVUPD      Z13, 128(R11)
 
 more12:
 level8:
@@ -13793,7 +13565,7 @@ tree11:
 	MOVQ         56(AX), R10
 	CMPQ         96(AX), $0x02
 	JE           two13
-	VBROADCASTSD constants<>+736(SB), Z13
+	VBROADCASTSD constants<>+576(SB), Z13
 	VADDPD       Z13, Z12, Z12
 	VMOVUPD      Z12, 1360(AX)(DI*8)
 	JMP          sum14
@@ -13896,7 +13668,7 @@ TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      15504(AX)(DI*8), Z0
+	VMOVUPD      14416(AX)(DI*8), Z0
 	VBROADCASTSD 256(AX), Z1
 	VMULPD       8976(AX)(DI*8), Z1, Z1
 	XORQ         R9, R9
@@ -14039,13 +13811,13 @@ TEXT ·sumUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x10, DX
 	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	XORQ         DX, DX
 	XORQ         BX, BX
@@ -14060,15 +13832,15 @@ row1:
 	ADDQ         BX, SI
 	VMOVSD       272(AX)(SI*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
+	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
 	XORQ         SI, SI
 	MOVQ         DX, DI
 
 block4:
-	VBROADCASTSS constants<>+1728(SB), Z8
-	VBROADCASTSS constants<>+1728(SB), Z9
-	VBROADCASTSS constants<>+1728(SB), Z10
+	VBROADCASTSS constants<>+1568(SB), Z8
+	VBROADCASTSS constants<>+1568(SB), Z9
+	VBROADCASTSS constants<>+1568(SB), Z10
 	MOVQ         96(AX), R9
 	LEAQ         512(SI), R8
 	ANDQ         $-32, R9
@@ -14205,13 +13977,13 @@ TEXT ·sumExpUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x10, DX
 	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	XORQ         BX, BX
@@ -14227,15 +13999,15 @@ row1:
 	ADDQ         SI, DI
 	VMOVSD       272(AX)(DI*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
+	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
 	XORQ         DI, DI
 	MOVQ         BX, R8
 
 block4:
-	VBROADCASTSS constants<>+1728(SB), Z8
-	VBROADCASTSS constants<>+1728(SB), Z9
-	VBROADCASTSS constants<>+1728(SB), Z10
+	VBROADCASTSS constants<>+1568(SB), Z8
+	VBROADCASTSS constants<>+1568(SB), Z9
+	VBROADCASTSS constants<>+1568(SB), Z10
 	MOVQ         96(AX), R10
 	LEAQ         512(DI), R9
 	ANDQ         $-32, R10
@@ -14390,7 +14162,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       15504(AX)(DI*8), X0
+	VMOVSD       14416(AX)(DI*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       8976(AX)(DI*8), X1
@@ -14454,13 +14226,13 @@ TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x10, DX
 	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         24(AX), BX
@@ -14479,16 +14251,16 @@ row1:
 	ADDQ         R9, R10
 	VMOVSD       272(AX)(R10*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
+	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
 	XORQ         R10, R10
 	MOVQ         R8, R11
 
 block4:
-	VBROADCASTSS constants<>+1728(SB), Z8
-	VBROADCASTSS constants<>+1728(SB), Z9
-	VBROADCASTSS constants<>+1728(SB), Z10
-	VBROADCASTSS constants<>+1728(SB), Z11
+	VBROADCASTSS constants<>+1568(SB), Z8
+	VBROADCASTSS constants<>+1568(SB), Z9
+	VBROADCASTSS constants<>+1568(SB), Z10
+	VBROADCASTSS constants<>+1568(SB), Z11
 	MOVQ         96(AX), R13
 	LEAQ         512(R10), R12
 	ANDQ         $-32, R13
@@ -14506,7 +14278,7 @@ loop5:
 	VFMADD213PS   (SI)(R10*4), Z14, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1728(SB), Z15
+	VBROADCASTSS  constants<>+1568(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
@@ -14525,7 +14297,7 @@ loop5:
 	VFMADD213PS   64(SI)(R10*4), Z16, Z15
 	VADDPS        Z15, Z10, Z10
 	VMULPS        Z12, Z15, Z16
-	VBROADCASTSS  constants<>+1728(SB), Z17
+	VBROADCASTSS  constants<>+1568(SB), Z17
 	VCMPPS        $0x04, Z17, Z15, K4
 	VMOVAPS.Z     Z16, K4, Z16
 	VADDPS        Z16, Z9, Z9
@@ -14564,16 +14336,14 @@ end6:
 	VMOVDQU16.Z   (CX)(R10*2), K1, Y12
 	VCVTPH2PS     Y12, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVAPS.Z     Z12, K1, Z12
 	VMOVDQU16.Z   (BX)(R10*2), K1, Y13
 	VCVTPH2PS     Y13, Z13
 	VMOVUPS.Z     (DI)(R10*4), K1, Z14
 	VMOVUPS.Z     (SI)(R10*4), K1, Z15
 	VFMADD213PS   Z15, Z14, Z13
-	VMOVAPS.Z     Z13, K1, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1728(SB), Z15
+	VBROADCASTSS  constants<>+1568(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
@@ -14599,16 +14369,14 @@ end6:
 	VMOVDQU16.Z   32(CX)(R10*2), K2, Y12
 	VCVTPH2PS     Y12, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVAPS.Z     Z12, K2, Z12
 	VMOVDQU16.Z   32(BX)(R10*2), K2, Y13
 	VCVTPH2PS     Y13, Z13
 	VMOVUPS.Z     64(DI)(R10*4), K2, Z14
 	VMOVUPS.Z     64(SI)(R10*4), K2, Z15
 	VFMADD213PS   Z15, Z14, Z13
-	VMOVAPS.Z     Z13, K2, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1728(SB), Z15
+	VBROADCASTSS  constants<>+1568(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
@@ -14687,7 +14455,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       15504(AX)(R10*8), X0
+	VMOVSD       14416(AX)(R10*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       8976(AX)(R10*8), X1
@@ -14869,13 +14637,13 @@ TEXT ·sumUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x10, DX
 	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	XORQ         DX, DX
 	XORQ         BX, BX
@@ -14890,15 +14658,15 @@ row1:
 	ADDQ         BX, SI
 	VMOVSD       272(AX)(SI*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
+	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
 	XORQ         SI, SI
 	MOVQ         DX, DI
 
 block4:
-	VBROADCASTSS constants<>+1728(SB), Z8
-	VBROADCASTSS constants<>+1728(SB), Z9
-	VBROADCASTSS constants<>+1728(SB), Z10
+	VBROADCASTSS constants<>+1568(SB), Z8
+	VBROADCASTSS constants<>+1568(SB), Z9
+	VBROADCASTSS constants<>+1568(SB), Z10
 	MOVQ         96(AX), R9
 	LEAQ         512(SI), R8
 	ANDQ         $-32, R9
@@ -15039,13 +14807,13 @@ TEXT ·sumExpUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x10, DX
 	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	XORQ         BX, BX
@@ -15061,15 +14829,15 @@ row1:
 	ADDQ         SI, DI
 	VMOVSD       272(AX)(DI*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
+	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
 	XORQ         DI, DI
 	MOVQ         BX, R8
 
 block4:
-	VBROADCASTSS constants<>+1728(SB), Z8
-	VBROADCASTSS constants<>+1728(SB), Z9
-	VBROADCASTSS constants<>+1728(SB), Z10
+	VBROADCASTSS constants<>+1568(SB), Z8
+	VBROADCASTSS constants<>+1568(SB), Z9
+	VBROADCASTSS constants<>+1568(SB), Z10
 	MOVQ         96(AX), R10
 	LEAQ         512(DI), R9
 	ANDQ         $-32, R10
@@ -15228,7 +14996,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       15504(AX)(DI*8), X0
+	VMOVSD       14416(AX)(DI*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       8976(AX)(DI*8), X1
@@ -15243,9 +15011,9 @@ loop4:
 	VMOVUPS      (CX)(DI*4), Z2
 	VFMSUB213PS  Z1, Z0, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1248(SB), Z4
+	VPBROADCASTD constants<>+1088(SB), Z4
 	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1280(SB), Z4
+	VPBROADCASTD constants<>+1120(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -15253,9 +15021,9 @@ loop4:
 	VMOVUPS      64(CX)(DI*4), Z2
 	VFMSUB213PS  Z1, Z0, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1248(SB), Z4
+	VPBROADCASTD constants<>+1088(SB), Z4
 	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1280(SB), Z4
+	VPBROADCASTD constants<>+1120(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -15271,9 +15039,9 @@ end5:
 	VMOVUPS.Z    (CX)(DI*4), K1, Z2
 	VFMSUB213PS  Z1, Z0, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1248(SB), Z4
+	VPBROADCASTD constants<>+1088(SB), Z4
 	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1280(SB), Z4
+	VPBROADCASTD constants<>+1120(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -15284,9 +15052,9 @@ end5:
 	VMOVUPS.Z    64(CX)(DI*4), K2, Z2
 	VFMSUB213PS  Z1, Z0, Z2
 	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+1248(SB), Z1
+	VPBROADCASTD constants<>+1088(SB), Z1
 	VPANDD       Z1, Z0, Z0
-	VPBROADCASTD constants<>+1280(SB), Z1
+	VPBROADCASTD constants<>+1120(SB), Z1
 	VPADDD       Z1, Z2, Z2
 	VPADDD       Z0, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -15318,13 +15086,13 @@ TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	KMOVW        DX, K1
 	SHRQ         $0x10, DX
 	KMOVW        DX, K2
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         24(AX), BX
@@ -15343,16 +15111,16 @@ row1:
 	ADDQ         R9, R10
 	VMOVSD       272(AX)(R10*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+704(SB), X7, X7
+	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
 	XORQ         R10, R10
 	MOVQ         R8, R11
 
 block4:
-	VBROADCASTSS constants<>+1728(SB), Z8
-	VBROADCASTSS constants<>+1728(SB), Z9
-	VBROADCASTSS constants<>+1728(SB), Z10
-	VBROADCASTSS constants<>+1728(SB), Z11
+	VBROADCASTSS constants<>+1568(SB), Z8
+	VBROADCASTSS constants<>+1568(SB), Z9
+	VBROADCASTSS constants<>+1568(SB), Z10
+	VBROADCASTSS constants<>+1568(SB), Z11
 	MOVQ         96(AX), R13
 	LEAQ         512(R10), R12
 	ANDQ         $-32, R13
@@ -15372,7 +15140,7 @@ loop5:
 	VFMADD213PS   (SI)(R10*4), Z14, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1728(SB), Z15
+	VBROADCASTSS  constants<>+1568(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
@@ -15393,7 +15161,7 @@ loop5:
 	VFMADD213PS   64(SI)(R10*4), Z16, Z15
 	VADDPS        Z15, Z10, Z10
 	VMULPS        Z12, Z15, Z16
-	VBROADCASTSS  constants<>+1728(SB), Z17
+	VBROADCASTSS  constants<>+1568(SB), Z17
 	VCMPPS        $0x04, Z17, Z15, K4
 	VMOVAPS.Z     Z16, K4, Z16
 	VADDPS        Z16, Z9, Z9
@@ -15433,17 +15201,15 @@ end6:
 	VPMOVZXWD     Y12, Z12
 	VPSLLD        $0x10, Z12, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVAPS.Z     Z12, K1, Z12
 	VMOVDQU16.Z   (BX)(R10*2), K1, Y13
 	VPMOVZXWD     Y13, Z13
 	VPSLLD        $0x10, Z13, Z13
 	VMOVUPS.Z     (DI)(R10*4), K1, Z14
 	VMOVUPS.Z     (SI)(R10*4), K1, Z15
 	VFMADD213PS   Z15, Z14, Z13
-	VMOVAPS.Z     Z13, K1, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1728(SB), Z15
+	VBROADCASTSS  constants<>+1568(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
@@ -15470,17 +15236,15 @@ end6:
 	VPMOVZXWD     Y12, Z12
 	VPSLLD        $0x10, Z12, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVAPS.Z     Z12, K2, Z12
 	VMOVDQU16.Z   32(BX)(R10*2), K2, Y13
 	VPMOVZXWD     Y13, Z13
 	VPSLLD        $0x10, Z13, Z13
 	VMOVUPS.Z     64(DI)(R10*4), K2, Z14
 	VMOVUPS.Z     64(SI)(R10*4), K2, Z15
 	VFMADD213PS   Z15, Z14, Z13
-	VMOVAPS.Z     Z13, K2, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1728(SB), Z15
+	VBROADCASTSS  constants<>+1568(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
@@ -15559,7 +15323,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R10
 	ADDQ         R9, R10
-	VMOVSD       15504(AX)(R10*8), X0
+	VMOVSD       14416(AX)(R10*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       8976(AX)(R10*8), X1
@@ -15579,9 +15343,9 @@ loop4:
 	VFMADD213PS  (SI)(R10*4), Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1248(SB), Z4
+	VPBROADCASTD constants<>+1088(SB), Z4
 	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1280(SB), Z4
+	VPBROADCASTD constants<>+1120(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -15594,9 +15358,9 @@ loop4:
 	VFMADD213PS  64(SI)(R10*4), Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1248(SB), Z4
+	VPBROADCASTD constants<>+1088(SB), Z4
 	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1280(SB), Z4
+	VPBROADCASTD constants<>+1120(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -15619,9 +15383,9 @@ end5:
 	VFMADD213PS  Z5, Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1248(SB), Z4
+	VPBROADCASTD constants<>+1088(SB), Z4
 	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1280(SB), Z4
+	VPBROADCASTD constants<>+1120(SB), Z4
 	VPADDD       Z4, Z2, Z2
 	VPADDD       Z3, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -15639,9 +15403,9 @@ end5:
 	VFMADD213PS  Z4, Z3, Z0
 	VFNMADD231PS Z0, Z1, Z2
 	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+1248(SB), Z1
+	VPBROADCASTD constants<>+1088(SB), Z1
 	VPANDD       Z1, Z0, Z0
-	VPBROADCASTD constants<>+1280(SB), Z1
+	VPBROADCASTD constants<>+1120(SB), Z1
 	VPADDD       Z1, Z2, Z2
 	VPADDD       Z0, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -15666,8 +15430,8 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 
 	// finishAVX512 makes losses of the sums of rows:
 	// L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD constants<>+1312(SB), Z0
-	VBROADCASTSD constants<>+1344(SB), Z0
+	VBROADCASTSD constants<>+1152(SB), Z0
+	VBROADCASTSD constants<>+1184(SB), Z0
 	VBROADCASTSD 264(AX), Z0
 	VBROADCASTSD 248(AX), Z1
 	MOVQ         88(AX), DX
@@ -15679,12 +15443,12 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 loop1:
 	VMOVUPD      1360(AX)(CX*8), Z2
 	VMOVUPD      2448(AX)(CX*8), Z3
-	VBROADCASTSD constants<>+1312(SB), Z4
-	VBROADCASTSD constants<>+1376(SB), Z5
+	VBROADCASTSD constants<>+1152(SB), Z4
+	VBROADCASTSD constants<>+1216(SB), Z5
 	VADDPD       Z4, Z2, Z6
-	VBROADCASTSD constants<>+1408(SB), Z7
+	VBROADCASTSD constants<>+1248(SB), Z7
 	VPSUBQ       Z7, Z6, Z6
-	VBROADCASTSD constants<>+768(SB), Z7
+	VBROADCASTSD constants<>+608(SB), Z7
 	VPANDQ       Z7, Z6, Z7
 	VMOVUPD      Z4, Z8
 	VPSUBQ       Z7, Z8, Z7
@@ -15693,40 +15457,39 @@ loop1:
 	VSUBPD       Z5, Z6, Z6
 	VSUBPD       Z4, Z7, Z4
 	VFMADD231PD  Z7, Z2, Z4
-	VBROADCASTSD constants<>+1344(SB), Z2
+	VBROADCASTSD constants<>+1184(SB), Z2
 	VADDPD       Z2, Z4, Z2
 	VDIVPD       Z2, Z4, Z2
 	VMULPD       Z2, Z2, Z5
-	VBROADCASTSD constants<>+1440(SB), Z7
+	VBROADCASTSD constants<>+1280(SB), Z7
 	VMOVUPD      Z7, Z7
+	VBROADCASTSD constants<>+1312(SB), Z8
+	VFMADD213PD  Z8, Z5, Z7
+	VBROADCASTSD constants<>+1344(SB), Z8
+	VFMADD213PD  Z8, Z5, Z7
+	VBROADCASTSD constants<>+1376(SB), Z8
+	VFMADD213PD  Z8, Z5, Z7
+	VBROADCASTSD constants<>+1408(SB), Z8
+	VFMADD213PD  Z8, Z5, Z7
+	VBROADCASTSD constants<>+1440(SB), Z8
+	VFMADD213PD  Z8, Z5, Z7
 	VBROADCASTSD constants<>+1472(SB), Z8
 	VFMADD213PD  Z8, Z5, Z7
-	VBROADCASTSD constants<>+1504(SB), Z8
-	VFMADD213PD  Z8, Z5, Z7
-	VBROADCASTSD constants<>+1536(SB), Z8
-	VFMADD213PD  Z8, Z5, Z7
-	VBROADCASTSD constants<>+1568(SB), Z8
-	VFMADD213PD  Z8, Z5, Z7
-	VBROADCASTSD constants<>+1600(SB), Z8
-	VFMADD213PD  Z8, Z5, Z7
-	VBROADCASTSD constants<>+1632(SB), Z8
-	VFMADD213PD  Z8, Z5, Z7
 	VFNMADD213PD Z4, Z5, Z7
-	VBROADCASTSD constants<>+1664(SB), Z5
+	VBROADCASTSD constants<>+1504(SB), Z5
 	VMULPD       Z5, Z6, Z5
 	VFNMADD231PD Z7, Z2, Z5
 	VADDPD       Z4, Z5, Z5
-	VBROADCASTSD constants<>+1696(SB), Z2
+	VBROADCASTSD constants<>+1536(SB), Z2
 	VFMADD231PD  Z2, Z6, Z5
 	VMOVUPD      3536(AX)(CX*8), Z4
 	VADDPD       272(AX)(CX*8), Z5, Z2
-	VMOVUPD      Z2, 14416(AX)(CX*8)
+	VMOVUPD      Z2, 13328(AX)(CX*8)
 	VSUBPD       Z4, Z5, Z6
-	VMOVUPD      Z6, 13328(AX)(CX*8)
-	VADDPD       17808(AX), Z6, Z6
-	VMOVUPD      Z6, 17808(AX)
+	VADDPD       16720(AX), Z6, Z6
+	VMOVUPD      Z6, 16720(AX)
 	VMULPD       Z4, Z3, Z4
-	VBROADCASTSD constants<>+1728(SB), Z6
+	VBROADCASTSD constants<>+1568(SB), Z6
 	VCMPPD       $0x04, Z6, Z3, K1
 	VMOVAPD.Z    Z4, K1, Z4
 	VFMADD231PD  4624(AX)(CX*8), Z1, Z4
@@ -15734,13 +15497,13 @@ loop1:
 	VMOVUPD      Z5, Z5
 	VFMSUB213PD  Z4, Z3, Z5
 	VMOVUPD      Z5, 11152(AX)(CX*8)
-	VADDPD       17680(AX), Z5, Z3
-	VMOVUPD      Z3, 17680(AX)
+	VADDPD       16592(AX), Z5, Z3
+	VMOVUPD      Z3, 16592(AX)
 	VMULPD       Z2, Z0, Z3
 	VMULPD       Z2, Z3, Z3
 	VMOVUPD      Z3, 12240(AX)(CX*8)
-	VADDPD       17744(AX), Z3, Z2
-	VMOVUPD      Z2, 17744(AX)
+	VADDPD       16656(AX), Z3, Z2
+	VMOVUPD      Z2, 16656(AX)
 	ADDQ         $0x08, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -15756,8 +15519,8 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 
 	// finishGradAVX512 makes losses of the sums of rows:
 	// L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD constants<>+1312(SB), Z0
-	VBROADCASTSD constants<>+1344(SB), Z1
+	VBROADCASTSD constants<>+1152(SB), Z0
+	VBROADCASTSD constants<>+1184(SB), Z1
 	VBROADCASTSD 264(AX), Z2
 	VBROADCASTSD 248(AX), Z3
 	MOVQ         88(AX), DX
@@ -15769,12 +15532,12 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 loop1:
 	VMOVUPD      1360(AX)(CX*8), Z4
 	VMOVUPD      2448(AX)(CX*8), Z5
-	VBROADCASTSD constants<>+1312(SB), Z6
-	VBROADCASTSD constants<>+1376(SB), Z7
+	VBROADCASTSD constants<>+1152(SB), Z6
+	VBROADCASTSD constants<>+1216(SB), Z7
 	VADDPD       Z6, Z4, Z8
-	VBROADCASTSD constants<>+1408(SB), Z9
+	VBROADCASTSD constants<>+1248(SB), Z9
 	VPSUBQ       Z9, Z8, Z8
-	VBROADCASTSD constants<>+768(SB), Z9
+	VBROADCASTSD constants<>+608(SB), Z9
 	VPANDQ       Z9, Z8, Z9
 	VMOVUPD      Z6, Z10
 	VPSUBQ       Z9, Z10, Z9
@@ -15783,40 +15546,39 @@ loop1:
 	VSUBPD       Z7, Z8, Z8
 	VSUBPD       Z6, Z9, Z6
 	VFMADD231PD  Z9, Z4, Z6
-	VBROADCASTSD constants<>+1344(SB), Z7
+	VBROADCASTSD constants<>+1184(SB), Z7
 	VADDPD       Z7, Z6, Z7
 	VDIVPD       Z7, Z6, Z7
 	VMULPD       Z7, Z7, Z9
-	VBROADCASTSD constants<>+1440(SB), Z10
+	VBROADCASTSD constants<>+1280(SB), Z10
 	VMOVUPD      Z10, Z10
+	VBROADCASTSD constants<>+1312(SB), Z11
+	VFMADD213PD  Z11, Z9, Z10
+	VBROADCASTSD constants<>+1344(SB), Z11
+	VFMADD213PD  Z11, Z9, Z10
+	VBROADCASTSD constants<>+1376(SB), Z11
+	VFMADD213PD  Z11, Z9, Z10
+	VBROADCASTSD constants<>+1408(SB), Z11
+	VFMADD213PD  Z11, Z9, Z10
+	VBROADCASTSD constants<>+1440(SB), Z11
+	VFMADD213PD  Z11, Z9, Z10
 	VBROADCASTSD constants<>+1472(SB), Z11
 	VFMADD213PD  Z11, Z9, Z10
-	VBROADCASTSD constants<>+1504(SB), Z11
-	VFMADD213PD  Z11, Z9, Z10
-	VBROADCASTSD constants<>+1536(SB), Z11
-	VFMADD213PD  Z11, Z9, Z10
-	VBROADCASTSD constants<>+1568(SB), Z11
-	VFMADD213PD  Z11, Z9, Z10
-	VBROADCASTSD constants<>+1600(SB), Z11
-	VFMADD213PD  Z11, Z9, Z10
-	VBROADCASTSD constants<>+1632(SB), Z11
-	VFMADD213PD  Z11, Z9, Z10
 	VFNMADD213PD Z6, Z9, Z10
-	VBROADCASTSD constants<>+1664(SB), Z9
+	VBROADCASTSD constants<>+1504(SB), Z9
 	VMULPD       Z9, Z8, Z9
 	VFNMADD231PD Z10, Z7, Z9
 	VADDPD       Z6, Z9, Z9
-	VBROADCASTSD constants<>+1696(SB), Z6
+	VBROADCASTSD constants<>+1536(SB), Z6
 	VFMADD231PD  Z6, Z8, Z9
 	VMOVUPD      3536(AX)(CX*8), Z7
 	VADDPD       272(AX)(CX*8), Z9, Z6
-	VMOVUPD      Z6, 14416(AX)(CX*8)
+	VMOVUPD      Z6, 13328(AX)(CX*8)
 	VSUBPD       Z7, Z9, Z8
-	VMOVUPD      Z8, 13328(AX)(CX*8)
-	VADDPD       17808(AX), Z8, Z8
-	VMOVUPD      Z8, 17808(AX)
+	VADDPD       16720(AX), Z8, Z8
+	VMOVUPD      Z8, 16720(AX)
 	VMULPD       Z7, Z5, Z7
-	VBROADCASTSD constants<>+1728(SB), Z8
+	VBROADCASTSD constants<>+1568(SB), Z8
 	VCMPPD       $0x04, Z8, Z5, K1
 	VMOVAPD.Z    Z7, K1, Z7
 	VFMADD231PD  4624(AX)(CX*8), Z3, Z7
@@ -15824,13 +15586,13 @@ loop1:
 	VMOVUPD      Z9, Z9
 	VFMSUB213PD  Z7, Z8, Z9
 	VMOVUPD      Z9, 11152(AX)(CX*8)
-	VADDPD       17680(AX), Z9, Z7
-	VMOVUPD      Z7, 17680(AX)
+	VADDPD       16592(AX), Z9, Z7
+	VMOVUPD      Z7, 16592(AX)
 	VMULPD       Z6, Z2, Z7
 	VMULPD       Z6, Z7, Z7
 	VMOVUPD      Z7, 12240(AX)(CX*8)
-	VADDPD       17744(AX), Z7, Z7
-	VMOVUPD      Z7, 17744(AX)
+	VADDPD       16656(AX), Z7, Z7
+	VMOVUPD      Z7, 16656(AX)
 	VADDPD       Z0, Z4, Z4
 	VMOVUPD      Z0, Z7
 	VDIVPD       Z4, Z7, Z7
@@ -15840,7 +15602,7 @@ loop1:
 	VMULPD       10064(AX)(CX*8), Z9, Z9
 	VFMADD213PD  Z9, Z10, Z8
 	VMULPD       Z7, Z8, Z8
-	VMOVUPD      Z8, 15504(AX)(CX*8)
+	VMOVUPD      Z8, 14416(AX)(CX*8)
 	VMOVUPD      6800(AX)(CX*8), Z6
 	VMULPD       Z7, Z6, Z8
 	VSUBPD       Z4, Z6, Z6
@@ -15851,7 +15613,7 @@ loop1:
 	VFMSUB213PD  7888(AX)(CX*8), Z4, Z8
 	VADDPD       Z8, Z6, Z6
 	VFMADD213PD  Z9, Z10, Z6
-	VMOVUPD      Z6, 16592(AX)(CX*8)
+	VMOVUPD      Z6, 15504(AX)(CX*8)
 	ADDQ         $0x08, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -15866,7 +15628,7 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -15901,37 +15663,37 @@ fetch3:
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+1728(SB), Y2, Y5
+	VPCMPEQD     constants<>+1568(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y5
-	VPCMPEQD     constants<>+1248(SB), Y2, Y2
+	VPCMPEQD     constants<>+1088(SB), Y2, Y2
 	VBLENDVPS    Y2, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y1
 	VMOVUPS      Y5, Y2
-	VFMADD132PS  constants<>+384(SB), Y0, Y2
+	VFMADD132PS  constants<>+320(SB), Y0, Y2
 	VSUBPS       Y0, Y2, Y6
-	VFNMADD132PS constants<>+448(SB), Y5, Y6
-	VPERMPS      constants<>+640(SB), Y2, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y6
+	VPERMPS      constants<>+480(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
 	VPADDD       Y7, Y2, Y2
-	VMOVUPS      constants<>+544(SB), Y7
-	VFMADD213PS  constants<>+608(SB), Y6, Y7
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y2, Y2, Y7
@@ -15975,7 +15737,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16018,46 +15780,46 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
 	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y6, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y8, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y8, Y10
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
 	VANDPS       Y1, Y10, Y10
 	VMOVUPS      Y10, (SI)(BX*1)
-	VPCMPEQD     constants<>+1248(SB), Y2, Y1
+	VPCMPEQD     constants<>+1088(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VMINPS       Y10, Y9, Y1
 	VADDPS       Y9, Y10, Y10
@@ -16104,13 +15866,13 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX512K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16143,9 +15905,9 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z9
 	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -16162,7 +15924,7 @@ fetch3:
 	VFMADD213PS   Z12, Z14, Z13
 	VFMADD213PS.Z Z11, Z11, K1, Z13
 	VMOVUPS       (CX)(BX*1), Z11
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -16180,7 +15942,7 @@ fetch3:
 	VFMADD213PS.Z Z7, Z7, K1, Z12
 	VMINPS        Z12, Z13, Z7
 	VADDPS        Z13, Z12, Z12
-	VBROADCASTSS  constants<>+1728(SB), Z8
+	VBROADCASTSS  constants<>+1568(SB), Z8
 	VMULPS        Z8, Z12, Z12
 	VADDPS        Z7, Z12, Z12
 	VADDPS        Z10, Z11, Z11
@@ -16217,13 +15979,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16263,10 +16025,10 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
-	VBROADCASTSS  constants<>+1728(SB), Z10
+	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -16285,7 +16047,7 @@ fetch3:
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -16305,7 +16067,7 @@ fetch3:
 	VMOVAPS       Z13, K1, Z10
 	VMINPS        Z13, Z14, Z7
 	VADDPS        Z14, Z13, Z13
-	VBROADCASTSS  constants<>+1728(SB), Z8
+	VBROADCASTSS  constants<>+1568(SB), Z8
 	VMULPS        Z8, Z13, Z13
 	VADDPS        Z7, Z13, Z13
 	VADDPS        Z11, Z12, Z12
@@ -16348,7 +16110,7 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16385,37 +16147,37 @@ fetch3:
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+1728(SB), Y2, Y5
+	VPCMPEQD     constants<>+1568(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y5
-	VPCMPEQD     constants<>+1248(SB), Y2, Y6
+	VPCMPEQD     constants<>+1088(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+448(SB), Y5, Y9
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y5, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
@@ -16427,19 +16189,19 @@ fetch3:
 	MOVQ         64(AX), R8
 	VMOVUPS      Y5, 64(R8)
 	VMOVUPS      (CX)(BX*2), Y4
-	VPCMPEQD     constants<>+1824(SB), Y2, Y2
+	VPCMPEQD     constants<>+1664(SB), Y2, Y2
 	VBLENDVPS    Y2, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y1
 	VMOVUPS      Y4, Y2
-	VFMADD132PS  constants<>+384(SB), Y0, Y2
+	VFMADD132PS  constants<>+320(SB), Y0, Y2
 	VSUBPS       Y0, Y2, Y5
-	VFNMADD132PS constants<>+448(SB), Y4, Y5
-	VPERMPS      constants<>+640(SB), Y2, Y6
+	VFNMADD132PS constants<>+352(SB), Y4, Y5
+	VPERMPS      constants<>+480(SB), Y2, Y6
 	VPSLLD       $0x14, Y2, Y2
 	VPADDD       Y6, Y2, Y2
-	VMOVUPS      constants<>+544(SB), Y6
-	VFMADD213PS  constants<>+608(SB), Y5, Y6
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y5, Y6
 	VMULPS       Y5, Y5, Y7
 	VFMADD213PS  Y5, Y7, Y6
 	VFMADD213PS  Y2, Y2, Y6
@@ -16448,7 +16210,7 @@ fetch3:
 	VADDPS       64(R8), Y6, Y6
 	MOVQ         64(AX), R8
 	VADDPS       64(R8), Y4, Y4
-	VBROADCASTSD constants<>+736(SB), Y1
+	VBROADCASTSD constants<>+576(SB), Y1
 	VCVTPS2PD    X6, Y2
 	VADDPD       Y1, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(SI*8)
@@ -16484,7 +16246,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16529,46 +16291,46 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -16577,31 +16339,31 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y1
 	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y5, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y1, Y8, Y8
 	VMOVUPS      Y8, (SI)(BX*2)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y1
+	VPCMPEQD     constants<>+1664(SB), Y2, Y1
 	VBLENDVPS    Y1, Y8, Y4, Y4
 	MOVQ         56(AX), R9
 	VADDPS       64(R9), Y8, Y8
 	MOVQ         64(AX), R9
 	VADDPS       64(R9), Y5, Y5
-	VBROADCASTSD constants<>+736(SB), Y1
+	VBROADCASTSD constants<>+576(SB), Y1
 	VCVTPS2PD    X8, Y2
 	VADDPD       Y1, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(DI*8)
@@ -16643,13 +16405,13 @@ TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX512K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16684,9 +16446,9 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z9
 	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -16703,7 +16465,7 @@ fetch3:
 	VFMADD213PS   Z12, Z14, Z13
 	VFMADD213PS.Z Z11, Z11, K1, Z13
 	VMOVUPS       (CX)(BX*1), Z11
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -16722,7 +16484,7 @@ fetch3:
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z10, Z11, Z11
 	VMOVUPS       (CX)(BX*2), Z10
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -16740,7 +16502,7 @@ fetch3:
 	VFMADD213PS.Z Z7, Z7, K1, Z12
 	VADDPS        Z15, Z12, Z12
 	VADDPS        Z11, Z10, Z10
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y12, Z8
 	VADDPD        Z7, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(SI*8)
@@ -16776,13 +16538,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16824,10 +16586,10 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
-	VBROADCASTSS  constants<>+1728(SB), Z10
+	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -16846,7 +16608,7 @@ fetch3:
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -16867,7 +16629,7 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -16887,7 +16649,7 @@ fetch3:
 	VMOVAPS       Z13, K1, Z10
 	VADDPS        Z16, Z13, Z13
 	VADDPS        Z12, Z11, Z11
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y13, Z8
 	VADDPD        Z7, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(DI*8)
@@ -16929,7 +16691,7 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16968,37 +16730,37 @@ fetch3:
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+1728(SB), Y2, Y5
+	VPCMPEQD     constants<>+1568(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y5
-	VPCMPEQD     constants<>+1248(SB), Y2, Y6
+	VPCMPEQD     constants<>+1088(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+448(SB), Y5, Y9
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y5, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
@@ -17010,38 +16772,38 @@ fetch3:
 	MOVQ         64(AX), R8
 	VMOVUPS      Y5, 64(R8)
 	VMOVUPS      (CX)(BX*2), Y4
-	VPCMPEQD     constants<>+1824(SB), Y2, Y5
+	VPCMPEQD     constants<>+1664(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	IMUL3Q       $0x03, BX, R8
 	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1856(SB), Y2, Y2
+	VPCMPEQD     constants<>+1696(SB), Y2, Y2
 	VBLENDVPS    Y2, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y1
 	VMOVUPS      Y5, Y2
-	VFMADD132PS  constants<>+384(SB), Y0, Y2
+	VFMADD132PS  constants<>+320(SB), Y0, Y2
 	VSUBPS       Y0, Y2, Y6
-	VFNMADD132PS constants<>+448(SB), Y5, Y6
-	VPERMPS      constants<>+640(SB), Y2, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y6
+	VPERMPS      constants<>+480(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
 	VPADDD       Y7, Y2, Y2
-	VMOVUPS      constants<>+544(SB), Y7
-	VFMADD213PS  constants<>+608(SB), Y6, Y7
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y2, Y2, Y7
@@ -17052,7 +16814,7 @@ fetch3:
 	VADDPS       64(R8), Y7, Y7
 	MOVQ         64(AX), R8
 	VADDPS       64(R8), Y5, Y5
-	VBROADCASTSD constants<>+736(SB), Y1
+	VBROADCASTSD constants<>+576(SB), Y1
 	VCVTPS2PD    X7, Y2
 	VADDPD       Y1, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(SI*8)
@@ -17088,7 +16850,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -17135,46 +16897,46 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -17183,48 +16945,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
 	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y6, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y8, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y8, Y10
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
 	VANDPS       Y1, Y10, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y1
+	VPCMPEQD     constants<>+1696(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
@@ -17232,7 +16994,7 @@ fetch3:
 	VADDPS       64(R9), Y10, Y10
 	MOVQ         64(AX), R9
 	VADDPS       64(R9), Y6, Y6
-	VBROADCASTSD constants<>+736(SB), Y1
+	VBROADCASTSD constants<>+576(SB), Y1
 	VCVTPS2PD    X10, Y2
 	VADDPD       Y1, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(DI*8)
@@ -17274,13 +17036,13 @@ TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX512K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -17317,9 +17079,9 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z9
 	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -17336,7 +17098,7 @@ fetch3:
 	VFMADD213PS   Z12, Z14, Z13
 	VFMADD213PS.Z Z11, Z11, K1, Z13
 	VMOVUPS       (CX)(BX*1), Z11
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -17355,7 +17117,7 @@ fetch3:
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z10, Z11, Z11
 	VMOVUPS       (CX)(BX*2), Z10
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -17373,7 +17135,7 @@ fetch3:
 	VFMADD213PS.Z Z12, Z12, K1, Z14
 	IMUL3Q        $0x03, BX, R8
 	VMOVUPS       (CX)(R8*1), Z12
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K1
@@ -17393,7 +17155,7 @@ fetch3:
 	VADDPS        Z10, Z12, Z12
 	VADDPS        Z15, Z13, Z13
 	VADDPS        Z11, Z12, Z12
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y13, Z8
 	VADDPD        Z7, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(SI*8)
@@ -17429,13 +17191,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -17479,10 +17241,10 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
-	VBROADCASTSS  constants<>+1728(SB), Z10
+	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -17501,7 +17263,7 @@ fetch3:
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -17522,7 +17284,7 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -17543,7 +17305,7 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K2
@@ -17565,7 +17327,7 @@ fetch3:
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z14, Z14
 	VADDPS        Z12, Z13, Z13
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y14, Z8
 	VADDPD        Z7, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(DI*8)
@@ -17607,7 +17369,7 @@ TEXT ·planeSumUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K5 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -17648,37 +17410,37 @@ fetch3:
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+1728(SB), Y2, Y5
+	VPCMPEQD     constants<>+1568(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y5
-	VPCMPEQD     constants<>+1248(SB), Y2, Y6
+	VPCMPEQD     constants<>+1088(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+448(SB), Y5, Y9
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y5, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
@@ -17690,38 +17452,38 @@ fetch3:
 	MOVQ         64(AX), R8
 	VMOVUPS      Y5, 64(R8)
 	VMOVUPS      (CX)(BX*2), Y4
-	VPCMPEQD     constants<>+1824(SB), Y2, Y5
+	VPCMPEQD     constants<>+1664(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	IMUL3Q       $0x03, BX, R8
 	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+448(SB), Y5, Y9
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y5, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
@@ -17737,19 +17499,19 @@ fetch3:
 	MOVQ         64(AX), R8
 	VMOVUPS      Y5, 96(R8)
 	VMOVUPS      (CX)(BX*4), Y4
-	VPCMPEQD     constants<>+1888(SB), Y2, Y2
+	VPCMPEQD     constants<>+1728(SB), Y2, Y2
 	VBLENDVPS    Y2, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y1
 	VMOVUPS      Y4, Y2
-	VFMADD132PS  constants<>+384(SB), Y0, Y2
+	VFMADD132PS  constants<>+320(SB), Y0, Y2
 	VSUBPS       Y0, Y2, Y5
-	VFNMADD132PS constants<>+448(SB), Y4, Y5
-	VPERMPS      constants<>+640(SB), Y2, Y6
+	VFNMADD132PS constants<>+352(SB), Y4, Y5
+	VPERMPS      constants<>+480(SB), Y2, Y6
 	VPSLLD       $0x14, Y2, Y2
 	VPADDD       Y6, Y2, Y2
-	VMOVUPS      constants<>+544(SB), Y6
-	VFMADD213PS  constants<>+608(SB), Y5, Y6
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y5, Y6
 	VMULPS       Y5, Y5, Y7
 	VFMADD213PS  Y5, Y7, Y6
 	VFMADD213PS  Y2, Y2, Y6
@@ -17758,7 +17520,7 @@ fetch3:
 	VADDPS       96(R8), Y6, Y6
 	MOVQ         64(AX), R8
 	VADDPS       96(R8), Y4, Y4
-	VBROADCASTSD constants<>+736(SB), Y1
+	VBROADCASTSD constants<>+576(SB), Y1
 	VCVTPS2PD    X6, Y2
 	VADDPD       Y1, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(SI*8)
@@ -17794,7 +17556,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K5 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -17843,46 +17605,46 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -17891,48 +17653,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -17945,31 +17707,31 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VPCMPEQD     constants<>+1728(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y1
 	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y5, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y1, Y8, Y8
 	VMOVUPS      Y8, (SI)(BX*4)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y1
+	VPCMPEQD     constants<>+1728(SB), Y2, Y1
 	VBLENDVPS    Y1, Y8, Y4, Y4
 	MOVQ         56(AX), R9
 	VADDPS       96(R9), Y8, Y8
 	MOVQ         64(AX), R9
 	VADDPS       96(R9), Y5, Y5
-	VBROADCASTSD constants<>+736(SB), Y1
+	VBROADCASTSD constants<>+576(SB), Y1
 	VCVTPS2PD    X8, Y2
 	VADDPD       Y1, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(DI*8)
@@ -18011,13 +17773,13 @@ TEXT ·planeSumUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX512K5 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -18056,9 +17818,9 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z9
 	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -18075,7 +17837,7 @@ fetch3:
 	VFMADD213PS   Z12, Z14, Z13
 	VFMADD213PS.Z Z11, Z11, K1, Z13
 	VMOVUPS       (CX)(BX*1), Z11
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -18094,7 +17856,7 @@ fetch3:
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z10, Z11, Z11
 	VMOVUPS       (CX)(BX*2), Z10
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -18112,7 +17874,7 @@ fetch3:
 	VFMADD213PS.Z Z12, Z12, K1, Z14
 	IMUL3Q        $0x03, BX, R8
 	VMOVUPS       (CX)(R8*1), Z12
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K1
@@ -18133,7 +17895,7 @@ fetch3:
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*4), Z10
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -18151,7 +17913,7 @@ fetch3:
 	VFMADD213PS.Z Z7, Z7, K1, Z11
 	VADDPS        Z17, Z11, Z11
 	VADDPS        Z12, Z10, Z10
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y11, Z8
 	VADDPD        Z7, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(SI*8)
@@ -18187,13 +17949,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K5 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -18239,10 +18001,10 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
-	VBROADCASTSS  constants<>+1728(SB), Z10
+	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -18261,7 +18023,7 @@ fetch3:
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -18282,7 +18044,7 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -18303,7 +18065,7 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K2
@@ -18326,7 +18088,7 @@ fetch3:
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
 	VMOVUPS       (CX)(BX*4), Z11
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -18346,7 +18108,7 @@ fetch3:
 	VMOVAPS       Z12, K1, Z10
 	VADDPS        Z18, Z12, Z12
 	VADDPS        Z13, Z11, Z11
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y12, Z8
 	VADDPD        Z7, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(DI*8)
@@ -18388,7 +18150,7 @@ TEXT ·planeSumUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -18435,37 +18197,37 @@ fetch3:
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+1728(SB), Y2, Y5
+	VPCMPEQD     constants<>+1568(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y5
-	VPCMPEQD     constants<>+1248(SB), Y2, Y6
+	VPCMPEQD     constants<>+1088(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+448(SB), Y5, Y9
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y5, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
@@ -18477,38 +18239,38 @@ fetch3:
 	MOVQ         64(AX), R8
 	VMOVUPS      Y5, 64(R8)
 	VMOVUPS      (CX)(BX*2), Y4
-	VPCMPEQD     constants<>+1824(SB), Y2, Y5
+	VPCMPEQD     constants<>+1664(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	IMUL3Q       $0x03, BX, R8
 	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+448(SB), Y5, Y9
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y5, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
@@ -18524,38 +18286,38 @@ fetch3:
 	MOVQ         64(AX), R8
 	VMOVUPS      Y5, 96(R8)
 	VMOVUPS      (CX)(BX*4), Y4
-	VPCMPEQD     constants<>+1888(SB), Y2, Y5
+	VPCMPEQD     constants<>+1728(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	IMUL3Q       $0x05, BX, R8
 	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1920(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+448(SB), Y5, Y9
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y5, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
@@ -18568,38 +18330,38 @@ fetch3:
 	VMOVUPS      Y5, 64(R8)
 	IMUL3Q       $0x06, BX, R8
 	VMOVUPS      (CX)(R8*1), Y4
-	VPCMPEQD     constants<>+1952(SB), Y2, Y5
+	VPCMPEQD     constants<>+1792(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	IMUL3Q       $0x07, BX, R8
 	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1984(SB), Y2, Y2
+	VPCMPEQD     constants<>+1824(SB), Y2, Y2
 	VBLENDVPS    Y2, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y1
 	VMOVUPS      Y5, Y2
-	VFMADD132PS  constants<>+384(SB), Y0, Y2
+	VFMADD132PS  constants<>+320(SB), Y0, Y2
 	VSUBPS       Y0, Y2, Y6
-	VFNMADD132PS constants<>+448(SB), Y5, Y6
-	VPERMPS      constants<>+640(SB), Y2, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y6
+	VPERMPS      constants<>+480(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
 	VPADDD       Y7, Y2, Y2
-	VMOVUPS      constants<>+544(SB), Y7
-	VFMADD213PS  constants<>+608(SB), Y6, Y7
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y2, Y2, Y7
@@ -18614,7 +18376,7 @@ fetch3:
 	VADDPS       96(R8), Y7, Y7
 	MOVQ         64(AX), R8
 	VADDPS       96(R8), Y5, Y5
-	VBROADCASTSD constants<>+736(SB), Y1
+	VBROADCASTSD constants<>+576(SB), Y1
 	VCVTPS2PD    X7, Y2
 	VADDPD       Y1, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(SI*8)
@@ -18650,7 +18412,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -18705,46 +18467,46 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -18753,48 +18515,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -18807,48 +18569,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VPCMPEQD     constants<>+1728(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VPCMPEQD     constants<>+1728(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x05, BX, R10
 	IMUL3Q       $0x05, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VPCMPEQD     constants<>+1760(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VPCMPEQD     constants<>+1760(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -18859,48 +18621,48 @@ fetch3:
 	IMUL3Q       $0x06, BX, R10
 	IMUL3Q       $0x06, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x07, BX, R10
 	IMUL3Q       $0x07, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VPCMPEQD     constants<>+1824(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
 	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y6, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y8, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y8, Y10
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
 	VANDPS       Y1, Y10, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y2, Y1
+	VPCMPEQD     constants<>+1824(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
@@ -18912,7 +18674,7 @@ fetch3:
 	VADDPS       96(R9), Y10, Y10
 	MOVQ         64(AX), R9
 	VADDPS       96(R9), Y6, Y6
-	VBROADCASTSD constants<>+736(SB), Y1
+	VBROADCASTSD constants<>+576(SB), Y1
 	VCVTPS2PD    X10, Y2
 	VADDPD       Y1, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(DI*8)
@@ -18954,13 +18716,13 @@ TEXT ·planeSumUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX512K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -19005,9 +18767,9 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z9
 	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -19024,7 +18786,7 @@ fetch3:
 	VFMADD213PS   Z12, Z14, Z13
 	VFMADD213PS.Z Z11, Z11, K1, Z13
 	VMOVUPS       (CX)(BX*1), Z11
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -19043,7 +18805,7 @@ fetch3:
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z10, Z11, Z11
 	VMOVUPS       (CX)(BX*2), Z10
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -19061,7 +18823,7 @@ fetch3:
 	VFMADD213PS.Z Z12, Z12, K1, Z14
 	IMUL3Q        $0x03, BX, R8
 	VMOVUPS       (CX)(R8*1), Z12
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K1
@@ -19082,7 +18844,7 @@ fetch3:
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*4), Z10
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -19100,7 +18862,7 @@ fetch3:
 	VFMADD213PS.Z Z11, Z11, K1, Z14
 	IMUL3Q        $0x05, BX, R8
 	VMOVUPS       (CX)(R8*1), Z11
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -19120,7 +18882,7 @@ fetch3:
 	VADDPS        Z10, Z11, Z11
 	IMUL3Q        $0x06, BX, R8
 	VMOVUPS       (CX)(R8*1), Z10
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -19138,7 +18900,7 @@ fetch3:
 	VFMADD213PS.Z Z13, Z13, K1, Z15
 	IMUL3Q        $0x07, BX, R8
 	VMOVUPS       (CX)(R8*1), Z13
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K1
@@ -19160,7 +18922,7 @@ fetch3:
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z17, Z14, Z14
 	VADDPS        Z12, Z13, Z13
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y14, Z8
 	VADDPD        Z7, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(SI*8)
@@ -19196,13 +18958,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -19254,10 +19016,10 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
-	VBROADCASTSS  constants<>+1728(SB), Z10
+	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -19276,7 +19038,7 @@ fetch3:
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -19297,7 +19059,7 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -19318,7 +19080,7 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K2
@@ -19341,7 +19103,7 @@ fetch3:
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
 	VMOVUPS       (CX)(BX*4), Z11
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -19362,7 +19124,7 @@ fetch3:
 	IMUL3Q        $0x05, BX, R10
 	IMUL3Q        $0x05, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -19385,7 +19147,7 @@ fetch3:
 	IMUL3Q        $0x06, BX, R10
 	IMUL3Q        $0x06, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -19406,7 +19168,7 @@ fetch3:
 	IMUL3Q        $0x07, BX, R10
 	IMUL3Q        $0x07, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
 	VCMPPS        $0x15, Z0, Z14, K2
@@ -19430,7 +19192,7 @@ fetch3:
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z18, Z15, Z15
 	VADDPS        Z13, Z14, Z14
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y15, Z8
 	VADDPD        Z7, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(DI*8)
@@ -19472,7 +19234,7 @@ TEXT ·planeSumUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -19523,37 +19285,37 @@ fetch3:
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+1728(SB), Y2, Y5
+	VPCMPEQD     constants<>+1568(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y5
-	VPCMPEQD     constants<>+1248(SB), Y2, Y6
+	VPCMPEQD     constants<>+1088(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+448(SB), Y5, Y9
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y5, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
@@ -19565,38 +19327,38 @@ fetch3:
 	MOVQ         64(AX), R8
 	VMOVUPS      Y5, 64(R8)
 	VMOVUPS      (CX)(BX*2), Y4
-	VPCMPEQD     constants<>+1824(SB), Y2, Y5
+	VPCMPEQD     constants<>+1664(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	IMUL3Q       $0x03, BX, R8
 	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+448(SB), Y5, Y9
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y5, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
@@ -19612,38 +19374,38 @@ fetch3:
 	MOVQ         64(AX), R8
 	VMOVUPS      Y5, 96(R8)
 	VMOVUPS      (CX)(BX*4), Y4
-	VPCMPEQD     constants<>+1888(SB), Y2, Y5
+	VPCMPEQD     constants<>+1728(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	IMUL3Q       $0x05, BX, R8
 	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1920(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+448(SB), Y5, Y9
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y5, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
@@ -19656,38 +19418,38 @@ fetch3:
 	VMOVUPS      Y5, 64(R8)
 	IMUL3Q       $0x06, BX, R8
 	VMOVUPS      (CX)(R8*1), Y4
-	VPCMPEQD     constants<>+1952(SB), Y2, Y5
+	VPCMPEQD     constants<>+1792(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	IMUL3Q       $0x07, BX, R8
 	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1984(SB), Y2, Y6
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+448(SB), Y5, Y9
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y5, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
@@ -19707,38 +19469,38 @@ fetch3:
 	MOVQ         64(AX), R8
 	VMOVUPS      Y5, 128(R8)
 	VMOVUPS      (CX)(BX*8), Y4
-	VPCMPEQD     constants<>+2016(SB), Y2, Y5
+	VPCMPEQD     constants<>+1856(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+320(SB), Y4, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+384(SB), Y0, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
 	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+448(SB), Y4, Y7
-	VPERMPS      constants<>+640(SB), Y6, Y8
+	VFNMADD132PS constants<>+352(SB), Y4, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y8
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+544(SB), Y8
-	VFMADD213PS  constants<>+608(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y6, Y6, Y8
 	VANDPS       Y5, Y8, Y8
 	IMUL3Q       $0x09, BX, R8
 	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+2048(SB), Y2, Y2
+	VPCMPEQD     constants<>+1888(SB), Y2, Y2
 	VBLENDVPS    Y2, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y1
 	VMOVUPS      Y5, Y2
-	VFMADD132PS  constants<>+384(SB), Y0, Y2
+	VFMADD132PS  constants<>+320(SB), Y0, Y2
 	VSUBPS       Y0, Y2, Y6
-	VFNMADD132PS constants<>+448(SB), Y5, Y6
-	VPERMPS      constants<>+640(SB), Y2, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y6
+	VPERMPS      constants<>+480(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
 	VPADDD       Y7, Y2, Y2
-	VMOVUPS      constants<>+544(SB), Y7
-	VFMADD213PS  constants<>+608(SB), Y6, Y7
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y2, Y2, Y7
@@ -19749,7 +19511,7 @@ fetch3:
 	VADDPS       128(R8), Y7, Y7
 	MOVQ         64(AX), R8
 	VADDPS       128(R8), Y5, Y5
-	VBROADCASTSD constants<>+736(SB), Y1
+	VBROADCASTSD constants<>+576(SB), Y1
 	VCVTPS2PD    X7, Y2
 	VADDPD       Y1, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(SI*8)
@@ -19785,7 +19547,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -19844,46 +19606,46 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -19892,48 +19654,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -19946,48 +19708,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VPCMPEQD     constants<>+1728(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VPCMPEQD     constants<>+1728(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x05, BX, R10
 	IMUL3Q       $0x05, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VPCMPEQD     constants<>+1760(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VPCMPEQD     constants<>+1760(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -19998,48 +19760,48 @@ fetch3:
 	IMUL3Q       $0x06, BX, R10
 	IMUL3Q       $0x06, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x07, BX, R10
 	IMUL3Q       $0x07, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VPCMPEQD     constants<>+1824(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VPCMPEQD     constants<>+1824(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -20056,48 +19818,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 128(R9)
 	VMOVUPS      (CX)(BX*8), Y5
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*8)
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x09, BX, R10
 	IMUL3Q       $0x09, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
+	VPCMPEQD     constants<>+1888(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
 	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y6, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y8, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y8, Y10
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
 	VANDPS       Y1, Y10, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y2, Y1
+	VPCMPEQD     constants<>+1888(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
@@ -20105,7 +19867,7 @@ fetch3:
 	VADDPS       128(R9), Y10, Y10
 	MOVQ         64(AX), R9
 	VADDPS       128(R9), Y6, Y6
-	VBROADCASTSD constants<>+736(SB), Y1
+	VBROADCASTSD constants<>+576(SB), Y1
 	VCVTPS2PD    X10, Y2
 	VADDPD       Y1, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(DI*8)
@@ -20147,13 +19909,13 @@ TEXT ·planeSumUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX512K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -20202,9 +19964,9 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z9
 	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -20221,7 +19983,7 @@ fetch3:
 	VFMADD213PS   Z12, Z14, Z13
 	VFMADD213PS.Z Z11, Z11, K1, Z13
 	VMOVUPS       (CX)(BX*1), Z11
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -20240,7 +20002,7 @@ fetch3:
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z10, Z11, Z11
 	VMOVUPS       (CX)(BX*2), Z10
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -20258,7 +20020,7 @@ fetch3:
 	VFMADD213PS.Z Z12, Z12, K1, Z14
 	IMUL3Q        $0x03, BX, R8
 	VMOVUPS       (CX)(R8*1), Z12
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K1
@@ -20279,7 +20041,7 @@ fetch3:
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*4), Z10
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -20297,7 +20059,7 @@ fetch3:
 	VFMADD213PS.Z Z11, Z11, K1, Z14
 	IMUL3Q        $0x05, BX, R8
 	VMOVUPS       (CX)(R8*1), Z11
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -20317,7 +20079,7 @@ fetch3:
 	VADDPS        Z10, Z11, Z11
 	IMUL3Q        $0x06, BX, R8
 	VMOVUPS       (CX)(R8*1), Z10
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -20335,7 +20097,7 @@ fetch3:
 	VFMADD213PS.Z Z13, Z13, K1, Z15
 	IMUL3Q        $0x07, BX, R8
 	VMOVUPS       (CX)(R8*1), Z13
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K1
@@ -20358,7 +20120,7 @@ fetch3:
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z12, Z13, Z13
 	VMOVUPS       (CX)(BX*8), Z10
-	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -20376,7 +20138,7 @@ fetch3:
 	VFMADD213PS.Z Z11, Z11, K1, Z14
 	IMUL3Q        $0x09, BX, R8
 	VMOVUPS       (CX)(R8*1), Z11
-	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -20396,7 +20158,7 @@ fetch3:
 	VADDPS        Z10, Z11, Z11
 	VADDPS        Z19, Z12, Z12
 	VADDPS        Z13, Z11, Z11
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y12, Z8
 	VADDPD        Z7, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(SI*8)
@@ -20432,13 +20194,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -20494,10 +20256,10 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
-	VBROADCASTSS  constants<>+1728(SB), Z10
+	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -20516,7 +20278,7 @@ fetch3:
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -20537,7 +20299,7 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -20558,7 +20320,7 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K2
@@ -20581,7 +20343,7 @@ fetch3:
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
 	VMOVUPS       (CX)(BX*4), Z11
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -20602,7 +20364,7 @@ fetch3:
 	IMUL3Q        $0x05, BX, R10
 	IMUL3Q        $0x05, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -20625,7 +20387,7 @@ fetch3:
 	IMUL3Q        $0x06, BX, R10
 	IMUL3Q        $0x06, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -20646,7 +20408,7 @@ fetch3:
 	IMUL3Q        $0x07, BX, R10
 	IMUL3Q        $0x07, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
 	VCMPPS        $0x15, Z0, Z14, K2
@@ -20671,7 +20433,7 @@ fetch3:
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
 	VMOVUPS       (CX)(BX*8), Z11
-	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -20692,7 +20454,7 @@ fetch3:
 	IMUL3Q        $0x09, BX, R10
 	IMUL3Q        $0x09, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -20714,7 +20476,7 @@ fetch3:
 	VADDPS        Z11, Z12, Z12
 	VADDPS        Z20, Z13, Z13
 	VADDPS        Z14, Z12, Z12
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y13, Z8
 	VADDPD        Z7, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(DI*8)
@@ -20756,7 +20518,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K16 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -20827,46 +20589,46 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -20875,48 +20637,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -20929,48 +20691,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VPCMPEQD     constants<>+1728(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VPCMPEQD     constants<>+1728(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x05, BX, R10
 	IMUL3Q       $0x05, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VPCMPEQD     constants<>+1760(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VPCMPEQD     constants<>+1760(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -20981,48 +20743,48 @@ fetch3:
 	IMUL3Q       $0x06, BX, R10
 	IMUL3Q       $0x06, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x07, BX, R10
 	IMUL3Q       $0x07, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VPCMPEQD     constants<>+1824(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VPCMPEQD     constants<>+1824(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -21039,48 +20801,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 128(R9)
 	VMOVUPS      (CX)(BX*8), Y5
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*8)
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x09, BX, R10
 	IMUL3Q       $0x09, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
+	VPCMPEQD     constants<>+1888(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
+	VPCMPEQD     constants<>+1888(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -21091,48 +20853,48 @@ fetch3:
 	IMUL3Q       $0x0a, BX, R10
 	IMUL3Q       $0x0a, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2080(SB), Y2, Y6
+	VPCMPEQD     constants<>+1920(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2080(SB), Y2, Y6
+	VPCMPEQD     constants<>+1920(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0b, BX, R10
 	IMUL3Q       $0x0b, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VPCMPEQD     constants<>+1952(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VPCMPEQD     constants<>+1952(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -21147,48 +20909,48 @@ fetch3:
 	IMUL3Q       $0x0c, BX, R10
 	IMUL3Q       $0x0c, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2144(SB), Y2, Y6
+	VPCMPEQD     constants<>+1984(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2144(SB), Y2, Y6
+	VPCMPEQD     constants<>+1984(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0d, BX, R10
 	IMUL3Q       $0x0d, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VPCMPEQD     constants<>+2016(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VPCMPEQD     constants<>+2016(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -21199,48 +20961,48 @@ fetch3:
 	IMUL3Q       $0x0e, BX, R10
 	IMUL3Q       $0x0e, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2208(SB), Y2, Y6
+	VPCMPEQD     constants<>+2048(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2208(SB), Y2, Y6
+	VPCMPEQD     constants<>+2048(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0f, BX, R10
 	IMUL3Q       $0x0f, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2240(SB), Y2, Y7
+	VPCMPEQD     constants<>+2080(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
 	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y6, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y8, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y8, Y10
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
 	VANDPS       Y1, Y10, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+2240(SB), Y2, Y1
+	VPCMPEQD     constants<>+2080(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
@@ -21256,7 +21018,7 @@ fetch3:
 	VADDPS       128(R9), Y10, Y10
 	MOVQ         64(AX), R9
 	VADDPS       128(R9), Y6, Y6
-	VBROADCASTSD constants<>+736(SB), Y1
+	VBROADCASTSD constants<>+576(SB), Y1
 	VCVTPS2PD    X10, Y2
 	VADDPD       Y1, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(DI*8)
@@ -21298,13 +21060,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K16 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -21372,10 +21134,10 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
-	VBROADCASTSS  constants<>+1728(SB), Z10
+	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -21394,7 +21156,7 @@ fetch3:
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -21415,7 +21177,7 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -21436,7 +21198,7 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K2
@@ -21459,7 +21221,7 @@ fetch3:
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
 	VMOVUPS       (CX)(BX*4), Z11
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -21480,7 +21242,7 @@ fetch3:
 	IMUL3Q        $0x05, BX, R10
 	IMUL3Q        $0x05, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -21503,7 +21265,7 @@ fetch3:
 	IMUL3Q        $0x06, BX, R10
 	IMUL3Q        $0x06, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -21524,7 +21286,7 @@ fetch3:
 	IMUL3Q        $0x07, BX, R10
 	IMUL3Q        $0x07, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
 	VCMPPS        $0x15, Z0, Z14, K2
@@ -21549,7 +21311,7 @@ fetch3:
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
 	VMOVUPS       (CX)(BX*8), Z11
-	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -21570,7 +21332,7 @@ fetch3:
 	IMUL3Q        $0x09, BX, R10
 	IMUL3Q        $0x09, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -21593,7 +21355,7 @@ fetch3:
 	IMUL3Q        $0x0a, BX, R10
 	IMUL3Q        $0x0a, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -21614,7 +21376,7 @@ fetch3:
 	IMUL3Q        $0x0b, BX, R10
 	IMUL3Q        $0x0b, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K2
@@ -21639,7 +21401,7 @@ fetch3:
 	IMUL3Q        $0x0c, BX, R10
 	IMUL3Q        $0x0c, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -21660,7 +21422,7 @@ fetch3:
 	IMUL3Q        $0x0d, BX, R10
 	IMUL3Q        $0x0d, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -21683,7 +21445,7 @@ fetch3:
 	IMUL3Q        $0x0e, BX, R10
 	IMUL3Q        $0x0e, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -21704,7 +21466,7 @@ fetch3:
 	IMUL3Q        $0x0f, BX, R10
 	IMUL3Q        $0x0f, BX, R9
 	VMOVUPS       (CX)(R9*1), Z15
-	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
 	VSUBPS        Z7, Z15, Z15
 	VCMPPS        $0x15, Z0, Z15, K2
@@ -21730,7 +21492,7 @@ fetch3:
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z20, Z16, Z16
 	VADDPS        Z14, Z15, Z15
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y16, Z8
 	VADDPD        Z7, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(DI*8)
@@ -21772,7 +21534,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K20 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -21851,94 +21613,94 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x10, BX, R10
 	IMUL3Q       $0x10, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2272(SB), Y2, Y7
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2272(SB), Y2, Y7
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	IMUL3Q       $0x11, BX, R10
 	IMUL3Q       $0x11, BX, R9
 	VMOVUPS      (CX)(R9*1), Y7
-	VPCMPEQD     constants<>+2304(SB), Y2, Y8
+	VPCMPEQD     constants<>+2144(SB), Y2, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
-	VCMPPS       $0x15, constants<>+320(SB), Y7, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y7, Y8
 	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y12
-	VFNMADD132PS constants<>+448(SB), Y7, Y12
-	VPERMPS      constants<>+640(SB), Y10, Y13
+	VFNMADD132PS constants<>+352(SB), Y7, Y12
+	VPERMPS      constants<>+480(SB), Y10, Y13
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y13, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y14
 	VFMADD213PS  Y12, Y14, Y13
 	VFMADD213PS  Y10, Y10, Y13
 	VANDPS       Y8, Y13, Y13
 	VMOVUPS      Y13, (SI)(R10*1)
-	VPCMPEQD     constants<>+2304(SB), Y2, Y8
+	VPCMPEQD     constants<>+2144(SB), Y2, Y8
 	VBLENDVPS    Y8, Y13, Y4, Y4
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y13, Y11, Y11
@@ -21949,96 +21711,96 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x12, BX, R10
 	IMUL3Q       $0x12, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2336(SB), Y2, Y7
+	VPCMPEQD     constants<>+2176(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2336(SB), Y2, Y7
+	VPCMPEQD     constants<>+2176(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	IMUL3Q       $0x13, BX, R10
 	IMUL3Q       $0x13, BX, R9
 	VMOVUPS      (CX)(R9*1), Y7
-	VPCMPEQD     constants<>+2368(SB), Y2, Y8
+	VPCMPEQD     constants<>+2208(SB), Y2, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
-	VCMPPS       $0x15, constants<>+320(SB), Y7, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y7, Y8
 	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y12
-	VFNMADD132PS constants<>+448(SB), Y7, Y12
-	VPERMPS      constants<>+640(SB), Y10, Y13
+	VFNMADD132PS constants<>+352(SB), Y7, Y12
+	VPERMPS      constants<>+480(SB), Y10, Y13
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y13, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y14
 	VFMADD213PS  Y12, Y14, Y13
 	VFMADD213PS  Y10, Y10, Y13
 	VANDPS       Y8, Y13, Y13
 	VMOVUPS      Y13, (SI)(R10*1)
-	VPCMPEQD     constants<>+2368(SB), Y2, Y8
+	VPCMPEQD     constants<>+2208(SB), Y2, Y8
 	VBLENDVPS    Y8, Y13, Y4, Y4
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y13, Y11, Y11
@@ -22053,48 +21815,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VPCMPEQD     constants<>+1728(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VPCMPEQD     constants<>+1728(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x05, BX, R10
 	IMUL3Q       $0x05, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VPCMPEQD     constants<>+1760(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VPCMPEQD     constants<>+1760(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -22105,48 +21867,48 @@ fetch3:
 	IMUL3Q       $0x06, BX, R10
 	IMUL3Q       $0x06, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x07, BX, R10
 	IMUL3Q       $0x07, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VPCMPEQD     constants<>+1824(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VPCMPEQD     constants<>+1824(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -22163,48 +21925,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 128(R9)
 	VMOVUPS      (CX)(BX*8), Y5
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*8)
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x09, BX, R10
 	IMUL3Q       $0x09, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
+	VPCMPEQD     constants<>+1888(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
+	VPCMPEQD     constants<>+1888(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -22215,48 +21977,48 @@ fetch3:
 	IMUL3Q       $0x0a, BX, R10
 	IMUL3Q       $0x0a, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2080(SB), Y2, Y6
+	VPCMPEQD     constants<>+1920(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2080(SB), Y2, Y6
+	VPCMPEQD     constants<>+1920(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0b, BX, R10
 	IMUL3Q       $0x0b, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VPCMPEQD     constants<>+1952(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VPCMPEQD     constants<>+1952(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -22271,48 +22033,48 @@ fetch3:
 	IMUL3Q       $0x0c, BX, R10
 	IMUL3Q       $0x0c, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2144(SB), Y2, Y6
+	VPCMPEQD     constants<>+1984(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2144(SB), Y2, Y6
+	VPCMPEQD     constants<>+1984(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0d, BX, R10
 	IMUL3Q       $0x0d, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VPCMPEQD     constants<>+2016(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VPCMPEQD     constants<>+2016(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -22323,48 +22085,48 @@ fetch3:
 	IMUL3Q       $0x0e, BX, R10
 	IMUL3Q       $0x0e, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2208(SB), Y2, Y6
+	VPCMPEQD     constants<>+2048(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2208(SB), Y2, Y6
+	VPCMPEQD     constants<>+2048(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0f, BX, R10
 	IMUL3Q       $0x0f, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2240(SB), Y2, Y7
+	VPCMPEQD     constants<>+2080(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
 	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y6, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y8, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y8, Y10
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
 	VANDPS       Y1, Y10, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+2240(SB), Y2, Y1
+	VPCMPEQD     constants<>+2080(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
@@ -22380,7 +22142,7 @@ fetch3:
 	VADDPS       128(R9), Y10, Y10
 	MOVQ         64(AX), R9
 	VADDPS       128(R9), Y6, Y6
-	VBROADCASTSD constants<>+736(SB), Y1
+	VBROADCASTSD constants<>+576(SB), Y1
 	VCVTPS2PD    X10, Y2
 	VADDPD       Y1, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(DI*8)
@@ -22422,13 +22184,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K20 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -22504,10 +22266,10 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
-	VBROADCASTSS  constants<>+1728(SB), Z10
+	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -22528,7 +22290,7 @@ fetch3:
 	IMUL3Q        $0x10, BX, R10
 	IMUL3Q        $0x10, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2272(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -22549,7 +22311,7 @@ fetch3:
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z16, Z14, Z14
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -22570,7 +22332,7 @@ fetch3:
 	IMUL3Q        $0x11, BX, R10
 	IMUL3Q        $0x11, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+2304(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K2
@@ -22593,7 +22355,7 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -22614,7 +22376,7 @@ fetch3:
 	IMUL3Q        $0x12, BX, R10
 	IMUL3Q        $0x12, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+2336(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K2
@@ -22637,7 +22399,7 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K2
@@ -22658,7 +22420,7 @@ fetch3:
 	IMUL3Q        $0x13, BX, R10
 	IMUL3Q        $0x13, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+2368(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
 	VCMPPS        $0x15, Z0, Z14, K2
@@ -22683,7 +22445,7 @@ fetch3:
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
 	VMOVUPS       (CX)(BX*4), Z11
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -22704,7 +22466,7 @@ fetch3:
 	IMUL3Q        $0x05, BX, R10
 	IMUL3Q        $0x05, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -22727,7 +22489,7 @@ fetch3:
 	IMUL3Q        $0x06, BX, R10
 	IMUL3Q        $0x06, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -22748,7 +22510,7 @@ fetch3:
 	IMUL3Q        $0x07, BX, R10
 	IMUL3Q        $0x07, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
 	VCMPPS        $0x15, Z0, Z14, K2
@@ -22773,7 +22535,7 @@ fetch3:
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
 	VMOVUPS       (CX)(BX*8), Z11
-	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -22794,7 +22556,7 @@ fetch3:
 	IMUL3Q        $0x09, BX, R10
 	IMUL3Q        $0x09, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -22817,7 +22579,7 @@ fetch3:
 	IMUL3Q        $0x0a, BX, R10
 	IMUL3Q        $0x0a, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -22838,7 +22600,7 @@ fetch3:
 	IMUL3Q        $0x0b, BX, R10
 	IMUL3Q        $0x0b, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K2
@@ -22863,7 +22625,7 @@ fetch3:
 	IMUL3Q        $0x0c, BX, R10
 	IMUL3Q        $0x0c, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -22884,7 +22646,7 @@ fetch3:
 	IMUL3Q        $0x0d, BX, R10
 	IMUL3Q        $0x0d, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -22907,7 +22669,7 @@ fetch3:
 	IMUL3Q        $0x0e, BX, R10
 	IMUL3Q        $0x0e, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -22928,7 +22690,7 @@ fetch3:
 	IMUL3Q        $0x0f, BX, R10
 	IMUL3Q        $0x0f, BX, R9
 	VMOVUPS       (CX)(R9*1), Z15
-	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
 	VSUBPS        Z7, Z15, Z15
 	VCMPPS        $0x15, Z0, Z15, K2
@@ -22954,7 +22716,7 @@ fetch3:
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z20, Z16, Z16
 	VADDPS        Z14, Z15, Z15
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y16, Z8
 	VADDPD        Z7, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(DI*8)
@@ -22996,7 +22758,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K21 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+480(SB), Y0
+	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -23077,94 +22839,94 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x10, BX, R10
 	IMUL3Q       $0x10, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2272(SB), Y2, Y7
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2272(SB), Y2, Y7
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1248(SB), Y2, Y7
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	IMUL3Q       $0x11, BX, R10
 	IMUL3Q       $0x11, BX, R9
 	VMOVUPS      (CX)(R9*1), Y7
-	VPCMPEQD     constants<>+2304(SB), Y2, Y8
+	VPCMPEQD     constants<>+2144(SB), Y2, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
-	VCMPPS       $0x15, constants<>+320(SB), Y7, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y7, Y8
 	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y12
-	VFNMADD132PS constants<>+448(SB), Y7, Y12
-	VPERMPS      constants<>+640(SB), Y10, Y13
+	VFNMADD132PS constants<>+352(SB), Y7, Y12
+	VPERMPS      constants<>+480(SB), Y10, Y13
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y13, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y14
 	VFMADD213PS  Y12, Y14, Y13
 	VFMADD213PS  Y10, Y10, Y13
 	VANDPS       Y8, Y13, Y13
 	VMOVUPS      Y13, (SI)(R10*1)
-	VPCMPEQD     constants<>+2304(SB), Y2, Y8
+	VPCMPEQD     constants<>+2144(SB), Y2, Y8
 	VBLENDVPS    Y8, Y13, Y4, Y4
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y13, Y11, Y11
@@ -23175,96 +22937,96 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x12, BX, R10
 	IMUL3Q       $0x12, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2336(SB), Y2, Y7
+	VPCMPEQD     constants<>+2176(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2336(SB), Y2, Y7
+	VPCMPEQD     constants<>+2176(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	IMUL3Q       $0x13, BX, R10
 	IMUL3Q       $0x13, BX, R9
 	VMOVUPS      (CX)(R9*1), Y7
-	VPCMPEQD     constants<>+2368(SB), Y2, Y8
+	VPCMPEQD     constants<>+2208(SB), Y2, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
-	VCMPPS       $0x15, constants<>+320(SB), Y7, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y7, Y8
 	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+384(SB), Y0, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
 	VSUBPS       Y0, Y10, Y12
-	VFNMADD132PS constants<>+448(SB), Y7, Y12
-	VPERMPS      constants<>+640(SB), Y10, Y13
+	VFNMADD132PS constants<>+352(SB), Y7, Y12
+	VPERMPS      constants<>+480(SB), Y10, Y13
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y13, Y10, Y10
-	VMOVUPS      constants<>+544(SB), Y13
-	VFMADD213PS  constants<>+608(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y14
 	VFMADD213PS  Y12, Y14, Y13
 	VFMADD213PS  Y10, Y10, Y13
 	VANDPS       Y8, Y13, Y13
 	VMOVUPS      Y13, (SI)(R10*1)
-	VPCMPEQD     constants<>+2368(SB), Y2, Y8
+	VPCMPEQD     constants<>+2208(SB), Y2, Y8
 	VBLENDVPS    Y8, Y13, Y4, Y4
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y13, Y11, Y11
@@ -23279,73 +23041,73 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VPCMPEQD     constants<>+1728(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
+	VPCMPEQD     constants<>+1728(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x14, BX, R10
 	IMUL3Q       $0x14, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2400(SB), Y2, Y7
+	VPCMPEQD     constants<>+2240(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2400(SB), Y2, Y7
+	VPCMPEQD     constants<>+2240(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
 	IMUL3Q       $0x05, BX, R10
 	IMUL3Q       $0x05, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VPCMPEQD     constants<>+1760(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
+	VPCMPEQD     constants<>+1760(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -23356,48 +23118,48 @@ fetch3:
 	IMUL3Q       $0x06, BX, R10
 	IMUL3Q       $0x06, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x07, BX, R10
 	IMUL3Q       $0x07, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VPCMPEQD     constants<>+1824(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
+	VPCMPEQD     constants<>+1824(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -23414,48 +23176,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 128(R9)
 	VMOVUPS      (CX)(BX*8), Y5
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*8)
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
+	VPCMPEQD     constants<>+1856(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x09, BX, R10
 	IMUL3Q       $0x09, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
+	VPCMPEQD     constants<>+1888(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
+	VPCMPEQD     constants<>+1888(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -23466,48 +23228,48 @@ fetch3:
 	IMUL3Q       $0x0a, BX, R10
 	IMUL3Q       $0x0a, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2080(SB), Y2, Y6
+	VPCMPEQD     constants<>+1920(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2080(SB), Y2, Y6
+	VPCMPEQD     constants<>+1920(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0b, BX, R10
 	IMUL3Q       $0x0b, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VPCMPEQD     constants<>+1952(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VPCMPEQD     constants<>+1952(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -23522,48 +23284,48 @@ fetch3:
 	IMUL3Q       $0x0c, BX, R10
 	IMUL3Q       $0x0c, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2144(SB), Y2, Y6
+	VPCMPEQD     constants<>+1984(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2144(SB), Y2, Y6
+	VPCMPEQD     constants<>+1984(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0d, BX, R10
 	IMUL3Q       $0x0d, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VPCMPEQD     constants<>+2016(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
 	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+384(SB), Y0, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
 	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+448(SB), Y6, Y10
-	VPERMPS      constants<>+640(SB), Y8, Y11
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y11, Y8, Y8
-	VMOVUPS      constants<>+544(SB), Y11
-	VFMADD213PS  constants<>+608(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y8, Y8, Y11
 	VANDPS       Y7, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VPCMPEQD     constants<>+2016(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -23574,48 +23336,48 @@ fetch3:
 	IMUL3Q       $0x0e, BX, R10
 	IMUL3Q       $0x0e, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2208(SB), Y2, Y6
+	VPCMPEQD     constants<>+2048(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+320(SB), Y5, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
 	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y5, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y9
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y9
-	VFMADD213PS  constants<>+608(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y10
 	VFMADD213PS  Y8, Y10, Y9
 	VFMADD213PS  Y7, Y7, Y9
 	VANDPS       Y6, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2208(SB), Y2, Y6
+	VPCMPEQD     constants<>+2048(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0f, BX, R10
 	IMUL3Q       $0x0f, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2240(SB), Y2, Y7
+	VPCMPEQD     constants<>+2080(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+320(SB), Y6, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
 	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+384(SB), Y0, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
 	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+448(SB), Y6, Y8
-	VPERMPS      constants<>+640(SB), Y7, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y10
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+544(SB), Y10
-	VFMADD213PS  constants<>+608(SB), Y8, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y8, Y10
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y7, Y7, Y10
 	VANDPS       Y1, Y10, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+2240(SB), Y2, Y1
+	VPCMPEQD     constants<>+2080(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
@@ -23631,7 +23393,7 @@ fetch3:
 	VADDPS       128(R9), Y10, Y10
 	MOVQ         64(AX), R9
 	VADDPS       128(R9), Y6, Y6
-	VBROADCASTSD constants<>+736(SB), Y1
+	VBROADCASTSD constants<>+576(SB), Y1
 	VCVTPS2PD    X10, Y2
 	VADDPD       Y1, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(DI*8)
@@ -23673,13 +23435,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K21 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+320(SB), Z0
-	VBROADCASTSS constants<>+384(SB), Z1
-	VBROADCASTSS constants<>+448(SB), Z2
-	VBROADCASTSS constants<>+480(SB), Z3
-	VBROADCASTSS constants<>+544(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
-	VMOVUPS      constants<>+640(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -23757,10 +23519,10 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1728(SB), Z9
-	VBROADCASTSS  constants<>+1728(SB), Z10
+	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -23781,7 +23543,7 @@ fetch3:
 	IMUL3Q        $0x10, BX, R10
 	IMUL3Q        $0x10, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2272(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -23802,7 +23564,7 @@ fetch3:
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z16, Z14, Z14
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1248(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -23823,7 +23585,7 @@ fetch3:
 	IMUL3Q        $0x11, BX, R10
 	IMUL3Q        $0x11, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+2304(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K2
@@ -23846,7 +23608,7 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -23867,7 +23629,7 @@ fetch3:
 	IMUL3Q        $0x12, BX, R10
 	IMUL3Q        $0x12, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+2336(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K2
@@ -23890,7 +23652,7 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K2
@@ -23911,7 +23673,7 @@ fetch3:
 	IMUL3Q        $0x13, BX, R10
 	IMUL3Q        $0x13, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+2368(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
 	VCMPPS        $0x15, Z0, Z14, K2
@@ -23936,7 +23698,7 @@ fetch3:
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
 	VMOVUPS       (CX)(BX*4), Z11
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -23957,7 +23719,7 @@ fetch3:
 	IMUL3Q        $0x14, BX, R10
 	IMUL3Q        $0x14, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2400(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -23980,7 +23742,7 @@ fetch3:
 	IMUL3Q        $0x05, BX, R10
 	IMUL3Q        $0x05, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -24003,7 +23765,7 @@ fetch3:
 	IMUL3Q        $0x06, BX, R10
 	IMUL3Q        $0x06, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -24024,7 +23786,7 @@ fetch3:
 	IMUL3Q        $0x07, BX, R10
 	IMUL3Q        $0x07, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
 	VCMPPS        $0x15, Z0, Z14, K2
@@ -24049,7 +23811,7 @@ fetch3:
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
 	VMOVUPS       (CX)(BX*8), Z11
-	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -24070,7 +23832,7 @@ fetch3:
 	IMUL3Q        $0x09, BX, R10
 	IMUL3Q        $0x09, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -24093,7 +23855,7 @@ fetch3:
 	IMUL3Q        $0x0a, BX, R10
 	IMUL3Q        $0x0a, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -24114,7 +23876,7 @@ fetch3:
 	IMUL3Q        $0x0b, BX, R10
 	IMUL3Q        $0x0b, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z13, K2
@@ -24139,7 +23901,7 @@ fetch3:
 	IMUL3Q        $0x0c, BX, R10
 	IMUL3Q        $0x0c, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -24160,7 +23922,7 @@ fetch3:
 	IMUL3Q        $0x0d, BX, R10
 	IMUL3Q        $0x0d, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -24183,7 +23945,7 @@ fetch3:
 	IMUL3Q        $0x0e, BX, R10
 	IMUL3Q        $0x0e, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VCMPPS        $0x15, Z0, Z11, K2
@@ -24204,7 +23966,7 @@ fetch3:
 	IMUL3Q        $0x0f, BX, R10
 	IMUL3Q        $0x0f, BX, R9
 	VMOVUPS       (CX)(R9*1), Z15
-	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
 	VSUBPS        Z7, Z15, Z15
 	VCMPPS        $0x15, Z0, Z15, K2
@@ -24230,7 +23992,7 @@ fetch3:
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z20, Z16, Z16
 	VADDPS        Z14, Z15, Z15
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y16, Z8
 	VADDPD        Z7, Z8, Z8
 	VMOVUPD       Z8, 1360(AX)(DI*8)
@@ -24302,272 +24064,252 @@ DATA constants<>+256(SB)/8, $0xff800000ff800000
 DATA constants<>+264(SB)/8, $0xff800000ff800000
 DATA constants<>+272(SB)/8, $0xff800000ff800000
 DATA constants<>+280(SB)/8, $0xff800000ff800000
-DATA constants<>+288(SB)/8, $0xc055d33333333333
-DATA constants<>+296(SB)/8, $0xc055d33333333333
-DATA constants<>+304(SB)/8, $0xc055d33333333333
-DATA constants<>+312(SB)/8, $0xc055d33333333333
-DATA constants<>+320(SB)/8, $0xc2ae999ac2ae999a
-DATA constants<>+328(SB)/8, $0xc2ae999ac2ae999a
-DATA constants<>+336(SB)/8, $0xc2ae999ac2ae999a
-DATA constants<>+344(SB)/8, $0xc2ae999ac2ae999a
-DATA constants<>+352(SB)/8, $0x4027154760000000
-DATA constants<>+360(SB)/8, $0x4027154760000000
-DATA constants<>+368(SB)/8, $0x4027154760000000
-DATA constants<>+376(SB)/8, $0x4027154760000000
-DATA constants<>+384(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+392(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+400(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+408(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+416(SB)/8, $0x3fb62e4300000000
-DATA constants<>+424(SB)/8, $0x3fb62e4300000000
-DATA constants<>+432(SB)/8, $0x3fb62e4300000000
-DATA constants<>+440(SB)/8, $0x3fb62e4300000000
-DATA constants<>+448(SB)/8, $0x3db172183db17218
-DATA constants<>+456(SB)/8, $0x3db172183db17218
-DATA constants<>+464(SB)/8, $0x3db172183db17218
-DATA constants<>+472(SB)/8, $0x3db172183db17218
-DATA constants<>+480(SB)/8, $0x4b4000004b400000
-DATA constants<>+488(SB)/8, $0x4b4000004b400000
-DATA constants<>+496(SB)/8, $0x4b4000004b400000
-DATA constants<>+504(SB)/8, $0x4b4000004b400000
-DATA constants<>+512(SB)/8, $0x3fc55589a0000000
-DATA constants<>+520(SB)/8, $0x3fc55589a0000000
-DATA constants<>+528(SB)/8, $0x3fc55589a0000000
-DATA constants<>+536(SB)/8, $0x3fc55589a0000000
-DATA constants<>+544(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+552(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+560(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+568(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+576(SB)/8, $0x3fe0008360000000
-DATA constants<>+584(SB)/8, $0x3fe0008360000000
-DATA constants<>+592(SB)/8, $0x3fe0008360000000
-DATA constants<>+600(SB)/8, $0x3fe0008360000000
-DATA constants<>+608(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+616(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+624(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+632(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+640(SB)/8, $0x3f7b95c23f800000
-DATA constants<>+648(SB)/8, $0x3f75fed73f7837f0
-DATA constants<>+656(SB)/8, $0x3f75672a3f7504f3
-DATA constants<>+664(SB)/8, $0x3f7ac0c73f7744fd
-DATA constants<>+672(SB)/8, $0x3f7b95c23f800000
-DATA constants<>+680(SB)/8, $0x3f75fed73f7837f0
-DATA constants<>+688(SB)/8, $0x3f75672a3f7504f3
-DATA constants<>+696(SB)/8, $0x3f7ac0c73f7744fd
-DATA constants<>+704(SB)/8, $0x8000000080000000
-DATA constants<>+712(SB)/8, $0x8000000080000000
-DATA constants<>+720(SB)/8, $0x8000000080000000
-DATA constants<>+728(SB)/8, $0x8000000080000000
-DATA constants<>+736(SB)/8, $0xbff0000000000000
-DATA constants<>+744(SB)/8, $0xbff0000000000000
-DATA constants<>+752(SB)/8, $0xbff0000000000000
-DATA constants<>+760(SB)/8, $0xbff0000000000000
-DATA constants<>+768(SB)/8, $0xfff0000000000000
-DATA constants<>+776(SB)/8, $0xfff0000000000000
-DATA constants<>+784(SB)/8, $0xfff0000000000000
-DATA constants<>+792(SB)/8, $0xfff0000000000000
-DATA constants<>+800(SB)/8, $0xc086226666666666
-DATA constants<>+808(SB)/8, $0xc086226666666666
-DATA constants<>+816(SB)/8, $0xc086226666666666
-DATA constants<>+824(SB)/8, $0xc086226666666666
-DATA constants<>+832(SB)/8, $0x40271547652b82fe
-DATA constants<>+840(SB)/8, $0x40271547652b82fe
-DATA constants<>+848(SB)/8, $0x40271547652b82fe
-DATA constants<>+856(SB)/8, $0x40271547652b82fe
-DATA constants<>+864(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+872(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+880(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+888(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+896(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+904(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+912(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+920(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+928(SB)/8, $0x4338000000000000
-DATA constants<>+936(SB)/8, $0x4338000000000000
-DATA constants<>+944(SB)/8, $0x4338000000000000
-DATA constants<>+952(SB)/8, $0x4338000000000000
-DATA constants<>+960(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+968(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+976(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+984(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+992(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+1000(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+1008(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+1016(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+1024(SB)/8, $0x3f811111125cda6d
-DATA constants<>+1032(SB)/8, $0x3f811111125cda6d
-DATA constants<>+1040(SB)/8, $0x3f811111125cda6d
-DATA constants<>+1048(SB)/8, $0x3f811111125cda6d
-DATA constants<>+1056(SB)/8, $0x3fa555555480d747
-DATA constants<>+1064(SB)/8, $0x3fa555555480d747
-DATA constants<>+1072(SB)/8, $0x3fa555555480d747
-DATA constants<>+1080(SB)/8, $0x3fa555555480d747
-DATA constants<>+1088(SB)/8, $0x3fc5555555555133
-DATA constants<>+1096(SB)/8, $0x3fc5555555555133
-DATA constants<>+1104(SB)/8, $0x3fc5555555555133
-DATA constants<>+1112(SB)/8, $0x3fc5555555555133
-DATA constants<>+1120(SB)/8, $0x3fe000000000010b
-DATA constants<>+1128(SB)/8, $0x3fe000000000010b
-DATA constants<>+1136(SB)/8, $0x3fe000000000010b
-DATA constants<>+1144(SB)/8, $0x3fe000000000010b
-DATA constants<>+1152(SB)/8, $0x3c7d517b00000000
-DATA constants<>+1160(SB)/8, $0xd5362a270a31b715
-DATA constants<>+1168(SB)/8, $0x422aa0db667f3bcd
-DATA constants<>+1176(SB)/8, $0xdcfba487995ad3ad
-DATA constants<>+1184(SB)/8, $0x3fef72b83ff00000
-DATA constants<>+1192(SB)/8, $0x3feebfda3fef06fe
-DATA constants<>+1200(SB)/8, $0x3feeace53feea09e
-DATA constants<>+1208(SB)/8, $0x3fef58183feee89f
-DATA constants<>+1216(SB)/8, $0x8000000000000000
-DATA constants<>+1224(SB)/8, $0x8000000000000000
-DATA constants<>+1232(SB)/8, $0x8000000000000000
-DATA constants<>+1240(SB)/8, $0x8000000000000000
-DATA constants<>+1248(SB)/8, $0x0000000100000001
-DATA constants<>+1256(SB)/8, $0x0000000100000001
-DATA constants<>+1264(SB)/8, $0x0000000100000001
-DATA constants<>+1272(SB)/8, $0x0000000100000001
-DATA constants<>+1280(SB)/8, $0x00007fff00007fff
-DATA constants<>+1288(SB)/8, $0x00007fff00007fff
-DATA constants<>+1296(SB)/8, $0x00007fff00007fff
-DATA constants<>+1304(SB)/8, $0x00007fff00007fff
-DATA constants<>+1312(SB)/8, $0x3ff0000000000000
-DATA constants<>+1320(SB)/8, $0x3ff0000000000000
-DATA constants<>+1328(SB)/8, $0x3ff0000000000000
-DATA constants<>+1336(SB)/8, $0x3ff0000000000000
-DATA constants<>+1344(SB)/8, $0x4000000000000000
-DATA constants<>+1352(SB)/8, $0x4000000000000000
-DATA constants<>+1360(SB)/8, $0x4000000000000000
-DATA constants<>+1368(SB)/8, $0x4000000000000000
-DATA constants<>+1376(SB)/8, $0x4330000000000000
-DATA constants<>+1384(SB)/8, $0x4330000000000000
-DATA constants<>+1392(SB)/8, $0x4330000000000000
-DATA constants<>+1400(SB)/8, $0x4330000000000000
-DATA constants<>+1408(SB)/8, $0x3fe8000000000000
-DATA constants<>+1416(SB)/8, $0x3fe8000000000000
-DATA constants<>+1424(SB)/8, $0x3fe8000000000000
-DATA constants<>+1432(SB)/8, $0x3fe8000000000000
-DATA constants<>+1440(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1448(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1456(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1464(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1472(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1480(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1488(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1496(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1504(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1512(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1520(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1528(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1536(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1544(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1552(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1560(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1568(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1576(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1584(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1592(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1600(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1608(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1616(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1624(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1632(SB)/8, $0x3fe5555555555776
-DATA constants<>+1640(SB)/8, $0x3fe5555555555776
-DATA constants<>+1648(SB)/8, $0x3fe5555555555776
-DATA constants<>+1656(SB)/8, $0x3fe5555555555776
-DATA constants<>+1664(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1672(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1680(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1688(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1696(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1704(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1712(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1720(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1728(SB)/8, $0x0000000000000000
-DATA constants<>+1736(SB)/8, $0x0000000000000000
-DATA constants<>+1744(SB)/8, $0x0000000000000000
-DATA constants<>+1752(SB)/8, $0x0000000000000000
-DATA constants<>+1760(SB)/8, $0x3ff0000000000000
-DATA constants<>+1768(SB)/8, $0x3fef72b83c7d517b
-DATA constants<>+1776(SB)/8, $0x3fef06fe0a31b715
-DATA constants<>+1784(SB)/8, $0x3feebfdad5362a27
-DATA constants<>+1792(SB)/8, $0x3feea09e667f3bcd
-DATA constants<>+1800(SB)/8, $0x3feeace5422aa0db
-DATA constants<>+1808(SB)/8, $0x3feee89f995ad3ad
-DATA constants<>+1816(SB)/8, $0x3fef5818dcfba487
-DATA constants<>+1824(SB)/8, $0x0000000200000002
-DATA constants<>+1832(SB)/8, $0x0000000200000002
-DATA constants<>+1840(SB)/8, $0x0000000200000002
-DATA constants<>+1848(SB)/8, $0x0000000200000002
-DATA constants<>+1856(SB)/8, $0x0000000300000003
-DATA constants<>+1864(SB)/8, $0x0000000300000003
-DATA constants<>+1872(SB)/8, $0x0000000300000003
-DATA constants<>+1880(SB)/8, $0x0000000300000003
-DATA constants<>+1888(SB)/8, $0x0000000400000004
-DATA constants<>+1896(SB)/8, $0x0000000400000004
-DATA constants<>+1904(SB)/8, $0x0000000400000004
-DATA constants<>+1912(SB)/8, $0x0000000400000004
-DATA constants<>+1920(SB)/8, $0x0000000500000005
-DATA constants<>+1928(SB)/8, $0x0000000500000005
-DATA constants<>+1936(SB)/8, $0x0000000500000005
-DATA constants<>+1944(SB)/8, $0x0000000500000005
-DATA constants<>+1952(SB)/8, $0x0000000600000006
-DATA constants<>+1960(SB)/8, $0x0000000600000006
-DATA constants<>+1968(SB)/8, $0x0000000600000006
-DATA constants<>+1976(SB)/8, $0x0000000600000006
-DATA constants<>+1984(SB)/8, $0x0000000700000007
-DATA constants<>+1992(SB)/8, $0x0000000700000007
-DATA constants<>+2000(SB)/8, $0x0000000700000007
-DATA constants<>+2008(SB)/8, $0x0000000700000007
-DATA constants<>+2016(SB)/8, $0x0000000800000008
-DATA constants<>+2024(SB)/8, $0x0000000800000008
-DATA constants<>+2032(SB)/8, $0x0000000800000008
-DATA constants<>+2040(SB)/8, $0x0000000800000008
-DATA constants<>+2048(SB)/8, $0x0000000900000009
-DATA constants<>+2056(SB)/8, $0x0000000900000009
-DATA constants<>+2064(SB)/8, $0x0000000900000009
-DATA constants<>+2072(SB)/8, $0x0000000900000009
-DATA constants<>+2080(SB)/8, $0x0000000a0000000a
-DATA constants<>+2088(SB)/8, $0x0000000a0000000a
-DATA constants<>+2096(SB)/8, $0x0000000a0000000a
-DATA constants<>+2104(SB)/8, $0x0000000a0000000a
-DATA constants<>+2112(SB)/8, $0x0000000b0000000b
-DATA constants<>+2120(SB)/8, $0x0000000b0000000b
-DATA constants<>+2128(SB)/8, $0x0000000b0000000b
-DATA constants<>+2136(SB)/8, $0x0000000b0000000b
-DATA constants<>+2144(SB)/8, $0x0000000c0000000c
-DATA constants<>+2152(SB)/8, $0x0000000c0000000c
-DATA constants<>+2160(SB)/8, $0x0000000c0000000c
-DATA constants<>+2168(SB)/8, $0x0000000c0000000c
-DATA constants<>+2176(SB)/8, $0x0000000d0000000d
-DATA constants<>+2184(SB)/8, $0x0000000d0000000d
-DATA constants<>+2192(SB)/8, $0x0000000d0000000d
-DATA constants<>+2200(SB)/8, $0x0000000d0000000d
-DATA constants<>+2208(SB)/8, $0x0000000e0000000e
-DATA constants<>+2216(SB)/8, $0x0000000e0000000e
-DATA constants<>+2224(SB)/8, $0x0000000e0000000e
-DATA constants<>+2232(SB)/8, $0x0000000e0000000e
-DATA constants<>+2240(SB)/8, $0x0000000f0000000f
-DATA constants<>+2248(SB)/8, $0x0000000f0000000f
-DATA constants<>+2256(SB)/8, $0x0000000f0000000f
-DATA constants<>+2264(SB)/8, $0x0000000f0000000f
-DATA constants<>+2272(SB)/8, $0x0000001000000010
-DATA constants<>+2280(SB)/8, $0x0000001000000010
-DATA constants<>+2288(SB)/8, $0x0000001000000010
-DATA constants<>+2296(SB)/8, $0x0000001000000010
-DATA constants<>+2304(SB)/8, $0x0000001100000011
-DATA constants<>+2312(SB)/8, $0x0000001100000011
-DATA constants<>+2320(SB)/8, $0x0000001100000011
-DATA constants<>+2328(SB)/8, $0x0000001100000011
-DATA constants<>+2336(SB)/8, $0x0000001200000012
-DATA constants<>+2344(SB)/8, $0x0000001200000012
-DATA constants<>+2352(SB)/8, $0x0000001200000012
-DATA constants<>+2360(SB)/8, $0x0000001200000012
-DATA constants<>+2368(SB)/8, $0x0000001300000013
-DATA constants<>+2376(SB)/8, $0x0000001300000013
-DATA constants<>+2384(SB)/8, $0x0000001300000013
-DATA constants<>+2392(SB)/8, $0x0000001300000013
-DATA constants<>+2400(SB)/8, $0x0000001400000014
-DATA constants<>+2408(SB)/8, $0x0000001400000014
-DATA constants<>+2416(SB)/8, $0x0000001400000014
-DATA constants<>+2424(SB)/8, $0x0000001400000014
-GLOBL constants<>(SB), RODATA|NOPTR, $2432
+DATA constants<>+288(SB)/8, $0xc2ae999ac2ae999a
+DATA constants<>+296(SB)/8, $0xc2ae999ac2ae999a
+DATA constants<>+304(SB)/8, $0xc2ae999ac2ae999a
+DATA constants<>+312(SB)/8, $0xc2ae999ac2ae999a
+DATA constants<>+320(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+328(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+336(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+344(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+352(SB)/8, $0x3db172183db17218
+DATA constants<>+360(SB)/8, $0x3db172183db17218
+DATA constants<>+368(SB)/8, $0x3db172183db17218
+DATA constants<>+376(SB)/8, $0x3db172183db17218
+DATA constants<>+384(SB)/8, $0x4b4000004b400000
+DATA constants<>+392(SB)/8, $0x4b4000004b400000
+DATA constants<>+400(SB)/8, $0x4b4000004b400000
+DATA constants<>+408(SB)/8, $0x4b4000004b400000
+DATA constants<>+416(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+424(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+432(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+440(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+448(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+456(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+464(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+472(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+480(SB)/8, $0x3f7b95c23f800000
+DATA constants<>+488(SB)/8, $0x3f75fed73f7837f0
+DATA constants<>+496(SB)/8, $0x3f75672a3f7504f3
+DATA constants<>+504(SB)/8, $0x3f7ac0c73f7744fd
+DATA constants<>+512(SB)/8, $0x3f7b95c23f800000
+DATA constants<>+520(SB)/8, $0x3f75fed73f7837f0
+DATA constants<>+528(SB)/8, $0x3f75672a3f7504f3
+DATA constants<>+536(SB)/8, $0x3f7ac0c73f7744fd
+DATA constants<>+544(SB)/8, $0x8000000080000000
+DATA constants<>+552(SB)/8, $0x8000000080000000
+DATA constants<>+560(SB)/8, $0x8000000080000000
+DATA constants<>+568(SB)/8, $0x8000000080000000
+DATA constants<>+576(SB)/8, $0xbff0000000000000
+DATA constants<>+584(SB)/8, $0xbff0000000000000
+DATA constants<>+592(SB)/8, $0xbff0000000000000
+DATA constants<>+600(SB)/8, $0xbff0000000000000
+DATA constants<>+608(SB)/8, $0xfff0000000000000
+DATA constants<>+616(SB)/8, $0xfff0000000000000
+DATA constants<>+624(SB)/8, $0xfff0000000000000
+DATA constants<>+632(SB)/8, $0xfff0000000000000
+DATA constants<>+640(SB)/8, $0xc086226666666666
+DATA constants<>+648(SB)/8, $0xc086226666666666
+DATA constants<>+656(SB)/8, $0xc086226666666666
+DATA constants<>+664(SB)/8, $0xc086226666666666
+DATA constants<>+672(SB)/8, $0x40271547652b82fe
+DATA constants<>+680(SB)/8, $0x40271547652b82fe
+DATA constants<>+688(SB)/8, $0x40271547652b82fe
+DATA constants<>+696(SB)/8, $0x40271547652b82fe
+DATA constants<>+704(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+712(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+720(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+728(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+736(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+744(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+752(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+760(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+768(SB)/8, $0x4338000000000000
+DATA constants<>+776(SB)/8, $0x4338000000000000
+DATA constants<>+784(SB)/8, $0x4338000000000000
+DATA constants<>+792(SB)/8, $0x4338000000000000
+DATA constants<>+800(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+808(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+816(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+824(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+832(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+840(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+848(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+856(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+864(SB)/8, $0x3f811111125cda6d
+DATA constants<>+872(SB)/8, $0x3f811111125cda6d
+DATA constants<>+880(SB)/8, $0x3f811111125cda6d
+DATA constants<>+888(SB)/8, $0x3f811111125cda6d
+DATA constants<>+896(SB)/8, $0x3fa555555480d747
+DATA constants<>+904(SB)/8, $0x3fa555555480d747
+DATA constants<>+912(SB)/8, $0x3fa555555480d747
+DATA constants<>+920(SB)/8, $0x3fa555555480d747
+DATA constants<>+928(SB)/8, $0x3fc5555555555133
+DATA constants<>+936(SB)/8, $0x3fc5555555555133
+DATA constants<>+944(SB)/8, $0x3fc5555555555133
+DATA constants<>+952(SB)/8, $0x3fc5555555555133
+DATA constants<>+960(SB)/8, $0x3fe000000000010b
+DATA constants<>+968(SB)/8, $0x3fe000000000010b
+DATA constants<>+976(SB)/8, $0x3fe000000000010b
+DATA constants<>+984(SB)/8, $0x3fe000000000010b
+DATA constants<>+992(SB)/8, $0x3c7d517b00000000
+DATA constants<>+1000(SB)/8, $0xd5362a270a31b715
+DATA constants<>+1008(SB)/8, $0x422aa0db667f3bcd
+DATA constants<>+1016(SB)/8, $0xdcfba487995ad3ad
+DATA constants<>+1024(SB)/8, $0x3fef72b83ff00000
+DATA constants<>+1032(SB)/8, $0x3feebfda3fef06fe
+DATA constants<>+1040(SB)/8, $0x3feeace53feea09e
+DATA constants<>+1048(SB)/8, $0x3fef58183feee89f
+DATA constants<>+1056(SB)/8, $0x8000000000000000
+DATA constants<>+1064(SB)/8, $0x8000000000000000
+DATA constants<>+1072(SB)/8, $0x8000000000000000
+DATA constants<>+1080(SB)/8, $0x8000000000000000
+DATA constants<>+1088(SB)/8, $0x0000000100000001
+DATA constants<>+1096(SB)/8, $0x0000000100000001
+DATA constants<>+1104(SB)/8, $0x0000000100000001
+DATA constants<>+1112(SB)/8, $0x0000000100000001
+DATA constants<>+1120(SB)/8, $0x00007fff00007fff
+DATA constants<>+1128(SB)/8, $0x00007fff00007fff
+DATA constants<>+1136(SB)/8, $0x00007fff00007fff
+DATA constants<>+1144(SB)/8, $0x00007fff00007fff
+DATA constants<>+1152(SB)/8, $0x3ff0000000000000
+DATA constants<>+1160(SB)/8, $0x3ff0000000000000
+DATA constants<>+1168(SB)/8, $0x3ff0000000000000
+DATA constants<>+1176(SB)/8, $0x3ff0000000000000
+DATA constants<>+1184(SB)/8, $0x4000000000000000
+DATA constants<>+1192(SB)/8, $0x4000000000000000
+DATA constants<>+1200(SB)/8, $0x4000000000000000
+DATA constants<>+1208(SB)/8, $0x4000000000000000
+DATA constants<>+1216(SB)/8, $0x4330000000000000
+DATA constants<>+1224(SB)/8, $0x4330000000000000
+DATA constants<>+1232(SB)/8, $0x4330000000000000
+DATA constants<>+1240(SB)/8, $0x4330000000000000
+DATA constants<>+1248(SB)/8, $0x3fe8000000000000
+DATA constants<>+1256(SB)/8, $0x3fe8000000000000
+DATA constants<>+1264(SB)/8, $0x3fe8000000000000
+DATA constants<>+1272(SB)/8, $0x3fe8000000000000
+DATA constants<>+1280(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1288(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1296(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1304(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1312(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1320(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1328(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1336(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1344(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1352(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1360(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1368(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1376(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1384(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1392(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1400(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1408(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1416(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1424(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1432(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1440(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1448(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1456(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1464(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1472(SB)/8, $0x3fe5555555555776
+DATA constants<>+1480(SB)/8, $0x3fe5555555555776
+DATA constants<>+1488(SB)/8, $0x3fe5555555555776
+DATA constants<>+1496(SB)/8, $0x3fe5555555555776
+DATA constants<>+1504(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1512(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1520(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1528(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1536(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1544(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1552(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1560(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1568(SB)/8, $0x0000000000000000
+DATA constants<>+1576(SB)/8, $0x0000000000000000
+DATA constants<>+1584(SB)/8, $0x0000000000000000
+DATA constants<>+1592(SB)/8, $0x0000000000000000
+DATA constants<>+1600(SB)/8, $0x3ff0000000000000
+DATA constants<>+1608(SB)/8, $0x3fef72b83c7d517b
+DATA constants<>+1616(SB)/8, $0x3fef06fe0a31b715
+DATA constants<>+1624(SB)/8, $0x3feebfdad5362a27
+DATA constants<>+1632(SB)/8, $0x3feea09e667f3bcd
+DATA constants<>+1640(SB)/8, $0x3feeace5422aa0db
+DATA constants<>+1648(SB)/8, $0x3feee89f995ad3ad
+DATA constants<>+1656(SB)/8, $0x3fef5818dcfba487
+DATA constants<>+1664(SB)/8, $0x0000000200000002
+DATA constants<>+1672(SB)/8, $0x0000000200000002
+DATA constants<>+1680(SB)/8, $0x0000000200000002
+DATA constants<>+1688(SB)/8, $0x0000000200000002
+DATA constants<>+1696(SB)/8, $0x0000000300000003
+DATA constants<>+1704(SB)/8, $0x0000000300000003
+DATA constants<>+1712(SB)/8, $0x0000000300000003
+DATA constants<>+1720(SB)/8, $0x0000000300000003
+DATA constants<>+1728(SB)/8, $0x0000000400000004
+DATA constants<>+1736(SB)/8, $0x0000000400000004
+DATA constants<>+1744(SB)/8, $0x0000000400000004
+DATA constants<>+1752(SB)/8, $0x0000000400000004
+DATA constants<>+1760(SB)/8, $0x0000000500000005
+DATA constants<>+1768(SB)/8, $0x0000000500000005
+DATA constants<>+1776(SB)/8, $0x0000000500000005
+DATA constants<>+1784(SB)/8, $0x0000000500000005
+DATA constants<>+1792(SB)/8, $0x0000000600000006
+DATA constants<>+1800(SB)/8, $0x0000000600000006
+DATA constants<>+1808(SB)/8, $0x0000000600000006
+DATA constants<>+1816(SB)/8, $0x0000000600000006
+DATA constants<>+1824(SB)/8, $0x0000000700000007
+DATA constants<>+1832(SB)/8, $0x0000000700000007
+DATA constants<>+1840(SB)/8, $0x0000000700000007
+DATA constants<>+1848(SB)/8, $0x0000000700000007
+DATA constants<>+1856(SB)/8, $0x0000000800000008
+DATA constants<>+1864(SB)/8, $0x0000000800000008
+DATA constants<>+1872(SB)/8, $0x0000000800000008
+DATA constants<>+1880(SB)/8, $0x0000000800000008
+DATA constants<>+1888(SB)/8, $0x0000000900000009
+DATA constants<>+1896(SB)/8, $0x0000000900000009
+DATA constants<>+1904(SB)/8, $0x0000000900000009
+DATA constants<>+1912(SB)/8, $0x0000000900000009
+DATA constants<>+1920(SB)/8, $0x0000000a0000000a
+DATA constants<>+1928(SB)/8, $0x0000000a0000000a
+DATA constants<>+1936(SB)/8, $0x0000000a0000000a
+DATA constants<>+1944(SB)/8, $0x0000000a0000000a
+DATA constants<>+1952(SB)/8, $0x0000000b0000000b
+DATA constants<>+1960(SB)/8, $0x0000000b0000000b
+DATA constants<>+1968(SB)/8, $0x0000000b0000000b
+DATA constants<>+1976(SB)/8, $0x0000000b0000000b
+DATA constants<>+1984(SB)/8, $0x0000000c0000000c
+DATA constants<>+1992(SB)/8, $0x0000000c0000000c
+DATA constants<>+2000(SB)/8, $0x0000000c0000000c
+DATA constants<>+2008(SB)/8, $0x0000000c0000000c
+DATA constants<>+2016(SB)/8, $0x0000000d0000000d
+DATA constants<>+2024(SB)/8, $0x0000000d0000000d
+DATA constants<>+2032(SB)/8, $0x0000000d0000000d
+DATA constants<>+2040(SB)/8, $0x0000000d0000000d
+DATA constants<>+2048(SB)/8, $0x0000000e0000000e
+DATA constants<>+2056(SB)/8, $0x0000000e0000000e
+DATA constants<>+2064(SB)/8, $0x0000000e0000000e
+DATA constants<>+2072(SB)/8, $0x0000000e0000000e
+DATA constants<>+2080(SB)/8, $0x0000000f0000000f
+DATA constants<>+2088(SB)/8, $0x0000000f0000000f
+DATA constants<>+2096(SB)/8, $0x0000000f0000000f
+DATA constants<>+2104(SB)/8, $0x0000000f0000000f
+DATA constants<>+2112(SB)/8, $0x0000001000000010
+DATA constants<>+2120(SB)/8, $0x0000001000000010
+DATA constants<>+2128(SB)/8, $0x0000001000000010
+DATA constants<>+2136(SB)/8, $0x0000001000000010
+DATA constants<>+2144(SB)/8, $0x0000001100000011
+DATA constants<>+2152(SB)/8, $0x0000001100000011
+DATA constants<>+2160(SB)/8, $0x0000001100000011
+DATA constants<>+2168(SB)/8, $0x0000001100000011
+DATA constants<>+2176(SB)/8, $0x0000001200000012
+DATA constants<>+2184(SB)/8, $0x0000001200000012
+DATA constants<>+2192(SB)/8, $0x0000001200000012
+DATA constants<>+2200(SB)/8, $0x0000001200000012
+DATA constants<>+2208(SB)/8, $0x0000001300000013
+DATA constants<>+2216(SB)/8, $0x0000001300000013
+DATA constants<>+2224(SB)/8, $0x0000001300000013
+DATA constants<>+2232(SB)/8, $0x0000001300000013
+DATA constants<>+2240(SB)/8, $0x0000001400000014
+DATA constants<>+2248(SB)/8, $0x0000001400000014
+DATA constants<>+2256(SB)/8, $0x0000001400000014
+DATA constants<>+2264(SB)/8, $0x0000001400000014
+GLOBL constants<>(SB), RODATA|NOPTR, $2272

@@ -397,23 +397,40 @@ func foldLanes[F real](a *args, exp bool) {
 		bytes = coef.ExpLanes
 	}
 	for i := range a.folds {
+		first := unsafe.Add(a.lanes, i*a.blocks*bytes)
+		if a.blocks == 1 {
+			*at[float64](a.sums, i) = float64(tree(lanesOf[F](first, bytes), exp, a.n)) + a.bias
+			continue
+		}
 		var sum twofold
 		for b := range a.blocks {
-			t := lanesOf[F](unsafe.Add(a.lanes, (i*a.blocks+b)*bytes), bytes)
-			if n := len(t) / 2; exp {
-				for l := range n {
-					t[l] += t[l+n]
-				}
-				t = t[:n]
-			}
-			s := ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]))
-			if !isFloat64[F]() {
-				s += ((t[8] + t[9]) + (t[10] + t[11])) + ((t[12] + t[13]) + (t[14] + t[15]))
-			}
-			sum.add(float64(s))
+			sum.add(float64(tree(lanesOf[F](unsafe.Add(first, b*bytes), bytes), exp, math.MaxInt)))
 		}
 		*at[float64](a.sums, i) = sum.plus(a.bias)
 	}
+}
+
+// tree adds up lanes, of which the first n may be other than 0.
+func tree[F real](t []F, exp bool, n int) F {
+	if half := len(t) / 2; exp {
+		if n > half {
+			for l := range half {
+				t[l] += t[l+half]
+			}
+		}
+		t = t[:half]
+	}
+	switch {
+	case n <= 2:
+		return t[0] + t[1]
+	case n <= 4:
+		return (t[0] + t[1]) + (t[2] + t[3])
+	}
+	s := ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]))
+	if len(t) > 8 && n > 8 {
+		s += ((t[8] + t[9]) + (t[10] + t[11])) + ((t[12] + t[13]) + (t[14] + t[15]))
+	}
+	return s
 }
 
 // finishRows makes losses of the sums of rows, 8 at a time, and with a gradient its factors:
@@ -434,7 +451,7 @@ func finishRows(a *args, grad bool) {
 		loss := math.FMA(sum, log, -b)
 		z := float64(float64(a.lambda*lse) * lse)
 		nll := log - a.y[i]
-		a.loss[i], a.z[i], a.nll[i], a.lse[i] = loss, z, nll, lse
+		a.loss[i], a.z[i], a.lse[i] = loss, z, lse
 		lane := i % coef.RowLanes
 		a.sumLoss[lane] += loss
 		a.sumZ[lane] += z

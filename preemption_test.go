@@ -23,11 +23,11 @@ import (
 const maxStop = 2 * time.Millisecond
 
 // quickest is the least time of several calls of a kernel: what it takes when the machine does nothing else.
-func quickest(k kernel, a *args) time.Duration {
+func quickest(k callee, a *args) time.Duration {
 	least := time.Duration(math.MaxInt64)
 	for range 10 {
 		start := time.Now()
-		callKernel(k, a)
+		k.call(a)
 		least = min(least, time.Since(start))
 	}
 	return least
@@ -40,15 +40,12 @@ func BenchmarkPreemptionKernels(b *testing.B) {
 		var longest time.Duration
 		var name string
 		for _, k := range callable(b) {
-			for _, n := range []int{1, 2, 10, 64, 200, 256, 512, 1000, 2048, coef.Segment} {
-				if k.ofPlanes() && n > 512 || k.double() && k.ofPlanes() && n > 256 {
-					continue
-				}
+			for _, n := range k.sizes(1, 2, 10, 64, 200, 256, 512, 1000, 2048, coef.Segment) {
 				rows := max(16, min(chunkRows(n)&^15, maxSlots))
 				if k.op == opFold || k.op == opFoldExp {
 					rows, n = 16, 1<<20
 				}
-				a := kernelArgs(b, k, rows, n)
+				a := kernelArgs(b, k.kernel, rows, n)
 				if n > coef.Segment {
 					a.folds, a.blocks = a.rowBlocks, 1
 				}
@@ -147,8 +144,8 @@ func BenchmarkPreemptionGC(b *testing.B) {
 // TestPreemptionNotices plants a kernel's call that takes too long.
 func TestPreemptionNotices(t *testing.T) {
 	ks := callable(t)
-	k := ks[slices.IndexFunc(ks, func(k kernel) bool { return k.op == opMax && k.element == 0 })]
-	a := kernelArgs(t, k, maxSlots, 1)
+	k := ks[slices.IndexFunc(ks, func(k callee) bool { return k.op == opMax && k.element == 0 })]
+	a := kernelArgs(t, k.kernel, maxSlots, 1)
 	a.xStride = 0 // one long row, again and again
 	for quickest(k, a) < 2*maxStop {
 		a.n *= 2
@@ -156,7 +153,7 @@ func TestPreemptionNotices(t *testing.T) {
 	}
 	stopping, _ := stops(5, func() func() {
 		own := *a
-		return func() { callKernel(k, &own) }
+		return func() { k.call(&own) }
 	})
 	require.Greater(t, stopping, maxStop, k.name)
 }

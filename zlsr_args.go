@@ -66,17 +66,16 @@ type args struct {
 	gz        slots          // factor of the z-loss's gradient
 	loss      slots          // out: loss without z-loss
 	z         slots          // out: z-loss
-	nll       slots          // out: −log p_y
 	lse       slots          // out: log-sum-exp
 	f         slots          // out: factor of the exponentials in the gradient
 	gy        slots          // out: gradient of the target's class
 	sumLoss   [8]float64     // out: lanes of the sum over rows of loss,
-	sumZ      [8]float64     // z,
-	sumNLL    [8]float64     // and nll
+	sumZ      [8]float64     // of z,
+	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABIdcc9cd10_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABI32ca063a_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABIdcc9cd10_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABI32ca063a_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

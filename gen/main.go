@@ -11,9 +11,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"go/build"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -27,7 +30,7 @@ func main() {
 	switch err := run(os.Args[1:], os.Stdout); {
 	case errors.Is(err, pflag.ErrHelp):
 	case err != nil:
-		fmt.Fprintln(os.Stderr, "gen:", err)
+		fmt.Fprintln(os.Stderr, "gen:", strings.ReplaceAll(err.Error(), "\n", " "))
 		os.Exit(1)
 	}
 }
@@ -63,6 +66,11 @@ func run(args []string, out io.Writer) error {
 	}
 	if flags.NArg() != 0 {
 		return fmt.Errorf("expected flags only, got %q", flags.Arg(0))
+	}
+	for _, name := range []string{"types", "isas", "package", "name"} {
+		if flags.Changed(name) && !flags.Changed("classes") {
+			return fmt.Errorf("--%s is of use with --classes only: expected, for instance, --classes 37", name)
+		}
 	}
 	files, err := o.make(flags.Changed("classes"))
 	if err != nil {
@@ -100,7 +108,7 @@ func (o *options) complete() error {
 		return errors.New("--classes is empty, expected class counts such as 37,1203")
 	}
 	for _, k := range o.classes {
-		if k < 1 || k >= 1<<31 {
+		if k < 1 || k > math.MaxInt32 {
 			return fmt.Errorf("--classes must be in [1, 2³¹), got %d", k)
 		}
 	}
@@ -126,10 +134,23 @@ func (o *options) complete() error {
 	if len(o.elements) == 0 || len(o.instructions) == 0 {
 		return errors.New("--types and --isas must name something")
 	}
-	if o.name == "" || strings.ContainsAny(o.name, `/\`) {
-		return fmt.Errorf("--name must be the beginning of a file's name, got %q", o.name)
+	if !fileName(o.name) {
+		return fmt.Errorf("--name must be what names of Go files for every machine can begin with, such as lsr_kernels, got %q", o.name)
 	}
 	return o.findPackage()
+}
+
+// nameOf has names that the go command takes, in every file system.
+var nameOf = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+
+// fileName reports whether the go command builds a file of that name, with .go behind it, for every machine: not one like
+// x_linux or x_test.
+func fileName(name string) bool {
+	nowhere := build.Context{GOOS: "none", GOARCH: "none", Compiler: "gc", OpenFile: func(string) (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader("package p\n")), nil
+	}}
+	ok, err := nowhere.MatchFile("", name+".go")
+	return ok && err == nil && nameOf.MatchString(name) && !strings.HasSuffix(name, "_test")
 }
 
 // check compares files with those that are there.
@@ -147,12 +168,15 @@ func check(dir string, files []file) error {
 	return nil
 }
 
+// generatedFile is how a generated file begins.
+var generatedFile = regexp.MustCompile(`^// Code generated .* DO NOT EDIT\.\r?\n`)
+
 // write writes files aside, and renames them when all are written. A file that is there and is not generated is an error.
 func write(dir string, files []file) error {
 	for _, f := range files {
 		path := filepath.Join(dir, f.name)
 		old, err := os.ReadFile(path)
-		if err == nil && !bytes.Contains(old, []byte("DO NOT EDIT")) {
+		if err == nil && !generatedFile.Match(old) {
 			return fmt.Errorf("%s is there and is not generated: it stays as it is", path)
 		}
 		if err != nil && !errors.Is(err, os.ErrNotExist) {

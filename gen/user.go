@@ -1,11 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"go/parser"
+	"go/build"
 	"go/token"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -30,22 +30,16 @@ func (o *options) findPackage() error {
 		o.pkg = strings.TrimSuffix(os.Getenv("GOPACKAGE"), "_test")
 	}
 	if o.pkg == "" {
-		paths, err := filepath.Glob(filepath.Join(o.dir, "*.go"))
-		if err != nil {
+		p, err := build.ImportDir(o.dir, 0)
+		if none := (*build.NoGoError)(nil); err != nil && !errors.As(err, &none) {
 			return err
 		}
-		for _, path := range paths {
-			f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.PackageClauseOnly)
-			if err != nil {
-				return err
-			}
-			o.pkg = strings.TrimSuffix(f.Name.Name, "_test")
-		}
+		o.pkg = p.Name
 	}
 	if o.pkg == "" {
 		return fmt.Errorf("%s has no Go files, so it is no package: expected one, or its name by --package", o.dir)
 	}
-	if !token.IsIdentifier(o.pkg) {
+	if !token.IsIdentifier(o.pkg) || o.pkg == "_" {
 		return fmt.Errorf("--package must be an identifier, got %q", o.pkg)
 	}
 	return nil

@@ -70,13 +70,12 @@ var Args = []Field{
 	{"gz", number, Slots + Pad, "factor of the z-loss's gradient"},
 	{"loss", number, Slots + Pad, "out: loss without z-loss"},
 	{"z", number, Slots + Pad, "out: z-loss"},
-	{"nll", number, Slots + Pad, "out: −log p_y"},
 	{"lse", number, Slots + Pad, "out: log-sum-exp"},
 	{"f", number, Slots + Pad, "out: factor of the exponentials in the gradient"},
 	{"gy", number, Slots + Pad, "out: gradient of the target's class"},
 	{"sumLoss", number, 8, "out: lanes of the sum over rows of loss,"},
-	{"sumZ", number, 8, "z,"},
-	{"sumNLL", number, 8, "and nll"},
+	{"sumZ", number, 8, "of z,"},
+	{"sumNLL", number, 8, "and of −log p_y"},
 }
 
 // offset is where a field lies.

@@ -172,7 +172,6 @@ L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main
 
 			nll := b.vector()
 			b.VSUBPD(y, log, nll)
-			out("nll", nll)
 			total("sumNLL", nll)
 
 			target := b.vector()

@@ -499,10 +499,8 @@ func (b *builder) smaller(base reg.Register) {
 	skip := b.label("more")
 	b.CMPQ(b.arg("n"), operand.Imm(2))
 	b.JNE(operand.LabelRef(skip))
-	v, w := b.copy(operand.Mem{Base: base}), b.copy(operand.Mem{Base: base, Disp: b.vectorBytes()})
-	s := b.vector()
-	b.ps(b.VMINPS, b.VMINPD, w, v, s)
-	b.add(v, v, w)
+	v, s := b.copy(operand.Mem{Base: base}), b.vector()
+	b.ps(b.VMINPS, b.VMINPD, operand.Mem{Base: base, Disp: b.vectorBytes()}, v, s)
 	b.mul(v, v, b.zero()) // 0, or NaN
 	b.add(s, s, v)
 	b.storeF(s, operand.Mem{Base: base, Disp: 2 * b.vectorBytes()}, nil)

@@ -249,13 +249,14 @@ func (r *rowSums) first(k reg.Register, i int, tl *tail, prefetch bool) halfway 
 	}
 	d := r.loadT(x, tl)
 	r.add(d, d, r.pivot)
-	r.keep(d, tl)
+	if r.Form == Uniform {
+		r.keep(d, tl) // otherwise the coefficient is 0
+	}
 	j := i % r.parts()
 	if r.Form == Uniform {
 		r.add(r.sumD[j], r.sumD[j], d)
 	} else {
 		a := r.coefficients(r.u, r.w, r.t, k, i, tl)
-		r.keep(a, tl)
 		r.add(r.sumA[j], r.sumA[j], a)
 		ad := r.vector()
 		r.mul(ad, a, d)

@@ -62,7 +62,7 @@ func (b *builder) tiles(base string, stride string, body func(row *rowPointers, 
 	b.ADDQ(operand.Imm(128), mask)
 	b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), class)
 	b.SUBQ(class, mask)
-	one(&tail{mask: operand.Mem{Base: mask}, index: zero})
+	one(&tail{mask: operand.Mem{Base: mask}, index: zero, few: true})
 
 	b.Label(groupNext)
 	b.CMPQ(row, last)

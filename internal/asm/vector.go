@@ -72,8 +72,10 @@ func (b *builder) broadcast(m operand.Op) vec {
 
 // number is a constant for repeated use: memory in AVX2, which has few registers, a register in AVX-512.
 func (b *builder) number(v float64) operand.Op {
-	m := b.data.float64(v)
-	if !b.double() {
+	var m operand.Mem
+	if b.double() {
+		m = b.data.float64(v)
+	} else {
 		m = b.data.float32(float32(v))
 	}
 	if b.ISA == AVX512 {
@@ -145,7 +147,8 @@ type tail struct {
 	mask  operand.Mem
 	index reg.Register
 	skip  int
-	exact int // how many there are, if that is known
+	exact int  // how many there are, if that is known
+	few   bool // fewer than 8 exist, whatever n is
 }
 
 // starting says where vectors start that are at an index, each width elements after the other.
@@ -248,8 +251,10 @@ func (b *builder) loadT(m operand.Mem, t *tail) vec {
 func (b *builder) loadHalves(m operand.Mem, t *tail) vec {
 	v, i, p := b.XMM(), b.exist(t), b.GP64()
 	all, loop, done := b.label("all"), b.label("halves"), b.label("loaded")
-	b.CMPQ(i, operand.Imm(8))
-	b.JGE(operand.LabelRef(all))
+	if !t.few {
+		b.CMPQ(i, operand.Imm(8))
+		b.JGE(operand.LabelRef(all))
+	}
 	b.VPXOR(v, v, v)
 	b.LEAQ(m, p)
 	b.Label(loop)
@@ -258,8 +263,10 @@ func (b *builder) loadHalves(m operand.Mem, t *tail) vec {
 	b.VPSLLDQ(operand.Imm(2), v, v)
 	b.VPINSRW(operand.Imm(0), at(p, i, 2, 0), v, v)
 	b.JMP(operand.LabelRef(loop))
-	b.Label(all)
-	b.VMOVDQU(m, v)
+	if !t.few {
+		b.Label(all)
+		b.VMOVDQU(m, v)
+	}
 	b.Label(done)
 	return v
 }
@@ -268,8 +275,10 @@ func (b *builder) loadHalves(m operand.Mem, t *tail) vec {
 func (b *builder) storeHalves(v vec, m operand.Mem, t *tail) {
 	i, p := b.exist(t), b.GP64()
 	all, loop, done := b.label("all"), b.label("halves"), b.label("stored")
-	b.CMPQ(i, operand.Imm(8))
-	b.JGE(operand.LabelRef(all))
+	if !t.few {
+		b.CMPQ(i, operand.Imm(8))
+		b.JGE(operand.LabelRef(all))
+	}
 	b.LEAQ(m, p)
 	b.Label(loop)
 	b.DECQ(i)
@@ -278,8 +287,10 @@ func (b *builder) storeHalves(v vec, m operand.Mem, t *tail) {
 	b.VPSRLDQ(operand.Imm(2), v, v)
 	b.ADDQ(operand.Imm(2), p)
 	b.JMP(operand.LabelRef(loop))
-	b.Label(all)
-	b.VMOVDQU(v, m)
+	if !t.few {
+		b.Label(all)
+		b.VMOVDQU(v, m)
+	}
 	b.Label(done)
 }
 

@@ -54,10 +54,38 @@ func TestChanges(t *testing.T) {
 		"\tCMPQ R9, $-32":                      {"", "\tCMPQ R9, $-31", "\tCMPQ R9, $-33"},
 		"\tSHLQ $0x02, CX":                     {"", "\tSHRQ $0x02, CX", "\tSHLQ $3, CX", "\tSHLQ $1, CX"},
 		"\tJLT loop1":                          {"", "\tJGE loop1", "\tJLE loop1"},
+		"\tVCMPPS $0x15, Y1, Y2, Y3":           {"", "\tVCMPPS $20, Y1, Y2, Y3", "\tVCMPPS $17, Y1, Y2, Y3"},
 		"\tVZEROUPPER":                         {""},
 	} {
 		require.Equal(t, want, changes(line), line)
 	}
+}
+
+// TestEquivalent has mutants that change nothing but the speed.
+func TestEquivalent(t *testing.T) {
+	s := parse(`TEXT ·sumAVX2(SB), NOSPLIT, $0-8
+	MOVQ       SI, R10
+	ADDQ       152(AX), R10
+loop1:
+	PREFETCHT0 (R10)
+	ADDQ       160(AX), R10
+	MOVQ       CX, R9
+	PREFETCHT0 (R9)
+	VMAXPS     (R9), Y1, Y1
+	VADDPS     constants<>+0(SB), Y1, Y1
+DATA constants<>+0(SB)/8, $0x3f8000003f800000
+DATA constants<>+32(SB)/8, $0x3f8000003f800000
+DATA constants<>+64(SB)/8, $0x3f8000003f800001
+`, func(string) bool { return false })
+	var code []string
+	for _, i := range s.code {
+		code = append(code, strings.Join(strings.Fields(s.lines[i]), " "))
+	}
+	require.Equal(t, []string{"MOVQ CX, R9", "VMAXPS (R9), Y1, Y1", "VADDPS constants<>+0(SB), Y1, Y1"}, code)
+	const old = "\tVADDPS     constants<>+0(SB), Y1, Y1"
+	require.True(t, s.sameConstant(mutant{old: old, new: strings.Replace(old, "+0", "+32", 1)}))
+	require.False(t, s.sameConstant(mutant{old: old, new: strings.Replace(old, "+0", "+64", 1)}))
+	require.False(t, s.sameConstant(mutant{old: old, new: ""}))
 }
 
 func TestDraw(t *testing.T) {

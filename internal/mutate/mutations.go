@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -27,21 +28,23 @@ func (m mutant) String() string {
 // source is an assembly file, and which of its lines can be changed.
 type source struct {
 	lines     []string
-	function  []string // that a line belongs to
-	code      []int    // instructions
-	constants []int    // DATA
+	function  []string       // that a line belongs to
+	code      []int          // instructions
+	constants []int          // DATA
+	words     map[int]string // what it says, by offset
 }
 
 var (
 	textLine        = regexp.MustCompile(`^TEXT ·(\w+)\(SB\)`)
 	dataLine        = regexp.MustCompile(`^(DATA .*\$0x)([0-9a-f]{16})$`)
+	prefetchLine    = regexp.MustCompile(`^\tPREFETCHT0\s+\((\w+)\)$`)
 	instructionLine = regexp.MustCompile(`^\t([A-Z][A-Z0-9.]*)(\s.*)?$`)
 )
 
-// parse finds the lines to change. Prefetches are left alone: they change the speed only. So are RET and the function features,
-// which no kernel calls.
+// parse finds the lines to change. Prefetches, and what computes their addresses, are left alone: they change the speed only.
+// So are RET and the function features, which no kernel calls.
 func parse(text string, skip func(function string) bool) *source {
-	s := &source{lines: strings.Split(text, "\n")}
+	s := &source{lines: strings.Split(text, "\n"), words: map[int]string{}}
 	function := ""
 	for i, line := range s.lines {
 		if m := textLine.FindStringSubmatch(line); m != nil {
@@ -50,6 +53,8 @@ func parse(text string, skip func(function string) bool) *source {
 		if dataLine.MatchString(line) {
 			function = "constants"
 			s.constants = append(s.constants, i)
+			offset, _ := strconv.Atoi(constant.FindStringSubmatch(line)[1])
+			s.words[offset] = line[strings.LastIndexByte(line, '$'):]
 		}
 		s.function = append(s.function, function)
 		m := instructionLine.FindStringSubmatch(line)
@@ -57,16 +62,72 @@ func parse(text string, skip func(function string) bool) *source {
 			s.code = append(s.code, i)
 		}
 	}
+	s.code = slices.DeleteFunc(s.code, s.prefetches())
 	return s
+}
+
+// prefetches tells lines apart that compute an address which is only prefetched: from the MOVQ to the register up to the line
+// that moves it on.
+func (s *source) prefetches() func(i int) bool {
+	lines := map[int]bool{}
+	for i, line := range s.lines {
+		m := prefetchLine.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		writes := func(i int) bool { return strings.HasSuffix(s.lines[i], ", "+m[1]) }
+		first := i - 1
+		for ; first > 0 && !(writes(first) && strings.HasPrefix(s.lines[first], "\tMOVQ")); first-- {
+		}
+		last := min(i+1, len(s.lines)-1)
+		loads := func(line string) bool { return strings.Contains(line, "("+m[1]) && !prefetchLine.MatchString(line) }
+		if slices.ContainsFunc(s.lines[first:last+1], loads) {
+			continue
+		}
+		for j := first; j <= last; j++ {
+			if writes(j) {
+				lines[j] = true
+			}
+		}
+	}
+	return func(i int) bool { return lines[i] }
 }
 
 // draw draws a mutant: of ten, one has a bit of a constant changed, and the others an instruction.
 func (s *source) draw(r *rand.Rand) mutant {
+	for {
+		if m := s.any(r); !s.sameConstant(m) {
+			return m
+		}
+	}
+}
+
+// sameConstant reports whether a mutant reads another constant that is the same: tables are there twice.
+func (s *source) sameConstant(m mutant) bool {
+	was, is := constant.FindStringSubmatch(m.old), constant.FindStringSubmatch(m.new)
+	if was == nil || is == nil || was[1] == is[1] || dataLine.MatchString(m.old) {
+		return false
+	}
+	vector := func(start string) (words []string) {
+		offset, _ := strconv.Atoi(start)
+		for i := range 4 {
+			words = append(words, s.words[offset+8*i])
+		}
+		return words
+	}
+	return slices.Equal(vector(was[1]), vector(is[1]))
+}
+
+func (s *source) any(r *rand.Rand) mutant {
 	if len(s.constants) != 0 && r.IntN(10) == 0 {
 		i := s.constants[r.IntN(len(s.constants))]
 		m := dataLine.FindStringSubmatch(s.lines[i])
 		word, _ := strconv.ParseUint(m[2], 16, 64)
-		return mutant{i + 1, s.function[i], s.lines[i], fmt.Sprintf("%s%016x", m[1], word^1<<r.IntN(64))}
+		bit := r.IntN(64)
+		if word>>32 != word&math.MaxUint32 {
+			bit |= 32 // a float64, the end of which would change a result once in a billion
+		}
+		return mutant{i + 1, s.function[i], s.lines[i], fmt.Sprintf("%s%016x", m[1], word^1<<bit)}
 	}
 	i := s.code[r.IntN(len(s.code))]
 	all := changes(s.lines[i])
@@ -93,9 +154,9 @@ var opcodes = []struct {
 	{"213", []string{"231"}}, {"231", []string{"213"}}, {"132", []string{"213"}},
 }
 
-// conditions are whole mnemonics, and what takes their place.
+// conditions are whole mnemonics, and what takes their place. JGE becomes no JG: it skips tails, and one of no elements adds 0.
 var conditions = map[string][]string{
-	"JGE": {"JLT", "JGT"}, "JLT": {"JGE", "JLE"}, "JL": {"JGE", "JLE"}, "JG": {"JLE", "JGE"}, "JE": {"JNE"}, "JNE": {"JE"}, "JCS": {"JCC"},
+	"JGE": {"JLT"}, "JLT": {"JGE", "JLE"}, "JL": {"JGE", "JLE"}, "JG": {"JLE", "JGE"}, "JE": {"JNE"}, "JNE": {"JE"}, "JCS": {"JCC"},
 	"CMOVQLT": {"CMOVQGT"}, "CMOVQGT": {"CMOVQLT"},
 }
 
@@ -149,7 +210,11 @@ func changes(line string) (all []string) {
 			return s
 		}
 	}
-	numbers(immediate, near(1, -1))
+	if strings.HasPrefix(name, "VCMP") { // not to a predicate that differs only where both sides are equal
+		numbers(immediate, func(v int64) []string { return []string{fmt.Sprint(v - 1), fmt.Sprint(v ^ 4)} })
+	} else {
+		numbers(immediate, near(1, -1))
+	}
 	if constant.MatchString(operands) {
 		numbers(constant, near(32)) // 8 on lies the same number again
 	} else {
