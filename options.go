@@ -48,8 +48,7 @@ type Criterion struct {
 	top1        bool
 	workers     int // 0: as many as GOMAXPROCS
 
-	isa    isa
-	chosen bool // isa was chosen by an option
+	isa isa
 
 	// Made from smoothing, prior and weights, where there is one of the latter two.
 	stale bool // to be made again

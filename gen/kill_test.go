@@ -19,7 +19,7 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("NOT TESTED with -short: files after kill -9")
 	}
-	assert.Zero(t, killed(t, 32), "files that are neither the old one nor the new one")
+	assert.Zero(t, killed(t, 24), "files that are neither the old one nor the new one")
 
 	// What a killed command leaves over is in nobody's way.
 	dir := folder(t)

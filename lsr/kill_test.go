@@ -19,7 +19,7 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("NOT TESTED with -short: files after kill -9")
 	}
-	assert.Zero(t, killed(t, 32), "outputs that are neither the old file nor the new one")
+	assert.Zero(t, killed(t, 24), "outputs that are neither the old file nor the new one")
 }
 
 // An lsr that writes its outputs in place is found out.
