@@ -34,6 +34,13 @@
 // architecture, the batch around the row, its place in memory, or the number of goroutines. The reduced loss has the same
 // bits for every number of workers. Splitting a batch keeps rows, and gradients at a given denominator, to the bit.
 //
+// # Kernels
+//
+// On amd64, kernels in assembly serve CPUs with AVX2, FMA and F16C, or with AVX-512 (F, DQ, BW and VL); other machines, and
+// builds with the tag purego, run plain Go. All give the same bits. [Kernel], the environment variable LSR_KERNEL (go, avx2,
+// avx512) and GODEBUG=cpu.avx2=off or cpu.avx512f=off choose; [Kernels] tells what there is. Kernels for a class count of
+// one's own are made by go generate, see README.
+//
 // # Accuracy
 //
 // float32 rows are within 6 units in the last place of max(loss, 1), gradients within 8 + 2·|x_j−max x| units of p_j + q_j;

@@ -5483,7 +5483,6 @@ end7:
 	JGE   whole8
 	MOVQ  96(AX), R10
 	SUBQ  R9, R10
-	SUBQ  $0x00, R10
 	CMPQ  R10, $0x08
 	JGE   all9
 	VPXOR X5, X5, X5
@@ -5662,7 +5661,6 @@ end6:
 	JGE   sums7
 	MOVQ  96(AX), R10
 	SUBQ  DI, R10
-	SUBQ  $0x00, R10
 	CMPQ  R10, $0x08
 	JGE   all8
 	VPXOR X8, X8, X8
@@ -5991,7 +5989,6 @@ end6:
 	JGE   sums7
 	MOVQ  96(AX), R11
 	SUBQ  R8, R11
-	SUBQ  $0x00, R11
 	CMPQ  R11, $0x08
 	JGE   all8
 	VPXOR X8, X8, X8
@@ -6250,7 +6247,6 @@ end5:
 	VCVTPS2PH   $0x00, Y2, X2
 	MOVQ        96(AX), R9
 	SUBQ        R8, R9
-	SUBQ        $0x00, R9
 	CMPQ        R9, $0x08
 	JGE         all7
 	LEAQ        (BX)(R8*2), R10
@@ -6480,7 +6476,6 @@ end6:
 	JGE   sums7
 	MOVQ  96(AX), R14
 	SUBQ  R11, R14
-	SUBQ  $0x00, R14
 	CMPQ  R14, $0x08
 	JGE   all8
 	VPXOR X10, X10, X10
@@ -6501,7 +6496,6 @@ loaded10:
 	VADDPS    Y1, Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
-	SUBQ      $0x00, R14
 	CMPQ      R14, $0x08
 	JGE       all11
 	VPXOR     X11, X11, X11
@@ -6869,7 +6863,6 @@ end5:
 	VMULPS     Y0, Y2, Y2
 	MOVQ       96(AX), R12
 	SUBQ       R11, R12
-	SUBQ       $0x00, R12
 	CMPQ       R12, $0x08
 	JGE        all7
 	VPXOR      X3, X3, X3
@@ -6896,7 +6889,6 @@ loaded9:
 	VCVTPS2PH    $0x00, Y2, X2
 	MOVQ         96(AX), R12
 	SUBQ         R11, R12
-	SUBQ         $0x00, R12
 	CMPQ         R12, $0x08
 	JGE          all10
 	LEAQ         (BX)(R11*2), R13
@@ -7054,7 +7046,6 @@ few5:
 	SUBQ  R11, R13
 	MOVQ  96(AX), R11
 	SUBQ  R12, R11
-	SUBQ  $0x00, R11
 	VPXOR X0, X0, X0
 	LEAQ  (CX), R13
 
@@ -7069,7 +7060,6 @@ loaded9:
 	VCVTPH2PS X0, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
-	SUBQ      $0x00, R11
 	VPXOR     X0, X0, X0
 	LEAQ      (DX), R13
 
@@ -7085,7 +7075,6 @@ loaded12:
 	VINSERTF128 $0x01, X0, Y1, Y0
 	MOVQ        96(AX), R11
 	SUBQ        R12, R11
-	SUBQ        $0x00, R11
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(BX*1), R13
 
@@ -7100,7 +7089,6 @@ loaded15:
 	VCVTPH2PS X1, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
-	SUBQ      $0x00, R11
 	VPXOR     X2, X2, X2
 	LEAQ      (DX)(BX*1), R13
 
@@ -7116,7 +7104,6 @@ loaded18:
 	VINSERTF128 $0x01, X2, Y1, Y2
 	MOVQ        96(AX), R11
 	SUBQ        R12, R11
-	SUBQ        $0x00, R11
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(BX*2), R13
 
@@ -7131,7 +7118,6 @@ loaded21:
 	VCVTPH2PS X1, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
-	SUBQ      $0x00, R11
 	VPXOR     X3, X3, X3
 	LEAQ      (DX)(BX*2), R13
 
@@ -7147,7 +7133,6 @@ loaded24:
 	VINSERTF128 $0x01, X3, Y1, Y3
 	MOVQ        96(AX), R11
 	SUBQ        R12, R11
-	SUBQ        $0x00, R11
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(SI*1), CX
 
@@ -7162,7 +7147,6 @@ loaded27:
 	VCVTPH2PS X1, X1
 	MOVQ      96(AX), CX
 	SUBQ      R12, CX
-	SUBQ      $0x00, CX
 	VPXOR     X4, X4, X4
 	LEAQ      (DX)(SI*1), DX
 
@@ -7294,7 +7278,6 @@ few5:
 	VPSRLDQ   $0x08, X2, X3
 	MOVQ      96(AX), R10
 	SUBQ      R12, R10
-	SUBQ      $0x00, R10
 	LEAQ      (CX), R11
 
 halves8:
@@ -7308,7 +7291,6 @@ halves8:
 stored9:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
-	SUBQ $0x00, R10
 	LEAQ (DX), R11
 
 halves11:
@@ -7324,7 +7306,6 @@ stored12:
 	VPSRLDQ   $0x08, X1, X2
 	MOVQ      96(AX), R10
 	SUBQ      R12, R10
-	SUBQ      $0x00, R10
 	LEAQ      (CX)(BX*1), R11
 
 halves14:
@@ -7338,7 +7319,6 @@ halves14:
 stored15:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
-	SUBQ $0x00, R10
 	LEAQ (DX)(BX*1), R11
 
 halves17:
@@ -7354,7 +7334,6 @@ stored18:
 	VPSRLDQ   $0x08, X1, X2
 	MOVQ      96(AX), R10
 	SUBQ      R12, R10
-	SUBQ      $0x00, R10
 	LEAQ      (CX)(BX*2), R11
 
 halves20:
@@ -7368,7 +7347,6 @@ halves20:
 stored21:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
-	SUBQ $0x00, R10
 	LEAQ (DX)(BX*2), R11
 
 halves23:
@@ -7384,7 +7362,6 @@ stored24:
 	VPSRLDQ   $0x08, X0, X1
 	MOVQ      96(AX), R10
 	SUBQ      R12, R10
-	SUBQ      $0x00, R10
 	LEAQ      (CX)(SI*1), CX
 
 halves26:
@@ -7398,7 +7375,6 @@ halves26:
 stored27:
 	MOVQ 96(AX), CX
 	SUBQ R12, CX
-	SUBQ $0x00, CX
 	LEAQ (DX)(SI*1), DX
 
 halves29:
@@ -7555,7 +7531,6 @@ end7:
 	JGE   whole8
 	MOVQ  96(AX), R10
 	SUBQ  R9, R10
-	SUBQ  $0x00, R10
 	CMPQ  R10, $0x08
 	JGE   all9
 	VPXOR X5, X5, X5
@@ -7739,7 +7714,6 @@ end6:
 	JGE   sums7
 	MOVQ  96(AX), R10
 	SUBQ  DI, R10
-	SUBQ  $0x00, R10
 	CMPQ  R10, $0x08
 	JGE   all8
 	VPXOR X8, X8, X8
@@ -8076,7 +8050,6 @@ end6:
 	JGE   sums7
 	MOVQ  96(AX), R11
 	SUBQ  R8, R11
-	SUBQ  $0x00, R11
 	CMPQ  R11, $0x08
 	JGE   all8
 	VPXOR X8, X8, X8
@@ -8357,7 +8330,6 @@ end5:
 	VPACKUSDW    X3, X2, X3
 	MOVQ         96(AX), R9
 	SUBQ         R8, R9
-	SUBQ         $0x00, R9
 	CMPQ         R9, $0x08
 	JGE          all7
 	LEAQ         (BX)(R8*2), R10
@@ -8601,7 +8573,6 @@ end6:
 	JGE   sums7
 	MOVQ  96(AX), R14
 	SUBQ  R11, R14
-	SUBQ  $0x00, R14
 	CMPQ  R14, $0x08
 	JGE   all8
 	VPXOR X10, X10, X10
@@ -8623,7 +8594,6 @@ loaded10:
 	VADDPS    Y1, Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
-	SUBQ      $0x00, R14
 	CMPQ      R14, $0x08
 	JGE       all11
 	VPXOR     X11, X11, X11
@@ -9012,7 +8982,6 @@ end5:
 	VMULPS     Y0, Y2, Y2
 	MOVQ       96(AX), R12
 	SUBQ       R11, R12
-	SUBQ       $0x00, R12
 	CMPQ       R12, $0x08
 	JGE        all7
 	VPXOR      X3, X3, X3
@@ -9046,7 +9015,6 @@ loaded9:
 	VPACKUSDW    X3, X2, X3
 	MOVQ         96(AX), R12
 	SUBQ         R11, R12
-	SUBQ         $0x00, R12
 	CMPQ         R12, $0x08
 	JGE          all10
 	LEAQ         (BX)(R11*2), R13
@@ -9219,7 +9187,6 @@ few5:
 	SUBQ  R11, R13
 	MOVQ  96(AX), R11
 	SUBQ  R12, R11
-	SUBQ  $0x00, R11
 	VPXOR X0, X0, X0
 	LEAQ  (CX), R13
 
@@ -9235,7 +9202,6 @@ loaded9:
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
-	SUBQ      $0x00, R11
 	VPXOR     X0, X0, X0
 	LEAQ      (DX), R13
 
@@ -9252,7 +9218,6 @@ loaded12:
 	VINSERTF128 $0x01, X0, Y1, Y0
 	MOVQ        96(AX), R11
 	SUBQ        R12, R11
-	SUBQ        $0x00, R11
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(BX*1), R13
 
@@ -9268,7 +9233,6 @@ loaded15:
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
-	SUBQ      $0x00, R11
 	VPXOR     X2, X2, X2
 	LEAQ      (DX)(BX*1), R13
 
@@ -9285,7 +9249,6 @@ loaded18:
 	VINSERTF128 $0x01, X2, Y1, Y2
 	MOVQ        96(AX), R11
 	SUBQ        R12, R11
-	SUBQ        $0x00, R11
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(BX*2), R13
 
@@ -9301,7 +9264,6 @@ loaded21:
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
-	SUBQ      $0x00, R11
 	VPXOR     X3, X3, X3
 	LEAQ      (DX)(BX*2), R13
 
@@ -9318,7 +9280,6 @@ loaded24:
 	VINSERTF128 $0x01, X3, Y1, Y3
 	MOVQ        96(AX), R11
 	SUBQ        R12, R11
-	SUBQ        $0x00, R11
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(SI*1), CX
 
@@ -9334,7 +9295,6 @@ loaded27:
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), CX
 	SUBQ      R12, CX
-	SUBQ      $0x00, CX
 	VPXOR     X4, X4, X4
 	LEAQ      (DX)(SI*1), DX
 
@@ -9497,7 +9457,6 @@ few5:
 	VPSRLDQ      $0x08, X3, X2
 	MOVQ         96(AX), R10
 	SUBQ         R12, R10
-	SUBQ         $0x00, R10
 	LEAQ         (CX), R11
 
 halves8:
@@ -9511,7 +9470,6 @@ halves8:
 stored9:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
-	SUBQ $0x00, R10
 	LEAQ (DX), R11
 
 halves11:
@@ -9533,7 +9491,6 @@ stored12:
 	VPSRLDQ      $0x08, X2, X1
 	MOVQ         96(AX), R10
 	SUBQ         R12, R10
-	SUBQ         $0x00, R10
 	LEAQ         (CX)(BX*1), R11
 
 halves14:
@@ -9547,7 +9504,6 @@ halves14:
 stored15:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
-	SUBQ $0x00, R10
 	LEAQ (DX)(BX*1), R11
 
 halves17:
@@ -9569,7 +9525,6 @@ stored18:
 	VPSRLDQ      $0x08, X1, X2
 	MOVQ         96(AX), R10
 	SUBQ         R12, R10
-	SUBQ         $0x00, R10
 	LEAQ         (CX)(BX*2), R11
 
 halves20:
@@ -9583,7 +9538,6 @@ halves20:
 stored21:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
-	SUBQ $0x00, R10
 	LEAQ (DX)(BX*2), R11
 
 halves23:
@@ -9605,7 +9559,6 @@ stored24:
 	VPSRLDQ      $0x08, X1, X0
 	MOVQ         96(AX), R10
 	SUBQ         R12, R10
-	SUBQ         $0x00, R10
 	LEAQ         (CX)(SI*1), CX
 
 halves26:
@@ -9619,7 +9572,6 @@ halves26:
 stored27:
 	MOVQ 96(AX), CX
 	SUBQ R12, CX
-	SUBQ $0x00, CX
 	LEAQ (DX)(SI*1), DX
 
 halves29:

@@ -43,28 +43,36 @@ func (w *worker[T, F]) shapeOf(j *job[T]) shape {
 // vectorRows is the number of rows that the kernels for planes take at a time, at most.
 func vectorRows[F real]() int { return coef.Lanes / int(unsafe.Sizeof(F(0))) }
 
-// fits narrows a chunk to a number of rows that the kernels for planes can take, or says that they can't.
+// fits narrows a chunk to a number of rows that the kernels for planes take as well as they can, or says that they can't.
 func (w *worker[T, F]) fits(rows int) (int, bool) {
 	switch n := vectorRows[F](); w.shape {
 	case planes:
-		if rows < n {
-			return rows, false
+		if rows > n {
+			rows &^= n - 1
 		}
-		return rows &^ (n - 1), true
+		return rows, true
 	case tiles:
 		return rows, rows >= 8
 	}
 	return rows, false
 }
 
+// whole reports whether the kernels that copy planes can copy the chunk's rows, which otherwise are fewer than a vector.
+func (w *worker[T, F]) whole() bool { return w.rows%vectorRows[F]() == 0 }
+
 // copyPlanes copies a chunk of logits or of targets to a plane buffer.
 func (w *worker[T, F]) copyPlanes(buffer []F, from unsafe.Pointer, stride int) {
 	x, xStride := w.x, w.xStride
 	w.plane, w.x, w.xStride = base(buffer), from, stride
-	if w.shape == tiles {
+	switch {
+	case w.shape == tiles:
 		w.run(opTranspose, 0)
-	} else {
+	case w.whole():
 		w.run(opWiden, 0)
+	default:
+		for k := range w.n {
+			load[T]((*group[F])(buffer[k*maxSlots:]), unsafe.Add(from, k*w.xStep), 0, w.rows, 1)
+		}
 	}
 	w.x, w.xStride = x, xStride
 }
@@ -123,9 +131,14 @@ func (w *worker[T, F]) gradientPlanes() {
 	w.rows = paddedRows[F](w.rows)
 	w.run(opPlaneScale, w.form)
 	w.view, w.plane = caller, base(w.planeX)
-	if w.shape == tiles {
+	switch {
+	case w.shape == tiles:
 		w.run(opTransposeBack, 0)
-	} else {
+	case w.whole():
 		w.run(opNarrow, 0)
+	default:
+		for k := range w.n {
+			store[T](unsafe.Add(w.dst, k*w.dstStep), 0, w.rows, 1, (*group[F])(w.planeX[k*maxSlots:]))
+		}
 	}
 }

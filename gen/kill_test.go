@@ -83,6 +83,7 @@ func killed(t *testing.T, times int, buildFlags ...string) (torn int) {
 			time.Sleep(time.Duration(g.Int64N(int64(whole))))
 		} else {
 			for !writes() && len(ended) == 0 {
+				time.Sleep(20 * time.Microsecond)
 			}
 			time.Sleep(time.Duration(n%4-1) * time.Duration(g.Int64N(int64(time.Millisecond))))
 		}

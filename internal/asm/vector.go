@@ -168,7 +168,9 @@ func (b *builder) exist(t *tail) reg.Register {
 	}
 	i := b.load("n")
 	b.SUBQ(t.index, i)
-	b.SUBQ(operand.Imm(uint64(t.skip)), i)
+	if t.skip != 0 {
+		b.SUBQ(operand.Imm(uint64(t.skip)), i)
+	}
 	return i
 }
 

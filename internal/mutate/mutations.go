@@ -210,9 +210,12 @@ func changes(line string) (all []string) {
 			return s
 		}
 	}
-	if strings.HasPrefix(name, "VCMP") { // not to a predicate that differs only where both sides are equal
+	switch {
+	case strings.HasPrefix(name, "VCMP"): // not to a predicate that differs only where both sides are equal
 		numbers(immediate, func(v int64) []string { return []string{fmt.Sprint(v - 1), fmt.Sprint(v ^ 4)} })
-	} else {
+	case name == "VCVTPS2PH", name == "BTQ": // not to -1: rounding as MXCSR says, and a copy of what is there
+		numbers(immediate, near(1))
+	default:
 		numbers(immediate, near(1, -1))
 	}
 	if constant.MatchString(operands) {
