@@ -61,8 +61,16 @@ func render(files []file, goFiles []goFile) ([]file, error) {
 // must agree on, so that one made for another version does not compile.
 func registerName() string {
 	h := fnv.New32a()
-	fmt.Fprint(h, asm.View, asm.Args, asm.Finish, coef.Block, coef.Lanes, coef.ExpLanes, coef.Segment, coef.RowLanes,
-		coef.Exp32Table, coef.Exp32C2, coef.Exp32C3, coef.Exp64Table, coef.Exp64C2, coef.Exp64C7)
+	fmt.Fprint(h, asm.View, asm.Args, coef.Block, coef.Lanes, coef.ExpLanes, coef.Segment, coef.RowLanes)
+	for o := asm.Max; o <= asm.FinishGrad; o++ { // their numbers, which generated code says
+		fmt.Fprint(h, o)
+	}
+	for f := asm.Uniform; f <= asm.Dense; f++ {
+		fmt.Fprint(h, f)
+	}
+	fmt.Fprint(h, coef.Exp32Inv, coef.Exp32Step, coef.Exp32C2, coef.Exp32C3, coef.Exp32Min, coef.Exp32Magic, coef.Exp32Table,
+		coef.Exp64Inv, coef.Exp64StepHi, coef.Exp64StepLo, coef.Exp64C2, coef.Exp64C3, coef.Exp64C4, coef.Exp64C5, coef.Exp64C6,
+		coef.Exp64C7, coef.Exp64Min, coef.Exp64Magic, coef.Exp64Table)
 	return fmt.Sprintf("RegisterABI%08x_IfUndefinedRunGoGenerate", h.Sum32())
 }
 

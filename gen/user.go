@@ -170,7 +170,15 @@ func (o *options) tests() *jen.File {
 		o.each(func(name string, classes int, element jen.Code) {
 			f.Func().Id(what + prefix + name).Params(jen.Id(parameter).Op("*").Qual("testing", kind)).Block(
 				jen.Qual(lsrPath+"/lsrtest", map[string]string{"Test": "Exact", "Fuzz": "Fuzz", "Benchmark": "Benchmark"}[what]).
-					Types(element).Call(jen.Id(parameter), jen.Lit(classes)))
+					Types(element).CallFunc(func(g *jen.Group) {
+					g.Id(parameter)
+					g.Lit(classes)
+					if what == "Test" && len(o.instructions) < len(asm.ISAs) {
+						for _, i := range o.instructions {
+							g.Lit(strings.ToLower(i.String()))
+						}
+					}
+				}))
 		})
 	}
 	one("Test", "t", "T")
