@@ -344,25 +344,13 @@ func planeSumUniformFloat32AVX512K5(a unsafe.Pointer)
 func planeSumExpUniformFloat32AVX512K5(a unsafe.Pointer)
 
 //go:noescape
-func planeSumUniformFloat32AVX2K8(a unsafe.Pointer)
-
-//go:noescape
 func planeSumExpUniformFloat32AVX2K8(a unsafe.Pointer)
-
-//go:noescape
-func planeSumUniformFloat32AVX512K8(a unsafe.Pointer)
 
 //go:noescape
 func planeSumExpUniformFloat32AVX512K8(a unsafe.Pointer)
 
 //go:noescape
-func planeSumUniformFloat32AVX2K10(a unsafe.Pointer)
-
-//go:noescape
 func planeSumExpUniformFloat32AVX2K10(a unsafe.Pointer)
-
-//go:noescape
-func planeSumUniformFloat32AVX512K10(a unsafe.Pointer)
 
 //go:noescape
 func planeSumExpUniformFloat32AVX512K10(a unsafe.Pointer)
@@ -372,6 +360,12 @@ func planeSumExpUniformFloat32AVX2K16(a unsafe.Pointer)
 
 //go:noescape
 func planeSumExpUniformFloat32AVX512K16(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX2K19(a unsafe.Pointer)
+
+//go:noescape
+func planeSumExpUniformFloat32AVX512K19(a unsafe.Pointer)
 
 //go:noescape
 func planeSumExpUniformFloat32AVX2K20(a unsafe.Pointer)

@@ -18096,268 +18096,6 @@ end2:
 	VZEROUPPER
 	RET
 
-// func planeSumUniformFloat32AVX2K8(a *byte)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·planeSumUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// planeSumUniformFloat32AVX2K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
-
-loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
-	MOVQ         CX, R8
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         152(AX), R9
-	MOVQ         96(AX), R10
-
-fetch3:
-	PREFETCHT0   (R9)
-	ADDQ         160(AX), R9
-	DECQ         R10
-	JNE          fetch3
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(SI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
-	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+1568(SB), Y2, Y5
-	VBLENDVPS    Y5, Y4, Y3, Y3
-	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
-	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y4, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y5, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y5
-	VPCMPEQD     constants<>+1088(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+352(SB), Y5, Y9
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y11
-	VFMADD213PS  Y9, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y6, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y4, Y5, Y5
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 64(R8)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y5, 64(R8)
-	VMOVUPS      (CX)(BX*2), Y4
-	VPCMPEQD     constants<>+1664(SB), Y2, Y5
-	VBLENDVPS    Y5, Y4, Y3, Y3
-	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
-	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y4, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y5, Y8, Y8
-	IMUL3Q       $0x03, BX, R8
-	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+352(SB), Y5, Y9
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y11
-	VFMADD213PS  Y9, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y6, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y4, Y5, Y5
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y10, Y10
-	MOVQ         64(AX), R8
-	VADDPS       64(R8), Y5, Y5
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 96(R8)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y5, 96(R8)
-	VMOVUPS      (CX)(BX*4), Y4
-	VPCMPEQD     constants<>+1728(SB), Y2, Y5
-	VBLENDVPS    Y5, Y4, Y3, Y3
-	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
-	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y4, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y5, Y8, Y8
-	IMUL3Q       $0x05, BX, R8
-	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+352(SB), Y5, Y9
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y11
-	VFMADD213PS  Y9, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y6, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y4, Y5, Y5
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 64(R8)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y5, 64(R8)
-	IMUL3Q       $0x06, BX, R8
-	VMOVUPS      (CX)(R8*1), Y4
-	VPCMPEQD     constants<>+1792(SB), Y2, Y5
-	VBLENDVPS    Y5, Y4, Y3, Y3
-	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
-	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y4, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y5, Y8, Y8
-	IMUL3Q       $0x07, BX, R8
-	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y2
-	VBLENDVPS    Y2, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y1
-	VMOVUPS      Y5, Y2
-	VFMADD132PS  constants<>+320(SB), Y0, Y2
-	VSUBPS       Y0, Y2, Y6
-	VFNMADD132PS constants<>+352(SB), Y5, Y6
-	VPERMPS      constants<>+480(SB), Y2, Y7
-	VPSLLD       $0x14, Y2, Y2
-	VPADDD       Y7, Y2, Y2
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y7
-	VFMADD213PS  Y2, Y2, Y7
-	VANDPS       Y1, Y7, Y7
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y4, Y5, Y5
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y7, Y7
-	MOVQ         64(AX), R8
-	VADDPS       64(R8), Y5, Y5
-	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y7, Y7
-	MOVQ         64(AX), R8
-	VADDPS       96(R8), Y5, Y5
-	VBROADCASTSD constants<>+576(SB), Y1
-	VCVTPS2PD    X7, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y7, X2
-	VCVTPS2PD    X2, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(SI*8)
-	VCVTPS2PD    X5, Y1
-	VMOVUPD      Y1, 4624(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(SI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(SI*8)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $0x08, SI
-	CMPQ         SI, DI
-	JLT          loop1
-
-end2:
-	VZEROUPPER
-	RET
-
 // func planeSumExpUniformFloat32AVX2K8(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
@@ -18662,248 +18400,6 @@ end2:
 	VZEROUPPER
 	RET
 
-// func planeSumUniformFloat32AVX512K8(a *byte)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·planeSumUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// planeSumUniformFloat32AVX512K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
-
-loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
-	MOVQ         CX, R8
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         152(AX), R9
-	MOVQ         96(AX), R10
-
-fetch3:
-	PREFETCHT0    (R9)
-	ADDQ          160(AX), R9
-	DECQ          R10
-	JNE           fetch3
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(SI*8)
-	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
-	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
-	VMOVAPS       Z10, K1, Z9
-	VSUBPS        Z7, Z10, Z10
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVUPS       Z10, Z11
-	VFMADD132PS   Z1, Z3, Z11
-	VSUBPS        Z3, Z11, Z12
-	VFNMADD132PS  Z2, Z10, Z12
-	VPERMPS       Z6, Z11, Z13
-	VPSLLD        $0x14, Z11, Z11
-	VPADDD        Z13, Z11, Z11
-	VMOVUPS       Z4, Z13
-	VFMADD213PS   Z5, Z12, Z13
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z13
-	VFMADD213PS.Z Z11, Z11, K1, Z13
-	VMOVUPS       (CX)(BX*1), Z11
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
-	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z16
-	VFMADD213PS   Z14, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K1, Z15
-	VADDPS        Z13, Z15, Z15
-	VADDPS        Z10, Z11, Z11
-	VMOVUPS       (CX)(BX*2), Z10
-	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
-	VMOVAPS       Z10, K1, Z9
-	VSUBPS        Z7, Z10, Z10
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVUPS       Z10, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z10, Z13
-	VPERMPS       Z6, Z12, Z14
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z14, Z12, Z12
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z16
-	VFMADD213PS   Z13, Z16, Z14
-	VFMADD213PS.Z Z12, Z12, K1, Z14
-	IMUL3Q        $0x03, BX, R8
-	VMOVUPS       (CX)(R8*1), Z12
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
-	VMOVAPS       Z12, K1, Z9
-	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K1
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VSUBPS        Z3, Z13, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z13, Z17
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z17, Z13, Z13
-	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z18
-	VFMADD213PS   Z16, Z18, Z17
-	VFMADD213PS.Z Z13, Z13, K1, Z17
-	VADDPS        Z14, Z17, Z17
-	VADDPS        Z10, Z12, Z12
-	VADDPS        Z15, Z17, Z17
-	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(BX*4), Z10
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
-	VMOVAPS       Z10, K1, Z9
-	VSUBPS        Z7, Z10, Z10
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVUPS       Z10, Z11
-	VFMADD132PS   Z1, Z3, Z11
-	VSUBPS        Z3, Z11, Z13
-	VFNMADD132PS  Z2, Z10, Z13
-	VPERMPS       Z6, Z11, Z14
-	VPSLLD        $0x14, Z11, Z11
-	VPADDD        Z14, Z11, Z11
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VFMADD213PS.Z Z11, Z11, K1, Z14
-	IMUL3Q        $0x05, BX, R8
-	VMOVUPS       (CX)(R8*1), Z11
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z18
-	VFMADD213PS   Z15, Z18, Z16
-	VFMADD213PS.Z Z13, Z13, K1, Z16
-	VADDPS        Z14, Z16, Z16
-	VADDPS        Z10, Z11, Z11
-	IMUL3Q        $0x06, BX, R8
-	VMOVUPS       (CX)(R8*1), Z10
-	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
-	VMOVAPS       Z10, K1, Z9
-	VSUBPS        Z7, Z10, Z10
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVUPS       Z10, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z10, Z14
-	VPERMPS       Z6, Z13, Z15
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z15, Z13, Z13
-	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z18
-	VFMADD213PS   Z14, Z18, Z15
-	VFMADD213PS.Z Z13, Z13, K1, Z15
-	IMUL3Q        $0x07, BX, R8
-	VMOVUPS       (CX)(R8*1), Z13
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
-	VMOVAPS       Z13, K1, Z9
-	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K1
-	VMOVUPS       Z13, Z7
-	VFMADD132PS   Z1, Z3, Z7
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z13, Z8
-	VPERMPS       Z6, Z7, Z14
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z14, Z7, Z7
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z8, Z14
-	VMULPS        Z8, Z8, Z18
-	VFMADD213PS   Z8, Z18, Z14
-	VFMADD213PS.Z Z7, Z7, K1, Z14
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z10, Z13, Z13
-	VADDPS        Z16, Z14, Z14
-	VADDPS        Z11, Z13, Z13
-	VADDPS        Z17, Z14, Z14
-	VADDPS        Z12, Z13, Z13
-	VBROADCASTSD  constants<>+576(SB), Z7
-	VCVTPS2PD     Y14, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z14, Y8
-	VCVTPS2PD     Y8, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1424(AX)(SI*8)
-	VCVTPS2PD     Y13, Z7
-	VMOVUPD       Z7, 4624(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z13, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(SI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(SI*8)
-	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
-	ADDQ          $0x10, SI
-	CMPQ          SI, DI
-	JLT           loop1
-
-end2:
-	VZEROUPPER
-	RET
-
 // func planeSumExpUniformFloat32AVX512K8(a *byte)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
@@ -19175,319 +18671,6 @@ fetch3:
 	ADDQ          $0x10, DI
 	CMPQ          DI, R8
 	JLT           loop1
-
-end2:
-	VZEROUPPER
-	RET
-
-// func planeSumUniformFloat32AVX2K10(a *byte)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·planeSumUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// planeSumUniformFloat32AVX2K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
-	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
-
-loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
-	MOVQ         CX, R8
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         152(AX), R9
-	MOVQ         96(AX), R10
-
-fetch3:
-	PREFETCHT0   (R9)
-	ADDQ         160(AX), R9
-	DECQ         R10
-	JNE          fetch3
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(SI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
-	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+1568(SB), Y2, Y5
-	VBLENDVPS    Y5, Y4, Y3, Y3
-	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
-	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y4, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y5, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y5
-	VPCMPEQD     constants<>+1088(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+352(SB), Y5, Y9
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y11
-	VFMADD213PS  Y9, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y6, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y4, Y5, Y5
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 64(R8)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y5, 64(R8)
-	VMOVUPS      (CX)(BX*2), Y4
-	VPCMPEQD     constants<>+1664(SB), Y2, Y5
-	VBLENDVPS    Y5, Y4, Y3, Y3
-	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
-	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y4, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y5, Y8, Y8
-	IMUL3Q       $0x03, BX, R8
-	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+352(SB), Y5, Y9
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y11
-	VFMADD213PS  Y9, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y6, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y4, Y5, Y5
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y10, Y10
-	MOVQ         64(AX), R8
-	VADDPS       64(R8), Y5, Y5
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 96(R8)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y5, 96(R8)
-	VMOVUPS      (CX)(BX*4), Y4
-	VPCMPEQD     constants<>+1728(SB), Y2, Y5
-	VBLENDVPS    Y5, Y4, Y3, Y3
-	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
-	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y4, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y5, Y8, Y8
-	IMUL3Q       $0x05, BX, R8
-	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+352(SB), Y5, Y9
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y11
-	VFMADD213PS  Y9, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y6, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y4, Y5, Y5
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 64(R8)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y5, 64(R8)
-	IMUL3Q       $0x06, BX, R8
-	VMOVUPS      (CX)(R8*1), Y4
-	VPCMPEQD     constants<>+1792(SB), Y2, Y5
-	VBLENDVPS    Y5, Y4, Y3, Y3
-	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
-	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y4, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y5, Y8, Y8
-	IMUL3Q       $0x07, BX, R8
-	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+352(SB), Y5, Y9
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y11
-	VFMADD213PS  Y9, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y6, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y4, Y5, Y5
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y10, Y10
-	MOVQ         64(AX), R8
-	VADDPS       64(R8), Y5, Y5
-	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y10, Y10
-	MOVQ         64(AX), R8
-	VADDPS       96(R8), Y5, Y5
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 128(R8)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y5, 128(R8)
-	VMOVUPS      (CX)(BX*8), Y4
-	VPCMPEQD     constants<>+1856(SB), Y2, Y5
-	VBLENDVPS    Y5, Y4, Y3, Y3
-	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
-	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y4, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y5, Y8, Y8
-	IMUL3Q       $0x09, BX, R8
-	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1888(SB), Y2, Y2
-	VBLENDVPS    Y2, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y1
-	VMOVUPS      Y5, Y2
-	VFMADD132PS  constants<>+320(SB), Y0, Y2
-	VSUBPS       Y0, Y2, Y6
-	VFNMADD132PS constants<>+352(SB), Y5, Y6
-	VPERMPS      constants<>+480(SB), Y2, Y7
-	VPSLLD       $0x14, Y2, Y2
-	VPADDD       Y7, Y2, Y2
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y7
-	VFMADD213PS  Y2, Y2, Y7
-	VANDPS       Y1, Y7, Y7
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y4, Y5, Y5
-	MOVQ         56(AX), R8
-	VADDPS       128(R8), Y7, Y7
-	MOVQ         64(AX), R8
-	VADDPS       128(R8), Y5, Y5
-	VBROADCASTSD constants<>+576(SB), Y1
-	VCVTPS2PD    X7, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y7, X2
-	VCVTPS2PD    X2, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(SI*8)
-	VCVTPS2PD    X5, Y1
-	VMOVUPD      Y1, 4624(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(SI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(SI*8)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $0x08, SI
-	CMPQ         SI, DI
-	JLT          loop1
 
 end2:
 	VZEROUPPER
@@ -19850,291 +19033,6 @@ fetch3:
 	ADDQ         $0x08, DI
 	CMPQ         DI, R8
 	JLT          loop1
-
-end2:
-	VZEROUPPER
-	RET
-
-// func planeSumUniformFloat32AVX512K10(a *byte)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·planeSumUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// planeSumUniformFloat32AVX512K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
-
-loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
-	MOVQ         CX, R8
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         152(AX), R9
-	MOVQ         96(AX), R10
-
-fetch3:
-	PREFETCHT0    (R9)
-	ADDQ          160(AX), R9
-	DECQ          R10
-	JNE           fetch3
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(SI*8)
-	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
-	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
-	VMOVAPS       Z10, K1, Z9
-	VSUBPS        Z7, Z10, Z10
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVUPS       Z10, Z11
-	VFMADD132PS   Z1, Z3, Z11
-	VSUBPS        Z3, Z11, Z12
-	VFNMADD132PS  Z2, Z10, Z12
-	VPERMPS       Z6, Z11, Z13
-	VPSLLD        $0x14, Z11, Z11
-	VPADDD        Z13, Z11, Z11
-	VMOVUPS       Z4, Z13
-	VFMADD213PS   Z5, Z12, Z13
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z13
-	VFMADD213PS.Z Z11, Z11, K1, Z13
-	VMOVUPS       (CX)(BX*1), Z11
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
-	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z16
-	VFMADD213PS   Z14, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K1, Z15
-	VADDPS        Z13, Z15, Z15
-	VADDPS        Z10, Z11, Z11
-	VMOVUPS       (CX)(BX*2), Z10
-	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
-	VMOVAPS       Z10, K1, Z9
-	VSUBPS        Z7, Z10, Z10
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVUPS       Z10, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z10, Z13
-	VPERMPS       Z6, Z12, Z14
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z14, Z12, Z12
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z16
-	VFMADD213PS   Z13, Z16, Z14
-	VFMADD213PS.Z Z12, Z12, K1, Z14
-	IMUL3Q        $0x03, BX, R8
-	VMOVUPS       (CX)(R8*1), Z12
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
-	VMOVAPS       Z12, K1, Z9
-	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K1
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VSUBPS        Z3, Z13, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z13, Z17
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z17, Z13, Z13
-	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z18
-	VFMADD213PS   Z16, Z18, Z17
-	VFMADD213PS.Z Z13, Z13, K1, Z17
-	VADDPS        Z14, Z17, Z17
-	VADDPS        Z10, Z12, Z12
-	VADDPS        Z15, Z17, Z17
-	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(BX*4), Z10
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
-	VMOVAPS       Z10, K1, Z9
-	VSUBPS        Z7, Z10, Z10
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVUPS       Z10, Z11
-	VFMADD132PS   Z1, Z3, Z11
-	VSUBPS        Z3, Z11, Z13
-	VFNMADD132PS  Z2, Z10, Z13
-	VPERMPS       Z6, Z11, Z14
-	VPSLLD        $0x14, Z11, Z11
-	VPADDD        Z14, Z11, Z11
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VFMADD213PS.Z Z11, Z11, K1, Z14
-	IMUL3Q        $0x05, BX, R8
-	VMOVUPS       (CX)(R8*1), Z11
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
-	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z18
-	VFMADD213PS   Z15, Z18, Z16
-	VFMADD213PS.Z Z13, Z13, K1, Z16
-	VADDPS        Z14, Z16, Z16
-	VADDPS        Z10, Z11, Z11
-	IMUL3Q        $0x06, BX, R8
-	VMOVUPS       (CX)(R8*1), Z10
-	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
-	VMOVAPS       Z10, K1, Z9
-	VSUBPS        Z7, Z10, Z10
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVUPS       Z10, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z10, Z14
-	VPERMPS       Z6, Z13, Z15
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z15, Z13, Z13
-	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z18
-	VFMADD213PS   Z14, Z18, Z15
-	VFMADD213PS.Z Z13, Z13, K1, Z15
-	IMUL3Q        $0x07, BX, R8
-	VMOVUPS       (CX)(R8*1), Z13
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
-	VMOVAPS       Z13, K1, Z9
-	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K1
-	VMOVUPS       Z13, Z14
-	VFMADD132PS   Z1, Z3, Z14
-	VSUBPS        Z3, Z14, Z18
-	VFNMADD132PS  Z2, Z13, Z18
-	VPERMPS       Z6, Z14, Z19
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z19, Z14, Z14
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z19
-	VFMADD213PS.Z Z14, Z14, K1, Z19
-	VADDPS        Z15, Z19, Z19
-	VADDPS        Z10, Z13, Z13
-	VADDPS        Z16, Z19, Z19
-	VADDPS        Z11, Z13, Z13
-	VADDPS        Z17, Z19, Z19
-	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(BX*8), Z10
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
-	VMOVAPS       Z10, K1, Z9
-	VSUBPS        Z7, Z10, Z10
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVUPS       Z10, Z11
-	VFMADD132PS   Z1, Z3, Z11
-	VSUBPS        Z3, Z11, Z12
-	VFNMADD132PS  Z2, Z10, Z12
-	VPERMPS       Z6, Z11, Z14
-	VPSLLD        $0x14, Z11, Z11
-	VPADDD        Z14, Z11, Z11
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z12, Z14
-	VMULPS        Z12, Z12, Z15
-	VFMADD213PS   Z12, Z15, Z14
-	VFMADD213PS.Z Z11, Z11, K1, Z14
-	IMUL3Q        $0x09, BX, R8
-	VMOVUPS       (CX)(R8*1), Z11
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z11, Z7
-	VFMADD132PS   Z1, Z3, Z7
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z11, Z8
-	VPERMPS       Z6, Z7, Z12
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z12, Z7, Z7
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z8, Z12
-	VMULPS        Z8, Z8, Z15
-	VFMADD213PS   Z8, Z15, Z12
-	VFMADD213PS.Z Z7, Z7, K1, Z12
-	VADDPS        Z14, Z12, Z12
-	VADDPS        Z10, Z11, Z11
-	VADDPS        Z19, Z12, Z12
-	VADDPS        Z13, Z11, Z11
-	VBROADCASTSD  constants<>+576(SB), Z7
-	VCVTPS2PD     Y12, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z12, Y8
-	VCVTPS2PD     Y8, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1424(AX)(SI*8)
-	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 4624(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(SI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(SI*8)
-	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
-	ADDQ          $0x10, SI
-	CMPQ          SI, DI
-	JLT           loop1
 
 end2:
 	VZEROUPPER
@@ -21147,6 +20045,1178 @@ fetch3:
 	VFMADD213PS.Z Z13, Z13, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x03, BX, R10
+	IMUL3Q        $0x03, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z17
+	VFNMADD132PS  Z2, Z13, Z17
+	VPERMPS       Z6, Z14, Z18
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z18, Z14, Z14
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z15, Z18, Z18
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z12, Z13, Z13
+	VMOVUPS       (CX)(BX*4), Z11
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VMOVUPS       Z15, (SI)(BX*4)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x05, BX, R10
+	IMUL3Q        $0x05, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z16
+	VFNMADD132PS  Z2, Z12, Z16
+	VPERMPS       Z6, Z14, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z17, Z14, Z14
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z19
+	VFMADD213PS   Z16, Z19, Z17
+	VFMADD213PS.Z Z14, Z14, K2, Z17
+	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVAPS       Z17, K1, Z10
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z11, Z12, Z12
+	IMUL3Q        $0x06, BX, R10
+	IMUL3Q        $0x06, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z14, Z16
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z16, Z14, Z14
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z19
+	VFMADD213PS   Z15, Z19, Z16
+	VFMADD213PS.Z Z14, Z14, K2, Z16
+	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x07, BX, R10
+	IMUL3Q        $0x07, BX, R9
+	VMOVUPS       (CX)(R9*1), Z14
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VMOVAPS       Z14, K1, Z9
+	VSUBPS        Z7, Z14, Z14
+	VCMPPS        $0x15, Z0, Z14, K2
+	VMOVUPS       Z14, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z19
+	VFNMADD132PS  Z2, Z14, Z19
+	VPERMPS       Z6, Z15, Z20
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z20, Z15, Z15
+	VMOVUPS       Z4, Z20
+	VFMADD213PS   Z5, Z19, Z20
+	VMULPS        Z19, Z19, Z21
+	VFMADD213PS   Z19, Z21, Z20
+	VFMADD213PS.Z Z15, Z15, K2, Z20
+	VMOVUPS       Z20, (SI)(R10*1)
+	VMOVAPS       Z20, K1, Z10
+	VADDPS        Z16, Z20, Z20
+	VADDPS        Z11, Z14, Z14
+	VADDPS        Z17, Z20, Z20
+	VADDPS        Z12, Z14, Z14
+	VADDPS        Z18, Z20, Z20
+	VADDPS        Z13, Z14, Z14
+	VMOVUPS       (CX)(BX*8), Z11
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z15
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z15, Z12, Z12
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z13, Z15
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z15
+	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VMOVUPS       Z15, (SI)(BX*8)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x09, BX, R10
+	IMUL3Q        $0x09, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z16
+	VFNMADD132PS  Z2, Z12, Z16
+	VPERMPS       Z6, Z13, Z17
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z17, Z13, Z13
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z18
+	VFMADD213PS   Z16, Z18, Z17
+	VFMADD213PS.Z Z13, Z13, K2, Z17
+	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVAPS       Z17, K1, Z10
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z11, Z12, Z12
+	IMUL3Q        $0x0a, BX, R10
+	IMUL3Q        $0x0a, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z18
+	VFMADD213PS   Z15, Z18, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x0b, BX, R10
+	IMUL3Q        $0x0b, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z18
+	VFNMADD132PS  Z2, Z13, Z18
+	VPERMPS       Z6, Z15, Z19
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z19, Z15, Z15
+	VMOVUPS       Z4, Z19
+	VFMADD213PS   Z5, Z18, Z19
+	VMULPS        Z18, Z18, Z21
+	VFMADD213PS   Z18, Z21, Z19
+	VFMADD213PS.Z Z15, Z15, K2, Z19
+	VMOVUPS       Z19, (SI)(R10*1)
+	VMOVAPS       Z19, K1, Z10
+	VADDPS        Z16, Z19, Z19
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z12, Z13, Z13
+	IMUL3Q        $0x0c, BX, R10
+	IMUL3Q        $0x0c, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z15
+	VFNMADD132PS  Z2, Z11, Z15
+	VPERMPS       Z6, Z12, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z16, Z12, Z12
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z12, Z12, K2, Z16
+	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x0d, BX, R10
+	IMUL3Q        $0x0d, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
+	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z17
+	VFNMADD132PS  Z2, Z12, Z17
+	VPERMPS       Z6, Z15, Z18
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z18, Z15, Z15
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z21
+	VFMADD213PS   Z17, Z21, Z18
+	VFMADD213PS.Z Z15, Z15, K2, Z18
+	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z11, Z12, Z12
+	IMUL3Q        $0x0e, BX, R10
+	IMUL3Q        $0x0e, BX, R9
+	VMOVUPS       (CX)(R9*1), Z11
+	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z16
+	VFNMADD132PS  Z2, Z11, Z16
+	VPERMPS       Z6, Z15, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z17, Z15, Z15
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z5, Z16, Z17
+	VMULPS        Z16, Z16, Z21
+	VFMADD213PS   Z16, Z21, Z17
+	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVAPS       Z17, K1, Z10
+	IMUL3Q        $0x0f, BX, R10
+	IMUL3Q        $0x0f, BX, R9
+	VMOVUPS       (CX)(R9*1), Z15
+	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
+	VMOVAPS       Z15, K1, Z9
+	VSUBPS        Z7, Z15, Z15
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVUPS       Z15, Z7
+	VFMADD132PS   Z1, Z3, Z7
+	VSUBPS        Z3, Z7, Z8
+	VFNMADD132PS  Z2, Z15, Z8
+	VPERMPS       Z6, Z7, Z16
+	VPSLLD        $0x14, Z7, Z7
+	VPADDD        Z16, Z7, Z7
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z8, Z16
+	VMULPS        Z8, Z8, Z21
+	VFMADD213PS   Z8, Z21, Z16
+	VFMADD213PS.Z Z7, Z7, K2, Z16
+	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVAPS       Z16, K1, Z10
+	VADDPS        Z17, Z16, Z16
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z18, Z16, Z16
+	VADDPS        Z12, Z15, Z15
+	VADDPS        Z19, Z16, Z16
+	VADDPS        Z13, Z15, Z15
+	VADDPS        Z20, Z16, Z16
+	VADDPS        Z14, Z15, Z15
+	VBROADCASTSD  constants<>+576(SB), Z7
+	VCVTPS2PD     Y16, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1360(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z16, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z7, Z8, Z8
+	VMOVUPD       Z8, 1424(AX)(DI*8)
+	VCVTPS2PD     Y15, Z7
+	VMOVUPD       Z7, 4624(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z15, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4688(AX)(DI*8)
+	VCVTPS2PD     Y9, Z7
+	VSUBPD        272(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3536(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y7
+	VCVTPS2PD     Y7, Z7
+	VSUBPD        336(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3600(AX)(DI*8)
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 6800(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6864(AX)(DI*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
+	ADDQ          $0x40, SI
+	ADDQ          $0x10, DI
+	CMPQ          DI, R8
+	JLT           loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX2K19(a *byte)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX2K19 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+384(SB), Y0
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         184(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         88(AX), DI
+	MOVQ         88(AX), R8
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Y1
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
+	PREFETCHT0   (R11)
+	ADDQ         168(AX), R11
+	DECQ         R12
+	JNE          fetch3
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	ADDQ         BX, R9
+	VMAXPS       (R9), Y1, Y1
+	VCVTPS2PD    X1, Y2
+	VMOVUPD      Y2, 272(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y1, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 304(AX)(DI*8)
+	VMOVDQU      (DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMOVUPS      (CX), Y5
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)
+	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x10, BX, R10
+	IMUL3Q       $0x10, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R10*1)
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y11, Y9, Y9
+	VMOVUPS      (CX)(BX*1), Y6
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(BX*1)
+	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	IMUL3Q       $0x11, BX, R10
+	IMUL3Q       $0x11, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2144(SB), Y2, Y8
+	VBLENDVPS    Y8, Y7, Y3, Y3
+	VSUBPS       Y1, Y7, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y7, Y8
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+320(SB), Y0, Y10
+	VSUBPS       Y0, Y10, Y12
+	VFNMADD132PS constants<>+352(SB), Y7, Y12
+	VPERMPS      constants<>+480(SB), Y10, Y13
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y13, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y13
+	VFMADD213PS  Y10, Y10, Y13
+	VANDPS       Y8, Y13, Y13
+	VMOVUPS      Y13, (SI)(R10*1)
+	VPCMPEQD     constants<>+2144(SB), Y2, Y8
+	VBLENDVPS    Y8, Y13, Y4, Y4
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y13, Y11, Y11
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
+	VMOVUPS      (CX)(BX*2), Y5
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(BX*2)
+	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x12, BX, R10
+	IMUL3Q       $0x12, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R10*1)
+	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y11, Y9, Y9
+	IMUL3Q       $0x03, BX, R10
+	IMUL3Q       $0x03, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R10*1)
+	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 96(R9)
+	VMOVUPS      (CX)(BX*4), Y5
+	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(BX*4)
+	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x05, BX, R10
+	IMUL3Q       $0x05, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R10*1)
+	VPCMPEQD     constants<>+1760(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
+	IMUL3Q       $0x06, BX, R10
+	IMUL3Q       $0x06, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R10*1)
+	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x07, BX, R10
+	IMUL3Q       $0x07, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1824(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R10*1)
+	VPCMPEQD     constants<>+1824(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 128(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 128(R9)
+	VMOVUPS      (CX)(BX*8), Y5
+	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(BX*8)
+	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x09, BX, R10
+	IMUL3Q       $0x09, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1888(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R10*1)
+	VPCMPEQD     constants<>+1888(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
+	IMUL3Q       $0x0a, BX, R10
+	IMUL3Q       $0x0a, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
+	VPCMPEQD     constants<>+1920(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R10*1)
+	VPCMPEQD     constants<>+1920(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x0b, BX, R10
+	IMUL3Q       $0x0b, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1952(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R10*1)
+	VPCMPEQD     constants<>+1952(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 96(R9)
+	IMUL3Q       $0x0c, BX, R10
+	IMUL3Q       $0x0c, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
+	VPCMPEQD     constants<>+1984(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R10*1)
+	VPCMPEQD     constants<>+1984(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x0d, BX, R10
+	IMUL3Q       $0x0d, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+2016(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y11
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y11, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y8, Y8, Y11
+	VANDPS       Y7, Y11, Y11
+	VMOVUPS      Y11, (SI)(R10*1)
+	VPCMPEQD     constants<>+2016(SB), Y2, Y7
+	VBLENDVPS    Y7, Y11, Y4, Y4
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y6, 64(R9)
+	IMUL3Q       $0x0e, BX, R10
+	IMUL3Q       $0x0e, BX, R9
+	VMOVUPS      (CX)(R9*1), Y5
+	VPCMPEQD     constants<>+2048(SB), Y2, Y6
+	VBLENDVPS    Y6, Y5, Y3, Y3
+	VSUBPS       Y1, Y5, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
+	VMOVUPS      Y5, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y5, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y9
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VANDPS       Y6, Y9, Y9
+	VMOVUPS      Y9, (SI)(R10*1)
+	VPCMPEQD     constants<>+2048(SB), Y2, Y6
+	VBLENDVPS    Y6, Y9, Y4, Y4
+	IMUL3Q       $0x0f, BX, R10
+	IMUL3Q       $0x0f, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+2080(SB), Y2, Y7
+	VBLENDVPS    Y7, Y6, Y3, Y3
+	VSUBPS       Y1, Y6, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y10, Y7, Y7
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y8, Y10
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y10
+	VFMADD213PS  Y7, Y7, Y10
+	VANDPS       Y1, Y10, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+2080(SB), Y2, Y1
+	VBLENDVPS    Y1, Y10, Y4, Y4
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y6, Y6
+	MOVQ         56(AX), R9
+	VADDPS       128(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       128(R9), Y6, Y6
+	VBROADCASTSD constants<>+576(SB), Y1
+	VCVTPS2PD    X10, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1360(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y10, X2
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      Y2, 1392(AX)(DI*8)
+	VCVTPS2PD    X6, Y1
+	VMOVUPD      Y1, 4624(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y6, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 4656(AX)(DI*8)
+	VCVTPS2PD    X3, Y1
+	VSUBPD       272(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3536(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X1, Y1
+	VSUBPD       304(AX)(DI*8), Y1, Y1
+	VMOVUPD      Y1, 3568(AX)(DI*8)
+	VCVTPS2PD    X4, Y1
+	VMOVUPD      Y1, 6800(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X1
+	VCVTPS2PD    X1, Y1
+	VMOVUPD      Y1, 6832(AX)(DI*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
+	JLT          loop1
+
+end2:
+	VZEROUPPER
+	RET
+
+// func planeSumExpUniformFloat32AVX512K19(a *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// planeSumExpUniformFloat32AVX512K19 is planeSum for a constant number of classes.
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         48(AX), DX
+	MOVQ         184(AX), BX
+	MOVQ         8(AX), SI
+	MOVQ         88(AX), DI
+	MOVQ         88(AX), R8
+	ADDQ         80(AX), R8
+	CMPQ         DI, R8
+	JGE          end2
+
+loop1:
+	VBROADCASTSS constants<>+256(SB), Z7
+	MOVQ         CX, R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         DI, R11
+	SUBQ         88(AX), R11
+	SHLQ         $0x02, R11
+	ADDQ         16(AX), R11
+	MOVQ         96(AX), R12
+
+fetch3:
+	PREFETCHT0    (R10)
+	ADDQ          160(AX), R10
+	PREFETCHT0    (R11)
+	ADDQ          168(AX), R11
+	DECQ          R12
+	JNE           fetch3
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          BX, R9
+	VMAXPS        (R9), Z7, Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 272(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 336(AX)(DI*8)
+	VMOVDQU32     (DX), Z8
+	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1568(SB), Z10
+	VMOVUPS       (CX), Z11
+	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z13, Z14
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z14
+	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VMOVUPS       Z14, (SI)
+	VMOVAPS       Z14, K1, Z10
+	IMUL3Q        $0x10, BX, R10
+	IMUL3Q        $0x10, BX, R9
+	VMOVUPS       (CX)(R9*1), Z12
+	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z12, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVAPS       Z16, K1, Z10
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z16, Z14, Z14
+	VMOVUPS       (CX)(BX*1), Z12
+	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
+	VMOVAPS       Z12, K1, Z9
+	VSUBPS        Z7, Z12, Z12
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z12, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z15
+	VFNMADD132PS  Z2, Z12, Z15
+	VPERMPS       Z6, Z13, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z16, Z13, Z13
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z15, Z16
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z16
+	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VMOVUPS       Z16, (SI)(BX*1)
+	VMOVAPS       Z16, K1, Z10
+	IMUL3Q        $0x11, BX, R10
+	IMUL3Q        $0x11, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
+	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z15
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z15, Z17
+	VFNMADD132PS  Z2, Z13, Z17
+	VPERMPS       Z6, Z15, Z18
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z18, Z15, Z15
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z15, Z15, K2, Z18
+	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z18, Z16, Z16
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z11, Z12, Z12
+	VMOVUPS       (CX)(BX*2), Z11
+	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
+	VMOVAPS       Z11, K1, Z9
+	VSUBPS        Z7, Z11, Z11
+	VCMPPS        $0x15, Z0, Z11, K2
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z1, Z3, Z13
+	VSUBPS        Z3, Z13, Z14
+	VFNMADD132PS  Z2, Z11, Z14
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z17
+	VFMADD213PS   Z14, Z17, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VMOVUPS       Z15, (SI)(BX*2)
+	VMOVAPS       Z15, K1, Z10
+	IMUL3Q        $0x12, BX, R10
+	IMUL3Q        $0x12, BX, R9
+	VMOVUPS       (CX)(R9*1), Z13
+	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
+	VMOVAPS       Z13, K1, Z9
+	VSUBPS        Z7, Z13, Z13
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z13, Z14
+	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z3, Z14, Z17
+	VFNMADD132PS  Z2, Z13, Z17
+	VPERMPS       Z6, Z14, Z18
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z18, Z14, Z14
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z17, Z18
+	VMULPS        Z17, Z17, Z19
+	VFMADD213PS   Z17, Z19, Z18
+	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVAPS       Z18, K1, Z10
+	VADDPS        Z13, Z11, Z11
+	VADDPS        Z18, Z15, Z15
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
