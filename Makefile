@@ -40,6 +40,7 @@ qemu: ## the same bits on emulated CPUs of other kinds (Debian: qemu-user-static
 	LSR_WANT=avx2 go test -short -exec 'qemu-x86_64-static -cpu Haswell' -run '$(BITS)|Kernels/float|EveryPlace' .
 	LSR_WANT=go go test -short -exec 'qemu-x86_64-static -cpu Nehalem' -run '$(BITS)' .
 	GOARCH=arm64 go test -short -exec qemu-aarch64-static -run '$(BITS)' .
+	GOARCH=arm64 go run -exec qemu-aarch64-static ./gen --check # the generator makes the same files there
 	GOARCH=s390x go test -short -exec qemu-s390x-static -run '$(BITS)' .
 	GOARCH=ppc64le go test -short -exec qemu-ppc64le-static -run '$(BITS)' .
 	GOARCH=riscv64 go test -short -exec qemu-riscv64-static -run '$(BITS)' .

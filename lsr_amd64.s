@@ -106,8 +106,7 @@ done3:
 TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumUniformFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	LEAQ         constants<>+0(SB), DX
@@ -359,8 +358,7 @@ done3:
 TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumExpUniformFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	LEAQ         constants<>+0(SB), DX
@@ -401,9 +399,9 @@ block4:
 	CMPQ    R10, R11
 	CMOVQLT R10, R11
 	CMPQ    R8, R11
-	JGE     end6
+	JGE     end7
 
-loop5:
+loop6:
 	PREFETCHT0   20480(CX)(R8*4)
 	VMOVUPS      (CX)(R8*4), Y8
 	VADDPS       Y1, Y8, Y8
@@ -484,14 +482,14 @@ loop5:
 	VMOVUPS      Y8, 96(BX)(R8*4)
 	ADDQ         $0x20, R8
 	CMPQ         R8, R11
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end7:
 	CMPQ         R8, R10
-	JGE          sums7
+	JGE          sums8
 	LEAQ         (R8), R11
 	CMPQ         R11, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPS      (DX), Y8
 	VMASKMOVPS   (CX)(R8*4), Y8, Y8
 	VADDPS       Y1, Y8, Y8
@@ -513,11 +511,19 @@ end6:
 	VANDPS       Y9, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y2, Y2
-	VMOVUPS      (DX), Y9
-	VMASKMOVPS   Y8, Y9, (BX)(R8*4)
+	MOVQ         96(AX), R11
+	SUBQ         R8, R11
+	CMPQ         R11, $0x08
+	JGE          whole9
+	LEAQ         (BX)(R8*4), R8
+	VMOVAPS      Y8, Y8
+	JMP          part5
+
+whole9:
+	VMOVUPS      Y8, (BX)(R8*4)
 	LEAQ         8(R8), R11
 	CMPQ         R11, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPS      32(DX), Y8
 	VMASKMOVPS   32(CX)(R8*4), Y8, Y8
 	VADDPS       Y1, Y8, Y8
@@ -539,11 +545,20 @@ end6:
 	VANDPS       Y9, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y4, Y4
-	VMOVUPS      32(DX), Y9
-	VMASKMOVPS   Y8, Y9, 32(BX)(R8*4)
+	MOVQ         96(AX), R11
+	SUBQ         R8, R11
+	SUBQ         $0x08, R11
+	CMPQ         R11, $0x08
+	JGE          whole10
+	LEAQ         32(BX)(R8*4), R8
+	VMOVAPS      Y8, Y8
+	JMP          part5
+
+whole10:
+	VMOVUPS      Y8, 32(BX)(R8*4)
 	LEAQ         16(R8), R11
 	CMPQ         R11, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPS      64(DX), Y8
 	VMASKMOVPS   64(CX)(R8*4), Y8, Y8
 	VADDPS       Y1, Y8, Y8
@@ -565,11 +580,20 @@ end6:
 	VANDPS       Y9, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y6, Y6
-	VMOVUPS      64(DX), Y9
-	VMASKMOVPS   Y8, Y9, 64(BX)(R8*4)
+	MOVQ         96(AX), R11
+	SUBQ         R8, R11
+	SUBQ         $0x10, R11
+	CMPQ         R11, $0x08
+	JGE          whole11
+	LEAQ         64(BX)(R8*4), R8
+	VMOVAPS      Y8, Y8
+	JMP          part5
+
+whole11:
+	VMOVUPS      Y8, 64(BX)(R8*4)
 	LEAQ         24(R8), R11
 	CMPQ         R11, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPS      96(DX), Y8
 	VMASKMOVPS   96(CX)(R8*4), Y8, Y8
 	VADDPS       Y1, Y8, Y8
@@ -591,10 +615,41 @@ end6:
 	VANDPS       Y9, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VMOVUPS      96(DX), Y9
-	VMASKMOVPS   Y8, Y9, 96(BX)(R8*4)
+	MOVQ         96(AX), R11
+	SUBQ         R8, R11
+	SUBQ         $0x18, R11
+	CMPQ         R11, $0x08
+	JGE          whole12
+	LEAQ         96(BX)(R8*4), R8
+	VMOVAPS      Y8, Y8
+	JMP          part5
 
-sums7:
+whole12:
+	VMOVUPS Y8, 96(BX)(R8*4)
+	JMP     sums8
+
+part5:
+	VMOVAPS      X8, X9
+	TESTQ        $+4, R11
+	JEQ          skip13
+	VMOVUPS      X9, (R8)
+	VEXTRACTF128 $0x01, Y8, X9
+	ADDQ         $0x10, R8
+
+skip13:
+	TESTQ   $+2, R11
+	JEQ     skip14
+	VMOVSD  X9, (R8)
+	VPSRLDQ $0x08, X9, X9
+	ADDQ    $0x08, R8
+
+skip14:
+	TESTQ  $+1, R11
+	JEQ    skip15
+	VMOVSS X9, (R8)
+
+skip15:
+sums8:
 	MOVQ    64(AX), R8
 	VMOVUPS Y3, (R8)(R9*1)
 	VMOVUPS Y5, 32(R8)(R9*1)
@@ -670,23 +725,81 @@ loop4:
 	JLT         loop4
 
 end5:
-	LEAQ        (R8), R9
-	CMPQ        R9, 96(AX)
-	JGE         whole6
-	VMOVUPS     (DX), Y2
-	VMASKMOVPS  (CX)(R8*4), Y2, Y2
-	VFMSUB213PS Y1, Y0, Y2
-	VMOVUPS     (DX), Y3
-	VMASKMOVPS  Y2, Y3, (BX)(R8*4)
-	LEAQ        8(R8), R9
-	CMPQ        R9, 96(AX)
-	JGE         whole6
-	VMOVUPS     32(DX), Y2
-	VMASKMOVPS  32(CX)(R8*4), Y2, Y2
-	VFMSUB213PS Y1, Y0, Y2
-	VMOVUPS     32(DX), Y0
-	VMASKMOVPS  Y2, Y0, 32(BX)(R8*4)
+	LEAQ         (R8), R9
+	CMPQ         R9, 96(AX)
+	JGE          whole6
+	VMOVUPS      (DX), Y2
+	VMASKMOVPS   (CX)(R8*4), Y2, Y2
+	VFMSUB213PS  Y1, Y0, Y2
+	MOVQ         96(AX), R9
+	SUBQ         R8, R9
+	CMPQ         R9, $0x08
+	JGE          all7
+	LEAQ         (BX)(R8*4), R10
+	VMOVAPS      X2, X3
+	TESTQ        $+4, R9
+	JEQ          skip9
+	VMOVUPS      X3, (R10)
+	VEXTRACTF128 $0x01, Y2, X3
+	ADDQ         $0x10, R10
 
+skip9:
+	TESTQ   $+2, R9
+	JEQ     skip10
+	VMOVSD  X3, (R10)
+	VPSRLDQ $0x08, X3, X3
+	ADDQ    $0x08, R10
+
+skip10:
+	TESTQ  $+1, R9
+	JEQ    skip11
+	VMOVSS X3, (R10)
+
+skip11:
+	JMP stored8
+
+all7:
+	VMOVUPS Y2, (BX)(R8*4)
+
+stored8:
+	LEAQ         8(R8), R9
+	CMPQ         R9, 96(AX)
+	JGE          whole6
+	VMOVUPS      32(DX), Y2
+	VMASKMOVPS   32(CX)(R8*4), Y2, Y2
+	VFMSUB213PS  Y1, Y0, Y2
+	MOVQ         96(AX), R9
+	SUBQ         R8, R9
+	SUBQ         $0x08, R9
+	CMPQ         R9, $0x08
+	JGE          all12
+	LEAQ         32(BX)(R8*4), R8
+	VMOVAPS      X2, X0
+	TESTQ        $+4, R9
+	JEQ          skip14
+	VMOVUPS      X0, (R8)
+	VEXTRACTF128 $0x01, Y2, X0
+	ADDQ         $0x10, R8
+
+skip14:
+	TESTQ   $+2, R9
+	JEQ     skip15
+	VMOVSD  X0, (R8)
+	VPSRLDQ $0x08, X0, X0
+	ADDQ    $0x08, R8
+
+skip15:
+	TESTQ  $+1, R9
+	JEQ    skip16
+	VMOVSS X0, (R8)
+
+skip16:
+	JMP stored13
+
+all12:
+	VMOVUPS Y2, 32(BX)(R8*4)
+
+stored13:
 whole6:
 skip2:
 	ADDQ 112(AX), CX
@@ -703,8 +816,7 @@ done3:
 TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	LEAQ         constants<>+0(SB), DX
@@ -750,9 +862,9 @@ block4:
 	CMPQ    R13, R14
 	CMOVQLT R13, R14
 	CMPQ    R11, R14
-	JGE     end6
+	JGE     end7
 
-loop5:
+loop6:
 	PREFETCHT0   20480(CX)(R11*4)
 	VMOVUPS      (CX)(R11*4), Y10
 	VADDPS       Y1, Y10, Y10
@@ -865,14 +977,14 @@ loop5:
 	VMOVUPS      Y10, 96(BX)(R11*4)
 	ADDQ         $0x20, R11
 	CMPQ         R11, R14
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end7:
 	CMPQ         R11, R13
-	JGE          sums7
+	JGE          sums8
 	LEAQ         (R11), R14
 	CMPQ         R14, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPS      (DX), Y10
 	VMASKMOVPS   (CX)(R11*4), Y10, Y10
 	VADDPS       Y1, Y10, Y10
@@ -905,11 +1017,19 @@ end6:
 	VANDPS       Y11, Y10, Y10
 	VANDPS       (DX), Y10, Y10
 	VADDPS       Y10, Y2, Y2
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   Y10, Y11, (BX)(R11*4)
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	CMPQ         R14, $0x08
+	JGE          whole9
+	LEAQ         (BX)(R11*4), R11
+	VMOVAPS      Y10, Y10
+	JMP          part5
+
+whole9:
+	VMOVUPS      Y10, (BX)(R11*4)
 	LEAQ         8(R11), R14
 	CMPQ         R14, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPS      32(DX), Y10
 	VMASKMOVPS   32(CX)(R11*4), Y10, Y10
 	VADDPS       Y1, Y10, Y10
@@ -942,11 +1062,20 @@ end6:
 	VANDPS       Y11, Y10, Y10
 	VANDPS       32(DX), Y10, Y10
 	VADDPS       Y10, Y5, Y5
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   Y10, Y11, 32(BX)(R11*4)
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	SUBQ         $0x08, R14
+	CMPQ         R14, $0x08
+	JGE          whole10
+	LEAQ         32(BX)(R11*4), R11
+	VMOVAPS      Y10, Y10
+	JMP          part5
+
+whole10:
+	VMOVUPS      Y10, 32(BX)(R11*4)
 	LEAQ         16(R11), R14
 	CMPQ         R14, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPS      64(DX), Y10
 	VMASKMOVPS   64(CX)(R11*4), Y10, Y10
 	VADDPS       Y1, Y10, Y10
@@ -979,11 +1108,20 @@ end6:
 	VANDPS       Y11, Y10, Y10
 	VANDPS       64(DX), Y10, Y10
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   Y10, Y11, 64(BX)(R11*4)
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	SUBQ         $0x10, R14
+	CMPQ         R14, $0x08
+	JGE          whole11
+	LEAQ         64(BX)(R11*4), R11
+	VMOVAPS      Y10, Y10
+	JMP          part5
+
+whole11:
+	VMOVUPS      Y10, 64(BX)(R11*4)
 	LEAQ         24(R11), R14
 	CMPQ         R14, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPS      96(DX), Y10
 	VMASKMOVPS   96(CX)(R11*4), Y10, Y10
 	VADDPS       Y1, Y10, Y10
@@ -1016,10 +1154,41 @@ end6:
 	VANDPS       Y11, Y10, Y10
 	VANDPS       96(DX), Y10, Y10
 	VADDPS       Y10, Y9, Y9
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   Y10, Y11, 96(BX)(R11*4)
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	SUBQ         $0x18, R14
+	CMPQ         R14, $0x08
+	JGE          whole12
+	LEAQ         96(BX)(R11*4), R11
+	VMOVAPS      Y10, Y10
+	JMP          part5
 
-sums7:
+whole12:
+	VMOVUPS Y10, 96(BX)(R11*4)
+	JMP     sums8
+
+part5:
+	VMOVAPS      X10, X11
+	TESTQ        $+4, R14
+	JEQ          skip13
+	VMOVUPS      X11, (R11)
+	VEXTRACTF128 $0x01, Y10, X11
+	ADDQ         $0x10, R11
+
+skip13:
+	TESTQ   $+2, R14
+	JEQ     skip14
+	VMOVSD  X11, (R11)
+	VPSRLDQ $0x08, X11, X11
+	ADDQ    $0x08, R11
+
+skip14:
+	TESTQ  $+1, R14
+	JEQ    skip15
+	VMOVSS X11, (R11)
+
+skip15:
+sums8:
 	MOVQ    64(AX), R11
 	VMOVUPS Y3, (R11)(R12*1)
 	VMOVUPS Y6, 32(R11)(R12*1)
@@ -1124,8 +1293,37 @@ end5:
 	VMASKMOVPS   (DI)(R11*4), Y5, Y5
 	VFMADD213PS  Y5, Y4, Y3
 	VFNMADD231PS Y3, Y1, Y2
-	VMOVUPS      (DX), Y3
-	VMASKMOVPS   Y2, Y3, (BX)(R11*4)
+	MOVQ         96(AX), R12
+	SUBQ         R11, R12
+	CMPQ         R12, $0x08
+	JGE          all7
+	LEAQ         (BX)(R11*4), R13
+	VMOVAPS      X2, X3
+	TESTQ        $+4, R12
+	JEQ          skip9
+	VMOVUPS      X3, (R13)
+	VEXTRACTF128 $0x01, Y2, X3
+	ADDQ         $0x10, R13
+
+skip9:
+	TESTQ   $+2, R12
+	JEQ     skip10
+	VMOVSD  X3, (R13)
+	VPSRLDQ $0x08, X3, X3
+	ADDQ    $0x08, R13
+
+skip10:
+	TESTQ  $+1, R12
+	JEQ    skip11
+	VMOVSS X3, (R13)
+
+skip11:
+	JMP stored8
+
+all7:
+	VMOVUPS Y2, (BX)(R11*4)
+
+stored8:
 	LEAQ         8(R11), R12
 	CMPQ         R12, 96(AX)
 	JGE          whole6
@@ -1140,9 +1338,38 @@ end5:
 	VMASKMOVPS   32(DI)(R11*4), Y4, Y4
 	VFMADD213PS  Y4, Y3, Y0
 	VFNMADD231PS Y0, Y1, Y2
-	VMOVUPS      32(DX), Y0
-	VMASKMOVPS   Y2, Y0, 32(BX)(R11*4)
+	MOVQ         96(AX), R12
+	SUBQ         R11, R12
+	SUBQ         $0x08, R12
+	CMPQ         R12, $0x08
+	JGE          all12
+	LEAQ         32(BX)(R11*4), R11
+	VMOVAPS      X2, X0
+	TESTQ        $+4, R12
+	JEQ          skip14
+	VMOVUPS      X0, (R11)
+	VEXTRACTF128 $0x01, Y2, X0
+	ADDQ         $0x10, R11
 
+skip14:
+	TESTQ   $+2, R12
+	JEQ     skip15
+	VMOVSD  X0, (R11)
+	VPSRLDQ $0x08, X0, X0
+	ADDQ    $0x08, R11
+
+skip15:
+	TESTQ  $+1, R12
+	JEQ    skip16
+	VMOVSS X0, (R11)
+
+skip16:
+	JMP stored13
+
+all12:
+	VMOVUPS Y2, 32(BX)(R11*4)
+
+stored13:
 whole6:
 skip2:
 	ADDQ 112(AX), CX
@@ -1167,7 +1394,6 @@ TEXT ·transposeFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x08, R8
-	LEAQ (R9)(R9*2), CX
 
 group1:
 	MOVQ  BX, CX
@@ -1284,7 +1510,6 @@ TEXT ·transposeBackFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x08, R8
-	LEAQ (R9)(R9*2), CX
 
 group1:
 	MOVQ  BX, CX
@@ -1622,8 +1847,7 @@ blocks2:
 TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeSumExpUniformFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σd = Σ(x−m), and what the targets' classes have.
+	// planeSumExpUniformFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
 	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
@@ -1888,8 +2112,7 @@ end2:
 TEXT ·planeScaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleUniformFloat32AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth,
-	// but gy for the target's class.
+	// planeScaleUniformFloat32AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), DX
 	MOVQ 48(AX), BX
@@ -1950,8 +2173,7 @@ end2:
 TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeSumExpClasswiseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σu·(x−m), and what the targets' classes have.
+	// planeSumExpClasswiseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
 	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
@@ -2235,8 +2457,7 @@ end2:
 TEXT ·planeScaleClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleClasswiseFloat32AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
-	// but gy for the target's class.
+	// planeScaleClasswiseFloat32AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), DX
 	MOVQ 48(AX), BX
@@ -2300,8 +2521,7 @@ end2:
 TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeSumExpDenseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σa and Σa·(x−m), where a = t·w + u.
+	// planeSumExpDenseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
 	VBROADCASTSS constants<>+384(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
@@ -2605,8 +2825,7 @@ end2:
 TEXT ·planeScaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleDenseFloat32AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
-	// but gy for the target's class.
+	// planeScaleDenseFloat32AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), DX
 	MOVQ 48(AX), BX
@@ -2752,8 +2971,7 @@ done3:
 TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumUniformFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x0f, CX
 	LEAQ         constants<>+0(SB), DX
@@ -3076,8 +3294,7 @@ done3:
 TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumExpUniformFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x0f, CX
 	LEAQ         constants<>+0(SB), DX
@@ -3117,9 +3334,9 @@ block4:
 	CMPQ    R10, R11
 	CMOVQLT R10, R11
 	CMPQ    R8, R11
-	JGE     end6
+	JGE     end7
 
-loop5:
+loop6:
 	PREFETCHT0   20480(CX)(R8*8)
 	VMOVUPD      (CX)(R8*8), Y8
 	VADDPD       Y1, Y8, Y8
@@ -3236,14 +3453,14 @@ loop5:
 	VMOVUPD      Y8, 96(BX)(R8*8)
 	ADDQ         $0x10, R8
 	CMPQ         R8, R11
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end7:
 	CMPQ         R8, R10
-	JGE          sums7
+	JGE          sums8
 	LEAQ         (R8), R11
 	CMPQ         R11, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPD      (DX), Y8
 	VMASKMOVPD   (CX)(R8*8), Y8, Y8
 	VADDPD       Y1, Y8, Y8
@@ -3274,11 +3491,19 @@ end6:
 	VANDPD       Y9, Y11, Y11
 	VANDPD       (DX), Y11, Y11
 	VADDPD       Y11, Y2, Y2
-	VMOVUPD      (DX), Y8
-	VMASKMOVPD   Y11, Y8, (BX)(R8*8)
+	MOVQ         96(AX), R11
+	SUBQ         R8, R11
+	CMPQ         R11, $0x04
+	JGE          whole9
+	LEAQ         (BX)(R8*8), R8
+	VMOVAPS      Y11, Y8
+	JMP          part5
+
+whole9:
+	VMOVUPD      Y11, (BX)(R8*8)
 	LEAQ         4(R8), R11
 	CMPQ         R11, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPD      32(DX), Y8
 	VMASKMOVPD   32(CX)(R8*8), Y8, Y8
 	VADDPD       Y1, Y8, Y8
@@ -3309,11 +3534,20 @@ end6:
 	VANDPD       Y9, Y11, Y11
 	VANDPD       32(DX), Y11, Y11
 	VADDPD       Y11, Y4, Y4
-	VMOVUPD      32(DX), Y8
-	VMASKMOVPD   Y11, Y8, 32(BX)(R8*8)
+	MOVQ         96(AX), R11
+	SUBQ         R8, R11
+	SUBQ         $0x04, R11
+	CMPQ         R11, $0x04
+	JGE          whole10
+	LEAQ         32(BX)(R8*8), R8
+	VMOVAPS      Y11, Y8
+	JMP          part5
+
+whole10:
+	VMOVUPD      Y11, 32(BX)(R8*8)
 	LEAQ         8(R8), R11
 	CMPQ         R11, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPD      64(DX), Y8
 	VMASKMOVPD   64(CX)(R8*8), Y8, Y8
 	VADDPD       Y1, Y8, Y8
@@ -3344,11 +3578,20 @@ end6:
 	VANDPD       Y9, Y11, Y11
 	VANDPD       64(DX), Y11, Y11
 	VADDPD       Y11, Y6, Y6
-	VMOVUPD      64(DX), Y8
-	VMASKMOVPD   Y11, Y8, 64(BX)(R8*8)
+	MOVQ         96(AX), R11
+	SUBQ         R8, R11
+	SUBQ         $0x08, R11
+	CMPQ         R11, $0x04
+	JGE          whole11
+	LEAQ         64(BX)(R8*8), R8
+	VMOVAPS      Y11, Y8
+	JMP          part5
+
+whole11:
+	VMOVUPD      Y11, 64(BX)(R8*8)
 	LEAQ         12(R8), R11
 	CMPQ         R11, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPD      96(DX), Y8
 	VMASKMOVPD   96(CX)(R8*8), Y8, Y8
 	VADDPD       Y1, Y8, Y8
@@ -3379,10 +3622,34 @@ end6:
 	VANDPD       Y9, Y11, Y11
 	VANDPD       96(DX), Y11, Y11
 	VADDPD       Y11, Y7, Y7
-	VMOVUPD      96(DX), Y8
-	VMASKMOVPD   Y11, Y8, 96(BX)(R8*8)
+	MOVQ         96(AX), R11
+	SUBQ         R8, R11
+	SUBQ         $0x0c, R11
+	CMPQ         R11, $0x04
+	JGE          whole12
+	LEAQ         96(BX)(R8*8), R8
+	VMOVAPS      Y11, Y8
+	JMP          part5
 
-sums7:
+whole12:
+	VMOVUPD Y11, 96(BX)(R8*8)
+	JMP     sums8
+
+part5:
+	VMOVAPS      X8, X9
+	TESTQ        $+2, R11
+	JEQ          skip13
+	VMOVUPS      X9, (R8)
+	VEXTRACTF128 $0x01, Y8, X9
+	ADDQ         $0x10, R8
+
+skip13:
+	TESTQ  $+1, R11
+	JEQ    skip14
+	VMOVSD X9, (R8)
+
+skip14:
+sums8:
 	MOVQ    64(AX), R8
 	VMOVUPD Y3, (R8)(R9*1)
 	VMOVUPD Y5, 32(R8)(R9*1)
@@ -3456,23 +3723,67 @@ loop4:
 	JLT         loop4
 
 end5:
-	LEAQ        (R8), R9
-	CMPQ        R9, 96(AX)
-	JGE         whole6
-	VMOVUPD     (DX), Y2
-	VMASKMOVPD  (CX)(R8*8), Y2, Y2
-	VFMSUB213PD Y1, Y0, Y2
-	VMOVUPD     (DX), Y3
-	VMASKMOVPD  Y2, Y3, (BX)(R8*8)
-	LEAQ        4(R8), R9
-	CMPQ        R9, 96(AX)
-	JGE         whole6
-	VMOVUPD     32(DX), Y2
-	VMASKMOVPD  32(CX)(R8*8), Y2, Y2
-	VFMSUB213PD Y1, Y0, Y2
-	VMOVUPD     32(DX), Y0
-	VMASKMOVPD  Y2, Y0, 32(BX)(R8*8)
+	LEAQ         (R8), R9
+	CMPQ         R9, 96(AX)
+	JGE          whole6
+	VMOVUPD      (DX), Y2
+	VMASKMOVPD   (CX)(R8*8), Y2, Y2
+	VFMSUB213PD  Y1, Y0, Y2
+	MOVQ         96(AX), R9
+	SUBQ         R8, R9
+	CMPQ         R9, $0x04
+	JGE          all7
+	LEAQ         (BX)(R8*8), R10
+	VMOVAPS      X2, X3
+	TESTQ        $+2, R9
+	JEQ          skip9
+	VMOVUPS      X3, (R10)
+	VEXTRACTF128 $0x01, Y2, X3
+	ADDQ         $0x10, R10
 
+skip9:
+	TESTQ  $+1, R9
+	JEQ    skip10
+	VMOVSD X3, (R10)
+
+skip10:
+	JMP stored8
+
+all7:
+	VMOVUPD Y2, (BX)(R8*8)
+
+stored8:
+	LEAQ         4(R8), R9
+	CMPQ         R9, 96(AX)
+	JGE          whole6
+	VMOVUPD      32(DX), Y2
+	VMASKMOVPD   32(CX)(R8*8), Y2, Y2
+	VFMSUB213PD  Y1, Y0, Y2
+	MOVQ         96(AX), R9
+	SUBQ         R8, R9
+	SUBQ         $0x04, R9
+	CMPQ         R9, $0x04
+	JGE          all11
+	LEAQ         32(BX)(R8*8), R8
+	VMOVAPS      X2, X0
+	TESTQ        $+2, R9
+	JEQ          skip13
+	VMOVUPS      X0, (R8)
+	VEXTRACTF128 $0x01, Y2, X0
+	ADDQ         $0x10, R8
+
+skip13:
+	TESTQ  $+1, R9
+	JEQ    skip14
+	VMOVSD X0, (R8)
+
+skip14:
+	JMP stored12
+
+all11:
+	VMOVUPD Y2, 32(BX)(R8*8)
+
+stored12:
 whole6:
 skip2:
 	ADDQ 112(AX), CX
@@ -3489,8 +3800,7 @@ done3:
 TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x0f, CX
 	LEAQ         constants<>+0(SB), DX
@@ -3535,9 +3845,9 @@ block4:
 	CMPQ    R13, R14
 	CMOVQLT R13, R14
 	CMPQ    R11, R14
-	JGE     end6
+	JGE     end7
 
-loop5:
+loop6:
 	PREFETCHT0   20480(CX)(R11*8)
 	VMOVUPD      (CX)(R11*8), Y10
 	VADDPD       Y1, Y10, Y10
@@ -3686,14 +3996,14 @@ loop5:
 	VMOVUPD      Y13, 96(BX)(R11*8)
 	ADDQ         $0x10, R11
 	CMPQ         R11, R14
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end7:
 	CMPQ         R11, R13
-	JGE          sums7
+	JGE          sums8
 	LEAQ         (R11), R14
 	CMPQ         R14, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPD      (DX), Y10
 	VMASKMOVPD   (CX)(R11*8), Y10, Y10
 	VADDPD       Y1, Y10, Y10
@@ -3735,11 +4045,19 @@ end6:
 	VANDPD       Y11, Y13, Y13
 	VANDPD       (DX), Y13, Y13
 	VADDPD       Y13, Y2, Y2
-	VMOVUPD      (DX), Y10
-	VMASKMOVPD   Y13, Y10, (BX)(R11*8)
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	CMPQ         R14, $0x04
+	JGE          whole9
+	LEAQ         (BX)(R11*8), R11
+	VMOVAPS      Y13, Y10
+	JMP          part5
+
+whole9:
+	VMOVUPD      Y13, (BX)(R11*8)
 	LEAQ         4(R11), R14
 	CMPQ         R14, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPD      32(DX), Y10
 	VMASKMOVPD   32(CX)(R11*8), Y10, Y10
 	VADDPD       Y1, Y10, Y10
@@ -3781,11 +4099,20 @@ end6:
 	VANDPD       Y11, Y13, Y13
 	VANDPD       32(DX), Y13, Y13
 	VADDPD       Y13, Y5, Y5
-	VMOVUPD      32(DX), Y10
-	VMASKMOVPD   Y13, Y10, 32(BX)(R11*8)
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	SUBQ         $0x04, R14
+	CMPQ         R14, $0x04
+	JGE          whole10
+	LEAQ         32(BX)(R11*8), R11
+	VMOVAPS      Y13, Y10
+	JMP          part5
+
+whole10:
+	VMOVUPD      Y13, 32(BX)(R11*8)
 	LEAQ         8(R11), R14
 	CMPQ         R14, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPD      64(DX), Y10
 	VMASKMOVPD   64(CX)(R11*8), Y10, Y10
 	VADDPD       Y1, Y10, Y10
@@ -3827,11 +4154,20 @@ end6:
 	VANDPD       Y11, Y13, Y13
 	VANDPD       64(DX), Y13, Y13
 	VADDPD       Y13, Y8, Y8
-	VMOVUPD      64(DX), Y10
-	VMASKMOVPD   Y13, Y10, 64(BX)(R11*8)
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	SUBQ         $0x08, R14
+	CMPQ         R14, $0x04
+	JGE          whole11
+	LEAQ         64(BX)(R11*8), R11
+	VMOVAPS      Y13, Y10
+	JMP          part5
+
+whole11:
+	VMOVUPD      Y13, 64(BX)(R11*8)
 	LEAQ         12(R11), R14
 	CMPQ         R14, 96(AX)
-	JGE          sums7
+	JGE          sums8
 	VMOVUPD      96(DX), Y10
 	VMASKMOVPD   96(CX)(R11*8), Y10, Y10
 	VADDPD       Y1, Y10, Y10
@@ -3873,10 +4209,34 @@ end6:
 	VANDPD       Y11, Y13, Y13
 	VANDPD       96(DX), Y13, Y13
 	VADDPD       Y13, Y9, Y9
-	VMOVUPD      96(DX), Y10
-	VMASKMOVPD   Y13, Y10, 96(BX)(R11*8)
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	SUBQ         $0x0c, R14
+	CMPQ         R14, $0x04
+	JGE          whole12
+	LEAQ         96(BX)(R11*8), R11
+	VMOVAPS      Y13, Y10
+	JMP          part5
 
-sums7:
+whole12:
+	VMOVUPD Y13, 96(BX)(R11*8)
+	JMP     sums8
+
+part5:
+	VMOVAPS      X10, X11
+	TESTQ        $+2, R14
+	JEQ          skip13
+	VMOVUPS      X11, (R11)
+	VEXTRACTF128 $0x01, Y10, X11
+	ADDQ         $0x10, R11
+
+skip13:
+	TESTQ  $+1, R14
+	JEQ    skip14
+	VMOVSD X11, (R11)
+
+skip14:
+sums8:
 	MOVQ    64(AX), R11
 	VMOVUPD Y3, (R11)(R12*1)
 	VMOVUPD Y6, 32(R11)(R12*1)
@@ -3979,8 +4339,30 @@ end5:
 	VMASKMOVPD   (DI)(R11*8), Y5, Y5
 	VFMADD213PD  Y5, Y4, Y3
 	VFNMADD231PD Y3, Y1, Y2
-	VMOVUPD      (DX), Y3
-	VMASKMOVPD   Y2, Y3, (BX)(R11*8)
+	MOVQ         96(AX), R12
+	SUBQ         R11, R12
+	CMPQ         R12, $0x04
+	JGE          all7
+	LEAQ         (BX)(R11*8), R13
+	VMOVAPS      X2, X3
+	TESTQ        $+2, R12
+	JEQ          skip9
+	VMOVUPS      X3, (R13)
+	VEXTRACTF128 $0x01, Y2, X3
+	ADDQ         $0x10, R13
+
+skip9:
+	TESTQ  $+1, R12
+	JEQ    skip10
+	VMOVSD X3, (R13)
+
+skip10:
+	JMP stored8
+
+all7:
+	VMOVUPD Y2, (BX)(R11*8)
+
+stored8:
 	LEAQ         4(R11), R12
 	CMPQ         R12, 96(AX)
 	JGE          whole6
@@ -3995,9 +4377,31 @@ end5:
 	VMASKMOVPD   32(DI)(R11*8), Y4, Y4
 	VFMADD213PD  Y4, Y3, Y0
 	VFNMADD231PD Y0, Y1, Y2
-	VMOVUPD      32(DX), Y0
-	VMASKMOVPD   Y2, Y0, 32(BX)(R11*8)
+	MOVQ         96(AX), R12
+	SUBQ         R11, R12
+	SUBQ         $0x04, R12
+	CMPQ         R12, $0x04
+	JGE          all11
+	LEAQ         32(BX)(R11*8), R11
+	VMOVAPS      X2, X0
+	TESTQ        $+2, R12
+	JEQ          skip13
+	VMOVUPS      X0, (R11)
+	VEXTRACTF128 $0x01, Y2, X0
+	ADDQ         $0x10, R11
 
+skip13:
+	TESTQ  $+1, R12
+	JEQ    skip14
+	VMOVSD X0, (R11)
+
+skip14:
+	JMP stored12
+
+all11:
+	VMOVUPD Y2, 32(BX)(R11*8)
+
+stored12:
 whole6:
 skip2:
 	ADDQ 112(AX), CX
@@ -4022,7 +4426,6 @@ TEXT ·transposeFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x04, R8
-	LEAQ (R9)(R9*2), CX
 
 group1:
 	MOVQ  BX, CX
@@ -4123,7 +4526,6 @@ TEXT ·transposeBackFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x04, R8
-	LEAQ (R9)(R9*2), CX
 
 group1:
 	MOVQ  BX, CX
@@ -4173,33 +4575,88 @@ overlap6:
 	JMP   classes4
 
 few5:
-	XORQ       DX, DX
-	LEAQ       constants<>+0(SB), DX
-	ADDQ       $0x80, DX
-	SHLQ       $0x03, R11
-	SUBQ       R11, DX
-	LEAQ       (R10)(R9*2), R11
-	VMOVUPD    (R10), Y0
-	VMOVUPD    (R10)(R9*1), Y1
-	VMOVUPD    (R11), Y2
-	VMOVUPD    (R11)(R9*1), Y3
-	VUNPCKLPD  Y1, Y0, Y4
-	VUNPCKHPD  Y1, Y0, Y0
-	VUNPCKLPD  Y3, Y2, Y1
-	VUNPCKHPD  Y3, Y2, Y5
-	VPERM2F128 $0x20, Y1, Y4, Y2
-	VPERM2F128 $0x20, Y5, Y0, Y3
-	VPERM2F128 $0x31, Y1, Y4, Y1
-	VPERM2F128 $0x31, Y5, Y0, Y0
-	VMOVUPD    (DX), Y4
-	VMASKMOVPD Y2, Y4, (CX)
-	VMOVUPD    (DX), Y2
-	VMASKMOVPD Y3, Y2, (CX)(BX*1)
-	VMOVUPD    (DX), Y2
-	VMASKMOVPD Y1, Y2, (CX)(BX*2)
-	VMOVUPD    (DX), Y1
-	VMASKMOVPD Y0, Y1, (CX)(SI*1)
+	XORQ         DX, DX
+	LEAQ         constants<>+0(SB), R12
+	ADDQ         $0x80, R12
+	SHLQ         $0x03, R11
+	SUBQ         R11, R12
+	LEAQ         (R10)(R9*2), R11
+	VMOVUPD      (R10), Y0
+	VMOVUPD      (R10)(R9*1), Y1
+	VMOVUPD      (R11), Y2
+	VMOVUPD      (R11)(R9*1), Y3
+	VUNPCKLPD    Y1, Y0, Y4
+	VUNPCKHPD    Y1, Y0, Y0
+	VUNPCKLPD    Y3, Y2, Y1
+	VUNPCKHPD    Y3, Y2, Y5
+	VPERM2F128   $0x20, Y1, Y4, Y2
+	VPERM2F128   $0x20, Y5, Y0, Y3
+	VPERM2F128   $0x31, Y1, Y4, Y1
+	VPERM2F128   $0x31, Y5, Y0, Y0
+	MOVQ         96(AX), R10
+	SUBQ         DX, R10
+	LEAQ         (CX), R11
+	VMOVAPS      X2, X4
+	TESTQ        $+2, R10
+	JEQ          skip9
+	VMOVUPS      X4, (R11)
+	VEXTRACTF128 $0x01, Y2, X4
+	ADDQ         $0x10, R11
 
+skip9:
+	TESTQ  $+1, R10
+	JEQ    skip10
+	VMOVSD X4, (R11)
+
+skip10:
+	MOVQ         96(AX), R10
+	SUBQ         DX, R10
+	LEAQ         (CX)(BX*1), R11
+	VMOVAPS      X3, X2
+	TESTQ        $+2, R10
+	JEQ          skip13
+	VMOVUPS      X2, (R11)
+	VEXTRACTF128 $0x01, Y3, X2
+	ADDQ         $0x10, R11
+
+skip13:
+	TESTQ  $+1, R10
+	JEQ    skip14
+	VMOVSD X2, (R11)
+
+skip14:
+	MOVQ         96(AX), R10
+	SUBQ         DX, R10
+	LEAQ         (CX)(BX*2), R11
+	VMOVAPS      X1, X2
+	TESTQ        $+2, R10
+	JEQ          skip17
+	VMOVUPS      X2, (R11)
+	VEXTRACTF128 $0x01, Y1, X2
+	ADDQ         $0x10, R11
+
+skip17:
+	TESTQ  $+1, R10
+	JEQ    skip18
+	VMOVSD X2, (R11)
+
+skip18:
+	MOVQ         96(AX), R10
+	SUBQ         DX, R10
+	LEAQ         (CX)(SI*1), CX
+	VMOVAPS      X0, X1
+	TESTQ        $+2, R10
+	JEQ          skip21
+	VMOVUPS      X1, (CX)
+	VEXTRACTF128 $0x01, Y0, X1
+	ADDQ         $0x10, CX
+
+skip21:
+	TESTQ  $+1, R10
+	JEQ    skip22
+	VMOVSD X1, (CX)
+
+skip22:
 next2:
 	CMPQ    DI, R8
 	JGE     done3
@@ -4431,8 +4888,7 @@ blocks2:
 TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeSumExpUniformFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σd = Σ(x−m), and what the targets' classes have.
+	// planeSumExpUniformFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
 	VBROADCASTSD constants<>+768(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
@@ -4688,8 +5144,7 @@ end2:
 TEXT ·planeScaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleUniformFloat64AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth,
-	// but gy for the target's class.
+	// planeScaleUniformFloat64AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), DX
 	MOVQ 48(AX), BX
@@ -4738,8 +5193,7 @@ end2:
 TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeSumExpClasswiseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σu·(x−m), and what the targets' classes have.
+	// planeSumExpClasswiseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
 	VBROADCASTSD constants<>+768(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
@@ -5014,8 +5468,7 @@ end2:
 TEXT ·planeScaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleClasswiseFloat64AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
-	// but gy for the target's class.
+	// planeScaleClasswiseFloat64AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), DX
 	MOVQ 48(AX), BX
@@ -5067,8 +5520,7 @@ end2:
 TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeSumExpDenseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σa and Σa·(x−m), where a = t·w + u.
+	// planeSumExpDenseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
 	VBROADCASTSD constants<>+768(SB), Y0
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
@@ -5368,8 +5820,7 @@ end2:
 TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleDenseFloat64AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
-	// but gy for the target's class.
+	// planeScaleDenseFloat64AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), DX
 	MOVQ 48(AX), BX
@@ -5532,8 +5983,7 @@ done3:
 TEXT ·sumUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumUniformFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	LEAQ         constants<>+0(SB), DX
@@ -5855,8 +6305,7 @@ done3:
 TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumExpUniformFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	LEAQ         constants<>+0(SB), DX
@@ -5897,9 +6346,9 @@ block4:
 	CMPQ    R10, R11
 	CMOVQLT R10, R11
 	CMPQ    R8, R11
-	JGE     end6
+	JGE     end7
 
-loop5:
+loop6:
 	PREFETCHT0   20480(CX)(R8*2)
 	VCVTPH2PS    (CX)(R8*2), Y8
 	VADDPS       Y1, Y8, Y8
@@ -5979,32 +6428,32 @@ loop5:
 	VMOVUPS      Y8, 96(BX)(R8*4)
 	ADDQ         $0x20, R8
 	CMPQ         R8, R11
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end7:
 	CMPQ  R8, R10
-	JGE   sums7
+	JGE   sums8
 	LEAQ  (R8), R11
 	CMPQ  R11, 96(AX)
-	JGE   sums7
+	JGE   sums8
 	MOVQ  96(AX), R11
 	SUBQ  R8, R11
 	CMPQ  R11, $0x08
-	JGE   all8
+	JGE   all9
 	VPXOR X8, X8, X8
 	LEAQ  (CX)(R8*2), R12
 
-halves9:
+halves10:
 	DECQ    R11
-	JLT     loaded10
+	JLT     loaded11
 	VPSLLDQ $0x02, X8, X8
 	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves9
+	JMP     halves10
 
-all8:
+all9:
 	VMOVDQU (CX)(R8*2), X8
 
-loaded10:
+loaded11:
 	VCVTPH2PS    X8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
@@ -6025,30 +6474,38 @@ loaded10:
 	VANDPS       Y9, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y2, Y2
-	VMOVUPS      (DX), Y9
-	VMASKMOVPS   Y8, Y9, (BX)(R8*4)
-	LEAQ         8(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
-	SUBQ         $0x08, R11
 	CMPQ         R11, $0x08
-	JGE          all11
-	VPXOR        X8, X8, X8
-	LEAQ         16(CX)(R8*2), R12
+	JGE          whole12
+	LEAQ         (BX)(R8*4), R8
+	VMOVAPS      Y8, Y8
+	JMP          part5
 
-halves12:
+whole12:
+	VMOVUPS Y8, (BX)(R8*4)
+	LEAQ    8(R8), R11
+	CMPQ    R11, 96(AX)
+	JGE     sums8
+	MOVQ    96(AX), R11
+	SUBQ    R8, R11
+	SUBQ    $0x08, R11
+	CMPQ    R11, $0x08
+	JGE     all13
+	VPXOR   X8, X8, X8
+	LEAQ    16(CX)(R8*2), R12
+
+halves14:
 	DECQ    R11
-	JLT     loaded13
+	JLT     loaded15
 	VPSLLDQ $0x02, X8, X8
 	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves12
+	JMP     halves14
 
-all11:
+all13:
 	VMOVDQU 16(CX)(R8*2), X8
 
-loaded13:
+loaded15:
 	VCVTPH2PS    X8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
@@ -6069,30 +6526,39 @@ loaded13:
 	VANDPS       Y9, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y4, Y4
-	VMOVUPS      32(DX), Y9
-	VMASKMOVPS   Y8, Y9, 32(BX)(R8*4)
-	LEAQ         16(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
-	SUBQ         $0x10, R11
+	SUBQ         $0x08, R11
 	CMPQ         R11, $0x08
-	JGE          all14
-	VPXOR        X8, X8, X8
-	LEAQ         32(CX)(R8*2), R12
+	JGE          whole16
+	LEAQ         32(BX)(R8*4), R8
+	VMOVAPS      Y8, Y8
+	JMP          part5
 
-halves15:
+whole16:
+	VMOVUPS Y8, 32(BX)(R8*4)
+	LEAQ    16(R8), R11
+	CMPQ    R11, 96(AX)
+	JGE     sums8
+	MOVQ    96(AX), R11
+	SUBQ    R8, R11
+	SUBQ    $0x10, R11
+	CMPQ    R11, $0x08
+	JGE     all17
+	VPXOR   X8, X8, X8
+	LEAQ    32(CX)(R8*2), R12
+
+halves18:
 	DECQ    R11
-	JLT     loaded16
+	JLT     loaded19
 	VPSLLDQ $0x02, X8, X8
 	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves15
+	JMP     halves18
 
-all14:
+all17:
 	VMOVDQU 32(CX)(R8*2), X8
 
-loaded16:
+loaded19:
 	VCVTPH2PS    X8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
@@ -6113,30 +6579,39 @@ loaded16:
 	VANDPS       Y9, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y6, Y6
-	VMOVUPS      64(DX), Y9
-	VMASKMOVPS   Y8, Y9, 64(BX)(R8*4)
-	LEAQ         24(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
-	SUBQ         $0x18, R11
+	SUBQ         $0x10, R11
 	CMPQ         R11, $0x08
-	JGE          all17
-	VPXOR        X8, X8, X8
-	LEAQ         48(CX)(R8*2), R12
+	JGE          whole20
+	LEAQ         64(BX)(R8*4), R8
+	VMOVAPS      Y8, Y8
+	JMP          part5
 
-halves18:
+whole20:
+	VMOVUPS Y8, 64(BX)(R8*4)
+	LEAQ    24(R8), R11
+	CMPQ    R11, 96(AX)
+	JGE     sums8
+	MOVQ    96(AX), R11
+	SUBQ    R8, R11
+	SUBQ    $0x18, R11
+	CMPQ    R11, $0x08
+	JGE     all21
+	VPXOR   X8, X8, X8
+	LEAQ    48(CX)(R8*2), R12
+
+halves22:
 	DECQ    R11
-	JLT     loaded19
+	JLT     loaded23
 	VPSLLDQ $0x02, X8, X8
 	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves18
+	JMP     halves22
 
-all17:
+all21:
 	VMOVDQU 48(CX)(R8*2), X8
 
-loaded19:
+loaded23:
 	VCVTPH2PS    X8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
@@ -6157,10 +6632,41 @@ loaded19:
 	VANDPS       Y9, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VMOVUPS      96(DX), Y9
-	VMASKMOVPS   Y8, Y9, 96(BX)(R8*4)
+	MOVQ         96(AX), R11
+	SUBQ         R8, R11
+	SUBQ         $0x18, R11
+	CMPQ         R11, $0x08
+	JGE          whole24
+	LEAQ         96(BX)(R8*4), R8
+	VMOVAPS      Y8, Y8
+	JMP          part5
 
-sums7:
+whole24:
+	VMOVUPS Y8, 96(BX)(R8*4)
+	JMP     sums8
+
+part5:
+	VMOVAPS      X8, X9
+	TESTQ        $+4, R11
+	JEQ          skip25
+	VMOVUPS      X9, (R8)
+	VEXTRACTF128 $0x01, Y8, X9
+	ADDQ         $0x10, R8
+
+skip25:
+	TESTQ   $+2, R11
+	JEQ     skip26
+	VMOVSD  X9, (R8)
+	VPSRLDQ $0x08, X9, X9
+	ADDQ    $0x08, R8
+
+skip26:
+	TESTQ  $+1, R11
+	JEQ    skip27
+	VMOVSS X9, (R8)
+
+skip27:
+sums8:
 	MOVQ    64(AX), R8
 	VMOVUPS Y3, (R8)(R9*1)
 	VMOVUPS Y5, 32(R8)(R9*1)
@@ -6305,8 +6811,7 @@ done3:
 TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	LEAQ         constants<>+0(SB), DX
@@ -6352,9 +6857,9 @@ block4:
 	CMPQ    R13, R14
 	CMOVQLT R13, R14
 	CMPQ    R11, R14
-	JGE     end6
+	JGE     end7
 
-loop5:
+loop6:
 	PREFETCHT0   20480(CX)(R11*2)
 	VCVTPH2PS    (CX)(R11*2), Y10
 	VADDPS       Y1, Y10, Y10
@@ -6466,52 +6971,52 @@ loop5:
 	VMOVUPS      Y10, 96(BX)(R11*4)
 	ADDQ         $0x20, R11
 	CMPQ         R11, R14
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end7:
 	CMPQ  R11, R13
-	JGE   sums7
+	JGE   sums8
 	LEAQ  (R11), R14
 	CMPQ  R14, 96(AX)
-	JGE   sums7
+	JGE   sums8
 	MOVQ  96(AX), R14
 	SUBQ  R11, R14
 	CMPQ  R14, $0x08
-	JGE   all8
+	JGE   all9
 	VPXOR X10, X10, X10
 	LEAQ  (CX)(R11*2), R15
 
-halves9:
+halves10:
 	DECQ    R14
-	JLT     loaded10
+	JLT     loaded11
 	VPSLLDQ $0x02, X10, X10
 	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves9
+	JMP     halves10
 
-all8:
+all9:
 	VMOVDQU (CX)(R11*2), X10
 
-loaded10:
+loaded11:
 	VCVTPH2PS X10, Y10
 	VADDPS    Y1, Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
 	CMPQ      R14, $0x08
-	JGE       all11
+	JGE       all12
 	VPXOR     X11, X11, X11
 	LEAQ      (SI)(R11*2), R15
 
-halves12:
+halves13:
 	DECQ    R14
-	JLT     loaded13
+	JLT     loaded14
 	VPSLLDQ $0x02, X11, X11
 	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves12
+	JMP     halves13
 
-all11:
+all12:
 	VMOVDQU (SI)(R11*2), X11
 
-loaded13:
+loaded14:
 	VCVTPH2PS    X11, Y11
 	VMOVUPS      (DX), Y12
 	VMASKMOVPS   (R8)(R11*4), Y12, Y12
@@ -6540,51 +7045,59 @@ loaded13:
 	VANDPS       Y11, Y10, Y10
 	VANDPS       (DX), Y10, Y10
 	VADDPS       Y10, Y2, Y2
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   Y10, Y11, (BX)(R11*4)
-	LEAQ         8(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
-	SUBQ         $0x08, R14
 	CMPQ         R14, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R11*2), R15
+	JGE          whole15
+	LEAQ         (BX)(R11*4), R11
+	VMOVAPS      Y10, Y10
+	JMP          part5
 
-halves15:
+whole15:
+	VMOVUPS Y10, (BX)(R11*4)
+	LEAQ    8(R11), R14
+	CMPQ    R14, 96(AX)
+	JGE     sums8
+	MOVQ    96(AX), R14
+	SUBQ    R11, R14
+	SUBQ    $0x08, R14
+	CMPQ    R14, $0x08
+	JGE     all16
+	VPXOR   X10, X10, X10
+	LEAQ    16(CX)(R11*2), R15
+
+halves17:
 	DECQ    R14
-	JLT     loaded16
+	JLT     loaded18
 	VPSLLDQ $0x02, X10, X10
 	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves15
+	JMP     halves17
 
-all14:
+all16:
 	VMOVDQU 16(CX)(R11*2), X10
 
-loaded16:
+loaded18:
 	VCVTPH2PS X10, Y10
 	VADDPS    Y1, Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
 	SUBQ      $0x08, R14
 	CMPQ      R14, $0x08
-	JGE       all17
+	JGE       all19
 	VPXOR     X11, X11, X11
 	LEAQ      16(SI)(R11*2), R15
 
-halves18:
+halves20:
 	DECQ    R14
-	JLT     loaded19
+	JLT     loaded21
 	VPSLLDQ $0x02, X11, X11
 	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves18
+	JMP     halves20
 
-all17:
+all19:
 	VMOVDQU 16(SI)(R11*2), X11
 
-loaded19:
+loaded21:
 	VCVTPH2PS    X11, Y11
 	VMOVUPS      32(DX), Y12
 	VMASKMOVPS   32(R8)(R11*4), Y12, Y12
@@ -6613,51 +7126,60 @@ loaded19:
 	VANDPS       Y11, Y10, Y10
 	VANDPS       32(DX), Y10, Y10
 	VADDPS       Y10, Y5, Y5
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   Y10, Y11, 32(BX)(R11*4)
-	LEAQ         16(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
-	SUBQ         $0x10, R14
+	SUBQ         $0x08, R14
 	CMPQ         R14, $0x08
-	JGE          all20
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R11*2), R15
+	JGE          whole22
+	LEAQ         32(BX)(R11*4), R11
+	VMOVAPS      Y10, Y10
+	JMP          part5
 
-halves21:
+whole22:
+	VMOVUPS Y10, 32(BX)(R11*4)
+	LEAQ    16(R11), R14
+	CMPQ    R14, 96(AX)
+	JGE     sums8
+	MOVQ    96(AX), R14
+	SUBQ    R11, R14
+	SUBQ    $0x10, R14
+	CMPQ    R14, $0x08
+	JGE     all23
+	VPXOR   X10, X10, X10
+	LEAQ    32(CX)(R11*2), R15
+
+halves24:
 	DECQ    R14
-	JLT     loaded22
+	JLT     loaded25
 	VPSLLDQ $0x02, X10, X10
 	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves21
+	JMP     halves24
 
-all20:
+all23:
 	VMOVDQU 32(CX)(R11*2), X10
 
-loaded22:
+loaded25:
 	VCVTPH2PS X10, Y10
 	VADDPS    Y1, Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
 	SUBQ      $0x10, R14
 	CMPQ      R14, $0x08
-	JGE       all23
+	JGE       all26
 	VPXOR     X11, X11, X11
 	LEAQ      32(SI)(R11*2), R15
 
-halves24:
+halves27:
 	DECQ    R14
-	JLT     loaded25
+	JLT     loaded28
 	VPSLLDQ $0x02, X11, X11
 	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves24
+	JMP     halves27
 
-all23:
+all26:
 	VMOVDQU 32(SI)(R11*2), X11
 
-loaded25:
+loaded28:
 	VCVTPH2PS    X11, Y11
 	VMOVUPS      64(DX), Y12
 	VMASKMOVPS   64(R8)(R11*4), Y12, Y12
@@ -6686,51 +7208,60 @@ loaded25:
 	VANDPS       Y11, Y10, Y10
 	VANDPS       64(DX), Y10, Y10
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   Y10, Y11, 64(BX)(R11*4)
-	LEAQ         24(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
-	SUBQ         $0x18, R14
+	SUBQ         $0x10, R14
 	CMPQ         R14, $0x08
-	JGE          all26
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R11*2), R15
+	JGE          whole29
+	LEAQ         64(BX)(R11*4), R11
+	VMOVAPS      Y10, Y10
+	JMP          part5
 
-halves27:
+whole29:
+	VMOVUPS Y10, 64(BX)(R11*4)
+	LEAQ    24(R11), R14
+	CMPQ    R14, 96(AX)
+	JGE     sums8
+	MOVQ    96(AX), R14
+	SUBQ    R11, R14
+	SUBQ    $0x18, R14
+	CMPQ    R14, $0x08
+	JGE     all30
+	VPXOR   X10, X10, X10
+	LEAQ    48(CX)(R11*2), R15
+
+halves31:
 	DECQ    R14
-	JLT     loaded28
+	JLT     loaded32
 	VPSLLDQ $0x02, X10, X10
 	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves27
+	JMP     halves31
 
-all26:
+all30:
 	VMOVDQU 48(CX)(R11*2), X10
 
-loaded28:
+loaded32:
 	VCVTPH2PS X10, Y10
 	VADDPS    Y1, Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
 	SUBQ      $0x18, R14
 	CMPQ      R14, $0x08
-	JGE       all29
+	JGE       all33
 	VPXOR     X11, X11, X11
 	LEAQ      48(SI)(R11*2), R15
 
-halves30:
+halves34:
 	DECQ    R14
-	JLT     loaded31
+	JLT     loaded35
 	VPSLLDQ $0x02, X11, X11
 	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves30
+	JMP     halves34
 
-all29:
+all33:
 	VMOVDQU 48(SI)(R11*2), X11
 
-loaded31:
+loaded35:
 	VCVTPH2PS    X11, Y11
 	VMOVUPS      96(DX), Y12
 	VMASKMOVPS   96(R8)(R11*4), Y12, Y12
@@ -6759,10 +7290,41 @@ loaded31:
 	VANDPS       Y11, Y10, Y10
 	VANDPS       96(DX), Y10, Y10
 	VADDPS       Y10, Y9, Y9
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   Y10, Y11, 96(BX)(R11*4)
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	SUBQ         $0x18, R14
+	CMPQ         R14, $0x08
+	JGE          whole36
+	LEAQ         96(BX)(R11*4), R11
+	VMOVAPS      Y10, Y10
+	JMP          part5
 
-sums7:
+whole36:
+	VMOVUPS Y10, 96(BX)(R11*4)
+	JMP     sums8
+
+part5:
+	VMOVAPS      X10, X11
+	TESTQ        $+4, R14
+	JEQ          skip37
+	VMOVUPS      X11, (R11)
+	VEXTRACTF128 $0x01, Y10, X11
+	ADDQ         $0x10, R11
+
+skip37:
+	TESTQ   $+2, R14
+	JEQ     skip38
+	VMOVSD  X11, (R11)
+	VPSRLDQ $0x08, X11, X11
+	ADDQ    $0x08, R11
+
+skip38:
+	TESTQ  $+1, R14
+	JEQ    skip39
+	VMOVSS X11, (R11)
+
+skip39:
+sums8:
 	MOVQ    64(AX), R11
 	VMOVUPS Y3, (R11)(R12*1)
 	VMOVUPS Y6, 32(R11)(R12*1)
@@ -6981,7 +7543,6 @@ TEXT ·transposeFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x08, R8
-	LEAQ (R9)(R9*2), CX
 
 group1:
 	MOVQ  BX, CX
@@ -7198,7 +7759,6 @@ TEXT ·transposeBackFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x08, R8
-	LEAQ (R9)(R9*2), CX
 
 group1:
 	MOVQ  BX, CX
@@ -7581,8 +8141,7 @@ done3:
 TEXT ·sumUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumUniformBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	LEAQ         constants<>+0(SB), DX
@@ -7912,8 +8471,7 @@ done3:
 TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumExpUniformBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	LEAQ         constants<>+0(SB), DX
@@ -7954,9 +8512,9 @@ block4:
 	CMPQ    R10, R11
 	CMOVQLT R10, R11
 	CMPQ    R8, R11
-	JGE     end6
+	JGE     end7
 
-loop5:
+loop6:
 	PREFETCHT0   20480(CX)(R8*2)
 	VPMOVZXWD    (CX)(R8*2), Y8
 	VPSLLD       $0x10, Y8, Y8
@@ -8040,32 +8598,32 @@ loop5:
 	VMOVUPS      Y8, 96(BX)(R8*4)
 	ADDQ         $0x20, R8
 	CMPQ         R8, R11
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end7:
 	CMPQ  R8, R10
-	JGE   sums7
+	JGE   sums8
 	LEAQ  (R8), R11
 	CMPQ  R11, 96(AX)
-	JGE   sums7
+	JGE   sums8
 	MOVQ  96(AX), R11
 	SUBQ  R8, R11
 	CMPQ  R11, $0x08
-	JGE   all8
+	JGE   all9
 	VPXOR X8, X8, X8
 	LEAQ  (CX)(R8*2), R12
 
-halves9:
+halves10:
 	DECQ    R11
-	JLT     loaded10
+	JLT     loaded11
 	VPSLLDQ $0x02, X8, X8
 	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves9
+	JMP     halves10
 
-all8:
+all9:
 	VMOVDQU (CX)(R8*2), X8
 
-loaded10:
+loaded11:
 	VPMOVZXWD    X8, Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
@@ -8087,30 +8645,38 @@ loaded10:
 	VANDPS       Y9, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y2, Y2
-	VMOVUPS      (DX), Y9
-	VMASKMOVPS   Y8, Y9, (BX)(R8*4)
-	LEAQ         8(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
-	SUBQ         $0x08, R11
 	CMPQ         R11, $0x08
-	JGE          all11
-	VPXOR        X8, X8, X8
-	LEAQ         16(CX)(R8*2), R12
+	JGE          whole12
+	LEAQ         (BX)(R8*4), R8
+	VMOVAPS      Y8, Y8
+	JMP          part5
 
-halves12:
+whole12:
+	VMOVUPS Y8, (BX)(R8*4)
+	LEAQ    8(R8), R11
+	CMPQ    R11, 96(AX)
+	JGE     sums8
+	MOVQ    96(AX), R11
+	SUBQ    R8, R11
+	SUBQ    $0x08, R11
+	CMPQ    R11, $0x08
+	JGE     all13
+	VPXOR   X8, X8, X8
+	LEAQ    16(CX)(R8*2), R12
+
+halves14:
 	DECQ    R11
-	JLT     loaded13
+	JLT     loaded15
 	VPSLLDQ $0x02, X8, X8
 	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves12
+	JMP     halves14
 
-all11:
+all13:
 	VMOVDQU 16(CX)(R8*2), X8
 
-loaded13:
+loaded15:
 	VPMOVZXWD    X8, Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
@@ -8132,30 +8698,39 @@ loaded13:
 	VANDPS       Y9, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y4, Y4
-	VMOVUPS      32(DX), Y9
-	VMASKMOVPS   Y8, Y9, 32(BX)(R8*4)
-	LEAQ         16(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
-	SUBQ         $0x10, R11
+	SUBQ         $0x08, R11
 	CMPQ         R11, $0x08
-	JGE          all14
-	VPXOR        X8, X8, X8
-	LEAQ         32(CX)(R8*2), R12
+	JGE          whole16
+	LEAQ         32(BX)(R8*4), R8
+	VMOVAPS      Y8, Y8
+	JMP          part5
 
-halves15:
+whole16:
+	VMOVUPS Y8, 32(BX)(R8*4)
+	LEAQ    16(R8), R11
+	CMPQ    R11, 96(AX)
+	JGE     sums8
+	MOVQ    96(AX), R11
+	SUBQ    R8, R11
+	SUBQ    $0x10, R11
+	CMPQ    R11, $0x08
+	JGE     all17
+	VPXOR   X8, X8, X8
+	LEAQ    32(CX)(R8*2), R12
+
+halves18:
 	DECQ    R11
-	JLT     loaded16
+	JLT     loaded19
 	VPSLLDQ $0x02, X8, X8
 	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves15
+	JMP     halves18
 
-all14:
+all17:
 	VMOVDQU 32(CX)(R8*2), X8
 
-loaded16:
+loaded19:
 	VPMOVZXWD    X8, Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
@@ -8177,30 +8752,39 @@ loaded16:
 	VANDPS       Y9, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y6, Y6
-	VMOVUPS      64(DX), Y9
-	VMASKMOVPS   Y8, Y9, 64(BX)(R8*4)
-	LEAQ         24(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums7
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
-	SUBQ         $0x18, R11
+	SUBQ         $0x10, R11
 	CMPQ         R11, $0x08
-	JGE          all17
-	VPXOR        X8, X8, X8
-	LEAQ         48(CX)(R8*2), R12
+	JGE          whole20
+	LEAQ         64(BX)(R8*4), R8
+	VMOVAPS      Y8, Y8
+	JMP          part5
 
-halves18:
+whole20:
+	VMOVUPS Y8, 64(BX)(R8*4)
+	LEAQ    24(R8), R11
+	CMPQ    R11, 96(AX)
+	JGE     sums8
+	MOVQ    96(AX), R11
+	SUBQ    R8, R11
+	SUBQ    $0x18, R11
+	CMPQ    R11, $0x08
+	JGE     all21
+	VPXOR   X8, X8, X8
+	LEAQ    48(CX)(R8*2), R12
+
+halves22:
 	DECQ    R11
-	JLT     loaded19
+	JLT     loaded23
 	VPSLLDQ $0x02, X8, X8
 	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves18
+	JMP     halves22
 
-all17:
+all21:
 	VMOVDQU 48(CX)(R8*2), X8
 
-loaded19:
+loaded23:
 	VPMOVZXWD    X8, Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
@@ -8222,10 +8806,41 @@ loaded19:
 	VANDPS       Y9, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VMOVUPS      96(DX), Y9
-	VMASKMOVPS   Y8, Y9, 96(BX)(R8*4)
+	MOVQ         96(AX), R11
+	SUBQ         R8, R11
+	SUBQ         $0x18, R11
+	CMPQ         R11, $0x08
+	JGE          whole24
+	LEAQ         96(BX)(R8*4), R8
+	VMOVAPS      Y8, Y8
+	JMP          part5
 
-sums7:
+whole24:
+	VMOVUPS Y8, 96(BX)(R8*4)
+	JMP     sums8
+
+part5:
+	VMOVAPS      X8, X9
+	TESTQ        $+4, R11
+	JEQ          skip25
+	VMOVUPS      X9, (R8)
+	VEXTRACTF128 $0x01, Y8, X9
+	ADDQ         $0x10, R8
+
+skip25:
+	TESTQ   $+2, R11
+	JEQ     skip26
+	VMOVSD  X9, (R8)
+	VPSRLDQ $0x08, X9, X9
+	ADDQ    $0x08, R8
+
+skip26:
+	TESTQ  $+1, R11
+	JEQ    skip27
+	VMOVSS X9, (R8)
+
+skip27:
+sums8:
 	MOVQ    64(AX), R8
 	VMOVUPS Y3, (R8)(R9*1)
 	VMOVUPS Y5, 32(R8)(R9*1)
@@ -8394,8 +9009,7 @@ done3:
 TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	LEAQ         constants<>+0(SB), DX
@@ -8441,9 +9055,9 @@ block4:
 	CMPQ    R13, R14
 	CMOVQLT R13, R14
 	CMPQ    R11, R14
-	JGE     end6
+	JGE     end7
 
-loop5:
+loop6:
 	PREFETCHT0   20480(CX)(R11*2)
 	VPMOVZXWD    (CX)(R11*2), Y10
 	VPSLLD       $0x10, Y10, Y10
@@ -8563,53 +9177,53 @@ loop5:
 	VMOVUPS      Y10, 96(BX)(R11*4)
 	ADDQ         $0x20, R11
 	CMPQ         R11, R14
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end7:
 	CMPQ  R11, R13
-	JGE   sums7
+	JGE   sums8
 	LEAQ  (R11), R14
 	CMPQ  R14, 96(AX)
-	JGE   sums7
+	JGE   sums8
 	MOVQ  96(AX), R14
 	SUBQ  R11, R14
 	CMPQ  R14, $0x08
-	JGE   all8
+	JGE   all9
 	VPXOR X10, X10, X10
 	LEAQ  (CX)(R11*2), R15
 
-halves9:
+halves10:
 	DECQ    R14
-	JLT     loaded10
+	JLT     loaded11
 	VPSLLDQ $0x02, X10, X10
 	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves9
+	JMP     halves10
 
-all8:
+all9:
 	VMOVDQU (CX)(R11*2), X10
 
-loaded10:
+loaded11:
 	VPMOVZXWD X10, Y10
 	VPSLLD    $0x10, Y10, Y10
 	VADDPS    Y1, Y10, Y10
 	MOVQ      96(AX), R14
 	SUBQ      R11, R14
 	CMPQ      R14, $0x08
-	JGE       all11
+	JGE       all12
 	VPXOR     X11, X11, X11
 	LEAQ      (SI)(R11*2), R15
 
-halves12:
+halves13:
 	DECQ    R14
-	JLT     loaded13
+	JLT     loaded14
 	VPSLLDQ $0x02, X11, X11
 	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves12
+	JMP     halves13
 
-all11:
+all12:
 	VMOVDQU (SI)(R11*2), X11
 
-loaded13:
+loaded14:
 	VPMOVZXWD    X11, Y11
 	VPSLLD       $0x10, Y11, Y11
 	VMOVUPS      (DX), Y12
@@ -8639,30 +9253,38 @@ loaded13:
 	VANDPS       Y11, Y10, Y10
 	VANDPS       (DX), Y10, Y10
 	VADDPS       Y10, Y2, Y2
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   Y10, Y11, (BX)(R11*4)
-	LEAQ         8(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
-	SUBQ         $0x08, R14
 	CMPQ         R14, $0x08
-	JGE          all14
-	VPXOR        X10, X10, X10
-	LEAQ         16(CX)(R11*2), R15
+	JGE          whole15
+	LEAQ         (BX)(R11*4), R11
+	VMOVAPS      Y10, Y10
+	JMP          part5
 
-halves15:
+whole15:
+	VMOVUPS Y10, (BX)(R11*4)
+	LEAQ    8(R11), R14
+	CMPQ    R14, 96(AX)
+	JGE     sums8
+	MOVQ    96(AX), R14
+	SUBQ    R11, R14
+	SUBQ    $0x08, R14
+	CMPQ    R14, $0x08
+	JGE     all16
+	VPXOR   X10, X10, X10
+	LEAQ    16(CX)(R11*2), R15
+
+halves17:
 	DECQ    R14
-	JLT     loaded16
+	JLT     loaded18
 	VPSLLDQ $0x02, X10, X10
 	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves15
+	JMP     halves17
 
-all14:
+all16:
 	VMOVDQU 16(CX)(R11*2), X10
 
-loaded16:
+loaded18:
 	VPMOVZXWD X10, Y10
 	VPSLLD    $0x10, Y10, Y10
 	VADDPS    Y1, Y10, Y10
@@ -8670,21 +9292,21 @@ loaded16:
 	SUBQ      R11, R14
 	SUBQ      $0x08, R14
 	CMPQ      R14, $0x08
-	JGE       all17
+	JGE       all19
 	VPXOR     X11, X11, X11
 	LEAQ      16(SI)(R11*2), R15
 
-halves18:
+halves20:
 	DECQ    R14
-	JLT     loaded19
+	JLT     loaded21
 	VPSLLDQ $0x02, X11, X11
 	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves18
+	JMP     halves20
 
-all17:
+all19:
 	VMOVDQU 16(SI)(R11*2), X11
 
-loaded19:
+loaded21:
 	VPMOVZXWD    X11, Y11
 	VPSLLD       $0x10, Y11, Y11
 	VMOVUPS      32(DX), Y12
@@ -8714,30 +9336,39 @@ loaded19:
 	VANDPS       Y11, Y10, Y10
 	VANDPS       32(DX), Y10, Y10
 	VADDPS       Y10, Y5, Y5
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   Y10, Y11, 32(BX)(R11*4)
-	LEAQ         16(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
-	SUBQ         $0x10, R14
+	SUBQ         $0x08, R14
 	CMPQ         R14, $0x08
-	JGE          all20
-	VPXOR        X10, X10, X10
-	LEAQ         32(CX)(R11*2), R15
+	JGE          whole22
+	LEAQ         32(BX)(R11*4), R11
+	VMOVAPS      Y10, Y10
+	JMP          part5
 
-halves21:
+whole22:
+	VMOVUPS Y10, 32(BX)(R11*4)
+	LEAQ    16(R11), R14
+	CMPQ    R14, 96(AX)
+	JGE     sums8
+	MOVQ    96(AX), R14
+	SUBQ    R11, R14
+	SUBQ    $0x10, R14
+	CMPQ    R14, $0x08
+	JGE     all23
+	VPXOR   X10, X10, X10
+	LEAQ    32(CX)(R11*2), R15
+
+halves24:
 	DECQ    R14
-	JLT     loaded22
+	JLT     loaded25
 	VPSLLDQ $0x02, X10, X10
 	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves21
+	JMP     halves24
 
-all20:
+all23:
 	VMOVDQU 32(CX)(R11*2), X10
 
-loaded22:
+loaded25:
 	VPMOVZXWD X10, Y10
 	VPSLLD    $0x10, Y10, Y10
 	VADDPS    Y1, Y10, Y10
@@ -8745,21 +9376,21 @@ loaded22:
 	SUBQ      R11, R14
 	SUBQ      $0x10, R14
 	CMPQ      R14, $0x08
-	JGE       all23
+	JGE       all26
 	VPXOR     X11, X11, X11
 	LEAQ      32(SI)(R11*2), R15
 
-halves24:
+halves27:
 	DECQ    R14
-	JLT     loaded25
+	JLT     loaded28
 	VPSLLDQ $0x02, X11, X11
 	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves24
+	JMP     halves27
 
-all23:
+all26:
 	VMOVDQU 32(SI)(R11*2), X11
 
-loaded25:
+loaded28:
 	VPMOVZXWD    X11, Y11
 	VPSLLD       $0x10, Y11, Y11
 	VMOVUPS      64(DX), Y12
@@ -8789,30 +9420,39 @@ loaded25:
 	VANDPS       Y11, Y10, Y10
 	VANDPS       64(DX), Y10, Y10
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   Y10, Y11, 64(BX)(R11*4)
-	LEAQ         24(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums7
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
-	SUBQ         $0x18, R14
+	SUBQ         $0x10, R14
 	CMPQ         R14, $0x08
-	JGE          all26
-	VPXOR        X10, X10, X10
-	LEAQ         48(CX)(R11*2), R15
+	JGE          whole29
+	LEAQ         64(BX)(R11*4), R11
+	VMOVAPS      Y10, Y10
+	JMP          part5
 
-halves27:
+whole29:
+	VMOVUPS Y10, 64(BX)(R11*4)
+	LEAQ    24(R11), R14
+	CMPQ    R14, 96(AX)
+	JGE     sums8
+	MOVQ    96(AX), R14
+	SUBQ    R11, R14
+	SUBQ    $0x18, R14
+	CMPQ    R14, $0x08
+	JGE     all30
+	VPXOR   X10, X10, X10
+	LEAQ    48(CX)(R11*2), R15
+
+halves31:
 	DECQ    R14
-	JLT     loaded28
+	JLT     loaded32
 	VPSLLDQ $0x02, X10, X10
 	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves27
+	JMP     halves31
 
-all26:
+all30:
 	VMOVDQU 48(CX)(R11*2), X10
 
-loaded28:
+loaded32:
 	VPMOVZXWD X10, Y10
 	VPSLLD    $0x10, Y10, Y10
 	VADDPS    Y1, Y10, Y10
@@ -8820,21 +9460,21 @@ loaded28:
 	SUBQ      R11, R14
 	SUBQ      $0x18, R14
 	CMPQ      R14, $0x08
-	JGE       all29
+	JGE       all33
 	VPXOR     X11, X11, X11
 	LEAQ      48(SI)(R11*2), R15
 
-halves30:
+halves34:
 	DECQ    R14
-	JLT     loaded31
+	JLT     loaded35
 	VPSLLDQ $0x02, X11, X11
 	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves30
+	JMP     halves34
 
-all29:
+all33:
 	VMOVDQU 48(SI)(R11*2), X11
 
-loaded31:
+loaded35:
 	VPMOVZXWD    X11, Y11
 	VPSLLD       $0x10, Y11, Y11
 	VMOVUPS      96(DX), Y12
@@ -8864,10 +9504,41 @@ loaded31:
 	VANDPS       Y11, Y10, Y10
 	VANDPS       96(DX), Y10, Y10
 	VADDPS       Y10, Y9, Y9
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   Y10, Y11, 96(BX)(R11*4)
+	MOVQ         96(AX), R14
+	SUBQ         R11, R14
+	SUBQ         $0x18, R14
+	CMPQ         R14, $0x08
+	JGE          whole36
+	LEAQ         96(BX)(R11*4), R11
+	VMOVAPS      Y10, Y10
+	JMP          part5
 
-sums7:
+whole36:
+	VMOVUPS Y10, 96(BX)(R11*4)
+	JMP     sums8
+
+part5:
+	VMOVAPS      X10, X11
+	TESTQ        $+4, R14
+	JEQ          skip37
+	VMOVUPS      X11, (R11)
+	VEXTRACTF128 $0x01, Y10, X11
+	ADDQ         $0x10, R11
+
+skip37:
+	TESTQ   $+2, R14
+	JEQ     skip38
+	VMOVSD  X11, (R11)
+	VPSRLDQ $0x08, X11, X11
+	ADDQ    $0x08, R11
+
+skip38:
+	TESTQ  $+1, R14
+	JEQ    skip39
+	VMOVSS X11, (R11)
+
+skip39:
+sums8:
 	MOVQ    64(AX), R11
 	VMOVUPS Y3, (R11)(R12*1)
 	VMOVUPS Y6, 32(R11)(R12*1)
@@ -9114,7 +9785,6 @@ TEXT ·transposeBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x08, R8
-	LEAQ (R9)(R9*2), CX
 
 group1:
 	MOVQ  BX, CX
@@ -9347,7 +10017,6 @@ TEXT ·transposeBackBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ 184(AX), R9
 	XORQ DI, DI
 	SUBQ $0x08, R8
-	LEAQ (R9)(R9*2), CX
 
 group1:
 	MOVQ  BX, CX
@@ -9670,8 +10339,7 @@ end3:
 TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishAVX2 makes losses of the sums of rows:
-	// L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
+	// finishAVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD 264(AX), Y0
 	VBROADCASTSD 248(AX), Y1
 	MOVQ         88(AX), DX
@@ -9792,8 +10460,7 @@ end2:
 TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishGradAVX2 makes losses of the sums of rows:
-	// L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
+	// finishGradAVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD 264(AX), Y0
 	VBROADCASTSD 248(AX), Y1
 	MOVQ         88(AX), DX
@@ -10041,8 +10708,7 @@ done3:
 TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumUniformFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	MOVL         $0x00000001, DX
@@ -10206,8 +10872,7 @@ done3:
 TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumExpUniformFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	MOVL         $0x00000001, DX
@@ -10452,8 +11117,7 @@ done3:
 TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	MOVL         $0x00000001, DX
@@ -10759,8 +11423,7 @@ done3:
 TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeSumExpUniformFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σd = Σ(x−m), and what the targets' classes have.
+	// planeSumExpUniformFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -11021,8 +11684,7 @@ end2:
 TEXT ·planeScaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleUniformFloat32AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth,
-	// but gy for the target's class.
+	// planeScaleUniformFloat32AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), DX
 	MOVQ 48(AX), BX
@@ -11082,8 +11744,7 @@ end2:
 TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeSumExpClasswiseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σu·(x−m), and what the targets' classes have.
+	// planeSumExpClasswiseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -11363,8 +12024,7 @@ end2:
 TEXT ·planeScaleClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleClasswiseFloat32AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
-	// but gy for the target's class.
+	// planeScaleClasswiseFloat32AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), DX
 	MOVQ 48(AX), BX
@@ -11427,8 +12087,7 @@ end2:
 TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeSumExpDenseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σa and Σa·(x−m), where a = t·w + u.
+	// planeSumExpDenseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -11736,8 +12395,7 @@ end2:
 TEXT ·planeScaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleDenseFloat32AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
-	// but gy for the target's class.
+	// planeScaleDenseFloat32AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), DX
 	MOVQ 48(AX), BX
@@ -11881,8 +12539,7 @@ done3:
 TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumUniformFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x0f, CX
 	MOVL         $0x00000001, DX
@@ -12074,8 +12731,7 @@ done3:
 TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumExpUniformFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x0f, CX
 	MOVL         $0x00000001, DX
@@ -12346,8 +13002,7 @@ done3:
 TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x0f, CX
 	MOVL         $0x00000001, DX
@@ -12679,8 +13334,7 @@ done3:
 TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeSumExpUniformFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σd = Σ(x−m), and what the targets' classes have.
+	// planeSumExpUniformFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
 	VBROADCASTSD constants<>+640(SB), Z0
 	VBROADCASTSD constants<>+672(SB), Z1
 	VBROADCASTSD constants<>+704(SB), Z2
@@ -12931,8 +13585,7 @@ end2:
 TEXT ·planeScaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleUniformFloat64AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth,
-	// but gy for the target's class.
+	// planeScaleUniformFloat64AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), DX
 	MOVQ 48(AX), BX
@@ -12980,8 +13633,7 @@ end2:
 TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeSumExpClasswiseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σu·(x−m), and what the targets' classes have.
+	// planeSumExpClasswiseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
 	VBROADCASTSD constants<>+640(SB), Z0
 	VBROADCASTSD constants<>+672(SB), Z1
 	VBROADCASTSD constants<>+704(SB), Z2
@@ -13251,8 +13903,7 @@ end2:
 TEXT ·planeScaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleClasswiseFloat64AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
-	// but gy for the target's class.
+	// planeScaleClasswiseFloat64AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), DX
 	MOVQ 48(AX), BX
@@ -13303,8 +13954,7 @@ end2:
 TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeSumExpDenseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and
-	// Σa and Σa·(x−m), where a = t·w + u.
+	// planeSumExpDenseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
 	VBROADCASTSD constants<>+640(SB), Z0
 	VBROADCASTSD constants<>+672(SB), Z1
 	VBROADCASTSD constants<>+704(SB), Z2
@@ -13607,8 +14257,7 @@ end2:
 TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleDenseFloat64AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a,
-	// but gy for the target's class.
+	// planeScaleDenseFloat64AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
 	MOVQ 16(AX), DX
 	MOVQ 48(AX), BX
@@ -13753,8 +14402,7 @@ done3:
 TEXT ·sumUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumUniformFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	MOVL         $0x00000001, DX
@@ -13919,8 +14567,7 @@ done3:
 TEXT ·sumExpUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumExpUniformFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	MOVL         $0x00000001, DX
@@ -14168,8 +14815,7 @@ done3:
 TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	MOVL         $0x00000001, DX
@@ -14579,8 +15225,7 @@ done3:
 TEXT ·sumUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumUniformBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	MOVL         $0x00000001, DX
@@ -14749,8 +15394,7 @@ done3:
 TEXT ·sumExpUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// d = x−m.
+	// sumExpUniformBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	MOVL         $0x00000001, DX
@@ -15028,8 +15672,7 @@ done3:
 TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own,
-	// a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
 	MOVL         $0x00000001, DX
@@ -15380,8 +16023,7 @@ done3:
 TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishAVX512 makes losses of the sums of rows:
-	// L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
+	// finishAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1152(SB), Z0
 	VBROADCASTSD constants<>+1184(SB), Z0
 	VBROADCASTSD 264(AX), Z0
@@ -15469,8 +16111,7 @@ end2:
 TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishGradAVX512 makes losses of the sums of rows:
-	// L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
+	// finishGradAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1152(SB), Z0
 	VBROADCASTSD constants<>+1184(SB), Z1
 	VBROADCASTSD 264(AX), Z2

@@ -140,8 +140,7 @@ func (b *builder) treesDouble(lane func(r, part int) vec) vec {
 // finish makes losses of the sums of rows.
 func (b *builder) finish() {
 	grad := b.Op == FinishGrad
-	b.doc(`makes losses of the sums of rows:
-L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.`)
+	b.doc("makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.")
 	b.Element = Float64
 	one, two := b.number(1), b.number(2)
 	lambda := b.broadcast(b.arg("lambda"))

@@ -315,6 +315,5 @@ func (b *builder) loop(i, end reg.Register, step int, body func()) {
 
 // doc comments the function.
 func (b *builder) doc(lines ...string) {
-	lines[0] = b.Name() + " " + lines[0]
-	b.Comment(strings.Split(strings.Join(lines, "\n"), "\n")...)
+	b.Comment(b.Name() + " " + strings.Join(lines, " "))
 }

@@ -158,6 +158,9 @@ func (b *builder) sum() {
 		b.Label(blocks)
 
 		r := b.newRowSums(&exp, pivot, x, e, t, u, w)
+		if e != nil && b.ISA == AVX2 {
+			r.part, r.partV, r.partAt, r.partNumber = b.label("part"), b.vector(), b.GP64(), b.GP64()
+		}
 		limit, end := b.GP64(), b.load("n")
 		b.LEAQ(operand.Mem{Base: k, Disp: block}, limit)
 		b.ANDQ(operand.I32(-group), end)
@@ -176,6 +179,7 @@ func (b *builder) sum() {
 			b.JGE(operand.LabelRef(stored))
 			r.vectors(k, i, 1, starting(tails, k)[i], false)
 		}
+		r.storeLast(stored)
 		b.Label(stored)
 		r.store(lane)
 		b.MOVQ(limit, k)
@@ -191,6 +195,11 @@ type rowSums struct {
 	pivot            vec
 	x, e, t, u, w    reg.Register
 	sumE, sumD, sumA []vec
+
+	// Where the last vector's exponentials are stored, if there is such a place; and what, where and how many.
+	part               string
+	partV              vec
+	partAt, partNumber reg.GPVirtual
 }
 
 func (b *builder) newRowSums(exp *expConstants, pivot vec, x, e, t, u, w reg.Register) *rowSums {
@@ -271,9 +280,34 @@ func (r *rowSums) second(k reg.Register, i int, tl *tail, h halfway) {
 	r.keep(v, tl)
 	j := i % len(r.sumE)
 	r.add(r.sumE[j], r.sumE[j], v)
-	if r.e != nil {
-		r.storeF(v, r.element(r.e, k, i, r.f()), tl)
+	if r.e == nil {
+		return
 	}
+	e := r.element(r.e, k, i, r.f())
+	if tl == nil || r.part == "" {
+		r.storeF(v, e, tl)
+		return
+	}
+	// All but the last vector are whole, and that one is stored elsewhere.
+	whole, n := r.label("whole"), r.exist(tl)
+	r.CMPQ(n, operand.Imm(uint64(r.width())))
+	r.JGE(operand.LabelRef(whole))
+	r.LEAQ(e, r.partAt)
+	r.MOVQ(n, r.partNumber)
+	r.VMOVAPS(v, r.partV)
+	r.JMP(operand.LabelRef(r.part))
+	r.Label(whole)
+	r.storeF(v, e, nil)
+}
+
+// storeLast stores the exponentials of a row's last vector, if they are not stored yet.
+func (r *rowSums) storeLast(stored string) {
+	if r.part == "" {
+		return
+	}
+	r.JMP(operand.LabelRef(stored))
+	r.Label(r.part)
+	r.storeSome(r.partV, r.partAt, r.partNumber, 0)
 }
 
 // store stores the lanes; lane is the offset of those of Σd.

@@ -19,8 +19,6 @@ func (b *builder) tiles(base string, stride string, body func(row *rowPointers, 
 	row, last, step := b.GP64(), b.load("rows"), b.load("planeStep")
 	b.XORQ(row, row)
 	b.SUBQ(operand.Imm(uint64(b.tileRows())), last)
-	step3 := b.GP64()
-	b.LEAQ(at(step, step, 2, 0), step3)
 	group, groupNext, done := b.label("group"), b.label("next"), b.label("done")
 	b.Label(group)
 	b.MOVQ(r.stride, r.near)
@@ -72,7 +70,6 @@ func (b *builder) tiles(base string, stride string, body func(row *rowPointers, 
 	b.CMOVQGT(last, row)
 	b.JMP(operand.LabelRef(group))
 	b.Label(done)
-	_ = step3
 }
 
 // rowPointers are addresses of a group of rows: near has the first four, far the others.

@@ -160,7 +160,7 @@ func starting(ts []*tail, index reg.Register) []*tail {
 }
 
 // exist is the number of elements that there are, or more than the vector holds.
-func (b *builder) exist(t *tail) reg.Register {
+func (b *builder) exist(t *tail) reg.GPVirtual {
 	if t.exact != 0 {
 		i := b.GP64()
 		b.MOVQ(operand.I32(int32(t.exact)), i)
@@ -217,11 +217,59 @@ func (b *builder) storeF(v vec, m operand.Mem, t *tail) {
 	case t == nil:
 		b.ps(b.VMOVUPS, b.VMOVUPD, v, m)
 	case b.ISA == AVX2:
-		mask := b.copy(t.mask)
-		b.maskMove(v, mask, m)
+		b.storePart(v, m, t)
 	default:
 		b.ps(b.VMOVUPS, b.VMOVUPD, v, t.k, m)
 	}
+}
+
+// storePart stores those of a YMM register's F that exist.
+func (b *builder) storePart(v vec, m operand.Mem, t *tail) {
+	i, p := b.exist(t), b.GP64()
+	all, done := b.label("all"), b.label("stored")
+	if t.exact == 0 && !t.few {
+		b.CMPQ(i, operand.Imm(uint64(32/b.f())))
+		b.JGE(operand.LabelRef(all))
+	}
+	b.LEAQ(m, p)
+	b.storeSome(v, p, i, t.exact)
+	if t.exact == 0 && !t.few {
+		b.JMP(operand.LabelRef(done))
+		b.Label(all)
+		b.ps(b.VMOVUPS, b.VMOVUPD, v, m)
+		b.Label(done)
+	}
+}
+
+// storeSome stores the first of a YMM register's F at p: four, two and one at a time, since stores by a mask are slow on some
+// CPUs (AMD's take some twenty cycles). Their number is in a register, or known.
+func (b *builder) storeSome(v vec, p, number reg.GPVirtual, exact int) {
+	x := b.XMM()
+	b.VMOVAPS(v.AsX(), x)
+	part := func(bytes int, store, shift func()) {
+		n, skip := bytes/b.f(), b.label("skip")
+		if exact != 0 {
+			if exact&n == 0 {
+				return
+			}
+		} else {
+			b.TESTQ(operand.I32(int32(n)), number)
+			b.JEQ(operand.LabelRef(skip))
+		}
+		store()
+		if shift != nil {
+			shift()
+			b.ADDQ(operand.Imm(uint64(bytes)), p)
+		}
+		b.Label(skip)
+	}
+	part(16, func() { b.VMOVUPS(x, operand.Mem{Base: p}) }, func() { b.VEXTRACTF128(operand.Imm(1), v, x) })
+	if b.double() {
+		part(8, func() { b.VMOVSD(x, operand.Mem{Base: p}) }, nil)
+		return
+	}
+	part(8, func() { b.VMOVSD(x, operand.Mem{Base: p}) }, func() { b.VPSRLDQ(operand.Imm(8), x, x) })
+	part(4, func() { b.VMOVSS(x, operand.Mem{Base: p}) }, nil)
 }
 
 // loadT loads elements and widens them to F. What does not exist is 0.
