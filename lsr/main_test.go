@@ -29,7 +29,7 @@ func lsrRun(args ...string) (status int, stdout, stderr string) {
 }
 
 // save writes a .npy file of numbers of a type.
-func save(t *testing.T, dir, name, descr string, shape []int, v []float64) string {
+func save(t testing.TB, dir, name, descr string, shape []int, v []float64) string {
 	path := filepath.Join(dir, name)
 	var b bytes.Buffer
 	dims := ""
