@@ -332,13 +332,7 @@ func planeSumUniformFloat32AVX512K4(a unsafe.Pointer)
 func planeSumExpUniformFloat32AVX512K4(a unsafe.Pointer)
 
 //go:noescape
-func planeSumUniformFloat32AVX2K5(a unsafe.Pointer)
-
-//go:noescape
 func planeSumExpUniformFloat32AVX2K5(a unsafe.Pointer)
-
-//go:noescape
-func planeSumUniformFloat32AVX512K5(a unsafe.Pointer)
 
 //go:noescape
 func planeSumExpUniformFloat32AVX512K5(a unsafe.Pointer)

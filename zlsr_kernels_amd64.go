@@ -131,14 +131,8 @@ var builtin = []special{
 		opPlaneSum:    {uniform: planeSumUniformFloat32AVX512K4},
 		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K4},
 	}},
-	{avx2, 0, 5, [ops][forms]func(unsafe.Pointer){
-		opPlaneSum:    {uniform: planeSumUniformFloat32AVX2K5},
-		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K5},
-	}},
-	{avx512, 0, 5, [ops][forms]func(unsafe.Pointer){
-		opPlaneSum:    {uniform: planeSumUniformFloat32AVX512K5},
-		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K5},
-	}},
+	{avx2, 0, 5, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K5}}},
+	{avx512, 0, 5, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K5}}},
 	{avx2, 0, 8, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K8}}},
 	{avx512, 0, 8, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K8}}},
 	{avx2, 0, 10, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K10}}},

@@ -171,7 +171,7 @@ const PlaneClasses = 64
 
 // forwardClasses is up to how many of them the forward pass has a kernel of its own; beyond, it stores exponentials that
 // nobody reads.
-const forwardClasses = 5
+const forwardClasses = 4
 
 // Shared reports whether a kernel serves both instruction sets.
 func (k Kernel) Shared() bool { return k.Op >= Transpose && k.Op <= FoldExp }
