@@ -241,8 +241,8 @@ func (b *builder) storePart(v vec, m operand.Mem, t *tail) {
 	}
 }
 
-// storeSome stores the first of a YMM register's F at p: four, two and one at a time, since stores by a mask are slow on some
-// CPUs (AMD's take some twenty cycles). Their number is in a register, or known.
+// storeSome stores the first of a YMM register's F at p: four, two and one at a time, since stores by a mask are slow on
+// AMD's CPUs. Their number is in a register, or known.
 func (b *builder) storeSome(v vec, p, number reg.GPVirtual, exact int) {
 	x := b.XMM()
 	b.VMOVAPS(v.AsX(), x)
