@@ -138,16 +138,7 @@ func (b *builder) sum() {
 	block := coef.Block / b.f()
 	tails := b.tails(b.rest(group), vectors)
 	exp := b.expConstants()
-	x := b.load("x")
-	var e, t, u, w reg.Register
-	if b.Op == SumExp {
-		e = b.load("e")
-	}
-	if b.Form == Dense {
-		t, u, w = b.load("t"), b.load("u"), b.load("w")
-	}
-	lanes := b.GP64() // of the row's block: the offset of Σd
-	b.XORQ(lanes, lanes)
+	x, e, t, u, w, lanes := b.sumArgs()
 
 	b.rows(func(slot reg.GPVirtual) {
 		pivot := b.loadScalar(b.slot("pivot", slot), true)
@@ -391,16 +382,7 @@ func (b *builder) sumExact() {
 		last = b.exactTail(n)
 	}
 	exp := b.expConstants()
-	x := b.load("x")
-	var e, t, u, w reg.Register
-	if b.Op == SumExp {
-		e = b.load("e")
-	}
-	if b.Form == Dense {
-		t, u, w = b.load("t"), b.load("u"), b.load("w")
-	}
-	lanes := b.GP64() // of the row's block: the offset of Σd
-	b.XORQ(lanes, lanes)
+	x, e, t, u, w, lanes := b.sumArgs()
 	b.rows(func(slot reg.GPVirtual) {
 		pivot := b.loadScalar(b.slot("pivot", slot), true)
 		lane, k, end := b.GP64(), b.GP64(), b.GP64()
@@ -437,6 +419,20 @@ func (b *builder) sumExact() {
 		}
 		sums.store(lane)
 	}, func() { b.nextRow(x, e, t, lanes) })
+}
+
+// sumArgs loads what sums are made of, as far as the form has it; lanes is the offset of the row's first lanes of Σd.
+func (b *builder) sumArgs() (x, e, t, u, w, lanes reg.Register) {
+	x = b.load("x")
+	if b.Op == SumExp {
+		e = b.load("e")
+	}
+	if b.Form == Dense {
+		t, u, w = b.load("t"), b.load("u"), b.load("w")
+	}
+	lanes = b.GP64()
+	b.XORQ(lanes, lanes)
+	return
 }
 
 // nextRow advances to the next row.
