@@ -20,6 +20,9 @@ const (
 
 var isaNames = [...]string{"go", "avx2", "avx512"}
 
+// vectorBytes is the size of a vector.
+var vectorBytes = [...]int{avx2: 32, avx512: 64}
+
 func (i isa) String() string { return isaNames[i] }
 
 // kernel is an entry of the table of kernels in assembly.

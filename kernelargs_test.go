@@ -27,6 +27,17 @@ func (k kernel) ofPlanes() bool { return k.op >= opPlaneSum && k.op <= opNarrow 
 // double reports whether a kernel computes in float64.
 func (k kernel) double() bool { return k.element == 1 }
 
+// least is how many classes a kernel needs.
+func (k kernel) least() int {
+	switch {
+	case k.op > opScale:
+		return 1
+	case k.double():
+		return vectorBytes[k.isa] / 8
+	}
+	return vectorBytes[k.isa] / 4
+}
+
 // kernelArgs are good arguments for any kernel: rows of n classes, with memory of their own. rows is a multiple of 16.
 func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 	tb.Helper()
@@ -52,7 +63,7 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 	switch {
 	case k.ofPlanes():
 		elements = max(n, 4) * maxSlots
-	case k.op == opFold, k.op == opFoldExp:
+	case k.op == opFold:
 		elements = 0
 	}
 	a.x, a.t, a.e, a.dst, a.plane = memory(elements), memory(elements), memory(elements), memory(elements), memory(elements)
@@ -61,7 +72,7 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 	a.hop = a.planeStep * coef.Lanes / sizeF
 	a.rowBlocks = (n*sizeF + coef.Block - 1) / coef.Block
 	a.folds, a.blocks = rows, a.rowBlocks
-	lanes := max(rows*a.rowBlocks*coef.ExpLanes/8, maxSlots*8)
+	lanes := max(rows*a.rowBlocks*coef.Lanes/8, maxSlots*8)
 	a.lanesE, a.lanesD, a.lanesA = memory(lanes), memory(lanes), memory(lanes)
 	a.lanes, a.sums = memory(lanes), memory(rows*a.rowBlocks)
 	for i := range a.pivot {
@@ -76,7 +87,7 @@ func (k callee) sizes(all ...int) (sizes []int) {
 		return []int{k.classes}
 	}
 	for _, n := range all {
-		if !k.ofPlanes() || n <= 256 || n <= 512 && !k.double() {
+		if n >= k.least() && (!k.ofPlanes() || n <= 256 || n <= 512 && !k.double()) {
 			sizes = append(sizes, n)
 		}
 	}

@@ -41,9 +41,6 @@ func narrowFloat32AVX2(a *args)
 func foldFloat32AVX2(a *args)
 
 //go:noescape
-func foldExpFloat32AVX2(a *args)
-
-//go:noescape
 func planeSumExpUniformFloat32AVX2(a *args)
 
 //go:noescape
@@ -93,9 +90,6 @@ func narrowFloat64AVX2(a *args)
 
 //go:noescape
 func foldFloat64AVX2(a *args)
-
-//go:noescape
-func foldExpFloat64AVX2(a *args)
 
 //go:noescape
 func planeSumExpUniformFloat64AVX2(a *args)

@@ -19,66 +19,52 @@ TEXT ·features(SB), NOSPLIT, $0-4
 TEXT ·maxFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxFloat32AVX2 finds the maximum of each row: pivot = max x_k.
-	MOVQ         96(AX), CX
-	ANDQ         $0x07, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
+	// maxFloat32AVX2 finds the maximum m of each row, and x_y − m, y being the label.
 	MOVQ         (AX), CX
+	MOVQ         96(AX), DX
+	ANDQ         $-32, DX
 	MOVQ         96(AX), BX
-	ANDQ         $-32, BX
-	MOVQ         96(AX), SI
-	ANDQ         $-8, SI
-	VBROADCASTSS constants<>+256(SB), Y0
-	XORQ         DI, DI
+	SUBQ         $0x08, BX
+	VBROADCASTSS constants<>+0(SB), Y0
+	XORQ         SI, SI
 
 row1:
-	CMPQ    DI, 80(AX)
+	CMPQ    SI, 80(AX)
 	JGE     done3
-	MOVQ    48(AX), R8
-	CMPL    (R8)(DI*4), $0x00
+	MOVQ    48(AX), DI
+	CMPL    (DI)(SI*4), $0x00
 	JLT     skip2
-	MOVQ    88(AX), R8
-	ADDQ    DI, R8
-	XORQ    R9, R9
+	MOVQ    88(AX), DI
+	ADDQ    SI, DI
+	XORQ    R8, R8
 	VMOVUPS Y0, Y1
 	VMOVUPS Y0, Y2
 	VMOVUPS Y0, Y3
 	VMOVUPS Y0, Y4
-	CMPQ    R9, BX
+	CMPQ    R8, DX
 	JGE     end5
 
 loop4:
-	VMAXPS (CX)(R9*4), Y1, Y1
-	VMAXPS 32(CX)(R9*4), Y2, Y2
-	VMAXPS 64(CX)(R9*4), Y3, Y3
-	VMAXPS 96(CX)(R9*4), Y4, Y4
-	ADDQ   $0x20, R9
-	CMPQ   R9, BX
+	VMAXPS (CX)(R8*4), Y1, Y1
+	VMAXPS 32(CX)(R8*4), Y2, Y2
+	VMAXPS 64(CX)(R8*4), Y3, Y3
+	VMAXPS 96(CX)(R8*4), Y4, Y4
+	ADDQ   $+32, R8
+	CMPQ   R8, DX
 	JLT    loop4
 
 end5:
-	CMPQ R9, SI
+	CMPQ R8, BX
 	JGE  end7
 
 loop6:
-	VMAXPS (CX)(R9*4), Y1, Y1
-	ADDQ   $0x08, R9
-	CMPQ   R9, SI
+	VMAXPS (CX)(R8*4), Y1, Y1
+	ADDQ   $+8, R8
+	CMPQ   R8, BX
 	JLT    loop6
 
 end7:
-	CMPQ       R9, 96(AX)
-	JGE        whole8
-	VMOVUPS    (DX), Y5
-	VMASKMOVPS (CX)(R9*4), Y5, Y5
-	VMOVUPS    (DX), Y6
-	VBLENDVPS  Y6, Y5, Y0, Y5
-	VMAXPS     Y5, Y1, Y1
-
-whole8:
+	VMAXPS       (CX)(BX*4), Y2, Y2
 	VMAXPS       Y2, Y1, Y1
 	VMAXPS       Y4, Y3, Y3
 	VMAXPS       Y3, Y1, Y1
@@ -90,11 +76,20 @@ whole8:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
-	VMOVSD       X2, 272(AX)(R8*8)
+	VMOVSD       X2, 272(AX)(DI*8)
+	MOVQ         DI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         48(AX), R8
+	MOVLQSX      (R8), R8
+	VMOVSS       (CX)(R8*4), X1
+	VCVTSS2SD    X1, X1, X1
+	VSUBSD       X2, X1, X1
+	VMOVSD       X1, 3536(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
-	INCQ DI
+	INCQ SI
 	JMP  row1
 
 done3:
@@ -109,7 +104,7 @@ TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	// sumUniformFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
+	LEAQ         constants<>+32(SB), DX
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
@@ -150,80 +145,76 @@ block4:
 
 loop5:
 	PREFETCHT0   20480(CX)(DI*4)
-	VMOVUPS      (CX)(DI*4), Y8
-	VADDPS       Y1, Y8, Y8
+	VADDPS       (CX)(DI*4), Y1, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
-	VMOVUPS      32(CX)(DI*4), Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
-	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y13
-	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+352(SB), Y8, Y14
-	VPERMPS      constants<>+480(SB), Y13, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y8, Y13, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VADDPS       32(CX)(DI*4), Y1, Y12
+	VPADDD       Y8, Y9, Y9
+	VADDPS       Y12, Y5, Y5
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y15
-	VFMADD213PS  Y11, Y15, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VMOVUPS      Y12, Y14
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VCMPPS       $0x15, constants<>+288(SB), Y12, Y15
+	VFMADD213PS  Y10, Y13, Y8
+	VSUBPS       Y0, Y14, Y10
+	VFMADD213PS  Y9, Y9, Y8
+	VFNMADD132PS constants<>+352(SB), Y12, Y10
+	VANDPS       Y11, Y8, Y8
+	VPERMPS      constants<>+480(SB), Y14, Y9
 	VADDPS       Y8, Y2, Y2
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y9, Y14, Y14
 	PREFETCHT0   20544(CX)(DI*4)
-	VMOVUPS      64(CX)(DI*4), Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y14, Y8
-	VMULPS       Y14, Y14, Y15
-	VFMADD213PS  Y14, Y15, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VANDPS       Y12, Y8, Y8
+	VADDPS       64(CX)(DI*4), Y1, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VADDPS       Y11, Y3, Y3
+	VMULPS       Y10, Y10, Y9
+	VMOVUPS      Y11, Y12
+	VFMADD213PS  Y10, Y9, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
+	VFMADD213PS  Y14, Y14, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y11, Y9
+	VANDPS       Y15, Y8, Y8
+	VSUBPS       Y0, Y12, Y10
 	VADDPS       Y8, Y4, Y4
-	VMOVUPS      96(CX)(DI*4), Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
-	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y13
-	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+352(SB), Y8, Y14
-	VPERMPS      constants<>+480(SB), Y13, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y8, Y13, Y13
+	VFNMADD132PS constants<>+352(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y8
+	VPSLLD       $0x14, Y12, Y12
+	VADDPS       96(CX)(DI*4), Y1, Y11
+	VPADDD       Y8, Y12, Y12
+	VADDPS       Y11, Y5, Y5
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y15
-	VFMADD213PS  Y11, Y15, Y8
-	VFMADD213PS  Y10, Y10, Y8
+	VMOVUPS      Y11, Y14
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VCMPPS       $0x15, constants<>+288(SB), Y11, Y15
+	VFMADD213PS  Y10, Y13, Y8
+	VSUBPS       Y0, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y8
+	VFNMADD132PS constants<>+352(SB), Y11, Y10
 	VANDPS       Y9, Y8, Y8
+	VPERMPS      constants<>+480(SB), Y14, Y9
 	VADDPS       Y8, Y6, Y6
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y9, Y14, Y14
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y14, Y8
-	VMULPS       Y14, Y14, Y9
-	VFMADD213PS  Y14, Y9, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VANDPS       Y12, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y9
+	VFMADD213PS  Y10, Y9, Y8
+	VFMADD213PS  Y14, Y14, Y8
+	VANDPS       Y15, Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	ADDQ         $0x20, DI
+	ADDQ         $+32, DI
 	CMPQ         DI, R10
 	JLT          loop5
 
@@ -238,20 +229,20 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y2, Y2
 	LEAQ         8(DI), R10
@@ -262,20 +253,20 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y4, Y4
 	LEAQ         16(DI), R10
@@ -286,20 +277,20 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y6, Y6
 	LEAQ         24(DI), R10
@@ -310,20 +301,20 @@ end6:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 
@@ -331,11 +322,11 @@ sums7:
 	MOVQ    64(AX), DI
 	VMOVUPS Y3, (DI)(R8*1)
 	VMOVUPS Y5, 32(DI)(R8*1)
+	VADDPS  Y6, Y2, Y2
+	VADDPS  Y7, Y4, Y4
 	MOVQ    56(AX), DI
-	VMOVUPS Y2, (DI)(R8*2)
-	VMOVUPS Y4, 32(DI)(R8*2)
-	VMOVUPS Y6, 64(DI)(R8*2)
-	VMOVUPS Y7, 96(DI)(R8*2)
+	VMOVUPS Y2, (DI)(R8*1)
+	VMOVUPS Y4, 32(DI)(R8*1)
 	ADDQ    $0x40, R8
 	MOVQ    R9, DI
 	CMPQ    DI, 96(AX)
@@ -361,7 +352,7 @@ TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	// sumExpUniformFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
+	LEAQ         constants<>+32(SB), DX
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
@@ -403,84 +394,80 @@ block4:
 
 loop6:
 	PREFETCHT0   20480(CX)(R8*4)
-	VMOVUPS      (CX)(R8*4), Y8
-	VADDPS       Y1, Y8, Y8
+	VADDPS       (CX)(R8*4), Y1, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
-	VMOVUPS      32(CX)(R8*4), Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
-	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y13
-	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+352(SB), Y8, Y14
-	VPERMPS      constants<>+480(SB), Y13, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y8, Y13, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VADDPS       32(CX)(R8*4), Y1, Y12
+	VPADDD       Y8, Y9, Y9
+	VADDPS       Y12, Y5, Y5
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y15
-	VFMADD213PS  Y11, Y15, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VMOVUPS      Y12, Y14
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VCMPPS       $0x15, constants<>+288(SB), Y12, Y15
+	VFMADD213PS  Y10, Y13, Y8
+	VSUBPS       Y0, Y14, Y10
+	VFMADD213PS  Y9, Y9, Y8
+	VFNMADD132PS constants<>+352(SB), Y12, Y10
+	VANDPS       Y11, Y8, Y8
+	VPERMPS      constants<>+480(SB), Y14, Y9
 	VADDPS       Y8, Y2, Y2
+	VPSLLD       $0x14, Y14, Y14
 	VMOVUPS      Y8, (BX)(R8*4)
+	VPADDD       Y9, Y14, Y14
 	PREFETCHT0   20544(CX)(R8*4)
-	VMOVUPS      64(CX)(R8*4), Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y14, Y8
-	VMULPS       Y14, Y14, Y15
-	VFMADD213PS  Y14, Y15, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VANDPS       Y12, Y8, Y8
+	VADDPS       64(CX)(R8*4), Y1, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VADDPS       Y11, Y3, Y3
+	VMULPS       Y10, Y10, Y9
+	VMOVUPS      Y11, Y12
+	VFMADD213PS  Y10, Y9, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
+	VFMADD213PS  Y14, Y14, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y11, Y9
+	VANDPS       Y15, Y8, Y8
+	VSUBPS       Y0, Y12, Y10
 	VADDPS       Y8, Y4, Y4
+	VFNMADD132PS constants<>+352(SB), Y11, Y10
 	VMOVUPS      Y8, 32(BX)(R8*4)
-	VMOVUPS      96(CX)(R8*4), Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
-	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y13
-	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+352(SB), Y8, Y14
-	VPERMPS      constants<>+480(SB), Y13, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y8, Y13, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y8
+	VPSLLD       $0x14, Y12, Y12
+	VADDPS       96(CX)(R8*4), Y1, Y11
+	VPADDD       Y8, Y12, Y12
+	VADDPS       Y11, Y5, Y5
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y15
-	VFMADD213PS  Y11, Y15, Y8
-	VFMADD213PS  Y10, Y10, Y8
+	VMOVUPS      Y11, Y14
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VCMPPS       $0x15, constants<>+288(SB), Y11, Y15
+	VFMADD213PS  Y10, Y13, Y8
+	VSUBPS       Y0, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y8
+	VFNMADD132PS constants<>+352(SB), Y11, Y10
 	VANDPS       Y9, Y8, Y8
+	VPERMPS      constants<>+480(SB), Y14, Y9
 	VADDPS       Y8, Y6, Y6
+	VPSLLD       $0x14, Y14, Y14
 	VMOVUPS      Y8, 64(BX)(R8*4)
+	VPADDD       Y9, Y14, Y14
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y14, Y8
-	VMULPS       Y14, Y14, Y9
-	VFMADD213PS  Y14, Y9, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VANDPS       Y12, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y9
+	VFMADD213PS  Y10, Y9, Y8
+	VFMADD213PS  Y14, Y14, Y8
+	VANDPS       Y15, Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VMOVUPS      Y8, 96(BX)(R8*4)
-	ADDQ         $0x20, R8
+	ADDQ         $+32, R8
 	CMPQ         R8, R11
 	JLT          loop6
 
@@ -495,20 +482,20 @@ end7:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y2, Y2
 	MOVQ         96(AX), R11
@@ -529,20 +516,20 @@ whole9:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y4, Y4
 	MOVQ         96(AX), R11
@@ -564,20 +551,20 @@ whole10:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y6, Y6
 	MOVQ         96(AX), R11
@@ -599,20 +586,20 @@ whole11:
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	MOVQ         96(AX), R11
@@ -653,11 +640,11 @@ sums8:
 	MOVQ    64(AX), R8
 	VMOVUPS Y3, (R8)(R9*1)
 	VMOVUPS Y5, 32(R8)(R9*1)
+	VADDPS  Y6, Y2, Y2
+	VADDPS  Y7, Y4, Y4
 	MOVQ    56(AX), R8
-	VMOVUPS Y2, (R8)(R9*2)
-	VMOVUPS Y4, 32(R8)(R9*2)
-	VMOVUPS Y6, 64(R8)(R9*2)
-	VMOVUPS Y7, 96(R8)(R9*2)
+	VMOVUPS Y2, (R8)(R9*1)
+	VMOVUPS Y4, 32(R8)(R9*1)
 	ADDQ    $0x40, R9
 	MOVQ    R10, R8
 	CMPQ    R8, 96(AX)
@@ -682,15 +669,12 @@ TEXT ·scaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat32AVX2 turns exponentials into gradients: e·f − smooth.
-	MOVQ 96(AX), CX
-	ANDQ $0x0f, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x02, CX
-	SUBQ CX, DX
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 96(AX), BX
+	SUBQ $0x08, BX
 	MOVQ 96(AX), SI
+	SUBQ $0x08, SI
 	ANDQ $-16, SI
 	XORQ DI, DI
 
@@ -709,101 +693,41 @@ row1:
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
+	VMOVUPS      (CX)(BX*4), Y2
 	XORQ         R8, R8
 	CMPQ         R8, SI
 	JGE          end5
 
 loop4:
-	VMOVUPS     (CX)(R8*4), Y2
-	VFMSUB213PS Y1, Y0, Y2
-	VMOVUPS     Y2, (BX)(R8*4)
-	VMOVUPS     32(CX)(R8*4), Y2
-	VFMSUB213PS Y1, Y0, Y2
-	VMOVUPS     Y2, 32(BX)(R8*4)
-	ADDQ        $0x10, R8
+	VMOVUPS     (CX)(R8*4), Y3
+	VFMSUB213PS Y1, Y0, Y3
+	VMOVUPS     Y3, (DX)(R8*4)
+	VMOVUPS     32(CX)(R8*4), Y3
+	VFMSUB213PS Y1, Y0, Y3
+	VMOVUPS     Y3, 32(DX)(R8*4)
+	ADDQ        $+16, R8
 	CMPQ        R8, SI
 	JLT         loop4
 
 end5:
-	LEAQ         (R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS      (DX), Y2
-	VMASKMOVPS   (CX)(R8*4), Y2, Y2
-	VFMSUB213PS  Y1, Y0, Y2
-	MOVQ         96(AX), R9
-	SUBQ         R8, R9
-	CMPQ         R9, $0x08
-	JGE          all7
-	LEAQ         (BX)(R8*4), R10
-	VMOVAPS      X2, X3
-	TESTQ        $+4, R9
-	JEQ          skip9
-	VMOVUPS      X3, (R10)
-	VEXTRACTF128 $0x01, Y2, X3
-	ADDQ         $0x10, R10
+	CMPQ R8, BX
+	JGE  end7
 
-skip9:
-	TESTQ   $+2, R9
-	JEQ     skip10
-	VMOVSD  X3, (R10)
-	VPSRLDQ $0x08, X3, X3
-	ADDQ    $0x08, R10
+loop6:
+	VMOVUPS     (CX)(R8*4), Y3
+	VFMSUB213PS Y1, Y0, Y3
+	VMOVUPS     Y3, (DX)(R8*4)
+	ADDQ        $+8, R8
+	CMPQ        R8, BX
+	JLT         loop6
 
-skip10:
-	TESTQ  $+1, R9
-	JEQ    skip11
-	VMOVSS X3, (R10)
+end7:
+	VFMSUB213PS Y1, Y0, Y2
+	VMOVUPS     Y2, (DX)(BX*4)
 
-skip11:
-	JMP stored8
-
-all7:
-	VMOVUPS Y2, (BX)(R8*4)
-
-stored8:
-	LEAQ         8(R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS      32(DX), Y2
-	VMASKMOVPS   32(CX)(R8*4), Y2, Y2
-	VFMSUB213PS  Y1, Y0, Y2
-	MOVQ         96(AX), R9
-	SUBQ         R8, R9
-	SUBQ         $0x08, R9
-	CMPQ         R9, $0x08
-	JGE          all12
-	LEAQ         32(BX)(R8*4), R8
-	VMOVAPS      X2, X0
-	TESTQ        $+4, R9
-	JEQ          skip14
-	VMOVUPS      X0, (R8)
-	VEXTRACTF128 $0x01, Y2, X0
-	ADDQ         $0x10, R8
-
-skip14:
-	TESTQ   $+2, R9
-	JEQ     skip15
-	VMOVSD  X0, (R8)
-	VPSRLDQ $0x08, X0, X0
-	ADDQ    $0x08, R8
-
-skip15:
-	TESTQ  $+1, R9
-	JEQ    skip16
-	VMOVSS X0, (R8)
-
-skip16:
-	JMP stored13
-
-all12:
-	VMOVUPS Y2, 32(BX)(R8*4)
-
-stored13:
-whole6:
 skip2:
 	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
+	ADDQ 120(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -819,7 +743,7 @@ TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	// sumExpDenseFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
+	LEAQ         constants<>+32(SB), DX
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
@@ -866,8 +790,7 @@ block4:
 
 loop6:
 	PREFETCHT0   20480(CX)(R11*4)
-	VMOVUPS      (CX)(R11*4), Y10
-	VADDPS       Y1, Y10, Y10
+	VADDPS       (CX)(R11*4), Y1, Y10
 	VMOVUPS      (SI)(R11*4), Y11
 	VMOVUPS      (R8)(R11*4), Y12
 	VFMADD213PS  (DI)(R11*4), Y12, Y11
@@ -877,24 +800,23 @@ loop6:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VADDPS       Y10, Y2, Y2
 	VMOVUPS      Y10, (BX)(R11*4)
-	VMOVUPS      32(CX)(R11*4), Y10
-	VADDPS       Y1, Y10, Y10
+	VADDPS       32(CX)(R11*4), Y1, Y10
 	VMOVUPS      32(SI)(R11*4), Y11
 	VMOVUPS      32(R8)(R11*4), Y12
 	VFMADD213PS  32(DI)(R11*4), Y12, Y11
@@ -904,25 +826,24 @@ loop6:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VADDPS       Y10, Y5, Y5
 	VMOVUPS      Y10, 32(BX)(R11*4)
 	PREFETCHT0   20544(CX)(R11*4)
-	VMOVUPS      64(CX)(R11*4), Y10
-	VADDPS       Y1, Y10, Y10
+	VADDPS       64(CX)(R11*4), Y1, Y10
 	VMOVUPS      64(SI)(R11*4), Y11
 	VMOVUPS      64(R8)(R11*4), Y12
 	VFMADD213PS  64(DI)(R11*4), Y12, Y11
@@ -932,24 +853,23 @@ loop6:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VADDPS       Y10, Y8, Y8
 	VMOVUPS      Y10, 64(BX)(R11*4)
-	VMOVUPS      96(CX)(R11*4), Y10
-	VADDPS       Y1, Y10, Y10
+	VADDPS       96(CX)(R11*4), Y1, Y10
 	VMOVUPS      96(SI)(R11*4), Y11
 	VMOVUPS      96(R8)(R11*4), Y12
 	VFMADD213PS  96(DI)(R11*4), Y12, Y11
@@ -959,23 +879,23 @@ loop6:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VADDPS       Y10, Y9, Y9
 	VMOVUPS      Y10, 96(BX)(R11*4)
-	ADDQ         $0x20, R11
+	ADDQ         $+32, R11
 	CMPQ         R11, R14
 	JLT          loop6
 
@@ -1001,20 +921,20 @@ end7:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VANDPS       (DX), Y10, Y10
 	VADDPS       Y10, Y2, Y2
 	MOVQ         96(AX), R14
@@ -1046,20 +966,20 @@ whole9:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VANDPS       32(DX), Y10, Y10
 	VADDPS       Y10, Y5, Y5
 	MOVQ         96(AX), R14
@@ -1092,20 +1012,20 @@ whole10:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VANDPS       64(DX), Y10, Y10
 	VADDPS       Y10, Y8, Y8
 	MOVQ         96(AX), R14
@@ -1138,20 +1058,20 @@ whole11:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VANDPS       96(DX), Y10, Y10
 	VADDPS       Y10, Y9, Y9
 	MOVQ         96(AX), R14
@@ -1195,11 +1115,11 @@ sums8:
 	MOVQ    72(AX), R11
 	VMOVUPS Y4, (R11)(R12*1)
 	VMOVUPS Y7, 32(R11)(R12*1)
+	VADDPS  Y8, Y2, Y2
+	VADDPS  Y9, Y5, Y5
 	MOVQ    56(AX), R11
-	VMOVUPS Y2, (R11)(R12*2)
-	VMOVUPS Y5, 32(R11)(R12*2)
-	VMOVUPS Y8, 64(R11)(R12*2)
-	VMOVUPS Y9, 96(R11)(R12*2)
+	VMOVUPS Y2, (R11)(R12*1)
+	VMOVUPS Y5, 32(R11)(R12*1)
 	ADDQ    $0x40, R12
 	MOVQ    R13, R11
 	CMPQ    R11, 96(AX)
@@ -1225,18 +1145,15 @@ TEXT ·scaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleDenseFloat32AVX2 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
-	MOVQ 96(AX), CX
-	ANDQ $0x0f, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x02, CX
-	SUBQ CX, DX
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 32(AX), DI
-	MOVQ 40(AX), R8
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), DI
+	MOVQ 96(AX), R8
+	SUBQ $0x08, R8
 	MOVQ 96(AX), R9
+	SUBQ $0x08, R9
 	ANDQ $-16, R9
 	XORQ R10, R10
 
@@ -1255,126 +1172,58 @@ row1:
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
+	VMOVUPS      (CX)(R8*4), Y2
 	XORQ         R11, R11
 	CMPQ         R11, R9
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R11*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      (SI)(R11*4), Y3
-	VMOVUPS      (R8)(R11*4), Y4
-	VFMADD213PS  (DI)(R11*4), Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VMOVUPS      Y2, (BX)(R11*4)
-	VMOVUPS      32(CX)(R11*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      32(SI)(R11*4), Y3
-	VMOVUPS      32(R8)(R11*4), Y4
-	VFMADD213PS  32(DI)(R11*4), Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VMOVUPS      Y2, 32(BX)(R11*4)
-	ADDQ         $0x10, R11
+	VMOVUPS      (CX)(R11*4), Y3
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      (BX)(R11*4), Y4
+	VMOVUPS      (DI)(R11*4), Y5
+	VFMADD213PS  (SI)(R11*4), Y5, Y4
+	VFNMADD231PS Y4, Y1, Y3
+	VMOVUPS      Y3, (DX)(R11*4)
+	VMOVUPS      32(CX)(R11*4), Y3
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      32(BX)(R11*4), Y4
+	VMOVUPS      32(DI)(R11*4), Y5
+	VFMADD213PS  32(SI)(R11*4), Y5, Y4
+	VFNMADD231PS Y4, Y1, Y3
+	VMOVUPS      Y3, 32(DX)(R11*4)
+	ADDQ         $+16, R11
 	CMPQ         R11, R9
 	JLT          loop4
 
 end5:
-	LEAQ         (R11), R12
-	CMPQ         R12, 96(AX)
-	JGE          whole6
-	VMOVUPS      (DX), Y2
-	VMASKMOVPS   (CX)(R11*4), Y2, Y2
+	CMPQ R11, R8
+	JGE  end7
+
+loop6:
+	VMOVUPS      (CX)(R11*4), Y3
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      (BX)(R11*4), Y4
+	VMOVUPS      (DI)(R11*4), Y5
+	VFMADD213PS  (SI)(R11*4), Y5, Y4
+	VFNMADD231PS Y4, Y1, Y3
+	VMOVUPS      Y3, (DX)(R11*4)
+	ADDQ         $+8, R11
+	CMPQ         R11, R8
+	JLT          loop6
+
+end7:
 	VMULPS       Y0, Y2, Y2
-	VMOVUPS      (DX), Y3
-	VMASKMOVPS   (SI)(R11*4), Y3, Y3
-	VMOVUPS      (DX), Y4
-	VMASKMOVPS   (R8)(R11*4), Y4, Y4
-	VMOVUPS      (DX), Y5
-	VMASKMOVPS   (DI)(R11*4), Y5, Y5
-	VFMADD213PS  Y5, Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	CMPQ         R12, $0x08
-	JGE          all7
-	LEAQ         (BX)(R11*4), R13
-	VMOVAPS      X2, X3
-	TESTQ        $+4, R12
-	JEQ          skip9
-	VMOVUPS      X3, (R13)
-	VEXTRACTF128 $0x01, Y2, X3
-	ADDQ         $0x10, R13
-
-skip9:
-	TESTQ   $+2, R12
-	JEQ     skip10
-	VMOVSD  X3, (R13)
-	VPSRLDQ $0x08, X3, X3
-	ADDQ    $0x08, R13
-
-skip10:
-	TESTQ  $+1, R12
-	JEQ    skip11
-	VMOVSS X3, (R13)
-
-skip11:
-	JMP stored8
-
-all7:
-	VMOVUPS Y2, (BX)(R11*4)
-
-stored8:
-	LEAQ         8(R11), R12
-	CMPQ         R12, 96(AX)
-	JGE          whole6
-	VMOVUPS      32(DX), Y2
-	VMASKMOVPS   32(CX)(R11*4), Y2, Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      32(DX), Y0
-	VMASKMOVPS   32(SI)(R11*4), Y0, Y0
-	VMOVUPS      32(DX), Y3
-	VMASKMOVPS   32(R8)(R11*4), Y3, Y3
-	VMOVUPS      32(DX), Y4
-	VMASKMOVPS   32(DI)(R11*4), Y4, Y4
-	VFMADD213PS  Y4, Y3, Y0
+	VMOVUPS      (BX)(R8*4), Y0
+	VMOVUPS      (DI)(R8*4), Y3
+	VFMADD213PS  (SI)(R8*4), Y3, Y0
 	VFNMADD231PS Y0, Y1, Y2
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	SUBQ         $0x08, R12
-	CMPQ         R12, $0x08
-	JGE          all12
-	LEAQ         32(BX)(R11*4), R11
-	VMOVAPS      X2, X0
-	TESTQ        $+4, R12
-	JEQ          skip14
-	VMOVUPS      X0, (R11)
-	VEXTRACTF128 $0x01, Y2, X0
-	ADDQ         $0x10, R11
+	VMOVUPS      Y2, (DX)(R8*4)
 
-skip14:
-	TESTQ   $+2, R12
-	JEQ     skip15
-	VMOVSD  X0, (R11)
-	VPSRLDQ $0x08, X0, X0
-	ADDQ    $0x08, R11
-
-skip15:
-	TESTQ  $+1, R12
-	JEQ    skip16
-	VMOVSS X0, (R11)
-
-skip16:
-	JMP stored13
-
-all12:
-	VMOVUPS Y2, 32(BX)(R11*4)
-
-stored13:
-whole6:
 skip2:
 	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
-	ADDQ 128(AX), SI
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), BX
 	INCQ R10
 	JMP  row1
 
@@ -1448,7 +1297,7 @@ overlap6:
 
 few5:
 	XORQ        R12, R12
-	LEAQ        constants<>+0(SB), R12
+	LEAQ        constants<>+32(SB), R12
 	ADDQ        $0x80, R12
 	SHLQ        $0x02, R11
 	SUBQ        R11, R12
@@ -1564,7 +1413,7 @@ overlap6:
 
 few5:
 	XORQ         R12, R12
-	LEAQ         constants<>+0(SB), R12
+	LEAQ         constants<>+32(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
@@ -1629,7 +1478,7 @@ class1:
 loop2:
 	VMOVUPS (CX)(SI*4), Y0
 	VMOVUPS Y0, (DX)(SI*4)
-	ADDQ    $0x08, SI
+	ADDQ    $+8, SI
 	CMPQ    SI, DI
 	JLT     loop2
 
@@ -1660,7 +1509,7 @@ class1:
 loop2:
 	VMOVUPS (DX)(SI*4), Y0
 	VMOVUPS Y0, (CX)(SI*4)
-	ADDQ    $0x08, SI
+	ADDQ    $+8, SI
 	CMPQ    SI, DI
 	JLT     loop2
 
@@ -1693,9 +1542,7 @@ rows1:
 	LEAQ   (CX)(BX*1), R8
 
 blocks2:
-	VMOVUPS      (DI)(BX*2), Y3
 	VMOVUPS      (DI), Y3
-	VMOVUPS      (R8)(BX*2), Y4
 	VMOVUPS      (R8), Y4
 	VSHUFPS      $0x88, Y4, Y3, Y5
 	VSHUFPS      $0xdd, Y4, Y3, Y3
@@ -1708,9 +1555,7 @@ blocks2:
 	VSHUFPS      $0x88, Y6, Y5, Y3
 	VSHUFPS      $0xdd, Y6, Y5, Y4
 	VADDPS       Y4, Y3, Y3
-	VMOVUPS      32(DI)(BX*2), Y4
 	VMOVUPS      32(DI), Y4
-	VMOVUPS      32(R8)(BX*2), Y5
 	VMOVUPS      32(R8), Y5
 	VSHUFPS      $0x88, Y5, Y4, Y6
 	VSHUFPS      $0xdd, Y5, Y4, Y4
@@ -1753,95 +1598,6 @@ blocks2:
 	VZEROUPPER
 	RET
 
-// func foldExpFloat32AVX2(a *byte)
-// Requires: AVX
-TEXT ·foldExpFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// foldExpFloat32AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         208(AX), CX
-	MOVQ         216(AX), DX
-	MOVQ         232(AX), BX
-	MOVQ         224(AX), SI
-	SHLQ         $0x07, BX
-	VBROADCASTSD 240(AX), Y0
-
-rows1:
-	VXORPD Y1, Y1, Y1
-	VXORPD Y2, Y2, Y2
-	MOVQ   232(AX), R9
-	MOVQ   CX, DI
-	LEAQ   (CX)(BX*1), R8
-
-blocks2:
-	VMOVUPS      (DI)(BX*2), Y3
-	VMOVUPS      (DI), Y3
-	VADDPS       64(DI), Y3, Y3
-	VMOVUPS      (R8)(BX*2), Y4
-	VMOVUPS      (R8), Y4
-	VADDPS       64(R8), Y4, Y4
-	VSHUFPS      $0x88, Y4, Y3, Y5
-	VSHUFPS      $0xdd, Y4, Y3, Y3
-	VADDPS       Y3, Y5, Y5
-	VMOVUPS      (DI)(BX*2), Y3
-	VADDPS       64(DI)(BX*2), Y3, Y3
-	VMOVUPS      (R8)(BX*2), Y4
-	VADDPS       64(R8)(BX*2), Y4, Y4
-	VSHUFPS      $0x88, Y4, Y3, Y6
-	VSHUFPS      $0xdd, Y4, Y3, Y3
-	VADDPS       Y3, Y6, Y6
-	VSHUFPS      $0x88, Y6, Y5, Y3
-	VSHUFPS      $0xdd, Y6, Y5, Y4
-	VADDPS       Y4, Y3, Y3
-	VMOVUPS      32(DI)(BX*2), Y4
-	VMOVUPS      32(DI), Y4
-	VADDPS       96(DI), Y4, Y4
-	VMOVUPS      32(R8)(BX*2), Y5
-	VMOVUPS      32(R8), Y5
-	VADDPS       96(R8), Y5, Y5
-	VSHUFPS      $0x88, Y5, Y4, Y6
-	VSHUFPS      $0xdd, Y5, Y4, Y4
-	VADDPS       Y4, Y6, Y6
-	VMOVUPS      32(DI)(BX*2), Y4
-	VADDPS       96(DI)(BX*2), Y4, Y4
-	VMOVUPS      32(R8)(BX*2), Y5
-	VADDPS       96(R8)(BX*2), Y5, Y5
-	VSHUFPS      $0x88, Y5, Y4, Y7
-	VSHUFPS      $0xdd, Y5, Y4, Y4
-	VADDPS       Y4, Y7, Y7
-	VSHUFPS      $0x88, Y7, Y6, Y4
-	VSHUFPS      $0xdd, Y7, Y6, Y5
-	VADDPS       Y5, Y4, Y4
-	VPERM2F128   $0x20, Y4, Y3, Y5
-	VPERM2F128   $0x31, Y4, Y3, Y3
-	VADDPS       Y3, Y5, Y5
-	VEXTRACTF128 $0x01, Y5, X3
-	VADDPS       X3, X5, X3
-	VCVTPS2PD    X3, Y3
-	VADDPD       Y3, Y1, Y4
-	VSUBPD       Y1, Y4, Y5
-	VSUBPD       Y5, Y4, Y6
-	VSUBPD       Y6, Y1, Y6
-	VSUBPD       Y5, Y3, Y3
-	VADDPD       Y3, Y6, Y6
-	VADDPD       Y6, Y2, Y2
-	VMOVAPD      Y4, Y1
-	ADDQ         $0x80, DI
-	ADDQ         $0x80, R8
-	DECQ         R9
-	JNE          blocks2
-	VADDPD       Y0, Y1, Y1
-	VCMPPD       $0x07, Y2, Y2, Y3
-	VANDPD       Y3, Y2, Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, (DX)
-	ADDQ         $0x20, DX
-	LEAQ         (CX)(BX*4), CX
-	SUBQ         $0x04, SI
-	JG           rows1
-	VZEROUPPER
-	RET
-
 // func planeSumExpUniformFloat32AVX2(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
@@ -1859,7 +1615,7 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
@@ -1909,20 +1665,20 @@ step5:
 	VPCMPEQD     Y2, Y9, Y9
 	VBLENDVPS    Y9, Y8, Y3, Y3
 	VSUBPS       Y1, Y8, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y12
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y12, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y12
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y12, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y13
-	VFMADD213PS  Y11, Y13, Y12
-	VFMADD213PS  Y10, Y10, Y12
-	VANDPS       Y9, Y12, Y12
+	VFMADD213PS  constants<>+448(SB), Y10, Y12
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y12
+	VFMADD213PS  Y9, Y9, Y12
+	VANDPS       Y11, Y12, Y12
 	VMOVUPS      Y12, (R10)
 	VMOVD        R11, X9
 	VPBROADCASTD X9, Y9
@@ -1941,20 +1697,20 @@ step5:
 	VPCMPEQD     Y2, Y9, Y9
 	VBLENDVPS    Y9, Y8, Y3, Y3
 	VSUBPS       Y1, Y8, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y12
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y12, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y12
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y12, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y13
-	VFMADD213PS  Y11, Y13, Y12
-	VFMADD213PS  Y10, Y10, Y12
-	VANDPS       Y9, Y12, Y12
+	VFMADD213PS  constants<>+448(SB), Y10, Y12
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y12
+	VFMADD213PS  Y9, Y9, Y12
+	VANDPS       Y11, Y12, Y12
 	VMOVUPS      Y12, (R10)
 	VMOVD        R11, X9
 	VPBROADCASTD X9, Y9
@@ -2099,7 +1855,7 @@ tree18:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x08, SI
+	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
 
@@ -2160,7 +1916,7 @@ class3:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x08, SI
+	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
 
@@ -2185,7 +1941,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
@@ -2242,20 +1998,20 @@ step5:
 	VXORPS       Y12, Y12, Y12
 	VCMPPS       $0x04, Y12, Y10, Y12
 	VANDPS       Y12, Y11, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y9, Y12
-	VMOVUPS      Y9, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y13
-	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+352(SB), Y9, Y14
-	VPERMPS      constants<>+480(SB), Y13, Y9
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y9, Y13, Y13
+	VMOVUPS      Y9, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y9, Y14
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+352(SB), Y9, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y9
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y9, Y12, Y12
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y14, Y9
-	VMULPS       Y14, Y14, Y15
-	VFMADD213PS  Y14, Y15, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VANDPS       Y12, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y13, Y9
+	VMULPS       Y13, Y13, Y15
+	VFMADD213PS  Y13, Y15, Y9
+	VFMADD213PS  Y12, Y12, Y9
+	VANDPS       Y14, Y9, Y9
 	VMOVUPS      Y9, (R10)
 	VMOVD        R11, X12
 	VPBROADCASTD X12, Y12
@@ -2281,20 +2037,20 @@ step5:
 	VXORPS       Y12, Y12, Y12
 	VCMPPS       $0x04, Y12, Y10, Y12
 	VANDPS       Y12, Y11, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y9, Y12
-	VMOVUPS      Y9, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y13
-	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+352(SB), Y9, Y14
-	VPERMPS      constants<>+480(SB), Y13, Y9
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y9, Y13, Y13
+	VMOVUPS      Y9, Y12
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
+	VCMPPS       $0x15, constants<>+288(SB), Y9, Y14
+	VSUBPS       Y0, Y12, Y13
+	VFNMADD132PS constants<>+352(SB), Y9, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y9
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y9, Y12, Y12
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y14, Y9
-	VMULPS       Y14, Y14, Y15
-	VFMADD213PS  Y14, Y15, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VANDPS       Y12, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y13, Y9
+	VMULPS       Y13, Y13, Y15
+	VFMADD213PS  Y13, Y15, Y9
+	VFMADD213PS  Y12, Y12, Y9
+	VANDPS       Y14, Y9, Y9
 	VMOVUPS      Y9, (R10)
 	VMOVD        R11, X12
 	VPBROADCASTD X12, Y12
@@ -2444,7 +2200,7 @@ tree18:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x08, SI
+	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
 
@@ -2508,7 +2264,7 @@ class3:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x08, SI
+	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
 
@@ -2534,7 +2290,7 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         96(AX), R9
 	MOVQ         CX, R10
 	MOVQ         DI, R11
@@ -2591,20 +2347,20 @@ step5:
 	VXORPS       Y9, Y9, Y9
 	VCMPPS       $0x04, Y9, Y7, Y9
 	VANDPS       Y9, Y8, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y9
-	VMOVUPS      Y6, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y6, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y6
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y6, Y10, Y10
+	VMOVUPS      Y6, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y6
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y6, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y6
-	VFMADD213PS  constants<>+448(SB), Y11, Y6
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y6
-	VFMADD213PS  Y10, Y10, Y6
-	VANDPS       Y9, Y6, Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y6
+	VFMADD213PS  Y9, Y9, Y6
+	VANDPS       Y11, Y6, Y6
 	VMOVUPS      Y6, (R11)
 	VADDPS       Y6, Y2, Y2
 	VADDPS       Y8, Y3, Y3
@@ -2627,20 +2383,20 @@ step5:
 	VXORPS       Y9, Y9, Y9
 	VCMPPS       $0x04, Y9, Y7, Y9
 	VANDPS       Y9, Y8, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y9
-	VMOVUPS      Y6, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y6, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y6
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y6, Y10, Y10
+	VMOVUPS      Y6, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y6, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y6
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y6, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y6
-	VFMADD213PS  constants<>+448(SB), Y11, Y6
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y6
-	VFMADD213PS  Y10, Y10, Y6
-	VANDPS       Y9, Y6, Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y6
+	VFMADD213PS  Y9, Y9, Y6
+	VANDPS       Y11, Y6, Y6
 	VMOVUPS      Y6, (R11)
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y8, Y3, Y3
@@ -2812,7 +2568,7 @@ tree22:
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, DI
+	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -2874,7 +2630,7 @@ class3:
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, DI
+	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -2887,66 +2643,52 @@ end2:
 TEXT ·maxFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxFloat64AVX2 finds the maximum of each row: pivot = max x_k.
-	MOVQ         96(AX), CX
-	ANDQ         $0x03, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x03, CX
-	SUBQ         CX, DX
+	// maxFloat64AVX2 finds the maximum m of each row, and x_y − m, y being the label.
 	MOVQ         (AX), CX
+	MOVQ         96(AX), DX
+	ANDQ         $-16, DX
 	MOVQ         96(AX), BX
-	ANDQ         $-16, BX
-	MOVQ         96(AX), SI
-	ANDQ         $-4, SI
+	SUBQ         $0x04, BX
 	VBROADCASTSD constants<>+608(SB), Y0
-	XORQ         DI, DI
+	XORQ         SI, SI
 
 row1:
-	CMPQ    DI, 80(AX)
+	CMPQ    SI, 80(AX)
 	JGE     done3
-	MOVQ    48(AX), R8
-	CMPL    (R8)(DI*4), $0x00
+	MOVQ    48(AX), DI
+	CMPL    (DI)(SI*4), $0x00
 	JLT     skip2
-	MOVQ    88(AX), R8
-	ADDQ    DI, R8
-	XORQ    R9, R9
+	MOVQ    88(AX), DI
+	ADDQ    SI, DI
+	XORQ    R8, R8
 	VMOVUPD Y0, Y1
 	VMOVUPD Y0, Y2
 	VMOVUPD Y0, Y3
 	VMOVUPD Y0, Y4
-	CMPQ    R9, BX
+	CMPQ    R8, DX
 	JGE     end5
 
 loop4:
-	VMAXPD (CX)(R9*8), Y1, Y1
-	VMAXPD 32(CX)(R9*8), Y2, Y2
-	VMAXPD 64(CX)(R9*8), Y3, Y3
-	VMAXPD 96(CX)(R9*8), Y4, Y4
-	ADDQ   $0x10, R9
-	CMPQ   R9, BX
+	VMAXPD (CX)(R8*8), Y1, Y1
+	VMAXPD 32(CX)(R8*8), Y2, Y2
+	VMAXPD 64(CX)(R8*8), Y3, Y3
+	VMAXPD 96(CX)(R8*8), Y4, Y4
+	ADDQ   $+16, R8
+	CMPQ   R8, DX
 	JLT    loop4
 
 end5:
-	CMPQ R9, SI
+	CMPQ R8, BX
 	JGE  end7
 
 loop6:
-	VMAXPD (CX)(R9*8), Y1, Y1
-	ADDQ   $0x04, R9
-	CMPQ   R9, SI
+	VMAXPD (CX)(R8*8), Y1, Y1
+	ADDQ   $+4, R8
+	CMPQ   R8, BX
 	JLT    loop6
 
 end7:
-	CMPQ       R9, 96(AX)
-	JGE        whole8
-	VMOVUPD    (DX), Y5
-	VMASKMOVPD (CX)(R9*8), Y5, Y5
-	VMOVUPD    (DX), Y6
-	VBLENDVPD  Y6, Y5, Y0, Y5
-	VMAXPD     Y5, Y1, Y1
-
-whole8:
+	VMAXPD       (CX)(BX*8), Y2, Y2
 	VMAXPD       Y2, Y1, Y1
 	VMAXPD       Y4, Y3, Y3
 	VMAXPD       Y3, Y1, Y1
@@ -2955,11 +2697,19 @@ whole8:
 	VMAXPD       X1, X2, X2
 	VPERMILPD    $0x01, X2, X1
 	VMAXPD       X1, X2, X2
-	VMOVSD       X2, 272(AX)(R8*8)
+	VMOVSD       X2, 272(AX)(DI*8)
+	MOVQ         DI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         48(AX), R8
+	MOVLQSX      (R8), R8
+	VMOVSD       (CX)(R8*8), X1
+	VSUBSD       X2, X1, X1
+	VMOVSD       X1, 3536(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
-	INCQ DI
+	INCQ SI
 	JMP  row1
 
 done3:
@@ -2974,7 +2724,7 @@ TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	// sumUniformFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x0f, CX
-	LEAQ         constants<>+0(SB), DX
+	LEAQ         constants<>+32(SB), DX
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, CX
 	SUBQ         CX, DX
@@ -3014,116 +2764,112 @@ block4:
 
 loop5:
 	PREFETCHT0   20480(CX)(DI*8)
-	VMOVUPD      (CX)(DI*8), Y8
-	VADDPD       Y1, Y8, Y8
+	VADDPD       (CX)(DI*8), Y1, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y11, Y8
-	VFNMADD231PD constants<>+736(SB), Y11, Y8
-	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y12
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      32(CX)(DI*8), Y11
-	VADDPD       Y1, Y11, Y11
-	VADDPD       Y11, Y5, Y5
-	VCMPPD       $0x15, constants<>+640(SB), Y11, Y12
-	VMOVUPD      Y11, Y13
-	VFMADD132PD  constants<>+672(SB), Y0, Y13
-	VSUBPD       Y0, Y13, Y14
-	VMOVUPD      Y11, Y11
-	VFNMADD231PD constants<>+704(SB), Y14, Y11
-	VFNMADD231PD constants<>+736(SB), Y14, Y11
-	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+992(SB), Y14, Y15
-	VPERMPS      constants<>+1024(SB), Y14, Y14
-	VBLENDPS     $0xaa, Y14, Y15, Y14
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y14
-	VFMADD213PD  constants<>+832(SB), Y8, Y14
-	VFMADD213PD  constants<>+864(SB), Y8, Y14
-	VFMADD213PD  constants<>+896(SB), Y8, Y14
-	VFMADD213PD  constants<>+928(SB), Y8, Y14
-	VFMADD213PD  constants<>+960(SB), Y8, Y14
-	VMULPD       Y8, Y8, Y15
-	VFMADD213PD  Y8, Y15, Y14
-	VFMADD213PD  Y10, Y10, Y14
-	VANDPD       Y9, Y14, Y14
-	VADDPD       Y14, Y2, Y2
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VADDPD       Y10, Y2, Y2
+	VADDPD       32(CX)(DI*8), Y1, Y8
+	VADDPD       Y8, Y5, Y5
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VADDPD       Y10, Y4, Y4
 	PREFETCHT0   20544(CX)(DI*8)
-	VMOVUPD      64(CX)(DI*8), Y8
-	VADDPD       Y1, Y8, Y8
+	VADDPD       64(CX)(DI*8), Y1, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y14
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y14, Y8
-	VFNMADD231PD constants<>+736(SB), Y14, Y8
-	VPSHUFD      $0xa0, Y10, Y14
-	VPERMPS      constants<>+992(SB), Y14, Y15
-	VPERMPS      constants<>+1024(SB), Y14, Y14
-	VBLENDPS     $0xaa, Y14, Y15, Y14
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y14, Y10, Y10
-	VMOVUPD      constants<>+800(SB), Y14
-	VFMADD213PD  constants<>+832(SB), Y11, Y14
-	VFMADD213PD  constants<>+864(SB), Y11, Y14
-	VFMADD213PD  constants<>+896(SB), Y11, Y14
-	VFMADD213PD  constants<>+928(SB), Y11, Y14
-	VFMADD213PD  constants<>+960(SB), Y11, Y14
-	VMULPD       Y11, Y11, Y15
-	VFMADD213PD  Y11, Y15, Y14
-	VFMADD213PD  Y13, Y13, Y14
-	VANDPD       Y12, Y14, Y14
-	VADDPD       Y14, Y4, Y4
-	VMOVUPD      96(CX)(DI*8), Y11
-	VADDPD       Y1, Y11, Y11
-	VADDPD       Y11, Y5, Y5
-	VCMPPD       $0x15, constants<>+640(SB), Y11, Y12
-	VMOVUPD      Y11, Y13
-	VFMADD132PD  constants<>+672(SB), Y0, Y13
-	VSUBPD       Y0, Y13, Y14
-	VMOVUPD      Y11, Y11
-	VFNMADD231PD constants<>+704(SB), Y14, Y11
-	VFNMADD231PD constants<>+736(SB), Y14, Y11
-	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+992(SB), Y14, Y15
-	VPERMPS      constants<>+1024(SB), Y14, Y14
-	VBLENDPS     $0xaa, Y14, Y15, Y14
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y14
-	VFMADD213PD  constants<>+832(SB), Y8, Y14
-	VFMADD213PD  constants<>+864(SB), Y8, Y14
-	VFMADD213PD  constants<>+896(SB), Y8, Y14
-	VFMADD213PD  constants<>+928(SB), Y8, Y14
-	VFMADD213PD  constants<>+960(SB), Y8, Y14
-	VMULPD       Y8, Y8, Y15
-	VFMADD213PD  Y8, Y15, Y14
-	VFMADD213PD  Y10, Y10, Y14
-	VANDPD       Y9, Y14, Y14
-	VADDPD       Y14, Y6, Y6
-	VMOVUPD      constants<>+800(SB), Y8
-	VFMADD213PD  constants<>+832(SB), Y11, Y8
-	VFMADD213PD  constants<>+864(SB), Y11, Y8
-	VFMADD213PD  constants<>+896(SB), Y11, Y8
-	VFMADD213PD  constants<>+928(SB), Y11, Y8
-	VFMADD213PD  constants<>+960(SB), Y11, Y8
-	VMULPD       Y11, Y11, Y9
-	VFMADD213PD  Y11, Y9, Y8
-	VFMADD213PD  Y13, Y13, Y8
-	VANDPD       Y12, Y8, Y8
-	VADDPD       Y8, Y7, Y7
-	ADDQ         $0x10, DI
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VADDPD       Y10, Y6, Y6
+	VADDPD       96(CX)(DI*8), Y1, Y8
+	VADDPD       Y8, Y5, Y5
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VADDPD       Y10, Y7, Y7
+	ADDQ         $+16, DI
 	CMPQ         DI, R10
 	JLT          loop5
 
@@ -3138,31 +2884,31 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       (DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y11, Y8
-	VFNMADD231PD constants<>+736(SB), Y11, Y8
-	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y12
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y8, Y11
-	VFMADD213PD  constants<>+864(SB), Y8, Y11
-	VFMADD213PD  constants<>+896(SB), Y8, Y11
-	VFMADD213PD  constants<>+928(SB), Y8, Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
 	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y11
-	VFMADD213PD  Y10, Y10, Y11
-	VANDPD       Y9, Y11, Y11
-	VANDPD       (DX), Y11, Y11
-	VADDPD       Y11, Y2, Y2
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VANDPD       (DX), Y10, Y10
+	VADDPD       Y10, Y2, Y2
 	LEAQ         4(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -3171,31 +2917,31 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       32(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y11, Y8
-	VFNMADD231PD constants<>+736(SB), Y11, Y8
-	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y12
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y8, Y11
-	VFMADD213PD  constants<>+864(SB), Y8, Y11
-	VFMADD213PD  constants<>+896(SB), Y8, Y11
-	VFMADD213PD  constants<>+928(SB), Y8, Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
 	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y11
-	VFMADD213PD  Y10, Y10, Y11
-	VANDPD       Y9, Y11, Y11
-	VANDPD       32(DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VANDPD       32(DX), Y10, Y10
+	VADDPD       Y10, Y4, Y4
 	LEAQ         8(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -3204,31 +2950,31 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       64(DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y11, Y8
-	VFNMADD231PD constants<>+736(SB), Y11, Y8
-	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y12
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y8, Y11
-	VFMADD213PD  constants<>+864(SB), Y8, Y11
-	VFMADD213PD  constants<>+896(SB), Y8, Y11
-	VFMADD213PD  constants<>+928(SB), Y8, Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
 	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y11
-	VFMADD213PD  Y10, Y10, Y11
-	VANDPD       Y9, Y11, Y11
-	VANDPD       64(DX), Y11, Y11
-	VADDPD       Y11, Y6, Y6
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VANDPD       64(DX), Y10, Y10
+	VADDPD       Y10, Y6, Y6
 	LEAQ         12(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -3237,41 +2983,41 @@ end6:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       96(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y11, Y8
-	VFNMADD231PD constants<>+736(SB), Y11, Y8
-	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y12
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y8, Y11
-	VFMADD213PD  constants<>+864(SB), Y8, Y11
-	VFMADD213PD  constants<>+896(SB), Y8, Y11
-	VFMADD213PD  constants<>+928(SB), Y8, Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
 	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y11
-	VFMADD213PD  Y10, Y10, Y11
-	VANDPD       Y9, Y11, Y11
-	VANDPD       96(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VANDPD       96(DX), Y10, Y10
+	VADDPD       Y10, Y7, Y7
 
 sums7:
 	MOVQ    64(AX), DI
 	VMOVUPD Y3, (DI)(R8*1)
 	VMOVUPD Y5, 32(DI)(R8*1)
+	VADDPD  Y6, Y2, Y2
+	VADDPD  Y7, Y4, Y4
 	MOVQ    56(AX), DI
-	VMOVUPD Y2, (DI)(R8*2)
-	VMOVUPD Y4, 32(DI)(R8*2)
-	VMOVUPD Y6, 64(DI)(R8*2)
-	VMOVUPD Y7, 96(DI)(R8*2)
+	VMOVUPD Y2, (DI)(R8*1)
+	VMOVUPD Y4, 32(DI)(R8*1)
 	ADDQ    $0x40, R8
 	MOVQ    R9, DI
 	CMPQ    DI, 96(AX)
@@ -3297,7 +3043,7 @@ TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	// sumExpUniformFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x0f, CX
-	LEAQ         constants<>+0(SB), DX
+	LEAQ         constants<>+32(SB), DX
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, CX
 	SUBQ         CX, DX
@@ -3338,120 +3084,116 @@ block4:
 
 loop6:
 	PREFETCHT0   20480(CX)(R8*8)
-	VMOVUPD      (CX)(R8*8), Y8
-	VADDPD       Y1, Y8, Y8
+	VADDPD       (CX)(R8*8), Y1, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y11, Y8
-	VFNMADD231PD constants<>+736(SB), Y11, Y8
-	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y12
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      32(CX)(R8*8), Y11
-	VADDPD       Y1, Y11, Y11
-	VADDPD       Y11, Y5, Y5
-	VCMPPD       $0x15, constants<>+640(SB), Y11, Y12
-	VMOVUPD      Y11, Y13
-	VFMADD132PD  constants<>+672(SB), Y0, Y13
-	VSUBPD       Y0, Y13, Y14
-	VMOVUPD      Y11, Y11
-	VFNMADD231PD constants<>+704(SB), Y14, Y11
-	VFNMADD231PD constants<>+736(SB), Y14, Y11
-	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+992(SB), Y14, Y15
-	VPERMPS      constants<>+1024(SB), Y14, Y14
-	VBLENDPS     $0xaa, Y14, Y15, Y14
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y14
-	VFMADD213PD  constants<>+832(SB), Y8, Y14
-	VFMADD213PD  constants<>+864(SB), Y8, Y14
-	VFMADD213PD  constants<>+896(SB), Y8, Y14
-	VFMADD213PD  constants<>+928(SB), Y8, Y14
-	VFMADD213PD  constants<>+960(SB), Y8, Y14
-	VMULPD       Y8, Y8, Y15
-	VFMADD213PD  Y8, Y15, Y14
-	VFMADD213PD  Y10, Y10, Y14
-	VANDPD       Y9, Y14, Y14
-	VADDPD       Y14, Y2, Y2
-	VMOVUPD      Y14, (BX)(R8*8)
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VADDPD       Y10, Y2, Y2
+	VMOVUPD      Y10, (BX)(R8*8)
+	VADDPD       32(CX)(R8*8), Y1, Y8
+	VADDPD       Y8, Y5, Y5
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VADDPD       Y10, Y4, Y4
+	VMOVUPD      Y10, 32(BX)(R8*8)
 	PREFETCHT0   20544(CX)(R8*8)
-	VMOVUPD      64(CX)(R8*8), Y8
-	VADDPD       Y1, Y8, Y8
+	VADDPD       64(CX)(R8*8), Y1, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y14
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y14, Y8
-	VFNMADD231PD constants<>+736(SB), Y14, Y8
-	VPSHUFD      $0xa0, Y10, Y14
-	VPERMPS      constants<>+992(SB), Y14, Y15
-	VPERMPS      constants<>+1024(SB), Y14, Y14
-	VBLENDPS     $0xaa, Y14, Y15, Y14
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y14, Y10, Y10
-	VMOVUPD      constants<>+800(SB), Y14
-	VFMADD213PD  constants<>+832(SB), Y11, Y14
-	VFMADD213PD  constants<>+864(SB), Y11, Y14
-	VFMADD213PD  constants<>+896(SB), Y11, Y14
-	VFMADD213PD  constants<>+928(SB), Y11, Y14
-	VFMADD213PD  constants<>+960(SB), Y11, Y14
-	VMULPD       Y11, Y11, Y15
-	VFMADD213PD  Y11, Y15, Y14
-	VFMADD213PD  Y13, Y13, Y14
-	VANDPD       Y12, Y14, Y14
-	VADDPD       Y14, Y4, Y4
-	VMOVUPD      Y14, 32(BX)(R8*8)
-	VMOVUPD      96(CX)(R8*8), Y11
-	VADDPD       Y1, Y11, Y11
-	VADDPD       Y11, Y5, Y5
-	VCMPPD       $0x15, constants<>+640(SB), Y11, Y12
-	VMOVUPD      Y11, Y13
-	VFMADD132PD  constants<>+672(SB), Y0, Y13
-	VSUBPD       Y0, Y13, Y14
-	VMOVUPD      Y11, Y11
-	VFNMADD231PD constants<>+704(SB), Y14, Y11
-	VFNMADD231PD constants<>+736(SB), Y14, Y11
-	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+992(SB), Y14, Y15
-	VPERMPS      constants<>+1024(SB), Y14, Y14
-	VBLENDPS     $0xaa, Y14, Y15, Y14
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y14
-	VFMADD213PD  constants<>+832(SB), Y8, Y14
-	VFMADD213PD  constants<>+864(SB), Y8, Y14
-	VFMADD213PD  constants<>+896(SB), Y8, Y14
-	VFMADD213PD  constants<>+928(SB), Y8, Y14
-	VFMADD213PD  constants<>+960(SB), Y8, Y14
-	VMULPD       Y8, Y8, Y15
-	VFMADD213PD  Y8, Y15, Y14
-	VFMADD213PD  Y10, Y10, Y14
-	VANDPD       Y9, Y14, Y14
-	VADDPD       Y14, Y6, Y6
-	VMOVUPD      Y14, 64(BX)(R8*8)
-	VMOVUPD      constants<>+800(SB), Y8
-	VFMADD213PD  constants<>+832(SB), Y11, Y8
-	VFMADD213PD  constants<>+864(SB), Y11, Y8
-	VFMADD213PD  constants<>+896(SB), Y11, Y8
-	VFMADD213PD  constants<>+928(SB), Y11, Y8
-	VFMADD213PD  constants<>+960(SB), Y11, Y8
-	VMULPD       Y11, Y11, Y9
-	VFMADD213PD  Y11, Y9, Y8
-	VFMADD213PD  Y13, Y13, Y8
-	VANDPD       Y12, Y8, Y8
-	VADDPD       Y8, Y7, Y7
-	VMOVUPD      Y8, 96(BX)(R8*8)
-	ADDQ         $0x10, R8
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VADDPD       Y10, Y6, Y6
+	VMOVUPD      Y10, 64(BX)(R8*8)
+	VADDPD       96(CX)(R8*8), Y1, Y8
+	VADDPD       Y8, Y5, Y5
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
+	VMOVUPD      Y8, Y8
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
+	VMULPD       Y8, Y8, Y12
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VADDPD       Y10, Y7, Y7
+	VMOVUPD      Y10, 96(BX)(R8*8)
+	ADDQ         $+16, R8
 	CMPQ         R8, R11
 	JLT          loop6
 
@@ -3466,41 +3208,41 @@ end7:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       (DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y11, Y8
-	VFNMADD231PD constants<>+736(SB), Y11, Y8
-	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y12
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y8, Y11
-	VFMADD213PD  constants<>+864(SB), Y8, Y11
-	VFMADD213PD  constants<>+896(SB), Y8, Y11
-	VFMADD213PD  constants<>+928(SB), Y8, Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
 	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y11
-	VFMADD213PD  Y10, Y10, Y11
-	VANDPD       Y9, Y11, Y11
-	VANDPD       (DX), Y11, Y11
-	VADDPD       Y11, Y2, Y2
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VANDPD       (DX), Y10, Y10
+	VADDPD       Y10, Y2, Y2
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	CMPQ         R11, $0x04
 	JGE          whole9
 	LEAQ         (BX)(R8*8), R8
-	VMOVAPS      Y11, Y8
+	VMOVAPS      Y10, Y8
 	JMP          part5
 
 whole9:
-	VMOVUPD      Y11, (BX)(R8*8)
+	VMOVUPD      Y10, (BX)(R8*8)
 	LEAQ         4(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
@@ -3509,42 +3251,42 @@ whole9:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       32(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y11, Y8
-	VFNMADD231PD constants<>+736(SB), Y11, Y8
-	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y12
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y8, Y11
-	VFMADD213PD  constants<>+864(SB), Y8, Y11
-	VFMADD213PD  constants<>+896(SB), Y8, Y11
-	VFMADD213PD  constants<>+928(SB), Y8, Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
 	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y11
-	VFMADD213PD  Y10, Y10, Y11
-	VANDPD       Y9, Y11, Y11
-	VANDPD       32(DX), Y11, Y11
-	VADDPD       Y11, Y4, Y4
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VANDPD       32(DX), Y10, Y10
+	VADDPD       Y10, Y4, Y4
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x04, R11
 	CMPQ         R11, $0x04
 	JGE          whole10
 	LEAQ         32(BX)(R8*8), R8
-	VMOVAPS      Y11, Y8
+	VMOVAPS      Y10, Y8
 	JMP          part5
 
 whole10:
-	VMOVUPD      Y11, 32(BX)(R8*8)
+	VMOVUPD      Y10, 32(BX)(R8*8)
 	LEAQ         8(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
@@ -3553,42 +3295,42 @@ whole10:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       64(DX), Y8, Y8
 	VADDPD       Y8, Y3, Y3
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y11, Y8
-	VFNMADD231PD constants<>+736(SB), Y11, Y8
-	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y12
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y8, Y11
-	VFMADD213PD  constants<>+864(SB), Y8, Y11
-	VFMADD213PD  constants<>+896(SB), Y8, Y11
-	VFMADD213PD  constants<>+928(SB), Y8, Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
 	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y11
-	VFMADD213PD  Y10, Y10, Y11
-	VANDPD       Y9, Y11, Y11
-	VANDPD       64(DX), Y11, Y11
-	VADDPD       Y11, Y6, Y6
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VANDPD       64(DX), Y10, Y10
+	VADDPD       Y10, Y6, Y6
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x08, R11
 	CMPQ         R11, $0x04
 	JGE          whole11
 	LEAQ         64(BX)(R8*8), R8
-	VMOVAPS      Y11, Y8
+	VMOVAPS      Y10, Y8
 	JMP          part5
 
 whole11:
-	VMOVUPD      Y11, 64(BX)(R8*8)
+	VMOVUPD      Y10, 64(BX)(R8*8)
 	LEAQ         12(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
@@ -3597,42 +3339,42 @@ whole11:
 	VADDPD       Y1, Y8, Y8
 	VANDPD       96(DX), Y8, Y8
 	VADDPD       Y8, Y5, Y5
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y11, Y8
-	VFNMADD231PD constants<>+736(SB), Y11, Y8
-	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y12
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y8, Y11
-	VFMADD213PD  constants<>+864(SB), Y8, Y11
-	VFMADD213PD  constants<>+896(SB), Y8, Y11
-	VFMADD213PD  constants<>+928(SB), Y8, Y11
-	VFMADD213PD  constants<>+960(SB), Y8, Y11
+	VFNMADD231PD constants<>+704(SB), Y10, Y8
+	VFNMADD231PD constants<>+736(SB), Y10, Y8
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y8, Y10
+	VFMADD213PD  constants<>+864(SB), Y8, Y10
+	VFMADD213PD  constants<>+896(SB), Y8, Y10
+	VFMADD213PD  constants<>+928(SB), Y8, Y10
+	VFMADD213PD  constants<>+960(SB), Y8, Y10
 	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y11
-	VFMADD213PD  Y10, Y10, Y11
-	VANDPD       Y9, Y11, Y11
-	VANDPD       96(DX), Y11, Y11
-	VADDPD       Y11, Y7, Y7
+	VFMADD213PD  Y8, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VANDPD       96(DX), Y10, Y10
+	VADDPD       Y10, Y7, Y7
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x0c, R11
 	CMPQ         R11, $0x04
 	JGE          whole12
 	LEAQ         96(BX)(R8*8), R8
-	VMOVAPS      Y11, Y8
+	VMOVAPS      Y10, Y8
 	JMP          part5
 
 whole12:
-	VMOVUPD Y11, 96(BX)(R8*8)
+	VMOVUPD Y10, 96(BX)(R8*8)
 	JMP     sums8
 
 part5:
@@ -3653,11 +3395,11 @@ sums8:
 	MOVQ    64(AX), R8
 	VMOVUPD Y3, (R8)(R9*1)
 	VMOVUPD Y5, 32(R8)(R9*1)
+	VADDPD  Y6, Y2, Y2
+	VADDPD  Y7, Y4, Y4
 	MOVQ    56(AX), R8
-	VMOVUPD Y2, (R8)(R9*2)
-	VMOVUPD Y4, 32(R8)(R9*2)
-	VMOVUPD Y6, 64(R8)(R9*2)
-	VMOVUPD Y7, 96(R8)(R9*2)
+	VMOVUPD Y2, (R8)(R9*1)
+	VMOVUPD Y4, 32(R8)(R9*1)
 	ADDQ    $0x40, R9
 	MOVQ    R10, R8
 	CMPQ    R8, 96(AX)
@@ -3682,15 +3424,12 @@ TEXT ·scaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat64AVX2 turns exponentials into gradients: e·f − smooth.
-	MOVQ 96(AX), CX
-	ANDQ $0x07, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x03, CX
-	SUBQ CX, DX
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 96(AX), BX
+	SUBQ $0x04, BX
 	MOVQ 96(AX), SI
+	SUBQ $0x04, SI
 	ANDQ $-8, SI
 	XORQ DI, DI
 
@@ -3707,87 +3446,41 @@ row1:
 	VMOVSD       8976(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
 	VBROADCASTSD X1, Y1
+	VMOVUPD      (CX)(BX*8), Y2
 	XORQ         R8, R8
 	CMPQ         R8, SI
 	JGE          end5
 
 loop4:
-	VMOVUPD     (CX)(R8*8), Y2
-	VFMSUB213PD Y1, Y0, Y2
-	VMOVUPD     Y2, (BX)(R8*8)
-	VMOVUPD     32(CX)(R8*8), Y2
-	VFMSUB213PD Y1, Y0, Y2
-	VMOVUPD     Y2, 32(BX)(R8*8)
-	ADDQ        $0x08, R8
+	VMOVUPD     (CX)(R8*8), Y3
+	VFMSUB213PD Y1, Y0, Y3
+	VMOVUPD     Y3, (DX)(R8*8)
+	VMOVUPD     32(CX)(R8*8), Y3
+	VFMSUB213PD Y1, Y0, Y3
+	VMOVUPD     Y3, 32(DX)(R8*8)
+	ADDQ        $+8, R8
 	CMPQ        R8, SI
 	JLT         loop4
 
 end5:
-	LEAQ         (R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPD      (DX), Y2
-	VMASKMOVPD   (CX)(R8*8), Y2, Y2
-	VFMSUB213PD  Y1, Y0, Y2
-	MOVQ         96(AX), R9
-	SUBQ         R8, R9
-	CMPQ         R9, $0x04
-	JGE          all7
-	LEAQ         (BX)(R8*8), R10
-	VMOVAPS      X2, X3
-	TESTQ        $+2, R9
-	JEQ          skip9
-	VMOVUPS      X3, (R10)
-	VEXTRACTF128 $0x01, Y2, X3
-	ADDQ         $0x10, R10
+	CMPQ R8, BX
+	JGE  end7
 
-skip9:
-	TESTQ  $+1, R9
-	JEQ    skip10
-	VMOVSD X3, (R10)
+loop6:
+	VMOVUPD     (CX)(R8*8), Y3
+	VFMSUB213PD Y1, Y0, Y3
+	VMOVUPD     Y3, (DX)(R8*8)
+	ADDQ        $+4, R8
+	CMPQ        R8, BX
+	JLT         loop6
 
-skip10:
-	JMP stored8
+end7:
+	VFMSUB213PD Y1, Y0, Y2
+	VMOVUPD     Y2, (DX)(BX*8)
 
-all7:
-	VMOVUPD Y2, (BX)(R8*8)
-
-stored8:
-	LEAQ         4(R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPD      32(DX), Y2
-	VMASKMOVPD   32(CX)(R8*8), Y2, Y2
-	VFMSUB213PD  Y1, Y0, Y2
-	MOVQ         96(AX), R9
-	SUBQ         R8, R9
-	SUBQ         $0x04, R9
-	CMPQ         R9, $0x04
-	JGE          all11
-	LEAQ         32(BX)(R8*8), R8
-	VMOVAPS      X2, X0
-	TESTQ        $+2, R9
-	JEQ          skip13
-	VMOVUPS      X0, (R8)
-	VEXTRACTF128 $0x01, Y2, X0
-	ADDQ         $0x10, R8
-
-skip13:
-	TESTQ  $+1, R9
-	JEQ    skip14
-	VMOVSD X0, (R8)
-
-skip14:
-	JMP stored12
-
-all11:
-	VMOVUPD Y2, 32(BX)(R8*8)
-
-stored12:
-whole6:
 skip2:
 	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
+	ADDQ 120(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -3803,7 +3496,7 @@ TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	// sumExpDenseFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x0f, CX
-	LEAQ         constants<>+0(SB), DX
+	LEAQ         constants<>+32(SB), DX
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, CX
 	SUBQ         CX, DX
@@ -3849,8 +3542,7 @@ block4:
 
 loop6:
 	PREFETCHT0   20480(CX)(R11*8)
-	VMOVUPD      (CX)(R11*8), Y10
-	VADDPD       Y1, Y10, Y10
+	VADDPD       (CX)(R11*8), Y1, Y10
 	VMOVUPD      (SI)(R11*8), Y11
 	VMOVUPD      (R8)(R11*8), Y12
 	VFMADD213PD  (DI)(R11*8), Y12, Y11
@@ -3860,33 +3552,32 @@ loop6:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+672(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+672(SB), Y0, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
+	VSUBPD       Y0, Y11, Y12
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y13, Y10
-	VFNMADD231PD constants<>+736(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+992(SB), Y13, Y14
-	VPERMPS      constants<>+1024(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y13
-	VFMADD213PD  constants<>+832(SB), Y10, Y13
-	VFMADD213PD  constants<>+864(SB), Y10, Y13
-	VFMADD213PD  constants<>+896(SB), Y10, Y13
-	VFMADD213PD  constants<>+928(SB), Y10, Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFNMADD231PD constants<>+704(SB), Y12, Y10
+	VFNMADD231PD constants<>+736(SB), Y12, Y10
+	VPSHUFD      $0xa0, Y11, Y12
+	VPERMPS      constants<>+992(SB), Y12, Y14
+	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y14, Y12
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y12, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y12
+	VFMADD213PD  constants<>+832(SB), Y10, Y12
+	VFMADD213PD  constants<>+864(SB), Y10, Y12
+	VFMADD213PD  constants<>+896(SB), Y10, Y12
+	VFMADD213PD  constants<>+928(SB), Y10, Y12
+	VFMADD213PD  constants<>+960(SB), Y10, Y12
 	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VADDPD       Y13, Y2, Y2
-	VMOVUPD      Y13, (BX)(R11*8)
-	VMOVUPD      32(CX)(R11*8), Y10
-	VADDPD       Y1, Y10, Y10
+	VFMADD213PD  Y10, Y14, Y12
+	VFMADD213PD  Y11, Y11, Y12
+	VANDPD       Y13, Y12, Y12
+	VADDPD       Y12, Y2, Y2
+	VMOVUPD      Y12, (BX)(R11*8)
+	VADDPD       32(CX)(R11*8), Y1, Y10
 	VMOVUPD      32(SI)(R11*8), Y11
 	VMOVUPD      32(R8)(R11*8), Y12
 	VFMADD213PD  32(DI)(R11*8), Y12, Y11
@@ -3896,34 +3587,33 @@ loop6:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+672(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+672(SB), Y0, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
+	VSUBPD       Y0, Y11, Y12
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y13, Y10
-	VFNMADD231PD constants<>+736(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+992(SB), Y13, Y14
-	VPERMPS      constants<>+1024(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y13
-	VFMADD213PD  constants<>+832(SB), Y10, Y13
-	VFMADD213PD  constants<>+864(SB), Y10, Y13
-	VFMADD213PD  constants<>+896(SB), Y10, Y13
-	VFMADD213PD  constants<>+928(SB), Y10, Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFNMADD231PD constants<>+704(SB), Y12, Y10
+	VFNMADD231PD constants<>+736(SB), Y12, Y10
+	VPSHUFD      $0xa0, Y11, Y12
+	VPERMPS      constants<>+992(SB), Y12, Y14
+	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y14, Y12
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y12, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y12
+	VFMADD213PD  constants<>+832(SB), Y10, Y12
+	VFMADD213PD  constants<>+864(SB), Y10, Y12
+	VFMADD213PD  constants<>+896(SB), Y10, Y12
+	VFMADD213PD  constants<>+928(SB), Y10, Y12
+	VFMADD213PD  constants<>+960(SB), Y10, Y12
 	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VADDPD       Y13, Y5, Y5
-	VMOVUPD      Y13, 32(BX)(R11*8)
+	VFMADD213PD  Y10, Y14, Y12
+	VFMADD213PD  Y11, Y11, Y12
+	VANDPD       Y13, Y12, Y12
+	VADDPD       Y12, Y5, Y5
+	VMOVUPD      Y12, 32(BX)(R11*8)
 	PREFETCHT0   20544(CX)(R11*8)
-	VMOVUPD      64(CX)(R11*8), Y10
-	VADDPD       Y1, Y10, Y10
+	VADDPD       64(CX)(R11*8), Y1, Y10
 	VMOVUPD      64(SI)(R11*8), Y11
 	VMOVUPD      64(R8)(R11*8), Y12
 	VFMADD213PD  64(DI)(R11*8), Y12, Y11
@@ -3933,33 +3623,32 @@ loop6:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+672(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+672(SB), Y0, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
+	VSUBPD       Y0, Y11, Y12
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y13, Y10
-	VFNMADD231PD constants<>+736(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+992(SB), Y13, Y14
-	VPERMPS      constants<>+1024(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y13
-	VFMADD213PD  constants<>+832(SB), Y10, Y13
-	VFMADD213PD  constants<>+864(SB), Y10, Y13
-	VFMADD213PD  constants<>+896(SB), Y10, Y13
-	VFMADD213PD  constants<>+928(SB), Y10, Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFNMADD231PD constants<>+704(SB), Y12, Y10
+	VFNMADD231PD constants<>+736(SB), Y12, Y10
+	VPSHUFD      $0xa0, Y11, Y12
+	VPERMPS      constants<>+992(SB), Y12, Y14
+	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y14, Y12
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y12, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y12
+	VFMADD213PD  constants<>+832(SB), Y10, Y12
+	VFMADD213PD  constants<>+864(SB), Y10, Y12
+	VFMADD213PD  constants<>+896(SB), Y10, Y12
+	VFMADD213PD  constants<>+928(SB), Y10, Y12
+	VFMADD213PD  constants<>+960(SB), Y10, Y12
 	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VADDPD       Y13, Y8, Y8
-	VMOVUPD      Y13, 64(BX)(R11*8)
-	VMOVUPD      96(CX)(R11*8), Y10
-	VADDPD       Y1, Y10, Y10
+	VFMADD213PD  Y10, Y14, Y12
+	VFMADD213PD  Y11, Y11, Y12
+	VANDPD       Y13, Y12, Y12
+	VADDPD       Y12, Y8, Y8
+	VMOVUPD      Y12, 64(BX)(R11*8)
+	VADDPD       96(CX)(R11*8), Y1, Y10
 	VMOVUPD      96(SI)(R11*8), Y11
 	VMOVUPD      96(R8)(R11*8), Y12
 	VFMADD213PD  96(DI)(R11*8), Y12, Y11
@@ -3969,32 +3658,32 @@ loop6:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+672(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+672(SB), Y0, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
+	VSUBPD       Y0, Y11, Y12
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y13, Y10
-	VFNMADD231PD constants<>+736(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+992(SB), Y13, Y14
-	VPERMPS      constants<>+1024(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y13
-	VFMADD213PD  constants<>+832(SB), Y10, Y13
-	VFMADD213PD  constants<>+864(SB), Y10, Y13
-	VFMADD213PD  constants<>+896(SB), Y10, Y13
-	VFMADD213PD  constants<>+928(SB), Y10, Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFNMADD231PD constants<>+704(SB), Y12, Y10
+	VFNMADD231PD constants<>+736(SB), Y12, Y10
+	VPSHUFD      $0xa0, Y11, Y12
+	VPERMPS      constants<>+992(SB), Y12, Y14
+	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y14, Y12
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y12, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y12
+	VFMADD213PD  constants<>+832(SB), Y10, Y12
+	VFMADD213PD  constants<>+864(SB), Y10, Y12
+	VFMADD213PD  constants<>+896(SB), Y10, Y12
+	VFMADD213PD  constants<>+928(SB), Y10, Y12
+	VFMADD213PD  constants<>+960(SB), Y10, Y12
 	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VADDPD       Y13, Y9, Y9
-	VMOVUPD      Y13, 96(BX)(R11*8)
-	ADDQ         $0x10, R11
+	VFMADD213PD  Y10, Y14, Y12
+	VFMADD213PD  Y11, Y11, Y12
+	VANDPD       Y13, Y12, Y12
+	VADDPD       Y12, Y9, Y9
+	VMOVUPD      Y12, 96(BX)(R11*8)
+	ADDQ         $+16, R11
 	CMPQ         R11, R14
 	JLT          loop6
 
@@ -4020,41 +3709,41 @@ end7:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+672(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+672(SB), Y0, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
+	VSUBPD       Y0, Y11, Y12
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y13, Y10
-	VFNMADD231PD constants<>+736(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+992(SB), Y13, Y14
-	VPERMPS      constants<>+1024(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y13
-	VFMADD213PD  constants<>+832(SB), Y10, Y13
-	VFMADD213PD  constants<>+864(SB), Y10, Y13
-	VFMADD213PD  constants<>+896(SB), Y10, Y13
-	VFMADD213PD  constants<>+928(SB), Y10, Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFNMADD231PD constants<>+704(SB), Y12, Y10
+	VFNMADD231PD constants<>+736(SB), Y12, Y10
+	VPSHUFD      $0xa0, Y11, Y12
+	VPERMPS      constants<>+992(SB), Y12, Y14
+	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y14, Y12
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y12, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y12
+	VFMADD213PD  constants<>+832(SB), Y10, Y12
+	VFMADD213PD  constants<>+864(SB), Y10, Y12
+	VFMADD213PD  constants<>+896(SB), Y10, Y12
+	VFMADD213PD  constants<>+928(SB), Y10, Y12
+	VFMADD213PD  constants<>+960(SB), Y10, Y12
 	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VANDPD       (DX), Y13, Y13
-	VADDPD       Y13, Y2, Y2
+	VFMADD213PD  Y10, Y14, Y12
+	VFMADD213PD  Y11, Y11, Y12
+	VANDPD       Y13, Y12, Y12
+	VANDPD       (DX), Y12, Y12
+	VADDPD       Y12, Y2, Y2
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	CMPQ         R14, $0x04
 	JGE          whole9
 	LEAQ         (BX)(R11*8), R11
-	VMOVAPS      Y13, Y10
+	VMOVAPS      Y12, Y10
 	JMP          part5
 
 whole9:
-	VMOVUPD      Y13, (BX)(R11*8)
+	VMOVUPD      Y12, (BX)(R11*8)
 	LEAQ         4(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
@@ -4074,42 +3763,42 @@ whole9:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+672(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+672(SB), Y0, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
+	VSUBPD       Y0, Y11, Y12
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y13, Y10
-	VFNMADD231PD constants<>+736(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+992(SB), Y13, Y14
-	VPERMPS      constants<>+1024(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y13
-	VFMADD213PD  constants<>+832(SB), Y10, Y13
-	VFMADD213PD  constants<>+864(SB), Y10, Y13
-	VFMADD213PD  constants<>+896(SB), Y10, Y13
-	VFMADD213PD  constants<>+928(SB), Y10, Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFNMADD231PD constants<>+704(SB), Y12, Y10
+	VFNMADD231PD constants<>+736(SB), Y12, Y10
+	VPSHUFD      $0xa0, Y11, Y12
+	VPERMPS      constants<>+992(SB), Y12, Y14
+	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y14, Y12
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y12, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y12
+	VFMADD213PD  constants<>+832(SB), Y10, Y12
+	VFMADD213PD  constants<>+864(SB), Y10, Y12
+	VFMADD213PD  constants<>+896(SB), Y10, Y12
+	VFMADD213PD  constants<>+928(SB), Y10, Y12
+	VFMADD213PD  constants<>+960(SB), Y10, Y12
 	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VANDPD       32(DX), Y13, Y13
-	VADDPD       Y13, Y5, Y5
+	VFMADD213PD  Y10, Y14, Y12
+	VFMADD213PD  Y11, Y11, Y12
+	VANDPD       Y13, Y12, Y12
+	VANDPD       32(DX), Y12, Y12
+	VADDPD       Y12, Y5, Y5
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x04, R14
 	CMPQ         R14, $0x04
 	JGE          whole10
 	LEAQ         32(BX)(R11*8), R11
-	VMOVAPS      Y13, Y10
+	VMOVAPS      Y12, Y10
 	JMP          part5
 
 whole10:
-	VMOVUPD      Y13, 32(BX)(R11*8)
+	VMOVUPD      Y12, 32(BX)(R11*8)
 	LEAQ         8(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
@@ -4129,42 +3818,42 @@ whole10:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y3, Y3
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+672(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+672(SB), Y0, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
+	VSUBPD       Y0, Y11, Y12
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y13, Y10
-	VFNMADD231PD constants<>+736(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+992(SB), Y13, Y14
-	VPERMPS      constants<>+1024(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y13
-	VFMADD213PD  constants<>+832(SB), Y10, Y13
-	VFMADD213PD  constants<>+864(SB), Y10, Y13
-	VFMADD213PD  constants<>+896(SB), Y10, Y13
-	VFMADD213PD  constants<>+928(SB), Y10, Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFNMADD231PD constants<>+704(SB), Y12, Y10
+	VFNMADD231PD constants<>+736(SB), Y12, Y10
+	VPSHUFD      $0xa0, Y11, Y12
+	VPERMPS      constants<>+992(SB), Y12, Y14
+	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y14, Y12
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y12, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y12
+	VFMADD213PD  constants<>+832(SB), Y10, Y12
+	VFMADD213PD  constants<>+864(SB), Y10, Y12
+	VFMADD213PD  constants<>+896(SB), Y10, Y12
+	VFMADD213PD  constants<>+928(SB), Y10, Y12
+	VFMADD213PD  constants<>+960(SB), Y10, Y12
 	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VANDPD       64(DX), Y13, Y13
-	VADDPD       Y13, Y8, Y8
+	VFMADD213PD  Y10, Y14, Y12
+	VFMADD213PD  Y11, Y11, Y12
+	VANDPD       Y13, Y12, Y12
+	VANDPD       64(DX), Y12, Y12
+	VADDPD       Y12, Y8, Y8
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x08, R14
 	CMPQ         R14, $0x04
 	JGE          whole11
 	LEAQ         64(BX)(R11*8), R11
-	VMOVAPS      Y13, Y10
+	VMOVAPS      Y12, Y10
 	JMP          part5
 
 whole11:
-	VMOVUPD      Y13, 64(BX)(R11*8)
+	VMOVUPD      Y12, 64(BX)(R11*8)
 	LEAQ         12(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
@@ -4184,42 +3873,42 @@ whole11:
 	VCMPPD       $0x04, Y13, Y11, Y11
 	VANDPD       Y11, Y12, Y12
 	VADDPD       Y12, Y6, Y6
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y11
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+672(SB), Y0, Y12
-	VSUBPD       Y0, Y12, Y13
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+672(SB), Y0, Y11
+	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
+	VSUBPD       Y0, Y11, Y12
 	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y13, Y10
-	VFNMADD231PD constants<>+736(SB), Y13, Y10
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+992(SB), Y13, Y14
-	VPERMPS      constants<>+1024(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y14, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y13
-	VFMADD213PD  constants<>+832(SB), Y10, Y13
-	VFMADD213PD  constants<>+864(SB), Y10, Y13
-	VFMADD213PD  constants<>+896(SB), Y10, Y13
-	VFMADD213PD  constants<>+928(SB), Y10, Y13
-	VFMADD213PD  constants<>+960(SB), Y10, Y13
+	VFNMADD231PD constants<>+704(SB), Y12, Y10
+	VFNMADD231PD constants<>+736(SB), Y12, Y10
+	VPSHUFD      $0xa0, Y11, Y12
+	VPERMPS      constants<>+992(SB), Y12, Y14
+	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y14, Y12
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y12, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y12
+	VFMADD213PD  constants<>+832(SB), Y10, Y12
+	VFMADD213PD  constants<>+864(SB), Y10, Y12
+	VFMADD213PD  constants<>+896(SB), Y10, Y12
+	VFMADD213PD  constants<>+928(SB), Y10, Y12
+	VFMADD213PD  constants<>+960(SB), Y10, Y12
 	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y11, Y13, Y13
-	VANDPD       96(DX), Y13, Y13
-	VADDPD       Y13, Y9, Y9
+	VFMADD213PD  Y10, Y14, Y12
+	VFMADD213PD  Y11, Y11, Y12
+	VANDPD       Y13, Y12, Y12
+	VANDPD       96(DX), Y12, Y12
+	VADDPD       Y12, Y9, Y9
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x0c, R14
 	CMPQ         R14, $0x04
 	JGE          whole12
 	LEAQ         96(BX)(R11*8), R11
-	VMOVAPS      Y13, Y10
+	VMOVAPS      Y12, Y10
 	JMP          part5
 
 whole12:
-	VMOVUPD Y13, 96(BX)(R11*8)
+	VMOVUPD Y12, 96(BX)(R11*8)
 	JMP     sums8
 
 part5:
@@ -4243,11 +3932,11 @@ sums8:
 	MOVQ    72(AX), R11
 	VMOVUPD Y4, (R11)(R12*1)
 	VMOVUPD Y7, 32(R11)(R12*1)
+	VADDPD  Y8, Y2, Y2
+	VADDPD  Y9, Y5, Y5
 	MOVQ    56(AX), R11
-	VMOVUPD Y2, (R11)(R12*2)
-	VMOVUPD Y5, 32(R11)(R12*2)
-	VMOVUPD Y8, 64(R11)(R12*2)
-	VMOVUPD Y9, 96(R11)(R12*2)
+	VMOVUPD Y2, (R11)(R12*1)
+	VMOVUPD Y5, 32(R11)(R12*1)
 	ADDQ    $0x40, R12
 	MOVQ    R13, R11
 	CMPQ    R11, 96(AX)
@@ -4273,18 +3962,15 @@ TEXT ·scaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleDenseFloat64AVX2 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
-	MOVQ 96(AX), CX
-	ANDQ $0x07, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x03, CX
-	SUBQ CX, DX
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 32(AX), DI
-	MOVQ 40(AX), R8
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), DI
+	MOVQ 96(AX), R8
+	SUBQ $0x04, R8
 	MOVQ 96(AX), R9
+	SUBQ $0x04, R9
 	ANDQ $-8, R9
 	XORQ R10, R10
 
@@ -4301,112 +3987,58 @@ row1:
 	VMOVSD       8976(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
 	VBROADCASTSD X1, Y1
+	VMOVUPD      (CX)(R8*8), Y2
 	XORQ         R11, R11
 	CMPQ         R11, R9
 	JGE          end5
 
 loop4:
-	VMOVUPD      (CX)(R11*8), Y2
-	VMULPD       Y0, Y2, Y2
-	VMOVUPD      (SI)(R11*8), Y3
-	VMOVUPD      (R8)(R11*8), Y4
-	VFMADD213PD  (DI)(R11*8), Y4, Y3
-	VFNMADD231PD Y3, Y1, Y2
-	VMOVUPD      Y2, (BX)(R11*8)
-	VMOVUPD      32(CX)(R11*8), Y2
-	VMULPD       Y0, Y2, Y2
-	VMOVUPD      32(SI)(R11*8), Y3
-	VMOVUPD      32(R8)(R11*8), Y4
-	VFMADD213PD  32(DI)(R11*8), Y4, Y3
-	VFNMADD231PD Y3, Y1, Y2
-	VMOVUPD      Y2, 32(BX)(R11*8)
-	ADDQ         $0x08, R11
+	VMOVUPD      (CX)(R11*8), Y3
+	VMULPD       Y0, Y3, Y3
+	VMOVUPD      (BX)(R11*8), Y4
+	VMOVUPD      (DI)(R11*8), Y5
+	VFMADD213PD  (SI)(R11*8), Y5, Y4
+	VFNMADD231PD Y4, Y1, Y3
+	VMOVUPD      Y3, (DX)(R11*8)
+	VMOVUPD      32(CX)(R11*8), Y3
+	VMULPD       Y0, Y3, Y3
+	VMOVUPD      32(BX)(R11*8), Y4
+	VMOVUPD      32(DI)(R11*8), Y5
+	VFMADD213PD  32(SI)(R11*8), Y5, Y4
+	VFNMADD231PD Y4, Y1, Y3
+	VMOVUPD      Y3, 32(DX)(R11*8)
+	ADDQ         $+8, R11
 	CMPQ         R11, R9
 	JLT          loop4
 
 end5:
-	LEAQ         (R11), R12
-	CMPQ         R12, 96(AX)
-	JGE          whole6
-	VMOVUPD      (DX), Y2
-	VMASKMOVPD   (CX)(R11*8), Y2, Y2
+	CMPQ R11, R8
+	JGE  end7
+
+loop6:
+	VMOVUPD      (CX)(R11*8), Y3
+	VMULPD       Y0, Y3, Y3
+	VMOVUPD      (BX)(R11*8), Y4
+	VMOVUPD      (DI)(R11*8), Y5
+	VFMADD213PD  (SI)(R11*8), Y5, Y4
+	VFNMADD231PD Y4, Y1, Y3
+	VMOVUPD      Y3, (DX)(R11*8)
+	ADDQ         $+4, R11
+	CMPQ         R11, R8
+	JLT          loop6
+
+end7:
 	VMULPD       Y0, Y2, Y2
-	VMOVUPD      (DX), Y3
-	VMASKMOVPD   (SI)(R11*8), Y3, Y3
-	VMOVUPD      (DX), Y4
-	VMASKMOVPD   (R8)(R11*8), Y4, Y4
-	VMOVUPD      (DX), Y5
-	VMASKMOVPD   (DI)(R11*8), Y5, Y5
-	VFMADD213PD  Y5, Y4, Y3
-	VFNMADD231PD Y3, Y1, Y2
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	CMPQ         R12, $0x04
-	JGE          all7
-	LEAQ         (BX)(R11*8), R13
-	VMOVAPS      X2, X3
-	TESTQ        $+2, R12
-	JEQ          skip9
-	VMOVUPS      X3, (R13)
-	VEXTRACTF128 $0x01, Y2, X3
-	ADDQ         $0x10, R13
-
-skip9:
-	TESTQ  $+1, R12
-	JEQ    skip10
-	VMOVSD X3, (R13)
-
-skip10:
-	JMP stored8
-
-all7:
-	VMOVUPD Y2, (BX)(R11*8)
-
-stored8:
-	LEAQ         4(R11), R12
-	CMPQ         R12, 96(AX)
-	JGE          whole6
-	VMOVUPD      32(DX), Y2
-	VMASKMOVPD   32(CX)(R11*8), Y2, Y2
-	VMULPD       Y0, Y2, Y2
-	VMOVUPD      32(DX), Y0
-	VMASKMOVPD   32(SI)(R11*8), Y0, Y0
-	VMOVUPD      32(DX), Y3
-	VMASKMOVPD   32(R8)(R11*8), Y3, Y3
-	VMOVUPD      32(DX), Y4
-	VMASKMOVPD   32(DI)(R11*8), Y4, Y4
-	VFMADD213PD  Y4, Y3, Y0
+	VMOVUPD      (BX)(R8*8), Y0
+	VMOVUPD      (DI)(R8*8), Y3
+	VFMADD213PD  (SI)(R8*8), Y3, Y0
 	VFNMADD231PD Y0, Y1, Y2
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	SUBQ         $0x04, R12
-	CMPQ         R12, $0x04
-	JGE          all11
-	LEAQ         32(BX)(R11*8), R11
-	VMOVAPS      X2, X0
-	TESTQ        $+2, R12
-	JEQ          skip13
-	VMOVUPS      X0, (R11)
-	VEXTRACTF128 $0x01, Y2, X0
-	ADDQ         $0x10, R11
+	VMOVUPD      Y2, (DX)(R8*8)
 
-skip13:
-	TESTQ  $+1, R12
-	JEQ    skip14
-	VMOVSD X0, (R11)
-
-skip14:
-	JMP stored12
-
-all11:
-	VMOVUPD Y2, 32(BX)(R11*8)
-
-stored12:
-whole6:
 skip2:
 	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
-	ADDQ 128(AX), SI
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), BX
 	INCQ R10
 	JMP  row1
 
@@ -4476,7 +4108,7 @@ overlap6:
 
 few5:
 	XORQ       DX, DX
-	LEAQ       constants<>+0(SB), DX
+	LEAQ       constants<>+32(SB), DX
 	ADDQ       $0x80, DX
 	SHLQ       $0x03, R11
 	SUBQ       R11, DX
@@ -4576,7 +4208,7 @@ overlap6:
 
 few5:
 	XORQ         DX, DX
-	LEAQ         constants<>+0(SB), R12
+	LEAQ         constants<>+32(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x03, R11
 	SUBQ         R11, R12
@@ -4598,65 +4230,65 @@ few5:
 	LEAQ         (CX), R11
 	VMOVAPS      X2, X4
 	TESTQ        $+2, R10
-	JEQ          skip9
+	JEQ          skip7
 	VMOVUPS      X4, (R11)
 	VEXTRACTF128 $0x01, Y2, X4
 	ADDQ         $0x10, R11
 
-skip9:
+skip7:
 	TESTQ  $+1, R10
-	JEQ    skip10
+	JEQ    skip8
 	VMOVSD X4, (R11)
 
-skip10:
+skip8:
 	MOVQ         96(AX), R10
 	SUBQ         DX, R10
 	LEAQ         (CX)(BX*1), R11
 	VMOVAPS      X3, X2
 	TESTQ        $+2, R10
-	JEQ          skip13
+	JEQ          skip9
 	VMOVUPS      X2, (R11)
 	VEXTRACTF128 $0x01, Y3, X2
 	ADDQ         $0x10, R11
 
-skip13:
+skip9:
 	TESTQ  $+1, R10
-	JEQ    skip14
+	JEQ    skip10
 	VMOVSD X2, (R11)
 
-skip14:
+skip10:
 	MOVQ         96(AX), R10
 	SUBQ         DX, R10
 	LEAQ         (CX)(BX*2), R11
 	VMOVAPS      X1, X2
 	TESTQ        $+2, R10
-	JEQ          skip17
+	JEQ          skip11
 	VMOVUPS      X2, (R11)
 	VEXTRACTF128 $0x01, Y1, X2
 	ADDQ         $0x10, R11
 
-skip17:
+skip11:
 	TESTQ  $+1, R10
-	JEQ    skip18
+	JEQ    skip12
 	VMOVSD X2, (R11)
 
-skip18:
+skip12:
 	MOVQ         96(AX), R10
 	SUBQ         DX, R10
 	LEAQ         (CX)(SI*1), CX
 	VMOVAPS      X0, X1
 	TESTQ        $+2, R10
-	JEQ          skip21
+	JEQ          skip13
 	VMOVUPS      X1, (CX)
 	VEXTRACTF128 $0x01, Y0, X1
 	ADDQ         $0x10, CX
 
-skip21:
+skip13:
 	TESTQ  $+1, R10
-	JEQ    skip22
+	JEQ    skip14
 	VMOVSD X1, (CX)
 
-skip22:
+skip14:
 next2:
 	CMPQ    DI, R8
 	JGE     done3
@@ -4688,7 +4320,7 @@ class1:
 loop2:
 	VMOVUPD (CX)(SI*8), Y0
 	VMOVUPD Y0, (DX)(SI*8)
-	ADDQ    $0x04, SI
+	ADDQ    $+4, SI
 	CMPQ    SI, DI
 	JLT     loop2
 
@@ -4719,7 +4351,7 @@ class1:
 loop2:
 	VMOVUPD (DX)(SI*8), Y0
 	VMOVUPD Y0, (CX)(SI*8)
-	ADDQ    $0x04, SI
+	ADDQ    $+4, SI
 	CMPQ    SI, DI
 	JLT     loop2
 
@@ -4752,16 +4384,12 @@ rows1:
 	LEAQ   (CX)(BX*1), R8
 
 blocks2:
-	VMOVUPD      (R8)(BX*2), Y3
 	VMOVUPD      (R8), Y3
-	VMOVUPD      (DI)(BX*2), Y5
 	VMOVUPD      (DI), Y5
 	VHADDPD      Y3, Y5, Y3
 	VEXTRACTF128 $0x01, Y3, X4
 	VADDPD       X4, X3, X4
-	VMOVUPD      32(R8)(BX*2), Y3
 	VMOVUPD      32(R8), Y3
-	VMOVUPD      32(DI)(BX*2), Y5
 	VMOVUPD      32(DI), Y5
 	VHADDPD      Y3, Y5, Y3
 	VEXTRACTF128 $0x01, Y3, X5
@@ -4789,86 +4417,6 @@ blocks2:
 	VMOVAPD      Y5, Y1
 	ADDQ         $0x40, DI
 	ADDQ         $0x40, R8
-	DECQ         R9
-	JNE          blocks2
-	VADDPD       Y0, Y1, Y1
-	VCMPPD       $0x07, Y2, Y2, Y3
-	VANDPD       Y3, Y2, Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, (DX)
-	ADDQ         $0x20, DX
-	LEAQ         (CX)(BX*4), CX
-	SUBQ         $0x04, SI
-	JG           rows1
-	VZEROUPPER
-	RET
-
-// func foldExpFloat64AVX2(a *byte)
-// Requires: AVX
-TEXT ·foldExpFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// foldExpFloat64AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         208(AX), CX
-	MOVQ         216(AX), DX
-	MOVQ         232(AX), BX
-	MOVQ         224(AX), SI
-	SHLQ         $0x07, BX
-	VBROADCASTSD 240(AX), Y0
-
-rows1:
-	VXORPD Y1, Y1, Y1
-	VXORPD Y2, Y2, Y2
-	MOVQ   232(AX), R9
-	MOVQ   CX, DI
-	LEAQ   (CX)(BX*1), R8
-
-blocks2:
-	VMOVUPD      (R8)(BX*2), Y3
-	VMOVUPD      (R8), Y3
-	VADDPD       64(R8), Y3, Y3
-	VMOVUPD      (DI)(BX*2), Y5
-	VMOVUPD      (DI), Y5
-	VADDPD       64(DI), Y5, Y5
-	VHADDPD      Y3, Y5, Y3
-	VEXTRACTF128 $0x01, Y3, X4
-	VADDPD       X4, X3, X4
-	VMOVUPD      32(R8)(BX*2), Y3
-	VMOVUPD      32(R8), Y3
-	VADDPD       96(R8), Y3, Y3
-	VMOVUPD      32(DI)(BX*2), Y5
-	VMOVUPD      32(DI), Y5
-	VADDPD       96(DI), Y5, Y5
-	VHADDPD      Y3, Y5, Y3
-	VEXTRACTF128 $0x01, Y3, X5
-	VADDPD       X5, X3, X5
-	VADDPD       X5, X4, X4
-	VMOVUPD      (R8)(BX*2), Y3
-	VADDPD       64(R8)(BX*2), Y3, Y3
-	VMOVUPD      (DI)(BX*2), Y5
-	VADDPD       64(DI)(BX*2), Y5, Y5
-	VHADDPD      Y3, Y5, Y3
-	VEXTRACTF128 $0x01, Y3, X5
-	VADDPD       X5, X3, X5
-	VMOVUPD      32(R8)(BX*2), Y3
-	VADDPD       96(R8)(BX*2), Y3, Y3
-	VMOVUPD      32(DI)(BX*2), Y6
-	VADDPD       96(DI)(BX*2), Y6, Y6
-	VHADDPD      Y3, Y6, Y3
-	VEXTRACTF128 $0x01, Y3, X6
-	VADDPD       X6, X3, X6
-	VADDPD       X6, X5, X5
-	VINSERTF128  $0x01, X5, Y4, Y3
-	VADDPD       Y3, Y1, Y5
-	VSUBPD       Y1, Y5, Y6
-	VSUBPD       Y6, Y5, Y7
-	VSUBPD       Y7, Y1, Y7
-	VSUBPD       Y6, Y3, Y3
-	VADDPD       Y3, Y7, Y7
-	VADDPD       Y7, Y2, Y2
-	VMOVAPD      Y5, Y1
-	ADDQ         $0x80, DI
-	ADDQ         $0x80, R8
 	DECQ         R9
 	JNE          blocks2
 	VADDPD       Y0, Y1, Y1
@@ -4946,35 +4494,35 @@ step5:
 	VPCMPEQQ     Y2, Y9, Y9
 	VBLENDVPD    Y9, Y8, Y3, Y3
 	VSUBPD       Y1, Y8, Y8
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y8, Y12
-	VFNMADD231PD constants<>+704(SB), Y11, Y12
-	VFNMADD231PD constants<>+736(SB), Y11, Y12
-	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y13
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y13, Y11
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y12, Y11
-	VFMADD213PD  constants<>+864(SB), Y12, Y11
-	VFMADD213PD  constants<>+896(SB), Y12, Y11
-	VFMADD213PD  constants<>+928(SB), Y12, Y11
-	VFMADD213PD  constants<>+960(SB), Y12, Y11
+	VFNMADD231PD constants<>+704(SB), Y10, Y12
+	VFNMADD231PD constants<>+736(SB), Y10, Y12
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y13
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y13, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y12, Y10
+	VFMADD213PD  constants<>+864(SB), Y12, Y10
+	VFMADD213PD  constants<>+896(SB), Y12, Y10
+	VFMADD213PD  constants<>+928(SB), Y12, Y10
+	VFMADD213PD  constants<>+960(SB), Y12, Y10
 	VMULPD       Y12, Y12, Y13
-	VFMADD213PD  Y12, Y13, Y11
-	VFMADD213PD  Y10, Y10, Y11
-	VANDPD       Y9, Y11, Y11
-	VMOVUPD      Y11, (R10)
+	VFMADD213PD  Y12, Y13, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VMOVUPD      Y10, (R10)
 	VMOVQ        R11, X9
 	VPBROADCASTQ X9, Y9
 	VPCMPEQQ     Y2, Y9, Y9
-	VBLENDVPD    Y9, Y11, Y4, Y4
-	VADDPD       Y11, Y5, Y5
+	VBLENDVPD    Y9, Y10, Y4, Y4
+	VADDPD       Y10, Y5, Y5
 	VADDPD       Y8, Y6, Y6
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
@@ -4987,35 +4535,35 @@ step5:
 	VPCMPEQQ     Y2, Y9, Y9
 	VBLENDVPD    Y9, Y8, Y3, Y3
 	VSUBPD       Y1, Y8, Y8
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y9
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y8, Y12
-	VFNMADD231PD constants<>+704(SB), Y11, Y12
-	VFNMADD231PD constants<>+736(SB), Y11, Y12
-	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y13
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y13, Y11
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y12, Y11
-	VFMADD213PD  constants<>+864(SB), Y12, Y11
-	VFMADD213PD  constants<>+896(SB), Y12, Y11
-	VFMADD213PD  constants<>+928(SB), Y12, Y11
-	VFMADD213PD  constants<>+960(SB), Y12, Y11
+	VFNMADD231PD constants<>+704(SB), Y10, Y12
+	VFNMADD231PD constants<>+736(SB), Y10, Y12
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y13
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y13, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y12, Y10
+	VFMADD213PD  constants<>+864(SB), Y12, Y10
+	VFMADD213PD  constants<>+896(SB), Y12, Y10
+	VFMADD213PD  constants<>+928(SB), Y12, Y10
+	VFMADD213PD  constants<>+960(SB), Y12, Y10
 	VMULPD       Y12, Y12, Y13
-	VFMADD213PD  Y12, Y13, Y11
-	VFMADD213PD  Y10, Y10, Y11
-	VANDPD       Y9, Y11, Y11
-	VMOVUPD      Y11, (R10)
+	VFMADD213PD  Y12, Y13, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VMOVUPD      Y10, (R10)
 	VMOVQ        R11, X9
 	VPBROADCASTQ X9, Y9
 	VPCMPEQQ     Y2, Y9, Y9
-	VBLENDVPD    Y9, Y11, Y4, Y4
-	VADDPD       Y11, Y7, Y7
+	VBLENDVPD    Y9, Y10, Y4, Y4
+	VADDPD       Y10, Y7, Y7
 	VADDPD       Y8, Y6, Y6
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
@@ -5131,7 +4679,7 @@ tree18:
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
 	ADDQ    $0x20, BX
-	ADDQ    $0x04, SI
+	ADDQ    $+4, SI
 	CMPQ    SI, DI
 	JLT     loop1
 
@@ -5180,7 +4728,7 @@ class3:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x10, BX
-	ADDQ         $0x04, SI
+	ADDQ         $+4, SI
 	CMPQ         SI, DI
 	JLT          loop1
 
@@ -5258,35 +4806,35 @@ step5:
 	VXORPS       Y12, Y12, Y12
 	VCMPPD       $0x04, Y12, Y10, Y12
 	VANDPD       Y12, Y11, Y11
-	VCMPPD       $0x15, constants<>+640(SB), Y9, Y12
-	VMOVUPD      Y9, Y13
-	VFMADD132PD  constants<>+672(SB), Y0, Y13
-	VSUBPD       Y0, Y13, Y14
+	VMOVUPD      Y9, Y12
+	VFMADD132PD  constants<>+672(SB), Y0, Y12
+	VCMPPD       $0x15, constants<>+640(SB), Y9, Y14
+	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y9, Y9
-	VFNMADD231PD constants<>+704(SB), Y14, Y9
-	VFNMADD231PD constants<>+736(SB), Y14, Y9
-	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+992(SB), Y14, Y15
-	VPERMPS      constants<>+1024(SB), Y14, Y14
-	VBLENDPS     $0xaa, Y14, Y15, Y14
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y14
-	VFMADD213PD  constants<>+832(SB), Y9, Y14
-	VFMADD213PD  constants<>+864(SB), Y9, Y14
-	VFMADD213PD  constants<>+896(SB), Y9, Y14
-	VFMADD213PD  constants<>+928(SB), Y9, Y14
-	VFMADD213PD  constants<>+960(SB), Y9, Y14
+	VFNMADD231PD constants<>+704(SB), Y13, Y9
+	VFNMADD231PD constants<>+736(SB), Y13, Y9
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+992(SB), Y13, Y15
+	VPERMPS      constants<>+1024(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y15, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+800(SB), Y13
+	VFMADD213PD  constants<>+832(SB), Y9, Y13
+	VFMADD213PD  constants<>+864(SB), Y9, Y13
+	VFMADD213PD  constants<>+896(SB), Y9, Y13
+	VFMADD213PD  constants<>+928(SB), Y9, Y13
+	VFMADD213PD  constants<>+960(SB), Y9, Y13
 	VMULPD       Y9, Y9, Y15
-	VFMADD213PD  Y9, Y15, Y14
-	VFMADD213PD  Y13, Y13, Y14
-	VANDPD       Y12, Y14, Y14
-	VMOVUPD      Y14, (R10)
+	VFMADD213PD  Y9, Y15, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y14, Y13, Y13
+	VMOVUPD      Y13, (R10)
 	VMOVQ        R11, X9
 	VPBROADCASTQ X9, Y9
 	VPCMPEQQ     Y2, Y9, Y9
-	VBLENDVPD    Y9, Y14, Y4, Y4
-	VADDPD       Y14, Y5, Y5
+	VBLENDVPD    Y9, Y13, Y4, Y4
+	VADDPD       Y13, Y5, Y5
 	VADDPD       Y11, Y6, Y6
 	VADDPD       Y10, Y7, Y7
 	ADDQ         $0x08, R11
@@ -5306,35 +4854,35 @@ step5:
 	VXORPS       Y12, Y12, Y12
 	VCMPPD       $0x04, Y12, Y10, Y12
 	VANDPD       Y12, Y11, Y11
-	VCMPPD       $0x15, constants<>+640(SB), Y9, Y12
-	VMOVUPD      Y9, Y13
-	VFMADD132PD  constants<>+672(SB), Y0, Y13
-	VSUBPD       Y0, Y13, Y14
+	VMOVUPD      Y9, Y12
+	VFMADD132PD  constants<>+672(SB), Y0, Y12
+	VCMPPD       $0x15, constants<>+640(SB), Y9, Y14
+	VSUBPD       Y0, Y12, Y13
 	VMOVUPD      Y9, Y9
-	VFNMADD231PD constants<>+704(SB), Y14, Y9
-	VFNMADD231PD constants<>+736(SB), Y14, Y9
-	VPSHUFD      $0xa0, Y13, Y14
-	VPERMPS      constants<>+992(SB), Y14, Y15
-	VPERMPS      constants<>+1024(SB), Y14, Y14
-	VBLENDPS     $0xaa, Y14, Y15, Y14
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y14, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y14
-	VFMADD213PD  constants<>+832(SB), Y9, Y14
-	VFMADD213PD  constants<>+864(SB), Y9, Y14
-	VFMADD213PD  constants<>+896(SB), Y9, Y14
-	VFMADD213PD  constants<>+928(SB), Y9, Y14
-	VFMADD213PD  constants<>+960(SB), Y9, Y14
+	VFNMADD231PD constants<>+704(SB), Y13, Y9
+	VFNMADD231PD constants<>+736(SB), Y13, Y9
+	VPSHUFD      $0xa0, Y12, Y13
+	VPERMPS      constants<>+992(SB), Y13, Y15
+	VPERMPS      constants<>+1024(SB), Y13, Y13
+	VBLENDPS     $0xaa, Y13, Y15, Y13
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y13, Y12, Y12
+	VMOVUPD      constants<>+800(SB), Y13
+	VFMADD213PD  constants<>+832(SB), Y9, Y13
+	VFMADD213PD  constants<>+864(SB), Y9, Y13
+	VFMADD213PD  constants<>+896(SB), Y9, Y13
+	VFMADD213PD  constants<>+928(SB), Y9, Y13
+	VFMADD213PD  constants<>+960(SB), Y9, Y13
 	VMULPD       Y9, Y9, Y15
-	VFMADD213PD  Y9, Y15, Y14
-	VFMADD213PD  Y13, Y13, Y14
-	VANDPD       Y12, Y14, Y14
-	VMOVUPD      Y14, (R10)
+	VFMADD213PD  Y9, Y15, Y13
+	VFMADD213PD  Y12, Y12, Y13
+	VANDPD       Y14, Y13, Y13
+	VMOVUPD      Y13, (R10)
 	VMOVQ        R11, X9
 	VPBROADCASTQ X9, Y9
 	VPCMPEQQ     Y2, Y9, Y9
-	VBLENDVPD    Y9, Y14, Y4, Y4
-	VADDPD       Y14, Y8, Y8
+	VBLENDVPD    Y9, Y13, Y4, Y4
+	VADDPD       Y13, Y8, Y8
 	VADDPD       Y11, Y6, Y6
 	VADDPD       Y10, Y7, Y7
 	ADDQ         $0x08, R11
@@ -5455,7 +5003,7 @@ tree18:
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
 	ADDQ    $0x20, BX
-	ADDQ    $0x04, SI
+	ADDQ    $+4, SI
 	CMPQ    SI, DI
 	JLT     loop1
 
@@ -5507,7 +5055,7 @@ class3:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x10, BX
-	ADDQ         $0x04, SI
+	ADDQ         $+4, SI
 	CMPQ         SI, DI
 	JLT          loop1
 
@@ -5586,31 +5134,31 @@ step5:
 	VXORPS       Y9, Y9, Y9
 	VCMPPD       $0x04, Y9, Y7, Y9
 	VANDPD       Y9, Y8, Y8
-	VCMPPD       $0x15, constants<>+640(SB), Y6, Y9
-	VMOVUPD      Y6, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y6, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y6, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y6, Y6
-	VFNMADD231PD constants<>+704(SB), Y11, Y6
-	VFNMADD231PD constants<>+736(SB), Y11, Y6
-	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y12
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y6, Y11
-	VFMADD213PD  constants<>+864(SB), Y6, Y11
-	VFMADD213PD  constants<>+896(SB), Y6, Y11
-	VFMADD213PD  constants<>+928(SB), Y6, Y11
-	VFMADD213PD  constants<>+960(SB), Y6, Y11
+	VFNMADD231PD constants<>+704(SB), Y10, Y6
+	VFNMADD231PD constants<>+736(SB), Y10, Y6
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y6, Y10
+	VFMADD213PD  constants<>+864(SB), Y6, Y10
+	VFMADD213PD  constants<>+896(SB), Y6, Y10
+	VFMADD213PD  constants<>+928(SB), Y6, Y10
+	VFMADD213PD  constants<>+960(SB), Y6, Y10
 	VMULPD       Y6, Y6, Y12
-	VFMADD213PD  Y6, Y12, Y11
-	VFMADD213PD  Y10, Y10, Y11
-	VANDPD       Y9, Y11, Y11
-	VMOVUPD      Y11, (R11)
-	VADDPD       Y11, Y2, Y2
+	VFMADD213PD  Y6, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VMOVUPD      Y10, (R11)
+	VADDPD       Y10, Y2, Y2
 	VADDPD       Y8, Y3, Y3
 	VADDPD       Y7, Y4, Y4
 	ADDQ         $0x08, R13
@@ -5631,31 +5179,31 @@ step5:
 	VXORPS       Y9, Y9, Y9
 	VCMPPD       $0x04, Y9, Y7, Y9
 	VANDPD       Y9, Y8, Y8
-	VCMPPD       $0x15, constants<>+640(SB), Y6, Y9
-	VMOVUPD      Y6, Y10
-	VFMADD132PD  constants<>+672(SB), Y0, Y10
-	VSUBPD       Y0, Y10, Y11
+	VMOVUPD      Y6, Y9
+	VFMADD132PD  constants<>+672(SB), Y0, Y9
+	VCMPPD       $0x15, constants<>+640(SB), Y6, Y11
+	VSUBPD       Y0, Y9, Y10
 	VMOVUPD      Y6, Y6
-	VFNMADD231PD constants<>+704(SB), Y11, Y6
-	VFNMADD231PD constants<>+736(SB), Y11, Y6
-	VPSHUFD      $0xa0, Y10, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y12
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y12, Y11
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y11, Y10, Y10
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y6, Y11
-	VFMADD213PD  constants<>+864(SB), Y6, Y11
-	VFMADD213PD  constants<>+896(SB), Y6, Y11
-	VFMADD213PD  constants<>+928(SB), Y6, Y11
-	VFMADD213PD  constants<>+960(SB), Y6, Y11
+	VFNMADD231PD constants<>+704(SB), Y10, Y6
+	VFNMADD231PD constants<>+736(SB), Y10, Y6
+	VPSHUFD      $0xa0, Y9, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y10, Y9, Y9
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y6, Y10
+	VFMADD213PD  constants<>+864(SB), Y6, Y10
+	VFMADD213PD  constants<>+896(SB), Y6, Y10
+	VFMADD213PD  constants<>+928(SB), Y6, Y10
+	VFMADD213PD  constants<>+960(SB), Y6, Y10
 	VMULPD       Y6, Y6, Y12
-	VFMADD213PD  Y6, Y12, Y11
-	VFMADD213PD  Y10, Y10, Y11
-	VANDPD       Y9, Y11, Y11
-	VMOVUPD      Y11, (R11)
-	VADDPD       Y11, Y5, Y5
+	VFMADD213PD  Y6, Y12, Y10
+	VFMADD213PD  Y9, Y9, Y10
+	VANDPD       Y11, Y10, Y10
+	VMOVUPD      Y10, (R11)
+	VADDPD       Y10, Y5, Y5
 	VADDPD       Y8, Y3, Y3
 	VADDPD       Y7, Y4, Y4
 	ADDQ         $0x08, R13
@@ -5807,7 +5355,7 @@ tree22:
 	ADDQ    $0x10, DX
 	ADDQ    $0x20, BX
 	ADDQ    $0x20, SI
-	ADDQ    $0x04, DI
+	ADDQ    $+4, DI
 	CMPQ    DI, R8
 	JLT     loop1
 
@@ -5861,7 +5409,7 @@ class3:
 	ADDQ         $0x20, DX
 	ADDQ         $0x10, BX
 	ADDQ         $0x20, SI
-	ADDQ         $0x04, DI
+	ADDQ         $+4, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -5870,92 +5418,62 @@ end2:
 	RET
 
 // func maxFloat16AVX2(a *byte)
-// Requires: AVX, F16C
+// Requires: AVX, AVX2, F16C
 TEXT ·maxFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxFloat16AVX2 finds the maximum of each row: pivot = max x_k.
-	MOVQ         96(AX), CX
-	ANDQ         $0x07, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
+	// maxFloat16AVX2 finds the maximum m of each row, and x_y − m, y being the label.
 	MOVQ         (AX), CX
+	MOVQ         96(AX), DX
+	ANDQ         $-32, DX
 	MOVQ         96(AX), BX
-	ANDQ         $-32, BX
-	MOVQ         96(AX), SI
-	ANDQ         $-8, SI
-	VBROADCASTSS constants<>+256(SB), Y0
-	XORQ         DI, DI
+	SUBQ         $0x08, BX
+	VBROADCASTSS constants<>+0(SB), Y0
+	XORQ         SI, SI
 
 row1:
-	CMPQ    DI, 80(AX)
+	CMPQ    SI, 80(AX)
 	JGE     done3
-	MOVQ    48(AX), R8
-	CMPL    (R8)(DI*4), $0x00
+	MOVQ    48(AX), DI
+	CMPL    (DI)(SI*4), $0x00
 	JLT     skip2
-	MOVQ    88(AX), R8
-	ADDQ    DI, R8
-	XORQ    R9, R9
+	MOVQ    88(AX), DI
+	ADDQ    SI, DI
+	XORQ    R8, R8
 	VMOVUPS Y0, Y1
 	VMOVUPS Y0, Y2
 	VMOVUPS Y0, Y3
 	VMOVUPS Y0, Y4
-	CMPQ    R9, BX
+	CMPQ    R8, DX
 	JGE     end5
 
 loop4:
-	VCVTPH2PS (CX)(R9*2), Y5
+	VCVTPH2PS (CX)(R8*2), Y5
 	VMAXPS    Y5, Y1, Y1
-	VCVTPH2PS 16(CX)(R9*2), Y5
+	VCVTPH2PS 16(CX)(R8*2), Y5
 	VMAXPS    Y5, Y2, Y2
-	VCVTPH2PS 32(CX)(R9*2), Y5
+	VCVTPH2PS 32(CX)(R8*2), Y5
 	VMAXPS    Y5, Y3, Y3
-	VCVTPH2PS 48(CX)(R9*2), Y5
+	VCVTPH2PS 48(CX)(R8*2), Y5
 	VMAXPS    Y5, Y4, Y4
-	ADDQ      $0x20, R9
-	CMPQ      R9, BX
+	ADDQ      $+32, R8
+	CMPQ      R8, DX
 	JLT       loop4
 
 end5:
-	CMPQ R9, SI
+	CMPQ R8, BX
 	JGE  end7
 
 loop6:
-	VCVTPH2PS (CX)(R9*2), Y5
+	VCVTPH2PS (CX)(R8*2), Y5
 	VMAXPS    Y5, Y1, Y1
-	ADDQ      $0x08, R9
-	CMPQ      R9, SI
+	ADDQ      $+8, R8
+	CMPQ      R8, BX
 	JLT       loop6
 
 end7:
-	CMPQ  R9, 96(AX)
-	JGE   whole8
-	MOVQ  96(AX), R10
-	SUBQ  R9, R10
-	CMPQ  R10, $0x08
-	JGE   all9
-	VPXOR X5, X5, X5
-	LEAQ  (CX)(R9*2), R9
-
-halves10:
-	DECQ    R10
-	JLT     loaded11
-	VPSLLDQ $0x02, X5, X5
-	VPINSRW $0x00, (R9)(R10*2), X5, X5
-	JMP     halves10
-
-all9:
-	VMOVDQU (CX)(R9*2), X5
-
-loaded11:
-	VCVTPH2PS X5, Y5
-	VMOVUPS   (DX), Y6
-	VBLENDVPS Y6, Y5, Y0, Y5
-	VMAXPS    Y5, Y1, Y1
-
-whole8:
+	VCVTPH2PS    (CX)(BX*2), Y5
+	VMAXPS       Y5, Y2, Y2
 	VMAXPS       Y2, Y1, Y1
 	VMAXPS       Y4, Y3, Y3
 	VMAXPS       Y3, Y1, Y1
@@ -5967,11 +5485,21 @@ whole8:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
-	VMOVSD       X2, 272(AX)(R8*8)
+	VMOVSD       X2, 272(AX)(DI*8)
+	MOVQ         DI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         48(AX), R8
+	MOVLQSX      (R8), R8
+	VPBROADCASTW (CX)(R8*2), X1
+	VCVTPH2PS    X1, X1
+	VCVTSS2SD    X1, X1, X1
+	VSUBSD       X2, X1, X1
+	VMOVSD       X1, 3536(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
-	INCQ DI
+	INCQ SI
 	JMP  row1
 
 done3:
@@ -5986,7 +5514,7 @@ TEXT ·sumUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	// sumUniformFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
+	LEAQ         constants<>+32(SB), DX
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
@@ -6030,247 +5558,227 @@ loop5:
 	VCVTPH2PS    (CX)(DI*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
-	VCVTPH2PS    16(CX)(DI*2), Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
-	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y13
-	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+352(SB), Y8, Y14
-	VPERMPS      constants<>+480(SB), Y13, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y8, Y13, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VCVTPH2PS    16(CX)(DI*2), Y12
+	VPSLLD       $0x14, Y9, Y9
+	VADDPS       Y1, Y12, Y12
+	VPADDD       Y8, Y9, Y9
+	VADDPS       Y12, Y5, Y5
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y15
-	VFMADD213PS  Y11, Y15, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VMOVUPS      Y12, Y14
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VCMPPS       $0x15, constants<>+288(SB), Y12, Y15
+	VFMADD213PS  Y10, Y13, Y8
+	VSUBPS       Y0, Y14, Y10
+	VFMADD213PS  Y9, Y9, Y8
+	VFNMADD132PS constants<>+352(SB), Y12, Y10
+	VANDPS       Y11, Y8, Y8
+	VPERMPS      constants<>+480(SB), Y14, Y9
 	VADDPS       Y8, Y2, Y2
+	VPSLLD       $0x14, Y14, Y14
 	VCVTPH2PS    32(CX)(DI*2), Y8
+	VPADDD       Y9, Y14, Y14
 	VADDPS       Y1, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y9
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y9
+	VMOVUPS      Y8, Y12
+	VMULPS       Y10, Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
+	VFMADD213PS  Y10, Y11, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y10
+	VFMADD213PS  Y14, Y14, Y9
+	VSUBPS       Y0, Y12, Y11
+	VANDPS       Y15, Y9, Y9
 	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VADDPS       Y9, Y4, Y4
+	VPERMPS      constants<>+480(SB), Y12, Y8
+	VPSLLD       $0x14, Y12, Y12
+	VCVTPH2PS    48(CX)(DI*2), Y9
+	VPADDD       Y8, Y12, Y12
+	VADDPS       Y1, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y14, Y8
-	VMULPS       Y14, Y14, Y15
-	VFMADD213PS  Y14, Y15, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VANDPS       Y12, Y8, Y8
-	VADDPS       Y8, Y4, Y4
-	VCVTPH2PS    48(CX)(DI*2), Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
-	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y13
-	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+352(SB), Y8, Y14
-	VPERMPS      constants<>+480(SB), Y13, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y8, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y8
+	VADDPS       Y9, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y15
-	VFMADD213PS  Y11, Y15, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VMOVUPS      Y9, Y14
+	VMULPS       Y11, Y11, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y14
+	VFMADD213PS  Y11, Y13, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y9, Y11
+	VFMADD213PS  Y12, Y12, Y8
+	VSUBPS       Y0, Y14, Y12
+	VANDPS       Y10, Y8, Y8
+	VFNMADD132PS constants<>+352(SB), Y9, Y12
 	VADDPS       Y8, Y6, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y8
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y8, Y14, Y14
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y14, Y8
-	VMULPS       Y14, Y14, Y9
-	VFMADD213PS  Y14, Y9, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VANDPS       Y12, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y12, Y8
+	VMULPS       Y12, Y12, Y9
+	VFMADD213PS  Y12, Y9, Y8
+	VFMADD213PS  Y14, Y14, Y8
+	VANDPS       Y11, Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	ADDQ         $0x20, DI
+	ADDQ         $+32, DI
 	CMPQ         DI, R10
 	JLT          loop5
 
 end6:
-	CMPQ  DI, R9
-	JGE   sums7
-	LEAQ  (DI), R10
-	CMPQ  R10, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R10
-	SUBQ  DI, R10
-	CMPQ  R10, $0x08
-	JGE   all8
-	VPXOR X8, X8, X8
-	LEAQ  (CX)(DI*2), R11
-
-halves9:
-	DECQ    R10
-	JLT     loaded10
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R11)(R10*2), X8, X8
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(DI*2), X8
-
-loaded10:
+	CMPQ         DI, R9
+	JGE          sums7
+	LEAQ         (DI), R10
+	CMPQ         R10, 96(AX)
+	JGE          sums7
+	MOVQ         $0x00000008, R10
+	MOVQ         96(AX), R11
+	SUBQ         DI, R11
+	SUBQ         R11, R10
+	XORQ         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	SHLQ         $0x01, R10
+	LEAQ         (CX)(DI*2), R11
+	SUBQ         R10, R11
+	VMOVDQU      (R11), X8
+	LEAQ         constants<>+1088(SB), R11
+	VPSHUFB      (R11)(R10*1), X8, X8
 	VCVTPH2PS    X8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y2, Y2
 	LEAQ         8(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
-	MOVQ         96(AX), R10
-	SUBQ         DI, R10
-	SUBQ         $0x08, R10
-	CMPQ         R10, $0x08
-	JGE          all11
-	VPXOR        X8, X8, X8
+	MOVQ         $0x00000008, R10
+	MOVQ         96(AX), R11
+	SUBQ         DI, R11
+	SUBQ         $0x08, R11
+	SUBQ         R11, R10
+	XORQ         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	SHLQ         $0x01, R10
 	LEAQ         16(CX)(DI*2), R11
-
-halves12:
-	DECQ    R10
-	JLT     loaded13
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R11)(R10*2), X8, X8
-	JMP     halves12
-
-all11:
-	VMOVDQU 16(CX)(DI*2), X8
-
-loaded13:
+	SUBQ         R10, R11
+	VMOVDQU      (R11), X8
+	LEAQ         constants<>+1088(SB), R11
+	VPSHUFB      (R11)(R10*1), X8, X8
 	VCVTPH2PS    X8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y4, Y4
 	LEAQ         16(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
-	MOVQ         96(AX), R10
-	SUBQ         DI, R10
-	SUBQ         $0x10, R10
-	CMPQ         R10, $0x08
-	JGE          all14
-	VPXOR        X8, X8, X8
+	MOVQ         $0x00000008, R10
+	MOVQ         96(AX), R11
+	SUBQ         DI, R11
+	SUBQ         $0x10, R11
+	SUBQ         R11, R10
+	XORQ         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	SHLQ         $0x01, R10
 	LEAQ         32(CX)(DI*2), R11
-
-halves15:
-	DECQ    R10
-	JLT     loaded16
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R11)(R10*2), X8, X8
-	JMP     halves15
-
-all14:
-	VMOVDQU 32(CX)(DI*2), X8
-
-loaded16:
+	SUBQ         R10, R11
+	VMOVDQU      (R11), X8
+	LEAQ         constants<>+1088(SB), R11
+	VPSHUFB      (R11)(R10*1), X8, X8
 	VCVTPH2PS    X8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y6, Y6
 	LEAQ         24(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
-	MOVQ         96(AX), R10
-	SUBQ         DI, R10
-	SUBQ         $0x18, R10
-	CMPQ         R10, $0x08
-	JGE          all17
-	VPXOR        X8, X8, X8
+	MOVQ         $0x00000008, R10
+	MOVQ         96(AX), R11
+	SUBQ         DI, R11
+	SUBQ         $0x18, R11
+	SUBQ         R11, R10
+	XORQ         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	SHLQ         $0x01, R10
 	LEAQ         48(CX)(DI*2), DI
-
-halves18:
-	DECQ    R10
-	JLT     loaded19
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (DI)(R10*2), X8, X8
-	JMP     halves18
-
-all17:
-	VMOVDQU 48(CX)(DI*2), X8
-
-loaded19:
+	SUBQ         R10, DI
+	VMOVDQU      (DI), X8
+	LEAQ         constants<>+1088(SB), DI
+	VPSHUFB      (DI)(R10*1), X8, X8
 	VCVTPH2PS    X8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 
@@ -6278,11 +5786,11 @@ sums7:
 	MOVQ    64(AX), DI
 	VMOVUPS Y3, (DI)(R8*1)
 	VMOVUPS Y5, 32(DI)(R8*1)
+	VADDPS  Y6, Y2, Y2
+	VADDPS  Y7, Y4, Y4
 	MOVQ    56(AX), DI
-	VMOVUPS Y2, (DI)(R8*2)
-	VMOVUPS Y4, 32(DI)(R8*2)
-	VMOVUPS Y6, 64(DI)(R8*2)
-	VMOVUPS Y7, 96(DI)(R8*2)
+	VMOVUPS Y2, (DI)(R8*1)
+	VMOVUPS Y4, 32(DI)(R8*1)
 	ADDQ    $0x40, R8
 	MOVQ    R9, DI
 	CMPQ    DI, 96(AX)
@@ -6308,7 +5816,7 @@ TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	// sumExpUniformFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
+	LEAQ         constants<>+32(SB), DX
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
@@ -6353,328 +5861,308 @@ loop6:
 	VCVTPH2PS    (CX)(R8*2), Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
-	VCVTPH2PS    16(CX)(R8*2), Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
-	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y13
-	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+352(SB), Y8, Y14
-	VPERMPS      constants<>+480(SB), Y13, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y8, Y13, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VCVTPH2PS    16(CX)(R8*2), Y12
+	VPSLLD       $0x14, Y9, Y9
+	VADDPS       Y1, Y12, Y12
+	VPADDD       Y8, Y9, Y9
+	VADDPS       Y12, Y5, Y5
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y15
-	VFMADD213PS  Y11, Y15, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VMOVUPS      Y12, Y14
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VCMPPS       $0x15, constants<>+288(SB), Y12, Y15
+	VFMADD213PS  Y10, Y13, Y8
+	VSUBPS       Y0, Y14, Y10
+	VFMADD213PS  Y9, Y9, Y8
+	VFNMADD132PS constants<>+352(SB), Y12, Y10
+	VANDPS       Y11, Y8, Y8
+	VPERMPS      constants<>+480(SB), Y14, Y9
 	VADDPS       Y8, Y2, Y2
+	VPSLLD       $0x14, Y14, Y14
+	VCVTPH2PS    32(CX)(R8*2), Y11
 	VMOVUPS      Y8, (BX)(R8*4)
-	VCVTPH2PS    32(CX)(R8*2), Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VPADDD       Y9, Y14, Y14
+	VADDPS       Y1, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y14, Y8
-	VMULPS       Y14, Y14, Y15
-	VFMADD213PS  Y14, Y15, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VANDPS       Y12, Y8, Y8
+	VADDPS       Y11, Y3, Y3
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMOVUPS      Y11, Y12
+	VMULPS       Y10, Y10, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
+	VFMADD213PS  Y10, Y9, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y11, Y9
+	VFMADD213PS  Y14, Y14, Y8
+	VSUBPS       Y0, Y12, Y10
+	VANDPS       Y15, Y8, Y8
+	VFNMADD132PS constants<>+352(SB), Y11, Y10
 	VADDPS       Y8, Y4, Y4
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VMOVUPS      Y8, 32(BX)(R8*4)
+	VPSLLD       $0x14, Y12, Y12
 	VCVTPH2PS    48(CX)(R8*2), Y8
+	VPADDD       Y11, Y12, Y12
 	VADDPS       Y1, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y11
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
-	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y13
-	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+352(SB), Y8, Y14
-	VPERMPS      constants<>+480(SB), Y13, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y8, Y13, Y13
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMOVUPS      Y8, Y14
+	VMULPS       Y10, Y10, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y14
+	VFMADD213PS  Y10, Y13, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y10
+	VFMADD213PS  Y12, Y12, Y11
+	VSUBPS       Y0, Y14, Y12
+	VANDPS       Y9, Y11, Y11
+	VFNMADD132PS constants<>+352(SB), Y8, Y12
+	VADDPS       Y11, Y6, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y8
+	VMOVUPS      Y11, 64(BX)(R8*4)
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y8, Y14, Y14
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y15
-	VFMADD213PS  Y11, Y15, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
-	VADDPS       Y8, Y6, Y6
-	VMOVUPS      Y8, 64(BX)(R8*4)
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y14, Y8
-	VMULPS       Y14, Y14, Y9
-	VFMADD213PS  Y14, Y9, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VANDPS       Y12, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y12, Y8
+	VMULPS       Y12, Y12, Y9
+	VFMADD213PS  Y12, Y9, Y8
+	VFMADD213PS  Y14, Y14, Y8
+	VANDPS       Y10, Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VMOVUPS      Y8, 96(BX)(R8*4)
-	ADDQ         $0x20, R8
+	ADDQ         $+32, R8
 	CMPQ         R8, R11
 	JLT          loop6
 
 end7:
-	CMPQ  R8, R10
-	JGE   sums8
-	LEAQ  (R8), R11
-	CMPQ  R11, 96(AX)
-	JGE   sums8
-	MOVQ  96(AX), R11
-	SUBQ  R8, R11
-	CMPQ  R11, $0x08
-	JGE   all9
-	VPXOR X8, X8, X8
-	LEAQ  (CX)(R8*2), R12
-
-halves10:
-	DECQ    R11
-	JLT     loaded11
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves10
-
-all9:
-	VMOVDQU (CX)(R8*2), X8
-
-loaded11:
+	CMPQ         R8, R10
+	JGE          sums8
+	LEAQ         (R8), R11
+	CMPQ         R11, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R11
+	MOVQ         96(AX), R12
+	SUBQ         R8, R12
+	SUBQ         R12, R11
+	XORQ         R12, R12
+	CMPQ         R11, R12
+	CMOVQLT      R12, R11
+	SHLQ         $0x01, R11
+	LEAQ         (CX)(R8*2), R12
+	SUBQ         R11, R12
+	VMOVDQU      (R12), X8
+	LEAQ         constants<>+1088(SB), R12
+	VPSHUFB      (R12)(R11*1), X8, X8
 	VCVTPH2PS    X8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y2, Y2
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	CMPQ         R11, $0x08
-	JGE          whole12
+	JGE          whole9
 	LEAQ         (BX)(R8*4), R8
 	VMOVAPS      Y8, Y8
 	JMP          part5
 
-whole12:
-	VMOVUPS Y8, (BX)(R8*4)
-	LEAQ    8(R8), R11
-	CMPQ    R11, 96(AX)
-	JGE     sums8
-	MOVQ    96(AX), R11
-	SUBQ    R8, R11
-	SUBQ    $0x08, R11
-	CMPQ    R11, $0x08
-	JGE     all13
-	VPXOR   X8, X8, X8
-	LEAQ    16(CX)(R8*2), R12
-
-halves14:
-	DECQ    R11
-	JLT     loaded15
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves14
-
-all13:
-	VMOVDQU 16(CX)(R8*2), X8
-
-loaded15:
+whole9:
+	VMOVUPS      Y8, (BX)(R8*4)
+	LEAQ         8(R8), R11
+	CMPQ         R11, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R11
+	MOVQ         96(AX), R12
+	SUBQ         R8, R12
+	SUBQ         $0x08, R12
+	SUBQ         R12, R11
+	XORQ         R12, R12
+	CMPQ         R11, R12
+	CMOVQLT      R12, R11
+	SHLQ         $0x01, R11
+	LEAQ         16(CX)(R8*2), R12
+	SUBQ         R11, R12
+	VMOVDQU      (R12), X8
+	LEAQ         constants<>+1088(SB), R12
+	VPSHUFB      (R12)(R11*1), X8, X8
 	VCVTPH2PS    X8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y4, Y4
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x08, R11
 	CMPQ         R11, $0x08
-	JGE          whole16
+	JGE          whole10
 	LEAQ         32(BX)(R8*4), R8
 	VMOVAPS      Y8, Y8
 	JMP          part5
 
-whole16:
-	VMOVUPS Y8, 32(BX)(R8*4)
-	LEAQ    16(R8), R11
-	CMPQ    R11, 96(AX)
-	JGE     sums8
-	MOVQ    96(AX), R11
-	SUBQ    R8, R11
-	SUBQ    $0x10, R11
-	CMPQ    R11, $0x08
-	JGE     all17
-	VPXOR   X8, X8, X8
-	LEAQ    32(CX)(R8*2), R12
-
-halves18:
-	DECQ    R11
-	JLT     loaded19
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves18
-
-all17:
-	VMOVDQU 32(CX)(R8*2), X8
-
-loaded19:
+whole10:
+	VMOVUPS      Y8, 32(BX)(R8*4)
+	LEAQ         16(R8), R11
+	CMPQ         R11, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R11
+	MOVQ         96(AX), R12
+	SUBQ         R8, R12
+	SUBQ         $0x10, R12
+	SUBQ         R12, R11
+	XORQ         R12, R12
+	CMPQ         R11, R12
+	CMOVQLT      R12, R11
+	SHLQ         $0x01, R11
+	LEAQ         32(CX)(R8*2), R12
+	SUBQ         R11, R12
+	VMOVDQU      (R12), X8
+	LEAQ         constants<>+1088(SB), R12
+	VPSHUFB      (R12)(R11*1), X8, X8
 	VCVTPH2PS    X8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y6, Y6
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x10, R11
 	CMPQ         R11, $0x08
-	JGE          whole20
+	JGE          whole11
 	LEAQ         64(BX)(R8*4), R8
 	VMOVAPS      Y8, Y8
 	JMP          part5
 
-whole20:
-	VMOVUPS Y8, 64(BX)(R8*4)
-	LEAQ    24(R8), R11
-	CMPQ    R11, 96(AX)
-	JGE     sums8
-	MOVQ    96(AX), R11
-	SUBQ    R8, R11
-	SUBQ    $0x18, R11
-	CMPQ    R11, $0x08
-	JGE     all21
-	VPXOR   X8, X8, X8
-	LEAQ    48(CX)(R8*2), R12
-
-halves22:
-	DECQ    R11
-	JLT     loaded23
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves22
-
-all21:
-	VMOVDQU 48(CX)(R8*2), X8
-
-loaded23:
+whole11:
+	VMOVUPS      Y8, 64(BX)(R8*4)
+	LEAQ         24(R8), R11
+	CMPQ         R11, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R11
+	MOVQ         96(AX), R12
+	SUBQ         R8, R12
+	SUBQ         $0x18, R12
+	SUBQ         R12, R11
+	XORQ         R12, R12
+	CMPQ         R11, R12
+	CMOVQLT      R12, R11
+	SHLQ         $0x01, R11
+	LEAQ         48(CX)(R8*2), R12
+	SUBQ         R11, R12
+	VMOVDQU      (R12), X8
+	LEAQ         constants<>+1088(SB), R12
+	VPSHUFB      (R12)(R11*1), X8, X8
 	VCVTPH2PS    X8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x18, R11
 	CMPQ         R11, $0x08
-	JGE          whole24
+	JGE          whole12
 	LEAQ         96(BX)(R8*4), R8
 	VMOVAPS      Y8, Y8
 	JMP          part5
 
-whole24:
+whole12:
 	VMOVUPS Y8, 96(BX)(R8*4)
 	JMP     sums8
 
 part5:
 	VMOVAPS      X8, X9
 	TESTQ        $+4, R11
-	JEQ          skip25
+	JEQ          skip13
 	VMOVUPS      X9, (R8)
 	VEXTRACTF128 $0x01, Y8, X9
 	ADDQ         $0x10, R8
 
-skip25:
+skip13:
 	TESTQ   $+2, R11
-	JEQ     skip26
+	JEQ     skip14
 	VMOVSD  X9, (R8)
 	VPSRLDQ $0x08, X9, X9
 	ADDQ    $0x08, R8
 
-skip26:
+skip14:
 	TESTQ  $+1, R11
-	JEQ    skip27
+	JEQ    skip15
 	VMOVSS X9, (R8)
 
-skip27:
+skip15:
 sums8:
 	MOVQ    64(AX), R8
 	VMOVUPS Y3, (R8)(R9*1)
 	VMOVUPS Y5, 32(R8)(R9*1)
+	VADDPS  Y6, Y2, Y2
+	VADDPS  Y7, Y4, Y4
 	MOVQ    56(AX), R8
-	VMOVUPS Y2, (R8)(R9*2)
-	VMOVUPS Y4, 32(R8)(R9*2)
-	VMOVUPS Y6, 64(R8)(R9*2)
-	VMOVUPS Y7, 96(R8)(R9*2)
+	VMOVUPS Y2, (R8)(R9*1)
+	VMOVUPS Y4, 32(R8)(R9*1)
 	ADDQ    $0x40, R9
 	MOVQ    R10, R8
 	CMPQ    R8, 96(AX)
@@ -6699,15 +6187,12 @@ TEXT ·scaleUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat16AVX2 turns exponentials into gradients: e·f − smooth.
-	MOVQ 96(AX), CX
-	ANDQ $0x0f, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x02, CX
-	SUBQ CX, DX
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 96(AX), BX
+	SUBQ $0x08, BX
 	MOVQ 96(AX), SI
+	SUBQ $0x08, SI
 	ANDQ $-16, SI
 	XORQ DI, DI
 
@@ -6726,79 +6211,45 @@ row1:
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
+	VMOVUPS      (CX)(BX*4), Y2
 	XORQ         R8, R8
 	CMPQ         R8, SI
 	JGE          end5
 
 loop4:
-	VMOVUPS     (CX)(R8*4), Y2
-	VFMSUB213PS Y1, Y0, Y2
-	VCVTPS2PH   $0x00, Y2, X2
-	VMOVDQU     X2, (BX)(R8*2)
-	VMOVUPS     32(CX)(R8*4), Y2
-	VFMSUB213PS Y1, Y0, Y2
-	VCVTPS2PH   $0x00, Y2, X2
-	VMOVDQU     X2, 16(BX)(R8*2)
-	ADDQ        $0x10, R8
+	VMOVUPS     (CX)(R8*4), Y3
+	VFMSUB213PS Y1, Y0, Y3
+	VCVTPS2PH   $0x00, Y3, X3
+	VMOVDQU     X3, (DX)(R8*2)
+	VMOVUPS     32(CX)(R8*4), Y3
+	VFMSUB213PS Y1, Y0, Y3
+	VCVTPS2PH   $0x00, Y3, X3
+	VMOVDQU     X3, 16(DX)(R8*2)
+	ADDQ        $+16, R8
 	CMPQ        R8, SI
 	JLT         loop4
 
 end5:
-	LEAQ        (R8), R9
-	CMPQ        R9, 96(AX)
-	JGE         whole6
-	VMOVUPS     (DX), Y2
-	VMASKMOVPS  (CX)(R8*4), Y2, Y2
-	VFMSUB213PS Y1, Y0, Y2
-	VCVTPS2PH   $0x00, Y2, X2
-	MOVQ        96(AX), R9
-	SUBQ        R8, R9
-	CMPQ        R9, $0x08
-	JGE         all7
-	LEAQ        (BX)(R8*2), R10
+	CMPQ R8, BX
+	JGE  end7
 
-halves8:
-	DECQ    R9
-	JLT     stored9
-	VPEXTRW $0x00, X2, (R10)
-	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R10
-	JMP     halves8
+loop6:
+	VMOVUPS     (CX)(R8*4), Y3
+	VFMSUB213PS Y1, Y0, Y3
+	VCVTPS2PH   $0x00, Y3, X3
+	VMOVDQU     X3, (DX)(R8*2)
+	ADDQ        $+8, R8
+	CMPQ        R8, BX
+	JLT         loop6
 
-all7:
-	VMOVDQU X2, (BX)(R8*2)
-
-stored9:
-	LEAQ        8(R8), R9
-	CMPQ        R9, 96(AX)
-	JGE         whole6
-	VMOVUPS     32(DX), Y2
-	VMASKMOVPS  32(CX)(R8*4), Y2, Y2
+end7:
 	VFMSUB213PS Y1, Y0, Y2
 	VCVTPS2PH   $0x00, Y2, X0
-	MOVQ        96(AX), R9
-	SUBQ        R8, R9
-	SUBQ        $0x08, R9
-	CMPQ        R9, $0x08
-	JGE         all10
-	LEAQ        16(BX)(R8*2), R8
+	VMOVDQU     X0, (DX)(BX*2)
 
-halves11:
-	DECQ    R9
-	JLT     stored12
-	VPEXTRW $0x00, X0, (R8)
-	VPSRLDQ $0x02, X0, X0
-	ADDQ    $0x02, R8
-	JMP     halves11
-
-all10:
-	VMOVDQU X0, 16(BX)(R8*2)
-
-stored12:
-whole6:
 skip2:
 	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
+	ADDQ 120(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -6814,7 +6265,7 @@ TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	// sumExpDenseFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
+	LEAQ         constants<>+32(SB), DX
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
@@ -6872,20 +6323,20 @@ loop6:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VADDPS       Y10, Y2, Y2
 	VMOVUPS      Y10, (BX)(R11*4)
 	VCVTPH2PS    16(CX)(R11*2), Y10
@@ -6899,20 +6350,20 @@ loop6:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VADDPS       Y10, Y5, Y5
 	VMOVUPS      Y10, 32(BX)(R11*4)
 	VCVTPH2PS    32(CX)(R11*2), Y10
@@ -6926,20 +6377,20 @@ loop6:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VADDPS       Y10, Y8, Y8
 	VMOVUPS      Y10, 64(BX)(R11*4)
 	VCVTPH2PS    48(CX)(R11*2), Y10
@@ -6953,70 +6404,60 @@ loop6:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VADDPS       Y10, Y9, Y9
 	VMOVUPS      Y10, 96(BX)(R11*4)
-	ADDQ         $0x20, R11
+	ADDQ         $+32, R11
 	CMPQ         R11, R14
 	JLT          loop6
 
 end7:
-	CMPQ  R11, R13
-	JGE   sums8
-	LEAQ  (R11), R14
-	CMPQ  R14, 96(AX)
-	JGE   sums8
-	MOVQ  96(AX), R14
-	SUBQ  R11, R14
-	CMPQ  R14, $0x08
-	JGE   all9
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R11*2), R15
-
-halves10:
-	DECQ    R14
-	JLT     loaded11
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves10
-
-all9:
-	VMOVDQU (CX)(R11*2), X10
-
-loaded11:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	CMPQ      R14, $0x08
-	JGE       all12
-	VPXOR     X11, X11, X11
-	LEAQ      (SI)(R11*2), R15
-
-halves13:
-	DECQ    R14
-	JLT     loaded14
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves13
-
-all12:
-	VMOVDQU (SI)(R11*2), X11
-
-loaded14:
+	CMPQ         R11, R13
+	JGE          sums8
+	LEAQ         (R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         (CX)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X10
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X10, X10
+	VCVTPH2PS    X10, Y10
+	VADDPS       Y1, Y10, Y10
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         (SI)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X11
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X11, X11
 	VCVTPH2PS    X11, Y11
 	VMOVUPS      (DX), Y12
 	VMASKMOVPS   (R8)(R11*4), Y12, Y12
@@ -7029,75 +6470,65 @@ loaded14:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VANDPS       (DX), Y10, Y10
 	VADDPS       Y10, Y2, Y2
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	CMPQ         R14, $0x08
-	JGE          whole15
+	JGE          whole9
 	LEAQ         (BX)(R11*4), R11
 	VMOVAPS      Y10, Y10
 	JMP          part5
 
-whole15:
-	VMOVUPS Y10, (BX)(R11*4)
-	LEAQ    8(R11), R14
-	CMPQ    R14, 96(AX)
-	JGE     sums8
-	MOVQ    96(AX), R14
-	SUBQ    R11, R14
-	SUBQ    $0x08, R14
-	CMPQ    R14, $0x08
-	JGE     all16
-	VPXOR   X10, X10, X10
-	LEAQ    16(CX)(R11*2), R15
-
-halves17:
-	DECQ    R14
-	JLT     loaded18
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves17
-
-all16:
-	VMOVDQU 16(CX)(R11*2), X10
-
-loaded18:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	SUBQ      $0x08, R14
-	CMPQ      R14, $0x08
-	JGE       all19
-	VPXOR     X11, X11, X11
-	LEAQ      16(SI)(R11*2), R15
-
-halves20:
-	DECQ    R14
-	JLT     loaded21
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves20
-
-all19:
-	VMOVDQU 16(SI)(R11*2), X11
-
-loaded21:
+whole9:
+	VMOVUPS      Y10, (BX)(R11*4)
+	LEAQ         8(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         $0x08, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         16(CX)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X10
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X10, X10
+	VCVTPH2PS    X10, Y10
+	VADDPS       Y1, Y10, Y10
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         $0x08, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         16(SI)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X11
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X11, X11
 	VCVTPH2PS    X11, Y11
 	VMOVUPS      32(DX), Y12
 	VMASKMOVPS   32(R8)(R11*4), Y12, Y12
@@ -7110,76 +6541,66 @@ loaded21:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VANDPS       32(DX), Y10, Y10
 	VADDPS       Y10, Y5, Y5
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x08, R14
 	CMPQ         R14, $0x08
-	JGE          whole22
+	JGE          whole10
 	LEAQ         32(BX)(R11*4), R11
 	VMOVAPS      Y10, Y10
 	JMP          part5
 
-whole22:
-	VMOVUPS Y10, 32(BX)(R11*4)
-	LEAQ    16(R11), R14
-	CMPQ    R14, 96(AX)
-	JGE     sums8
-	MOVQ    96(AX), R14
-	SUBQ    R11, R14
-	SUBQ    $0x10, R14
-	CMPQ    R14, $0x08
-	JGE     all23
-	VPXOR   X10, X10, X10
-	LEAQ    32(CX)(R11*2), R15
-
-halves24:
-	DECQ    R14
-	JLT     loaded25
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves24
-
-all23:
-	VMOVDQU 32(CX)(R11*2), X10
-
-loaded25:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	SUBQ      $0x10, R14
-	CMPQ      R14, $0x08
-	JGE       all26
-	VPXOR     X11, X11, X11
-	LEAQ      32(SI)(R11*2), R15
-
-halves27:
-	DECQ    R14
-	JLT     loaded28
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves27
-
-all26:
-	VMOVDQU 32(SI)(R11*2), X11
-
-loaded28:
+whole10:
+	VMOVUPS      Y10, 32(BX)(R11*4)
+	LEAQ         16(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         $0x10, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         32(CX)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X10
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X10, X10
+	VCVTPH2PS    X10, Y10
+	VADDPS       Y1, Y10, Y10
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         $0x10, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         32(SI)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X11
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X11, X11
 	VCVTPH2PS    X11, Y11
 	VMOVUPS      64(DX), Y12
 	VMASKMOVPS   64(R8)(R11*4), Y12, Y12
@@ -7192,76 +6613,66 @@ loaded28:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VANDPS       64(DX), Y10, Y10
 	VADDPS       Y10, Y8, Y8
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x10, R14
 	CMPQ         R14, $0x08
-	JGE          whole29
+	JGE          whole11
 	LEAQ         64(BX)(R11*4), R11
 	VMOVAPS      Y10, Y10
 	JMP          part5
 
-whole29:
-	VMOVUPS Y10, 64(BX)(R11*4)
-	LEAQ    24(R11), R14
-	CMPQ    R14, 96(AX)
-	JGE     sums8
-	MOVQ    96(AX), R14
-	SUBQ    R11, R14
-	SUBQ    $0x18, R14
-	CMPQ    R14, $0x08
-	JGE     all30
-	VPXOR   X10, X10, X10
-	LEAQ    48(CX)(R11*2), R15
-
-halves31:
-	DECQ    R14
-	JLT     loaded32
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves31
-
-all30:
-	VMOVDQU 48(CX)(R11*2), X10
-
-loaded32:
-	VCVTPH2PS X10, Y10
-	VADDPS    Y1, Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	SUBQ      $0x18, R14
-	CMPQ      R14, $0x08
-	JGE       all33
-	VPXOR     X11, X11, X11
-	LEAQ      48(SI)(R11*2), R15
-
-halves34:
-	DECQ    R14
-	JLT     loaded35
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves34
-
-all33:
-	VMOVDQU 48(SI)(R11*2), X11
-
-loaded35:
+whole11:
+	VMOVUPS      Y10, 64(BX)(R11*4)
+	LEAQ         24(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         $0x18, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         48(CX)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X10
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X10, X10
+	VCVTPH2PS    X10, Y10
+	VADDPS       Y1, Y10, Y10
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         $0x18, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         48(SI)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X11
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X11, X11
 	VCVTPH2PS    X11, Y11
 	VMOVUPS      96(DX), Y12
 	VMASKMOVPS   96(R8)(R11*4), Y12, Y12
@@ -7274,56 +6685,56 @@ loaded35:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VANDPS       96(DX), Y10, Y10
 	VADDPS       Y10, Y9, Y9
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x18, R14
 	CMPQ         R14, $0x08
-	JGE          whole36
+	JGE          whole12
 	LEAQ         96(BX)(R11*4), R11
 	VMOVAPS      Y10, Y10
 	JMP          part5
 
-whole36:
+whole12:
 	VMOVUPS Y10, 96(BX)(R11*4)
 	JMP     sums8
 
 part5:
 	VMOVAPS      X10, X11
 	TESTQ        $+4, R14
-	JEQ          skip37
+	JEQ          skip13
 	VMOVUPS      X11, (R11)
 	VEXTRACTF128 $0x01, Y10, X11
 	ADDQ         $0x10, R11
 
-skip37:
+skip13:
 	TESTQ   $+2, R14
-	JEQ     skip38
+	JEQ     skip14
 	VMOVSD  X11, (R11)
 	VPSRLDQ $0x08, X11, X11
 	ADDQ    $0x08, R11
 
-skip38:
+skip14:
 	TESTQ  $+1, R14
-	JEQ    skip39
+	JEQ    skip15
 	VMOVSS X11, (R11)
 
-skip39:
+skip15:
 sums8:
 	MOVQ    64(AX), R11
 	VMOVUPS Y3, (R11)(R12*1)
@@ -7331,11 +6742,11 @@ sums8:
 	MOVQ    72(AX), R11
 	VMOVUPS Y4, (R11)(R12*1)
 	VMOVUPS Y7, 32(R11)(R12*1)
+	VADDPS  Y8, Y2, Y2
+	VADDPS  Y9, Y5, Y5
 	MOVQ    56(AX), R11
-	VMOVUPS Y2, (R11)(R12*2)
-	VMOVUPS Y5, 32(R11)(R12*2)
-	VMOVUPS Y8, 64(R11)(R12*2)
-	VMOVUPS Y9, 96(R11)(R12*2)
+	VMOVUPS Y2, (R11)(R12*1)
+	VMOVUPS Y5, 32(R11)(R12*1)
 	ADDQ    $0x40, R12
 	MOVQ    R13, R11
 	CMPQ    R11, 96(AX)
@@ -7361,18 +6772,15 @@ TEXT ·scaleDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleDenseFloat16AVX2 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
-	MOVQ 96(AX), CX
-	ANDQ $0x0f, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x02, CX
-	SUBQ CX, DX
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 32(AX), DI
-	MOVQ 40(AX), R8
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), DI
+	MOVQ 96(AX), R8
+	SUBQ $0x08, R8
 	MOVQ 96(AX), R9
+	SUBQ $0x08, R9
 	ANDQ $-16, R9
 	XORQ R10, R10
 
@@ -7391,139 +6799,62 @@ row1:
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
+	VMOVUPS      (CX)(R8*4), Y2
 	XORQ         R11, R11
 	CMPQ         R11, R9
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R11*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VCVTPH2PS    (SI)(R11*2), Y3
-	VMOVUPS      (R8)(R11*4), Y4
-	VFMADD213PS  (DI)(R11*4), Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VCVTPS2PH    $0x00, Y2, X2
-	VMOVDQU      X2, (BX)(R11*2)
-	VMOVUPS      32(CX)(R11*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VCVTPH2PS    16(SI)(R11*2), Y3
-	VMOVUPS      32(R8)(R11*4), Y4
-	VFMADD213PS  32(DI)(R11*4), Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VCVTPS2PH    $0x00, Y2, X2
-	VMOVDQU      X2, 16(BX)(R11*2)
-	ADDQ         $0x10, R11
+	VMOVUPS      (CX)(R11*4), Y3
+	VMULPS       Y0, Y3, Y3
+	VCVTPH2PS    (BX)(R11*2), Y4
+	VMOVUPS      (DI)(R11*4), Y5
+	VFMADD213PS  (SI)(R11*4), Y5, Y4
+	VFNMADD231PS Y4, Y1, Y3
+	VCVTPS2PH    $0x00, Y3, X3
+	VMOVDQU      X3, (DX)(R11*2)
+	VMOVUPS      32(CX)(R11*4), Y3
+	VMULPS       Y0, Y3, Y3
+	VCVTPH2PS    16(BX)(R11*2), Y4
+	VMOVUPS      32(DI)(R11*4), Y5
+	VFMADD213PS  32(SI)(R11*4), Y5, Y4
+	VFNMADD231PS Y4, Y1, Y3
+	VCVTPS2PH    $0x00, Y3, X3
+	VMOVDQU      X3, 16(DX)(R11*2)
+	ADDQ         $+16, R11
 	CMPQ         R11, R9
 	JLT          loop4
 
 end5:
-	LEAQ       (R11), R12
-	CMPQ       R12, 96(AX)
-	JGE        whole6
-	VMOVUPS    (DX), Y2
-	VMASKMOVPS (CX)(R11*4), Y2, Y2
-	VMULPS     Y0, Y2, Y2
-	MOVQ       96(AX), R12
-	SUBQ       R11, R12
-	CMPQ       R12, $0x08
-	JGE        all7
-	VPXOR      X3, X3, X3
-	LEAQ       (SI)(R11*2), R13
+	CMPQ R11, R8
+	JGE  end7
 
-halves8:
-	DECQ    R12
-	JLT     loaded9
-	VPSLLDQ $0x02, X3, X3
-	VPINSRW $0x00, (R13)(R12*2), X3, X3
-	JMP     halves8
+loop6:
+	VMOVUPS      (CX)(R11*4), Y3
+	VMULPS       Y0, Y3, Y3
+	VCVTPH2PS    (BX)(R11*2), Y4
+	VMOVUPS      (DI)(R11*4), Y5
+	VFMADD213PS  (SI)(R11*4), Y5, Y4
+	VFNMADD231PS Y4, Y1, Y3
+	VCVTPS2PH    $0x00, Y3, X3
+	VMOVDQU      X3, (DX)(R11*2)
+	ADDQ         $+8, R11
+	CMPQ         R11, R8
+	JLT          loop6
 
-all7:
-	VMOVDQU (SI)(R11*2), X3
-
-loaded9:
-	VCVTPH2PS    X3, Y3
-	VMOVUPS      (DX), Y4
-	VMASKMOVPS   (R8)(R11*4), Y4, Y4
-	VMOVUPS      (DX), Y5
-	VMASKMOVPS   (DI)(R11*4), Y5, Y5
-	VFMADD213PS  Y5, Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VCVTPS2PH    $0x00, Y2, X2
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	CMPQ         R12, $0x08
-	JGE          all10
-	LEAQ         (BX)(R11*2), R13
-
-halves11:
-	DECQ    R12
-	JLT     stored12
-	VPEXTRW $0x00, X2, (R13)
-	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R13
-	JMP     halves11
-
-all10:
-	VMOVDQU X2, (BX)(R11*2)
-
-stored12:
-	LEAQ       8(R11), R12
-	CMPQ       R12, 96(AX)
-	JGE        whole6
-	VMOVUPS    32(DX), Y2
-	VMASKMOVPS 32(CX)(R11*4), Y2, Y2
-	VMULPS     Y0, Y2, Y2
-	MOVQ       96(AX), R12
-	SUBQ       R11, R12
-	SUBQ       $0x08, R12
-	CMPQ       R12, $0x08
-	JGE        all13
-	VPXOR      X0, X0, X0
-	LEAQ       16(SI)(R11*2), R13
-
-halves14:
-	DECQ    R12
-	JLT     loaded15
-	VPSLLDQ $0x02, X0, X0
-	VPINSRW $0x00, (R13)(R12*2), X0, X0
-	JMP     halves14
-
-all13:
-	VMOVDQU 16(SI)(R11*2), X0
-
-loaded15:
-	VCVTPH2PS    X0, Y0
-	VMOVUPS      32(DX), Y3
-	VMASKMOVPS   32(R8)(R11*4), Y3, Y3
-	VMOVUPS      32(DX), Y4
-	VMASKMOVPS   32(DI)(R11*4), Y4, Y4
-	VFMADD213PS  Y4, Y3, Y0
+end7:
+	VMULPS       Y0, Y2, Y2
+	VCVTPH2PS    (BX)(R8*2), Y0
+	VMOVUPS      (DI)(R8*4), Y3
+	VFMADD213PS  (SI)(R8*4), Y3, Y0
 	VFNMADD231PS Y0, Y1, Y2
 	VCVTPS2PH    $0x00, Y2, X0
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	SUBQ         $0x08, R12
-	CMPQ         R12, $0x08
-	JGE          all16
-	LEAQ         16(BX)(R11*2), R11
+	VMOVDQU      X0, (DX)(R8*2)
 
-halves17:
-	DECQ    R12
-	JLT     stored18
-	VPEXTRW $0x00, X0, (R11)
-	VPSRLDQ $0x02, X0, X0
-	ADDQ    $0x02, R11
-	JMP     halves17
-
-all16:
-	VMOVDQU X0, 16(BX)(R11*2)
-
-stored18:
-whole6:
 skip2:
 	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
-	ADDQ 128(AX), SI
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), BX
 	INCQ R10
 	JMP  row1
 
@@ -7601,7 +6932,7 @@ overlap6:
 
 few5:
 	XORQ  R12, R12
-	LEAQ  constants<>+0(SB), R13
+	LEAQ  constants<>+32(SB), R13
 	ADDQ  $0x80, R13
 	SHLQ  $0x02, R11
 	SUBQ  R11, R13
@@ -7610,28 +6941,28 @@ few5:
 	VPXOR X0, X0, X0
 	LEAQ  (CX), R13
 
-halves8:
+halves7:
 	DECQ    R11
-	JLT     loaded9
+	JLT     loaded8
 	VPSLLDQ $0x02, X0, X0
 	VPINSRW $0x00, (R13)(R11*2), X0, X0
-	JMP     halves8
+	JMP     halves7
 
-loaded9:
+loaded8:
 	VCVTPH2PS X0, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
 	VPXOR     X0, X0, X0
 	LEAQ      (DX), R13
 
-halves11:
+halves9:
 	DECQ    R11
-	JLT     loaded12
+	JLT     loaded10
 	VPSLLDQ $0x02, X0, X0
 	VPINSRW $0x00, (R13)(R11*2), X0, X0
-	JMP     halves11
+	JMP     halves9
 
-loaded12:
+loaded10:
 	VCVTPH2PS   X0, X0
 	VINSERTF128 $0x01, X0, Y1, Y0
 	MOVQ        96(AX), R11
@@ -7639,28 +6970,28 @@ loaded12:
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(BX*1), R13
 
-halves14:
+halves11:
 	DECQ    R11
-	JLT     loaded15
+	JLT     loaded12
 	VPSLLDQ $0x02, X1, X1
 	VPINSRW $0x00, (R13)(R11*2), X1, X1
-	JMP     halves14
+	JMP     halves11
 
-loaded15:
+loaded12:
 	VCVTPH2PS X1, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
 	VPXOR     X2, X2, X2
 	LEAQ      (DX)(BX*1), R13
 
-halves17:
+halves13:
 	DECQ    R11
-	JLT     loaded18
+	JLT     loaded14
 	VPSLLDQ $0x02, X2, X2
 	VPINSRW $0x00, (R13)(R11*2), X2, X2
-	JMP     halves17
+	JMP     halves13
 
-loaded18:
+loaded14:
 	VCVTPH2PS   X2, X2
 	VINSERTF128 $0x01, X2, Y1, Y2
 	MOVQ        96(AX), R11
@@ -7668,28 +6999,28 @@ loaded18:
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(BX*2), R13
 
-halves20:
+halves15:
 	DECQ    R11
-	JLT     loaded21
+	JLT     loaded16
 	VPSLLDQ $0x02, X1, X1
 	VPINSRW $0x00, (R13)(R11*2), X1, X1
-	JMP     halves20
+	JMP     halves15
 
-loaded21:
+loaded16:
 	VCVTPH2PS X1, X1
 	MOVQ      96(AX), R11
 	SUBQ      R12, R11
 	VPXOR     X3, X3, X3
 	LEAQ      (DX)(BX*2), R13
 
-halves23:
+halves17:
 	DECQ    R11
-	JLT     loaded24
+	JLT     loaded18
 	VPSLLDQ $0x02, X3, X3
 	VPINSRW $0x00, (R13)(R11*2), X3, X3
-	JMP     halves23
+	JMP     halves17
 
-loaded24:
+loaded18:
 	VCVTPH2PS   X3, X3
 	VINSERTF128 $0x01, X3, Y1, Y3
 	MOVQ        96(AX), R11
@@ -7697,28 +7028,28 @@ loaded24:
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(SI*1), CX
 
-halves26:
+halves19:
 	DECQ    R11
-	JLT     loaded27
+	JLT     loaded20
 	VPSLLDQ $0x02, X1, X1
 	VPINSRW $0x00, (CX)(R11*2), X1, X1
-	JMP     halves26
+	JMP     halves19
 
-loaded27:
+loaded20:
 	VCVTPH2PS X1, X1
 	MOVQ      96(AX), CX
 	SUBQ      R12, CX
 	VPXOR     X4, X4, X4
 	LEAQ      (DX)(SI*1), DX
 
-halves29:
+halves21:
 	DECQ    CX
-	JLT     loaded30
+	JLT     loaded22
 	VPSLLDQ $0x02, X4, X4
 	VPINSRW $0x00, (DX)(CX*2), X4, X4
-	JMP     halves29
+	JMP     halves21
 
-loaded30:
+loaded22:
 	VCVTPH2PS   X4, X4
 	VINSERTF128 $0x01, X4, Y1, Y4
 	VUNPCKLPS   Y2, Y0, Y5
@@ -7817,7 +7148,7 @@ overlap6:
 
 few5:
 	XORQ      R12, R12
-	LEAQ      constants<>+0(SB), R13
+	LEAQ      constants<>+32(SB), R13
 	ADDQ      $0x80, R13
 	SHLQ      $0x02, R11
 	SUBQ      R11, R13
@@ -7840,46 +7171,74 @@ few5:
 	SUBQ      R12, R10
 	LEAQ      (CX), R11
 
-halves8:
+halves7:
 	DECQ    R10
-	JLT     stored9
+	JLT     stored8
 	VPEXTRW $0x00, X2, (R11)
 	VPSRLDQ $0x02, X2, X2
 	ADDQ    $0x02, R11
-	JMP     halves8
+	JMP     halves7
 
-stored9:
+stored8:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
 	LEAQ (DX), R11
 
-halves11:
+halves9:
 	DECQ    R10
-	JLT     stored12
+	JLT     stored10
 	VPEXTRW $0x00, X3, (R11)
 	VPSRLDQ $0x02, X3, X3
 	ADDQ    $0x02, R11
-	JMP     halves11
+	JMP     halves9
 
-stored12:
+stored10:
 	VCVTPS2PH $0x00, Y1, X1
 	VPSRLDQ   $0x08, X1, X2
 	MOVQ      96(AX), R10
 	SUBQ      R12, R10
 	LEAQ      (CX)(BX*1), R11
 
-halves14:
+halves11:
 	DECQ    R10
-	JLT     stored15
+	JLT     stored12
 	VPEXTRW $0x00, X1, (R11)
 	VPSRLDQ $0x02, X1, X1
 	ADDQ    $0x02, R11
-	JMP     halves14
+	JMP     halves11
 
-stored15:
+stored12:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
 	LEAQ (DX)(BX*1), R11
+
+halves13:
+	DECQ    R10
+	JLT     stored14
+	VPEXTRW $0x00, X2, (R11)
+	VPSRLDQ $0x02, X2, X2
+	ADDQ    $0x02, R11
+	JMP     halves13
+
+stored14:
+	VCVTPS2PH $0x00, Y4, X1
+	VPSRLDQ   $0x08, X1, X2
+	MOVQ      96(AX), R10
+	SUBQ      R12, R10
+	LEAQ      (CX)(BX*2), R11
+
+halves15:
+	DECQ    R10
+	JLT     stored16
+	VPEXTRW $0x00, X1, (R11)
+	VPSRLDQ $0x02, X1, X1
+	ADDQ    $0x02, R11
+	JMP     halves15
+
+stored16:
+	MOVQ 96(AX), R10
+	SUBQ R12, R10
+	LEAQ (DX)(BX*2), R11
 
 halves17:
 	DECQ    R10
@@ -7890,62 +7249,34 @@ halves17:
 	JMP     halves17
 
 stored18:
-	VCVTPS2PH $0x00, Y4, X1
-	VPSRLDQ   $0x08, X1, X2
-	MOVQ      96(AX), R10
-	SUBQ      R12, R10
-	LEAQ      (CX)(BX*2), R11
-
-halves20:
-	DECQ    R10
-	JLT     stored21
-	VPEXTRW $0x00, X1, (R11)
-	VPSRLDQ $0x02, X1, X1
-	ADDQ    $0x02, R11
-	JMP     halves20
-
-stored21:
-	MOVQ 96(AX), R10
-	SUBQ R12, R10
-	LEAQ (DX)(BX*2), R11
-
-halves23:
-	DECQ    R10
-	JLT     stored24
-	VPEXTRW $0x00, X2, (R11)
-	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R11
-	JMP     halves23
-
-stored24:
 	VCVTPS2PH $0x00, Y0, X0
 	VPSRLDQ   $0x08, X0, X1
 	MOVQ      96(AX), R10
 	SUBQ      R12, R10
 	LEAQ      (CX)(SI*1), CX
 
-halves26:
+halves19:
 	DECQ    R10
-	JLT     stored27
+	JLT     stored20
 	VPEXTRW $0x00, X0, (CX)
 	VPSRLDQ $0x02, X0, X0
 	ADDQ    $0x02, CX
-	JMP     halves26
+	JMP     halves19
 
-stored27:
+stored20:
 	MOVQ 96(AX), CX
 	SUBQ R12, CX
 	LEAQ (DX)(SI*1), DX
 
-halves29:
+halves21:
 	DECQ    CX
-	JLT     stored30
+	JLT     stored22
 	VPEXTRW $0x00, X1, (DX)
 	VPSRLDQ $0x02, X1, X1
 	ADDQ    $0x02, DX
-	JMP     halves29
+	JMP     halves21
 
-stored30:
+stored22:
 next2:
 	CMPQ    DI, R8
 	JGE     done3
@@ -7977,7 +7308,7 @@ class1:
 loop2:
 	VCVTPH2PS (CX)(SI*2), Y0
 	VMOVUPS   Y0, (DX)(SI*4)
-	ADDQ      $0x08, SI
+	ADDQ      $+8, SI
 	CMPQ      SI, DI
 	JLT       loop2
 
@@ -8009,7 +7340,7 @@ loop2:
 	VMOVUPS   (DX)(SI*4), Y0
 	VCVTPS2PH $0x00, Y0, X0
 	VMOVDQU   X0, (CX)(SI*2)
-	ADDQ      $0x08, SI
+	ADDQ      $+8, SI
 	CMPQ      SI, DI
 	JLT       loop2
 
@@ -8026,94 +7357,64 @@ end3:
 TEXT ·maxBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxBFloat16AVX2 finds the maximum of each row: pivot = max x_k.
-	MOVQ         96(AX), CX
-	ANDQ         $0x07, CX
-	LEAQ         constants<>+0(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
+	// maxBFloat16AVX2 finds the maximum m of each row, and x_y − m, y being the label.
 	MOVQ         (AX), CX
+	MOVQ         96(AX), DX
+	ANDQ         $-32, DX
 	MOVQ         96(AX), BX
-	ANDQ         $-32, BX
-	MOVQ         96(AX), SI
-	ANDQ         $-8, SI
-	VBROADCASTSS constants<>+256(SB), Y0
-	XORQ         DI, DI
+	SUBQ         $0x08, BX
+	VBROADCASTSS constants<>+0(SB), Y0
+	XORQ         SI, SI
 
 row1:
-	CMPQ    DI, 80(AX)
+	CMPQ    SI, 80(AX)
 	JGE     done3
-	MOVQ    48(AX), R8
-	CMPL    (R8)(DI*4), $0x00
+	MOVQ    48(AX), DI
+	CMPL    (DI)(SI*4), $0x00
 	JLT     skip2
-	MOVQ    88(AX), R8
-	ADDQ    DI, R8
-	XORQ    R9, R9
+	MOVQ    88(AX), DI
+	ADDQ    SI, DI
+	XORQ    R8, R8
 	VMOVUPS Y0, Y1
 	VMOVUPS Y0, Y2
 	VMOVUPS Y0, Y3
 	VMOVUPS Y0, Y4
-	CMPQ    R9, BX
+	CMPQ    R8, DX
 	JGE     end5
 
 loop4:
-	VPMOVZXWD (CX)(R9*2), Y5
+	VPMOVZXWD (CX)(R8*2), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VMAXPS    Y5, Y1, Y1
-	VPMOVZXWD 16(CX)(R9*2), Y5
+	VPMOVZXWD 16(CX)(R8*2), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VMAXPS    Y5, Y2, Y2
-	VPMOVZXWD 32(CX)(R9*2), Y5
+	VPMOVZXWD 32(CX)(R8*2), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VMAXPS    Y5, Y3, Y3
-	VPMOVZXWD 48(CX)(R9*2), Y5
+	VPMOVZXWD 48(CX)(R8*2), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VMAXPS    Y5, Y4, Y4
-	ADDQ      $0x20, R9
-	CMPQ      R9, BX
+	ADDQ      $+32, R8
+	CMPQ      R8, DX
 	JLT       loop4
 
 end5:
-	CMPQ R9, SI
+	CMPQ R8, BX
 	JGE  end7
 
 loop6:
-	VPMOVZXWD (CX)(R9*2), Y5
+	VPMOVZXWD (CX)(R8*2), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VMAXPS    Y5, Y1, Y1
-	ADDQ      $0x08, R9
-	CMPQ      R9, SI
+	ADDQ      $+8, R8
+	CMPQ      R8, BX
 	JLT       loop6
 
 end7:
-	CMPQ  R9, 96(AX)
-	JGE   whole8
-	MOVQ  96(AX), R10
-	SUBQ  R9, R10
-	CMPQ  R10, $0x08
-	JGE   all9
-	VPXOR X5, X5, X5
-	LEAQ  (CX)(R9*2), R9
-
-halves10:
-	DECQ    R10
-	JLT     loaded11
-	VPSLLDQ $0x02, X5, X5
-	VPINSRW $0x00, (R9)(R10*2), X5, X5
-	JMP     halves10
-
-all9:
-	VMOVDQU (CX)(R9*2), X5
-
-loaded11:
-	VPMOVZXWD X5, Y5
-	VPSLLD    $0x10, Y5, Y5
-	VMOVUPS   (DX), Y6
-	VBLENDVPS Y6, Y5, Y0, Y5
-	VMAXPS    Y5, Y1, Y1
-
-whole8:
+	VPMOVZXWD    (CX)(BX*2), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VMAXPS       Y5, Y2, Y2
 	VMAXPS       Y2, Y1, Y1
 	VMAXPS       Y4, Y3, Y3
 	VMAXPS       Y3, Y1, Y1
@@ -8125,11 +7426,21 @@ whole8:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
-	VMOVSD       X2, 272(AX)(R8*8)
+	VMOVSD       X2, 272(AX)(DI*8)
+	MOVQ         DI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         48(AX), R8
+	MOVLQSX      (R8), R8
+	VPBROADCASTW (CX)(R8*2), X1
+	VPSLLD       $0x10, X1, X1
+	VCVTSS2SD    X1, X1, X1
+	VSUBSD       X2, X1, X1
+	VMOVSD       X1, 3536(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
-	INCQ DI
+	INCQ SI
 	JMP  row1
 
 done3:
@@ -8144,7 +7455,7 @@ TEXT ·sumUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	// sumUniformBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
+	LEAQ         constants<>+32(SB), DX
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
@@ -8189,254 +7500,234 @@ loop5:
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
-	VPMOVZXWD    16(CX)(DI*2), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
-	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y13
-	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+352(SB), Y8, Y14
-	VPERMPS      constants<>+480(SB), Y13, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y8, Y13, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPMOVZXWD    16(CX)(DI*2), Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x10, Y12, Y12
+	VPSLLD       $0x14, Y9, Y9
+	VADDPS       Y1, Y12, Y12
+	VPADDD       Y8, Y9, Y9
+	VADDPS       Y12, Y5, Y5
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y15
-	VFMADD213PS  Y11, Y15, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VMOVUPS      Y12, Y14
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VCMPPS       $0x15, constants<>+288(SB), Y12, Y15
+	VFMADD213PS  Y10, Y13, Y8
+	VSUBPS       Y0, Y14, Y10
+	VFMADD213PS  Y9, Y9, Y8
+	VFNMADD132PS constants<>+352(SB), Y12, Y10
+	VANDPS       Y11, Y8, Y8
+	VPERMPS      constants<>+480(SB), Y14, Y9
+	VPMOVZXWD    32(CX)(DI*2), Y11
 	VADDPS       Y8, Y2, Y2
-	VPMOVZXWD    32(CX)(DI*2), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VPSLLD       $0x14, Y14, Y14
+	VPSLLD       $0x10, Y11, Y11
+	VPADDD       Y9, Y14, Y14
+	VADDPS       Y1, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y14, Y8
-	VMULPS       Y14, Y14, Y15
-	VFMADD213PS  Y14, Y15, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VANDPS       Y12, Y8, Y8
+	VADDPS       Y11, Y3, Y3
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMOVUPS      Y11, Y12
+	VMULPS       Y10, Y10, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
+	VFMADD213PS  Y10, Y9, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y11, Y9
+	VFMADD213PS  Y14, Y14, Y8
+	VSUBPS       Y0, Y12, Y10
+	VANDPS       Y15, Y8, Y8
+	VFNMADD132PS constants<>+352(SB), Y11, Y10
 	VADDPS       Y8, Y4, Y4
-	VPMOVZXWD    48(CX)(DI*2), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
-	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y13
-	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+352(SB), Y8, Y14
-	VPERMPS      constants<>+480(SB), Y13, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y8, Y13, Y13
+	VPERMPS      constants<>+480(SB), Y12, Y8
+	VPMOVZXWD    48(CX)(DI*2), Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPSLLD       $0x10, Y11, Y11
+	VPADDD       Y8, Y12, Y12
+	VADDPS       Y1, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y15
-	VFMADD213PS  Y11, Y15, Y8
-	VFMADD213PS  Y10, Y10, Y8
+	VADDPS       Y11, Y5, Y5
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMOVUPS      Y11, Y14
+	VMULPS       Y10, Y10, Y13
+	VFMADD132PS  constants<>+320(SB), Y0, Y14
+	VFMADD213PS  Y10, Y13, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y11, Y10
+	VFMADD213PS  Y12, Y12, Y8
+	VSUBPS       Y0, Y14, Y12
 	VANDPS       Y9, Y8, Y8
+	VFNMADD132PS constants<>+352(SB), Y11, Y12
 	VADDPS       Y8, Y6, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y8
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y8, Y14, Y14
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y14, Y8
-	VMULPS       Y14, Y14, Y9
-	VFMADD213PS  Y14, Y9, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VANDPS       Y12, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y12, Y8
+	VMULPS       Y12, Y12, Y9
+	VFMADD213PS  Y12, Y9, Y8
+	VFMADD213PS  Y14, Y14, Y8
+	VANDPS       Y10, Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	ADDQ         $0x20, DI
+	ADDQ         $+32, DI
 	CMPQ         DI, R10
 	JLT          loop5
 
 end6:
-	CMPQ  DI, R9
-	JGE   sums7
-	LEAQ  (DI), R10
-	CMPQ  R10, 96(AX)
-	JGE   sums7
-	MOVQ  96(AX), R10
-	SUBQ  DI, R10
-	CMPQ  R10, $0x08
-	JGE   all8
-	VPXOR X8, X8, X8
-	LEAQ  (CX)(DI*2), R11
-
-halves9:
-	DECQ    R10
-	JLT     loaded10
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R11)(R10*2), X8, X8
-	JMP     halves9
-
-all8:
-	VMOVDQU (CX)(DI*2), X8
-
-loaded10:
+	CMPQ         DI, R9
+	JGE          sums7
+	LEAQ         (DI), R10
+	CMPQ         R10, 96(AX)
+	JGE          sums7
+	MOVQ         $0x00000008, R10
+	MOVQ         96(AX), R11
+	SUBQ         DI, R11
+	SUBQ         R11, R10
+	XORQ         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	SHLQ         $0x01, R10
+	LEAQ         (CX)(DI*2), R11
+	SUBQ         R10, R11
+	VMOVDQU      (R11), X8
+	LEAQ         constants<>+1088(SB), R11
+	VPSHUFB      (R11)(R10*1), X8, X8
 	VPMOVZXWD    X8, Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y2, Y2
 	LEAQ         8(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
-	MOVQ         96(AX), R10
-	SUBQ         DI, R10
-	SUBQ         $0x08, R10
-	CMPQ         R10, $0x08
-	JGE          all11
-	VPXOR        X8, X8, X8
+	MOVQ         $0x00000008, R10
+	MOVQ         96(AX), R11
+	SUBQ         DI, R11
+	SUBQ         $0x08, R11
+	SUBQ         R11, R10
+	XORQ         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	SHLQ         $0x01, R10
 	LEAQ         16(CX)(DI*2), R11
-
-halves12:
-	DECQ    R10
-	JLT     loaded13
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R11)(R10*2), X8, X8
-	JMP     halves12
-
-all11:
-	VMOVDQU 16(CX)(DI*2), X8
-
-loaded13:
+	SUBQ         R10, R11
+	VMOVDQU      (R11), X8
+	LEAQ         constants<>+1088(SB), R11
+	VPSHUFB      (R11)(R10*1), X8, X8
 	VPMOVZXWD    X8, Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y4, Y4
 	LEAQ         16(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
-	MOVQ         96(AX), R10
-	SUBQ         DI, R10
-	SUBQ         $0x10, R10
-	CMPQ         R10, $0x08
-	JGE          all14
-	VPXOR        X8, X8, X8
+	MOVQ         $0x00000008, R10
+	MOVQ         96(AX), R11
+	SUBQ         DI, R11
+	SUBQ         $0x10, R11
+	SUBQ         R11, R10
+	XORQ         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	SHLQ         $0x01, R10
 	LEAQ         32(CX)(DI*2), R11
-
-halves15:
-	DECQ    R10
-	JLT     loaded16
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R11)(R10*2), X8, X8
-	JMP     halves15
-
-all14:
-	VMOVDQU 32(CX)(DI*2), X8
-
-loaded16:
+	SUBQ         R10, R11
+	VMOVDQU      (R11), X8
+	LEAQ         constants<>+1088(SB), R11
+	VPSHUFB      (R11)(R10*1), X8, X8
 	VPMOVZXWD    X8, Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y6, Y6
 	LEAQ         24(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
-	MOVQ         96(AX), R10
-	SUBQ         DI, R10
-	SUBQ         $0x18, R10
-	CMPQ         R10, $0x08
-	JGE          all17
-	VPXOR        X8, X8, X8
+	MOVQ         $0x00000008, R10
+	MOVQ         96(AX), R11
+	SUBQ         DI, R11
+	SUBQ         $0x18, R11
+	SUBQ         R11, R10
+	XORQ         R11, R11
+	CMPQ         R10, R11
+	CMOVQLT      R11, R10
+	SHLQ         $0x01, R10
 	LEAQ         48(CX)(DI*2), DI
-
-halves18:
-	DECQ    R10
-	JLT     loaded19
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (DI)(R10*2), X8, X8
-	JMP     halves18
-
-all17:
-	VMOVDQU 48(CX)(DI*2), X8
-
-loaded19:
+	SUBQ         R10, DI
+	VMOVDQU      (DI), X8
+	LEAQ         constants<>+1088(SB), DI
+	VPSHUFB      (DI)(R10*1), X8, X8
 	VPMOVZXWD    X8, Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 
@@ -8444,11 +7735,11 @@ sums7:
 	MOVQ    64(AX), DI
 	VMOVUPS Y3, (DI)(R8*1)
 	VMOVUPS Y5, 32(DI)(R8*1)
+	VADDPS  Y6, Y2, Y2
+	VADDPS  Y7, Y4, Y4
 	MOVQ    56(AX), DI
-	VMOVUPS Y2, (DI)(R8*2)
-	VMOVUPS Y4, 32(DI)(R8*2)
-	VMOVUPS Y6, 64(DI)(R8*2)
-	VMOVUPS Y7, 96(DI)(R8*2)
+	VMOVUPS Y2, (DI)(R8*1)
+	VMOVUPS Y4, 32(DI)(R8*1)
 	ADDQ    $0x40, R8
 	MOVQ    R9, DI
 	CMPQ    DI, 96(AX)
@@ -8474,7 +7765,7 @@ TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	// sumExpUniformBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
+	LEAQ         constants<>+32(SB), DX
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
@@ -8520,335 +7811,315 @@ loop6:
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
-	VPMOVZXWD    16(CX)(R8*2), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
-	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y13
-	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+352(SB), Y8, Y14
-	VPERMPS      constants<>+480(SB), Y13, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y8, Y13, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPMOVZXWD    16(CX)(R8*2), Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x10, Y12, Y12
+	VPSLLD       $0x14, Y9, Y9
+	VADDPS       Y1, Y12, Y12
+	VPADDD       Y8, Y9, Y9
+	VADDPS       Y12, Y5, Y5
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y15
-	VFMADD213PS  Y11, Y15, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VMOVUPS      Y12, Y14
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VCMPPS       $0x15, constants<>+288(SB), Y12, Y15
+	VFMADD213PS  Y10, Y13, Y8
+	VSUBPS       Y0, Y14, Y10
+	VFMADD213PS  Y9, Y9, Y8
+	VFNMADD132PS constants<>+352(SB), Y12, Y10
+	VANDPS       Y11, Y8, Y8
+	VPERMPS      constants<>+480(SB), Y14, Y9
+	VPMOVZXWD    32(CX)(R8*2), Y11
 	VADDPS       Y8, Y2, Y2
+	VPSLLD       $0x14, Y14, Y14
+	VPSLLD       $0x10, Y11, Y11
 	VMOVUPS      Y8, (BX)(R8*4)
-	VPMOVZXWD    32(CX)(R8*2), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VPADDD       Y9, Y14, Y14
+	VADDPS       Y1, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y14, Y8
-	VMULPS       Y14, Y14, Y15
-	VFMADD213PS  Y14, Y15, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VANDPS       Y12, Y8, Y8
+	VADDPS       Y11, Y3, Y3
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMOVUPS      Y11, Y12
+	VMULPS       Y10, Y10, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y12
+	VFMADD213PS  Y10, Y9, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y11, Y9
+	VFMADD213PS  Y14, Y14, Y8
+	VSUBPS       Y0, Y12, Y10
+	VANDPS       Y15, Y8, Y8
+	VFNMADD132PS constants<>+352(SB), Y11, Y10
 	VADDPS       Y8, Y4, Y4
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPMOVZXWD    48(CX)(R8*2), Y13
 	VMOVUPS      Y8, 32(BX)(R8*4)
-	VPMOVZXWD    48(CX)(R8*2), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y12
-	VMOVUPS      Y8, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y13
-	VSUBPS       Y0, Y13, Y14
-	VFNMADD132PS constants<>+352(SB), Y8, Y14
-	VPERMPS      constants<>+480(SB), Y13, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y8, Y13, Y13
+	VPSLLD       $0x14, Y12, Y12
+	VPSLLD       $0x10, Y13, Y13
+	VPADDD       Y11, Y12, Y12
+	VADDPS       Y1, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y8
+	VADDPS       Y13, Y5, Y5
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMOVUPS      Y13, Y14
+	VMULPS       Y10, Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y14
+	VFMADD213PS  Y10, Y11, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y13, Y10
+	VFMADD213PS  Y12, Y12, Y8
+	VSUBPS       Y0, Y14, Y11
+	VANDPS       Y9, Y8, Y8
+	VFNMADD132PS constants<>+352(SB), Y13, Y11
+	VADDPS       Y8, Y6, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y9
+	VMOVUPS      Y8, 64(BX)(R8*4)
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y9, Y14, Y14
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y15
-	VFMADD213PS  Y11, Y15, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
-	VADDPS       Y8, Y6, Y6
-	VMOVUPS      Y8, 64(BX)(R8*4)
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y14, Y8
-	VMULPS       Y14, Y14, Y9
-	VFMADD213PS  Y14, Y9, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VANDPS       Y12, Y8, Y8
+	VMULPS       Y11, Y11, Y9
+	VFMADD213PS  Y11, Y9, Y8
+	VFMADD213PS  Y14, Y14, Y8
+	VANDPS       Y10, Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VMOVUPS      Y8, 96(BX)(R8*4)
-	ADDQ         $0x20, R8
+	ADDQ         $+32, R8
 	CMPQ         R8, R11
 	JLT          loop6
 
 end7:
-	CMPQ  R8, R10
-	JGE   sums8
-	LEAQ  (R8), R11
-	CMPQ  R11, 96(AX)
-	JGE   sums8
-	MOVQ  96(AX), R11
-	SUBQ  R8, R11
-	CMPQ  R11, $0x08
-	JGE   all9
-	VPXOR X8, X8, X8
-	LEAQ  (CX)(R8*2), R12
-
-halves10:
-	DECQ    R11
-	JLT     loaded11
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves10
-
-all9:
-	VMOVDQU (CX)(R8*2), X8
-
-loaded11:
+	CMPQ         R8, R10
+	JGE          sums8
+	LEAQ         (R8), R11
+	CMPQ         R11, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R11
+	MOVQ         96(AX), R12
+	SUBQ         R8, R12
+	SUBQ         R12, R11
+	XORQ         R12, R12
+	CMPQ         R11, R12
+	CMOVQLT      R12, R11
+	SHLQ         $0x01, R11
+	LEAQ         (CX)(R8*2), R12
+	SUBQ         R11, R12
+	VMOVDQU      (R12), X8
+	LEAQ         constants<>+1088(SB), R12
+	VPSHUFB      (R12)(R11*1), X8, X8
 	VPMOVZXWD    X8, Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       (DX), Y8, Y8
 	VADDPS       Y8, Y2, Y2
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	CMPQ         R11, $0x08
-	JGE          whole12
+	JGE          whole9
 	LEAQ         (BX)(R8*4), R8
 	VMOVAPS      Y8, Y8
 	JMP          part5
 
-whole12:
-	VMOVUPS Y8, (BX)(R8*4)
-	LEAQ    8(R8), R11
-	CMPQ    R11, 96(AX)
-	JGE     sums8
-	MOVQ    96(AX), R11
-	SUBQ    R8, R11
-	SUBQ    $0x08, R11
-	CMPQ    R11, $0x08
-	JGE     all13
-	VPXOR   X8, X8, X8
-	LEAQ    16(CX)(R8*2), R12
-
-halves14:
-	DECQ    R11
-	JLT     loaded15
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves14
-
-all13:
-	VMOVDQU 16(CX)(R8*2), X8
-
-loaded15:
+whole9:
+	VMOVUPS      Y8, (BX)(R8*4)
+	LEAQ         8(R8), R11
+	CMPQ         R11, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R11
+	MOVQ         96(AX), R12
+	SUBQ         R8, R12
+	SUBQ         $0x08, R12
+	SUBQ         R12, R11
+	XORQ         R12, R12
+	CMPQ         R11, R12
+	CMOVQLT      R12, R11
+	SHLQ         $0x01, R11
+	LEAQ         16(CX)(R8*2), R12
+	SUBQ         R11, R12
+	VMOVDQU      (R12), X8
+	LEAQ         constants<>+1088(SB), R12
+	VPSHUFB      (R12)(R11*1), X8, X8
 	VPMOVZXWD    X8, Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       32(DX), Y8, Y8
 	VADDPS       Y8, Y4, Y4
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x08, R11
 	CMPQ         R11, $0x08
-	JGE          whole16
+	JGE          whole10
 	LEAQ         32(BX)(R8*4), R8
 	VMOVAPS      Y8, Y8
 	JMP          part5
 
-whole16:
-	VMOVUPS Y8, 32(BX)(R8*4)
-	LEAQ    16(R8), R11
-	CMPQ    R11, 96(AX)
-	JGE     sums8
-	MOVQ    96(AX), R11
-	SUBQ    R8, R11
-	SUBQ    $0x10, R11
-	CMPQ    R11, $0x08
-	JGE     all17
-	VPXOR   X8, X8, X8
-	LEAQ    32(CX)(R8*2), R12
-
-halves18:
-	DECQ    R11
-	JLT     loaded19
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves18
-
-all17:
-	VMOVDQU 32(CX)(R8*2), X8
-
-loaded19:
+whole10:
+	VMOVUPS      Y8, 32(BX)(R8*4)
+	LEAQ         16(R8), R11
+	CMPQ         R11, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R11
+	MOVQ         96(AX), R12
+	SUBQ         R8, R12
+	SUBQ         $0x10, R12
+	SUBQ         R12, R11
+	XORQ         R12, R12
+	CMPQ         R11, R12
+	CMOVQLT      R12, R11
+	SHLQ         $0x01, R11
+	LEAQ         32(CX)(R8*2), R12
+	SUBQ         R11, R12
+	VMOVDQU      (R12), X8
+	LEAQ         constants<>+1088(SB), R12
+	VPSHUFB      (R12)(R11*1), X8, X8
 	VPMOVZXWD    X8, Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       64(DX), Y8, Y8
 	VADDPS       Y8, Y6, Y6
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x10, R11
 	CMPQ         R11, $0x08
-	JGE          whole20
+	JGE          whole11
 	LEAQ         64(BX)(R8*4), R8
 	VMOVAPS      Y8, Y8
 	JMP          part5
 
-whole20:
-	VMOVUPS Y8, 64(BX)(R8*4)
-	LEAQ    24(R8), R11
-	CMPQ    R11, 96(AX)
-	JGE     sums8
-	MOVQ    96(AX), R11
-	SUBQ    R8, R11
-	SUBQ    $0x18, R11
-	CMPQ    R11, $0x08
-	JGE     all21
-	VPXOR   X8, X8, X8
-	LEAQ    48(CX)(R8*2), R12
-
-halves22:
-	DECQ    R11
-	JLT     loaded23
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R12)(R11*2), X8, X8
-	JMP     halves22
-
-all21:
-	VMOVDQU 48(CX)(R8*2), X8
-
-loaded23:
+whole11:
+	VMOVUPS      Y8, 64(BX)(R8*4)
+	LEAQ         24(R8), R11
+	CMPQ         R11, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R11
+	MOVQ         96(AX), R12
+	SUBQ         R8, R12
+	SUBQ         $0x18, R12
+	SUBQ         R12, R11
+	XORQ         R12, R12
+	CMPQ         R11, R12
+	CMOVQLT      R12, R11
+	SHLQ         $0x01, R11
+	LEAQ         48(CX)(R8*2), R12
+	SUBQ         R11, R12
+	VMOVDQU      (R12), X8
+	LEAQ         constants<>+1088(SB), R12
+	VPSHUFB      (R12)(R11*1), X8, X8
 	VPMOVZXWD    X8, Y8
 	VPSLLD       $0x10, Y8, Y8
 	VADDPS       Y1, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y9
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+320(SB), Y0, Y9
+	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
+	VSUBPS       Y0, Y9, Y10
+	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VANDPS       Y9, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VANDPS       Y11, Y8, Y8
 	VANDPS       96(DX), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x18, R11
 	CMPQ         R11, $0x08
-	JGE          whole24
+	JGE          whole12
 	LEAQ         96(BX)(R8*4), R8
 	VMOVAPS      Y8, Y8
 	JMP          part5
 
-whole24:
+whole12:
 	VMOVUPS Y8, 96(BX)(R8*4)
 	JMP     sums8
 
 part5:
 	VMOVAPS      X8, X9
 	TESTQ        $+4, R11
-	JEQ          skip25
+	JEQ          skip13
 	VMOVUPS      X9, (R8)
 	VEXTRACTF128 $0x01, Y8, X9
 	ADDQ         $0x10, R8
 
-skip25:
+skip13:
 	TESTQ   $+2, R11
-	JEQ     skip26
+	JEQ     skip14
 	VMOVSD  X9, (R8)
 	VPSRLDQ $0x08, X9, X9
 	ADDQ    $0x08, R8
 
-skip26:
+skip14:
 	TESTQ  $+1, R11
-	JEQ    skip27
+	JEQ    skip15
 	VMOVSS X9, (R8)
 
-skip27:
+skip15:
 sums8:
 	MOVQ    64(AX), R8
 	VMOVUPS Y3, (R8)(R9*1)
 	VMOVUPS Y5, 32(R8)(R9*1)
+	VADDPS  Y6, Y2, Y2
+	VADDPS  Y7, Y4, Y4
 	MOVQ    56(AX), R8
-	VMOVUPS Y2, (R8)(R9*2)
-	VMOVUPS Y4, 32(R8)(R9*2)
-	VMOVUPS Y6, 64(R8)(R9*2)
-	VMOVUPS Y7, 96(R8)(R9*2)
+	VMOVUPS Y2, (R8)(R9*1)
+	VMOVUPS Y4, 32(R8)(R9*1)
 	ADDQ    $0x40, R9
 	MOVQ    R10, R8
 	CMPQ    R8, 96(AX)
@@ -8873,15 +8144,12 @@ TEXT ·scaleUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformBFloat16AVX2 turns exponentials into gradients: e·f − smooth.
-	MOVQ 96(AX), CX
-	ANDQ $0x0f, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x02, CX
-	SUBQ CX, DX
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 96(AX), BX
+	SUBQ $0x08, BX
 	MOVQ 96(AX), SI
+	SUBQ $0x08, SI
 	ANDQ $-16, SI
 	XORQ DI, DI
 
@@ -8900,103 +8168,69 @@ row1:
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
+	VMOVUPS      (CX)(BX*4), Y2
 	XORQ         R8, R8
 	CMPQ         R8, SI
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R8*4), Y2
-	VFMSUB213PS  Y1, Y0, Y2
-	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1088(SB), Y3, Y3
-	VPADDD       constants<>+1120(SB), Y2, Y2
-	VPADDD       Y3, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X3
-	VMOVDQU      X3, (BX)(R8*2)
-	VMOVUPS      32(CX)(R8*4), Y2
-	VFMSUB213PS  Y1, Y0, Y2
-	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1088(SB), Y3, Y3
-	VPADDD       constants<>+1120(SB), Y2, Y2
-	VPADDD       Y3, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X3
-	VMOVDQU      X3, 16(BX)(R8*2)
-	ADDQ         $0x10, R8
+	VMOVUPS      (CX)(R8*4), Y3
+	VFMSUB213PS  Y1, Y0, Y3
+	VPSRLD       $0x10, Y3, Y4
+	VPAND        constants<>+1120(SB), Y4, Y4
+	VPADDD       constants<>+1152(SB), Y3, Y3
+	VPADDD       Y4, Y3, Y3
+	VPSRLD       $0x10, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X4
+	VPACKUSDW    X4, X3, X4
+	VMOVDQU      X4, (DX)(R8*2)
+	VMOVUPS      32(CX)(R8*4), Y3
+	VFMSUB213PS  Y1, Y0, Y3
+	VPSRLD       $0x10, Y3, Y4
+	VPAND        constants<>+1120(SB), Y4, Y4
+	VPADDD       constants<>+1152(SB), Y3, Y3
+	VPADDD       Y4, Y3, Y3
+	VPSRLD       $0x10, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X4
+	VPACKUSDW    X4, X3, X4
+	VMOVDQU      X4, 16(DX)(R8*2)
+	ADDQ         $+16, R8
 	CMPQ         R8, SI
 	JLT          loop4
 
 end5:
-	LEAQ         (R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS      (DX), Y2
-	VMASKMOVPS   (CX)(R8*4), Y2, Y2
-	VFMSUB213PS  Y1, Y0, Y2
-	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1088(SB), Y3, Y3
-	VPADDD       constants<>+1120(SB), Y2, Y2
-	VPADDD       Y3, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X3
-	MOVQ         96(AX), R9
-	SUBQ         R8, R9
-	CMPQ         R9, $0x08
-	JGE          all7
-	LEAQ         (BX)(R8*2), R10
+	CMPQ R8, BX
+	JGE  end7
 
-halves8:
-	DECQ    R9
-	JLT     stored9
-	VPEXTRW $0x00, X3, (R10)
-	VPSRLDQ $0x02, X3, X3
-	ADDQ    $0x02, R10
-	JMP     halves8
+loop6:
+	VMOVUPS      (CX)(R8*4), Y3
+	VFMSUB213PS  Y1, Y0, Y3
+	VPSRLD       $0x10, Y3, Y4
+	VPAND        constants<>+1120(SB), Y4, Y4
+	VPADDD       constants<>+1152(SB), Y3, Y3
+	VPADDD       Y4, Y3, Y3
+	VPSRLD       $0x10, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X4
+	VPACKUSDW    X4, X3, X4
+	VMOVDQU      X4, (DX)(R8*2)
+	ADDQ         $+8, R8
+	CMPQ         R8, BX
+	JLT          loop6
 
-all7:
-	VMOVDQU X3, (BX)(R8*2)
-
-stored9:
-	LEAQ         8(R8), R9
-	CMPQ         R9, 96(AX)
-	JGE          whole6
-	VMOVUPS      32(DX), Y2
-	VMASKMOVPS   32(CX)(R8*4), Y2, Y2
+end7:
 	VFMSUB213PS  Y1, Y0, Y2
 	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+1088(SB), Y0, Y0
-	VPADDD       constants<>+1120(SB), Y2, Y2
+	VPAND        constants<>+1120(SB), Y0, Y0
+	VPADDD       constants<>+1152(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X0
 	VPACKUSDW    X0, X2, X0
-	MOVQ         96(AX), R9
-	SUBQ         R8, R9
-	SUBQ         $0x08, R9
-	CMPQ         R9, $0x08
-	JGE          all10
-	LEAQ         16(BX)(R8*2), R8
+	VMOVDQU      X0, (DX)(BX*2)
 
-halves11:
-	DECQ    R9
-	JLT     stored12
-	VPEXTRW $0x00, X0, (R8)
-	VPSRLDQ $0x02, X0, X0
-	ADDQ    $0x02, R8
-	JMP     halves11
-
-all10:
-	VMOVDQU X0, 16(BX)(R8*2)
-
-stored12:
-whole6:
 skip2:
 	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
+	ADDQ 120(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -9012,7 +8246,7 @@ TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	// sumExpDenseBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
 	MOVQ         96(AX), CX
 	ANDQ         $0x1f, CX
-	LEAQ         constants<>+0(SB), DX
+	LEAQ         constants<>+32(SB), DX
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
@@ -9072,20 +8306,20 @@ loop6:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VADDPS       Y10, Y2, Y2
 	VMOVUPS      Y10, (BX)(R11*4)
 	VPMOVZXWD    16(CX)(R11*2), Y10
@@ -9101,20 +8335,20 @@ loop6:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VADDPS       Y10, Y5, Y5
 	VMOVUPS      Y10, 32(BX)(R11*4)
 	VPMOVZXWD    32(CX)(R11*2), Y10
@@ -9130,20 +8364,20 @@ loop6:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VADDPS       Y10, Y8, Y8
 	VMOVUPS      Y10, 64(BX)(R11*4)
 	VPMOVZXWD    48(CX)(R11*2), Y10
@@ -9159,71 +8393,61 @@ loop6:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VADDPS       Y10, Y9, Y9
 	VMOVUPS      Y10, 96(BX)(R11*4)
-	ADDQ         $0x20, R11
+	ADDQ         $+32, R11
 	CMPQ         R11, R14
 	JLT          loop6
 
 end7:
-	CMPQ  R11, R13
-	JGE   sums8
-	LEAQ  (R11), R14
-	CMPQ  R14, 96(AX)
-	JGE   sums8
-	MOVQ  96(AX), R14
-	SUBQ  R11, R14
-	CMPQ  R14, $0x08
-	JGE   all9
-	VPXOR X10, X10, X10
-	LEAQ  (CX)(R11*2), R15
-
-halves10:
-	DECQ    R14
-	JLT     loaded11
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves10
-
-all9:
-	VMOVDQU (CX)(R11*2), X10
-
-loaded11:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	CMPQ      R14, $0x08
-	JGE       all12
-	VPXOR     X11, X11, X11
-	LEAQ      (SI)(R11*2), R15
-
-halves13:
-	DECQ    R14
-	JLT     loaded14
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves13
-
-all12:
-	VMOVDQU (SI)(R11*2), X11
-
-loaded14:
+	CMPQ         R11, R13
+	JGE          sums8
+	LEAQ         (R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         (CX)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X10
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X10, X10
+	VPMOVZXWD    X10, Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         (SI)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X11
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X11, X11
 	VPMOVZXWD    X11, Y11
 	VPSLLD       $0x10, Y11, Y11
 	VMOVUPS      (DX), Y12
@@ -9237,76 +8461,66 @@ loaded14:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VANDPS       (DX), Y10, Y10
 	VADDPS       Y10, Y2, Y2
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	CMPQ         R14, $0x08
-	JGE          whole15
+	JGE          whole9
 	LEAQ         (BX)(R11*4), R11
 	VMOVAPS      Y10, Y10
 	JMP          part5
 
-whole15:
-	VMOVUPS Y10, (BX)(R11*4)
-	LEAQ    8(R11), R14
-	CMPQ    R14, 96(AX)
-	JGE     sums8
-	MOVQ    96(AX), R14
-	SUBQ    R11, R14
-	SUBQ    $0x08, R14
-	CMPQ    R14, $0x08
-	JGE     all16
-	VPXOR   X10, X10, X10
-	LEAQ    16(CX)(R11*2), R15
-
-halves17:
-	DECQ    R14
-	JLT     loaded18
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves17
-
-all16:
-	VMOVDQU 16(CX)(R11*2), X10
-
-loaded18:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	SUBQ      $0x08, R14
-	CMPQ      R14, $0x08
-	JGE       all19
-	VPXOR     X11, X11, X11
-	LEAQ      16(SI)(R11*2), R15
-
-halves20:
-	DECQ    R14
-	JLT     loaded21
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves20
-
-all19:
-	VMOVDQU 16(SI)(R11*2), X11
-
-loaded21:
+whole9:
+	VMOVUPS      Y10, (BX)(R11*4)
+	LEAQ         8(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         $0x08, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         16(CX)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X10
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X10, X10
+	VPMOVZXWD    X10, Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         $0x08, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         16(SI)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X11
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X11, X11
 	VPMOVZXWD    X11, Y11
 	VPSLLD       $0x10, Y11, Y11
 	VMOVUPS      32(DX), Y12
@@ -9320,77 +8534,67 @@ loaded21:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VANDPS       32(DX), Y10, Y10
 	VADDPS       Y10, Y5, Y5
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x08, R14
 	CMPQ         R14, $0x08
-	JGE          whole22
+	JGE          whole10
 	LEAQ         32(BX)(R11*4), R11
 	VMOVAPS      Y10, Y10
 	JMP          part5
 
-whole22:
-	VMOVUPS Y10, 32(BX)(R11*4)
-	LEAQ    16(R11), R14
-	CMPQ    R14, 96(AX)
-	JGE     sums8
-	MOVQ    96(AX), R14
-	SUBQ    R11, R14
-	SUBQ    $0x10, R14
-	CMPQ    R14, $0x08
-	JGE     all23
-	VPXOR   X10, X10, X10
-	LEAQ    32(CX)(R11*2), R15
-
-halves24:
-	DECQ    R14
-	JLT     loaded25
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves24
-
-all23:
-	VMOVDQU 32(CX)(R11*2), X10
-
-loaded25:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	SUBQ      $0x10, R14
-	CMPQ      R14, $0x08
-	JGE       all26
-	VPXOR     X11, X11, X11
-	LEAQ      32(SI)(R11*2), R15
-
-halves27:
-	DECQ    R14
-	JLT     loaded28
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves27
-
-all26:
-	VMOVDQU 32(SI)(R11*2), X11
-
-loaded28:
+whole10:
+	VMOVUPS      Y10, 32(BX)(R11*4)
+	LEAQ         16(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         $0x10, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         32(CX)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X10
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X10, X10
+	VPMOVZXWD    X10, Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         $0x10, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         32(SI)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X11
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X11, X11
 	VPMOVZXWD    X11, Y11
 	VPSLLD       $0x10, Y11, Y11
 	VMOVUPS      64(DX), Y12
@@ -9404,77 +8608,67 @@ loaded28:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VANDPS       64(DX), Y10, Y10
 	VADDPS       Y10, Y8, Y8
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x10, R14
 	CMPQ         R14, $0x08
-	JGE          whole29
+	JGE          whole11
 	LEAQ         64(BX)(R11*4), R11
 	VMOVAPS      Y10, Y10
 	JMP          part5
 
-whole29:
-	VMOVUPS Y10, 64(BX)(R11*4)
-	LEAQ    24(R11), R14
-	CMPQ    R14, 96(AX)
-	JGE     sums8
-	MOVQ    96(AX), R14
-	SUBQ    R11, R14
-	SUBQ    $0x18, R14
-	CMPQ    R14, $0x08
-	JGE     all30
-	VPXOR   X10, X10, X10
-	LEAQ    48(CX)(R11*2), R15
-
-halves31:
-	DECQ    R14
-	JLT     loaded32
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R15)(R14*2), X10, X10
-	JMP     halves31
-
-all30:
-	VMOVDQU 48(CX)(R11*2), X10
-
-loaded32:
-	VPMOVZXWD X10, Y10
-	VPSLLD    $0x10, Y10, Y10
-	VADDPS    Y1, Y10, Y10
-	MOVQ      96(AX), R14
-	SUBQ      R11, R14
-	SUBQ      $0x18, R14
-	CMPQ      R14, $0x08
-	JGE       all33
-	VPXOR     X11, X11, X11
-	LEAQ      48(SI)(R11*2), R15
-
-halves34:
-	DECQ    R14
-	JLT     loaded35
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R15)(R14*2), X11, X11
-	JMP     halves34
-
-all33:
-	VMOVDQU 48(SI)(R11*2), X11
-
-loaded35:
+whole11:
+	VMOVUPS      Y10, 64(BX)(R11*4)
+	LEAQ         24(R11), R14
+	CMPQ         R14, 96(AX)
+	JGE          sums8
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         $0x18, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         48(CX)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X10
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X10, X10
+	VPMOVZXWD    X10, Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y1, Y10, Y10
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         $0x18, R15
+	SUBQ         R15, R14
+	XORQ         R15, R15
+	CMPQ         R14, R15
+	CMOVQLT      R15, R14
+	SHLQ         $0x01, R14
+	LEAQ         48(SI)(R11*2), R15
+	SUBQ         R14, R15
+	VMOVDQU      (R15), X11
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R14*1), X11, X11
 	VPMOVZXWD    X11, Y11
 	VPSLLD       $0x10, Y11, Y11
 	VMOVUPS      96(DX), Y12
@@ -9488,56 +8682,56 @@ loaded35:
 	VCMPPS       $0x04, Y13, Y11, Y11
 	VANDPS       Y11, Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y11
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y10, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+320(SB), Y0, Y11
+	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
+	VSUBPS       Y0, Y11, Y12
+	VFNMADD132PS constants<>+352(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
-	VMULPS       Y13, Y13, Y14
-	VFMADD213PS  Y13, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VANDPS       Y11, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y14
+	VFMADD213PS  Y12, Y14, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       Y13, Y10, Y10
 	VANDPS       96(DX), Y10, Y10
 	VADDPS       Y10, Y9, Y9
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x18, R14
 	CMPQ         R14, $0x08
-	JGE          whole36
+	JGE          whole12
 	LEAQ         96(BX)(R11*4), R11
 	VMOVAPS      Y10, Y10
 	JMP          part5
 
-whole36:
+whole12:
 	VMOVUPS Y10, 96(BX)(R11*4)
 	JMP     sums8
 
 part5:
 	VMOVAPS      X10, X11
 	TESTQ        $+4, R14
-	JEQ          skip37
+	JEQ          skip13
 	VMOVUPS      X11, (R11)
 	VEXTRACTF128 $0x01, Y10, X11
 	ADDQ         $0x10, R11
 
-skip37:
+skip13:
 	TESTQ   $+2, R14
-	JEQ     skip38
+	JEQ     skip14
 	VMOVSD  X11, (R11)
 	VPSRLDQ $0x08, X11, X11
 	ADDQ    $0x08, R11
 
-skip38:
+skip14:
 	TESTQ  $+1, R14
-	JEQ    skip39
+	JEQ    skip15
 	VMOVSS X11, (R11)
 
-skip39:
+skip15:
 sums8:
 	MOVQ    64(AX), R11
 	VMOVUPS Y3, (R11)(R12*1)
@@ -9545,11 +8739,11 @@ sums8:
 	MOVQ    72(AX), R11
 	VMOVUPS Y4, (R11)(R12*1)
 	VMOVUPS Y7, 32(R11)(R12*1)
+	VADDPS  Y8, Y2, Y2
+	VADDPS  Y9, Y5, Y5
 	MOVQ    56(AX), R11
-	VMOVUPS Y2, (R11)(R12*2)
-	VMOVUPS Y5, 32(R11)(R12*2)
-	VMOVUPS Y8, 64(R11)(R12*2)
-	VMOVUPS Y9, 96(R11)(R12*2)
+	VMOVUPS Y2, (R11)(R12*1)
+	VMOVUPS Y5, 32(R11)(R12*1)
 	ADDQ    $0x40, R12
 	MOVQ    R13, R11
 	CMPQ    R11, 96(AX)
@@ -9575,18 +8769,15 @@ TEXT ·scaleDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleDenseBFloat16AVX2 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
-	MOVQ 96(AX), CX
-	ANDQ $0x0f, CX
-	LEAQ constants<>+0(SB), DX
-	ADDQ $0x80, DX
-	SHLQ $0x02, CX
-	SUBQ CX, DX
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 32(AX), DI
-	MOVQ 40(AX), R8
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), DI
+	MOVQ 96(AX), R8
+	SUBQ $0x08, R8
 	MOVQ 96(AX), R9
+	SUBQ $0x08, R9
 	ANDQ $-16, R9
 	XORQ R10, R10
 
@@ -9605,167 +8796,90 @@ row1:
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
+	VMOVUPS      (CX)(R8*4), Y2
 	XORQ         R11, R11
 	CMPQ         R11, R9
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R11*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VPMOVZXWD    (SI)(R11*2), Y3
-	VPSLLD       $0x10, Y3, Y3
-	VMOVUPS      (R8)(R11*4), Y4
-	VFMADD213PS  (DI)(R11*4), Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1088(SB), Y3, Y3
-	VPADDD       constants<>+1120(SB), Y2, Y2
-	VPADDD       Y3, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X3
-	VMOVDQU      X3, (BX)(R11*2)
-	VMOVUPS      32(CX)(R11*4), Y2
-	VMULPS       Y0, Y2, Y2
-	VPMOVZXWD    16(SI)(R11*2), Y3
-	VPSLLD       $0x10, Y3, Y3
-	VMOVUPS      32(R8)(R11*4), Y4
-	VFMADD213PS  32(DI)(R11*4), Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1088(SB), Y3, Y3
-	VPADDD       constants<>+1120(SB), Y2, Y2
-	VPADDD       Y3, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X3
-	VMOVDQU      X3, 16(BX)(R11*2)
-	ADDQ         $0x10, R11
+	VMOVUPS      (CX)(R11*4), Y3
+	VMULPS       Y0, Y3, Y3
+	VPMOVZXWD    (BX)(R11*2), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VMOVUPS      (DI)(R11*4), Y5
+	VFMADD213PS  (SI)(R11*4), Y5, Y4
+	VFNMADD231PS Y4, Y1, Y3
+	VPSRLD       $0x10, Y3, Y4
+	VPAND        constants<>+1120(SB), Y4, Y4
+	VPADDD       constants<>+1152(SB), Y3, Y3
+	VPADDD       Y4, Y3, Y3
+	VPSRLD       $0x10, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X4
+	VPACKUSDW    X4, X3, X4
+	VMOVDQU      X4, (DX)(R11*2)
+	VMOVUPS      32(CX)(R11*4), Y3
+	VMULPS       Y0, Y3, Y3
+	VPMOVZXWD    16(BX)(R11*2), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VMOVUPS      32(DI)(R11*4), Y5
+	VFMADD213PS  32(SI)(R11*4), Y5, Y4
+	VFNMADD231PS Y4, Y1, Y3
+	VPSRLD       $0x10, Y3, Y4
+	VPAND        constants<>+1120(SB), Y4, Y4
+	VPADDD       constants<>+1152(SB), Y3, Y3
+	VPADDD       Y4, Y3, Y3
+	VPSRLD       $0x10, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X4
+	VPACKUSDW    X4, X3, X4
+	VMOVDQU      X4, 16(DX)(R11*2)
+	ADDQ         $+16, R11
 	CMPQ         R11, R9
 	JLT          loop4
 
 end5:
-	LEAQ       (R11), R12
-	CMPQ       R12, 96(AX)
-	JGE        whole6
-	VMOVUPS    (DX), Y2
-	VMASKMOVPS (CX)(R11*4), Y2, Y2
-	VMULPS     Y0, Y2, Y2
-	MOVQ       96(AX), R12
-	SUBQ       R11, R12
-	CMPQ       R12, $0x08
-	JGE        all7
-	VPXOR      X3, X3, X3
-	LEAQ       (SI)(R11*2), R13
+	CMPQ R11, R8
+	JGE  end7
 
-halves8:
-	DECQ    R12
-	JLT     loaded9
-	VPSLLDQ $0x02, X3, X3
-	VPINSRW $0x00, (R13)(R12*2), X3, X3
-	JMP     halves8
+loop6:
+	VMOVUPS      (CX)(R11*4), Y3
+	VMULPS       Y0, Y3, Y3
+	VPMOVZXWD    (BX)(R11*2), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VMOVUPS      (DI)(R11*4), Y5
+	VFMADD213PS  (SI)(R11*4), Y5, Y4
+	VFNMADD231PS Y4, Y1, Y3
+	VPSRLD       $0x10, Y3, Y4
+	VPAND        constants<>+1120(SB), Y4, Y4
+	VPADDD       constants<>+1152(SB), Y3, Y3
+	VPADDD       Y4, Y3, Y3
+	VPSRLD       $0x10, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X4
+	VPACKUSDW    X4, X3, X4
+	VMOVDQU      X4, (DX)(R11*2)
+	ADDQ         $+8, R11
+	CMPQ         R11, R8
+	JLT          loop6
 
-all7:
-	VMOVDQU (SI)(R11*2), X3
-
-loaded9:
-	VPMOVZXWD    X3, Y3
-	VPSLLD       $0x10, Y3, Y3
-	VMOVUPS      (DX), Y4
-	VMASKMOVPS   (R8)(R11*4), Y4, Y4
-	VMOVUPS      (DX), Y5
-	VMASKMOVPS   (DI)(R11*4), Y5, Y5
-	VFMADD213PS  Y5, Y4, Y3
-	VFNMADD231PS Y3, Y1, Y2
-	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1088(SB), Y3, Y3
-	VPADDD       constants<>+1120(SB), Y2, Y2
-	VPADDD       Y3, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X3
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	CMPQ         R12, $0x08
-	JGE          all10
-	LEAQ         (BX)(R11*2), R13
-
-halves11:
-	DECQ    R12
-	JLT     stored12
-	VPEXTRW $0x00, X3, (R13)
-	VPSRLDQ $0x02, X3, X3
-	ADDQ    $0x02, R13
-	JMP     halves11
-
-all10:
-	VMOVDQU X3, (BX)(R11*2)
-
-stored12:
-	LEAQ       8(R11), R12
-	CMPQ       R12, 96(AX)
-	JGE        whole6
-	VMOVUPS    32(DX), Y2
-	VMASKMOVPS 32(CX)(R11*4), Y2, Y2
-	VMULPS     Y0, Y2, Y2
-	MOVQ       96(AX), R12
-	SUBQ       R11, R12
-	SUBQ       $0x08, R12
-	CMPQ       R12, $0x08
-	JGE        all13
-	VPXOR      X0, X0, X0
-	LEAQ       16(SI)(R11*2), R13
-
-halves14:
-	DECQ    R12
-	JLT     loaded15
-	VPSLLDQ $0x02, X0, X0
-	VPINSRW $0x00, (R13)(R12*2), X0, X0
-	JMP     halves14
-
-all13:
-	VMOVDQU 16(SI)(R11*2), X0
-
-loaded15:
-	VPMOVZXWD    X0, Y0
+end7:
+	VMULPS       Y0, Y2, Y2
+	VPMOVZXWD    (BX)(R8*2), Y0
 	VPSLLD       $0x10, Y0, Y0
-	VMOVUPS      32(DX), Y3
-	VMASKMOVPS   32(R8)(R11*4), Y3, Y3
-	VMOVUPS      32(DX), Y4
-	VMASKMOVPS   32(DI)(R11*4), Y4, Y4
-	VFMADD213PS  Y4, Y3, Y0
+	VMOVUPS      (DI)(R8*4), Y3
+	VFMADD213PS  (SI)(R8*4), Y3, Y0
 	VFNMADD231PS Y0, Y1, Y2
 	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+1088(SB), Y0, Y0
-	VPADDD       constants<>+1120(SB), Y2, Y2
+	VPAND        constants<>+1120(SB), Y0, Y0
+	VPADDD       constants<>+1152(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X0
 	VPACKUSDW    X0, X2, X0
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	SUBQ         $0x08, R12
-	CMPQ         R12, $0x08
-	JGE          all16
-	LEAQ         16(BX)(R11*2), R11
+	VMOVDQU      X0, (DX)(R8*2)
 
-halves17:
-	DECQ    R12
-	JLT     stored18
-	VPEXTRW $0x00, X0, (R11)
-	VPSRLDQ $0x02, X0, X0
-	ADDQ    $0x02, R11
-	JMP     halves17
-
-all16:
-	VMOVDQU X0, 16(BX)(R11*2)
-
-stored18:
-whole6:
 skip2:
 	ADDQ 112(AX), CX
-	ADDQ 120(AX), BX
-	ADDQ 128(AX), SI
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), BX
 	INCQ R10
 	JMP  row1
 
@@ -9851,7 +8965,7 @@ overlap6:
 
 few5:
 	XORQ  R12, R12
-	LEAQ  constants<>+0(SB), R13
+	LEAQ  constants<>+32(SB), R13
 	ADDQ  $0x80, R13
 	SHLQ  $0x02, R11
 	SUBQ  R11, R13
@@ -9860,14 +8974,14 @@ few5:
 	VPXOR X0, X0, X0
 	LEAQ  (CX), R13
 
-halves8:
+halves7:
 	DECQ    R11
-	JLT     loaded9
+	JLT     loaded8
 	VPSLLDQ $0x02, X0, X0
 	VPINSRW $0x00, (R13)(R11*2), X0, X0
-	JMP     halves8
+	JMP     halves7
 
-loaded9:
+loaded8:
 	VPMOVZXWD X0, X1
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), R11
@@ -9875,14 +8989,14 @@ loaded9:
 	VPXOR     X0, X0, X0
 	LEAQ      (DX), R13
 
-halves11:
+halves9:
 	DECQ    R11
-	JLT     loaded12
+	JLT     loaded10
 	VPSLLDQ $0x02, X0, X0
 	VPINSRW $0x00, (R13)(R11*2), X0, X0
-	JMP     halves11
+	JMP     halves9
 
-loaded12:
+loaded10:
 	VPMOVZXWD   X0, X0
 	VPSLLD      $0x10, X0, X0
 	VINSERTF128 $0x01, X0, Y1, Y0
@@ -9891,14 +9005,14 @@ loaded12:
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(BX*1), R13
 
-halves14:
+halves11:
 	DECQ    R11
-	JLT     loaded15
+	JLT     loaded12
 	VPSLLDQ $0x02, X1, X1
 	VPINSRW $0x00, (R13)(R11*2), X1, X1
-	JMP     halves14
+	JMP     halves11
 
-loaded15:
+loaded12:
 	VPMOVZXWD X1, X1
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), R11
@@ -9906,14 +9020,14 @@ loaded15:
 	VPXOR     X2, X2, X2
 	LEAQ      (DX)(BX*1), R13
 
-halves17:
+halves13:
 	DECQ    R11
-	JLT     loaded18
+	JLT     loaded14
 	VPSLLDQ $0x02, X2, X2
 	VPINSRW $0x00, (R13)(R11*2), X2, X2
-	JMP     halves17
+	JMP     halves13
 
-loaded18:
+loaded14:
 	VPMOVZXWD   X2, X2
 	VPSLLD      $0x10, X2, X2
 	VINSERTF128 $0x01, X2, Y1, Y2
@@ -9922,14 +9036,14 @@ loaded18:
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(BX*2), R13
 
-halves20:
+halves15:
 	DECQ    R11
-	JLT     loaded21
+	JLT     loaded16
 	VPSLLDQ $0x02, X1, X1
 	VPINSRW $0x00, (R13)(R11*2), X1, X1
-	JMP     halves20
+	JMP     halves15
 
-loaded21:
+loaded16:
 	VPMOVZXWD X1, X1
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), R11
@@ -9937,14 +9051,14 @@ loaded21:
 	VPXOR     X3, X3, X3
 	LEAQ      (DX)(BX*2), R13
 
-halves23:
+halves17:
 	DECQ    R11
-	JLT     loaded24
+	JLT     loaded18
 	VPSLLDQ $0x02, X3, X3
 	VPINSRW $0x00, (R13)(R11*2), X3, X3
-	JMP     halves23
+	JMP     halves17
 
-loaded24:
+loaded18:
 	VPMOVZXWD   X3, X3
 	VPSLLD      $0x10, X3, X3
 	VINSERTF128 $0x01, X3, Y1, Y3
@@ -9953,14 +9067,14 @@ loaded24:
 	VPXOR       X1, X1, X1
 	LEAQ        (CX)(SI*1), CX
 
-halves26:
+halves19:
 	DECQ    R11
-	JLT     loaded27
+	JLT     loaded20
 	VPSLLDQ $0x02, X1, X1
 	VPINSRW $0x00, (CX)(R11*2), X1, X1
-	JMP     halves26
+	JMP     halves19
 
-loaded27:
+loaded20:
 	VPMOVZXWD X1, X1
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), CX
@@ -9968,14 +9082,14 @@ loaded27:
 	VPXOR     X4, X4, X4
 	LEAQ      (DX)(SI*1), DX
 
-halves29:
+halves21:
 	DECQ    CX
-	JLT     loaded30
+	JLT     loaded22
 	VPSLLDQ $0x02, X4, X4
 	VPINSRW $0x00, (DX)(CX*2), X4, X4
-	JMP     halves29
+	JMP     halves21
 
-loaded30:
+loaded22:
 	VPMOVZXWD   X4, X4
 	VPSLLD      $0x10, X4, X4
 	VINSERTF128 $0x01, X4, Y1, Y4
@@ -10044,8 +9158,8 @@ classes4:
 	VUNPCKLPD    Y3, Y0, Y4
 	VUNPCKHPD    Y3, Y0, Y0
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1088(SB), Y3, Y3
-	VPADDD       constants<>+1120(SB), Y2, Y2
+	VPAND        constants<>+1120(SB), Y3, Y3
+	VPADDD       constants<>+1152(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
@@ -10053,8 +9167,8 @@ classes4:
 	VMOVQ        X3, (CX)
 	VPEXTRQ      $0x01, X3, (DX)
 	VPSRLD       $0x10, Y1, Y2
-	VPAND        constants<>+1088(SB), Y2, Y2
-	VPADDD       constants<>+1120(SB), Y1, Y1
+	VPAND        constants<>+1120(SB), Y2, Y2
+	VPADDD       constants<>+1152(SB), Y1, Y1
 	VPADDD       Y2, Y1, Y1
 	VPSRLD       $0x10, Y1, Y1
 	VEXTRACTI128 $0x01, Y1, X2
@@ -10062,8 +9176,8 @@ classes4:
 	VMOVQ        X2, (CX)(BX*1)
 	VPEXTRQ      $0x01, X2, (DX)(BX*1)
 	VPSRLD       $0x10, Y4, Y1
-	VPAND        constants<>+1088(SB), Y1, Y1
-	VPADDD       constants<>+1120(SB), Y4, Y4
+	VPAND        constants<>+1120(SB), Y1, Y1
+	VPADDD       constants<>+1152(SB), Y4, Y4
 	VPADDD       Y1, Y4, Y4
 	VPSRLD       $0x10, Y4, Y4
 	VEXTRACTI128 $0x01, Y4, X1
@@ -10071,8 +9185,8 @@ classes4:
 	VMOVQ        X1, (CX)(BX*2)
 	VPEXTRQ      $0x01, X1, (DX)(BX*2)
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+1088(SB), Y1, Y1
-	VPADDD       constants<>+1120(SB), Y0, Y0
+	VPAND        constants<>+1120(SB), Y1, Y1
+	VPADDD       constants<>+1152(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X1
@@ -10099,7 +9213,7 @@ overlap6:
 
 few5:
 	XORQ         R12, R12
-	LEAQ         constants<>+0(SB), R13
+	LEAQ         constants<>+32(SB), R13
 	ADDQ         $0x80, R13
 	SHLQ         $0x02, R11
 	SUBQ         R11, R13
@@ -10117,8 +9231,8 @@ few5:
 	VUNPCKLPD    Y3, Y0, Y4
 	VUNPCKHPD    Y3, Y0, Y0
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1088(SB), Y3, Y3
-	VPADDD       constants<>+1120(SB), Y2, Y2
+	VPAND        constants<>+1120(SB), Y3, Y3
+	VPADDD       constants<>+1152(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
@@ -10128,18 +9242,39 @@ few5:
 	SUBQ         R12, R10
 	LEAQ         (CX), R11
 
-halves8:
+halves7:
 	DECQ    R10
-	JLT     stored9
+	JLT     stored8
 	VPEXTRW $0x00, X3, (R11)
 	VPSRLDQ $0x02, X3, X3
 	ADDQ    $0x02, R11
-	JMP     halves8
+	JMP     halves7
 
-stored9:
+stored8:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
 	LEAQ (DX), R11
+
+halves9:
+	DECQ    R10
+	JLT     stored10
+	VPEXTRW $0x00, X2, (R11)
+	VPSRLDQ $0x02, X2, X2
+	ADDQ    $0x02, R11
+	JMP     halves9
+
+stored10:
+	VPSRLD       $0x10, Y1, Y2
+	VPAND        constants<>+1120(SB), Y2, Y2
+	VPADDD       constants<>+1152(SB), Y1, Y1
+	VPADDD       Y2, Y1, Y1
+	VPSRLD       $0x10, Y1, Y1
+	VEXTRACTI128 $0x01, Y1, X2
+	VPACKUSDW    X2, X1, X2
+	VPSRLDQ      $0x08, X2, X1
+	MOVQ         96(AX), R10
+	SUBQ         R12, R10
+	LEAQ         (CX)(BX*1), R11
 
 halves11:
 	DECQ    R10
@@ -10150,43 +9285,22 @@ halves11:
 	JMP     halves11
 
 stored12:
-	VPSRLD       $0x10, Y1, Y2
-	VPAND        constants<>+1088(SB), Y2, Y2
-	VPADDD       constants<>+1120(SB), Y1, Y1
-	VPADDD       Y2, Y1, Y1
-	VPSRLD       $0x10, Y1, Y1
-	VEXTRACTI128 $0x01, Y1, X2
-	VPACKUSDW    X2, X1, X2
-	VPSRLDQ      $0x08, X2, X1
-	MOVQ         96(AX), R10
-	SUBQ         R12, R10
-	LEAQ         (CX)(BX*1), R11
-
-halves14:
-	DECQ    R10
-	JLT     stored15
-	VPEXTRW $0x00, X2, (R11)
-	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R11
-	JMP     halves14
-
-stored15:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
 	LEAQ (DX)(BX*1), R11
 
-halves17:
+halves13:
 	DECQ    R10
-	JLT     stored18
+	JLT     stored14
 	VPEXTRW $0x00, X1, (R11)
 	VPSRLDQ $0x02, X1, X1
 	ADDQ    $0x02, R11
-	JMP     halves17
+	JMP     halves13
 
-stored18:
+stored14:
 	VPSRLD       $0x10, Y4, Y1
-	VPAND        constants<>+1088(SB), Y1, Y1
-	VPADDD       constants<>+1120(SB), Y4, Y4
+	VPAND        constants<>+1120(SB), Y1, Y1
+	VPADDD       constants<>+1152(SB), Y4, Y4
 	VPADDD       Y1, Y4, Y4
 	VPSRLD       $0x10, Y4, Y4
 	VEXTRACTI128 $0x01, Y4, X1
@@ -10196,31 +9310,31 @@ stored18:
 	SUBQ         R12, R10
 	LEAQ         (CX)(BX*2), R11
 
-halves20:
+halves15:
 	DECQ    R10
-	JLT     stored21
+	JLT     stored16
 	VPEXTRW $0x00, X1, (R11)
 	VPSRLDQ $0x02, X1, X1
 	ADDQ    $0x02, R11
-	JMP     halves20
+	JMP     halves15
 
-stored21:
+stored16:
 	MOVQ 96(AX), R10
 	SUBQ R12, R10
 	LEAQ (DX)(BX*2), R11
 
-halves23:
+halves17:
 	DECQ    R10
-	JLT     stored24
+	JLT     stored18
 	VPEXTRW $0x00, X2, (R11)
 	VPSRLDQ $0x02, X2, X2
 	ADDQ    $0x02, R11
-	JMP     halves23
+	JMP     halves17
 
-stored24:
+stored18:
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+1088(SB), Y1, Y1
-	VPADDD       constants<>+1120(SB), Y0, Y0
+	VPAND        constants<>+1120(SB), Y1, Y1
+	VPADDD       constants<>+1152(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X1
@@ -10230,28 +9344,28 @@ stored24:
 	SUBQ         R12, R10
 	LEAQ         (CX)(SI*1), CX
 
-halves26:
+halves19:
 	DECQ    R10
-	JLT     stored27
+	JLT     stored20
 	VPEXTRW $0x00, X1, (CX)
 	VPSRLDQ $0x02, X1, X1
 	ADDQ    $0x02, CX
-	JMP     halves26
+	JMP     halves19
 
-stored27:
+stored20:
 	MOVQ 96(AX), CX
 	SUBQ R12, CX
 	LEAQ (DX)(SI*1), DX
 
-halves29:
+halves21:
 	DECQ    CX
-	JLT     stored30
+	JLT     stored22
 	VPEXTRW $0x00, X0, (DX)
 	VPSRLDQ $0x02, X0, X0
 	ADDQ    $0x02, DX
-	JMP     halves29
+	JMP     halves21
 
-stored30:
+stored22:
 next2:
 	CMPQ    DI, R8
 	JGE     done3
@@ -10284,7 +9398,7 @@ loop2:
 	VPMOVZXWD (CX)(SI*2), Y0
 	VPSLLD    $0x10, Y0, Y0
 	VMOVUPS   Y0, (DX)(SI*4)
-	ADDQ      $0x08, SI
+	ADDQ      $+8, SI
 	CMPQ      SI, DI
 	JLT       loop2
 
@@ -10315,14 +9429,14 @@ class1:
 loop2:
 	VMOVUPS      (DX)(SI*4), Y0
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+1088(SB), Y1, Y1
-	VPADDD       constants<>+1120(SB), Y0, Y0
+	VPAND        constants<>+1120(SB), Y1, Y1
+	VPADDD       constants<>+1152(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X1
 	VPACKUSDW    X1, X0, X1
 	VMOVDQU      X1, (CX)(SI*2)
-	ADDQ         $0x08, SI
+	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop2
 
@@ -10351,31 +9465,31 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 loop1:
 	VMOVUPD      1360(AX)(CX*8), Y2
 	VMOVUPD      2448(AX)(CX*8), Y3
-	VADDPD       constants<>+1152(SB), Y2, Y4
-	VPSUBQ       constants<>+1248(SB), Y4, Y4
+	VADDPD       constants<>+1184(SB), Y2, Y4
+	VPSUBQ       constants<>+1280(SB), Y4, Y4
 	VPAND        constants<>+608(SB), Y4, Y5
-	VMOVUPD      constants<>+1152(SB), Y6
+	VMOVUPD      constants<>+1184(SB), Y6
 	VPSUBQ       Y5, Y6, Y5
 	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1216(SB), Y4, Y4
-	VSUBPD       constants<>+1216(SB), Y4, Y4
-	VSUBPD       constants<>+1152(SB), Y5, Y6
+	VPOR         constants<>+1248(SB), Y4, Y4
+	VSUBPD       constants<>+1248(SB), Y4, Y4
+	VSUBPD       constants<>+1184(SB), Y5, Y6
 	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1184(SB), Y6, Y2
+	VADDPD       constants<>+1216(SB), Y6, Y2
 	VDIVPD       Y2, Y6, Y2
 	VMULPD       Y2, Y2, Y5
-	VMOVUPD      constants<>+1280(SB), Y7
-	VFMADD213PD  constants<>+1312(SB), Y5, Y7
+	VMOVUPD      constants<>+1312(SB), Y7
 	VFMADD213PD  constants<>+1344(SB), Y5, Y7
 	VFMADD213PD  constants<>+1376(SB), Y5, Y7
 	VFMADD213PD  constants<>+1408(SB), Y5, Y7
 	VFMADD213PD  constants<>+1440(SB), Y5, Y7
 	VFMADD213PD  constants<>+1472(SB), Y5, Y7
+	VFMADD213PD  constants<>+1504(SB), Y5, Y7
 	VFNMADD213PD Y6, Y5, Y7
-	VMULPD       constants<>+1504(SB), Y4, Y5
+	VMULPD       constants<>+1536(SB), Y4, Y5
 	VFNMADD231PD Y7, Y2, Y5
 	VADDPD       Y6, Y5, Y5
-	VFMADD231PD  constants<>+1536(SB), Y4, Y5
+	VFMADD231PD  constants<>+1568(SB), Y4, Y5
 	VMOVUPD      3536(AX)(CX*8), Y4
 	VADDPD       272(AX)(CX*8), Y5, Y2
 	VMOVUPD      Y2, 13328(AX)(CX*8)
@@ -10400,31 +9514,31 @@ loop1:
 	VMOVUPD      Y2, 16656(AX)
 	VMOVUPD      1392(AX)(CX*8), Y2
 	VMOVUPD      2480(AX)(CX*8), Y3
-	VADDPD       constants<>+1152(SB), Y2, Y4
-	VPSUBQ       constants<>+1248(SB), Y4, Y4
+	VADDPD       constants<>+1184(SB), Y2, Y4
+	VPSUBQ       constants<>+1280(SB), Y4, Y4
 	VPAND        constants<>+608(SB), Y4, Y5
-	VMOVUPD      constants<>+1152(SB), Y6
+	VMOVUPD      constants<>+1184(SB), Y6
 	VPSUBQ       Y5, Y6, Y5
 	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1216(SB), Y4, Y4
-	VSUBPD       constants<>+1216(SB), Y4, Y4
-	VSUBPD       constants<>+1152(SB), Y5, Y6
+	VPOR         constants<>+1248(SB), Y4, Y4
+	VSUBPD       constants<>+1248(SB), Y4, Y4
+	VSUBPD       constants<>+1184(SB), Y5, Y6
 	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1184(SB), Y6, Y2
+	VADDPD       constants<>+1216(SB), Y6, Y2
 	VDIVPD       Y2, Y6, Y2
 	VMULPD       Y2, Y2, Y5
-	VMOVUPD      constants<>+1280(SB), Y7
-	VFMADD213PD  constants<>+1312(SB), Y5, Y7
+	VMOVUPD      constants<>+1312(SB), Y7
 	VFMADD213PD  constants<>+1344(SB), Y5, Y7
 	VFMADD213PD  constants<>+1376(SB), Y5, Y7
 	VFMADD213PD  constants<>+1408(SB), Y5, Y7
 	VFMADD213PD  constants<>+1440(SB), Y5, Y7
 	VFMADD213PD  constants<>+1472(SB), Y5, Y7
+	VFMADD213PD  constants<>+1504(SB), Y5, Y7
 	VFNMADD213PD Y6, Y5, Y7
-	VMULPD       constants<>+1504(SB), Y4, Y5
+	VMULPD       constants<>+1536(SB), Y4, Y5
 	VFNMADD231PD Y7, Y2, Y5
 	VADDPD       Y6, Y5, Y5
-	VFMADD231PD  constants<>+1536(SB), Y4, Y5
+	VFMADD231PD  constants<>+1568(SB), Y4, Y5
 	VMOVUPD      3568(AX)(CX*8), Y4
 	VADDPD       304(AX)(CX*8), Y5, Y2
 	VMOVUPD      Y2, 13360(AX)(CX*8)
@@ -10447,7 +9561,7 @@ loop1:
 	VMOVUPD      Y3, 12272(AX)(CX*8)
 	VADDPD       16688(AX), Y3, Y2
 	VMOVUPD      Y2, 16688(AX)
-	ADDQ         $0x08, CX
+	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop1
 
@@ -10472,31 +9586,31 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 loop1:
 	VMOVUPD      1360(AX)(CX*8), Y2
 	VMOVUPD      2448(AX)(CX*8), Y3
-	VADDPD       constants<>+1152(SB), Y2, Y4
-	VPSUBQ       constants<>+1248(SB), Y4, Y4
+	VADDPD       constants<>+1184(SB), Y2, Y4
+	VPSUBQ       constants<>+1280(SB), Y4, Y4
 	VPAND        constants<>+608(SB), Y4, Y5
-	VMOVUPD      constants<>+1152(SB), Y6
+	VMOVUPD      constants<>+1184(SB), Y6
 	VPSUBQ       Y5, Y6, Y5
 	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1216(SB), Y4, Y4
-	VSUBPD       constants<>+1216(SB), Y4, Y4
-	VSUBPD       constants<>+1152(SB), Y5, Y6
+	VPOR         constants<>+1248(SB), Y4, Y4
+	VSUBPD       constants<>+1248(SB), Y4, Y4
+	VSUBPD       constants<>+1184(SB), Y5, Y6
 	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1184(SB), Y6, Y5
+	VADDPD       constants<>+1216(SB), Y6, Y5
 	VDIVPD       Y5, Y6, Y5
 	VMULPD       Y5, Y5, Y7
-	VMOVUPD      constants<>+1280(SB), Y8
-	VFMADD213PD  constants<>+1312(SB), Y7, Y8
+	VMOVUPD      constants<>+1312(SB), Y8
 	VFMADD213PD  constants<>+1344(SB), Y7, Y8
 	VFMADD213PD  constants<>+1376(SB), Y7, Y8
 	VFMADD213PD  constants<>+1408(SB), Y7, Y8
 	VFMADD213PD  constants<>+1440(SB), Y7, Y8
 	VFMADD213PD  constants<>+1472(SB), Y7, Y8
+	VFMADD213PD  constants<>+1504(SB), Y7, Y8
 	VFNMADD213PD Y6, Y7, Y8
-	VMULPD       constants<>+1504(SB), Y4, Y7
+	VMULPD       constants<>+1536(SB), Y4, Y7
 	VFNMADD231PD Y8, Y5, Y7
 	VADDPD       Y6, Y7, Y7
-	VFMADD231PD  constants<>+1536(SB), Y4, Y7
+	VFMADD231PD  constants<>+1568(SB), Y4, Y7
 	VMOVUPD      3536(AX)(CX*8), Y5
 	VADDPD       272(AX)(CX*8), Y7, Y4
 	VMOVUPD      Y4, 13328(AX)(CX*8)
@@ -10519,11 +9633,11 @@ loop1:
 	VMOVUPD      Y5, 12240(AX)(CX*8)
 	VADDPD       16656(AX), Y5, Y5
 	VMOVUPD      Y5, 16656(AX)
-	VADDPD       constants<>+1152(SB), Y2, Y2
-	VMOVUPD      constants<>+1152(SB), Y5
+	VADDPD       constants<>+1184(SB), Y2, Y2
+	VMOVUPD      constants<>+1184(SB), Y5
 	VDIVPD       Y2, Y5, Y5
 	VMOVUPD      8976(AX)(CX*8), Y8
-	VMULPD       constants<>+1184(SB), Y0, Y7
+	VMULPD       constants<>+1216(SB), Y0, Y7
 	VMULPD       Y4, Y7, Y7
 	VMULPD       10064(AX)(CX*8), Y7, Y7
 	VFMADD213PD  Y7, Y8, Y6
@@ -10542,31 +9656,31 @@ loop1:
 	VMOVUPD      Y4, 15504(AX)(CX*8)
 	VMOVUPD      1392(AX)(CX*8), Y2
 	VMOVUPD      2480(AX)(CX*8), Y3
-	VADDPD       constants<>+1152(SB), Y2, Y4
-	VPSUBQ       constants<>+1248(SB), Y4, Y4
+	VADDPD       constants<>+1184(SB), Y2, Y4
+	VPSUBQ       constants<>+1280(SB), Y4, Y4
 	VPAND        constants<>+608(SB), Y4, Y5
-	VMOVUPD      constants<>+1152(SB), Y6
+	VMOVUPD      constants<>+1184(SB), Y6
 	VPSUBQ       Y5, Y6, Y5
 	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1216(SB), Y4, Y4
-	VSUBPD       constants<>+1216(SB), Y4, Y4
-	VSUBPD       constants<>+1152(SB), Y5, Y6
+	VPOR         constants<>+1248(SB), Y4, Y4
+	VSUBPD       constants<>+1248(SB), Y4, Y4
+	VSUBPD       constants<>+1184(SB), Y5, Y6
 	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1184(SB), Y6, Y5
+	VADDPD       constants<>+1216(SB), Y6, Y5
 	VDIVPD       Y5, Y6, Y5
 	VMULPD       Y5, Y5, Y7
-	VMOVUPD      constants<>+1280(SB), Y8
-	VFMADD213PD  constants<>+1312(SB), Y7, Y8
+	VMOVUPD      constants<>+1312(SB), Y8
 	VFMADD213PD  constants<>+1344(SB), Y7, Y8
 	VFMADD213PD  constants<>+1376(SB), Y7, Y8
 	VFMADD213PD  constants<>+1408(SB), Y7, Y8
 	VFMADD213PD  constants<>+1440(SB), Y7, Y8
 	VFMADD213PD  constants<>+1472(SB), Y7, Y8
+	VFMADD213PD  constants<>+1504(SB), Y7, Y8
 	VFNMADD213PD Y6, Y7, Y8
-	VMULPD       constants<>+1504(SB), Y4, Y7
+	VMULPD       constants<>+1536(SB), Y4, Y7
 	VFNMADD231PD Y8, Y5, Y7
 	VADDPD       Y6, Y7, Y7
-	VFMADD231PD  constants<>+1536(SB), Y4, Y7
+	VFMADD231PD  constants<>+1568(SB), Y4, Y7
 	VMOVUPD      3568(AX)(CX*8), Y5
 	VADDPD       304(AX)(CX*8), Y7, Y4
 	VMOVUPD      Y4, 13360(AX)(CX*8)
@@ -10589,11 +9703,11 @@ loop1:
 	VMOVUPD      Y5, 12272(AX)(CX*8)
 	VADDPD       16688(AX), Y5, Y5
 	VMOVUPD      Y5, 16688(AX)
-	VADDPD       constants<>+1152(SB), Y2, Y2
-	VMOVUPD      constants<>+1152(SB), Y5
+	VADDPD       constants<>+1184(SB), Y2, Y2
+	VMOVUPD      constants<>+1184(SB), Y5
 	VDIVPD       Y2, Y5, Y5
 	VMOVUPD      9008(AX)(CX*8), Y8
-	VMULPD       constants<>+1184(SB), Y0, Y7
+	VMULPD       constants<>+1216(SB), Y0, Y7
 	VMULPD       Y4, Y7, Y7
 	VMULPD       10096(AX)(CX*8), Y7, Y7
 	VFMADD213PD  Y7, Y8, Y6
@@ -10610,7 +9724,7 @@ loop1:
 	VADDPD       Y6, Y4, Y4
 	VFMADD213PD  Y7, Y8, Y4
 	VMOVUPD      Y4, 15536(AX)(CX*8)
-	ADDQ         $0x08, CX
+	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop1
 
@@ -10623,19 +9737,13 @@ end2:
 TEXT ·maxFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxFloat32AVX512 finds the maximum of each row: pivot = max x_k.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
+	// maxFloat32AVX512 finds the maximum m of each row, and x_y − m, y being the label.
 	MOVQ         (AX), CX
 	MOVQ         96(AX), DX
 	ANDQ         $-64, DX
 	MOVQ         96(AX), BX
-	ANDQ         $-16, BX
-	VBROADCASTSS constants<>+256(SB), Z0
+	SUBQ         $0x10, BX
+	VBROADCASTSS constants<>+0(SB), Z0
 	XORQ         SI, SI
 
 row1:
@@ -10659,7 +9767,7 @@ loop4:
 	VMAXPS 64(CX)(R8*4), Z2, Z2
 	VMAXPS 128(CX)(R8*4), Z3, Z3
 	VMAXPS 192(CX)(R8*4), Z4, Z4
-	ADDQ   $0x40, R8
+	ADDQ   $+64, R8
 	CMPQ   R8, DX
 	JLT    loop4
 
@@ -10669,17 +9777,12 @@ end5:
 
 loop6:
 	VMAXPS (CX)(R8*4), Z1, Z1
-	ADDQ   $0x10, R8
+	ADDQ   $+16, R8
 	CMPQ   R8, BX
 	JLT    loop6
 
 end7:
-	CMPQ      R8, 96(AX)
-	JGE       whole8
-	VMOVUPS.Z (CX)(R8*4), K1, Z5
-	VMAXPS    Z5, Z1, K1, Z1
-
-whole8:
+	VMAXPS        (CX)(BX*4), Z2, Z2
 	VMAXPS        Z2, Z1, Z1
 	VMAXPS        Z4, Z3, Z3
 	VMAXPS        Z3, Z1, Z1
@@ -10693,6 +9796,15 @@ whole8:
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
 	VMOVSD        X2, 272(AX)(DI*8)
+	MOVQ          DI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          48(AX), R8
+	MOVLQSX       (R8), R8
+	VMOVSS        (CX)(R8*4), X1
+	VCVTSS2SD     X1, X1, X1
+	VSUBSD        X2, X1, X1
+	VMOVSD        X1, 3536(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -10709,14 +9821,6 @@ TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -10724,143 +9828,224 @@ TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+416(SB), Z4
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
-	MOVQ         (AX), CX
-	XORQ         DX, DX
+	MOVQ         (AX), DX
 	XORQ         BX, BX
+	XORQ         SI, SI
 
 row1:
-	CMPQ         BX, 80(AX)
+	CMPQ         SI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), SI
-	CMPL         (SI)(BX*4), $0x00
+	MOVQ         48(AX), CX
+	CMPL         (CX)(SI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), SI
-	ADDQ         BX, SI
-	VMOVSD       272(AX)(SI*8), X7
+	MOVQ         88(AX), CX
+	ADDQ         SI, CX
+	VMOVSD       272(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         SI, SI
-	MOVQ         DX, DI
+	XORQ         DI, DI
+	MOVQ         BX, R8
 
 block4:
-	VBROADCASTSS constants<>+1568(SB), Z8
-	VBROADCASTSS constants<>+1568(SB), Z9
-	VBROADCASTSS constants<>+1568(SB), Z10
-	MOVQ         96(AX), R9
-	LEAQ         512(SI), R8
-	ANDQ         $-32, R9
-	CMPQ         R8, R9
-	CMOVQLT      R8, R9
-	CMPQ         SI, R9
+	VBROADCASTSS constants<>+1600(SB), Z8
+	VBROADCASTSS constants<>+1600(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z10
+	MOVQ         96(AX), CX
+	LEAQ         512(DI), R9
+	ANDQ         $-32, CX
+	CMPQ         R9, CX
+	CMOVQLT      R9, CX
+	MOVQ         CX, R10
+	ANDQ         $-64, R10
+	CMPQ         DI, R10
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(CX)(SI*4)
-	VMOVUPS       (CX)(SI*4), Z11
-	VADDPS        Z7, Z11, Z11
+	PREFETCHT0    20480(DX)(DI*4)
+	VADDPS        (DX)(DI*4), Z7, Z11
 	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
+	PREFETCHT0    20544(DX)(DI*4)
 	VMOVUPS       Z11, Z12
+	VADDPS        64(DX)(DI*4), Z7, Z14
 	VFMADD132PS   Z1, Z3, Z12
+	VADDPS        Z14, Z9, Z9
+	PREFETCHT0    20608(DX)(DI*4)
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z14, Z15
+	VADDPS        128(DX)(DI*4), Z7, Z16
 	VSUBPS        Z3, Z12, Z13
+	VFMADD132PS   Z1, Z3, Z15
+	VADDPS        Z16, Z9, Z9
+	PREFETCHT0    20672(DX)(DI*4)
 	VFNMADD132PS  Z2, Z11, Z13
+	VCMPPS        $0x15, Z0, Z14, K2
+	VMOVUPS       Z16, Z18
+	VADDPS        192(DX)(DI*4), Z7, Z19
 	VPERMPS       Z6, Z12, Z11
+	VSUBPS        Z3, Z15, Z17
+	VFMADD132PS   Z1, Z3, Z18
+	VADDPS        Z19, Z9, Z9
 	VPSLLD        $0x14, Z12, Z12
+	VFNMADD132PS  Z2, Z14, Z17
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z19, Z14
 	VPADDD        Z11, Z12, Z12
-	PREFETCHT0    20544(CX)(SI*4)
-	VMOVUPS       64(CX)(SI*4), Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K4
-	VMOVUPS       Z11, Z14
+	VPERMPS       Z6, Z15, Z20
+	VSUBPS        Z3, Z18, Z21
 	VFMADD132PS   Z1, Z3, Z14
-	VSUBPS        Z3, Z14, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z14, Z11
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z11, Z14, Z14
 	VMOVUPS       Z4, Z11
+	VPSLLD        $0x14, Z15, Z15
+	VFNMADD132PS  Z2, Z16, Z21
+	VCMPPS        $0x15, Z0, Z19, K4
 	VFMADD213PS   Z5, Z13, Z11
+	VPADDD        Z20, Z15, Z15
+	VPERMPS       Z6, Z18, Z22
+	VSUBPS        Z3, Z14, Z23
 	VMULPS        Z13, Z13, Z16
+	VMOVUPS       Z4, Z20
+	VPSLLD        $0x14, Z18, Z18
+	VFNMADD132PS  Z2, Z19, Z23
 	VFMADD213PS   Z13, Z16, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VFMADD213PS   Z5, Z17, Z20
+	VPADDD        Z22, Z18, Z18
+	VPERMPS       Z6, Z14, Z13
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VMULPS        Z17, Z17, Z12
+	VMOVUPS       Z4, Z16
+	VPSLLD        $0x14, Z14, Z14
 	VADDPS        Z11, Z8, Z8
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z15, Z11
-	VMULPS        Z15, Z15, Z12
-	VFMADD213PS   Z15, Z12, Z11
-	VFMADD213PS.Z Z14, Z14, K4, Z11
-	VADDPS        Z11, Z10, Z10
-	ADDQ          $0x20, SI
-	CMPQ          SI, R9
+	VFMADD213PS   Z17, Z12, Z20
+	VFMADD213PS   Z5, Z21, Z16
+	VPADDD        Z13, Z14, Z14
+	VFMADD213PS.Z Z15, Z15, K2, Z20
+	VMULPS        Z21, Z21, Z11
+	VMOVUPS       Z4, Z12
+	VADDPS        Z20, Z10, Z10
+	VFMADD213PS   Z21, Z11, Z16
+	VFMADD213PS   Z5, Z23, Z12
+	VFMADD213PS.Z Z18, Z18, K3, Z16
+	VMULPS        Z23, Z23, Z11
+	VADDPS        Z16, Z8, Z8
+	VFMADD213PS   Z23, Z11, Z12
+	VFMADD213PS.Z Z14, Z14, K4, Z12
+	VADDPS        Z12, Z10, Z10
+	ADDQ          $+64, DI
+	CMPQ          DI, R10
 	JLT           loop5
 
 end6:
-	CMPQ          SI, R8
-	JGE           sums7
-	LEAQ          (SI), R9
-	CMPQ          R9, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     (CX)(SI*4), K1, Z11
-	VADDPS        Z7, Z11, Z11
-	VMOVAPS.Z     Z11, K1, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
-	VMOVAPS.Z     Z11, K1, Z11
-	VADDPS        Z11, Z8, Z8
-	LEAQ          16(SI), R9
-	CMPQ          R9, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     64(CX)(SI*4), K2, Z11
-	VADDPS        Z7, Z11, Z11
-	VMOVAPS.Z     Z11, K2, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
-	VMOVAPS.Z     Z11, K2, Z11
-	VADDPS        Z11, Z10, Z10
+	CMPQ DI, CX
+	JGE  end8
 
-sums7:
-	MOVQ    64(AX), SI
-	VMOVUPS Z9, (SI)(DI*1)
-	MOVQ    56(AX), SI
-	VMOVUPS Z8, (SI)(DI*2)
-	VMOVUPS Z10, 64(SI)(DI*2)
-	ADDQ    $0x40, DI
-	MOVQ    R8, SI
-	CMPQ    SI, 96(AX)
+loop7:
+	PREFETCHT0    20480(DX)(DI*4)
+	VADDPS        (DX)(DI*4), Z7, Z11
+	VADDPS        Z11, Z9, Z9
+	PREFETCHT0    20544(DX)(DI*4)
+	VMOVUPS       Z11, Z12
+	VADDPS        64(DX)(DI*4), Z7, Z14
+	VFMADD132PS   Z1, Z3, Z12
+	VADDPS        Z14, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z14, Z15
+	VSUBPS        Z3, Z12, Z13
+	VFMADD132PS   Z1, Z3, Z15
+	VFNMADD132PS  Z2, Z11, Z13
+	VCMPPS        $0x15, Z0, Z14, K2
+	VPERMPS       Z6, Z12, Z11
+	VSUBPS        Z3, Z15, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VFNMADD132PS  Z2, Z14, Z16
+	VPADDD        Z11, Z12, Z12
+	VPERMPS       Z6, Z15, Z14
+	VMOVUPS       Z4, Z11
+	VPSLLD        $0x14, Z15, Z15
+	VFMADD213PS   Z5, Z13, Z11
+	VPADDD        Z14, Z15, Z15
+	VMULPS        Z13, Z13, Z14
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS   Z5, Z16, Z17
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VMULPS        Z16, Z16, Z12
+	VADDPS        Z11, Z8, Z8
+	VFMADD213PS   Z16, Z12, Z17
+	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VADDPS        Z17, Z10, Z10
+	ADDQ          $+32, DI
+	CMPQ          DI, CX
+	JLT           loop7
+
+end8:
+	CMPQ          DI, R9
+	JGE           sums9
+	MOVQ          96(AX), CX
+	ANDQ          $0x1f, CX
+	MOVL          $0x00000001, R10
+	SHLQ          CL, R10
+	DECQ          R10
+	KMOVW         R10, K1
+	SHRQ          $0x10, R10
+	KMOVW         R10, K2
+	LEAQ          (DI), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVUPS.Z     (DX)(DI*4), K1, Z11
+	VADDPS        Z7, Z11, Z11
+	VADDPS        Z11, Z9, K1, Z9
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K1, K3
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z11
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VADDPS        Z11, Z8, K1, Z8
+	LEAQ          16(DI), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVUPS.Z     64(DX)(DI*4), K2, Z11
+	VADDPS        Z7, Z11, Z11
+	VADDPS        Z11, Z9, K2, Z9
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2, K1
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z11
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VADDPS        Z11, Z10, K2, Z10
+
+sums9:
+	MOVQ    64(AX), CX
+	VMOVUPS Z9, (CX)(R8*1)
+	VADDPS  Z10, Z8, Z8
+	MOVQ    56(AX), CX
+	VMOVUPS Z8, (CX)(R8*1)
+	ADDQ    $0x40, R8
+	MOVQ    R9, DI
+	CMPQ    DI, 96(AX)
 	JLT     block4
 
 skip2:
-	ADDQ 104(AX), CX
-	MOVQ 200(AX), SI
-	SHLQ $0x06, SI
-	ADDQ SI, DX
-	INCQ BX
+	ADDQ 104(AX), DX
+	MOVQ 200(AX), CX
+	SHLQ $0x06, CX
+	ADDQ CX, BX
+	INCQ SI
 	JMP  row1
 
 done3:
@@ -10873,14 +10058,6 @@ TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -10888,149 +10065,234 @@ TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+416(SB), Z4
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	XORQ         BX, BX
+	MOVQ         (AX), DX
+	MOVQ         8(AX), BX
 	XORQ         SI, SI
+	XORQ         DI, DI
 
 row1:
-	CMPQ         SI, 80(AX)
+	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
+	MOVQ         48(AX), CX
+	CMPL         (CX)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       272(AX)(DI*8), X7
+	MOVQ         88(AX), CX
+	ADDQ         DI, CX
+	VMOVSD       272(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         DI, DI
-	MOVQ         BX, R8
+	XORQ         R8, R8
+	MOVQ         SI, R9
 
 block4:
-	VBROADCASTSS constants<>+1568(SB), Z8
-	VBROADCASTSS constants<>+1568(SB), Z9
-	VBROADCASTSS constants<>+1568(SB), Z10
-	MOVQ         96(AX), R10
-	LEAQ         512(DI), R9
-	ANDQ         $-32, R10
-	CMPQ         R9, R10
-	CMOVQLT      R9, R10
-	CMPQ         DI, R10
+	VBROADCASTSS constants<>+1600(SB), Z8
+	VBROADCASTSS constants<>+1600(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z10
+	MOVQ         96(AX), CX
+	LEAQ         512(R8), R10
+	ANDQ         $-32, CX
+	CMPQ         R10, CX
+	CMOVQLT      R10, CX
+	MOVQ         CX, R11
+	ANDQ         $-64, R11
+	CMPQ         R8, R11
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(CX)(DI*4)
-	VMOVUPS       (CX)(DI*4), Z11
-	VADDPS        Z7, Z11, Z11
+	PREFETCHT0    20480(DX)(R8*4)
+	VADDPS        (DX)(R8*4), Z7, Z11
 	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
+	PREFETCHT0    20544(DX)(R8*4)
 	VMOVUPS       Z11, Z12
+	VADDPS        64(DX)(R8*4), Z7, Z14
 	VFMADD132PS   Z1, Z3, Z12
+	VADDPS        Z14, Z9, Z9
+	PREFETCHT0    20608(DX)(R8*4)
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z14, Z15
+	VADDPS        128(DX)(R8*4), Z7, Z16
 	VSUBPS        Z3, Z12, Z13
+	VFMADD132PS   Z1, Z3, Z15
+	VADDPS        Z16, Z9, Z9
+	PREFETCHT0    20672(DX)(R8*4)
 	VFNMADD132PS  Z2, Z11, Z13
+	VCMPPS        $0x15, Z0, Z14, K2
+	VMOVUPS       Z16, Z18
+	VADDPS        192(DX)(R8*4), Z7, Z19
 	VPERMPS       Z6, Z12, Z11
+	VSUBPS        Z3, Z15, Z17
+	VFMADD132PS   Z1, Z3, Z18
+	VADDPS        Z19, Z9, Z9
 	VPSLLD        $0x14, Z12, Z12
+	VFNMADD132PS  Z2, Z14, Z17
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z19, Z14
 	VPADDD        Z11, Z12, Z12
-	PREFETCHT0    20544(CX)(DI*4)
-	VMOVUPS       64(CX)(DI*4), Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K4
-	VMOVUPS       Z11, Z14
+	VPERMPS       Z6, Z15, Z20
+	VSUBPS        Z3, Z18, Z21
 	VFMADD132PS   Z1, Z3, Z14
-	VSUBPS        Z3, Z14, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z14, Z11
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z11, Z14, Z14
 	VMOVUPS       Z4, Z11
+	VPSLLD        $0x14, Z15, Z15
+	VFNMADD132PS  Z2, Z16, Z21
+	VCMPPS        $0x15, Z0, Z19, K4
 	VFMADD213PS   Z5, Z13, Z11
+	VPADDD        Z20, Z15, Z15
+	VPERMPS       Z6, Z18, Z22
+	VSUBPS        Z3, Z14, Z23
 	VMULPS        Z13, Z13, Z16
+	VMOVUPS       Z4, Z20
+	VPSLLD        $0x14, Z18, Z18
+	VFNMADD132PS  Z2, Z19, Z23
 	VFMADD213PS   Z13, Z16, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VFMADD213PS   Z5, Z17, Z20
+	VPADDD        Z22, Z18, Z18
+	VPERMPS       Z6, Z14, Z13
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VMULPS        Z17, Z17, Z12
+	VMOVUPS       Z4, Z16
+	VPSLLD        $0x14, Z14, Z14
 	VADDPS        Z11, Z8, Z8
-	VMOVUPS       Z11, (DX)(DI*4)
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z15, Z11
-	VMULPS        Z15, Z15, Z12
-	VFMADD213PS   Z15, Z12, Z11
-	VFMADD213PS.Z Z14, Z14, K4, Z11
-	VADDPS        Z11, Z10, Z10
-	VMOVUPS       Z11, 64(DX)(DI*4)
-	ADDQ          $0x20, DI
-	CMPQ          DI, R10
+	VFMADD213PS   Z17, Z12, Z20
+	VFMADD213PS   Z5, Z21, Z16
+	VPADDD        Z13, Z14, Z14
+	VMOVUPS       Z11, (BX)(R8*4)
+	VFMADD213PS.Z Z15, Z15, K2, Z20
+	VMULPS        Z21, Z21, Z11
+	VMOVUPS       Z4, Z12
+	VADDPS        Z20, Z10, Z10
+	VFMADD213PS   Z21, Z11, Z16
+	VFMADD213PS   Z5, Z23, Z12
+	VMOVUPS       Z20, 64(BX)(R8*4)
+	VFMADD213PS.Z Z18, Z18, K3, Z16
+	VMULPS        Z23, Z23, Z11
+	VADDPS        Z16, Z8, Z8
+	VFMADD213PS   Z23, Z11, Z12
+	VMOVUPS       Z16, 128(BX)(R8*4)
+	VFMADD213PS.Z Z14, Z14, K4, Z12
+	VADDPS        Z12, Z10, Z10
+	VMOVUPS       Z12, 192(BX)(R8*4)
+	ADDQ          $+64, R8
+	CMPQ          R8, R11
 	JLT           loop5
 
 end6:
-	CMPQ          DI, R9
-	JGE           sums7
-	LEAQ          (DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     (CX)(DI*4), K1, Z11
-	VADDPS        Z7, Z11, Z11
-	VMOVAPS.Z     Z11, K1, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
-	VMOVAPS.Z     Z11, K1, Z11
-	VADDPS        Z11, Z8, Z8
-	VMOVUPS       Z11, K1, (DX)(DI*4)
-	LEAQ          16(DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     64(CX)(DI*4), K2, Z11
-	VADDPS        Z7, Z11, Z11
-	VMOVAPS.Z     Z11, K2, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
-	VMOVAPS.Z     Z11, K2, Z11
-	VADDPS        Z11, Z10, Z10
-	VMOVUPS       Z11, K2, 64(DX)(DI*4)
+	CMPQ R8, CX
+	JGE  end8
 
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPS Z9, (DI)(R8*1)
-	MOVQ    56(AX), DI
-	VMOVUPS Z8, (DI)(R8*2)
-	VMOVUPS Z10, 64(DI)(R8*2)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
+loop7:
+	PREFETCHT0    20480(DX)(R8*4)
+	VADDPS        (DX)(R8*4), Z7, Z11
+	VADDPS        Z11, Z9, Z9
+	PREFETCHT0    20544(DX)(R8*4)
+	VMOVUPS       Z11, Z12
+	VADDPS        64(DX)(R8*4), Z7, Z14
+	VFMADD132PS   Z1, Z3, Z12
+	VADDPS        Z14, Z9, Z9
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z14, Z15
+	VSUBPS        Z3, Z12, Z13
+	VFMADD132PS   Z1, Z3, Z15
+	VFNMADD132PS  Z2, Z11, Z13
+	VCMPPS        $0x15, Z0, Z14, K2
+	VPERMPS       Z6, Z12, Z11
+	VSUBPS        Z3, Z15, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VFNMADD132PS  Z2, Z14, Z16
+	VPADDD        Z11, Z12, Z12
+	VPERMPS       Z6, Z15, Z14
+	VMOVUPS       Z4, Z11
+	VPSLLD        $0x14, Z15, Z15
+	VFMADD213PS   Z5, Z13, Z11
+	VPADDD        Z14, Z15, Z15
+	VMULPS        Z13, Z13, Z14
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS   Z5, Z16, Z17
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VMULPS        Z16, Z16, Z12
+	VADDPS        Z11, Z8, Z8
+	VFMADD213PS   Z16, Z12, Z17
+	VMOVUPS       Z11, (BX)(R8*4)
+	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VADDPS        Z17, Z10, Z10
+	VMOVUPS       Z17, 64(BX)(R8*4)
+	ADDQ          $+32, R8
+	CMPQ          R8, CX
+	JLT           loop7
+
+end8:
+	CMPQ          R8, R10
+	JGE           sums9
+	MOVQ          96(AX), CX
+	ANDQ          $0x1f, CX
+	MOVL          $0x00000001, R11
+	SHLQ          CL, R11
+	DECQ          R11
+	KMOVW         R11, K1
+	SHRQ          $0x10, R11
+	KMOVW         R11, K2
+	LEAQ          (R8), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVUPS.Z     (DX)(R8*4), K1, Z11
+	VADDPS        Z7, Z11, Z11
+	VADDPS        Z11, Z9, K1, Z9
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K1, K3
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z11
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VADDPS        Z11, Z8, K1, Z8
+	VMOVUPS       Z11, K1, (BX)(R8*4)
+	LEAQ          16(R8), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVUPS.Z     64(DX)(R8*4), K2, Z11
+	VADDPS        Z7, Z11, Z11
+	VADDPS        Z11, Z9, K2, Z9
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2, K1
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z11
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VADDPS        Z11, Z10, K2, Z10
+	VMOVUPS       Z11, K2, 64(BX)(R8*4)
+
+sums9:
+	MOVQ    64(AX), CX
+	VMOVUPS Z9, (CX)(R9*1)
+	VADDPS  Z10, Z8, Z8
+	MOVQ    56(AX), CX
+	VMOVUPS Z8, (CX)(R9*1)
+	ADDQ    $0x40, R9
+	MOVQ    R10, R8
+	CMPQ    R8, 96(AX)
 	JLT     block4
 
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	MOVQ 200(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
-	INCQ SI
+	ADDQ 104(AX), DX
+	ADDQ 112(AX), BX
+	MOVQ 200(AX), CX
+	SHLQ $0x06, CX
+	ADDQ CX, SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -11043,69 +10305,66 @@ TEXT ·scaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat32AVX512 turns exponentials into gradients: e·f − smooth.
-	MOVQ  96(AX), CX
-	ANDQ  $0x1f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x10, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  96(AX), BX
-	ANDQ  $-32, BX
-	XORQ  SI, SI
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 96(AX), BX
+	SUBQ $0x10, BX
+	MOVQ 96(AX), SI
+	SUBQ $0x10, SI
+	ANDQ $-32, SI
+	XORQ DI, DI
 
 row1:
-	CMPQ         SI, 80(AX)
+	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
+	MOVQ         48(AX), R8
+	CMPL         (R8)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       14416(AX)(DI*8), X0
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	VMOVSD       14416(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8976(AX)(DI*8), X1
+	VMOVSD       8976(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
-	XORQ         DI, DI
-	CMPQ         DI, BX
+	VMOVUPS      (CX)(BX*4), Z2
+	XORQ         R8, R8
+	CMPQ         R8, SI
 	JGE          end5
 
 loop4:
-	VMOVUPS     (CX)(DI*4), Z2
-	VFMSUB213PS Z1, Z0, Z2
-	VMOVUPS     Z2, (DX)(DI*4)
-	VMOVUPS     64(CX)(DI*4), Z2
-	VFMSUB213PS Z1, Z0, Z2
-	VMOVUPS     Z2, 64(DX)(DI*4)
-	ADDQ        $0x20, DI
-	CMPQ        DI, BX
+	VMOVUPS     (CX)(R8*4), Z3
+	VFMSUB213PS Z1, Z0, Z3
+	VMOVUPS     Z3, (DX)(R8*4)
+	VMOVUPS     64(CX)(R8*4), Z3
+	VFMSUB213PS Z1, Z0, Z3
+	VMOVUPS     Z3, 64(DX)(R8*4)
+	ADDQ        $+32, R8
+	CMPQ        R8, SI
 	JLT         loop4
 
 end5:
-	LEAQ        (DI), R8
-	CMPQ        R8, 96(AX)
-	JGE         whole6
-	VMOVUPS.Z   (CX)(DI*4), K1, Z2
-	VFMSUB213PS Z1, Z0, Z2
-	VMOVUPS     Z2, K1, (DX)(DI*4)
-	LEAQ        16(DI), R8
-	CMPQ        R8, 96(AX)
-	JGE         whole6
-	VMOVUPS.Z   64(CX)(DI*4), K2, Z2
-	VFMSUB213PS Z1, Z0, Z2
-	VMOVUPS     Z2, K2, 64(DX)(DI*4)
+	CMPQ R8, BX
+	JGE  end7
 
-whole6:
+loop6:
+	VMOVUPS     (CX)(R8*4), Z3
+	VFMSUB213PS Z1, Z0, Z3
+	VMOVUPS     Z3, (DX)(R8*4)
+	ADDQ        $+16, R8
+	CMPQ        R8, BX
+	JLT         loop6
+
+end7:
+	VFMSUB213PS Z1, Z0, Z2
+	VMOVUPS     Z2, (DX)(BX*4)
+
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
-	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -11118,14 +10377,6 @@ TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -11133,122 +10384,128 @@ TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+416(SB), Z4
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         24(AX), BX
-	MOVQ         32(AX), SI
-	MOVQ         40(AX), DI
-	XORQ         R8, R8
+	MOVQ         (AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
+	MOVQ         40(AX), R8
 	XORQ         R9, R9
+	XORQ         R10, R10
 
 row1:
-	CMPQ         R9, 80(AX)
+	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
+	MOVQ         48(AX), CX
+	CMPL         (CX)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       272(AX)(R10*8), X7
+	MOVQ         88(AX), CX
+	ADDQ         R10, CX
+	VMOVSD       272(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         R10, R10
-	MOVQ         R8, R11
+	XORQ         R11, R11
+	MOVQ         R9, R12
 
 block4:
-	VBROADCASTSS constants<>+1568(SB), Z8
-	VBROADCASTSS constants<>+1568(SB), Z9
-	VBROADCASTSS constants<>+1568(SB), Z10
-	VBROADCASTSS constants<>+1568(SB), Z11
-	MOVQ         96(AX), R13
-	LEAQ         512(R10), R12
-	ANDQ         $-32, R13
-	CMPQ         R12, R13
-	CMOVQLT      R12, R13
-	CMPQ         R10, R13
+	VBROADCASTSS constants<>+1600(SB), Z8
+	VBROADCASTSS constants<>+1600(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z10
+	VBROADCASTSS constants<>+1600(SB), Z11
+	MOVQ         96(AX), CX
+	LEAQ         512(R11), R13
+	ANDQ         $-32, CX
+	CMPQ         R13, CX
+	CMOVQLT      R13, CX
+	CMPQ         R11, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(CX)(R10*4)
-	VMOVUPS       (CX)(R10*4), Z12
-	VADDPS        Z7, Z12, Z12
-	VMOVUPS       (BX)(R10*4), Z13
-	VMOVUPS       (DI)(R10*4), Z14
-	VFMADD213PS   (SI)(R10*4), Z14, Z13
+	PREFETCHT0    20480(DX)(R11*4)
+	VADDPS        (DX)(R11*4), Z7, Z12
+	VMOVUPS       (SI)(R11*4), Z13
+	VMOVUPS       (R8)(R11*4), Z14
+	VFMADD213PS   (DI)(R11*4), Z14, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1568(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K3
-	VMOVAPS.Z     Z14, K3, Z14
+	VBROADCASTSS  constants<>+1600(SB), Z15
+	VCMPPS        $0x04, Z15, Z13, K1
+	PREFETCHT0    20544(DX)(R11*4)
+	VMOVAPS.Z     Z14, K1, Z14
+	VADDPS        64(DX)(R11*4), Z7, Z13
 	VADDPS        Z14, Z9, Z9
-	VCMPPS        $0x15, Z0, Z12, K3
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z12, Z14
-	VPERMPS       Z6, Z13, Z12
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z12, Z13, Z13
-	PREFETCHT0    20544(CX)(R10*4)
-	VMOVUPS       64(CX)(R10*4), Z12
-	VADDPS        Z7, Z12, Z12
-	VMOVUPS       64(BX)(R10*4), Z15
-	VMOVUPS       64(DI)(R10*4), Z16
-	VFMADD213PS   64(SI)(R10*4), Z16, Z15
-	VADDPS        Z15, Z10, Z10
-	VMULPS        Z12, Z15, Z16
-	VBROADCASTSS  constants<>+1568(SB), Z17
-	VCMPPS        $0x04, Z17, Z15, K4
-	VMOVAPS.Z     Z16, K4, Z16
-	VADDPS        Z16, Z9, Z9
-	VCMPPS        $0x15, Z0, Z12, K4
-	VMOVUPS       Z12, Z15
-	VFMADD132PS   Z1, Z3, Z15
-	VSUBPS        Z3, Z15, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z15, Z12
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z12, Z15, Z15
+	VMOVUPS       64(SI)(R11*4), Z16
+	VMOVUPS       Z12, Z14
+	VMOVUPS       64(R8)(R11*4), Z15
+	VFMADD132PS   Z1, Z3, Z14
+	VFMADD213PS   64(DI)(R11*4), Z15, Z16
+	VCMPPS        $0x15, Z0, Z12, K1
+	VADDPS        Z16, Z10, Z10
+	VSUBPS        Z3, Z14, Z15
+	VMULPS        Z13, Z16, Z17
+	VFNMADD132PS  Z2, Z12, Z15
+	VBROADCASTSS  constants<>+1600(SB), Z18
+	VPERMPS       Z6, Z14, Z12
+	VCMPPS        $0x04, Z18, Z16, K2
+	VPSLLD        $0x14, Z14, Z14
+	VMOVAPS.Z     Z17, K2, Z17
+	VPADDD        Z12, Z14, Z14
+	VADDPS        Z17, Z9, Z9
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z14, Z12
-	VMULPS        Z14, Z14, Z17
-	VFMADD213PS   Z14, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K3, Z12
+	VMOVUPS       Z13, Z17
+	VFMADD213PS   Z5, Z15, Z12
+	VFMADD132PS   Z1, Z3, Z17
+	VMULPS        Z15, Z15, Z16
+	VCMPPS        $0x15, Z0, Z13, K2
+	VFMADD213PS   Z15, Z16, Z12
+	VSUBPS        Z3, Z17, Z15
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VFNMADD132PS  Z2, Z13, Z15
 	VADDPS        Z12, Z8, Z8
-	VMOVUPS       Z12, (DX)(R10*4)
+	VPERMPS       Z6, Z17, Z13
+	VMOVUPS       Z12, (BX)(R11*4)
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z13, Z17, Z17
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z16, Z12
-	VMULPS        Z16, Z16, Z13
-	VFMADD213PS   Z16, Z13, Z12
-	VFMADD213PS.Z Z15, Z15, K4, Z12
+	VFMADD213PS   Z5, Z15, Z12
+	VMULPS        Z15, Z15, Z13
+	VFMADD213PS   Z15, Z13, Z12
+	VFMADD213PS.Z Z17, Z17, K2, Z12
 	VADDPS        Z12, Z11, Z11
-	VMOVUPS       Z12, 64(DX)(R10*4)
-	ADDQ          $0x20, R10
-	CMPQ          R10, R13
+	VMOVUPS       Z12, 64(BX)(R11*4)
+	ADDQ          $+32, R11
+	CMPQ          R11, CX
 	JLT           loop5
 
 end6:
-	CMPQ          R10, R12
+	CMPQ          R11, R13
 	JGE           sums7
-	LEAQ          (R10), R13
-	CMPQ          R13, 96(AX)
+	MOVQ          96(AX), CX
+	ANDQ          $0x1f, CX
+	MOVL          $0x00000001, R14
+	SHLQ          CL, R14
+	DECQ          R14
+	KMOVW         R14, K1
+	SHRQ          $0x10, R14
+	KMOVW         R14, K2
+	LEAQ          (R11), CX
+	CMPQ          CX, 96(AX)
 	JGE           sums7
-	VMOVUPS.Z     (CX)(R10*4), K1, Z12
+	VMOVUPS.Z     (DX)(R11*4), K1, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVUPS.Z     (BX)(R10*4), K1, Z13
-	VMOVUPS.Z     (DI)(R10*4), K1, Z14
-	VMOVUPS.Z     (SI)(R10*4), K1, Z15
+	VMOVUPS.Z     (SI)(R11*4), K1, Z13
+	VMOVUPS.Z     (R8)(R11*4), K1, Z14
+	VMOVUPS.Z     (DI)(R11*4), K1, Z15
 	VFMADD213PS   Z15, Z14, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1568(SB), Z15
+	VBROADCASTSS  constants<>+1600(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
-	VCMPPS        $0x15, Z0, Z12, K3
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K1, K3
 	VSUBPS        Z3, Z13, Z14
 	VFNMADD132PS  Z2, Z12, Z14
 	VPERMPS       Z6, Z13, Z12
@@ -11259,27 +10516,26 @@ end6:
 	VMULPS        Z14, Z14, Z15
 	VFMADD213PS   Z14, Z15, Z12
 	VFMADD213PS.Z Z13, Z13, K3, Z12
-	VMOVAPS.Z     Z12, K1, Z12
-	VADDPS        Z12, Z8, Z8
-	VMOVUPS       Z12, K1, (DX)(R10*4)
-	LEAQ          16(R10), R13
-	CMPQ          R13, 96(AX)
+	VADDPS        Z12, Z8, K1, Z8
+	VMOVUPS       Z12, K1, (BX)(R11*4)
+	LEAQ          16(R11), CX
+	CMPQ          CX, 96(AX)
 	JGE           sums7
-	VMOVUPS.Z     64(CX)(R10*4), K2, Z12
+	VMOVUPS.Z     64(DX)(R11*4), K2, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVUPS.Z     64(BX)(R10*4), K2, Z13
-	VMOVUPS.Z     64(DI)(R10*4), K2, Z14
-	VMOVUPS.Z     64(SI)(R10*4), K2, Z15
+	VMOVUPS.Z     64(SI)(R11*4), K2, Z13
+	VMOVUPS.Z     64(R8)(R11*4), K2, Z14
+	VMOVUPS.Z     64(DI)(R11*4), K2, Z15
 	VFMADD213PS   Z15, Z14, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1568(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K3
-	VMOVAPS.Z     Z14, K3, Z14
+	VBROADCASTSS  constants<>+1600(SB), Z15
+	VCMPPS        $0x04, Z15, Z13, K1
+	VMOVAPS.Z     Z14, K1, Z14
 	VADDPS        Z14, Z9, Z9
-	VCMPPS        $0x15, Z0, Z12, K3
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2, K1
 	VSUBPS        Z3, Z13, Z14
 	VFNMADD132PS  Z2, Z12, Z14
 	VPERMPS       Z6, Z13, Z12
@@ -11289,32 +10545,31 @@ end6:
 	VFMADD213PS   Z5, Z14, Z12
 	VMULPS        Z14, Z14, Z15
 	VFMADD213PS   Z14, Z15, Z12
-	VFMADD213PS.Z Z13, Z13, K3, Z12
-	VMOVAPS.Z     Z12, K2, Z12
-	VADDPS        Z12, Z11, Z11
-	VMOVUPS       Z12, K2, 64(DX)(R10*4)
+	VFMADD213PS.Z Z13, Z13, K1, Z12
+	VADDPS        Z12, Z11, K2, Z11
+	VMOVUPS       Z12, K2, 64(BX)(R11*4)
 
 sums7:
-	MOVQ    64(AX), R10
-	VMOVUPS Z9, (R10)(R11*1)
-	MOVQ    72(AX), R10
-	VMOVUPS Z10, (R10)(R11*1)
-	MOVQ    56(AX), R10
-	VMOVUPS Z8, (R10)(R11*2)
-	VMOVUPS Z11, 64(R10)(R11*2)
-	ADDQ    $0x40, R11
-	MOVQ    R12, R10
-	CMPQ    R10, 96(AX)
+	MOVQ    64(AX), CX
+	VMOVUPS Z9, (CX)(R12*1)
+	MOVQ    72(AX), CX
+	VMOVUPS Z10, (CX)(R12*1)
+	VADDPS  Z11, Z8, Z8
+	MOVQ    56(AX), CX
+	VMOVUPS Z8, (CX)(R12*1)
+	ADDQ    $0x40, R12
+	MOVQ    R13, R11
+	CMPQ    R11, 96(AX)
 	JLT     block4
 
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	ADDQ 128(AX), BX
-	MOVQ 200(AX), R10
-	SHLQ $0x06, R10
-	ADDQ R10, R8
-	INCQ R9
+	ADDQ 104(AX), DX
+	ADDQ 112(AX), BX
+	ADDQ 128(AX), SI
+	MOVQ 200(AX), CX
+	SHLQ $0x06, CX
+	ADDQ CX, R9
+	INCQ R10
 	JMP  row1
 
 done3:
@@ -11327,91 +10582,86 @@ TEXT ·scaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleDenseFloat32AVX512 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
-	MOVQ  96(AX), CX
-	ANDQ  $0x1f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x10, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  24(AX), BX
-	MOVQ  32(AX), SI
-	MOVQ  40(AX), DI
-	MOVQ  96(AX), R8
-	ANDQ  $-32, R8
-	XORQ  R9, R9
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), DI
+	MOVQ 96(AX), R8
+	SUBQ $0x10, R8
+	MOVQ 96(AX), R9
+	SUBQ $0x10, R9
+	ANDQ $-32, R9
+	XORQ R10, R10
 
 row1:
-	CMPQ         R9, 80(AX)
+	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
+	MOVQ         48(AX), R11
+	CMPL         (R11)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       14416(AX)(R10*8), X0
+	MOVQ         88(AX), R11
+	ADDQ         R10, R11
+	VMOVSD       14416(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8976(AX)(R10*8), X1
+	VMOVSD       8976(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
-	XORQ         R10, R10
-	CMPQ         R10, R8
+	VMOVUPS      (CX)(R8*4), Z2
+	XORQ         R11, R11
+	CMPQ         R11, R9
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R10*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS      (BX)(R10*4), Z3
-	VMOVUPS      (DI)(R10*4), Z4
-	VFMADD213PS  (SI)(R10*4), Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VMOVUPS      Z2, (DX)(R10*4)
-	VMOVUPS      64(CX)(R10*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS      64(BX)(R10*4), Z3
-	VMOVUPS      64(DI)(R10*4), Z4
-	VFMADD213PS  64(SI)(R10*4), Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VMOVUPS      Z2, 64(DX)(R10*4)
-	ADDQ         $0x20, R10
-	CMPQ         R10, R8
+	VMOVUPS      (CX)(R11*4), Z3
+	VMULPS       Z0, Z3, Z3
+	VMOVUPS      (BX)(R11*4), Z4
+	VMOVUPS      (DI)(R11*4), Z5
+	VFMADD213PS  (SI)(R11*4), Z5, Z4
+	VFNMADD231PS Z4, Z1, Z3
+	VMOVUPS      Z3, (DX)(R11*4)
+	VMOVUPS      64(CX)(R11*4), Z3
+	VMULPS       Z0, Z3, Z3
+	VMOVUPS      64(BX)(R11*4), Z4
+	VMOVUPS      64(DI)(R11*4), Z5
+	VFMADD213PS  64(SI)(R11*4), Z5, Z4
+	VFNMADD231PS Z4, Z1, Z3
+	VMOVUPS      Z3, 64(DX)(R11*4)
+	ADDQ         $+32, R11
+	CMPQ         R11, R9
 	JLT          loop4
 
 end5:
-	LEAQ         (R10), R11
-	CMPQ         R11, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    (CX)(R10*4), K1, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS.Z    (BX)(R10*4), K1, Z3
-	VMOVUPS.Z    (DI)(R10*4), K1, Z4
-	VMOVUPS.Z    (SI)(R10*4), K1, Z5
-	VFMADD213PS  Z5, Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VMOVUPS      Z2, K1, (DX)(R10*4)
-	LEAQ         16(R10), R11
-	CMPQ         R11, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    64(CX)(R10*4), K2, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVUPS.Z    64(BX)(R10*4), K2, Z0
-	VMOVUPS.Z    64(DI)(R10*4), K2, Z3
-	VMOVUPS.Z    64(SI)(R10*4), K2, Z4
-	VFMADD213PS  Z4, Z3, Z0
-	VFNMADD231PS Z0, Z1, Z2
-	VMOVUPS      Z2, K2, 64(DX)(R10*4)
+	CMPQ R11, R8
+	JGE  end7
 
-whole6:
+loop6:
+	VMOVUPS      (CX)(R11*4), Z3
+	VMULPS       Z0, Z3, Z3
+	VMOVUPS      (BX)(R11*4), Z4
+	VMOVUPS      (DI)(R11*4), Z5
+	VFMADD213PS  (SI)(R11*4), Z5, Z4
+	VFNMADD231PS Z4, Z1, Z3
+	VMOVUPS      Z3, (DX)(R11*4)
+	ADDQ         $+16, R11
+	CMPQ         R11, R8
+	JLT          loop6
+
+end7:
+	VMULPS       Z0, Z2, Z2
+	VMOVUPS      (BX)(R8*4), Z0
+	VMOVUPS      (DI)(R8*4), Z3
+	VFMADD213PS  (SI)(R8*4), Z3, Z0
+	VFNMADD231PS Z0, Z1, Z2
+	VMOVUPS      Z2, (DX)(R8*4)
+
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
 	ADDQ 128(AX), BX
-	INCQ R9
+	INCQ R10
 	JMP  row1
 
 done3:
@@ -11441,7 +10691,7 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
@@ -11468,14 +10718,14 @@ max3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
-	VBROADCASTSS  constants<>+1568(SB), Z10
+	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z10
 	XORQ          R8, R8
 
 lane4:
-	VBROADCASTSS constants<>+1568(SB), Z11
-	VBROADCASTSS constants<>+1568(SB), Z12
-	VBROADCASTSS constants<>+1568(SB), Z13
+	VBROADCASTSS constants<>+1600(SB), Z11
+	VBROADCASTSS constants<>+1600(SB), Z12
+	VBROADCASTSS constants<>+1600(SB), Z13
 	MOVQ         184(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
@@ -11490,9 +10740,9 @@ step5:
 	VPCMPEQD      Z8, Z15, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVUPS       Z14, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
 	VSUBPS        Z3, Z15, Z16
 	VFNMADD132PS  Z2, Z14, Z16
 	VPERMPS       Z6, Z15, Z17
@@ -11517,9 +10767,9 @@ step5:
 	VPCMPEQD      Z8, Z15, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVUPS       Z14, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
 	VSUBPS        Z3, Z15, Z16
 	VFNMADD132PS  Z2, Z14, Z16
 	VPERMPS       Z6, Z15, Z17
@@ -11564,7 +10814,7 @@ lanes7:
 	JNE          more12
 	VMOVUPS      (R10), Z7
 	VMINPS       64(R10), Z7, Z8
-	VBROADCASTSS constants<>+1568(SB), Z11
+	VBROADCASTSS constants<>+1600(SB), Z11
 	VMULPS       Z11, Z7, Z7
 	VADDPS       Z7, Z8, Z8
 	VMOVUPS      Z8, 128(R10)
@@ -11671,7 +10921,7 @@ tree18:
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
-	ADDQ          $0x10, SI
+	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop1
 
@@ -11731,7 +10981,7 @@ class3:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x40, BX
-	ADDQ         $0x10, SI
+	ADDQ         $+16, SI
 	CMPQ         SI, DI
 	JLT          loop1
 
@@ -11762,7 +11012,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
@@ -11789,15 +11039,15 @@ max3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
-	VBROADCASTSS  constants<>+1568(SB), Z10
+	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z10
 	XORQ          R8, R8
 
 lane4:
-	VBROADCASTSS constants<>+1568(SB), Z11
-	VBROADCASTSS constants<>+1568(SB), Z12
-	VBROADCASTSS constants<>+1568(SB), Z13
-	VBROADCASTSS constants<>+1568(SB), Z14
+	VBROADCASTSS constants<>+1600(SB), Z11
+	VBROADCASTSS constants<>+1600(SB), Z12
+	VBROADCASTSS constants<>+1600(SB), Z13
+	VBROADCASTSS constants<>+1600(SB), Z14
 	MOVQ         184(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
@@ -11815,12 +11065,12 @@ step5:
 	MOVQ          32(AX), R12
 	VBROADCASTSS  (R12)(R11*4), Z16
 	VMULPS        Z15, Z16, Z17
-	VBROADCASTSS  constants<>+1568(SB), Z18
+	VBROADCASTSS  constants<>+1600(SB), Z18
 	VCMPPS        $0x04, Z18, Z16, K2
 	VMOVAPS.Z     Z17, K2, Z17
-	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       Z15, Z18
 	VFMADD132PS   Z1, Z3, Z18
+	VCMPPS        $0x15, Z0, Z15, K2
 	VSUBPS        Z3, Z18, Z19
 	VFNMADD132PS  Z2, Z15, Z19
 	VPERMPS       Z6, Z18, Z15
@@ -11849,12 +11099,12 @@ step5:
 	MOVQ          32(AX), R12
 	VBROADCASTSS  (R12)(R11*4), Z16
 	VMULPS        Z15, Z16, Z17
-	VBROADCASTSS  constants<>+1568(SB), Z18
+	VBROADCASTSS  constants<>+1600(SB), Z18
 	VCMPPS        $0x04, Z18, Z16, K2
 	VMOVAPS.Z     Z17, K2, Z17
-	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       Z15, Z18
 	VFMADD132PS   Z1, Z3, Z18
+	VCMPPS        $0x15, Z0, Z15, K2
 	VSUBPS        Z3, Z18, Z19
 	VFNMADD132PS  Z2, Z15, Z19
 	VPERMPS       Z6, Z18, Z15
@@ -11904,7 +11154,7 @@ lanes7:
 	JNE          more12
 	VMOVUPS      (R10), Z7
 	VMINPS       64(R10), Z7, Z8
-	VBROADCASTSS constants<>+1568(SB), Z11
+	VBROADCASTSS constants<>+1600(SB), Z11
 	VMULPS       Z11, Z7, Z7
 	VADDPS       Z7, Z8, Z8
 	VMOVUPS      Z8, 128(R10)
@@ -12011,7 +11261,7 @@ tree18:
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
-	ADDQ          $0x10, SI
+	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop1
 
@@ -12074,7 +11324,7 @@ class3:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x40, BX
-	ADDQ         $0x10, SI
+	ADDQ         $+16, SI
 	CMPQ         SI, DI
 	JLT          loop1
 
@@ -12106,7 +11356,7 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         96(AX), R9
 	MOVQ         CX, R10
 	MOVQ         DI, R11
@@ -12135,10 +11385,10 @@ max3:
 	XORQ          R9, R9
 
 lane4:
-	VBROADCASTSS constants<>+1568(SB), Z8
-	VBROADCASTSS constants<>+1568(SB), Z9
-	VBROADCASTSS constants<>+1568(SB), Z10
-	VBROADCASTSS constants<>+1568(SB), Z11
+	VBROADCASTSS constants<>+1600(SB), Z8
+	VBROADCASTSS constants<>+1600(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z10
+	VBROADCASTSS constants<>+1600(SB), Z11
 	MOVQ         184(AX), R10
 	IMULQ        R9, R10
 	ADDQ         CX, R10
@@ -12160,12 +11410,12 @@ step5:
 	VBROADCASTSS  (R14)(R13*4), Z15
 	VFMADD213PS   Z15, Z14, Z13
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1568(SB), Z15
+	VBROADCASTSS  constants<>+1600(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K1
 	VMOVAPS.Z     Z14, K1, Z14
-	VCMPPS        $0x15, Z0, Z12, K1
 	VMOVUPS       Z12, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z12, K1
 	VSUBPS        Z3, Z15, Z16
 	VFNMADD132PS  Z2, Z12, Z16
 	VPERMPS       Z6, Z15, Z12
@@ -12195,12 +11445,12 @@ step5:
 	VBROADCASTSS  (R14)(R13*4), Z15
 	VFMADD213PS   Z15, Z14, Z13
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1568(SB), Z15
+	VBROADCASTSS  constants<>+1600(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K1
 	VMOVAPS.Z     Z14, K1, Z14
-	VCMPPS        $0x15, Z0, Z12, K1
 	VMOVUPS       Z12, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z12, K1
 	VSUBPS        Z3, Z15, Z16
 	VFNMADD132PS  Z2, Z12, Z16
 	VPERMPS       Z6, Z15, Z12
@@ -12250,7 +11500,7 @@ lanes7:
 	JNE          more12
 	VMOVUPS      (R11), Z7
 	VMINPS       64(R11), Z7, Z8
-	VBROADCASTSS constants<>+1568(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z9
 	VMULPS       Z9, Z7, Z7
 	VADDPS       Z7, Z8, Z8
 	VMOVUPS      Z8, 128(R11)
@@ -12382,7 +11632,7 @@ tree22:
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, DI
+	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
 
@@ -12444,7 +11694,7 @@ class3:
 	ADDQ         $0x40, DX
 	ADDQ         $0x40, BX
 	ADDQ         $0x40, SI
-	ADDQ         $0x10, DI
+	ADDQ         $+16, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -12457,18 +11707,12 @@ end2:
 TEXT ·maxFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxFloat64AVX512 finds the maximum of each row: pivot = max x_k.
-	MOVQ         96(AX), CX
-	ANDQ         $0x07, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
+	// maxFloat64AVX512 finds the maximum m of each row, and x_y − m, y being the label.
 	MOVQ         (AX), CX
 	MOVQ         96(AX), DX
 	ANDQ         $-32, DX
 	MOVQ         96(AX), BX
-	ANDQ         $-8, BX
+	SUBQ         $0x08, BX
 	VBROADCASTSD constants<>+608(SB), Z0
 	XORQ         SI, SI
 
@@ -12493,7 +11737,7 @@ loop4:
 	VMAXPD 64(CX)(R8*8), Z2, Z2
 	VMAXPD 128(CX)(R8*8), Z3, Z3
 	VMAXPD 192(CX)(R8*8), Z4, Z4
-	ADDQ   $0x20, R8
+	ADDQ   $+32, R8
 	CMPQ   R8, DX
 	JLT    loop4
 
@@ -12503,17 +11747,12 @@ end5:
 
 loop6:
 	VMAXPD (CX)(R8*8), Z1, Z1
-	ADDQ   $0x08, R8
+	ADDQ   $+8, R8
 	CMPQ   R8, BX
 	JLT    loop6
 
 end7:
-	CMPQ      R8, 96(AX)
-	JGE       whole8
-	VMOVUPD.Z (CX)(R8*8), K1, Z5
-	VMAXPD    Z5, Z1, K1, Z1
-
-whole8:
+	VMAXPD        (CX)(BX*8), Z2, Z2
 	VMAXPD        Z2, Z1, Z1
 	VMAXPD        Z4, Z3, Z3
 	VMAXPD        Z3, Z1, Z1
@@ -12524,6 +11763,14 @@ whole8:
 	VPERMILPD     $0x01, X2, X1
 	VMAXPD        X1, X2, X2
 	VMOVSD        X2, 272(AX)(DI*8)
+	MOVQ          DI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          48(AX), R8
+	MOVLQSX       (R8), R8
+	VMOVSD        (CX)(R8*8), X1
+	VSUBSD        X2, X1, X1
+	VMOVSD        X1, 3536(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -12540,14 +11787,6 @@ TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x08, DX
-	KMOVW        DX, K2
 	VBROADCASTSD constants<>+640(SB), Z0
 	VBROADCASTSD constants<>+672(SB), Z1
 	VBROADCASTSD constants<>+704(SB), Z2
@@ -12559,167 +11798,272 @@ TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+896(SB), Z8
 	VBROADCASTSD constants<>+928(SB), Z9
 	VBROADCASTSD constants<>+960(SB), Z10
-	VMOVUPD      constants<>+1600(SB), Z11
-	MOVQ         (AX), CX
-	XORQ         DX, DX
+	VMOVUPD      constants<>+1632(SB), Z11
+	MOVQ         (AX), DX
 	XORQ         BX, BX
+	XORQ         SI, SI
 
 row1:
-	CMPQ         BX, 80(AX)
+	CMPQ         SI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), SI
-	CMPL         (SI)(BX*4), $0x00
+	MOVQ         48(AX), CX
+	CMPL         (CX)(SI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), SI
-	ADDQ         BX, SI
-	VMOVSD       272(AX)(SI*8), X12
+	MOVQ         88(AX), CX
+	ADDQ         SI, CX
+	VMOVSD       272(AX)(CX*8), X12
 	VXORPS       constants<>+1056(SB), X12, X12
 	VBROADCASTSD X12, Z12
-	XORQ         SI, SI
-	MOVQ         DX, DI
+	XORQ         DI, DI
+	MOVQ         BX, R8
 
 block4:
-	VBROADCASTSD constants<>+1568(SB), Z13
-	VBROADCASTSD constants<>+1568(SB), Z14
-	VBROADCASTSD constants<>+1568(SB), Z15
-	MOVQ         96(AX), R9
-	LEAQ         256(SI), R8
-	ANDQ         $-16, R9
-	CMPQ         R8, R9
-	CMOVQLT      R8, R9
-	CMPQ         SI, R9
+	VBROADCASTSD constants<>+1600(SB), Z13
+	VBROADCASTSD constants<>+1600(SB), Z14
+	VBROADCASTSD constants<>+1600(SB), Z15
+	MOVQ         96(AX), CX
+	LEAQ         256(DI), R9
+	ANDQ         $-16, CX
+	CMPQ         R9, CX
+	CMOVQLT      R9, CX
+	MOVQ         CX, R10
+	ANDQ         $-32, R10
+	CMPQ         DI, R10
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(CX)(SI*8)
-	VMOVUPD       (CX)(SI*8), Z16
-	VADDPD        Z12, Z16, Z16
+	PREFETCHT0    20480(DX)(DI*8)
+	VADDPD        (DX)(DI*8), Z12, Z16
 	VADDPD        Z16, Z14, Z14
-	VCMPPD        $0x15, Z0, Z16, K3
 	VMOVUPD       Z16, Z17
 	VFMADD132PD   Z1, Z4, Z17
+	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z4, Z17, Z18
 	VMOVUPD       Z16, Z16
 	VFNMADD231PD  Z2, Z18, Z16
+	PREFETCHT0    20544(DX)(DI*8)
 	VFNMADD231PD  Z3, Z18, Z16
+	VADDPD        64(DX)(DI*8), Z12, Z19
 	VPERMPD       Z11, Z17, Z18
+	VADDPD        Z19, Z14, Z14
 	VPSLLQ        $0x31, Z17, Z17
+	VMOVUPD       Z19, Z20
 	VPADDQ        Z18, Z17, Z17
-	PREFETCHT0    20544(CX)(SI*8)
-	VMOVUPD       64(CX)(SI*8), Z18
-	VADDPD        Z12, Z18, Z18
-	VADDPD        Z18, Z14, Z14
-	VCMPPD        $0x15, Z0, Z18, K4
-	VMOVUPD       Z18, Z19
-	VFMADD132PD   Z1, Z4, Z19
-	VSUBPD        Z4, Z19, Z20
-	VMOVUPD       Z18, Z18
-	VFNMADD231PD  Z2, Z20, Z18
-	VFNMADD231PD  Z3, Z20, Z18
-	VPERMPD       Z11, Z19, Z20
-	VPSLLQ        $0x31, Z19, Z19
-	VPADDQ        Z20, Z19, Z19
-	VMOVUPD       Z5, Z20
-	VFMADD213PD   Z6, Z16, Z20
-	VFMADD213PD   Z7, Z16, Z20
-	VFMADD213PD   Z8, Z16, Z20
-	VFMADD213PD   Z9, Z16, Z20
-	VFMADD213PD   Z10, Z16, Z20
+	VFMADD132PD   Z1, Z4, Z20
+	VMOVUPD       Z5, Z18
+	VCMPPD        $0x15, Z0, Z19, K2
+	VFMADD213PD   Z6, Z16, Z18
+	VSUBPD        Z4, Z20, Z21
+	VFMADD213PD   Z7, Z16, Z18
+	VMOVUPD       Z19, Z19
+	VFMADD213PD   Z8, Z16, Z18
+	VFNMADD231PD  Z2, Z21, Z19
+	PREFETCHT0    20608(DX)(DI*8)
+	VFMADD213PD   Z9, Z16, Z18
+	VFNMADD231PD  Z3, Z21, Z19
+	VADDPD        128(DX)(DI*8), Z12, Z23
+	VFMADD213PD   Z10, Z16, Z18
+	VPERMPD       Z11, Z20, Z22
+	VADDPD        Z23, Z14, Z14
 	VMULPD        Z16, Z16, Z21
-	VFMADD213PD   Z16, Z21, Z20
-	VFMADD213PD.Z Z17, Z17, K3, Z20
-	VADDPD        Z20, Z13, Z13
+	VPSLLQ        $0x31, Z20, Z20
+	VMOVUPD       Z23, Z24
+	VFMADD213PD   Z16, Z21, Z18
+	VPADDQ        Z22, Z20, Z20
+	VFMADD132PD   Z1, Z4, Z24
+	VFMADD213PD.Z Z17, Z17, K1, Z18
 	VMOVUPD       Z5, Z16
-	VFMADD213PD   Z6, Z18, Z16
-	VFMADD213PD   Z7, Z18, Z16
-	VFMADD213PD   Z8, Z18, Z16
-	VFMADD213PD   Z9, Z18, Z16
-	VFMADD213PD   Z10, Z18, Z16
-	VMULPD        Z18, Z18, Z17
-	VFMADD213PD   Z18, Z17, Z16
-	VFMADD213PD.Z Z19, Z19, K4, Z16
+	VCMPPD        $0x15, Z0, Z23, K1
+	VADDPD        Z18, Z13, Z13
+	VFMADD213PD   Z6, Z19, Z16
+	VSUBPD        Z4, Z24, Z17
+	VFMADD213PD   Z7, Z19, Z16
+	VMOVUPD       Z23, Z18
+	VFMADD213PD   Z8, Z19, Z16
+	VFNMADD231PD  Z2, Z17, Z18
+	PREFETCHT0    20672(DX)(DI*8)
+	VFMADD213PD   Z9, Z19, Z16
+	VFNMADD231PD  Z3, Z17, Z18
+	VADDPD        192(DX)(DI*8), Z12, Z22
+	VFMADD213PD   Z10, Z19, Z16
+	VPERMPD       Z11, Z24, Z21
+	VADDPD        Z22, Z14, Z14
+	VMULPD        Z19, Z19, Z17
+	VPSLLQ        $0x31, Z24, Z24
+	VMOVUPD       Z22, Z23
+	VFMADD213PD   Z19, Z17, Z16
+	VPADDQ        Z21, Z24, Z24
+	VFMADD132PD   Z1, Z4, Z23
+	VFMADD213PD.Z Z20, Z20, K2, Z16
+	VMOVUPD       Z5, Z17
+	VCMPPD        $0x15, Z0, Z22, K2
 	VADDPD        Z16, Z15, Z15
-	ADDQ          $0x10, SI
-	CMPQ          SI, R9
+	VFMADD213PD   Z6, Z18, Z17
+	VSUBPD        Z4, Z23, Z16
+	VFMADD213PD   Z7, Z18, Z17
+	VMOVUPD       Z22, Z19
+	VFMADD213PD   Z8, Z18, Z17
+	VFNMADD231PD  Z2, Z16, Z19
+	VFMADD213PD   Z9, Z18, Z17
+	VFNMADD231PD  Z3, Z16, Z19
+	VFMADD213PD   Z10, Z18, Z17
+	VPERMPD       Z11, Z23, Z20
+	VMULPD        Z18, Z18, Z16
+	VPSLLQ        $0x31, Z23, Z23
+	VFMADD213PD   Z18, Z16, Z17
+	VPADDQ        Z20, Z23, Z23
+	VFMADD213PD.Z Z24, Z24, K1, Z17
+	VMOVUPD       Z5, Z16
+	VADDPD        Z17, Z13, Z13
+	VFMADD213PD   Z6, Z19, Z16
+	VFMADD213PD   Z7, Z19, Z16
+	VFMADD213PD   Z8, Z19, Z16
+	VFMADD213PD   Z9, Z19, Z16
+	VFMADD213PD   Z10, Z19, Z16
+	VMULPD        Z19, Z19, Z17
+	VFMADD213PD   Z19, Z17, Z16
+	VFMADD213PD.Z Z23, Z23, K2, Z16
+	VADDPD        Z16, Z15, Z15
+	ADDQ          $+32, DI
+	CMPQ          DI, R10
 	JLT           loop5
 
 end6:
-	CMPQ          SI, R8
-	JGE           sums7
-	LEAQ          (SI), R9
-	CMPQ          R9, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     (CX)(SI*8), K1, Z16
-	VADDPD        Z12, Z16, Z16
-	VMOVAPD.Z     Z16, K1, Z16
-	VADDPD        Z16, Z14, Z14
-	VCMPPD        $0x15, Z0, Z16, K3
-	VMOVUPD       Z16, Z17
-	VFMADD132PD   Z1, Z4, Z17
-	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z16
-	VFNMADD231PD  Z2, Z18, Z16
-	VFNMADD231PD  Z3, Z18, Z16
-	VPERMPD       Z11, Z17, Z18
-	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z18, Z17, Z17
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z16, Z18
-	VFMADD213PD   Z7, Z16, Z18
-	VFMADD213PD   Z8, Z16, Z18
-	VFMADD213PD   Z9, Z16, Z18
-	VFMADD213PD   Z10, Z16, Z18
-	VMULPD        Z16, Z16, Z19
-	VFMADD213PD   Z16, Z19, Z18
-	VFMADD213PD.Z Z17, Z17, K3, Z18
-	VMOVAPD.Z     Z18, K1, Z18
-	VADDPD        Z18, Z13, Z13
-	LEAQ          8(SI), R9
-	CMPQ          R9, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     64(CX)(SI*8), K2, Z16
-	VADDPD        Z12, Z16, Z16
-	VMOVAPD.Z     Z16, K2, Z16
-	VADDPD        Z16, Z14, Z14
-	VCMPPD        $0x15, Z0, Z16, K3
-	VMOVUPD       Z16, Z17
-	VFMADD132PD   Z1, Z4, Z17
-	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z16
-	VFNMADD231PD  Z2, Z18, Z16
-	VFNMADD231PD  Z3, Z18, Z16
-	VPERMPD       Z11, Z17, Z18
-	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z18, Z17, Z17
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z16, Z18
-	VFMADD213PD   Z7, Z16, Z18
-	VFMADD213PD   Z8, Z16, Z18
-	VFMADD213PD   Z9, Z16, Z18
-	VFMADD213PD   Z10, Z16, Z18
-	VMULPD        Z16, Z16, Z19
-	VFMADD213PD   Z16, Z19, Z18
-	VFMADD213PD.Z Z17, Z17, K3, Z18
-	VMOVAPD.Z     Z18, K2, Z18
-	VADDPD        Z18, Z15, Z15
+	CMPQ DI, CX
+	JGE  end8
 
-sums7:
-	MOVQ    64(AX), SI
-	VMOVUPD Z14, (SI)(DI*1)
-	MOVQ    56(AX), SI
-	VMOVUPD Z13, (SI)(DI*2)
-	VMOVUPD Z15, 64(SI)(DI*2)
-	ADDQ    $0x40, DI
-	MOVQ    R8, SI
-	CMPQ    SI, 96(AX)
+loop7:
+	PREFETCHT0    20480(DX)(DI*8)
+	VADDPD        (DX)(DI*8), Z12, Z16
+	VADDPD        Z16, Z14, Z14
+	VMOVUPD       Z16, Z17
+	VFMADD132PD   Z1, Z4, Z17
+	VCMPPD        $0x15, Z0, Z16, K1
+	VSUBPD        Z4, Z17, Z18
+	VMOVUPD       Z16, Z16
+	VFNMADD231PD  Z2, Z18, Z16
+	PREFETCHT0    20544(DX)(DI*8)
+	VFNMADD231PD  Z3, Z18, Z16
+	VADDPD        64(DX)(DI*8), Z12, Z19
+	VPERMPD       Z11, Z17, Z18
+	VADDPD        Z19, Z14, Z14
+	VPSLLQ        $0x31, Z17, Z17
+	VMOVUPD       Z19, Z20
+	VPADDQ        Z18, Z17, Z17
+	VFMADD132PD   Z1, Z4, Z20
+	VMOVUPD       Z5, Z18
+	VCMPPD        $0x15, Z0, Z19, K2
+	VFMADD213PD   Z6, Z16, Z18
+	VSUBPD        Z4, Z20, Z21
+	VFMADD213PD   Z7, Z16, Z18
+	VMOVUPD       Z19, Z19
+	VFMADD213PD   Z8, Z16, Z18
+	VFNMADD231PD  Z2, Z21, Z19
+	VFMADD213PD   Z9, Z16, Z18
+	VFNMADD231PD  Z3, Z21, Z19
+	VFMADD213PD   Z10, Z16, Z18
+	VPERMPD       Z11, Z20, Z22
+	VMULPD        Z16, Z16, Z21
+	VPSLLQ        $0x31, Z20, Z20
+	VFMADD213PD   Z16, Z21, Z18
+	VPADDQ        Z22, Z20, Z20
+	VFMADD213PD.Z Z17, Z17, K1, Z18
+	VMOVUPD       Z5, Z16
+	VADDPD        Z18, Z13, Z13
+	VFMADD213PD   Z6, Z19, Z16
+	VFMADD213PD   Z7, Z19, Z16
+	VFMADD213PD   Z8, Z19, Z16
+	VFMADD213PD   Z9, Z19, Z16
+	VFMADD213PD   Z10, Z19, Z16
+	VMULPD        Z19, Z19, Z17
+	VFMADD213PD   Z19, Z17, Z16
+	VFMADD213PD.Z Z20, Z20, K2, Z16
+	VADDPD        Z16, Z15, Z15
+	ADDQ          $+16, DI
+	CMPQ          DI, CX
+	JLT           loop7
+
+end8:
+	CMPQ          DI, R9
+	JGE           sums9
+	MOVQ          96(AX), CX
+	ANDQ          $0x0f, CX
+	MOVL          $0x00000001, R10
+	SHLQ          CL, R10
+	DECQ          R10
+	KMOVW         R10, K1
+	SHRQ          $0x08, R10
+	KMOVW         R10, K2
+	LEAQ          (DI), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVUPD.Z     (DX)(DI*8), K1, Z16
+	VADDPD        Z12, Z16, Z16
+	VADDPD        Z16, Z14, K1, Z14
+	VMOVUPD       Z16, Z17
+	VFMADD132PD   Z1, Z4, Z17
+	VCMPPD        $0x15, Z0, Z16, K1, K3
+	VSUBPD        Z4, Z17, Z18
+	VMOVUPD       Z16, Z16
+	VFNMADD231PD  Z2, Z18, Z16
+	VFNMADD231PD  Z3, Z18, Z16
+	VPERMPD       Z11, Z17, Z18
+	VPSLLQ        $0x31, Z17, Z17
+	VPADDQ        Z18, Z17, Z17
+	VMOVUPD       Z5, Z18
+	VFMADD213PD   Z6, Z16, Z18
+	VFMADD213PD   Z7, Z16, Z18
+	VFMADD213PD   Z8, Z16, Z18
+	VFMADD213PD   Z9, Z16, Z18
+	VFMADD213PD   Z10, Z16, Z18
+	VMULPD        Z16, Z16, Z19
+	VFMADD213PD   Z16, Z19, Z18
+	VFMADD213PD.Z Z17, Z17, K3, Z18
+	VADDPD        Z18, Z13, K1, Z13
+	LEAQ          8(DI), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVUPD.Z     64(DX)(DI*8), K2, Z16
+	VADDPD        Z12, Z16, Z16
+	VADDPD        Z16, Z14, K2, Z14
+	VMOVUPD       Z16, Z17
+	VFMADD132PD   Z1, Z4, Z17
+	VCMPPD        $0x15, Z0, Z16, K2, K1
+	VSUBPD        Z4, Z17, Z18
+	VMOVUPD       Z16, Z16
+	VFNMADD231PD  Z2, Z18, Z16
+	VFNMADD231PD  Z3, Z18, Z16
+	VPERMPD       Z11, Z17, Z18
+	VPSLLQ        $0x31, Z17, Z17
+	VPADDQ        Z18, Z17, Z17
+	VMOVUPD       Z5, Z18
+	VFMADD213PD   Z6, Z16, Z18
+	VFMADD213PD   Z7, Z16, Z18
+	VFMADD213PD   Z8, Z16, Z18
+	VFMADD213PD   Z9, Z16, Z18
+	VFMADD213PD   Z10, Z16, Z18
+	VMULPD        Z16, Z16, Z19
+	VFMADD213PD   Z16, Z19, Z18
+	VFMADD213PD.Z Z17, Z17, K1, Z18
+	VADDPD        Z18, Z15, K2, Z15
+
+sums9:
+	MOVQ    64(AX), CX
+	VMOVUPD Z14, (CX)(R8*1)
+	VADDPD  Z15, Z13, Z13
+	MOVQ    56(AX), CX
+	VMOVUPD Z13, (CX)(R8*1)
+	ADDQ    $0x40, R8
+	MOVQ    R9, DI
+	CMPQ    DI, 96(AX)
 	JLT     block4
 
 skip2:
-	ADDQ 104(AX), CX
-	MOVQ 200(AX), SI
-	SHLQ $0x06, SI
-	ADDQ SI, DX
-	INCQ BX
+	ADDQ 104(AX), DX
+	MOVQ 200(AX), CX
+	SHLQ $0x06, CX
+	ADDQ CX, BX
+	INCQ SI
 	JMP  row1
 
 done3:
@@ -12732,14 +12076,6 @@ TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x08, DX
-	KMOVW        DX, K2
 	VBROADCASTSD constants<>+640(SB), Z0
 	VBROADCASTSD constants<>+672(SB), Z1
 	VBROADCASTSD constants<>+704(SB), Z2
@@ -12751,173 +12087,282 @@ TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+896(SB), Z8
 	VBROADCASTSD constants<>+928(SB), Z9
 	VBROADCASTSD constants<>+960(SB), Z10
-	VMOVUPD      constants<>+1600(SB), Z11
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	XORQ         BX, BX
+	VMOVUPD      constants<>+1632(SB), Z11
+	MOVQ         (AX), DX
+	MOVQ         8(AX), BX
 	XORQ         SI, SI
+	XORQ         DI, DI
 
 row1:
-	CMPQ         SI, 80(AX)
+	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
+	MOVQ         48(AX), CX
+	CMPL         (CX)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       272(AX)(DI*8), X12
+	MOVQ         88(AX), CX
+	ADDQ         DI, CX
+	VMOVSD       272(AX)(CX*8), X12
 	VXORPS       constants<>+1056(SB), X12, X12
 	VBROADCASTSD X12, Z12
-	XORQ         DI, DI
-	MOVQ         BX, R8
+	XORQ         R8, R8
+	MOVQ         SI, R9
 
 block4:
-	VBROADCASTSD constants<>+1568(SB), Z13
-	VBROADCASTSD constants<>+1568(SB), Z14
-	VBROADCASTSD constants<>+1568(SB), Z15
-	MOVQ         96(AX), R10
-	LEAQ         256(DI), R9
-	ANDQ         $-16, R10
-	CMPQ         R9, R10
-	CMOVQLT      R9, R10
-	CMPQ         DI, R10
+	VBROADCASTSD constants<>+1600(SB), Z13
+	VBROADCASTSD constants<>+1600(SB), Z14
+	VBROADCASTSD constants<>+1600(SB), Z15
+	MOVQ         96(AX), CX
+	LEAQ         256(R8), R10
+	ANDQ         $-16, CX
+	CMPQ         R10, CX
+	CMOVQLT      R10, CX
+	MOVQ         CX, R11
+	ANDQ         $-32, R11
+	CMPQ         R8, R11
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(CX)(DI*8)
-	VMOVUPD       (CX)(DI*8), Z16
-	VADDPD        Z12, Z16, Z16
+	PREFETCHT0    20480(DX)(R8*8)
+	VADDPD        (DX)(R8*8), Z12, Z16
 	VADDPD        Z16, Z14, Z14
-	VCMPPD        $0x15, Z0, Z16, K3
 	VMOVUPD       Z16, Z17
 	VFMADD132PD   Z1, Z4, Z17
+	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z4, Z17, Z18
 	VMOVUPD       Z16, Z16
 	VFNMADD231PD  Z2, Z18, Z16
+	PREFETCHT0    20544(DX)(R8*8)
 	VFNMADD231PD  Z3, Z18, Z16
+	VADDPD        64(DX)(R8*8), Z12, Z19
 	VPERMPD       Z11, Z17, Z18
+	VADDPD        Z19, Z14, Z14
 	VPSLLQ        $0x31, Z17, Z17
+	VMOVUPD       Z19, Z20
 	VPADDQ        Z18, Z17, Z17
-	PREFETCHT0    20544(CX)(DI*8)
-	VMOVUPD       64(CX)(DI*8), Z18
-	VADDPD        Z12, Z18, Z18
-	VADDPD        Z18, Z14, Z14
-	VCMPPD        $0x15, Z0, Z18, K4
-	VMOVUPD       Z18, Z19
-	VFMADD132PD   Z1, Z4, Z19
-	VSUBPD        Z4, Z19, Z20
-	VMOVUPD       Z18, Z18
-	VFNMADD231PD  Z2, Z20, Z18
-	VFNMADD231PD  Z3, Z20, Z18
-	VPERMPD       Z11, Z19, Z20
-	VPSLLQ        $0x31, Z19, Z19
-	VPADDQ        Z20, Z19, Z19
-	VMOVUPD       Z5, Z20
-	VFMADD213PD   Z6, Z16, Z20
-	VFMADD213PD   Z7, Z16, Z20
-	VFMADD213PD   Z8, Z16, Z20
-	VFMADD213PD   Z9, Z16, Z20
-	VFMADD213PD   Z10, Z16, Z20
+	VFMADD132PD   Z1, Z4, Z20
+	VMOVUPD       Z5, Z18
+	VCMPPD        $0x15, Z0, Z19, K2
+	VFMADD213PD   Z6, Z16, Z18
+	VSUBPD        Z4, Z20, Z21
+	VFMADD213PD   Z7, Z16, Z18
+	VMOVUPD       Z19, Z19
+	VFMADD213PD   Z8, Z16, Z18
+	VFNMADD231PD  Z2, Z21, Z19
+	PREFETCHT0    20608(DX)(R8*8)
+	VFMADD213PD   Z9, Z16, Z18
+	VFNMADD231PD  Z3, Z21, Z19
+	VADDPD        128(DX)(R8*8), Z12, Z23
+	VFMADD213PD   Z10, Z16, Z18
+	VPERMPD       Z11, Z20, Z22
+	VADDPD        Z23, Z14, Z14
 	VMULPD        Z16, Z16, Z21
-	VFMADD213PD   Z16, Z21, Z20
-	VFMADD213PD.Z Z17, Z17, K3, Z20
-	VADDPD        Z20, Z13, Z13
-	VMOVUPD       Z20, (DX)(DI*8)
+	VPSLLQ        $0x31, Z20, Z20
+	VMOVUPD       Z23, Z24
+	VFMADD213PD   Z16, Z21, Z18
+	VPADDQ        Z22, Z20, Z20
+	VFMADD132PD   Z1, Z4, Z24
+	VFMADD213PD.Z Z17, Z17, K1, Z18
 	VMOVUPD       Z5, Z16
-	VFMADD213PD   Z6, Z18, Z16
-	VFMADD213PD   Z7, Z18, Z16
-	VFMADD213PD   Z8, Z18, Z16
-	VFMADD213PD   Z9, Z18, Z16
-	VFMADD213PD   Z10, Z18, Z16
-	VMULPD        Z18, Z18, Z17
-	VFMADD213PD   Z18, Z17, Z16
-	VFMADD213PD.Z Z19, Z19, K4, Z16
+	VCMPPD        $0x15, Z0, Z23, K1
+	VADDPD        Z18, Z13, Z13
+	VFMADD213PD   Z6, Z19, Z16
+	VSUBPD        Z4, Z24, Z17
+	VMOVUPD       Z18, (BX)(R8*8)
+	VFMADD213PD   Z7, Z19, Z16
+	VMOVUPD       Z23, Z18
+	VFMADD213PD   Z8, Z19, Z16
+	VFNMADD231PD  Z2, Z17, Z18
+	PREFETCHT0    20672(DX)(R8*8)
+	VFMADD213PD   Z9, Z19, Z16
+	VFNMADD231PD  Z3, Z17, Z18
+	VADDPD        192(DX)(R8*8), Z12, Z22
+	VFMADD213PD   Z10, Z19, Z16
+	VPERMPD       Z11, Z24, Z21
+	VADDPD        Z22, Z14, Z14
+	VMULPD        Z19, Z19, Z17
+	VPSLLQ        $0x31, Z24, Z24
+	VMOVUPD       Z22, Z23
+	VFMADD213PD   Z19, Z17, Z16
+	VPADDQ        Z21, Z24, Z24
+	VFMADD132PD   Z1, Z4, Z23
+	VFMADD213PD.Z Z20, Z20, K2, Z16
+	VMOVUPD       Z5, Z17
+	VCMPPD        $0x15, Z0, Z22, K2
 	VADDPD        Z16, Z15, Z15
-	VMOVUPD       Z16, 64(DX)(DI*8)
-	ADDQ          $0x10, DI
-	CMPQ          DI, R10
+	VFMADD213PD   Z6, Z18, Z17
+	VSUBPD        Z4, Z23, Z19
+	VMOVUPD       Z16, 64(BX)(R8*8)
+	VFMADD213PD   Z7, Z18, Z17
+	VMOVUPD       Z22, Z16
+	VFMADD213PD   Z8, Z18, Z17
+	VFNMADD231PD  Z2, Z19, Z16
+	VFMADD213PD   Z9, Z18, Z17
+	VFNMADD231PD  Z3, Z19, Z16
+	VFMADD213PD   Z10, Z18, Z17
+	VPERMPD       Z11, Z23, Z20
+	VMULPD        Z18, Z18, Z19
+	VPSLLQ        $0x31, Z23, Z23
+	VFMADD213PD   Z18, Z19, Z17
+	VPADDQ        Z20, Z23, Z23
+	VFMADD213PD.Z Z24, Z24, K1, Z17
+	VMOVUPD       Z5, Z18
+	VADDPD        Z17, Z13, Z13
+	VFMADD213PD   Z6, Z16, Z18
+	VMOVUPD       Z17, 128(BX)(R8*8)
+	VFMADD213PD   Z7, Z16, Z18
+	VFMADD213PD   Z8, Z16, Z18
+	VFMADD213PD   Z9, Z16, Z18
+	VFMADD213PD   Z10, Z16, Z18
+	VMULPD        Z16, Z16, Z17
+	VFMADD213PD   Z16, Z17, Z18
+	VFMADD213PD.Z Z23, Z23, K2, Z18
+	VADDPD        Z18, Z15, Z15
+	VMOVUPD       Z18, 192(BX)(R8*8)
+	ADDQ          $+32, R8
+	CMPQ          R8, R11
 	JLT           loop5
 
 end6:
-	CMPQ          DI, R9
-	JGE           sums7
-	LEAQ          (DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     (CX)(DI*8), K1, Z16
-	VADDPD        Z12, Z16, Z16
-	VMOVAPD.Z     Z16, K1, Z16
-	VADDPD        Z16, Z14, Z14
-	VCMPPD        $0x15, Z0, Z16, K3
-	VMOVUPD       Z16, Z17
-	VFMADD132PD   Z1, Z4, Z17
-	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z16
-	VFNMADD231PD  Z2, Z18, Z16
-	VFNMADD231PD  Z3, Z18, Z16
-	VPERMPD       Z11, Z17, Z18
-	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z18, Z17, Z17
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z16, Z18
-	VFMADD213PD   Z7, Z16, Z18
-	VFMADD213PD   Z8, Z16, Z18
-	VFMADD213PD   Z9, Z16, Z18
-	VFMADD213PD   Z10, Z16, Z18
-	VMULPD        Z16, Z16, Z19
-	VFMADD213PD   Z16, Z19, Z18
-	VFMADD213PD.Z Z17, Z17, K3, Z18
-	VMOVAPD.Z     Z18, K1, Z18
-	VADDPD        Z18, Z13, Z13
-	VMOVUPD       Z18, K1, (DX)(DI*8)
-	LEAQ          8(DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     64(CX)(DI*8), K2, Z16
-	VADDPD        Z12, Z16, Z16
-	VMOVAPD.Z     Z16, K2, Z16
-	VADDPD        Z16, Z14, Z14
-	VCMPPD        $0x15, Z0, Z16, K3
-	VMOVUPD       Z16, Z17
-	VFMADD132PD   Z1, Z4, Z17
-	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z16
-	VFNMADD231PD  Z2, Z18, Z16
-	VFNMADD231PD  Z3, Z18, Z16
-	VPERMPD       Z11, Z17, Z18
-	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z18, Z17, Z17
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z16, Z18
-	VFMADD213PD   Z7, Z16, Z18
-	VFMADD213PD   Z8, Z16, Z18
-	VFMADD213PD   Z9, Z16, Z18
-	VFMADD213PD   Z10, Z16, Z18
-	VMULPD        Z16, Z16, Z19
-	VFMADD213PD   Z16, Z19, Z18
-	VFMADD213PD.Z Z17, Z17, K3, Z18
-	VMOVAPD.Z     Z18, K2, Z18
-	VADDPD        Z18, Z15, Z15
-	VMOVUPD       Z18, K2, 64(DX)(DI*8)
+	CMPQ R8, CX
+	JGE  end8
 
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPD Z14, (DI)(R8*1)
-	MOVQ    56(AX), DI
-	VMOVUPD Z13, (DI)(R8*2)
-	VMOVUPD Z15, 64(DI)(R8*2)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
+loop7:
+	PREFETCHT0    20480(DX)(R8*8)
+	VADDPD        (DX)(R8*8), Z12, Z16
+	VADDPD        Z16, Z14, Z14
+	VMOVUPD       Z16, Z17
+	VFMADD132PD   Z1, Z4, Z17
+	VCMPPD        $0x15, Z0, Z16, K1
+	VSUBPD        Z4, Z17, Z18
+	VMOVUPD       Z16, Z16
+	VFNMADD231PD  Z2, Z18, Z16
+	PREFETCHT0    20544(DX)(R8*8)
+	VFNMADD231PD  Z3, Z18, Z16
+	VADDPD        64(DX)(R8*8), Z12, Z19
+	VPERMPD       Z11, Z17, Z18
+	VADDPD        Z19, Z14, Z14
+	VPSLLQ        $0x31, Z17, Z17
+	VMOVUPD       Z19, Z20
+	VPADDQ        Z18, Z17, Z17
+	VFMADD132PD   Z1, Z4, Z20
+	VMOVUPD       Z5, Z18
+	VCMPPD        $0x15, Z0, Z19, K2
+	VFMADD213PD   Z6, Z16, Z18
+	VSUBPD        Z4, Z20, Z21
+	VFMADD213PD   Z7, Z16, Z18
+	VMOVUPD       Z19, Z19
+	VFMADD213PD   Z8, Z16, Z18
+	VFNMADD231PD  Z2, Z21, Z19
+	VFMADD213PD   Z9, Z16, Z18
+	VFNMADD231PD  Z3, Z21, Z19
+	VFMADD213PD   Z10, Z16, Z18
+	VPERMPD       Z11, Z20, Z22
+	VMULPD        Z16, Z16, Z21
+	VPSLLQ        $0x31, Z20, Z20
+	VFMADD213PD   Z16, Z21, Z18
+	VPADDQ        Z22, Z20, Z20
+	VFMADD213PD.Z Z17, Z17, K1, Z18
+	VMOVUPD       Z5, Z16
+	VADDPD        Z18, Z13, Z13
+	VFMADD213PD   Z6, Z19, Z16
+	VMOVUPD       Z18, (BX)(R8*8)
+	VFMADD213PD   Z7, Z19, Z16
+	VFMADD213PD   Z8, Z19, Z16
+	VFMADD213PD   Z9, Z19, Z16
+	VFMADD213PD   Z10, Z19, Z16
+	VMULPD        Z19, Z19, Z17
+	VFMADD213PD   Z19, Z17, Z16
+	VFMADD213PD.Z Z20, Z20, K2, Z16
+	VADDPD        Z16, Z15, Z15
+	VMOVUPD       Z16, 64(BX)(R8*8)
+	ADDQ          $+16, R8
+	CMPQ          R8, CX
+	JLT           loop7
+
+end8:
+	CMPQ          R8, R10
+	JGE           sums9
+	MOVQ          96(AX), CX
+	ANDQ          $0x0f, CX
+	MOVL          $0x00000001, R11
+	SHLQ          CL, R11
+	DECQ          R11
+	KMOVW         R11, K1
+	SHRQ          $0x08, R11
+	KMOVW         R11, K2
+	LEAQ          (R8), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVUPD.Z     (DX)(R8*8), K1, Z16
+	VADDPD        Z12, Z16, Z16
+	VADDPD        Z16, Z14, K1, Z14
+	VMOVUPD       Z16, Z17
+	VFMADD132PD   Z1, Z4, Z17
+	VCMPPD        $0x15, Z0, Z16, K1, K3
+	VSUBPD        Z4, Z17, Z18
+	VMOVUPD       Z16, Z16
+	VFNMADD231PD  Z2, Z18, Z16
+	VFNMADD231PD  Z3, Z18, Z16
+	VPERMPD       Z11, Z17, Z18
+	VPSLLQ        $0x31, Z17, Z17
+	VPADDQ        Z18, Z17, Z17
+	VMOVUPD       Z5, Z18
+	VFMADD213PD   Z6, Z16, Z18
+	VFMADD213PD   Z7, Z16, Z18
+	VFMADD213PD   Z8, Z16, Z18
+	VFMADD213PD   Z9, Z16, Z18
+	VFMADD213PD   Z10, Z16, Z18
+	VMULPD        Z16, Z16, Z19
+	VFMADD213PD   Z16, Z19, Z18
+	VFMADD213PD.Z Z17, Z17, K3, Z18
+	VADDPD        Z18, Z13, K1, Z13
+	VMOVUPD       Z18, K1, (BX)(R8*8)
+	LEAQ          8(R8), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVUPD.Z     64(DX)(R8*8), K2, Z16
+	VADDPD        Z12, Z16, Z16
+	VADDPD        Z16, Z14, K2, Z14
+	VMOVUPD       Z16, Z17
+	VFMADD132PD   Z1, Z4, Z17
+	VCMPPD        $0x15, Z0, Z16, K2, K1
+	VSUBPD        Z4, Z17, Z18
+	VMOVUPD       Z16, Z16
+	VFNMADD231PD  Z2, Z18, Z16
+	VFNMADD231PD  Z3, Z18, Z16
+	VPERMPD       Z11, Z17, Z18
+	VPSLLQ        $0x31, Z17, Z17
+	VPADDQ        Z18, Z17, Z17
+	VMOVUPD       Z5, Z18
+	VFMADD213PD   Z6, Z16, Z18
+	VFMADD213PD   Z7, Z16, Z18
+	VFMADD213PD   Z8, Z16, Z18
+	VFMADD213PD   Z9, Z16, Z18
+	VFMADD213PD   Z10, Z16, Z18
+	VMULPD        Z16, Z16, Z19
+	VFMADD213PD   Z16, Z19, Z18
+	VFMADD213PD.Z Z17, Z17, K1, Z18
+	VADDPD        Z18, Z15, K2, Z15
+	VMOVUPD       Z18, K2, 64(BX)(R8*8)
+
+sums9:
+	MOVQ    64(AX), CX
+	VMOVUPD Z14, (CX)(R9*1)
+	VADDPD  Z15, Z13, Z13
+	MOVQ    56(AX), CX
+	VMOVUPD Z13, (CX)(R9*1)
+	ADDQ    $0x40, R9
+	MOVQ    R10, R8
+	CMPQ    R8, 96(AX)
 	JLT     block4
 
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	MOVQ 200(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
-	INCQ SI
+	ADDQ 104(AX), DX
+	ADDQ 112(AX), BX
+	MOVQ 200(AX), CX
+	SHLQ $0x06, CX
+	ADDQ CX, SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -12930,67 +12375,64 @@ TEXT ·scaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat64AVX512 turns exponentials into gradients: e·f − smooth.
-	MOVQ  96(AX), CX
-	ANDQ  $0x0f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x08, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  96(AX), BX
-	ANDQ  $-16, BX
-	XORQ  SI, SI
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 96(AX), BX
+	SUBQ $0x08, BX
+	MOVQ 96(AX), SI
+	SUBQ $0x08, SI
+	ANDQ $-16, SI
+	XORQ DI, DI
 
 row1:
-	CMPQ         SI, 80(AX)
+	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
+	MOVQ         48(AX), R8
+	CMPL         (R8)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       14416(AX)(DI*8), X0
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	VMOVSD       14416(AX)(R8*8), X0
 	VBROADCASTSD X0, Z0
-	VMOVSD       8976(AX)(DI*8), X1
+	VMOVSD       8976(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
 	VBROADCASTSD X1, Z1
-	XORQ         DI, DI
-	CMPQ         DI, BX
+	VMOVUPD      (CX)(BX*8), Z2
+	XORQ         R8, R8
+	CMPQ         R8, SI
 	JGE          end5
 
 loop4:
-	VMOVUPD     (CX)(DI*8), Z2
-	VFMSUB213PD Z1, Z0, Z2
-	VMOVUPD     Z2, (DX)(DI*8)
-	VMOVUPD     64(CX)(DI*8), Z2
-	VFMSUB213PD Z1, Z0, Z2
-	VMOVUPD     Z2, 64(DX)(DI*8)
-	ADDQ        $0x10, DI
-	CMPQ        DI, BX
+	VMOVUPD     (CX)(R8*8), Z3
+	VFMSUB213PD Z1, Z0, Z3
+	VMOVUPD     Z3, (DX)(R8*8)
+	VMOVUPD     64(CX)(R8*8), Z3
+	VFMSUB213PD Z1, Z0, Z3
+	VMOVUPD     Z3, 64(DX)(R8*8)
+	ADDQ        $+16, R8
+	CMPQ        R8, SI
 	JLT         loop4
 
 end5:
-	LEAQ        (DI), R8
-	CMPQ        R8, 96(AX)
-	JGE         whole6
-	VMOVUPD.Z   (CX)(DI*8), K1, Z2
-	VFMSUB213PD Z1, Z0, Z2
-	VMOVUPD     Z2, K1, (DX)(DI*8)
-	LEAQ        8(DI), R8
-	CMPQ        R8, 96(AX)
-	JGE         whole6
-	VMOVUPD.Z   64(CX)(DI*8), K2, Z2
-	VFMSUB213PD Z1, Z0, Z2
-	VMOVUPD     Z2, K2, 64(DX)(DI*8)
+	CMPQ R8, BX
+	JGE  end7
 
-whole6:
+loop6:
+	VMOVUPD     (CX)(R8*8), Z3
+	VFMSUB213PD Z1, Z0, Z3
+	VMOVUPD     Z3, (DX)(R8*8)
+	ADDQ        $+8, R8
+	CMPQ        R8, BX
+	JLT         loop6
+
+end7:
+	VFMSUB213PD Z1, Z0, Z2
+	VMOVUPD     Z2, (DX)(BX*8)
+
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
-	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -13003,14 +12445,6 @@ TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x08, DX
-	KMOVW        DX, K2
 	VBROADCASTSD constants<>+640(SB), Z0
 	VBROADCASTSD constants<>+672(SB), Z1
 	VBROADCASTSD constants<>+704(SB), Z2
@@ -13022,134 +12456,140 @@ TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+896(SB), Z8
 	VBROADCASTSD constants<>+928(SB), Z9
 	VBROADCASTSD constants<>+960(SB), Z10
-	VMOVUPD      constants<>+1600(SB), Z11
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         24(AX), BX
-	MOVQ         32(AX), SI
-	MOVQ         40(AX), DI
-	XORQ         R8, R8
+	VMOVUPD      constants<>+1632(SB), Z11
+	MOVQ         (AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
+	MOVQ         40(AX), R8
 	XORQ         R9, R9
+	XORQ         R10, R10
 
 row1:
-	CMPQ         R9, 80(AX)
+	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
+	MOVQ         48(AX), CX
+	CMPL         (CX)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       272(AX)(R10*8), X12
+	MOVQ         88(AX), CX
+	ADDQ         R10, CX
+	VMOVSD       272(AX)(CX*8), X12
 	VXORPS       constants<>+1056(SB), X12, X12
 	VBROADCASTSD X12, Z12
-	XORQ         R10, R10
-	MOVQ         R8, R11
+	XORQ         R11, R11
+	MOVQ         R9, R12
 
 block4:
-	VBROADCASTSD constants<>+1568(SB), Z13
-	VBROADCASTSD constants<>+1568(SB), Z14
-	VBROADCASTSD constants<>+1568(SB), Z15
-	VBROADCASTSD constants<>+1568(SB), Z16
-	MOVQ         96(AX), R13
-	LEAQ         256(R10), R12
-	ANDQ         $-16, R13
-	CMPQ         R12, R13
-	CMOVQLT      R12, R13
-	CMPQ         R10, R13
+	VBROADCASTSD constants<>+1600(SB), Z13
+	VBROADCASTSD constants<>+1600(SB), Z14
+	VBROADCASTSD constants<>+1600(SB), Z15
+	VBROADCASTSD constants<>+1600(SB), Z16
+	MOVQ         96(AX), CX
+	LEAQ         256(R11), R13
+	ANDQ         $-16, CX
+	CMPQ         R13, CX
+	CMOVQLT      R13, CX
+	CMPQ         R11, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(CX)(R10*8)
-	VMOVUPD       (CX)(R10*8), Z17
-	VADDPD        Z12, Z17, Z17
-	VMOVUPD       (BX)(R10*8), Z18
-	VMOVUPD       (DI)(R10*8), Z19
-	VFMADD213PD   (SI)(R10*8), Z19, Z18
+	PREFETCHT0    20480(DX)(R11*8)
+	VADDPD        (DX)(R11*8), Z12, Z17
+	VMOVUPD       (SI)(R11*8), Z18
+	VMOVUPD       (R8)(R11*8), Z19
+	VFMADD213PD   (DI)(R11*8), Z19, Z18
 	VADDPD        Z18, Z15, Z15
 	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1568(SB), Z20
-	VCMPPD        $0x04, Z20, Z18, K3
-	VMOVAPD.Z     Z19, K3, Z19
+	VBROADCASTSD  constants<>+1600(SB), Z20
+	VCMPPD        $0x04, Z20, Z18, K1
+	PREFETCHT0    20544(DX)(R11*8)
+	VMOVAPD.Z     Z19, K1, Z19
+	VADDPD        64(DX)(R11*8), Z12, Z18
 	VADDPD        Z19, Z14, Z14
-	VCMPPD        $0x15, Z0, Z17, K3
-	VMOVUPD       Z17, Z18
-	VFMADD132PD   Z1, Z4, Z18
-	VSUBPD        Z4, Z18, Z19
+	VMOVUPD       64(SI)(R11*8), Z21
+	VMOVUPD       Z17, Z19
+	VMOVUPD       64(R8)(R11*8), Z20
+	VFMADD132PD   Z1, Z4, Z19
+	VFMADD213PD   64(DI)(R11*8), Z20, Z21
+	VCMPPD        $0x15, Z0, Z17, K1
+	VADDPD        Z21, Z15, Z15
+	VSUBPD        Z4, Z19, Z20
+	VMULPD        Z18, Z21, Z22
 	VMOVUPD       Z17, Z17
-	VFNMADD231PD  Z2, Z19, Z17
-	VFNMADD231PD  Z3, Z19, Z17
-	VPERMPD       Z11, Z18, Z19
-	VPSLLQ        $0x31, Z18, Z18
-	VPADDQ        Z19, Z18, Z18
-	PREFETCHT0    20544(CX)(R10*8)
-	VMOVUPD       64(CX)(R10*8), Z19
-	VADDPD        Z12, Z19, Z19
-	VMOVUPD       64(BX)(R10*8), Z20
-	VMOVUPD       64(DI)(R10*8), Z21
-	VFMADD213PD   64(SI)(R10*8), Z21, Z20
-	VADDPD        Z20, Z15, Z15
-	VMULPD        Z19, Z20, Z21
-	VBROADCASTSD  constants<>+1568(SB), Z22
-	VCMPPD        $0x04, Z22, Z20, K4
-	VMOVAPD.Z     Z21, K4, Z21
-	VADDPD        Z21, Z14, Z14
-	VCMPPD        $0x15, Z0, Z19, K4
-	VMOVUPD       Z19, Z20
-	VFMADD132PD   Z1, Z4, Z20
-	VSUBPD        Z4, Z20, Z21
-	VMOVUPD       Z19, Z19
-	VFNMADD231PD  Z2, Z21, Z19
-	VFNMADD231PD  Z3, Z21, Z19
-	VPERMPD       Z11, Z20, Z21
-	VPSLLQ        $0x31, Z20, Z20
-	VPADDQ        Z21, Z20, Z20
-	VMOVUPD       Z5, Z21
-	VFMADD213PD   Z6, Z17, Z21
-	VFMADD213PD   Z7, Z17, Z21
-	VFMADD213PD   Z8, Z17, Z21
-	VFMADD213PD   Z9, Z17, Z21
-	VFMADD213PD   Z10, Z17, Z21
+	VBROADCASTSD  constants<>+1600(SB), Z23
+	VFNMADD231PD  Z2, Z20, Z17
+	VCMPPD        $0x04, Z23, Z21, K2
+	VFNMADD231PD  Z3, Z20, Z17
+	VMOVAPD.Z     Z22, K2, Z22
+	VPERMPD       Z11, Z19, Z20
+	VADDPD        Z22, Z14, Z14
+	VPSLLQ        $0x31, Z19, Z19
+	VMOVUPD       Z18, Z21
+	VPADDQ        Z20, Z19, Z19
+	VFMADD132PD   Z1, Z4, Z21
+	VMOVUPD       Z5, Z20
+	VCMPPD        $0x15, Z0, Z18, K2
+	VFMADD213PD   Z6, Z17, Z20
+	VSUBPD        Z4, Z21, Z22
+	VFMADD213PD   Z7, Z17, Z20
+	VMOVUPD       Z18, Z18
+	VFMADD213PD   Z8, Z17, Z20
+	VFNMADD231PD  Z2, Z22, Z18
+	VFMADD213PD   Z9, Z17, Z20
+	VFNMADD231PD  Z3, Z22, Z18
+	VFMADD213PD   Z10, Z17, Z20
+	VPERMPD       Z11, Z21, Z23
 	VMULPD        Z17, Z17, Z22
-	VFMADD213PD   Z17, Z22, Z21
-	VFMADD213PD.Z Z18, Z18, K3, Z21
-	VADDPD        Z21, Z13, Z13
-	VMOVUPD       Z21, (DX)(R10*8)
+	VPSLLQ        $0x31, Z21, Z21
+	VFMADD213PD   Z17, Z22, Z20
+	VPADDQ        Z23, Z21, Z21
+	VFMADD213PD.Z Z19, Z19, K1, Z20
 	VMOVUPD       Z5, Z17
-	VFMADD213PD   Z6, Z19, Z17
-	VFMADD213PD   Z7, Z19, Z17
-	VFMADD213PD   Z8, Z19, Z17
-	VFMADD213PD   Z9, Z19, Z17
-	VFMADD213PD   Z10, Z19, Z17
-	VMULPD        Z19, Z19, Z18
-	VFMADD213PD   Z19, Z18, Z17
-	VFMADD213PD.Z Z20, Z20, K4, Z17
+	VADDPD        Z20, Z13, Z13
+	VFMADD213PD   Z6, Z18, Z17
+	VMOVUPD       Z20, (BX)(R11*8)
+	VFMADD213PD   Z7, Z18, Z17
+	VFMADD213PD   Z8, Z18, Z17
+	VFMADD213PD   Z9, Z18, Z17
+	VFMADD213PD   Z10, Z18, Z17
+	VMULPD        Z18, Z18, Z19
+	VFMADD213PD   Z18, Z19, Z17
+	VFMADD213PD.Z Z21, Z21, K2, Z17
 	VADDPD        Z17, Z16, Z16
-	VMOVUPD       Z17, 64(DX)(R10*8)
-	ADDQ          $0x10, R10
-	CMPQ          R10, R13
+	VMOVUPD       Z17, 64(BX)(R11*8)
+	ADDQ          $+16, R11
+	CMPQ          R11, CX
 	JLT           loop5
 
 end6:
-	CMPQ          R10, R12
+	CMPQ          R11, R13
 	JGE           sums7
-	LEAQ          (R10), R13
-	CMPQ          R13, 96(AX)
+	MOVQ          96(AX), CX
+	ANDQ          $0x0f, CX
+	MOVL          $0x00000001, R14
+	SHLQ          CL, R14
+	DECQ          R14
+	KMOVW         R14, K1
+	SHRQ          $0x08, R14
+	KMOVW         R14, K2
+	LEAQ          (R11), CX
+	CMPQ          CX, 96(AX)
 	JGE           sums7
-	VMOVUPD.Z     (CX)(R10*8), K1, Z17
+	VMOVUPD.Z     (DX)(R11*8), K1, Z17
 	VADDPD        Z12, Z17, Z17
-	VMOVUPD.Z     (BX)(R10*8), K1, Z18
-	VMOVUPD.Z     (DI)(R10*8), K1, Z19
-	VMOVUPD.Z     (SI)(R10*8), K1, Z20
+	VMOVUPD.Z     (SI)(R11*8), K1, Z18
+	VMOVUPD.Z     (R8)(R11*8), K1, Z19
+	VMOVUPD.Z     (DI)(R11*8), K1, Z20
 	VFMADD213PD   Z20, Z19, Z18
 	VADDPD        Z18, Z15, Z15
 	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1568(SB), Z20
+	VBROADCASTSD  constants<>+1600(SB), Z20
 	VCMPPD        $0x04, Z20, Z18, K3
 	VMOVAPD.Z     Z19, K3, Z19
 	VADDPD        Z19, Z14, Z14
-	VCMPPD        $0x15, Z0, Z17, K3
 	VMOVUPD       Z17, Z18
 	VFMADD132PD   Z1, Z4, Z18
+	VCMPPD        $0x15, Z0, Z17, K1, K3
 	VSUBPD        Z4, Z18, Z19
 	VMOVUPD       Z17, Z17
 	VFNMADD231PD  Z2, Z19, Z17
@@ -13166,27 +12606,26 @@ end6:
 	VMULPD        Z17, Z17, Z20
 	VFMADD213PD   Z17, Z20, Z19
 	VFMADD213PD.Z Z18, Z18, K3, Z19
+	VADDPD        Z19, Z13, K1, Z13
+	VMOVUPD       Z19, K1, (BX)(R11*8)
+	LEAQ          8(R11), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums7
+	VMOVUPD.Z     64(DX)(R11*8), K2, Z17
+	VADDPD        Z12, Z17, Z17
+	VMOVUPD.Z     64(SI)(R11*8), K2, Z18
+	VMOVUPD.Z     64(R8)(R11*8), K2, Z19
+	VMOVUPD.Z     64(DI)(R11*8), K2, Z20
+	VFMADD213PD   Z20, Z19, Z18
+	VADDPD        Z18, Z15, Z15
+	VMULPD        Z17, Z18, Z19
+	VBROADCASTSD  constants<>+1600(SB), Z20
+	VCMPPD        $0x04, Z20, Z18, K1
 	VMOVAPD.Z     Z19, K1, Z19
-	VADDPD        Z19, Z13, Z13
-	VMOVUPD       Z19, K1, (DX)(R10*8)
-	LEAQ          8(R10), R13
-	CMPQ          R13, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     64(CX)(R10*8), K2, Z17
-	VADDPD        Z12, Z17, Z17
-	VMOVUPD.Z     64(BX)(R10*8), K2, Z18
-	VMOVUPD.Z     64(DI)(R10*8), K2, Z19
-	VMOVUPD.Z     64(SI)(R10*8), K2, Z20
-	VFMADD213PD   Z20, Z19, Z18
-	VADDPD        Z18, Z15, Z15
-	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1568(SB), Z20
-	VCMPPD        $0x04, Z20, Z18, K3
-	VMOVAPD.Z     Z19, K3, Z19
 	VADDPD        Z19, Z14, Z14
-	VCMPPD        $0x15, Z0, Z17, K3
 	VMOVUPD       Z17, Z18
 	VFMADD132PD   Z1, Z4, Z18
+	VCMPPD        $0x15, Z0, Z17, K2, K1
 	VSUBPD        Z4, Z18, Z19
 	VMOVUPD       Z17, Z17
 	VFNMADD231PD  Z2, Z19, Z17
@@ -13202,32 +12641,31 @@ end6:
 	VFMADD213PD   Z10, Z17, Z19
 	VMULPD        Z17, Z17, Z20
 	VFMADD213PD   Z17, Z20, Z19
-	VFMADD213PD.Z Z18, Z18, K3, Z19
-	VMOVAPD.Z     Z19, K2, Z19
-	VADDPD        Z19, Z16, Z16
-	VMOVUPD       Z19, K2, 64(DX)(R10*8)
+	VFMADD213PD.Z Z18, Z18, K1, Z19
+	VADDPD        Z19, Z16, K2, Z16
+	VMOVUPD       Z19, K2, 64(BX)(R11*8)
 
 sums7:
-	MOVQ    64(AX), R10
-	VMOVUPD Z14, (R10)(R11*1)
-	MOVQ    72(AX), R10
-	VMOVUPD Z15, (R10)(R11*1)
-	MOVQ    56(AX), R10
-	VMOVUPD Z13, (R10)(R11*2)
-	VMOVUPD Z16, 64(R10)(R11*2)
-	ADDQ    $0x40, R11
-	MOVQ    R12, R10
-	CMPQ    R10, 96(AX)
+	MOVQ    64(AX), CX
+	VMOVUPD Z14, (CX)(R12*1)
+	MOVQ    72(AX), CX
+	VMOVUPD Z15, (CX)(R12*1)
+	VADDPD  Z16, Z13, Z13
+	MOVQ    56(AX), CX
+	VMOVUPD Z13, (CX)(R12*1)
+	ADDQ    $0x40, R12
+	MOVQ    R13, R11
+	CMPQ    R11, 96(AX)
 	JLT     block4
 
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	ADDQ 128(AX), BX
-	MOVQ 200(AX), R10
-	SHLQ $0x06, R10
-	ADDQ R10, R8
-	INCQ R9
+	ADDQ 104(AX), DX
+	ADDQ 112(AX), BX
+	ADDQ 128(AX), SI
+	MOVQ 200(AX), CX
+	SHLQ $0x06, CX
+	ADDQ CX, R9
+	INCQ R10
 	JMP  row1
 
 done3:
@@ -13240,89 +12678,84 @@ TEXT ·scaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleDenseFloat64AVX512 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
-	MOVQ  96(AX), CX
-	ANDQ  $0x0f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x08, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  24(AX), BX
-	MOVQ  32(AX), SI
-	MOVQ  40(AX), DI
-	MOVQ  96(AX), R8
-	ANDQ  $-16, R8
-	XORQ  R9, R9
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), DI
+	MOVQ 96(AX), R8
+	SUBQ $0x08, R8
+	MOVQ 96(AX), R9
+	SUBQ $0x08, R9
+	ANDQ $-16, R9
+	XORQ R10, R10
 
 row1:
-	CMPQ         R9, 80(AX)
+	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
+	MOVQ         48(AX), R11
+	CMPL         (R11)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       14416(AX)(R10*8), X0
+	MOVQ         88(AX), R11
+	ADDQ         R10, R11
+	VMOVSD       14416(AX)(R11*8), X0
 	VBROADCASTSD X0, Z0
-	VMOVSD       8976(AX)(R10*8), X1
+	VMOVSD       8976(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
 	VBROADCASTSD X1, Z1
-	XORQ         R10, R10
-	CMPQ         R10, R8
+	VMOVUPD      (CX)(R8*8), Z2
+	XORQ         R11, R11
+	CMPQ         R11, R9
 	JGE          end5
 
 loop4:
-	VMOVUPD      (CX)(R10*8), Z2
-	VMULPD       Z0, Z2, Z2
-	VMOVUPD      (BX)(R10*8), Z3
-	VMOVUPD      (DI)(R10*8), Z4
-	VFMADD213PD  (SI)(R10*8), Z4, Z3
-	VFNMADD231PD Z3, Z1, Z2
-	VMOVUPD      Z2, (DX)(R10*8)
-	VMOVUPD      64(CX)(R10*8), Z2
-	VMULPD       Z0, Z2, Z2
-	VMOVUPD      64(BX)(R10*8), Z3
-	VMOVUPD      64(DI)(R10*8), Z4
-	VFMADD213PD  64(SI)(R10*8), Z4, Z3
-	VFNMADD231PD Z3, Z1, Z2
-	VMOVUPD      Z2, 64(DX)(R10*8)
-	ADDQ         $0x10, R10
-	CMPQ         R10, R8
+	VMOVUPD      (CX)(R11*8), Z3
+	VMULPD       Z0, Z3, Z3
+	VMOVUPD      (BX)(R11*8), Z4
+	VMOVUPD      (DI)(R11*8), Z5
+	VFMADD213PD  (SI)(R11*8), Z5, Z4
+	VFNMADD231PD Z4, Z1, Z3
+	VMOVUPD      Z3, (DX)(R11*8)
+	VMOVUPD      64(CX)(R11*8), Z3
+	VMULPD       Z0, Z3, Z3
+	VMOVUPD      64(BX)(R11*8), Z4
+	VMOVUPD      64(DI)(R11*8), Z5
+	VFMADD213PD  64(SI)(R11*8), Z5, Z4
+	VFNMADD231PD Z4, Z1, Z3
+	VMOVUPD      Z3, 64(DX)(R11*8)
+	ADDQ         $+16, R11
+	CMPQ         R11, R9
 	JLT          loop4
 
 end5:
-	LEAQ         (R10), R11
-	CMPQ         R11, 96(AX)
-	JGE          whole6
-	VMOVUPD.Z    (CX)(R10*8), K1, Z2
-	VMULPD       Z0, Z2, Z2
-	VMOVUPD.Z    (BX)(R10*8), K1, Z3
-	VMOVUPD.Z    (DI)(R10*8), K1, Z4
-	VMOVUPD.Z    (SI)(R10*8), K1, Z5
-	VFMADD213PD  Z5, Z4, Z3
-	VFNMADD231PD Z3, Z1, Z2
-	VMOVUPD      Z2, K1, (DX)(R10*8)
-	LEAQ         8(R10), R11
-	CMPQ         R11, 96(AX)
-	JGE          whole6
-	VMOVUPD.Z    64(CX)(R10*8), K2, Z2
-	VMULPD       Z0, Z2, Z2
-	VMOVUPD.Z    64(BX)(R10*8), K2, Z0
-	VMOVUPD.Z    64(DI)(R10*8), K2, Z3
-	VMOVUPD.Z    64(SI)(R10*8), K2, Z4
-	VFMADD213PD  Z4, Z3, Z0
-	VFNMADD231PD Z0, Z1, Z2
-	VMOVUPD      Z2, K2, 64(DX)(R10*8)
+	CMPQ R11, R8
+	JGE  end7
 
-whole6:
+loop6:
+	VMOVUPD      (CX)(R11*8), Z3
+	VMULPD       Z0, Z3, Z3
+	VMOVUPD      (BX)(R11*8), Z4
+	VMOVUPD      (DI)(R11*8), Z5
+	VFMADD213PD  (SI)(R11*8), Z5, Z4
+	VFNMADD231PD Z4, Z1, Z3
+	VMOVUPD      Z3, (DX)(R11*8)
+	ADDQ         $+8, R11
+	CMPQ         R11, R8
+	JLT          loop6
+
+end7:
+	VMULPD       Z0, Z2, Z2
+	VMOVUPD      (BX)(R8*8), Z0
+	VMOVUPD      (DI)(R8*8), Z3
+	VFMADD213PD  (SI)(R8*8), Z3, Z0
+	VFNMADD231PD Z0, Z1, Z2
+	VMOVUPD      Z2, (DX)(R8*8)
+
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
 	ADDQ 128(AX), BX
-	INCQ R9
+	INCQ R10
 	JMP  row1
 
 done3:
@@ -13346,7 +12779,7 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+896(SB), Z8
 	VBROADCASTSD constants<>+928(SB), Z9
 	VBROADCASTSD constants<>+960(SB), Z10
-	VMOVUPD      constants<>+1600(SB), Z11
+	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -13380,14 +12813,14 @@ max3:
 	JNE          max3
 	VMOVUPD      Z12, 272(AX)(SI*8)
 	VPMOVSXDQ    (DX), Z13
-	VBROADCASTSD constants<>+1568(SB), Z14
-	VBROADCASTSD constants<>+1568(SB), Z15
+	VBROADCASTSD constants<>+1600(SB), Z14
+	VBROADCASTSD constants<>+1600(SB), Z15
 	XORQ         R8, R8
 
 lane4:
-	VBROADCASTSD constants<>+1568(SB), Z16
-	VBROADCASTSD constants<>+1568(SB), Z17
-	VBROADCASTSD constants<>+1568(SB), Z18
+	VBROADCASTSD constants<>+1600(SB), Z16
+	VBROADCASTSD constants<>+1600(SB), Z17
+	VBROADCASTSD constants<>+1600(SB), Z18
 	MOVQ         184(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
@@ -13402,9 +12835,9 @@ step5:
 	VPCMPEQQ      Z13, Z20, K1
 	VMOVAPD       Z19, K1, Z14
 	VSUBPD        Z12, Z19, Z19
-	VCMPPD        $0x15, Z0, Z19, K2
 	VMOVUPD       Z19, Z20
 	VFMADD132PD   Z1, Z4, Z20
+	VCMPPD        $0x15, Z0, Z19, K2
 	VSUBPD        Z4, Z20, Z21
 	VMOVUPD       Z19, Z22
 	VFNMADD231PD  Z2, Z21, Z22
@@ -13435,9 +12868,9 @@ step5:
 	VPCMPEQQ      Z13, Z20, K1
 	VMOVAPD       Z19, K1, Z14
 	VSUBPD        Z12, Z19, Z19
-	VCMPPD        $0x15, Z0, Z19, K2
 	VMOVUPD       Z19, Z20
 	VFMADD132PD   Z1, Z4, Z20
+	VCMPPD        $0x15, Z0, Z19, K2
 	VSUBPD        Z4, Z20, Z21
 	VMOVUPD       Z19, Z22
 	VFNMADD231PD  Z2, Z21, Z22
@@ -13488,7 +12921,7 @@ lanes7:
 	JNE          more12
 	VMOVUPD      (R10), Z12
 	VMINPD       64(R10), Z12, Z13
-	VBROADCASTSD constants<>+1568(SB), Z16
+	VBROADCASTSD constants<>+1600(SB), Z16
 	VMULPD       Z16, Z12, Z12
 	VADDPD       Z12, Z13, Z13
 	VMOVUPD      Z13, 128(R10)
@@ -13572,7 +13005,7 @@ tree18:
 	ADDQ    $0x40, CX
 	ADDQ    $0x20, DX
 	ADDQ    $0x40, BX
-	ADDQ    $0x08, SI
+	ADDQ    $+8, SI
 	CMPQ    SI, DI
 	JLT     loop1
 
@@ -13620,7 +13053,7 @@ class3:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x08, SI
+	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
 
@@ -13645,7 +13078,7 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+896(SB), Z8
 	VBROADCASTSD constants<>+928(SB), Z9
 	VBROADCASTSD constants<>+960(SB), Z10
-	VMOVUPD      constants<>+1600(SB), Z11
+	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -13679,15 +13112,15 @@ max3:
 	JNE          max3
 	VMOVUPD      Z12, 272(AX)(SI*8)
 	VPMOVSXDQ    (DX), Z13
-	VBROADCASTSD constants<>+1568(SB), Z14
-	VBROADCASTSD constants<>+1568(SB), Z15
+	VBROADCASTSD constants<>+1600(SB), Z14
+	VBROADCASTSD constants<>+1600(SB), Z15
 	XORQ         R8, R8
 
 lane4:
-	VBROADCASTSD constants<>+1568(SB), Z16
-	VBROADCASTSD constants<>+1568(SB), Z17
-	VBROADCASTSD constants<>+1568(SB), Z18
-	VBROADCASTSD constants<>+1568(SB), Z19
+	VBROADCASTSD constants<>+1600(SB), Z16
+	VBROADCASTSD constants<>+1600(SB), Z17
+	VBROADCASTSD constants<>+1600(SB), Z18
+	VBROADCASTSD constants<>+1600(SB), Z19
 	MOVQ         184(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
@@ -13705,12 +13138,12 @@ step5:
 	MOVQ          32(AX), R12
 	VBROADCASTSD  (R12)(R11*8), Z21
 	VMULPD        Z20, Z21, Z22
-	VBROADCASTSD  constants<>+1568(SB), Z23
+	VBROADCASTSD  constants<>+1600(SB), Z23
 	VCMPPD        $0x04, Z23, Z21, K2
 	VMOVAPD.Z     Z22, K2, Z22
-	VCMPPD        $0x15, Z0, Z20, K2
 	VMOVUPD       Z20, Z23
 	VFMADD132PD   Z1, Z4, Z23
+	VCMPPD        $0x15, Z0, Z20, K2
 	VSUBPD        Z4, Z23, Z24
 	VMOVUPD       Z20, Z20
 	VFNMADD231PD  Z2, Z24, Z20
@@ -13745,12 +13178,12 @@ step5:
 	MOVQ          32(AX), R12
 	VBROADCASTSD  (R12)(R11*8), Z21
 	VMULPD        Z20, Z21, Z22
-	VBROADCASTSD  constants<>+1568(SB), Z23
+	VBROADCASTSD  constants<>+1600(SB), Z23
 	VCMPPD        $0x04, Z23, Z21, K2
 	VMOVAPD.Z     Z22, K2, Z22
-	VCMPPD        $0x15, Z0, Z20, K2
 	VMOVUPD       Z20, Z23
 	VFMADD132PD   Z1, Z4, Z23
+	VCMPPD        $0x15, Z0, Z20, K2
 	VSUBPD        Z4, Z23, Z24
 	VMOVUPD       Z20, Z20
 	VFNMADD231PD  Z2, Z24, Z20
@@ -13806,7 +13239,7 @@ lanes7:
 	JNE          more12
 	VMOVUPD      (R10), Z12
 	VMINPD       64(R10), Z12, Z13
-	VBROADCASTSD constants<>+1568(SB), Z16
+	VBROADCASTSD constants<>+1600(SB), Z16
 	VMULPD       Z16, Z12, Z12
 	VADDPD       Z12, Z13, Z13
 	VMOVUPD      Z13, 128(R10)
@@ -13890,7 +13323,7 @@ tree18:
 	ADDQ    $0x40, CX
 	ADDQ    $0x20, DX
 	ADDQ    $0x40, BX
-	ADDQ    $0x08, SI
+	ADDQ    $+8, SI
 	CMPQ    SI, DI
 	JLT     loop1
 
@@ -13941,7 +13374,7 @@ class3:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x08, SI
+	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
 
@@ -13966,7 +13399,7 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+896(SB), Z8
 	VBROADCASTSD constants<>+928(SB), Z9
 	VBROADCASTSD constants<>+960(SB), Z10
-	VMOVUPD      constants<>+1600(SB), Z11
+	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -14003,10 +13436,10 @@ max3:
 	XORQ       R9, R9
 
 lane4:
-	VBROADCASTSD constants<>+1568(SB), Z13
-	VBROADCASTSD constants<>+1568(SB), Z14
-	VBROADCASTSD constants<>+1568(SB), Z15
-	VBROADCASTSD constants<>+1568(SB), Z16
+	VBROADCASTSD constants<>+1600(SB), Z13
+	VBROADCASTSD constants<>+1600(SB), Z14
+	VBROADCASTSD constants<>+1600(SB), Z15
+	VBROADCASTSD constants<>+1600(SB), Z16
 	MOVQ         184(AX), R10
 	IMULQ        R9, R10
 	ADDQ         CX, R10
@@ -14028,12 +13461,12 @@ step5:
 	VBROADCASTSD  (R14)(R13*8), Z20
 	VFMADD213PD   Z20, Z19, Z18
 	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1568(SB), Z20
+	VBROADCASTSD  constants<>+1600(SB), Z20
 	VCMPPD        $0x04, Z20, Z18, K1
 	VMOVAPD.Z     Z19, K1, Z19
-	VCMPPD        $0x15, Z0, Z17, K1
 	VMOVUPD       Z17, Z20
 	VFMADD132PD   Z1, Z4, Z20
+	VCMPPD        $0x15, Z0, Z17, K1
 	VSUBPD        Z4, Z20, Z21
 	VMOVUPD       Z17, Z17
 	VFNMADD231PD  Z2, Z21, Z17
@@ -14069,12 +13502,12 @@ step5:
 	VBROADCASTSD  (R14)(R13*8), Z20
 	VFMADD213PD   Z20, Z19, Z18
 	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1568(SB), Z20
+	VBROADCASTSD  constants<>+1600(SB), Z20
 	VCMPPD        $0x04, Z20, Z18, K1
 	VMOVAPD.Z     Z19, K1, Z19
-	VCMPPD        $0x15, Z0, Z17, K1
 	VMOVUPD       Z17, Z20
 	VFMADD132PD   Z1, Z4, Z20
+	VCMPPD        $0x15, Z0, Z17, K1
 	VSUBPD        Z4, Z20, Z21
 	VMOVUPD       Z17, Z17
 	VFNMADD231PD  Z2, Z21, Z17
@@ -14130,7 +13563,7 @@ lanes7:
 	JNE          more12
 	VMOVUPD      (R11), Z12
 	VMINPD       64(R11), Z12, Z13
-	VBROADCASTSD constants<>+1568(SB), Z14
+	VBROADCASTSD constants<>+1600(SB), Z14
 	VMULPD       Z14, Z12, Z12
 	VADDPD       Z12, Z13, Z13
 	VMOVUPD      Z13, 128(R11)
@@ -14244,7 +13677,7 @@ tree22:
 	ADDQ    $0x20, DX
 	ADDQ    $0x40, BX
 	ADDQ    $0x40, SI
-	ADDQ    $0x08, DI
+	ADDQ    $+8, DI
 	CMPQ    DI, R8
 	JLT     loop1
 
@@ -14298,7 +13731,7 @@ class3:
 	ADDQ         $0x40, DX
 	ADDQ         $0x20, BX
 	ADDQ         $0x40, SI
-	ADDQ         $0x08, DI
+	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -14307,23 +13740,17 @@ end2:
 	RET
 
 // func maxFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, F16C
 TEXT ·maxFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxFloat16AVX512 finds the maximum of each row: pivot = max x_k.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
+	// maxFloat16AVX512 finds the maximum m of each row, and x_y − m, y being the label.
 	MOVQ         (AX), CX
 	MOVQ         96(AX), DX
 	ANDQ         $-64, DX
 	MOVQ         96(AX), BX
-	ANDQ         $-16, BX
-	VBROADCASTSS constants<>+256(SB), Z0
+	SUBQ         $0x10, BX
+	VBROADCASTSS constants<>+0(SB), Z0
 	XORQ         SI, SI
 
 row1:
@@ -14351,7 +13778,7 @@ loop4:
 	VMAXPS    Z5, Z3, Z3
 	VCVTPH2PS 96(CX)(R8*2), Z5
 	VMAXPS    Z5, Z4, Z4
-	ADDQ      $0x40, R8
+	ADDQ      $+64, R8
 	CMPQ      R8, DX
 	JLT       loop4
 
@@ -14362,18 +13789,13 @@ end5:
 loop6:
 	VCVTPH2PS (CX)(R8*2), Z5
 	VMAXPS    Z5, Z1, Z1
-	ADDQ      $0x10, R8
+	ADDQ      $+16, R8
 	CMPQ      R8, BX
 	JLT       loop6
 
 end7:
-	CMPQ        R8, 96(AX)
-	JGE         whole8
-	VMOVDQU16.Z (CX)(R8*2), K1, Y5
-	VCVTPH2PS   Y5, Z5
-	VMAXPS      Z5, Z1, K1, Z1
-
-whole8:
+	VCVTPH2PS     (CX)(BX*2), Z5
+	VMAXPS        Z5, Z2, Z2
 	VMAXPS        Z2, Z1, Z1
 	VMAXPS        Z4, Z3, Z3
 	VMAXPS        Z3, Z1, Z1
@@ -14387,6 +13809,16 @@ whole8:
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
 	VMOVSD        X2, 272(AX)(DI*8)
+	MOVQ          DI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          48(AX), R8
+	MOVLQSX       (R8), R8
+	VPBROADCASTW  (CX)(R8*2), X1
+	VCVTPH2PS     X1, X1
+	VCVTSS2SD     X1, X1, X1
+	VSUBSD        X2, X1, X1
+	VMOVSD        X1, 3536(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -14403,14 +13835,6 @@ TEXT ·sumUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -14418,144 +13842,229 @@ TEXT ·sumUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+416(SB), Z4
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
-	MOVQ         (AX), CX
-	XORQ         DX, DX
+	MOVQ         (AX), DX
 	XORQ         BX, BX
+	XORQ         SI, SI
 
 row1:
-	CMPQ         BX, 80(AX)
+	CMPQ         SI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), SI
-	CMPL         (SI)(BX*4), $0x00
+	MOVQ         48(AX), CX
+	CMPL         (CX)(SI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), SI
-	ADDQ         BX, SI
-	VMOVSD       272(AX)(SI*8), X7
+	MOVQ         88(AX), CX
+	ADDQ         SI, CX
+	VMOVSD       272(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         SI, SI
-	MOVQ         DX, DI
+	XORQ         DI, DI
+	MOVQ         BX, R8
 
 block4:
-	VBROADCASTSS constants<>+1568(SB), Z8
-	VBROADCASTSS constants<>+1568(SB), Z9
-	VBROADCASTSS constants<>+1568(SB), Z10
-	MOVQ         96(AX), R9
-	LEAQ         512(SI), R8
-	ANDQ         $-32, R9
-	CMPQ         R8, R9
-	CMOVQLT      R8, R9
-	CMPQ         SI, R9
+	VBROADCASTSS constants<>+1600(SB), Z8
+	VBROADCASTSS constants<>+1600(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z10
+	MOVQ         96(AX), CX
+	LEAQ         512(DI), R9
+	ANDQ         $-32, CX
+	CMPQ         R9, CX
+	CMOVQLT      R9, CX
+	MOVQ         CX, R10
+	ANDQ         $-64, R10
+	CMPQ         DI, R10
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(CX)(SI*2)
-	VCVTPH2PS     (CX)(SI*2), Z11
+	PREFETCHT0    20480(DX)(DI*2)
+	VCVTPH2PS     (DX)(DI*2), Z11
 	VADDPS        Z7, Z11, Z11
+	VCVTPH2PS     32(DX)(DI*2), Z14
 	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
+	VADDPS        Z7, Z14, Z14
 	VMOVUPS       Z11, Z12
+	VADDPS        Z14, Z9, Z9
+	PREFETCHT0    20544(DX)(DI*2)
 	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z14, Z15
+	VCVTPH2PS     64(DX)(DI*2), Z16
+	VCMPPS        $0x15, Z0, Z11, K1
+	VFMADD132PS   Z1, Z3, Z15
+	VADDPS        Z7, Z16, Z16
+	VCVTPH2PS     96(DX)(DI*2), Z17
 	VSUBPS        Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z14, K2
+	VADDPS        Z16, Z9, Z9
+	VADDPS        Z7, Z17, Z17
 	VFNMADD132PS  Z2, Z11, Z13
+	VSUBPS        Z3, Z15, Z18
+	VMOVUPS       Z16, Z19
+	VADDPS        Z17, Z9, Z9
 	VPERMPS       Z6, Z12, Z11
+	VFNMADD132PS  Z2, Z14, Z18
+	VFMADD132PS   Z1, Z3, Z19
+	VMOVUPS       Z17, Z20
 	VPSLLD        $0x14, Z12, Z12
+	VPERMPS       Z6, Z15, Z14
+	VCMPPS        $0x15, Z0, Z16, K3
+	VFMADD132PS   Z1, Z3, Z20
 	VPADDD        Z11, Z12, Z12
-	VCVTPH2PS     32(CX)(SI*2), Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K4
-	VMOVUPS       Z11, Z14
-	VFMADD132PS   Z1, Z3, Z14
-	VSUBPS        Z3, Z14, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z14, Z11
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z11, Z14, Z14
+	VPSLLD        $0x14, Z15, Z15
+	VSUBPS        Z3, Z19, Z21
+	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVUPS       Z4, Z11
+	VPADDD        Z14, Z15, Z15
+	VFNMADD132PS  Z2, Z16, Z21
+	VSUBPS        Z3, Z20, Z22
 	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z16
-	VFMADD213PS   Z13, Z16, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVUPS       Z4, Z14
+	VPERMPS       Z6, Z19, Z16
+	VFNMADD132PS  Z2, Z17, Z22
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z5, Z18, Z14
+	VPSLLD        $0x14, Z19, Z19
+	VPERMPS       Z6, Z20, Z23
+	VFMADD213PS   Z13, Z17, Z11
+	VMULPS        Z18, Z18, Z13
+	VPADDD        Z16, Z19, Z19
+	VPSLLD        $0x14, Z20, Z20
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS   Z18, Z13, Z14
+	VMOVUPS       Z4, Z12
+	VPADDD        Z23, Z20, Z20
 	VADDPS        Z11, Z8, Z8
+	VFMADD213PS.Z Z15, Z15, K2, Z14
+	VFMADD213PS   Z5, Z21, Z12
 	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z15, Z11
-	VMULPS        Z15, Z15, Z12
-	VFMADD213PS   Z15, Z12, Z11
-	VFMADD213PS.Z Z14, Z14, K4, Z11
+	VADDPS        Z14, Z10, Z10
+	VMULPS        Z21, Z21, Z13
+	VFMADD213PS   Z5, Z22, Z11
+	VFMADD213PS   Z21, Z13, Z12
+	VMULPS        Z22, Z22, Z13
+	VFMADD213PS.Z Z19, Z19, K3, Z12
+	VFMADD213PS   Z22, Z13, Z11
+	VADDPS        Z12, Z8, Z8
+	VFMADD213PS.Z Z20, Z20, K4, Z11
 	VADDPS        Z11, Z10, Z10
-	ADDQ          $0x20, SI
-	CMPQ          SI, R9
+	ADDQ          $+64, DI
+	CMPQ          DI, R10
 	JLT           loop5
 
 end6:
-	CMPQ          SI, R8
-	JGE           sums7
-	LEAQ          (SI), R9
-	CMPQ          R9, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(SI*2), K1, Y11
-	VCVTPH2PS     Y11, Z11
-	VADDPS        Z7, Z11, Z11
-	VMOVAPS.Z     Z11, K1, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
-	VMOVAPS.Z     Z11, K1, Z11
-	VADDPS        Z11, Z8, Z8
-	LEAQ          16(SI), R9
-	CMPQ          R9, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(SI*2), K2, Y11
-	VCVTPH2PS     Y11, Z11
-	VADDPS        Z7, Z11, Z11
-	VMOVAPS.Z     Z11, K2, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
-	VMOVAPS.Z     Z11, K2, Z11
-	VADDPS        Z11, Z10, Z10
+	CMPQ DI, CX
+	JGE  end8
 
-sums7:
-	MOVQ    64(AX), SI
-	VMOVUPS Z9, (SI)(DI*1)
-	MOVQ    56(AX), SI
-	VMOVUPS Z8, (SI)(DI*2)
-	VMOVUPS Z10, 64(SI)(DI*2)
-	ADDQ    $0x40, DI
-	MOVQ    R8, SI
-	CMPQ    SI, 96(AX)
+loop7:
+	PREFETCHT0    20480(DX)(DI*2)
+	VCVTPH2PS     (DX)(DI*2), Z11
+	VADDPS        Z7, Z11, Z11
+	VCVTPH2PS     32(DX)(DI*2), Z14
+	VADDPS        Z11, Z9, Z9
+	VADDPS        Z7, Z14, Z14
+	VMOVUPS       Z11, Z12
+	VADDPS        Z14, Z9, Z9
+	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z14, Z15
+	VCMPPS        $0x15, Z0, Z11, K1
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFNMADD132PS  Z2, Z11, Z13
+	VSUBPS        Z3, Z15, Z16
+	VPERMPS       Z6, Z12, Z11
+	VFNMADD132PS  Z2, Z14, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VPERMPS       Z6, Z15, Z14
+	VPADDD        Z11, Z12, Z12
+	VPSLLD        $0x14, Z15, Z15
+	VMOVUPS       Z4, Z11
+	VPADDD        Z14, Z15, Z15
+	VFMADD213PS   Z5, Z13, Z11
+	VMOVUPS       Z4, Z17
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z5, Z16, Z17
+	VFMADD213PS   Z13, Z14, Z11
+	VMULPS        Z16, Z16, Z13
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS   Z16, Z13, Z17
+	VADDPS        Z11, Z8, Z8
+	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VADDPS        Z17, Z10, Z10
+	ADDQ          $+32, DI
+	CMPQ          DI, CX
+	JLT           loop7
+
+end8:
+	CMPQ          DI, R9
+	JGE           sums9
+	MOVQ          96(AX), CX
+	ANDQ          $0x1f, CX
+	MOVL          $0x00000001, R10
+	SHLQ          CL, R10
+	DECQ          R10
+	KMOVW         R10, K1
+	SHRQ          $0x10, R10
+	KMOVW         R10, K2
+	LEAQ          (DI), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVDQU16.Z   (DX)(DI*2), K1, Y11
+	VCVTPH2PS     Y11, Z11
+	VADDPS        Z7, Z11, Z11
+	VADDPS        Z11, Z9, K1, Z9
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K1, K3
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z11
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VADDPS        Z11, Z8, K1, Z8
+	LEAQ          16(DI), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVDQU16.Z   32(DX)(DI*2), K2, Y11
+	VCVTPH2PS     Y11, Z11
+	VADDPS        Z7, Z11, Z11
+	VADDPS        Z11, Z9, K2, Z9
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2, K1
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z11
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VADDPS        Z11, Z10, K2, Z10
+
+sums9:
+	MOVQ    64(AX), CX
+	VMOVUPS Z9, (CX)(R8*1)
+	VADDPS  Z10, Z8, Z8
+	MOVQ    56(AX), CX
+	VMOVUPS Z8, (CX)(R8*1)
+	ADDQ    $0x40, R8
+	MOVQ    R9, DI
+	CMPQ    DI, 96(AX)
 	JLT     block4
 
 skip2:
-	ADDQ 104(AX), CX
-	MOVQ 200(AX), SI
-	SHLQ $0x06, SI
-	ADDQ SI, DX
-	INCQ BX
+	ADDQ 104(AX), DX
+	MOVQ 200(AX), CX
+	SHLQ $0x06, CX
+	ADDQ CX, BX
+	INCQ SI
 	JMP  row1
 
 done3:
@@ -14568,14 +14077,6 @@ TEXT ·sumExpUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -14583,150 +14084,239 @@ TEXT ·sumExpUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+416(SB), Z4
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	XORQ         BX, BX
+	MOVQ         (AX), DX
+	MOVQ         8(AX), BX
 	XORQ         SI, SI
+	XORQ         DI, DI
 
 row1:
-	CMPQ         SI, 80(AX)
+	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
+	MOVQ         48(AX), CX
+	CMPL         (CX)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       272(AX)(DI*8), X7
+	MOVQ         88(AX), CX
+	ADDQ         DI, CX
+	VMOVSD       272(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         DI, DI
-	MOVQ         BX, R8
+	XORQ         R8, R8
+	MOVQ         SI, R9
 
 block4:
-	VBROADCASTSS constants<>+1568(SB), Z8
-	VBROADCASTSS constants<>+1568(SB), Z9
-	VBROADCASTSS constants<>+1568(SB), Z10
-	MOVQ         96(AX), R10
-	LEAQ         512(DI), R9
-	ANDQ         $-32, R10
-	CMPQ         R9, R10
-	CMOVQLT      R9, R10
-	CMPQ         DI, R10
+	VBROADCASTSS constants<>+1600(SB), Z8
+	VBROADCASTSS constants<>+1600(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z10
+	MOVQ         96(AX), CX
+	LEAQ         512(R8), R10
+	ANDQ         $-32, CX
+	CMPQ         R10, CX
+	CMOVQLT      R10, CX
+	MOVQ         CX, R11
+	ANDQ         $-64, R11
+	CMPQ         R8, R11
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(CX)(DI*2)
-	VCVTPH2PS     (CX)(DI*2), Z11
+	PREFETCHT0    20480(DX)(R8*2)
+	VCVTPH2PS     (DX)(R8*2), Z11
 	VADDPS        Z7, Z11, Z11
+	VCVTPH2PS     32(DX)(R8*2), Z14
 	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
+	VADDPS        Z7, Z14, Z14
 	VMOVUPS       Z11, Z12
+	VADDPS        Z14, Z9, Z9
+	PREFETCHT0    20544(DX)(R8*2)
 	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z14, Z15
+	VCVTPH2PS     64(DX)(R8*2), Z16
+	VCMPPS        $0x15, Z0, Z11, K1
+	VFMADD132PS   Z1, Z3, Z15
+	VADDPS        Z7, Z16, Z16
+	VCVTPH2PS     96(DX)(R8*2), Z17
 	VSUBPS        Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z14, K2
+	VADDPS        Z16, Z9, Z9
+	VADDPS        Z7, Z17, Z17
 	VFNMADD132PS  Z2, Z11, Z13
+	VSUBPS        Z3, Z15, Z18
+	VMOVUPS       Z16, Z19
+	VADDPS        Z17, Z9, Z9
 	VPERMPS       Z6, Z12, Z11
+	VFNMADD132PS  Z2, Z14, Z18
+	VFMADD132PS   Z1, Z3, Z19
+	VMOVUPS       Z17, Z20
 	VPSLLD        $0x14, Z12, Z12
+	VPERMPS       Z6, Z15, Z14
+	VCMPPS        $0x15, Z0, Z16, K3
+	VFMADD132PS   Z1, Z3, Z20
 	VPADDD        Z11, Z12, Z12
-	VCVTPH2PS     32(CX)(DI*2), Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K4
-	VMOVUPS       Z11, Z14
-	VFMADD132PS   Z1, Z3, Z14
-	VSUBPS        Z3, Z14, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z14, Z11
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z11, Z14, Z14
+	VPSLLD        $0x14, Z15, Z15
+	VSUBPS        Z3, Z19, Z21
+	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVUPS       Z4, Z11
+	VPADDD        Z14, Z15, Z15
+	VFNMADD132PS  Z2, Z16, Z21
+	VSUBPS        Z3, Z20, Z22
 	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z16
-	VFMADD213PS   Z13, Z16, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVUPS       Z4, Z14
+	VPERMPS       Z6, Z19, Z16
+	VFNMADD132PS  Z2, Z17, Z22
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z5, Z18, Z14
+	VPSLLD        $0x14, Z19, Z19
+	VPERMPS       Z6, Z20, Z23
+	VFMADD213PS   Z13, Z17, Z11
+	VMULPS        Z18, Z18, Z13
+	VPADDD        Z16, Z19, Z19
+	VPSLLD        $0x14, Z20, Z20
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS   Z18, Z13, Z14
+	VMOVUPS       Z4, Z12
+	VPADDD        Z23, Z20, Z20
 	VADDPS        Z11, Z8, Z8
-	VMOVUPS       Z11, (DX)(DI*4)
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z15, Z11
-	VMULPS        Z15, Z15, Z12
-	VFMADD213PS   Z15, Z12, Z11
-	VFMADD213PS.Z Z14, Z14, K4, Z11
-	VADDPS        Z11, Z10, Z10
-	VMOVUPS       Z11, 64(DX)(DI*4)
-	ADDQ          $0x20, DI
-	CMPQ          DI, R10
+	VFMADD213PS.Z Z15, Z15, K2, Z14
+	VFMADD213PS   Z5, Z21, Z12
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z11, (BX)(R8*4)
+	VADDPS        Z14, Z10, Z10
+	VMULPS        Z21, Z21, Z11
+	VFMADD213PS   Z5, Z22, Z13
+	VMOVUPS       Z14, 64(BX)(R8*4)
+	VFMADD213PS   Z21, Z11, Z12
+	VMULPS        Z22, Z22, Z11
+	VFMADD213PS.Z Z19, Z19, K3, Z12
+	VFMADD213PS   Z22, Z11, Z13
+	VADDPS        Z12, Z8, Z8
+	VFMADD213PS.Z Z20, Z20, K4, Z13
+	VMOVUPS       Z12, 128(BX)(R8*4)
+	VADDPS        Z13, Z10, Z10
+	VMOVUPS       Z13, 192(BX)(R8*4)
+	ADDQ          $+64, R8
+	CMPQ          R8, R11
 	JLT           loop5
 
 end6:
-	CMPQ          DI, R9
-	JGE           sums7
-	LEAQ          (DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(DI*2), K1, Y11
-	VCVTPH2PS     Y11, Z11
-	VADDPS        Z7, Z11, Z11
-	VMOVAPS.Z     Z11, K1, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
-	VMOVAPS.Z     Z11, K1, Z11
-	VADDPS        Z11, Z8, Z8
-	VMOVUPS       Z11, K1, (DX)(DI*4)
-	LEAQ          16(DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(DI*2), K2, Y11
-	VCVTPH2PS     Y11, Z11
-	VADDPS        Z7, Z11, Z11
-	VMOVAPS.Z     Z11, K2, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
-	VMOVAPS.Z     Z11, K2, Z11
-	VADDPS        Z11, Z10, Z10
-	VMOVUPS       Z11, K2, 64(DX)(DI*4)
+	CMPQ R8, CX
+	JGE  end8
 
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPS Z9, (DI)(R8*1)
-	MOVQ    56(AX), DI
-	VMOVUPS Z8, (DI)(R8*2)
-	VMOVUPS Z10, 64(DI)(R8*2)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
+loop7:
+	PREFETCHT0    20480(DX)(R8*2)
+	VCVTPH2PS     (DX)(R8*2), Z11
+	VADDPS        Z7, Z11, Z11
+	VCVTPH2PS     32(DX)(R8*2), Z14
+	VADDPS        Z11, Z9, Z9
+	VADDPS        Z7, Z14, Z14
+	VMOVUPS       Z11, Z12
+	VADDPS        Z14, Z9, Z9
+	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z14, Z15
+	VCMPPS        $0x15, Z0, Z11, K1
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFNMADD132PS  Z2, Z11, Z13
+	VSUBPS        Z3, Z15, Z16
+	VPERMPS       Z6, Z12, Z11
+	VFNMADD132PS  Z2, Z14, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VPERMPS       Z6, Z15, Z14
+	VPADDD        Z11, Z12, Z12
+	VPSLLD        $0x14, Z15, Z15
+	VMOVUPS       Z4, Z11
+	VPADDD        Z14, Z15, Z15
+	VFMADD213PS   Z5, Z13, Z11
+	VMOVUPS       Z4, Z17
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z5, Z16, Z17
+	VFMADD213PS   Z13, Z14, Z11
+	VMULPS        Z16, Z16, Z13
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS   Z16, Z13, Z17
+	VADDPS        Z11, Z8, Z8
+	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VMOVUPS       Z11, (BX)(R8*4)
+	VADDPS        Z17, Z10, Z10
+	VMOVUPS       Z17, 64(BX)(R8*4)
+	ADDQ          $+32, R8
+	CMPQ          R8, CX
+	JLT           loop7
+
+end8:
+	CMPQ          R8, R10
+	JGE           sums9
+	MOVQ          96(AX), CX
+	ANDQ          $0x1f, CX
+	MOVL          $0x00000001, R11
+	SHLQ          CL, R11
+	DECQ          R11
+	KMOVW         R11, K1
+	SHRQ          $0x10, R11
+	KMOVW         R11, K2
+	LEAQ          (R8), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVDQU16.Z   (DX)(R8*2), K1, Y11
+	VCVTPH2PS     Y11, Z11
+	VADDPS        Z7, Z11, Z11
+	VADDPS        Z11, Z9, K1, Z9
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K1, K3
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z11
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VADDPS        Z11, Z8, K1, Z8
+	VMOVUPS       Z11, K1, (BX)(R8*4)
+	LEAQ          16(R8), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVDQU16.Z   32(DX)(R8*2), K2, Y11
+	VCVTPH2PS     Y11, Z11
+	VADDPS        Z7, Z11, Z11
+	VADDPS        Z11, Z9, K2, Z9
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2, K1
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z11
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VADDPS        Z11, Z10, K2, Z10
+	VMOVUPS       Z11, K2, 64(BX)(R8*4)
+
+sums9:
+	MOVQ    64(AX), CX
+	VMOVUPS Z9, (CX)(R9*1)
+	VADDPS  Z10, Z8, Z8
+	MOVQ    56(AX), CX
+	VMOVUPS Z8, (CX)(R9*1)
+	ADDQ    $0x40, R9
+	MOVQ    R10, R8
+	CMPQ    R8, 96(AX)
 	JLT     block4
 
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	MOVQ 200(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
-	INCQ SI
+	ADDQ 104(AX), DX
+	ADDQ 112(AX), BX
+	MOVQ 200(AX), CX
+	SHLQ $0x06, CX
+	ADDQ CX, SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -14734,76 +14324,71 @@ done3:
 	RET
 
 // func scaleUniformFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL
+// Requires: AVX, AVX512F
 TEXT ·scaleUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat16AVX512 turns exponentials into gradients: e·f − smooth.
-	MOVQ  96(AX), CX
-	ANDQ  $0x1f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x10, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  96(AX), BX
-	ANDQ  $-32, BX
-	XORQ  SI, SI
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 96(AX), BX
+	SUBQ $0x10, BX
+	MOVQ 96(AX), SI
+	SUBQ $0x10, SI
+	ANDQ $-32, SI
+	XORQ DI, DI
 
 row1:
-	CMPQ         SI, 80(AX)
+	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
+	MOVQ         48(AX), R8
+	CMPL         (R8)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       14416(AX)(DI*8), X0
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	VMOVSD       14416(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8976(AX)(DI*8), X1
+	VMOVSD       8976(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
-	XORQ         DI, DI
-	CMPQ         DI, BX
+	VMOVUPS      (CX)(BX*4), Z2
+	XORQ         R8, R8
+	CMPQ         R8, SI
 	JGE          end5
 
 loop4:
-	VMOVUPS     (CX)(DI*4), Z2
-	VFMSUB213PS Z1, Z0, Z2
-	VCVTPS2PH   $0x00, Z2, (DX)(DI*2)
-	VMOVUPS     64(CX)(DI*4), Z2
-	VFMSUB213PS Z1, Z0, Z2
-	VCVTPS2PH   $0x00, Z2, 32(DX)(DI*2)
-	ADDQ        $0x20, DI
-	CMPQ        DI, BX
+	VMOVUPS     (CX)(R8*4), Z3
+	VFMSUB213PS Z1, Z0, Z3
+	VCVTPS2PH   $0x00, Z3, (DX)(R8*2)
+	VMOVUPS     64(CX)(R8*4), Z3
+	VFMSUB213PS Z1, Z0, Z3
+	VCVTPS2PH   $0x00, Z3, 32(DX)(R8*2)
+	ADDQ        $+32, R8
+	CMPQ        R8, SI
 	JLT         loop4
 
 end5:
-	LEAQ        (DI), R8
-	CMPQ        R8, 96(AX)
-	JGE         whole6
-	VMOVUPS.Z   (CX)(DI*4), K1, Z2
-	VFMSUB213PS Z1, Z0, Z2
-	VCVTPS2PH   $0x00, Z2, Y2
-	VMOVDQU16   Y2, K1, (DX)(DI*2)
-	LEAQ        16(DI), R8
-	CMPQ        R8, 96(AX)
-	JGE         whole6
-	VMOVUPS.Z   64(CX)(DI*4), K2, Z2
-	VFMSUB213PS Z1, Z0, Z2
-	VCVTPS2PH   $0x00, Z2, Y0
-	VMOVDQU16   Y0, K2, 32(DX)(DI*2)
+	CMPQ R8, BX
+	JGE  end7
 
-whole6:
+loop6:
+	VMOVUPS     (CX)(R8*4), Z3
+	VFMSUB213PS Z1, Z0, Z3
+	VCVTPS2PH   $0x00, Z3, (DX)(R8*2)
+	ADDQ        $+16, R8
+	CMPQ        R8, BX
+	JLT         loop6
+
+end7:
+	VFMSUB213PS Z1, Z0, Z2
+	VCVTPS2PH   $0x00, Z2, (DX)(BX*2)
+
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
-	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -14816,14 +14401,6 @@ TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -14831,123 +14408,131 @@ TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+416(SB), Z4
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         24(AX), BX
-	MOVQ         32(AX), SI
-	MOVQ         40(AX), DI
-	XORQ         R8, R8
+	MOVQ         (AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
+	MOVQ         40(AX), R8
 	XORQ         R9, R9
+	XORQ         R10, R10
 
 row1:
-	CMPQ         R9, 80(AX)
+	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
+	MOVQ         48(AX), CX
+	CMPL         (CX)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       272(AX)(R10*8), X7
+	MOVQ         88(AX), CX
+	ADDQ         R10, CX
+	VMOVSD       272(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         R10, R10
-	MOVQ         R8, R11
+	XORQ         R11, R11
+	MOVQ         R9, R12
 
 block4:
-	VBROADCASTSS constants<>+1568(SB), Z8
-	VBROADCASTSS constants<>+1568(SB), Z9
-	VBROADCASTSS constants<>+1568(SB), Z10
-	VBROADCASTSS constants<>+1568(SB), Z11
-	MOVQ         96(AX), R13
-	LEAQ         512(R10), R12
-	ANDQ         $-32, R13
-	CMPQ         R12, R13
-	CMOVQLT      R12, R13
-	CMPQ         R10, R13
+	VBROADCASTSS constants<>+1600(SB), Z8
+	VBROADCASTSS constants<>+1600(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z10
+	VBROADCASTSS constants<>+1600(SB), Z11
+	MOVQ         96(AX), CX
+	LEAQ         512(R11), R13
+	ANDQ         $-32, CX
+	CMPQ         R13, CX
+	CMOVQLT      R13, CX
+	CMPQ         R11, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(CX)(R10*2)
-	VCVTPH2PS     (CX)(R10*2), Z12
+	PREFETCHT0    20480(DX)(R11*2)
+	VCVTPH2PS     (DX)(R11*2), Z12
 	VADDPS        Z7, Z12, Z12
-	VCVTPH2PS     (BX)(R10*2), Z13
-	VMOVUPS       (DI)(R10*4), Z14
-	VFMADD213PS   (SI)(R10*4), Z14, Z13
+	VCVTPH2PS     (SI)(R11*2), Z13
+	VMOVUPS       (R8)(R11*4), Z14
+	VFMADD213PS   (DI)(R11*4), Z14, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1568(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K3
-	VMOVAPS.Z     Z14, K3, Z14
+	VBROADCASTSS  constants<>+1600(SB), Z15
+	VCVTPH2PS     32(DX)(R11*2), Z16
+	VCMPPS        $0x04, Z15, Z13, K1
+	VADDPS        Z7, Z16, Z16
+	VMOVAPS.Z     Z14, K1, Z14
+	VCVTPH2PS     32(SI)(R11*2), Z13
 	VADDPS        Z14, Z9, Z9
-	VCMPPS        $0x15, Z0, Z12, K3
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z12, Z14
-	VPERMPS       Z6, Z13, Z12
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z12, Z13, Z13
-	VCVTPH2PS     32(CX)(R10*2), Z12
-	VADDPS        Z7, Z12, Z12
-	VCVTPH2PS     32(BX)(R10*2), Z15
-	VMOVUPS       64(DI)(R10*4), Z16
-	VFMADD213PS   64(SI)(R10*4), Z16, Z15
-	VADDPS        Z15, Z10, Z10
-	VMULPS        Z12, Z15, Z16
-	VBROADCASTSS  constants<>+1568(SB), Z17
-	VCMPPS        $0x04, Z17, Z15, K4
-	VMOVAPS.Z     Z16, K4, Z16
-	VADDPS        Z16, Z9, Z9
-	VCMPPS        $0x15, Z0, Z12, K4
-	VMOVUPS       Z12, Z15
-	VFMADD132PS   Z1, Z3, Z15
-	VSUBPS        Z3, Z15, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z15, Z12
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z12, Z15, Z15
+	VMOVUPS       64(R8)(R11*4), Z15
+	VMOVUPS       Z12, Z14
+	VFMADD213PS   64(DI)(R11*4), Z15, Z13
+	VFMADD132PS   Z1, Z3, Z14
+	VADDPS        Z13, Z10, Z10
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMULPS        Z16, Z13, Z17
+	VSUBPS        Z3, Z14, Z15
+	VBROADCASTSS  constants<>+1600(SB), Z18
+	VFNMADD132PS  Z2, Z12, Z15
+	VCMPPS        $0x04, Z18, Z13, K2
+	VPERMPS       Z6, Z14, Z12
+	VMOVAPS.Z     Z17, K2, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VADDPS        Z17, Z9, Z9
+	VPADDD        Z12, Z14, Z14
+	VMOVUPS       Z16, Z17
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z14, Z12
-	VMULPS        Z14, Z14, Z17
-	VFMADD213PS   Z14, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K3, Z12
+	VFMADD132PS   Z1, Z3, Z17
+	VFMADD213PS   Z5, Z15, Z12
+	VCMPPS        $0x15, Z0, Z16, K2
+	VMULPS        Z15, Z15, Z13
+	VSUBPS        Z3, Z17, Z18
+	VFMADD213PS   Z15, Z13, Z12
+	VFNMADD132PS  Z2, Z16, Z18
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VPERMPS       Z6, Z17, Z13
 	VADDPS        Z12, Z8, Z8
-	VMOVUPS       Z12, (DX)(R10*4)
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       Z12, (BX)(R11*4)
+	VPADDD        Z13, Z17, Z17
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z16, Z12
-	VMULPS        Z16, Z16, Z13
-	VFMADD213PS   Z16, Z13, Z12
-	VFMADD213PS.Z Z15, Z15, K4, Z12
+	VFMADD213PS   Z5, Z18, Z12
+	VMULPS        Z18, Z18, Z13
+	VFMADD213PS   Z18, Z13, Z12
+	VFMADD213PS.Z Z17, Z17, K2, Z12
 	VADDPS        Z12, Z11, Z11
-	VMOVUPS       Z12, 64(DX)(R10*4)
-	ADDQ          $0x20, R10
-	CMPQ          R10, R13
+	VMOVUPS       Z12, 64(BX)(R11*4)
+	ADDQ          $+32, R11
+	CMPQ          R11, CX
 	JLT           loop5
 
 end6:
-	CMPQ          R10, R12
+	CMPQ          R11, R13
 	JGE           sums7
-	LEAQ          (R10), R13
-	CMPQ          R13, 96(AX)
+	MOVQ          96(AX), CX
+	ANDQ          $0x1f, CX
+	MOVL          $0x00000001, R14
+	SHLQ          CL, R14
+	DECQ          R14
+	KMOVW         R14, K1
+	SHRQ          $0x10, R14
+	KMOVW         R14, K2
+	LEAQ          (R11), CX
+	CMPQ          CX, 96(AX)
 	JGE           sums7
-	VMOVDQU16.Z   (CX)(R10*2), K1, Y12
+	VMOVDQU16.Z   (DX)(R11*2), K1, Y12
 	VCVTPH2PS     Y12, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVDQU16.Z   (BX)(R10*2), K1, Y13
+	VMOVDQU16.Z   (SI)(R11*2), K1, Y13
 	VCVTPH2PS     Y13, Z13
-	VMOVUPS.Z     (DI)(R10*4), K1, Z14
-	VMOVUPS.Z     (SI)(R10*4), K1, Z15
+	VMOVUPS.Z     (R8)(R11*4), K1, Z14
+	VMOVUPS.Z     (DI)(R11*4), K1, Z15
 	VFMADD213PS   Z15, Z14, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1568(SB), Z15
+	VBROADCASTSS  constants<>+1600(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
-	VCMPPS        $0x15, Z0, Z12, K3
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K1, K3
 	VSUBPS        Z3, Z13, Z14
 	VFNMADD132PS  Z2, Z12, Z14
 	VPERMPS       Z6, Z13, Z12
@@ -14958,29 +14543,28 @@ end6:
 	VMULPS        Z14, Z14, Z15
 	VFMADD213PS   Z14, Z15, Z12
 	VFMADD213PS.Z Z13, Z13, K3, Z12
-	VMOVAPS.Z     Z12, K1, Z12
-	VADDPS        Z12, Z8, Z8
-	VMOVUPS       Z12, K1, (DX)(R10*4)
-	LEAQ          16(R10), R13
-	CMPQ          R13, 96(AX)
+	VADDPS        Z12, Z8, K1, Z8
+	VMOVUPS       Z12, K1, (BX)(R11*4)
+	LEAQ          16(R11), CX
+	CMPQ          CX, 96(AX)
 	JGE           sums7
-	VMOVDQU16.Z   32(CX)(R10*2), K2, Y12
+	VMOVDQU16.Z   32(DX)(R11*2), K2, Y12
 	VCVTPH2PS     Y12, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVDQU16.Z   32(BX)(R10*2), K2, Y13
+	VMOVDQU16.Z   32(SI)(R11*2), K2, Y13
 	VCVTPH2PS     Y13, Z13
-	VMOVUPS.Z     64(DI)(R10*4), K2, Z14
-	VMOVUPS.Z     64(SI)(R10*4), K2, Z15
+	VMOVUPS.Z     64(R8)(R11*4), K2, Z14
+	VMOVUPS.Z     64(DI)(R11*4), K2, Z15
 	VFMADD213PS   Z15, Z14, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1568(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K3
-	VMOVAPS.Z     Z14, K3, Z14
+	VBROADCASTSS  constants<>+1600(SB), Z15
+	VCMPPS        $0x04, Z15, Z13, K1
+	VMOVAPS.Z     Z14, K1, Z14
 	VADDPS        Z14, Z9, Z9
-	VCMPPS        $0x15, Z0, Z12, K3
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2, K1
 	VSUBPS        Z3, Z13, Z14
 	VFNMADD132PS  Z2, Z12, Z14
 	VPERMPS       Z6, Z13, Z12
@@ -14990,32 +14574,31 @@ end6:
 	VFMADD213PS   Z5, Z14, Z12
 	VMULPS        Z14, Z14, Z15
 	VFMADD213PS   Z14, Z15, Z12
-	VFMADD213PS.Z Z13, Z13, K3, Z12
-	VMOVAPS.Z     Z12, K2, Z12
-	VADDPS        Z12, Z11, Z11
-	VMOVUPS       Z12, K2, 64(DX)(R10*4)
+	VFMADD213PS.Z Z13, Z13, K1, Z12
+	VADDPS        Z12, Z11, K2, Z11
+	VMOVUPS       Z12, K2, 64(BX)(R11*4)
 
 sums7:
-	MOVQ    64(AX), R10
-	VMOVUPS Z9, (R10)(R11*1)
-	MOVQ    72(AX), R10
-	VMOVUPS Z10, (R10)(R11*1)
-	MOVQ    56(AX), R10
-	VMOVUPS Z8, (R10)(R11*2)
-	VMOVUPS Z11, 64(R10)(R11*2)
-	ADDQ    $0x40, R11
-	MOVQ    R12, R10
-	CMPQ    R10, 96(AX)
+	MOVQ    64(AX), CX
+	VMOVUPS Z9, (CX)(R12*1)
+	MOVQ    72(AX), CX
+	VMOVUPS Z10, (CX)(R12*1)
+	VADDPS  Z11, Z8, Z8
+	MOVQ    56(AX), CX
+	VMOVUPS Z8, (CX)(R12*1)
+	ADDQ    $0x40, R12
+	MOVQ    R13, R11
+	CMPQ    R11, 96(AX)
 	JLT     block4
 
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	ADDQ 128(AX), BX
-	MOVQ 200(AX), R10
-	SHLQ $0x06, R10
-	ADDQ R10, R8
-	INCQ R9
+	ADDQ 104(AX), DX
+	ADDQ 112(AX), BX
+	ADDQ 128(AX), SI
+	MOVQ 200(AX), CX
+	SHLQ $0x06, CX
+	ADDQ CX, R9
+	INCQ R10
 	JMP  row1
 
 done3:
@@ -15023,100 +14606,91 @@ done3:
 	RET
 
 // func scaleDenseFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL
+// Requires: AVX, AVX512F
 TEXT ·scaleDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleDenseFloat16AVX512 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
-	MOVQ  96(AX), CX
-	ANDQ  $0x1f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x10, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  24(AX), BX
-	MOVQ  32(AX), SI
-	MOVQ  40(AX), DI
-	MOVQ  96(AX), R8
-	ANDQ  $-32, R8
-	XORQ  R9, R9
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), DI
+	MOVQ 96(AX), R8
+	SUBQ $0x10, R8
+	MOVQ 96(AX), R9
+	SUBQ $0x10, R9
+	ANDQ $-32, R9
+	XORQ R10, R10
 
 row1:
-	CMPQ         R9, 80(AX)
+	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
+	MOVQ         48(AX), R11
+	CMPL         (R11)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       14416(AX)(R10*8), X0
+	MOVQ         88(AX), R11
+	ADDQ         R10, R11
+	VMOVSD       14416(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8976(AX)(R10*8), X1
+	VMOVSD       8976(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
-	XORQ         R10, R10
-	CMPQ         R10, R8
+	VMOVUPS      (CX)(R8*4), Z2
+	XORQ         R11, R11
+	CMPQ         R11, R9
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R10*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VCVTPH2PS    (BX)(R10*2), Z3
-	VMOVUPS      (DI)(R10*4), Z4
-	VFMADD213PS  (SI)(R10*4), Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VCVTPS2PH    $0x00, Z2, (DX)(R10*2)
-	VMOVUPS      64(CX)(R10*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VCVTPH2PS    32(BX)(R10*2), Z3
-	VMOVUPS      64(DI)(R10*4), Z4
-	VFMADD213PS  64(SI)(R10*4), Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VCVTPS2PH    $0x00, Z2, 32(DX)(R10*2)
-	ADDQ         $0x20, R10
-	CMPQ         R10, R8
+	VMOVUPS      (CX)(R11*4), Z3
+	VMULPS       Z0, Z3, Z3
+	VCVTPH2PS    (BX)(R11*2), Z4
+	VMOVUPS      (DI)(R11*4), Z5
+	VFMADD213PS  (SI)(R11*4), Z5, Z4
+	VFNMADD231PS Z4, Z1, Z3
+	VCVTPS2PH    $0x00, Z3, (DX)(R11*2)
+	VMOVUPS      64(CX)(R11*4), Z3
+	VMULPS       Z0, Z3, Z3
+	VCVTPH2PS    32(BX)(R11*2), Z4
+	VMOVUPS      64(DI)(R11*4), Z5
+	VFMADD213PS  64(SI)(R11*4), Z5, Z4
+	VFNMADD231PS Z4, Z1, Z3
+	VCVTPS2PH    $0x00, Z3, 32(DX)(R11*2)
+	ADDQ         $+32, R11
+	CMPQ         R11, R9
 	JLT          loop4
 
 end5:
-	LEAQ         (R10), R11
-	CMPQ         R11, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    (CX)(R10*4), K1, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVDQU16.Z  (BX)(R10*2), K1, Y3
-	VCVTPH2PS    Y3, Z3
-	VMOVUPS.Z    (DI)(R10*4), K1, Z4
-	VMOVUPS.Z    (SI)(R10*4), K1, Z5
-	VFMADD213PS  Z5, Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VCVTPS2PH    $0x00, Z2, Y2
-	VMOVDQU16    Y2, K1, (DX)(R10*2)
-	LEAQ         16(R10), R11
-	CMPQ         R11, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    64(CX)(R10*4), K2, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVDQU16.Z  32(BX)(R10*2), K2, Y0
-	VCVTPH2PS    Y0, Z0
-	VMOVUPS.Z    64(DI)(R10*4), K2, Z3
-	VMOVUPS.Z    64(SI)(R10*4), K2, Z4
-	VFMADD213PS  Z4, Z3, Z0
-	VFNMADD231PS Z0, Z1, Z2
-	VCVTPS2PH    $0x00, Z2, Y0
-	VMOVDQU16    Y0, K2, 32(DX)(R10*2)
+	CMPQ R11, R8
+	JGE  end7
 
-whole6:
+loop6:
+	VMOVUPS      (CX)(R11*4), Z3
+	VMULPS       Z0, Z3, Z3
+	VCVTPH2PS    (BX)(R11*2), Z4
+	VMOVUPS      (DI)(R11*4), Z5
+	VFMADD213PS  (SI)(R11*4), Z5, Z4
+	VFNMADD231PS Z4, Z1, Z3
+	VCVTPS2PH    $0x00, Z3, (DX)(R11*2)
+	ADDQ         $+16, R11
+	CMPQ         R11, R8
+	JLT          loop6
+
+end7:
+	VMULPS       Z0, Z2, Z2
+	VCVTPH2PS    (BX)(R8*2), Z0
+	VMOVUPS      (DI)(R8*4), Z3
+	VFMADD213PS  (SI)(R8*4), Z3, Z0
+	VFNMADD231PS Z0, Z1, Z2
+	VCVTPS2PH    $0x00, Z2, (DX)(R8*2)
+
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
 	ADDQ 128(AX), BX
-	INCQ R9
+	INCQ R10
 	JMP  row1
 
 done3:
@@ -15124,23 +14698,17 @@ done3:
 	RET
 
 // func maxBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F
 TEXT ·maxBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxBFloat16AVX512 finds the maximum of each row: pivot = max x_k.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
+	// maxBFloat16AVX512 finds the maximum m of each row, and x_y − m, y being the label.
 	MOVQ         (AX), CX
 	MOVQ         96(AX), DX
 	ANDQ         $-64, DX
 	MOVQ         96(AX), BX
-	ANDQ         $-16, BX
-	VBROADCASTSS constants<>+256(SB), Z0
+	SUBQ         $0x10, BX
+	VBROADCASTSS constants<>+0(SB), Z0
 	XORQ         SI, SI
 
 row1:
@@ -15172,7 +14740,7 @@ loop4:
 	VPMOVZXWD 96(CX)(R8*2), Z5
 	VPSLLD    $0x10, Z5, Z5
 	VMAXPS    Z5, Z4, Z4
-	ADDQ      $0x40, R8
+	ADDQ      $+64, R8
 	CMPQ      R8, DX
 	JLT       loop4
 
@@ -15184,19 +14752,14 @@ loop6:
 	VPMOVZXWD (CX)(R8*2), Z5
 	VPSLLD    $0x10, Z5, Z5
 	VMAXPS    Z5, Z1, Z1
-	ADDQ      $0x10, R8
+	ADDQ      $+16, R8
 	CMPQ      R8, BX
 	JLT       loop6
 
 end7:
-	CMPQ        R8, 96(AX)
-	JGE         whole8
-	VMOVDQU16.Z (CX)(R8*2), K1, Y5
-	VPMOVZXWD   Y5, Z5
-	VPSLLD      $0x10, Z5, Z5
-	VMAXPS      Z5, Z1, K1, Z1
-
-whole8:
+	VPMOVZXWD     (CX)(BX*2), Z5
+	VPSLLD        $0x10, Z5, Z5
+	VMAXPS        Z5, Z2, Z2
 	VMAXPS        Z2, Z1, Z1
 	VMAXPS        Z4, Z3, Z3
 	VMAXPS        Z3, Z1, Z1
@@ -15210,6 +14773,16 @@ whole8:
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
 	VMOVSD        X2, 272(AX)(DI*8)
+	MOVQ          DI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          48(AX), R8
+	MOVLQSX       (R8), R8
+	VPBROADCASTW  (CX)(R8*2), X1
+	VPSLLD        $0x10, X1, X1
+	VCVTSS2SD     X1, X1, X1
+	VSUBSD        X2, X1, X1
+	VMOVSD        X1, 3536(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -15226,14 +14799,6 @@ TEXT ·sumUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -15241,148 +14806,237 @@ TEXT ·sumUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+416(SB), Z4
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
-	MOVQ         (AX), CX
-	XORQ         DX, DX
+	MOVQ         (AX), DX
 	XORQ         BX, BX
+	XORQ         SI, SI
 
 row1:
-	CMPQ         BX, 80(AX)
+	CMPQ         SI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), SI
-	CMPL         (SI)(BX*4), $0x00
+	MOVQ         48(AX), CX
+	CMPL         (CX)(SI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), SI
-	ADDQ         BX, SI
-	VMOVSD       272(AX)(SI*8), X7
+	MOVQ         88(AX), CX
+	ADDQ         SI, CX
+	VMOVSD       272(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         SI, SI
-	MOVQ         DX, DI
+	XORQ         DI, DI
+	MOVQ         BX, R8
 
 block4:
-	VBROADCASTSS constants<>+1568(SB), Z8
-	VBROADCASTSS constants<>+1568(SB), Z9
-	VBROADCASTSS constants<>+1568(SB), Z10
-	MOVQ         96(AX), R9
-	LEAQ         512(SI), R8
-	ANDQ         $-32, R9
-	CMPQ         R8, R9
-	CMOVQLT      R8, R9
-	CMPQ         SI, R9
+	VBROADCASTSS constants<>+1600(SB), Z8
+	VBROADCASTSS constants<>+1600(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z10
+	MOVQ         96(AX), CX
+	LEAQ         512(DI), R9
+	ANDQ         $-32, CX
+	CMPQ         R9, CX
+	CMOVQLT      R9, CX
+	MOVQ         CX, R10
+	ANDQ         $-64, R10
+	CMPQ         DI, R10
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(CX)(SI*2)
-	VPMOVZXWD     (CX)(SI*2), Z11
+	PREFETCHT0    20480(DX)(DI*2)
+	VPMOVZXWD     (DX)(DI*2), Z11
 	VPSLLD        $0x10, Z11, Z11
+	VPMOVZXWD     32(DX)(DI*2), Z14
 	VADDPS        Z7, Z11, Z11
+	VPSLLD        $0x10, Z14, Z14
 	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
+	VADDPS        Z7, Z14, Z14
+	PREFETCHT0    20544(DX)(DI*2)
 	VMOVUPS       Z11, Z12
+	VADDPS        Z14, Z9, Z9
+	VPMOVZXWD     64(DX)(DI*2), Z16
 	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z14, Z15
+	VPSLLD        $0x10, Z16, Z16
+	VPMOVZXWD     96(DX)(DI*2), Z17
+	VCMPPS        $0x15, Z0, Z11, K1
+	VFMADD132PS   Z1, Z3, Z15
+	VADDPS        Z7, Z16, Z16
+	VPSLLD        $0x10, Z17, Z17
 	VSUBPS        Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z14, K2
+	VADDPS        Z16, Z9, Z9
+	VADDPS        Z7, Z17, Z17
 	VFNMADD132PS  Z2, Z11, Z13
+	VSUBPS        Z3, Z15, Z18
+	VMOVUPS       Z16, Z19
+	VADDPS        Z17, Z9, Z9
 	VPERMPS       Z6, Z12, Z11
+	VFNMADD132PS  Z2, Z14, Z18
+	VFMADD132PS   Z1, Z3, Z19
+	VMOVUPS       Z17, Z20
 	VPSLLD        $0x14, Z12, Z12
+	VPERMPS       Z6, Z15, Z14
+	VCMPPS        $0x15, Z0, Z16, K3
+	VFMADD132PS   Z1, Z3, Z20
 	VPADDD        Z11, Z12, Z12
-	VPMOVZXWD     32(CX)(SI*2), Z11
-	VPSLLD        $0x10, Z11, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K4
-	VMOVUPS       Z11, Z14
-	VFMADD132PS   Z1, Z3, Z14
-	VSUBPS        Z3, Z14, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z14, Z11
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z11, Z14, Z14
+	VPSLLD        $0x14, Z15, Z15
+	VSUBPS        Z3, Z19, Z21
+	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVUPS       Z4, Z11
+	VPADDD        Z14, Z15, Z15
+	VFNMADD132PS  Z2, Z16, Z21
+	VSUBPS        Z3, Z20, Z22
 	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z16
-	VFMADD213PS   Z13, Z16, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVUPS       Z4, Z14
+	VPERMPS       Z6, Z19, Z16
+	VFNMADD132PS  Z2, Z17, Z22
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z5, Z18, Z14
+	VPSLLD        $0x14, Z19, Z19
+	VPERMPS       Z6, Z20, Z23
+	VFMADD213PS   Z13, Z17, Z11
+	VMULPS        Z18, Z18, Z13
+	VPADDD        Z16, Z19, Z19
+	VPSLLD        $0x14, Z20, Z20
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS   Z18, Z13, Z14
+	VMOVUPS       Z4, Z12
+	VPADDD        Z23, Z20, Z20
 	VADDPS        Z11, Z8, Z8
+	VFMADD213PS.Z Z15, Z15, K2, Z14
+	VFMADD213PS   Z5, Z21, Z12
 	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z15, Z11
-	VMULPS        Z15, Z15, Z12
-	VFMADD213PS   Z15, Z12, Z11
-	VFMADD213PS.Z Z14, Z14, K4, Z11
+	VADDPS        Z14, Z10, Z10
+	VMULPS        Z21, Z21, Z13
+	VFMADD213PS   Z5, Z22, Z11
+	VFMADD213PS   Z21, Z13, Z12
+	VMULPS        Z22, Z22, Z13
+	VFMADD213PS.Z Z19, Z19, K3, Z12
+	VFMADD213PS   Z22, Z13, Z11
+	VADDPS        Z12, Z8, Z8
+	VFMADD213PS.Z Z20, Z20, K4, Z11
 	VADDPS        Z11, Z10, Z10
-	ADDQ          $0x20, SI
-	CMPQ          SI, R9
+	ADDQ          $+64, DI
+	CMPQ          DI, R10
 	JLT           loop5
 
 end6:
-	CMPQ          SI, R8
-	JGE           sums7
-	LEAQ          (SI), R9
-	CMPQ          R9, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(SI*2), K1, Y11
-	VPMOVZXWD     Y11, Z11
-	VPSLLD        $0x10, Z11, Z11
-	VADDPS        Z7, Z11, Z11
-	VMOVAPS.Z     Z11, K1, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
-	VMOVAPS.Z     Z11, K1, Z11
-	VADDPS        Z11, Z8, Z8
-	LEAQ          16(SI), R9
-	CMPQ          R9, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(SI*2), K2, Y11
-	VPMOVZXWD     Y11, Z11
-	VPSLLD        $0x10, Z11, Z11
-	VADDPS        Z7, Z11, Z11
-	VMOVAPS.Z     Z11, K2, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
-	VMOVAPS.Z     Z11, K2, Z11
-	VADDPS        Z11, Z10, Z10
+	CMPQ DI, CX
+	JGE  end8
 
-sums7:
-	MOVQ    64(AX), SI
-	VMOVUPS Z9, (SI)(DI*1)
-	MOVQ    56(AX), SI
-	VMOVUPS Z8, (SI)(DI*2)
-	VMOVUPS Z10, 64(SI)(DI*2)
-	ADDQ    $0x40, DI
-	MOVQ    R8, SI
-	CMPQ    SI, 96(AX)
+loop7:
+	PREFETCHT0    20480(DX)(DI*2)
+	VPMOVZXWD     (DX)(DI*2), Z11
+	VPSLLD        $0x10, Z11, Z11
+	VPMOVZXWD     32(DX)(DI*2), Z14
+	VADDPS        Z7, Z11, Z11
+	VPSLLD        $0x10, Z14, Z14
+	VADDPS        Z11, Z9, Z9
+	VADDPS        Z7, Z14, Z14
+	VMOVUPS       Z11, Z12
+	VADDPS        Z14, Z9, Z9
+	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z14, Z15
+	VCMPPS        $0x15, Z0, Z11, K1
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFNMADD132PS  Z2, Z11, Z13
+	VSUBPS        Z3, Z15, Z16
+	VPERMPS       Z6, Z12, Z11
+	VFNMADD132PS  Z2, Z14, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VPERMPS       Z6, Z15, Z14
+	VPADDD        Z11, Z12, Z12
+	VPSLLD        $0x14, Z15, Z15
+	VMOVUPS       Z4, Z11
+	VPADDD        Z14, Z15, Z15
+	VFMADD213PS   Z5, Z13, Z11
+	VMOVUPS       Z4, Z17
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z5, Z16, Z17
+	VFMADD213PS   Z13, Z14, Z11
+	VMULPS        Z16, Z16, Z13
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS   Z16, Z13, Z17
+	VADDPS        Z11, Z8, Z8
+	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VADDPS        Z17, Z10, Z10
+	ADDQ          $+32, DI
+	CMPQ          DI, CX
+	JLT           loop7
+
+end8:
+	CMPQ          DI, R9
+	JGE           sums9
+	MOVQ          96(AX), CX
+	ANDQ          $0x1f, CX
+	MOVL          $0x00000001, R10
+	SHLQ          CL, R10
+	DECQ          R10
+	KMOVW         R10, K1
+	SHRQ          $0x10, R10
+	KMOVW         R10, K2
+	LEAQ          (DI), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVDQU16.Z   (DX)(DI*2), K1, Y11
+	VPMOVZXWD     Y11, Z11
+	VPSLLD        $0x10, Z11, Z11
+	VADDPS        Z7, Z11, Z11
+	VADDPS        Z11, Z9, K1, Z9
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K1, K3
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z11
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VADDPS        Z11, Z8, K1, Z8
+	LEAQ          16(DI), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVDQU16.Z   32(DX)(DI*2), K2, Y11
+	VPMOVZXWD     Y11, Z11
+	VPSLLD        $0x10, Z11, Z11
+	VADDPS        Z7, Z11, Z11
+	VADDPS        Z11, Z9, K2, Z9
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2, K1
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z11
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VADDPS        Z11, Z10, K2, Z10
+
+sums9:
+	MOVQ    64(AX), CX
+	VMOVUPS Z9, (CX)(R8*1)
+	VADDPS  Z10, Z8, Z8
+	MOVQ    56(AX), CX
+	VMOVUPS Z8, (CX)(R8*1)
+	ADDQ    $0x40, R8
+	MOVQ    R9, DI
+	CMPQ    DI, 96(AX)
 	JLT     block4
 
 skip2:
-	ADDQ 104(AX), CX
-	MOVQ 200(AX), SI
-	SHLQ $0x06, SI
-	ADDQ SI, DX
-	INCQ BX
+	ADDQ 104(AX), DX
+	MOVQ 200(AX), CX
+	SHLQ $0x06, CX
+	ADDQ CX, BX
+	INCQ SI
 	JMP  row1
 
 done3:
@@ -15395,14 +15049,6 @@ TEXT ·sumExpUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -15410,154 +15056,247 @@ TEXT ·sumExpUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+416(SB), Z4
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	XORQ         BX, BX
+	MOVQ         (AX), DX
+	MOVQ         8(AX), BX
 	XORQ         SI, SI
+	XORQ         DI, DI
 
 row1:
-	CMPQ         SI, 80(AX)
+	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
+	MOVQ         48(AX), CX
+	CMPL         (CX)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       272(AX)(DI*8), X7
+	MOVQ         88(AX), CX
+	ADDQ         DI, CX
+	VMOVSD       272(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         DI, DI
-	MOVQ         BX, R8
+	XORQ         R8, R8
+	MOVQ         SI, R9
 
 block4:
-	VBROADCASTSS constants<>+1568(SB), Z8
-	VBROADCASTSS constants<>+1568(SB), Z9
-	VBROADCASTSS constants<>+1568(SB), Z10
-	MOVQ         96(AX), R10
-	LEAQ         512(DI), R9
-	ANDQ         $-32, R10
-	CMPQ         R9, R10
-	CMOVQLT      R9, R10
-	CMPQ         DI, R10
+	VBROADCASTSS constants<>+1600(SB), Z8
+	VBROADCASTSS constants<>+1600(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z10
+	MOVQ         96(AX), CX
+	LEAQ         512(R8), R10
+	ANDQ         $-32, CX
+	CMPQ         R10, CX
+	CMOVQLT      R10, CX
+	MOVQ         CX, R11
+	ANDQ         $-64, R11
+	CMPQ         R8, R11
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(CX)(DI*2)
-	VPMOVZXWD     (CX)(DI*2), Z11
+	PREFETCHT0    20480(DX)(R8*2)
+	VPMOVZXWD     (DX)(R8*2), Z11
 	VPSLLD        $0x10, Z11, Z11
+	VPMOVZXWD     32(DX)(R8*2), Z14
 	VADDPS        Z7, Z11, Z11
+	VPSLLD        $0x10, Z14, Z14
 	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
+	VADDPS        Z7, Z14, Z14
+	PREFETCHT0    20544(DX)(R8*2)
 	VMOVUPS       Z11, Z12
+	VADDPS        Z14, Z9, Z9
+	VPMOVZXWD     64(DX)(R8*2), Z16
 	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z14, Z15
+	VPSLLD        $0x10, Z16, Z16
+	VPMOVZXWD     96(DX)(R8*2), Z17
+	VCMPPS        $0x15, Z0, Z11, K1
+	VFMADD132PS   Z1, Z3, Z15
+	VADDPS        Z7, Z16, Z16
+	VPSLLD        $0x10, Z17, Z17
 	VSUBPS        Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z14, K2
+	VADDPS        Z16, Z9, Z9
+	VADDPS        Z7, Z17, Z17
 	VFNMADD132PS  Z2, Z11, Z13
+	VSUBPS        Z3, Z15, Z18
+	VMOVUPS       Z16, Z19
+	VADDPS        Z17, Z9, Z9
 	VPERMPS       Z6, Z12, Z11
+	VFNMADD132PS  Z2, Z14, Z18
+	VFMADD132PS   Z1, Z3, Z19
+	VMOVUPS       Z17, Z20
 	VPSLLD        $0x14, Z12, Z12
+	VPERMPS       Z6, Z15, Z14
+	VCMPPS        $0x15, Z0, Z16, K3
+	VFMADD132PS   Z1, Z3, Z20
 	VPADDD        Z11, Z12, Z12
-	VPMOVZXWD     32(CX)(DI*2), Z11
-	VPSLLD        $0x10, Z11, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K4
-	VMOVUPS       Z11, Z14
-	VFMADD132PS   Z1, Z3, Z14
-	VSUBPS        Z3, Z14, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z14, Z11
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z11, Z14, Z14
+	VPSLLD        $0x14, Z15, Z15
+	VSUBPS        Z3, Z19, Z21
+	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVUPS       Z4, Z11
+	VPADDD        Z14, Z15, Z15
+	VFNMADD132PS  Z2, Z16, Z21
+	VSUBPS        Z3, Z20, Z22
 	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z16
-	VFMADD213PS   Z13, Z16, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VMOVUPS       Z4, Z14
+	VPERMPS       Z6, Z19, Z16
+	VFNMADD132PS  Z2, Z17, Z22
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z5, Z18, Z14
+	VPSLLD        $0x14, Z19, Z19
+	VPERMPS       Z6, Z20, Z23
+	VFMADD213PS   Z13, Z17, Z11
+	VMULPS        Z18, Z18, Z13
+	VPADDD        Z16, Z19, Z19
+	VPSLLD        $0x14, Z20, Z20
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS   Z18, Z13, Z14
+	VMOVUPS       Z4, Z12
+	VPADDD        Z23, Z20, Z20
 	VADDPS        Z11, Z8, Z8
-	VMOVUPS       Z11, (DX)(DI*4)
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z15, Z11
-	VMULPS        Z15, Z15, Z12
-	VFMADD213PS   Z15, Z12, Z11
-	VFMADD213PS.Z Z14, Z14, K4, Z11
-	VADDPS        Z11, Z10, Z10
-	VMOVUPS       Z11, 64(DX)(DI*4)
-	ADDQ          $0x20, DI
-	CMPQ          DI, R10
+	VFMADD213PS.Z Z15, Z15, K2, Z14
+	VFMADD213PS   Z5, Z21, Z12
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z11, (BX)(R8*4)
+	VADDPS        Z14, Z10, Z10
+	VMULPS        Z21, Z21, Z11
+	VFMADD213PS   Z5, Z22, Z13
+	VMOVUPS       Z14, 64(BX)(R8*4)
+	VFMADD213PS   Z21, Z11, Z12
+	VMULPS        Z22, Z22, Z11
+	VFMADD213PS.Z Z19, Z19, K3, Z12
+	VFMADD213PS   Z22, Z11, Z13
+	VADDPS        Z12, Z8, Z8
+	VFMADD213PS.Z Z20, Z20, K4, Z13
+	VMOVUPS       Z12, 128(BX)(R8*4)
+	VADDPS        Z13, Z10, Z10
+	VMOVUPS       Z13, 192(BX)(R8*4)
+	ADDQ          $+64, R8
+	CMPQ          R8, R11
 	JLT           loop5
 
 end6:
-	CMPQ          DI, R9
-	JGE           sums7
-	LEAQ          (DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (CX)(DI*2), K1, Y11
-	VPMOVZXWD     Y11, Z11
-	VPSLLD        $0x10, Z11, Z11
-	VADDPS        Z7, Z11, Z11
-	VMOVAPS.Z     Z11, K1, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
-	VMOVAPS.Z     Z11, K1, Z11
-	VADDPS        Z11, Z8, Z8
-	VMOVUPS       Z11, K1, (DX)(DI*4)
-	LEAQ          16(DI), R10
-	CMPQ          R10, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(CX)(DI*2), K2, Y11
-	VPMOVZXWD     Y11, Z11
-	VPSLLD        $0x10, Z11, Z11
-	VADDPS        Z7, Z11, Z11
-	VMOVAPS.Z     Z11, K2, Z11
-	VADDPS        Z11, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K3
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
-	VMOVAPS.Z     Z11, K2, Z11
-	VADDPS        Z11, Z10, Z10
-	VMOVUPS       Z11, K2, 64(DX)(DI*4)
+	CMPQ R8, CX
+	JGE  end8
 
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPS Z9, (DI)(R8*1)
-	MOVQ    56(AX), DI
-	VMOVUPS Z8, (DI)(R8*2)
-	VMOVUPS Z10, 64(DI)(R8*2)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
+loop7:
+	PREFETCHT0    20480(DX)(R8*2)
+	VPMOVZXWD     (DX)(R8*2), Z11
+	VPSLLD        $0x10, Z11, Z11
+	VPMOVZXWD     32(DX)(R8*2), Z14
+	VADDPS        Z7, Z11, Z11
+	VPSLLD        $0x10, Z14, Z14
+	VADDPS        Z11, Z9, Z9
+	VADDPS        Z7, Z14, Z14
+	VMOVUPS       Z11, Z12
+	VADDPS        Z14, Z9, Z9
+	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z14, Z15
+	VCMPPS        $0x15, Z0, Z11, K1
+	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFNMADD132PS  Z2, Z11, Z13
+	VSUBPS        Z3, Z15, Z16
+	VPERMPS       Z6, Z12, Z11
+	VFNMADD132PS  Z2, Z14, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VPERMPS       Z6, Z15, Z14
+	VPADDD        Z11, Z12, Z12
+	VPSLLD        $0x14, Z15, Z15
+	VMOVUPS       Z4, Z11
+	VPADDD        Z14, Z15, Z15
+	VFMADD213PS   Z5, Z13, Z11
+	VMOVUPS       Z4, Z17
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z5, Z16, Z17
+	VFMADD213PS   Z13, Z14, Z11
+	VMULPS        Z16, Z16, Z13
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS   Z16, Z13, Z17
+	VADDPS        Z11, Z8, Z8
+	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VMOVUPS       Z11, (BX)(R8*4)
+	VADDPS        Z17, Z10, Z10
+	VMOVUPS       Z17, 64(BX)(R8*4)
+	ADDQ          $+32, R8
+	CMPQ          R8, CX
+	JLT           loop7
+
+end8:
+	CMPQ          R8, R10
+	JGE           sums9
+	MOVQ          96(AX), CX
+	ANDQ          $0x1f, CX
+	MOVL          $0x00000001, R11
+	SHLQ          CL, R11
+	DECQ          R11
+	KMOVW         R11, K1
+	SHRQ          $0x10, R11
+	KMOVW         R11, K2
+	LEAQ          (R8), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVDQU16.Z   (DX)(R8*2), K1, Y11
+	VPMOVZXWD     Y11, Z11
+	VPSLLD        $0x10, Z11, Z11
+	VADDPS        Z7, Z11, Z11
+	VADDPS        Z11, Z9, K1, Z9
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K1, K3
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z11
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VADDPS        Z11, Z8, K1, Z8
+	VMOVUPS       Z11, K1, (BX)(R8*4)
+	LEAQ          16(R8), CX
+	CMPQ          CX, 96(AX)
+	JGE           sums9
+	VMOVDQU16.Z   32(DX)(R8*2), K2, Y11
+	VPMOVZXWD     Y11, Z11
+	VPSLLD        $0x10, Z11, Z11
+	VADDPS        Z7, Z11, Z11
+	VADDPS        Z11, Z9, K2, Z9
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2, K1
+	VSUBPS        Z3, Z12, Z13
+	VFNMADD132PS  Z2, Z11, Z13
+	VPERMPS       Z6, Z12, Z11
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z13, Z11
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VADDPS        Z11, Z10, K2, Z10
+	VMOVUPS       Z11, K2, 64(BX)(R8*4)
+
+sums9:
+	MOVQ    64(AX), CX
+	VMOVUPS Z9, (CX)(R9*1)
+	VADDPS  Z10, Z8, Z8
+	MOVQ    56(AX), CX
+	VMOVUPS Z8, (CX)(R9*1)
+	ADDQ    $0x40, R9
+	MOVQ    R10, R8
+	CMPQ    R8, 96(AX)
 	JLT     block4
 
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	MOVQ 200(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
-	INCQ SI
+	ADDQ 104(AX), DX
+	ADDQ 112(AX), BX
+	MOVQ 200(AX), CX
+	SHLQ $0x06, CX
+	ADDQ CX, SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -15570,97 +15309,94 @@ TEXT ·scaleUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformBFloat16AVX512 turns exponentials into gradients: e·f − smooth.
-	MOVQ  96(AX), CX
-	ANDQ  $0x1f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x10, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  96(AX), BX
-	ANDQ  $-32, BX
-	XORQ  SI, SI
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 96(AX), BX
+	SUBQ $0x10, BX
+	MOVQ 96(AX), SI
+	SUBQ $0x10, SI
+	ANDQ $-32, SI
+	XORQ DI, DI
 
 row1:
-	CMPQ         SI, 80(AX)
+	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
+	MOVQ         48(AX), R8
+	CMPL         (R8)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       14416(AX)(DI*8), X0
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	VMOVSD       14416(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8976(AX)(DI*8), X1
+	VMOVSD       8976(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
-	XORQ         DI, DI
-	CMPQ         DI, BX
+	VMOVUPS      (CX)(BX*4), Z2
+	XORQ         R8, R8
+	CMPQ         R8, SI
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(DI*4), Z2
-	VFMSUB213PS  Z1, Z0, Z2
-	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1088(SB), Z4
-	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1120(SB), Z4
-	VPADDD       Z4, Z2, Z2
-	VPADDD       Z3, Z2, Z2
-	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, (DX)(DI*2)
-	VMOVUPS      64(CX)(DI*4), Z2
-	VFMSUB213PS  Z1, Z0, Z2
-	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1088(SB), Z4
-	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1120(SB), Z4
-	VPADDD       Z4, Z2, Z2
-	VPADDD       Z3, Z2, Z2
-	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, 32(DX)(DI*2)
-	ADDQ         $0x20, DI
-	CMPQ         DI, BX
+	VMOVUPS      (CX)(R8*4), Z3
+	VFMSUB213PS  Z1, Z0, Z3
+	VPSRLD       $0x10, Z3, Z4
+	VPBROADCASTD constants<>+1120(SB), Z5
+	VPANDD       Z5, Z4, Z4
+	VPBROADCASTD constants<>+1152(SB), Z5
+	VPADDD       Z5, Z3, Z3
+	VPADDD       Z4, Z3, Z3
+	VPSRLD       $0x10, Z3, Z3
+	VPMOVDW      Z3, (DX)(R8*2)
+	VMOVUPS      64(CX)(R8*4), Z3
+	VFMSUB213PS  Z1, Z0, Z3
+	VPSRLD       $0x10, Z3, Z4
+	VPBROADCASTD constants<>+1120(SB), Z5
+	VPANDD       Z5, Z4, Z4
+	VPBROADCASTD constants<>+1152(SB), Z5
+	VPADDD       Z5, Z3, Z3
+	VPADDD       Z4, Z3, Z3
+	VPSRLD       $0x10, Z3, Z3
+	VPMOVDW      Z3, 32(DX)(R8*2)
+	ADDQ         $+32, R8
+	CMPQ         R8, SI
 	JLT          loop4
 
 end5:
-	LEAQ         (DI), R8
-	CMPQ         R8, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    (CX)(DI*4), K1, Z2
-	VFMSUB213PS  Z1, Z0, Z2
-	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1088(SB), Z4
-	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1120(SB), Z4
-	VPADDD       Z4, Z2, Z2
-	VPADDD       Z3, Z2, Z2
-	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, K1, (DX)(DI*2)
-	LEAQ         16(DI), R8
-	CMPQ         R8, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    64(CX)(DI*4), K2, Z2
+	CMPQ R8, BX
+	JGE  end7
+
+loop6:
+	VMOVUPS      (CX)(R8*4), Z3
+	VFMSUB213PS  Z1, Z0, Z3
+	VPSRLD       $0x10, Z3, Z4
+	VPBROADCASTD constants<>+1120(SB), Z5
+	VPANDD       Z5, Z4, Z4
+	VPBROADCASTD constants<>+1152(SB), Z5
+	VPADDD       Z5, Z3, Z3
+	VPADDD       Z4, Z3, Z3
+	VPSRLD       $0x10, Z3, Z3
+	VPMOVDW      Z3, (DX)(R8*2)
+	ADDQ         $+16, R8
+	CMPQ         R8, BX
+	JLT          loop6
+
+end7:
 	VFMSUB213PS  Z1, Z0, Z2
 	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+1088(SB), Z1
-	VPANDD       Z1, Z0, Z0
 	VPBROADCASTD constants<>+1120(SB), Z1
+	VPANDD       Z1, Z0, Z0
+	VPBROADCASTD constants<>+1152(SB), Z1
 	VPADDD       Z1, Z2, Z2
 	VPADDD       Z0, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, K2, 32(DX)(DI*2)
+	VPMOVDW      Z2, (DX)(BX*2)
 
-whole6:
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
-	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -15673,14 +15409,6 @@ TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	MOVL         $0x00000001, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	SHRQ         $0x10, DX
-	KMOVW        DX, K2
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -15688,129 +15416,137 @@ TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+416(SB), Z4
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         24(AX), BX
-	MOVQ         32(AX), SI
-	MOVQ         40(AX), DI
-	XORQ         R8, R8
+	MOVQ         (AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
+	MOVQ         40(AX), R8
 	XORQ         R9, R9
+	XORQ         R10, R10
 
 row1:
-	CMPQ         R9, 80(AX)
+	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
+	MOVQ         48(AX), CX
+	CMPL         (CX)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       272(AX)(R10*8), X7
+	MOVQ         88(AX), CX
+	ADDQ         R10, CX
+	VMOVSD       272(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         R10, R10
-	MOVQ         R8, R11
+	XORQ         R11, R11
+	MOVQ         R9, R12
 
 block4:
-	VBROADCASTSS constants<>+1568(SB), Z8
-	VBROADCASTSS constants<>+1568(SB), Z9
-	VBROADCASTSS constants<>+1568(SB), Z10
-	VBROADCASTSS constants<>+1568(SB), Z11
-	MOVQ         96(AX), R13
-	LEAQ         512(R10), R12
-	ANDQ         $-32, R13
-	CMPQ         R12, R13
-	CMOVQLT      R12, R13
-	CMPQ         R10, R13
+	VBROADCASTSS constants<>+1600(SB), Z8
+	VBROADCASTSS constants<>+1600(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z10
+	VBROADCASTSS constants<>+1600(SB), Z11
+	MOVQ         96(AX), CX
+	LEAQ         512(R11), R13
+	ANDQ         $-32, CX
+	CMPQ         R13, CX
+	CMOVQLT      R13, CX
+	CMPQ         R11, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(CX)(R10*2)
-	VPMOVZXWD     (CX)(R10*2), Z12
+	PREFETCHT0    20480(DX)(R11*2)
+	VPMOVZXWD     (DX)(R11*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VADDPS        Z7, Z12, Z12
-	VPMOVZXWD     (BX)(R10*2), Z13
+	VPMOVZXWD     (SI)(R11*2), Z13
 	VPSLLD        $0x10, Z13, Z13
-	VMOVUPS       (DI)(R10*4), Z14
-	VFMADD213PS   (SI)(R10*4), Z14, Z13
+	VMOVUPS       (R8)(R11*4), Z14
+	VFMADD213PS   (DI)(R11*4), Z14, Z13
 	VADDPS        Z13, Z10, Z10
+	VPMOVZXWD     32(DX)(R11*2), Z16
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1568(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K3
-	VMOVAPS.Z     Z14, K3, Z14
+	VPSLLD        $0x10, Z16, Z16
+	VBROADCASTSS  constants<>+1600(SB), Z15
+	VADDPS        Z7, Z16, Z16
+	VCMPPS        $0x04, Z15, Z13, K1
+	VPMOVZXWD     32(SI)(R11*2), Z13
+	VMOVAPS.Z     Z14, K1, Z14
+	VPSLLD        $0x10, Z13, Z13
 	VADDPS        Z14, Z9, Z9
-	VCMPPS        $0x15, Z0, Z12, K3
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z12, Z14
-	VPERMPS       Z6, Z13, Z12
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z12, Z13, Z13
-	VPMOVZXWD     32(CX)(R10*2), Z12
-	VPSLLD        $0x10, Z12, Z12
-	VADDPS        Z7, Z12, Z12
-	VPMOVZXWD     32(BX)(R10*2), Z15
-	VPSLLD        $0x10, Z15, Z15
-	VMOVUPS       64(DI)(R10*4), Z16
-	VFMADD213PS   64(SI)(R10*4), Z16, Z15
-	VADDPS        Z15, Z10, Z10
-	VMULPS        Z12, Z15, Z16
-	VBROADCASTSS  constants<>+1568(SB), Z17
-	VCMPPS        $0x04, Z17, Z15, K4
-	VMOVAPS.Z     Z16, K4, Z16
-	VADDPS        Z16, Z9, Z9
-	VCMPPS        $0x15, Z0, Z12, K4
-	VMOVUPS       Z12, Z15
-	VFMADD132PS   Z1, Z3, Z15
-	VSUBPS        Z3, Z15, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z15, Z12
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z12, Z15, Z15
+	VMOVUPS       64(R8)(R11*4), Z15
+	VMOVUPS       Z12, Z14
+	VFMADD213PS   64(DI)(R11*4), Z15, Z13
+	VFMADD132PS   Z1, Z3, Z14
+	VADDPS        Z13, Z10, Z10
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMULPS        Z16, Z13, Z17
+	VSUBPS        Z3, Z14, Z15
+	VBROADCASTSS  constants<>+1600(SB), Z18
+	VFNMADD132PS  Z2, Z12, Z15
+	VCMPPS        $0x04, Z18, Z13, K2
+	VPERMPS       Z6, Z14, Z12
+	VMOVAPS.Z     Z17, K2, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VADDPS        Z17, Z9, Z9
+	VPADDD        Z12, Z14, Z14
+	VMOVUPS       Z16, Z17
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z14, Z12
-	VMULPS        Z14, Z14, Z17
-	VFMADD213PS   Z14, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K3, Z12
+	VFMADD132PS   Z1, Z3, Z17
+	VFMADD213PS   Z5, Z15, Z12
+	VCMPPS        $0x15, Z0, Z16, K2
+	VMULPS        Z15, Z15, Z13
+	VSUBPS        Z3, Z17, Z18
+	VFMADD213PS   Z15, Z13, Z12
+	VFNMADD132PS  Z2, Z16, Z18
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VPERMPS       Z6, Z17, Z13
 	VADDPS        Z12, Z8, Z8
-	VMOVUPS       Z12, (DX)(R10*4)
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       Z12, (BX)(R11*4)
+	VPADDD        Z13, Z17, Z17
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z16, Z12
-	VMULPS        Z16, Z16, Z13
-	VFMADD213PS   Z16, Z13, Z12
-	VFMADD213PS.Z Z15, Z15, K4, Z12
+	VFMADD213PS   Z5, Z18, Z12
+	VMULPS        Z18, Z18, Z13
+	VFMADD213PS   Z18, Z13, Z12
+	VFMADD213PS.Z Z17, Z17, K2, Z12
 	VADDPS        Z12, Z11, Z11
-	VMOVUPS       Z12, 64(DX)(R10*4)
-	ADDQ          $0x20, R10
-	CMPQ          R10, R13
+	VMOVUPS       Z12, 64(BX)(R11*4)
+	ADDQ          $+32, R11
+	CMPQ          R11, CX
 	JLT           loop5
 
 end6:
-	CMPQ          R10, R12
+	CMPQ          R11, R13
 	JGE           sums7
-	LEAQ          (R10), R13
-	CMPQ          R13, 96(AX)
+	MOVQ          96(AX), CX
+	ANDQ          $0x1f, CX
+	MOVL          $0x00000001, R14
+	SHLQ          CL, R14
+	DECQ          R14
+	KMOVW         R14, K1
+	SHRQ          $0x10, R14
+	KMOVW         R14, K2
+	LEAQ          (R11), CX
+	CMPQ          CX, 96(AX)
 	JGE           sums7
-	VMOVDQU16.Z   (CX)(R10*2), K1, Y12
+	VMOVDQU16.Z   (DX)(R11*2), K1, Y12
 	VPMOVZXWD     Y12, Z12
 	VPSLLD        $0x10, Z12, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVDQU16.Z   (BX)(R10*2), K1, Y13
+	VMOVDQU16.Z   (SI)(R11*2), K1, Y13
 	VPMOVZXWD     Y13, Z13
 	VPSLLD        $0x10, Z13, Z13
-	VMOVUPS.Z     (DI)(R10*4), K1, Z14
-	VMOVUPS.Z     (SI)(R10*4), K1, Z15
+	VMOVUPS.Z     (R8)(R11*4), K1, Z14
+	VMOVUPS.Z     (DI)(R11*4), K1, Z15
 	VFMADD213PS   Z15, Z14, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1568(SB), Z15
+	VBROADCASTSS  constants<>+1600(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
-	VCMPPS        $0x15, Z0, Z12, K3
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K1, K3
 	VSUBPS        Z3, Z13, Z14
 	VFNMADD132PS  Z2, Z12, Z14
 	VPERMPS       Z6, Z13, Z12
@@ -15821,31 +15557,30 @@ end6:
 	VMULPS        Z14, Z14, Z15
 	VFMADD213PS   Z14, Z15, Z12
 	VFMADD213PS.Z Z13, Z13, K3, Z12
-	VMOVAPS.Z     Z12, K1, Z12
-	VADDPS        Z12, Z8, Z8
-	VMOVUPS       Z12, K1, (DX)(R10*4)
-	LEAQ          16(R10), R13
-	CMPQ          R13, 96(AX)
+	VADDPS        Z12, Z8, K1, Z8
+	VMOVUPS       Z12, K1, (BX)(R11*4)
+	LEAQ          16(R11), CX
+	CMPQ          CX, 96(AX)
 	JGE           sums7
-	VMOVDQU16.Z   32(CX)(R10*2), K2, Y12
+	VMOVDQU16.Z   32(DX)(R11*2), K2, Y12
 	VPMOVZXWD     Y12, Z12
 	VPSLLD        $0x10, Z12, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVDQU16.Z   32(BX)(R10*2), K2, Y13
+	VMOVDQU16.Z   32(SI)(R11*2), K2, Y13
 	VPMOVZXWD     Y13, Z13
 	VPSLLD        $0x10, Z13, Z13
-	VMOVUPS.Z     64(DI)(R10*4), K2, Z14
-	VMOVUPS.Z     64(SI)(R10*4), K2, Z15
+	VMOVUPS.Z     64(R8)(R11*4), K2, Z14
+	VMOVUPS.Z     64(DI)(R11*4), K2, Z15
 	VFMADD213PS   Z15, Z14, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1568(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K3
-	VMOVAPS.Z     Z14, K3, Z14
+	VBROADCASTSS  constants<>+1600(SB), Z15
+	VCMPPS        $0x04, Z15, Z13, K1
+	VMOVAPS.Z     Z14, K1, Z14
 	VADDPS        Z14, Z9, Z9
-	VCMPPS        $0x15, Z0, Z12, K3
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2, K1
 	VSUBPS        Z3, Z13, Z14
 	VFNMADD132PS  Z2, Z12, Z14
 	VPERMPS       Z6, Z13, Z12
@@ -15855,32 +15590,31 @@ end6:
 	VFMADD213PS   Z5, Z14, Z12
 	VMULPS        Z14, Z14, Z15
 	VFMADD213PS   Z14, Z15, Z12
-	VFMADD213PS.Z Z13, Z13, K3, Z12
-	VMOVAPS.Z     Z12, K2, Z12
-	VADDPS        Z12, Z11, Z11
-	VMOVUPS       Z12, K2, 64(DX)(R10*4)
+	VFMADD213PS.Z Z13, Z13, K1, Z12
+	VADDPS        Z12, Z11, K2, Z11
+	VMOVUPS       Z12, K2, 64(BX)(R11*4)
 
 sums7:
-	MOVQ    64(AX), R10
-	VMOVUPS Z9, (R10)(R11*1)
-	MOVQ    72(AX), R10
-	VMOVUPS Z10, (R10)(R11*1)
-	MOVQ    56(AX), R10
-	VMOVUPS Z8, (R10)(R11*2)
-	VMOVUPS Z11, 64(R10)(R11*2)
-	ADDQ    $0x40, R11
-	MOVQ    R12, R10
-	CMPQ    R10, 96(AX)
+	MOVQ    64(AX), CX
+	VMOVUPS Z9, (CX)(R12*1)
+	MOVQ    72(AX), CX
+	VMOVUPS Z10, (CX)(R12*1)
+	VADDPS  Z11, Z8, Z8
+	MOVQ    56(AX), CX
+	VMOVUPS Z8, (CX)(R12*1)
+	ADDQ    $0x40, R12
+	MOVQ    R13, R11
+	CMPQ    R11, 96(AX)
 	JLT     block4
 
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	ADDQ 128(AX), BX
-	MOVQ 200(AX), R10
-	SHLQ $0x06, R10
-	ADDQ R10, R8
-	INCQ R9
+	ADDQ 104(AX), DX
+	ADDQ 112(AX), BX
+	ADDQ 128(AX), SI
+	MOVQ 200(AX), CX
+	SHLQ $0x06, CX
+	ADDQ CX, R9
+	INCQ R10
 	JMP  row1
 
 done3:
@@ -15888,130 +15622,123 @@ done3:
 	RET
 
 // func scaleDenseBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL
+// Requires: AVX, AVX512F
 TEXT ·scaleDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleDenseBFloat16AVX512 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
-	MOVQ  96(AX), CX
-	ANDQ  $0x1f, CX
-	MOVL  $0x00000001, DX
-	SHLQ  CL, DX
-	DECQ  DX
-	KMOVW DX, K1
-	SHRQ  $0x10, DX
-	KMOVW DX, K2
-	MOVQ  8(AX), CX
-	MOVQ  16(AX), DX
-	MOVQ  24(AX), BX
-	MOVQ  32(AX), SI
-	MOVQ  40(AX), DI
-	MOVQ  96(AX), R8
-	ANDQ  $-32, R8
-	XORQ  R9, R9
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), BX
+	MOVQ 32(AX), SI
+	MOVQ 40(AX), DI
+	MOVQ 96(AX), R8
+	SUBQ $0x10, R8
+	MOVQ 96(AX), R9
+	SUBQ $0x10, R9
+	ANDQ $-32, R9
+	XORQ R10, R10
 
 row1:
-	CMPQ         R9, 80(AX)
+	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R10
-	CMPL         (R10)(R9*4), $0x00
+	MOVQ         48(AX), R11
+	CMPL         (R11)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R10
-	ADDQ         R9, R10
-	VMOVSD       14416(AX)(R10*8), X0
+	MOVQ         88(AX), R11
+	ADDQ         R10, R11
+	VMOVSD       14416(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8976(AX)(R10*8), X1
+	VMOVSD       8976(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
-	XORQ         R10, R10
-	CMPQ         R10, R8
+	VMOVUPS      (CX)(R8*4), Z2
+	XORQ         R11, R11
+	CMPQ         R11, R9
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R10*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VPMOVZXWD    (BX)(R10*2), Z3
-	VPSLLD       $0x10, Z3, Z3
-	VMOVUPS      (DI)(R10*4), Z4
-	VFMADD213PS  (SI)(R10*4), Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1088(SB), Z4
-	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1120(SB), Z4
-	VPADDD       Z4, Z2, Z2
-	VPADDD       Z3, Z2, Z2
-	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, (DX)(R10*2)
-	VMOVUPS      64(CX)(R10*4), Z2
-	VMULPS       Z0, Z2, Z2
-	VPMOVZXWD    32(BX)(R10*2), Z3
-	VPSLLD       $0x10, Z3, Z3
-	VMOVUPS      64(DI)(R10*4), Z4
-	VFMADD213PS  64(SI)(R10*4), Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1088(SB), Z4
-	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1120(SB), Z4
-	VPADDD       Z4, Z2, Z2
-	VPADDD       Z3, Z2, Z2
-	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, 32(DX)(R10*2)
-	ADDQ         $0x20, R10
-	CMPQ         R10, R8
+	VMOVUPS      (CX)(R11*4), Z3
+	VMULPS       Z0, Z3, Z3
+	VPMOVZXWD    (BX)(R11*2), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VMOVUPS      (DI)(R11*4), Z5
+	VFMADD213PS  (SI)(R11*4), Z5, Z4
+	VFNMADD231PS Z4, Z1, Z3
+	VPSRLD       $0x10, Z3, Z4
+	VPBROADCASTD constants<>+1120(SB), Z5
+	VPANDD       Z5, Z4, Z4
+	VPBROADCASTD constants<>+1152(SB), Z5
+	VPADDD       Z5, Z3, Z3
+	VPADDD       Z4, Z3, Z3
+	VPSRLD       $0x10, Z3, Z3
+	VPMOVDW      Z3, (DX)(R11*2)
+	VMOVUPS      64(CX)(R11*4), Z3
+	VMULPS       Z0, Z3, Z3
+	VPMOVZXWD    32(BX)(R11*2), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VMOVUPS      64(DI)(R11*4), Z5
+	VFMADD213PS  64(SI)(R11*4), Z5, Z4
+	VFNMADD231PS Z4, Z1, Z3
+	VPSRLD       $0x10, Z3, Z4
+	VPBROADCASTD constants<>+1120(SB), Z5
+	VPANDD       Z5, Z4, Z4
+	VPBROADCASTD constants<>+1152(SB), Z5
+	VPADDD       Z5, Z3, Z3
+	VPADDD       Z4, Z3, Z3
+	VPSRLD       $0x10, Z3, Z3
+	VPMOVDW      Z3, 32(DX)(R11*2)
+	ADDQ         $+32, R11
+	CMPQ         R11, R9
 	JLT          loop4
 
 end5:
-	LEAQ         (R10), R11
-	CMPQ         R11, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    (CX)(R10*4), K1, Z2
+	CMPQ R11, R8
+	JGE  end7
+
+loop6:
+	VMOVUPS      (CX)(R11*4), Z3
+	VMULPS       Z0, Z3, Z3
+	VPMOVZXWD    (BX)(R11*2), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VMOVUPS      (DI)(R11*4), Z5
+	VFMADD213PS  (SI)(R11*4), Z5, Z4
+	VFNMADD231PS Z4, Z1, Z3
+	VPSRLD       $0x10, Z3, Z4
+	VPBROADCASTD constants<>+1120(SB), Z5
+	VPANDD       Z5, Z4, Z4
+	VPBROADCASTD constants<>+1152(SB), Z5
+	VPADDD       Z5, Z3, Z3
+	VPADDD       Z4, Z3, Z3
+	VPSRLD       $0x10, Z3, Z3
+	VPMOVDW      Z3, (DX)(R11*2)
+	ADDQ         $+16, R11
+	CMPQ         R11, R8
+	JLT          loop6
+
+end7:
 	VMULPS       Z0, Z2, Z2
-	VMOVDQU16.Z  (BX)(R10*2), K1, Y3
-	VPMOVZXWD    Y3, Z3
-	VPSLLD       $0x10, Z3, Z3
-	VMOVUPS.Z    (DI)(R10*4), K1, Z4
-	VMOVUPS.Z    (SI)(R10*4), K1, Z5
-	VFMADD213PS  Z5, Z4, Z3
-	VFNMADD231PS Z3, Z1, Z2
-	VPSRLD       $0x10, Z2, Z3
-	VPBROADCASTD constants<>+1088(SB), Z4
-	VPANDD       Z4, Z3, Z3
-	VPBROADCASTD constants<>+1120(SB), Z4
-	VPADDD       Z4, Z2, Z2
-	VPADDD       Z3, Z2, Z2
-	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, K1, (DX)(R10*2)
-	LEAQ         16(R10), R11
-	CMPQ         R11, 96(AX)
-	JGE          whole6
-	VMOVUPS.Z    64(CX)(R10*4), K2, Z2
-	VMULPS       Z0, Z2, Z2
-	VMOVDQU16.Z  32(BX)(R10*2), K2, Y0
-	VPMOVZXWD    Y0, Z0
+	VPMOVZXWD    (BX)(R8*2), Z0
 	VPSLLD       $0x10, Z0, Z0
-	VMOVUPS.Z    64(DI)(R10*4), K2, Z3
-	VMOVUPS.Z    64(SI)(R10*4), K2, Z4
-	VFMADD213PS  Z4, Z3, Z0
+	VMOVUPS      (DI)(R8*4), Z3
+	VFMADD213PS  (SI)(R8*4), Z3, Z0
 	VFNMADD231PS Z0, Z1, Z2
 	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+1088(SB), Z1
-	VPANDD       Z1, Z0, Z0
 	VPBROADCASTD constants<>+1120(SB), Z1
+	VPANDD       Z1, Z0, Z0
+	VPBROADCASTD constants<>+1152(SB), Z1
 	VPADDD       Z1, Z2, Z2
 	VPADDD       Z0, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, K2, 32(DX)(R10*2)
+	VPMOVDW      Z2, (DX)(R8*2)
 
-whole6:
 skip2:
 	ADDQ 112(AX), CX
 	ADDQ 120(AX), DX
 	ADDQ 128(AX), BX
-	INCQ R9
+	INCQ R10
 	JMP  row1
 
 done3:
@@ -16024,8 +15751,8 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// finishAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD constants<>+1152(SB), Z0
 	VBROADCASTSD constants<>+1184(SB), Z0
+	VBROADCASTSD constants<>+1216(SB), Z0
 	VBROADCASTSD 264(AX), Z0
 	VBROADCASTSD 248(AX), Z1
 	MOVQ         88(AX), DX
@@ -16037,10 +15764,10 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 loop1:
 	VMOVUPD      1360(AX)(CX*8), Z2
 	VMOVUPD      2448(AX)(CX*8), Z3
-	VBROADCASTSD constants<>+1152(SB), Z4
-	VBROADCASTSD constants<>+1216(SB), Z5
+	VBROADCASTSD constants<>+1184(SB), Z4
+	VBROADCASTSD constants<>+1248(SB), Z5
 	VADDPD       Z4, Z2, Z6
-	VBROADCASTSD constants<>+1248(SB), Z7
+	VBROADCASTSD constants<>+1280(SB), Z7
 	VPSUBQ       Z7, Z6, Z6
 	VBROADCASTSD constants<>+608(SB), Z7
 	VPANDQ       Z7, Z6, Z7
@@ -16051,14 +15778,12 @@ loop1:
 	VSUBPD       Z5, Z6, Z6
 	VSUBPD       Z4, Z7, Z4
 	VFMADD231PD  Z7, Z2, Z4
-	VBROADCASTSD constants<>+1184(SB), Z2
+	VBROADCASTSD constants<>+1216(SB), Z2
 	VADDPD       Z2, Z4, Z2
 	VDIVPD       Z2, Z4, Z2
 	VMULPD       Z2, Z2, Z5
-	VBROADCASTSD constants<>+1280(SB), Z7
+	VBROADCASTSD constants<>+1312(SB), Z7
 	VMOVUPD      Z7, Z7
-	VBROADCASTSD constants<>+1312(SB), Z8
-	VFMADD213PD  Z8, Z5, Z7
 	VBROADCASTSD constants<>+1344(SB), Z8
 	VFMADD213PD  Z8, Z5, Z7
 	VBROADCASTSD constants<>+1376(SB), Z8
@@ -16069,12 +15794,14 @@ loop1:
 	VFMADD213PD  Z8, Z5, Z7
 	VBROADCASTSD constants<>+1472(SB), Z8
 	VFMADD213PD  Z8, Z5, Z7
+	VBROADCASTSD constants<>+1504(SB), Z8
+	VFMADD213PD  Z8, Z5, Z7
 	VFNMADD213PD Z4, Z5, Z7
-	VBROADCASTSD constants<>+1504(SB), Z5
+	VBROADCASTSD constants<>+1536(SB), Z5
 	VMULPD       Z5, Z6, Z5
 	VFNMADD231PD Z7, Z2, Z5
 	VADDPD       Z4, Z5, Z5
-	VBROADCASTSD constants<>+1536(SB), Z2
+	VBROADCASTSD constants<>+1568(SB), Z2
 	VFMADD231PD  Z2, Z6, Z5
 	VMOVUPD      3536(AX)(CX*8), Z4
 	VADDPD       272(AX)(CX*8), Z5, Z2
@@ -16083,7 +15810,7 @@ loop1:
 	VADDPD       16720(AX), Z6, Z6
 	VMOVUPD      Z6, 16720(AX)
 	VMULPD       Z4, Z3, Z4
-	VBROADCASTSD constants<>+1568(SB), Z6
+	VBROADCASTSD constants<>+1600(SB), Z6
 	VCMPPD       $0x04, Z6, Z3, K1
 	VMOVAPD.Z    Z4, K1, Z4
 	VFMADD231PD  4624(AX)(CX*8), Z1, Z4
@@ -16098,7 +15825,7 @@ loop1:
 	VMOVUPD      Z3, 12240(AX)(CX*8)
 	VADDPD       16656(AX), Z3, Z2
 	VMOVUPD      Z2, 16656(AX)
-	ADDQ         $0x08, CX
+	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop1
 
@@ -16112,8 +15839,8 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// finishGradAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD constants<>+1152(SB), Z0
-	VBROADCASTSD constants<>+1184(SB), Z1
+	VBROADCASTSD constants<>+1184(SB), Z0
+	VBROADCASTSD constants<>+1216(SB), Z1
 	VBROADCASTSD 264(AX), Z2
 	VBROADCASTSD 248(AX), Z3
 	MOVQ         88(AX), DX
@@ -16125,10 +15852,10 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 loop1:
 	VMOVUPD      1360(AX)(CX*8), Z4
 	VMOVUPD      2448(AX)(CX*8), Z5
-	VBROADCASTSD constants<>+1152(SB), Z6
-	VBROADCASTSD constants<>+1216(SB), Z7
+	VBROADCASTSD constants<>+1184(SB), Z6
+	VBROADCASTSD constants<>+1248(SB), Z7
 	VADDPD       Z6, Z4, Z8
-	VBROADCASTSD constants<>+1248(SB), Z9
+	VBROADCASTSD constants<>+1280(SB), Z9
 	VPSUBQ       Z9, Z8, Z8
 	VBROADCASTSD constants<>+608(SB), Z9
 	VPANDQ       Z9, Z8, Z9
@@ -16139,14 +15866,12 @@ loop1:
 	VSUBPD       Z7, Z8, Z8
 	VSUBPD       Z6, Z9, Z6
 	VFMADD231PD  Z9, Z4, Z6
-	VBROADCASTSD constants<>+1184(SB), Z7
+	VBROADCASTSD constants<>+1216(SB), Z7
 	VADDPD       Z7, Z6, Z7
 	VDIVPD       Z7, Z6, Z7
 	VMULPD       Z7, Z7, Z9
-	VBROADCASTSD constants<>+1280(SB), Z10
+	VBROADCASTSD constants<>+1312(SB), Z10
 	VMOVUPD      Z10, Z10
-	VBROADCASTSD constants<>+1312(SB), Z11
-	VFMADD213PD  Z11, Z9, Z10
 	VBROADCASTSD constants<>+1344(SB), Z11
 	VFMADD213PD  Z11, Z9, Z10
 	VBROADCASTSD constants<>+1376(SB), Z11
@@ -16157,12 +15882,14 @@ loop1:
 	VFMADD213PD  Z11, Z9, Z10
 	VBROADCASTSD constants<>+1472(SB), Z11
 	VFMADD213PD  Z11, Z9, Z10
+	VBROADCASTSD constants<>+1504(SB), Z11
+	VFMADD213PD  Z11, Z9, Z10
 	VFNMADD213PD Z6, Z9, Z10
-	VBROADCASTSD constants<>+1504(SB), Z9
+	VBROADCASTSD constants<>+1536(SB), Z9
 	VMULPD       Z9, Z8, Z9
 	VFNMADD231PD Z10, Z7, Z9
 	VADDPD       Z6, Z9, Z9
-	VBROADCASTSD constants<>+1536(SB), Z6
+	VBROADCASTSD constants<>+1568(SB), Z6
 	VFMADD231PD  Z6, Z8, Z9
 	VMOVUPD      3536(AX)(CX*8), Z7
 	VADDPD       272(AX)(CX*8), Z9, Z6
@@ -16171,7 +15898,7 @@ loop1:
 	VADDPD       16720(AX), Z8, Z8
 	VMOVUPD      Z8, 16720(AX)
 	VMULPD       Z7, Z5, Z7
-	VBROADCASTSD constants<>+1568(SB), Z8
+	VBROADCASTSD constants<>+1600(SB), Z8
 	VCMPPD       $0x04, Z8, Z5, K1
 	VMOVAPD.Z    Z7, K1, Z7
 	VFMADD231PD  4624(AX)(CX*8), Z3, Z7
@@ -16207,7 +15934,7 @@ loop1:
 	VADDPD       Z8, Z6, Z6
 	VFMADD213PD  Z9, Z10, Z6
 	VMOVUPD      Z6, 15504(AX)(CX*8)
-	ADDQ         $0x08, CX
+	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop1
 
@@ -16232,7 +15959,7 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
@@ -16256,41 +15983,41 @@ fetch3:
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+1568(SB), Y2, Y5
+	VPCMPEQD     constants<>+1600(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
-	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y4, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
+	VMOVUPS      Y4, Y5
+	VFMADD132PS  constants<>+320(SB), Y0, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y7
+	VSUBPS       Y0, Y5, Y6
+	VFNMADD132PS constants<>+352(SB), Y4, Y6
+	VPERMPS      constants<>+480(SB), Y5, Y8
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y8, Y5, Y5
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y5, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y6, Y8
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y8
+	VFMADD213PS  Y5, Y5, Y8
+	VANDPS       Y7, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y5
-	VPCMPEQD     constants<>+1088(SB), Y2, Y2
+	VPCMPEQD     constants<>+1120(SB), Y2, Y2
 	VBLENDVPS    Y2, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y1
-	VMOVUPS      Y5, Y2
-	VFMADD132PS  constants<>+320(SB), Y0, Y2
-	VSUBPS       Y0, Y2, Y6
-	VFNMADD132PS constants<>+352(SB), Y5, Y6
-	VPERMPS      constants<>+480(SB), Y2, Y7
-	VPSLLD       $0x14, Y2, Y2
-	VPADDD       Y7, Y2, Y2
+	VMOVUPS      Y5, Y1
+	VFMADD132PS  constants<>+320(SB), Y0, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
+	VSUBPS       Y0, Y1, Y2
+	VFNMADD132PS constants<>+352(SB), Y5, Y2
+	VPERMPS      constants<>+480(SB), Y1, Y7
+	VPSLLD       $0x14, Y1, Y1
+	VPADDD       Y7, Y1, Y1
 	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y7
-	VFMADD213PS  Y2, Y2, Y7
-	VANDPS       Y1, Y7, Y7
+	VFMADD213PS  constants<>+448(SB), Y2, Y7
+	VMULPS       Y2, Y2, Y9
+	VFMADD213PS  Y2, Y9, Y7
+	VFMADD213PS  Y1, Y1, Y7
+	VANDPS       Y6, Y7, Y7
 	VMINPS       Y7, Y8, Y1
 	VADDPS       Y8, Y7, Y7
 	VXORPS       Y2, Y2, Y2
@@ -16316,7 +16043,7 @@ fetch3:
 	VMOVUPD      Y1, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x08, SI
+	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
 
@@ -16342,7 +16069,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -16373,46 +16100,46 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
+	VMOVUPS      Y6, Y1
+	VFMADD132PS  constants<>+320(SB), Y0, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
+	VSUBPS       Y0, Y1, Y7
+	VFNMADD132PS constants<>+352(SB), Y6, Y7
+	VPERMPS      constants<>+480(SB), Y1, Y10
+	VPSLLD       $0x14, Y1, Y1
+	VPADDD       Y10, Y1, Y1
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y8, Y10
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y1, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y10
+	VFMADD213PS  Y1, Y1, Y10
+	VANDPS       Y8, Y10, Y10
 	VMOVUPS      Y10, (SI)(BX*1)
-	VPCMPEQD     constants<>+1088(SB), Y2, Y1
+	VPCMPEQD     constants<>+1120(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VMINPS       Y10, Y9, Y1
 	VADDPS       Y9, Y10, Y10
@@ -16445,7 +16172,7 @@ fetch3:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, DI
+	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -16476,7 +16203,7 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
@@ -16498,14 +16225,14 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z9
 	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
-	VCMPPS        $0x15, Z0, Z10, K1
 	VMOVUPS       Z10, Z11
 	VFMADD132PS   Z1, Z3, Z11
+	VCMPPS        $0x15, Z0, Z10, K1
 	VSUBPS        Z3, Z11, Z12
 	VFNMADD132PS  Z2, Z10, Z12
 	VPERMPS       Z6, Z11, Z13
@@ -16517,12 +16244,12 @@ fetch3:
 	VFMADD213PS   Z12, Z14, Z13
 	VFMADD213PS.Z Z11, Z11, K1, Z13
 	VMOVUPS       (CX)(BX*1), Z11
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       Z11, Z7
 	VFMADD132PS   Z1, Z3, Z7
+	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z3, Z7, Z8
 	VFNMADD132PS  Z2, Z11, Z8
 	VPERMPS       Z6, Z7, Z12
@@ -16535,7 +16262,7 @@ fetch3:
 	VFMADD213PS.Z Z7, Z7, K1, Z12
 	VMINPS        Z12, Z13, Z7
 	VADDPS        Z13, Z12, Z12
-	VBROADCASTSS  constants<>+1568(SB), Z8
+	VBROADCASTSS  constants<>+1600(SB), Z8
 	VMULPS        Z8, Z12, Z12
 	VADDPS        Z7, Z12, Z12
 	VADDPS        Z10, Z11, Z11
@@ -16558,7 +16285,7 @@ fetch3:
 	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x10, SI
+	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop1
 
@@ -16590,7 +16317,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -16618,15 +16345,15 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
-	VBROADCASTSS  constants<>+1568(SB), Z10
+	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z14
@@ -16640,12 +16367,12 @@ fetch3:
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z7
 	VFMADD132PS   Z1, Z3, Z7
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z7, Z8
 	VFNMADD132PS  Z2, Z12, Z8
 	VPERMPS       Z6, Z7, Z13
@@ -16660,7 +16387,7 @@ fetch3:
 	VMOVAPS       Z13, K1, Z10
 	VMINPS        Z13, Z14, Z7
 	VADDPS        Z14, Z13, Z13
-	VBROADCASTSS  constants<>+1568(SB), Z8
+	VBROADCASTSS  constants<>+1600(SB), Z8
 	VMULPS        Z8, Z13, Z13
 	VADDPS        Z7, Z13, Z13
 	VADDPS        Z11, Z12, Z12
@@ -16689,7 +16416,7 @@ fetch3:
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, DI
+	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
 
@@ -16714,7 +16441,7 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
@@ -16740,41 +16467,41 @@ fetch3:
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+1568(SB), Y2, Y5
+	VPCMPEQD     constants<>+1600(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
-	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y4, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
+	VMOVUPS      Y4, Y5
+	VFMADD132PS  constants<>+320(SB), Y0, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y7
+	VSUBPS       Y0, Y5, Y6
+	VFNMADD132PS constants<>+352(SB), Y4, Y6
+	VPERMPS      constants<>+480(SB), Y5, Y8
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y8, Y5, Y5
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y5, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y6, Y8
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y8
+	VFMADD213PS  Y5, Y5, Y8
+	VANDPS       Y7, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y5
-	VPCMPEQD     constants<>+1088(SB), Y2, Y6
+	VPCMPEQD     constants<>+1120(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+352(SB), Y5, Y9
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y9
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y10
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y10, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y11
-	VFMADD213PS  Y9, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y6, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y10
+	VFMADD213PS  Y6, Y6, Y10
+	VANDPS       Y9, Y10, Y10
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y4, Y5, Y5
 	MOVQ         56(AX), R8
@@ -16782,23 +16509,23 @@ fetch3:
 	MOVQ         64(AX), R8
 	VMOVUPS      Y5, 64(R8)
 	VMOVUPS      (CX)(BX*2), Y4
-	VPCMPEQD     constants<>+1664(SB), Y2, Y2
+	VPCMPEQD     constants<>+1696(SB), Y2, Y2
 	VBLENDVPS    Y2, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y1
-	VMOVUPS      Y4, Y2
-	VFMADD132PS  constants<>+320(SB), Y0, Y2
-	VSUBPS       Y0, Y2, Y5
-	VFNMADD132PS constants<>+352(SB), Y4, Y5
-	VPERMPS      constants<>+480(SB), Y2, Y6
-	VPSLLD       $0x14, Y2, Y2
-	VPADDD       Y6, Y2, Y2
+	VMOVUPS      Y4, Y1
+	VFMADD132PS  constants<>+320(SB), Y0, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
+	VSUBPS       Y0, Y1, Y2
+	VFNMADD132PS constants<>+352(SB), Y4, Y2
+	VPERMPS      constants<>+480(SB), Y1, Y6
+	VPSLLD       $0x14, Y1, Y1
+	VPADDD       Y6, Y1, Y1
 	VMOVUPS      constants<>+416(SB), Y6
-	VFMADD213PS  constants<>+448(SB), Y5, Y6
-	VMULPS       Y5, Y5, Y7
-	VFMADD213PS  Y5, Y7, Y6
-	VFMADD213PS  Y2, Y2, Y6
-	VANDPS       Y1, Y6, Y6
+	VFMADD213PS  constants<>+448(SB), Y2, Y6
+	VMULPS       Y2, Y2, Y7
+	VFMADD213PS  Y2, Y7, Y6
+	VFMADD213PS  Y1, Y1, Y6
+	VANDPS       Y5, Y6, Y6
 	MOVQ         56(AX), R8
 	VADDPS       64(R8), Y6, Y6
 	MOVQ         64(AX), R8
@@ -16825,7 +16552,7 @@ fetch3:
 	VMOVUPD      Y1, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x08, SI
+	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
 
@@ -16851,7 +16578,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -16884,46 +16611,46 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -16932,25 +16659,25 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y1
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
+	VMOVUPS      Y5, Y1
+	VFMADD132PS  constants<>+320(SB), Y0, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y7
+	VSUBPS       Y0, Y1, Y6
+	VFNMADD132PS constants<>+352(SB), Y5, Y6
+	VPERMPS      constants<>+480(SB), Y1, Y8
+	VPSLLD       $0x14, Y1, Y1
+	VPADDD       Y8, Y1, Y1
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y1, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y6, Y8
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y8
+	VFMADD213PS  Y1, Y1, Y8
+	VANDPS       Y7, Y8, Y8
 	VMOVUPS      Y8, (SI)(BX*2)
-	VPCMPEQD     constants<>+1664(SB), Y2, Y1
+	VPCMPEQD     constants<>+1696(SB), Y2, Y1
 	VBLENDVPS    Y1, Y8, Y4, Y4
 	MOVQ         56(AX), R9
 	VADDPS       64(R9), Y8, Y8
@@ -16984,7 +16711,7 @@ fetch3:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, DI
+	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -17015,7 +16742,7 @@ TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
@@ -17039,14 +16766,14 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z9
 	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
-	VCMPPS        $0x15, Z0, Z10, K1
 	VMOVUPS       Z10, Z11
 	VFMADD132PS   Z1, Z3, Z11
+	VCMPPS        $0x15, Z0, Z10, K1
 	VSUBPS        Z3, Z11, Z12
 	VFNMADD132PS  Z2, Z10, Z12
 	VPERMPS       Z6, Z11, Z13
@@ -17058,12 +16785,12 @@ fetch3:
 	VFMADD213PS   Z12, Z14, Z13
 	VFMADD213PS.Z Z11, Z11, K1, Z13
 	VMOVUPS       (CX)(BX*1), Z11
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z3, Z12, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z12, Z15
@@ -17077,12 +16804,12 @@ fetch3:
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z10, Z11, Z11
 	VMOVUPS       (CX)(BX*2), Z10
-	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
-	VCMPPS        $0x15, Z0, Z10, K1
 	VMOVUPS       Z10, Z7
 	VFMADD132PS   Z1, Z3, Z7
+	VCMPPS        $0x15, Z0, Z10, K1
 	VSUBPS        Z3, Z7, Z8
 	VFNMADD132PS  Z2, Z10, Z8
 	VPERMPS       Z6, Z7, Z12
@@ -17117,7 +16844,7 @@ fetch3:
 	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x10, SI
+	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop1
 
@@ -17149,7 +16876,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -17179,15 +16906,15 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
-	VBROADCASTSS  constants<>+1568(SB), Z10
+	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z14
@@ -17201,12 +16928,12 @@ fetch3:
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z12, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -17222,12 +16949,12 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z7
 	VFMADD132PS   Z1, Z3, Z7
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z7, Z8
 	VFNMADD132PS  Z2, Z11, Z8
 	VPERMPS       Z6, Z7, Z13
@@ -17270,7 +16997,7 @@ fetch3:
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, DI
+	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
 
@@ -17295,7 +17022,7 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
@@ -17323,41 +17050,41 @@ fetch3:
 	VMOVDQU      (DX), Y2
 	VXORPS       Y3, Y3, Y3
 	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+1568(SB), Y2, Y5
+	VPCMPEQD     constants<>+1600(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
-	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y4, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
+	VMOVUPS      Y4, Y5
+	VFMADD132PS  constants<>+320(SB), Y0, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y7
+	VSUBPS       Y0, Y5, Y6
+	VFNMADD132PS constants<>+352(SB), Y4, Y6
+	VPERMPS      constants<>+480(SB), Y5, Y8
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y8, Y5, Y5
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y5, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y6, Y8
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y8
+	VFMADD213PS  Y5, Y5, Y8
+	VANDPS       Y7, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y5
-	VPCMPEQD     constants<>+1088(SB), Y2, Y6
+	VPCMPEQD     constants<>+1120(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y9
-	VFNMADD132PS constants<>+352(SB), Y5, Y9
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y9
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y10
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y10, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y11
-	VFMADD213PS  Y9, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y6, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y10
+	VFMADD213PS  Y6, Y6, Y10
+	VANDPS       Y9, Y10, Y10
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y4, Y5, Y5
 	MOVQ         56(AX), R8
@@ -17365,42 +17092,42 @@ fetch3:
 	MOVQ         64(AX), R8
 	VMOVUPS      Y5, 64(R8)
 	VMOVUPS      (CX)(BX*2), Y4
-	VPCMPEQD     constants<>+1664(SB), Y2, Y5
+	VPCMPEQD     constants<>+1696(SB), Y2, Y5
 	VBLENDVPS    Y5, Y4, Y3, Y3
 	VSUBPS       Y1, Y4, Y4
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
-	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y4, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
+	VMOVUPS      Y4, Y5
+	VFMADD132PS  constants<>+320(SB), Y0, Y5
+	VCMPPS       $0x15, constants<>+288(SB), Y4, Y7
+	VSUBPS       Y0, Y5, Y6
+	VFNMADD132PS constants<>+352(SB), Y4, Y6
+	VPERMPS      constants<>+480(SB), Y5, Y8
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y8, Y5, Y5
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y5, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y6, Y8
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y8
+	VFMADD213PS  Y5, Y5, Y8
+	VANDPS       Y7, Y8, Y8
 	IMUL3Q       $0x03, BX, R8
 	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1696(SB), Y2, Y2
+	VPCMPEQD     constants<>+1728(SB), Y2, Y2
 	VBLENDVPS    Y2, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y1
-	VMOVUPS      Y5, Y2
-	VFMADD132PS  constants<>+320(SB), Y0, Y2
-	VSUBPS       Y0, Y2, Y6
-	VFNMADD132PS constants<>+352(SB), Y5, Y6
-	VPERMPS      constants<>+480(SB), Y2, Y7
-	VPSLLD       $0x14, Y2, Y2
-	VPADDD       Y7, Y2, Y2
+	VMOVUPS      Y5, Y1
+	VFMADD132PS  constants<>+320(SB), Y0, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
+	VSUBPS       Y0, Y1, Y2
+	VFNMADD132PS constants<>+352(SB), Y5, Y2
+	VPERMPS      constants<>+480(SB), Y1, Y7
+	VPSLLD       $0x14, Y1, Y1
+	VPADDD       Y7, Y1, Y1
 	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y7
-	VFMADD213PS  Y2, Y2, Y7
-	VANDPS       Y1, Y7, Y7
+	VFMADD213PS  constants<>+448(SB), Y2, Y7
+	VMULPS       Y2, Y2, Y9
+	VFMADD213PS  Y2, Y9, Y7
+	VFMADD213PS  Y1, Y1, Y7
+	VANDPS       Y6, Y7, Y7
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y4, Y5, Y5
 	MOVQ         56(AX), R8
@@ -17429,7 +17156,7 @@ fetch3:
 	VMOVUPD      Y1, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x08, SI
+	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
 
@@ -17455,7 +17182,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -17490,46 +17217,46 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -17538,48 +17265,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
+	VMOVUPS      Y6, Y1
+	VFMADD132PS  constants<>+320(SB), Y0, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
+	VSUBPS       Y0, Y1, Y7
+	VFNMADD132PS constants<>+352(SB), Y6, Y7
+	VPERMPS      constants<>+480(SB), Y1, Y10
+	VPSLLD       $0x14, Y1, Y1
+	VPADDD       Y10, Y1, Y1
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y8, Y10
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y1, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y10
+	VFMADD213PS  Y1, Y1, Y10
+	VANDPS       Y8, Y10, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y1
+	VPCMPEQD     constants<>+1728(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
@@ -17615,7 +17342,7 @@ fetch3:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, DI
+	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -17646,7 +17373,7 @@ TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
@@ -17672,14 +17399,14 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z9
 	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
-	VCMPPS        $0x15, Z0, Z10, K1
 	VMOVUPS       Z10, Z11
 	VFMADD132PS   Z1, Z3, Z11
+	VCMPPS        $0x15, Z0, Z10, K1
 	VSUBPS        Z3, Z11, Z12
 	VFNMADD132PS  Z2, Z10, Z12
 	VPERMPS       Z6, Z11, Z13
@@ -17691,12 +17418,12 @@ fetch3:
 	VFMADD213PS   Z12, Z14, Z13
 	VFMADD213PS.Z Z11, Z11, K1, Z13
 	VMOVUPS       (CX)(BX*1), Z11
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z3, Z12, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z12, Z15
@@ -17710,12 +17437,12 @@ fetch3:
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z10, Z11, Z11
 	VMOVUPS       (CX)(BX*2), Z10
-	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
-	VCMPPS        $0x15, Z0, Z10, K1
 	VMOVUPS       Z10, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z10, K1
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z10, Z13
 	VPERMPS       Z6, Z12, Z14
@@ -17728,12 +17455,12 @@ fetch3:
 	VFMADD213PS.Z Z12, Z12, K1, Z14
 	IMUL3Q        $0x03, BX, R8
 	VMOVUPS       (CX)(R8*1), Z12
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K1
 	VMOVUPS       Z12, Z7
 	VFMADD132PS   Z1, Z3, Z7
+	VCMPPS        $0x15, Z0, Z12, K1
 	VSUBPS        Z3, Z7, Z8
 	VFNMADD132PS  Z2, Z12, Z8
 	VPERMPS       Z6, Z7, Z13
@@ -17770,7 +17497,7 @@ fetch3:
 	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x10, SI
+	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop1
 
@@ -17802,7 +17529,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -17834,15 +17561,15 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
-	VBROADCASTSS  constants<>+1568(SB), Z10
+	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z14
@@ -17856,12 +17583,12 @@ fetch3:
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z12, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -17877,12 +17604,12 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z13, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z13, Z15
@@ -17898,12 +17625,12 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z7
 	VFMADD132PS   Z1, Z3, Z7
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z7, Z8
 	VFNMADD132PS  Z2, Z13, Z8
 	VPERMPS       Z6, Z7, Z14
@@ -17948,7 +17675,7 @@ fetch3:
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, DI
+	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
 
@@ -17974,7 +17701,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -18011,46 +17738,46 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -18059,48 +17786,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -18113,25 +17840,25 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y1
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y8
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y8, Y6, Y6
+	VMOVUPS      Y5, Y1
+	VFMADD132PS  constants<>+320(SB), Y0, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y7
+	VSUBPS       Y0, Y1, Y6
+	VFNMADD132PS constants<>+352(SB), Y5, Y6
+	VPERMPS      constants<>+480(SB), Y1, Y8
+	VPSLLD       $0x14, Y1, Y1
+	VPADDD       Y8, Y1, Y1
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VFMADD213PS  Y6, Y6, Y8
-	VANDPS       Y1, Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y6, Y8
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y8
+	VFMADD213PS  Y1, Y1, Y8
+	VANDPS       Y7, Y8, Y8
 	VMOVUPS      Y8, (SI)(BX*4)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y1
+	VPCMPEQD     constants<>+1760(SB), Y2, Y1
 	VBLENDVPS    Y1, Y8, Y4, Y4
 	MOVQ         56(AX), R9
 	VADDPS       96(R9), Y8, Y8
@@ -18165,7 +17892,7 @@ fetch3:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, DI
+	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -18197,7 +17924,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -18231,15 +17958,15 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
-	VBROADCASTSS  constants<>+1568(SB), Z10
+	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z14
@@ -18253,12 +17980,12 @@ fetch3:
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z12, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -18274,12 +18001,12 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z13, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z13, Z15
@@ -18295,12 +18022,12 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z14, Z17
 	VFNMADD132PS  Z2, Z13, Z17
 	VPERMPS       Z6, Z14, Z18
@@ -18318,12 +18045,12 @@ fetch3:
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
 	VMOVUPS       (CX)(BX*4), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z7
 	VFMADD132PS   Z1, Z3, Z7
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z7, Z8
 	VFNMADD132PS  Z2, Z11, Z8
 	VPERMPS       Z6, Z7, Z12
@@ -18366,7 +18093,7 @@ fetch3:
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, DI
+	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
 
@@ -18392,7 +18119,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -18435,46 +18162,46 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -18483,48 +18210,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -18537,48 +18264,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x05, BX, R10
 	IMUL3Q       $0x05, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1760(SB), Y2, Y7
+	VPCMPEQD     constants<>+1792(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1760(SB), Y2, Y7
+	VPCMPEQD     constants<>+1792(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -18589,48 +18316,48 @@ fetch3:
 	IMUL3Q       $0x06, BX, R10
 	IMUL3Q       $0x06, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x07, BX, R10
 	IMUL3Q       $0x07, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1824(SB), Y2, Y7
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
+	VMOVUPS      Y6, Y1
+	VFMADD132PS  constants<>+320(SB), Y0, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
+	VSUBPS       Y0, Y1, Y7
+	VFNMADD132PS constants<>+352(SB), Y6, Y7
+	VPERMPS      constants<>+480(SB), Y1, Y10
+	VPSLLD       $0x14, Y1, Y1
+	VPADDD       Y10, Y1, Y1
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y8, Y10
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y1, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y10
+	VFMADD213PS  Y1, Y1, Y10
+	VANDPS       Y8, Y10, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y1
+	VPCMPEQD     constants<>+1856(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
@@ -18670,7 +18397,7 @@ fetch3:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, DI
+	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -18702,7 +18429,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -18742,15 +18469,15 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
-	VBROADCASTSS  constants<>+1568(SB), Z10
+	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z14
@@ -18764,12 +18491,12 @@ fetch3:
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z12, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -18785,12 +18512,12 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z13, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z13, Z15
@@ -18806,12 +18533,12 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z14, Z17
 	VFNMADD132PS  Z2, Z13, Z17
 	VPERMPS       Z6, Z14, Z18
@@ -18829,12 +18556,12 @@ fetch3:
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
 	VMOVUPS       (CX)(BX*4), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z12, Z15
@@ -18850,12 +18577,12 @@ fetch3:
 	IMUL3Q        $0x05, BX, R10
 	IMUL3Q        $0x05, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z14, Z16
 	VFNMADD132PS  Z2, Z12, Z16
 	VPERMPS       Z6, Z14, Z17
@@ -18873,12 +18600,12 @@ fetch3:
 	IMUL3Q        $0x06, BX, R10
 	IMUL3Q        $0x06, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z14, Z15
 	VFNMADD132PS  Z2, Z11, Z15
 	VPERMPS       Z6, Z14, Z16
@@ -18894,12 +18621,12 @@ fetch3:
 	IMUL3Q        $0x07, BX, R10
 	IMUL3Q        $0x07, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVUPS       Z14, Z7
 	VFMADD132PS   Z1, Z3, Z7
+	VCMPPS        $0x15, Z0, Z14, K2
 	VSUBPS        Z3, Z7, Z8
 	VFNMADD132PS  Z2, Z14, Z8
 	VPERMPS       Z6, Z7, Z15
@@ -18946,7 +18673,7 @@ fetch3:
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, DI
+	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
 
@@ -18972,7 +18699,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -19019,46 +18746,46 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -19067,48 +18794,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -19121,48 +18848,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x05, BX, R10
 	IMUL3Q       $0x05, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1760(SB), Y2, Y7
+	VPCMPEQD     constants<>+1792(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1760(SB), Y2, Y7
+	VPCMPEQD     constants<>+1792(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -19173,48 +18900,48 @@ fetch3:
 	IMUL3Q       $0x06, BX, R10
 	IMUL3Q       $0x06, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x07, BX, R10
 	IMUL3Q       $0x07, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1824(SB), Y2, Y7
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y7
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -19231,48 +18958,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 128(R9)
 	VMOVUPS      (CX)(BX*8), Y5
-	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*8)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x09, BX, R10
 	IMUL3Q       $0x09, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1888(SB), Y2, Y7
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
+	VMOVUPS      Y6, Y1
+	VFMADD132PS  constants<>+320(SB), Y0, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
+	VSUBPS       Y0, Y1, Y7
+	VFNMADD132PS constants<>+352(SB), Y6, Y7
+	VPERMPS      constants<>+480(SB), Y1, Y10
+	VPSLLD       $0x14, Y1, Y1
+	VPADDD       Y10, Y1, Y1
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y8, Y10
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y1, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y10
+	VFMADD213PS  Y1, Y1, Y10
+	VANDPS       Y8, Y10, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y1
+	VPCMPEQD     constants<>+1920(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
@@ -19308,7 +19035,7 @@ fetch3:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, DI
+	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -19340,7 +19067,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -19384,15 +19111,15 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
-	VBROADCASTSS  constants<>+1568(SB), Z10
+	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z14
@@ -19406,12 +19133,12 @@ fetch3:
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z12, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -19427,12 +19154,12 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z13, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z13, Z15
@@ -19448,12 +19175,12 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z14, Z17
 	VFNMADD132PS  Z2, Z13, Z17
 	VPERMPS       Z6, Z14, Z18
@@ -19471,12 +19198,12 @@ fetch3:
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
 	VMOVUPS       (CX)(BX*4), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z12, Z15
@@ -19492,12 +19219,12 @@ fetch3:
 	IMUL3Q        $0x05, BX, R10
 	IMUL3Q        $0x05, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z14, Z16
 	VFNMADD132PS  Z2, Z12, Z16
 	VPERMPS       Z6, Z14, Z17
@@ -19515,12 +19242,12 @@ fetch3:
 	IMUL3Q        $0x06, BX, R10
 	IMUL3Q        $0x06, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z14, Z15
 	VFNMADD132PS  Z2, Z11, Z15
 	VPERMPS       Z6, Z14, Z16
@@ -19536,12 +19263,12 @@ fetch3:
 	IMUL3Q        $0x07, BX, R10
 	IMUL3Q        $0x07, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVUPS       Z14, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
 	VSUBPS        Z3, Z15, Z19
 	VFNMADD132PS  Z2, Z14, Z19
 	VPERMPS       Z6, Z15, Z20
@@ -19561,12 +19288,12 @@ fetch3:
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
 	VMOVUPS       (CX)(BX*8), Z11
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z15
@@ -19582,12 +19309,12 @@ fetch3:
 	IMUL3Q        $0x09, BX, R10
 	IMUL3Q        $0x09, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z7
 	VFMADD132PS   Z1, Z3, Z7
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z7, Z8
 	VFNMADD132PS  Z2, Z12, Z8
 	VPERMPS       Z6, Z7, Z13
@@ -19632,7 +19359,7 @@ fetch3:
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, DI
+	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
 
@@ -19658,7 +19385,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -19717,46 +19444,46 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -19765,48 +19492,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -19819,48 +19546,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x05, BX, R10
 	IMUL3Q       $0x05, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1760(SB), Y2, Y7
+	VPCMPEQD     constants<>+1792(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1760(SB), Y2, Y7
+	VPCMPEQD     constants<>+1792(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -19871,48 +19598,48 @@ fetch3:
 	IMUL3Q       $0x06, BX, R10
 	IMUL3Q       $0x06, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x07, BX, R10
 	IMUL3Q       $0x07, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1824(SB), Y2, Y7
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y7
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -19929,48 +19656,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 128(R9)
 	VMOVUPS      (CX)(BX*8), Y5
-	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*8)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x09, BX, R10
 	IMUL3Q       $0x09, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1888(SB), Y2, Y7
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y7
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -19981,48 +19708,48 @@ fetch3:
 	IMUL3Q       $0x0a, BX, R10
 	IMUL3Q       $0x0a, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1920(SB), Y2, Y6
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1920(SB), Y2, Y6
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0b, BX, R10
 	IMUL3Q       $0x0b, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1952(SB), Y2, Y7
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1952(SB), Y2, Y7
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -20037,48 +19764,48 @@ fetch3:
 	IMUL3Q       $0x0c, BX, R10
 	IMUL3Q       $0x0c, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1984(SB), Y2, Y6
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y2, Y6
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0d, BX, R10
 	IMUL3Q       $0x0d, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2016(SB), Y2, Y7
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2016(SB), Y2, Y7
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -20089,48 +19816,48 @@ fetch3:
 	IMUL3Q       $0x0e, BX, R10
 	IMUL3Q       $0x0e, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2048(SB), Y2, Y6
+	VPCMPEQD     constants<>+2080(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y2, Y6
+	VPCMPEQD     constants<>+2080(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0f, BX, R10
 	IMUL3Q       $0x0f, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2080(SB), Y2, Y7
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
+	VMOVUPS      Y6, Y1
+	VFMADD132PS  constants<>+320(SB), Y0, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
+	VSUBPS       Y0, Y1, Y7
+	VFNMADD132PS constants<>+352(SB), Y6, Y7
+	VPERMPS      constants<>+480(SB), Y1, Y10
+	VPSLLD       $0x14, Y1, Y1
+	VPADDD       Y10, Y1, Y1
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y8, Y10
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y1, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y10
+	VFMADD213PS  Y1, Y1, Y10
+	VANDPS       Y8, Y10, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+2080(SB), Y2, Y1
+	VPCMPEQD     constants<>+2112(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
@@ -20174,7 +19901,7 @@ fetch3:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, DI
+	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -20206,7 +19933,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -20262,15 +19989,15 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
-	VBROADCASTSS  constants<>+1568(SB), Z10
+	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z14
@@ -20284,12 +20011,12 @@ fetch3:
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z12, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -20305,12 +20032,12 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z13, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z13, Z15
@@ -20326,12 +20053,12 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z14, Z17
 	VFNMADD132PS  Z2, Z13, Z17
 	VPERMPS       Z6, Z14, Z18
@@ -20349,12 +20076,12 @@ fetch3:
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
 	VMOVUPS       (CX)(BX*4), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z12, Z15
@@ -20370,12 +20097,12 @@ fetch3:
 	IMUL3Q        $0x05, BX, R10
 	IMUL3Q        $0x05, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z14, Z16
 	VFNMADD132PS  Z2, Z12, Z16
 	VPERMPS       Z6, Z14, Z17
@@ -20393,12 +20120,12 @@ fetch3:
 	IMUL3Q        $0x06, BX, R10
 	IMUL3Q        $0x06, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z14, Z15
 	VFNMADD132PS  Z2, Z11, Z15
 	VPERMPS       Z6, Z14, Z16
@@ -20414,12 +20141,12 @@ fetch3:
 	IMUL3Q        $0x07, BX, R10
 	IMUL3Q        $0x07, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVUPS       Z14, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
 	VSUBPS        Z3, Z15, Z19
 	VFNMADD132PS  Z2, Z14, Z19
 	VPERMPS       Z6, Z15, Z20
@@ -20439,12 +20166,12 @@ fetch3:
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
 	VMOVUPS       (CX)(BX*8), Z11
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z15
@@ -20460,12 +20187,12 @@ fetch3:
 	IMUL3Q        $0x09, BX, R10
 	IMUL3Q        $0x09, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z16
 	VFNMADD132PS  Z2, Z12, Z16
 	VPERMPS       Z6, Z13, Z17
@@ -20483,12 +20210,12 @@ fetch3:
 	IMUL3Q        $0x0a, BX, R10
 	IMUL3Q        $0x0a, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z11, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -20504,12 +20231,12 @@ fetch3:
 	IMUL3Q        $0x0b, BX, R10
 	IMUL3Q        $0x0b, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z15, Z18
 	VFNMADD132PS  Z2, Z13, Z18
 	VPERMPS       Z6, Z15, Z19
@@ -20529,12 +20256,12 @@ fetch3:
 	IMUL3Q        $0x0c, BX, R10
 	IMUL3Q        $0x0c, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z15
 	VFNMADD132PS  Z2, Z11, Z15
 	VPERMPS       Z6, Z12, Z16
@@ -20550,12 +20277,12 @@ fetch3:
 	IMUL3Q        $0x0d, BX, R10
 	IMUL3Q        $0x0d, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z15, Z17
 	VFNMADD132PS  Z2, Z12, Z17
 	VPERMPS       Z6, Z15, Z18
@@ -20573,12 +20300,12 @@ fetch3:
 	IMUL3Q        $0x0e, BX, R10
 	IMUL3Q        $0x0e, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z15, Z16
 	VFNMADD132PS  Z2, Z11, Z16
 	VPERMPS       Z6, Z15, Z17
@@ -20594,12 +20321,12 @@ fetch3:
 	IMUL3Q        $0x0f, BX, R10
 	IMUL3Q        $0x0f, BX, R9
 	VMOVUPS       (CX)(R9*1), Z15
-	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
 	VSUBPS        Z7, Z15, Z15
-	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       Z15, Z7
 	VFMADD132PS   Z1, Z3, Z7
+	VCMPPS        $0x15, Z0, Z15, K2
 	VSUBPS        Z3, Z7, Z8
 	VFNMADD132PS  Z2, Z15, Z8
 	VPERMPS       Z6, Z7, Z16
@@ -20648,7 +20375,7 @@ fetch3:
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, DI
+	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
 
@@ -20674,7 +20401,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -20739,94 +20466,94 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x10, BX, R10
 	IMUL3Q       $0x10, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VPCMPEQD     constants<>+2144(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VPCMPEQD     constants<>+2144(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	IMUL3Q       $0x11, BX, R10
 	IMUL3Q       $0x11, BX, R9
 	VMOVUPS      (CX)(R9*1), Y7
-	VPCMPEQD     constants<>+2144(SB), Y2, Y8
+	VPCMPEQD     constants<>+2176(SB), Y2, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y7, Y8
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y12
-	VFNMADD132PS constants<>+352(SB), Y7, Y12
-	VPERMPS      constants<>+480(SB), Y10, Y13
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y13, Y10, Y10
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y7, Y12
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+352(SB), Y7, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y13
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y13, Y8, Y8
 	VMOVUPS      constants<>+416(SB), Y13
-	VFMADD213PS  constants<>+448(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VFMADD213PS  Y10, Y10, Y13
-	VANDPS       Y8, Y13, Y13
+	VFMADD213PS  constants<>+448(SB), Y10, Y13
+	VMULPS       Y10, Y10, Y14
+	VFMADD213PS  Y10, Y14, Y13
+	VFMADD213PS  Y8, Y8, Y13
+	VANDPS       Y12, Y13, Y13
 	VMOVUPS      Y13, (SI)(R10*1)
-	VPCMPEQD     constants<>+2144(SB), Y2, Y8
+	VPCMPEQD     constants<>+2176(SB), Y2, Y8
 	VBLENDVPS    Y8, Y13, Y4, Y4
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y13, Y11, Y11
@@ -20837,73 +20564,73 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x12, BX, R10
 	IMUL3Q       $0x12, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VPCMPEQD     constants<>+2208(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VPCMPEQD     constants<>+2208(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -20916,48 +20643,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x05, BX, R10
 	IMUL3Q       $0x05, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1760(SB), Y2, Y7
+	VPCMPEQD     constants<>+1792(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1760(SB), Y2, Y7
+	VPCMPEQD     constants<>+1792(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -20968,48 +20695,48 @@ fetch3:
 	IMUL3Q       $0x06, BX, R10
 	IMUL3Q       $0x06, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x07, BX, R10
 	IMUL3Q       $0x07, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1824(SB), Y2, Y7
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y7
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -21026,48 +20753,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 128(R9)
 	VMOVUPS      (CX)(BX*8), Y5
-	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*8)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x09, BX, R10
 	IMUL3Q       $0x09, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1888(SB), Y2, Y7
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y7
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -21078,48 +20805,48 @@ fetch3:
 	IMUL3Q       $0x0a, BX, R10
 	IMUL3Q       $0x0a, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1920(SB), Y2, Y6
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1920(SB), Y2, Y6
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0b, BX, R10
 	IMUL3Q       $0x0b, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1952(SB), Y2, Y7
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1952(SB), Y2, Y7
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -21134,48 +20861,48 @@ fetch3:
 	IMUL3Q       $0x0c, BX, R10
 	IMUL3Q       $0x0c, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1984(SB), Y2, Y6
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y2, Y6
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0d, BX, R10
 	IMUL3Q       $0x0d, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2016(SB), Y2, Y7
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2016(SB), Y2, Y7
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -21186,48 +20913,48 @@ fetch3:
 	IMUL3Q       $0x0e, BX, R10
 	IMUL3Q       $0x0e, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2048(SB), Y2, Y6
+	VPCMPEQD     constants<>+2080(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y2, Y6
+	VPCMPEQD     constants<>+2080(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0f, BX, R10
 	IMUL3Q       $0x0f, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2080(SB), Y2, Y7
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
+	VMOVUPS      Y6, Y1
+	VFMADD132PS  constants<>+320(SB), Y0, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
+	VSUBPS       Y0, Y1, Y7
+	VFNMADD132PS constants<>+352(SB), Y6, Y7
+	VPERMPS      constants<>+480(SB), Y1, Y10
+	VPSLLD       $0x14, Y1, Y1
+	VPADDD       Y10, Y1, Y1
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y8, Y10
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y1, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y10
+	VFMADD213PS  Y1, Y1, Y10
+	VANDPS       Y8, Y10, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+2080(SB), Y2, Y1
+	VPCMPEQD     constants<>+2112(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
@@ -21271,7 +20998,7 @@ fetch3:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, DI
+	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -21303,7 +21030,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -21365,15 +21092,15 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
-	VBROADCASTSS  constants<>+1568(SB), Z10
+	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z14
@@ -21389,12 +21116,12 @@ fetch3:
 	IMUL3Q        $0x10, BX, R10
 	IMUL3Q        $0x10, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z12, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -21410,12 +21137,12 @@ fetch3:
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z16, Z14, Z14
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z12, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -21431,12 +21158,12 @@ fetch3:
 	IMUL3Q        $0x11, BX, R10
 	IMUL3Q        $0x11, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z15, Z17
 	VFNMADD132PS  Z2, Z13, Z17
 	VPERMPS       Z6, Z15, Z18
@@ -21454,12 +21181,12 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z13, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z13, Z15
@@ -21475,12 +21202,12 @@ fetch3:
 	IMUL3Q        $0x12, BX, R10
 	IMUL3Q        $0x12, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z14, Z17
 	VFNMADD132PS  Z2, Z13, Z17
 	VPERMPS       Z6, Z14, Z18
@@ -21498,12 +21225,12 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z14, Z17
 	VFNMADD132PS  Z2, Z13, Z17
 	VPERMPS       Z6, Z14, Z18
@@ -21521,12 +21248,12 @@ fetch3:
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
 	VMOVUPS       (CX)(BX*4), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z12, Z15
@@ -21542,12 +21269,12 @@ fetch3:
 	IMUL3Q        $0x05, BX, R10
 	IMUL3Q        $0x05, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z14, Z16
 	VFNMADD132PS  Z2, Z12, Z16
 	VPERMPS       Z6, Z14, Z17
@@ -21565,12 +21292,12 @@ fetch3:
 	IMUL3Q        $0x06, BX, R10
 	IMUL3Q        $0x06, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z14, Z15
 	VFNMADD132PS  Z2, Z11, Z15
 	VPERMPS       Z6, Z14, Z16
@@ -21586,12 +21313,12 @@ fetch3:
 	IMUL3Q        $0x07, BX, R10
 	IMUL3Q        $0x07, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVUPS       Z14, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
 	VSUBPS        Z3, Z15, Z19
 	VFNMADD132PS  Z2, Z14, Z19
 	VPERMPS       Z6, Z15, Z20
@@ -21611,12 +21338,12 @@ fetch3:
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
 	VMOVUPS       (CX)(BX*8), Z11
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z15
@@ -21632,12 +21359,12 @@ fetch3:
 	IMUL3Q        $0x09, BX, R10
 	IMUL3Q        $0x09, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z16
 	VFNMADD132PS  Z2, Z12, Z16
 	VPERMPS       Z6, Z13, Z17
@@ -21655,12 +21382,12 @@ fetch3:
 	IMUL3Q        $0x0a, BX, R10
 	IMUL3Q        $0x0a, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z11, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -21676,12 +21403,12 @@ fetch3:
 	IMUL3Q        $0x0b, BX, R10
 	IMUL3Q        $0x0b, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z15, Z18
 	VFNMADD132PS  Z2, Z13, Z18
 	VPERMPS       Z6, Z15, Z19
@@ -21701,12 +21428,12 @@ fetch3:
 	IMUL3Q        $0x0c, BX, R10
 	IMUL3Q        $0x0c, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z15
 	VFNMADD132PS  Z2, Z11, Z15
 	VPERMPS       Z6, Z12, Z16
@@ -21722,12 +21449,12 @@ fetch3:
 	IMUL3Q        $0x0d, BX, R10
 	IMUL3Q        $0x0d, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z15, Z17
 	VFNMADD132PS  Z2, Z12, Z17
 	VPERMPS       Z6, Z15, Z18
@@ -21745,12 +21472,12 @@ fetch3:
 	IMUL3Q        $0x0e, BX, R10
 	IMUL3Q        $0x0e, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z15, Z16
 	VFNMADD132PS  Z2, Z11, Z16
 	VPERMPS       Z6, Z15, Z17
@@ -21766,12 +21493,12 @@ fetch3:
 	IMUL3Q        $0x0f, BX, R10
 	IMUL3Q        $0x0f, BX, R9
 	VMOVUPS       (CX)(R9*1), Z15
-	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
 	VSUBPS        Z7, Z15, Z15
-	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       Z15, Z7
 	VFMADD132PS   Z1, Z3, Z7
+	VCMPPS        $0x15, Z0, Z15, K2
 	VSUBPS        Z3, Z7, Z8
 	VFNMADD132PS  Z2, Z15, Z8
 	VPERMPS       Z6, Z7, Z16
@@ -21820,7 +21547,7 @@ fetch3:
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, DI
+	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
 
@@ -21846,7 +21573,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -21913,94 +21640,94 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x10, BX, R10
 	IMUL3Q       $0x10, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VPCMPEQD     constants<>+2144(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VPCMPEQD     constants<>+2144(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	IMUL3Q       $0x11, BX, R10
 	IMUL3Q       $0x11, BX, R9
 	VMOVUPS      (CX)(R9*1), Y7
-	VPCMPEQD     constants<>+2144(SB), Y2, Y8
+	VPCMPEQD     constants<>+2176(SB), Y2, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y7, Y8
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y12
-	VFNMADD132PS constants<>+352(SB), Y7, Y12
-	VPERMPS      constants<>+480(SB), Y10, Y13
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y13, Y10, Y10
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y7, Y12
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+352(SB), Y7, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y13
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y13, Y8, Y8
 	VMOVUPS      constants<>+416(SB), Y13
-	VFMADD213PS  constants<>+448(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VFMADD213PS  Y10, Y10, Y13
-	VANDPS       Y8, Y13, Y13
+	VFMADD213PS  constants<>+448(SB), Y10, Y13
+	VMULPS       Y10, Y10, Y14
+	VFMADD213PS  Y10, Y14, Y13
+	VFMADD213PS  Y8, Y8, Y13
+	VANDPS       Y12, Y13, Y13
 	VMOVUPS      Y13, (SI)(R10*1)
-	VPCMPEQD     constants<>+2144(SB), Y2, Y8
+	VPCMPEQD     constants<>+2176(SB), Y2, Y8
 	VBLENDVPS    Y8, Y13, Y4, Y4
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y13, Y11, Y11
@@ -22011,96 +21738,96 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x12, BX, R10
 	IMUL3Q       $0x12, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VPCMPEQD     constants<>+2208(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VPCMPEQD     constants<>+2208(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	IMUL3Q       $0x13, BX, R10
 	IMUL3Q       $0x13, BX, R9
 	VMOVUPS      (CX)(R9*1), Y7
-	VPCMPEQD     constants<>+2208(SB), Y2, Y8
+	VPCMPEQD     constants<>+2240(SB), Y2, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y7, Y8
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y12
-	VFNMADD132PS constants<>+352(SB), Y7, Y12
-	VPERMPS      constants<>+480(SB), Y10, Y13
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y13, Y10, Y10
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y7, Y12
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+352(SB), Y7, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y13
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y13, Y8, Y8
 	VMOVUPS      constants<>+416(SB), Y13
-	VFMADD213PS  constants<>+448(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VFMADD213PS  Y10, Y10, Y13
-	VANDPS       Y8, Y13, Y13
+	VFMADD213PS  constants<>+448(SB), Y10, Y13
+	VMULPS       Y10, Y10, Y14
+	VFMADD213PS  Y10, Y14, Y13
+	VFMADD213PS  Y8, Y8, Y13
+	VANDPS       Y12, Y13, Y13
 	VMOVUPS      Y13, (SI)(R10*1)
-	VPCMPEQD     constants<>+2208(SB), Y2, Y8
+	VPCMPEQD     constants<>+2240(SB), Y2, Y8
 	VBLENDVPS    Y8, Y13, Y4, Y4
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y13, Y11, Y11
@@ -22115,48 +21842,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x05, BX, R10
 	IMUL3Q       $0x05, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1760(SB), Y2, Y7
+	VPCMPEQD     constants<>+1792(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1760(SB), Y2, Y7
+	VPCMPEQD     constants<>+1792(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -22167,48 +21894,48 @@ fetch3:
 	IMUL3Q       $0x06, BX, R10
 	IMUL3Q       $0x06, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x07, BX, R10
 	IMUL3Q       $0x07, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1824(SB), Y2, Y7
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y7
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -22225,48 +21952,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 128(R9)
 	VMOVUPS      (CX)(BX*8), Y5
-	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*8)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x09, BX, R10
 	IMUL3Q       $0x09, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1888(SB), Y2, Y7
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y7
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -22277,48 +22004,48 @@ fetch3:
 	IMUL3Q       $0x0a, BX, R10
 	IMUL3Q       $0x0a, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1920(SB), Y2, Y6
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1920(SB), Y2, Y6
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0b, BX, R10
 	IMUL3Q       $0x0b, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1952(SB), Y2, Y7
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1952(SB), Y2, Y7
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -22333,48 +22060,48 @@ fetch3:
 	IMUL3Q       $0x0c, BX, R10
 	IMUL3Q       $0x0c, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1984(SB), Y2, Y6
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y2, Y6
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0d, BX, R10
 	IMUL3Q       $0x0d, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2016(SB), Y2, Y7
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2016(SB), Y2, Y7
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -22385,48 +22112,48 @@ fetch3:
 	IMUL3Q       $0x0e, BX, R10
 	IMUL3Q       $0x0e, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2048(SB), Y2, Y6
+	VPCMPEQD     constants<>+2080(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y2, Y6
+	VPCMPEQD     constants<>+2080(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0f, BX, R10
 	IMUL3Q       $0x0f, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2080(SB), Y2, Y7
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
+	VMOVUPS      Y6, Y1
+	VFMADD132PS  constants<>+320(SB), Y0, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
+	VSUBPS       Y0, Y1, Y7
+	VFNMADD132PS constants<>+352(SB), Y6, Y7
+	VPERMPS      constants<>+480(SB), Y1, Y10
+	VPSLLD       $0x14, Y1, Y1
+	VPADDD       Y10, Y1, Y1
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y8, Y10
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y1, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y10
+	VFMADD213PS  Y1, Y1, Y10
+	VANDPS       Y8, Y10, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+2080(SB), Y2, Y1
+	VPCMPEQD     constants<>+2112(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
@@ -22470,7 +22197,7 @@ fetch3:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, DI
+	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -22502,7 +22229,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -22566,15 +22293,15 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
-	VBROADCASTSS  constants<>+1568(SB), Z10
+	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z14
@@ -22590,12 +22317,12 @@ fetch3:
 	IMUL3Q        $0x10, BX, R10
 	IMUL3Q        $0x10, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z12, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -22611,12 +22338,12 @@ fetch3:
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z16, Z14, Z14
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z12, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -22632,12 +22359,12 @@ fetch3:
 	IMUL3Q        $0x11, BX, R10
 	IMUL3Q        $0x11, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z15, Z17
 	VFNMADD132PS  Z2, Z13, Z17
 	VPERMPS       Z6, Z15, Z18
@@ -22655,12 +22382,12 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z13, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z13, Z15
@@ -22676,12 +22403,12 @@ fetch3:
 	IMUL3Q        $0x12, BX, R10
 	IMUL3Q        $0x12, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z14, Z17
 	VFNMADD132PS  Z2, Z13, Z17
 	VPERMPS       Z6, Z14, Z18
@@ -22699,12 +22426,12 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z14, Z17
 	VFNMADD132PS  Z2, Z13, Z17
 	VPERMPS       Z6, Z14, Z18
@@ -22720,12 +22447,12 @@ fetch3:
 	IMUL3Q        $0x13, BX, R10
 	IMUL3Q        $0x13, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVUPS       Z14, Z17
 	VFMADD132PS   Z1, Z3, Z17
+	VCMPPS        $0x15, Z0, Z14, K2
 	VSUBPS        Z3, Z17, Z19
 	VFNMADD132PS  Z2, Z14, Z19
 	VPERMPS       Z6, Z17, Z20
@@ -22745,12 +22472,12 @@ fetch3:
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
 	VMOVUPS       (CX)(BX*4), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z12, Z15
@@ -22766,12 +22493,12 @@ fetch3:
 	IMUL3Q        $0x05, BX, R10
 	IMUL3Q        $0x05, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z14, Z16
 	VFNMADD132PS  Z2, Z12, Z16
 	VPERMPS       Z6, Z14, Z17
@@ -22789,12 +22516,12 @@ fetch3:
 	IMUL3Q        $0x06, BX, R10
 	IMUL3Q        $0x06, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z14, Z15
 	VFNMADD132PS  Z2, Z11, Z15
 	VPERMPS       Z6, Z14, Z16
@@ -22810,12 +22537,12 @@ fetch3:
 	IMUL3Q        $0x07, BX, R10
 	IMUL3Q        $0x07, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVUPS       Z14, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
 	VSUBPS        Z3, Z15, Z19
 	VFNMADD132PS  Z2, Z14, Z19
 	VPERMPS       Z6, Z15, Z20
@@ -22835,12 +22562,12 @@ fetch3:
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
 	VMOVUPS       (CX)(BX*8), Z11
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z15
@@ -22856,12 +22583,12 @@ fetch3:
 	IMUL3Q        $0x09, BX, R10
 	IMUL3Q        $0x09, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z16
 	VFNMADD132PS  Z2, Z12, Z16
 	VPERMPS       Z6, Z13, Z17
@@ -22879,12 +22606,12 @@ fetch3:
 	IMUL3Q        $0x0a, BX, R10
 	IMUL3Q        $0x0a, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z11, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -22900,12 +22627,12 @@ fetch3:
 	IMUL3Q        $0x0b, BX, R10
 	IMUL3Q        $0x0b, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z15, Z18
 	VFNMADD132PS  Z2, Z13, Z18
 	VPERMPS       Z6, Z15, Z19
@@ -22925,12 +22652,12 @@ fetch3:
 	IMUL3Q        $0x0c, BX, R10
 	IMUL3Q        $0x0c, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z15
 	VFNMADD132PS  Z2, Z11, Z15
 	VPERMPS       Z6, Z12, Z16
@@ -22946,12 +22673,12 @@ fetch3:
 	IMUL3Q        $0x0d, BX, R10
 	IMUL3Q        $0x0d, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z15, Z17
 	VFNMADD132PS  Z2, Z12, Z17
 	VPERMPS       Z6, Z15, Z18
@@ -22969,12 +22696,12 @@ fetch3:
 	IMUL3Q        $0x0e, BX, R10
 	IMUL3Q        $0x0e, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z15, Z16
 	VFNMADD132PS  Z2, Z11, Z16
 	VPERMPS       Z6, Z15, Z17
@@ -22990,12 +22717,12 @@ fetch3:
 	IMUL3Q        $0x0f, BX, R10
 	IMUL3Q        $0x0f, BX, R9
 	VMOVUPS       (CX)(R9*1), Z15
-	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
 	VSUBPS        Z7, Z15, Z15
-	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       Z15, Z7
 	VFMADD132PS   Z1, Z3, Z7
+	VCMPPS        $0x15, Z0, Z15, K2
 	VSUBPS        Z3, Z7, Z8
 	VFNMADD132PS  Z2, Z15, Z8
 	VPERMPS       Z6, Z7, Z16
@@ -23044,7 +22771,7 @@ fetch3:
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, DI
+	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
 
@@ -23070,7 +22797,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y1
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -23139,94 +22866,94 @@ fetch3:
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1568(SB), Y2, Y6
+	VPCMPEQD     constants<>+1600(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x10, BX, R10
 	IMUL3Q       $0x10, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VPCMPEQD     constants<>+2144(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
+	VPCMPEQD     constants<>+2144(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
 	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1088(SB), Y2, Y7
+	VPCMPEQD     constants<>+1120(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	IMUL3Q       $0x11, BX, R10
 	IMUL3Q       $0x11, BX, R9
 	VMOVUPS      (CX)(R9*1), Y7
-	VPCMPEQD     constants<>+2144(SB), Y2, Y8
+	VPCMPEQD     constants<>+2176(SB), Y2, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y7, Y8
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y12
-	VFNMADD132PS constants<>+352(SB), Y7, Y12
-	VPERMPS      constants<>+480(SB), Y10, Y13
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y13, Y10, Y10
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y7, Y12
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+352(SB), Y7, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y13
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y13, Y8, Y8
 	VMOVUPS      constants<>+416(SB), Y13
-	VFMADD213PS  constants<>+448(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VFMADD213PS  Y10, Y10, Y13
-	VANDPS       Y8, Y13, Y13
+	VFMADD213PS  constants<>+448(SB), Y10, Y13
+	VMULPS       Y10, Y10, Y14
+	VFMADD213PS  Y10, Y14, Y13
+	VFMADD213PS  Y8, Y8, Y13
+	VANDPS       Y12, Y13, Y13
 	VMOVUPS      Y13, (SI)(R10*1)
-	VPCMPEQD     constants<>+2144(SB), Y2, Y8
+	VPCMPEQD     constants<>+2176(SB), Y2, Y8
 	VBLENDVPS    Y8, Y13, Y4, Y4
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y13, Y11, Y11
@@ -23237,96 +22964,96 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 64(R9)
 	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1664(SB), Y2, Y6
+	VPCMPEQD     constants<>+1696(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x12, BX, R10
 	IMUL3Q       $0x12, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VPCMPEQD     constants<>+2208(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2176(SB), Y2, Y7
+	VPCMPEQD     constants<>+2208(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y7
+	VPCMPEQD     constants<>+1728(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	IMUL3Q       $0x13, BX, R10
 	IMUL3Q       $0x13, BX, R9
 	VMOVUPS      (CX)(R9*1), Y7
-	VPCMPEQD     constants<>+2208(SB), Y2, Y8
+	VPCMPEQD     constants<>+2240(SB), Y2, Y8
 	VBLENDVPS    Y8, Y7, Y3, Y3
 	VSUBPS       Y1, Y7, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y7, Y8
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+320(SB), Y0, Y10
-	VSUBPS       Y0, Y10, Y12
-	VFNMADD132PS constants<>+352(SB), Y7, Y12
-	VPERMPS      constants<>+480(SB), Y10, Y13
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y13, Y10, Y10
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+320(SB), Y0, Y8
+	VCMPPS       $0x15, constants<>+288(SB), Y7, Y12
+	VSUBPS       Y0, Y8, Y10
+	VFNMADD132PS constants<>+352(SB), Y7, Y10
+	VPERMPS      constants<>+480(SB), Y8, Y13
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y13, Y8, Y8
 	VMOVUPS      constants<>+416(SB), Y13
-	VFMADD213PS  constants<>+448(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y13
-	VFMADD213PS  Y10, Y10, Y13
-	VANDPS       Y8, Y13, Y13
+	VFMADD213PS  constants<>+448(SB), Y10, Y13
+	VMULPS       Y10, Y10, Y14
+	VFMADD213PS  Y10, Y14, Y13
+	VFMADD213PS  Y8, Y8, Y13
+	VANDPS       Y12, Y13, Y13
 	VMOVUPS      Y13, (SI)(R10*1)
-	VPCMPEQD     constants<>+2208(SB), Y2, Y8
+	VPCMPEQD     constants<>+2240(SB), Y2, Y8
 	VBLENDVPS    Y8, Y13, Y4, Y4
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y13, Y11, Y11
@@ -23341,73 +23068,73 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 96(R9)
 	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y6
+	VPCMPEQD     constants<>+1760(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x14, BX, R10
 	IMUL3Q       $0x14, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2240(SB), Y2, Y7
+	VPCMPEQD     constants<>+2272(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2240(SB), Y2, Y7
+	VPCMPEQD     constants<>+2272(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y11, Y9, Y9
 	IMUL3Q       $0x05, BX, R10
 	IMUL3Q       $0x05, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1760(SB), Y2, Y7
+	VPCMPEQD     constants<>+1792(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1760(SB), Y2, Y7
+	VPCMPEQD     constants<>+1792(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -23418,48 +23145,48 @@ fetch3:
 	IMUL3Q       $0x06, BX, R10
 	IMUL3Q       $0x06, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1792(SB), Y2, Y6
+	VPCMPEQD     constants<>+1824(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x07, BX, R10
 	IMUL3Q       $0x07, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1824(SB), Y2, Y7
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y7
+	VPCMPEQD     constants<>+1856(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -23476,48 +23203,48 @@ fetch3:
 	MOVQ         64(AX), R9
 	VMOVUPS      Y6, 128(R9)
 	VMOVUPS      (CX)(BX*8), Y5
-	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(BX*8)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y6
+	VPCMPEQD     constants<>+1888(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x09, BX, R10
 	IMUL3Q       $0x09, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1888(SB), Y2, Y7
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y7
+	VPCMPEQD     constants<>+1920(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -23528,48 +23255,48 @@ fetch3:
 	IMUL3Q       $0x0a, BX, R10
 	IMUL3Q       $0x0a, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1920(SB), Y2, Y6
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1920(SB), Y2, Y6
+	VPCMPEQD     constants<>+1952(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0b, BX, R10
 	IMUL3Q       $0x0b, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1952(SB), Y2, Y7
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1952(SB), Y2, Y7
+	VPCMPEQD     constants<>+1984(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -23584,48 +23311,48 @@ fetch3:
 	IMUL3Q       $0x0c, BX, R10
 	IMUL3Q       $0x0c, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1984(SB), Y2, Y6
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y2, Y6
+	VPCMPEQD     constants<>+2016(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0d, BX, R10
 	IMUL3Q       $0x0d, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2016(SB), Y2, Y7
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y7
-	VMOVUPS      Y6, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y11
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y11, Y8, Y8
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+320(SB), Y0, Y7
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
+	VSUBPS       Y0, Y7, Y8
+	VFNMADD132PS constants<>+352(SB), Y6, Y8
+	VPERMPS      constants<>+480(SB), Y7, Y11
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y11
-	VFMADD213PS  Y8, Y8, Y11
-	VANDPS       Y7, Y11, Y11
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y12
+	VFMADD213PS  Y8, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VANDPS       Y10, Y11, Y11
 	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2016(SB), Y2, Y7
+	VPCMPEQD     constants<>+2048(SB), Y2, Y7
 	VBLENDVPS    Y7, Y11, Y4, Y4
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y5, Y6, Y6
@@ -23636,48 +23363,48 @@ fetch3:
 	IMUL3Q       $0x0e, BX, R10
 	IMUL3Q       $0x0e, BX, R9
 	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2048(SB), Y2, Y6
+	VPCMPEQD     constants<>+2080(SB), Y2, Y6
 	VBLENDVPS    Y6, Y5, Y3, Y3
 	VSUBPS       Y1, Y5, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VMOVUPS      Y5, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y5, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+320(SB), Y0, Y6
+	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
+	VSUBPS       Y0, Y6, Y7
+	VFNMADD132PS constants<>+352(SB), Y5, Y7
+	VPERMPS      constants<>+480(SB), Y6, Y9
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y9, Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VANDPS       Y6, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VFMADD213PS  Y6, Y6, Y9
+	VANDPS       Y8, Y9, Y9
 	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y2, Y6
+	VPCMPEQD     constants<>+2080(SB), Y2, Y6
 	VBLENDVPS    Y6, Y9, Y4, Y4
 	IMUL3Q       $0x0f, BX, R10
 	IMUL3Q       $0x0f, BX, R9
 	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2080(SB), Y2, Y7
+	VPCMPEQD     constants<>+2112(SB), Y2, Y7
 	VBLENDVPS    Y7, Y6, Y3, Y3
 	VSUBPS       Y1, Y6, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y1
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y10, Y7, Y7
+	VMOVUPS      Y6, Y1
+	VFMADD132PS  constants<>+320(SB), Y0, Y1
+	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
+	VSUBPS       Y0, Y1, Y7
+	VFNMADD132PS constants<>+352(SB), Y6, Y7
+	VPERMPS      constants<>+480(SB), Y1, Y10
+	VPSLLD       $0x14, Y1, Y1
+	VPADDD       Y10, Y1, Y1
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y8, Y10
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y10
-	VFMADD213PS  Y7, Y7, Y10
-	VANDPS       Y1, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y10
+	VFMADD213PS  Y1, Y1, Y10
+	VANDPS       Y8, Y10, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+2080(SB), Y2, Y1
+	VPCMPEQD     constants<>+2112(SB), Y2, Y1
 	VBLENDVPS    Y1, Y10, Y4, Y4
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y5, Y6, Y6
@@ -23721,7 +23448,7 @@ fetch3:
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
-	ADDQ         $0x08, DI
+	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
 
@@ -23753,7 +23480,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+256(SB), Z7
+	VBROADCASTSS constants<>+0(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -23819,15 +23546,15 @@ fetch3:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1568(SB), Z9
-	VBROADCASTSS  constants<>+1568(SB), Z10
+	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1568(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z14
@@ -23843,12 +23570,12 @@ fetch3:
 	IMUL3Q        $0x10, BX, R10
 	IMUL3Q        $0x10, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z12, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -23864,12 +23591,12 @@ fetch3:
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z16, Z14, Z14
 	VMOVUPS       (CX)(BX*1), Z12
-	VPCMPEQD.BCST constants<>+1088(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z12, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -23885,12 +23612,12 @@ fetch3:
 	IMUL3Q        $0x11, BX, R10
 	IMUL3Q        $0x11, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z15, Z17
 	VFNMADD132PS  Z2, Z13, Z17
 	VPERMPS       Z6, Z15, Z18
@@ -23908,12 +23635,12 @@ fetch3:
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
 	VMOVUPS       (CX)(BX*2), Z11
-	VPCMPEQD.BCST constants<>+1664(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z13, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z13, Z15
@@ -23929,12 +23656,12 @@ fetch3:
 	IMUL3Q        $0x12, BX, R10
 	IMUL3Q        $0x12, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z14, Z17
 	VFNMADD132PS  Z2, Z13, Z17
 	VPERMPS       Z6, Z14, Z18
@@ -23952,12 +23679,12 @@ fetch3:
 	IMUL3Q        $0x03, BX, R10
 	IMUL3Q        $0x03, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z14, Z17
 	VFNMADD132PS  Z2, Z13, Z17
 	VPERMPS       Z6, Z14, Z18
@@ -23973,12 +23700,12 @@ fetch3:
 	IMUL3Q        $0x13, BX, R10
 	IMUL3Q        $0x13, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVUPS       Z14, Z17
 	VFMADD132PS   Z1, Z3, Z17
+	VCMPPS        $0x15, Z0, Z14, K2
 	VSUBPS        Z3, Z17, Z19
 	VFNMADD132PS  Z2, Z14, Z19
 	VPERMPS       Z6, Z17, Z20
@@ -23998,12 +23725,12 @@ fetch3:
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
 	VMOVUPS       (CX)(BX*4), Z11
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z14
 	VFNMADD132PS  Z2, Z11, Z14
 	VPERMPS       Z6, Z12, Z15
@@ -24019,12 +23746,12 @@ fetch3:
 	IMUL3Q        $0x14, BX, R10
 	IMUL3Q        $0x14, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2272(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z14, Z16
 	VFNMADD132PS  Z2, Z12, Z16
 	VPERMPS       Z6, Z14, Z17
@@ -24042,12 +23769,12 @@ fetch3:
 	IMUL3Q        $0x05, BX, R10
 	IMUL3Q        $0x05, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z14, Z16
 	VFNMADD132PS  Z2, Z12, Z16
 	VPERMPS       Z6, Z14, Z17
@@ -24065,12 +23792,12 @@ fetch3:
 	IMUL3Q        $0x06, BX, R10
 	IMUL3Q        $0x06, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z14
 	VFMADD132PS   Z1, Z3, Z14
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z14, Z15
 	VFNMADD132PS  Z2, Z11, Z15
 	VPERMPS       Z6, Z14, Z16
@@ -24086,12 +23813,12 @@ fetch3:
 	IMUL3Q        $0x07, BX, R10
 	IMUL3Q        $0x07, BX, R9
 	VMOVUPS       (CX)(R9*1), Z14
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVUPS       Z14, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
 	VSUBPS        Z3, Z15, Z19
 	VFNMADD132PS  Z2, Z14, Z19
 	VPERMPS       Z6, Z15, Z20
@@ -24111,12 +23838,12 @@ fetch3:
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
 	VMOVUPS       (CX)(BX*8), Z11
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z13
 	VFNMADD132PS  Z2, Z11, Z13
 	VPERMPS       Z6, Z12, Z15
@@ -24132,12 +23859,12 @@ fetch3:
 	IMUL3Q        $0x09, BX, R10
 	IMUL3Q        $0x09, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z13, Z16
 	VFNMADD132PS  Z2, Z12, Z16
 	VPERMPS       Z6, Z13, Z17
@@ -24155,12 +23882,12 @@ fetch3:
 	IMUL3Q        $0x0a, BX, R10
 	IMUL3Q        $0x0a, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z1, Z3, Z13
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z13, Z15
 	VFNMADD132PS  Z2, Z11, Z15
 	VPERMPS       Z6, Z13, Z16
@@ -24176,12 +23903,12 @@ fetch3:
 	IMUL3Q        $0x0b, BX, R10
 	IMUL3Q        $0x0b, BX, R9
 	VMOVUPS       (CX)(R9*1), Z13
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VCMPPS        $0x15, Z0, Z13, K2
 	VMOVUPS       Z13, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z13, K2
 	VSUBPS        Z3, Z15, Z18
 	VFNMADD132PS  Z2, Z13, Z18
 	VPERMPS       Z6, Z15, Z19
@@ -24201,12 +23928,12 @@ fetch3:
 	IMUL3Q        $0x0c, BX, R10
 	IMUL3Q        $0x0c, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z12
 	VFMADD132PS   Z1, Z3, Z12
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z12, Z15
 	VFNMADD132PS  Z2, Z11, Z15
 	VPERMPS       Z6, Z12, Z16
@@ -24222,12 +23949,12 @@ fetch3:
 	IMUL3Q        $0x0d, BX, R10
 	IMUL3Q        $0x0d, BX, R9
 	VMOVUPS       (CX)(R9*1), Z12
-	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z12, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z3, Z15, Z17
 	VFNMADD132PS  Z2, Z12, Z17
 	VPERMPS       Z6, Z15, Z18
@@ -24245,12 +23972,12 @@ fetch3:
 	IMUL3Q        $0x0e, BX, R10
 	IMUL3Q        $0x0e, BX, R9
 	VMOVUPS       (CX)(R9*1), Z11
-	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z11, Z15
 	VFMADD132PS   Z1, Z3, Z15
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z3, Z15, Z16
 	VFNMADD132PS  Z2, Z11, Z16
 	VPERMPS       Z6, Z15, Z17
@@ -24266,12 +23993,12 @@ fetch3:
 	IMUL3Q        $0x0f, BX, R10
 	IMUL3Q        $0x0f, BX, R9
 	VMOVUPS       (CX)(R9*1), Z15
-	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
 	VSUBPS        Z7, Z15, Z15
-	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       Z15, Z7
 	VFMADD132PS   Z1, Z3, Z7
+	VCMPPS        $0x15, Z0, Z15, K2
 	VSUBPS        Z3, Z7, Z8
 	VFNMADD132PS  Z2, Z15, Z8
 	VPERMPS       Z6, Z7, Z16
@@ -24320,7 +24047,7 @@ fetch3:
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, SI
-	ADDQ          $0x10, DI
+	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
 
@@ -24328,10 +24055,10 @@ end2:
 	VZEROUPPER
 	RET
 
-DATA constants<>+0(SB)/8, $0xffffffffffffffff
-DATA constants<>+8(SB)/8, $0xffffffffffffffff
-DATA constants<>+16(SB)/8, $0xffffffffffffffff
-DATA constants<>+24(SB)/8, $0xffffffffffffffff
+DATA constants<>+0(SB)/8, $0xff800000ff800000
+DATA constants<>+8(SB)/8, $0xff800000ff800000
+DATA constants<>+16(SB)/8, $0xff800000ff800000
+DATA constants<>+24(SB)/8, $0xff800000ff800000
 DATA constants<>+32(SB)/8, $0xffffffffffffffff
 DATA constants<>+40(SB)/8, $0xffffffffffffffff
 DATA constants<>+48(SB)/8, $0xffffffffffffffff
@@ -24344,10 +24071,10 @@ DATA constants<>+96(SB)/8, $0xffffffffffffffff
 DATA constants<>+104(SB)/8, $0xffffffffffffffff
 DATA constants<>+112(SB)/8, $0xffffffffffffffff
 DATA constants<>+120(SB)/8, $0xffffffffffffffff
-DATA constants<>+128(SB)/8, $0x0000000000000000
-DATA constants<>+136(SB)/8, $0x0000000000000000
-DATA constants<>+144(SB)/8, $0x0000000000000000
-DATA constants<>+152(SB)/8, $0x0000000000000000
+DATA constants<>+128(SB)/8, $0xffffffffffffffff
+DATA constants<>+136(SB)/8, $0xffffffffffffffff
+DATA constants<>+144(SB)/8, $0xffffffffffffffff
+DATA constants<>+152(SB)/8, $0xffffffffffffffff
 DATA constants<>+160(SB)/8, $0x0000000000000000
 DATA constants<>+168(SB)/8, $0x0000000000000000
 DATA constants<>+176(SB)/8, $0x0000000000000000
@@ -24360,10 +24087,10 @@ DATA constants<>+224(SB)/8, $0x0000000000000000
 DATA constants<>+232(SB)/8, $0x0000000000000000
 DATA constants<>+240(SB)/8, $0x0000000000000000
 DATA constants<>+248(SB)/8, $0x0000000000000000
-DATA constants<>+256(SB)/8, $0xff800000ff800000
-DATA constants<>+264(SB)/8, $0xff800000ff800000
-DATA constants<>+272(SB)/8, $0xff800000ff800000
-DATA constants<>+280(SB)/8, $0xff800000ff800000
+DATA constants<>+256(SB)/8, $0x0000000000000000
+DATA constants<>+264(SB)/8, $0x0000000000000000
+DATA constants<>+272(SB)/8, $0x0000000000000000
+DATA constants<>+280(SB)/8, $0x0000000000000000
 DATA constants<>+288(SB)/8, $0xc2ae999ac2ae999a
 DATA constants<>+296(SB)/8, $0xc2ae999ac2ae999a
 DATA constants<>+304(SB)/8, $0xc2ae999ac2ae999a
@@ -24464,152 +24191,156 @@ DATA constants<>+1056(SB)/8, $0x8000000000000000
 DATA constants<>+1064(SB)/8, $0x8000000000000000
 DATA constants<>+1072(SB)/8, $0x8000000000000000
 DATA constants<>+1080(SB)/8, $0x8000000000000000
-DATA constants<>+1088(SB)/8, $0x0000000100000001
-DATA constants<>+1096(SB)/8, $0x0000000100000001
-DATA constants<>+1104(SB)/8, $0x0000000100000001
-DATA constants<>+1112(SB)/8, $0x0000000100000001
-DATA constants<>+1120(SB)/8, $0x00007fff00007fff
-DATA constants<>+1128(SB)/8, $0x00007fff00007fff
-DATA constants<>+1136(SB)/8, $0x00007fff00007fff
-DATA constants<>+1144(SB)/8, $0x00007fff00007fff
-DATA constants<>+1152(SB)/8, $0x3ff0000000000000
-DATA constants<>+1160(SB)/8, $0x3ff0000000000000
-DATA constants<>+1168(SB)/8, $0x3ff0000000000000
-DATA constants<>+1176(SB)/8, $0x3ff0000000000000
-DATA constants<>+1184(SB)/8, $0x4000000000000000
-DATA constants<>+1192(SB)/8, $0x4000000000000000
-DATA constants<>+1200(SB)/8, $0x4000000000000000
-DATA constants<>+1208(SB)/8, $0x4000000000000000
-DATA constants<>+1216(SB)/8, $0x4330000000000000
-DATA constants<>+1224(SB)/8, $0x4330000000000000
-DATA constants<>+1232(SB)/8, $0x4330000000000000
-DATA constants<>+1240(SB)/8, $0x4330000000000000
-DATA constants<>+1248(SB)/8, $0x3fe8000000000000
-DATA constants<>+1256(SB)/8, $0x3fe8000000000000
-DATA constants<>+1264(SB)/8, $0x3fe8000000000000
-DATA constants<>+1272(SB)/8, $0x3fe8000000000000
-DATA constants<>+1280(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1288(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1296(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1304(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1312(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1320(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1328(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1336(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1344(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1352(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1360(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1368(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1376(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1384(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1392(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1400(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1408(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1416(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1424(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1432(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1440(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1448(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1456(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1464(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1472(SB)/8, $0x3fe5555555555776
-DATA constants<>+1480(SB)/8, $0x3fe5555555555776
-DATA constants<>+1488(SB)/8, $0x3fe5555555555776
-DATA constants<>+1496(SB)/8, $0x3fe5555555555776
-DATA constants<>+1504(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1512(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1520(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1528(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1536(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1544(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1552(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1560(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1568(SB)/8, $0x0000000000000000
-DATA constants<>+1576(SB)/8, $0x0000000000000000
-DATA constants<>+1584(SB)/8, $0x0000000000000000
-DATA constants<>+1592(SB)/8, $0x0000000000000000
-DATA constants<>+1600(SB)/8, $0x3ff0000000000000
-DATA constants<>+1608(SB)/8, $0x3fef72b83c7d517b
-DATA constants<>+1616(SB)/8, $0x3fef06fe0a31b715
-DATA constants<>+1624(SB)/8, $0x3feebfdad5362a27
-DATA constants<>+1632(SB)/8, $0x3feea09e667f3bcd
-DATA constants<>+1640(SB)/8, $0x3feeace5422aa0db
-DATA constants<>+1648(SB)/8, $0x3feee89f995ad3ad
-DATA constants<>+1656(SB)/8, $0x3fef5818dcfba487
-DATA constants<>+1664(SB)/8, $0x0000000200000002
-DATA constants<>+1672(SB)/8, $0x0000000200000002
-DATA constants<>+1680(SB)/8, $0x0000000200000002
-DATA constants<>+1688(SB)/8, $0x0000000200000002
-DATA constants<>+1696(SB)/8, $0x0000000300000003
-DATA constants<>+1704(SB)/8, $0x0000000300000003
-DATA constants<>+1712(SB)/8, $0x0000000300000003
-DATA constants<>+1720(SB)/8, $0x0000000300000003
-DATA constants<>+1728(SB)/8, $0x0000000400000004
-DATA constants<>+1736(SB)/8, $0x0000000400000004
-DATA constants<>+1744(SB)/8, $0x0000000400000004
-DATA constants<>+1752(SB)/8, $0x0000000400000004
-DATA constants<>+1760(SB)/8, $0x0000000500000005
-DATA constants<>+1768(SB)/8, $0x0000000500000005
-DATA constants<>+1776(SB)/8, $0x0000000500000005
-DATA constants<>+1784(SB)/8, $0x0000000500000005
-DATA constants<>+1792(SB)/8, $0x0000000600000006
-DATA constants<>+1800(SB)/8, $0x0000000600000006
-DATA constants<>+1808(SB)/8, $0x0000000600000006
-DATA constants<>+1816(SB)/8, $0x0000000600000006
-DATA constants<>+1824(SB)/8, $0x0000000700000007
-DATA constants<>+1832(SB)/8, $0x0000000700000007
-DATA constants<>+1840(SB)/8, $0x0000000700000007
-DATA constants<>+1848(SB)/8, $0x0000000700000007
-DATA constants<>+1856(SB)/8, $0x0000000800000008
-DATA constants<>+1864(SB)/8, $0x0000000800000008
-DATA constants<>+1872(SB)/8, $0x0000000800000008
-DATA constants<>+1880(SB)/8, $0x0000000800000008
-DATA constants<>+1888(SB)/8, $0x0000000900000009
-DATA constants<>+1896(SB)/8, $0x0000000900000009
-DATA constants<>+1904(SB)/8, $0x0000000900000009
-DATA constants<>+1912(SB)/8, $0x0000000900000009
-DATA constants<>+1920(SB)/8, $0x0000000a0000000a
-DATA constants<>+1928(SB)/8, $0x0000000a0000000a
-DATA constants<>+1936(SB)/8, $0x0000000a0000000a
-DATA constants<>+1944(SB)/8, $0x0000000a0000000a
-DATA constants<>+1952(SB)/8, $0x0000000b0000000b
-DATA constants<>+1960(SB)/8, $0x0000000b0000000b
-DATA constants<>+1968(SB)/8, $0x0000000b0000000b
-DATA constants<>+1976(SB)/8, $0x0000000b0000000b
-DATA constants<>+1984(SB)/8, $0x0000000c0000000c
-DATA constants<>+1992(SB)/8, $0x0000000c0000000c
-DATA constants<>+2000(SB)/8, $0x0000000c0000000c
-DATA constants<>+2008(SB)/8, $0x0000000c0000000c
-DATA constants<>+2016(SB)/8, $0x0000000d0000000d
-DATA constants<>+2024(SB)/8, $0x0000000d0000000d
-DATA constants<>+2032(SB)/8, $0x0000000d0000000d
-DATA constants<>+2040(SB)/8, $0x0000000d0000000d
-DATA constants<>+2048(SB)/8, $0x0000000e0000000e
-DATA constants<>+2056(SB)/8, $0x0000000e0000000e
-DATA constants<>+2064(SB)/8, $0x0000000e0000000e
-DATA constants<>+2072(SB)/8, $0x0000000e0000000e
-DATA constants<>+2080(SB)/8, $0x0000000f0000000f
-DATA constants<>+2088(SB)/8, $0x0000000f0000000f
-DATA constants<>+2096(SB)/8, $0x0000000f0000000f
-DATA constants<>+2104(SB)/8, $0x0000000f0000000f
-DATA constants<>+2112(SB)/8, $0x0000001000000010
-DATA constants<>+2120(SB)/8, $0x0000001000000010
-DATA constants<>+2128(SB)/8, $0x0000001000000010
-DATA constants<>+2136(SB)/8, $0x0000001000000010
-DATA constants<>+2144(SB)/8, $0x0000001100000011
-DATA constants<>+2152(SB)/8, $0x0000001100000011
-DATA constants<>+2160(SB)/8, $0x0000001100000011
-DATA constants<>+2168(SB)/8, $0x0000001100000011
-DATA constants<>+2176(SB)/8, $0x0000001200000012
-DATA constants<>+2184(SB)/8, $0x0000001200000012
-DATA constants<>+2192(SB)/8, $0x0000001200000012
-DATA constants<>+2200(SB)/8, $0x0000001200000012
-DATA constants<>+2208(SB)/8, $0x0000001300000013
-DATA constants<>+2216(SB)/8, $0x0000001300000013
-DATA constants<>+2224(SB)/8, $0x0000001300000013
-DATA constants<>+2232(SB)/8, $0x0000001300000013
-DATA constants<>+2240(SB)/8, $0x0000001400000014
-DATA constants<>+2248(SB)/8, $0x0000001400000014
-DATA constants<>+2256(SB)/8, $0x0000001400000014
-DATA constants<>+2264(SB)/8, $0x0000001400000014
-GLOBL constants<>(SB), RODATA|NOPTR, $2272
+DATA constants<>+1088(SB)/8, $0x0706050403020100
+DATA constants<>+1096(SB)/8, $0x0f0e0d0c0b0a0908
+DATA constants<>+1104(SB)/8, $0x8080808080808080
+DATA constants<>+1112(SB)/8, $0x8080808080808080
+DATA constants<>+1120(SB)/8, $0x0000000100000001
+DATA constants<>+1128(SB)/8, $0x0000000100000001
+DATA constants<>+1136(SB)/8, $0x0000000100000001
+DATA constants<>+1144(SB)/8, $0x0000000100000001
+DATA constants<>+1152(SB)/8, $0x00007fff00007fff
+DATA constants<>+1160(SB)/8, $0x00007fff00007fff
+DATA constants<>+1168(SB)/8, $0x00007fff00007fff
+DATA constants<>+1176(SB)/8, $0x00007fff00007fff
+DATA constants<>+1184(SB)/8, $0x3ff0000000000000
+DATA constants<>+1192(SB)/8, $0x3ff0000000000000
+DATA constants<>+1200(SB)/8, $0x3ff0000000000000
+DATA constants<>+1208(SB)/8, $0x3ff0000000000000
+DATA constants<>+1216(SB)/8, $0x4000000000000000
+DATA constants<>+1224(SB)/8, $0x4000000000000000
+DATA constants<>+1232(SB)/8, $0x4000000000000000
+DATA constants<>+1240(SB)/8, $0x4000000000000000
+DATA constants<>+1248(SB)/8, $0x4330000000000000
+DATA constants<>+1256(SB)/8, $0x4330000000000000
+DATA constants<>+1264(SB)/8, $0x4330000000000000
+DATA constants<>+1272(SB)/8, $0x4330000000000000
+DATA constants<>+1280(SB)/8, $0x3fe8000000000000
+DATA constants<>+1288(SB)/8, $0x3fe8000000000000
+DATA constants<>+1296(SB)/8, $0x3fe8000000000000
+DATA constants<>+1304(SB)/8, $0x3fe8000000000000
+DATA constants<>+1312(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1320(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1328(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1336(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1344(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1352(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1360(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1368(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1376(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1384(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1392(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1400(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1408(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1416(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1424(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1432(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1440(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1448(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1456(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1464(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1472(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1480(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1488(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1496(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1504(SB)/8, $0x3fe5555555555776
+DATA constants<>+1512(SB)/8, $0x3fe5555555555776
+DATA constants<>+1520(SB)/8, $0x3fe5555555555776
+DATA constants<>+1528(SB)/8, $0x3fe5555555555776
+DATA constants<>+1536(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1544(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1552(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1560(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1568(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1576(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1584(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1592(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1600(SB)/8, $0x0000000000000000
+DATA constants<>+1608(SB)/8, $0x0000000000000000
+DATA constants<>+1616(SB)/8, $0x0000000000000000
+DATA constants<>+1624(SB)/8, $0x0000000000000000
+DATA constants<>+1632(SB)/8, $0x3ff0000000000000
+DATA constants<>+1640(SB)/8, $0x3fef72b83c7d517b
+DATA constants<>+1648(SB)/8, $0x3fef06fe0a31b715
+DATA constants<>+1656(SB)/8, $0x3feebfdad5362a27
+DATA constants<>+1664(SB)/8, $0x3feea09e667f3bcd
+DATA constants<>+1672(SB)/8, $0x3feeace5422aa0db
+DATA constants<>+1680(SB)/8, $0x3feee89f995ad3ad
+DATA constants<>+1688(SB)/8, $0x3fef5818dcfba487
+DATA constants<>+1696(SB)/8, $0x0000000200000002
+DATA constants<>+1704(SB)/8, $0x0000000200000002
+DATA constants<>+1712(SB)/8, $0x0000000200000002
+DATA constants<>+1720(SB)/8, $0x0000000200000002
+DATA constants<>+1728(SB)/8, $0x0000000300000003
+DATA constants<>+1736(SB)/8, $0x0000000300000003
+DATA constants<>+1744(SB)/8, $0x0000000300000003
+DATA constants<>+1752(SB)/8, $0x0000000300000003
+DATA constants<>+1760(SB)/8, $0x0000000400000004
+DATA constants<>+1768(SB)/8, $0x0000000400000004
+DATA constants<>+1776(SB)/8, $0x0000000400000004
+DATA constants<>+1784(SB)/8, $0x0000000400000004
+DATA constants<>+1792(SB)/8, $0x0000000500000005
+DATA constants<>+1800(SB)/8, $0x0000000500000005
+DATA constants<>+1808(SB)/8, $0x0000000500000005
+DATA constants<>+1816(SB)/8, $0x0000000500000005
+DATA constants<>+1824(SB)/8, $0x0000000600000006
+DATA constants<>+1832(SB)/8, $0x0000000600000006
+DATA constants<>+1840(SB)/8, $0x0000000600000006
+DATA constants<>+1848(SB)/8, $0x0000000600000006
+DATA constants<>+1856(SB)/8, $0x0000000700000007
+DATA constants<>+1864(SB)/8, $0x0000000700000007
+DATA constants<>+1872(SB)/8, $0x0000000700000007
+DATA constants<>+1880(SB)/8, $0x0000000700000007
+DATA constants<>+1888(SB)/8, $0x0000000800000008
+DATA constants<>+1896(SB)/8, $0x0000000800000008
+DATA constants<>+1904(SB)/8, $0x0000000800000008
+DATA constants<>+1912(SB)/8, $0x0000000800000008
+DATA constants<>+1920(SB)/8, $0x0000000900000009
+DATA constants<>+1928(SB)/8, $0x0000000900000009
+DATA constants<>+1936(SB)/8, $0x0000000900000009
+DATA constants<>+1944(SB)/8, $0x0000000900000009
+DATA constants<>+1952(SB)/8, $0x0000000a0000000a
+DATA constants<>+1960(SB)/8, $0x0000000a0000000a
+DATA constants<>+1968(SB)/8, $0x0000000a0000000a
+DATA constants<>+1976(SB)/8, $0x0000000a0000000a
+DATA constants<>+1984(SB)/8, $0x0000000b0000000b
+DATA constants<>+1992(SB)/8, $0x0000000b0000000b
+DATA constants<>+2000(SB)/8, $0x0000000b0000000b
+DATA constants<>+2008(SB)/8, $0x0000000b0000000b
+DATA constants<>+2016(SB)/8, $0x0000000c0000000c
+DATA constants<>+2024(SB)/8, $0x0000000c0000000c
+DATA constants<>+2032(SB)/8, $0x0000000c0000000c
+DATA constants<>+2040(SB)/8, $0x0000000c0000000c
+DATA constants<>+2048(SB)/8, $0x0000000d0000000d
+DATA constants<>+2056(SB)/8, $0x0000000d0000000d
+DATA constants<>+2064(SB)/8, $0x0000000d0000000d
+DATA constants<>+2072(SB)/8, $0x0000000d0000000d
+DATA constants<>+2080(SB)/8, $0x0000000e0000000e
+DATA constants<>+2088(SB)/8, $0x0000000e0000000e
+DATA constants<>+2096(SB)/8, $0x0000000e0000000e
+DATA constants<>+2104(SB)/8, $0x0000000e0000000e
+DATA constants<>+2112(SB)/8, $0x0000000f0000000f
+DATA constants<>+2120(SB)/8, $0x0000000f0000000f
+DATA constants<>+2128(SB)/8, $0x0000000f0000000f
+DATA constants<>+2136(SB)/8, $0x0000000f0000000f
+DATA constants<>+2144(SB)/8, $0x0000001000000010
+DATA constants<>+2152(SB)/8, $0x0000001000000010
+DATA constants<>+2160(SB)/8, $0x0000001000000010
+DATA constants<>+2168(SB)/8, $0x0000001000000010
+DATA constants<>+2176(SB)/8, $0x0000001100000011
+DATA constants<>+2184(SB)/8, $0x0000001100000011
+DATA constants<>+2192(SB)/8, $0x0000001100000011
+DATA constants<>+2200(SB)/8, $0x0000001100000011
+DATA constants<>+2208(SB)/8, $0x0000001200000012
+DATA constants<>+2216(SB)/8, $0x0000001200000012
+DATA constants<>+2224(SB)/8, $0x0000001200000012
+DATA constants<>+2232(SB)/8, $0x0000001200000012
+DATA constants<>+2240(SB)/8, $0x0000001300000013
+DATA constants<>+2248(SB)/8, $0x0000001300000013
+DATA constants<>+2256(SB)/8, $0x0000001300000013
+DATA constants<>+2264(SB)/8, $0x0000001300000013
+DATA constants<>+2272(SB)/8, $0x0000001400000014
+DATA constants<>+2280(SB)/8, $0x0000001400000014
+DATA constants<>+2288(SB)/8, $0x0000001400000014
+DATA constants<>+2296(SB)/8, $0x0000001400000014
+GLOBL constants<>(SB), RODATA|NOPTR, $2304

@@ -271,7 +271,7 @@ const (
 
 // Kernels in plain Go. They read and write what args say: see zlsr_args.go. Rows with a label below 0 are skipped.
 
-// maxRows finds the maximum of each row.
+// maxRows finds the maximum m of each row, and x_y − m, y being the label.
 func maxRows[T Element, F real](a *args) {
 	var x group[F]
 	for i := range a.rows {
@@ -287,12 +287,13 @@ func maxRows[T Element, F real](a *args) {
 			}
 		}
 		a.pivot[a.first+i] = float64(m)
+		a.y[a.first+i] = widen[T](row, int(*at[int32](a.labels, i))*a.step) - float64(m)
 	}
 }
 
 // lanesOf are the lanes of a block of a sum.
-func lanesOf[F real](p unsafe.Pointer, bytes int) []F {
-	return unsafe.Slice((*F)(p), bytes/int(unsafe.Sizeof(F(0))))
+func lanesOf[F real](p unsafe.Pointer, block int) []F {
+	return unsafe.Slice((*F)(unsafe.Add(p, block*coef.Lanes)), coef.Lanes/int(unsafe.Sizeof(F(0))))
 }
 
 // addLanes adds the first n elements of a group to a block's lanes, which are cleared first for the block's first group.
@@ -334,7 +335,8 @@ func coefficients[T Element, F real](a *group[F], f form, p *args, t unsafe.Poin
 // its own, and stores the exponentials if there is a place for them.
 func sumRows[T Element, F real](p *args, f form) {
 	var x, e, a group[F]
-	blockSize := blockOf[F]()
+	var expLanes [coef.ExpLanes / 4]F
+	sumE, blockSize := expLanes[:coef.ExpLanes/unsafe.Sizeof(F(0))], blockOf[F]()
 	for i := range p.rows {
 		if *at[int32](p.labels, i) < 0 {
 			continue
@@ -356,14 +358,17 @@ func sumRows[T Element, F real](p *args, f form) {
 				}
 			}
 			block, start := i*p.rowBlocks+k/blockSize, k%blockSize == 0
-			addLanes(lanesOf[F](unsafe.Add(p.lanesE, block*coef.ExpLanes), coef.ExpLanes), &e, n, start)
-			lanesD := lanesOf[F](unsafe.Add(p.lanesD, block*coef.Lanes), coef.Lanes)
+			addLanes(sumE, &e, n, start)
+			for l, lanesE := 0, lanesOf[F](p.lanesE, block); l < len(lanesE); l++ {
+				lanesE[l] = sumE[l] + sumE[l+len(lanesE)]
+			}
+			lanesD := lanesOf[F](p.lanesD, block)
 			if f == uniform {
 				addLanes(lanesD, &x, n, start)
 				continue
 			}
 			coefficients[T](&a, f, p, t, k, n)
-			addLanes(lanesOf[F](unsafe.Add(p.lanesA, block*coef.Lanes), coef.Lanes), &a, n, start)
+			addLanes(lanesOf[F](p.lanesA, block), &a, n, start)
 			timesUnlessZero(&a, &x, n)
 			addLanes(lanesD, &a, n, start)
 		}
@@ -391,35 +396,22 @@ func (t *twofold) plus(bias float64) float64 {
 }
 
 // foldLanes adds up each row's lanes: those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-func foldLanes[F real](a *args, exp bool) {
-	bytes := coef.Lanes
-	if exp {
-		bytes = coef.ExpLanes
-	}
+func foldLanes[F real](a *args) {
 	for i := range a.folds {
-		first := unsafe.Add(a.lanes, i*a.blocks*bytes)
 		if a.blocks == 1 {
-			*at[float64](a.sums, i) = float64(tree(lanesOf[F](first, bytes), exp, a.n)) + a.bias
+			*at[float64](a.sums, i) = float64(tree(lanesOf[F](a.lanes, i), a.n)) + a.bias
 			continue
 		}
 		var sum twofold
 		for b := range a.blocks {
-			sum.add(float64(tree(lanesOf[F](unsafe.Add(first, b*bytes), bytes), exp, math.MaxInt)))
+			sum.add(float64(tree(lanesOf[F](a.lanes, i*a.blocks+b), math.MaxInt)))
 		}
 		*at[float64](a.sums, i) = sum.plus(a.bias)
 	}
 }
 
 // tree adds up lanes, of which the first n may be other than 0.
-func tree[F real](t []F, exp bool, n int) F {
-	if half := len(t) / 2; exp {
-		if n > half {
-			for l := range half {
-				t[l] += t[l+half]
-			}
-		}
-		t = t[:half]
-	}
+func tree[F real](t []F, n int) F {
 	switch {
 	case n <= 2:
 		return t[0] + t[1]

@@ -800,7 +800,7 @@ func invariants[T Element](t *testing.T) {
 	if precisionOf[T]() == double {
 		ulp = 0x1p-53
 	}
-	for _, classes := range []int{1, 2, 7, 64, 100, 515} {
+	for _, classes := range []int{1, 2, 7, 64, 100, 515, 4100} {
 		const n = 12
 		x, y := round[T](g.rows(n, classes, 4)), g.targets(n, classes)
 		for _, eps := range []float64{0, .1, 1} {
@@ -842,9 +842,10 @@ func invariants[T Element](t *testing.T) {
 			same(t, dist, compute[T](t, c, x, nil, x, nil, layout{classes, classes + 5, 1}), "strided")
 			same(t, dist, compute[T](t, c, x, nil, x, nil, layout{classes, classes, 4}), "planes")
 			// In place.
-			b := pack[T](x, l)
-			_, err := Grad(c, b, b, y)
+			b, losses := pack[T](x, l), make([]float64, n)
+			_, err := Grad(c, b, b, y, PerRow{Loss: losses})
 			require.NoError(t, err)
+			sameBits(t, want.loss, losses, "in place")
 			for i, row := range unpack(b, n) {
 				sameBits(t, want.grad[i], row, "in place")
 			}

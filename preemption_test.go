@@ -42,7 +42,7 @@ func BenchmarkPreemptionKernels(b *testing.B) {
 		for _, k := range callable(b) {
 			for _, n := range k.sizes(1, 2, 10, 64, 200, 256, 512, 1000, 2048, coef.Segment) {
 				rows := max(16, min(chunkRows(n)&^15, maxSlots))
-				if k.op == opFold || k.op == opFoldExp {
+				if k.op == opFold {
 					rows, n = 16, 1<<20
 				}
 				a := kernelArgs(b, k.kernel, rows, n)

@@ -18,6 +18,7 @@ const chunkElements = 1 << 14
 type worker[T Element, F real] struct {
 	args
 	isa           isa
+	least         int // classes that kernels for rows need: a vector of them
 	form          form
 	special       *special // kernels for the classes of a row, or of a whole segment of it; nil if there are none
 	specialRest   *special // those for its last segment
@@ -87,6 +88,7 @@ func work[T Element, F real](j *job[T], v *vectors[F]) {
 func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	c, classes := j.c, j.logits.Classes
 	w.isa, w.lambda, w.step = c.isa, c.zloss, j.logits.Inner
+	w.least = vectorBytes[w.isa] / int(unsafe.Sizeof(F(0)))
 	w.view = view{}
 	eu, uy := c.smoothing*c.coefs, c.smoothing/float64(classes)
 	switch {
@@ -126,8 +128,8 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	w.rowBlocks = (classes + blockOf[F]() - 1) / blockOf[F]()
 	blocks := (rows*w.rowBlocks + 3) &^ 3 // folds take rows by fours, and write as many sums
 	n := blocks * coef.Lanes / int(unsafe.Sizeof(F(0)))
-	w.lanes, w.folded = grow(w.lanes, 4*n), grow(w.folded, 3*blocks)
-	w.lanesE, w.lanesD, w.lanesA = base(w.lanes), base(w.lanes[2*n:]), base(w.lanes[3*n:])
+	w.lanes, w.folded = grow(w.lanes, 3*n), grow(w.folded, 3*blocks)
+	w.lanesE, w.lanesD, w.lanesA = base(w.lanes), base(w.lanes[n:]), base(w.lanes[2*n:])
 	w.scales = grow(w.scales, (classes+coef.Segment-1)/coef.Segment)
 	w.eBuffer = w.eBuffer[:0]
 	if !j.grads() {
@@ -257,11 +259,10 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 	for s := first + rows; s%coef.RowLanes != 0; s++ {
 		w.clear(s)
 	}
-	if j.index && w.shape == lanesOfClasses {
+	if j.index && grad && w.shape == lanesOfClasses {
 		for r, y := range labels {
-			s := first + r
-			if w.y[s] -= w.pivot[s]; grad && y >= 0 {
-				w.ey[s] = w.exponential(r, int(y))
+			if y >= 0 {
+				w.ey[first+r] = w.exponential(r, int(y))
 			}
 		}
 	}
@@ -345,13 +346,12 @@ func (w *worker[T, F]) targets(j *job[T], labels []int32) {
 		}
 		w.cleared = false
 	}
-	if w.shape != lanesOfClasses && c.v64.coef == nil && !c.top1 {
+	if c.v64.coef == nil && !c.top1 {
 		return // the kernels do the rest
 	}
 	for r, y := range labels {
 		s := w.first + r
 		if j.index && y >= 0 {
-			w.y[s] = widen[T](unsafe.Add(w.x, r*w.xStride), int(y)*w.step)
 			if c.weights != nil {
 				w.main[s] = float64(w.main0 * c.weights[y])
 			}
@@ -390,27 +390,28 @@ func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
 		w.view = all
 	}
 	lo, hi := w.first, w.first+w.rows
-	w.fold(opFoldExp, w.rest[lo:hi], w.lanesE, w.rowBlocks, -1)
+	w.fold(w.rest[lo:hi], w.lanesE, w.rowBlocks, -1)
 	if w.n == 2 { // the other of the two exponentials is 1
 		for r := range w.rows {
-			e := (*[2]F)(unsafe.Add(w.lanesE, r*coef.ExpLanes))
+			e := (*[2]F)(unsafe.Add(w.lanesE, r*coef.Lanes))
 			w.rest[w.first+r] = float64(min(e[0], e[1]))
 		}
 	}
 	if j.index && j.c.smoothing == 0 {
 		clear(w.d[:]) // 0·(−Inf) counts as 0
 	} else {
-		w.fold(opFold, w.d[lo:hi], w.lanesD, w.rowBlocks, 0)
+		w.fold(w.d[lo:hi], w.lanesD, w.rowBlocks, 0)
 	}
 	if !j.index {
-		w.fold(opFold, w.main[lo:hi], w.lanesA, w.rowBlocks, 0)
+		w.fold(w.main[lo:hi], w.lanesA, w.rowBlocks, 0)
+		clear(w.y[lo:hi])
 	}
 }
 
 // fold adds up the lanes of len(sums) rows of so many blocks, and the bias.
-func (w *worker[T, F]) fold(o op, sums []float64, lanes unsafe.Pointer, blocks int, bias float64) {
+func (w *worker[T, F]) fold(sums []float64, lanes unsafe.Pointer, blocks int, bias float64) {
 	w.args.lanes, w.sums, w.folds, w.blocks, w.bias = lanes, base(sums), len(sums), blocks, bias
-	w.run(o, 0)
+	w.run(opFold, 0)
 }
 
 // dead is the pivot of segments before the first logit above −Inf: their differences are −Inf, not NaN.
@@ -421,6 +422,8 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 	if y < 0 {
 		return
 	}
+	label, x := w.labels, widen[T](w.x, int(y)*w.step) // before it is overwritten
+	w.labels = unsafe.Pointer(&w.none) // the target may be in another segment
 	all, s, top := w.view, w.first, math.Inf(-1)
 	for g := range w.scales {
 		k := g * coef.Segment
@@ -439,14 +442,14 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 		w.run(opSum, f)
 		w.view = all
 	}
-	w.pivot[s] = top
+	w.labels, w.pivot[s] = label, top
 
 	blocks := w.rowBlocks
 	e, d, a := w.folded[:blocks], w.folded[blocks:2*blocks], w.folded[2*blocks:3*blocks]
-	w.fold(opFoldExp, e, w.lanesE, 1, 0)
-	w.fold(opFold, d, w.lanesD, 1, 0)
+	w.fold(e, w.lanesE, 1, 0)
+	w.fold(d, w.lanesD, 1, 0)
 	if w.form != uniform {
-		w.fold(opFold, a, w.lanesA, 1, 0)
+		w.fold(a, w.lanesA, 1, 0)
 	}
 	var sumE, sumD, sumA twofold
 	perSegment := coef.Segment / blockOf[F]()
@@ -477,8 +480,9 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 	if j.index && j.c.smoothing == 0 {
 		w.d[s] = 0
 	}
+	w.y[s] = x - top
 	if !j.index {
-		w.main[s] = sumA.plus(0)
+		w.main[s], w.y[s] = sumA.plus(0), 0
 	}
 }
 
@@ -569,8 +573,8 @@ func (w *worker[T, F]) part(r, rows, k, n int) form {
 		v.t = unsafe.Add(v.t, r*w.tStride+k*w.step*sizeT)
 	}
 	block := r*w.rowBlocks + k/blockOf[F]()
-	v.lanesE = unsafe.Add(v.lanesE, block*coef.ExpLanes)
-	v.lanesD, v.lanesA = unsafe.Add(v.lanesD, block*coef.Lanes), unsafe.Add(v.lanesA, block*coef.Lanes)
+	block *= coef.Lanes
+	v.lanesE, v.lanesD, v.lanesA = unsafe.Add(v.lanesE, block), unsafe.Add(v.lanesD, block), unsafe.Add(v.lanesA, block)
 	v.labels = unsafe.Add(v.labels, 4*r)
 	v.first, v.rows, v.n = v.first+r, rows, n
 	return f
@@ -660,7 +664,6 @@ const (
 	opWiden                   // planes of elements to planes of F
 	opNarrow                  // and back
 	opFold                    // foldLanes
-	opFoldExp                 // foldLanes of exponentials
 	opFinish                  // finishRows, forward only
 	opFinishGrad
 	ops
@@ -671,7 +674,7 @@ func (w *worker[T, F]) run(o op, f form) {
 	if o == opSum && w.e != nil {
 		o = opSumExp
 	}
-	if w.isa != plainGo && (w.step == 1 || o >= opPlaneSum) {
+	if w.isa != plainGo && (w.step == 1 && w.n >= w.least || o >= opPlaneSum) {
 		if f == classwise && o <= opScale {
 			f = dense
 		}
@@ -702,9 +705,7 @@ func (w *worker[T, F]) run(o op, f form) {
 	case opScale:
 		scaleRows[T, F](&w.args, f)
 	case opFold:
-		foldLanes[F](&w.args, false)
-	case opFoldExp:
-		foldLanes[F](&w.args, true)
+		foldLanes[F](&w.args)
 	case opFinish:
 		finishRows(&w.args, false)
 	case opFinishGrad:

@@ -22,8 +22,8 @@ type view struct {
 	u      unsafe.Pointer // coefficients of the classes
 	w      unsafe.Pointer // factors of distribution targets for the classes
 	labels unsafe.Pointer // int32 for each row; rows with one below 0 are skipped
-	lanesE unsafe.Pointer // lanes of Σe, rowBlocks × ExpLanes bytes for each row
-	lanesD unsafe.Pointer // lanes of Σd or Σa·d, rowBlocks × Lanes bytes for each row
+	lanesE unsafe.Pointer // lanes of Σe, rowBlocks × Lanes bytes for each row
+	lanesD unsafe.Pointer // lanes of Σd or Σa·d
 	lanesA unsafe.Pointer // lanes of Σa
 	rows   int            // number of rows
 	first  int            // slot of the first row
@@ -46,7 +46,7 @@ type args struct {
 	planeStep int            // bytes from a class to the next there,
 	hop       int            // and times the lanes of a sum
 	rowBlocks int            // blocks of a row
-	lanes     unsafe.Pointer // fold: lanes, blocks × Lanes or ExpLanes bytes for each row
+	lanes     unsafe.Pointer // fold: lanes, blocks × Lanes bytes for each row
 	sums      unsafe.Pointer // fold: float64 for each row
 	folds     int            // fold: number of rows
 	blocks    int            // fold: blocks of a row
@@ -74,8 +74,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABI8aee4f02_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABIb8eb6736_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABI8aee4f02_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABIb8eb6736_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

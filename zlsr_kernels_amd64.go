@@ -18,7 +18,6 @@ var kernels = []kernel{
 	{"widenFloat32AVX2", avx2, 0, opWiden, uniform},
 	{"narrowFloat32AVX2", avx2, 0, opNarrow, uniform},
 	{"foldFloat32AVX2", avx2, 0, opFold, uniform},
-	{"foldExpFloat32AVX2", avx2, 0, opFoldExp, uniform},
 	{"planeSumExpUniformFloat32AVX2", avx2, 0, opPlaneSumExp, uniform},
 	{"planeScaleUniformFloat32AVX2", avx2, 0, opPlaneScale, uniform},
 	{"planeSumExpClasswiseFloat32AVX2", avx2, 0, opPlaneSumExp, classwise},
@@ -36,7 +35,6 @@ var kernels = []kernel{
 	{"widenFloat64AVX2", avx2, 1, opWiden, uniform},
 	{"narrowFloat64AVX2", avx2, 1, opNarrow, uniform},
 	{"foldFloat64AVX2", avx2, 1, opFold, uniform},
-	{"foldExpFloat64AVX2", avx2, 1, opFoldExp, uniform},
 	{"planeSumExpUniformFloat64AVX2", avx2, 1, opPlaneSumExp, uniform},
 	{"planeScaleUniformFloat64AVX2", avx2, 1, opPlaneScale, uniform},
 	{"planeSumExpClasswiseFloat64AVX2", avx2, 1, opPlaneSumExp, classwise},
@@ -172,8 +170,6 @@ func call(i isa, element int, o op, f form, a *args) {
 		narrowFloat32AVX2(a)
 	case 44, 300:
 		foldFloat32AVX2(a)
-	case 48, 304:
-		foldExpFloat32AVX2(a)
 	case 20:
 		planeSumExpUniformFloat32AVX2(a)
 	case 24:
@@ -208,8 +204,6 @@ func call(i isa, element int, o op, f form, a *args) {
 		narrowFloat64AVX2(a)
 	case 108, 364:
 		foldFloat64AVX2(a)
-	case 112, 368:
-		foldExpFloat64AVX2(a)
 	case 84:
 		planeSumExpUniformFloat64AVX2(a)
 	case 88:
@@ -262,9 +256,9 @@ func call(i isa, element int, o op, f form, a *args) {
 		widenBFloat16AVX2(a)
 	case 232, 488:
 		narrowBFloat16AVX2(a)
-	case 52:
+	case 48:
 		finishAVX2(a)
-	case 56:
+	case 52:
 		finishGradAVX2(a)
 	case 256:
 		maxFloat32AVX512(a)
@@ -338,9 +332,9 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseBFloat16AVX512(a)
 	case 462:
 		scaleDenseBFloat16AVX512(a)
-	case 308:
+	case 304:
 		finishAVX512(a)
-	case 312:
+	case 308:
 		finishGradAVX512(a)
 	default:
 		panic("lsr: no such kernel")

@@ -80,6 +80,11 @@ func (d *data) masks() operand.Mem {
 	return d.add("masks", w...)
 }
 
+// shifts are controls of VPSHUFB: what starts at n moves bytes down by n, and clears those above.
+func (d *data) shifts() operand.Mem {
+	return d.add("shifts", 0x0706050403020100, 0x0F0E0D0C0B0A0908, 0x8080808080808080, 0x8080808080808080)
+}
+
 // emit writes the data.
 func (d *data) emit() {
 	d.ctx.StaticGlobal(dataName)

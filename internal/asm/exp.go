@@ -38,54 +38,47 @@ func (b *builder) expConstants() (c expConstants) {
 	return c
 }
 
-// halfway is an exponential that is half computed: S, r, and which elements are not 0.
-type halfway struct {
-	s, r vec
-	keep reg.Register
-}
-
-// exp is eᵈ for d ≤ 0: with d = n·ln2/8 + r, it is S + S·(r + r²·(C2 + C3·r + …)), S = 2^(n/8). It is written in two halves,
-// reduce and expand, for these to be interleaved: a CPU's scheduler is too small for the whole chain of many vectors.
-func (b *builder) reduce(c *expConstants, d vec) (h halfway) {
-	if b.ISA == AVX512 {
-		h.keep = b.compare(notLess, d, c.min)
-	} else {
-		m := b.vector()
-		b.ps(b.VCMPPS, b.VCMPPD, notLess, c.min, d, m)
-		h.keep = m
-	}
-	z := b.copy(d)
+// exp is eᵈ for d ≤ 0: with d = n·ln2/8 + r, it is S + S·(r + r²·(C2 + C3·r + …)), S = 2^(n/8). In AVX-512 it is 0 for what
+// does not exist.
+func (b *builder) exp(c *expConstants, d vec, tl *tail) vec {
+	z, r := b.copy(d), b.vector()
 	b.mulByAdd(z, c.inv, c.magic)
-	h.r = b.vector()
-	b.sub(h.r, z, c.magic)
-	if b.double() {
-		n := h.r
-		h.r = b.copy(d)
-		b.negMulAddTo(h.r, n, c.step)
-		b.negMulAddTo(h.r, n, c.stepLo)
-	} else {
-		b.VFNMADD132PS(c.step, d, h.r)
-	}
-	h.s = b.scale2(c, z)
-	return h
-}
-
-func (b *builder) expand(c *expConstants, h halfway) vec {
-	p := b.copy(c.c[0])
-	for _, c := range c.c[1:] {
-		b.mulAdd(p, h.r, c)
-	}
-	rr := b.vector()
-	b.mul(rr, h.r, h.r)
-	b.mulAdd(p, rr, h.r)
+	var keep reg.Register // which elements are not 0
 	switch {
 	case b.ISA == AVX2:
-		b.mulAdd(p, h.s, h.s)
-		b.ps(b.VANDPS, b.VANDPD, h.keep, p, p)
-	case b.double():
-		b.VFMADD213PD_Z(h.s, h.s, h.keep, p)
+		keep = b.vector()
+		b.ps(b.VCMPPS, b.VCMPPD, notLess, c.min, d, keep)
+	case tl != nil:
+		keep = b.K()
+		b.ps(b.VCMPPS, b.VCMPPD, notLess, c.min, d, tl.k, keep)
 	default:
-		b.VFMADD213PS_Z(h.s, h.s, h.keep, p)
+		keep = b.compare(notLess, d, c.min)
+	}
+	b.sub(r, z, c.magic)
+	if b.double() {
+		n := r
+		r = b.copy(d)
+		b.negMulAddTo(r, n, c.step)
+		b.negMulAddTo(r, n, c.stepLo)
+	} else {
+		b.VFNMADD132PS(c.step, d, r)
+	}
+	s := b.scale2(c, z)
+	p := b.copy(c.c[0])
+	for _, c := range c.c[1:] {
+		b.mulAdd(p, r, c)
+	}
+	rr := b.vector()
+	b.mul(rr, r, r)
+	b.mulAdd(p, rr, r)
+	switch {
+	case b.ISA == AVX2:
+		b.mulAdd(p, s, s)
+		b.ps(b.VANDPS, b.VANDPD, keep, p, p)
+	case b.double():
+		b.VFMADD213PD_Z(s, s, keep, p)
+	default:
+		b.VFMADD213PS_Z(s, s, keep, p)
 	}
 	return p
 }

@@ -14,12 +14,8 @@ import (
 // to add here: both instruction sets get the same code.
 func (b *builder) fold() {
 	b.doc("adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.")
-	bytes := coef.Lanes
-	if b.Op == FoldExp {
-		bytes = coef.ExpLanes
-	}
 	row, sums, stride, i := b.load("lanes"), b.load("sums"), b.load("blocks"), b.load("folds")
-	b.SHLQ(operand.Imm(uint64(bits.TrailingZeros(uint(bytes)))), stride)
+	b.SHLQ(operand.Imm(uint64(bits.TrailingZeros(coef.Lanes))), stride)
 	bias := b.YMM()
 	b.VBROADCASTSD(b.arg("bias"), bias)
 	rows, blocks := b.label("rows"), b.label("blocks")
@@ -34,19 +30,11 @@ func (b *builder) fold() {
 
 	// lane is a YMM register's worth of lanes of row r.
 	lane := func(r, part int) vec {
-		base := even
-		if r%2 == 1 {
-			base = odd
+		m := operand.Mem{Base: []reg.Register{even, odd}[r%2], Disp: part * 32}
+		if r >= 2 {
+			m.Index, m.Scale = stride, 2
 		}
-		v := b.YMM()
-		b.ps(b.VMOVUPS, b.VMOVUPD, at(base, stride, 2, part*32), v)
-		if r < 2 {
-			return b.unscaled(v, base, part, bytes)
-		}
-		if b.Op == FoldExp {
-			b.ps(b.VADDPS, b.VADDPD, at(base, stride, 2, bytes/2+part*32), v, v)
-		}
-		return v
+		return b.loadF(m, nil)
 	}
 	var s vec
 	if b.double() {
@@ -65,8 +53,8 @@ func (b *builder) fold() {
 	b.VADDPD(s, u, u)
 	b.VADDPD(u, lo, lo)
 	b.VMOVAPD(h, hi)
-	b.ADDQ(operand.Imm(uint64(bytes)), even)
-	b.ADDQ(operand.Imm(uint64(bytes)), odd)
+	b.ADDQ(operand.Imm(coef.Lanes), even)
+	b.ADDQ(operand.Imm(coef.Lanes), odd)
 	b.DECQ(n)
 	b.JNE(operand.LabelRef(blocks))
 
@@ -80,15 +68,6 @@ func (b *builder) fold() {
 	b.LEAQ(at(row, stride, 4, 0), row)
 	b.SUBQ(operand.Imm(4), i)
 	b.JG(operand.LabelRef(rows))
-}
-
-// unscaled is lane without the two strides that the third and fourth row are away.
-func (b *builder) unscaled(v vec, base reg.Register, part, bytes int) vec {
-	b.ps(b.VMOVUPS, b.VMOVUPD, operand.Mem{Base: base, Disp: part * 32}, v)
-	if b.Op == FoldExp {
-		b.ps(b.VADDPS, b.VADDPD, operand.Mem{Base: base, Disp: bytes/2 + part*32}, v, v)
-	}
-	return v
 }
 
 // pairs adds adjacent elements: of each quarter, those of x, then those of y.

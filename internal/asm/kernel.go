@@ -5,6 +5,7 @@ package asm
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mmcloughlin/avo/attr"
@@ -63,13 +64,12 @@ const (
 	Widen
 	Narrow
 	Fold
-	FoldExp
 	Finish
 	FinishGrad
 )
 
 func (o Op) String() string {
-	return [...]string{"max", "sum", "sumExp", "scale", "planeSum", "planeSumExp", "planeScale", "transpose", "transposeBack", "widen", "narrow", "fold", "foldExp", "finish", "finishGrad"}[o]
+	return [...]string{"max", "sum", "sumExp", "scale", "planeSum", "planeSumExp", "planeScale", "transpose", "transposeBack", "widen", "narrow", "fold", "finish", "finishGrad"}[o]
 }
 
 // Form says what smoothing is spread by, numbered as in package lsr.
@@ -124,7 +124,7 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 					ks = append(ks, Kernel{isa, e, op, 0, 0})
 				}
 				if e <= Float64 {
-					ks = append(ks, Kernel{isa, e, Fold, 0, 0}, Kernel{isa, e, FoldExp, 0, 0})
+					ks = append(ks, Kernel{isa, e, Fold, 0, 0})
 				}
 			}
 			if e <= Float64 { // planes of the half types are widened first
@@ -174,7 +174,7 @@ const PlaneClasses = 64
 const forwardClasses = 4
 
 // Shared reports whether a kernel serves both instruction sets.
-func (k Kernel) Shared() bool { return k.Op >= Transpose && k.Op <= FoldExp }
+func (k Kernel) Shared() bool { return k.Op >= Transpose && k.Op <= Fold }
 
 // builder writes one kernel.
 type builder struct {
@@ -233,7 +233,7 @@ func Assemble(ks []Kernel, features bool) (*ir.File, error) {
 			b.transposeBack()
 		case Widen, Narrow:
 			b.convertPlanes()
-		case Fold, FoldExp:
+		case Fold:
 			b.fold()
 		case Finish, FinishGrad:
 			b.finish()
@@ -279,6 +279,30 @@ func at(base, index reg.Register, size, disp int) operand.Mem {
 	return operand.Mem{Base: base, Index: index, Scale: uint8(size), Disp: disp}
 }
 
+// weave writes n pieces of straight code, each skew instructions behind the one before: a CPU's scheduler is too small for the
+// chains of instructions of many vectors one after the other.
+func (b *builder) weave(n, skew int, one func(i int)) {
+	file, _ := b.Result() // errors are kept
+	functions := file.Functions()
+	f := functions[len(functions)-1]
+	start, longest := len(f.Nodes), 0
+	pieces := make([][]ir.Node, n)
+	for i := range pieces {
+		from := len(f.Nodes)
+		one(i)
+		pieces[i] = slices.Clone(f.Nodes[from:])
+		longest = max(longest, len(pieces[i]))
+	}
+	f.Nodes = f.Nodes[:start]
+	for t := range longest + (n-1)*skew {
+		for i, piece := range pieces {
+			if j := t - i*skew; j >= 0 && j < len(piece) {
+				f.Nodes = append(f.Nodes, piece[j])
+			}
+		}
+	}
+}
+
 // rows runs the body for each row that is not skipped, in the row's slot. next advances to the row after.
 func (b *builder) rows(body func(slot reg.GPVirtual), next func()) {
 	row, slot, labels := b.GP64(), b.GP64(), b.GP64()
@@ -307,7 +331,7 @@ func (b *builder) loop(i, end reg.Register, step int, body func()) {
 	b.JGE(operand.LabelRef(done))
 	b.Label(loop)
 	body()
-	b.ADDQ(operand.Imm(uint64(step)), i)
+	b.ADDQ(operand.I32(int32(step)), i)
 	b.CMPQ(i, end)
 	b.JLT(operand.LabelRef(loop))
 	b.Label(done)

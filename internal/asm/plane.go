@@ -312,14 +312,14 @@ func (b *builder) prefetcher(slot reg.Register) func() {
 // planeState is what a vector of rows has in registers.
 type planeState struct {
 	*builder
-	exp                      *expConstants
+	constants                *expConstants
 	inMemory                 bool // targetX and targetE are
 	m                        vec
 	target, targetX, targetE vec
 }
 
 func (b *builder) newPlaneState(exp *expConstants, m vec, labels reg.Register) *planeState {
-	st := &planeState{builder: b, exp: exp, m: m, inMemory: b.Classes != 0 && b.ISA == AVX2 && b.Form == Classwise}
+	st := &planeState{builder: b, constants: exp, m: m, inMemory: b.Classes != 0 && b.ISA == AVX2 && b.Form == Classwise}
 	if st.inMemory {
 		st.target = b.labelVector(labels)
 		for i := range 2 {
@@ -356,7 +356,7 @@ func (st *planeState) class(x, e, t operand.Mem, k reg.Register, number int) (s 
 		st.mul(s.d, s.a, d)
 		st.keepIf(s.d, notEqual, s.a, st.zero()) // 0·(−Inf) counts as 0
 	}
-	s.e = st.expand(st.exp, st.reduce(st.exp, d))
+	s.e = st.exp(st.constants, d, nil)
 	if st.Op == PlaneSumExp {
 		st.storeF(s.e, e, nil)
 		if st.Form != Dense {
@@ -544,7 +544,7 @@ func (b *builder) planeScale() {
 		if b.Form != Dense {
 			b.blend(v, b.equal(target, b.spreadInt(k)), gy)
 		}
-		b.storeT(v, operand.Mem{Base: pd}, nil)
+		b.storeT(v, operand.Mem{Base: pd})
 		b.ADDQ(b.arg("planeStep"), pe)
 		b.ADDQ(b.arg("planeStep"), pd)
 		if b.Form == Dense {

@@ -7,7 +7,7 @@ import (
 	"github.com/golsr/lsr/internal/coef"
 )
 
-// Kernels whose vector lanes are classes.
+// Kernels whose vector lanes are classes, of which there are at least as many as a vector has lanes.
 
 // rest is n modulo the power of two d.
 func (b *builder) rest(d int) reg.GPVirtual {
@@ -23,13 +23,18 @@ func (b *builder) whole(d int) reg.GPVirtual {
 	return r
 }
 
-// max: pivot = max x_k.
+// last is where the last vector of a row starts, which may overlap the one before.
+func (b *builder) last() reg.GPVirtual {
+	r := b.load("n")
+	b.SUBQ(operand.Imm(uint64(b.width())), r)
+	return r
+}
+
+// max: m = max x_k, and y = x_y − m.
 func (b *builder) max() {
 	const chains = 4
-	b.doc("finds the maximum of each row: pivot = max x_k.")
-	tail := b.tails(b.rest(b.width()), 1)[0]
-	x := b.load("x")
-	end4, end := b.whole(chains*b.width()), b.whole(b.width())
+	b.doc("finds the maximum m of each row, and x_y − m, y being the label.")
+	x, end4, last := b.load("x"), b.whole(chains*b.width()), b.last()
 	low := b.negInf()
 	b.rows(func(slot reg.GPVirtual) {
 		k := b.GP64()
@@ -38,27 +43,31 @@ func (b *builder) max() {
 		for i := range m {
 			m[i] = b.copy(low)
 		}
-		element := func(i int) operand.Mem {
-			return at(x, k, b.Element.size(), i*b.width()*b.Element.size())
-		}
+		element := func(k reg.Register, i int) operand.Mem { return b.element(x, k, i, b.Element.size()) }
 		b.loop(k, end4, chains*b.width(), func() {
 			for i := range m {
-				b.maxT(m[i], element(i))
+				b.maxT(m[i], element(k, i))
 			}
 		})
-		b.loop(k, end, b.width(), func() { b.maxT(m[0], element(0)) })
-		done := b.label("whole")
-		b.CMPQ(k, b.arg("n"))
-		b.JGE(operand.LabelRef(done))
-		tail.index = k
-		b.maxTail(m[0], element(0), low, tail)
-		b.Label(done)
+		b.loop(k, last, b.width(), func() { b.maxT(m[0], element(k, 0)) })
+		b.maxT(m[1], element(last, 0))
 		for step := 1; step < chains; step *= 2 {
 			for i := 0; i < chains; i += 2 * step {
 				b.maximum(m[i], m[i], m[i+step])
 			}
 		}
-		b.storeDouble(b.horizontalMax(m[0]), b.slot("pivot", slot))
+		pivot, label := b.horizontalMax(m[0]), b.GP64()
+		b.toDouble(pivot)
+		b.VMOVSD(pivot, b.slot("pivot", slot))
+		b.MOVQ(slot, label)
+		b.SUBQ(b.arg("first"), label)
+		b.SHLQ(operand.Imm(2), label)
+		b.ADDQ(b.arg("labels"), label)
+		b.MOVLQSX(operand.Mem{Base: label}, label)
+		y := b.scalarT(at(x, label, b.Element.size(), 0))
+		b.toDouble(y)
+		b.VSUBSD(pivot, y, y)
+		b.VMOVSD(y, b.slot("y", slot))
 	}, func() { b.ADDQ(b.arg("xStride"), x) })
 }
 
@@ -78,28 +87,29 @@ func (b *builder) maxT(m vec, x operand.Mem) {
 	}
 }
 
-// maxTail sets m = max(m, those elements in memory that exist); low is −Inf.
-func (b *builder) maxTail(m vec, x operand.Mem, low vec, t *tail) {
-	v := b.loadT(x, t)
-	if b.ISA == AVX512 {
-		b.ps(b.VMAXPS, b.VMAXPD, v, m, t.k, m)
-		return
-	}
-	mask := b.copy(t.mask)
-	if b.double() {
-		b.VBLENDVPD(mask, v, low, v)
-	} else {
-		b.VBLENDVPS(mask, v, low, v)
-	}
-	b.maximum(m, m, v)
-}
-
-// storeDouble stores the first F of a register as a float64.
-func (b *builder) storeDouble(x reg.Register, m operand.Mem) {
+// toDouble widens the first F of a register to float64.
+func (b *builder) toDouble(x reg.Register) {
 	if !b.double() {
 		b.VCVTSS2SD(x, x, x)
 	}
-	b.VMOVSD(x, m)
+}
+
+// scalarT loads one element, widened to F.
+func (b *builder) scalarT(m operand.Mem) reg.Register {
+	x := b.XMM()
+	switch b.Element {
+	case Float32:
+		b.VMOVSS(m, x)
+	case Float64:
+		b.VMOVSD(m, x)
+	case Float16:
+		b.VPBROADCASTW(m, x)
+		b.VCVTPH2PS(x, x)
+	case BFloat16:
+		b.VPBROADCASTW(m, x)
+		b.VPSLLD(operand.Imm(16), x, x)
+	}
+	return x
 }
 
 // loadScalar spreads a float64 in memory, rounded to F.
@@ -133,10 +143,13 @@ func (b *builder) sum() {
 		Uniform: "d = x−m.",
 		Dense:   "a = t·w + u and a·d, where d = x−m.",
 	}[b.Form])
+	block := coef.Block / b.f()
 	group := coef.ExpLanes / b.f() // elements that fill the lanes of Σe
 	vectors := 2 * b.parts()
-	block := coef.Block / b.f()
-	tails := b.tails(b.rest(group), vectors)
+	var tails []*tail
+	if b.ISA == AVX2 {
+		tails = b.tails(b.rest(group), vectors)
+	}
 	exp := b.expConstants()
 	x, e, t, u, w, lanes := b.sumArgs()
 
@@ -157,18 +170,25 @@ func (b *builder) sum() {
 		b.ANDQ(operand.I32(-group), end)
 		b.CMPQ(limit, end)
 		b.CMOVQLT(limit, end)
-		b.loop(k, end, group, func() {
-			r.vectors(k, 0, vectors, nil, true)
-		})
+		if b.ISA == AVX512 && b.Form == Uniform { // two groups at a time; a block has whole pairs
+			pairs := b.GP64()
+			b.MOVQ(end, pairs)
+			b.ANDQ(operand.I32(-2*group), pairs)
+			b.loop(k, pairs, 2*group, func() { r.vectors(k, 0, 2*vectors, nil, true) })
+		}
+		b.loop(k, end, group, func() { r.vectors(k, 0, vectors, nil, true) })
 		stored := b.label("sums")
 		b.CMPQ(k, limit)
 		b.JGE(operand.LabelRef(stored)) // the block is full
+		if b.ISA == AVX512 {            // few registers for masks
+			tails = b.tails(b.rest(group), vectors)
+		}
 		next := b.GP64()
 		for i := range vectors {
 			b.LEAQ(operand.Mem{Base: k, Disp: i * b.width()}, next)
 			b.CMPQ(next, b.arg("n"))
 			b.JGE(operand.LabelRef(stored))
-			r.vectors(k, i, 1, starting(tails, k)[i], false)
+			r.vectors(k, i, 1, starting(tails, k)[i:i+1], false)
 		}
 		r.storeLast(stored)
 		b.Label(stored)
@@ -182,7 +202,7 @@ func (b *builder) sum() {
 // rowSums are the sums of a block of a row, in registers.
 type rowSums struct {
 	*builder
-	exp              *expConstants
+	constants        *expConstants
 	pivot            vec
 	x, e, t, u, w    reg.Register
 	sumE, sumD, sumA []vec
@@ -194,7 +214,7 @@ type rowSums struct {
 }
 
 func (b *builder) newRowSums(exp *expConstants, pivot vec, x, e, t, u, w reg.Register) *rowSums {
-	r := &rowSums{builder: b, exp: exp, pivot: pivot, x: x, e: e, t: t, u: u, w: w}
+	r := &rowSums{builder: b, constants: exp, pivot: pivot, x: x, e: e, t: t, u: u, w: w}
 	for i := range 2 * b.parts() {
 		r.sumE = append(r.sumE, b.zero())
 		if i < b.parts() {
@@ -207,28 +227,24 @@ func (b *builder) newRowSums(exp *expConstants, pivot vec, x, e, t, u, w reg.Reg
 	return r
 }
 
-// vectors adds n vectors to the sums: those from the i-th on from class k. The last of them may have a tail. Each is half
-// computed before the one ahead of it is ended.
-func (r *rowSums) vectors(k reg.Register, i, n int, tl *tail, prefetch bool) {
-	ahead := 1
-	if r.ISA == AVX2 && r.Form != Uniform {
-		ahead = 0 // registers
+// vectors adds n vectors to the sums: those from the i-th on from class k. They may have tails.
+func (r *rowSums) vectors(k reg.Register, i, n int, tails []*tail, prefetch bool) {
+	skew := 99 // as few as there are registers for
+	switch {
+	case r.ISA == AVX512 && r.Form == Uniform && !r.double():
+		skew = 2
+	case r.ISA == AVX512:
+		skew = 8
+	case r.Form == Uniform && !r.double():
+		skew = 9
 	}
-	half := make([]halfway, n)
-	tailOf := func(j int) *tail {
-		if j == n-1 {
-			return tl
+	r.weave(n, skew, func(j int) {
+		var tl *tail
+		if tails != nil {
+			tl = tails[j]
 		}
-		return nil
-	}
-	for j := range n + ahead {
-		if j < n {
-			half[j] = r.first(k, i+j, tailOf(j), prefetch)
-		}
-		if j >= ahead {
-			r.second(k, i+j-ahead, tailOf(j-ahead), half[j-ahead])
-		}
-	}
+		r.one(k, i+j, tl, prefetch)
+	})
 }
 
 // element is where vector i from class k on is, in memory of elements of a size.
@@ -240,37 +256,36 @@ func (b *builder) element(base, k reg.Register, i, size int) operand.Mem {
 	return m
 }
 
-func (r *rowSums) first(k reg.Register, i int, tl *tail, prefetch bool) halfway {
+// one adds a vector to the sums, and stores the exponentials if there is a place for them.
+func (r *rowSums) one(k reg.Register, i int, tl *tail, prefetch bool) {
 	x := r.element(r.x, k, i, r.Element.size())
 	if prefetch && x.Disp%64 == 0 {
 		far := x
 		far.Disp += coef.Ahead
 		r.PREFETCHT0(far)
 	}
-	d := r.loadT(x, tl)
-	r.add(d, d, r.pivot)
-	if r.Form == Uniform {
-		r.keep(d, tl) // otherwise the coefficient is 0
+	var d vec
+	if tl == nil && r.Element <= Float64 {
+		d = r.vector()
+		r.add(d, r.pivot, x)
+	} else {
+		d = r.loadT(x, tl)
+		r.add(d, d, r.pivot)
 	}
-	j := i % r.parts()
+	sumD, sumE := r.sumD[i%len(r.sumD)], r.sumE[i%len(r.sumE)]
 	if r.Form == Uniform {
-		r.add(r.sumD[j], r.sumD[j], d)
+		r.addExisting(sumD, d, tl)
 	} else {
 		a := r.coefficients(r.u, r.w, r.t, k, i, tl)
-		r.add(r.sumA[j], r.sumA[j], a)
+		sumA := r.sumA[i%len(r.sumA)]
+		r.add(sumA, sumA, a)
 		ad := r.vector()
 		r.mul(ad, a, d)
 		r.keepIf(ad, notEqual, a, r.zero()) // 0·(−Inf) counts as 0
-		r.add(r.sumD[j], r.sumD[j], ad)
+		r.add(sumD, sumD, ad)
 	}
-	return r.reduce(r.exp, d)
-}
-
-func (r *rowSums) second(k reg.Register, i int, tl *tail, h halfway) {
-	v := r.expand(r.exp, h)
-	r.keep(v, tl)
-	j := i % len(r.sumE)
-	r.add(r.sumE[j], r.sumE[j], v)
+	v := r.exp(r.constants, d, tl)
+	r.addExisting(sumE, v, tl)
 	if r.e == nil {
 		return
 	}
@@ -301,33 +316,36 @@ func (r *rowSums) storeLast(stored string) {
 	r.storeSome(r.partV, r.partAt, r.partNumber, 0)
 }
 
-// store stores the lanes; lane is the offset of those of Σd.
+// store stores the lanes; lane is the offset of their place.
 func (r *rowSums) store(lane reg.Register) {
-	put := func(name string, sums []vec, scale int) {
+	put := func(name string, sums []vec) {
 		base := r.load(name)
 		for i, v := range sums {
-			r.storeF(v, at(base, lane, scale, i*r.vectorBytes()), nil)
+			r.storeF(v, at(base, lane, 1, i*r.vectorBytes()), nil)
 		}
 	}
-	put("lanesD", r.sumD, 1)
+	put("lanesD", r.sumD)
 	if r.sumA != nil {
-		put("lanesA", r.sumA, 1)
+		put("lanesA", r.sumA)
 	}
-	put("lanesE", r.sumE, coef.ExpLanes/coef.Lanes)
+	half := len(r.sumE) / 2
+	for i := range half {
+		r.add(r.sumE[i], r.sumE[i], r.sumE[half+i])
+	}
+	put("lanesE", r.sumE[:half])
 	r.ADDQ(operand.Imm(coef.Lanes), lane)
 }
 
 // scale turns exponentials into gradients.
 func (b *builder) scale() {
 	b.doc("turns exponentials into gradients: " + map[Form]string{Uniform: "e·f − smooth.", Dense: "e·f − smooth·a, where a = t·w + u."}[b.Form])
-	const vectors = 2
-	tails := b.tails(b.rest(vectors*b.width()), vectors)
 	e, dst := b.load("e"), b.load("dst")
 	var t, u, w reg.Register
 	if b.Form == Dense {
 		t, u, w = b.load("t"), b.load("u"), b.load("w")
 	}
-	end := b.whole(vectors * b.width())
+	last, end := b.last(), b.last()
+	b.ANDQ(operand.I32(int32(-2*b.width())), end)
 	b.rows(func(slot reg.GPVirtual) {
 		f := b.loadScalar(b.slot("f", slot), false)
 		g := b.XMM()
@@ -337,31 +355,25 @@ func (b *builder) scale() {
 			b.VCVTSD2SS(g, g, g)
 		}
 		smooth := b.broadcast(g)
-		k := b.GP64()
-		b.XORQ(k, k)
-		one := func(i int, tl *tail) {
-			v := b.loadF(at(e, k, b.f(), i*b.width()*b.f()), tl)
+		one := func(v vec, k reg.Register, i int) {
 			if b.Form == Uniform {
 				b.ps(b.VFMSUB213PS, b.VFMSUB213PD, smooth, f, v)
 			} else {
 				b.mul(v, v, f)
-				b.negMulAddTo(v, smooth, b.coefficients(u, w, t, k, i, tl))
+				b.negMulAddTo(v, smooth, b.coefficients(u, w, t, k, i, nil))
 			}
-			b.storeT(v, at(dst, k, b.Element.size(), i*b.width()*b.Element.size()), tl)
+			b.storeT(v, b.element(dst, k, i, b.Element.size()))
 		}
-		b.loop(k, end, vectors*b.width(), func() {
-			for i := range vectors {
-				one(i, nil)
-			}
+		vector := func(k reg.Register, i int) vec { return b.loadF(b.element(e, k, i, b.f()), nil) }
+		// The last vector overlaps the one before, and is loaded before that is overwritten.
+		final, k := vector(last, 0), b.GP64()
+		b.XORQ(k, k)
+		b.loop(k, end, 2*b.width(), func() {
+			one(vector(k, 0), k, 0)
+			one(vector(k, 1), k, 1)
 		})
-		done, next := b.label("whole"), b.GP64()
-		for i := range vectors {
-			b.LEAQ(operand.Mem{Base: k, Disp: i * b.width()}, next)
-			b.CMPQ(next, b.arg("n"))
-			b.JGE(operand.LabelRef(done))
-			one(i, starting(tails, k)[i])
-		}
-		b.Label(done)
+		b.loop(k, last, b.width(), func() { one(vector(k, 0), k, 0) })
+		one(final, last, 0)
 	}, func() {
 		b.ADDQ(b.arg("eStride"), e)
 		b.ADDQ(b.arg("dstStride"), dst)
@@ -380,6 +392,11 @@ func (b *builder) sumExact() {
 	var last *tail
 	if n := b.Classes % width; n != 0 {
 		last = b.exactTail(n)
+	}
+	lastOf := func(n int) []*tail {
+		ts := make([]*tail, n)
+		ts[n-1] = last
+		return ts
 	}
 	exp := b.expConstants()
 	x, e, t, u, w, lanes := b.sumArgs()
@@ -411,17 +428,17 @@ func (b *builder) sumExact() {
 		}
 		sums := b.newRowSums(&exp, pivot, x, e, t, u, w)
 		if vectors <= unrolled {
-			sums.vectors(nil, 0, left, last, true)
+			sums.vectors(nil, 0, left, lastOf(left), true)
 		} else {
 			done := (left - 1) / per * per
 			groups(func() { b.MOVQ(operand.I32(int32(blocks*block+done*width)), end) }, sums)
-			sums.vectors(k, 0, left-done, last, false)
+			sums.vectors(k, 0, left-done, lastOf(left-done), false)
 		}
 		sums.store(lane)
 	}, func() { b.nextRow(x, e, t, lanes) })
 }
 
-// sumArgs loads what sums are made of, as far as the form has it; lanes is the offset of the row's first lanes of Σd.
+// sumArgs loads what sums are made of, as far as the form has it; lanes is the offset of the row's first lanes.
 func (b *builder) sumArgs() (x, e, t, u, w, lanes reg.Register) {
 	x = b.load("x")
 	if b.Op == SumExp {

@@ -60,7 +60,7 @@ func (b *builder) tiles(base string, stride string, body func(row *rowPointers, 
 	b.ADDQ(operand.Imm(128), mask)
 	b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), class)
 	b.SUBQ(class, mask)
-	one(&tail{mask: operand.Mem{Base: mask}, index: zero, few: true})
+	one(&tail{mask: operand.Mem{Base: mask}, index: zero})
 
 	b.Label(groupNext)
 	b.CMPQ(row, last)
@@ -252,7 +252,7 @@ func (b *builder) convertPlanes() {
 	b.loop(i, rows, b.width(), func() {
 		element, f := at(elements, i, b.Element.size(), 0), at(plane, i, b.f(), 0)
 		if b.Op == Narrow {
-			b.storeT(b.loadF(f, nil), element, nil)
+			b.storeT(b.loadF(f, nil), element)
 			return
 		}
 		b.storeF(b.loadT(element, nil), f, nil)

@@ -147,8 +147,7 @@ type tail struct {
 	mask  operand.Mem
 	index reg.Register
 	skip  int
-	exact int  // how many there are, if that is known
-	few   bool // fewer than 8 exist, whatever n is
+	exact int // how many there are, if that is known
 }
 
 // starting says where vectors start that are at an index, each width elements after the other.
@@ -174,14 +173,16 @@ func (b *builder) exist(t *tail) reg.GPVirtual {
 	return i
 }
 
-// keep clears the elements of v that do not exist.
-func (b *builder) keep(v vec, t *tail) {
+// addExisting sets sum = sum + v for the elements of v that exist.
+func (b *builder) addExisting(sum, v vec, t *tail) {
 	switch {
 	case t == nil:
+		b.add(sum, sum, v)
 	case b.ISA == AVX2:
 		b.ps(b.VANDPS, b.VANDPD, t.mask, v, v)
+		b.add(sum, sum, v)
 	default:
-		b.mask(v, t.k)
+		b.ps(b.VADDPS, b.VADDPD, v, sum, t.k, sum)
 	}
 }
 
@@ -223,22 +224,11 @@ func (b *builder) storeF(v vec, m operand.Mem, t *tail) {
 	}
 }
 
-// storePart stores those of a YMM register's F that exist.
+// storePart stores those of a YMM register's F that exist, not all of them.
 func (b *builder) storePart(v vec, m operand.Mem, t *tail) {
 	i, p := b.exist(t), b.GP64()
-	all, done := b.label("all"), b.label("stored")
-	if t.exact == 0 && !t.few {
-		b.CMPQ(i, operand.Imm(uint64(32/b.f())))
-		b.JGE(operand.LabelRef(all))
-	}
 	b.LEAQ(m, p)
 	b.storeSome(v, p, i, t.exact)
-	if t.exact == 0 && !t.few {
-		b.JMP(operand.LabelRef(done))
-		b.Label(all)
-		b.ps(b.VMOVUPS, b.VMOVUPD, v, m)
-		b.Label(done)
-	}
 }
 
 // storeSome stores the first of a YMM register's F at p: four, two and one at a time, since stores by a mask are slow on
@@ -286,7 +276,7 @@ func (b *builder) loadT(m operand.Mem, t *tail) vec {
 		b.VMOVDQU16_Z(m, t.k, half)
 		src = half
 	default:
-		src = b.loadHalves(m, t)
+		src = b.loadLast(m, t)
 	}
 	if b.Element == Float16 {
 		b.VCVTPH2PS(src, v)
@@ -297,14 +287,28 @@ func (b *builder) loadT(m operand.Mem, t *tail) vec {
 	return v
 }
 
-// loadHalves loads the 16-bit elements that exist, at most 8.
+// loadLast loads the 16-bit elements that exist, at most 8, of a row that has 8 or more: what is loaded ends with the row, and
+// is moved to the front.
+func (b *builder) loadLast(m operand.Mem, t *tail) vec {
+	v, lack, p, zero := b.XMM(), b.GP64(), b.GP64(), b.GP64()
+	b.MOVQ(operand.U32(8), lack)
+	b.SUBQ(b.exist(t), lack)
+	b.XORQ(zero, zero)
+	b.CMPQ(lack, zero)
+	b.CMOVQLT(zero, lack)
+	b.SHLQ(operand.Imm(1), lack)
+	b.LEAQ(m, p)
+	b.SUBQ(lack, p)
+	b.VMOVDQU(operand.Mem{Base: p}, v)
+	b.LEAQ(b.data.shifts(), p)
+	b.VPSHUFB(at(p, lack, 1, 0), v, v)
+	return v
+}
+
+// loadHalves loads the 16-bit elements that exist, fewer than 8.
 func (b *builder) loadHalves(m operand.Mem, t *tail) vec {
 	v, i, p := b.XMM(), b.exist(t), b.GP64()
-	all, loop, done := b.label("all"), b.label("halves"), b.label("loaded")
-	if !t.few {
-		b.CMPQ(i, operand.Imm(8))
-		b.JGE(operand.LabelRef(all))
-	}
+	loop, done := b.label("halves"), b.label("loaded")
 	b.VPXOR(v, v, v)
 	b.LEAQ(m, p)
 	b.Label(loop)
@@ -313,22 +317,14 @@ func (b *builder) loadHalves(m operand.Mem, t *tail) vec {
 	b.VPSLLDQ(operand.Imm(2), v, v)
 	b.VPINSRW(operand.Imm(0), at(p, i, 2, 0), v, v)
 	b.JMP(operand.LabelRef(loop))
-	if !t.few {
-		b.Label(all)
-		b.VMOVDQU(m, v)
-	}
 	b.Label(done)
 	return v
 }
 
-// storeHalves stores the 16-bit elements that exist, at most 8. It destroys v.
+// storeHalves stores the 16-bit elements that exist, fewer than 8. It destroys v.
 func (b *builder) storeHalves(v vec, m operand.Mem, t *tail) {
 	i, p := b.exist(t), b.GP64()
-	all, loop, done := b.label("all"), b.label("halves"), b.label("stored")
-	if !t.few {
-		b.CMPQ(i, operand.Imm(8))
-		b.JGE(operand.LabelRef(all))
-	}
+	loop, done := b.label("halves"), b.label("stored")
 	b.LEAQ(m, p)
 	b.Label(loop)
 	b.DECQ(i)
@@ -337,34 +333,21 @@ func (b *builder) storeHalves(v vec, m operand.Mem, t *tail) {
 	b.VPSRLDQ(operand.Imm(2), v, v)
 	b.ADDQ(operand.Imm(2), p)
 	b.JMP(operand.LabelRef(loop))
-	if !t.few {
-		b.Label(all)
-		b.VMOVDQU(v, m)
-	}
 	b.Label(done)
 }
 
-// storeT rounds a vector of F to elements, once, and stores those that exist. It destroys v.
-func (b *builder) storeT(v vec, m operand.Mem, t *tail) {
+// storeT rounds a vector of F to elements, once. It destroys v.
+func (b *builder) storeT(v vec, m operand.Mem) {
 	switch {
 	case b.Element <= Float64:
-		b.storeF(v, m, t)
-	case b.ISA == AVX2 && t == nil:
-		b.VMOVDQU(b.halves(v), m)
+		b.storeF(v, m, nil)
 	case b.ISA == AVX2:
-		b.storeHalves(b.halves(v), m, t)
-	case b.Element == BFloat16 && t == nil:
-		b.roundBFloat16(v)
-		b.VPMOVDW(v, m)
+		b.VMOVDQU(b.halves(v), m)
 	case b.Element == BFloat16:
 		b.roundBFloat16(v)
-		b.VPMOVDW(v, t.k, m)
-	case t == nil:
-		b.VCVTPS2PH(operand.Imm(nearest), v, m)
+		b.VPMOVDW(v, m)
 	default:
-		half := b.YMM()
-		b.VCVTPS2PH(operand.Imm(nearest), v, half)
-		b.VMOVDQU16(half, t.k, m)
+		b.VCVTPS2PH(operand.Imm(nearest), v, m)
 	}
 }
 

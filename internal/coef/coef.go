@@ -7,8 +7,8 @@ const (
 	// Block is how many bytes of elements, in the type that rows are computed in, are added up before lanes are folded.
 	Block = 2048
 	// Lanes is the size of all lanes of a sum together, ExpLanes that of the sum of exponentials: 16 and 32 lanes of
-	// float32, 8 and 16 of float64. That sum has more of them since one large term lets all that its lane adds later
-	// round alike.
+	// float32, 8 and 16 of float64. That sum has more of them, until its halves are added, since one large term lets all
+	// that its lane adds later round alike.
 	Lanes    = 64
 	ExpLanes = 128
 	// Segment is how many elements of a row share a pivot.
