@@ -4225,52 +4225,52 @@ few5:
 	VPERM2F128   $0x20, Y5, Y0, Y3
 	VPERM2F128   $0x31, Y1, Y4, Y1
 	VPERM2F128   $0x31, Y5, Y0, Y0
-	MOVQ         96(AX), R10
-	SUBQ         DX, R10
-	LEAQ         (CX), R11
+	MOVQ         96(AX), R11
+	SUBQ         DX, R11
+	LEAQ         (CX), R10
 	VMOVAPS      X2, X4
-	TESTQ        $+2, R10
+	TESTQ        $+2, R11
 	JEQ          skip7
-	VMOVUPS      X4, (R11)
+	VMOVUPS      X4, (R10)
 	VEXTRACTF128 $0x01, Y2, X4
-	ADDQ         $0x10, R11
+	ADDQ         $0x10, R10
 
 skip7:
-	TESTQ  $+1, R10
+	TESTQ  $+1, R11
 	JEQ    skip8
-	VMOVSD X4, (R11)
+	VMOVSD X4, (R10)
 
 skip8:
-	MOVQ         96(AX), R10
-	SUBQ         DX, R10
-	LEAQ         (CX)(BX*1), R11
+	MOVQ         96(AX), R11
+	SUBQ         DX, R11
+	LEAQ         (CX)(BX*1), R10
 	VMOVAPS      X3, X2
-	TESTQ        $+2, R10
+	TESTQ        $+2, R11
 	JEQ          skip9
-	VMOVUPS      X2, (R11)
+	VMOVUPS      X2, (R10)
 	VEXTRACTF128 $0x01, Y3, X2
-	ADDQ         $0x10, R11
+	ADDQ         $0x10, R10
 
 skip9:
-	TESTQ  $+1, R10
+	TESTQ  $+1, R11
 	JEQ    skip10
-	VMOVSD X2, (R11)
+	VMOVSD X2, (R10)
 
 skip10:
-	MOVQ         96(AX), R10
-	SUBQ         DX, R10
-	LEAQ         (CX)(BX*2), R11
+	MOVQ         96(AX), R11
+	SUBQ         DX, R11
+	LEAQ         (CX)(BX*2), R10
 	VMOVAPS      X1, X2
-	TESTQ        $+2, R10
+	TESTQ        $+2, R11
 	JEQ          skip11
-	VMOVUPS      X2, (R11)
+	VMOVUPS      X2, (R10)
 	VEXTRACTF128 $0x01, Y1, X2
-	ADDQ         $0x10, R11
+	ADDQ         $0x10, R10
 
 skip11:
-	TESTQ  $+1, R10
+	TESTQ  $+1, R11
 	JEQ    skip12
-	VMOVSD X2, (R11)
+	VMOVSD X2, (R10)
 
 skip12:
 	MOVQ         96(AX), R10

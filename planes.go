@@ -24,7 +24,10 @@ const (
 const planeBytes = maxSlots * 8
 
 // tileClasses is up to how many classes tiles are faster than rows, by instruction set and kind of element (measured).
-var tileClasses = [...][4]int{avx2: {48, 26, 48, 48}, avx512: {60, 30, 60, 60}}
+var tileClasses = [...][4]int{avx2: {30, 15, 38, 34}, avx512: {46, 22, 50, 38}}
+
+// specialTiles is how many times as many classes that takes with specialized kernels.
+const specialTiles = 1.25
 
 // shapeOf chooses a shape.
 func (w *worker[T, F]) shapeOf(j *job[T]) shape {
@@ -34,7 +37,14 @@ func (w *worker[T, F]) shapeOf(j *job[T]) shape {
 		return lanesOfClasses
 	case j.logits.Inner > 1:
 		return planes
-	case classes > 1 && (classes <= tileClasses[w.isa][kind[T]()] || w.specialPlanes != nil):
+	case classes == 1:
+		return lanesOfClasses
+	}
+	limit := float64(tileClasses[w.isa][kind[T]()])
+	if w.specialPlanes != nil {
+		limit *= specialTiles
+	}
+	if float64(classes) <= limit {
 		return tiles
 	}
 	return lanesOfClasses

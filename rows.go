@@ -423,7 +423,7 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 		return
 	}
 	label, x := w.labels, widen[T](w.x, int(y)*w.step) // before it is overwritten
-	w.labels = unsafe.Pointer(&w.none) // the target may be in another segment
+	w.labels = unsafe.Pointer(&w.none)                 // the target may be in another segment
 	all, s, top := w.view, w.first, math.Inf(-1)
 	for g := range w.scales {
 		k := g * coef.Segment

@@ -62,16 +62,15 @@ func (o *options) kernels() (ks []asm.Kernel) {
 		}
 	}
 	for _, classes := range o.classes {
-		switch {
-		case classes > coef.Segment:
-			add(asm.SpecializedRows(coef.Segment, o.elements, o.instructions))
-			if rest := classes % coef.Segment; rest != 0 {
-				add(asm.SpecializedRows(rest, o.elements, o.instructions))
-			}
-		case classes > 1 && classes <= asm.PlaneClasses:
+		if classes > 1 && classes <= asm.PlaneClasses {
 			add(asm.Specialized(classes, computed, o.instructions, forms))
-		default:
-			add(asm.SpecializedRows(classes, o.elements, o.instructions))
+			if classes < asm.RowClasses {
+				continue
+			}
+		}
+		add(asm.SpecializedRows(min(classes, coef.Segment), o.elements, o.instructions))
+		if rest := classes % coef.Segment; classes > coef.Segment && rest != 0 {
+			add(asm.SpecializedRows(rest, o.elements, o.instructions))
 		}
 	}
 	return ks

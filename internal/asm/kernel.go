@@ -166,8 +166,9 @@ func SpecializedRows(classes int, elements []Element, isas []ISA) (ks []Kernel) 
 	return ks
 }
 
-// PlaneClasses is up to how many classes kernels for planes are specialized: their code grows with the classes.
-const PlaneClasses = 64
+// PlaneClasses is up to how many classes kernels for planes are specialized: their code grows with the classes. RowClasses is
+// from how many on a CPU may prefer kernels for rows (see tileClasses in package lsr).
+const PlaneClasses, RowClasses = 64, 16
 
 // forwardClasses is up to how many of them the forward pass has a kernel of its own; beyond, it stores exponentials that
 // nobody reads.
@@ -280,7 +281,7 @@ func at(base, index reg.Register, size, disp int) operand.Mem {
 }
 
 // weave writes n pieces of straight code, each skew instructions behind the one before: a CPU's scheduler is too small for the
-// chains of instructions of many vectors one after the other.
+// chains of instructions of many vectors one after the other. At most one of the pieces may need the flags.
 func (b *builder) weave(n, skew int, one func(i int)) {
 	file, _ := b.Result() // errors are kept
 	functions := file.Functions()

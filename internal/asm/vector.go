@@ -160,11 +160,6 @@ func starting(ts []*tail, index reg.Register) []*tail {
 
 // exist is the number of elements that there are, or more than the vector holds.
 func (b *builder) exist(t *tail) reg.GPVirtual {
-	if t.exact != 0 {
-		i := b.GP64()
-		b.MOVQ(operand.I32(int32(t.exact)), i)
-		return i
-	}
 	i := b.load("n")
 	b.SUBQ(t.index, i)
 	if t.skip != 0 {
@@ -226,9 +221,12 @@ func (b *builder) storeF(v vec, m operand.Mem, t *tail) {
 
 // storePart stores those of a YMM register's F that exist, not all of them.
 func (b *builder) storePart(v vec, m operand.Mem, t *tail) {
-	i, p := b.exist(t), b.GP64()
+	p, number := b.GP64(), reg.GPVirtual(nil)
+	if t.exact == 0 {
+		number = b.exist(t)
+	}
 	b.LEAQ(m, p)
-	b.storeSome(v, p, i, t.exact)
+	b.storeSome(v, p, number, t.exact)
 }
 
 // storeSome stores the first of a YMM register's F at p: four, two and one at a time, since stores by a mask are slow on
@@ -251,7 +249,9 @@ func (b *builder) storeSome(v vec, p, number reg.GPVirtual, exact int) {
 			shift()
 			b.ADDQ(operand.Imm(uint64(bytes)), p)
 		}
-		b.Label(skip)
+		if exact == 0 {
+			b.Label(skip)
+		}
 	}
 	part(16, func() { b.VMOVUPS(x, operand.Mem{Base: p}) }, func() { b.VEXTRACTF128(operand.Imm(1), v, x) })
 	if b.double() {
@@ -290,7 +290,17 @@ func (b *builder) loadT(m operand.Mem, t *tail) vec {
 // loadLast loads the 16-bit elements that exist, at most 8, of a row that has 8 or more: what is loaded ends with the row, and
 // is moved to the front.
 func (b *builder) loadLast(m operand.Mem, t *tail) vec {
-	v, lack, p, zero := b.XMM(), b.GP64(), b.GP64(), b.GP64()
+	v := b.XMM()
+	if t.exact != 0 {
+		lack := 2 * (8 - t.exact)
+		m.Disp -= lack
+		control := b.data.shifts()
+		control.Disp += lack
+		b.VMOVDQU(m, v)
+		b.VPSHUFB(control, v, v)
+		return v
+	}
+	lack, p, zero := b.GP64(), b.GP64(), b.GP64()
 	b.MOVQ(operand.U32(8), lack)
 	b.SUBQ(b.exist(t), lack)
 	b.XORQ(zero, zero)
