@@ -8,16 +8,16 @@ import (
 	"github.com/golsr/lsr/internal/coef"
 )
 
-// TestKernelEdges compares the kernels with plain Go where exponentials begin to be 0. They are seen in gradients without
+// TestKernelEdges compares the kernels with plain Go where exponentials are denormal, and begin to be 0. They are seen in gradients without
 // smoothing, and in the loss of two classes.
 func TestKernelEdges(t *testing.T) {
 	least := float64(float32(coef.Exp32Min))
 	t.Run("float32", func(t *testing.T) {
-		edgesOf[float32](t, least, float64(math.Nextafter32(float32(least), 0)), float64(math.Nextafter32(float32(least), -100)))
+		edgesOf[float32](t, -87.5, -87.9, least, float64(math.Nextafter32(float32(least), 0)), float64(math.Nextafter32(float32(least), -100)))
 	})
 	least = coef.Exp64Min
 	t.Run("float64", func(t *testing.T) {
-		edgesOf[float64](t, least, math.Nextafter(least, 0), math.Nextafter(least, -1000))
+		edgesOf[float64](t, -708.5, -709, least, math.Nextafter(least, 0), math.Nextafter(least, -1000))
 	})
 }
 

@@ -108,7 +108,8 @@ TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         BX, BX
 	XORQ         SI, SI
@@ -121,20 +122,20 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       272(AX)(DI*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+544(SB), X1, X1
-	VBROADCASTSS X1, Y1
+	VMOVSD       272(AX)(DI*8), X2
+	VCVTSD2SS    X2, X2, X2
+	VXORPS       constants<>+544(SB), X2, X2
+	VBROADCASTSS X2, Y2
 	XORQ         DI, DI
 	MOVQ         BX, R8
 
 block4:
-	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
 	MOVQ    96(AX), R10
 	LEAQ    512(DI), R9
 	ANDQ    $-32, R10
@@ -145,75 +146,71 @@ block4:
 
 loop5:
 	PREFETCHT0   20480(CX)(DI*4)
-	VADDPS       (CX)(DI*4), Y1, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VADDPS       32(CX)(DI*4), Y1, Y12
-	VPADDD       Y8, Y9, Y9
-	VADDPS       Y12, Y5, Y5
-	VMOVUPS      constants<>+416(SB), Y8
-	VMOVUPS      Y12, Y14
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y14
-	VMULPS       Y10, Y10, Y13
-	VCMPPS       $0x15, constants<>+288(SB), Y12, Y15
-	VFMADD213PS  Y10, Y13, Y8
-	VSUBPS       Y0, Y14, Y10
-	VFMADD213PS  Y9, Y9, Y8
-	VFNMADD132PS constants<>+352(SB), Y12, Y10
-	VANDPS       Y11, Y8, Y8
-	VPERMPS      constants<>+480(SB), Y14, Y9
-	VADDPS       Y8, Y2, Y2
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y9, Y14, Y14
+	VADDPS       (CX)(DI*4), Y2, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VADDPS       32(CX)(DI*4), Y2, Y12
+	VPSLLD       $0x14, Y11, Y11
+	VADDPS       Y12, Y6, Y6
+	VPADDD       Y10, Y11, Y11
+	VMAXPS       Y12, Y0, Y14
+	VMOVUPS      constants<>+416(SB), Y10
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VMULPS       Y9, Y9, Y12
+	VSUBPS       Y1, Y15, Y13
+	VFMADD213PS  Y9, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VFMADD213PS  Y11, Y11, Y10
+	VPERMPS      constants<>+480(SB), Y15, Y9
+	VADDPS       Y10, Y3, Y3
+	VPSLLD       $0x14, Y15, Y15
 	PREFETCHT0   20544(CX)(DI*4)
-	VMOVUPS      constants<>+416(SB), Y8
-	VADDPS       64(CX)(DI*4), Y1, Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VADDPS       Y11, Y3, Y3
-	VMULPS       Y10, Y10, Y9
+	VPADDD       Y9, Y15, Y15
+	VADDPS       64(CX)(DI*4), Y2, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VADDPS       Y10, Y4, Y4
+	VFMADD213PS  constants<>+448(SB), Y13, Y9
+	VMAXPS       Y10, Y0, Y11
+	VMULPS       Y13, Y13, Y10
 	VMOVUPS      Y11, Y12
-	VFMADD213PS  Y10, Y9, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VFMADD213PS  Y14, Y14, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y11, Y9
-	VANDPS       Y15, Y8, Y8
-	VSUBPS       Y0, Y12, Y10
-	VADDPS       Y8, Y4, Y4
-	VFNMADD132PS constants<>+352(SB), Y11, Y10
-	VPERMPS      constants<>+480(SB), Y12, Y8
+	VFMADD213PS  Y13, Y10, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD213PS  Y15, Y15, Y9
+	VSUBPS       Y1, Y12, Y10
+	VADDPS       Y9, Y5, Y5
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y9
+	VADDPS       96(CX)(DI*4), Y2, Y11
 	VPSLLD       $0x14, Y12, Y12
-	VADDPS       96(CX)(DI*4), Y1, Y11
-	VPADDD       Y8, Y12, Y12
-	VADDPS       Y11, Y5, Y5
-	VMOVUPS      constants<>+416(SB), Y8
-	VMOVUPS      Y11, Y14
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y14
-	VMULPS       Y10, Y10, Y13
-	VCMPPS       $0x15, constants<>+288(SB), Y11, Y15
-	VFMADD213PS  Y10, Y13, Y8
-	VSUBPS       Y0, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y8
-	VFNMADD132PS constants<>+352(SB), Y11, Y10
-	VANDPS       Y9, Y8, Y8
-	VPERMPS      constants<>+480(SB), Y14, Y9
-	VADDPS       Y8, Y6, Y6
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y9, Y14, Y14
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y9
-	VFMADD213PS  Y10, Y9, Y8
-	VFMADD213PS  Y14, Y14, Y8
-	VANDPS       Y15, Y8, Y8
-	VADDPS       Y8, Y7, Y7
+	VADDPS       Y11, Y6, Y6
+	VPADDD       Y9, Y12, Y12
+	VMAXPS       Y11, Y0, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  constants<>+448(SB), Y10, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VMULPS       Y10, Y10, Y11
+	VSUBPS       Y1, Y15, Y13
+	VFMADD213PS  Y10, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VFMADD213PS  Y12, Y12, Y9
+	VPERMPS      constants<>+480(SB), Y15, Y10
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y15, Y15
+	VPADDD       Y10, Y15, Y15
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y13, Y9
+	VMULPS       Y13, Y13, Y10
+	VFMADD213PS  Y13, Y10, Y9
+	VFMADD213PS  Y15, Y15, Y9
+	VADDPS       Y9, Y8, Y8
 	ADDQ         $+32, DI
 	CMPQ         DI, R10
 	JLT          loop5
@@ -224,109 +221,105 @@ end6:
 	LEAQ         (DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
-	VMOVUPS      (DX), Y8
-	VMASKMOVPS   (CX)(DI*4), Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       (DX), Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       (DX), Y8, Y8
-	VADDPS       Y8, Y2, Y2
+	VMOVUPS      (DX), Y9
+	VMASKMOVPS   (CX)(DI*4), Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       (DX), Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y3, Y3
 	LEAQ         8(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
-	VMOVUPS      32(DX), Y8
-	VMASKMOVPS   32(CX)(DI*4), Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       32(DX), Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       32(DX), Y8, Y8
-	VADDPS       Y8, Y4, Y4
+	VMOVUPS      32(DX), Y9
+	VMASKMOVPS   32(CX)(DI*4), Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       32(DX), Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       32(DX), Y10, Y10
+	VADDPS       Y10, Y5, Y5
 	LEAQ         16(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
-	VMOVUPS      64(DX), Y8
-	VMASKMOVPS   64(CX)(DI*4), Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       64(DX), Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       64(DX), Y8, Y8
-	VADDPS       Y8, Y6, Y6
+	VMOVUPS      64(DX), Y9
+	VMASKMOVPS   64(CX)(DI*4), Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       64(DX), Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       64(DX), Y10, Y10
+	VADDPS       Y10, Y7, Y7
 	LEAQ         24(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
-	VMOVUPS      96(DX), Y8
-	VMASKMOVPS   96(CX)(DI*4), Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       96(DX), Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       96(DX), Y8, Y8
-	VADDPS       Y8, Y7, Y7
+	VMOVUPS      96(DX), Y9
+	VMASKMOVPS   96(CX)(DI*4), Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       96(DX), Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       96(DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
 
 sums7:
 	MOVQ    64(AX), DI
+	VMOVUPS Y4, (DI)(R8*1)
+	VMOVUPS Y6, 32(DI)(R8*1)
+	VADDPS  Y7, Y3, Y3
+	VADDPS  Y8, Y5, Y5
+	MOVQ    56(AX), DI
 	VMOVUPS Y3, (DI)(R8*1)
 	VMOVUPS Y5, 32(DI)(R8*1)
-	VADDPS  Y6, Y2, Y2
-	VADDPS  Y7, Y4, Y4
-	MOVQ    56(AX), DI
-	VMOVUPS Y2, (DI)(R8*1)
-	VMOVUPS Y4, 32(DI)(R8*1)
 	ADDQ    $0x40, R8
 	MOVQ    R9, DI
 	CMPQ    DI, 96(AX)
@@ -356,7 +349,8 @@ TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	XORQ         SI, SI
@@ -370,20 +364,20 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       272(AX)(R8*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+544(SB), X1, X1
-	VBROADCASTSS X1, Y1
+	VMOVSD       272(AX)(R8*8), X2
+	VCVTSD2SS    X2, X2, X2
+	VXORPS       constants<>+544(SB), X2, X2
+	VBROADCASTSS X2, Y2
 	XORQ         R8, R8
 	MOVQ         SI, R9
 
 block4:
-	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
 	MOVQ    96(AX), R11
 	LEAQ    512(R8), R10
 	ANDQ    $-32, R11
@@ -394,79 +388,75 @@ block4:
 
 loop6:
 	PREFETCHT0   20480(CX)(R8*4)
-	VADDPS       (CX)(R8*4), Y1, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VADDPS       32(CX)(R8*4), Y1, Y12
-	VPADDD       Y8, Y9, Y9
-	VADDPS       Y12, Y5, Y5
-	VMOVUPS      constants<>+416(SB), Y8
-	VMOVUPS      Y12, Y14
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y14
-	VMULPS       Y10, Y10, Y13
-	VCMPPS       $0x15, constants<>+288(SB), Y12, Y15
-	VFMADD213PS  Y10, Y13, Y8
-	VSUBPS       Y0, Y14, Y10
-	VFMADD213PS  Y9, Y9, Y8
-	VFNMADD132PS constants<>+352(SB), Y12, Y10
-	VANDPS       Y11, Y8, Y8
-	VPERMPS      constants<>+480(SB), Y14, Y9
-	VADDPS       Y8, Y2, Y2
-	VPSLLD       $0x14, Y14, Y14
-	VMOVUPS      Y8, (BX)(R8*4)
-	VPADDD       Y9, Y14, Y14
+	VADDPS       (CX)(R8*4), Y2, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VADDPS       32(CX)(R8*4), Y2, Y12
+	VPSLLD       $0x14, Y11, Y11
+	VADDPS       Y12, Y6, Y6
+	VPADDD       Y10, Y11, Y11
+	VMAXPS       Y12, Y0, Y14
+	VMOVUPS      constants<>+416(SB), Y10
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VMULPS       Y9, Y9, Y12
+	VSUBPS       Y1, Y15, Y13
+	VFMADD213PS  Y9, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VFMADD213PS  Y11, Y11, Y10
+	VPERMPS      constants<>+480(SB), Y15, Y9
+	VADDPS       Y10, Y3, Y3
+	VPSLLD       $0x14, Y15, Y15
 	PREFETCHT0   20544(CX)(R8*4)
-	VMOVUPS      constants<>+416(SB), Y8
-	VADDPS       64(CX)(R8*4), Y1, Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VADDPS       Y11, Y3, Y3
-	VMULPS       Y10, Y10, Y9
+	VMOVUPS      Y10, (BX)(R8*4)
+	VPADDD       Y9, Y15, Y15
+	VADDPS       64(CX)(R8*4), Y2, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VADDPS       Y10, Y4, Y4
+	VFMADD213PS  constants<>+448(SB), Y13, Y9
+	VMAXPS       Y10, Y0, Y11
+	VMULPS       Y13, Y13, Y10
 	VMOVUPS      Y11, Y12
-	VFMADD213PS  Y10, Y9, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VFMADD213PS  Y14, Y14, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y11, Y9
-	VANDPS       Y15, Y8, Y8
-	VSUBPS       Y0, Y12, Y10
-	VADDPS       Y8, Y4, Y4
-	VFNMADD132PS constants<>+352(SB), Y11, Y10
-	VMOVUPS      Y8, 32(BX)(R8*4)
-	VPERMPS      constants<>+480(SB), Y12, Y8
+	VFMADD213PS  Y13, Y10, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD213PS  Y15, Y15, Y9
+	VSUBPS       Y1, Y12, Y10
+	VADDPS       Y9, Y5, Y5
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VMOVUPS      Y9, 32(BX)(R8*4)
+	VPERMPS      constants<>+480(SB), Y12, Y9
+	VADDPS       96(CX)(R8*4), Y2, Y11
 	VPSLLD       $0x14, Y12, Y12
-	VADDPS       96(CX)(R8*4), Y1, Y11
-	VPADDD       Y8, Y12, Y12
-	VADDPS       Y11, Y5, Y5
-	VMOVUPS      constants<>+416(SB), Y8
-	VMOVUPS      Y11, Y14
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y14
-	VMULPS       Y10, Y10, Y13
-	VCMPPS       $0x15, constants<>+288(SB), Y11, Y15
-	VFMADD213PS  Y10, Y13, Y8
-	VSUBPS       Y0, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y8
-	VFNMADD132PS constants<>+352(SB), Y11, Y10
-	VANDPS       Y9, Y8, Y8
-	VPERMPS      constants<>+480(SB), Y14, Y9
-	VADDPS       Y8, Y6, Y6
-	VPSLLD       $0x14, Y14, Y14
-	VMOVUPS      Y8, 64(BX)(R8*4)
-	VPADDD       Y9, Y14, Y14
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y9
-	VFMADD213PS  Y10, Y9, Y8
-	VFMADD213PS  Y14, Y14, Y8
-	VANDPS       Y15, Y8, Y8
-	VADDPS       Y8, Y7, Y7
-	VMOVUPS      Y8, 96(BX)(R8*4)
+	VADDPS       Y11, Y6, Y6
+	VPADDD       Y9, Y12, Y12
+	VMAXPS       Y11, Y0, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  constants<>+448(SB), Y10, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VMULPS       Y10, Y10, Y11
+	VSUBPS       Y1, Y15, Y13
+	VFMADD213PS  Y10, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VFMADD213PS  Y12, Y12, Y9
+	VPERMPS      constants<>+480(SB), Y15, Y10
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y15, Y15
+	VMOVUPS      Y9, 64(BX)(R8*4)
+	VPADDD       Y10, Y15, Y15
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y13, Y9
+	VMULPS       Y13, Y13, Y10
+	VFMADD213PS  Y13, Y10, Y9
+	VFMADD213PS  Y15, Y15, Y9
+	VADDPS       Y9, Y8, Y8
+	VMOVUPS      Y9, 96(BX)(R8*4)
 	ADDQ         $+32, R8
 	CMPQ         R8, R11
 	JLT          loop6
@@ -477,174 +467,170 @@ end7:
 	LEAQ         (R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
-	VMOVUPS      (DX), Y8
-	VMASKMOVPS   (CX)(R8*4), Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       (DX), Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       (DX), Y8, Y8
-	VADDPS       Y8, Y2, Y2
+	VMOVUPS      (DX), Y9
+	VMASKMOVPS   (CX)(R8*4), Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       (DX), Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y3, Y3
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	CMPQ         R11, $0x08
 	JGE          whole9
 	LEAQ         (BX)(R8*4), R8
-	VMOVAPS      Y8, Y8
+	VMOVAPS      Y10, Y9
 	JMP          part5
 
 whole9:
-	VMOVUPS      Y8, (BX)(R8*4)
+	VMOVUPS      Y10, (BX)(R8*4)
 	LEAQ         8(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
-	VMOVUPS      32(DX), Y8
-	VMASKMOVPS   32(CX)(R8*4), Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       32(DX), Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       32(DX), Y8, Y8
-	VADDPS       Y8, Y4, Y4
+	VMOVUPS      32(DX), Y9
+	VMASKMOVPS   32(CX)(R8*4), Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       32(DX), Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       32(DX), Y10, Y10
+	VADDPS       Y10, Y5, Y5
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x08, R11
 	CMPQ         R11, $0x08
 	JGE          whole10
 	LEAQ         32(BX)(R8*4), R8
-	VMOVAPS      Y8, Y8
+	VMOVAPS      Y10, Y9
 	JMP          part5
 
 whole10:
-	VMOVUPS      Y8, 32(BX)(R8*4)
+	VMOVUPS      Y10, 32(BX)(R8*4)
 	LEAQ         16(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
-	VMOVUPS      64(DX), Y8
-	VMASKMOVPS   64(CX)(R8*4), Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       64(DX), Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       64(DX), Y8, Y8
-	VADDPS       Y8, Y6, Y6
+	VMOVUPS      64(DX), Y9
+	VMASKMOVPS   64(CX)(R8*4), Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       64(DX), Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       64(DX), Y10, Y10
+	VADDPS       Y10, Y7, Y7
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x10, R11
 	CMPQ         R11, $0x08
 	JGE          whole11
 	LEAQ         64(BX)(R8*4), R8
-	VMOVAPS      Y8, Y8
+	VMOVAPS      Y10, Y9
 	JMP          part5
 
 whole11:
-	VMOVUPS      Y8, 64(BX)(R8*4)
+	VMOVUPS      Y10, 64(BX)(R8*4)
 	LEAQ         24(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
-	VMOVUPS      96(DX), Y8
-	VMASKMOVPS   96(CX)(R8*4), Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       96(DX), Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       96(DX), Y8, Y8
-	VADDPS       Y8, Y7, Y7
+	VMOVUPS      96(DX), Y9
+	VMASKMOVPS   96(CX)(R8*4), Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       96(DX), Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       96(DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x18, R11
 	CMPQ         R11, $0x08
 	JGE          whole12
 	LEAQ         96(BX)(R8*4), R8
-	VMOVAPS      Y8, Y8
+	VMOVAPS      Y10, Y9
 	JMP          part5
 
 whole12:
-	VMOVUPS Y8, 96(BX)(R8*4)
+	VMOVUPS Y10, 96(BX)(R8*4)
 	JMP     sums8
 
 part5:
-	VMOVAPS      X8, X9
+	VMOVAPS      X9, X10
 	TESTQ        $+4, R11
 	JEQ          skip13
-	VMOVUPS      X9, (R8)
-	VEXTRACTF128 $0x01, Y8, X9
+	VMOVUPS      X10, (R8)
+	VEXTRACTF128 $0x01, Y9, X10
 	ADDQ         $0x10, R8
 
 skip13:
 	TESTQ   $+2, R11
 	JEQ     skip14
-	VMOVSD  X9, (R8)
-	VPSRLDQ $0x08, X9, X9
+	VMOVSD  X10, (R8)
+	VPSRLDQ $0x08, X10, X10
 	ADDQ    $0x08, R8
 
 skip14:
 	TESTQ  $+1, R11
 	JEQ    skip15
-	VMOVSS X9, (R8)
+	VMOVSS X10, (R8)
 
 skip15:
 sums8:
 	MOVQ    64(AX), R8
+	VMOVUPS Y4, (R8)(R9*1)
+	VMOVUPS Y6, 32(R8)(R9*1)
+	VADDPS  Y7, Y3, Y3
+	VADDPS  Y8, Y5, Y5
+	MOVQ    56(AX), R8
 	VMOVUPS Y3, (R8)(R9*1)
 	VMOVUPS Y5, 32(R8)(R9*1)
-	VADDPS  Y6, Y2, Y2
-	VADDPS  Y7, Y4, Y4
-	MOVQ    56(AX), R8
-	VMOVUPS Y2, (R8)(R9*1)
-	VMOVUPS Y4, 32(R8)(R9*1)
 	ADDQ    $0x40, R9
 	MOVQ    R10, R8
 	CMPQ    R8, 96(AX)
@@ -747,7 +733,8 @@ TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	MOVQ         24(AX), SI
@@ -764,15 +751,14 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       272(AX)(R11*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+544(SB), X1, X1
-	VBROADCASTSS X1, Y1
+	VMOVSD       272(AX)(R11*8), X2
+	VCVTSD2SS    X2, X2, X2
+	VXORPS       constants<>+544(SB), X2, X2
+	VBROADCASTSS X2, Y2
 	XORQ         R11, R11
 	MOVQ         R9, R12
 
 block4:
-	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
@@ -780,6 +766,7 @@ block4:
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
+	VXORPS  Y10, Y10, Y10
 	MOVQ    96(AX), R14
 	LEAQ    512(R11), R13
 	ANDQ    $-32, R14
@@ -790,111 +777,107 @@ block4:
 
 loop6:
 	PREFETCHT0   20480(CX)(R11*4)
-	VADDPS       (CX)(R11*4), Y1, Y10
-	VMOVUPS      (SI)(R11*4), Y11
-	VMOVUPS      (R8)(R11*4), Y12
-	VFMADD213PS  (DI)(R11*4), Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
+	VADDPS       (CX)(R11*4), Y2, Y11
+	VMOVUPS      (SI)(R11*4), Y12
+	VMOVUPS      (R8)(R11*4), Y13
+	VFMADD213PS  (DI)(R11*4), Y13, Y12
+	VADDPS       Y12, Y5, Y5
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
 	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VADDPS       Y10, Y2, Y2
-	VMOVUPS      Y10, (BX)(R11*4)
-	VADDPS       32(CX)(R11*4), Y1, Y10
-	VMOVUPS      32(SI)(R11*4), Y11
-	VMOVUPS      32(R8)(R11*4), Y12
-	VFMADD213PS  32(DI)(R11*4), Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
+	VMOVUPS      Y12, (BX)(R11*4)
+	VADDPS       32(CX)(R11*4), Y2, Y11
+	VMOVUPS      32(SI)(R11*4), Y12
+	VMOVUPS      32(R8)(R11*4), Y13
+	VFMADD213PS  32(DI)(R11*4), Y13, Y12
+	VADDPS       Y12, Y8, Y8
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y7, Y7
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
 	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	VMOVUPS      Y10, 32(BX)(R11*4)
+	VMOVUPS      Y12, 32(BX)(R11*4)
 	PREFETCHT0   20544(CX)(R11*4)
-	VADDPS       64(CX)(R11*4), Y1, Y10
-	VMOVUPS      64(SI)(R11*4), Y11
-	VMOVUPS      64(R8)(R11*4), Y12
-	VFMADD213PS  64(DI)(R11*4), Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VADDPS       Y10, Y8, Y8
-	VMOVUPS      Y10, 64(BX)(R11*4)
-	VADDPS       96(CX)(R11*4), Y1, Y10
-	VMOVUPS      96(SI)(R11*4), Y11
-	VMOVUPS      96(R8)(R11*4), Y12
-	VFMADD213PS  96(DI)(R11*4), Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VADDPS       Y10, Y9, Y9
-	VMOVUPS      Y10, 96(BX)(R11*4)
+	VADDPS       64(CX)(R11*4), Y2, Y11
+	VMOVUPS      64(SI)(R11*4), Y12
+	VMOVUPS      64(R8)(R11*4), Y13
+	VFMADD213PS  64(DI)(R11*4), Y13, Y12
+	VADDPS       Y12, Y5, Y5
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VADDPS       Y12, Y9, Y9
+	VMOVUPS      Y12, 64(BX)(R11*4)
+	VADDPS       96(CX)(R11*4), Y2, Y11
+	VMOVUPS      96(SI)(R11*4), Y12
+	VMOVUPS      96(R8)(R11*4), Y13
+	VFMADD213PS  96(DI)(R11*4), Y13, Y12
+	VADDPS       Y12, Y8, Y8
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y7, Y7
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VADDPS       Y12, Y10, Y10
+	VMOVUPS      Y12, 96(BX)(R11*4)
 	ADDQ         $+32, R11
 	CMPQ         R11, R14
 	JLT          loop6
@@ -905,221 +888,217 @@ end7:
 	LEAQ         (R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
-	VMOVUPS      (DX), Y10
-	VMASKMOVPS   (CX)(R11*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
 	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (SI)(R11*4), Y11, Y11
+	VMASKMOVPS   (CX)(R11*4), Y11, Y11
+	VADDPS       Y2, Y11, Y11
 	VMOVUPS      (DX), Y12
-	VMASKMOVPS   (R8)(R11*4), Y12, Y12
+	VMASKMOVPS   (SI)(R11*4), Y12, Y12
 	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (DI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
+	VMASKMOVPS   (R8)(R11*4), Y13, Y13
+	VMOVUPS      (DX), Y14
+	VMASKMOVPS   (DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y5, Y5
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VANDPS       (DX), Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VADDPS       Y10, Y2, Y2
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	CMPQ         R14, $0x08
 	JGE          whole9
 	LEAQ         (BX)(R11*4), R11
-	VMOVAPS      Y10, Y10
+	VMOVAPS      Y12, Y11
 	JMP          part5
 
 whole9:
-	VMOVUPS      Y10, (BX)(R11*4)
+	VMOVUPS      Y12, (BX)(R11*4)
 	LEAQ         8(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
-	VMOVUPS      32(DX), Y10
-	VMASKMOVPS   32(CX)(R11*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
 	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(SI)(R11*4), Y11, Y11
+	VMASKMOVPS   32(CX)(R11*4), Y11, Y11
+	VADDPS       Y2, Y11, Y11
 	VMOVUPS      32(DX), Y12
-	VMASKMOVPS   32(R8)(R11*4), Y12, Y12
+	VMASKMOVPS   32(SI)(R11*4), Y12, Y12
 	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(DI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
+	VMASKMOVPS   32(R8)(R11*4), Y13, Y13
+	VMOVUPS      32(DX), Y14
+	VMASKMOVPS   32(DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y8, Y8
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y7, Y7
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VANDPS       32(DX), Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VADDPS       Y10, Y5, Y5
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x08, R14
 	CMPQ         R14, $0x08
 	JGE          whole10
 	LEAQ         32(BX)(R11*4), R11
-	VMOVAPS      Y10, Y10
+	VMOVAPS      Y12, Y11
 	JMP          part5
 
 whole10:
-	VMOVUPS      Y10, 32(BX)(R11*4)
+	VMOVUPS      Y12, 32(BX)(R11*4)
 	LEAQ         16(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
-	VMOVUPS      64(DX), Y10
-	VMASKMOVPS   64(CX)(R11*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
 	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(SI)(R11*4), Y11, Y11
+	VMASKMOVPS   64(CX)(R11*4), Y11, Y11
+	VADDPS       Y2, Y11, Y11
 	VMOVUPS      64(DX), Y12
-	VMASKMOVPS   64(R8)(R11*4), Y12, Y12
+	VMASKMOVPS   64(SI)(R11*4), Y12, Y12
 	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(DI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VADDPS       Y10, Y8, Y8
+	VMASKMOVPS   64(R8)(R11*4), Y13, Y13
+	VMOVUPS      64(DX), Y14
+	VMASKMOVPS   64(DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y5, Y5
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VANDPS       64(DX), Y12, Y12
+	VADDPS       Y12, Y9, Y9
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x10, R14
 	CMPQ         R14, $0x08
 	JGE          whole11
 	LEAQ         64(BX)(R11*4), R11
-	VMOVAPS      Y10, Y10
+	VMOVAPS      Y12, Y11
 	JMP          part5
 
 whole11:
-	VMOVUPS      Y10, 64(BX)(R11*4)
+	VMOVUPS      Y12, 64(BX)(R11*4)
 	LEAQ         24(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
-	VMOVUPS      96(DX), Y10
-	VMASKMOVPS   96(CX)(R11*4), Y10, Y10
-	VADDPS       Y1, Y10, Y10
 	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(SI)(R11*4), Y11, Y11
+	VMASKMOVPS   96(CX)(R11*4), Y11, Y11
+	VADDPS       Y2, Y11, Y11
 	VMOVUPS      96(DX), Y12
-	VMASKMOVPS   96(R8)(R11*4), Y12, Y12
+	VMASKMOVPS   96(SI)(R11*4), Y12, Y12
 	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(DI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VADDPS       Y10, Y9, Y9
+	VMASKMOVPS   96(R8)(R11*4), Y13, Y13
+	VMOVUPS      96(DX), Y14
+	VMASKMOVPS   96(DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y8, Y8
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y7, Y7
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VANDPS       96(DX), Y12, Y12
+	VADDPS       Y12, Y10, Y10
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x18, R14
 	CMPQ         R14, $0x08
 	JGE          whole12
 	LEAQ         96(BX)(R11*4), R11
-	VMOVAPS      Y10, Y10
+	VMOVAPS      Y12, Y11
 	JMP          part5
 
 whole12:
-	VMOVUPS Y10, 96(BX)(R11*4)
+	VMOVUPS Y12, 96(BX)(R11*4)
 	JMP     sums8
 
 part5:
-	VMOVAPS      X10, X11
+	VMOVAPS      X11, X12
 	TESTQ        $+4, R14
 	JEQ          skip13
-	VMOVUPS      X11, (R11)
-	VEXTRACTF128 $0x01, Y10, X11
+	VMOVUPS      X12, (R11)
+	VEXTRACTF128 $0x01, Y11, X12
 	ADDQ         $0x10, R11
 
 skip13:
 	TESTQ   $+2, R14
 	JEQ     skip14
-	VMOVSD  X11, (R11)
-	VPSRLDQ $0x08, X11, X11
+	VMOVSD  X12, (R11)
+	VPSRLDQ $0x08, X12, X12
 	ADDQ    $0x08, R11
 
 skip14:
 	TESTQ  $+1, R14
 	JEQ    skip15
-	VMOVSS X11, (R11)
+	VMOVSS X12, (R11)
 
 skip15:
 sums8:
 	MOVQ    64(AX), R11
-	VMOVUPS Y3, (R11)(R12*1)
-	VMOVUPS Y6, 32(R11)(R12*1)
-	MOVQ    72(AX), R11
 	VMOVUPS Y4, (R11)(R12*1)
 	VMOVUPS Y7, 32(R11)(R12*1)
-	VADDPS  Y8, Y2, Y2
-	VADDPS  Y9, Y5, Y5
+	MOVQ    72(AX), R11
+	VMOVUPS Y5, (R11)(R12*1)
+	VMOVUPS Y8, 32(R11)(R12*1)
+	VADDPS  Y9, Y3, Y3
+	VADDPS  Y10, Y6, Y6
 	MOVQ    56(AX), R11
-	VMOVUPS Y2, (R11)(R12*1)
-	VMOVUPS Y5, 32(R11)(R12*1)
+	VMOVUPS Y3, (R11)(R12*1)
+	VMOVUPS Y6, 32(R11)(R12*1)
 	ADDQ    $0x40, R12
 	MOVQ    R13, R11
 	CMPQ    R11, 96(AX)
@@ -1604,7 +1583,8 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -1615,7 +1595,7 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
@@ -1632,24 +1612,24 @@ max3:
 	ADDQ         160(AX), R10
 	PREFETCHT0   (R11)
 	ADDQ         168(AX), R11
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         184(AX), R9
 	DECQ         R8
 	JNE          max3
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(SI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(SI*8)
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
 	XORQ         R8, R8
 
 lane4:
-	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
 	MOVQ   184(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
@@ -1659,65 +1639,63 @@ lane4:
 	MOVQ   R8, R11
 
 step5:
-	VMOVUPS      (R9), Y8
-	VMOVD        R11, X9
-	VPBROADCASTD X9, Y9
-	VPCMPEQD     Y2, Y9, Y9
-	VBLENDVPS    Y9, Y8, Y3, Y3
-	VSUBPS       Y1, Y8, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y12
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y12, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y10, Y12
+	VMOVUPS      (R9), Y9
+	VMOVD        R11, X10
+	VPBROADCASTD X10, Y10
+	VPCMPEQD     Y3, Y10, Y10
+	VBLENDVPS    Y10, Y9, Y4, Y4
+	VSUBPS       Y2, Y9, Y9
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y12
-	VFMADD213PS  Y9, Y9, Y12
-	VANDPS       Y11, Y12, Y12
-	VMOVUPS      Y12, (R10)
-	VMOVD        R11, X9
-	VPBROADCASTD X9, Y9
-	VPCMPEQD     Y2, Y9, Y9
-	VBLENDVPS    Y9, Y12, Y4, Y4
-	VADDPS       Y12, Y5, Y5
-	VADDPS       Y8, Y6, Y6
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (R10)
+	VMOVD        R11, X10
+	VPBROADCASTD X10, Y10
+	VPCMPEQD     Y3, Y10, Y10
+	VBLENDVPS    Y10, Y11, Y5, Y5
+	VADDPS       Y11, Y6, Y6
+	VADDPS       Y9, Y7, Y7
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
 	ADDQ         192(AX), R9
 	ADDQ         192(AX), R10
-	VMOVUPS      (R9), Y8
-	VMOVD        R11, X9
-	VPBROADCASTD X9, Y9
-	VPCMPEQD     Y2, Y9, Y9
-	VBLENDVPS    Y9, Y8, Y3, Y3
-	VSUBPS       Y1, Y8, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y12
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y12, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y10, Y12
+	VMOVUPS      (R9), Y9
+	VMOVD        R11, X10
+	VPBROADCASTD X10, Y10
+	VPCMPEQD     Y3, Y10, Y10
+	VBLENDVPS    Y10, Y9, Y4, Y4
+	VSUBPS       Y2, Y9, Y9
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y12
-	VFMADD213PS  Y9, Y9, Y12
-	VANDPS       Y11, Y12, Y12
-	VMOVUPS      Y12, (R10)
-	VMOVD        R11, X9
-	VPBROADCASTD X9, Y9
-	VPCMPEQD     Y2, Y9, Y9
-	VBLENDVPS    Y9, Y12, Y4, Y4
-	VADDPS       Y12, Y7, Y7
-	VADDPS       Y8, Y6, Y6
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (R10)
+	VMOVD        R11, X10
+	VPBROADCASTD X10, Y10
+	VPCMPEQD     Y3, Y10, Y10
+	VBLENDVPS    Y10, Y11, Y5, Y5
+	VADDPS       Y11, Y8, Y8
+	VADDPS       Y9, Y7, Y7
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
@@ -1726,15 +1704,15 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPS  Y7, Y5, Y5
+	VADDPS  Y8, Y6, Y6
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPS Y5, (R9)(R10*1)
+	VMOVUPS Y6, (R9)(R10*1)
 	MOVQ    64(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPS Y6, (R9)(R10*1)
+	VMOVUPS Y7, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x10
 	JGE     lanes7
@@ -1746,12 +1724,12 @@ lanes7:
 	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
 	JNE     more12
-	VMOVUPS (R10), Y1
-	VMINPS  32(R10), Y1, Y2
-	VXORPS  Y5, Y5, Y5
-	VMULPS  Y5, Y1, Y1
-	VADDPS  Y1, Y2, Y2
-	VMOVUPS Y2, 64(R10)
+	VMOVUPS (R10), Y2
+	VMINPS  32(R10), Y2, Y3
+	VXORPS  Y6, Y6, Y6
+	VMULPS  Y6, Y2, Y2
+	VADDPS  Y2, Y3, Y3
+	VMOVUPS Y3, 64(R10)
 
 more12:
 level8:
@@ -1763,9 +1741,9 @@ level8:
 	SHRQ $0x01, R13
 
 pairs9:
-	VMOVUPS (R11), Y1
-	VADDPS  32(R11), Y1, Y1
-	VMOVUPS Y1, (R12)
+	VMOVUPS (R11), Y2
+	VADDPS  32(R11), Y2, Y2
+	VMOVUPS Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
@@ -1773,36 +1751,36 @@ pairs9:
 	INCQ    R9
 	BTQ     $0x00, R9
 	JCS     even10
-	VMOVUPS (R11), Y1
-	VMOVUPS Y1, (R12)
+	VMOVUPS (R11), Y2
+	VMOVUPS Y2, (R12)
 
 even10:
 	SHRQ $0x01, R9
 	JMP  level8
 
 tree11:
-	VMOVUPS      (R10), Y1
+	VMOVUPS      (R10), Y2
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two13
-	VCVTPS2PD    X1, Y2
-	VBROADCASTSD constants<>+576(SB), Y5
-	VADDPD       Y5, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y1, X1
-	VCVTPS2PD    X1, Y1
-	VBROADCASTSD constants<>+576(SB), Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, 1392(AX)(SI*8)
+	VCVTPS2PD    X2, Y3
+	VBROADCASTSD constants<>+576(SB), Y6
+	VADDPD       Y6, Y3, Y3
+	VMOVUPD      Y3, 1360(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X2
+	VCVTPS2PD    X2, Y2
+	VBROADCASTSD constants<>+576(SB), Y3
+	VADDPD       Y3, Y2, Y2
+	VMOVUPD      Y2, 1392(AX)(SI*8)
 	JMP          sum14
 
 two13:
-	VMOVUPS      64(R9), Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 1360(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y1, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 1392(AX)(SI*8)
+	VMOVUPS      64(R9), Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 1360(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 1392(AX)(SI*8)
 
 sum14:
 	MOVQ 64(AX), R9
@@ -1816,9 +1794,9 @@ level15:
 	SHRQ $0x01, R12
 
 pairs16:
-	VMOVUPS (R10), Y1
-	VADDPS  32(R10), Y1, Y1
-	VMOVUPS Y1, (R11)
+	VMOVUPS (R10), Y2
+	VADDPS  32(R10), Y2, Y2
+	VMOVUPS Y2, (R11)
 	ADDQ    $0x40, R10
 	ADDQ    $0x20, R11
 	DECQ    R12
@@ -1826,32 +1804,32 @@ pairs16:
 	INCQ    R8
 	BTQ     $0x00, R8
 	JCS     even17
-	VMOVUPS (R10), Y1
-	VMOVUPS Y1, (R11)
+	VMOVUPS (R10), Y2
+	VMOVUPS Y2, (R11)
 
 even17:
 	SHRQ $0x01, R8
 	JMP  level15
 
 tree18:
-	VMOVUPS      (R9), Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 4624(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y1, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(SI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(SI*8)
-	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6800(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y4, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6832(AX)(SI*8)
+	VMOVUPS      (R9), Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 4624(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 4656(AX)(SI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(SI*8)
+	VCVTPS2PD    X5, Y2
+	VMOVUPD      Y2, 6800(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6832(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -1930,7 +1908,8 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -1941,7 +1920,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
@@ -1958,25 +1937,25 @@ max3:
 	ADDQ         160(AX), R10
 	PREFETCHT0   (R11)
 	ADDQ         168(AX), R11
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         184(AX), R9
 	DECQ         R8
 	JNE          max3
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(SI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(SI*8)
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
 	XORQ         R8, R8
 
 lane4:
-	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
 	MOVQ   184(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
@@ -1986,79 +1965,77 @@ lane4:
 	MOVQ   R8, R11
 
 step5:
-	VMOVUPS      (R9), Y9
+	VMOVUPS      (R9), Y10
+	VMOVD        R11, X11
+	VPBROADCASTD X11, Y11
+	VPCMPEQD     Y3, Y11, Y11
+	VBLENDVPS    Y11, Y10, Y4, Y4
+	VSUBPS       Y2, Y10, Y10
+	MOVQ         32(AX), R12
+	VBROADCASTSS (R12)(R11*4), Y11
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y13
+	VANDPS       Y13, Y12, Y12
+	VMAXPS       Y10, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y10
+	VFNMADD132PS constants<>+384(SB), Y13, Y10
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y10, Y13
+	VMULPS       Y10, Y10, Y15
+	VFMADD213PS  Y10, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VMOVUPS      Y13, (R10)
 	VMOVD        R11, X10
 	VPBROADCASTD X10, Y10
-	VPCMPEQD     Y2, Y10, Y10
-	VBLENDVPS    Y10, Y9, Y3, Y3
-	VSUBPS       Y1, Y9, Y9
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12)(R11*4), Y10
-	VMULPS       Y9, Y10, Y11
-	VXORPS       Y12, Y12, Y12
-	VCMPPS       $0x04, Y12, Y10, Y12
-	VANDPS       Y12, Y11, Y11
-	VMOVUPS      Y9, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VCMPPS       $0x15, constants<>+288(SB), Y9, Y14
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y9, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y9
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y9, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y13, Y9
-	VMULPS       Y13, Y13, Y15
-	VFMADD213PS  Y13, Y15, Y9
-	VFMADD213PS  Y12, Y12, Y9
-	VANDPS       Y14, Y9, Y9
-	VMOVUPS      Y9, (R10)
-	VMOVD        R11, X12
-	VPBROADCASTD X12, Y12
-	VPCMPEQD     Y2, Y12, Y12
-	VBLENDVPS    Y12, Y9, Y4, Y4
-	VADDPS       Y9, Y5, Y5
-	VADDPS       Y11, Y6, Y6
-	VADDPS       Y10, Y7, Y7
+	VPCMPEQD     Y3, Y10, Y10
+	VBLENDVPS    Y10, Y13, Y5, Y5
+	VADDPS       Y13, Y6, Y6
+	VADDPS       Y12, Y7, Y7
+	VADDPS       Y11, Y8, Y8
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
 	ADDQ         192(AX), R9
 	ADDQ         192(AX), R10
-	VMOVUPS      (R9), Y9
+	VMOVUPS      (R9), Y10
+	VMOVD        R11, X11
+	VPBROADCASTD X11, Y11
+	VPCMPEQD     Y3, Y11, Y11
+	VBLENDVPS    Y11, Y10, Y4, Y4
+	VSUBPS       Y2, Y10, Y10
+	MOVQ         32(AX), R12
+	VBROADCASTSS (R12)(R11*4), Y11
+	VMULPS       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPS       $0x04, Y13, Y11, Y13
+	VANDPS       Y13, Y12, Y12
+	VMAXPS       Y10, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y10
+	VFNMADD132PS constants<>+384(SB), Y13, Y10
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y10, Y13
+	VMULPS       Y10, Y10, Y15
+	VFMADD213PS  Y10, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VMOVUPS      Y13, (R10)
 	VMOVD        R11, X10
 	VPBROADCASTD X10, Y10
-	VPCMPEQD     Y2, Y10, Y10
-	VBLENDVPS    Y10, Y9, Y3, Y3
-	VSUBPS       Y1, Y9, Y9
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12)(R11*4), Y10
-	VMULPS       Y9, Y10, Y11
-	VXORPS       Y12, Y12, Y12
-	VCMPPS       $0x04, Y12, Y10, Y12
-	VANDPS       Y12, Y11, Y11
-	VMOVUPS      Y9, Y12
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VCMPPS       $0x15, constants<>+288(SB), Y9, Y14
-	VSUBPS       Y0, Y12, Y13
-	VFNMADD132PS constants<>+352(SB), Y9, Y13
-	VPERMPS      constants<>+480(SB), Y12, Y9
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y9, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y13, Y9
-	VMULPS       Y13, Y13, Y15
-	VFMADD213PS  Y13, Y15, Y9
-	VFMADD213PS  Y12, Y12, Y9
-	VANDPS       Y14, Y9, Y9
-	VMOVUPS      Y9, (R10)
-	VMOVD        R11, X12
-	VPBROADCASTD X12, Y12
-	VPCMPEQD     Y2, Y12, Y12
-	VBLENDVPS    Y12, Y9, Y4, Y4
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y11, Y6, Y6
-	VADDPS       Y10, Y7, Y7
+	VPCMPEQD     Y3, Y10, Y10
+	VBLENDVPS    Y10, Y13, Y5, Y5
+	VADDPS       Y13, Y9, Y9
+	VADDPS       Y12, Y7, Y7
+	VADDPS       Y11, Y8, Y8
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
@@ -2067,19 +2044,19 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPS  Y8, Y5, Y5
+	VADDPS  Y9, Y6, Y6
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPS Y5, (R9)(R10*1)
+	VMOVUPS Y6, (R9)(R10*1)
 	MOVQ    64(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPS Y6, (R9)(R10*1)
+	VMOVUPS Y7, (R9)(R10*1)
 	MOVQ    72(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPS Y7, (R9)(R10*1)
+	VMOVUPS Y8, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x10
 	JGE     lanes7
@@ -2091,12 +2068,12 @@ lanes7:
 	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
 	JNE     more12
-	VMOVUPS (R10), Y1
-	VMINPS  32(R10), Y1, Y2
-	VXORPS  Y5, Y5, Y5
-	VMULPS  Y5, Y1, Y1
-	VADDPS  Y1, Y2, Y2
-	VMOVUPS Y2, 64(R10)
+	VMOVUPS (R10), Y2
+	VMINPS  32(R10), Y2, Y3
+	VXORPS  Y6, Y6, Y6
+	VMULPS  Y6, Y2, Y2
+	VADDPS  Y2, Y3, Y3
+	VMOVUPS Y3, 64(R10)
 
 more12:
 level8:
@@ -2108,9 +2085,9 @@ level8:
 	SHRQ $0x01, R13
 
 pairs9:
-	VMOVUPS (R11), Y1
-	VADDPS  32(R11), Y1, Y1
-	VMOVUPS Y1, (R12)
+	VMOVUPS (R11), Y2
+	VADDPS  32(R11), Y2, Y2
+	VMOVUPS Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
@@ -2118,36 +2095,36 @@ pairs9:
 	INCQ    R9
 	BTQ     $0x00, R9
 	JCS     even10
-	VMOVUPS (R11), Y1
-	VMOVUPS Y1, (R12)
+	VMOVUPS (R11), Y2
+	VMOVUPS Y2, (R12)
 
 even10:
 	SHRQ $0x01, R9
 	JMP  level8
 
 tree11:
-	VMOVUPS      (R10), Y1
+	VMOVUPS      (R10), Y2
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two13
-	VCVTPS2PD    X1, Y2
-	VBROADCASTSD constants<>+576(SB), Y5
-	VADDPD       Y5, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y1, X1
-	VCVTPS2PD    X1, Y1
-	VBROADCASTSD constants<>+576(SB), Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, 1392(AX)(SI*8)
+	VCVTPS2PD    X2, Y3
+	VBROADCASTSD constants<>+576(SB), Y6
+	VADDPD       Y6, Y3, Y3
+	VMOVUPD      Y3, 1360(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X2
+	VCVTPS2PD    X2, Y2
+	VBROADCASTSD constants<>+576(SB), Y3
+	VADDPD       Y3, Y2, Y2
+	VMOVUPD      Y2, 1392(AX)(SI*8)
 	JMP          sum14
 
 two13:
-	VMOVUPS      64(R9), Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 1360(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y1, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 1392(AX)(SI*8)
+	VMOVUPS      64(R9), Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 1360(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 1392(AX)(SI*8)
 
 sum14:
 	MOVQ 64(AX), R9
@@ -2161,9 +2138,9 @@ level15:
 	SHRQ $0x01, R12
 
 pairs16:
-	VMOVUPS (R10), Y1
-	VADDPS  32(R10), Y1, Y1
-	VMOVUPS Y1, (R11)
+	VMOVUPS (R10), Y2
+	VADDPS  32(R10), Y2, Y2
+	VMOVUPS Y2, (R11)
 	ADDQ    $0x40, R10
 	ADDQ    $0x20, R11
 	DECQ    R12
@@ -2171,32 +2148,32 @@ pairs16:
 	INCQ    R8
 	BTQ     $0x00, R8
 	JCS     even17
-	VMOVUPS (R10), Y1
-	VMOVUPS Y1, (R11)
+	VMOVUPS (R10), Y2
+	VMOVUPS Y2, (R11)
 
 even17:
 	SHRQ $0x01, R8
 	JMP  level15
 
 tree18:
-	VMOVUPS      (R9), Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 4624(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y1, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(SI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(SI*8)
-	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6800(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y4, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6832(AX)(SI*8)
+	VMOVUPS      (R9), Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 4624(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 4656(AX)(SI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(SI*8)
+	VCVTPS2PD    X5, Y2
+	VMOVUPD      Y2, 6800(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6832(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -2278,7 +2255,8 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -2290,7 +2268,7 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         96(AX), R9
 	MOVQ         CX, R10
 	MOVQ         DI, R11
@@ -2307,22 +2285,22 @@ max3:
 	ADDQ         160(AX), R11
 	PREFETCHT0   (R12)
 	ADDQ         168(AX), R12
-	VMAXPS       (R10), Y1, Y1
+	VMAXPS       (R10), Y2, Y2
 	ADDQ         184(AX), R10
 	DECQ         R9
 	JNE          max3
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(DI*8)
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(DI*8)
 	XORQ         R9, R9
 
 lane4:
-	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
 	MOVQ   184(AX), R10
 	IMULQ  R9, R10
 	ADDQ   CX, R10
@@ -2335,72 +2313,70 @@ lane4:
 	MOVQ   R9, R13
 
 step5:
-	VMOVUPS      (R10), Y6
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      (R12), Y7
+	VMOVUPS      (R10), Y7
+	VSUBPS       Y2, Y7, Y7
+	VMOVUPS      (R12), Y8
 	MOVQ         40(AX), R14
-	VBROADCASTSS (R14)(R13*4), Y8
-	MOVQ         32(AX), R14
 	VBROADCASTSS (R14)(R13*4), Y9
-	VFMADD213PS  Y9, Y8, Y7
-	VMULPS       Y6, Y7, Y8
-	VXORPS       Y9, Y9, Y9
-	VCMPPS       $0x04, Y9, Y7, Y9
-	VANDPS       Y9, Y8, Y8
-	VMOVUPS      Y6, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y6
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y6, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y6
-	VFMADD213PS  constants<>+448(SB), Y10, Y6
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y6
-	VFMADD213PS  Y9, Y9, Y6
-	VANDPS       Y11, Y6, Y6
-	VMOVUPS      Y6, (R11)
-	VADDPS       Y6, Y2, Y2
-	VADDPS       Y8, Y3, Y3
-	VADDPS       Y7, Y4, Y4
+	MOVQ         32(AX), R14
+	VBROADCASTSS (R14)(R13*4), Y10
+	VFMADD213PS  Y10, Y9, Y8
+	VMULPS       Y7, Y8, Y9
+	VXORPS       Y10, Y10, Y10
+	VCMPPS       $0x04, Y10, Y8, Y10
+	VANDPS       Y10, Y9, Y9
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y7
+	VFNMADD132PS constants<>+384(SB), Y10, Y7
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y12
+	VFMADD213PS  Y7, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (R11)
+	VADDPS       Y10, Y3, Y3
+	VADDPS       Y9, Y4, Y4
+	VADDPS       Y8, Y5, Y5
 	ADDQ         $0x10, R13
 	CMPQ         R13, 96(AX)
 	JGE          summed6
 	ADDQ         192(AX), R10
 	ADDQ         192(AX), R11
 	ADDQ         192(AX), R12
-	VMOVUPS      (R10), Y6
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      (R12), Y7
+	VMOVUPS      (R10), Y7
+	VSUBPS       Y2, Y7, Y7
+	VMOVUPS      (R12), Y8
 	MOVQ         40(AX), R14
-	VBROADCASTSS (R14)(R13*4), Y8
-	MOVQ         32(AX), R14
 	VBROADCASTSS (R14)(R13*4), Y9
-	VFMADD213PS  Y9, Y8, Y7
-	VMULPS       Y6, Y7, Y8
-	VXORPS       Y9, Y9, Y9
-	VCMPPS       $0x04, Y9, Y7, Y9
-	VANDPS       Y9, Y8, Y8
-	VMOVUPS      Y6, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y6, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y6
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y6, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y6
-	VFMADD213PS  constants<>+448(SB), Y10, Y6
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y6
-	VFMADD213PS  Y9, Y9, Y6
-	VANDPS       Y11, Y6, Y6
-	VMOVUPS      Y6, (R11)
-	VADDPS       Y6, Y5, Y5
-	VADDPS       Y8, Y3, Y3
-	VADDPS       Y7, Y4, Y4
+	MOVQ         32(AX), R14
+	VBROADCASTSS (R14)(R13*4), Y10
+	VFMADD213PS  Y10, Y9, Y8
+	VMULPS       Y7, Y8, Y9
+	VXORPS       Y10, Y10, Y10
+	VCMPPS       $0x04, Y10, Y8, Y10
+	VANDPS       Y10, Y9, Y9
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y7
+	VFNMADD132PS constants<>+384(SB), Y10, Y7
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y12
+	VFMADD213PS  Y7, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (R11)
+	VADDPS       Y10, Y6, Y6
+	VADDPS       Y9, Y4, Y4
+	VADDPS       Y8, Y5, Y5
 	ADDQ         $0x10, R13
 	CMPQ         R13, 96(AX)
 	JGE          summed6
@@ -2410,19 +2386,19 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPS  Y5, Y2, Y2
+	VADDPS  Y6, Y3, Y3
 	MOVQ    56(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x05, R11
-	VMOVUPS Y2, (R10)(R11*1)
+	VMOVUPS Y3, (R10)(R11*1)
 	MOVQ    64(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x05, R11
-	VMOVUPS Y3, (R10)(R11*1)
+	VMOVUPS Y4, (R10)(R11*1)
 	MOVQ    72(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x05, R11
-	VMOVUPS Y4, (R10)(R11*1)
+	VMOVUPS Y5, (R10)(R11*1)
 	INCQ    R9
 	CMPQ    R9, $0x10
 	JGE     lanes7
@@ -2434,12 +2410,12 @@ lanes7:
 	MOVQ    R9, R10
 	CMPQ    96(AX), $0x02
 	JNE     more12
-	VMOVUPS (R11), Y1
-	VMINPS  32(R11), Y1, Y2
-	VXORPS  Y3, Y3, Y3
-	VMULPS  Y3, Y1, Y1
-	VADDPS  Y1, Y2, Y2
-	VMOVUPS Y2, 64(R11)
+	VMOVUPS (R11), Y2
+	VMINPS  32(R11), Y2, Y3
+	VXORPS  Y4, Y4, Y4
+	VMULPS  Y4, Y2, Y2
+	VADDPS  Y2, Y3, Y3
+	VMOVUPS Y3, 64(R11)
 
 more12:
 level8:
@@ -2451,9 +2427,9 @@ level8:
 	SHRQ $0x01, R14
 
 pairs9:
-	VMOVUPS (R12), Y1
-	VADDPS  32(R12), Y1, Y1
-	VMOVUPS Y1, (R13)
+	VMOVUPS (R12), Y2
+	VADDPS  32(R12), Y2, Y2
+	VMOVUPS Y2, (R13)
 	ADDQ    $0x40, R12
 	ADDQ    $0x20, R13
 	DECQ    R14
@@ -2461,36 +2437,36 @@ pairs9:
 	INCQ    R10
 	BTQ     $0x00, R10
 	JCS     even10
-	VMOVUPS (R12), Y1
-	VMOVUPS Y1, (R13)
+	VMOVUPS (R12), Y2
+	VMOVUPS Y2, (R13)
 
 even10:
 	SHRQ $0x01, R10
 	JMP  level8
 
 tree11:
-	VMOVUPS      (R11), Y1
+	VMOVUPS      (R11), Y2
 	MOVQ         56(AX), R10
 	CMPQ         96(AX), $0x02
 	JE           two13
-	VCVTPS2PD    X1, Y2
+	VCVTPS2PD    X2, Y3
+	VBROADCASTSD constants<>+576(SB), Y4
+	VADDPD       Y4, Y3, Y3
+	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X2
+	VCVTPS2PD    X2, Y2
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X1
-	VCVTPS2PD    X1, Y1
-	VBROADCASTSD constants<>+576(SB), Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, 1392(AX)(DI*8)
+	VMOVUPD      Y2, 1392(AX)(DI*8)
 	JMP          sum14
 
 two13:
-	VMOVUPS      64(R10), Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 1360(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 1392(AX)(DI*8)
+	VMOVUPS      64(R10), Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 1392(AX)(DI*8)
 
 sum14:
 	MOVQ 64(AX), R11
@@ -2505,9 +2481,9 @@ level15:
 	SHRQ $0x01, R14
 
 pairs16:
-	VMOVUPS (R12), Y1
-	VADDPS  32(R12), Y1, Y1
-	VMOVUPS Y1, (R13)
+	VMOVUPS (R12), Y2
+	VADDPS  32(R12), Y2, Y2
+	VMOVUPS Y2, (R13)
 	ADDQ    $0x40, R12
 	ADDQ    $0x20, R13
 	DECQ    R14
@@ -2515,20 +2491,20 @@ pairs16:
 	INCQ    R10
 	BTQ     $0x00, R10
 	JCS     even17
-	VMOVUPS (R12), Y1
-	VMOVUPS Y1, (R13)
+	VMOVUPS (R12), Y2
+	VMOVUPS Y2, (R13)
 
 even17:
 	SHRQ $0x01, R10
 	JMP  level15
 
 tree18:
-	VMOVUPS      (R11), Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 4624(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(DI*8)
+	VMOVUPS      (R11), Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 4624(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 4656(AX)(DI*8)
 	MOVQ         72(AX), R10
 
 level19:
@@ -2540,9 +2516,9 @@ level19:
 	SHRQ $0x01, R13
 
 pairs20:
-	VMOVUPS (R11), Y1
-	VADDPS  32(R11), Y1, Y1
-	VMOVUPS Y1, (R12)
+	VMOVUPS (R11), Y2
+	VADDPS  32(R11), Y2, Y2
+	VMOVUPS Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
@@ -2550,20 +2526,20 @@ pairs20:
 	INCQ    R9
 	BTQ     $0x00, R9
 	JCS     even21
-	VMOVUPS (R11), Y1
-	VMOVUPS Y1, (R12)
+	VMOVUPS (R11), Y2
+	VMOVUPS Y2, (R12)
 
 even21:
 	SHRQ $0x01, R9
 	JMP  level19
 
 tree22:
-	VMOVUPS      (R10), Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 2448(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 2480(AX)(DI*8)
+	VMOVUPS      (R10), Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 2448(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 2480(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -2728,7 +2704,8 @@ TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, CX
 	SUBQ         CX, DX
-	VBROADCASTSD constants<>+768(SB), Y0
+	VBROADCASTSD constants<>+640(SB), Y0
+	VBROADCASTSD constants<>+672(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         BX, BX
 	XORQ         SI, SI
@@ -2741,19 +2718,19 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       272(AX)(DI*8), X1
-	VXORPS       constants<>+1056(SB), X1, X1
-	VBROADCASTSD X1, Y1
+	VMOVSD       272(AX)(DI*8), X2
+	VXORPS       constants<>+1056(SB), X2, X2
+	VBROADCASTSD X2, Y2
 	XORQ         DI, DI
 	MOVQ         BX, R8
 
 block4:
-	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
 	MOVQ    96(AX), R10
 	LEAQ    256(DI), R9
 	ANDQ    $-16, R10
@@ -2764,111 +2741,107 @@ block4:
 
 loop5:
 	PREFETCHT0   20480(CX)(DI*8)
-	VADDPD       (CX)(DI*8), Y1, Y8
-	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VADDPD       Y10, Y2, Y2
-	VADDPD       32(CX)(DI*8), Y1, Y8
-	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VADDPD       Y10, Y4, Y4
+	VADDPD       (CX)(DI*8), Y2, Y9
+	VADDPD       Y9, Y4, Y4
+	VMAXPD       Y9, Y0, Y10
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VSUBPD       Y1, Y11, Y9
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+736(SB), Y9, Y10
+	VFNMADD231PD constants<>+768(SB), Y9, Y10
+	VPSHUFD      $0xa0, Y11, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y12
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y12, Y9
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y9, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y9
+	VADDPD       32(CX)(DI*8), Y2, Y12
+	VFMADD213PD  constants<>+832(SB), Y10, Y9
+	VADDPD       Y12, Y6, Y6
+	VFMADD213PD  constants<>+864(SB), Y10, Y9
+	VMAXPD       Y12, Y0, Y14
+	VFMADD213PD  constants<>+896(SB), Y10, Y9
+	VMOVUPD      Y14, Y15
+	VFMADD213PD  constants<>+928(SB), Y10, Y9
+	VFMADD132PD  constants<>+704(SB), Y1, Y15
+	VFMADD213PD  constants<>+960(SB), Y10, Y9
+	VSUBPD       Y1, Y15, Y13
+	VMULPD       Y10, Y10, Y12
+	VMOVUPD      Y14, Y14
+	VFMADD213PD  Y10, Y12, Y9
+	VFNMADD231PD constants<>+736(SB), Y13, Y14
+	VFMADD213PD  Y11, Y11, Y9
+	VFNMADD231PD constants<>+768(SB), Y13, Y14
+	VADDPD       Y9, Y3, Y3
+	VPSHUFD      $0xa0, Y15, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y10
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y10, Y9
+	VPSLLQ       $0x31, Y15, Y15
+	VPADDQ       Y9, Y15, Y15
+	VMOVUPD      constants<>+800(SB), Y9
+	VFMADD213PD  constants<>+832(SB), Y14, Y9
 	PREFETCHT0   20544(CX)(DI*8)
-	VADDPD       64(CX)(DI*8), Y1, Y8
-	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
+	VFMADD213PD  constants<>+864(SB), Y14, Y9
+	VADDPD       64(CX)(DI*8), Y2, Y10
+	VFMADD213PD  constants<>+896(SB), Y14, Y9
+	VADDPD       Y10, Y4, Y4
+	VFMADD213PD  constants<>+928(SB), Y14, Y9
+	VMAXPD       Y10, Y0, Y11
+	VFMADD213PD  constants<>+960(SB), Y14, Y9
+	VMOVUPD      Y11, Y12
+	VMULPD       Y14, Y14, Y10
+	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VFMADD213PD  Y14, Y10, Y9
+	VSUBPD       Y1, Y12, Y10
+	VFMADD213PD  Y15, Y15, Y9
+	VMOVUPD      Y11, Y11
+	VADDPD       Y9, Y5, Y5
+	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VFNMADD231PD constants<>+768(SB), Y10, Y11
+	VPSHUFD      $0xa0, Y12, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y10
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y10, Y9
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y9, Y12, Y12
+	VMOVUPD      constants<>+800(SB), Y9
+	VADDPD       96(CX)(DI*8), Y2, Y10
+	VFMADD213PD  constants<>+832(SB), Y11, Y9
 	VADDPD       Y10, Y6, Y6
-	VADDPD       96(CX)(DI*8), Y1, Y8
-	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VADDPD       Y10, Y7, Y7
+	VFMADD213PD  constants<>+864(SB), Y11, Y9
+	VMAXPD       Y10, Y0, Y14
+	VFMADD213PD  constants<>+896(SB), Y11, Y9
+	VMOVUPD      Y14, Y15
+	VFMADD213PD  constants<>+928(SB), Y11, Y9
+	VFMADD132PD  constants<>+704(SB), Y1, Y15
+	VFMADD213PD  constants<>+960(SB), Y11, Y9
+	VSUBPD       Y1, Y15, Y13
+	VMULPD       Y11, Y11, Y10
+	VMOVUPD      Y14, Y14
+	VFMADD213PD  Y11, Y10, Y9
+	VFNMADD231PD constants<>+736(SB), Y13, Y14
+	VFMADD213PD  Y12, Y12, Y9
+	VFNMADD231PD constants<>+768(SB), Y13, Y14
+	VADDPD       Y9, Y7, Y7
+	VPSHUFD      $0xa0, Y15, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y10
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y10, Y9
+	VPSLLQ       $0x31, Y15, Y15
+	VPADDQ       Y9, Y15, Y15
+	VMOVUPD      constants<>+800(SB), Y9
+	VFMADD213PD  constants<>+832(SB), Y14, Y9
+	VFMADD213PD  constants<>+864(SB), Y14, Y9
+	VFMADD213PD  constants<>+896(SB), Y14, Y9
+	VFMADD213PD  constants<>+928(SB), Y14, Y9
+	VFMADD213PD  constants<>+960(SB), Y14, Y9
+	VMULPD       Y14, Y14, Y10
+	VFMADD213PD  Y14, Y10, Y9
+	VFMADD213PD  Y15, Y15, Y9
+	VADDPD       Y9, Y8, Y8
 	ADDQ         $+16, DI
 	CMPQ         DI, R10
 	JLT          loop5
@@ -2879,145 +2852,141 @@ end6:
 	LEAQ         (DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
-	VMOVUPD      (DX), Y8
-	VMASKMOVPD   (CX)(DI*8), Y8, Y8
-	VADDPD       Y1, Y8, Y8
-	VANDPD       (DX), Y8, Y8
-	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VANDPD       (DX), Y10, Y10
-	VADDPD       Y10, Y2, Y2
+	VMOVUPD      (DX), Y9
+	VMASKMOVPD   (CX)(DI*8), Y9, Y9
+	VADDPD       Y2, Y9, Y9
+	VANDPD       (DX), Y9, Y9
+	VADDPD       Y9, Y4, Y4
+	VMAXPD       Y9, Y0, Y10
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VSUBPD       Y1, Y11, Y9
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+736(SB), Y9, Y10
+	VFNMADD231PD constants<>+768(SB), Y9, Y10
+	VPSHUFD      $0xa0, Y11, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y12
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y12, Y9
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y9, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y9
+	VFMADD213PD  constants<>+832(SB), Y10, Y9
+	VFMADD213PD  constants<>+864(SB), Y10, Y9
+	VFMADD213PD  constants<>+896(SB), Y10, Y9
+	VFMADD213PD  constants<>+928(SB), Y10, Y9
+	VFMADD213PD  constants<>+960(SB), Y10, Y9
+	VMULPD       Y10, Y10, Y12
+	VFMADD213PD  Y10, Y12, Y9
+	VFMADD213PD  Y11, Y11, Y9
+	VANDPD       (DX), Y9, Y9
+	VADDPD       Y9, Y3, Y3
 	LEAQ         4(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
-	VMOVUPD      32(DX), Y8
-	VMASKMOVPD   32(CX)(DI*8), Y8, Y8
-	VADDPD       Y1, Y8, Y8
-	VANDPD       32(DX), Y8, Y8
-	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VANDPD       32(DX), Y10, Y10
-	VADDPD       Y10, Y4, Y4
+	VMOVUPD      32(DX), Y9
+	VMASKMOVPD   32(CX)(DI*8), Y9, Y9
+	VADDPD       Y2, Y9, Y9
+	VANDPD       32(DX), Y9, Y9
+	VADDPD       Y9, Y6, Y6
+	VMAXPD       Y9, Y0, Y10
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VSUBPD       Y1, Y11, Y9
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+736(SB), Y9, Y10
+	VFNMADD231PD constants<>+768(SB), Y9, Y10
+	VPSHUFD      $0xa0, Y11, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y12
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y12, Y9
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y9, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y9
+	VFMADD213PD  constants<>+832(SB), Y10, Y9
+	VFMADD213PD  constants<>+864(SB), Y10, Y9
+	VFMADD213PD  constants<>+896(SB), Y10, Y9
+	VFMADD213PD  constants<>+928(SB), Y10, Y9
+	VFMADD213PD  constants<>+960(SB), Y10, Y9
+	VMULPD       Y10, Y10, Y12
+	VFMADD213PD  Y10, Y12, Y9
+	VFMADD213PD  Y11, Y11, Y9
+	VANDPD       32(DX), Y9, Y9
+	VADDPD       Y9, Y5, Y5
 	LEAQ         8(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
-	VMOVUPD      64(DX), Y8
-	VMASKMOVPD   64(CX)(DI*8), Y8, Y8
-	VADDPD       Y1, Y8, Y8
-	VANDPD       64(DX), Y8, Y8
-	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VANDPD       64(DX), Y10, Y10
-	VADDPD       Y10, Y6, Y6
+	VMOVUPD      64(DX), Y9
+	VMASKMOVPD   64(CX)(DI*8), Y9, Y9
+	VADDPD       Y2, Y9, Y9
+	VANDPD       64(DX), Y9, Y9
+	VADDPD       Y9, Y4, Y4
+	VMAXPD       Y9, Y0, Y10
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VSUBPD       Y1, Y11, Y9
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+736(SB), Y9, Y10
+	VFNMADD231PD constants<>+768(SB), Y9, Y10
+	VPSHUFD      $0xa0, Y11, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y12
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y12, Y9
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y9, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y9
+	VFMADD213PD  constants<>+832(SB), Y10, Y9
+	VFMADD213PD  constants<>+864(SB), Y10, Y9
+	VFMADD213PD  constants<>+896(SB), Y10, Y9
+	VFMADD213PD  constants<>+928(SB), Y10, Y9
+	VFMADD213PD  constants<>+960(SB), Y10, Y9
+	VMULPD       Y10, Y10, Y12
+	VFMADD213PD  Y10, Y12, Y9
+	VFMADD213PD  Y11, Y11, Y9
+	VANDPD       64(DX), Y9, Y9
+	VADDPD       Y9, Y7, Y7
 	LEAQ         12(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
-	VMOVUPD      96(DX), Y8
-	VMASKMOVPD   96(CX)(DI*8), Y8, Y8
-	VADDPD       Y1, Y8, Y8
-	VANDPD       96(DX), Y8, Y8
-	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VANDPD       96(DX), Y10, Y10
-	VADDPD       Y10, Y7, Y7
+	VMOVUPD      96(DX), Y9
+	VMASKMOVPD   96(CX)(DI*8), Y9, Y9
+	VADDPD       Y2, Y9, Y9
+	VANDPD       96(DX), Y9, Y9
+	VADDPD       Y9, Y6, Y6
+	VMAXPD       Y9, Y0, Y10
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VSUBPD       Y1, Y11, Y9
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+736(SB), Y9, Y10
+	VFNMADD231PD constants<>+768(SB), Y9, Y10
+	VPSHUFD      $0xa0, Y11, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y12
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y12, Y9
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y9, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y9
+	VFMADD213PD  constants<>+832(SB), Y10, Y9
+	VFMADD213PD  constants<>+864(SB), Y10, Y9
+	VFMADD213PD  constants<>+896(SB), Y10, Y9
+	VFMADD213PD  constants<>+928(SB), Y10, Y9
+	VFMADD213PD  constants<>+960(SB), Y10, Y9
+	VMULPD       Y10, Y10, Y12
+	VFMADD213PD  Y10, Y12, Y9
+	VFMADD213PD  Y11, Y11, Y9
+	VANDPD       96(DX), Y9, Y9
+	VADDPD       Y9, Y8, Y8
 
 sums7:
 	MOVQ    64(AX), DI
+	VMOVUPD Y4, (DI)(R8*1)
+	VMOVUPD Y6, 32(DI)(R8*1)
+	VADDPD  Y7, Y3, Y3
+	VADDPD  Y8, Y5, Y5
+	MOVQ    56(AX), DI
 	VMOVUPD Y3, (DI)(R8*1)
 	VMOVUPD Y5, 32(DI)(R8*1)
-	VADDPD  Y6, Y2, Y2
-	VADDPD  Y7, Y4, Y4
-	MOVQ    56(AX), DI
-	VMOVUPD Y2, (DI)(R8*1)
-	VMOVUPD Y4, 32(DI)(R8*1)
 	ADDQ    $0x40, R8
 	MOVQ    R9, DI
 	CMPQ    DI, 96(AX)
@@ -3047,7 +3016,8 @@ TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, CX
 	SUBQ         CX, DX
-	VBROADCASTSD constants<>+768(SB), Y0
+	VBROADCASTSD constants<>+640(SB), Y0
+	VBROADCASTSD constants<>+672(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	XORQ         SI, SI
@@ -3061,19 +3031,19 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       272(AX)(R8*8), X1
-	VXORPS       constants<>+1056(SB), X1, X1
-	VBROADCASTSD X1, Y1
+	VMOVSD       272(AX)(R8*8), X2
+	VXORPS       constants<>+1056(SB), X2, X2
+	VBROADCASTSD X2, Y2
 	XORQ         R8, R8
 	MOVQ         SI, R9
 
 block4:
-	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
 	MOVQ    96(AX), R11
 	LEAQ    256(R8), R10
 	ANDQ    $-16, R11
@@ -3084,115 +3054,111 @@ block4:
 
 loop6:
 	PREFETCHT0   20480(CX)(R8*8)
-	VADDPD       (CX)(R8*8), Y1, Y8
-	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
+	VADDPD       (CX)(R8*8), Y2, Y9
+	VADDPD       Y9, Y4, Y4
+	VMAXPD       Y9, Y0, Y10
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VSUBPD       Y1, Y11, Y9
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+736(SB), Y9, Y10
+	VFNMADD231PD constants<>+768(SB), Y9, Y10
+	VPSHUFD      $0xa0, Y11, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y12
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y12, Y9
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y9, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y9
+	VADDPD       32(CX)(R8*8), Y2, Y12
+	VFMADD213PD  constants<>+832(SB), Y10, Y9
+	VADDPD       Y12, Y6, Y6
+	VFMADD213PD  constants<>+864(SB), Y10, Y9
+	VMAXPD       Y12, Y0, Y14
+	VFMADD213PD  constants<>+896(SB), Y10, Y9
+	VMOVUPD      Y14, Y15
+	VFMADD213PD  constants<>+928(SB), Y10, Y9
+	VFMADD132PD  constants<>+704(SB), Y1, Y15
+	VFMADD213PD  constants<>+960(SB), Y10, Y9
+	VSUBPD       Y1, Y15, Y13
+	VMULPD       Y10, Y10, Y12
+	VMOVUPD      Y14, Y14
+	VFMADD213PD  Y10, Y12, Y9
+	VFNMADD231PD constants<>+736(SB), Y13, Y14
+	VFMADD213PD  Y11, Y11, Y9
+	VFNMADD231PD constants<>+768(SB), Y13, Y14
+	VADDPD       Y9, Y3, Y3
+	VPSHUFD      $0xa0, Y15, Y10
+	VMOVUPD      Y9, (BX)(R8*8)
+	VPERMPS      constants<>+992(SB), Y10, Y9
 	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VADDPD       Y10, Y2, Y2
-	VMOVUPD      Y10, (BX)(R8*8)
-	VADDPD       32(CX)(R8*8), Y1, Y8
-	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VADDPD       Y10, Y4, Y4
-	VMOVUPD      Y10, 32(BX)(R8*8)
+	VBLENDPS     $0xaa, Y10, Y9, Y10
+	VPSLLQ       $0x31, Y15, Y15
+	VPADDQ       Y10, Y15, Y15
+	VMOVUPD      constants<>+800(SB), Y9
+	VFMADD213PD  constants<>+832(SB), Y14, Y9
 	PREFETCHT0   20544(CX)(R8*8)
-	VADDPD       64(CX)(R8*8), Y1, Y8
-	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
+	VFMADD213PD  constants<>+864(SB), Y14, Y9
+	VADDPD       64(CX)(R8*8), Y2, Y10
+	VFMADD213PD  constants<>+896(SB), Y14, Y9
+	VADDPD       Y10, Y4, Y4
+	VFMADD213PD  constants<>+928(SB), Y14, Y9
+	VMAXPD       Y10, Y0, Y11
+	VFMADD213PD  constants<>+960(SB), Y14, Y9
+	VMOVUPD      Y11, Y12
+	VMULPD       Y14, Y14, Y10
+	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VFMADD213PD  Y14, Y10, Y9
+	VSUBPD       Y1, Y12, Y10
+	VFMADD213PD  Y15, Y15, Y9
+	VMOVUPD      Y11, Y11
+	VADDPD       Y9, Y5, Y5
+	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VMOVUPD      Y9, 32(BX)(R8*8)
+	VFNMADD231PD constants<>+768(SB), Y10, Y11
+	VPSHUFD      $0xa0, Y12, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y10
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y10, Y9
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y9, Y12, Y12
+	VMOVUPD      constants<>+800(SB), Y9
+	VADDPD       96(CX)(R8*8), Y2, Y10
+	VFMADD213PD  constants<>+832(SB), Y11, Y9
 	VADDPD       Y10, Y6, Y6
-	VMOVUPD      Y10, 64(BX)(R8*8)
-	VADDPD       96(CX)(R8*8), Y1, Y8
-	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
+	VFMADD213PD  constants<>+864(SB), Y11, Y9
+	VMAXPD       Y10, Y0, Y14
+	VFMADD213PD  constants<>+896(SB), Y11, Y9
+	VMOVUPD      Y14, Y15
+	VFMADD213PD  constants<>+928(SB), Y11, Y9
+	VFMADD132PD  constants<>+704(SB), Y1, Y15
+	VFMADD213PD  constants<>+960(SB), Y11, Y9
+	VSUBPD       Y1, Y15, Y13
+	VMULPD       Y11, Y11, Y10
+	VMOVUPD      Y14, Y14
+	VFMADD213PD  Y11, Y10, Y9
+	VFNMADD231PD constants<>+736(SB), Y13, Y14
+	VFMADD213PD  Y12, Y12, Y9
+	VFNMADD231PD constants<>+768(SB), Y13, Y14
+	VADDPD       Y9, Y7, Y7
+	VPSHUFD      $0xa0, Y15, Y10
+	VMOVUPD      Y9, 64(BX)(R8*8)
+	VPERMPS      constants<>+992(SB), Y10, Y9
 	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VADDPD       Y10, Y7, Y7
-	VMOVUPD      Y10, 96(BX)(R8*8)
+	VBLENDPS     $0xaa, Y10, Y9, Y10
+	VPSLLQ       $0x31, Y15, Y15
+	VPADDQ       Y10, Y15, Y15
+	VMOVUPD      constants<>+800(SB), Y9
+	VFMADD213PD  constants<>+832(SB), Y14, Y9
+	VFMADD213PD  constants<>+864(SB), Y14, Y9
+	VFMADD213PD  constants<>+896(SB), Y14, Y9
+	VFMADD213PD  constants<>+928(SB), Y14, Y9
+	VFMADD213PD  constants<>+960(SB), Y14, Y9
+	VMULPD       Y14, Y14, Y10
+	VFMADD213PD  Y14, Y10, Y9
+	VFMADD213PD  Y15, Y15, Y9
+	VADDPD       Y9, Y8, Y8
+	VMOVUPD      Y9, 96(BX)(R8*8)
 	ADDQ         $+16, R8
 	CMPQ         R8, R11
 	JLT          loop6
@@ -3203,203 +3169,199 @@ end7:
 	LEAQ         (R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
-	VMOVUPD      (DX), Y8
-	VMASKMOVPD   (CX)(R8*8), Y8, Y8
-	VADDPD       Y1, Y8, Y8
-	VANDPD       (DX), Y8, Y8
-	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VANDPD       (DX), Y10, Y10
-	VADDPD       Y10, Y2, Y2
+	VMOVUPD      (DX), Y9
+	VMASKMOVPD   (CX)(R8*8), Y9, Y9
+	VADDPD       Y2, Y9, Y9
+	VANDPD       (DX), Y9, Y9
+	VADDPD       Y9, Y4, Y4
+	VMAXPD       Y9, Y0, Y10
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VSUBPD       Y1, Y11, Y9
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+736(SB), Y9, Y10
+	VFNMADD231PD constants<>+768(SB), Y9, Y10
+	VPSHUFD      $0xa0, Y11, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y12
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y12, Y9
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y9, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y9
+	VFMADD213PD  constants<>+832(SB), Y10, Y9
+	VFMADD213PD  constants<>+864(SB), Y10, Y9
+	VFMADD213PD  constants<>+896(SB), Y10, Y9
+	VFMADD213PD  constants<>+928(SB), Y10, Y9
+	VFMADD213PD  constants<>+960(SB), Y10, Y9
+	VMULPD       Y10, Y10, Y12
+	VFMADD213PD  Y10, Y12, Y9
+	VFMADD213PD  Y11, Y11, Y9
+	VANDPD       (DX), Y9, Y9
+	VADDPD       Y9, Y3, Y3
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	CMPQ         R11, $0x04
 	JGE          whole9
 	LEAQ         (BX)(R8*8), R8
-	VMOVAPS      Y10, Y8
+	VMOVAPS      Y9, Y9
 	JMP          part5
 
 whole9:
-	VMOVUPD      Y10, (BX)(R8*8)
+	VMOVUPD      Y9, (BX)(R8*8)
 	LEAQ         4(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
-	VMOVUPD      32(DX), Y8
-	VMASKMOVPD   32(CX)(R8*8), Y8, Y8
-	VADDPD       Y1, Y8, Y8
-	VANDPD       32(DX), Y8, Y8
-	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VANDPD       32(DX), Y10, Y10
-	VADDPD       Y10, Y4, Y4
+	VMOVUPD      32(DX), Y9
+	VMASKMOVPD   32(CX)(R8*8), Y9, Y9
+	VADDPD       Y2, Y9, Y9
+	VANDPD       32(DX), Y9, Y9
+	VADDPD       Y9, Y6, Y6
+	VMAXPD       Y9, Y0, Y10
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VSUBPD       Y1, Y11, Y9
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+736(SB), Y9, Y10
+	VFNMADD231PD constants<>+768(SB), Y9, Y10
+	VPSHUFD      $0xa0, Y11, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y12
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y12, Y9
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y9, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y9
+	VFMADD213PD  constants<>+832(SB), Y10, Y9
+	VFMADD213PD  constants<>+864(SB), Y10, Y9
+	VFMADD213PD  constants<>+896(SB), Y10, Y9
+	VFMADD213PD  constants<>+928(SB), Y10, Y9
+	VFMADD213PD  constants<>+960(SB), Y10, Y9
+	VMULPD       Y10, Y10, Y12
+	VFMADD213PD  Y10, Y12, Y9
+	VFMADD213PD  Y11, Y11, Y9
+	VANDPD       32(DX), Y9, Y9
+	VADDPD       Y9, Y5, Y5
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x04, R11
 	CMPQ         R11, $0x04
 	JGE          whole10
 	LEAQ         32(BX)(R8*8), R8
-	VMOVAPS      Y10, Y8
+	VMOVAPS      Y9, Y9
 	JMP          part5
 
 whole10:
-	VMOVUPD      Y10, 32(BX)(R8*8)
+	VMOVUPD      Y9, 32(BX)(R8*8)
 	LEAQ         8(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
-	VMOVUPD      64(DX), Y8
-	VMASKMOVPD   64(CX)(R8*8), Y8, Y8
-	VADDPD       Y1, Y8, Y8
-	VANDPD       64(DX), Y8, Y8
-	VADDPD       Y8, Y3, Y3
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VANDPD       64(DX), Y10, Y10
-	VADDPD       Y10, Y6, Y6
+	VMOVUPD      64(DX), Y9
+	VMASKMOVPD   64(CX)(R8*8), Y9, Y9
+	VADDPD       Y2, Y9, Y9
+	VANDPD       64(DX), Y9, Y9
+	VADDPD       Y9, Y4, Y4
+	VMAXPD       Y9, Y0, Y10
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VSUBPD       Y1, Y11, Y9
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+736(SB), Y9, Y10
+	VFNMADD231PD constants<>+768(SB), Y9, Y10
+	VPSHUFD      $0xa0, Y11, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y12
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y12, Y9
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y9, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y9
+	VFMADD213PD  constants<>+832(SB), Y10, Y9
+	VFMADD213PD  constants<>+864(SB), Y10, Y9
+	VFMADD213PD  constants<>+896(SB), Y10, Y9
+	VFMADD213PD  constants<>+928(SB), Y10, Y9
+	VFMADD213PD  constants<>+960(SB), Y10, Y9
+	VMULPD       Y10, Y10, Y12
+	VFMADD213PD  Y10, Y12, Y9
+	VFMADD213PD  Y11, Y11, Y9
+	VANDPD       64(DX), Y9, Y9
+	VADDPD       Y9, Y7, Y7
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x08, R11
 	CMPQ         R11, $0x04
 	JGE          whole11
 	LEAQ         64(BX)(R8*8), R8
-	VMOVAPS      Y10, Y8
+	VMOVAPS      Y9, Y9
 	JMP          part5
 
 whole11:
-	VMOVUPD      Y10, 64(BX)(R8*8)
+	VMOVUPD      Y9, 64(BX)(R8*8)
 	LEAQ         12(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
-	VMOVUPD      96(DX), Y8
-	VMASKMOVPD   96(CX)(R8*8), Y8, Y8
-	VADDPD       Y1, Y8, Y8
-	VANDPD       96(DX), Y8, Y8
-	VADDPD       Y8, Y5, Y5
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y8
-	VFNMADD231PD constants<>+704(SB), Y10, Y8
-	VFNMADD231PD constants<>+736(SB), Y10, Y8
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y8, Y10
-	VFMADD213PD  constants<>+864(SB), Y8, Y10
-	VFMADD213PD  constants<>+896(SB), Y8, Y10
-	VFMADD213PD  constants<>+928(SB), Y8, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y10
-	VMULPD       Y8, Y8, Y12
-	VFMADD213PD  Y8, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VANDPD       96(DX), Y10, Y10
-	VADDPD       Y10, Y7, Y7
+	VMOVUPD      96(DX), Y9
+	VMASKMOVPD   96(CX)(R8*8), Y9, Y9
+	VADDPD       Y2, Y9, Y9
+	VANDPD       96(DX), Y9, Y9
+	VADDPD       Y9, Y6, Y6
+	VMAXPD       Y9, Y0, Y10
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VSUBPD       Y1, Y11, Y9
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+736(SB), Y9, Y10
+	VFNMADD231PD constants<>+768(SB), Y9, Y10
+	VPSHUFD      $0xa0, Y11, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y12
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y12, Y9
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y9, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y9
+	VFMADD213PD  constants<>+832(SB), Y10, Y9
+	VFMADD213PD  constants<>+864(SB), Y10, Y9
+	VFMADD213PD  constants<>+896(SB), Y10, Y9
+	VFMADD213PD  constants<>+928(SB), Y10, Y9
+	VFMADD213PD  constants<>+960(SB), Y10, Y9
+	VMULPD       Y10, Y10, Y12
+	VFMADD213PD  Y10, Y12, Y9
+	VFMADD213PD  Y11, Y11, Y9
+	VANDPD       96(DX), Y9, Y9
+	VADDPD       Y9, Y8, Y8
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x0c, R11
 	CMPQ         R11, $0x04
 	JGE          whole12
 	LEAQ         96(BX)(R8*8), R8
-	VMOVAPS      Y10, Y8
+	VMOVAPS      Y9, Y9
 	JMP          part5
 
 whole12:
-	VMOVUPD Y10, 96(BX)(R8*8)
+	VMOVUPD Y9, 96(BX)(R8*8)
 	JMP     sums8
 
 part5:
-	VMOVAPS      X8, X9
+	VMOVAPS      X9, X10
 	TESTQ        $+2, R11
 	JEQ          skip13
-	VMOVUPS      X9, (R8)
-	VEXTRACTF128 $0x01, Y8, X9
+	VMOVUPS      X10, (R8)
+	VEXTRACTF128 $0x01, Y9, X10
 	ADDQ         $0x10, R8
 
 skip13:
 	TESTQ  $+1, R11
 	JEQ    skip14
-	VMOVSD X9, (R8)
+	VMOVSD X10, (R8)
 
 skip14:
 sums8:
 	MOVQ    64(AX), R8
+	VMOVUPD Y4, (R8)(R9*1)
+	VMOVUPD Y6, 32(R8)(R9*1)
+	VADDPD  Y7, Y3, Y3
+	VADDPD  Y8, Y5, Y5
+	MOVQ    56(AX), R8
 	VMOVUPD Y3, (R8)(R9*1)
 	VMOVUPD Y5, 32(R8)(R9*1)
-	VADDPD  Y6, Y2, Y2
-	VADDPD  Y7, Y4, Y4
-	MOVQ    56(AX), R8
-	VMOVUPD Y2, (R8)(R9*1)
-	VMOVUPD Y4, 32(R8)(R9*1)
 	ADDQ    $0x40, R9
 	MOVQ    R10, R8
 	CMPQ    R8, 96(AX)
@@ -3500,7 +3462,8 @@ TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, CX
 	SUBQ         CX, DX
-	VBROADCASTSD constants<>+768(SB), Y0
+	VBROADCASTSD constants<>+640(SB), Y0
+	VBROADCASTSD constants<>+672(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	MOVQ         24(AX), SI
@@ -3517,14 +3480,13 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       272(AX)(R11*8), X1
-	VXORPS       constants<>+1056(SB), X1, X1
-	VBROADCASTSD X1, Y1
+	VMOVSD       272(AX)(R11*8), X2
+	VXORPS       constants<>+1056(SB), X2, X2
+	VBROADCASTSD X2, Y2
 	XORQ         R11, R11
 	MOVQ         R9, R12
 
 block4:
-	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
@@ -3532,6 +3494,7 @@ block4:
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
+	VXORPS  Y10, Y10, Y10
 	MOVQ    96(AX), R14
 	LEAQ    256(R11), R13
 	ANDQ    $-16, R14
@@ -3542,147 +3505,143 @@ block4:
 
 loop6:
 	PREFETCHT0   20480(CX)(R11*8)
-	VADDPD       (CX)(R11*8), Y1, Y10
-	VMOVUPD      (SI)(R11*8), Y11
-	VMOVUPD      (R8)(R11*8), Y12
-	VFMADD213PD  (DI)(R11*8), Y12, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+672(SB), Y0, Y11
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y12, Y10
-	VFNMADD231PD constants<>+736(SB), Y12, Y10
-	VPSHUFD      $0xa0, Y11, Y12
-	VPERMPS      constants<>+992(SB), Y12, Y14
-	VPERMPS      constants<>+1024(SB), Y12, Y12
-	VBLENDPS     $0xaa, Y12, Y14, Y12
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y12, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y12
-	VFMADD213PD  constants<>+832(SB), Y10, Y12
-	VFMADD213PD  constants<>+864(SB), Y10, Y12
-	VFMADD213PD  constants<>+896(SB), Y10, Y12
-	VFMADD213PD  constants<>+928(SB), Y10, Y12
-	VFMADD213PD  constants<>+960(SB), Y10, Y12
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y12
-	VFMADD213PD  Y11, Y11, Y12
-	VANDPD       Y13, Y12, Y12
-	VADDPD       Y12, Y2, Y2
-	VMOVUPD      Y12, (BX)(R11*8)
-	VADDPD       32(CX)(R11*8), Y1, Y10
-	VMOVUPD      32(SI)(R11*8), Y11
-	VMOVUPD      32(R8)(R11*8), Y12
-	VFMADD213PD  32(DI)(R11*8), Y12, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+672(SB), Y0, Y11
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y12, Y10
-	VFNMADD231PD constants<>+736(SB), Y12, Y10
-	VPSHUFD      $0xa0, Y11, Y12
-	VPERMPS      constants<>+992(SB), Y12, Y14
-	VPERMPS      constants<>+1024(SB), Y12, Y12
-	VBLENDPS     $0xaa, Y12, Y14, Y12
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y12, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y12
-	VFMADD213PD  constants<>+832(SB), Y10, Y12
-	VFMADD213PD  constants<>+864(SB), Y10, Y12
-	VFMADD213PD  constants<>+896(SB), Y10, Y12
-	VFMADD213PD  constants<>+928(SB), Y10, Y12
-	VFMADD213PD  constants<>+960(SB), Y10, Y12
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y12
-	VFMADD213PD  Y11, Y11, Y12
-	VANDPD       Y13, Y12, Y12
+	VADDPD       (CX)(R11*8), Y2, Y11
+	VMOVUPD      (SI)(R11*8), Y12
+	VMOVUPD      (R8)(R11*8), Y13
+	VFMADD213PD  (DI)(R11*8), Y13, Y12
 	VADDPD       Y12, Y5, Y5
-	VMOVUPD      Y12, 32(BX)(R11*8)
-	PREFETCHT0   20544(CX)(R11*8)
-	VADDPD       64(CX)(R11*8), Y1, Y10
-	VMOVUPD      64(SI)(R11*8), Y11
-	VMOVUPD      64(R8)(R11*8), Y12
-	VFMADD213PD  64(DI)(R11*8), Y12, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+672(SB), Y0, Y11
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y12, Y10
-	VFNMADD231PD constants<>+736(SB), Y12, Y10
-	VPSHUFD      $0xa0, Y11, Y12
-	VPERMPS      constants<>+992(SB), Y12, Y14
-	VPERMPS      constants<>+1024(SB), Y12, Y12
-	VBLENDPS     $0xaa, Y12, Y14, Y12
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y12, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y12
-	VFMADD213PD  constants<>+832(SB), Y10, Y12
-	VFMADD213PD  constants<>+864(SB), Y10, Y12
-	VFMADD213PD  constants<>+896(SB), Y10, Y12
-	VFMADD213PD  constants<>+928(SB), Y10, Y12
-	VFMADD213PD  constants<>+960(SB), Y10, Y12
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y12
-	VFMADD213PD  Y11, Y11, Y12
-	VANDPD       Y13, Y12, Y12
+	VMULPD       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPD       $0x04, Y14, Y12, Y12
+	VANDPD       Y12, Y13, Y13
+	VADDPD       Y13, Y4, Y4
+	VMAXPD       Y11, Y0, Y12
+	VMOVUPD      Y12, Y13
+	VFMADD132PD  constants<>+704(SB), Y1, Y13
+	VSUBPD       Y1, Y13, Y11
+	VMOVUPD      Y12, Y12
+	VFNMADD231PD constants<>+736(SB), Y11, Y12
+	VFNMADD231PD constants<>+768(SB), Y11, Y12
+	VPSHUFD      $0xa0, Y13, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y14
+	VPERMPS      constants<>+1024(SB), Y11, Y11
+	VBLENDPS     $0xaa, Y11, Y14, Y11
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y11, Y13, Y13
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y12, Y11
+	VFMADD213PD  constants<>+864(SB), Y12, Y11
+	VFMADD213PD  constants<>+896(SB), Y12, Y11
+	VFMADD213PD  constants<>+928(SB), Y12, Y11
+	VFMADD213PD  constants<>+960(SB), Y12, Y11
+	VMULPD       Y12, Y12, Y14
+	VFMADD213PD  Y12, Y14, Y11
+	VFMADD213PD  Y13, Y13, Y11
+	VADDPD       Y11, Y3, Y3
+	VMOVUPD      Y11, (BX)(R11*8)
+	VADDPD       32(CX)(R11*8), Y2, Y11
+	VMOVUPD      32(SI)(R11*8), Y12
+	VMOVUPD      32(R8)(R11*8), Y13
+	VFMADD213PD  32(DI)(R11*8), Y13, Y12
 	VADDPD       Y12, Y8, Y8
-	VMOVUPD      Y12, 64(BX)(R11*8)
-	VADDPD       96(CX)(R11*8), Y1, Y10
-	VMOVUPD      96(SI)(R11*8), Y11
-	VMOVUPD      96(R8)(R11*8), Y12
-	VFMADD213PD  96(DI)(R11*8), Y12, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+672(SB), Y0, Y11
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y12, Y10
-	VFNMADD231PD constants<>+736(SB), Y12, Y10
-	VPSHUFD      $0xa0, Y11, Y12
-	VPERMPS      constants<>+992(SB), Y12, Y14
-	VPERMPS      constants<>+1024(SB), Y12, Y12
-	VBLENDPS     $0xaa, Y12, Y14, Y12
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y12, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y12
-	VFMADD213PD  constants<>+832(SB), Y10, Y12
-	VFMADD213PD  constants<>+864(SB), Y10, Y12
-	VFMADD213PD  constants<>+896(SB), Y10, Y12
-	VFMADD213PD  constants<>+928(SB), Y10, Y12
-	VFMADD213PD  constants<>+960(SB), Y10, Y12
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y12
-	VFMADD213PD  Y11, Y11, Y12
-	VANDPD       Y13, Y12, Y12
-	VADDPD       Y12, Y9, Y9
-	VMOVUPD      Y12, 96(BX)(R11*8)
+	VMULPD       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPD       $0x04, Y14, Y12, Y12
+	VANDPD       Y12, Y13, Y13
+	VADDPD       Y13, Y7, Y7
+	VMAXPD       Y11, Y0, Y12
+	VMOVUPD      Y12, Y13
+	VFMADD132PD  constants<>+704(SB), Y1, Y13
+	VSUBPD       Y1, Y13, Y11
+	VMOVUPD      Y12, Y12
+	VFNMADD231PD constants<>+736(SB), Y11, Y12
+	VFNMADD231PD constants<>+768(SB), Y11, Y12
+	VPSHUFD      $0xa0, Y13, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y14
+	VPERMPS      constants<>+1024(SB), Y11, Y11
+	VBLENDPS     $0xaa, Y11, Y14, Y11
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y11, Y13, Y13
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y12, Y11
+	VFMADD213PD  constants<>+864(SB), Y12, Y11
+	VFMADD213PD  constants<>+896(SB), Y12, Y11
+	VFMADD213PD  constants<>+928(SB), Y12, Y11
+	VFMADD213PD  constants<>+960(SB), Y12, Y11
+	VMULPD       Y12, Y12, Y14
+	VFMADD213PD  Y12, Y14, Y11
+	VFMADD213PD  Y13, Y13, Y11
+	VADDPD       Y11, Y6, Y6
+	VMOVUPD      Y11, 32(BX)(R11*8)
+	PREFETCHT0   20544(CX)(R11*8)
+	VADDPD       64(CX)(R11*8), Y2, Y11
+	VMOVUPD      64(SI)(R11*8), Y12
+	VMOVUPD      64(R8)(R11*8), Y13
+	VFMADD213PD  64(DI)(R11*8), Y13, Y12
+	VADDPD       Y12, Y5, Y5
+	VMULPD       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPD       $0x04, Y14, Y12, Y12
+	VANDPD       Y12, Y13, Y13
+	VADDPD       Y13, Y4, Y4
+	VMAXPD       Y11, Y0, Y12
+	VMOVUPD      Y12, Y13
+	VFMADD132PD  constants<>+704(SB), Y1, Y13
+	VSUBPD       Y1, Y13, Y11
+	VMOVUPD      Y12, Y12
+	VFNMADD231PD constants<>+736(SB), Y11, Y12
+	VFNMADD231PD constants<>+768(SB), Y11, Y12
+	VPSHUFD      $0xa0, Y13, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y14
+	VPERMPS      constants<>+1024(SB), Y11, Y11
+	VBLENDPS     $0xaa, Y11, Y14, Y11
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y11, Y13, Y13
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y12, Y11
+	VFMADD213PD  constants<>+864(SB), Y12, Y11
+	VFMADD213PD  constants<>+896(SB), Y12, Y11
+	VFMADD213PD  constants<>+928(SB), Y12, Y11
+	VFMADD213PD  constants<>+960(SB), Y12, Y11
+	VMULPD       Y12, Y12, Y14
+	VFMADD213PD  Y12, Y14, Y11
+	VFMADD213PD  Y13, Y13, Y11
+	VADDPD       Y11, Y9, Y9
+	VMOVUPD      Y11, 64(BX)(R11*8)
+	VADDPD       96(CX)(R11*8), Y2, Y11
+	VMOVUPD      96(SI)(R11*8), Y12
+	VMOVUPD      96(R8)(R11*8), Y13
+	VFMADD213PD  96(DI)(R11*8), Y13, Y12
+	VADDPD       Y12, Y8, Y8
+	VMULPD       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPD       $0x04, Y14, Y12, Y12
+	VANDPD       Y12, Y13, Y13
+	VADDPD       Y13, Y7, Y7
+	VMAXPD       Y11, Y0, Y12
+	VMOVUPD      Y12, Y13
+	VFMADD132PD  constants<>+704(SB), Y1, Y13
+	VSUBPD       Y1, Y13, Y11
+	VMOVUPD      Y12, Y12
+	VFNMADD231PD constants<>+736(SB), Y11, Y12
+	VFNMADD231PD constants<>+768(SB), Y11, Y12
+	VPSHUFD      $0xa0, Y13, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y14
+	VPERMPS      constants<>+1024(SB), Y11, Y11
+	VBLENDPS     $0xaa, Y11, Y14, Y11
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y11, Y13, Y13
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y12, Y11
+	VFMADD213PD  constants<>+864(SB), Y12, Y11
+	VFMADD213PD  constants<>+896(SB), Y12, Y11
+	VFMADD213PD  constants<>+928(SB), Y12, Y11
+	VFMADD213PD  constants<>+960(SB), Y12, Y11
+	VMULPD       Y12, Y12, Y14
+	VFMADD213PD  Y12, Y14, Y11
+	VFMADD213PD  Y13, Y13, Y11
+	VADDPD       Y11, Y10, Y10
+	VMOVUPD      Y11, 96(BX)(R11*8)
 	ADDQ         $+16, R11
 	CMPQ         R11, R14
 	JLT          loop6
@@ -3693,250 +3652,246 @@ end7:
 	LEAQ         (R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
-	VMOVUPD      (DX), Y10
-	VMASKMOVPD   (CX)(R11*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
 	VMOVUPD      (DX), Y11
-	VMASKMOVPD   (SI)(R11*8), Y11, Y11
+	VMASKMOVPD   (CX)(R11*8), Y11, Y11
+	VADDPD       Y2, Y11, Y11
 	VMOVUPD      (DX), Y12
-	VMASKMOVPD   (R8)(R11*8), Y12, Y12
+	VMASKMOVPD   (SI)(R11*8), Y12, Y12
 	VMOVUPD      (DX), Y13
-	VMASKMOVPD   (DI)(R11*8), Y13, Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+672(SB), Y0, Y11
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y12, Y10
-	VFNMADD231PD constants<>+736(SB), Y12, Y10
-	VPSHUFD      $0xa0, Y11, Y12
-	VPERMPS      constants<>+992(SB), Y12, Y14
-	VPERMPS      constants<>+1024(SB), Y12, Y12
-	VBLENDPS     $0xaa, Y12, Y14, Y12
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y12, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y12
-	VFMADD213PD  constants<>+832(SB), Y10, Y12
-	VFMADD213PD  constants<>+864(SB), Y10, Y12
-	VFMADD213PD  constants<>+896(SB), Y10, Y12
-	VFMADD213PD  constants<>+928(SB), Y10, Y12
-	VFMADD213PD  constants<>+960(SB), Y10, Y12
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y12
-	VFMADD213PD  Y11, Y11, Y12
-	VANDPD       Y13, Y12, Y12
-	VANDPD       (DX), Y12, Y12
-	VADDPD       Y12, Y2, Y2
+	VMASKMOVPD   (R8)(R11*8), Y13, Y13
+	VMOVUPD      (DX), Y14
+	VMASKMOVPD   (DI)(R11*8), Y14, Y14
+	VFMADD213PD  Y14, Y13, Y12
+	VADDPD       Y12, Y5, Y5
+	VMULPD       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPD       $0x04, Y14, Y12, Y12
+	VANDPD       Y12, Y13, Y13
+	VADDPD       Y13, Y4, Y4
+	VMAXPD       Y11, Y0, Y12
+	VMOVUPD      Y12, Y13
+	VFMADD132PD  constants<>+704(SB), Y1, Y13
+	VSUBPD       Y1, Y13, Y11
+	VMOVUPD      Y12, Y12
+	VFNMADD231PD constants<>+736(SB), Y11, Y12
+	VFNMADD231PD constants<>+768(SB), Y11, Y12
+	VPSHUFD      $0xa0, Y13, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y14
+	VPERMPS      constants<>+1024(SB), Y11, Y11
+	VBLENDPS     $0xaa, Y11, Y14, Y11
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y11, Y13, Y13
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y12, Y11
+	VFMADD213PD  constants<>+864(SB), Y12, Y11
+	VFMADD213PD  constants<>+896(SB), Y12, Y11
+	VFMADD213PD  constants<>+928(SB), Y12, Y11
+	VFMADD213PD  constants<>+960(SB), Y12, Y11
+	VMULPD       Y12, Y12, Y14
+	VFMADD213PD  Y12, Y14, Y11
+	VFMADD213PD  Y13, Y13, Y11
+	VANDPD       (DX), Y11, Y11
+	VADDPD       Y11, Y3, Y3
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	CMPQ         R14, $0x04
 	JGE          whole9
 	LEAQ         (BX)(R11*8), R11
-	VMOVAPS      Y12, Y10
+	VMOVAPS      Y11, Y11
 	JMP          part5
 
 whole9:
-	VMOVUPD      Y12, (BX)(R11*8)
+	VMOVUPD      Y11, (BX)(R11*8)
 	LEAQ         4(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
-	VMOVUPD      32(DX), Y10
-	VMASKMOVPD   32(CX)(R11*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
 	VMOVUPD      32(DX), Y11
-	VMASKMOVPD   32(SI)(R11*8), Y11, Y11
+	VMASKMOVPD   32(CX)(R11*8), Y11, Y11
+	VADDPD       Y2, Y11, Y11
 	VMOVUPD      32(DX), Y12
-	VMASKMOVPD   32(R8)(R11*8), Y12, Y12
+	VMASKMOVPD   32(SI)(R11*8), Y12, Y12
 	VMOVUPD      32(DX), Y13
-	VMASKMOVPD   32(DI)(R11*8), Y13, Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+672(SB), Y0, Y11
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y12, Y10
-	VFNMADD231PD constants<>+736(SB), Y12, Y10
-	VPSHUFD      $0xa0, Y11, Y12
-	VPERMPS      constants<>+992(SB), Y12, Y14
-	VPERMPS      constants<>+1024(SB), Y12, Y12
-	VBLENDPS     $0xaa, Y12, Y14, Y12
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y12, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y12
-	VFMADD213PD  constants<>+832(SB), Y10, Y12
-	VFMADD213PD  constants<>+864(SB), Y10, Y12
-	VFMADD213PD  constants<>+896(SB), Y10, Y12
-	VFMADD213PD  constants<>+928(SB), Y10, Y12
-	VFMADD213PD  constants<>+960(SB), Y10, Y12
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y12
-	VFMADD213PD  Y11, Y11, Y12
-	VANDPD       Y13, Y12, Y12
-	VANDPD       32(DX), Y12, Y12
-	VADDPD       Y12, Y5, Y5
+	VMASKMOVPD   32(R8)(R11*8), Y13, Y13
+	VMOVUPD      32(DX), Y14
+	VMASKMOVPD   32(DI)(R11*8), Y14, Y14
+	VFMADD213PD  Y14, Y13, Y12
+	VADDPD       Y12, Y8, Y8
+	VMULPD       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPD       $0x04, Y14, Y12, Y12
+	VANDPD       Y12, Y13, Y13
+	VADDPD       Y13, Y7, Y7
+	VMAXPD       Y11, Y0, Y12
+	VMOVUPD      Y12, Y13
+	VFMADD132PD  constants<>+704(SB), Y1, Y13
+	VSUBPD       Y1, Y13, Y11
+	VMOVUPD      Y12, Y12
+	VFNMADD231PD constants<>+736(SB), Y11, Y12
+	VFNMADD231PD constants<>+768(SB), Y11, Y12
+	VPSHUFD      $0xa0, Y13, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y14
+	VPERMPS      constants<>+1024(SB), Y11, Y11
+	VBLENDPS     $0xaa, Y11, Y14, Y11
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y11, Y13, Y13
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y12, Y11
+	VFMADD213PD  constants<>+864(SB), Y12, Y11
+	VFMADD213PD  constants<>+896(SB), Y12, Y11
+	VFMADD213PD  constants<>+928(SB), Y12, Y11
+	VFMADD213PD  constants<>+960(SB), Y12, Y11
+	VMULPD       Y12, Y12, Y14
+	VFMADD213PD  Y12, Y14, Y11
+	VFMADD213PD  Y13, Y13, Y11
+	VANDPD       32(DX), Y11, Y11
+	VADDPD       Y11, Y6, Y6
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x04, R14
 	CMPQ         R14, $0x04
 	JGE          whole10
 	LEAQ         32(BX)(R11*8), R11
-	VMOVAPS      Y12, Y10
+	VMOVAPS      Y11, Y11
 	JMP          part5
 
 whole10:
-	VMOVUPD      Y12, 32(BX)(R11*8)
+	VMOVUPD      Y11, 32(BX)(R11*8)
 	LEAQ         8(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
-	VMOVUPD      64(DX), Y10
-	VMASKMOVPD   64(CX)(R11*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
 	VMOVUPD      64(DX), Y11
-	VMASKMOVPD   64(SI)(R11*8), Y11, Y11
+	VMASKMOVPD   64(CX)(R11*8), Y11, Y11
+	VADDPD       Y2, Y11, Y11
 	VMOVUPD      64(DX), Y12
-	VMASKMOVPD   64(R8)(R11*8), Y12, Y12
+	VMASKMOVPD   64(SI)(R11*8), Y12, Y12
 	VMOVUPD      64(DX), Y13
-	VMASKMOVPD   64(DI)(R11*8), Y13, Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y4, Y4
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y3, Y3
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+672(SB), Y0, Y11
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y12, Y10
-	VFNMADD231PD constants<>+736(SB), Y12, Y10
-	VPSHUFD      $0xa0, Y11, Y12
-	VPERMPS      constants<>+992(SB), Y12, Y14
-	VPERMPS      constants<>+1024(SB), Y12, Y12
-	VBLENDPS     $0xaa, Y12, Y14, Y12
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y12, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y12
-	VFMADD213PD  constants<>+832(SB), Y10, Y12
-	VFMADD213PD  constants<>+864(SB), Y10, Y12
-	VFMADD213PD  constants<>+896(SB), Y10, Y12
-	VFMADD213PD  constants<>+928(SB), Y10, Y12
-	VFMADD213PD  constants<>+960(SB), Y10, Y12
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y12
-	VFMADD213PD  Y11, Y11, Y12
-	VANDPD       Y13, Y12, Y12
-	VANDPD       64(DX), Y12, Y12
-	VADDPD       Y12, Y8, Y8
+	VMASKMOVPD   64(R8)(R11*8), Y13, Y13
+	VMOVUPD      64(DX), Y14
+	VMASKMOVPD   64(DI)(R11*8), Y14, Y14
+	VFMADD213PD  Y14, Y13, Y12
+	VADDPD       Y12, Y5, Y5
+	VMULPD       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPD       $0x04, Y14, Y12, Y12
+	VANDPD       Y12, Y13, Y13
+	VADDPD       Y13, Y4, Y4
+	VMAXPD       Y11, Y0, Y12
+	VMOVUPD      Y12, Y13
+	VFMADD132PD  constants<>+704(SB), Y1, Y13
+	VSUBPD       Y1, Y13, Y11
+	VMOVUPD      Y12, Y12
+	VFNMADD231PD constants<>+736(SB), Y11, Y12
+	VFNMADD231PD constants<>+768(SB), Y11, Y12
+	VPSHUFD      $0xa0, Y13, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y14
+	VPERMPS      constants<>+1024(SB), Y11, Y11
+	VBLENDPS     $0xaa, Y11, Y14, Y11
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y11, Y13, Y13
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y12, Y11
+	VFMADD213PD  constants<>+864(SB), Y12, Y11
+	VFMADD213PD  constants<>+896(SB), Y12, Y11
+	VFMADD213PD  constants<>+928(SB), Y12, Y11
+	VFMADD213PD  constants<>+960(SB), Y12, Y11
+	VMULPD       Y12, Y12, Y14
+	VFMADD213PD  Y12, Y14, Y11
+	VFMADD213PD  Y13, Y13, Y11
+	VANDPD       64(DX), Y11, Y11
+	VADDPD       Y11, Y9, Y9
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x08, R14
 	CMPQ         R14, $0x04
 	JGE          whole11
 	LEAQ         64(BX)(R11*8), R11
-	VMOVAPS      Y12, Y10
+	VMOVAPS      Y11, Y11
 	JMP          part5
 
 whole11:
-	VMOVUPD      Y12, 64(BX)(R11*8)
+	VMOVUPD      Y11, 64(BX)(R11*8)
 	LEAQ         12(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
-	VMOVUPD      96(DX), Y10
-	VMASKMOVPD   96(CX)(R11*8), Y10, Y10
-	VADDPD       Y1, Y10, Y10
 	VMOVUPD      96(DX), Y11
-	VMASKMOVPD   96(SI)(R11*8), Y11, Y11
+	VMASKMOVPD   96(CX)(R11*8), Y11, Y11
+	VADDPD       Y2, Y11, Y11
 	VMOVUPD      96(DX), Y12
-	VMASKMOVPD   96(R8)(R11*8), Y12, Y12
+	VMASKMOVPD   96(SI)(R11*8), Y12, Y12
 	VMOVUPD      96(DX), Y13
-	VMASKMOVPD   96(DI)(R11*8), Y13, Y13
-	VFMADD213PD  Y13, Y12, Y11
-	VADDPD       Y11, Y7, Y7
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y11
-	VANDPD       Y11, Y12, Y12
-	VADDPD       Y12, Y6, Y6
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+672(SB), Y0, Y11
-	VCMPPD       $0x15, constants<>+640(SB), Y10, Y13
-	VSUBPD       Y0, Y11, Y12
-	VMOVUPD      Y10, Y10
-	VFNMADD231PD constants<>+704(SB), Y12, Y10
-	VFNMADD231PD constants<>+736(SB), Y12, Y10
-	VPSHUFD      $0xa0, Y11, Y12
-	VPERMPS      constants<>+992(SB), Y12, Y14
-	VPERMPS      constants<>+1024(SB), Y12, Y12
-	VBLENDPS     $0xaa, Y12, Y14, Y12
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y12, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y12
-	VFMADD213PD  constants<>+832(SB), Y10, Y12
-	VFMADD213PD  constants<>+864(SB), Y10, Y12
-	VFMADD213PD  constants<>+896(SB), Y10, Y12
-	VFMADD213PD  constants<>+928(SB), Y10, Y12
-	VFMADD213PD  constants<>+960(SB), Y10, Y12
-	VMULPD       Y10, Y10, Y14
-	VFMADD213PD  Y10, Y14, Y12
-	VFMADD213PD  Y11, Y11, Y12
-	VANDPD       Y13, Y12, Y12
-	VANDPD       96(DX), Y12, Y12
-	VADDPD       Y12, Y9, Y9
+	VMASKMOVPD   96(R8)(R11*8), Y13, Y13
+	VMOVUPD      96(DX), Y14
+	VMASKMOVPD   96(DI)(R11*8), Y14, Y14
+	VFMADD213PD  Y14, Y13, Y12
+	VADDPD       Y12, Y8, Y8
+	VMULPD       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPD       $0x04, Y14, Y12, Y12
+	VANDPD       Y12, Y13, Y13
+	VADDPD       Y13, Y7, Y7
+	VMAXPD       Y11, Y0, Y12
+	VMOVUPD      Y12, Y13
+	VFMADD132PD  constants<>+704(SB), Y1, Y13
+	VSUBPD       Y1, Y13, Y11
+	VMOVUPD      Y12, Y12
+	VFNMADD231PD constants<>+736(SB), Y11, Y12
+	VFNMADD231PD constants<>+768(SB), Y11, Y12
+	VPSHUFD      $0xa0, Y13, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y14
+	VPERMPS      constants<>+1024(SB), Y11, Y11
+	VBLENDPS     $0xaa, Y11, Y14, Y11
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y11, Y13, Y13
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y12, Y11
+	VFMADD213PD  constants<>+864(SB), Y12, Y11
+	VFMADD213PD  constants<>+896(SB), Y12, Y11
+	VFMADD213PD  constants<>+928(SB), Y12, Y11
+	VFMADD213PD  constants<>+960(SB), Y12, Y11
+	VMULPD       Y12, Y12, Y14
+	VFMADD213PD  Y12, Y14, Y11
+	VFMADD213PD  Y13, Y13, Y11
+	VANDPD       96(DX), Y11, Y11
+	VADDPD       Y11, Y10, Y10
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x0c, R14
 	CMPQ         R14, $0x04
 	JGE          whole12
 	LEAQ         96(BX)(R11*8), R11
-	VMOVAPS      Y12, Y10
+	VMOVAPS      Y11, Y11
 	JMP          part5
 
 whole12:
-	VMOVUPD Y12, 96(BX)(R11*8)
+	VMOVUPD Y11, 96(BX)(R11*8)
 	JMP     sums8
 
 part5:
-	VMOVAPS      X10, X11
+	VMOVAPS      X11, X12
 	TESTQ        $+2, R14
 	JEQ          skip13
-	VMOVUPS      X11, (R11)
-	VEXTRACTF128 $0x01, Y10, X11
+	VMOVUPS      X12, (R11)
+	VEXTRACTF128 $0x01, Y11, X12
 	ADDQ         $0x10, R11
 
 skip13:
 	TESTQ  $+1, R14
 	JEQ    skip14
-	VMOVSD X11, (R11)
+	VMOVSD X12, (R11)
 
 skip14:
 sums8:
 	MOVQ    64(AX), R11
-	VMOVUPD Y3, (R11)(R12*1)
-	VMOVUPD Y6, 32(R11)(R12*1)
-	MOVQ    72(AX), R11
 	VMOVUPD Y4, (R11)(R12*1)
 	VMOVUPD Y7, 32(R11)(R12*1)
-	VADDPD  Y8, Y2, Y2
-	VADDPD  Y9, Y5, Y5
+	MOVQ    72(AX), R11
+	VMOVUPD Y5, (R11)(R12*1)
+	VMOVUPD Y8, 32(R11)(R12*1)
+	VADDPD  Y9, Y3, Y3
+	VADDPD  Y10, Y6, Y6
 	MOVQ    56(AX), R11
-	VMOVUPD Y2, (R11)(R12*1)
-	VMOVUPD Y5, 32(R11)(R12*1)
+	VMOVUPD Y3, (R11)(R12*1)
+	VMOVUPD Y6, 32(R11)(R12*1)
 	ADDQ    $0x40, R12
 	MOVQ    R13, R11
 	CMPQ    R11, 96(AX)
@@ -4437,7 +4392,8 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+768(SB), Y0
+	VBROADCASTSD constants<>+640(SB), Y0
+	VBROADCASTSD constants<>+672(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -4448,7 +4404,7 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+608(SB), Y1
+	VBROADCASTSD constants<>+608(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
@@ -4465,20 +4421,20 @@ max3:
 	ADDQ       160(AX), R10
 	PREFETCHT0 (R11)
 	ADDQ       168(AX), R11
-	VMAXPD     (R9), Y1, Y1
+	VMAXPD     (R9), Y2, Y2
 	ADDQ       184(AX), R9
 	DECQ       R8
 	JNE        max3
-	VMOVUPD    Y1, 272(AX)(SI*8)
-	VPMOVSXDQ  (DX), Y2
-	VXORPS     Y3, Y3, Y3
+	VMOVUPD    Y2, 272(AX)(SI*8)
+	VPMOVSXDQ  (DX), Y3
 	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
 	XORQ       R8, R8
 
 lane4:
-	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
 	MOVQ   184(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
@@ -4488,83 +4444,81 @@ lane4:
 	MOVQ   R8, R11
 
 step5:
-	VMOVUPD      (R9), Y8
-	VMOVQ        R11, X9
-	VPBROADCASTQ X9, Y9
-	VPCMPEQQ     Y2, Y9, Y9
-	VBLENDVPD    Y9, Y8, Y3, Y3
-	VSUBPD       Y1, Y8, Y8
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y12
-	VFNMADD231PD constants<>+704(SB), Y10, Y12
-	VFNMADD231PD constants<>+736(SB), Y10, Y12
-	VPSHUFD      $0xa0, Y9, Y10
+	VMOVUPD      (R9), Y9
+	VMOVQ        R11, X10
+	VPBROADCASTQ X10, Y10
+	VPCMPEQQ     Y3, Y10, Y10
+	VBLENDVPD    Y10, Y9, Y4, Y4
+	VSUBPD       Y2, Y9, Y9
+	VMAXPD       Y9, Y0, Y11
+	VMOVUPD      Y11, Y12
+	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VSUBPD       Y1, Y12, Y10
+	VMOVUPD      Y11, Y11
+	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VFNMADD231PD constants<>+768(SB), Y10, Y11
+	VPSHUFD      $0xa0, Y12, Y10
 	VPERMPS      constants<>+992(SB), Y10, Y13
 	VPERMPS      constants<>+1024(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y10, Y12, Y12
 	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y12, Y10
-	VFMADD213PD  constants<>+864(SB), Y12, Y10
-	VFMADD213PD  constants<>+896(SB), Y12, Y10
-	VFMADD213PD  constants<>+928(SB), Y12, Y10
-	VFMADD213PD  constants<>+960(SB), Y12, Y10
-	VMULPD       Y12, Y12, Y13
-	VFMADD213PD  Y12, Y13, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
+	VFMADD213PD  constants<>+832(SB), Y11, Y10
+	VFMADD213PD  constants<>+864(SB), Y11, Y10
+	VFMADD213PD  constants<>+896(SB), Y11, Y10
+	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VMULPD       Y11, Y11, Y13
+	VFMADD213PD  Y11, Y13, Y10
+	VFMADD213PD  Y12, Y12, Y10
 	VMOVUPD      Y10, (R10)
-	VMOVQ        R11, X9
-	VPBROADCASTQ X9, Y9
-	VPCMPEQQ     Y2, Y9, Y9
-	VBLENDVPD    Y9, Y10, Y4, Y4
-	VADDPD       Y10, Y5, Y5
-	VADDPD       Y8, Y6, Y6
+	VMOVQ        R11, X11
+	VPBROADCASTQ X11, Y11
+	VPCMPEQQ     Y3, Y11, Y11
+	VBLENDVPD    Y11, Y10, Y5, Y5
+	VADDPD       Y10, Y6, Y6
+	VADDPD       Y9, Y7, Y7
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
 	ADDQ         192(AX), R9
 	ADDQ         192(AX), R10
-	VMOVUPD      (R9), Y8
-	VMOVQ        R11, X9
-	VPBROADCASTQ X9, Y9
-	VPCMPEQQ     Y2, Y9, Y9
-	VBLENDVPD    Y9, Y8, Y3, Y3
-	VSUBPD       Y1, Y8, Y8
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y8, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y8, Y12
-	VFNMADD231PD constants<>+704(SB), Y10, Y12
-	VFNMADD231PD constants<>+736(SB), Y10, Y12
-	VPSHUFD      $0xa0, Y9, Y10
+	VMOVUPD      (R9), Y9
+	VMOVQ        R11, X10
+	VPBROADCASTQ X10, Y10
+	VPCMPEQQ     Y3, Y10, Y10
+	VBLENDVPD    Y10, Y9, Y4, Y4
+	VSUBPD       Y2, Y9, Y9
+	VMAXPD       Y9, Y0, Y11
+	VMOVUPD      Y11, Y12
+	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VSUBPD       Y1, Y12, Y10
+	VMOVUPD      Y11, Y11
+	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VFNMADD231PD constants<>+768(SB), Y10, Y11
+	VPSHUFD      $0xa0, Y12, Y10
 	VPERMPS      constants<>+992(SB), Y10, Y13
 	VPERMPS      constants<>+1024(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y10, Y12, Y12
 	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y12, Y10
-	VFMADD213PD  constants<>+864(SB), Y12, Y10
-	VFMADD213PD  constants<>+896(SB), Y12, Y10
-	VFMADD213PD  constants<>+928(SB), Y12, Y10
-	VFMADD213PD  constants<>+960(SB), Y12, Y10
-	VMULPD       Y12, Y12, Y13
-	VFMADD213PD  Y12, Y13, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
+	VFMADD213PD  constants<>+832(SB), Y11, Y10
+	VFMADD213PD  constants<>+864(SB), Y11, Y10
+	VFMADD213PD  constants<>+896(SB), Y11, Y10
+	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VMULPD       Y11, Y11, Y13
+	VFMADD213PD  Y11, Y13, Y10
+	VFMADD213PD  Y12, Y12, Y10
 	VMOVUPD      Y10, (R10)
-	VMOVQ        R11, X9
-	VPBROADCASTQ X9, Y9
-	VPCMPEQQ     Y2, Y9, Y9
-	VBLENDVPD    Y9, Y10, Y4, Y4
-	VADDPD       Y10, Y7, Y7
-	VADDPD       Y8, Y6, Y6
+	VMOVQ        R11, X11
+	VPBROADCASTQ X11, Y11
+	VPCMPEQQ     Y3, Y11, Y11
+	VBLENDVPD    Y11, Y10, Y5, Y5
+	VADDPD       Y10, Y8, Y8
+	VADDPD       Y9, Y7, Y7
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
@@ -4573,15 +4527,15 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPD  Y7, Y5, Y5
+	VADDPD  Y8, Y6, Y6
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPD Y5, (R9)(R10*1)
+	VMOVUPD Y6, (R9)(R10*1)
 	MOVQ    64(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPD Y6, (R9)(R10*1)
+	VMOVUPD Y7, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x08
 	JGE     lanes7
@@ -4593,12 +4547,12 @@ lanes7:
 	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
 	JNE     more12
-	VMOVUPD (R10), Y1
-	VMINPD  32(R10), Y1, Y2
-	VXORPS  Y5, Y5, Y5
-	VMULPD  Y5, Y1, Y1
-	VADDPD  Y1, Y2, Y2
-	VMOVUPD Y2, 64(R10)
+	VMOVUPD (R10), Y2
+	VMINPD  32(R10), Y2, Y3
+	VXORPS  Y6, Y6, Y6
+	VMULPD  Y6, Y2, Y2
+	VADDPD  Y2, Y3, Y3
+	VMOVUPD Y3, 64(R10)
 
 more12:
 level8:
@@ -4610,9 +4564,9 @@ level8:
 	SHRQ $0x01, R13
 
 pairs9:
-	VMOVUPD (R11), Y1
-	VADDPD  32(R11), Y1, Y1
-	VMOVUPD Y1, (R12)
+	VMOVUPD (R11), Y2
+	VADDPD  32(R11), Y2, Y2
+	VMOVUPD Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
@@ -4620,26 +4574,26 @@ pairs9:
 	INCQ    R9
 	BTQ     $0x00, R9
 	JCS     even10
-	VMOVUPD (R11), Y1
-	VMOVUPD Y1, (R12)
+	VMOVUPD (R11), Y2
+	VMOVUPD Y2, (R12)
 
 even10:
 	SHRQ $0x01, R9
 	JMP  level8
 
 tree11:
-	VMOVUPD      (R10), Y1
+	VMOVUPD      (R10), Y2
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two13
-	VBROADCASTSD constants<>+576(SB), Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, 1360(AX)(SI*8)
+	VBROADCASTSD constants<>+576(SB), Y3
+	VADDPD       Y3, Y2, Y2
+	VMOVUPD      Y2, 1360(AX)(SI*8)
 	JMP          sum14
 
 two13:
-	VMOVUPD 64(R9), Y1
-	VMOVUPD Y1, 1360(AX)(SI*8)
+	VMOVUPD 64(R9), Y2
+	VMOVUPD Y2, 1360(AX)(SI*8)
 
 sum14:
 	MOVQ 64(AX), R9
@@ -4653,9 +4607,9 @@ level15:
 	SHRQ $0x01, R12
 
 pairs16:
-	VMOVUPD (R10), Y1
-	VADDPD  32(R10), Y1, Y1
-	VMOVUPD Y1, (R11)
+	VMOVUPD (R10), Y2
+	VADDPD  32(R10), Y2, Y2
+	VMOVUPD Y2, (R11)
 	ADDQ    $0x40, R10
 	ADDQ    $0x20, R11
 	DECQ    R12
@@ -4663,19 +4617,19 @@ pairs16:
 	INCQ    R8
 	BTQ     $0x00, R8
 	JCS     even17
-	VMOVUPD (R10), Y1
-	VMOVUPD Y1, (R11)
+	VMOVUPD (R10), Y2
+	VMOVUPD Y2, (R11)
 
 even17:
 	SHRQ $0x01, R8
 	JMP  level15
 
 tree18:
-	VMOVUPD (R9), Y1
-	VMOVUPD Y1, 4624(AX)(SI*8)
-	VSUBPD  272(AX)(SI*8), Y3, Y3
-	VMOVUPD Y3, 3536(AX)(SI*8)
-	VMOVUPD Y4, 6800(AX)(SI*8)
+	VMOVUPD (R9), Y2
+	VMOVUPD Y2, 4624(AX)(SI*8)
+	VSUBPD  272(AX)(SI*8), Y4, Y4
+	VMOVUPD Y4, 3536(AX)(SI*8)
+	VMOVUPD Y5, 6800(AX)(SI*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
 	ADDQ    $0x20, BX
@@ -4742,7 +4696,8 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+768(SB), Y0
+	VBROADCASTSD constants<>+640(SB), Y0
+	VBROADCASTSD constants<>+672(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -4753,7 +4708,7 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+608(SB), Y1
+	VBROADCASTSD constants<>+608(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
@@ -4770,21 +4725,21 @@ max3:
 	ADDQ       160(AX), R10
 	PREFETCHT0 (R11)
 	ADDQ       168(AX), R11
-	VMAXPD     (R9), Y1, Y1
+	VMAXPD     (R9), Y2, Y2
 	ADDQ       184(AX), R9
 	DECQ       R8
 	JNE        max3
-	VMOVUPD    Y1, 272(AX)(SI*8)
-	VPMOVSXDQ  (DX), Y2
-	VXORPS     Y3, Y3, Y3
+	VMOVUPD    Y2, 272(AX)(SI*8)
+	VPMOVSXDQ  (DX), Y3
 	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
 	XORQ       R8, R8
 
 lane4:
-	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
 	MOVQ   184(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
@@ -4794,97 +4749,95 @@ lane4:
 	MOVQ   R8, R11
 
 step5:
-	VMOVUPD      (R9), Y9
-	VMOVQ        R11, X10
-	VPBROADCASTQ X10, Y10
-	VPCMPEQQ     Y2, Y10, Y10
-	VBLENDVPD    Y10, Y9, Y3, Y3
-	VSUBPD       Y1, Y9, Y9
+	VMOVUPD      (R9), Y10
+	VMOVQ        R11, X11
+	VPBROADCASTQ X11, Y11
+	VPCMPEQQ     Y3, Y11, Y11
+	VBLENDVPD    Y11, Y10, Y4, Y4
+	VSUBPD       Y2, Y10, Y10
 	MOVQ         32(AX), R12
-	VBROADCASTSD (R12)(R11*8), Y10
-	VMULPD       Y9, Y10, Y11
-	VXORPS       Y12, Y12, Y12
-	VCMPPD       $0x04, Y12, Y10, Y12
-	VANDPD       Y12, Y11, Y11
-	VMOVUPD      Y9, Y12
-	VFMADD132PD  constants<>+672(SB), Y0, Y12
-	VCMPPD       $0x15, constants<>+640(SB), Y9, Y14
-	VSUBPD       Y0, Y12, Y13
-	VMOVUPD      Y9, Y9
-	VFNMADD231PD constants<>+704(SB), Y13, Y9
-	VFNMADD231PD constants<>+736(SB), Y13, Y9
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+992(SB), Y13, Y15
-	VPERMPS      constants<>+1024(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y15, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y13
-	VFMADD213PD  constants<>+832(SB), Y9, Y13
-	VFMADD213PD  constants<>+864(SB), Y9, Y13
-	VFMADD213PD  constants<>+896(SB), Y9, Y13
-	VFMADD213PD  constants<>+928(SB), Y9, Y13
-	VFMADD213PD  constants<>+960(SB), Y9, Y13
-	VMULPD       Y9, Y9, Y15
-	VFMADD213PD  Y9, Y15, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y14, Y13, Y13
-	VMOVUPD      Y13, (R10)
-	VMOVQ        R11, X9
-	VPBROADCASTQ X9, Y9
-	VPCMPEQQ     Y2, Y9, Y9
-	VBLENDVPD    Y9, Y13, Y4, Y4
-	VADDPD       Y13, Y5, Y5
-	VADDPD       Y11, Y6, Y6
-	VADDPD       Y10, Y7, Y7
+	VBROADCASTSD (R12)(R11*8), Y11
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y13
+	VANDPD       Y13, Y12, Y12
+	VMAXPD       Y10, Y0, Y13
+	VMOVUPD      Y13, Y14
+	VFMADD132PD  constants<>+704(SB), Y1, Y14
+	VSUBPD       Y1, Y14, Y10
+	VMOVUPD      Y13, Y13
+	VFNMADD231PD constants<>+736(SB), Y10, Y13
+	VFNMADD231PD constants<>+768(SB), Y10, Y13
+	VPSHUFD      $0xa0, Y14, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y15
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y15, Y10
+	VPSLLQ       $0x31, Y14, Y14
+	VPADDQ       Y10, Y14, Y14
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y13, Y10
+	VFMADD213PD  constants<>+864(SB), Y13, Y10
+	VFMADD213PD  constants<>+896(SB), Y13, Y10
+	VFMADD213PD  constants<>+928(SB), Y13, Y10
+	VFMADD213PD  constants<>+960(SB), Y13, Y10
+	VMULPD       Y13, Y13, Y15
+	VFMADD213PD  Y13, Y15, Y10
+	VFMADD213PD  Y14, Y14, Y10
+	VMOVUPD      Y10, (R10)
+	VMOVQ        R11, X13
+	VPBROADCASTQ X13, Y13
+	VPCMPEQQ     Y3, Y13, Y13
+	VBLENDVPD    Y13, Y10, Y5, Y5
+	VADDPD       Y10, Y6, Y6
+	VADDPD       Y12, Y7, Y7
+	VADDPD       Y11, Y8, Y8
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
 	ADDQ         192(AX), R9
 	ADDQ         192(AX), R10
-	VMOVUPD      (R9), Y9
-	VMOVQ        R11, X10
-	VPBROADCASTQ X10, Y10
-	VPCMPEQQ     Y2, Y10, Y10
-	VBLENDVPD    Y10, Y9, Y3, Y3
-	VSUBPD       Y1, Y9, Y9
+	VMOVUPD      (R9), Y10
+	VMOVQ        R11, X11
+	VPBROADCASTQ X11, Y11
+	VPCMPEQQ     Y3, Y11, Y11
+	VBLENDVPD    Y11, Y10, Y4, Y4
+	VSUBPD       Y2, Y10, Y10
 	MOVQ         32(AX), R12
-	VBROADCASTSD (R12)(R11*8), Y10
-	VMULPD       Y9, Y10, Y11
-	VXORPS       Y12, Y12, Y12
-	VCMPPD       $0x04, Y12, Y10, Y12
-	VANDPD       Y12, Y11, Y11
-	VMOVUPD      Y9, Y12
-	VFMADD132PD  constants<>+672(SB), Y0, Y12
-	VCMPPD       $0x15, constants<>+640(SB), Y9, Y14
-	VSUBPD       Y0, Y12, Y13
-	VMOVUPD      Y9, Y9
-	VFNMADD231PD constants<>+704(SB), Y13, Y9
-	VFNMADD231PD constants<>+736(SB), Y13, Y9
-	VPSHUFD      $0xa0, Y12, Y13
-	VPERMPS      constants<>+992(SB), Y13, Y15
-	VPERMPS      constants<>+1024(SB), Y13, Y13
-	VBLENDPS     $0xaa, Y13, Y15, Y13
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y13, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y13
-	VFMADD213PD  constants<>+832(SB), Y9, Y13
-	VFMADD213PD  constants<>+864(SB), Y9, Y13
-	VFMADD213PD  constants<>+896(SB), Y9, Y13
-	VFMADD213PD  constants<>+928(SB), Y9, Y13
-	VFMADD213PD  constants<>+960(SB), Y9, Y13
-	VMULPD       Y9, Y9, Y15
-	VFMADD213PD  Y9, Y15, Y13
-	VFMADD213PD  Y12, Y12, Y13
-	VANDPD       Y14, Y13, Y13
-	VMOVUPD      Y13, (R10)
-	VMOVQ        R11, X9
-	VPBROADCASTQ X9, Y9
-	VPCMPEQQ     Y2, Y9, Y9
-	VBLENDVPD    Y9, Y13, Y4, Y4
-	VADDPD       Y13, Y8, Y8
-	VADDPD       Y11, Y6, Y6
-	VADDPD       Y10, Y7, Y7
+	VBROADCASTSD (R12)(R11*8), Y11
+	VMULPD       Y10, Y11, Y12
+	VXORPS       Y13, Y13, Y13
+	VCMPPD       $0x04, Y13, Y11, Y13
+	VANDPD       Y13, Y12, Y12
+	VMAXPD       Y10, Y0, Y13
+	VMOVUPD      Y13, Y14
+	VFMADD132PD  constants<>+704(SB), Y1, Y14
+	VSUBPD       Y1, Y14, Y10
+	VMOVUPD      Y13, Y13
+	VFNMADD231PD constants<>+736(SB), Y10, Y13
+	VFNMADD231PD constants<>+768(SB), Y10, Y13
+	VPSHUFD      $0xa0, Y14, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y15
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y15, Y10
+	VPSLLQ       $0x31, Y14, Y14
+	VPADDQ       Y10, Y14, Y14
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y13, Y10
+	VFMADD213PD  constants<>+864(SB), Y13, Y10
+	VFMADD213PD  constants<>+896(SB), Y13, Y10
+	VFMADD213PD  constants<>+928(SB), Y13, Y10
+	VFMADD213PD  constants<>+960(SB), Y13, Y10
+	VMULPD       Y13, Y13, Y15
+	VFMADD213PD  Y13, Y15, Y10
+	VFMADD213PD  Y14, Y14, Y10
+	VMOVUPD      Y10, (R10)
+	VMOVQ        R11, X13
+	VPBROADCASTQ X13, Y13
+	VPCMPEQQ     Y3, Y13, Y13
+	VBLENDVPD    Y13, Y10, Y5, Y5
+	VADDPD       Y10, Y9, Y9
+	VADDPD       Y12, Y7, Y7
+	VADDPD       Y11, Y8, Y8
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
@@ -4893,19 +4846,19 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPD  Y8, Y5, Y5
+	VADDPD  Y9, Y6, Y6
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPD Y5, (R9)(R10*1)
+	VMOVUPD Y6, (R9)(R10*1)
 	MOVQ    64(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPD Y6, (R9)(R10*1)
+	VMOVUPD Y7, (R9)(R10*1)
 	MOVQ    72(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
-	VMOVUPD Y7, (R9)(R10*1)
+	VMOVUPD Y8, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x08
 	JGE     lanes7
@@ -4917,12 +4870,12 @@ lanes7:
 	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
 	JNE     more12
-	VMOVUPD (R10), Y1
-	VMINPD  32(R10), Y1, Y2
-	VXORPS  Y5, Y5, Y5
-	VMULPD  Y5, Y1, Y1
-	VADDPD  Y1, Y2, Y2
-	VMOVUPD Y2, 64(R10)
+	VMOVUPD (R10), Y2
+	VMINPD  32(R10), Y2, Y3
+	VXORPS  Y6, Y6, Y6
+	VMULPD  Y6, Y2, Y2
+	VADDPD  Y2, Y3, Y3
+	VMOVUPD Y3, 64(R10)
 
 more12:
 level8:
@@ -4934,9 +4887,9 @@ level8:
 	SHRQ $0x01, R13
 
 pairs9:
-	VMOVUPD (R11), Y1
-	VADDPD  32(R11), Y1, Y1
-	VMOVUPD Y1, (R12)
+	VMOVUPD (R11), Y2
+	VADDPD  32(R11), Y2, Y2
+	VMOVUPD Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
@@ -4944,26 +4897,26 @@ pairs9:
 	INCQ    R9
 	BTQ     $0x00, R9
 	JCS     even10
-	VMOVUPD (R11), Y1
-	VMOVUPD Y1, (R12)
+	VMOVUPD (R11), Y2
+	VMOVUPD Y2, (R12)
 
 even10:
 	SHRQ $0x01, R9
 	JMP  level8
 
 tree11:
-	VMOVUPD      (R10), Y1
+	VMOVUPD      (R10), Y2
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two13
-	VBROADCASTSD constants<>+576(SB), Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, 1360(AX)(SI*8)
+	VBROADCASTSD constants<>+576(SB), Y3
+	VADDPD       Y3, Y2, Y2
+	VMOVUPD      Y2, 1360(AX)(SI*8)
 	JMP          sum14
 
 two13:
-	VMOVUPD 64(R9), Y1
-	VMOVUPD Y1, 1360(AX)(SI*8)
+	VMOVUPD 64(R9), Y2
+	VMOVUPD Y2, 1360(AX)(SI*8)
 
 sum14:
 	MOVQ 64(AX), R9
@@ -4977,9 +4930,9 @@ level15:
 	SHRQ $0x01, R12
 
 pairs16:
-	VMOVUPD (R10), Y1
-	VADDPD  32(R10), Y1, Y1
-	VMOVUPD Y1, (R11)
+	VMOVUPD (R10), Y2
+	VADDPD  32(R10), Y2, Y2
+	VMOVUPD Y2, (R11)
 	ADDQ    $0x40, R10
 	ADDQ    $0x20, R11
 	DECQ    R12
@@ -4987,19 +4940,19 @@ pairs16:
 	INCQ    R8
 	BTQ     $0x00, R8
 	JCS     even17
-	VMOVUPD (R10), Y1
-	VMOVUPD Y1, (R11)
+	VMOVUPD (R10), Y2
+	VMOVUPD Y2, (R11)
 
 even17:
 	SHRQ $0x01, R8
 	JMP  level15
 
 tree18:
-	VMOVUPD (R9), Y1
-	VMOVUPD Y1, 4624(AX)(SI*8)
-	VSUBPD  272(AX)(SI*8), Y3, Y3
-	VMOVUPD Y3, 3536(AX)(SI*8)
-	VMOVUPD Y4, 6800(AX)(SI*8)
+	VMOVUPD (R9), Y2
+	VMOVUPD Y2, 4624(AX)(SI*8)
+	VSUBPD  272(AX)(SI*8), Y4, Y4
+	VMOVUPD Y4, 3536(AX)(SI*8)
+	VMOVUPD Y5, 6800(AX)(SI*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
 	ADDQ    $0x20, BX
@@ -5069,7 +5022,8 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSD constants<>+768(SB), Y0
+	VBROADCASTSD constants<>+640(SB), Y0
+	VBROADCASTSD constants<>+672(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         8(AX), BX
@@ -5081,7 +5035,7 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+608(SB), Y1
+	VBROADCASTSD constants<>+608(SB), Y2
 	MOVQ         96(AX), R9
 	MOVQ         CX, R10
 	MOVQ         DI, R11
@@ -5098,18 +5052,18 @@ max3:
 	ADDQ       160(AX), R11
 	PREFETCHT0 (R12)
 	ADDQ       168(AX), R12
-	VMAXPD     (R10), Y1, Y1
+	VMAXPD     (R10), Y2, Y2
 	ADDQ       184(AX), R10
 	DECQ       R9
 	JNE        max3
-	VMOVUPD    Y1, 272(AX)(DI*8)
+	VMOVUPD    Y2, 272(AX)(DI*8)
 	XORQ       R9, R9
 
 lane4:
-	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
 	MOVQ   184(AX), R10
 	IMULQ  R9, R10
 	ADDQ   CX, R10
@@ -5122,90 +5076,88 @@ lane4:
 	MOVQ   R9, R13
 
 step5:
-	VMOVUPD      (R10), Y6
-	VSUBPD       Y1, Y6, Y6
-	VMOVUPD      (R12), Y7
+	VMOVUPD      (R10), Y7
+	VSUBPD       Y2, Y7, Y7
+	VMOVUPD      (R12), Y8
 	MOVQ         40(AX), R14
-	VBROADCASTSD (R14)(R13*8), Y8
-	MOVQ         32(AX), R14
 	VBROADCASTSD (R14)(R13*8), Y9
-	VFMADD213PD  Y9, Y8, Y7
-	VMULPD       Y6, Y7, Y8
-	VXORPS       Y9, Y9, Y9
-	VCMPPD       $0x04, Y9, Y7, Y9
-	VANDPD       Y9, Y8, Y8
-	VMOVUPD      Y6, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y6, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y6, Y6
-	VFNMADD231PD constants<>+704(SB), Y10, Y6
-	VFNMADD231PD constants<>+736(SB), Y10, Y6
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y6, Y10
-	VFMADD213PD  constants<>+864(SB), Y6, Y10
-	VFMADD213PD  constants<>+896(SB), Y6, Y10
-	VFMADD213PD  constants<>+928(SB), Y6, Y10
-	VFMADD213PD  constants<>+960(SB), Y6, Y10
-	VMULPD       Y6, Y6, Y12
-	VFMADD213PD  Y6, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VMOVUPD      Y10, (R11)
-	VADDPD       Y10, Y2, Y2
-	VADDPD       Y8, Y3, Y3
-	VADDPD       Y7, Y4, Y4
+	MOVQ         32(AX), R14
+	VBROADCASTSD (R14)(R13*8), Y10
+	VFMADD213PD  Y10, Y9, Y8
+	VMULPD       Y7, Y8, Y9
+	VXORPS       Y10, Y10, Y10
+	VCMPPD       $0x04, Y10, Y8, Y10
+	VANDPD       Y10, Y9, Y9
+	VMAXPD       Y7, Y0, Y10
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VSUBPD       Y1, Y11, Y7
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+736(SB), Y7, Y10
+	VFNMADD231PD constants<>+768(SB), Y7, Y10
+	VPSHUFD      $0xa0, Y11, Y7
+	VPERMPS      constants<>+992(SB), Y7, Y12
+	VPERMPS      constants<>+1024(SB), Y7, Y7
+	VBLENDPS     $0xaa, Y7, Y12, Y7
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y7, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y7
+	VFMADD213PD  constants<>+832(SB), Y10, Y7
+	VFMADD213PD  constants<>+864(SB), Y10, Y7
+	VFMADD213PD  constants<>+896(SB), Y10, Y7
+	VFMADD213PD  constants<>+928(SB), Y10, Y7
+	VFMADD213PD  constants<>+960(SB), Y10, Y7
+	VMULPD       Y10, Y10, Y12
+	VFMADD213PD  Y10, Y12, Y7
+	VFMADD213PD  Y11, Y11, Y7
+	VMOVUPD      Y7, (R11)
+	VADDPD       Y7, Y3, Y3
+	VADDPD       Y9, Y4, Y4
+	VADDPD       Y8, Y5, Y5
 	ADDQ         $0x08, R13
 	CMPQ         R13, 96(AX)
 	JGE          summed6
 	ADDQ         192(AX), R10
 	ADDQ         192(AX), R11
 	ADDQ         192(AX), R12
-	VMOVUPD      (R10), Y6
-	VSUBPD       Y1, Y6, Y6
-	VMOVUPD      (R12), Y7
+	VMOVUPD      (R10), Y7
+	VSUBPD       Y2, Y7, Y7
+	VMOVUPD      (R12), Y8
 	MOVQ         40(AX), R14
-	VBROADCASTSD (R14)(R13*8), Y8
-	MOVQ         32(AX), R14
 	VBROADCASTSD (R14)(R13*8), Y9
-	VFMADD213PD  Y9, Y8, Y7
-	VMULPD       Y6, Y7, Y8
-	VXORPS       Y9, Y9, Y9
-	VCMPPD       $0x04, Y9, Y7, Y9
-	VANDPD       Y9, Y8, Y8
-	VMOVUPD      Y6, Y9
-	VFMADD132PD  constants<>+672(SB), Y0, Y9
-	VCMPPD       $0x15, constants<>+640(SB), Y6, Y11
-	VSUBPD       Y0, Y9, Y10
-	VMOVUPD      Y6, Y6
-	VFNMADD231PD constants<>+704(SB), Y10, Y6
-	VFNMADD231PD constants<>+736(SB), Y10, Y6
-	VPSHUFD      $0xa0, Y9, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y12, Y10
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y10, Y9, Y9
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y6, Y10
-	VFMADD213PD  constants<>+864(SB), Y6, Y10
-	VFMADD213PD  constants<>+896(SB), Y6, Y10
-	VFMADD213PD  constants<>+928(SB), Y6, Y10
-	VFMADD213PD  constants<>+960(SB), Y6, Y10
-	VMULPD       Y6, Y6, Y12
-	VFMADD213PD  Y6, Y12, Y10
-	VFMADD213PD  Y9, Y9, Y10
-	VANDPD       Y11, Y10, Y10
-	VMOVUPD      Y10, (R11)
-	VADDPD       Y10, Y5, Y5
-	VADDPD       Y8, Y3, Y3
-	VADDPD       Y7, Y4, Y4
+	MOVQ         32(AX), R14
+	VBROADCASTSD (R14)(R13*8), Y10
+	VFMADD213PD  Y10, Y9, Y8
+	VMULPD       Y7, Y8, Y9
+	VXORPS       Y10, Y10, Y10
+	VCMPPD       $0x04, Y10, Y8, Y10
+	VANDPD       Y10, Y9, Y9
+	VMAXPD       Y7, Y0, Y10
+	VMOVUPD      Y10, Y11
+	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VSUBPD       Y1, Y11, Y7
+	VMOVUPD      Y10, Y10
+	VFNMADD231PD constants<>+736(SB), Y7, Y10
+	VFNMADD231PD constants<>+768(SB), Y7, Y10
+	VPSHUFD      $0xa0, Y11, Y7
+	VPERMPS      constants<>+992(SB), Y7, Y12
+	VPERMPS      constants<>+1024(SB), Y7, Y7
+	VBLENDPS     $0xaa, Y7, Y12, Y7
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y7, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y7
+	VFMADD213PD  constants<>+832(SB), Y10, Y7
+	VFMADD213PD  constants<>+864(SB), Y10, Y7
+	VFMADD213PD  constants<>+896(SB), Y10, Y7
+	VFMADD213PD  constants<>+928(SB), Y10, Y7
+	VFMADD213PD  constants<>+960(SB), Y10, Y7
+	VMULPD       Y10, Y10, Y12
+	VFMADD213PD  Y10, Y12, Y7
+	VFMADD213PD  Y11, Y11, Y7
+	VMOVUPD      Y7, (R11)
+	VADDPD       Y7, Y6, Y6
+	VADDPD       Y9, Y4, Y4
+	VADDPD       Y8, Y5, Y5
 	ADDQ         $0x08, R13
 	CMPQ         R13, 96(AX)
 	JGE          summed6
@@ -5215,19 +5167,19 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPD  Y5, Y2, Y2
+	VADDPD  Y6, Y3, Y3
 	MOVQ    56(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x05, R11
-	VMOVUPD Y2, (R10)(R11*1)
+	VMOVUPD Y3, (R10)(R11*1)
 	MOVQ    64(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x05, R11
-	VMOVUPD Y3, (R10)(R11*1)
+	VMOVUPD Y4, (R10)(R11*1)
 	MOVQ    72(AX), R10
 	MOVQ    R9, R11
 	SHLQ    $0x05, R11
-	VMOVUPD Y4, (R10)(R11*1)
+	VMOVUPD Y5, (R10)(R11*1)
 	INCQ    R9
 	CMPQ    R9, $0x08
 	JGE     lanes7
@@ -5239,12 +5191,12 @@ lanes7:
 	MOVQ    R9, R10
 	CMPQ    96(AX), $0x02
 	JNE     more12
-	VMOVUPD (R11), Y1
-	VMINPD  32(R11), Y1, Y2
-	VXORPS  Y3, Y3, Y3
-	VMULPD  Y3, Y1, Y1
-	VADDPD  Y1, Y2, Y2
-	VMOVUPD Y2, 64(R11)
+	VMOVUPD (R11), Y2
+	VMINPD  32(R11), Y2, Y3
+	VXORPS  Y4, Y4, Y4
+	VMULPD  Y4, Y2, Y2
+	VADDPD  Y2, Y3, Y3
+	VMOVUPD Y3, 64(R11)
 
 more12:
 level8:
@@ -5256,9 +5208,9 @@ level8:
 	SHRQ $0x01, R14
 
 pairs9:
-	VMOVUPD (R12), Y1
-	VADDPD  32(R12), Y1, Y1
-	VMOVUPD Y1, (R13)
+	VMOVUPD (R12), Y2
+	VADDPD  32(R12), Y2, Y2
+	VMOVUPD Y2, (R13)
 	ADDQ    $0x40, R12
 	ADDQ    $0x20, R13
 	DECQ    R14
@@ -5266,26 +5218,26 @@ pairs9:
 	INCQ    R10
 	BTQ     $0x00, R10
 	JCS     even10
-	VMOVUPD (R12), Y1
-	VMOVUPD Y1, (R13)
+	VMOVUPD (R12), Y2
+	VMOVUPD Y2, (R13)
 
 even10:
 	SHRQ $0x01, R10
 	JMP  level8
 
 tree11:
-	VMOVUPD      (R11), Y1
+	VMOVUPD      (R11), Y2
 	MOVQ         56(AX), R10
 	CMPQ         96(AX), $0x02
 	JE           two13
-	VBROADCASTSD constants<>+576(SB), Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, 1360(AX)(DI*8)
+	VBROADCASTSD constants<>+576(SB), Y3
+	VADDPD       Y3, Y2, Y2
+	VMOVUPD      Y2, 1360(AX)(DI*8)
 	JMP          sum14
 
 two13:
-	VMOVUPD 64(R10), Y1
-	VMOVUPD Y1, 1360(AX)(DI*8)
+	VMOVUPD 64(R10), Y2
+	VMOVUPD Y2, 1360(AX)(DI*8)
 
 sum14:
 	MOVQ 64(AX), R11
@@ -5300,9 +5252,9 @@ level15:
 	SHRQ $0x01, R14
 
 pairs16:
-	VMOVUPD (R12), Y1
-	VADDPD  32(R12), Y1, Y1
-	VMOVUPD Y1, (R13)
+	VMOVUPD (R12), Y2
+	VADDPD  32(R12), Y2, Y2
+	VMOVUPD Y2, (R13)
 	ADDQ    $0x40, R12
 	ADDQ    $0x20, R13
 	DECQ    R14
@@ -5310,16 +5262,16 @@ pairs16:
 	INCQ    R10
 	BTQ     $0x00, R10
 	JCS     even17
-	VMOVUPD (R12), Y1
-	VMOVUPD Y1, (R13)
+	VMOVUPD (R12), Y2
+	VMOVUPD Y2, (R13)
 
 even17:
 	SHRQ $0x01, R10
 	JMP  level15
 
 tree18:
-	VMOVUPD (R11), Y1
-	VMOVUPD Y1, 4624(AX)(DI*8)
+	VMOVUPD (R11), Y2
+	VMOVUPD Y2, 4624(AX)(DI*8)
 	MOVQ    72(AX), R10
 
 level19:
@@ -5331,9 +5283,9 @@ level19:
 	SHRQ $0x01, R13
 
 pairs20:
-	VMOVUPD (R11), Y1
-	VADDPD  32(R11), Y1, Y1
-	VMOVUPD Y1, (R12)
+	VMOVUPD (R11), Y2
+	VADDPD  32(R11), Y2, Y2
+	VMOVUPD Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
@@ -5341,16 +5293,16 @@ pairs20:
 	INCQ    R9
 	BTQ     $0x00, R9
 	JCS     even21
-	VMOVUPD (R11), Y1
-	VMOVUPD Y1, (R12)
+	VMOVUPD (R11), Y2
+	VMOVUPD Y2, (R12)
 
 even21:
 	SHRQ $0x01, R9
 	JMP  level19
 
 tree22:
-	VMOVUPD (R10), Y1
-	VMOVUPD Y1, 2448(AX)(DI*8)
+	VMOVUPD (R10), Y2
+	VMOVUPD Y2, 2448(AX)(DI*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
 	ADDQ    $0x20, BX
@@ -5518,7 +5470,8 @@ TEXT ·sumUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         BX, BX
 	XORQ         SI, SI
@@ -5531,20 +5484,20 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       272(AX)(DI*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+544(SB), X1, X1
-	VBROADCASTSS X1, Y1
+	VMOVSD       272(AX)(DI*8), X2
+	VCVTSD2SS    X2, X2, X2
+	VXORPS       constants<>+544(SB), X2, X2
+	VBROADCASTSS X2, Y2
 	XORQ         DI, DI
 	MOVQ         BX, R8
 
 block4:
-	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
 	MOVQ    96(AX), R10
 	LEAQ    512(DI), R9
 	ANDQ    $-32, R10
@@ -5555,78 +5508,74 @@ block4:
 
 loop5:
 	PREFETCHT0   20480(CX)(DI*2)
-	VCVTPH2PS    (CX)(DI*2), Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VCVTPH2PS    16(CX)(DI*2), Y12
-	VPSLLD       $0x14, Y9, Y9
-	VADDPS       Y1, Y12, Y12
-	VPADDD       Y8, Y9, Y9
-	VADDPS       Y12, Y5, Y5
-	VMOVUPS      constants<>+416(SB), Y8
-	VMOVUPS      Y12, Y14
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y14
-	VMULPS       Y10, Y10, Y13
-	VCMPPS       $0x15, constants<>+288(SB), Y12, Y15
-	VFMADD213PS  Y10, Y13, Y8
-	VSUBPS       Y0, Y14, Y10
-	VFMADD213PS  Y9, Y9, Y8
-	VFNMADD132PS constants<>+352(SB), Y12, Y10
-	VANDPS       Y11, Y8, Y8
-	VPERMPS      constants<>+480(SB), Y14, Y9
-	VADDPS       Y8, Y2, Y2
-	VPSLLD       $0x14, Y14, Y14
-	VCVTPH2PS    32(CX)(DI*2), Y8
-	VPADDD       Y9, Y14, Y14
-	VADDPS       Y1, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VADDPS       Y8, Y3, Y3
-	VFMADD213PS  constants<>+448(SB), Y10, Y9
-	VMOVUPS      Y8, Y12
-	VMULPS       Y10, Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VFMADD213PS  Y10, Y11, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y10
-	VFMADD213PS  Y14, Y14, Y9
-	VSUBPS       Y0, Y12, Y11
-	VANDPS       Y15, Y9, Y9
-	VFNMADD132PS constants<>+352(SB), Y8, Y11
+	VCVTPH2PS    (CX)(DI*2), Y9
+	VADDPS       Y2, Y9, Y9
 	VADDPS       Y9, Y4, Y4
-	VPERMPS      constants<>+480(SB), Y12, Y8
-	VPSLLD       $0x14, Y12, Y12
-	VCVTPH2PS    48(CX)(DI*2), Y9
-	VPADDD       Y8, Y12, Y12
-	VADDPS       Y1, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VCVTPH2PS    16(CX)(DI*2), Y12
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VADDPS       Y2, Y12, Y12
+	VPSLLD       $0x14, Y11, Y11
+	VADDPS       Y12, Y6, Y6
+	VPADDD       Y10, Y11, Y11
+	VMAXPS       Y12, Y0, Y14
+	VMOVUPS      constants<>+416(SB), Y10
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VMULPS       Y9, Y9, Y12
+	VSUBPS       Y1, Y15, Y13
+	VFMADD213PS  Y9, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VFMADD213PS  Y11, Y11, Y10
+	VPERMPS      constants<>+480(SB), Y15, Y9
+	VCVTPH2PS    32(CX)(DI*2), Y11
+	VADDPS       Y10, Y3, Y3
+	VPSLLD       $0x14, Y15, Y15
+	VADDPS       Y2, Y11, Y11
+	VPADDD       Y9, Y15, Y15
+	VADDPS       Y11, Y4, Y4
+	VMOVUPS      constants<>+416(SB), Y9
+	VMAXPS       Y11, Y0, Y11
+	VFMADD213PS  constants<>+448(SB), Y13, Y9
+	VMOVUPS      Y11, Y12
+	VMULPS       Y13, Y13, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD213PS  Y13, Y10, Y9
+	VSUBPS       Y1, Y12, Y10
+	VFMADD213PS  Y15, Y15, Y9
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
 	VADDPS       Y9, Y5, Y5
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMOVUPS      Y9, Y14
-	VMULPS       Y11, Y11, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y14
-	VFMADD213PS  Y11, Y13, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y9, Y11
-	VFMADD213PS  Y12, Y12, Y8
-	VSUBPS       Y0, Y14, Y12
-	VANDPS       Y10, Y8, Y8
-	VFNMADD132PS constants<>+352(SB), Y9, Y12
-	VADDPS       Y8, Y6, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y8
+	VPERMPS      constants<>+480(SB), Y12, Y9
+	VCVTPH2PS    48(CX)(DI*2), Y11
+	VPSLLD       $0x14, Y12, Y12
+	VADDPS       Y2, Y11, Y11
+	VPADDD       Y9, Y12, Y12
+	VADDPS       Y11, Y6, Y6
+	VMOVUPS      constants<>+416(SB), Y9
+	VMAXPS       Y11, Y0, Y13
+	VFMADD213PS  constants<>+448(SB), Y10, Y9
+	VMOVUPS      Y13, Y14
+	VMULPS       Y10, Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VFMADD213PS  Y10, Y11, Y9
+	VSUBPS       Y1, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y13, Y10
+	VADDPS       Y9, Y7, Y7
+	VPERMPS      constants<>+480(SB), Y14, Y9
 	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y8, Y14, Y14
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y12, Y8
-	VMULPS       Y12, Y12, Y9
-	VFMADD213PS  Y12, Y9, Y8
-	VFMADD213PS  Y14, Y14, Y8
-	VANDPS       Y11, Y8, Y8
-	VADDPS       Y8, Y7, Y7
+	VPADDD       Y9, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y10, Y9
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y9
+	VFMADD213PS  Y14, Y14, Y9
+	VADDPS       Y9, Y8, Y8
 	ADDQ         $+32, DI
 	CMPQ         DI, R10
 	JLT          loop5
@@ -5647,29 +5596,28 @@ end6:
 	SHLQ         $0x01, R10
 	LEAQ         (CX)(DI*2), R11
 	SUBQ         R10, R11
-	VMOVDQU      (R11), X8
+	VMOVDQU      (R11), X9
 	LEAQ         constants<>+1088(SB), R11
-	VPSHUFB      (R11)(R10*1), X8, X8
-	VCVTPH2PS    X8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       (DX), Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       (DX), Y8, Y8
-	VADDPS       Y8, Y2, Y2
+	VPSHUFB      (R11)(R10*1), X9, X9
+	VCVTPH2PS    X9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       (DX), Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y3, Y3
 	LEAQ         8(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -5684,29 +5632,28 @@ end6:
 	SHLQ         $0x01, R10
 	LEAQ         16(CX)(DI*2), R11
 	SUBQ         R10, R11
-	VMOVDQU      (R11), X8
+	VMOVDQU      (R11), X9
 	LEAQ         constants<>+1088(SB), R11
-	VPSHUFB      (R11)(R10*1), X8, X8
-	VCVTPH2PS    X8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       32(DX), Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       32(DX), Y8, Y8
-	VADDPS       Y8, Y4, Y4
+	VPSHUFB      (R11)(R10*1), X9, X9
+	VCVTPH2PS    X9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       32(DX), Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       32(DX), Y10, Y10
+	VADDPS       Y10, Y5, Y5
 	LEAQ         16(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -5721,29 +5668,28 @@ end6:
 	SHLQ         $0x01, R10
 	LEAQ         32(CX)(DI*2), R11
 	SUBQ         R10, R11
-	VMOVDQU      (R11), X8
+	VMOVDQU      (R11), X9
 	LEAQ         constants<>+1088(SB), R11
-	VPSHUFB      (R11)(R10*1), X8, X8
-	VCVTPH2PS    X8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       64(DX), Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       64(DX), Y8, Y8
-	VADDPS       Y8, Y6, Y6
+	VPSHUFB      (R11)(R10*1), X9, X9
+	VCVTPH2PS    X9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       64(DX), Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       64(DX), Y10, Y10
+	VADDPS       Y10, Y7, Y7
 	LEAQ         24(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -5758,39 +5704,38 @@ end6:
 	SHLQ         $0x01, R10
 	LEAQ         48(CX)(DI*2), DI
 	SUBQ         R10, DI
-	VMOVDQU      (DI), X8
+	VMOVDQU      (DI), X9
 	LEAQ         constants<>+1088(SB), DI
-	VPSHUFB      (DI)(R10*1), X8, X8
-	VCVTPH2PS    X8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       96(DX), Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       96(DX), Y8, Y8
-	VADDPS       Y8, Y7, Y7
+	VPSHUFB      (DI)(R10*1), X9, X9
+	VCVTPH2PS    X9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       96(DX), Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       96(DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
 
 sums7:
 	MOVQ    64(AX), DI
+	VMOVUPS Y4, (DI)(R8*1)
+	VMOVUPS Y6, 32(DI)(R8*1)
+	VADDPS  Y7, Y3, Y3
+	VADDPS  Y8, Y5, Y5
+	MOVQ    56(AX), DI
 	VMOVUPS Y3, (DI)(R8*1)
 	VMOVUPS Y5, 32(DI)(R8*1)
-	VADDPS  Y6, Y2, Y2
-	VADDPS  Y7, Y4, Y4
-	MOVQ    56(AX), DI
-	VMOVUPS Y2, (DI)(R8*1)
-	VMOVUPS Y4, 32(DI)(R8*1)
 	ADDQ    $0x40, R8
 	MOVQ    R9, DI
 	CMPQ    DI, 96(AX)
@@ -5820,7 +5765,8 @@ TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	XORQ         SI, SI
@@ -5834,20 +5780,20 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       272(AX)(R8*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+544(SB), X1, X1
-	VBROADCASTSS X1, Y1
+	VMOVSD       272(AX)(R8*8), X2
+	VCVTSD2SS    X2, X2, X2
+	VXORPS       constants<>+544(SB), X2, X2
+	VBROADCASTSS X2, Y2
 	XORQ         R8, R8
 	MOVQ         SI, R9
 
 block4:
-	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
 	MOVQ    96(AX), R11
 	LEAQ    512(R8), R10
 	ANDQ    $-32, R11
@@ -5858,82 +5804,78 @@ block4:
 
 loop6:
 	PREFETCHT0   20480(CX)(R8*2)
-	VCVTPH2PS    (CX)(R8*2), Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VCVTPH2PS    (CX)(R8*2), Y9
+	VADDPS       Y2, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
 	VCVTPH2PS    16(CX)(R8*2), Y12
-	VPSLLD       $0x14, Y9, Y9
-	VADDPS       Y1, Y12, Y12
-	VPADDD       Y8, Y9, Y9
-	VADDPS       Y12, Y5, Y5
-	VMOVUPS      constants<>+416(SB), Y8
-	VMOVUPS      Y12, Y14
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y14
-	VMULPS       Y10, Y10, Y13
-	VCMPPS       $0x15, constants<>+288(SB), Y12, Y15
-	VFMADD213PS  Y10, Y13, Y8
-	VSUBPS       Y0, Y14, Y10
-	VFMADD213PS  Y9, Y9, Y8
-	VFNMADD132PS constants<>+352(SB), Y12, Y10
-	VANDPS       Y11, Y8, Y8
-	VPERMPS      constants<>+480(SB), Y14, Y9
-	VADDPS       Y8, Y2, Y2
-	VPSLLD       $0x14, Y14, Y14
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VADDPS       Y2, Y12, Y12
+	VPSLLD       $0x14, Y11, Y11
+	VADDPS       Y12, Y6, Y6
+	VPADDD       Y10, Y11, Y11
+	VMAXPS       Y12, Y0, Y14
+	VMOVUPS      constants<>+416(SB), Y10
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VMULPS       Y9, Y9, Y12
+	VSUBPS       Y1, Y15, Y13
+	VFMADD213PS  Y9, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VFMADD213PS  Y11, Y11, Y10
+	VPERMPS      constants<>+480(SB), Y15, Y9
 	VCVTPH2PS    32(CX)(R8*2), Y11
-	VMOVUPS      Y8, (BX)(R8*4)
-	VPADDD       Y9, Y14, Y14
-	VADDPS       Y1, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y8
-	VADDPS       Y11, Y3, Y3
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VADDPS       Y10, Y3, Y3
+	VPSLLD       $0x14, Y15, Y15
+	VADDPS       Y2, Y11, Y11
+	VMOVUPS      Y10, (BX)(R8*4)
+	VPADDD       Y9, Y15, Y15
+	VADDPS       Y11, Y4, Y4
+	VMOVUPS      constants<>+416(SB), Y9
+	VMAXPS       Y11, Y0, Y11
+	VFMADD213PS  constants<>+448(SB), Y13, Y9
 	VMOVUPS      Y11, Y12
-	VMULPS       Y10, Y10, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VFMADD213PS  Y10, Y9, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y11, Y9
-	VFMADD213PS  Y14, Y14, Y8
-	VSUBPS       Y0, Y12, Y10
-	VANDPS       Y15, Y8, Y8
-	VFNMADD132PS constants<>+352(SB), Y11, Y10
-	VADDPS       Y8, Y4, Y4
+	VMULPS       Y13, Y13, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD213PS  Y13, Y10, Y9
+	VSUBPS       Y1, Y12, Y10
+	VFMADD213PS  Y15, Y15, Y9
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VADDPS       Y9, Y5, Y5
 	VPERMPS      constants<>+480(SB), Y12, Y11
-	VMOVUPS      Y8, 32(BX)(R8*4)
+	VCVTPH2PS    48(CX)(R8*2), Y13
+	VMOVUPS      Y9, 32(BX)(R8*4)
 	VPSLLD       $0x14, Y12, Y12
-	VCVTPH2PS    48(CX)(R8*2), Y8
+	VADDPS       Y2, Y13, Y13
 	VPADDD       Y11, Y12, Y12
-	VADDPS       Y1, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y11
-	VADDPS       Y8, Y5, Y5
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMOVUPS      Y8, Y14
-	VMULPS       Y10, Y10, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y14
-	VFMADD213PS  Y10, Y13, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y10
-	VFMADD213PS  Y12, Y12, Y11
-	VSUBPS       Y0, Y14, Y12
-	VANDPS       Y9, Y11, Y11
-	VFNMADD132PS constants<>+352(SB), Y8, Y12
-	VADDPS       Y11, Y6, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y8
-	VMOVUPS      Y11, 64(BX)(R8*4)
+	VADDPS       Y13, Y6, Y6
+	VMOVUPS      constants<>+416(SB), Y9
+	VMAXPS       Y13, Y0, Y13
+	VFMADD213PS  constants<>+448(SB), Y10, Y9
+	VMOVUPS      Y13, Y14
+	VMULPS       Y10, Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VFMADD213PS  Y10, Y11, Y9
+	VSUBPS       Y1, Y14, Y10
+	VFMADD213PS  Y12, Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y13, Y10
+	VADDPS       Y9, Y7, Y7
+	VPERMPS      constants<>+480(SB), Y14, Y11
+	VMOVUPS      Y9, 64(BX)(R8*4)
 	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y8, Y14, Y14
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y12, Y8
-	VMULPS       Y12, Y12, Y9
-	VFMADD213PS  Y12, Y9, Y8
-	VFMADD213PS  Y14, Y14, Y8
-	VANDPS       Y10, Y8, Y8
-	VADDPS       Y8, Y7, Y7
-	VMOVUPS      Y8, 96(BX)(R8*4)
+	VPADDD       Y11, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y10, Y9
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y9
+	VFMADD213PS  Y14, Y14, Y9
+	VADDPS       Y9, Y8, Y8
+	VMOVUPS      Y9, 96(BX)(R8*4)
 	ADDQ         $+32, R8
 	CMPQ         R8, R11
 	JLT          loop6
@@ -5954,39 +5896,38 @@ end7:
 	SHLQ         $0x01, R11
 	LEAQ         (CX)(R8*2), R12
 	SUBQ         R11, R12
-	VMOVDQU      (R12), X8
+	VMOVDQU      (R12), X9
 	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X8, X8
-	VCVTPH2PS    X8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       (DX), Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       (DX), Y8, Y8
-	VADDPS       Y8, Y2, Y2
+	VPSHUFB      (R12)(R11*1), X9, X9
+	VCVTPH2PS    X9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       (DX), Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y3, Y3
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	CMPQ         R11, $0x08
 	JGE          whole9
 	LEAQ         (BX)(R8*4), R8
-	VMOVAPS      Y8, Y8
+	VMOVAPS      Y10, Y9
 	JMP          part5
 
 whole9:
-	VMOVUPS      Y8, (BX)(R8*4)
+	VMOVUPS      Y10, (BX)(R8*4)
 	LEAQ         8(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
@@ -6001,40 +5942,39 @@ whole9:
 	SHLQ         $0x01, R11
 	LEAQ         16(CX)(R8*2), R12
 	SUBQ         R11, R12
-	VMOVDQU      (R12), X8
+	VMOVDQU      (R12), X9
 	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X8, X8
-	VCVTPH2PS    X8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       32(DX), Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       32(DX), Y8, Y8
-	VADDPS       Y8, Y4, Y4
+	VPSHUFB      (R12)(R11*1), X9, X9
+	VCVTPH2PS    X9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       32(DX), Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       32(DX), Y10, Y10
+	VADDPS       Y10, Y5, Y5
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x08, R11
 	CMPQ         R11, $0x08
 	JGE          whole10
 	LEAQ         32(BX)(R8*4), R8
-	VMOVAPS      Y8, Y8
+	VMOVAPS      Y10, Y9
 	JMP          part5
 
 whole10:
-	VMOVUPS      Y8, 32(BX)(R8*4)
+	VMOVUPS      Y10, 32(BX)(R8*4)
 	LEAQ         16(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
@@ -6049,40 +5989,39 @@ whole10:
 	SHLQ         $0x01, R11
 	LEAQ         32(CX)(R8*2), R12
 	SUBQ         R11, R12
-	VMOVDQU      (R12), X8
+	VMOVDQU      (R12), X9
 	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X8, X8
-	VCVTPH2PS    X8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       64(DX), Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       64(DX), Y8, Y8
-	VADDPS       Y8, Y6, Y6
+	VPSHUFB      (R12)(R11*1), X9, X9
+	VCVTPH2PS    X9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       64(DX), Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       64(DX), Y10, Y10
+	VADDPS       Y10, Y7, Y7
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x10, R11
 	CMPQ         R11, $0x08
 	JGE          whole11
 	LEAQ         64(BX)(R8*4), R8
-	VMOVAPS      Y8, Y8
+	VMOVAPS      Y10, Y9
 	JMP          part5
 
 whole11:
-	VMOVUPS      Y8, 64(BX)(R8*4)
+	VMOVUPS      Y10, 64(BX)(R8*4)
 	LEAQ         24(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
@@ -6097,72 +6036,71 @@ whole11:
 	SHLQ         $0x01, R11
 	LEAQ         48(CX)(R8*2), R12
 	SUBQ         R11, R12
-	VMOVDQU      (R12), X8
+	VMOVDQU      (R12), X9
 	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X8, X8
-	VCVTPH2PS    X8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       96(DX), Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       96(DX), Y8, Y8
-	VADDPS       Y8, Y7, Y7
+	VPSHUFB      (R12)(R11*1), X9, X9
+	VCVTPH2PS    X9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       96(DX), Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       96(DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x18, R11
 	CMPQ         R11, $0x08
 	JGE          whole12
 	LEAQ         96(BX)(R8*4), R8
-	VMOVAPS      Y8, Y8
+	VMOVAPS      Y10, Y9
 	JMP          part5
 
 whole12:
-	VMOVUPS Y8, 96(BX)(R8*4)
+	VMOVUPS Y10, 96(BX)(R8*4)
 	JMP     sums8
 
 part5:
-	VMOVAPS      X8, X9
+	VMOVAPS      X9, X10
 	TESTQ        $+4, R11
 	JEQ          skip13
-	VMOVUPS      X9, (R8)
-	VEXTRACTF128 $0x01, Y8, X9
+	VMOVUPS      X10, (R8)
+	VEXTRACTF128 $0x01, Y9, X10
 	ADDQ         $0x10, R8
 
 skip13:
 	TESTQ   $+2, R11
 	JEQ     skip14
-	VMOVSD  X9, (R8)
-	VPSRLDQ $0x08, X9, X9
+	VMOVSD  X10, (R8)
+	VPSRLDQ $0x08, X10, X10
 	ADDQ    $0x08, R8
 
 skip14:
 	TESTQ  $+1, R11
 	JEQ    skip15
-	VMOVSS X9, (R8)
+	VMOVSS X10, (R8)
 
 skip15:
 sums8:
 	MOVQ    64(AX), R8
+	VMOVUPS Y4, (R8)(R9*1)
+	VMOVUPS Y6, 32(R8)(R9*1)
+	VADDPS  Y7, Y3, Y3
+	VADDPS  Y8, Y5, Y5
+	MOVQ    56(AX), R8
 	VMOVUPS Y3, (R8)(R9*1)
 	VMOVUPS Y5, 32(R8)(R9*1)
-	VADDPS  Y6, Y2, Y2
-	VADDPS  Y7, Y4, Y4
-	MOVQ    56(AX), R8
-	VMOVUPS Y2, (R8)(R9*1)
-	VMOVUPS Y4, 32(R8)(R9*1)
 	ADDQ    $0x40, R9
 	MOVQ    R10, R8
 	CMPQ    R8, 96(AX)
@@ -6269,7 +6207,8 @@ TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	MOVQ         24(AX), SI
@@ -6286,15 +6225,14 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       272(AX)(R11*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+544(SB), X1, X1
-	VBROADCASTSS X1, Y1
+	VMOVSD       272(AX)(R11*8), X2
+	VCVTSD2SS    X2, X2, X2
+	VXORPS       constants<>+544(SB), X2, X2
+	VBROADCASTSS X2, Y2
 	XORQ         R11, R11
 	MOVQ         R9, R12
 
 block4:
-	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
@@ -6302,6 +6240,7 @@ block4:
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
+	VXORPS  Y10, Y10, Y10
 	MOVQ    96(AX), R14
 	LEAQ    512(R11), R13
 	ANDQ    $-32, R14
@@ -6312,114 +6251,110 @@ block4:
 
 loop6:
 	PREFETCHT0   20480(CX)(R11*2)
-	VCVTPH2PS    (CX)(R11*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    (SI)(R11*2), Y11
-	VMOVUPS      (R8)(R11*4), Y12
-	VFMADD213PS  (DI)(R11*4), Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
+	VCVTPH2PS    (CX)(R11*2), Y11
+	VADDPS       Y2, Y11, Y11
+	VCVTPH2PS    (SI)(R11*2), Y12
+	VMOVUPS      (R8)(R11*4), Y13
+	VFMADD213PS  (DI)(R11*4), Y13, Y12
+	VADDPS       Y12, Y5, Y5
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
 	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VADDPS       Y10, Y2, Y2
-	VMOVUPS      Y10, (BX)(R11*4)
-	VCVTPH2PS    16(CX)(R11*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    16(SI)(R11*2), Y11
-	VMOVUPS      32(R8)(R11*4), Y12
-	VFMADD213PS  32(DI)(R11*4), Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
+	VMOVUPS      Y12, (BX)(R11*4)
+	VCVTPH2PS    16(CX)(R11*2), Y11
+	VADDPS       Y2, Y11, Y11
+	VCVTPH2PS    16(SI)(R11*2), Y12
+	VMOVUPS      32(R8)(R11*4), Y13
+	VFMADD213PS  32(DI)(R11*4), Y13, Y12
+	VADDPS       Y12, Y8, Y8
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y7, Y7
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
 	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	VMOVUPS      Y10, 32(BX)(R11*4)
-	VCVTPH2PS    32(CX)(R11*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    32(SI)(R11*2), Y11
-	VMOVUPS      64(R8)(R11*4), Y12
-	VFMADD213PS  64(DI)(R11*4), Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VADDPS       Y10, Y8, Y8
-	VMOVUPS      Y10, 64(BX)(R11*4)
-	VCVTPH2PS    48(CX)(R11*2), Y10
-	VADDPS       Y1, Y10, Y10
-	VCVTPH2PS    48(SI)(R11*2), Y11
-	VMOVUPS      96(R8)(R11*4), Y12
-	VFMADD213PS  96(DI)(R11*4), Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VADDPS       Y10, Y9, Y9
-	VMOVUPS      Y10, 96(BX)(R11*4)
+	VMOVUPS      Y12, 32(BX)(R11*4)
+	VCVTPH2PS    32(CX)(R11*2), Y11
+	VADDPS       Y2, Y11, Y11
+	VCVTPH2PS    32(SI)(R11*2), Y12
+	VMOVUPS      64(R8)(R11*4), Y13
+	VFMADD213PS  64(DI)(R11*4), Y13, Y12
+	VADDPS       Y12, Y5, Y5
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VADDPS       Y12, Y9, Y9
+	VMOVUPS      Y12, 64(BX)(R11*4)
+	VCVTPH2PS    48(CX)(R11*2), Y11
+	VADDPS       Y2, Y11, Y11
+	VCVTPH2PS    48(SI)(R11*2), Y12
+	VMOVUPS      96(R8)(R11*4), Y13
+	VFMADD213PS  96(DI)(R11*4), Y13, Y12
+	VADDPS       Y12, Y8, Y8
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y7, Y7
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VADDPS       Y12, Y10, Y10
+	VMOVUPS      Y12, 96(BX)(R11*4)
 	ADDQ         $+32, R11
 	CMPQ         R11, R14
 	JLT          loop6
@@ -6440,11 +6375,11 @@ end7:
 	SHLQ         $0x01, R14
 	LEAQ         (CX)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X10
+	VMOVDQU      (R15), X11
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X10, X10
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
+	VPSHUFB      (R15)(R14*1), X11, X11
+	VCVTPH2PS    X11, Y11
+	VADDPS       Y2, Y11, Y11
 	MOVQ         $0x00000008, R14
 	MOVQ         96(AX), R15
 	SUBQ         R11, R15
@@ -6455,47 +6390,46 @@ end7:
 	SHLQ         $0x01, R14
 	LEAQ         (SI)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
+	VMOVDQU      (R15), X12
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VCVTPH2PS    X11, Y11
-	VMOVUPS      (DX), Y12
-	VMASKMOVPS   (R8)(R11*4), Y12, Y12
+	VPSHUFB      (R15)(R14*1), X12, X12
+	VCVTPH2PS    X12, Y12
 	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (DI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
+	VMASKMOVPS   (R8)(R11*4), Y13, Y13
+	VMOVUPS      (DX), Y14
+	VMASKMOVPS   (DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y5, Y5
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VANDPS       (DX), Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VADDPS       Y10, Y2, Y2
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	CMPQ         R14, $0x08
 	JGE          whole9
 	LEAQ         (BX)(R11*4), R11
-	VMOVAPS      Y10, Y10
+	VMOVAPS      Y12, Y11
 	JMP          part5
 
 whole9:
-	VMOVUPS      Y10, (BX)(R11*4)
+	VMOVUPS      Y12, (BX)(R11*4)
 	LEAQ         8(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
@@ -6510,11 +6444,11 @@ whole9:
 	SHLQ         $0x01, R14
 	LEAQ         16(CX)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X10
+	VMOVDQU      (R15), X11
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X10, X10
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
+	VPSHUFB      (R15)(R14*1), X11, X11
+	VCVTPH2PS    X11, Y11
+	VADDPS       Y2, Y11, Y11
 	MOVQ         $0x00000008, R14
 	MOVQ         96(AX), R15
 	SUBQ         R11, R15
@@ -6526,48 +6460,47 @@ whole9:
 	SHLQ         $0x01, R14
 	LEAQ         16(SI)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
+	VMOVDQU      (R15), X12
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VCVTPH2PS    X11, Y11
-	VMOVUPS      32(DX), Y12
-	VMASKMOVPS   32(R8)(R11*4), Y12, Y12
+	VPSHUFB      (R15)(R14*1), X12, X12
+	VCVTPH2PS    X12, Y12
 	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(DI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
+	VMASKMOVPS   32(R8)(R11*4), Y13, Y13
+	VMOVUPS      32(DX), Y14
+	VMASKMOVPS   32(DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y8, Y8
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y7, Y7
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VANDPS       32(DX), Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VADDPS       Y10, Y5, Y5
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x08, R14
 	CMPQ         R14, $0x08
 	JGE          whole10
 	LEAQ         32(BX)(R11*4), R11
-	VMOVAPS      Y10, Y10
+	VMOVAPS      Y12, Y11
 	JMP          part5
 
 whole10:
-	VMOVUPS      Y10, 32(BX)(R11*4)
+	VMOVUPS      Y12, 32(BX)(R11*4)
 	LEAQ         16(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
@@ -6582,11 +6515,11 @@ whole10:
 	SHLQ         $0x01, R14
 	LEAQ         32(CX)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X10
+	VMOVDQU      (R15), X11
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X10, X10
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
+	VPSHUFB      (R15)(R14*1), X11, X11
+	VCVTPH2PS    X11, Y11
+	VADDPS       Y2, Y11, Y11
 	MOVQ         $0x00000008, R14
 	MOVQ         96(AX), R15
 	SUBQ         R11, R15
@@ -6598,48 +6531,47 @@ whole10:
 	SHLQ         $0x01, R14
 	LEAQ         32(SI)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
+	VMOVDQU      (R15), X12
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VCVTPH2PS    X11, Y11
-	VMOVUPS      64(DX), Y12
-	VMASKMOVPS   64(R8)(R11*4), Y12, Y12
+	VPSHUFB      (R15)(R14*1), X12, X12
+	VCVTPH2PS    X12, Y12
 	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(DI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VADDPS       Y10, Y8, Y8
+	VMASKMOVPS   64(R8)(R11*4), Y13, Y13
+	VMOVUPS      64(DX), Y14
+	VMASKMOVPS   64(DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y5, Y5
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VANDPS       64(DX), Y12, Y12
+	VADDPS       Y12, Y9, Y9
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x10, R14
 	CMPQ         R14, $0x08
 	JGE          whole11
 	LEAQ         64(BX)(R11*4), R11
-	VMOVAPS      Y10, Y10
+	VMOVAPS      Y12, Y11
 	JMP          part5
 
 whole11:
-	VMOVUPS      Y10, 64(BX)(R11*4)
+	VMOVUPS      Y12, 64(BX)(R11*4)
 	LEAQ         24(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
@@ -6654,11 +6586,11 @@ whole11:
 	SHLQ         $0x01, R14
 	LEAQ         48(CX)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X10
+	VMOVDQU      (R15), X11
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X10, X10
-	VCVTPH2PS    X10, Y10
-	VADDPS       Y1, Y10, Y10
+	VPSHUFB      (R15)(R14*1), X11, X11
+	VCVTPH2PS    X11, Y11
+	VADDPS       Y2, Y11, Y11
 	MOVQ         $0x00000008, R14
 	MOVQ         96(AX), R15
 	SUBQ         R11, R15
@@ -6670,83 +6602,82 @@ whole11:
 	SHLQ         $0x01, R14
 	LEAQ         48(SI)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
+	VMOVDQU      (R15), X12
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VCVTPH2PS    X11, Y11
-	VMOVUPS      96(DX), Y12
-	VMASKMOVPS   96(R8)(R11*4), Y12, Y12
+	VPSHUFB      (R15)(R14*1), X12, X12
+	VCVTPH2PS    X12, Y12
 	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(DI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VADDPS       Y10, Y9, Y9
+	VMASKMOVPS   96(R8)(R11*4), Y13, Y13
+	VMOVUPS      96(DX), Y14
+	VMASKMOVPS   96(DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y8, Y8
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y7, Y7
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VANDPS       96(DX), Y12, Y12
+	VADDPS       Y12, Y10, Y10
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x18, R14
 	CMPQ         R14, $0x08
 	JGE          whole12
 	LEAQ         96(BX)(R11*4), R11
-	VMOVAPS      Y10, Y10
+	VMOVAPS      Y12, Y11
 	JMP          part5
 
 whole12:
-	VMOVUPS Y10, 96(BX)(R11*4)
+	VMOVUPS Y12, 96(BX)(R11*4)
 	JMP     sums8
 
 part5:
-	VMOVAPS      X10, X11
+	VMOVAPS      X11, X12
 	TESTQ        $+4, R14
 	JEQ          skip13
-	VMOVUPS      X11, (R11)
-	VEXTRACTF128 $0x01, Y10, X11
+	VMOVUPS      X12, (R11)
+	VEXTRACTF128 $0x01, Y11, X12
 	ADDQ         $0x10, R11
 
 skip13:
 	TESTQ   $+2, R14
 	JEQ     skip14
-	VMOVSD  X11, (R11)
-	VPSRLDQ $0x08, X11, X11
+	VMOVSD  X12, (R11)
+	VPSRLDQ $0x08, X12, X12
 	ADDQ    $0x08, R11
 
 skip14:
 	TESTQ  $+1, R14
 	JEQ    skip15
-	VMOVSS X11, (R11)
+	VMOVSS X12, (R11)
 
 skip15:
 sums8:
 	MOVQ    64(AX), R11
-	VMOVUPS Y3, (R11)(R12*1)
-	VMOVUPS Y6, 32(R11)(R12*1)
-	MOVQ    72(AX), R11
 	VMOVUPS Y4, (R11)(R12*1)
 	VMOVUPS Y7, 32(R11)(R12*1)
-	VADDPS  Y8, Y2, Y2
-	VADDPS  Y9, Y5, Y5
+	MOVQ    72(AX), R11
+	VMOVUPS Y5, (R11)(R12*1)
+	VMOVUPS Y8, 32(R11)(R12*1)
+	VADDPS  Y9, Y3, Y3
+	VADDPS  Y10, Y6, Y6
 	MOVQ    56(AX), R11
-	VMOVUPS Y2, (R11)(R12*1)
-	VMOVUPS Y5, 32(R11)(R12*1)
+	VMOVUPS Y3, (R11)(R12*1)
+	VMOVUPS Y6, 32(R11)(R12*1)
 	ADDQ    $0x40, R12
 	MOVQ    R13, R11
 	CMPQ    R11, 96(AX)
@@ -7459,7 +7390,8 @@ TEXT ·sumUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         BX, BX
 	XORQ         SI, SI
@@ -7472,20 +7404,20 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       272(AX)(DI*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+544(SB), X1, X1
-	VBROADCASTSS X1, Y1
+	VMOVSD       272(AX)(DI*8), X2
+	VCVTSD2SS    X2, X2, X2
+	VXORPS       constants<>+544(SB), X2, X2
+	VBROADCASTSS X2, Y2
 	XORQ         DI, DI
 	MOVQ         BX, R8
 
 block4:
-	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
 	MOVQ    96(AX), R10
 	LEAQ    512(DI), R9
 	ANDQ    $-32, R10
@@ -7496,82 +7428,78 @@ block4:
 
 loop5:
 	PREFETCHT0   20480(CX)(DI*2)
-	VPMOVZXWD    (CX)(DI*2), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPMOVZXWD    (CX)(DI*2), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
 	VPMOVZXWD    16(CX)(DI*2), Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
 	VPSLLD       $0x10, Y12, Y12
-	VPSLLD       $0x14, Y9, Y9
-	VADDPS       Y1, Y12, Y12
-	VPADDD       Y8, Y9, Y9
-	VADDPS       Y12, Y5, Y5
-	VMOVUPS      constants<>+416(SB), Y8
-	VMOVUPS      Y12, Y14
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y14
-	VMULPS       Y10, Y10, Y13
-	VCMPPS       $0x15, constants<>+288(SB), Y12, Y15
-	VFMADD213PS  Y10, Y13, Y8
-	VSUBPS       Y0, Y14, Y10
-	VFMADD213PS  Y9, Y9, Y8
-	VFNMADD132PS constants<>+352(SB), Y12, Y10
-	VANDPS       Y11, Y8, Y8
-	VPERMPS      constants<>+480(SB), Y14, Y9
-	VPMOVZXWD    32(CX)(DI*2), Y11
-	VADDPS       Y8, Y2, Y2
-	VPSLLD       $0x14, Y14, Y14
-	VPSLLD       $0x10, Y11, Y11
-	VPADDD       Y9, Y14, Y14
-	VADDPS       Y1, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y8
-	VADDPS       Y11, Y3, Y3
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VADDPS       Y2, Y12, Y12
+	VPSLLD       $0x14, Y11, Y11
+	VADDPS       Y12, Y6, Y6
+	VPADDD       Y10, Y11, Y11
+	VMAXPS       Y12, Y0, Y14
+	VMOVUPS      constants<>+416(SB), Y10
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VMULPS       Y9, Y9, Y12
+	VSUBPS       Y1, Y15, Y13
+	VFMADD213PS  Y9, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VPMOVZXWD    32(CX)(DI*2), Y9
+	VFMADD213PS  Y11, Y11, Y10
+	VPERMPS      constants<>+480(SB), Y15, Y11
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y10, Y3, Y3
+	VPSLLD       $0x14, Y15, Y15
+	VADDPS       Y2, Y9, Y9
+	VPADDD       Y11, Y15, Y15
+	VADDPS       Y9, Y4, Y4
+	VMOVUPS      constants<>+416(SB), Y10
+	VMAXPS       Y9, Y0, Y11
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMOVUPS      Y11, Y12
-	VMULPS       Y10, Y10, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VFMADD213PS  Y10, Y9, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y11, Y9
-	VFMADD213PS  Y14, Y14, Y8
-	VSUBPS       Y0, Y12, Y10
-	VANDPS       Y15, Y8, Y8
-	VFNMADD132PS constants<>+352(SB), Y11, Y10
-	VADDPS       Y8, Y4, Y4
-	VPERMPS      constants<>+480(SB), Y12, Y8
+	VMULPS       Y13, Y13, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD213PS  Y13, Y9, Y10
+	VSUBPS       Y1, Y12, Y9
+	VFMADD213PS  Y15, Y15, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y9
 	VPMOVZXWD    48(CX)(DI*2), Y11
-	VPSLLD       $0x14, Y12, Y12
+	VADDPS       Y10, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x10, Y11, Y11
-	VPADDD       Y8, Y12, Y12
-	VADDPS       Y1, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y8
-	VADDPS       Y11, Y5, Y5
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMOVUPS      Y11, Y14
-	VMULPS       Y10, Y10, Y13
-	VFMADD132PS  constants<>+320(SB), Y0, Y14
-	VFMADD213PS  Y10, Y13, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y11, Y10
-	VFMADD213PS  Y12, Y12, Y8
-	VSUBPS       Y0, Y14, Y12
-	VANDPS       Y9, Y8, Y8
-	VFNMADD132PS constants<>+352(SB), Y11, Y12
-	VADDPS       Y8, Y6, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y8
+	VPSLLD       $0x14, Y12, Y12
+	VADDPS       Y2, Y11, Y11
+	VPADDD       Y10, Y12, Y12
+	VADDPS       Y11, Y6, Y6
+	VMOVUPS      constants<>+416(SB), Y10
+	VMAXPS       Y11, Y0, Y13
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      Y13, Y14
+	VMULPS       Y9, Y9, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VFMADD213PS  Y9, Y11, Y10
+	VSUBPS       Y1, Y14, Y9
+	VFMADD213PS  Y12, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y13, Y9
+	VADDPS       Y10, Y7, Y7
+	VPERMPS      constants<>+480(SB), Y14, Y10
 	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y8, Y14, Y14
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y12, Y8
-	VMULPS       Y12, Y12, Y9
-	VFMADD213PS  Y12, Y9, Y8
-	VFMADD213PS  Y14, Y14, Y8
-	VANDPS       Y10, Y8, Y8
-	VADDPS       Y8, Y7, Y7
+	VPADDD       Y10, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  Y9, Y11, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VADDPS       Y10, Y8, Y8
 	ADDQ         $+32, DI
 	CMPQ         DI, R10
 	JLT          loop5
@@ -7592,30 +7520,29 @@ end6:
 	SHLQ         $0x01, R10
 	LEAQ         (CX)(DI*2), R11
 	SUBQ         R10, R11
-	VMOVDQU      (R11), X8
+	VMOVDQU      (R11), X9
 	LEAQ         constants<>+1088(SB), R11
-	VPSHUFB      (R11)(R10*1), X8, X8
-	VPMOVZXWD    X8, Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       (DX), Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       (DX), Y8, Y8
-	VADDPS       Y8, Y2, Y2
+	VPSHUFB      (R11)(R10*1), X9, X9
+	VPMOVZXWD    X9, Y9
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       (DX), Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y3, Y3
 	LEAQ         8(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -7630,30 +7557,29 @@ end6:
 	SHLQ         $0x01, R10
 	LEAQ         16(CX)(DI*2), R11
 	SUBQ         R10, R11
-	VMOVDQU      (R11), X8
+	VMOVDQU      (R11), X9
 	LEAQ         constants<>+1088(SB), R11
-	VPSHUFB      (R11)(R10*1), X8, X8
-	VPMOVZXWD    X8, Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       32(DX), Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       32(DX), Y8, Y8
-	VADDPS       Y8, Y4, Y4
+	VPSHUFB      (R11)(R10*1), X9, X9
+	VPMOVZXWD    X9, Y9
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       32(DX), Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       32(DX), Y10, Y10
+	VADDPS       Y10, Y5, Y5
 	LEAQ         16(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -7668,30 +7594,29 @@ end6:
 	SHLQ         $0x01, R10
 	LEAQ         32(CX)(DI*2), R11
 	SUBQ         R10, R11
-	VMOVDQU      (R11), X8
+	VMOVDQU      (R11), X9
 	LEAQ         constants<>+1088(SB), R11
-	VPSHUFB      (R11)(R10*1), X8, X8
-	VPMOVZXWD    X8, Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       64(DX), Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       64(DX), Y8, Y8
-	VADDPS       Y8, Y6, Y6
+	VPSHUFB      (R11)(R10*1), X9, X9
+	VPMOVZXWD    X9, Y9
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       64(DX), Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       64(DX), Y10, Y10
+	VADDPS       Y10, Y7, Y7
 	LEAQ         24(DI), R10
 	CMPQ         R10, 96(AX)
 	JGE          sums7
@@ -7706,40 +7631,39 @@ end6:
 	SHLQ         $0x01, R10
 	LEAQ         48(CX)(DI*2), DI
 	SUBQ         R10, DI
-	VMOVDQU      (DI), X8
+	VMOVDQU      (DI), X9
 	LEAQ         constants<>+1088(SB), DI
-	VPSHUFB      (DI)(R10*1), X8, X8
-	VPMOVZXWD    X8, Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       96(DX), Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       96(DX), Y8, Y8
-	VADDPS       Y8, Y7, Y7
+	VPSHUFB      (DI)(R10*1), X9, X9
+	VPMOVZXWD    X9, Y9
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       96(DX), Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       96(DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
 
 sums7:
 	MOVQ    64(AX), DI
+	VMOVUPS Y4, (DI)(R8*1)
+	VMOVUPS Y6, 32(DI)(R8*1)
+	VADDPS  Y7, Y3, Y3
+	VADDPS  Y8, Y5, Y5
+	MOVQ    56(AX), DI
 	VMOVUPS Y3, (DI)(R8*1)
 	VMOVUPS Y5, 32(DI)(R8*1)
-	VADDPS  Y6, Y2, Y2
-	VADDPS  Y7, Y4, Y4
-	MOVQ    56(AX), DI
-	VMOVUPS Y2, (DI)(R8*1)
-	VMOVUPS Y4, 32(DI)(R8*1)
 	ADDQ    $0x40, R8
 	MOVQ    R9, DI
 	CMPQ    DI, 96(AX)
@@ -7769,7 +7693,8 @@ TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	XORQ         SI, SI
@@ -7783,20 +7708,20 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       272(AX)(R8*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+544(SB), X1, X1
-	VBROADCASTSS X1, Y1
+	VMOVSD       272(AX)(R8*8), X2
+	VCVTSD2SS    X2, X2, X2
+	VXORPS       constants<>+544(SB), X2, X2
+	VBROADCASTSS X2, Y2
 	XORQ         R8, R8
 	MOVQ         SI, R9
 
 block4:
-	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
 	MOVQ    96(AX), R11
 	LEAQ    512(R8), R10
 	ANDQ    $-32, R11
@@ -7807,86 +7732,82 @@ block4:
 
 loop6:
 	PREFETCHT0   20480(CX)(R8*2)
-	VPMOVZXWD    (CX)(R8*2), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
+	VPMOVZXWD    (CX)(R8*2), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
 	VPMOVZXWD    16(CX)(R8*2), Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
 	VPSLLD       $0x10, Y12, Y12
-	VPSLLD       $0x14, Y9, Y9
-	VADDPS       Y1, Y12, Y12
-	VPADDD       Y8, Y9, Y9
-	VADDPS       Y12, Y5, Y5
-	VMOVUPS      constants<>+416(SB), Y8
-	VMOVUPS      Y12, Y14
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y14
-	VMULPS       Y10, Y10, Y13
-	VCMPPS       $0x15, constants<>+288(SB), Y12, Y15
-	VFMADD213PS  Y10, Y13, Y8
-	VSUBPS       Y0, Y14, Y10
-	VFMADD213PS  Y9, Y9, Y8
-	VFNMADD132PS constants<>+352(SB), Y12, Y10
-	VANDPS       Y11, Y8, Y8
-	VPERMPS      constants<>+480(SB), Y14, Y9
-	VPMOVZXWD    32(CX)(R8*2), Y11
-	VADDPS       Y8, Y2, Y2
-	VPSLLD       $0x14, Y14, Y14
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      Y8, (BX)(R8*4)
-	VPADDD       Y9, Y14, Y14
-	VADDPS       Y1, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y8
-	VADDPS       Y11, Y3, Y3
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VADDPS       Y2, Y12, Y12
+	VPSLLD       $0x14, Y11, Y11
+	VADDPS       Y12, Y6, Y6
+	VPADDD       Y10, Y11, Y11
+	VMAXPS       Y12, Y0, Y14
+	VMOVUPS      constants<>+416(SB), Y10
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VMULPS       Y9, Y9, Y12
+	VSUBPS       Y1, Y15, Y13
+	VFMADD213PS  Y9, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VPMOVZXWD    32(CX)(R8*2), Y9
+	VFMADD213PS  Y11, Y11, Y10
+	VPERMPS      constants<>+480(SB), Y15, Y11
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y10, Y3, Y3
+	VPSLLD       $0x14, Y15, Y15
+	VADDPS       Y2, Y9, Y9
+	VMOVUPS      Y10, (BX)(R8*4)
+	VPADDD       Y11, Y15, Y15
+	VADDPS       Y9, Y4, Y4
+	VMOVUPS      constants<>+416(SB), Y10
+	VMAXPS       Y9, Y0, Y11
+	VFMADD213PS  constants<>+448(SB), Y13, Y10
 	VMOVUPS      Y11, Y12
-	VMULPS       Y10, Y10, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y12
-	VFMADD213PS  Y10, Y9, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y11, Y9
-	VFMADD213PS  Y14, Y14, Y8
-	VSUBPS       Y0, Y12, Y10
-	VANDPS       Y15, Y8, Y8
-	VFNMADD132PS constants<>+352(SB), Y11, Y10
-	VADDPS       Y8, Y4, Y4
-	VPERMPS      constants<>+480(SB), Y12, Y11
+	VMULPS       Y13, Y13, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD213PS  Y13, Y9, Y10
+	VSUBPS       Y1, Y12, Y9
+	VFMADD213PS  Y15, Y15, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y9
 	VPMOVZXWD    48(CX)(R8*2), Y13
-	VMOVUPS      Y8, 32(BX)(R8*4)
-	VPSLLD       $0x14, Y12, Y12
+	VADDPS       Y10, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPSLLD       $0x10, Y13, Y13
+	VMOVUPS      Y10, 32(BX)(R8*4)
+	VPSLLD       $0x14, Y12, Y12
+	VADDPS       Y2, Y13, Y13
 	VPADDD       Y11, Y12, Y12
-	VADDPS       Y1, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y8
-	VADDPS       Y13, Y5, Y5
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VADDPS       Y13, Y6, Y6
+	VMOVUPS      constants<>+416(SB), Y10
+	VMAXPS       Y13, Y0, Y13
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMOVUPS      Y13, Y14
-	VMULPS       Y10, Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y14
-	VFMADD213PS  Y10, Y11, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y13, Y10
-	VFMADD213PS  Y12, Y12, Y8
-	VSUBPS       Y0, Y14, Y11
-	VANDPS       Y9, Y8, Y8
-	VFNMADD132PS constants<>+352(SB), Y13, Y11
-	VADDPS       Y8, Y6, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y9
-	VMOVUPS      Y8, 64(BX)(R8*4)
+	VMULPS       Y9, Y9, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VFMADD213PS  Y9, Y11, Y10
+	VSUBPS       Y1, Y14, Y9
+	VFMADD213PS  Y12, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y13, Y9
+	VADDPS       Y10, Y7, Y7
+	VPERMPS      constants<>+480(SB), Y14, Y11
+	VMOVUPS      Y10, 64(BX)(R8*4)
 	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y9, Y14, Y14
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y9
-	VFMADD213PS  Y11, Y9, Y8
-	VFMADD213PS  Y14, Y14, Y8
-	VANDPS       Y10, Y8, Y8
-	VADDPS       Y8, Y7, Y7
-	VMOVUPS      Y8, 96(BX)(R8*4)
+	VPADDD       Y11, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  Y9, Y11, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      Y10, 96(BX)(R8*4)
 	ADDQ         $+32, R8
 	CMPQ         R8, R11
 	JLT          loop6
@@ -7907,40 +7828,39 @@ end7:
 	SHLQ         $0x01, R11
 	LEAQ         (CX)(R8*2), R12
 	SUBQ         R11, R12
-	VMOVDQU      (R12), X8
+	VMOVDQU      (R12), X9
 	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X8, X8
-	VPMOVZXWD    X8, Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       (DX), Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       (DX), Y8, Y8
-	VADDPS       Y8, Y2, Y2
+	VPSHUFB      (R12)(R11*1), X9, X9
+	VPMOVZXWD    X9, Y9
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       (DX), Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y3, Y3
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	CMPQ         R11, $0x08
 	JGE          whole9
 	LEAQ         (BX)(R8*4), R8
-	VMOVAPS      Y8, Y8
+	VMOVAPS      Y10, Y9
 	JMP          part5
 
 whole9:
-	VMOVUPS      Y8, (BX)(R8*4)
+	VMOVUPS      Y10, (BX)(R8*4)
 	LEAQ         8(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
@@ -7955,41 +7875,40 @@ whole9:
 	SHLQ         $0x01, R11
 	LEAQ         16(CX)(R8*2), R12
 	SUBQ         R11, R12
-	VMOVDQU      (R12), X8
+	VMOVDQU      (R12), X9
 	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X8, X8
-	VPMOVZXWD    X8, Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       32(DX), Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       32(DX), Y8, Y8
-	VADDPS       Y8, Y4, Y4
+	VPSHUFB      (R12)(R11*1), X9, X9
+	VPMOVZXWD    X9, Y9
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       32(DX), Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       32(DX), Y10, Y10
+	VADDPS       Y10, Y5, Y5
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x08, R11
 	CMPQ         R11, $0x08
 	JGE          whole10
 	LEAQ         32(BX)(R8*4), R8
-	VMOVAPS      Y8, Y8
+	VMOVAPS      Y10, Y9
 	JMP          part5
 
 whole10:
-	VMOVUPS      Y8, 32(BX)(R8*4)
+	VMOVUPS      Y10, 32(BX)(R8*4)
 	LEAQ         16(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
@@ -8004,41 +7923,40 @@ whole10:
 	SHLQ         $0x01, R11
 	LEAQ         32(CX)(R8*2), R12
 	SUBQ         R11, R12
-	VMOVDQU      (R12), X8
+	VMOVDQU      (R12), X9
 	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X8, X8
-	VPMOVZXWD    X8, Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       64(DX), Y8, Y8
-	VADDPS       Y8, Y3, Y3
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       64(DX), Y8, Y8
-	VADDPS       Y8, Y6, Y6
+	VPSHUFB      (R12)(R11*1), X9, X9
+	VPMOVZXWD    X9, Y9
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       64(DX), Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       64(DX), Y10, Y10
+	VADDPS       Y10, Y7, Y7
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x10, R11
 	CMPQ         R11, $0x08
 	JGE          whole11
 	LEAQ         64(BX)(R8*4), R8
-	VMOVAPS      Y8, Y8
+	VMOVAPS      Y10, Y9
 	JMP          part5
 
 whole11:
-	VMOVUPS      Y8, 64(BX)(R8*4)
+	VMOVUPS      Y10, 64(BX)(R8*4)
 	LEAQ         24(R8), R11
 	CMPQ         R11, 96(AX)
 	JGE          sums8
@@ -8053,73 +7971,72 @@ whole11:
 	SHLQ         $0x01, R11
 	LEAQ         48(CX)(R8*2), R12
 	SUBQ         R11, R12
-	VMOVDQU      (R12), X8
+	VMOVDQU      (R12), X9
 	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X8, X8
-	VPMOVZXWD    X8, Y8
-	VPSLLD       $0x10, Y8, Y8
-	VADDPS       Y1, Y8, Y8
-	VANDPS       96(DX), Y8, Y8
-	VADDPS       Y8, Y5, Y5
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+320(SB), Y0, Y9
-	VCMPPS       $0x15, constants<>+288(SB), Y8, Y11
-	VSUBPS       Y0, Y9, Y10
-	VFNMADD132PS constants<>+352(SB), Y8, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VANDPS       Y11, Y8, Y8
-	VANDPS       96(DX), Y8, Y8
-	VADDPS       Y8, Y7, Y7
+	VPSHUFB      (R12)(R11*1), X9, X9
+	VPMOVZXWD    X9, Y9
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       96(DX), Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       96(DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	SUBQ         $0x18, R11
 	CMPQ         R11, $0x08
 	JGE          whole12
 	LEAQ         96(BX)(R8*4), R8
-	VMOVAPS      Y8, Y8
+	VMOVAPS      Y10, Y9
 	JMP          part5
 
 whole12:
-	VMOVUPS Y8, 96(BX)(R8*4)
+	VMOVUPS Y10, 96(BX)(R8*4)
 	JMP     sums8
 
 part5:
-	VMOVAPS      X8, X9
+	VMOVAPS      X9, X10
 	TESTQ        $+4, R11
 	JEQ          skip13
-	VMOVUPS      X9, (R8)
-	VEXTRACTF128 $0x01, Y8, X9
+	VMOVUPS      X10, (R8)
+	VEXTRACTF128 $0x01, Y9, X10
 	ADDQ         $0x10, R8
 
 skip13:
 	TESTQ   $+2, R11
 	JEQ     skip14
-	VMOVSD  X9, (R8)
-	VPSRLDQ $0x08, X9, X9
+	VMOVSD  X10, (R8)
+	VPSRLDQ $0x08, X10, X10
 	ADDQ    $0x08, R8
 
 skip14:
 	TESTQ  $+1, R11
 	JEQ    skip15
-	VMOVSS X9, (R8)
+	VMOVSS X10, (R8)
 
 skip15:
 sums8:
 	MOVQ    64(AX), R8
+	VMOVUPS Y4, (R8)(R9*1)
+	VMOVUPS Y6, 32(R8)(R9*1)
+	VADDPS  Y7, Y3, Y3
+	VADDPS  Y8, Y5, Y5
+	MOVQ    56(AX), R8
 	VMOVUPS Y3, (R8)(R9*1)
 	VMOVUPS Y5, 32(R8)(R9*1)
-	VADDPS  Y6, Y2, Y2
-	VADDPS  Y7, Y4, Y4
-	MOVQ    56(AX), R8
-	VMOVUPS Y2, (R8)(R9*1)
-	VMOVUPS Y4, 32(R8)(R9*1)
 	ADDQ    $0x40, R9
 	MOVQ    R10, R8
 	CMPQ    R8, 96(AX)
@@ -8250,7 +8167,8 @@ TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	ADDQ         $0x80, DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	MOVQ         24(AX), SI
@@ -8267,15 +8185,14 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       272(AX)(R11*8), X1
-	VCVTSD2SS    X1, X1, X1
-	VXORPS       constants<>+544(SB), X1, X1
-	VBROADCASTSS X1, Y1
+	VMOVSD       272(AX)(R11*8), X2
+	VCVTSD2SS    X2, X2, X2
+	VXORPS       constants<>+544(SB), X2, X2
+	VBROADCASTSS X2, Y2
 	XORQ         R11, R11
 	MOVQ         R9, R12
 
 block4:
-	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
@@ -8283,6 +8200,7 @@ block4:
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
+	VXORPS  Y10, Y10, Y10
 	MOVQ    96(AX), R14
 	LEAQ    512(R11), R13
 	ANDQ    $-32, R14
@@ -8293,122 +8211,118 @@ block4:
 
 loop6:
 	PREFETCHT0   20480(CX)(R11*2)
-	VPMOVZXWD    (CX)(R11*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    (SI)(R11*2), Y11
+	VPMOVZXWD    (CX)(R11*2), Y11
 	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      (R8)(R11*4), Y12
-	VFMADD213PS  (DI)(R11*4), Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
+	VADDPS       Y2, Y11, Y11
+	VPMOVZXWD    (SI)(R11*2), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VMOVUPS      (R8)(R11*4), Y13
+	VFMADD213PS  (DI)(R11*4), Y13, Y12
+	VADDPS       Y12, Y5, Y5
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
 	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VADDPS       Y10, Y2, Y2
-	VMOVUPS      Y10, (BX)(R11*4)
-	VPMOVZXWD    16(CX)(R11*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    16(SI)(R11*2), Y11
+	VMOVUPS      Y12, (BX)(R11*4)
+	VPMOVZXWD    16(CX)(R11*2), Y11
 	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      32(R8)(R11*4), Y12
-	VFMADD213PS  32(DI)(R11*4), Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
+	VADDPS       Y2, Y11, Y11
+	VPMOVZXWD    16(SI)(R11*2), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VMOVUPS      32(R8)(R11*4), Y13
+	VFMADD213PS  32(DI)(R11*4), Y13, Y12
+	VADDPS       Y12, Y8, Y8
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y7, Y7
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
 	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	VMOVUPS      Y10, 32(BX)(R11*4)
-	VPMOVZXWD    32(CX)(R11*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    32(SI)(R11*2), Y11
+	VMOVUPS      Y12, 32(BX)(R11*4)
+	VPMOVZXWD    32(CX)(R11*2), Y11
 	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      64(R8)(R11*4), Y12
-	VFMADD213PS  64(DI)(R11*4), Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VADDPS       Y10, Y8, Y8
-	VMOVUPS      Y10, 64(BX)(R11*4)
-	VPMOVZXWD    48(CX)(R11*2), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VPMOVZXWD    48(SI)(R11*2), Y11
+	VADDPS       Y2, Y11, Y11
+	VPMOVZXWD    32(SI)(R11*2), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VMOVUPS      64(R8)(R11*4), Y13
+	VFMADD213PS  64(DI)(R11*4), Y13, Y12
+	VADDPS       Y12, Y5, Y5
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VADDPS       Y12, Y9, Y9
+	VMOVUPS      Y12, 64(BX)(R11*4)
+	VPMOVZXWD    48(CX)(R11*2), Y11
 	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      96(R8)(R11*4), Y12
-	VFMADD213PS  96(DI)(R11*4), Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VADDPS       Y10, Y9, Y9
-	VMOVUPS      Y10, 96(BX)(R11*4)
+	VADDPS       Y2, Y11, Y11
+	VPMOVZXWD    48(SI)(R11*2), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VMOVUPS      96(R8)(R11*4), Y13
+	VFMADD213PS  96(DI)(R11*4), Y13, Y12
+	VADDPS       Y12, Y8, Y8
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y7, Y7
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VADDPS       Y12, Y10, Y10
+	VMOVUPS      Y12, 96(BX)(R11*4)
 	ADDQ         $+32, R11
 	CMPQ         R11, R14
 	JLT          loop6
@@ -8429,12 +8343,12 @@ end7:
 	SHLQ         $0x01, R14
 	LEAQ         (CX)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X10
+	VMOVDQU      (R15), X11
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X10, X10
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
+	VPSHUFB      (R15)(R14*1), X11, X11
+	VPMOVZXWD    X11, Y11
+	VPSLLD       $0x10, Y11, Y11
+	VADDPS       Y2, Y11, Y11
 	MOVQ         $0x00000008, R14
 	MOVQ         96(AX), R15
 	SUBQ         R11, R15
@@ -8445,48 +8359,47 @@ end7:
 	SHLQ         $0x01, R14
 	LEAQ         (SI)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
+	VMOVDQU      (R15), X12
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      (DX), Y12
-	VMASKMOVPS   (R8)(R11*4), Y12, Y12
+	VPSHUFB      (R15)(R14*1), X12, X12
+	VPMOVZXWD    X12, Y12
+	VPSLLD       $0x10, Y12, Y12
 	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (DI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
+	VMASKMOVPS   (R8)(R11*4), Y13, Y13
+	VMOVUPS      (DX), Y14
+	VMASKMOVPS   (DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y5, Y5
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VANDPS       (DX), Y12, Y12
 	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VANDPS       (DX), Y10, Y10
-	VADDPS       Y10, Y2, Y2
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	CMPQ         R14, $0x08
 	JGE          whole9
 	LEAQ         (BX)(R11*4), R11
-	VMOVAPS      Y10, Y10
+	VMOVAPS      Y12, Y11
 	JMP          part5
 
 whole9:
-	VMOVUPS      Y10, (BX)(R11*4)
+	VMOVUPS      Y12, (BX)(R11*4)
 	LEAQ         8(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
@@ -8501,12 +8414,12 @@ whole9:
 	SHLQ         $0x01, R14
 	LEAQ         16(CX)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X10
+	VMOVDQU      (R15), X11
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X10, X10
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
+	VPSHUFB      (R15)(R14*1), X11, X11
+	VPMOVZXWD    X11, Y11
+	VPSLLD       $0x10, Y11, Y11
+	VADDPS       Y2, Y11, Y11
 	MOVQ         $0x00000008, R14
 	MOVQ         96(AX), R15
 	SUBQ         R11, R15
@@ -8518,49 +8431,48 @@ whole9:
 	SHLQ         $0x01, R14
 	LEAQ         16(SI)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
+	VMOVDQU      (R15), X12
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      32(DX), Y12
-	VMASKMOVPS   32(R8)(R11*4), Y12, Y12
+	VPSHUFB      (R15)(R14*1), X12, X12
+	VPMOVZXWD    X12, Y12
+	VPSLLD       $0x10, Y12, Y12
 	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(DI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
+	VMASKMOVPS   32(R8)(R11*4), Y13, Y13
+	VMOVUPS      32(DX), Y14
+	VMASKMOVPS   32(DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y8, Y8
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y7, Y7
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VANDPS       32(DX), Y12, Y12
 	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VANDPS       32(DX), Y10, Y10
-	VADDPS       Y10, Y5, Y5
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x08, R14
 	CMPQ         R14, $0x08
 	JGE          whole10
 	LEAQ         32(BX)(R11*4), R11
-	VMOVAPS      Y10, Y10
+	VMOVAPS      Y12, Y11
 	JMP          part5
 
 whole10:
-	VMOVUPS      Y10, 32(BX)(R11*4)
+	VMOVUPS      Y12, 32(BX)(R11*4)
 	LEAQ         16(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
@@ -8575,12 +8487,12 @@ whole10:
 	SHLQ         $0x01, R14
 	LEAQ         32(CX)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X10
+	VMOVDQU      (R15), X11
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X10, X10
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
+	VPSHUFB      (R15)(R14*1), X11, X11
+	VPMOVZXWD    X11, Y11
+	VPSLLD       $0x10, Y11, Y11
+	VADDPS       Y2, Y11, Y11
 	MOVQ         $0x00000008, R14
 	MOVQ         96(AX), R15
 	SUBQ         R11, R15
@@ -8592,49 +8504,48 @@ whole10:
 	SHLQ         $0x01, R14
 	LEAQ         32(SI)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
+	VMOVDQU      (R15), X12
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      64(DX), Y12
-	VMASKMOVPS   64(R8)(R11*4), Y12, Y12
+	VPSHUFB      (R15)(R14*1), X12, X12
+	VPMOVZXWD    X12, Y12
+	VPSLLD       $0x10, Y12, Y12
 	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(DI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y4, Y4
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VANDPS       64(DX), Y10, Y10
-	VADDPS       Y10, Y8, Y8
+	VMASKMOVPS   64(R8)(R11*4), Y13, Y13
+	VMOVUPS      64(DX), Y14
+	VMASKMOVPS   64(DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y5, Y5
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VANDPS       64(DX), Y12, Y12
+	VADDPS       Y12, Y9, Y9
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x10, R14
 	CMPQ         R14, $0x08
 	JGE          whole11
 	LEAQ         64(BX)(R11*4), R11
-	VMOVAPS      Y10, Y10
+	VMOVAPS      Y12, Y11
 	JMP          part5
 
 whole11:
-	VMOVUPS      Y10, 64(BX)(R11*4)
+	VMOVUPS      Y12, 64(BX)(R11*4)
 	LEAQ         24(R11), R14
 	CMPQ         R14, 96(AX)
 	JGE          sums8
@@ -8649,12 +8560,12 @@ whole11:
 	SHLQ         $0x01, R14
 	LEAQ         48(CX)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X10
+	VMOVDQU      (R15), X11
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X10, X10
-	VPMOVZXWD    X10, Y10
-	VPSLLD       $0x10, Y10, Y10
-	VADDPS       Y1, Y10, Y10
+	VPSHUFB      (R15)(R14*1), X11, X11
+	VPMOVZXWD    X11, Y11
+	VPSLLD       $0x10, Y11, Y11
+	VADDPS       Y2, Y11, Y11
 	MOVQ         $0x00000008, R14
 	MOVQ         96(AX), R15
 	SUBQ         R11, R15
@@ -8666,84 +8577,83 @@ whole11:
 	SHLQ         $0x01, R14
 	LEAQ         48(SI)(R11*2), R15
 	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
+	VMOVDQU      (R15), X12
 	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VMOVUPS      96(DX), Y12
-	VMASKMOVPS   96(R8)(R11*4), Y12, Y12
+	VPSHUFB      (R15)(R14*1), X12, X12
+	VPMOVZXWD    X12, Y12
+	VPSLLD       $0x10, Y12, Y12
 	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(DI)(R11*4), Y13, Y13
-	VFMADD213PS  Y13, Y12, Y11
-	VADDPS       Y11, Y7, Y7
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y11
-	VANDPS       Y11, Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+320(SB), Y0, Y11
-	VCMPPS       $0x15, constants<>+288(SB), Y10, Y13
-	VSUBPS       Y0, Y11, Y12
-	VFNMADD132PS constants<>+352(SB), Y10, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y14
-	VFMADD213PS  Y12, Y14, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       Y13, Y10, Y10
-	VANDPS       96(DX), Y10, Y10
-	VADDPS       Y10, Y9, Y9
+	VMASKMOVPS   96(R8)(R11*4), Y13, Y13
+	VMOVUPS      96(DX), Y14
+	VMASKMOVPS   96(DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y8, Y8
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y7, Y7
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VANDPS       96(DX), Y12, Y12
+	VADDPS       Y12, Y10, Y10
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	SUBQ         $0x18, R14
 	CMPQ         R14, $0x08
 	JGE          whole12
 	LEAQ         96(BX)(R11*4), R11
-	VMOVAPS      Y10, Y10
+	VMOVAPS      Y12, Y11
 	JMP          part5
 
 whole12:
-	VMOVUPS Y10, 96(BX)(R11*4)
+	VMOVUPS Y12, 96(BX)(R11*4)
 	JMP     sums8
 
 part5:
-	VMOVAPS      X10, X11
+	VMOVAPS      X11, X12
 	TESTQ        $+4, R14
 	JEQ          skip13
-	VMOVUPS      X11, (R11)
-	VEXTRACTF128 $0x01, Y10, X11
+	VMOVUPS      X12, (R11)
+	VEXTRACTF128 $0x01, Y11, X12
 	ADDQ         $0x10, R11
 
 skip13:
 	TESTQ   $+2, R14
 	JEQ     skip14
-	VMOVSD  X11, (R11)
-	VPSRLDQ $0x08, X11, X11
+	VMOVSD  X12, (R11)
+	VPSRLDQ $0x08, X12, X12
 	ADDQ    $0x08, R11
 
 skip14:
 	TESTQ  $+1, R14
 	JEQ    skip15
-	VMOVSS X11, (R11)
+	VMOVSS X12, (R11)
 
 skip15:
 sums8:
 	MOVQ    64(AX), R11
-	VMOVUPS Y3, (R11)(R12*1)
-	VMOVUPS Y6, 32(R11)(R12*1)
-	MOVQ    72(AX), R11
 	VMOVUPS Y4, (R11)(R12*1)
 	VMOVUPS Y7, 32(R11)(R12*1)
-	VADDPS  Y8, Y2, Y2
-	VADDPS  Y9, Y5, Y5
+	MOVQ    72(AX), R11
+	VMOVUPS Y5, (R11)(R12*1)
+	VMOVUPS Y8, 32(R11)(R12*1)
+	VADDPS  Y9, Y3, Y3
+	VADDPS  Y10, Y6, Y6
 	MOVQ    56(AX), R11
-	VMOVUPS Y2, (R11)(R12*1)
-	VMOVUPS Y5, 32(R11)(R12*1)
+	VMOVUPS Y3, (R11)(R12*1)
+	VMOVUPS Y6, 32(R11)(R12*1)
 	ADDQ    $0x40, R12
 	MOVQ    R13, R11
 	CMPQ    R11, 96(AX)
@@ -9866,58 +9776,58 @@ loop5:
 	VADDPS        (DX)(DI*4), Z7, Z11
 	VADDPS        Z11, Z9, Z9
 	PREFETCHT0    20544(DX)(DI*4)
-	VMOVUPS       Z11, Z12
+	VMOVUPS       Z11, Z13
 	VADDPS        64(DX)(DI*4), Z7, Z14
-	VFMADD132PS   Z1, Z3, Z12
+	VFMADD132PS   Z2, Z1, Z13
 	VADDPS        Z14, Z9, Z9
 	PREFETCHT0    20608(DX)(DI*4)
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       Z14, Z15
 	VADDPS        128(DX)(DI*4), Z7, Z16
-	VSUBPS        Z3, Z12, Z13
-	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z1, Z13, Z12
+	VFMADD132PS   Z2, Z1, Z15
 	VADDPS        Z16, Z9, Z9
 	PREFETCHT0    20672(DX)(DI*4)
-	VFNMADD132PS  Z2, Z11, Z13
+	VFNMADD132PS  Z3, Z11, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVUPS       Z16, Z18
 	VADDPS        192(DX)(DI*4), Z7, Z19
-	VPERMPS       Z6, Z12, Z11
-	VSUBPS        Z3, Z15, Z17
-	VFMADD132PS   Z1, Z3, Z18
+	VPERMPS       Z6, Z13, Z11
+	VSUBPS        Z1, Z15, Z17
+	VFMADD132PS   Z2, Z1, Z18
 	VADDPS        Z19, Z9, Z9
-	VPSLLD        $0x14, Z12, Z12
-	VFNMADD132PS  Z2, Z14, Z17
+	VPSLLD        $0x14, Z13, Z13
+	VFNMADD132PS  Z3, Z14, Z17
 	VCMPPS        $0x15, Z0, Z16, K3
 	VMOVUPS       Z19, Z14
-	VPADDD        Z11, Z12, Z12
+	VPADDD        Z11, Z13, Z13
 	VPERMPS       Z6, Z15, Z20
-	VSUBPS        Z3, Z18, Z21
-	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z1, Z18, Z21
+	VFMADD132PS   Z2, Z1, Z14
 	VMOVUPS       Z4, Z11
 	VPSLLD        $0x14, Z15, Z15
-	VFNMADD132PS  Z2, Z16, Z21
+	VFNMADD132PS  Z3, Z16, Z21
 	VCMPPS        $0x15, Z0, Z19, K4
-	VFMADD213PS   Z5, Z13, Z11
+	VFMADD213PS   Z5, Z12, Z11
 	VPADDD        Z20, Z15, Z15
 	VPERMPS       Z6, Z18, Z22
-	VSUBPS        Z3, Z14, Z23
-	VMULPS        Z13, Z13, Z16
+	VSUBPS        Z1, Z14, Z23
+	VMULPS        Z12, Z12, Z16
 	VMOVUPS       Z4, Z20
 	VPSLLD        $0x14, Z18, Z18
-	VFNMADD132PS  Z2, Z19, Z23
-	VFMADD213PS   Z13, Z16, Z11
+	VFNMADD132PS  Z3, Z19, Z23
+	VFMADD213PS   Z12, Z16, Z11
 	VFMADD213PS   Z5, Z17, Z20
 	VPADDD        Z22, Z18, Z18
-	VPERMPS       Z6, Z14, Z13
-	VFMADD213PS.Z Z12, Z12, K1, Z11
-	VMULPS        Z17, Z17, Z12
+	VPERMPS       Z6, Z14, Z12
+	VFMADD213PS.Z Z13, Z13, K1, Z11
+	VMULPS        Z17, Z17, Z13
 	VMOVUPS       Z4, Z16
 	VPSLLD        $0x14, Z14, Z14
 	VADDPS        Z11, Z8, Z8
-	VFMADD213PS   Z17, Z12, Z20
+	VFMADD213PS   Z17, Z13, Z20
 	VFMADD213PS   Z5, Z21, Z16
-	VPADDD        Z13, Z14, Z14
+	VPADDD        Z12, Z14, Z14
 	VFMADD213PS.Z Z15, Z15, K2, Z20
 	VMULPS        Z21, Z21, Z11
 	VMOVUPS       Z4, Z12
@@ -9943,31 +9853,31 @@ loop7:
 	VADDPS        (DX)(DI*4), Z7, Z11
 	VADDPS        Z11, Z9, Z9
 	PREFETCHT0    20544(DX)(DI*4)
-	VMOVUPS       Z11, Z12
+	VMOVUPS       Z11, Z13
 	VADDPS        64(DX)(DI*4), Z7, Z14
-	VFMADD132PS   Z1, Z3, Z12
+	VFMADD132PS   Z2, Z1, Z13
 	VADDPS        Z14, Z9, Z9
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       Z14, Z15
-	VSUBPS        Z3, Z12, Z13
-	VFMADD132PS   Z1, Z3, Z15
-	VFNMADD132PS  Z2, Z11, Z13
+	VSUBPS        Z1, Z13, Z12
+	VFMADD132PS   Z2, Z1, Z15
+	VFNMADD132PS  Z3, Z11, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
-	VPERMPS       Z6, Z12, Z11
-	VSUBPS        Z3, Z15, Z16
-	VPSLLD        $0x14, Z12, Z12
-	VFNMADD132PS  Z2, Z14, Z16
-	VPADDD        Z11, Z12, Z12
+	VPERMPS       Z6, Z13, Z11
+	VSUBPS        Z1, Z15, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VFNMADD132PS  Z3, Z14, Z16
+	VPADDD        Z11, Z13, Z13
 	VPERMPS       Z6, Z15, Z14
 	VMOVUPS       Z4, Z11
 	VPSLLD        $0x14, Z15, Z15
-	VFMADD213PS   Z5, Z13, Z11
+	VFMADD213PS   Z5, Z12, Z11
 	VPADDD        Z14, Z15, Z15
-	VMULPS        Z13, Z13, Z14
+	VMULPS        Z12, Z12, Z14
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS   Z12, Z14, Z11
 	VFMADD213PS   Z5, Z16, Z17
-	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS.Z Z13, Z13, K1, Z11
 	VMULPS        Z16, Z16, Z12
 	VADDPS        Z11, Z8, Z8
 	VFMADD213PS   Z16, Z12, Z17
@@ -9994,19 +9904,19 @@ end8:
 	VMOVUPS.Z     (DX)(DI*4), K1, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, K1, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VCMPPS        $0x15, Z0, Z11, K1, K3
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K3
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z11
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z11, Z13, Z13
 	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VFMADD213PS   Z5, Z12, Z11
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z11
+	VFMADD213PS.Z Z13, Z13, K3, Z11
 	VADDPS        Z11, Z8, K1, Z8
 	LEAQ          16(DI), CX
 	CMPQ          CX, 96(AX)
@@ -10014,19 +9924,19 @@ end8:
 	VMOVUPS.Z     64(DX)(DI*4), K2, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, K2, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VCMPPS        $0x15, Z0, Z11, K2, K1
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z11
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z11, Z13, Z13
 	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS   Z5, Z12, Z11
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z11
+	VFMADD213PS.Z Z13, Z13, K1, Z11
 	VADDPS        Z11, Z10, K2, Z10
 
 sums9:
@@ -10104,58 +10014,58 @@ loop5:
 	VADDPS        (DX)(R8*4), Z7, Z11
 	VADDPS        Z11, Z9, Z9
 	PREFETCHT0    20544(DX)(R8*4)
-	VMOVUPS       Z11, Z12
+	VMOVUPS       Z11, Z13
 	VADDPS        64(DX)(R8*4), Z7, Z14
-	VFMADD132PS   Z1, Z3, Z12
+	VFMADD132PS   Z2, Z1, Z13
 	VADDPS        Z14, Z9, Z9
 	PREFETCHT0    20608(DX)(R8*4)
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       Z14, Z15
 	VADDPS        128(DX)(R8*4), Z7, Z16
-	VSUBPS        Z3, Z12, Z13
-	VFMADD132PS   Z1, Z3, Z15
+	VSUBPS        Z1, Z13, Z12
+	VFMADD132PS   Z2, Z1, Z15
 	VADDPS        Z16, Z9, Z9
 	PREFETCHT0    20672(DX)(R8*4)
-	VFNMADD132PS  Z2, Z11, Z13
+	VFNMADD132PS  Z3, Z11, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVUPS       Z16, Z18
 	VADDPS        192(DX)(R8*4), Z7, Z19
-	VPERMPS       Z6, Z12, Z11
-	VSUBPS        Z3, Z15, Z17
-	VFMADD132PS   Z1, Z3, Z18
+	VPERMPS       Z6, Z13, Z11
+	VSUBPS        Z1, Z15, Z17
+	VFMADD132PS   Z2, Z1, Z18
 	VADDPS        Z19, Z9, Z9
-	VPSLLD        $0x14, Z12, Z12
-	VFNMADD132PS  Z2, Z14, Z17
+	VPSLLD        $0x14, Z13, Z13
+	VFNMADD132PS  Z3, Z14, Z17
 	VCMPPS        $0x15, Z0, Z16, K3
 	VMOVUPS       Z19, Z14
-	VPADDD        Z11, Z12, Z12
+	VPADDD        Z11, Z13, Z13
 	VPERMPS       Z6, Z15, Z20
-	VSUBPS        Z3, Z18, Z21
-	VFMADD132PS   Z1, Z3, Z14
+	VSUBPS        Z1, Z18, Z21
+	VFMADD132PS   Z2, Z1, Z14
 	VMOVUPS       Z4, Z11
 	VPSLLD        $0x14, Z15, Z15
-	VFNMADD132PS  Z2, Z16, Z21
+	VFNMADD132PS  Z3, Z16, Z21
 	VCMPPS        $0x15, Z0, Z19, K4
-	VFMADD213PS   Z5, Z13, Z11
+	VFMADD213PS   Z5, Z12, Z11
 	VPADDD        Z20, Z15, Z15
 	VPERMPS       Z6, Z18, Z22
-	VSUBPS        Z3, Z14, Z23
-	VMULPS        Z13, Z13, Z16
+	VSUBPS        Z1, Z14, Z23
+	VMULPS        Z12, Z12, Z16
 	VMOVUPS       Z4, Z20
 	VPSLLD        $0x14, Z18, Z18
-	VFNMADD132PS  Z2, Z19, Z23
-	VFMADD213PS   Z13, Z16, Z11
+	VFNMADD132PS  Z3, Z19, Z23
+	VFMADD213PS   Z12, Z16, Z11
 	VFMADD213PS   Z5, Z17, Z20
 	VPADDD        Z22, Z18, Z18
-	VPERMPS       Z6, Z14, Z13
-	VFMADD213PS.Z Z12, Z12, K1, Z11
-	VMULPS        Z17, Z17, Z12
+	VPERMPS       Z6, Z14, Z12
+	VFMADD213PS.Z Z13, Z13, K1, Z11
+	VMULPS        Z17, Z17, Z13
 	VMOVUPS       Z4, Z16
 	VPSLLD        $0x14, Z14, Z14
 	VADDPS        Z11, Z8, Z8
-	VFMADD213PS   Z17, Z12, Z20
+	VFMADD213PS   Z17, Z13, Z20
 	VFMADD213PS   Z5, Z21, Z16
-	VPADDD        Z13, Z14, Z14
+	VPADDD        Z12, Z14, Z14
 	VMOVUPS       Z11, (BX)(R8*4)
 	VFMADD213PS.Z Z15, Z15, K2, Z20
 	VMULPS        Z21, Z21, Z11
@@ -10185,31 +10095,31 @@ loop7:
 	VADDPS        (DX)(R8*4), Z7, Z11
 	VADDPS        Z11, Z9, Z9
 	PREFETCHT0    20544(DX)(R8*4)
-	VMOVUPS       Z11, Z12
+	VMOVUPS       Z11, Z13
 	VADDPS        64(DX)(R8*4), Z7, Z14
-	VFMADD132PS   Z1, Z3, Z12
+	VFMADD132PS   Z2, Z1, Z13
 	VADDPS        Z14, Z9, Z9
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       Z14, Z15
-	VSUBPS        Z3, Z12, Z13
-	VFMADD132PS   Z1, Z3, Z15
-	VFNMADD132PS  Z2, Z11, Z13
+	VSUBPS        Z1, Z13, Z12
+	VFMADD132PS   Z2, Z1, Z15
+	VFNMADD132PS  Z3, Z11, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
-	VPERMPS       Z6, Z12, Z11
-	VSUBPS        Z3, Z15, Z16
-	VPSLLD        $0x14, Z12, Z12
-	VFNMADD132PS  Z2, Z14, Z16
-	VPADDD        Z11, Z12, Z12
+	VPERMPS       Z6, Z13, Z11
+	VSUBPS        Z1, Z15, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VFNMADD132PS  Z3, Z14, Z16
+	VPADDD        Z11, Z13, Z13
 	VPERMPS       Z6, Z15, Z14
 	VMOVUPS       Z4, Z11
 	VPSLLD        $0x14, Z15, Z15
-	VFMADD213PS   Z5, Z13, Z11
+	VFMADD213PS   Z5, Z12, Z11
 	VPADDD        Z14, Z15, Z15
-	VMULPS        Z13, Z13, Z14
+	VMULPS        Z12, Z12, Z14
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z13, Z14, Z11
+	VFMADD213PS   Z12, Z14, Z11
 	VFMADD213PS   Z5, Z16, Z17
-	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS.Z Z13, Z13, K1, Z11
 	VMULPS        Z16, Z16, Z12
 	VADDPS        Z11, Z8, Z8
 	VFMADD213PS   Z16, Z12, Z17
@@ -10238,19 +10148,19 @@ end8:
 	VMOVUPS.Z     (DX)(R8*4), K1, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, K1, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VCMPPS        $0x15, Z0, Z11, K1, K3
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K3
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z11
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z11, Z13, Z13
 	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VFMADD213PS   Z5, Z12, Z11
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z11
+	VFMADD213PS.Z Z13, Z13, K3, Z11
 	VADDPS        Z11, Z8, K1, Z8
 	VMOVUPS       Z11, K1, (BX)(R8*4)
 	LEAQ          16(R8), CX
@@ -10259,19 +10169,19 @@ end8:
 	VMOVUPS.Z     64(DX)(R8*4), K2, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, K2, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VCMPPS        $0x15, Z0, Z11, K2, K1
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z11
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z11, Z13, Z13
 	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS   Z5, Z12, Z11
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z11
+	VFMADD213PS.Z Z13, Z13, K1, Z11
 	VADDPS        Z11, Z10, K2, Z10
 	VMOVUPS       Z11, K2, 64(BX)(R8*4)
 
@@ -10428,49 +10338,49 @@ loop5:
 	VFMADD213PS   (DI)(R11*4), Z14, Z13
 	VADDPS        Z13, Z10, Z10
 	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K1
 	PREFETCHT0    20544(DX)(R11*4)
+	VBROADCASTSS  constants<>+1600(SB), Z15
+	VADDPS        64(DX)(R11*4), Z7, Z16
+	VCMPPS        $0x04, Z15, Z13, K1
+	VMOVUPS       64(SI)(R11*4), Z13
 	VMOVAPS.Z     Z14, K1, Z14
-	VADDPS        64(DX)(R11*4), Z7, Z13
-	VADDPS        Z14, Z9, Z9
-	VMOVUPS       64(SI)(R11*4), Z16
-	VMOVUPS       Z12, Z14
 	VMOVUPS       64(R8)(R11*4), Z15
-	VFMADD132PS   Z1, Z3, Z14
-	VFMADD213PS   64(DI)(R11*4), Z15, Z16
+	VADDPS        Z14, Z9, Z9
+	VFMADD213PS   64(DI)(R11*4), Z15, Z13
+	VMOVUPS       Z12, Z15
+	VADDPS        Z13, Z10, Z10
+	VFMADD132PS   Z2, Z1, Z15
+	VMULPS        Z16, Z13, Z17
 	VCMPPS        $0x15, Z0, Z12, K1
-	VADDPS        Z16, Z10, Z10
-	VSUBPS        Z3, Z14, Z15
-	VMULPS        Z13, Z16, Z17
-	VFNMADD132PS  Z2, Z12, Z15
 	VBROADCASTSS  constants<>+1600(SB), Z18
-	VPERMPS       Z6, Z14, Z12
-	VCMPPS        $0x04, Z18, Z16, K2
-	VPSLLD        $0x14, Z14, Z14
+	VSUBPS        Z1, Z15, Z14
+	VCMPPS        $0x04, Z18, Z13, K2
+	VFNMADD132PS  Z3, Z12, Z14
 	VMOVAPS.Z     Z17, K2, Z17
-	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z15, Z12
 	VADDPS        Z17, Z9, Z9
+	VPSLLD        $0x14, Z15, Z15
+	VMOVUPS       Z16, Z13
+	VPADDD        Z12, Z15, Z15
+	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z4, Z12
-	VMOVUPS       Z13, Z17
-	VFMADD213PS   Z5, Z15, Z12
-	VFMADD132PS   Z1, Z3, Z17
-	VMULPS        Z15, Z15, Z16
-	VCMPPS        $0x15, Z0, Z13, K2
-	VFMADD213PS   Z15, Z16, Z12
-	VSUBPS        Z3, Z17, Z15
-	VFMADD213PS.Z Z14, Z14, K1, Z12
-	VFNMADD132PS  Z2, Z13, Z15
+	VCMPPS        $0x15, Z0, Z16, K2
+	VFMADD213PS   Z5, Z14, Z12
+	VSUBPS        Z1, Z13, Z18
+	VMULPS        Z14, Z14, Z17
+	VFNMADD132PS  Z3, Z16, Z18
+	VFMADD213PS   Z14, Z17, Z12
+	VPERMPS       Z6, Z13, Z14
+	VFMADD213PS.Z Z15, Z15, K1, Z12
+	VPSLLD        $0x14, Z13, Z13
 	VADDPS        Z12, Z8, Z8
-	VPERMPS       Z6, Z17, Z13
+	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z12, (BX)(R11*4)
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z13, Z17, Z17
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z15, Z12
-	VMULPS        Z15, Z15, Z13
-	VFMADD213PS   Z15, Z13, Z12
-	VFMADD213PS.Z Z17, Z17, K2, Z12
+	VFMADD213PS   Z5, Z18, Z12
+	VMULPS        Z18, Z18, Z14
+	VFMADD213PS   Z18, Z14, Z12
+	VFMADD213PS.Z Z13, Z13, K2, Z12
 	VADDPS        Z12, Z11, Z11
 	VMOVUPS       Z12, 64(BX)(R11*4)
 	ADDQ          $+32, R11
@@ -10503,19 +10413,19 @@ end6:
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VCMPPS        $0x15, Z0, Z12, K1, K3
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z12, Z14
-	VPERMPS       Z6, Z13, Z12
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z12, Z13, Z13
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K3
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z14, Z12
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z12, Z14, Z14
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z14, Z12
-	VMULPS        Z14, Z14, Z15
-	VFMADD213PS   Z14, Z15, Z12
-	VFMADD213PS.Z Z13, Z13, K3, Z12
+	VFMADD213PS   Z5, Z13, Z12
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS.Z Z14, Z14, K3, Z12
 	VADDPS        Z12, Z8, K1, Z8
 	VMOVUPS       Z12, K1, (BX)(R11*4)
 	LEAQ          16(R11), CX
@@ -10533,19 +10443,19 @@ end6:
 	VCMPPS        $0x04, Z15, Z13, K1
 	VMOVAPS.Z     Z14, K1, Z14
 	VADDPS        Z14, Z9, Z9
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VCMPPS        $0x15, Z0, Z12, K2, K1
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z12, Z14
-	VPERMPS       Z6, Z13, Z12
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z12, Z13, Z13
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K1
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z14, Z12
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z12, Z14, Z14
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z14, Z12
-	VMULPS        Z14, Z14, Z15
-	VFMADD213PS   Z14, Z15, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z12
+	VFMADD213PS   Z5, Z13, Z12
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS.Z Z14, Z14, K1, Z12
 	VADDPS        Z12, Z11, K2, Z11
 	VMOVUPS       Z12, K2, 64(BX)(R11*4)
 
@@ -10740,19 +10650,19 @@ step5:
 	VPCMPEQD      Z8, Z15, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VMOVUPS       Z14, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z14, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z14, K2
-	VSUBPS        Z3, Z15, Z16
-	VFNMADD132PS  Z2, Z14, Z16
-	VPERMPS       Z6, Z15, Z17
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z17, Z15, Z15
+	VSUBPS        Z1, Z16, Z15
+	VFNMADD132PS  Z3, Z14, Z15
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z18
-	VFMADD213PS   Z16, Z18, Z17
-	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VFMADD213PS   Z5, Z15, Z17
+	VMULPS        Z15, Z15, Z18
+	VFMADD213PS   Z15, Z18, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (R10)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z17, Z11, Z11
@@ -10767,19 +10677,19 @@ step5:
 	VPCMPEQD      Z8, Z15, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VMOVUPS       Z14, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z14, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z14, K2
-	VSUBPS        Z3, Z15, Z16
-	VFNMADD132PS  Z2, Z14, Z16
-	VPERMPS       Z6, Z15, Z17
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z17, Z15, Z15
+	VSUBPS        Z1, Z16, Z15
+	VFNMADD132PS  Z3, Z14, Z15
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z18
-	VFMADD213PS   Z16, Z18, Z17
-	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VFMADD213PS   Z5, Z15, Z17
+	VMULPS        Z15, Z15, Z18
+	VFMADD213PS   Z15, Z18, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (R10)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z17, Z13, Z13
@@ -11068,19 +10978,19 @@ step5:
 	VBROADCASTSS  constants<>+1600(SB), Z18
 	VCMPPS        $0x04, Z18, Z16, K2
 	VMOVAPS.Z     Z17, K2, Z17
-	VMOVUPS       Z15, Z18
-	VFMADD132PS   Z1, Z3, Z18
+	VMOVUPS       Z15, Z19
+	VFMADD132PS   Z2, Z1, Z19
 	VCMPPS        $0x15, Z0, Z15, K2
-	VSUBPS        Z3, Z18, Z19
-	VFNMADD132PS  Z2, Z15, Z19
-	VPERMPS       Z6, Z18, Z15
-	VPSLLD        $0x14, Z18, Z18
-	VPADDD        Z15, Z18, Z18
+	VSUBPS        Z1, Z19, Z18
+	VFNMADD132PS  Z3, Z15, Z18
+	VPERMPS       Z6, Z19, Z15
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z15, Z19, Z19
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z19, Z15
-	VMULPS        Z19, Z19, Z20
-	VFMADD213PS   Z19, Z20, Z15
-	VFMADD213PS.Z Z18, Z18, K2, Z15
+	VFMADD213PS   Z5, Z18, Z15
+	VMULPS        Z18, Z18, Z20
+	VFMADD213PS   Z18, Z20, Z15
+	VFMADD213PS.Z Z19, Z19, K2, Z15
 	VMOVUPS       Z15, (R10)
 	VMOVAPS       Z15, K1, Z10
 	VADDPS        Z15, Z11, Z11
@@ -11102,19 +11012,19 @@ step5:
 	VBROADCASTSS  constants<>+1600(SB), Z18
 	VCMPPS        $0x04, Z18, Z16, K2
 	VMOVAPS.Z     Z17, K2, Z17
-	VMOVUPS       Z15, Z18
-	VFMADD132PS   Z1, Z3, Z18
+	VMOVUPS       Z15, Z19
+	VFMADD132PS   Z2, Z1, Z19
 	VCMPPS        $0x15, Z0, Z15, K2
-	VSUBPS        Z3, Z18, Z19
-	VFNMADD132PS  Z2, Z15, Z19
-	VPERMPS       Z6, Z18, Z15
-	VPSLLD        $0x14, Z18, Z18
-	VPADDD        Z15, Z18, Z18
+	VSUBPS        Z1, Z19, Z18
+	VFNMADD132PS  Z3, Z15, Z18
+	VPERMPS       Z6, Z19, Z15
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z15, Z19, Z19
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z19, Z15
-	VMULPS        Z19, Z19, Z20
-	VFMADD213PS   Z19, Z20, Z15
-	VFMADD213PS.Z Z18, Z18, K2, Z15
+	VFMADD213PS   Z5, Z18, Z15
+	VMULPS        Z18, Z18, Z20
+	VFMADD213PS   Z18, Z20, Z15
+	VFMADD213PS.Z Z19, Z19, K2, Z15
 	VMOVUPS       Z15, (R10)
 	VMOVAPS       Z15, K1, Z10
 	VADDPS        Z15, Z14, Z14
@@ -11413,19 +11323,19 @@ step5:
 	VBROADCASTSS  constants<>+1600(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K1
 	VMOVAPS.Z     Z14, K1, Z14
-	VMOVUPS       Z12, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z12, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z12, K1
-	VSUBPS        Z3, Z15, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z15, Z12
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z12, Z15, Z15
+	VSUBPS        Z1, Z16, Z15
+	VFNMADD132PS  Z3, Z12, Z15
+	VPERMPS       Z6, Z16, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z12, Z16, Z16
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z16, Z12
-	VMULPS        Z16, Z16, Z17
-	VFMADD213PS   Z16, Z17, Z12
-	VFMADD213PS.Z Z15, Z15, K1, Z12
+	VFMADD213PS   Z5, Z15, Z12
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z12
+	VFMADD213PS.Z Z16, Z16, K1, Z12
 	VMOVUPS       Z12, (R11)
 	VADDPS        Z12, Z8, Z8
 	VADDPS        Z14, Z9, Z9
@@ -11448,19 +11358,19 @@ step5:
 	VBROADCASTSS  constants<>+1600(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K1
 	VMOVAPS.Z     Z14, K1, Z14
-	VMOVUPS       Z12, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z12, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z12, K1
-	VSUBPS        Z3, Z15, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z15, Z12
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z12, Z15, Z15
+	VSUBPS        Z1, Z16, Z15
+	VFNMADD132PS  Z3, Z12, Z15
+	VPERMPS       Z6, Z16, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z12, Z16, Z16
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z16, Z12
-	VMULPS        Z16, Z16, Z17
-	VFMADD213PS   Z16, Z17, Z12
-	VFMADD213PS.Z Z15, Z15, K1, Z12
+	VFMADD213PS   Z5, Z15, Z12
+	VMULPS        Z15, Z15, Z17
+	VFMADD213PS   Z15, Z17, Z12
+	VFMADD213PS.Z Z16, Z16, K1, Z12
 	VMOVUPS       Z12, (R11)
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z14, Z9, Z9
@@ -11835,95 +11745,95 @@ loop5:
 	PREFETCHT0    20480(DX)(DI*8)
 	VADDPD        (DX)(DI*8), Z12, Z16
 	VADDPD        Z16, Z14, Z14
-	VMOVUPD       Z16, Z17
-	VFMADD132PD   Z1, Z4, Z17
+	VMOVUPD       Z16, Z18
+	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z16, K1
-	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z16
-	VFNMADD231PD  Z2, Z18, Z16
+	VSUBPD        Z1, Z18, Z17
 	PREFETCHT0    20544(DX)(DI*8)
-	VFNMADD231PD  Z3, Z18, Z16
+	VMOVUPD       Z16, Z16
 	VADDPD        64(DX)(DI*8), Z12, Z19
-	VPERMPD       Z11, Z17, Z18
+	VFNMADD231PD  Z3, Z17, Z16
 	VADDPD        Z19, Z14, Z14
-	VPSLLQ        $0x31, Z17, Z17
+	VFNMADD231PD  Z4, Z17, Z16
 	VMOVUPD       Z19, Z20
-	VPADDQ        Z18, Z17, Z17
-	VFMADD132PD   Z1, Z4, Z20
-	VMOVUPD       Z5, Z18
+	VPERMPD       Z11, Z18, Z17
+	VFMADD132PD   Z2, Z1, Z20
+	VPSLLQ        $0x31, Z18, Z18
 	VCMPPD        $0x15, Z0, Z19, K2
-	VFMADD213PD   Z6, Z16, Z18
-	VSUBPD        Z4, Z20, Z21
-	VFMADD213PD   Z7, Z16, Z18
-	VMOVUPD       Z19, Z19
-	VFMADD213PD   Z8, Z16, Z18
-	VFNMADD231PD  Z2, Z21, Z19
+	VPADDQ        Z17, Z18, Z18
+	VSUBPD        Z1, Z20, Z21
 	PREFETCHT0    20608(DX)(DI*8)
-	VFMADD213PD   Z9, Z16, Z18
-	VFNMADD231PD  Z3, Z21, Z19
-	VADDPD        128(DX)(DI*8), Z12, Z23
-	VFMADD213PD   Z10, Z16, Z18
-	VPERMPD       Z11, Z20, Z22
-	VADDPD        Z23, Z14, Z14
-	VMULPD        Z16, Z16, Z21
-	VPSLLQ        $0x31, Z20, Z20
-	VMOVUPD       Z23, Z24
-	VFMADD213PD   Z16, Z21, Z18
-	VPADDQ        Z22, Z20, Z20
-	VFMADD132PD   Z1, Z4, Z24
-	VFMADD213PD.Z Z17, Z17, K1, Z18
-	VMOVUPD       Z5, Z16
-	VCMPPD        $0x15, Z0, Z23, K1
-	VADDPD        Z18, Z13, Z13
-	VFMADD213PD   Z6, Z19, Z16
-	VSUBPD        Z4, Z24, Z17
-	VFMADD213PD   Z7, Z19, Z16
-	VMOVUPD       Z23, Z18
-	VFMADD213PD   Z8, Z19, Z16
-	VFNMADD231PD  Z2, Z17, Z18
-	PREFETCHT0    20672(DX)(DI*8)
-	VFMADD213PD   Z9, Z19, Z16
-	VFNMADD231PD  Z3, Z17, Z18
-	VADDPD        192(DX)(DI*8), Z12, Z22
-	VFMADD213PD   Z10, Z19, Z16
-	VPERMPD       Z11, Z24, Z21
-	VADDPD        Z22, Z14, Z14
-	VMULPD        Z19, Z19, Z17
-	VPSLLQ        $0x31, Z24, Z24
-	VMOVUPD       Z22, Z23
-	VFMADD213PD   Z19, Z17, Z16
-	VPADDQ        Z21, Z24, Z24
-	VFMADD132PD   Z1, Z4, Z23
-	VFMADD213PD.Z Z20, Z20, K2, Z16
 	VMOVUPD       Z5, Z17
-	VCMPPD        $0x15, Z0, Z22, K2
-	VADDPD        Z16, Z15, Z15
-	VFMADD213PD   Z6, Z18, Z17
-	VSUBPD        Z4, Z23, Z16
-	VFMADD213PD   Z7, Z18, Z17
-	VMOVUPD       Z22, Z19
-	VFMADD213PD   Z8, Z18, Z17
-	VFNMADD231PD  Z2, Z16, Z19
-	VFMADD213PD   Z9, Z18, Z17
-	VFNMADD231PD  Z3, Z16, Z19
-	VFMADD213PD   Z10, Z18, Z17
-	VPERMPD       Z11, Z23, Z20
-	VMULPD        Z18, Z18, Z16
-	VPSLLQ        $0x31, Z23, Z23
-	VFMADD213PD   Z18, Z16, Z17
-	VPADDQ        Z20, Z23, Z23
-	VFMADD213PD.Z Z24, Z24, K1, Z17
-	VMOVUPD       Z5, Z16
+	VMOVUPD       Z19, Z19
+	VADDPD        128(DX)(DI*8), Z12, Z22
+	VFMADD213PD   Z6, Z16, Z17
+	VFNMADD231PD  Z3, Z21, Z19
+	VADDPD        Z22, Z14, Z14
+	VFMADD213PD   Z7, Z16, Z17
+	VFNMADD231PD  Z4, Z21, Z19
+	VMOVUPD       Z22, Z25
+	VFMADD213PD   Z8, Z16, Z17
+	VPERMPD       Z11, Z20, Z21
+	VFMADD132PD   Z2, Z1, Z25
+	VFMADD213PD   Z9, Z16, Z17
+	VPSLLQ        $0x31, Z20, Z20
+	VCMPPD        $0x15, Z0, Z22, K3
+	VFMADD213PD   Z10, Z16, Z17
+	VPADDQ        Z21, Z20, Z20
+	VSUBPD        Z1, Z25, Z24
+	PREFETCHT0    20672(DX)(DI*8)
+	VMULPD        Z16, Z16, Z21
+	VMOVUPD       Z5, Z23
+	VMOVUPD       Z22, Z22
+	VADDPD        192(DX)(DI*8), Z12, Z26
+	VFMADD213PD   Z16, Z21, Z17
+	VFMADD213PD   Z6, Z19, Z23
+	VFNMADD231PD  Z3, Z24, Z22
+	VADDPD        Z26, Z14, Z14
+	VFMADD213PD.Z Z18, Z18, K1, Z17
+	VFMADD213PD   Z7, Z19, Z23
+	VFNMADD231PD  Z4, Z24, Z22
+	VMOVUPD       Z26, Z16
 	VADDPD        Z17, Z13, Z13
-	VFMADD213PD   Z6, Z19, Z16
-	VFMADD213PD   Z7, Z19, Z16
-	VFMADD213PD   Z8, Z19, Z16
-	VFMADD213PD   Z9, Z19, Z16
-	VFMADD213PD   Z10, Z19, Z16
+	VFMADD213PD   Z8, Z19, Z23
+	VPERMPD       Z11, Z25, Z17
+	VFMADD132PD   Z2, Z1, Z16
+	VFMADD213PD   Z9, Z19, Z23
+	VPSLLQ        $0x31, Z25, Z25
+	VCMPPD        $0x15, Z0, Z26, K1
+	VFMADD213PD   Z10, Z19, Z23
+	VPADDQ        Z17, Z25, Z25
+	VSUBPD        Z1, Z16, Z21
 	VMULPD        Z19, Z19, Z17
-	VFMADD213PD   Z19, Z17, Z16
-	VFMADD213PD.Z Z23, Z23, K2, Z16
-	VADDPD        Z16, Z15, Z15
+	VMOVUPD       Z5, Z18
+	VMOVUPD       Z26, Z24
+	VFMADD213PD   Z19, Z17, Z23
+	VFMADD213PD   Z6, Z22, Z18
+	VFNMADD231PD  Z3, Z21, Z24
+	VFMADD213PD.Z Z20, Z20, K2, Z23
+	VFMADD213PD   Z7, Z22, Z18
+	VFNMADD231PD  Z4, Z21, Z24
+	VADDPD        Z23, Z15, Z15
+	VFMADD213PD   Z8, Z22, Z18
+	VPERMPD       Z11, Z16, Z17
+	VFMADD213PD   Z9, Z22, Z18
+	VPSLLQ        $0x31, Z16, Z16
+	VFMADD213PD   Z10, Z22, Z18
+	VPADDQ        Z17, Z16, Z16
+	VMULPD        Z22, Z22, Z17
+	VMOVUPD       Z5, Z19
+	VFMADD213PD   Z22, Z17, Z18
+	VFMADD213PD   Z6, Z24, Z19
+	VFMADD213PD.Z Z25, Z25, K3, Z18
+	VFMADD213PD   Z7, Z24, Z19
+	VADDPD        Z18, Z13, Z13
+	VFMADD213PD   Z8, Z24, Z19
+	VFMADD213PD   Z9, Z24, Z19
+	VFMADD213PD   Z10, Z24, Z19
+	VMULPD        Z24, Z24, Z17
+	VFMADD213PD   Z24, Z17, Z19
+	VFMADD213PD.Z Z16, Z16, K1, Z19
+	VADDPD        Z19, Z15, Z15
 	ADDQ          $+32, DI
 	CMPQ          DI, R10
 	JLT           loop5
@@ -11936,49 +11846,49 @@ loop7:
 	PREFETCHT0    20480(DX)(DI*8)
 	VADDPD        (DX)(DI*8), Z12, Z16
 	VADDPD        Z16, Z14, Z14
-	VMOVUPD       Z16, Z17
-	VFMADD132PD   Z1, Z4, Z17
+	VMOVUPD       Z16, Z18
+	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z16, K1
-	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z16
-	VFNMADD231PD  Z2, Z18, Z16
+	VSUBPD        Z1, Z18, Z17
 	PREFETCHT0    20544(DX)(DI*8)
-	VFNMADD231PD  Z3, Z18, Z16
+	VMOVUPD       Z16, Z16
 	VADDPD        64(DX)(DI*8), Z12, Z19
-	VPERMPD       Z11, Z17, Z18
+	VFNMADD231PD  Z3, Z17, Z16
 	VADDPD        Z19, Z14, Z14
-	VPSLLQ        $0x31, Z17, Z17
+	VFNMADD231PD  Z4, Z17, Z16
 	VMOVUPD       Z19, Z20
-	VPADDQ        Z18, Z17, Z17
-	VFMADD132PD   Z1, Z4, Z20
-	VMOVUPD       Z5, Z18
+	VPERMPD       Z11, Z18, Z17
+	VFMADD132PD   Z2, Z1, Z20
+	VPSLLQ        $0x31, Z18, Z18
 	VCMPPD        $0x15, Z0, Z19, K2
-	VFMADD213PD   Z6, Z16, Z18
-	VSUBPD        Z4, Z20, Z21
-	VFMADD213PD   Z7, Z16, Z18
+	VPADDQ        Z17, Z18, Z18
+	VSUBPD        Z1, Z20, Z21
+	VMOVUPD       Z5, Z17
 	VMOVUPD       Z19, Z19
-	VFMADD213PD   Z8, Z16, Z18
-	VFNMADD231PD  Z2, Z21, Z19
-	VFMADD213PD   Z9, Z16, Z18
+	VFMADD213PD   Z6, Z16, Z17
 	VFNMADD231PD  Z3, Z21, Z19
-	VFMADD213PD   Z10, Z16, Z18
-	VPERMPD       Z11, Z20, Z22
-	VMULPD        Z16, Z16, Z21
+	VFMADD213PD   Z7, Z16, Z17
+	VFNMADD231PD  Z4, Z21, Z19
+	VFMADD213PD   Z8, Z16, Z17
+	VPERMPD       Z11, Z20, Z21
+	VFMADD213PD   Z9, Z16, Z17
 	VPSLLQ        $0x31, Z20, Z20
-	VFMADD213PD   Z16, Z21, Z18
-	VPADDQ        Z22, Z20, Z20
-	VFMADD213PD.Z Z17, Z17, K1, Z18
-	VMOVUPD       Z5, Z16
-	VADDPD        Z18, Z13, Z13
-	VFMADD213PD   Z6, Z19, Z16
-	VFMADD213PD   Z7, Z19, Z16
-	VFMADD213PD   Z8, Z19, Z16
-	VFMADD213PD   Z9, Z19, Z16
-	VFMADD213PD   Z10, Z19, Z16
-	VMULPD        Z19, Z19, Z17
-	VFMADD213PD   Z19, Z17, Z16
-	VFMADD213PD.Z Z20, Z20, K2, Z16
-	VADDPD        Z16, Z15, Z15
+	VFMADD213PD   Z10, Z16, Z17
+	VPADDQ        Z21, Z20, Z20
+	VMULPD        Z16, Z16, Z21
+	VMOVUPD       Z5, Z22
+	VFMADD213PD   Z16, Z21, Z17
+	VFMADD213PD   Z6, Z19, Z22
+	VFMADD213PD.Z Z18, Z18, K1, Z17
+	VFMADD213PD   Z7, Z19, Z22
+	VADDPD        Z17, Z13, Z13
+	VFMADD213PD   Z8, Z19, Z22
+	VFMADD213PD   Z9, Z19, Z22
+	VFMADD213PD   Z10, Z19, Z22
+	VMULPD        Z19, Z19, Z16
+	VFMADD213PD   Z19, Z16, Z22
+	VFMADD213PD.Z Z20, Z20, K2, Z22
+	VADDPD        Z22, Z15, Z15
 	ADDQ          $+16, DI
 	CMPQ          DI, CX
 	JLT           loop7
@@ -12000,52 +11910,52 @@ end8:
 	VMOVUPD.Z     (DX)(DI*8), K1, Z16
 	VADDPD        Z12, Z16, Z16
 	VADDPD        Z16, Z14, K1, Z14
-	VMOVUPD       Z16, Z17
-	VFMADD132PD   Z1, Z4, Z17
-	VCMPPD        $0x15, Z0, Z16, K1, K3
-	VSUBPD        Z4, Z17, Z18
+	VMOVUPD       Z16, Z18
+	VFMADD132PD   Z2, Z1, Z18
+	VCMPPD        $0x15, Z0, Z16, K3
+	VSUBPD        Z1, Z18, Z17
 	VMOVUPD       Z16, Z16
-	VFNMADD231PD  Z2, Z18, Z16
-	VFNMADD231PD  Z3, Z18, Z16
-	VPERMPD       Z11, Z17, Z18
-	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z18, Z17, Z17
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z16, Z18
-	VFMADD213PD   Z7, Z16, Z18
-	VFMADD213PD   Z8, Z16, Z18
-	VFMADD213PD   Z9, Z16, Z18
-	VFMADD213PD   Z10, Z16, Z18
+	VFNMADD231PD  Z3, Z17, Z16
+	VFNMADD231PD  Z4, Z17, Z16
+	VPERMPD       Z11, Z18, Z17
+	VPSLLQ        $0x31, Z18, Z18
+	VPADDQ        Z17, Z18, Z18
+	VMOVUPD       Z5, Z17
+	VFMADD213PD   Z6, Z16, Z17
+	VFMADD213PD   Z7, Z16, Z17
+	VFMADD213PD   Z8, Z16, Z17
+	VFMADD213PD   Z9, Z16, Z17
+	VFMADD213PD   Z10, Z16, Z17
 	VMULPD        Z16, Z16, Z19
-	VFMADD213PD   Z16, Z19, Z18
-	VFMADD213PD.Z Z17, Z17, K3, Z18
-	VADDPD        Z18, Z13, K1, Z13
+	VFMADD213PD   Z16, Z19, Z17
+	VFMADD213PD.Z Z18, Z18, K3, Z17
+	VADDPD        Z17, Z13, K1, Z13
 	LEAQ          8(DI), CX
 	CMPQ          CX, 96(AX)
 	JGE           sums9
 	VMOVUPD.Z     64(DX)(DI*8), K2, Z16
 	VADDPD        Z12, Z16, Z16
 	VADDPD        Z16, Z14, K2, Z14
-	VMOVUPD       Z16, Z17
-	VFMADD132PD   Z1, Z4, Z17
-	VCMPPD        $0x15, Z0, Z16, K2, K1
-	VSUBPD        Z4, Z17, Z18
+	VMOVUPD       Z16, Z18
+	VFMADD132PD   Z2, Z1, Z18
+	VCMPPD        $0x15, Z0, Z16, K1
+	VSUBPD        Z1, Z18, Z17
 	VMOVUPD       Z16, Z16
-	VFNMADD231PD  Z2, Z18, Z16
-	VFNMADD231PD  Z3, Z18, Z16
-	VPERMPD       Z11, Z17, Z18
-	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z18, Z17, Z17
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z16, Z18
-	VFMADD213PD   Z7, Z16, Z18
-	VFMADD213PD   Z8, Z16, Z18
-	VFMADD213PD   Z9, Z16, Z18
-	VFMADD213PD   Z10, Z16, Z18
+	VFNMADD231PD  Z3, Z17, Z16
+	VFNMADD231PD  Z4, Z17, Z16
+	VPERMPD       Z11, Z18, Z17
+	VPSLLQ        $0x31, Z18, Z18
+	VPADDQ        Z17, Z18, Z18
+	VMOVUPD       Z5, Z17
+	VFMADD213PD   Z6, Z16, Z17
+	VFMADD213PD   Z7, Z16, Z17
+	VFMADD213PD   Z8, Z16, Z17
+	VFMADD213PD   Z9, Z16, Z17
+	VFMADD213PD   Z10, Z16, Z17
 	VMULPD        Z16, Z16, Z19
-	VFMADD213PD   Z16, Z19, Z18
-	VFMADD213PD.Z Z17, Z17, K1, Z18
-	VADDPD        Z18, Z15, K2, Z15
+	VFMADD213PD   Z16, Z19, Z17
+	VFMADD213PD.Z Z18, Z18, K1, Z17
+	VADDPD        Z17, Z15, K2, Z15
 
 sums9:
 	MOVQ    64(AX), CX
@@ -12125,99 +12035,99 @@ loop5:
 	PREFETCHT0    20480(DX)(R8*8)
 	VADDPD        (DX)(R8*8), Z12, Z16
 	VADDPD        Z16, Z14, Z14
-	VMOVUPD       Z16, Z17
-	VFMADD132PD   Z1, Z4, Z17
+	VMOVUPD       Z16, Z18
+	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z16, K1
-	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z16
-	VFNMADD231PD  Z2, Z18, Z16
+	VSUBPD        Z1, Z18, Z17
 	PREFETCHT0    20544(DX)(R8*8)
-	VFNMADD231PD  Z3, Z18, Z16
+	VMOVUPD       Z16, Z16
 	VADDPD        64(DX)(R8*8), Z12, Z19
-	VPERMPD       Z11, Z17, Z18
+	VFNMADD231PD  Z3, Z17, Z16
 	VADDPD        Z19, Z14, Z14
-	VPSLLQ        $0x31, Z17, Z17
+	VFNMADD231PD  Z4, Z17, Z16
 	VMOVUPD       Z19, Z20
-	VPADDQ        Z18, Z17, Z17
-	VFMADD132PD   Z1, Z4, Z20
-	VMOVUPD       Z5, Z18
+	VPERMPD       Z11, Z18, Z17
+	VFMADD132PD   Z2, Z1, Z20
+	VPSLLQ        $0x31, Z18, Z18
 	VCMPPD        $0x15, Z0, Z19, K2
-	VFMADD213PD   Z6, Z16, Z18
-	VSUBPD        Z4, Z20, Z21
-	VFMADD213PD   Z7, Z16, Z18
-	VMOVUPD       Z19, Z19
-	VFMADD213PD   Z8, Z16, Z18
-	VFNMADD231PD  Z2, Z21, Z19
+	VPADDQ        Z17, Z18, Z18
+	VSUBPD        Z1, Z20, Z21
 	PREFETCHT0    20608(DX)(R8*8)
-	VFMADD213PD   Z9, Z16, Z18
-	VFNMADD231PD  Z3, Z21, Z19
-	VADDPD        128(DX)(R8*8), Z12, Z23
-	VFMADD213PD   Z10, Z16, Z18
-	VPERMPD       Z11, Z20, Z22
-	VADDPD        Z23, Z14, Z14
-	VMULPD        Z16, Z16, Z21
-	VPSLLQ        $0x31, Z20, Z20
-	VMOVUPD       Z23, Z24
-	VFMADD213PD   Z16, Z21, Z18
-	VPADDQ        Z22, Z20, Z20
-	VFMADD132PD   Z1, Z4, Z24
-	VFMADD213PD.Z Z17, Z17, K1, Z18
-	VMOVUPD       Z5, Z16
-	VCMPPD        $0x15, Z0, Z23, K1
-	VADDPD        Z18, Z13, Z13
-	VFMADD213PD   Z6, Z19, Z16
-	VSUBPD        Z4, Z24, Z17
-	VMOVUPD       Z18, (BX)(R8*8)
-	VFMADD213PD   Z7, Z19, Z16
-	VMOVUPD       Z23, Z18
-	VFMADD213PD   Z8, Z19, Z16
-	VFNMADD231PD  Z2, Z17, Z18
-	PREFETCHT0    20672(DX)(R8*8)
-	VFMADD213PD   Z9, Z19, Z16
-	VFNMADD231PD  Z3, Z17, Z18
-	VADDPD        192(DX)(R8*8), Z12, Z22
-	VFMADD213PD   Z10, Z19, Z16
-	VPERMPD       Z11, Z24, Z21
-	VADDPD        Z22, Z14, Z14
-	VMULPD        Z19, Z19, Z17
-	VPSLLQ        $0x31, Z24, Z24
-	VMOVUPD       Z22, Z23
-	VFMADD213PD   Z19, Z17, Z16
-	VPADDQ        Z21, Z24, Z24
-	VFMADD132PD   Z1, Z4, Z23
-	VFMADD213PD.Z Z20, Z20, K2, Z16
 	VMOVUPD       Z5, Z17
-	VCMPPD        $0x15, Z0, Z22, K2
-	VADDPD        Z16, Z15, Z15
-	VFMADD213PD   Z6, Z18, Z17
-	VSUBPD        Z4, Z23, Z19
-	VMOVUPD       Z16, 64(BX)(R8*8)
-	VFMADD213PD   Z7, Z18, Z17
-	VMOVUPD       Z22, Z16
-	VFMADD213PD   Z8, Z18, Z17
-	VFNMADD231PD  Z2, Z19, Z16
-	VFMADD213PD   Z9, Z18, Z17
-	VFNMADD231PD  Z3, Z19, Z16
-	VFMADD213PD   Z10, Z18, Z17
-	VPERMPD       Z11, Z23, Z20
-	VMULPD        Z18, Z18, Z19
-	VPSLLQ        $0x31, Z23, Z23
-	VFMADD213PD   Z18, Z19, Z17
-	VPADDQ        Z20, Z23, Z23
-	VFMADD213PD.Z Z24, Z24, K1, Z17
-	VMOVUPD       Z5, Z18
+	VMOVUPD       Z19, Z19
+	VADDPD        128(DX)(R8*8), Z12, Z22
+	VFMADD213PD   Z6, Z16, Z17
+	VFNMADD231PD  Z3, Z21, Z19
+	VADDPD        Z22, Z14, Z14
+	VFMADD213PD   Z7, Z16, Z17
+	VFNMADD231PD  Z4, Z21, Z19
+	VMOVUPD       Z22, Z25
+	VFMADD213PD   Z8, Z16, Z17
+	VPERMPD       Z11, Z20, Z21
+	VFMADD132PD   Z2, Z1, Z25
+	VFMADD213PD   Z9, Z16, Z17
+	VPSLLQ        $0x31, Z20, Z20
+	VCMPPD        $0x15, Z0, Z22, K3
+	VFMADD213PD   Z10, Z16, Z17
+	VPADDQ        Z21, Z20, Z20
+	VSUBPD        Z1, Z25, Z24
+	PREFETCHT0    20672(DX)(R8*8)
+	VMULPD        Z16, Z16, Z21
+	VMOVUPD       Z5, Z23
+	VMOVUPD       Z22, Z22
+	VADDPD        192(DX)(R8*8), Z12, Z26
+	VFMADD213PD   Z16, Z21, Z17
+	VFMADD213PD   Z6, Z19, Z23
+	VFNMADD231PD  Z3, Z24, Z22
+	VADDPD        Z26, Z14, Z14
+	VFMADD213PD.Z Z18, Z18, K1, Z17
+	VFMADD213PD   Z7, Z19, Z23
+	VFNMADD231PD  Z4, Z24, Z22
+	VMOVUPD       Z26, Z18
 	VADDPD        Z17, Z13, Z13
-	VFMADD213PD   Z6, Z16, Z18
+	VFMADD213PD   Z8, Z19, Z23
+	VPERMPD       Z11, Z25, Z16
+	VFMADD132PD   Z2, Z1, Z18
+	VMOVUPD       Z17, (BX)(R8*8)
+	VFMADD213PD   Z9, Z19, Z23
+	VPSLLQ        $0x31, Z25, Z25
+	VCMPPD        $0x15, Z0, Z26, K1
+	VFMADD213PD   Z10, Z19, Z23
+	VPADDQ        Z16, Z25, Z25
+	VSUBPD        Z1, Z18, Z21
+	VMULPD        Z19, Z19, Z16
+	VMOVUPD       Z5, Z17
+	VMOVUPD       Z26, Z24
+	VFMADD213PD   Z19, Z16, Z23
+	VFMADD213PD   Z6, Z22, Z17
+	VFNMADD231PD  Z3, Z21, Z24
+	VFMADD213PD.Z Z20, Z20, K2, Z23
+	VFMADD213PD   Z7, Z22, Z17
+	VFNMADD231PD  Z4, Z21, Z24
+	VADDPD        Z23, Z15, Z15
+	VFMADD213PD   Z8, Z22, Z17
+	VPERMPD       Z11, Z18, Z16
+	VMOVUPD       Z23, 64(BX)(R8*8)
+	VFMADD213PD   Z9, Z22, Z17
+	VPSLLQ        $0x31, Z18, Z18
+	VFMADD213PD   Z10, Z22, Z17
+	VPADDQ        Z16, Z18, Z18
+	VMULPD        Z22, Z22, Z16
+	VMOVUPD       Z5, Z19
+	VFMADD213PD   Z22, Z16, Z17
+	VFMADD213PD   Z6, Z24, Z19
+	VFMADD213PD.Z Z25, Z25, K3, Z17
+	VFMADD213PD   Z7, Z24, Z19
+	VADDPD        Z17, Z13, Z13
+	VFMADD213PD   Z8, Z24, Z19
 	VMOVUPD       Z17, 128(BX)(R8*8)
-	VFMADD213PD   Z7, Z16, Z18
-	VFMADD213PD   Z8, Z16, Z18
-	VFMADD213PD   Z9, Z16, Z18
-	VFMADD213PD   Z10, Z16, Z18
-	VMULPD        Z16, Z16, Z17
-	VFMADD213PD   Z16, Z17, Z18
-	VFMADD213PD.Z Z23, Z23, K2, Z18
-	VADDPD        Z18, Z15, Z15
-	VMOVUPD       Z18, 192(BX)(R8*8)
+	VFMADD213PD   Z9, Z24, Z19
+	VFMADD213PD   Z10, Z24, Z19
+	VMULPD        Z24, Z24, Z16
+	VFMADD213PD   Z24, Z16, Z19
+	VFMADD213PD.Z Z18, Z18, K1, Z19
+	VADDPD        Z19, Z15, Z15
+	VMOVUPD       Z19, 192(BX)(R8*8)
 	ADDQ          $+32, R8
 	CMPQ          R8, R11
 	JLT           loop5
@@ -12230,51 +12140,51 @@ loop7:
 	PREFETCHT0    20480(DX)(R8*8)
 	VADDPD        (DX)(R8*8), Z12, Z16
 	VADDPD        Z16, Z14, Z14
-	VMOVUPD       Z16, Z17
-	VFMADD132PD   Z1, Z4, Z17
+	VMOVUPD       Z16, Z18
+	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z16, K1
-	VSUBPD        Z4, Z17, Z18
-	VMOVUPD       Z16, Z16
-	VFNMADD231PD  Z2, Z18, Z16
+	VSUBPD        Z1, Z18, Z17
 	PREFETCHT0    20544(DX)(R8*8)
-	VFNMADD231PD  Z3, Z18, Z16
+	VMOVUPD       Z16, Z16
 	VADDPD        64(DX)(R8*8), Z12, Z19
-	VPERMPD       Z11, Z17, Z18
+	VFNMADD231PD  Z3, Z17, Z16
 	VADDPD        Z19, Z14, Z14
-	VPSLLQ        $0x31, Z17, Z17
+	VFNMADD231PD  Z4, Z17, Z16
 	VMOVUPD       Z19, Z20
-	VPADDQ        Z18, Z17, Z17
-	VFMADD132PD   Z1, Z4, Z20
-	VMOVUPD       Z5, Z18
+	VPERMPD       Z11, Z18, Z17
+	VFMADD132PD   Z2, Z1, Z20
+	VPSLLQ        $0x31, Z18, Z18
 	VCMPPD        $0x15, Z0, Z19, K2
-	VFMADD213PD   Z6, Z16, Z18
-	VSUBPD        Z4, Z20, Z21
-	VFMADD213PD   Z7, Z16, Z18
+	VPADDQ        Z17, Z18, Z18
+	VSUBPD        Z1, Z20, Z21
+	VMOVUPD       Z5, Z17
 	VMOVUPD       Z19, Z19
-	VFMADD213PD   Z8, Z16, Z18
-	VFNMADD231PD  Z2, Z21, Z19
-	VFMADD213PD   Z9, Z16, Z18
+	VFMADD213PD   Z6, Z16, Z17
 	VFNMADD231PD  Z3, Z21, Z19
-	VFMADD213PD   Z10, Z16, Z18
-	VPERMPD       Z11, Z20, Z22
-	VMULPD        Z16, Z16, Z21
+	VFMADD213PD   Z7, Z16, Z17
+	VFNMADD231PD  Z4, Z21, Z19
+	VFMADD213PD   Z8, Z16, Z17
+	VPERMPD       Z11, Z20, Z21
+	VFMADD213PD   Z9, Z16, Z17
 	VPSLLQ        $0x31, Z20, Z20
-	VFMADD213PD   Z16, Z21, Z18
-	VPADDQ        Z22, Z20, Z20
-	VFMADD213PD.Z Z17, Z17, K1, Z18
-	VMOVUPD       Z5, Z16
-	VADDPD        Z18, Z13, Z13
-	VFMADD213PD   Z6, Z19, Z16
-	VMOVUPD       Z18, (BX)(R8*8)
-	VFMADD213PD   Z7, Z19, Z16
-	VFMADD213PD   Z8, Z19, Z16
-	VFMADD213PD   Z9, Z19, Z16
-	VFMADD213PD   Z10, Z19, Z16
-	VMULPD        Z19, Z19, Z17
-	VFMADD213PD   Z19, Z17, Z16
-	VFMADD213PD.Z Z20, Z20, K2, Z16
-	VADDPD        Z16, Z15, Z15
-	VMOVUPD       Z16, 64(BX)(R8*8)
+	VFMADD213PD   Z10, Z16, Z17
+	VPADDQ        Z21, Z20, Z20
+	VMULPD        Z16, Z16, Z21
+	VMOVUPD       Z5, Z22
+	VFMADD213PD   Z16, Z21, Z17
+	VFMADD213PD   Z6, Z19, Z22
+	VFMADD213PD.Z Z18, Z18, K1, Z17
+	VFMADD213PD   Z7, Z19, Z22
+	VADDPD        Z17, Z13, Z13
+	VFMADD213PD   Z8, Z19, Z22
+	VMOVUPD       Z17, (BX)(R8*8)
+	VFMADD213PD   Z9, Z19, Z22
+	VFMADD213PD   Z10, Z19, Z22
+	VMULPD        Z19, Z19, Z16
+	VFMADD213PD   Z19, Z16, Z22
+	VFMADD213PD.Z Z20, Z20, K2, Z22
+	VADDPD        Z22, Z15, Z15
+	VMOVUPD       Z22, 64(BX)(R8*8)
 	ADDQ          $+16, R8
 	CMPQ          R8, CX
 	JLT           loop7
@@ -12296,54 +12206,54 @@ end8:
 	VMOVUPD.Z     (DX)(R8*8), K1, Z16
 	VADDPD        Z12, Z16, Z16
 	VADDPD        Z16, Z14, K1, Z14
-	VMOVUPD       Z16, Z17
-	VFMADD132PD   Z1, Z4, Z17
-	VCMPPD        $0x15, Z0, Z16, K1, K3
-	VSUBPD        Z4, Z17, Z18
+	VMOVUPD       Z16, Z18
+	VFMADD132PD   Z2, Z1, Z18
+	VCMPPD        $0x15, Z0, Z16, K3
+	VSUBPD        Z1, Z18, Z17
 	VMOVUPD       Z16, Z16
-	VFNMADD231PD  Z2, Z18, Z16
-	VFNMADD231PD  Z3, Z18, Z16
-	VPERMPD       Z11, Z17, Z18
-	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z18, Z17, Z17
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z16, Z18
-	VFMADD213PD   Z7, Z16, Z18
-	VFMADD213PD   Z8, Z16, Z18
-	VFMADD213PD   Z9, Z16, Z18
-	VFMADD213PD   Z10, Z16, Z18
+	VFNMADD231PD  Z3, Z17, Z16
+	VFNMADD231PD  Z4, Z17, Z16
+	VPERMPD       Z11, Z18, Z17
+	VPSLLQ        $0x31, Z18, Z18
+	VPADDQ        Z17, Z18, Z18
+	VMOVUPD       Z5, Z17
+	VFMADD213PD   Z6, Z16, Z17
+	VFMADD213PD   Z7, Z16, Z17
+	VFMADD213PD   Z8, Z16, Z17
+	VFMADD213PD   Z9, Z16, Z17
+	VFMADD213PD   Z10, Z16, Z17
 	VMULPD        Z16, Z16, Z19
-	VFMADD213PD   Z16, Z19, Z18
-	VFMADD213PD.Z Z17, Z17, K3, Z18
-	VADDPD        Z18, Z13, K1, Z13
-	VMOVUPD       Z18, K1, (BX)(R8*8)
+	VFMADD213PD   Z16, Z19, Z17
+	VFMADD213PD.Z Z18, Z18, K3, Z17
+	VADDPD        Z17, Z13, K1, Z13
+	VMOVUPD       Z17, K1, (BX)(R8*8)
 	LEAQ          8(R8), CX
 	CMPQ          CX, 96(AX)
 	JGE           sums9
 	VMOVUPD.Z     64(DX)(R8*8), K2, Z16
 	VADDPD        Z12, Z16, Z16
 	VADDPD        Z16, Z14, K2, Z14
-	VMOVUPD       Z16, Z17
-	VFMADD132PD   Z1, Z4, Z17
-	VCMPPD        $0x15, Z0, Z16, K2, K1
-	VSUBPD        Z4, Z17, Z18
+	VMOVUPD       Z16, Z18
+	VFMADD132PD   Z2, Z1, Z18
+	VCMPPD        $0x15, Z0, Z16, K1
+	VSUBPD        Z1, Z18, Z17
 	VMOVUPD       Z16, Z16
-	VFNMADD231PD  Z2, Z18, Z16
-	VFNMADD231PD  Z3, Z18, Z16
-	VPERMPD       Z11, Z17, Z18
-	VPSLLQ        $0x31, Z17, Z17
-	VPADDQ        Z18, Z17, Z17
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z16, Z18
-	VFMADD213PD   Z7, Z16, Z18
-	VFMADD213PD   Z8, Z16, Z18
-	VFMADD213PD   Z9, Z16, Z18
-	VFMADD213PD   Z10, Z16, Z18
+	VFNMADD231PD  Z3, Z17, Z16
+	VFNMADD231PD  Z4, Z17, Z16
+	VPERMPD       Z11, Z18, Z17
+	VPSLLQ        $0x31, Z18, Z18
+	VPADDQ        Z17, Z18, Z18
+	VMOVUPD       Z5, Z17
+	VFMADD213PD   Z6, Z16, Z17
+	VFMADD213PD   Z7, Z16, Z17
+	VFMADD213PD   Z8, Z16, Z17
+	VFMADD213PD   Z9, Z16, Z17
+	VFMADD213PD   Z10, Z16, Z17
 	VMULPD        Z16, Z16, Z19
-	VFMADD213PD   Z16, Z19, Z18
-	VFMADD213PD.Z Z17, Z17, K1, Z18
-	VADDPD        Z18, Z15, K2, Z15
-	VMOVUPD       Z18, K2, 64(BX)(R8*8)
+	VFMADD213PD   Z16, Z19, Z17
+	VFMADD213PD.Z Z18, Z18, K1, Z17
+	VADDPD        Z17, Z15, K2, Z15
+	VMOVUPD       Z17, K2, 64(BX)(R8*8)
 
 sums9:
 	MOVQ    64(AX), CX
@@ -12500,63 +12410,63 @@ loop5:
 	VFMADD213PD   (DI)(R11*8), Z19, Z18
 	VADDPD        Z18, Z15, Z15
 	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1600(SB), Z20
-	VCMPPD        $0x04, Z20, Z18, K1
 	PREFETCHT0    20544(DX)(R11*8)
+	VBROADCASTSD  constants<>+1600(SB), Z20
+	VADDPD        64(DX)(R11*8), Z12, Z21
+	VCMPPD        $0x04, Z20, Z18, K1
+	VMOVUPD       64(SI)(R11*8), Z18
 	VMOVAPD.Z     Z19, K1, Z19
-	VADDPD        64(DX)(R11*8), Z12, Z18
-	VADDPD        Z19, Z14, Z14
-	VMOVUPD       64(SI)(R11*8), Z21
-	VMOVUPD       Z17, Z19
 	VMOVUPD       64(R8)(R11*8), Z20
-	VFMADD132PD   Z1, Z4, Z19
-	VFMADD213PD   64(DI)(R11*8), Z20, Z21
+	VADDPD        Z19, Z14, Z14
+	VFMADD213PD   64(DI)(R11*8), Z20, Z18
+	VMOVUPD       Z17, Z20
+	VADDPD        Z18, Z15, Z15
+	VFMADD132PD   Z2, Z1, Z20
+	VMULPD        Z21, Z18, Z22
 	VCMPPD        $0x15, Z0, Z17, K1
-	VADDPD        Z21, Z15, Z15
-	VSUBPD        Z4, Z19, Z20
-	VMULPD        Z18, Z21, Z22
-	VMOVUPD       Z17, Z17
 	VBROADCASTSD  constants<>+1600(SB), Z23
-	VFNMADD231PD  Z2, Z20, Z17
-	VCMPPD        $0x04, Z23, Z21, K2
-	VFNMADD231PD  Z3, Z20, Z17
+	VSUBPD        Z1, Z20, Z19
+	VCMPPD        $0x04, Z23, Z18, K2
+	VMOVUPD       Z17, Z17
 	VMOVAPD.Z     Z22, K2, Z22
-	VPERMPD       Z11, Z19, Z20
+	VFNMADD231PD  Z3, Z19, Z17
 	VADDPD        Z22, Z14, Z14
+	VFNMADD231PD  Z4, Z19, Z17
+	VMOVUPD       Z21, Z19
+	VPERMPD       Z11, Z20, Z18
+	VFMADD132PD   Z2, Z1, Z19
+	VPSLLQ        $0x31, Z20, Z20
+	VCMPPD        $0x15, Z0, Z21, K2
+	VPADDQ        Z18, Z20, Z20
+	VSUBPD        Z1, Z19, Z22
+	VMOVUPD       Z5, Z18
+	VMOVUPD       Z21, Z21
+	VFMADD213PD   Z6, Z17, Z18
+	VFNMADD231PD  Z3, Z22, Z21
+	VFMADD213PD   Z7, Z17, Z18
+	VFNMADD231PD  Z4, Z22, Z21
+	VFMADD213PD   Z8, Z17, Z18
+	VPERMPD       Z11, Z19, Z22
+	VFMADD213PD   Z9, Z17, Z18
 	VPSLLQ        $0x31, Z19, Z19
-	VMOVUPD       Z18, Z21
-	VPADDQ        Z20, Z19, Z19
-	VFMADD132PD   Z1, Z4, Z21
-	VMOVUPD       Z5, Z20
-	VCMPPD        $0x15, Z0, Z18, K2
-	VFMADD213PD   Z6, Z17, Z20
-	VSUBPD        Z4, Z21, Z22
-	VFMADD213PD   Z7, Z17, Z20
-	VMOVUPD       Z18, Z18
-	VFMADD213PD   Z8, Z17, Z20
-	VFNMADD231PD  Z2, Z22, Z18
-	VFMADD213PD   Z9, Z17, Z20
-	VFNMADD231PD  Z3, Z22, Z18
-	VFMADD213PD   Z10, Z17, Z20
-	VPERMPD       Z11, Z21, Z23
+	VFMADD213PD   Z10, Z17, Z18
+	VPADDQ        Z22, Z19, Z19
 	VMULPD        Z17, Z17, Z22
-	VPSLLQ        $0x31, Z21, Z21
-	VFMADD213PD   Z17, Z22, Z20
-	VPADDQ        Z23, Z21, Z21
-	VFMADD213PD.Z Z19, Z19, K1, Z20
-	VMOVUPD       Z5, Z17
-	VADDPD        Z20, Z13, Z13
-	VFMADD213PD   Z6, Z18, Z17
-	VMOVUPD       Z20, (BX)(R11*8)
-	VFMADD213PD   Z7, Z18, Z17
-	VFMADD213PD   Z8, Z18, Z17
-	VFMADD213PD   Z9, Z18, Z17
-	VFMADD213PD   Z10, Z18, Z17
-	VMULPD        Z18, Z18, Z19
-	VFMADD213PD   Z18, Z19, Z17
-	VFMADD213PD.Z Z21, Z21, K2, Z17
-	VADDPD        Z17, Z16, Z16
-	VMOVUPD       Z17, 64(BX)(R11*8)
+	VMOVUPD       Z5, Z23
+	VFMADD213PD   Z17, Z22, Z18
+	VFMADD213PD   Z6, Z21, Z23
+	VFMADD213PD.Z Z20, Z20, K1, Z18
+	VFMADD213PD   Z7, Z21, Z23
+	VADDPD        Z18, Z13, Z13
+	VFMADD213PD   Z8, Z21, Z23
+	VMOVUPD       Z18, (BX)(R11*8)
+	VFMADD213PD   Z9, Z21, Z23
+	VFMADD213PD   Z10, Z21, Z23
+	VMULPD        Z21, Z21, Z17
+	VFMADD213PD   Z21, Z17, Z23
+	VFMADD213PD.Z Z19, Z19, K2, Z23
+	VADDPD        Z23, Z16, Z16
+	VMOVUPD       Z23, 64(BX)(R11*8)
 	ADDQ          $+16, R11
 	CMPQ          R11, CX
 	JLT           loop5
@@ -12587,27 +12497,27 @@ end6:
 	VCMPPD        $0x04, Z20, Z18, K3
 	VMOVAPD.Z     Z19, K3, Z19
 	VADDPD        Z19, Z14, Z14
-	VMOVUPD       Z17, Z18
-	VFMADD132PD   Z1, Z4, Z18
-	VCMPPD        $0x15, Z0, Z17, K1, K3
-	VSUBPD        Z4, Z18, Z19
+	VMOVUPD       Z17, Z19
+	VFMADD132PD   Z2, Z1, Z19
+	VCMPPD        $0x15, Z0, Z17, K3
+	VSUBPD        Z1, Z19, Z18
 	VMOVUPD       Z17, Z17
-	VFNMADD231PD  Z2, Z19, Z17
-	VFNMADD231PD  Z3, Z19, Z17
-	VPERMPD       Z11, Z18, Z19
-	VPSLLQ        $0x31, Z18, Z18
-	VPADDQ        Z19, Z18, Z18
-	VMOVUPD       Z5, Z19
-	VFMADD213PD   Z6, Z17, Z19
-	VFMADD213PD   Z7, Z17, Z19
-	VFMADD213PD   Z8, Z17, Z19
-	VFMADD213PD   Z9, Z17, Z19
-	VFMADD213PD   Z10, Z17, Z19
+	VFNMADD231PD  Z3, Z18, Z17
+	VFNMADD231PD  Z4, Z18, Z17
+	VPERMPD       Z11, Z19, Z18
+	VPSLLQ        $0x31, Z19, Z19
+	VPADDQ        Z18, Z19, Z19
+	VMOVUPD       Z5, Z18
+	VFMADD213PD   Z6, Z17, Z18
+	VFMADD213PD   Z7, Z17, Z18
+	VFMADD213PD   Z8, Z17, Z18
+	VFMADD213PD   Z9, Z17, Z18
+	VFMADD213PD   Z10, Z17, Z18
 	VMULPD        Z17, Z17, Z20
-	VFMADD213PD   Z17, Z20, Z19
-	VFMADD213PD.Z Z18, Z18, K3, Z19
-	VADDPD        Z19, Z13, K1, Z13
-	VMOVUPD       Z19, K1, (BX)(R11*8)
+	VFMADD213PD   Z17, Z20, Z18
+	VFMADD213PD.Z Z19, Z19, K3, Z18
+	VADDPD        Z18, Z13, K1, Z13
+	VMOVUPD       Z18, K1, (BX)(R11*8)
 	LEAQ          8(R11), CX
 	CMPQ          CX, 96(AX)
 	JGE           sums7
@@ -12623,27 +12533,27 @@ end6:
 	VCMPPD        $0x04, Z20, Z18, K1
 	VMOVAPD.Z     Z19, K1, Z19
 	VADDPD        Z19, Z14, Z14
-	VMOVUPD       Z17, Z18
-	VFMADD132PD   Z1, Z4, Z18
-	VCMPPD        $0x15, Z0, Z17, K2, K1
-	VSUBPD        Z4, Z18, Z19
+	VMOVUPD       Z17, Z19
+	VFMADD132PD   Z2, Z1, Z19
+	VCMPPD        $0x15, Z0, Z17, K1
+	VSUBPD        Z1, Z19, Z18
 	VMOVUPD       Z17, Z17
-	VFNMADD231PD  Z2, Z19, Z17
-	VFNMADD231PD  Z3, Z19, Z17
-	VPERMPD       Z11, Z18, Z19
-	VPSLLQ        $0x31, Z18, Z18
-	VPADDQ        Z19, Z18, Z18
-	VMOVUPD       Z5, Z19
-	VFMADD213PD   Z6, Z17, Z19
-	VFMADD213PD   Z7, Z17, Z19
-	VFMADD213PD   Z8, Z17, Z19
-	VFMADD213PD   Z9, Z17, Z19
-	VFMADD213PD   Z10, Z17, Z19
+	VFNMADD231PD  Z3, Z18, Z17
+	VFNMADD231PD  Z4, Z18, Z17
+	VPERMPD       Z11, Z19, Z18
+	VPSLLQ        $0x31, Z19, Z19
+	VPADDQ        Z18, Z19, Z19
+	VMOVUPD       Z5, Z18
+	VFMADD213PD   Z6, Z17, Z18
+	VFMADD213PD   Z7, Z17, Z18
+	VFMADD213PD   Z8, Z17, Z18
+	VFMADD213PD   Z9, Z17, Z18
+	VFMADD213PD   Z10, Z17, Z18
 	VMULPD        Z17, Z17, Z20
-	VFMADD213PD   Z17, Z20, Z19
-	VFMADD213PD.Z Z18, Z18, K1, Z19
-	VADDPD        Z19, Z16, K2, Z16
-	VMOVUPD       Z19, K2, 64(BX)(R11*8)
+	VFMADD213PD   Z17, Z20, Z18
+	VFMADD213PD.Z Z19, Z19, K1, Z18
+	VADDPD        Z18, Z16, K2, Z16
+	VMOVUPD       Z18, K2, 64(BX)(R11*8)
 
 sums7:
 	MOVQ    64(AX), CX
@@ -12835,28 +12745,28 @@ step5:
 	VPCMPEQQ      Z13, Z20, K1
 	VMOVAPD       Z19, K1, Z14
 	VSUBPD        Z12, Z19, Z19
-	VMOVUPD       Z19, Z20
-	VFMADD132PD   Z1, Z4, Z20
+	VMOVUPD       Z19, Z21
+	VFMADD132PD   Z2, Z1, Z21
 	VCMPPD        $0x15, Z0, Z19, K2
-	VSUBPD        Z4, Z20, Z21
+	VSUBPD        Z1, Z21, Z20
 	VMOVUPD       Z19, Z22
-	VFNMADD231PD  Z2, Z21, Z22
-	VFNMADD231PD  Z3, Z21, Z22
-	VPERMPD       Z11, Z20, Z21
-	VPSLLQ        $0x31, Z20, Z20
-	VPADDQ        Z21, Z20, Z20
-	VMOVUPD       Z5, Z21
-	VFMADD213PD   Z6, Z22, Z21
-	VFMADD213PD   Z7, Z22, Z21
-	VFMADD213PD   Z8, Z22, Z21
-	VFMADD213PD   Z9, Z22, Z21
-	VFMADD213PD   Z10, Z22, Z21
+	VFNMADD231PD  Z3, Z20, Z22
+	VFNMADD231PD  Z4, Z20, Z22
+	VPERMPD       Z11, Z21, Z20
+	VPSLLQ        $0x31, Z21, Z21
+	VPADDQ        Z20, Z21, Z21
+	VMOVUPD       Z5, Z20
+	VFMADD213PD   Z6, Z22, Z20
+	VFMADD213PD   Z7, Z22, Z20
+	VFMADD213PD   Z8, Z22, Z20
+	VFMADD213PD   Z9, Z22, Z20
+	VFMADD213PD   Z10, Z22, Z20
 	VMULPD        Z22, Z22, Z23
-	VFMADD213PD   Z22, Z23, Z21
-	VFMADD213PD.Z Z20, Z20, K2, Z21
-	VMOVUPD       Z21, (R10)
-	VMOVAPD       Z21, K1, Z15
-	VADDPD        Z21, Z16, Z16
+	VFMADD213PD   Z22, Z23, Z20
+	VFMADD213PD.Z Z21, Z21, K2, Z20
+	VMOVUPD       Z20, (R10)
+	VMOVAPD       Z20, K1, Z15
+	VADDPD        Z20, Z16, Z16
 	VADDPD        Z19, Z17, Z17
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
@@ -12868,28 +12778,28 @@ step5:
 	VPCMPEQQ      Z13, Z20, K1
 	VMOVAPD       Z19, K1, Z14
 	VSUBPD        Z12, Z19, Z19
-	VMOVUPD       Z19, Z20
-	VFMADD132PD   Z1, Z4, Z20
+	VMOVUPD       Z19, Z21
+	VFMADD132PD   Z2, Z1, Z21
 	VCMPPD        $0x15, Z0, Z19, K2
-	VSUBPD        Z4, Z20, Z21
+	VSUBPD        Z1, Z21, Z20
 	VMOVUPD       Z19, Z22
-	VFNMADD231PD  Z2, Z21, Z22
-	VFNMADD231PD  Z3, Z21, Z22
-	VPERMPD       Z11, Z20, Z21
-	VPSLLQ        $0x31, Z20, Z20
-	VPADDQ        Z21, Z20, Z20
-	VMOVUPD       Z5, Z21
-	VFMADD213PD   Z6, Z22, Z21
-	VFMADD213PD   Z7, Z22, Z21
-	VFMADD213PD   Z8, Z22, Z21
-	VFMADD213PD   Z9, Z22, Z21
-	VFMADD213PD   Z10, Z22, Z21
+	VFNMADD231PD  Z3, Z20, Z22
+	VFNMADD231PD  Z4, Z20, Z22
+	VPERMPD       Z11, Z21, Z20
+	VPSLLQ        $0x31, Z21, Z21
+	VPADDQ        Z20, Z21, Z21
+	VMOVUPD       Z5, Z20
+	VFMADD213PD   Z6, Z22, Z20
+	VFMADD213PD   Z7, Z22, Z20
+	VFMADD213PD   Z8, Z22, Z20
+	VFMADD213PD   Z9, Z22, Z20
+	VFMADD213PD   Z10, Z22, Z20
 	VMULPD        Z22, Z22, Z23
-	VFMADD213PD   Z22, Z23, Z21
-	VFMADD213PD.Z Z20, Z20, K2, Z21
-	VMOVUPD       Z21, (R10)
-	VMOVAPD       Z21, K1, Z15
-	VADDPD        Z21, Z18, Z18
+	VFMADD213PD   Z22, Z23, Z20
+	VFMADD213PD.Z Z21, Z21, K2, Z20
+	VMOVUPD       Z20, (R10)
+	VMOVAPD       Z20, K1, Z15
+	VADDPD        Z20, Z18, Z18
 	VADDPD        Z19, Z17, Z17
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
@@ -13141,28 +13051,28 @@ step5:
 	VBROADCASTSD  constants<>+1600(SB), Z23
 	VCMPPD        $0x04, Z23, Z21, K2
 	VMOVAPD.Z     Z22, K2, Z22
-	VMOVUPD       Z20, Z23
-	VFMADD132PD   Z1, Z4, Z23
+	VMOVUPD       Z20, Z24
+	VFMADD132PD   Z2, Z1, Z24
 	VCMPPD        $0x15, Z0, Z20, K2
-	VSUBPD        Z4, Z23, Z24
+	VSUBPD        Z1, Z24, Z23
 	VMOVUPD       Z20, Z20
-	VFNMADD231PD  Z2, Z24, Z20
-	VFNMADD231PD  Z3, Z24, Z20
-	VPERMPD       Z11, Z23, Z24
-	VPSLLQ        $0x31, Z23, Z23
-	VPADDQ        Z24, Z23, Z23
-	VMOVUPD       Z5, Z24
-	VFMADD213PD   Z6, Z20, Z24
-	VFMADD213PD   Z7, Z20, Z24
-	VFMADD213PD   Z8, Z20, Z24
-	VFMADD213PD   Z9, Z20, Z24
-	VFMADD213PD   Z10, Z20, Z24
+	VFNMADD231PD  Z3, Z23, Z20
+	VFNMADD231PD  Z4, Z23, Z20
+	VPERMPD       Z11, Z24, Z23
+	VPSLLQ        $0x31, Z24, Z24
+	VPADDQ        Z23, Z24, Z24
+	VMOVUPD       Z5, Z23
+	VFMADD213PD   Z6, Z20, Z23
+	VFMADD213PD   Z7, Z20, Z23
+	VFMADD213PD   Z8, Z20, Z23
+	VFMADD213PD   Z9, Z20, Z23
+	VFMADD213PD   Z10, Z20, Z23
 	VMULPD        Z20, Z20, Z25
-	VFMADD213PD   Z20, Z25, Z24
-	VFMADD213PD.Z Z23, Z23, K2, Z24
-	VMOVUPD       Z24, (R10)
-	VMOVAPD       Z24, K1, Z15
-	VADDPD        Z24, Z16, Z16
+	VFMADD213PD   Z20, Z25, Z23
+	VFMADD213PD.Z Z24, Z24, K2, Z23
+	VMOVUPD       Z23, (R10)
+	VMOVAPD       Z23, K1, Z15
+	VADDPD        Z23, Z16, Z16
 	VADDPD        Z22, Z17, Z17
 	VADDPD        Z21, Z18, Z18
 	ADDQ          $0x08, R11
@@ -13181,28 +13091,28 @@ step5:
 	VBROADCASTSD  constants<>+1600(SB), Z23
 	VCMPPD        $0x04, Z23, Z21, K2
 	VMOVAPD.Z     Z22, K2, Z22
-	VMOVUPD       Z20, Z23
-	VFMADD132PD   Z1, Z4, Z23
+	VMOVUPD       Z20, Z24
+	VFMADD132PD   Z2, Z1, Z24
 	VCMPPD        $0x15, Z0, Z20, K2
-	VSUBPD        Z4, Z23, Z24
+	VSUBPD        Z1, Z24, Z23
 	VMOVUPD       Z20, Z20
-	VFNMADD231PD  Z2, Z24, Z20
-	VFNMADD231PD  Z3, Z24, Z20
-	VPERMPD       Z11, Z23, Z24
-	VPSLLQ        $0x31, Z23, Z23
-	VPADDQ        Z24, Z23, Z23
-	VMOVUPD       Z5, Z24
-	VFMADD213PD   Z6, Z20, Z24
-	VFMADD213PD   Z7, Z20, Z24
-	VFMADD213PD   Z8, Z20, Z24
-	VFMADD213PD   Z9, Z20, Z24
-	VFMADD213PD   Z10, Z20, Z24
+	VFNMADD231PD  Z3, Z23, Z20
+	VFNMADD231PD  Z4, Z23, Z20
+	VPERMPD       Z11, Z24, Z23
+	VPSLLQ        $0x31, Z24, Z24
+	VPADDQ        Z23, Z24, Z24
+	VMOVUPD       Z5, Z23
+	VFMADD213PD   Z6, Z20, Z23
+	VFMADD213PD   Z7, Z20, Z23
+	VFMADD213PD   Z8, Z20, Z23
+	VFMADD213PD   Z9, Z20, Z23
+	VFMADD213PD   Z10, Z20, Z23
 	VMULPD        Z20, Z20, Z25
-	VFMADD213PD   Z20, Z25, Z24
-	VFMADD213PD.Z Z23, Z23, K2, Z24
-	VMOVUPD       Z24, (R10)
-	VMOVAPD       Z24, K1, Z15
-	VADDPD        Z24, Z19, Z19
+	VFMADD213PD   Z20, Z25, Z23
+	VFMADD213PD.Z Z24, Z24, K2, Z23
+	VMOVUPD       Z23, (R10)
+	VMOVAPD       Z23, K1, Z15
+	VADDPD        Z23, Z19, Z19
 	VADDPD        Z22, Z17, Z17
 	VADDPD        Z21, Z18, Z18
 	ADDQ          $0x08, R11
@@ -13464,27 +13374,27 @@ step5:
 	VBROADCASTSD  constants<>+1600(SB), Z20
 	VCMPPD        $0x04, Z20, Z18, K1
 	VMOVAPD.Z     Z19, K1, Z19
-	VMOVUPD       Z17, Z20
-	VFMADD132PD   Z1, Z4, Z20
+	VMOVUPD       Z17, Z21
+	VFMADD132PD   Z2, Z1, Z21
 	VCMPPD        $0x15, Z0, Z17, K1
-	VSUBPD        Z4, Z20, Z21
+	VSUBPD        Z1, Z21, Z20
 	VMOVUPD       Z17, Z17
-	VFNMADD231PD  Z2, Z21, Z17
-	VFNMADD231PD  Z3, Z21, Z17
-	VPERMPD       Z11, Z20, Z21
-	VPSLLQ        $0x31, Z20, Z20
-	VPADDQ        Z21, Z20, Z20
-	VMOVUPD       Z5, Z21
-	VFMADD213PD   Z6, Z17, Z21
-	VFMADD213PD   Z7, Z17, Z21
-	VFMADD213PD   Z8, Z17, Z21
-	VFMADD213PD   Z9, Z17, Z21
-	VFMADD213PD   Z10, Z17, Z21
+	VFNMADD231PD  Z3, Z20, Z17
+	VFNMADD231PD  Z4, Z20, Z17
+	VPERMPD       Z11, Z21, Z20
+	VPSLLQ        $0x31, Z21, Z21
+	VPADDQ        Z20, Z21, Z21
+	VMOVUPD       Z5, Z20
+	VFMADD213PD   Z6, Z17, Z20
+	VFMADD213PD   Z7, Z17, Z20
+	VFMADD213PD   Z8, Z17, Z20
+	VFMADD213PD   Z9, Z17, Z20
+	VFMADD213PD   Z10, Z17, Z20
 	VMULPD        Z17, Z17, Z22
-	VFMADD213PD   Z17, Z22, Z21
-	VFMADD213PD.Z Z20, Z20, K1, Z21
-	VMOVUPD       Z21, (R11)
-	VADDPD        Z21, Z13, Z13
+	VFMADD213PD   Z17, Z22, Z20
+	VFMADD213PD.Z Z21, Z21, K1, Z20
+	VMOVUPD       Z20, (R11)
+	VADDPD        Z20, Z13, Z13
 	VADDPD        Z19, Z14, Z14
 	VADDPD        Z18, Z15, Z15
 	ADDQ          $0x08, R13
@@ -13505,27 +13415,27 @@ step5:
 	VBROADCASTSD  constants<>+1600(SB), Z20
 	VCMPPD        $0x04, Z20, Z18, K1
 	VMOVAPD.Z     Z19, K1, Z19
-	VMOVUPD       Z17, Z20
-	VFMADD132PD   Z1, Z4, Z20
+	VMOVUPD       Z17, Z21
+	VFMADD132PD   Z2, Z1, Z21
 	VCMPPD        $0x15, Z0, Z17, K1
-	VSUBPD        Z4, Z20, Z21
+	VSUBPD        Z1, Z21, Z20
 	VMOVUPD       Z17, Z17
-	VFNMADD231PD  Z2, Z21, Z17
-	VFNMADD231PD  Z3, Z21, Z17
-	VPERMPD       Z11, Z20, Z21
-	VPSLLQ        $0x31, Z20, Z20
-	VPADDQ        Z21, Z20, Z20
-	VMOVUPD       Z5, Z21
-	VFMADD213PD   Z6, Z17, Z21
-	VFMADD213PD   Z7, Z17, Z21
-	VFMADD213PD   Z8, Z17, Z21
-	VFMADD213PD   Z9, Z17, Z21
-	VFMADD213PD   Z10, Z17, Z21
+	VFNMADD231PD  Z3, Z20, Z17
+	VFNMADD231PD  Z4, Z20, Z17
+	VPERMPD       Z11, Z21, Z20
+	VPSLLQ        $0x31, Z21, Z21
+	VPADDQ        Z20, Z21, Z21
+	VMOVUPD       Z5, Z20
+	VFMADD213PD   Z6, Z17, Z20
+	VFMADD213PD   Z7, Z17, Z20
+	VFMADD213PD   Z8, Z17, Z20
+	VFMADD213PD   Z9, Z17, Z20
+	VFMADD213PD   Z10, Z17, Z20
 	VMULPD        Z17, Z17, Z22
-	VFMADD213PD   Z17, Z22, Z21
-	VFMADD213PD.Z Z20, Z20, K1, Z21
-	VMOVUPD       Z21, (R11)
-	VADDPD        Z21, Z16, Z16
+	VFMADD213PD   Z17, Z22, Z20
+	VFMADD213PD.Z Z21, Z21, K1, Z20
+	VMOVUPD       Z20, (R11)
+	VADDPD        Z20, Z16, Z16
 	VADDPD        Z19, Z14, Z14
 	VADDPD        Z18, Z15, Z15
 	ADDQ          $0x08, R13
@@ -13882,54 +13792,54 @@ loop5:
 	VCVTPH2PS     32(DX)(DI*2), Z14
 	VADDPS        Z11, Z9, Z9
 	VADDPS        Z7, Z14, Z14
-	VMOVUPS       Z11, Z12
+	VMOVUPS       Z11, Z13
 	VADDPS        Z14, Z9, Z9
 	PREFETCHT0    20544(DX)(DI*2)
-	VFMADD132PS   Z1, Z3, Z12
+	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
 	VCVTPH2PS     64(DX)(DI*2), Z16
 	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z1, Z3, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VADDPS        Z7, Z16, Z16
 	VCVTPH2PS     96(DX)(DI*2), Z17
-	VSUBPS        Z3, Z12, Z13
+	VSUBPS        Z1, Z13, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
 	VADDPS        Z16, Z9, Z9
 	VADDPS        Z7, Z17, Z17
-	VFNMADD132PS  Z2, Z11, Z13
-	VSUBPS        Z3, Z15, Z18
+	VFNMADD132PS  Z3, Z11, Z12
+	VSUBPS        Z1, Z15, Z18
 	VMOVUPS       Z16, Z19
 	VADDPS        Z17, Z9, Z9
-	VPERMPS       Z6, Z12, Z11
-	VFNMADD132PS  Z2, Z14, Z18
-	VFMADD132PS   Z1, Z3, Z19
+	VPERMPS       Z6, Z13, Z11
+	VFNMADD132PS  Z3, Z14, Z18
+	VFMADD132PS   Z2, Z1, Z19
 	VMOVUPS       Z17, Z20
-	VPSLLD        $0x14, Z12, Z12
+	VPSLLD        $0x14, Z13, Z13
 	VPERMPS       Z6, Z15, Z14
 	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD132PS   Z1, Z3, Z20
-	VPADDD        Z11, Z12, Z12
+	VFMADD132PS   Z2, Z1, Z20
+	VPADDD        Z11, Z13, Z13
 	VPSLLD        $0x14, Z15, Z15
-	VSUBPS        Z3, Z19, Z21
+	VSUBPS        Z1, Z19, Z21
 	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVUPS       Z4, Z11
 	VPADDD        Z14, Z15, Z15
-	VFNMADD132PS  Z2, Z16, Z21
-	VSUBPS        Z3, Z20, Z22
-	VFMADD213PS   Z5, Z13, Z11
+	VFNMADD132PS  Z3, Z16, Z21
+	VSUBPS        Z1, Z20, Z22
+	VFMADD213PS   Z5, Z12, Z11
 	VMOVUPS       Z4, Z14
 	VPERMPS       Z6, Z19, Z16
-	VFNMADD132PS  Z2, Z17, Z22
-	VMULPS        Z13, Z13, Z17
+	VFNMADD132PS  Z3, Z17, Z22
+	VMULPS        Z12, Z12, Z17
 	VFMADD213PS   Z5, Z18, Z14
 	VPSLLD        $0x14, Z19, Z19
 	VPERMPS       Z6, Z20, Z23
-	VFMADD213PS   Z13, Z17, Z11
-	VMULPS        Z18, Z18, Z13
+	VFMADD213PS   Z12, Z17, Z11
+	VMULPS        Z18, Z18, Z12
 	VPADDD        Z16, Z19, Z19
 	VPSLLD        $0x14, Z20, Z20
-	VFMADD213PS.Z Z12, Z12, K1, Z11
-	VFMADD213PS   Z18, Z13, Z14
+	VFMADD213PS.Z Z13, Z13, K1, Z11
+	VFMADD213PS   Z18, Z12, Z14
 	VMOVUPS       Z4, Z12
 	VPADDD        Z23, Z20, Z20
 	VADDPS        Z11, Z8, Z8
@@ -13961,32 +13871,32 @@ loop7:
 	VCVTPH2PS     32(DX)(DI*2), Z14
 	VADDPS        Z11, Z9, Z9
 	VADDPS        Z7, Z14, Z14
-	VMOVUPS       Z11, Z12
+	VMOVUPS       Z11, Z13
 	VADDPS        Z14, Z9, Z9
-	VFMADD132PS   Z1, Z3, Z12
+	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
 	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z1, Z3, Z15
-	VSUBPS        Z3, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z15
+	VSUBPS        Z1, Z13, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
-	VFNMADD132PS  Z2, Z11, Z13
-	VSUBPS        Z3, Z15, Z16
-	VPERMPS       Z6, Z12, Z11
-	VFNMADD132PS  Z2, Z14, Z16
-	VPSLLD        $0x14, Z12, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VSUBPS        Z1, Z15, Z16
+	VPERMPS       Z6, Z13, Z11
+	VFNMADD132PS  Z3, Z14, Z16
+	VPSLLD        $0x14, Z13, Z13
 	VPERMPS       Z6, Z15, Z14
-	VPADDD        Z11, Z12, Z12
+	VPADDD        Z11, Z13, Z13
 	VPSLLD        $0x14, Z15, Z15
 	VMOVUPS       Z4, Z11
 	VPADDD        Z14, Z15, Z15
-	VFMADD213PS   Z5, Z13, Z11
+	VFMADD213PS   Z5, Z12, Z11
 	VMOVUPS       Z4, Z17
-	VMULPS        Z13, Z13, Z14
+	VMULPS        Z12, Z12, Z14
 	VFMADD213PS   Z5, Z16, Z17
-	VFMADD213PS   Z13, Z14, Z11
-	VMULPS        Z16, Z16, Z13
-	VFMADD213PS.Z Z12, Z12, K1, Z11
-	VFMADD213PS   Z16, Z13, Z17
+	VFMADD213PS   Z12, Z14, Z11
+	VMULPS        Z16, Z16, Z12
+	VFMADD213PS.Z Z13, Z13, K1, Z11
+	VFMADD213PS   Z16, Z12, Z17
 	VADDPS        Z11, Z8, Z8
 	VFMADD213PS.Z Z15, Z15, K2, Z17
 	VADDPS        Z17, Z10, Z10
@@ -14012,19 +13922,19 @@ end8:
 	VCVTPH2PS     Y11, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, K1, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VCMPPS        $0x15, Z0, Z11, K1, K3
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K3
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z11
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z11, Z13, Z13
 	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VFMADD213PS   Z5, Z12, Z11
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z11
+	VFMADD213PS.Z Z13, Z13, K3, Z11
 	VADDPS        Z11, Z8, K1, Z8
 	LEAQ          16(DI), CX
 	CMPQ          CX, 96(AX)
@@ -14033,19 +13943,19 @@ end8:
 	VCVTPH2PS     Y11, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, K2, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VCMPPS        $0x15, Z0, Z11, K2, K1
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z11
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z11, Z13, Z13
 	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS   Z5, Z12, Z11
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z11
+	VFMADD213PS.Z Z13, Z13, K1, Z11
 	VADDPS        Z11, Z10, K2, Z10
 
 sums9:
@@ -14125,54 +14035,54 @@ loop5:
 	VCVTPH2PS     32(DX)(R8*2), Z14
 	VADDPS        Z11, Z9, Z9
 	VADDPS        Z7, Z14, Z14
-	VMOVUPS       Z11, Z12
+	VMOVUPS       Z11, Z13
 	VADDPS        Z14, Z9, Z9
 	PREFETCHT0    20544(DX)(R8*2)
-	VFMADD132PS   Z1, Z3, Z12
+	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
 	VCVTPH2PS     64(DX)(R8*2), Z16
 	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z1, Z3, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VADDPS        Z7, Z16, Z16
 	VCVTPH2PS     96(DX)(R8*2), Z17
-	VSUBPS        Z3, Z12, Z13
+	VSUBPS        Z1, Z13, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
 	VADDPS        Z16, Z9, Z9
 	VADDPS        Z7, Z17, Z17
-	VFNMADD132PS  Z2, Z11, Z13
-	VSUBPS        Z3, Z15, Z18
+	VFNMADD132PS  Z3, Z11, Z12
+	VSUBPS        Z1, Z15, Z18
 	VMOVUPS       Z16, Z19
 	VADDPS        Z17, Z9, Z9
-	VPERMPS       Z6, Z12, Z11
-	VFNMADD132PS  Z2, Z14, Z18
-	VFMADD132PS   Z1, Z3, Z19
+	VPERMPS       Z6, Z13, Z11
+	VFNMADD132PS  Z3, Z14, Z18
+	VFMADD132PS   Z2, Z1, Z19
 	VMOVUPS       Z17, Z20
-	VPSLLD        $0x14, Z12, Z12
+	VPSLLD        $0x14, Z13, Z13
 	VPERMPS       Z6, Z15, Z14
 	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD132PS   Z1, Z3, Z20
-	VPADDD        Z11, Z12, Z12
+	VFMADD132PS   Z2, Z1, Z20
+	VPADDD        Z11, Z13, Z13
 	VPSLLD        $0x14, Z15, Z15
-	VSUBPS        Z3, Z19, Z21
+	VSUBPS        Z1, Z19, Z21
 	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVUPS       Z4, Z11
 	VPADDD        Z14, Z15, Z15
-	VFNMADD132PS  Z2, Z16, Z21
-	VSUBPS        Z3, Z20, Z22
-	VFMADD213PS   Z5, Z13, Z11
+	VFNMADD132PS  Z3, Z16, Z21
+	VSUBPS        Z1, Z20, Z22
+	VFMADD213PS   Z5, Z12, Z11
 	VMOVUPS       Z4, Z14
 	VPERMPS       Z6, Z19, Z16
-	VFNMADD132PS  Z2, Z17, Z22
-	VMULPS        Z13, Z13, Z17
+	VFNMADD132PS  Z3, Z17, Z22
+	VMULPS        Z12, Z12, Z17
 	VFMADD213PS   Z5, Z18, Z14
 	VPSLLD        $0x14, Z19, Z19
 	VPERMPS       Z6, Z20, Z23
-	VFMADD213PS   Z13, Z17, Z11
-	VMULPS        Z18, Z18, Z13
+	VFMADD213PS   Z12, Z17, Z11
+	VMULPS        Z18, Z18, Z12
 	VPADDD        Z16, Z19, Z19
 	VPSLLD        $0x14, Z20, Z20
-	VFMADD213PS.Z Z12, Z12, K1, Z11
-	VFMADD213PS   Z18, Z13, Z14
+	VFMADD213PS.Z Z13, Z13, K1, Z11
+	VFMADD213PS   Z18, Z12, Z14
 	VMOVUPS       Z4, Z12
 	VPADDD        Z23, Z20, Z20
 	VADDPS        Z11, Z8, Z8
@@ -14208,32 +14118,32 @@ loop7:
 	VCVTPH2PS     32(DX)(R8*2), Z14
 	VADDPS        Z11, Z9, Z9
 	VADDPS        Z7, Z14, Z14
-	VMOVUPS       Z11, Z12
+	VMOVUPS       Z11, Z13
 	VADDPS        Z14, Z9, Z9
-	VFMADD132PS   Z1, Z3, Z12
+	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
 	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z1, Z3, Z15
-	VSUBPS        Z3, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z15
+	VSUBPS        Z1, Z13, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
-	VFNMADD132PS  Z2, Z11, Z13
-	VSUBPS        Z3, Z15, Z16
-	VPERMPS       Z6, Z12, Z11
-	VFNMADD132PS  Z2, Z14, Z16
-	VPSLLD        $0x14, Z12, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VSUBPS        Z1, Z15, Z16
+	VPERMPS       Z6, Z13, Z11
+	VFNMADD132PS  Z3, Z14, Z16
+	VPSLLD        $0x14, Z13, Z13
 	VPERMPS       Z6, Z15, Z14
-	VPADDD        Z11, Z12, Z12
+	VPADDD        Z11, Z13, Z13
 	VPSLLD        $0x14, Z15, Z15
 	VMOVUPS       Z4, Z11
 	VPADDD        Z14, Z15, Z15
-	VFMADD213PS   Z5, Z13, Z11
+	VFMADD213PS   Z5, Z12, Z11
 	VMOVUPS       Z4, Z17
-	VMULPS        Z13, Z13, Z14
+	VMULPS        Z12, Z12, Z14
 	VFMADD213PS   Z5, Z16, Z17
-	VFMADD213PS   Z13, Z14, Z11
-	VMULPS        Z16, Z16, Z13
-	VFMADD213PS.Z Z12, Z12, K1, Z11
-	VFMADD213PS   Z16, Z13, Z17
+	VFMADD213PS   Z12, Z14, Z11
+	VMULPS        Z16, Z16, Z12
+	VFMADD213PS.Z Z13, Z13, K1, Z11
+	VFMADD213PS   Z16, Z12, Z17
 	VADDPS        Z11, Z8, Z8
 	VFMADD213PS.Z Z15, Z15, K2, Z17
 	VMOVUPS       Z11, (BX)(R8*4)
@@ -14261,19 +14171,19 @@ end8:
 	VCVTPH2PS     Y11, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, K1, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VCMPPS        $0x15, Z0, Z11, K1, K3
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K3
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z11
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z11, Z13, Z13
 	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VFMADD213PS   Z5, Z12, Z11
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z11
+	VFMADD213PS.Z Z13, Z13, K3, Z11
 	VADDPS        Z11, Z8, K1, Z8
 	VMOVUPS       Z11, K1, (BX)(R8*4)
 	LEAQ          16(R8), CX
@@ -14283,19 +14193,19 @@ end8:
 	VCVTPH2PS     Y11, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, K2, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VCMPPS        $0x15, Z0, Z11, K2, K1
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z11
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z11, Z13, Z13
 	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS   Z5, Z12, Z11
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z11
+	VFMADD213PS.Z Z13, Z13, K1, Z11
 	VADDPS        Z11, Z10, K2, Z10
 	VMOVUPS       Z11, K2, 64(BX)(R8*4)
 
@@ -14452,52 +14362,52 @@ loop5:
 	VMOVUPS       (R8)(R11*4), Z14
 	VFMADD213PS   (DI)(R11*4), Z14, Z13
 	VADDPS        Z13, Z10, Z10
-	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1600(SB), Z15
 	VCVTPH2PS     32(DX)(R11*2), Z16
-	VCMPPS        $0x04, Z15, Z13, K1
+	VMULPS        Z12, Z13, Z14
 	VADDPS        Z7, Z16, Z16
+	VBROADCASTSS  constants<>+1600(SB), Z15
+	VCVTPH2PS     32(SI)(R11*2), Z17
+	VCMPPS        $0x04, Z15, Z13, K1
+	VMOVUPS       64(R8)(R11*4), Z13
 	VMOVAPS.Z     Z14, K1, Z14
-	VCVTPH2PS     32(SI)(R11*2), Z13
+	VFMADD213PS   64(DI)(R11*4), Z13, Z17
 	VADDPS        Z14, Z9, Z9
-	VMOVUPS       64(R8)(R11*4), Z15
-	VMOVUPS       Z12, Z14
-	VFMADD213PS   64(DI)(R11*4), Z15, Z13
-	VFMADD132PS   Z1, Z3, Z14
-	VADDPS        Z13, Z10, Z10
+	VADDPS        Z17, Z10, Z10
+	VMOVUPS       Z12, Z13
+	VMULPS        Z16, Z17, Z14
+	VFMADD132PS   Z2, Z1, Z13
+	VBROADCASTSS  constants<>+1600(SB), Z15
 	VCMPPS        $0x15, Z0, Z12, K1
-	VMULPS        Z16, Z13, Z17
-	VSUBPS        Z3, Z14, Z15
-	VBROADCASTSS  constants<>+1600(SB), Z18
-	VFNMADD132PS  Z2, Z12, Z15
-	VCMPPS        $0x04, Z18, Z13, K2
-	VPERMPS       Z6, Z14, Z12
-	VMOVAPS.Z     Z17, K2, Z17
-	VPSLLD        $0x14, Z14, Z14
-	VADDPS        Z17, Z9, Z9
-	VPADDD        Z12, Z14, Z14
-	VMOVUPS       Z16, Z17
-	VMOVUPS       Z4, Z12
-	VFMADD132PS   Z1, Z3, Z17
-	VFMADD213PS   Z5, Z15, Z12
+	VCMPPS        $0x04, Z15, Z17, K2
+	VSUBPS        Z1, Z13, Z15
+	VMOVAPS.Z     Z14, K2, Z14
+	VFNMADD132PS  Z3, Z12, Z15
+	VADDPS        Z14, Z9, Z9
+	VPERMPS       Z6, Z13, Z12
+	VMOVUPS       Z16, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VFMADD132PS   Z2, Z1, Z14
+	VPADDD        Z12, Z13, Z13
 	VCMPPS        $0x15, Z0, Z16, K2
-	VMULPS        Z15, Z15, Z13
-	VSUBPS        Z3, Z17, Z18
-	VFMADD213PS   Z15, Z13, Z12
-	VFNMADD132PS  Z2, Z16, Z18
-	VFMADD213PS.Z Z14, Z14, K1, Z12
-	VPERMPS       Z6, Z17, Z13
-	VADDPS        Z12, Z8, Z8
-	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       Z12, (BX)(R11*4)
-	VPADDD        Z13, Z17, Z17
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z18, Z12
-	VMULPS        Z18, Z18, Z13
-	VFMADD213PS   Z18, Z13, Z12
-	VFMADD213PS.Z Z17, Z17, K2, Z12
-	VADDPS        Z12, Z11, Z11
-	VMOVUPS       Z12, 64(BX)(R11*4)
+	VSUBPS        Z1, Z14, Z17
+	VFMADD213PS   Z5, Z15, Z12
+	VFNMADD132PS  Z3, Z16, Z17
+	VMULPS        Z15, Z15, Z16
+	VPERMPS       Z6, Z14, Z18
+	VFMADD213PS   Z15, Z16, Z12
+	VPSLLD        $0x14, Z14, Z14
+	VFMADD213PS.Z Z13, Z13, K1, Z12
+	VPADDD        Z18, Z14, Z14
+	VADDPS        Z12, Z8, Z8
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z12, (BX)(R11*4)
+	VFMADD213PS   Z5, Z17, Z13
+	VMULPS        Z17, Z17, Z12
+	VFMADD213PS   Z17, Z12, Z13
+	VFMADD213PS.Z Z14, Z14, K2, Z13
+	VADDPS        Z13, Z11, Z11
+	VMOVUPS       Z13, 64(BX)(R11*4)
 	ADDQ          $+32, R11
 	CMPQ          R11, CX
 	JLT           loop5
@@ -14530,19 +14440,19 @@ end6:
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VCMPPS        $0x15, Z0, Z12, K1, K3
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z12, Z14
-	VPERMPS       Z6, Z13, Z12
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z12, Z13, Z13
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K3
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z14, Z12
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z12, Z14, Z14
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z14, Z12
-	VMULPS        Z14, Z14, Z15
-	VFMADD213PS   Z14, Z15, Z12
-	VFMADD213PS.Z Z13, Z13, K3, Z12
+	VFMADD213PS   Z5, Z13, Z12
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS.Z Z14, Z14, K3, Z12
 	VADDPS        Z12, Z8, K1, Z8
 	VMOVUPS       Z12, K1, (BX)(R11*4)
 	LEAQ          16(R11), CX
@@ -14562,19 +14472,19 @@ end6:
 	VCMPPS        $0x04, Z15, Z13, K1
 	VMOVAPS.Z     Z14, K1, Z14
 	VADDPS        Z14, Z9, Z9
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VCMPPS        $0x15, Z0, Z12, K2, K1
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z12, Z14
-	VPERMPS       Z6, Z13, Z12
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z12, Z13, Z13
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K1
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z14, Z12
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z12, Z14, Z14
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z14, Z12
-	VMULPS        Z14, Z14, Z15
-	VFMADD213PS   Z14, Z15, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z12
+	VFMADD213PS   Z5, Z13, Z12
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS.Z Z14, Z14, K1, Z12
 	VADDPS        Z12, Z11, K2, Z11
 	VMOVUPS       Z12, K2, 64(BX)(R11*4)
 
@@ -14849,55 +14759,55 @@ loop5:
 	VADDPS        Z11, Z9, Z9
 	VADDPS        Z7, Z14, Z14
 	PREFETCHT0    20544(DX)(DI*2)
-	VMOVUPS       Z11, Z12
+	VMOVUPS       Z11, Z13
 	VADDPS        Z14, Z9, Z9
 	VPMOVZXWD     64(DX)(DI*2), Z16
-	VFMADD132PS   Z1, Z3, Z12
+	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
 	VPSLLD        $0x10, Z16, Z16
 	VPMOVZXWD     96(DX)(DI*2), Z17
 	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z1, Z3, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VADDPS        Z7, Z16, Z16
 	VPSLLD        $0x10, Z17, Z17
-	VSUBPS        Z3, Z12, Z13
+	VSUBPS        Z1, Z13, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
 	VADDPS        Z16, Z9, Z9
 	VADDPS        Z7, Z17, Z17
-	VFNMADD132PS  Z2, Z11, Z13
-	VSUBPS        Z3, Z15, Z18
+	VFNMADD132PS  Z3, Z11, Z12
+	VSUBPS        Z1, Z15, Z18
 	VMOVUPS       Z16, Z19
 	VADDPS        Z17, Z9, Z9
-	VPERMPS       Z6, Z12, Z11
-	VFNMADD132PS  Z2, Z14, Z18
-	VFMADD132PS   Z1, Z3, Z19
+	VPERMPS       Z6, Z13, Z11
+	VFNMADD132PS  Z3, Z14, Z18
+	VFMADD132PS   Z2, Z1, Z19
 	VMOVUPS       Z17, Z20
-	VPSLLD        $0x14, Z12, Z12
+	VPSLLD        $0x14, Z13, Z13
 	VPERMPS       Z6, Z15, Z14
 	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD132PS   Z1, Z3, Z20
-	VPADDD        Z11, Z12, Z12
+	VFMADD132PS   Z2, Z1, Z20
+	VPADDD        Z11, Z13, Z13
 	VPSLLD        $0x14, Z15, Z15
-	VSUBPS        Z3, Z19, Z21
+	VSUBPS        Z1, Z19, Z21
 	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVUPS       Z4, Z11
 	VPADDD        Z14, Z15, Z15
-	VFNMADD132PS  Z2, Z16, Z21
-	VSUBPS        Z3, Z20, Z22
-	VFMADD213PS   Z5, Z13, Z11
+	VFNMADD132PS  Z3, Z16, Z21
+	VSUBPS        Z1, Z20, Z22
+	VFMADD213PS   Z5, Z12, Z11
 	VMOVUPS       Z4, Z14
 	VPERMPS       Z6, Z19, Z16
-	VFNMADD132PS  Z2, Z17, Z22
-	VMULPS        Z13, Z13, Z17
+	VFNMADD132PS  Z3, Z17, Z22
+	VMULPS        Z12, Z12, Z17
 	VFMADD213PS   Z5, Z18, Z14
 	VPSLLD        $0x14, Z19, Z19
 	VPERMPS       Z6, Z20, Z23
-	VFMADD213PS   Z13, Z17, Z11
-	VMULPS        Z18, Z18, Z13
+	VFMADD213PS   Z12, Z17, Z11
+	VMULPS        Z18, Z18, Z12
 	VPADDD        Z16, Z19, Z19
 	VPSLLD        $0x14, Z20, Z20
-	VFMADD213PS.Z Z12, Z12, K1, Z11
-	VFMADD213PS   Z18, Z13, Z14
+	VFMADD213PS.Z Z13, Z13, K1, Z11
+	VFMADD213PS   Z18, Z12, Z14
 	VMOVUPS       Z4, Z12
 	VPADDD        Z23, Z20, Z20
 	VADDPS        Z11, Z8, Z8
@@ -14931,32 +14841,32 @@ loop7:
 	VPSLLD        $0x10, Z14, Z14
 	VADDPS        Z11, Z9, Z9
 	VADDPS        Z7, Z14, Z14
-	VMOVUPS       Z11, Z12
+	VMOVUPS       Z11, Z13
 	VADDPS        Z14, Z9, Z9
-	VFMADD132PS   Z1, Z3, Z12
+	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
 	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z1, Z3, Z15
-	VSUBPS        Z3, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z15
+	VSUBPS        Z1, Z13, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
-	VFNMADD132PS  Z2, Z11, Z13
-	VSUBPS        Z3, Z15, Z16
-	VPERMPS       Z6, Z12, Z11
-	VFNMADD132PS  Z2, Z14, Z16
-	VPSLLD        $0x14, Z12, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VSUBPS        Z1, Z15, Z16
+	VPERMPS       Z6, Z13, Z11
+	VFNMADD132PS  Z3, Z14, Z16
+	VPSLLD        $0x14, Z13, Z13
 	VPERMPS       Z6, Z15, Z14
-	VPADDD        Z11, Z12, Z12
+	VPADDD        Z11, Z13, Z13
 	VPSLLD        $0x14, Z15, Z15
 	VMOVUPS       Z4, Z11
 	VPADDD        Z14, Z15, Z15
-	VFMADD213PS   Z5, Z13, Z11
+	VFMADD213PS   Z5, Z12, Z11
 	VMOVUPS       Z4, Z17
-	VMULPS        Z13, Z13, Z14
+	VMULPS        Z12, Z12, Z14
 	VFMADD213PS   Z5, Z16, Z17
-	VFMADD213PS   Z13, Z14, Z11
-	VMULPS        Z16, Z16, Z13
-	VFMADD213PS.Z Z12, Z12, K1, Z11
-	VFMADD213PS   Z16, Z13, Z17
+	VFMADD213PS   Z12, Z14, Z11
+	VMULPS        Z16, Z16, Z12
+	VFMADD213PS.Z Z13, Z13, K1, Z11
+	VFMADD213PS   Z16, Z12, Z17
 	VADDPS        Z11, Z8, Z8
 	VFMADD213PS.Z Z15, Z15, K2, Z17
 	VADDPS        Z17, Z10, Z10
@@ -14983,19 +14893,19 @@ end8:
 	VPSLLD        $0x10, Z11, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, K1, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VCMPPS        $0x15, Z0, Z11, K1, K3
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K3
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z11
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z11, Z13, Z13
 	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VFMADD213PS   Z5, Z12, Z11
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z11
+	VFMADD213PS.Z Z13, Z13, K3, Z11
 	VADDPS        Z11, Z8, K1, Z8
 	LEAQ          16(DI), CX
 	CMPQ          CX, 96(AX)
@@ -15005,19 +14915,19 @@ end8:
 	VPSLLD        $0x10, Z11, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, K2, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VCMPPS        $0x15, Z0, Z11, K2, K1
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z11
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z11, Z13, Z13
 	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS   Z5, Z12, Z11
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z11
+	VFMADD213PS.Z Z13, Z13, K1, Z11
 	VADDPS        Z11, Z10, K2, Z10
 
 sums9:
@@ -15100,55 +15010,55 @@ loop5:
 	VADDPS        Z11, Z9, Z9
 	VADDPS        Z7, Z14, Z14
 	PREFETCHT0    20544(DX)(R8*2)
-	VMOVUPS       Z11, Z12
+	VMOVUPS       Z11, Z13
 	VADDPS        Z14, Z9, Z9
 	VPMOVZXWD     64(DX)(R8*2), Z16
-	VFMADD132PS   Z1, Z3, Z12
+	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
 	VPSLLD        $0x10, Z16, Z16
 	VPMOVZXWD     96(DX)(R8*2), Z17
 	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z1, Z3, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VADDPS        Z7, Z16, Z16
 	VPSLLD        $0x10, Z17, Z17
-	VSUBPS        Z3, Z12, Z13
+	VSUBPS        Z1, Z13, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
 	VADDPS        Z16, Z9, Z9
 	VADDPS        Z7, Z17, Z17
-	VFNMADD132PS  Z2, Z11, Z13
-	VSUBPS        Z3, Z15, Z18
+	VFNMADD132PS  Z3, Z11, Z12
+	VSUBPS        Z1, Z15, Z18
 	VMOVUPS       Z16, Z19
 	VADDPS        Z17, Z9, Z9
-	VPERMPS       Z6, Z12, Z11
-	VFNMADD132PS  Z2, Z14, Z18
-	VFMADD132PS   Z1, Z3, Z19
+	VPERMPS       Z6, Z13, Z11
+	VFNMADD132PS  Z3, Z14, Z18
+	VFMADD132PS   Z2, Z1, Z19
 	VMOVUPS       Z17, Z20
-	VPSLLD        $0x14, Z12, Z12
+	VPSLLD        $0x14, Z13, Z13
 	VPERMPS       Z6, Z15, Z14
 	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD132PS   Z1, Z3, Z20
-	VPADDD        Z11, Z12, Z12
+	VFMADD132PS   Z2, Z1, Z20
+	VPADDD        Z11, Z13, Z13
 	VPSLLD        $0x14, Z15, Z15
-	VSUBPS        Z3, Z19, Z21
+	VSUBPS        Z1, Z19, Z21
 	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVUPS       Z4, Z11
 	VPADDD        Z14, Z15, Z15
-	VFNMADD132PS  Z2, Z16, Z21
-	VSUBPS        Z3, Z20, Z22
-	VFMADD213PS   Z5, Z13, Z11
+	VFNMADD132PS  Z3, Z16, Z21
+	VSUBPS        Z1, Z20, Z22
+	VFMADD213PS   Z5, Z12, Z11
 	VMOVUPS       Z4, Z14
 	VPERMPS       Z6, Z19, Z16
-	VFNMADD132PS  Z2, Z17, Z22
-	VMULPS        Z13, Z13, Z17
+	VFNMADD132PS  Z3, Z17, Z22
+	VMULPS        Z12, Z12, Z17
 	VFMADD213PS   Z5, Z18, Z14
 	VPSLLD        $0x14, Z19, Z19
 	VPERMPS       Z6, Z20, Z23
-	VFMADD213PS   Z13, Z17, Z11
-	VMULPS        Z18, Z18, Z13
+	VFMADD213PS   Z12, Z17, Z11
+	VMULPS        Z18, Z18, Z12
 	VPADDD        Z16, Z19, Z19
 	VPSLLD        $0x14, Z20, Z20
-	VFMADD213PS.Z Z12, Z12, K1, Z11
-	VFMADD213PS   Z18, Z13, Z14
+	VFMADD213PS.Z Z13, Z13, K1, Z11
+	VFMADD213PS   Z18, Z12, Z14
 	VMOVUPS       Z4, Z12
 	VPADDD        Z23, Z20, Z20
 	VADDPS        Z11, Z8, Z8
@@ -15186,32 +15096,32 @@ loop7:
 	VPSLLD        $0x10, Z14, Z14
 	VADDPS        Z11, Z9, Z9
 	VADDPS        Z7, Z14, Z14
-	VMOVUPS       Z11, Z12
+	VMOVUPS       Z11, Z13
 	VADDPS        Z14, Z9, Z9
-	VFMADD132PS   Z1, Z3, Z12
+	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
 	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z1, Z3, Z15
-	VSUBPS        Z3, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z15
+	VSUBPS        Z1, Z13, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
-	VFNMADD132PS  Z2, Z11, Z13
-	VSUBPS        Z3, Z15, Z16
-	VPERMPS       Z6, Z12, Z11
-	VFNMADD132PS  Z2, Z14, Z16
-	VPSLLD        $0x14, Z12, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VSUBPS        Z1, Z15, Z16
+	VPERMPS       Z6, Z13, Z11
+	VFNMADD132PS  Z3, Z14, Z16
+	VPSLLD        $0x14, Z13, Z13
 	VPERMPS       Z6, Z15, Z14
-	VPADDD        Z11, Z12, Z12
+	VPADDD        Z11, Z13, Z13
 	VPSLLD        $0x14, Z15, Z15
 	VMOVUPS       Z4, Z11
 	VPADDD        Z14, Z15, Z15
-	VFMADD213PS   Z5, Z13, Z11
+	VFMADD213PS   Z5, Z12, Z11
 	VMOVUPS       Z4, Z17
-	VMULPS        Z13, Z13, Z14
+	VMULPS        Z12, Z12, Z14
 	VFMADD213PS   Z5, Z16, Z17
-	VFMADD213PS   Z13, Z14, Z11
-	VMULPS        Z16, Z16, Z13
-	VFMADD213PS.Z Z12, Z12, K1, Z11
-	VFMADD213PS   Z16, Z13, Z17
+	VFMADD213PS   Z12, Z14, Z11
+	VMULPS        Z16, Z16, Z12
+	VFMADD213PS.Z Z13, Z13, K1, Z11
+	VFMADD213PS   Z16, Z12, Z17
 	VADDPS        Z11, Z8, Z8
 	VFMADD213PS.Z Z15, Z15, K2, Z17
 	VMOVUPS       Z11, (BX)(R8*4)
@@ -15240,19 +15150,19 @@ end8:
 	VPSLLD        $0x10, Z11, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, K1, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VCMPPS        $0x15, Z0, Z11, K1, K3
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K3
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z11
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z11, Z13, Z13
 	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K3, Z11
+	VFMADD213PS   Z5, Z12, Z11
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z11
+	VFMADD213PS.Z Z13, Z13, K3, Z11
 	VADDPS        Z11, Z8, K1, Z8
 	VMOVUPS       Z11, K1, (BX)(R8*4)
 	LEAQ          16(R8), CX
@@ -15263,19 +15173,19 @@ end8:
 	VPSLLD        $0x10, Z11, Z11
 	VADDPS        Z7, Z11, Z11
 	VADDPS        Z11, Z9, K2, Z9
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
-	VCMPPS        $0x15, Z0, Z11, K2, K1
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z11
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z11, Z12, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z11
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z11, Z13, Z13
 	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z13, Z11
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z11
-	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VFMADD213PS   Z5, Z12, Z11
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z11
+	VFMADD213PS.Z Z13, Z13, K1, Z11
 	VADDPS        Z11, Z10, K2, Z10
 	VMOVUPS       Z11, K2, 64(BX)(R8*4)
 
@@ -15460,56 +15370,56 @@ loop5:
 	VPMOVZXWD     (SI)(R11*2), Z13
 	VPSLLD        $0x10, Z13, Z13
 	VMOVUPS       (R8)(R11*4), Z14
+	VPMOVZXWD     32(DX)(R11*2), Z15
 	VFMADD213PS   (DI)(R11*4), Z14, Z13
+	VPSLLD        $0x10, Z15, Z15
 	VADDPS        Z13, Z10, Z10
-	VPMOVZXWD     32(DX)(R11*2), Z16
+	VADDPS        Z7, Z15, Z15
 	VMULPS        Z12, Z13, Z14
-	VPSLLD        $0x10, Z16, Z16
-	VBROADCASTSS  constants<>+1600(SB), Z15
-	VADDPS        Z7, Z16, Z16
-	VCMPPS        $0x04, Z15, Z13, K1
-	VPMOVZXWD     32(SI)(R11*2), Z13
+	VPMOVZXWD     32(SI)(R11*2), Z17
+	VBROADCASTSS  constants<>+1600(SB), Z16
+	VPSLLD        $0x10, Z17, Z17
+	VCMPPS        $0x04, Z16, Z13, K1
+	VMOVUPS       64(R8)(R11*4), Z13
 	VMOVAPS.Z     Z14, K1, Z14
-	VPSLLD        $0x10, Z13, Z13
+	VFMADD213PS   64(DI)(R11*4), Z13, Z17
 	VADDPS        Z14, Z9, Z9
-	VMOVUPS       64(R8)(R11*4), Z15
-	VMOVUPS       Z12, Z14
-	VFMADD213PS   64(DI)(R11*4), Z15, Z13
-	VFMADD132PS   Z1, Z3, Z14
-	VADDPS        Z13, Z10, Z10
+	VADDPS        Z17, Z10, Z10
+	VMOVUPS       Z12, Z13
+	VMULPS        Z15, Z17, Z14
+	VFMADD132PS   Z2, Z1, Z13
+	VBROADCASTSS  constants<>+1600(SB), Z16
 	VCMPPS        $0x15, Z0, Z12, K1
-	VMULPS        Z16, Z13, Z17
-	VSUBPS        Z3, Z14, Z15
-	VBROADCASTSS  constants<>+1600(SB), Z18
-	VFNMADD132PS  Z2, Z12, Z15
-	VCMPPS        $0x04, Z18, Z13, K2
-	VPERMPS       Z6, Z14, Z12
-	VMOVAPS.Z     Z17, K2, Z17
+	VCMPPS        $0x04, Z16, Z17, K2
+	VSUBPS        Z1, Z13, Z16
+	VMOVAPS.Z     Z14, K2, Z14
+	VFNMADD132PS  Z3, Z12, Z16
+	VADDPS        Z14, Z9, Z9
+	VPERMPS       Z6, Z13, Z12
+	VMOVUPS       Z15, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VFMADD132PS   Z2, Z1, Z14
+	VPADDD        Z12, Z13, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVUPS       Z4, Z12
+	VSUBPS        Z1, Z14, Z17
+	VFMADD213PS   Z5, Z16, Z12
+	VFNMADD132PS  Z3, Z15, Z17
+	VMULPS        Z16, Z16, Z15
+	VPERMPS       Z6, Z14, Z18
+	VFMADD213PS   Z16, Z15, Z12
 	VPSLLD        $0x14, Z14, Z14
-	VADDPS        Z17, Z9, Z9
-	VPADDD        Z12, Z14, Z14
-	VMOVUPS       Z16, Z17
-	VMOVUPS       Z4, Z12
-	VFMADD132PS   Z1, Z3, Z17
-	VFMADD213PS   Z5, Z15, Z12
-	VCMPPS        $0x15, Z0, Z16, K2
-	VMULPS        Z15, Z15, Z13
-	VSUBPS        Z3, Z17, Z18
-	VFMADD213PS   Z15, Z13, Z12
-	VFNMADD132PS  Z2, Z16, Z18
-	VFMADD213PS.Z Z14, Z14, K1, Z12
-	VPERMPS       Z6, Z17, Z13
+	VFMADD213PS.Z Z13, Z13, K1, Z12
+	VPADDD        Z18, Z14, Z14
 	VADDPS        Z12, Z8, Z8
-	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       Z4, Z13
 	VMOVUPS       Z12, (BX)(R11*4)
-	VPADDD        Z13, Z17, Z17
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z18, Z12
-	VMULPS        Z18, Z18, Z13
-	VFMADD213PS   Z18, Z13, Z12
-	VFMADD213PS.Z Z17, Z17, K2, Z12
-	VADDPS        Z12, Z11, Z11
-	VMOVUPS       Z12, 64(BX)(R11*4)
+	VFMADD213PS   Z5, Z17, Z13
+	VMULPS        Z17, Z17, Z12
+	VFMADD213PS   Z17, Z12, Z13
+	VFMADD213PS.Z Z14, Z14, K2, Z13
+	VADDPS        Z13, Z11, Z11
+	VMOVUPS       Z13, 64(BX)(R11*4)
 	ADDQ          $+32, R11
 	CMPQ          R11, CX
 	JLT           loop5
@@ -15544,19 +15454,19 @@ end6:
 	VCMPPS        $0x04, Z15, Z13, K3
 	VMOVAPS.Z     Z14, K3, Z14
 	VADDPS        Z14, Z9, Z9
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VCMPPS        $0x15, Z0, Z12, K1, K3
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z12, Z14
-	VPERMPS       Z6, Z13, Z12
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z12, Z13, Z13
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K3
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z14, Z12
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z12, Z14, Z14
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z14, Z12
-	VMULPS        Z14, Z14, Z15
-	VFMADD213PS   Z14, Z15, Z12
-	VFMADD213PS.Z Z13, Z13, K3, Z12
+	VFMADD213PS   Z5, Z13, Z12
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS.Z Z14, Z14, K3, Z12
 	VADDPS        Z12, Z8, K1, Z8
 	VMOVUPS       Z12, K1, (BX)(R11*4)
 	LEAQ          16(R11), CX
@@ -15578,19 +15488,19 @@ end6:
 	VCMPPS        $0x04, Z15, Z13, K1
 	VMOVAPS.Z     Z14, K1, Z14
 	VADDPS        Z14, Z9, Z9
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
-	VCMPPS        $0x15, Z0, Z12, K2, K1
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z12, Z14
-	VPERMPS       Z6, Z13, Z12
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z12, Z13, Z13
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K1
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z14, Z12
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z12, Z14, Z14
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z14, Z12
-	VMULPS        Z14, Z14, Z15
-	VFMADD213PS   Z14, Z15, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z12
+	VFMADD213PS   Z5, Z13, Z12
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS.Z Z14, Z14, K1, Z12
 	VADDPS        Z12, Z11, K2, Z11
 	VMOVUPS       Z12, K2, 64(BX)(R11*4)
 
@@ -15948,7 +15858,8 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -15959,7 +15870,7 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
@@ -15972,75 +15883,73 @@ fetch3:
 	ADDQ         160(AX), R9
 	DECQ         R10
 	JNE          fetch3
-	VMAXPS       (R8), Y1, Y1
+	VMAXPS       (R8), Y2, Y2
 	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(SI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
-	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+1600(SB), Y2, Y5
-	VBLENDVPS    Y5, Y4, Y3, Y3
-	VSUBPS       Y1, Y4, Y4
-	VMOVUPS      Y4, Y5
-	VFMADD132PS  constants<>+320(SB), Y0, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y7
-	VSUBPS       Y0, Y5, Y6
-	VFNMADD132PS constants<>+352(SB), Y4, Y6
-	VPERMPS      constants<>+480(SB), Y5, Y8
-	VPSLLD       $0x14, Y5, Y5
-	VPADDD       Y8, Y5, Y5
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y6, Y8
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y8
-	VFMADD213PS  Y5, Y5, Y8
-	VANDPS       Y7, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y5
-	VPCMPEQD     constants<>+1120(SB), Y2, Y2
-	VBLENDVPS    Y2, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y1
-	VFMADD132PS  constants<>+320(SB), Y0, Y1
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VSUBPS       Y0, Y1, Y2
-	VFNMADD132PS constants<>+352(SB), Y5, Y2
-	VPERMPS      constants<>+480(SB), Y1, Y7
-	VPSLLD       $0x14, Y1, Y1
-	VPADDD       Y7, Y1, Y1
+	VMAXPS       (R8), Y2, Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(SI*8)
+	VMOVDQU      (DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VMOVUPS      (CX), Y5
+	VPCMPEQD     constants<>+1600(SB), Y3, Y6
+	VBLENDVPS    Y6, Y5, Y4, Y4
+	VSUBPS       Y2, Y5, Y5
+	VMAXPS       Y5, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y6
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
 	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y2, Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      (CX)(BX*1), Y6
+	VPCMPEQD     constants<>+1120(SB), Y3, Y3
+	VBLENDVPS    Y3, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y3
+	VMOVUPS      Y3, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y2
+	VFNMADD132PS constants<>+384(SB), Y3, Y2
+	VPERMPS      constants<>+480(SB), Y8, Y3
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y3, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y3
+	VFMADD213PS  constants<>+448(SB), Y2, Y3
 	VMULPS       Y2, Y2, Y9
-	VFMADD213PS  Y2, Y9, Y7
-	VFMADD213PS  Y1, Y1, Y7
-	VANDPS       Y6, Y7, Y7
-	VMINPS       Y7, Y8, Y1
-	VADDPS       Y8, Y7, Y7
-	VXORPS       Y2, Y2, Y2
-	VMULPS       Y2, Y7, Y7
-	VADDPS       Y1, Y7, Y7
-	VADDPS       Y4, Y5, Y5
-	VCVTPS2PD    X7, Y1
-	VMOVUPD      Y1, 1360(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y7, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 1392(AX)(SI*8)
-	VCVTPS2PD    X5, Y1
-	VMOVUPD      Y1, 4624(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(SI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(SI*8)
+	VFMADD213PS  Y2, Y9, Y3
+	VFMADD213PS  Y8, Y8, Y3
+	VMINPS       Y3, Y7, Y2
+	VADDPS       Y7, Y3, Y3
+	VXORPS       Y7, Y7, Y7
+	VMULPS       Y7, Y3, Y3
+	VADDPS       Y2, Y3, Y3
+	VADDPS       Y5, Y6, Y6
+	VCVTPS2PD    X3, Y2
+	VMOVUPD      Y2, 1360(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 1392(AX)(SI*8)
+	VCVTPS2PD    X6, Y2
+	VMOVUPD      Y2, 4624(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 4656(AX)(SI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -16057,7 +15966,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16069,7 +15979,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -16088,87 +15998,85 @@ fetch3:
 	ADDQ         168(AX), R11
 	DECQ         R12
 	JNE          fetch3
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
+	VMAXPS       (R9), Y2, Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
-	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      (CX), Y6
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y1
-	VFMADD132PS  constants<>+320(SB), Y0, Y1
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
-	VSUBPS       Y0, Y1, Y7
-	VFNMADD132PS constants<>+352(SB), Y6, Y7
-	VPERMPS      constants<>+480(SB), Y1, Y10
-	VPSLLD       $0x14, Y1, Y1
-	VPADDD       Y10, Y1, Y1
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y10
-	VFMADD213PS  Y1, Y1, Y10
-	VANDPS       Y8, Y10, Y10
-	VMOVUPS      Y10, (SI)(BX*1)
-	VPCMPEQD     constants<>+1120(SB), Y2, Y1
-	VBLENDVPS    Y1, Y10, Y4, Y4
-	VMINPS       Y10, Y9, Y1
-	VADDPS       Y9, Y10, Y10
-	VXORPS       Y2, Y2, Y2
-	VMULPS       Y2, Y10, Y10
-	VADDPS       Y1, Y10, Y10
-	VADDPS       Y5, Y6, Y6
-	VCVTPS2PD    X10, Y1
-	VMOVUPD      Y1, 1360(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y10, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 1392(AX)(DI*8)
-	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4624(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y6, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(DI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(DI*8)
-	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6800(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6832(AX)(DI*8)
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	VMOVUPS      (CX)(BX*1), Y7
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y2
+	VFNMADD132PS constants<>+384(SB), Y9, Y2
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMULPS       Y2, Y2, Y11
+	VFMADD213PS  Y2, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (SI)(BX*1)
+	VPCMPEQD     constants<>+1120(SB), Y3, Y2
+	VBLENDVPS    Y2, Y9, Y5, Y5
+	VMINPS       Y9, Y8, Y2
+	VADDPS       Y8, Y9, Y9
+	VXORPS       Y3, Y3, Y3
+	VMULPS       Y3, Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VADDPS       Y6, Y7, Y7
+	VCVTPS2PD    X9, Y2
+	VMOVUPD      Y2, 1360(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y9, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 1392(AX)(DI*8)
+	VCVTPS2PD    X7, Y2
+	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y7, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VCVTPS2PD    X5, Y2
+	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y5, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
@@ -16230,36 +16138,36 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
-	VMOVUPS       Z10, Z11
-	VFMADD132PS   Z1, Z3, Z11
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
 	VCMPPS        $0x15, Z0, Z10, K1
-	VSUBPS        Z3, Z11, Z12
-	VFNMADD132PS  Z2, Z10, Z12
-	VPERMPS       Z6, Z11, Z13
-	VPSLLD        $0x14, Z11, Z11
-	VPADDD        Z13, Z11, Z11
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z13, Z12, Z12
 	VMOVUPS       Z4, Z13
-	VFMADD213PS   Z5, Z12, Z13
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z13
-	VFMADD213PS.Z Z11, Z11, K1, Z13
+	VFMADD213PS   Z5, Z11, Z13
+	VMULPS        Z11, Z11, Z14
+	VFMADD213PS   Z11, Z14, Z13
+	VFMADD213PS.Z Z12, Z12, K1, Z13
 	VMOVUPS       (CX)(BX*1), Z11
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z7
-	VFMADD132PS   Z1, Z3, Z7
+	VMOVUPS       Z11, Z8
+	VFMADD132PS   Z2, Z1, Z8
 	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z11, Z8
-	VPERMPS       Z6, Z7, Z12
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z12, Z7, Z7
+	VSUBPS        Z1, Z8, Z7
+	VFNMADD132PS  Z3, Z11, Z7
+	VPERMPS       Z6, Z8, Z12
+	VPSLLD        $0x14, Z8, Z8
+	VPADDD        Z12, Z8, Z8
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z8, Z12
-	VMULPS        Z8, Z8, Z14
-	VFMADD213PS   Z8, Z14, Z12
-	VFMADD213PS.Z Z7, Z7, K1, Z12
+	VFMADD213PS   Z5, Z7, Z12
+	VMULPS        Z7, Z7, Z14
+	VFMADD213PS   Z7, Z14, Z12
+	VFMADD213PS.Z Z8, Z8, K1, Z12
 	VMINPS        Z12, Z13, Z7
 	VADDPS        Z13, Z12, Z12
 	VBROADCASTSS  constants<>+1600(SB), Z8
@@ -16351,38 +16259,38 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z14
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z14, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VFMADD213PS   Z5, Z12, Z14
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z14
+	VFMADD213PS.Z Z13, Z13, K2, Z14
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z7
-	VFMADD132PS   Z1, Z3, Z7
+	VMOVUPS       Z12, Z8
+	VFMADD132PS   Z2, Z1, Z8
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z12, Z8
-	VPERMPS       Z6, Z7, Z13
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z13, Z7, Z7
+	VSUBPS        Z1, Z8, Z7
+	VFNMADD132PS  Z3, Z12, Z7
+	VPERMPS       Z6, Z8, Z13
+	VPSLLD        $0x14, Z8, Z8
+	VPADDD        Z13, Z8, Z8
 	VMOVUPS       Z4, Z13
-	VFMADD213PS   Z5, Z8, Z13
-	VMULPS        Z8, Z8, Z15
-	VFMADD213PS   Z8, Z15, Z13
-	VFMADD213PS.Z Z7, Z7, K2, Z13
+	VFMADD213PS   Z5, Z7, Z13
+	VMULPS        Z7, Z7, Z15
+	VFMADD213PS   Z7, Z15, Z13
+	VFMADD213PS.Z Z8, Z8, K2, Z13
 	VMOVUPS       Z13, (SI)(BX*1)
 	VMOVAPS       Z13, K1, Z10
 	VMINPS        Z13, Z14, Z7
@@ -16430,7 +16338,8 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16441,7 +16350,7 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
@@ -16454,102 +16363,99 @@ fetch3:
 	ADDQ         160(AX), R9
 	DECQ         R10
 	JNE          fetch3
-	VMAXPS       (R8), Y1, Y1
+	VMAXPS       (R8), Y2, Y2
 	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
+	VMAXPS       (R8), Y2, Y2
 	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(SI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
-	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+1600(SB), Y2, Y5
-	VBLENDVPS    Y5, Y4, Y3, Y3
-	VSUBPS       Y1, Y4, Y4
-	VMOVUPS      Y4, Y5
-	VFMADD132PS  constants<>+320(SB), Y0, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y7
-	VSUBPS       Y0, Y5, Y6
-	VFNMADD132PS constants<>+352(SB), Y4, Y6
-	VPERMPS      constants<>+480(SB), Y5, Y8
-	VPSLLD       $0x14, Y5, Y5
-	VPADDD       Y8, Y5, Y5
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y6, Y8
+	VMAXPS       (R8), Y2, Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(SI*8)
+	VMOVDQU      (DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VMOVUPS      (CX), Y5
+	VPCMPEQD     constants<>+1600(SB), Y3, Y6
+	VBLENDVPS    Y6, Y5, Y4, Y4
+	VSUBPS       Y2, Y5, Y5
+	VMAXPS       Y5, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y6
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
 	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y8
-	VFMADD213PS  Y5, Y5, Y8
-	VANDPS       Y7, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y5
-	VPCMPEQD     constants<>+1120(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y9
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y10
+	VFMADD213PS  Y6, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      (CX)(BX*1), Y6
+	VPCMPEQD     constants<>+1120(SB), Y3, Y8
+	VBLENDVPS    Y8, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+384(SB), Y9, Y8
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VADDPS       Y7, Y9, Y9
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R8
+	VMOVUPS      Y9, 64(R8)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y6, 64(R8)
+	VMOVUPS      (CX)(BX*2), Y5
+	VPCMPEQD     constants<>+1696(SB), Y3, Y3
+	VBLENDVPS    Y3, Y5, Y4, Y4
+	VSUBPS       Y2, Y5, Y5
+	VMAXPS       Y5, Y0, Y3
+	VMOVUPS      Y3, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y2
+	VFNMADD132PS constants<>+384(SB), Y3, Y2
+	VPERMPS      constants<>+480(SB), Y6, Y3
 	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y10, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y10
-	VFMADD213PS  Y6, Y6, Y10
-	VANDPS       Y9, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y4, Y5, Y5
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 64(R8)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y5, 64(R8)
-	VMOVUPS      (CX)(BX*2), Y4
-	VPCMPEQD     constants<>+1696(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y3, Y3
-	VSUBPS       Y1, Y4, Y4
-	VMOVUPS      Y4, Y1
-	VFMADD132PS  constants<>+320(SB), Y0, Y1
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y5
-	VSUBPS       Y0, Y1, Y2
-	VFNMADD132PS constants<>+352(SB), Y4, Y2
-	VPERMPS      constants<>+480(SB), Y1, Y6
-	VPSLLD       $0x14, Y1, Y1
-	VPADDD       Y6, Y1, Y1
-	VMOVUPS      constants<>+416(SB), Y6
-	VFMADD213PS  constants<>+448(SB), Y2, Y6
+	VPADDD       Y3, Y6, Y6
+	VMOVUPS      constants<>+416(SB), Y3
+	VFMADD213PS  constants<>+448(SB), Y2, Y3
 	VMULPS       Y2, Y2, Y7
-	VFMADD213PS  Y2, Y7, Y6
-	VFMADD213PS  Y1, Y1, Y6
-	VANDPS       Y5, Y6, Y6
+	VFMADD213PS  Y2, Y7, Y3
+	VFMADD213PS  Y6, Y6, Y3
 	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y6, Y6
+	VADDPS       64(R8), Y3, Y3
 	MOVQ         64(AX), R8
-	VADDPS       64(R8), Y4, Y4
-	VBROADCASTSD constants<>+576(SB), Y1
-	VCVTPS2PD    X6, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X2
+	VADDPS       64(R8), Y5, Y5
+	VBROADCASTSD constants<>+576(SB), Y2
+	VCVTPS2PD    X3, Y6
+	VADDPD       Y2, Y6, Y6
+	VMOVUPD      Y6, 1360(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X3
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1392(AX)(SI*8)
+	VCVTPS2PD    X5, Y2
+	VMOVUPD      Y2, 4624(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(SI*8)
-	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 4624(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y4, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(SI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(SI*8)
+	VMOVUPD      Y2, 4656(AX)(SI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -16566,7 +16472,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16578,7 +16485,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -16597,117 +16504,114 @@ fetch3:
 	ADDQ         168(AX), R11
 	DECQ         R12
 	JNE          fetch3
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
+	VMAXPS       (R9), Y2, Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
-	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y1
-	VFMADD132PS  constants<>+320(SB), Y0, Y1
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y7
-	VSUBPS       Y0, Y1, Y6
-	VFNMADD132PS constants<>+352(SB), Y5, Y6
-	VPERMPS      constants<>+480(SB), Y1, Y8
-	VPSLLD       $0x14, Y1, Y1
-	VPADDD       Y8, Y1, Y1
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      (CX), Y6
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y6, Y8
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y8
-	VFMADD213PS  Y1, Y1, Y8
-	VANDPS       Y7, Y8, Y8
-	VMOVUPS      Y8, (SI)(BX*2)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y1
-	VBLENDVPS    Y1, Y8, Y4, Y4
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	VMOVUPS      (CX)(BX*1), Y7
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(BX*1)
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y8, Y8
+	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y5, Y5
-	VBROADCASTSD constants<>+576(SB), Y1
-	VCVTPS2PD    X8, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y8, X2
+	VMOVUPS      Y7, 64(R9)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y2
+	VFNMADD132PS constants<>+384(SB), Y7, Y2
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y2, Y7
+	VMULPS       Y2, Y2, Y9
+	VFMADD213PS  Y2, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      Y7, (SI)(BX*2)
+	VPCMPEQD     constants<>+1696(SB), Y3, Y2
+	VBLENDVPS    Y2, Y7, Y5, Y5
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
+	VBROADCASTSD constants<>+576(SB), Y2
+	VCVTPS2PD    X7, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y7, X3
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VCVTPS2PD    X6, Y2
+	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y6, X2
 	VCVTPS2PD    X2, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(DI*8)
-	VCVTPS2PD    X5, Y1
-	VMOVUPD      Y1, 4624(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y5, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(DI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(DI*8)
-	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6800(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VCVTPS2PD    X5, Y2
+	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y5, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
@@ -16771,55 +16675,55 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
-	VMOVUPS       Z10, Z11
-	VFMADD132PS   Z1, Z3, Z11
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
 	VCMPPS        $0x15, Z0, Z10, K1
-	VSUBPS        Z3, Z11, Z12
-	VFNMADD132PS  Z2, Z10, Z12
-	VPERMPS       Z6, Z11, Z13
-	VPSLLD        $0x14, Z11, Z11
-	VPADDD        Z13, Z11, Z11
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z13, Z12, Z12
 	VMOVUPS       Z4, Z13
-	VFMADD213PS   Z5, Z12, Z13
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z13
-	VFMADD213PS.Z Z11, Z11, K1, Z13
+	VFMADD213PS   Z5, Z11, Z13
+	VMULPS        Z11, Z11, Z14
+	VFMADD213PS   Z11, Z14, Z13
+	VFMADD213PS.Z Z12, Z12, K1, Z13
 	VMOVUPS       (CX)(BX*1), Z11
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z3, Z12, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
+	VSUBPS        Z1, Z14, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z16
-	VFMADD213PS   Z14, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K1, Z15
+	VFMADD213PS   Z5, Z12, Z15
+	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z12, Z16, Z15
+	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z10, Z11, Z11
 	VMOVUPS       (CX)(BX*2), Z10
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
-	VMOVUPS       Z10, Z7
-	VFMADD132PS   Z1, Z3, Z7
+	VMOVUPS       Z10, Z8
+	VFMADD132PS   Z2, Z1, Z8
 	VCMPPS        $0x15, Z0, Z10, K1
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z10, Z8
-	VPERMPS       Z6, Z7, Z12
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z12, Z7, Z7
+	VSUBPS        Z1, Z8, Z7
+	VFNMADD132PS  Z3, Z10, Z7
+	VPERMPS       Z6, Z8, Z12
+	VPSLLD        $0x14, Z8, Z8
+	VPADDD        Z12, Z8, Z8
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z8, Z12
-	VMULPS        Z8, Z8, Z13
-	VFMADD213PS   Z8, Z13, Z12
-	VFMADD213PS.Z Z7, Z7, K1, Z12
+	VFMADD213PS   Z5, Z7, Z12
+	VMULPS        Z7, Z7, Z13
+	VFMADD213PS   Z7, Z13, Z12
+	VFMADD213PS.Z Z8, Z8, K1, Z12
 	VADDPS        Z15, Z12, Z12
 	VADDPS        Z11, Z10, Z10
 	VBROADCASTSD  constants<>+576(SB), Z7
@@ -16912,38 +16816,38 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z14
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z14, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VFMADD213PS   Z5, Z12, Z14
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z14
+	VFMADD213PS.Z Z13, Z13, K2, Z14
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z12, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
@@ -16952,19 +16856,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z7
-	VFMADD132PS   Z1, Z3, Z7
+	VMOVUPS       Z11, Z8
+	VFMADD132PS   Z2, Z1, Z8
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z11, Z8
-	VPERMPS       Z6, Z7, Z13
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z13, Z7, Z7
+	VSUBPS        Z1, Z8, Z7
+	VFNMADD132PS  Z3, Z11, Z7
+	VPERMPS       Z6, Z8, Z13
+	VPSLLD        $0x14, Z8, Z8
+	VPADDD        Z13, Z8, Z8
 	VMOVUPS       Z4, Z13
-	VFMADD213PS   Z5, Z8, Z13
-	VMULPS        Z8, Z8, Z14
-	VFMADD213PS   Z8, Z14, Z13
-	VFMADD213PS.Z Z7, Z7, K2, Z13
+	VFMADD213PS   Z5, Z7, Z13
+	VMULPS        Z7, Z7, Z14
+	VFMADD213PS   Z7, Z14, Z13
+	VFMADD213PS.Z Z8, Z8, K2, Z13
 	VMOVUPS       Z13, (SI)(BX*2)
 	VMOVAPS       Z13, K1, Z10
 	VADDPS        Z16, Z13, Z13
@@ -17011,7 +16915,8 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -17022,7 +16927,7 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
@@ -17035,125 +16940,121 @@ fetch3:
 	ADDQ         160(AX), R9
 	DECQ         R10
 	JNE          fetch3
-	VMAXPS       (R8), Y1, Y1
+	VMAXPS       (R8), Y2, Y2
 	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
+	VMAXPS       (R8), Y2, Y2
 	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
+	VMAXPS       (R8), Y2, Y2
 	ADDQ         BX, R8
-	VMAXPS       (R8), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(SI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
-	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+1600(SB), Y2, Y5
-	VBLENDVPS    Y5, Y4, Y3, Y3
-	VSUBPS       Y1, Y4, Y4
-	VMOVUPS      Y4, Y5
-	VFMADD132PS  constants<>+320(SB), Y0, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y7
-	VSUBPS       Y0, Y5, Y6
-	VFNMADD132PS constants<>+352(SB), Y4, Y6
-	VPERMPS      constants<>+480(SB), Y5, Y8
-	VPSLLD       $0x14, Y5, Y5
-	VPADDD       Y8, Y5, Y5
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y6, Y8
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y8
-	VFMADD213PS  Y5, Y5, Y8
-	VANDPS       Y7, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y5
-	VPCMPEQD     constants<>+1120(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y9
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y10
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y10, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y10
-	VFMADD213PS  Y6, Y6, Y10
-	VANDPS       Y9, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y4, Y5, Y5
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 64(R8)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y5, 64(R8)
-	VMOVUPS      (CX)(BX*2), Y4
-	VPCMPEQD     constants<>+1696(SB), Y2, Y5
-	VBLENDVPS    Y5, Y4, Y3, Y3
-	VSUBPS       Y1, Y4, Y4
-	VMOVUPS      Y4, Y5
-	VFMADD132PS  constants<>+320(SB), Y0, Y5
-	VCMPPS       $0x15, constants<>+288(SB), Y4, Y7
-	VSUBPS       Y0, Y5, Y6
-	VFNMADD132PS constants<>+352(SB), Y4, Y6
-	VPERMPS      constants<>+480(SB), Y5, Y8
-	VPSLLD       $0x14, Y5, Y5
-	VPADDD       Y8, Y5, Y5
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y6, Y8
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y8
-	VFMADD213PS  Y5, Y5, Y8
-	VANDPS       Y7, Y8, Y8
-	IMUL3Q       $0x03, BX, R8
-	VMOVUPS      (CX)(R8*1), Y5
-	VPCMPEQD     constants<>+1728(SB), Y2, Y2
-	VBLENDVPS    Y2, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y1
-	VFMADD132PS  constants<>+320(SB), Y0, Y1
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y6
-	VSUBPS       Y0, Y1, Y2
-	VFNMADD132PS constants<>+352(SB), Y5, Y2
-	VPERMPS      constants<>+480(SB), Y1, Y7
-	VPSLLD       $0x14, Y1, Y1
-	VPADDD       Y7, Y1, Y1
+	VMAXPS       (R8), Y2, Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(SI*8)
+	VMOVDQU      (DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VMOVUPS      (CX), Y5
+	VPCMPEQD     constants<>+1600(SB), Y3, Y6
+	VBLENDVPS    Y6, Y5, Y4, Y4
+	VSUBPS       Y2, Y5, Y5
+	VMAXPS       Y5, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y6
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
 	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y2, Y7
-	VMULPS       Y2, Y2, Y9
-	VFMADD213PS  Y2, Y9, Y7
-	VFMADD213PS  Y1, Y1, Y7
-	VANDPS       Y6, Y7, Y7
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y4, Y5, Y5
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      (CX)(BX*1), Y6
+	VPCMPEQD     constants<>+1120(SB), Y3, Y8
+	VBLENDVPS    Y8, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+384(SB), Y9, Y8
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VADDPS       Y7, Y9, Y9
+	VADDPS       Y5, Y6, Y6
 	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y7, Y7
+	VMOVUPS      Y9, 64(R8)
 	MOVQ         64(AX), R8
-	VADDPS       64(R8), Y5, Y5
-	VBROADCASTSD constants<>+576(SB), Y1
-	VCVTPS2PD    X7, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y7, X2
+	VMOVUPS      Y6, 64(R8)
+	VMOVUPS      (CX)(BX*2), Y5
+	VPCMPEQD     constants<>+1696(SB), Y3, Y6
+	VBLENDVPS    Y6, Y5, Y4, Y4
+	VSUBPS       Y2, Y5, Y5
+	VMAXPS       Y5, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y6
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	IMUL3Q       $0x03, BX, R8
+	VMOVUPS      (CX)(R8*1), Y6
+	VPCMPEQD     constants<>+1728(SB), Y3, Y3
+	VBLENDVPS    Y3, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y3
+	VMOVUPS      Y3, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y2
+	VFNMADD132PS constants<>+384(SB), Y3, Y2
+	VPERMPS      constants<>+480(SB), Y8, Y3
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y3, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y3
+	VFMADD213PS  constants<>+448(SB), Y2, Y3
+	VMULPS       Y2, Y2, Y9
+	VFMADD213PS  Y2, Y9, Y3
+	VFMADD213PS  Y8, Y8, Y3
+	VADDPS       Y7, Y3, Y3
+	VADDPS       Y5, Y6, Y6
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y3, Y3
+	MOVQ         64(AX), R8
+	VADDPS       64(R8), Y6, Y6
+	VBROADCASTSD constants<>+576(SB), Y2
+	VCVTPS2PD    X3, Y5
+	VADDPD       Y2, Y5, Y5
+	VMOVUPD      Y5, 1360(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X3
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1392(AX)(SI*8)
+	VCVTPS2PD    X6, Y2
+	VMOVUPD      Y2, 4624(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X2
 	VCVTPS2PD    X2, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(SI*8)
-	VCVTPS2PD    X5, Y1
-	VMOVUPD      Y1, 4624(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(SI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(SI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(SI*8)
+	VMOVUPD      Y2, 4656(AX)(SI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -17170,7 +17071,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -17182,7 +17084,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -17201,144 +17103,140 @@ fetch3:
 	ADDQ         168(AX), R11
 	DECQ         R12
 	JNE          fetch3
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
+	VMAXPS       (R9), Y2, Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
-	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      (CX), Y6
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	VMOVUPS      (CX)(BX*1), Y7
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(BX*1)
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMOVUPS      Y7, 64(R9)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*2)
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y1
-	VFMADD132PS  constants<>+320(SB), Y0, Y1
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
-	VSUBPS       Y0, Y1, Y7
-	VFNMADD132PS constants<>+352(SB), Y6, Y7
-	VPERMPS      constants<>+480(SB), Y1, Y10
-	VPSLLD       $0x14, Y1, Y1
-	VPADDD       Y10, Y1, Y1
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y10
-	VFMADD213PS  Y1, Y1, Y10
-	VANDPS       Y8, Y10, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y1
-	VBLENDVPS    Y1, Y10, Y4, Y4
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y5, Y6, Y6
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y2
+	VFNMADD132PS constants<>+384(SB), Y9, Y2
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMULPS       Y2, Y2, Y11
+	VFMADD213PS  Y2, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (SI)(R10*1)
+	VPCMPEQD     constants<>+1728(SB), Y3, Y2
+	VBLENDVPS    Y2, Y9, Y5, Y5
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
+	VADDPS       64(R9), Y9, Y9
 	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	VBROADCASTSD constants<>+576(SB), Y1
-	VCVTPS2PD    X10, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y10, X2
+	VADDPS       64(R9), Y7, Y7
+	VBROADCASTSD constants<>+576(SB), Y2
+	VCVTPS2PD    X9, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y9, X3
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VCVTPS2PD    X7, Y2
+	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(DI*8)
-	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4624(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y6, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(DI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(DI*8)
-	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6800(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VCVTPS2PD    X5, Y2
+	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y5, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
@@ -17404,73 +17302,73 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
-	VMOVUPS       Z10, Z11
-	VFMADD132PS   Z1, Z3, Z11
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
 	VCMPPS        $0x15, Z0, Z10, K1
-	VSUBPS        Z3, Z11, Z12
-	VFNMADD132PS  Z2, Z10, Z12
-	VPERMPS       Z6, Z11, Z13
-	VPSLLD        $0x14, Z11, Z11
-	VPADDD        Z13, Z11, Z11
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z13, Z12, Z12
 	VMOVUPS       Z4, Z13
-	VFMADD213PS   Z5, Z12, Z13
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z13
-	VFMADD213PS.Z Z11, Z11, K1, Z13
+	VFMADD213PS   Z5, Z11, Z13
+	VMULPS        Z11, Z11, Z14
+	VFMADD213PS   Z11, Z14, Z13
+	VFMADD213PS.Z Z12, Z12, K1, Z13
 	VMOVUPS       (CX)(BX*1), Z11
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z3, Z12, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
+	VSUBPS        Z1, Z14, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z16
-	VFMADD213PS   Z14, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K1, Z15
+	VFMADD213PS   Z5, Z12, Z15
+	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z12, Z16, Z15
+	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z10, Z11, Z11
 	VMOVUPS       (CX)(BX*2), Z10
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
-	VMOVUPS       Z10, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z10, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z10, K1
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z10, Z13
-	VPERMPS       Z6, Z12, Z14
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z14, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z10, Z12
+	VPERMPS       Z6, Z13, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z16
-	VFMADD213PS   Z13, Z16, Z14
-	VFMADD213PS.Z Z12, Z12, K1, Z14
+	VFMADD213PS   Z5, Z12, Z14
+	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z12, Z16, Z14
+	VFMADD213PS.Z Z13, Z13, K1, Z14
 	IMUL3Q        $0x03, BX, R8
 	VMOVUPS       (CX)(R8*1), Z12
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z7
-	VFMADD132PS   Z1, Z3, Z7
+	VMOVUPS       Z12, Z8
+	VFMADD132PS   Z2, Z1, Z8
 	VCMPPS        $0x15, Z0, Z12, K1
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z12, Z8
-	VPERMPS       Z6, Z7, Z13
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z13, Z7, Z7
+	VSUBPS        Z1, Z8, Z7
+	VFNMADD132PS  Z3, Z12, Z7
+	VPERMPS       Z6, Z8, Z13
+	VPSLLD        $0x14, Z8, Z8
+	VPADDD        Z13, Z8, Z8
 	VMOVUPS       Z4, Z13
-	VFMADD213PS   Z5, Z8, Z13
-	VMULPS        Z8, Z8, Z16
-	VFMADD213PS   Z8, Z16, Z13
-	VFMADD213PS.Z Z7, Z7, K1, Z13
+	VFMADD213PS   Z5, Z7, Z13
+	VMULPS        Z7, Z7, Z16
+	VFMADD213PS   Z7, Z16, Z13
+	VFMADD213PS.Z Z8, Z8, K1, Z13
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z10, Z12, Z12
 	VADDPS        Z15, Z13, Z13
@@ -17567,38 +17465,38 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z14
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z14, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VFMADD213PS   Z5, Z12, Z14
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z14
+	VFMADD213PS.Z Z13, Z13, K2, Z14
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z12, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
@@ -17607,19 +17505,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z13, Z15
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z15, Z13, Z13
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z17
-	VFMADD213PS   Z14, Z17, Z15
-	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VFMADD213PS   Z5, Z13, Z15
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x03, BX, R10
@@ -17628,19 +17526,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z7
-	VFMADD132PS   Z1, Z3, Z7
+	VMOVUPS       Z13, Z8
+	VFMADD132PS   Z2, Z1, Z8
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z13, Z8
-	VPERMPS       Z6, Z7, Z14
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z14, Z7, Z7
+	VSUBPS        Z1, Z8, Z7
+	VFNMADD132PS  Z3, Z13, Z7
+	VPERMPS       Z6, Z8, Z14
+	VPSLLD        $0x14, Z8, Z8
+	VPADDD        Z14, Z8, Z8
 	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z8, Z14
-	VMULPS        Z8, Z8, Z17
-	VFMADD213PS   Z8, Z17, Z14
-	VFMADD213PS.Z Z7, Z7, K2, Z14
+	VFMADD213PS   Z5, Z7, Z14
+	VMULPS        Z7, Z7, Z17
+	VFMADD213PS   Z7, Z17, Z14
+	VFMADD213PS.Z Z8, Z8, K2, Z14
 	VMOVUPS       Z14, (SI)(R10*1)
 	VMOVAPS       Z14, K1, Z10
 	VADDPS        Z15, Z14, Z14
@@ -17689,7 +17587,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K5 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -17701,7 +17600,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -17720,175 +17619,170 @@ fetch3:
 	ADDQ         168(AX), R11
 	DECQ         R12
 	JNE          fetch3
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
+	VMAXPS       (R9), Y2, Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
-	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      (CX), Y6
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	VMOVUPS      (CX)(BX*1), Y7
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(BX*1)
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMOVUPS      Y7, 64(R9)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*2)
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
+	VADDPS       64(R9), Y10, Y10
 	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
+	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 96(R9)
-	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y1
-	VFMADD132PS  constants<>+320(SB), Y0, Y1
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y7
-	VSUBPS       Y0, Y1, Y6
-	VFNMADD132PS constants<>+352(SB), Y5, Y6
-	VPERMPS      constants<>+480(SB), Y1, Y8
-	VPSLLD       $0x14, Y1, Y1
-	VPADDD       Y8, Y1, Y1
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y6, Y8
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y8
-	VFMADD213PS  Y1, Y1, Y8
-	VANDPS       Y7, Y8, Y8
-	VMOVUPS      Y8, (SI)(BX*4)
-	VPCMPEQD     constants<>+1760(SB), Y2, Y1
-	VBLENDVPS    Y1, Y8, Y4, Y4
+	VMOVUPS      Y7, 96(R9)
+	VMOVUPS      (CX)(BX*4), Y6
+	VPCMPEQD     constants<>+1760(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y2
+	VFNMADD132PS constants<>+384(SB), Y7, Y2
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y2, Y7
+	VMULPS       Y2, Y2, Y9
+	VFMADD213PS  Y2, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      Y7, (SI)(BX*4)
+	VPCMPEQD     constants<>+1760(SB), Y3, Y2
+	VBLENDVPS    Y2, Y7, Y5, Y5
 	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y8, Y8
+	VADDPS       96(R9), Y7, Y7
 	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y5, Y5
-	VBROADCASTSD constants<>+576(SB), Y1
-	VCVTPS2PD    X8, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y8, X2
+	VADDPS       96(R9), Y6, Y6
+	VBROADCASTSD constants<>+576(SB), Y2
+	VCVTPS2PD    X7, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y7, X3
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VCVTPS2PD    X6, Y2
+	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y6, X2
 	VCVTPS2PD    X2, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(DI*8)
-	VCVTPS2PD    X5, Y1
-	VMOVUPD      Y1, 4624(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y5, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(DI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(DI*8)
-	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6800(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VCVTPS2PD    X5, Y2
+	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y5, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
@@ -17964,38 +17858,38 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z14
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z14, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VFMADD213PS   Z5, Z12, Z14
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z14
+	VFMADD213PS.Z Z13, Z13, K2, Z14
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z12, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
@@ -18004,19 +17898,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z13, Z15
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z15, Z13, Z13
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z17
-	VFMADD213PS   Z14, Z17, Z15
-	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VFMADD213PS   Z5, Z13, Z15
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x03, BX, R10
@@ -18025,19 +17919,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z13, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z14, Z17
-	VFNMADD132PS  Z2, Z13, Z17
-	VPERMPS       Z6, Z14, Z18
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z18, Z14, Z14
+	VSUBPS        Z1, Z17, Z14
+	VFNMADD132PS  Z3, Z13, Z14
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z19
-	VFMADD213PS   Z17, Z19, Z18
-	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VFMADD213PS   Z5, Z14, Z18
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
@@ -18048,19 +17942,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z7
-	VFMADD132PS   Z1, Z3, Z7
+	VMOVUPS       Z11, Z8
+	VFMADD132PS   Z2, Z1, Z8
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z11, Z8
-	VPERMPS       Z6, Z7, Z12
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z12, Z7, Z7
+	VSUBPS        Z1, Z8, Z7
+	VFNMADD132PS  Z3, Z11, Z7
+	VPERMPS       Z6, Z8, Z12
+	VPSLLD        $0x14, Z8, Z8
+	VPADDD        Z12, Z8, Z8
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z8, Z12
-	VMULPS        Z8, Z8, Z14
-	VFMADD213PS   Z8, Z14, Z12
-	VFMADD213PS.Z Z7, Z7, K2, Z12
+	VFMADD213PS   Z5, Z7, Z12
+	VMULPS        Z7, Z7, Z14
+	VFMADD213PS   Z7, Z14, Z12
+	VFMADD213PS.Z Z8, Z8, K2, Z12
 	VMOVUPS       Z12, (SI)(BX*4)
 	VMOVAPS       Z12, K1, Z10
 	VADDPS        Z18, Z12, Z12
@@ -18107,7 +18001,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -18119,7 +18014,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -18138,262 +18033,254 @@ fetch3:
 	ADDQ         168(AX), R11
 	DECQ         R12
 	JNE          fetch3
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
+	VMAXPS       (R9), Y2, Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
-	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      (CX), Y6
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	VMOVUPS      (CX)(BX*1), Y7
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(BX*1)
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMOVUPS      Y7, 64(R9)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*2)
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 96(R9)
-	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x05, BX, R10
-	IMUL3Q       $0x05, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1792(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1792(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	IMUL3Q       $0x06, BX, R10
-	IMUL3Q       $0x06, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x07, BX, R10
-	IMUL3Q       $0x07, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y1
-	VFMADD132PS  constants<>+320(SB), Y0, Y1
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
-	VSUBPS       Y0, Y1, Y7
-	VFNMADD132PS constants<>+352(SB), Y6, Y7
-	VPERMPS      constants<>+480(SB), Y1, Y10
-	VPSLLD       $0x14, Y1, Y1
-	VPADDD       Y10, Y1, Y1
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y10
-	VFMADD213PS  Y1, Y1, Y10
-	VANDPS       Y8, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y1
-	VBLENDVPS    Y1, Y10, Y4, Y4
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y5, Y6, Y6
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
 	VADDPS       64(R9), Y10, Y10
 	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y10, Y10
+	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y6, Y6
-	VBROADCASTSD constants<>+576(SB), Y1
-	VCVTPS2PD    X10, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y10, X2
+	VMOVUPS      Y7, 96(R9)
+	VMOVUPS      (CX)(BX*4), Y6
+	VPCMPEQD     constants<>+1760(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*4)
+	VPCMPEQD     constants<>+1760(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x05, BX, R10
+	IMUL3Q       $0x05, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1792(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1792(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 64(R9)
+	IMUL3Q       $0x06, BX, R10
+	IMUL3Q       $0x06, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1824(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+1824(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x07, BX, R10
+	IMUL3Q       $0x07, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1856(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y2
+	VFNMADD132PS constants<>+384(SB), Y9, Y2
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMULPS       Y2, Y2, Y11
+	VFMADD213PS  Y2, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (SI)(R10*1)
+	VPCMPEQD     constants<>+1856(SB), Y3, Y2
+	VBLENDVPS    Y2, Y9, Y5, Y5
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y9, Y9
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y9, Y9
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y7, Y7
+	VBROADCASTSD constants<>+576(SB), Y2
+	VCVTPS2PD    X9, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y9, X3
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VCVTPS2PD    X7, Y2
+	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(DI*8)
-	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4624(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y6, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(DI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(DI*8)
-	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6800(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VCVTPS2PD    X5, Y2
+	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y5, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
@@ -18475,38 +18362,38 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z14
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z14, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VFMADD213PS   Z5, Z12, Z14
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z14
+	VFMADD213PS.Z Z13, Z13, K2, Z14
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z12, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
@@ -18515,19 +18402,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z13, Z15
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z15, Z13, Z13
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z17
-	VFMADD213PS   Z14, Z17, Z15
-	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VFMADD213PS   Z5, Z13, Z15
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x03, BX, R10
@@ -18536,19 +18423,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z13, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z14, Z17
-	VFNMADD132PS  Z2, Z13, Z17
-	VPERMPS       Z6, Z14, Z18
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z18, Z14, Z14
+	VSUBPS        Z1, Z17, Z14
+	VFNMADD132PS  Z3, Z13, Z14
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z19
-	VFMADD213PS   Z17, Z19, Z18
-	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VFMADD213PS   Z5, Z14, Z18
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
@@ -18559,19 +18446,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
+	VSUBPS        Z1, Z14, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z16
-	VFMADD213PS   Z14, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VFMADD213PS   Z5, Z12, Z15
+	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z12, Z16, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*4)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x05, BX, R10
@@ -18580,19 +18467,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z12, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z14, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z14, Z17
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z17, Z14, Z14
+	VSUBPS        Z1, Z16, Z14
+	VFNMADD132PS  Z3, Z12, Z14
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z19
-	VFMADD213PS   Z16, Z19, Z17
-	VFMADD213PS.Z Z14, Z14, K2, Z17
+	VFMADD213PS   Z5, Z14, Z17
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
@@ -18603,19 +18490,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z14, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z14, Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z16, Z14, Z14
+	VSUBPS        Z1, Z15, Z14
+	VFNMADD132PS  Z3, Z11, Z14
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z19
-	VFMADD213PS   Z15, Z19, Z16
-	VFMADD213PS.Z Z14, Z14, K2, Z16
+	VFMADD213PS   Z5, Z14, Z16
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x07, BX, R10
@@ -18624,19 +18511,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VMOVUPS       Z14, Z7
-	VFMADD132PS   Z1, Z3, Z7
+	VMOVUPS       Z14, Z8
+	VFMADD132PS   Z2, Z1, Z8
 	VCMPPS        $0x15, Z0, Z14, K2
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z14, Z8
-	VPERMPS       Z6, Z7, Z15
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z15, Z7, Z7
+	VSUBPS        Z1, Z8, Z7
+	VFNMADD132PS  Z3, Z14, Z7
+	VPERMPS       Z6, Z8, Z15
+	VPSLLD        $0x14, Z8, Z8
+	VPADDD        Z15, Z8, Z8
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z8, Z15
-	VMULPS        Z8, Z8, Z19
-	VFMADD213PS   Z8, Z19, Z15
-	VFMADD213PS.Z Z7, Z7, K2, Z15
+	VFMADD213PS   Z5, Z7, Z15
+	VMULPS        Z7, Z7, Z19
+	VFMADD213PS   Z7, Z19, Z15
+	VFMADD213PS.Z Z8, Z8, K2, Z15
 	VMOVUPS       Z15, (SI)(R10*1)
 	VMOVAPS       Z15, K1, Z10
 	VADDPS        Z16, Z15, Z15
@@ -18687,7 +18574,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -18699,7 +18587,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -18718,320 +18606,310 @@ fetch3:
 	ADDQ         168(AX), R11
 	DECQ         R12
 	JNE          fetch3
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
+	VMAXPS       (R9), Y2, Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
-	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      (CX), Y6
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	VMOVUPS      (CX)(BX*1), Y7
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(BX*1)
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMOVUPS      Y7, 64(R9)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*2)
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
+	VADDPS       64(R9), Y10, Y10
 	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
+	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 96(R9)
-	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMOVUPS      Y7, 96(R9)
+	VMOVUPS      (CX)(BX*4), Y6
+	VPCMPEQD     constants<>+1760(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*4)
+	VPCMPEQD     constants<>+1760(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
 	IMUL3Q       $0x05, BX, R10
 	IMUL3Q       $0x05, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1792(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1792(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1792(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1792(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
+	VMOVUPS      Y7, 64(R9)
 	IMUL3Q       $0x06, BX, R10
 	IMUL3Q       $0x06, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1824(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+1824(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
 	IMUL3Q       $0x07, BX, R10
 	IMUL3Q       $0x07, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1856(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1856(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
+	VADDPS       64(R9), Y10, Y10
 	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y11, Y11
+	VADDPS       96(R9), Y10, Y10
 	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y6, Y6
+	VADDPS       96(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 128(R9)
+	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 128(R9)
-	VMOVUPS      (CX)(BX*8), Y5
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMOVUPS      Y7, 128(R9)
+	VMOVUPS      (CX)(BX*8), Y6
+	VPCMPEQD     constants<>+1888(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*8)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*8)
+	VPCMPEQD     constants<>+1888(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
 	IMUL3Q       $0x09, BX, R10
 	IMUL3Q       $0x09, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y1
-	VFMADD132PS  constants<>+320(SB), Y0, Y1
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
-	VSUBPS       Y0, Y1, Y7
-	VFNMADD132PS constants<>+352(SB), Y6, Y7
-	VPERMPS      constants<>+480(SB), Y1, Y10
-	VPSLLD       $0x14, Y1, Y1
-	VPADDD       Y10, Y1, Y1
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y10
-	VFMADD213PS  Y1, Y1, Y10
-	VANDPS       Y8, Y10, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+1920(SB), Y2, Y1
-	VBLENDVPS    Y1, Y10, Y4, Y4
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y5, Y6, Y6
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1920(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y2
+	VFNMADD132PS constants<>+384(SB), Y9, Y2
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMULPS       Y2, Y2, Y11
+	VFMADD213PS  Y2, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (SI)(R10*1)
+	VPCMPEQD     constants<>+1920(SB), Y3, Y2
+	VBLENDVPS    Y2, Y9, Y5, Y5
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VADDPS       128(R9), Y10, Y10
+	VADDPS       128(R9), Y9, Y9
 	MOVQ         64(AX), R9
-	VADDPS       128(R9), Y6, Y6
-	VBROADCASTSD constants<>+576(SB), Y1
-	VCVTPS2PD    X10, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y10, X2
+	VADDPS       128(R9), Y7, Y7
+	VBROADCASTSD constants<>+576(SB), Y2
+	VCVTPS2PD    X9, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y9, X3
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VCVTPS2PD    X7, Y2
+	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(DI*8)
-	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4624(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y6, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(DI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(DI*8)
-	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6800(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VCVTPS2PD    X5, Y2
+	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y5, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
@@ -19117,38 +18995,38 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z14
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z14, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VFMADD213PS   Z5, Z12, Z14
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z14
+	VFMADD213PS.Z Z13, Z13, K2, Z14
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z12, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
@@ -19157,19 +19035,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z13, Z15
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z15, Z13, Z13
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z17
-	VFMADD213PS   Z14, Z17, Z15
-	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VFMADD213PS   Z5, Z13, Z15
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x03, BX, R10
@@ -19178,19 +19056,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z13, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z14, Z17
-	VFNMADD132PS  Z2, Z13, Z17
-	VPERMPS       Z6, Z14, Z18
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z18, Z14, Z14
+	VSUBPS        Z1, Z17, Z14
+	VFNMADD132PS  Z3, Z13, Z14
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z19
-	VFMADD213PS   Z17, Z19, Z18
-	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VFMADD213PS   Z5, Z14, Z18
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
@@ -19201,19 +19079,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
+	VSUBPS        Z1, Z14, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z16
-	VFMADD213PS   Z14, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VFMADD213PS   Z5, Z12, Z15
+	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z12, Z16, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*4)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x05, BX, R10
@@ -19222,19 +19100,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z12, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z14, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z14, Z17
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z17, Z14, Z14
+	VSUBPS        Z1, Z16, Z14
+	VFNMADD132PS  Z3, Z12, Z14
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z19
-	VFMADD213PS   Z16, Z19, Z17
-	VFMADD213PS.Z Z14, Z14, K2, Z17
+	VFMADD213PS   Z5, Z14, Z17
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
@@ -19245,19 +19123,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z14, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z14, Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z16, Z14, Z14
+	VSUBPS        Z1, Z15, Z14
+	VFNMADD132PS  Z3, Z11, Z14
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z19
-	VFMADD213PS   Z15, Z19, Z16
-	VFMADD213PS.Z Z14, Z14, K2, Z16
+	VFMADD213PS   Z5, Z14, Z16
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x07, BX, R10
@@ -19266,19 +19144,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VMOVUPS       Z14, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z14, Z19
+	VFMADD132PS   Z2, Z1, Z19
 	VCMPPS        $0x15, Z0, Z14, K2
-	VSUBPS        Z3, Z15, Z19
-	VFNMADD132PS  Z2, Z14, Z19
-	VPERMPS       Z6, Z15, Z20
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z20, Z15, Z15
+	VSUBPS        Z1, Z19, Z15
+	VFNMADD132PS  Z3, Z14, Z15
+	VPERMPS       Z6, Z19, Z20
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z20, Z19, Z19
 	VMOVUPS       Z4, Z20
-	VFMADD213PS   Z5, Z19, Z20
-	VMULPS        Z19, Z19, Z21
-	VFMADD213PS   Z19, Z21, Z20
-	VFMADD213PS.Z Z15, Z15, K2, Z20
+	VFMADD213PS   Z5, Z15, Z20
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z20
+	VFMADD213PS.Z Z19, Z19, K2, Z20
 	VMOVUPS       Z20, (SI)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
@@ -19291,19 +19169,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z13, Z15
-	VMULPS        Z13, Z13, Z16
-	VFMADD213PS   Z13, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VFMADD213PS   Z5, Z12, Z15
+	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z12, Z16, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*8)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x09, BX, R10
@@ -19312,19 +19190,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z7
-	VFMADD132PS   Z1, Z3, Z7
+	VMOVUPS       Z12, Z8
+	VFMADD132PS   Z2, Z1, Z8
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z12, Z8
-	VPERMPS       Z6, Z7, Z13
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z13, Z7, Z7
+	VSUBPS        Z1, Z8, Z7
+	VFNMADD132PS  Z3, Z12, Z7
+	VPERMPS       Z6, Z8, Z13
+	VPSLLD        $0x14, Z8, Z8
+	VPADDD        Z13, Z8, Z8
 	VMOVUPS       Z4, Z13
-	VFMADD213PS   Z5, Z8, Z13
-	VMULPS        Z8, Z8, Z16
-	VFMADD213PS   Z8, Z16, Z13
-	VFMADD213PS.Z Z7, Z7, K2, Z13
+	VFMADD213PS   Z5, Z7, Z13
+	VMULPS        Z7, Z7, Z16
+	VFMADD213PS   Z7, Z16, Z13
+	VFMADD213PS.Z Z8, Z8, K2, Z13
 	VMOVUPS       Z13, (SI)(R10*1)
 	VMOVAPS       Z13, K1, Z10
 	VADDPS        Z15, Z13, Z13
@@ -19373,7 +19251,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K16 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -19385,7 +19264,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -19404,500 +19283,484 @@ fetch3:
 	ADDQ         168(AX), R11
 	DECQ         R12
 	JNE          fetch3
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
+	VMAXPS       (R9), Y2, Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
-	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      (CX), Y6
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	VMOVUPS      (CX)(BX*1), Y7
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(BX*1)
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMOVUPS      Y7, 64(R9)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*2)
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 96(R9)
-	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x05, BX, R10
-	IMUL3Q       $0x05, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1792(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1792(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	IMUL3Q       $0x06, BX, R10
-	IMUL3Q       $0x06, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x07, BX, R10
-	IMUL3Q       $0x07, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 128(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 128(R9)
-	VMOVUPS      (CX)(BX*8), Y5
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*8)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x09, BX, R10
-	IMUL3Q       $0x09, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	IMUL3Q       $0x0a, BX, R10
-	IMUL3Q       $0x0a, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0b, BX, R10
-	IMUL3Q       $0x0b, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 96(R9)
-	IMUL3Q       $0x0c, BX, R10
-	IMUL3Q       $0x0c, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0d, BX, R10
-	IMUL3Q       $0x0d, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	IMUL3Q       $0x0e, BX, R10
-	IMUL3Q       $0x0e, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2080(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2080(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0f, BX, R10
-	IMUL3Q       $0x0f, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y1
-	VFMADD132PS  constants<>+320(SB), Y0, Y1
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
-	VSUBPS       Y0, Y1, Y7
-	VFNMADD132PS constants<>+352(SB), Y6, Y7
-	VPERMPS      constants<>+480(SB), Y1, Y10
-	VPSLLD       $0x14, Y1, Y1
-	VPADDD       Y10, Y1, Y1
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y10
-	VFMADD213PS  Y1, Y1, Y10
-	VANDPS       Y8, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y2, Y1
-	VBLENDVPS    Y1, Y10, Y4, Y4
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y5, Y6, Y6
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
 	VADDPS       64(R9), Y10, Y10
 	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
+	VADDPS       64(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 96(R9)
+	VMOVUPS      (CX)(BX*4), Y6
+	VPCMPEQD     constants<>+1760(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*4)
+	VPCMPEQD     constants<>+1760(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x05, BX, R10
+	IMUL3Q       $0x05, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1792(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1792(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 64(R9)
+	IMUL3Q       $0x06, BX, R10
+	IMUL3Q       $0x06, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1824(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+1824(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x07, BX, R10
+	IMUL3Q       $0x07, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1856(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1856(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
 	VADDPS       96(R9), Y10, Y10
 	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y6, Y6
+	VADDPS       96(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	VADDPS       128(R9), Y10, Y10
+	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
-	VADDPS       128(R9), Y6, Y6
-	VBROADCASTSD constants<>+576(SB), Y1
-	VCVTPS2PD    X10, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y10, X2
+	VMOVUPS      Y7, 128(R9)
+	VMOVUPS      (CX)(BX*8), Y6
+	VPCMPEQD     constants<>+1888(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*8)
+	VPCMPEQD     constants<>+1888(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x09, BX, R10
+	IMUL3Q       $0x09, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1920(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1920(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 64(R9)
+	IMUL3Q       $0x0a, BX, R10
+	IMUL3Q       $0x0a, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1952(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+1952(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x0b, BX, R10
+	IMUL3Q       $0x0b, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1984(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1984(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 96(R9)
+	IMUL3Q       $0x0c, BX, R10
+	IMUL3Q       $0x0c, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+2016(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+2016(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x0d, BX, R10
+	IMUL3Q       $0x0d, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2048(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+2048(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 64(R9)
+	IMUL3Q       $0x0e, BX, R10
+	IMUL3Q       $0x0e, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+2080(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+2080(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x0f, BX, R10
+	IMUL3Q       $0x0f, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2112(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y2
+	VFNMADD132PS constants<>+384(SB), Y9, Y2
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMULPS       Y2, Y2, Y11
+	VFMADD213PS  Y2, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (SI)(R10*1)
+	VPCMPEQD     constants<>+2112(SB), Y3, Y2
+	VBLENDVPS    Y2, Y9, Y5, Y5
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y9, Y9
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y9, Y9
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       128(R9), Y9, Y9
+	MOVQ         64(AX), R9
+	VADDPS       128(R9), Y7, Y7
+	VBROADCASTSD constants<>+576(SB), Y2
+	VCVTPS2PD    X9, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y9, X3
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VCVTPS2PD    X7, Y2
+	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(DI*8)
-	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4624(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y6, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(DI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(DI*8)
-	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6800(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VCVTPS2PD    X5, Y2
+	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y5, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
@@ -19995,38 +19858,38 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z14
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z14, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VFMADD213PS   Z5, Z12, Z14
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z14
+	VFMADD213PS.Z Z13, Z13, K2, Z14
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	VMOVUPS       (CX)(BX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z12, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
@@ -20035,19 +19898,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z13, Z15
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z15, Z13, Z13
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z17
-	VFMADD213PS   Z14, Z17, Z15
-	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VFMADD213PS   Z5, Z13, Z15
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x03, BX, R10
@@ -20056,19 +19919,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z13, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z14, Z17
-	VFNMADD132PS  Z2, Z13, Z17
-	VPERMPS       Z6, Z14, Z18
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z18, Z14, Z14
+	VSUBPS        Z1, Z17, Z14
+	VFNMADD132PS  Z3, Z13, Z14
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z19
-	VFMADD213PS   Z17, Z19, Z18
-	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VFMADD213PS   Z5, Z14, Z18
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
@@ -20079,19 +19942,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
+	VSUBPS        Z1, Z14, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z16
-	VFMADD213PS   Z14, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VFMADD213PS   Z5, Z12, Z15
+	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z12, Z16, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*4)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x05, BX, R10
@@ -20100,19 +19963,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z12, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z14, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z14, Z17
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z17, Z14, Z14
+	VSUBPS        Z1, Z16, Z14
+	VFNMADD132PS  Z3, Z12, Z14
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z19
-	VFMADD213PS   Z16, Z19, Z17
-	VFMADD213PS.Z Z14, Z14, K2, Z17
+	VFMADD213PS   Z5, Z14, Z17
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
@@ -20123,19 +19986,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z14, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z14, Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z16, Z14, Z14
+	VSUBPS        Z1, Z15, Z14
+	VFNMADD132PS  Z3, Z11, Z14
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z19
-	VFMADD213PS   Z15, Z19, Z16
-	VFMADD213PS.Z Z14, Z14, K2, Z16
+	VFMADD213PS   Z5, Z14, Z16
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x07, BX, R10
@@ -20144,19 +20007,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VMOVUPS       Z14, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z14, Z19
+	VFMADD132PS   Z2, Z1, Z19
 	VCMPPS        $0x15, Z0, Z14, K2
-	VSUBPS        Z3, Z15, Z19
-	VFNMADD132PS  Z2, Z14, Z19
-	VPERMPS       Z6, Z15, Z20
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z20, Z15, Z15
+	VSUBPS        Z1, Z19, Z15
+	VFNMADD132PS  Z3, Z14, Z15
+	VPERMPS       Z6, Z19, Z20
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z20, Z19, Z19
 	VMOVUPS       Z4, Z20
-	VFMADD213PS   Z5, Z19, Z20
-	VMULPS        Z19, Z19, Z21
-	VFMADD213PS   Z19, Z21, Z20
-	VFMADD213PS.Z Z15, Z15, K2, Z20
+	VFMADD213PS   Z5, Z15, Z20
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z20
+	VFMADD213PS.Z Z19, Z19, K2, Z20
 	VMOVUPS       Z20, (SI)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
@@ -20169,19 +20032,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z13, Z15
-	VMULPS        Z13, Z13, Z16
-	VFMADD213PS   Z13, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VFMADD213PS   Z5, Z12, Z15
+	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z12, Z16, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*8)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x09, BX, R10
@@ -20190,19 +20053,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z13, Z17
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z17, Z13, Z13
+	VSUBPS        Z1, Z16, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z18
-	VFMADD213PS   Z16, Z18, Z17
-	VFMADD213PS.Z Z13, Z13, K2, Z17
+	VFMADD213PS   Z5, Z13, Z17
+	VMULPS        Z13, Z13, Z18
+	VFMADD213PS   Z13, Z18, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
@@ -20213,19 +20076,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z18
-	VFMADD213PS   Z15, Z18, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z18
+	VFMADD213PS   Z13, Z18, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x0b, BX, R10
@@ -20234,19 +20097,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z13, Z18
+	VFMADD132PS   Z2, Z1, Z18
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z15, Z18
-	VFNMADD132PS  Z2, Z13, Z18
-	VPERMPS       Z6, Z15, Z19
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z19, Z15, Z15
+	VSUBPS        Z1, Z18, Z15
+	VFNMADD132PS  Z3, Z13, Z15
+	VPERMPS       Z6, Z18, Z19
+	VPSLLD        $0x14, Z18, Z18
+	VPADDD        Z19, Z18, Z18
 	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z21
-	VFMADD213PS   Z18, Z21, Z19
-	VFMADD213PS.Z Z15, Z15, K2, Z19
+	VFMADD213PS   Z5, Z15, Z19
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z19
+	VFMADD213PS.Z Z18, Z18, K2, Z19
 	VMOVUPS       Z19, (SI)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
@@ -20259,19 +20122,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z12, Z16
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z16, Z12, Z12
+	VSUBPS        Z1, Z15, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z12, Z12, K2, Z16
+	VFMADD213PS   Z5, Z12, Z16
+	VMULPS        Z12, Z12, Z17
+	VFMADD213PS   Z12, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x0d, BX, R10
@@ -20280,19 +20143,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z12, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z15, Z17
-	VFNMADD132PS  Z2, Z12, Z17
-	VPERMPS       Z6, Z15, Z18
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z18, Z15, Z15
+	VSUBPS        Z1, Z17, Z15
+	VFNMADD132PS  Z3, Z12, Z15
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z21
-	VFMADD213PS   Z17, Z21, Z18
-	VFMADD213PS.Z Z15, Z15, K2, Z18
+	VFMADD213PS   Z5, Z15, Z18
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
@@ -20303,19 +20166,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z11, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z15, Z16
-	VFNMADD132PS  Z2, Z11, Z16
-	VPERMPS       Z6, Z15, Z17
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z17, Z15, Z15
+	VSUBPS        Z1, Z16, Z15
+	VFNMADD132PS  Z3, Z11, Z15
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z21
-	VFMADD213PS   Z16, Z21, Z17
-	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VFMADD213PS   Z5, Z15, Z17
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	IMUL3Q        $0x0f, BX, R10
@@ -20324,19 +20187,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
 	VSUBPS        Z7, Z15, Z15
-	VMOVUPS       Z15, Z7
-	VFMADD132PS   Z1, Z3, Z7
+	VMOVUPS       Z15, Z8
+	VFMADD132PS   Z2, Z1, Z8
 	VCMPPS        $0x15, Z0, Z15, K2
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z15, Z8
-	VPERMPS       Z6, Z7, Z16
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z16, Z7, Z7
+	VSUBPS        Z1, Z8, Z7
+	VFNMADD132PS  Z3, Z15, Z7
+	VPERMPS       Z6, Z8, Z16
+	VPSLLD        $0x14, Z8, Z8
+	VPADDD        Z16, Z8, Z8
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z8, Z16
-	VMULPS        Z8, Z8, Z21
-	VFMADD213PS   Z8, Z21, Z16
-	VFMADD213PS.Z Z7, Z7, K2, Z16
+	VFMADD213PS   Z5, Z7, Z16
+	VMULPS        Z7, Z7, Z21
+	VFMADD213PS   Z7, Z21, Z16
+	VFMADD213PS.Z Z8, Z8, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
@@ -20389,7 +20252,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K19 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -20401,7 +20265,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -20420,581 +20284,562 @@ fetch3:
 	ADDQ         168(AX), R11
 	DECQ         R12
 	JNE          fetch3
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
+	VMAXPS       (R9), Y2, Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
-	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      (CX), Y6
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
 	IMUL3Q       $0x10, BX, R10
 	IMUL3Q       $0x10, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2144(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2144(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y6, Y5, Y5
-	VADDPS       Y11, Y9, Y9
-	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2144(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+2144(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y7
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(BX*1)
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
 	IMUL3Q       $0x11, BX, R10
 	IMUL3Q       $0x11, BX, R9
-	VMOVUPS      (CX)(R9*1), Y7
-	VPCMPEQD     constants<>+2176(SB), Y2, Y8
-	VBLENDVPS    Y8, Y7, Y3, Y3
-	VSUBPS       Y1, Y7, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y7, Y12
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y7, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y13
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y13, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y13
-	VFMADD213PS  constants<>+448(SB), Y10, Y13
-	VMULPS       Y10, Y10, Y14
-	VFMADD213PS  Y10, Y14, Y13
-	VFMADD213PS  Y8, Y8, Y13
-	VANDPS       Y12, Y13, Y13
-	VMOVUPS      Y13, (SI)(R10*1)
-	VPCMPEQD     constants<>+2176(SB), Y2, Y8
-	VBLENDVPS    Y8, Y13, Y4, Y4
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y13, Y11, Y11
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
+	VMOVUPS      (CX)(R9*1), Y9
+	VPCMPEQD     constants<>+2176(SB), Y3, Y11
+	VBLENDVPS    Y11, Y9, Y4, Y4
+	VSUBPS       Y2, Y9, Y9
+	VMAXPS       Y9, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VMOVUPS      Y12, (SI)(R10*1)
+	VPCMPEQD     constants<>+2176(SB), Y3, Y11
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VADDPS       Y9, Y7, Y7
+	VADDPS       Y12, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMOVUPS      Y7, 64(R9)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*2)
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
 	IMUL3Q       $0x12, BX, R10
 	IMUL3Q       $0x12, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2208(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2208(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y6, Y5, Y5
-	VADDPS       Y11, Y9, Y9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2208(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+2208(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y10, Y8, Y8
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 96(R9)
-	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x05, BX, R10
-	IMUL3Q       $0x05, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1792(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1792(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	IMUL3Q       $0x06, BX, R10
-	IMUL3Q       $0x06, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x07, BX, R10
-	IMUL3Q       $0x07, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 128(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 128(R9)
-	VMOVUPS      (CX)(BX*8), Y5
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*8)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x09, BX, R10
-	IMUL3Q       $0x09, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	IMUL3Q       $0x0a, BX, R10
-	IMUL3Q       $0x0a, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0b, BX, R10
-	IMUL3Q       $0x0b, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 96(R9)
-	IMUL3Q       $0x0c, BX, R10
-	IMUL3Q       $0x0c, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0d, BX, R10
-	IMUL3Q       $0x0d, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	IMUL3Q       $0x0e, BX, R10
-	IMUL3Q       $0x0e, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2080(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2080(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0f, BX, R10
-	IMUL3Q       $0x0f, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y1
-	VFMADD132PS  constants<>+320(SB), Y0, Y1
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
-	VSUBPS       Y0, Y1, Y7
-	VFNMADD132PS constants<>+352(SB), Y6, Y7
-	VPERMPS      constants<>+480(SB), Y1, Y10
-	VPSLLD       $0x14, Y1, Y1
-	VPADDD       Y10, Y1, Y1
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y10
-	VFMADD213PS  Y1, Y1, Y10
-	VANDPS       Y8, Y10, Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y2, Y1
-	VBLENDVPS    Y1, Y10, Y4, Y4
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y5, Y6, Y6
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
 	VADDPS       64(R9), Y10, Y10
 	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
+	VADDPS       64(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 96(R9)
+	VMOVUPS      (CX)(BX*4), Y6
+	VPCMPEQD     constants<>+1760(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*4)
+	VPCMPEQD     constants<>+1760(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x05, BX, R10
+	IMUL3Q       $0x05, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1792(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1792(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 64(R9)
+	IMUL3Q       $0x06, BX, R10
+	IMUL3Q       $0x06, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1824(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+1824(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x07, BX, R10
+	IMUL3Q       $0x07, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1856(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1856(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
 	VADDPS       96(R9), Y10, Y10
 	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y6, Y6
+	VADDPS       96(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	VADDPS       128(R9), Y10, Y10
+	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
-	VADDPS       128(R9), Y6, Y6
-	VBROADCASTSD constants<>+576(SB), Y1
-	VCVTPS2PD    X10, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y10, X2
+	VMOVUPS      Y7, 128(R9)
+	VMOVUPS      (CX)(BX*8), Y6
+	VPCMPEQD     constants<>+1888(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*8)
+	VPCMPEQD     constants<>+1888(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x09, BX, R10
+	IMUL3Q       $0x09, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1920(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1920(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 64(R9)
+	IMUL3Q       $0x0a, BX, R10
+	IMUL3Q       $0x0a, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1952(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+1952(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x0b, BX, R10
+	IMUL3Q       $0x0b, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1984(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1984(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 96(R9)
+	IMUL3Q       $0x0c, BX, R10
+	IMUL3Q       $0x0c, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+2016(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+2016(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x0d, BX, R10
+	IMUL3Q       $0x0d, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2048(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+2048(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 64(R9)
+	IMUL3Q       $0x0e, BX, R10
+	IMUL3Q       $0x0e, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+2080(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+2080(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x0f, BX, R10
+	IMUL3Q       $0x0f, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2112(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y2
+	VFNMADD132PS constants<>+384(SB), Y9, Y2
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMULPS       Y2, Y2, Y11
+	VFMADD213PS  Y2, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (SI)(R10*1)
+	VPCMPEQD     constants<>+2112(SB), Y3, Y2
+	VBLENDVPS    Y2, Y9, Y5, Y5
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y9, Y9
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y9, Y9
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       128(R9), Y9, Y9
+	MOVQ         64(AX), R9
+	VADDPS       128(R9), Y7, Y7
+	VBROADCASTSD constants<>+576(SB), Y2
+	VCVTPS2PD    X9, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y9, X3
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VCVTPS2PD    X7, Y2
+	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(DI*8)
-	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4624(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y6, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(DI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(DI*8)
-	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6800(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VCVTPS2PD    X5, Y2
+	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y5, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
@@ -21098,19 +20943,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z14
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z14, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VFMADD213PS   Z5, Z12, Z14
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z14
+	VFMADD213PS.Z Z13, Z13, K2, Z14
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	IMUL3Q        $0x10, BX, R10
@@ -21119,19 +20964,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z12, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z12, Z11, Z11
@@ -21140,19 +20985,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z12, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x11, BX, R10
@@ -21161,19 +21006,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z13, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z15, Z17
-	VFNMADD132PS  Z2, Z13, Z17
-	VPERMPS       Z6, Z15, Z18
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z18, Z15, Z15
+	VSUBPS        Z1, Z17, Z15
+	VFNMADD132PS  Z3, Z13, Z15
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z19
-	VFMADD213PS   Z17, Z19, Z18
-	VFMADD213PS.Z Z15, Z15, K2, Z18
+	VFMADD213PS   Z5, Z15, Z18
+	VMULPS        Z15, Z15, Z19
+	VFMADD213PS   Z15, Z19, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z12, Z12
@@ -21184,19 +21029,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z13, Z15
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z15, Z13, Z13
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z17
-	VFMADD213PS   Z14, Z17, Z15
-	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VFMADD213PS   Z5, Z13, Z15
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x12, BX, R10
@@ -21205,19 +21050,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z13, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z14, Z17
-	VFNMADD132PS  Z2, Z13, Z17
-	VPERMPS       Z6, Z14, Z18
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z18, Z14, Z14
+	VSUBPS        Z1, Z17, Z14
+	VFNMADD132PS  Z3, Z13, Z14
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z19
-	VFMADD213PS   Z17, Z19, Z18
-	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VFMADD213PS   Z5, Z14, Z18
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z11, Z11
@@ -21228,19 +21073,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z13, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z14, Z17
-	VFNMADD132PS  Z2, Z13, Z17
-	VPERMPS       Z6, Z14, Z18
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z18, Z14, Z14
+	VSUBPS        Z1, Z17, Z14
+	VFNMADD132PS  Z3, Z13, Z14
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z19
-	VFMADD213PS   Z17, Z19, Z18
-	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VFMADD213PS   Z5, Z14, Z18
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
@@ -21251,19 +21096,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
+	VSUBPS        Z1, Z14, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z16
-	VFMADD213PS   Z14, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VFMADD213PS   Z5, Z12, Z15
+	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z12, Z16, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*4)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x05, BX, R10
@@ -21272,19 +21117,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z12, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z14, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z14, Z17
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z17, Z14, Z14
+	VSUBPS        Z1, Z16, Z14
+	VFNMADD132PS  Z3, Z12, Z14
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z19
-	VFMADD213PS   Z16, Z19, Z17
-	VFMADD213PS.Z Z14, Z14, K2, Z17
+	VFMADD213PS   Z5, Z14, Z17
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
@@ -21295,19 +21140,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z14, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z14, Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z16, Z14, Z14
+	VSUBPS        Z1, Z15, Z14
+	VFNMADD132PS  Z3, Z11, Z14
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z19
-	VFMADD213PS   Z15, Z19, Z16
-	VFMADD213PS.Z Z14, Z14, K2, Z16
+	VFMADD213PS   Z5, Z14, Z16
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x07, BX, R10
@@ -21316,19 +21161,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VMOVUPS       Z14, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z14, Z19
+	VFMADD132PS   Z2, Z1, Z19
 	VCMPPS        $0x15, Z0, Z14, K2
-	VSUBPS        Z3, Z15, Z19
-	VFNMADD132PS  Z2, Z14, Z19
-	VPERMPS       Z6, Z15, Z20
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z20, Z15, Z15
+	VSUBPS        Z1, Z19, Z15
+	VFNMADD132PS  Z3, Z14, Z15
+	VPERMPS       Z6, Z19, Z20
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z20, Z19, Z19
 	VMOVUPS       Z4, Z20
-	VFMADD213PS   Z5, Z19, Z20
-	VMULPS        Z19, Z19, Z21
-	VFMADD213PS   Z19, Z21, Z20
-	VFMADD213PS.Z Z15, Z15, K2, Z20
+	VFMADD213PS   Z5, Z15, Z20
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z20
+	VFMADD213PS.Z Z19, Z19, K2, Z20
 	VMOVUPS       Z20, (SI)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
@@ -21341,19 +21186,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z13, Z15
-	VMULPS        Z13, Z13, Z16
-	VFMADD213PS   Z13, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VFMADD213PS   Z5, Z12, Z15
+	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z12, Z16, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*8)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x09, BX, R10
@@ -21362,19 +21207,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z13, Z17
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z17, Z13, Z13
+	VSUBPS        Z1, Z16, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z18
-	VFMADD213PS   Z16, Z18, Z17
-	VFMADD213PS.Z Z13, Z13, K2, Z17
+	VFMADD213PS   Z5, Z13, Z17
+	VMULPS        Z13, Z13, Z18
+	VFMADD213PS   Z13, Z18, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
@@ -21385,19 +21230,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z18
-	VFMADD213PS   Z15, Z18, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z18
+	VFMADD213PS   Z13, Z18, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x0b, BX, R10
@@ -21406,19 +21251,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z13, Z18
+	VFMADD132PS   Z2, Z1, Z18
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z15, Z18
-	VFNMADD132PS  Z2, Z13, Z18
-	VPERMPS       Z6, Z15, Z19
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z19, Z15, Z15
+	VSUBPS        Z1, Z18, Z15
+	VFNMADD132PS  Z3, Z13, Z15
+	VPERMPS       Z6, Z18, Z19
+	VPSLLD        $0x14, Z18, Z18
+	VPADDD        Z19, Z18, Z18
 	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z21
-	VFMADD213PS   Z18, Z21, Z19
-	VFMADD213PS.Z Z15, Z15, K2, Z19
+	VFMADD213PS   Z5, Z15, Z19
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z19
+	VFMADD213PS.Z Z18, Z18, K2, Z19
 	VMOVUPS       Z19, (SI)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
@@ -21431,19 +21276,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z12, Z16
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z16, Z12, Z12
+	VSUBPS        Z1, Z15, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z12, Z12, K2, Z16
+	VFMADD213PS   Z5, Z12, Z16
+	VMULPS        Z12, Z12, Z17
+	VFMADD213PS   Z12, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x0d, BX, R10
@@ -21452,19 +21297,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z12, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z15, Z17
-	VFNMADD132PS  Z2, Z12, Z17
-	VPERMPS       Z6, Z15, Z18
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z18, Z15, Z15
+	VSUBPS        Z1, Z17, Z15
+	VFNMADD132PS  Z3, Z12, Z15
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z21
-	VFMADD213PS   Z17, Z21, Z18
-	VFMADD213PS.Z Z15, Z15, K2, Z18
+	VFMADD213PS   Z5, Z15, Z18
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
@@ -21475,19 +21320,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z11, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z15, Z16
-	VFNMADD132PS  Z2, Z11, Z16
-	VPERMPS       Z6, Z15, Z17
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z17, Z15, Z15
+	VSUBPS        Z1, Z16, Z15
+	VFNMADD132PS  Z3, Z11, Z15
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z21
-	VFMADD213PS   Z16, Z21, Z17
-	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VFMADD213PS   Z5, Z15, Z17
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	IMUL3Q        $0x0f, BX, R10
@@ -21496,19 +21341,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
 	VSUBPS        Z7, Z15, Z15
-	VMOVUPS       Z15, Z7
-	VFMADD132PS   Z1, Z3, Z7
+	VMOVUPS       Z15, Z8
+	VFMADD132PS   Z2, Z1, Z8
 	VCMPPS        $0x15, Z0, Z15, K2
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z15, Z8
-	VPERMPS       Z6, Z7, Z16
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z16, Z7, Z7
+	VSUBPS        Z1, Z8, Z7
+	VFNMADD132PS  Z3, Z15, Z7
+	VPERMPS       Z6, Z8, Z16
+	VPSLLD        $0x14, Z8, Z8
+	VPADDD        Z16, Z8, Z8
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z8, Z16
-	VMULPS        Z8, Z8, Z21
-	VFMADD213PS   Z8, Z21, Z16
-	VFMADD213PS.Z Z7, Z7, K2, Z16
+	VFMADD213PS   Z5, Z7, Z16
+	VMULPS        Z7, Z7, Z21
+	VFMADD213PS   Z7, Z21, Z16
+	VFMADD213PS.Z Z8, Z8, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
@@ -21561,7 +21406,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K20 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -21573,7 +21419,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -21592,608 +21438,588 @@ fetch3:
 	ADDQ         168(AX), R11
 	DECQ         R12
 	JNE          fetch3
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
+	VMAXPS       (R9), Y2, Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
-	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      (CX), Y6
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
 	IMUL3Q       $0x10, BX, R10
 	IMUL3Q       $0x10, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2144(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2144(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y6, Y5, Y5
-	VADDPS       Y11, Y9, Y9
-	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2144(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+2144(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y7
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(BX*1)
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
 	IMUL3Q       $0x11, BX, R10
 	IMUL3Q       $0x11, BX, R9
-	VMOVUPS      (CX)(R9*1), Y7
-	VPCMPEQD     constants<>+2176(SB), Y2, Y8
-	VBLENDVPS    Y8, Y7, Y3, Y3
-	VSUBPS       Y1, Y7, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y7, Y12
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y7, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y13
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y13, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y13
-	VFMADD213PS  constants<>+448(SB), Y10, Y13
-	VMULPS       Y10, Y10, Y14
-	VFMADD213PS  Y10, Y14, Y13
-	VFMADD213PS  Y8, Y8, Y13
-	VANDPS       Y12, Y13, Y13
-	VMOVUPS      Y13, (SI)(R10*1)
-	VPCMPEQD     constants<>+2176(SB), Y2, Y8
-	VBLENDVPS    Y8, Y13, Y4, Y4
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y13, Y11, Y11
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
+	VMOVUPS      (CX)(R9*1), Y9
+	VPCMPEQD     constants<>+2176(SB), Y3, Y11
+	VBLENDVPS    Y11, Y9, Y4, Y4
+	VSUBPS       Y2, Y9, Y9
+	VMAXPS       Y9, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VMOVUPS      Y12, (SI)(R10*1)
+	VPCMPEQD     constants<>+2176(SB), Y3, Y11
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VADDPS       Y9, Y7, Y7
+	VADDPS       Y12, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMOVUPS      Y7, 64(R9)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*2)
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
 	IMUL3Q       $0x12, BX, R10
 	IMUL3Q       $0x12, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2208(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2208(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y6, Y5, Y5
-	VADDPS       Y11, Y9, Y9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2208(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+2208(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y10, Y8, Y8
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
 	IMUL3Q       $0x13, BX, R10
 	IMUL3Q       $0x13, BX, R9
-	VMOVUPS      (CX)(R9*1), Y7
-	VPCMPEQD     constants<>+2240(SB), Y2, Y8
-	VBLENDVPS    Y8, Y7, Y3, Y3
-	VSUBPS       Y1, Y7, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y7, Y12
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y7, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y13
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y13, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y13
-	VFMADD213PS  constants<>+448(SB), Y10, Y13
-	VMULPS       Y10, Y10, Y14
-	VFMADD213PS  Y10, Y14, Y13
-	VFMADD213PS  Y8, Y8, Y13
-	VANDPS       Y12, Y13, Y13
-	VMOVUPS      Y13, (SI)(R10*1)
-	VPCMPEQD     constants<>+2240(SB), Y2, Y8
-	VBLENDVPS    Y8, Y13, Y4, Y4
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y13, Y11, Y11
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 96(R9)
-	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x05, BX, R10
-	IMUL3Q       $0x05, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1792(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1792(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	IMUL3Q       $0x06, BX, R10
-	IMUL3Q       $0x06, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x07, BX, R10
-	IMUL3Q       $0x07, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 128(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 128(R9)
-	VMOVUPS      (CX)(BX*8), Y5
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*8)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x09, BX, R10
-	IMUL3Q       $0x09, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	IMUL3Q       $0x0a, BX, R10
-	IMUL3Q       $0x0a, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0b, BX, R10
-	IMUL3Q       $0x0b, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 96(R9)
-	IMUL3Q       $0x0c, BX, R10
-	IMUL3Q       $0x0c, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0d, BX, R10
-	IMUL3Q       $0x0d, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	IMUL3Q       $0x0e, BX, R10
-	IMUL3Q       $0x0e, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2080(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2080(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0f, BX, R10
-	IMUL3Q       $0x0f, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y1
-	VFMADD132PS  constants<>+320(SB), Y0, Y1
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
-	VSUBPS       Y0, Y1, Y7
-	VFNMADD132PS constants<>+352(SB), Y6, Y7
-	VPERMPS      constants<>+480(SB), Y1, Y10
-	VPSLLD       $0x14, Y1, Y1
-	VPADDD       Y10, Y1, Y1
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y10
-	VFMADD213PS  Y1, Y1, Y10
-	VANDPS       Y8, Y10, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y2, Y1
-	VBLENDVPS    Y1, Y10, Y4, Y4
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y5, Y6, Y6
+	VMOVUPS      (CX)(R9*1), Y9
+	VPCMPEQD     constants<>+2240(SB), Y3, Y11
+	VBLENDVPS    Y11, Y9, Y4, Y4
+	VSUBPS       Y2, Y9, Y9
+	VMAXPS       Y9, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VMOVUPS      Y12, (SI)(R10*1)
+	VPCMPEQD     constants<>+2240(SB), Y3, Y11
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VADDPS       Y9, Y7, Y7
+	VADDPS       Y12, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
 	VADDPS       64(R9), Y10, Y10
 	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
+	VADDPS       64(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 96(R9)
+	VMOVUPS      (CX)(BX*4), Y6
+	VPCMPEQD     constants<>+1760(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*4)
+	VPCMPEQD     constants<>+1760(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x05, BX, R10
+	IMUL3Q       $0x05, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1792(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1792(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 64(R9)
+	IMUL3Q       $0x06, BX, R10
+	IMUL3Q       $0x06, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1824(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+1824(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x07, BX, R10
+	IMUL3Q       $0x07, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1856(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1856(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
 	VADDPS       96(R9), Y10, Y10
 	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y6, Y6
+	VADDPS       96(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	VADDPS       128(R9), Y10, Y10
+	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
-	VADDPS       128(R9), Y6, Y6
-	VBROADCASTSD constants<>+576(SB), Y1
-	VCVTPS2PD    X10, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y10, X2
+	VMOVUPS      Y7, 128(R9)
+	VMOVUPS      (CX)(BX*8), Y6
+	VPCMPEQD     constants<>+1888(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*8)
+	VPCMPEQD     constants<>+1888(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x09, BX, R10
+	IMUL3Q       $0x09, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1920(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1920(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 64(R9)
+	IMUL3Q       $0x0a, BX, R10
+	IMUL3Q       $0x0a, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1952(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+1952(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x0b, BX, R10
+	IMUL3Q       $0x0b, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1984(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1984(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 96(R9)
+	IMUL3Q       $0x0c, BX, R10
+	IMUL3Q       $0x0c, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+2016(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+2016(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x0d, BX, R10
+	IMUL3Q       $0x0d, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2048(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+2048(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 64(R9)
+	IMUL3Q       $0x0e, BX, R10
+	IMUL3Q       $0x0e, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+2080(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+2080(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x0f, BX, R10
+	IMUL3Q       $0x0f, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2112(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y2
+	VFNMADD132PS constants<>+384(SB), Y9, Y2
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMULPS       Y2, Y2, Y11
+	VFMADD213PS  Y2, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (SI)(R10*1)
+	VPCMPEQD     constants<>+2112(SB), Y3, Y2
+	VBLENDVPS    Y2, Y9, Y5, Y5
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y9, Y9
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y9, Y9
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       128(R9), Y9, Y9
+	MOVQ         64(AX), R9
+	VADDPS       128(R9), Y7, Y7
+	VBROADCASTSD constants<>+576(SB), Y2
+	VCVTPS2PD    X9, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y9, X3
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VCVTPS2PD    X7, Y2
+	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(DI*8)
-	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4624(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y6, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(DI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(DI*8)
-	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6800(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VCVTPS2PD    X5, Y2
+	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y5, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
@@ -22299,19 +22125,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z14
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z14, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VFMADD213PS   Z5, Z12, Z14
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z14
+	VFMADD213PS.Z Z13, Z13, K2, Z14
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	IMUL3Q        $0x10, BX, R10
@@ -22320,19 +22146,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z12, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z12, Z11, Z11
@@ -22341,19 +22167,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z12, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x11, BX, R10
@@ -22362,19 +22188,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z13, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z15, Z17
-	VFNMADD132PS  Z2, Z13, Z17
-	VPERMPS       Z6, Z15, Z18
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z18, Z15, Z15
+	VSUBPS        Z1, Z17, Z15
+	VFNMADD132PS  Z3, Z13, Z15
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z19
-	VFMADD213PS   Z17, Z19, Z18
-	VFMADD213PS.Z Z15, Z15, K2, Z18
+	VFMADD213PS   Z5, Z15, Z18
+	VMULPS        Z15, Z15, Z19
+	VFMADD213PS   Z15, Z19, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z12, Z12
@@ -22385,19 +22211,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z13, Z15
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z15, Z13, Z13
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z17
-	VFMADD213PS   Z14, Z17, Z15
-	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VFMADD213PS   Z5, Z13, Z15
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x12, BX, R10
@@ -22406,19 +22232,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z13, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z14, Z17
-	VFNMADD132PS  Z2, Z13, Z17
-	VPERMPS       Z6, Z14, Z18
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z18, Z14, Z14
+	VSUBPS        Z1, Z17, Z14
+	VFNMADD132PS  Z3, Z13, Z14
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z19
-	VFMADD213PS   Z17, Z19, Z18
-	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VFMADD213PS   Z5, Z14, Z18
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z11, Z11
@@ -22429,19 +22255,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z13, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z14, Z17
-	VFNMADD132PS  Z2, Z13, Z17
-	VPERMPS       Z6, Z14, Z18
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z18, Z14, Z14
+	VSUBPS        Z1, Z17, Z14
+	VFNMADD132PS  Z3, Z13, Z14
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z19
-	VFMADD213PS   Z17, Z19, Z18
-	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VFMADD213PS   Z5, Z14, Z18
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	IMUL3Q        $0x13, BX, R10
@@ -22450,19 +22276,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VMOVUPS       Z14, Z17
-	VFMADD132PS   Z1, Z3, Z17
+	VMOVUPS       Z14, Z19
+	VFMADD132PS   Z2, Z1, Z19
 	VCMPPS        $0x15, Z0, Z14, K2
-	VSUBPS        Z3, Z17, Z19
-	VFNMADD132PS  Z2, Z14, Z19
-	VPERMPS       Z6, Z17, Z20
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z20, Z17, Z17
+	VSUBPS        Z1, Z19, Z17
+	VFNMADD132PS  Z3, Z14, Z17
+	VPERMPS       Z6, Z19, Z20
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z20, Z19, Z19
 	VMOVUPS       Z4, Z20
-	VFMADD213PS   Z5, Z19, Z20
-	VMULPS        Z19, Z19, Z21
-	VFMADD213PS   Z19, Z21, Z20
-	VFMADD213PS.Z Z17, Z17, K2, Z20
+	VFMADD213PS   Z5, Z17, Z20
+	VMULPS        Z17, Z17, Z21
+	VFMADD213PS   Z17, Z21, Z20
+	VFMADD213PS.Z Z19, Z19, K2, Z20
 	VMOVUPS       Z20, (SI)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z14, Z13, Z13
@@ -22475,19 +22301,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
+	VSUBPS        Z1, Z14, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z16
-	VFMADD213PS   Z14, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VFMADD213PS   Z5, Z12, Z15
+	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z12, Z16, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*4)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x05, BX, R10
@@ -22496,19 +22322,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z12, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z14, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z14, Z17
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z17, Z14, Z14
+	VSUBPS        Z1, Z16, Z14
+	VFNMADD132PS  Z3, Z12, Z14
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z19
-	VFMADD213PS   Z16, Z19, Z17
-	VFMADD213PS.Z Z14, Z14, K2, Z17
+	VFMADD213PS   Z5, Z14, Z17
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
@@ -22519,19 +22345,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z14, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z14, Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z16, Z14, Z14
+	VSUBPS        Z1, Z15, Z14
+	VFNMADD132PS  Z3, Z11, Z14
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z19
-	VFMADD213PS   Z15, Z19, Z16
-	VFMADD213PS.Z Z14, Z14, K2, Z16
+	VFMADD213PS   Z5, Z14, Z16
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x07, BX, R10
@@ -22540,19 +22366,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VMOVUPS       Z14, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z14, Z19
+	VFMADD132PS   Z2, Z1, Z19
 	VCMPPS        $0x15, Z0, Z14, K2
-	VSUBPS        Z3, Z15, Z19
-	VFNMADD132PS  Z2, Z14, Z19
-	VPERMPS       Z6, Z15, Z20
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z20, Z15, Z15
+	VSUBPS        Z1, Z19, Z15
+	VFNMADD132PS  Z3, Z14, Z15
+	VPERMPS       Z6, Z19, Z20
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z20, Z19, Z19
 	VMOVUPS       Z4, Z20
-	VFMADD213PS   Z5, Z19, Z20
-	VMULPS        Z19, Z19, Z21
-	VFMADD213PS   Z19, Z21, Z20
-	VFMADD213PS.Z Z15, Z15, K2, Z20
+	VFMADD213PS   Z5, Z15, Z20
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z20
+	VFMADD213PS.Z Z19, Z19, K2, Z20
 	VMOVUPS       Z20, (SI)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
@@ -22565,19 +22391,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z13, Z15
-	VMULPS        Z13, Z13, Z16
-	VFMADD213PS   Z13, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VFMADD213PS   Z5, Z12, Z15
+	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z12, Z16, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*8)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x09, BX, R10
@@ -22586,19 +22412,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z13, Z17
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z17, Z13, Z13
+	VSUBPS        Z1, Z16, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z18
-	VFMADD213PS   Z16, Z18, Z17
-	VFMADD213PS.Z Z13, Z13, K2, Z17
+	VFMADD213PS   Z5, Z13, Z17
+	VMULPS        Z13, Z13, Z18
+	VFMADD213PS   Z13, Z18, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
@@ -22609,19 +22435,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z18
-	VFMADD213PS   Z15, Z18, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z18
+	VFMADD213PS   Z13, Z18, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x0b, BX, R10
@@ -22630,19 +22456,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z13, Z18
+	VFMADD132PS   Z2, Z1, Z18
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z15, Z18
-	VFNMADD132PS  Z2, Z13, Z18
-	VPERMPS       Z6, Z15, Z19
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z19, Z15, Z15
+	VSUBPS        Z1, Z18, Z15
+	VFNMADD132PS  Z3, Z13, Z15
+	VPERMPS       Z6, Z18, Z19
+	VPSLLD        $0x14, Z18, Z18
+	VPADDD        Z19, Z18, Z18
 	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z21
-	VFMADD213PS   Z18, Z21, Z19
-	VFMADD213PS.Z Z15, Z15, K2, Z19
+	VFMADD213PS   Z5, Z15, Z19
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z19
+	VFMADD213PS.Z Z18, Z18, K2, Z19
 	VMOVUPS       Z19, (SI)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
@@ -22655,19 +22481,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z12, Z16
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z16, Z12, Z12
+	VSUBPS        Z1, Z15, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z12, Z12, K2, Z16
+	VFMADD213PS   Z5, Z12, Z16
+	VMULPS        Z12, Z12, Z17
+	VFMADD213PS   Z12, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x0d, BX, R10
@@ -22676,19 +22502,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z12, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z15, Z17
-	VFNMADD132PS  Z2, Z12, Z17
-	VPERMPS       Z6, Z15, Z18
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z18, Z15, Z15
+	VSUBPS        Z1, Z17, Z15
+	VFNMADD132PS  Z3, Z12, Z15
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z21
-	VFMADD213PS   Z17, Z21, Z18
-	VFMADD213PS.Z Z15, Z15, K2, Z18
+	VFMADD213PS   Z5, Z15, Z18
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
@@ -22699,19 +22525,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z11, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z15, Z16
-	VFNMADD132PS  Z2, Z11, Z16
-	VPERMPS       Z6, Z15, Z17
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z17, Z15, Z15
+	VSUBPS        Z1, Z16, Z15
+	VFNMADD132PS  Z3, Z11, Z15
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z21
-	VFMADD213PS   Z16, Z21, Z17
-	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VFMADD213PS   Z5, Z15, Z17
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	IMUL3Q        $0x0f, BX, R10
@@ -22720,19 +22546,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
 	VSUBPS        Z7, Z15, Z15
-	VMOVUPS       Z15, Z7
-	VFMADD132PS   Z1, Z3, Z7
+	VMOVUPS       Z15, Z8
+	VFMADD132PS   Z2, Z1, Z8
 	VCMPPS        $0x15, Z0, Z15, K2
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z15, Z8
-	VPERMPS       Z6, Z7, Z16
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z16, Z7, Z7
+	VSUBPS        Z1, Z8, Z7
+	VFNMADD132PS  Z3, Z15, Z7
+	VPERMPS       Z6, Z8, Z16
+	VPSLLD        $0x14, Z8, Z8
+	VPADDD        Z16, Z8, Z8
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z8, Z16
-	VMULPS        Z8, Z8, Z21
-	VFMADD213PS   Z8, Z21, Z16
-	VFMADD213PS.Z Z7, Z7, K2, Z16
+	VFMADD213PS   Z5, Z7, Z16
+	VMULPS        Z7, Z7, Z21
+	VFMADD213PS   Z7, Z21, Z16
+	VFMADD213PS.Z Z8, Z8, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
@@ -22785,7 +22611,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K21 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+384(SB), Y0
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -22797,7 +22624,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
@@ -22816,635 +22643,614 @@ fetch3:
 	ADDQ         168(AX), R11
 	DECQ         R12
 	JNE          fetch3
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
+	VMAXPS       (R9), Y2, Y2
 	ADDQ         BX, R9
-	VMAXPS       (R9), Y1, Y1
-	VCVTPS2PD    X1, Y2
-	VMOVUPD      Y2, 272(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y1, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y2
-	VXORPS       Y3, Y3, Y3
+	VMAXPS       (R9), Y2, Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 272(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
-	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      (CX), Y6
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)
-	VPCMPEQD     constants<>+1600(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)
+	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
 	IMUL3Q       $0x10, BX, R10
 	IMUL3Q       $0x10, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2144(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2144(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y6, Y5, Y5
-	VADDPS       Y11, Y9, Y9
-	VMOVUPS      (CX)(BX*1), Y6
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(BX*1)
-	VPCMPEQD     constants<>+1120(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2144(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+2144(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y7
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(BX*1)
+	VPCMPEQD     constants<>+1120(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
 	IMUL3Q       $0x11, BX, R10
 	IMUL3Q       $0x11, BX, R9
-	VMOVUPS      (CX)(R9*1), Y7
-	VPCMPEQD     constants<>+2176(SB), Y2, Y8
-	VBLENDVPS    Y8, Y7, Y3, Y3
-	VSUBPS       Y1, Y7, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y7, Y12
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y7, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y13
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y13, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y13
-	VFMADD213PS  constants<>+448(SB), Y10, Y13
-	VMULPS       Y10, Y10, Y14
-	VFMADD213PS  Y10, Y14, Y13
-	VFMADD213PS  Y8, Y8, Y13
-	VANDPS       Y12, Y13, Y13
-	VMOVUPS      Y13, (SI)(R10*1)
-	VPCMPEQD     constants<>+2176(SB), Y2, Y8
-	VBLENDVPS    Y8, Y13, Y4, Y4
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y13, Y11, Y11
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
+	VMOVUPS      (CX)(R9*1), Y9
+	VPCMPEQD     constants<>+2176(SB), Y3, Y11
+	VBLENDVPS    Y11, Y9, Y4, Y4
+	VSUBPS       Y2, Y9, Y9
+	VMAXPS       Y9, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VMOVUPS      Y12, (SI)(R10*1)
+	VPCMPEQD     constants<>+2176(SB), Y3, Y11
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VADDPS       Y9, Y7, Y7
+	VADDPS       Y12, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
+	VMOVUPS      Y7, 64(R9)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*2)
-	VPCMPEQD     constants<>+1696(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*2)
+	VPCMPEQD     constants<>+1696(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
 	IMUL3Q       $0x12, BX, R10
 	IMUL3Q       $0x12, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2208(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2208(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y6, Y5, Y5
-	VADDPS       Y11, Y9, Y9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2208(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+2208(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y10, Y8, Y8
 	IMUL3Q       $0x03, BX, R10
 	IMUL3Q       $0x03, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1728(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1728(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
 	IMUL3Q       $0x13, BX, R10
 	IMUL3Q       $0x13, BX, R9
-	VMOVUPS      (CX)(R9*1), Y7
-	VPCMPEQD     constants<>+2240(SB), Y2, Y8
-	VBLENDVPS    Y8, Y7, Y3, Y3
-	VSUBPS       Y1, Y7, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+320(SB), Y0, Y8
-	VCMPPS       $0x15, constants<>+288(SB), Y7, Y12
-	VSUBPS       Y0, Y8, Y10
-	VFNMADD132PS constants<>+352(SB), Y7, Y10
-	VPERMPS      constants<>+480(SB), Y8, Y13
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y13, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y13
-	VFMADD213PS  constants<>+448(SB), Y10, Y13
-	VMULPS       Y10, Y10, Y14
-	VFMADD213PS  Y10, Y14, Y13
-	VFMADD213PS  Y8, Y8, Y13
-	VANDPS       Y12, Y13, Y13
-	VMOVUPS      Y13, (SI)(R10*1)
-	VPCMPEQD     constants<>+2240(SB), Y2, Y8
-	VBLENDVPS    Y8, Y13, Y4, Y4
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y13, Y11, Y11
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 96(R9)
-	VMOVUPS      (CX)(BX*4), Y5
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*4)
-	VPCMPEQD     constants<>+1760(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x14, BX, R10
-	IMUL3Q       $0x14, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2272(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2272(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y6, Y5, Y5
-	VADDPS       Y11, Y9, Y9
-	IMUL3Q       $0x05, BX, R10
-	IMUL3Q       $0x05, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1792(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1792(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	IMUL3Q       $0x06, BX, R10
-	IMUL3Q       $0x06, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1824(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x07, BX, R10
-	IMUL3Q       $0x07, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 128(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 128(R9)
-	VMOVUPS      (CX)(BX*8), Y5
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(BX*8)
-	VPCMPEQD     constants<>+1888(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x09, BX, R10
-	IMUL3Q       $0x09, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1920(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	IMUL3Q       $0x0a, BX, R10
-	IMUL3Q       $0x0a, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+1952(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0b, BX, R10
-	IMUL3Q       $0x0b, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 96(R9)
-	IMUL3Q       $0x0c, BX, R10
-	IMUL3Q       $0x0c, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2016(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0d, BX, R10
-	IMUL3Q       $0x0d, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+320(SB), Y0, Y7
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y10
-	VSUBPS       Y0, Y7, Y8
-	VFNMADD132PS constants<>+352(SB), Y6, Y8
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y8, Y11
-	VMULPS       Y8, Y8, Y12
-	VFMADD213PS  Y8, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VANDPS       Y10, Y11, Y11
-	VMOVUPS      Y11, (SI)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y2, Y7
-	VBLENDVPS    Y7, Y11, Y4, Y4
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y5, Y6, Y6
-	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y6, 64(R9)
-	IMUL3Q       $0x0e, BX, R10
-	IMUL3Q       $0x0e, BX, R9
-	VMOVUPS      (CX)(R9*1), Y5
-	VPCMPEQD     constants<>+2080(SB), Y2, Y6
-	VBLENDVPS    Y6, Y5, Y3, Y3
-	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+320(SB), Y0, Y6
-	VCMPPS       $0x15, constants<>+288(SB), Y5, Y8
-	VSUBPS       Y0, Y6, Y7
-	VFNMADD132PS constants<>+352(SB), Y5, Y7
-	VPERMPS      constants<>+480(SB), Y6, Y9
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y9, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y9
-	VFMADD213PS  Y6, Y6, Y9
-	VANDPS       Y8, Y9, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
-	VPCMPEQD     constants<>+2080(SB), Y2, Y6
-	VBLENDVPS    Y6, Y9, Y4, Y4
-	IMUL3Q       $0x0f, BX, R10
-	IMUL3Q       $0x0f, BX, R9
-	VMOVUPS      (CX)(R9*1), Y6
-	VPCMPEQD     constants<>+2112(SB), Y2, Y7
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VSUBPS       Y1, Y6, Y6
-	VMOVUPS      Y6, Y1
-	VFMADD132PS  constants<>+320(SB), Y0, Y1
-	VCMPPS       $0x15, constants<>+288(SB), Y6, Y8
-	VSUBPS       Y0, Y1, Y7
-	VFNMADD132PS constants<>+352(SB), Y6, Y7
-	VPERMPS      constants<>+480(SB), Y1, Y10
-	VPSLLD       $0x14, Y1, Y1
-	VPADDD       Y10, Y1, Y1
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y10
-	VFMADD213PS  Y1, Y1, Y10
-	VANDPS       Y8, Y10, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y2, Y1
-	VBLENDVPS    Y1, Y10, Y4, Y4
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y5, Y6, Y6
+	VMOVUPS      (CX)(R9*1), Y9
+	VPCMPEQD     constants<>+2240(SB), Y3, Y11
+	VBLENDVPS    Y11, Y9, Y4, Y4
+	VSUBPS       Y2, Y9, Y9
+	VMAXPS       Y9, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VMOVUPS      Y12, (SI)(R10*1)
+	VPCMPEQD     constants<>+2240(SB), Y3, Y11
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VADDPS       Y9, Y7, Y7
+	VADDPS       Y12, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
 	VADDPS       64(R9), Y10, Y10
 	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
+	VADDPS       64(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 96(R9)
+	VMOVUPS      (CX)(BX*4), Y6
+	VPCMPEQD     constants<>+1760(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*4)
+	VPCMPEQD     constants<>+1760(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x14, BX, R10
+	IMUL3Q       $0x14, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2272(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+2272(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y10, Y8, Y8
+	IMUL3Q       $0x05, BX, R10
+	IMUL3Q       $0x05, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1792(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1792(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 64(R9)
+	IMUL3Q       $0x06, BX, R10
+	IMUL3Q       $0x06, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1824(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+1824(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x07, BX, R10
+	IMUL3Q       $0x07, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1856(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1856(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
 	VADDPS       96(R9), Y10, Y10
 	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y6, Y6
+	VADDPS       96(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	VADDPS       128(R9), Y10, Y10
+	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
-	VADDPS       128(R9), Y6, Y6
-	VBROADCASTSD constants<>+576(SB), Y1
-	VCVTPS2PD    X10, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y10, X2
+	VMOVUPS      Y7, 128(R9)
+	VMOVUPS      (CX)(BX*8), Y6
+	VPCMPEQD     constants<>+1888(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(BX*8)
+	VPCMPEQD     constants<>+1888(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x09, BX, R10
+	IMUL3Q       $0x09, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1920(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1920(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 64(R9)
+	IMUL3Q       $0x0a, BX, R10
+	IMUL3Q       $0x0a, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+1952(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+1952(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x0b, BX, R10
+	IMUL3Q       $0x0b, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+1984(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+1984(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 96(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 96(R9)
+	IMUL3Q       $0x0c, BX, R10
+	IMUL3Q       $0x0c, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+2016(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+2016(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x0d, BX, R10
+	IMUL3Q       $0x0d, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2048(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (SI)(R10*1)
+	VPCMPEQD     constants<>+2048(SB), Y3, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y7, 64(R9)
+	IMUL3Q       $0x0e, BX, R10
+	IMUL3Q       $0x0e, BX, R9
+	VMOVUPS      (CX)(R9*1), Y6
+	VPCMPEQD     constants<>+2080(SB), Y3, Y7
+	VBLENDVPS    Y7, Y6, Y4, Y4
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (SI)(R10*1)
+	VPCMPEQD     constants<>+2080(SB), Y3, Y7
+	VBLENDVPS    Y7, Y8, Y5, Y5
+	IMUL3Q       $0x0f, BX, R10
+	IMUL3Q       $0x0f, BX, R9
+	VMOVUPS      (CX)(R9*1), Y7
+	VPCMPEQD     constants<>+2112(SB), Y3, Y9
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y2
+	VFNMADD132PS constants<>+384(SB), Y9, Y2
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMULPS       Y2, Y2, Y11
+	VFMADD213PS  Y2, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (SI)(R10*1)
+	VPCMPEQD     constants<>+2112(SB), Y3, Y2
+	VBLENDVPS    Y2, Y9, Y5, Y5
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y9, Y9
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y9, Y9
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       128(R9), Y9, Y9
+	MOVQ         64(AX), R9
+	VADDPS       128(R9), Y7, Y7
+	VBROADCASTSD constants<>+576(SB), Y2
+	VCVTPS2PD    X9, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y9, X3
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y2, Y3, Y3
+	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VCVTPS2PD    X7, Y2
+	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VADDPD       Y1, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(DI*8)
-	VCVTPS2PD    X6, Y1
-	VMOVUPD      Y1, 4624(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y6, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 4656(AX)(DI*8)
-	VCVTPS2PD    X3, Y1
-	VSUBPD       272(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3536(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X1, Y1
-	VSUBPD       304(AX)(DI*8), Y1, Y1
-	VMOVUPD      Y1, 3568(AX)(DI*8)
-	VCVTPS2PD    X4, Y1
-	VMOVUPD      Y1, 6800(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X1
-	VCVTPS2PD    X1, Y1
-	VMOVUPD      Y1, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VCVTPS2PD    X4, Y2
+	VSUBPD       272(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X2, Y2
+	VSUBPD       304(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VCVTPS2PD    X5, Y2
+	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y5, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, SI
@@ -23552,19 +23358,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z14
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z14, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z13, Z14
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z14
-	VFMADD213PS.Z Z12, Z12, K2, Z14
+	VFMADD213PS   Z5, Z12, Z14
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z14
+	VFMADD213PS.Z Z13, Z13, K2, Z14
 	VMOVUPS       Z14, (SI)
 	VMOVAPS       Z14, K1, Z10
 	IMUL3Q        $0x10, BX, R10
@@ -23573,19 +23379,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z12, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z12, Z11, Z11
@@ -23594,19 +23400,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z12, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(BX*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x11, BX, R10
@@ -23615,19 +23421,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z13, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z15, Z17
-	VFNMADD132PS  Z2, Z13, Z17
-	VPERMPS       Z6, Z15, Z18
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z18, Z15, Z15
+	VSUBPS        Z1, Z17, Z15
+	VFNMADD132PS  Z3, Z13, Z15
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z19
-	VFMADD213PS   Z17, Z19, Z18
-	VFMADD213PS.Z Z15, Z15, K2, Z18
+	VFMADD213PS   Z5, Z15, Z18
+	VMULPS        Z15, Z15, Z19
+	VFMADD213PS   Z15, Z19, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z12, Z12
@@ -23638,19 +23444,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z13, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z13, Z15
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z15, Z13, Z13
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z17
-	VFMADD213PS   Z14, Z17, Z15
-	VFMADD213PS.Z Z13, Z13, K2, Z15
+	VFMADD213PS   Z5, Z13, Z15
+	VMULPS        Z13, Z13, Z17
+	VFMADD213PS   Z13, Z17, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*2)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x12, BX, R10
@@ -23659,19 +23465,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z13, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z14, Z17
-	VFNMADD132PS  Z2, Z13, Z17
-	VPERMPS       Z6, Z14, Z18
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z18, Z14, Z14
+	VSUBPS        Z1, Z17, Z14
+	VFNMADD132PS  Z3, Z13, Z14
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z19
-	VFMADD213PS   Z17, Z19, Z18
-	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VFMADD213PS   Z5, Z14, Z18
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z11, Z11
@@ -23682,19 +23488,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z13, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z14, Z17
-	VFNMADD132PS  Z2, Z13, Z17
-	VPERMPS       Z6, Z14, Z18
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z18, Z14, Z14
+	VSUBPS        Z1, Z17, Z14
+	VFNMADD132PS  Z3, Z13, Z14
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z19
-	VFMADD213PS   Z17, Z19, Z18
-	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VFMADD213PS   Z5, Z14, Z18
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	IMUL3Q        $0x13, BX, R10
@@ -23703,19 +23509,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VMOVUPS       Z14, Z17
-	VFMADD132PS   Z1, Z3, Z17
+	VMOVUPS       Z14, Z19
+	VFMADD132PS   Z2, Z1, Z19
 	VCMPPS        $0x15, Z0, Z14, K2
-	VSUBPS        Z3, Z17, Z19
-	VFNMADD132PS  Z2, Z14, Z19
-	VPERMPS       Z6, Z17, Z20
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z20, Z17, Z17
+	VSUBPS        Z1, Z19, Z17
+	VFNMADD132PS  Z3, Z14, Z17
+	VPERMPS       Z6, Z19, Z20
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z20, Z19, Z19
 	VMOVUPS       Z4, Z20
-	VFMADD213PS   Z5, Z19, Z20
-	VMULPS        Z19, Z19, Z21
-	VFMADD213PS   Z19, Z21, Z20
-	VFMADD213PS.Z Z17, Z17, K2, Z20
+	VFMADD213PS   Z5, Z17, Z20
+	VMULPS        Z17, Z17, Z21
+	VFMADD213PS   Z17, Z21, Z20
+	VFMADD213PS.Z Z19, Z19, K2, Z20
 	VMOVUPS       Z20, (SI)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z14, Z13, Z13
@@ -23728,19 +23534,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z14
-	VFNMADD132PS  Z2, Z11, Z14
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
+	VSUBPS        Z1, Z14, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z16
-	VFMADD213PS   Z14, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VFMADD213PS   Z5, Z12, Z15
+	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z12, Z16, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*4)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x14, BX, R10
@@ -23749,19 +23555,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2272(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z12, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z14, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z14, Z17
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z17, Z14, Z14
+	VSUBPS        Z1, Z16, Z14
+	VFNMADD132PS  Z3, Z12, Z14
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z19
-	VFMADD213PS   Z16, Z19, Z17
-	VFMADD213PS.Z Z14, Z14, K2, Z17
+	VFMADD213PS   Z5, Z14, Z17
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z12, Z11, Z11
@@ -23772,19 +23578,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z12, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z14, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z14, Z17
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z17, Z14, Z14
+	VSUBPS        Z1, Z16, Z14
+	VFNMADD132PS  Z3, Z12, Z14
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z19
-	VFMADD213PS   Z16, Z19, Z17
-	VFMADD213PS.Z Z14, Z14, K2, Z17
+	VFMADD213PS   Z5, Z14, Z17
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
@@ -23795,19 +23601,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z14
-	VFMADD132PS   Z1, Z3, Z14
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z14, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z14, Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z16, Z14, Z14
+	VSUBPS        Z1, Z15, Z14
+	VFNMADD132PS  Z3, Z11, Z14
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z19
-	VFMADD213PS   Z15, Z19, Z16
-	VFMADD213PS.Z Z14, Z14, K2, Z16
+	VFMADD213PS   Z5, Z14, Z16
+	VMULPS        Z14, Z14, Z19
+	VFMADD213PS   Z14, Z19, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x07, BX, R10
@@ -23816,19 +23622,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
 	VSUBPS        Z7, Z14, Z14
-	VMOVUPS       Z14, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z14, Z19
+	VFMADD132PS   Z2, Z1, Z19
 	VCMPPS        $0x15, Z0, Z14, K2
-	VSUBPS        Z3, Z15, Z19
-	VFNMADD132PS  Z2, Z14, Z19
-	VPERMPS       Z6, Z15, Z20
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z20, Z15, Z15
+	VSUBPS        Z1, Z19, Z15
+	VFNMADD132PS  Z3, Z14, Z15
+	VPERMPS       Z6, Z19, Z20
+	VPSLLD        $0x14, Z19, Z19
+	VPADDD        Z20, Z19, Z19
 	VMOVUPS       Z4, Z20
-	VFMADD213PS   Z5, Z19, Z20
-	VMULPS        Z19, Z19, Z21
-	VFMADD213PS   Z19, Z21, Z20
-	VFMADD213PS.Z Z15, Z15, K2, Z20
+	VFMADD213PS   Z5, Z15, Z20
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z20
+	VFMADD213PS.Z Z19, Z19, K2, Z20
 	VMOVUPS       Z20, (SI)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
@@ -23841,19 +23647,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z13
-	VFNMADD132PS  Z2, Z11, Z13
-	VPERMPS       Z6, Z12, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z15, Z12, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
 	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z13, Z15
-	VMULPS        Z13, Z13, Z16
-	VFMADD213PS   Z13, Z16, Z15
-	VFMADD213PS.Z Z12, Z12, K2, Z15
+	VFMADD213PS   Z5, Z12, Z15
+	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z12, Z16, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z15
 	VMOVUPS       Z15, (SI)(BX*8)
 	VMOVAPS       Z15, K1, Z10
 	IMUL3Q        $0x09, BX, R10
@@ -23862,19 +23668,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z12, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z13, Z16
-	VFNMADD132PS  Z2, Z12, Z16
-	VPERMPS       Z6, Z13, Z17
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z17, Z13, Z13
+	VSUBPS        Z1, Z16, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z18
-	VFMADD213PS   Z16, Z18, Z17
-	VFMADD213PS.Z Z13, Z13, K2, Z17
+	VFMADD213PS   Z5, Z13, Z17
+	VMULPS        Z13, Z13, Z18
+	VFMADD213PS   Z13, Z18, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
@@ -23885,19 +23691,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z1, Z3, Z13
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z13, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z13, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z16, Z13, Z13
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z18
-	VFMADD213PS   Z15, Z18, Z16
-	VFMADD213PS.Z Z13, Z13, K2, Z16
+	VFMADD213PS   Z5, Z13, Z16
+	VMULPS        Z13, Z13, Z18
+	VFMADD213PS   Z13, Z18, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x0b, BX, R10
@@ -23906,19 +23712,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
 	VSUBPS        Z7, Z13, Z13
-	VMOVUPS       Z13, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z13, Z18
+	VFMADD132PS   Z2, Z1, Z18
 	VCMPPS        $0x15, Z0, Z13, K2
-	VSUBPS        Z3, Z15, Z18
-	VFNMADD132PS  Z2, Z13, Z18
-	VPERMPS       Z6, Z15, Z19
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z19, Z15, Z15
+	VSUBPS        Z1, Z18, Z15
+	VFNMADD132PS  Z3, Z13, Z15
+	VPERMPS       Z6, Z18, Z19
+	VPSLLD        $0x14, Z18, Z18
+	VPADDD        Z19, Z18, Z18
 	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z18, Z19
-	VMULPS        Z18, Z18, Z21
-	VFMADD213PS   Z18, Z21, Z19
-	VFMADD213PS.Z Z15, Z15, K2, Z19
+	VFMADD213PS   Z5, Z15, Z19
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z19
+	VFMADD213PS.Z Z18, Z18, K2, Z19
 	VMOVUPS       Z19, (SI)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
@@ -23931,19 +23737,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z1, Z3, Z12
+	VMOVUPS       Z11, Z15
+	VFMADD132PS   Z2, Z1, Z15
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z12, Z15
-	VFNMADD132PS  Z2, Z11, Z15
-	VPERMPS       Z6, Z12, Z16
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z16, Z12, Z12
+	VSUBPS        Z1, Z15, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z15, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z16, Z15, Z15
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z15, Z16
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z16
-	VFMADD213PS.Z Z12, Z12, K2, Z16
+	VFMADD213PS   Z5, Z12, Z16
+	VMULPS        Z12, Z12, Z17
+	VFMADD213PS   Z12, Z17, Z16
+	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	IMUL3Q        $0x0d, BX, R10
@@ -23952,19 +23758,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z12, Z17
+	VFMADD132PS   Z2, Z1, Z17
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z3, Z15, Z17
-	VFNMADD132PS  Z2, Z12, Z17
-	VPERMPS       Z6, Z15, Z18
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z18, Z15, Z15
+	VSUBPS        Z1, Z17, Z15
+	VFNMADD132PS  Z3, Z12, Z15
+	VPERMPS       Z6, Z17, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z18, Z17, Z17
 	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z17, Z18
-	VMULPS        Z17, Z17, Z21
-	VFMADD213PS   Z17, Z21, Z18
-	VFMADD213PS.Z Z15, Z15, K2, Z18
+	VFMADD213PS   Z5, Z15, Z18
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z18
 	VMOVUPS       Z18, (SI)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
@@ -23975,19 +23781,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z15
-	VFMADD132PS   Z1, Z3, Z15
+	VMOVUPS       Z11, Z16
+	VFMADD132PS   Z2, Z1, Z16
 	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z3, Z15, Z16
-	VFNMADD132PS  Z2, Z11, Z16
-	VPERMPS       Z6, Z15, Z17
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z17, Z15, Z15
+	VSUBPS        Z1, Z16, Z15
+	VFNMADD132PS  Z3, Z11, Z15
+	VPERMPS       Z6, Z16, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VPADDD        Z17, Z16, Z16
 	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z16, Z17
-	VMULPS        Z16, Z16, Z21
-	VFMADD213PS   Z16, Z21, Z17
-	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VFMADD213PS   Z5, Z15, Z17
+	VMULPS        Z15, Z15, Z21
+	VFMADD213PS   Z15, Z21, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z17
 	VMOVUPS       Z17, (SI)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	IMUL3Q        $0x0f, BX, R10
@@ -23996,19 +23802,19 @@ fetch3:
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
 	VSUBPS        Z7, Z15, Z15
-	VMOVUPS       Z15, Z7
-	VFMADD132PS   Z1, Z3, Z7
+	VMOVUPS       Z15, Z8
+	VFMADD132PS   Z2, Z1, Z8
 	VCMPPS        $0x15, Z0, Z15, K2
-	VSUBPS        Z3, Z7, Z8
-	VFNMADD132PS  Z2, Z15, Z8
-	VPERMPS       Z6, Z7, Z16
-	VPSLLD        $0x14, Z7, Z7
-	VPADDD        Z16, Z7, Z7
+	VSUBPS        Z1, Z8, Z7
+	VFNMADD132PS  Z3, Z15, Z7
+	VPERMPS       Z6, Z8, Z16
+	VPSLLD        $0x14, Z8, Z8
+	VPADDD        Z16, Z8, Z8
 	VMOVUPS       Z4, Z16
-	VFMADD213PS   Z5, Z8, Z16
-	VMULPS        Z8, Z8, Z21
-	VFMADD213PS   Z8, Z21, Z16
-	VFMADD213PS.Z Z7, Z7, K2, Z16
+	VFMADD213PS   Z5, Z7, Z16
+	VMULPS        Z7, Z7, Z21
+	VFMADD213PS   Z7, Z21, Z16
+	VFMADD213PS.Z Z8, Z8, K2, Z16
 	VMOVUPS       Z16, (SI)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
@@ -24091,22 +23897,22 @@ DATA constants<>+256(SB)/8, $0x0000000000000000
 DATA constants<>+264(SB)/8, $0x0000000000000000
 DATA constants<>+272(SB)/8, $0x0000000000000000
 DATA constants<>+280(SB)/8, $0x0000000000000000
-DATA constants<>+288(SB)/8, $0xc2ae999ac2ae999a
-DATA constants<>+296(SB)/8, $0xc2ae999ac2ae999a
-DATA constants<>+304(SB)/8, $0xc2ae999ac2ae999a
-DATA constants<>+312(SB)/8, $0xc2ae999ac2ae999a
-DATA constants<>+320(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+328(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+336(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+344(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+352(SB)/8, $0x3db172183db17218
-DATA constants<>+360(SB)/8, $0x3db172183db17218
-DATA constants<>+368(SB)/8, $0x3db172183db17218
-DATA constants<>+376(SB)/8, $0x3db172183db17218
-DATA constants<>+384(SB)/8, $0x4b4000004b400000
-DATA constants<>+392(SB)/8, $0x4b4000004b400000
-DATA constants<>+400(SB)/8, $0x4b4000004b400000
-DATA constants<>+408(SB)/8, $0x4b4000004b400000
+DATA constants<>+288(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+296(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+304(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+312(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+320(SB)/8, $0x4b4000004b400000
+DATA constants<>+328(SB)/8, $0x4b4000004b400000
+DATA constants<>+336(SB)/8, $0x4b4000004b400000
+DATA constants<>+344(SB)/8, $0x4b4000004b400000
+DATA constants<>+352(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+360(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+368(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+376(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+384(SB)/8, $0x3db172183db17218
+DATA constants<>+392(SB)/8, $0x3db172183db17218
+DATA constants<>+400(SB)/8, $0x3db172183db17218
+DATA constants<>+408(SB)/8, $0x3db172183db17218
 DATA constants<>+416(SB)/8, $0x3e2aac4d3e2aac4d
 DATA constants<>+424(SB)/8, $0x3e2aac4d3e2aac4d
 DATA constants<>+432(SB)/8, $0x3e2aac4d3e2aac4d
@@ -24135,26 +23941,26 @@ DATA constants<>+608(SB)/8, $0xfff0000000000000
 DATA constants<>+616(SB)/8, $0xfff0000000000000
 DATA constants<>+624(SB)/8, $0xfff0000000000000
 DATA constants<>+632(SB)/8, $0xfff0000000000000
-DATA constants<>+640(SB)/8, $0xc086226666666666
-DATA constants<>+648(SB)/8, $0xc086226666666666
-DATA constants<>+656(SB)/8, $0xc086226666666666
-DATA constants<>+664(SB)/8, $0xc086226666666666
-DATA constants<>+672(SB)/8, $0x40271547652b82fe
-DATA constants<>+680(SB)/8, $0x40271547652b82fe
-DATA constants<>+688(SB)/8, $0x40271547652b82fe
-DATA constants<>+696(SB)/8, $0x40271547652b82fe
-DATA constants<>+704(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+712(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+720(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+728(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+736(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+744(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+752(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+760(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+768(SB)/8, $0x4338000000000000
-DATA constants<>+776(SB)/8, $0x4338000000000000
-DATA constants<>+784(SB)/8, $0x4338000000000000
-DATA constants<>+792(SB)/8, $0x4338000000000000
+DATA constants<>+640(SB)/8, $0xc08628b851eb851f
+DATA constants<>+648(SB)/8, $0xc08628b851eb851f
+DATA constants<>+656(SB)/8, $0xc08628b851eb851f
+DATA constants<>+664(SB)/8, $0xc08628b851eb851f
+DATA constants<>+672(SB)/8, $0x4338000000000000
+DATA constants<>+680(SB)/8, $0x4338000000000000
+DATA constants<>+688(SB)/8, $0x4338000000000000
+DATA constants<>+696(SB)/8, $0x4338000000000000
+DATA constants<>+704(SB)/8, $0x40271547652b82fe
+DATA constants<>+712(SB)/8, $0x40271547652b82fe
+DATA constants<>+720(SB)/8, $0x40271547652b82fe
+DATA constants<>+728(SB)/8, $0x40271547652b82fe
+DATA constants<>+736(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+744(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+752(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+760(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+768(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+776(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+784(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+792(SB)/8, $0xbd18432a1b0e2634
 DATA constants<>+800(SB)/8, $0x3f2a0163d8c142b9
 DATA constants<>+808(SB)/8, $0x3f2a0163d8c142b9
 DATA constants<>+816(SB)/8, $0x3f2a0163d8c142b9

@@ -9,15 +9,15 @@ import (
 
 // expConstants are what exp needs, in registers or in memory as the instruction set has room.
 type expConstants struct {
-	min, inv, step, stepLo, table, tableHigh operand.Op
-	magic                                    vec
-	c                                        []operand.Op // from the highest power down
+	inv, step, stepLo, table, tableHigh operand.Op
+	min, magic                          vec
+	c                                   []operand.Op // from the highest power down
 }
 
 func (b *builder) expConstants() (c expConstants) {
 	if b.double() {
-		c.min, c.inv, c.step, c.stepLo = b.number(coef.Exp64Min), b.number(coef.Exp64Inv), b.number(coef.Exp64StepHi), b.number(coef.Exp64StepLo)
-		c.magic = b.broadcast(b.data.float64(coef.Exp64Magic))
+		c.min, c.magic = b.broadcast(b.data.float64(coef.Exp64Min)), b.broadcast(b.data.float64(coef.Exp64Magic))
+		c.inv, c.step, c.stepLo = b.number(coef.Exp64Inv), b.number(coef.Exp64StepHi), b.number(coef.Exp64StepLo)
 		for _, v := range []float64{coef.Exp64C7, coef.Exp64C6, coef.Exp64C5, coef.Exp64C4, coef.Exp64C3, coef.Exp64C2} {
 			c.c = append(c.c, b.number(v))
 		}
@@ -28,8 +28,8 @@ func (b *builder) expConstants() (c expConstants) {
 		}
 		return c
 	}
-	c.min, c.inv, c.step = b.number(coef.Exp32Min), b.number(coef.Exp32Inv), b.number(coef.Exp32Step)
-	c.magic = b.broadcast(b.data.float32(coef.Exp32Magic))
+	c.min, c.magic = b.broadcast(b.data.float32(coef.Exp32Min)), b.broadcast(b.data.float32(coef.Exp32Magic))
+	c.inv, c.step = b.number(coef.Exp32Inv), b.number(coef.Exp32Step)
 	c.c = []operand.Op{b.number(coef.Exp32C3), b.number(coef.Exp32C2)}
 	c.table = b.data.table32()
 	if b.ISA == AVX512 {
@@ -38,30 +38,28 @@ func (b *builder) expConstants() (c expConstants) {
 	return c
 }
 
-// exp is eᵈ for d ≤ 0: with d = n·ln2/8 + r, it is S + S·(r + r²·(C2 + C3·r + …)), S = 2^(n/8). In AVX-512 it is 0 for what
-// does not exist.
-func (b *builder) exp(c *expConstants, d vec, tl *tail) vec {
-	z, r := b.copy(d), b.vector()
+// exp is eᵈ for d ≤ 0: with d = n·ln2/8 + r, it is S + S·(r + r²·(C2 + C3·r + …)), S = 2^(n/8). At the least d, S is 0:
+// that is what AVX2 takes for all below, which in AVX-512 a mask sets to 0.
+func (b *builder) exp(c *expConstants, d vec) vec {
+	x, r := d, b.vector()
+	if b.ISA == AVX2 {
+		x = b.vector()
+		b.maximum(x, c.min, d) // d where that is a NaN
+	}
+	z := b.copy(x)
 	b.mulByAdd(z, c.inv, c.magic)
-	var keep reg.Register // which elements are not 0
-	switch {
-	case b.ISA == AVX2:
-		keep = b.vector()
-		b.ps(b.VCMPPS, b.VCMPPD, notLess, c.min, d, keep)
-	case tl != nil:
-		keep = b.K()
-		b.ps(b.VCMPPS, b.VCMPPD, notLess, c.min, d, tl.k, keep)
-	default:
+	var keep reg.Register
+	if b.ISA == AVX512 {
 		keep = b.compare(notLess, d, c.min)
 	}
 	b.sub(r, z, c.magic)
 	if b.double() {
 		n := r
-		r = b.copy(d)
+		r = b.copy(x)
 		b.negMulAddTo(r, n, c.step)
 		b.negMulAddTo(r, n, c.stepLo)
 	} else {
-		b.VFNMADD132PS(c.step, d, r)
+		b.VFNMADD132PS(c.step, x, r)
 	}
 	s := b.scale2(c, z)
 	p := b.copy(c.c[0])
@@ -74,7 +72,6 @@ func (b *builder) exp(c *expConstants, d vec, tl *tail) vec {
 	switch {
 	case b.ISA == AVX2:
 		b.mulAdd(p, s, s)
-		b.ps(b.VANDPS, b.VANDPD, keep, p, p)
 	case b.double():
 		b.VFMADD213PD_Z(s, s, keep, p)
 	default:

@@ -356,7 +356,7 @@ func (st *planeState) class(x, e, t operand.Mem, k reg.Register, number int) (s 
 		st.mul(s.d, s.a, d)
 		st.keepIf(s.d, notEqual, s.a, st.zero()) // 0·(−Inf) counts as 0
 	}
-	s.e = st.exp(st.constants, d, nil)
+	s.e = st.exp(st.constants, d)
 	if st.Op == PlaneSumExp {
 		st.storeF(s.e, e, nil)
 		if st.Form != Dense {

@@ -234,9 +234,11 @@ func (r *rowSums) vectors(k reg.Register, i, n int, tails []*tail, prefetch bool
 	case r.ISA == AVX512 && r.Form == Uniform && !r.double():
 		skew = 2
 	case r.ISA == AVX512:
+		skew = 6
+	case r.Form == Uniform && r.double():
+		skew = 16
+	case r.Form == Uniform:
 		skew = 8
-	case r.Form == Uniform && !r.double():
-		skew = 9
 	}
 	r.weave(n, skew, func(j int) {
 		var tl *tail
@@ -284,7 +286,7 @@ func (r *rowSums) one(k reg.Register, i int, tl *tail, prefetch bool) {
 		r.keepIf(ad, notEqual, a, r.zero()) // 0·(−Inf) counts as 0
 		r.add(sumD, sumD, ad)
 	}
-	v := r.exp(r.constants, d, tl)
+	v := r.exp(r.constants, d)
 	r.addExisting(sumE, v, tl)
 	if r.e == nil {
 		return

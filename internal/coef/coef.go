@@ -27,7 +27,7 @@ const (
 	Exp32Step  = 0x1.62e43p-4  // ln2/8 in float32
 	Exp32C2    = 0x1.000836p-1 // minimax on |r| ≤ ln2/16
 	Exp32C3    = 0x1.55589ap-3
-	Exp32Min   = -87.3   // below, eˣ is 0
+	Exp32Min   = -88.03  // there, S is 0; from −87.4 on, it is denormal
 	Exp32Magic = 3 << 22 // adding it rounds to an integer, which the low bits then hold
 )
 
@@ -48,7 +48,7 @@ const (
 	Exp64C5     = 0x1.11111125cda6dp-7
 	Exp64C6     = 0x1.6c1cbdb8dc5c8p-10
 	Exp64C7     = 0x1.a0163d8c142b9p-13
-	Exp64Min    = -708.3
+	Exp64Min    = -709.09
 	Exp64Magic  = 3 << 51
 )
 

@@ -36,7 +36,8 @@ type File struct {
 	offset int64 // of the first element
 	len    int
 	buffer []byte
-	close  func() error
+	file   *os.File    // what r is, if that is a file,
+	info   os.FileInfo // and what it was like when it was opened
 }
 
 // Open opens a regular file and checks that it holds what its header says, no less and no more.
@@ -61,8 +62,17 @@ func Open(path string) (*File, error) {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	a.Name, a.close = path, f.Close
+	a.Name, a.file, a.info = path, f, info
 	return a, nil
+}
+
+// Unchanged says whether the file has still the size and the time that it was opened with.
+func (f *File) Unchanged() error {
+	info, err := f.file.Stat()
+	if err == nil && (info.Size() != f.info.Size() || !info.ModTime().Equal(f.info.ModTime())) {
+		err = fmt.Errorf("%s: changed while it was read", f.Name)
+	}
+	return err
 }
 
 // New reads the header of a file of so many bytes.
@@ -93,7 +103,7 @@ func New(r io.ReaderAt, size int64) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{Shape: h.shape, r: r, offset: at + length, close: func() error { return nil }}
+	f := &File{Shape: h.shape, r: r, offset: at + length}
 	if err := f.setType(h.descr); err != nil {
 		return nil, err
 	}
@@ -144,7 +154,7 @@ func (f *File) Len() int { return f.len }
 func (f *File) Type() string { return fmt.Sprintf("%c%d", f.Kind, f.Size) }
 
 // Close closes the file.
-func (f *File) Close() error { return f.close() }
+func (f *File) Close() error { return f.file.Close() }
 
 // each calls got with the bytes of n elements from number start on, one after another.
 func (f *File) each(n, start int, got func(i int, b []byte) error) error {
