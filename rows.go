@@ -37,6 +37,7 @@ type worker[T Element, F real] struct {
 	constU        []F
 	zeroT         []T // zeros
 	zeroW         []F
+	turned        turning[T, F]
 	lanes         []F       // of all blocks of a chunk
 	folded        []float64 // their sums
 	scales        []float64 // of the segments of a long row: exponentials × scale are relative to the row's maximum
@@ -154,6 +155,10 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		w.planeLanes = grow(w.planeLanes, 3*n)
 	}
 	w.want = w.shape
+	if w.turned.on = w.turns(j); w.turned.on {
+		w.step = 1
+		w.prepareTurning(j)
+	}
 }
 
 // grads reports whether rows have a gradient that is not 0 throughout.
@@ -193,7 +198,13 @@ func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 	for i := lo; i < hi; {
 		first := (i - lo) % coef.RowLanes
 		rows := min(n-first%n, hi-i)
-		if inner := j.logits.Inner; inner > 1 { // rows of a chunk lie equally far apart
+		switch inner := j.logits.Inner; {
+		case w.turned.on:
+			if i == lo || i == w.turned.end {
+				w.turn(j, i, hi)
+			}
+			rows = min(rows, w.turned.end-i)
+		case inner > 1: // rows of a chunk lie equally far apart
 			rows = min(rows, inner-i%inner)
 		}
 		w.shape = w.want
@@ -204,6 +215,9 @@ func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 		}
 		p.correct += w.chunk(j, i, first, rows)
 		i += rows
+		if w.turned.on && i == w.turned.end && j.grads() {
+			w.turnBatch(&j.dst, w.turned.x, true)
+		}
 	}
 	tree := func(t *[coef.RowLanes]float64) float64 {
 		return ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]))
@@ -217,18 +231,18 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 	c, classes := j.c, j.logits.Classes
 	grad := j.grads()
 	w.rows, w.first, w.n = rows, first, classes
-	w.x, w.xStride = j.logits.row(i), j.logits.rowBytes()
+	w.x, w.xStride = w.rowOf(&j.logits, w.turned.x, i)
 	w.labels = unsafe.Pointer(&w.none)
 	if j.index {
 		w.labels = unsafe.Pointer(&j.labels[i])
 	} else {
-		w.t, w.tStride = j.targets.row(i), j.targets.rowBytes()
+		w.t, w.tStride = w.rowOf(&j.targets, w.turned.t, i)
 	}
 	if len(w.eBuffer) != 0 {
 		w.e, w.eStep = base(w.eBuffer), 1
 	}
 	if grad {
-		w.dst, w.dstStride = j.dst.row(i), j.dst.rowBytes()
+		w.dst, w.dstStride = w.rowOf(&j.dst, w.turned.x, i)
 		if len(w.eBuffer) == 0 {
 			w.e, w.eStride, w.eStep = w.dst, w.dstStride, w.step
 		}
@@ -315,7 +329,12 @@ func (w *worker[T, F]) outputs(j *job[T], i int, labels []int32) {
 		}
 	case j.ignored != 0:
 		for r, y := range labels {
-			if y < 0 {
+			switch {
+			case y >= 0:
+			case w.turned.on:
+				row, _ := w.rowOf(&j.dst, w.turned.x, i+r)
+				clear(unsafe.Slice((*T)(row), w.n))
+			default:
 				j.dst.zero(i + r)
 			}
 		}
