@@ -1723,7 +1723,7 @@ lanes7:
 	MOVQ    56(AX), R10
 	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
-	JNE     more12
+	JNE     more11
 	VMOVUPS (R10), Y2
 	VMINPS  32(R10), Y2, Y3
 	VXORPS  Y6, Y6, Y6
@@ -1731,10 +1731,10 @@ lanes7:
 	VADDPS  Y2, Y3, Y3
 	VMOVUPS Y3, 64(R10)
 
-more12:
+more11:
 level8:
 	CMPQ R9, $0x01
-	JE   tree11
+	JE   tree10
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
@@ -1748,21 +1748,17 @@ pairs9:
 	ADDQ    $0x20, R12
 	DECQ    R13
 	JNE     pairs9
-	INCQ    R9
-	BTQ     $0x00, R9
-	JCS     even10
 	VMOVUPS (R11), Y2
 	VMOVUPS Y2, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level8
 
-even10:
-	SHRQ $0x01, R9
-	JMP  level8
-
-tree11:
+tree10:
 	VMOVUPS      (R10), Y2
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two13
+	JE           two12
 	VCVTPS2PD    X2, Y3
 	VBROADCASTSD constants<>+576(SB), Y6
 	VADDPD       Y6, Y3, Y3
@@ -1772,9 +1768,9 @@ tree11:
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
 	VMOVUPD      Y2, 1392(AX)(SI*8)
-	JMP          sum14
+	JMP          sum13
 
-two13:
+two12:
 	VMOVUPS      64(R9), Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 1360(AX)(SI*8)
@@ -1782,36 +1778,32 @@ two13:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 1392(AX)(SI*8)
 
-sum14:
+sum13:
 	MOVQ 64(AX), R9
 
-level15:
+level14:
 	CMPQ R8, $0x01
-	JE   tree18
+	JE   tree16
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs16:
+pairs15:
 	VMOVUPS (R10), Y2
 	VADDPS  32(R10), Y2, Y2
 	VMOVUPS Y2, (R11)
 	ADDQ    $0x40, R10
 	ADDQ    $0x20, R11
 	DECQ    R12
-	JNE     pairs16
-	INCQ    R8
-	BTQ     $0x00, R8
-	JCS     even17
+	JNE     pairs15
 	VMOVUPS (R10), Y2
 	VMOVUPS Y2, (R11)
+	INCQ    R8
+	SHRQ    $0x01, R8
+	JMP     level14
 
-even17:
-	SHRQ $0x01, R8
-	JMP  level15
-
-tree18:
+tree16:
 	VMOVUPS      (R9), Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 4624(AX)(SI*8)
@@ -1846,56 +1838,52 @@ end2:
 TEXT ·planeScaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleUniformFloat32AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
+	// planeScaleUniformFloat32AVX2 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 48(AX), BX
+	MOVQ 48(AX), DX
+	MOVQ 88(AX), BX
 	MOVQ 88(AX), SI
-	MOVQ 88(AX), DI
-	ADDQ 80(AX), DI
-	CMPQ SI, DI
+	ADDQ 80(AX), SI
+	CMPQ BX, SI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(SI*8), Y0
-	VMOVUPD      14448(AX)(SI*8), Y1
+	VMOVUPD      14416(AX)(BX*8), Y0
+	VMOVUPD      14448(AX)(BX*8), Y1
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
 	VBROADCASTSD 256(AX), Y1
-	VMULPD       8976(AX)(SI*8), Y1, Y3
-	VMULPD       9008(AX)(SI*8), Y1, Y1
+	VMULPD       8976(AX)(BX*8), Y1, Y3
+	VMULPD       9008(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
 	VCVTPD2PSY   Y1, X1
 	VINSERTF128  $0x01, X1, Y2, Y1
-	VMOVDQU      (BX), Y3
-	VMOVUPD      15504(AX)(SI*8), Y4
-	VMOVUPD      15536(AX)(SI*8), Y5
+	VMOVDQU      (DX), Y3
+	VMOVUPD      15504(AX)(BX*8), Y4
+	VMOVUPD      15536(AX)(BX*8), Y5
 	VCVTPD2PSY   Y4, X2
 	VCVTPD2PSY   Y5, X4
 	VINSERTF128  $0x01, X4, Y2, Y4
-	XORQ         R8, R8
-	MOVQ         CX, R9
-	MOVQ         DX, R10
+	XORQ         DI, DI
+	MOVQ         CX, R8
 
 class3:
-	VMOVUPS      (R9), Y5
+	VMOVUPS      (R8), Y5
 	VFMSUB213PS  Y1, Y0, Y5
-	VMOVD        R8, X6
+	VMOVD        DI, X6
 	VPBROADCASTD X6, Y6
 	VPCMPEQD     Y3, Y6, Y6
 	VBLENDVPS    Y6, Y4, Y5, Y5
-	VMOVUPS      Y5, (R10)
-	ADDQ         184(AX), R9
-	ADDQ         184(AX), R10
-	INCQ         R8
-	CMPQ         R8, 96(AX)
+	VMOVUPS      Y5, (R8)
+	ADDQ         184(AX), R8
+	INCQ         DI
+	CMPQ         DI, 96(AX)
 	JLT          class3
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop1
 
 end2:
@@ -1955,7 +1943,6 @@ lane4:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
 	MOVQ   184(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
@@ -1965,77 +1952,75 @@ lane4:
 	MOVQ   R8, R11
 
 step5:
-	VMOVUPS      (R9), Y10
-	VMOVD        R11, X11
-	VPBROADCASTD X11, Y11
-	VPCMPEQD     Y3, Y11, Y11
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VSUBPS       Y2, Y10, Y10
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12)(R11*4), Y11
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y13
-	VANDPS       Y13, Y12, Y12
-	VMAXPS       Y10, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y14, Y10
-	VFNMADD132PS constants<>+384(SB), Y13, Y10
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+416(SB), Y13
-	VFMADD213PS  constants<>+448(SB), Y10, Y13
-	VMULPS       Y10, Y10, Y15
-	VFMADD213PS  Y10, Y15, Y13
-	VFMADD213PS  Y14, Y14, Y13
-	VMOVUPS      Y13, (R10)
+	VMOVUPS      (R9), Y9
 	VMOVD        R11, X10
 	VPBROADCASTD X10, Y10
 	VPCMPEQD     Y3, Y10, Y10
-	VBLENDVPS    Y10, Y13, Y5, Y5
-	VADDPS       Y13, Y6, Y6
-	VADDPS       Y12, Y7, Y7
-	VADDPS       Y11, Y8, Y8
+	VBLENDVPS    Y10, Y9, Y4, Y4
+	VSUBPS       Y2, Y9, Y9
+	MOVQ         32(AX), R12
+	VBROADCASTSS (R12)(R11*4), Y10
+	VMULPS       Y9, Y10, Y11
+	VXORPS       Y12, Y12, Y12
+	VCMPPS       $0x04, Y12, Y10, Y10
+	VANDPS       Y10, Y11, Y11
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y13
+	VFMADD213PS  Y9, Y13, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VMOVUPS      Y10, (R10)
+	VMOVD        R11, X9
+	VPBROADCASTD X9, Y9
+	VPCMPEQD     Y3, Y9, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y10, Y6, Y6
+	VADDPS       Y11, Y7, Y7
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
 	ADDQ         192(AX), R9
 	ADDQ         192(AX), R10
-	VMOVUPS      (R9), Y10
-	VMOVD        R11, X11
-	VPBROADCASTD X11, Y11
-	VPCMPEQD     Y3, Y11, Y11
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VSUBPS       Y2, Y10, Y10
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12)(R11*4), Y11
-	VMULPS       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPS       $0x04, Y13, Y11, Y13
-	VANDPS       Y13, Y12, Y12
-	VMAXPS       Y10, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y14, Y10
-	VFNMADD132PS constants<>+384(SB), Y13, Y10
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+416(SB), Y13
-	VFMADD213PS  constants<>+448(SB), Y10, Y13
-	VMULPS       Y10, Y10, Y15
-	VFMADD213PS  Y10, Y15, Y13
-	VFMADD213PS  Y14, Y14, Y13
-	VMOVUPS      Y13, (R10)
+	VMOVUPS      (R9), Y9
 	VMOVD        R11, X10
 	VPBROADCASTD X10, Y10
 	VPCMPEQD     Y3, Y10, Y10
-	VBLENDVPS    Y10, Y13, Y5, Y5
-	VADDPS       Y13, Y9, Y9
-	VADDPS       Y12, Y7, Y7
-	VADDPS       Y11, Y8, Y8
+	VBLENDVPS    Y10, Y9, Y4, Y4
+	VSUBPS       Y2, Y9, Y9
+	MOVQ         32(AX), R12
+	VBROADCASTSS (R12)(R11*4), Y10
+	VMULPS       Y9, Y10, Y11
+	VXORPS       Y12, Y12, Y12
+	VCMPPS       $0x04, Y12, Y10, Y10
+	VANDPS       Y10, Y11, Y11
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y13
+	VFMADD213PS  Y9, Y13, Y10
+	VFMADD213PS  Y12, Y12, Y10
+	VMOVUPS      Y10, (R10)
+	VMOVD        R11, X9
+	VPBROADCASTD X9, Y9
+	VPCMPEQD     Y3, Y9, Y9
+	VBLENDVPS    Y9, Y10, Y5, Y5
+	VADDPS       Y10, Y8, Y8
+	VADDPS       Y11, Y7, Y7
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
@@ -2044,7 +2029,7 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPS  Y9, Y6, Y6
+	VADDPS  Y8, Y6, Y6
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
@@ -2053,10 +2038,6 @@ summed6:
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
 	VMOVUPS Y7, (R9)(R10*1)
-	MOVQ    72(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPS Y8, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x10
 	JGE     lanes7
@@ -2067,7 +2048,7 @@ lanes7:
 	MOVQ    56(AX), R10
 	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
-	JNE     more12
+	JNE     more11
 	VMOVUPS (R10), Y2
 	VMINPS  32(R10), Y2, Y3
 	VXORPS  Y6, Y6, Y6
@@ -2075,10 +2056,10 @@ lanes7:
 	VADDPS  Y2, Y3, Y3
 	VMOVUPS Y3, 64(R10)
 
-more12:
+more11:
 level8:
 	CMPQ R9, $0x01
-	JE   tree11
+	JE   tree10
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
@@ -2092,21 +2073,17 @@ pairs9:
 	ADDQ    $0x20, R12
 	DECQ    R13
 	JNE     pairs9
-	INCQ    R9
-	BTQ     $0x00, R9
-	JCS     even10
 	VMOVUPS (R11), Y2
 	VMOVUPS Y2, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level8
 
-even10:
-	SHRQ $0x01, R9
-	JMP  level8
-
-tree11:
+tree10:
 	VMOVUPS      (R10), Y2
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two13
+	JE           two12
 	VCVTPS2PD    X2, Y3
 	VBROADCASTSD constants<>+576(SB), Y6
 	VADDPD       Y6, Y3, Y3
@@ -2116,9 +2093,9 @@ tree11:
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
 	VMOVUPD      Y2, 1392(AX)(SI*8)
-	JMP          sum14
+	JMP          sum13
 
-two13:
+two12:
 	VMOVUPS      64(R9), Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 1360(AX)(SI*8)
@@ -2126,36 +2103,32 @@ two13:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 1392(AX)(SI*8)
 
-sum14:
+sum13:
 	MOVQ 64(AX), R9
 
-level15:
+level14:
 	CMPQ R8, $0x01
-	JE   tree18
+	JE   tree16
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs16:
+pairs15:
 	VMOVUPS (R10), Y2
 	VADDPS  32(R10), Y2, Y2
 	VMOVUPS Y2, (R11)
 	ADDQ    $0x40, R10
 	ADDQ    $0x20, R11
 	DECQ    R12
-	JNE     pairs16
-	INCQ    R8
-	BTQ     $0x00, R8
-	JCS     even17
+	JNE     pairs15
 	VMOVUPS (R10), Y2
 	VMOVUPS Y2, (R11)
+	INCQ    R8
+	SHRQ    $0x01, R8
+	JMP     level14
 
-even17:
-	SHRQ $0x01, R8
-	JMP  level15
-
-tree18:
+tree16:
 	VMOVUPS      (R9), Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 4624(AX)(SI*8)
@@ -2190,59 +2163,55 @@ end2:
 TEXT ·planeScaleClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleClasswiseFloat32AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleClasswiseFloat32AVX2 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 48(AX), BX
+	MOVQ 48(AX), DX
+	MOVQ 88(AX), BX
 	MOVQ 88(AX), SI
-	MOVQ 88(AX), DI
-	ADDQ 80(AX), DI
-	CMPQ SI, DI
+	ADDQ 80(AX), SI
+	CMPQ BX, SI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(SI*8), Y0
-	VMOVUPD      14448(AX)(SI*8), Y1
+	VMOVUPD      14416(AX)(BX*8), Y0
+	VMOVUPD      14448(AX)(BX*8), Y1
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
 	VBROADCASTSD 256(AX), Y1
-	VMULPD       8976(AX)(SI*8), Y1, Y3
-	VMULPD       9008(AX)(SI*8), Y1, Y1
+	VMULPD       8976(AX)(BX*8), Y1, Y3
+	VMULPD       9008(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
 	VCVTPD2PSY   Y1, X1
 	VINSERTF128  $0x01, X1, Y2, Y1
-	VMOVDQU      (BX), Y3
-	VMOVUPD      15504(AX)(SI*8), Y4
-	VMOVUPD      15536(AX)(SI*8), Y5
+	VMOVDQU      (DX), Y3
+	VMOVUPD      15504(AX)(BX*8), Y4
+	VMOVUPD      15536(AX)(BX*8), Y5
 	VCVTPD2PSY   Y4, X2
 	VCVTPD2PSY   Y5, X4
 	VINSERTF128  $0x01, X4, Y2, Y4
-	XORQ         R8, R8
-	MOVQ         CX, R9
-	MOVQ         DX, R10
+	XORQ         DI, DI
+	MOVQ         CX, R8
 
 class3:
-	VMOVUPS      (R9), Y5
+	VMOVUPS      (R8), Y5
 	VMULPS       Y0, Y5, Y5
-	MOVQ         32(AX), R11
-	VBROADCASTSS (R11)(R8*4), Y6
+	MOVQ         32(AX), R9
+	VBROADCASTSS (R9)(DI*4), Y6
 	VFNMADD231PS Y6, Y1, Y5
-	VMOVD        R8, X6
+	VMOVD        DI, X6
 	VPBROADCASTD X6, Y6
 	VPCMPEQD     Y3, Y6, Y6
 	VBLENDVPS    Y6, Y4, Y5, Y5
-	VMOVUPS      Y5, (R10)
-	ADDQ         184(AX), R9
-	ADDQ         184(AX), R10
-	INCQ         R8
-	CMPQ         R8, 96(AX)
+	VMOVUPS      Y5, (R8)
+	ADDQ         184(AX), R8
+	INCQ         DI
+	CMPQ         DI, 96(AX)
 	JLT          class3
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop1
 
 end2:
@@ -2409,7 +2378,7 @@ lanes7:
 	MOVQ    56(AX), R11
 	MOVQ    R9, R10
 	CMPQ    96(AX), $0x02
-	JNE     more12
+	JNE     more11
 	VMOVUPS (R11), Y2
 	VMINPS  32(R11), Y2, Y3
 	VXORPS  Y4, Y4, Y4
@@ -2417,10 +2386,10 @@ lanes7:
 	VADDPS  Y2, Y3, Y3
 	VMOVUPS Y3, 64(R11)
 
-more12:
+more11:
 level8:
 	CMPQ R10, $0x01
-	JE   tree11
+	JE   tree10
 	MOVQ R11, R12
 	MOVQ R11, R13
 	MOVQ R10, R14
@@ -2434,21 +2403,17 @@ pairs9:
 	ADDQ    $0x20, R13
 	DECQ    R14
 	JNE     pairs9
-	INCQ    R10
-	BTQ     $0x00, R10
-	JCS     even10
 	VMOVUPS (R12), Y2
 	VMOVUPS Y2, (R13)
+	INCQ    R10
+	SHRQ    $0x01, R10
+	JMP     level8
 
-even10:
-	SHRQ $0x01, R10
-	JMP  level8
-
-tree11:
+tree10:
 	VMOVUPS      (R11), Y2
 	MOVQ         56(AX), R10
 	CMPQ         96(AX), $0x02
-	JE           two13
+	JE           two12
 	VCVTPS2PD    X2, Y3
 	VBROADCASTSD constants<>+576(SB), Y4
 	VADDPD       Y4, Y3, Y3
@@ -2458,9 +2423,9 @@ tree11:
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
 	VMOVUPD      Y2, 1392(AX)(DI*8)
-	JMP          sum14
+	JMP          sum13
 
-two13:
+two12:
 	VMOVUPS      64(R10), Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 1360(AX)(DI*8)
@@ -2468,37 +2433,33 @@ two13:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 1392(AX)(DI*8)
 
-sum14:
+sum13:
 	MOVQ 64(AX), R11
 	MOVQ R9, R10
 
-level15:
+level14:
 	CMPQ R10, $0x01
-	JE   tree18
+	JE   tree16
 	MOVQ R11, R12
 	MOVQ R11, R13
 	MOVQ R10, R14
 	SHRQ $0x01, R14
 
-pairs16:
+pairs15:
 	VMOVUPS (R12), Y2
 	VADDPS  32(R12), Y2, Y2
 	VMOVUPS Y2, (R13)
 	ADDQ    $0x40, R12
 	ADDQ    $0x20, R13
 	DECQ    R14
-	JNE     pairs16
-	INCQ    R10
-	BTQ     $0x00, R10
-	JCS     even17
+	JNE     pairs15
 	VMOVUPS (R12), Y2
 	VMOVUPS Y2, (R13)
+	INCQ    R10
+	SHRQ    $0x01, R10
+	JMP     level14
 
-even17:
-	SHRQ $0x01, R10
-	JMP  level15
-
-tree18:
+tree16:
 	VMOVUPS      (R11), Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 4624(AX)(DI*8)
@@ -2507,33 +2468,29 @@ tree18:
 	VMOVUPD      Y2, 4656(AX)(DI*8)
 	MOVQ         72(AX), R10
 
-level19:
+level17:
 	CMPQ R9, $0x01
-	JE   tree22
+	JE   tree19
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs20:
+pairs18:
 	VMOVUPS (R11), Y2
 	VADDPS  32(R11), Y2, Y2
 	VMOVUPS Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
-	JNE     pairs20
-	INCQ    R9
-	BTQ     $0x00, R9
-	JCS     even21
+	JNE     pairs18
 	VMOVUPS (R11), Y2
 	VMOVUPS Y2, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level17
 
-even21:
-	SHRQ $0x01, R9
-	JMP  level19
-
-tree22:
+tree19:
 	VMOVUPS      (R10), Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 2448(AX)(DI*8)
@@ -2557,57 +2514,53 @@ end2:
 TEXT ·planeScaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleDenseFloat32AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleDenseFloat32AVX2 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 48(AX), BX
-	MOVQ 24(AX), SI
+	MOVQ 48(AX), DX
+	MOVQ 24(AX), BX
+	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
-	MOVQ 88(AX), R8
-	ADDQ 80(AX), R8
-	CMPQ DI, R8
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(DI*8), Y0
-	VMOVUPD      14448(AX)(DI*8), Y1
+	VMOVUPD      14416(AX)(SI*8), Y0
+	VMOVUPD      14448(AX)(SI*8), Y1
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
 	VBROADCASTSD 256(AX), Y1
-	VMULPD       8976(AX)(DI*8), Y1, Y3
-	VMULPD       9008(AX)(DI*8), Y1, Y1
+	VMULPD       8976(AX)(SI*8), Y1, Y3
+	VMULPD       9008(AX)(SI*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
 	VCVTPD2PSY   Y1, X1
 	VINSERTF128  $0x01, X1, Y2, Y1
-	XORQ         R9, R9
-	MOVQ         CX, R10
-	MOVQ         DX, R11
-	MOVQ         SI, R12
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         BX, R10
 
 class3:
-	VMOVUPS      (R10), Y3
+	VMOVUPS      (R9), Y3
 	VMULPS       Y0, Y3, Y3
-	VMOVUPS      (R12), Y4
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13)(R9*4), Y5
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13)(R9*4), Y6
+	VMOVUPS      (R10), Y4
+	MOVQ         40(AX), R11
+	VBROADCASTSS (R11)(R8*4), Y5
+	MOVQ         32(AX), R11
+	VBROADCASTSS (R11)(R8*4), Y6
 	VFMADD213PS  Y6, Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
-	VMOVUPS      Y3, (R11)
+	VMOVUPS      Y3, (R9)
+	ADDQ         184(AX), R9
 	ADDQ         184(AX), R10
-	ADDQ         184(AX), R11
-	ADDQ         184(AX), R12
-	INCQ         R9
-	CMPQ         R9, 96(AX)
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x20, SI
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -2747,7 +2700,6 @@ loop5:
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
 	VSUBPD       Y1, Y11, Y9
-	VMOVUPD      Y10, Y10
 	VFNMADD231PD constants<>+736(SB), Y9, Y10
 	VFNMADD231PD constants<>+768(SB), Y9, Y10
 	VPSHUFD      $0xa0, Y11, Y9
@@ -2769,7 +2721,6 @@ loop5:
 	VFMADD213PD  constants<>+960(SB), Y10, Y9
 	VSUBPD       Y1, Y15, Y13
 	VMULPD       Y10, Y10, Y12
-	VMOVUPD      Y14, Y14
 	VFMADD213PD  Y10, Y12, Y9
 	VFNMADD231PD constants<>+736(SB), Y13, Y14
 	VFMADD213PD  Y11, Y11, Y9
@@ -2797,7 +2748,6 @@ loop5:
 	VFMADD213PD  Y14, Y10, Y9
 	VSUBPD       Y1, Y12, Y10
 	VFMADD213PD  Y15, Y15, Y9
-	VMOVUPD      Y11, Y11
 	VADDPD       Y9, Y5, Y5
 	VFNMADD231PD constants<>+736(SB), Y10, Y11
 	VFNMADD231PD constants<>+768(SB), Y10, Y11
@@ -2820,7 +2770,6 @@ loop5:
 	VFMADD213PD  constants<>+960(SB), Y11, Y9
 	VSUBPD       Y1, Y15, Y13
 	VMULPD       Y11, Y11, Y10
-	VMOVUPD      Y14, Y14
 	VFMADD213PD  Y11, Y10, Y9
 	VFNMADD231PD constants<>+736(SB), Y13, Y14
 	VFMADD213PD  Y12, Y12, Y9
@@ -2861,7 +2810,6 @@ end6:
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
 	VSUBPD       Y1, Y11, Y9
-	VMOVUPD      Y10, Y10
 	VFNMADD231PD constants<>+736(SB), Y9, Y10
 	VFNMADD231PD constants<>+768(SB), Y9, Y10
 	VPSHUFD      $0xa0, Y11, Y9
@@ -2893,7 +2841,6 @@ end6:
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
 	VSUBPD       Y1, Y11, Y9
-	VMOVUPD      Y10, Y10
 	VFNMADD231PD constants<>+736(SB), Y9, Y10
 	VFNMADD231PD constants<>+768(SB), Y9, Y10
 	VPSHUFD      $0xa0, Y11, Y9
@@ -2925,7 +2872,6 @@ end6:
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
 	VSUBPD       Y1, Y11, Y9
-	VMOVUPD      Y10, Y10
 	VFNMADD231PD constants<>+736(SB), Y9, Y10
 	VFNMADD231PD constants<>+768(SB), Y9, Y10
 	VPSHUFD      $0xa0, Y11, Y9
@@ -2957,7 +2903,6 @@ end6:
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
 	VSUBPD       Y1, Y11, Y9
-	VMOVUPD      Y10, Y10
 	VFNMADD231PD constants<>+736(SB), Y9, Y10
 	VFNMADD231PD constants<>+768(SB), Y9, Y10
 	VPSHUFD      $0xa0, Y11, Y9
@@ -3060,7 +3005,6 @@ loop6:
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
 	VSUBPD       Y1, Y11, Y9
-	VMOVUPD      Y10, Y10
 	VFNMADD231PD constants<>+736(SB), Y9, Y10
 	VFNMADD231PD constants<>+768(SB), Y9, Y10
 	VPSHUFD      $0xa0, Y11, Y9
@@ -3082,7 +3026,6 @@ loop6:
 	VFMADD213PD  constants<>+960(SB), Y10, Y9
 	VSUBPD       Y1, Y15, Y13
 	VMULPD       Y10, Y10, Y12
-	VMOVUPD      Y14, Y14
 	VFMADD213PD  Y10, Y12, Y9
 	VFNMADD231PD constants<>+736(SB), Y13, Y14
 	VFMADD213PD  Y11, Y11, Y9
@@ -3111,7 +3054,6 @@ loop6:
 	VFMADD213PD  Y14, Y10, Y9
 	VSUBPD       Y1, Y12, Y10
 	VFMADD213PD  Y15, Y15, Y9
-	VMOVUPD      Y11, Y11
 	VADDPD       Y9, Y5, Y5
 	VFNMADD231PD constants<>+736(SB), Y10, Y11
 	VMOVUPD      Y9, 32(BX)(R8*8)
@@ -3135,7 +3077,6 @@ loop6:
 	VFMADD213PD  constants<>+960(SB), Y11, Y9
 	VSUBPD       Y1, Y15, Y13
 	VMULPD       Y11, Y11, Y10
-	VMOVUPD      Y14, Y14
 	VFMADD213PD  Y11, Y10, Y9
 	VFNMADD231PD constants<>+736(SB), Y13, Y14
 	VFMADD213PD  Y12, Y12, Y9
@@ -3178,7 +3119,6 @@ end7:
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
 	VSUBPD       Y1, Y11, Y9
-	VMOVUPD      Y10, Y10
 	VFNMADD231PD constants<>+736(SB), Y9, Y10
 	VFNMADD231PD constants<>+768(SB), Y9, Y10
 	VPSHUFD      $0xa0, Y11, Y9
@@ -3203,7 +3143,6 @@ end7:
 	CMPQ         R11, $0x04
 	JGE          whole9
 	LEAQ         (BX)(R8*8), R8
-	VMOVAPS      Y9, Y9
 	JMP          part5
 
 whole9:
@@ -3220,7 +3159,6 @@ whole9:
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
 	VSUBPD       Y1, Y11, Y9
-	VMOVUPD      Y10, Y10
 	VFNMADD231PD constants<>+736(SB), Y9, Y10
 	VFNMADD231PD constants<>+768(SB), Y9, Y10
 	VPSHUFD      $0xa0, Y11, Y9
@@ -3246,7 +3184,6 @@ whole9:
 	CMPQ         R11, $0x04
 	JGE          whole10
 	LEAQ         32(BX)(R8*8), R8
-	VMOVAPS      Y9, Y9
 	JMP          part5
 
 whole10:
@@ -3263,7 +3200,6 @@ whole10:
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
 	VSUBPD       Y1, Y11, Y9
-	VMOVUPD      Y10, Y10
 	VFNMADD231PD constants<>+736(SB), Y9, Y10
 	VFNMADD231PD constants<>+768(SB), Y9, Y10
 	VPSHUFD      $0xa0, Y11, Y9
@@ -3289,7 +3225,6 @@ whole10:
 	CMPQ         R11, $0x04
 	JGE          whole11
 	LEAQ         64(BX)(R8*8), R8
-	VMOVAPS      Y9, Y9
 	JMP          part5
 
 whole11:
@@ -3306,7 +3241,6 @@ whole11:
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
 	VSUBPD       Y1, Y11, Y9
-	VMOVUPD      Y10, Y10
 	VFNMADD231PD constants<>+736(SB), Y9, Y10
 	VFNMADD231PD constants<>+768(SB), Y9, Y10
 	VPSHUFD      $0xa0, Y11, Y9
@@ -3332,7 +3266,6 @@ whole11:
 	CMPQ         R11, $0x04
 	JGE          whole12
 	LEAQ         96(BX)(R8*8), R8
-	VMOVAPS      Y9, Y9
 	JMP          part5
 
 whole12:
@@ -3519,7 +3452,6 @@ loop6:
 	VMOVUPD      Y12, Y13
 	VFMADD132PD  constants<>+704(SB), Y1, Y13
 	VSUBPD       Y1, Y13, Y11
-	VMOVUPD      Y12, Y12
 	VFNMADD231PD constants<>+736(SB), Y11, Y12
 	VFNMADD231PD constants<>+768(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y13, Y11
@@ -3553,7 +3485,6 @@ loop6:
 	VMOVUPD      Y12, Y13
 	VFMADD132PD  constants<>+704(SB), Y1, Y13
 	VSUBPD       Y1, Y13, Y11
-	VMOVUPD      Y12, Y12
 	VFNMADD231PD constants<>+736(SB), Y11, Y12
 	VFNMADD231PD constants<>+768(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y13, Y11
@@ -3588,7 +3519,6 @@ loop6:
 	VMOVUPD      Y12, Y13
 	VFMADD132PD  constants<>+704(SB), Y1, Y13
 	VSUBPD       Y1, Y13, Y11
-	VMOVUPD      Y12, Y12
 	VFNMADD231PD constants<>+736(SB), Y11, Y12
 	VFNMADD231PD constants<>+768(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y13, Y11
@@ -3622,7 +3552,6 @@ loop6:
 	VMOVUPD      Y12, Y13
 	VFMADD132PD  constants<>+704(SB), Y1, Y13
 	VSUBPD       Y1, Y13, Y11
-	VMOVUPD      Y12, Y12
 	VFNMADD231PD constants<>+736(SB), Y11, Y12
 	VFNMADD231PD constants<>+768(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y13, Y11
@@ -3672,7 +3601,6 @@ end7:
 	VMOVUPD      Y12, Y13
 	VFMADD132PD  constants<>+704(SB), Y1, Y13
 	VSUBPD       Y1, Y13, Y11
-	VMOVUPD      Y12, Y12
 	VFNMADD231PD constants<>+736(SB), Y11, Y12
 	VFNMADD231PD constants<>+768(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y13, Y11
@@ -3697,7 +3625,6 @@ end7:
 	CMPQ         R14, $0x04
 	JGE          whole9
 	LEAQ         (BX)(R11*8), R11
-	VMOVAPS      Y11, Y11
 	JMP          part5
 
 whole9:
@@ -3725,7 +3652,6 @@ whole9:
 	VMOVUPD      Y12, Y13
 	VFMADD132PD  constants<>+704(SB), Y1, Y13
 	VSUBPD       Y1, Y13, Y11
-	VMOVUPD      Y12, Y12
 	VFNMADD231PD constants<>+736(SB), Y11, Y12
 	VFNMADD231PD constants<>+768(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y13, Y11
@@ -3751,7 +3677,6 @@ whole9:
 	CMPQ         R14, $0x04
 	JGE          whole10
 	LEAQ         32(BX)(R11*8), R11
-	VMOVAPS      Y11, Y11
 	JMP          part5
 
 whole10:
@@ -3779,7 +3704,6 @@ whole10:
 	VMOVUPD      Y12, Y13
 	VFMADD132PD  constants<>+704(SB), Y1, Y13
 	VSUBPD       Y1, Y13, Y11
-	VMOVUPD      Y12, Y12
 	VFNMADD231PD constants<>+736(SB), Y11, Y12
 	VFNMADD231PD constants<>+768(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y13, Y11
@@ -3805,7 +3729,6 @@ whole10:
 	CMPQ         R14, $0x04
 	JGE          whole11
 	LEAQ         64(BX)(R11*8), R11
-	VMOVAPS      Y11, Y11
 	JMP          part5
 
 whole11:
@@ -3833,7 +3756,6 @@ whole11:
 	VMOVUPD      Y12, Y13
 	VFMADD132PD  constants<>+704(SB), Y1, Y13
 	VSUBPD       Y1, Y13, Y11
-	VMOVUPD      Y12, Y12
 	VFNMADD231PD constants<>+736(SB), Y11, Y12
 	VFNMADD231PD constants<>+768(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y13, Y11
@@ -3859,7 +3781,6 @@ whole11:
 	CMPQ         R14, $0x04
 	JGE          whole12
 	LEAQ         96(BX)(R11*8), R11
-	VMOVAPS      Y11, Y11
 	JMP          part5
 
 whole12:
@@ -4454,7 +4375,6 @@ step5:
 	VMOVUPD      Y11, Y12
 	VFMADD132PD  constants<>+704(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
-	VMOVUPD      Y11, Y11
 	VFNMADD231PD constants<>+736(SB), Y10, Y11
 	VFNMADD231PD constants<>+768(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
@@ -4494,7 +4414,6 @@ step5:
 	VMOVUPD      Y11, Y12
 	VFMADD132PD  constants<>+704(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
-	VMOVUPD      Y11, Y11
 	VFNMADD231PD constants<>+736(SB), Y10, Y11
 	VFNMADD231PD constants<>+768(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
@@ -4546,7 +4465,7 @@ lanes7:
 	MOVQ    56(AX), R10
 	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
-	JNE     more12
+	JNE     more11
 	VMOVUPD (R10), Y2
 	VMINPD  32(R10), Y2, Y3
 	VXORPS  Y6, Y6, Y6
@@ -4554,10 +4473,10 @@ lanes7:
 	VADDPD  Y2, Y3, Y3
 	VMOVUPD Y3, 64(R10)
 
-more12:
+more11:
 level8:
 	CMPQ R9, $0x01
-	JE   tree11
+	JE   tree10
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
@@ -4571,60 +4490,52 @@ pairs9:
 	ADDQ    $0x20, R12
 	DECQ    R13
 	JNE     pairs9
-	INCQ    R9
-	BTQ     $0x00, R9
-	JCS     even10
 	VMOVUPD (R11), Y2
 	VMOVUPD Y2, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level8
 
-even10:
-	SHRQ $0x01, R9
-	JMP  level8
-
-tree11:
+tree10:
 	VMOVUPD      (R10), Y2
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two13
+	JE           two12
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(SI*8)
-	JMP          sum14
+	JMP          sum13
 
-two13:
+two12:
 	VMOVUPD 64(R9), Y2
 	VMOVUPD Y2, 1360(AX)(SI*8)
 
-sum14:
+sum13:
 	MOVQ 64(AX), R9
 
-level15:
+level14:
 	CMPQ R8, $0x01
-	JE   tree18
+	JE   tree16
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs16:
+pairs15:
 	VMOVUPD (R10), Y2
 	VADDPD  32(R10), Y2, Y2
 	VMOVUPD Y2, (R11)
 	ADDQ    $0x40, R10
 	ADDQ    $0x20, R11
 	DECQ    R12
-	JNE     pairs16
-	INCQ    R8
-	BTQ     $0x00, R8
-	JCS     even17
+	JNE     pairs15
 	VMOVUPD (R10), Y2
 	VMOVUPD Y2, (R11)
+	INCQ    R8
+	SHRQ    $0x01, R8
+	JMP     level14
 
-even17:
-	SHRQ $0x01, R8
-	JMP  level15
-
-tree18:
+tree16:
 	VMOVUPD (R9), Y2
 	VMOVUPD Y2, 4624(AX)(SI*8)
 	VSUBPD  272(AX)(SI*8), Y4, Y4
@@ -4646,44 +4557,40 @@ end2:
 TEXT ·planeScaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleUniformFloat64AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
+	// planeScaleUniformFloat64AVX2 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 48(AX), BX
+	MOVQ 48(AX), DX
+	MOVQ 88(AX), BX
 	MOVQ 88(AX), SI
-	MOVQ 88(AX), DI
-	ADDQ 80(AX), DI
-	CMPQ SI, DI
+	ADDQ 80(AX), SI
+	CMPQ BX, SI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(SI*8), Y0
+	VMOVUPD      14416(AX)(BX*8), Y0
 	VBROADCASTSD 256(AX), Y1
-	VMULPD       8976(AX)(SI*8), Y1, Y1
-	VPMOVSXDQ    (BX), Y2
-	VMOVUPD      15504(AX)(SI*8), Y3
-	XORQ         R8, R8
-	MOVQ         CX, R9
-	MOVQ         DX, R10
+	VMULPD       8976(AX)(BX*8), Y1, Y1
+	VPMOVSXDQ    (DX), Y2
+	VMOVUPD      15504(AX)(BX*8), Y3
+	XORQ         DI, DI
+	MOVQ         CX, R8
 
 class3:
-	VMOVUPD      (R9), Y4
+	VMOVUPD      (R8), Y4
 	VFMSUB213PD  Y1, Y0, Y4
-	VMOVQ        R8, X5
+	VMOVQ        DI, X5
 	VPBROADCASTQ X5, Y5
 	VPCMPEQQ     Y2, Y5, Y5
 	VBLENDVPD    Y5, Y3, Y4, Y4
-	VMOVUPD      Y4, (R10)
-	ADDQ         184(AX), R9
-	ADDQ         184(AX), R10
-	INCQ         R8
-	CMPQ         R8, 96(AX)
+	VMOVUPD      Y4, (R8)
+	ADDQ         184(AX), R8
+	INCQ         DI
+	CMPQ         DI, 96(AX)
 	JLT          class3
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $0x10, BX
-	ADDQ         $+4, SI
-	CMPQ         SI, DI
+	ADDQ         $0x10, DX
+	ADDQ         $+4, BX
+	CMPQ         BX, SI
 	JLT          loop1
 
 end2:
@@ -4739,7 +4646,6 @@ lane4:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
 	MOVQ   184(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
@@ -4749,95 +4655,91 @@ lane4:
 	MOVQ   R8, R11
 
 step5:
-	VMOVUPD      (R9), Y10
-	VMOVQ        R11, X11
-	VPBROADCASTQ X11, Y11
-	VPCMPEQQ     Y3, Y11, Y11
-	VBLENDVPD    Y11, Y10, Y4, Y4
-	VSUBPD       Y2, Y10, Y10
+	VMOVUPD      (R9), Y9
+	VMOVQ        R11, X10
+	VPBROADCASTQ X10, Y10
+	VPCMPEQQ     Y3, Y10, Y10
+	VBLENDVPD    Y10, Y9, Y4, Y4
+	VSUBPD       Y2, Y9, Y9
 	MOVQ         32(AX), R12
-	VBROADCASTSD (R12)(R11*8), Y11
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y13
-	VANDPD       Y13, Y12, Y12
-	VMAXPD       Y10, Y0, Y13
-	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+704(SB), Y1, Y14
-	VSUBPD       Y1, Y14, Y10
-	VMOVUPD      Y13, Y13
-	VFNMADD231PD constants<>+736(SB), Y10, Y13
-	VFNMADD231PD constants<>+768(SB), Y10, Y13
-	VPSHUFD      $0xa0, Y14, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y15
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y15, Y10
-	VPSLLQ       $0x31, Y14, Y14
-	VPADDQ       Y10, Y14, Y14
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y13, Y10
-	VFMADD213PD  constants<>+864(SB), Y13, Y10
-	VFMADD213PD  constants<>+896(SB), Y13, Y10
-	VFMADD213PD  constants<>+928(SB), Y13, Y10
-	VFMADD213PD  constants<>+960(SB), Y13, Y10
-	VMULPD       Y13, Y13, Y15
-	VFMADD213PD  Y13, Y15, Y10
-	VFMADD213PD  Y14, Y14, Y10
-	VMOVUPD      Y10, (R10)
-	VMOVQ        R11, X13
-	VPBROADCASTQ X13, Y13
-	VPCMPEQQ     Y3, Y13, Y13
-	VBLENDVPD    Y13, Y10, Y5, Y5
-	VADDPD       Y10, Y6, Y6
-	VADDPD       Y12, Y7, Y7
-	VADDPD       Y11, Y8, Y8
+	VBROADCASTSD (R12)(R11*8), Y10
+	VMULPD       Y9, Y10, Y11
+	VXORPS       Y12, Y12, Y12
+	VCMPPD       $0x04, Y12, Y10, Y10
+	VANDPD       Y10, Y11, Y11
+	VMAXPD       Y9, Y0, Y10
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VSUBPD       Y1, Y12, Y9
+	VFNMADD231PD constants<>+736(SB), Y9, Y10
+	VFNMADD231PD constants<>+768(SB), Y9, Y10
+	VPSHUFD      $0xa0, Y12, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y13
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y13, Y9
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y9, Y12, Y12
+	VMOVUPD      constants<>+800(SB), Y9
+	VFMADD213PD  constants<>+832(SB), Y10, Y9
+	VFMADD213PD  constants<>+864(SB), Y10, Y9
+	VFMADD213PD  constants<>+896(SB), Y10, Y9
+	VFMADD213PD  constants<>+928(SB), Y10, Y9
+	VFMADD213PD  constants<>+960(SB), Y10, Y9
+	VMULPD       Y10, Y10, Y13
+	VFMADD213PD  Y10, Y13, Y9
+	VFMADD213PD  Y12, Y12, Y9
+	VMOVUPD      Y9, (R10)
+	VMOVQ        R11, X10
+	VPBROADCASTQ X10, Y10
+	VPCMPEQQ     Y3, Y10, Y10
+	VBLENDVPD    Y10, Y9, Y5, Y5
+	VADDPD       Y9, Y6, Y6
+	VADDPD       Y11, Y7, Y7
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
 	ADDQ         192(AX), R9
 	ADDQ         192(AX), R10
-	VMOVUPD      (R9), Y10
-	VMOVQ        R11, X11
-	VPBROADCASTQ X11, Y11
-	VPCMPEQQ     Y3, Y11, Y11
-	VBLENDVPD    Y11, Y10, Y4, Y4
-	VSUBPD       Y2, Y10, Y10
+	VMOVUPD      (R9), Y9
+	VMOVQ        R11, X10
+	VPBROADCASTQ X10, Y10
+	VPCMPEQQ     Y3, Y10, Y10
+	VBLENDVPD    Y10, Y9, Y4, Y4
+	VSUBPD       Y2, Y9, Y9
 	MOVQ         32(AX), R12
-	VBROADCASTSD (R12)(R11*8), Y11
-	VMULPD       Y10, Y11, Y12
-	VXORPS       Y13, Y13, Y13
-	VCMPPD       $0x04, Y13, Y11, Y13
-	VANDPD       Y13, Y12, Y12
-	VMAXPD       Y10, Y0, Y13
-	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+704(SB), Y1, Y14
-	VSUBPD       Y1, Y14, Y10
-	VMOVUPD      Y13, Y13
-	VFNMADD231PD constants<>+736(SB), Y10, Y13
-	VFNMADD231PD constants<>+768(SB), Y10, Y13
-	VPSHUFD      $0xa0, Y14, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y15
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y15, Y10
-	VPSLLQ       $0x31, Y14, Y14
-	VPADDQ       Y10, Y14, Y14
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y13, Y10
-	VFMADD213PD  constants<>+864(SB), Y13, Y10
-	VFMADD213PD  constants<>+896(SB), Y13, Y10
-	VFMADD213PD  constants<>+928(SB), Y13, Y10
-	VFMADD213PD  constants<>+960(SB), Y13, Y10
-	VMULPD       Y13, Y13, Y15
-	VFMADD213PD  Y13, Y15, Y10
-	VFMADD213PD  Y14, Y14, Y10
-	VMOVUPD      Y10, (R10)
-	VMOVQ        R11, X13
-	VPBROADCASTQ X13, Y13
-	VPCMPEQQ     Y3, Y13, Y13
-	VBLENDVPD    Y13, Y10, Y5, Y5
-	VADDPD       Y10, Y9, Y9
-	VADDPD       Y12, Y7, Y7
-	VADDPD       Y11, Y8, Y8
+	VBROADCASTSD (R12)(R11*8), Y10
+	VMULPD       Y9, Y10, Y11
+	VXORPS       Y12, Y12, Y12
+	VCMPPD       $0x04, Y12, Y10, Y10
+	VANDPD       Y10, Y11, Y11
+	VMAXPD       Y9, Y0, Y10
+	VMOVUPD      Y10, Y12
+	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VSUBPD       Y1, Y12, Y9
+	VFNMADD231PD constants<>+736(SB), Y9, Y10
+	VFNMADD231PD constants<>+768(SB), Y9, Y10
+	VPSHUFD      $0xa0, Y12, Y9
+	VPERMPS      constants<>+992(SB), Y9, Y13
+	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VBLENDPS     $0xaa, Y9, Y13, Y9
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y9, Y12, Y12
+	VMOVUPD      constants<>+800(SB), Y9
+	VFMADD213PD  constants<>+832(SB), Y10, Y9
+	VFMADD213PD  constants<>+864(SB), Y10, Y9
+	VFMADD213PD  constants<>+896(SB), Y10, Y9
+	VFMADD213PD  constants<>+928(SB), Y10, Y9
+	VFMADD213PD  constants<>+960(SB), Y10, Y9
+	VMULPD       Y10, Y10, Y13
+	VFMADD213PD  Y10, Y13, Y9
+	VFMADD213PD  Y12, Y12, Y9
+	VMOVUPD      Y9, (R10)
+	VMOVQ        R11, X10
+	VPBROADCASTQ X10, Y10
+	VPCMPEQQ     Y3, Y10, Y10
+	VBLENDVPD    Y10, Y9, Y5, Y5
+	VADDPD       Y9, Y8, Y8
+	VADDPD       Y11, Y7, Y7
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
@@ -4846,7 +4748,7 @@ step5:
 	JMP          step5
 
 summed6:
-	VADDPD  Y9, Y6, Y6
+	VADDPD  Y8, Y6, Y6
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
@@ -4855,10 +4757,6 @@ summed6:
 	MOVQ    R8, R10
 	SHLQ    $0x05, R10
 	VMOVUPD Y7, (R9)(R10*1)
-	MOVQ    72(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPD Y8, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x08
 	JGE     lanes7
@@ -4869,7 +4767,7 @@ lanes7:
 	MOVQ    56(AX), R10
 	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
-	JNE     more12
+	JNE     more11
 	VMOVUPD (R10), Y2
 	VMINPD  32(R10), Y2, Y3
 	VXORPS  Y6, Y6, Y6
@@ -4877,10 +4775,10 @@ lanes7:
 	VADDPD  Y2, Y3, Y3
 	VMOVUPD Y3, 64(R10)
 
-more12:
+more11:
 level8:
 	CMPQ R9, $0x01
-	JE   tree11
+	JE   tree10
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
@@ -4894,60 +4792,52 @@ pairs9:
 	ADDQ    $0x20, R12
 	DECQ    R13
 	JNE     pairs9
-	INCQ    R9
-	BTQ     $0x00, R9
-	JCS     even10
 	VMOVUPD (R11), Y2
 	VMOVUPD Y2, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level8
 
-even10:
-	SHRQ $0x01, R9
-	JMP  level8
-
-tree11:
+tree10:
 	VMOVUPD      (R10), Y2
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two13
+	JE           two12
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(SI*8)
-	JMP          sum14
+	JMP          sum13
 
-two13:
+two12:
 	VMOVUPD 64(R9), Y2
 	VMOVUPD Y2, 1360(AX)(SI*8)
 
-sum14:
+sum13:
 	MOVQ 64(AX), R9
 
-level15:
+level14:
 	CMPQ R8, $0x01
-	JE   tree18
+	JE   tree16
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs16:
+pairs15:
 	VMOVUPD (R10), Y2
 	VADDPD  32(R10), Y2, Y2
 	VMOVUPD Y2, (R11)
 	ADDQ    $0x40, R10
 	ADDQ    $0x20, R11
 	DECQ    R12
-	JNE     pairs16
-	INCQ    R8
-	BTQ     $0x00, R8
-	JCS     even17
+	JNE     pairs15
 	VMOVUPD (R10), Y2
 	VMOVUPD Y2, (R11)
+	INCQ    R8
+	SHRQ    $0x01, R8
+	JMP     level14
 
-even17:
-	SHRQ $0x01, R8
-	JMP  level15
-
-tree18:
+tree16:
 	VMOVUPD (R9), Y2
 	VMOVUPD Y2, 4624(AX)(SI*8)
 	VSUBPD  272(AX)(SI*8), Y4, Y4
@@ -4969,47 +4859,43 @@ end2:
 TEXT ·planeScaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleClasswiseFloat64AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleClasswiseFloat64AVX2 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 48(AX), BX
+	MOVQ 48(AX), DX
+	MOVQ 88(AX), BX
 	MOVQ 88(AX), SI
-	MOVQ 88(AX), DI
-	ADDQ 80(AX), DI
-	CMPQ SI, DI
+	ADDQ 80(AX), SI
+	CMPQ BX, SI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(SI*8), Y0
+	VMOVUPD      14416(AX)(BX*8), Y0
 	VBROADCASTSD 256(AX), Y1
-	VMULPD       8976(AX)(SI*8), Y1, Y1
-	VPMOVSXDQ    (BX), Y2
-	VMOVUPD      15504(AX)(SI*8), Y3
-	XORQ         R8, R8
-	MOVQ         CX, R9
-	MOVQ         DX, R10
+	VMULPD       8976(AX)(BX*8), Y1, Y1
+	VPMOVSXDQ    (DX), Y2
+	VMOVUPD      15504(AX)(BX*8), Y3
+	XORQ         DI, DI
+	MOVQ         CX, R8
 
 class3:
-	VMOVUPD      (R9), Y4
+	VMOVUPD      (R8), Y4
 	VMULPD       Y0, Y4, Y4
-	MOVQ         32(AX), R11
-	VBROADCASTSD (R11)(R8*8), Y5
+	MOVQ         32(AX), R9
+	VBROADCASTSD (R9)(DI*8), Y5
 	VFNMADD231PD Y5, Y1, Y4
-	VMOVQ        R8, X5
+	VMOVQ        DI, X5
 	VPBROADCASTQ X5, Y5
 	VPCMPEQQ     Y2, Y5, Y5
 	VBLENDVPD    Y5, Y3, Y4, Y4
-	VMOVUPD      Y4, (R10)
-	ADDQ         184(AX), R9
-	ADDQ         184(AX), R10
-	INCQ         R8
-	CMPQ         R8, 96(AX)
+	VMOVUPD      Y4, (R8)
+	ADDQ         184(AX), R8
+	INCQ         DI
+	CMPQ         DI, 96(AX)
 	JLT          class3
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $0x10, BX
-	ADDQ         $+4, SI
-	CMPQ         SI, DI
+	ADDQ         $0x10, DX
+	ADDQ         $+4, BX
+	CMPQ         BX, SI
 	JLT          loop1
 
 end2:
@@ -5092,7 +4978,6 @@ step5:
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
 	VSUBPD       Y1, Y11, Y7
-	VMOVUPD      Y10, Y10
 	VFNMADD231PD constants<>+736(SB), Y7, Y10
 	VFNMADD231PD constants<>+768(SB), Y7, Y10
 	VPSHUFD      $0xa0, Y11, Y7
@@ -5136,7 +5021,6 @@ step5:
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
 	VSUBPD       Y1, Y11, Y7
-	VMOVUPD      Y10, Y10
 	VFNMADD231PD constants<>+736(SB), Y7, Y10
 	VFNMADD231PD constants<>+768(SB), Y7, Y10
 	VPSHUFD      $0xa0, Y11, Y7
@@ -5190,7 +5074,7 @@ lanes7:
 	MOVQ    56(AX), R11
 	MOVQ    R9, R10
 	CMPQ    96(AX), $0x02
-	JNE     more12
+	JNE     more11
 	VMOVUPD (R11), Y2
 	VMINPD  32(R11), Y2, Y3
 	VXORPS  Y4, Y4, Y4
@@ -5198,10 +5082,10 @@ lanes7:
 	VADDPD  Y2, Y3, Y3
 	VMOVUPD Y3, 64(R11)
 
-more12:
+more11:
 level8:
 	CMPQ R10, $0x01
-	JE   tree11
+	JE   tree10
 	MOVQ R11, R12
 	MOVQ R11, R13
 	MOVQ R10, R14
@@ -5215,92 +5099,80 @@ pairs9:
 	ADDQ    $0x20, R13
 	DECQ    R14
 	JNE     pairs9
-	INCQ    R10
-	BTQ     $0x00, R10
-	JCS     even10
 	VMOVUPD (R12), Y2
 	VMOVUPD Y2, (R13)
+	INCQ    R10
+	SHRQ    $0x01, R10
+	JMP     level8
 
-even10:
-	SHRQ $0x01, R10
-	JMP  level8
-
-tree11:
+tree10:
 	VMOVUPD      (R11), Y2
 	MOVQ         56(AX), R10
 	CMPQ         96(AX), $0x02
-	JE           two13
+	JE           two12
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
 	VMOVUPD      Y2, 1360(AX)(DI*8)
-	JMP          sum14
+	JMP          sum13
 
-two13:
+two12:
 	VMOVUPD 64(R10), Y2
 	VMOVUPD Y2, 1360(AX)(DI*8)
 
-sum14:
+sum13:
 	MOVQ 64(AX), R11
 	MOVQ R9, R10
 
-level15:
+level14:
 	CMPQ R10, $0x01
-	JE   tree18
+	JE   tree16
 	MOVQ R11, R12
 	MOVQ R11, R13
 	MOVQ R10, R14
 	SHRQ $0x01, R14
 
-pairs16:
+pairs15:
 	VMOVUPD (R12), Y2
 	VADDPD  32(R12), Y2, Y2
 	VMOVUPD Y2, (R13)
 	ADDQ    $0x40, R12
 	ADDQ    $0x20, R13
 	DECQ    R14
-	JNE     pairs16
-	INCQ    R10
-	BTQ     $0x00, R10
-	JCS     even17
+	JNE     pairs15
 	VMOVUPD (R12), Y2
 	VMOVUPD Y2, (R13)
+	INCQ    R10
+	SHRQ    $0x01, R10
+	JMP     level14
 
-even17:
-	SHRQ $0x01, R10
-	JMP  level15
-
-tree18:
+tree16:
 	VMOVUPD (R11), Y2
 	VMOVUPD Y2, 4624(AX)(DI*8)
 	MOVQ    72(AX), R10
 
-level19:
+level17:
 	CMPQ R9, $0x01
-	JE   tree22
+	JE   tree19
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs20:
+pairs18:
 	VMOVUPD (R11), Y2
 	VADDPD  32(R11), Y2, Y2
 	VMOVUPD Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
-	JNE     pairs20
-	INCQ    R9
-	BTQ     $0x00, R9
-	JCS     even21
+	JNE     pairs18
 	VMOVUPD (R11), Y2
 	VMOVUPD Y2, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level17
 
-even21:
-	SHRQ $0x01, R9
-	JMP  level19
-
-tree22:
+tree19:
 	VMOVUPD (R10), Y2
 	VMOVUPD Y2, 2448(AX)(DI*8)
 	ADDQ    $0x20, CX
@@ -5320,49 +5192,45 @@ end2:
 TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleDenseFloat64AVX2 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleDenseFloat64AVX2 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 48(AX), BX
-	MOVQ 24(AX), SI
+	MOVQ 48(AX), DX
+	MOVQ 24(AX), BX
+	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
-	MOVQ 88(AX), R8
-	ADDQ 80(AX), R8
-	CMPQ DI, R8
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(DI*8), Y0
+	VMOVUPD      14416(AX)(SI*8), Y0
 	VBROADCASTSD 256(AX), Y1
-	VMULPD       8976(AX)(DI*8), Y1, Y1
-	XORQ         R9, R9
-	MOVQ         CX, R10
-	MOVQ         DX, R11
-	MOVQ         SI, R12
+	VMULPD       8976(AX)(SI*8), Y1, Y1
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         BX, R10
 
 class3:
-	VMOVUPD      (R10), Y2
+	VMOVUPD      (R9), Y2
 	VMULPD       Y0, Y2, Y2
-	VMOVUPD      (R12), Y3
-	MOVQ         40(AX), R13
-	VBROADCASTSD (R13)(R9*8), Y4
-	MOVQ         32(AX), R13
-	VBROADCASTSD (R13)(R9*8), Y5
+	VMOVUPD      (R10), Y3
+	MOVQ         40(AX), R11
+	VBROADCASTSD (R11)(R8*8), Y4
+	MOVQ         32(AX), R11
+	VBROADCASTSD (R11)(R8*8), Y5
 	VFMADD213PD  Y5, Y4, Y3
 	VFNMADD231PD Y3, Y1, Y2
-	VMOVUPD      Y2, (R11)
+	VMOVUPD      Y2, (R9)
+	ADDQ         184(AX), R9
 	ADDQ         184(AX), R10
-	ADDQ         184(AX), R11
-	ADDQ         184(AX), R12
-	INCQ         R9
-	CMPQ         R9, 96(AX)
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $0x10, BX
-	ADDQ         $0x20, SI
-	ADDQ         $+4, DI
-	CMPQ         DI, R8
+	ADDQ         $0x10, DX
+	ADDQ         $0x20, BX
+	ADDQ         $+4, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -9366,6 +9234,7 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 	// finishAVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD 264(AX), Y0
 	VBROADCASTSD 248(AX), Y1
+	VXORPS       Y2, Y2, Y2
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
@@ -9373,104 +9242,101 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD      1360(AX)(CX*8), Y2
-	VMOVUPD      2448(AX)(CX*8), Y3
-	VADDPD       constants<>+1184(SB), Y2, Y4
-	VPSUBQ       constants<>+1280(SB), Y4, Y4
-	VPAND        constants<>+608(SB), Y4, Y5
-	VMOVUPD      constants<>+1184(SB), Y6
-	VPSUBQ       Y5, Y6, Y5
-	VPSRLQ       $0x34, Y4, Y4
+	VMOVUPD      1360(AX)(CX*8), Y3
+	VMOVUPD      2448(AX)(CX*8), Y4
+	VADDPD       constants<>+1184(SB), Y3, Y5
+	VPSUBQ       constants<>+1280(SB), Y5, Y5
+	VPAND        constants<>+608(SB), Y5, Y6
+	VMOVUPD      constants<>+1184(SB), Y7
+	VPSUBQ       Y6, Y7, Y6
+	VPSRLQ       $0x34, Y5, Y5
+	VPOR         constants<>+1248(SB), Y5, Y5
+	VSUBPD       constants<>+1248(SB), Y5, Y5
+	VSUBPD       constants<>+1184(SB), Y6, Y7
+	VFMADD231PD  Y6, Y3, Y7
+	VADDPD       constants<>+1216(SB), Y7, Y3
+	VDIVPD       Y3, Y7, Y3
+	VMULPD       Y3, Y3, Y6
+	VMOVUPD      constants<>+1312(SB), Y8
+	VFMADD213PD  constants<>+1344(SB), Y6, Y8
+	VFMADD213PD  constants<>+1376(SB), Y6, Y8
+	VFMADD213PD  constants<>+1408(SB), Y6, Y8
+	VFMADD213PD  constants<>+1440(SB), Y6, Y8
+	VFMADD213PD  constants<>+1472(SB), Y6, Y8
+	VFMADD213PD  constants<>+1504(SB), Y6, Y8
+	VFNMADD213PD Y7, Y6, Y8
+	VMULPD       constants<>+1568(SB), Y5, Y6
+	VFNMADD231PD Y8, Y3, Y6
+	VADDPD       Y7, Y6, Y6
+	VFMADD231PD  constants<>+1536(SB), Y5, Y6
+	VMOVUPD      3536(AX)(CX*8), Y5
+	VADDPD       272(AX)(CX*8), Y6, Y3
+	VMOVUPD      Y3, 13328(AX)(CX*8)
+	VSUBPD       Y5, Y6, Y7
+	VADDPD       16720(AX), Y7, Y7
+	VMOVUPD      Y7, 16720(AX)
+	VMOVUPD      1392(AX)(CX*8), Y7
+	VMULPD       Y5, Y4, Y5
+	VMOVUPD      2480(AX)(CX*8), Y9
+	VCMPPD       $0x04, Y2, Y4, Y8
+	VADDPD       constants<>+1184(SB), Y7, Y10
+	VANDPD       Y8, Y5, Y5
+	VPSUBQ       constants<>+1280(SB), Y10, Y10
+	VFMADD231PD  4624(AX)(CX*8), Y1, Y5
+	VPAND        constants<>+608(SB), Y10, Y8
+	VADDPD       5712(AX)(CX*8), Y4, Y4
+	VMOVUPD      constants<>+1184(SB), Y11
+	VPSUBQ       Y8, Y11, Y8
+	VFMSUB213PD  Y5, Y4, Y6
+	VPSRLQ       $0x34, Y10, Y4
+	VMOVUPD      Y6, 11152(AX)(CX*8)
 	VPOR         constants<>+1248(SB), Y4, Y4
+	VADDPD       16592(AX), Y6, Y5
 	VSUBPD       constants<>+1248(SB), Y4, Y4
-	VSUBPD       constants<>+1184(SB), Y5, Y6
-	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1216(SB), Y6, Y2
-	VDIVPD       Y2, Y6, Y2
-	VMULPD       Y2, Y2, Y5
-	VMOVUPD      constants<>+1312(SB), Y7
-	VFMADD213PD  constants<>+1344(SB), Y5, Y7
-	VFMADD213PD  constants<>+1376(SB), Y5, Y7
-	VFMADD213PD  constants<>+1408(SB), Y5, Y7
-	VFMADD213PD  constants<>+1440(SB), Y5, Y7
-	VFMADD213PD  constants<>+1472(SB), Y5, Y7
-	VFMADD213PD  constants<>+1504(SB), Y5, Y7
-	VFNMADD213PD Y6, Y5, Y7
-	VMULPD       constants<>+1536(SB), Y4, Y5
-	VFNMADD231PD Y7, Y2, Y5
-	VADDPD       Y6, Y5, Y5
-	VFMADD231PD  constants<>+1568(SB), Y4, Y5
-	VMOVUPD      3536(AX)(CX*8), Y4
-	VADDPD       272(AX)(CX*8), Y5, Y2
-	VMOVUPD      Y2, 13328(AX)(CX*8)
-	VSUBPD       Y4, Y5, Y6
-	VADDPD       16720(AX), Y6, Y6
-	VMOVUPD      Y6, 16720(AX)
-	VMULPD       Y4, Y3, Y4
-	VXORPS       Y6, Y6, Y6
-	VCMPPD       $0x04, Y6, Y3, Y6
-	VANDPD       Y6, Y4, Y4
-	VFMADD231PD  4624(AX)(CX*8), Y1, Y4
-	VADDPD       5712(AX)(CX*8), Y3, Y3
-	VMOVUPD      Y5, Y5
-	VFMSUB213PD  Y4, Y3, Y5
-	VMOVUPD      Y5, 11152(AX)(CX*8)
-	VADDPD       16592(AX), Y5, Y3
-	VMOVUPD      Y3, 16592(AX)
-	VMULPD       Y2, Y0, Y3
-	VMULPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 12240(AX)(CX*8)
-	VADDPD       16656(AX), Y3, Y2
-	VMOVUPD      Y2, 16656(AX)
-	VMOVUPD      1392(AX)(CX*8), Y2
-	VMOVUPD      2480(AX)(CX*8), Y3
-	VADDPD       constants<>+1184(SB), Y2, Y4
-	VPSUBQ       constants<>+1280(SB), Y4, Y4
-	VPAND        constants<>+608(SB), Y4, Y5
-	VMOVUPD      constants<>+1184(SB), Y6
-	VPSUBQ       Y5, Y6, Y5
-	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1248(SB), Y4, Y4
-	VSUBPD       constants<>+1248(SB), Y4, Y4
-	VSUBPD       constants<>+1184(SB), Y5, Y6
-	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1216(SB), Y6, Y2
-	VDIVPD       Y2, Y6, Y2
-	VMULPD       Y2, Y2, Y5
-	VMOVUPD      constants<>+1312(SB), Y7
-	VFMADD213PD  constants<>+1344(SB), Y5, Y7
-	VFMADD213PD  constants<>+1376(SB), Y5, Y7
-	VFMADD213PD  constants<>+1408(SB), Y5, Y7
-	VFMADD213PD  constants<>+1440(SB), Y5, Y7
-	VFMADD213PD  constants<>+1472(SB), Y5, Y7
-	VFMADD213PD  constants<>+1504(SB), Y5, Y7
-	VFNMADD213PD Y6, Y5, Y7
-	VMULPD       constants<>+1536(SB), Y4, Y5
-	VFNMADD231PD Y7, Y2, Y5
-	VADDPD       Y6, Y5, Y5
-	VFMADD231PD  constants<>+1568(SB), Y4, Y5
+	VMOVUPD      Y5, 16592(AX)
+	VSUBPD       constants<>+1184(SB), Y8, Y6
+	VMULPD       Y3, Y0, Y5
+	VFMADD231PD  Y8, Y7, Y6
+	VMULPD       Y3, Y5, Y5
+	VADDPD       constants<>+1216(SB), Y6, Y3
+	VMOVUPD      Y5, 12240(AX)(CX*8)
+	VDIVPD       Y3, Y6, Y3
+	VADDPD       16656(AX), Y5, Y5
+	VMULPD       Y3, Y3, Y7
+	VMOVUPD      Y5, 16656(AX)
+	VMOVUPD      constants<>+1312(SB), Y5
+	VFMADD213PD  constants<>+1344(SB), Y7, Y5
+	VFMADD213PD  constants<>+1376(SB), Y7, Y5
+	VFMADD213PD  constants<>+1408(SB), Y7, Y5
+	VFMADD213PD  constants<>+1440(SB), Y7, Y5
+	VFMADD213PD  constants<>+1472(SB), Y7, Y5
+	VFMADD213PD  constants<>+1504(SB), Y7, Y5
+	VFNMADD213PD Y6, Y7, Y5
+	VMULPD       constants<>+1568(SB), Y4, Y7
+	VFNMADD231PD Y5, Y3, Y7
+	VADDPD       Y6, Y7, Y7
+	VFMADD231PD  constants<>+1536(SB), Y4, Y7
 	VMOVUPD      3568(AX)(CX*8), Y4
-	VADDPD       304(AX)(CX*8), Y5, Y2
-	VMOVUPD      Y2, 13360(AX)(CX*8)
-	VSUBPD       Y4, Y5, Y6
-	VADDPD       16752(AX), Y6, Y6
-	VMOVUPD      Y6, 16752(AX)
-	VMULPD       Y4, Y3, Y4
-	VXORPS       Y6, Y6, Y6
-	VCMPPD       $0x04, Y6, Y3, Y6
-	VANDPD       Y6, Y4, Y4
+	VADDPD       304(AX)(CX*8), Y7, Y3
+	VMOVUPD      Y3, 13360(AX)(CX*8)
+	VSUBPD       Y4, Y7, Y5
+	VADDPD       16752(AX), Y5, Y5
+	VMOVUPD      Y5, 16752(AX)
+	VMULPD       Y4, Y9, Y4
+	VCMPPD       $0x04, Y2, Y9, Y5
+	VANDPD       Y5, Y4, Y4
 	VFMADD231PD  4656(AX)(CX*8), Y1, Y4
-	VADDPD       5744(AX)(CX*8), Y3, Y3
-	VMOVUPD      Y5, Y5
-	VFMSUB213PD  Y4, Y3, Y5
-	VMOVUPD      Y5, 11184(AX)(CX*8)
-	VADDPD       16624(AX), Y5, Y3
-	VMOVUPD      Y3, 16624(AX)
-	VMULPD       Y2, Y0, Y3
-	VMULPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 12272(AX)(CX*8)
-	VADDPD       16688(AX), Y3, Y2
-	VMOVUPD      Y2, 16688(AX)
+	VADDPD       5744(AX)(CX*8), Y9, Y5
+	VMOVUPD      Y7, Y6
+	VFMSUB213PD  Y4, Y5, Y6
+	VMOVUPD      Y6, 11184(AX)(CX*8)
+	VADDPD       16624(AX), Y6, Y4
+	VMOVUPD      Y4, 16624(AX)
+	VMULPD       Y3, Y0, Y4
+	VMULPD       Y3, Y4, Y4
+	VMOVUPD      Y4, 12272(AX)(CX*8)
+	VADDPD       16688(AX), Y4, Y3
+	VMOVUPD      Y3, 16688(AX)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -9487,6 +9353,7 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 	// finishGradAVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD 264(AX), Y0
 	VBROADCASTSD 248(AX), Y1
+	VXORPS       Y2, Y2, Y2
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
@@ -9494,146 +9361,142 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD      1360(AX)(CX*8), Y2
-	VMOVUPD      2448(AX)(CX*8), Y3
-	VADDPD       constants<>+1184(SB), Y2, Y4
-	VPSUBQ       constants<>+1280(SB), Y4, Y4
-	VPAND        constants<>+608(SB), Y4, Y5
-	VMOVUPD      constants<>+1184(SB), Y6
-	VPSUBQ       Y5, Y6, Y5
-	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1248(SB), Y4, Y4
-	VSUBPD       constants<>+1248(SB), Y4, Y4
-	VSUBPD       constants<>+1184(SB), Y5, Y6
-	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1216(SB), Y6, Y5
-	VDIVPD       Y5, Y6, Y5
-	VMULPD       Y5, Y5, Y7
-	VMOVUPD      constants<>+1312(SB), Y8
-	VFMADD213PD  constants<>+1344(SB), Y7, Y8
-	VFMADD213PD  constants<>+1376(SB), Y7, Y8
-	VFMADD213PD  constants<>+1408(SB), Y7, Y8
-	VFMADD213PD  constants<>+1440(SB), Y7, Y8
-	VFMADD213PD  constants<>+1472(SB), Y7, Y8
-	VFMADD213PD  constants<>+1504(SB), Y7, Y8
-	VFNMADD213PD Y6, Y7, Y8
-	VMULPD       constants<>+1536(SB), Y4, Y7
-	VFNMADD231PD Y8, Y5, Y7
-	VADDPD       Y6, Y7, Y7
-	VFMADD231PD  constants<>+1568(SB), Y4, Y7
-	VMOVUPD      3536(AX)(CX*8), Y5
-	VADDPD       272(AX)(CX*8), Y7, Y4
-	VMOVUPD      Y4, 13328(AX)(CX*8)
-	VSUBPD       Y5, Y7, Y6
-	VADDPD       16720(AX), Y6, Y6
-	VMOVUPD      Y6, 16720(AX)
-	VMULPD       Y5, Y3, Y5
-	VXORPS       Y6, Y6, Y6
-	VCMPPD       $0x04, Y6, Y3, Y6
-	VANDPD       Y6, Y5, Y5
-	VFMADD231PD  4624(AX)(CX*8), Y1, Y5
-	VADDPD       5712(AX)(CX*8), Y3, Y6
-	VMOVUPD      Y7, Y7
-	VFMSUB213PD  Y5, Y6, Y7
-	VMOVUPD      Y7, 11152(AX)(CX*8)
-	VADDPD       16592(AX), Y7, Y5
-	VMOVUPD      Y5, 16592(AX)
-	VMULPD       Y4, Y0, Y5
-	VMULPD       Y4, Y5, Y5
-	VMOVUPD      Y5, 12240(AX)(CX*8)
-	VADDPD       16656(AX), Y5, Y5
-	VMOVUPD      Y5, 16656(AX)
-	VADDPD       constants<>+1184(SB), Y2, Y2
-	VMOVUPD      constants<>+1184(SB), Y5
-	VDIVPD       Y2, Y5, Y5
-	VMOVUPD      8976(AX)(CX*8), Y8
-	VMULPD       constants<>+1216(SB), Y0, Y7
-	VMULPD       Y4, Y7, Y7
-	VMULPD       10064(AX)(CX*8), Y7, Y7
-	VFMADD213PD  Y7, Y8, Y6
+	VMOVUPD      1360(AX)(CX*8), Y3
+	VMOVUPD      2448(AX)(CX*8), Y4
+	VADDPD       constants<>+1184(SB), Y3, Y5
+	VPSUBQ       constants<>+1280(SB), Y5, Y5
+	VPAND        constants<>+608(SB), Y5, Y6
+	VMOVUPD      constants<>+1184(SB), Y7
+	VPSUBQ       Y6, Y7, Y6
+	VPSRLQ       $0x34, Y5, Y5
+	VPOR         constants<>+1248(SB), Y5, Y5
+	VSUBPD       constants<>+1248(SB), Y5, Y5
+	VSUBPD       constants<>+1184(SB), Y6, Y7
+	VFMADD231PD  Y6, Y3, Y7
+	VADDPD       constants<>+1216(SB), Y7, Y6
+	VDIVPD       Y6, Y7, Y6
+	VMULPD       Y6, Y6, Y8
+	VMOVUPD      constants<>+1312(SB), Y9
+	VFMADD213PD  constants<>+1344(SB), Y8, Y9
+	VFMADD213PD  constants<>+1376(SB), Y8, Y9
+	VFMADD213PD  constants<>+1408(SB), Y8, Y9
+	VFMADD213PD  constants<>+1440(SB), Y8, Y9
+	VFMADD213PD  constants<>+1472(SB), Y8, Y9
+	VFMADD213PD  constants<>+1504(SB), Y8, Y9
+	VFNMADD213PD Y7, Y8, Y9
+	VMULPD       constants<>+1568(SB), Y5, Y8
+	VFNMADD231PD Y9, Y6, Y8
+	VADDPD       Y7, Y8, Y8
+	VFMADD231PD  constants<>+1536(SB), Y5, Y8
+	VMOVUPD      3536(AX)(CX*8), Y6
+	VADDPD       272(AX)(CX*8), Y8, Y5
+	VMOVUPD      Y5, 13328(AX)(CX*8)
+	VSUBPD       Y6, Y8, Y7
+	VADDPD       16720(AX), Y7, Y7
+	VMOVUPD      Y7, 16720(AX)
+	VMULPD       Y6, Y4, Y6
+	VCMPPD       $0x04, Y2, Y4, Y7
+	VANDPD       Y7, Y6, Y6
+	VFMADD231PD  4624(AX)(CX*8), Y1, Y6
+	VADDPD       5712(AX)(CX*8), Y4, Y7
+	VFMSUB213PD  Y6, Y7, Y8
+	VMOVUPD      Y8, 11152(AX)(CX*8)
+	VADDPD       16592(AX), Y8, Y6
+	VMOVUPD      Y6, 16592(AX)
+	VMULPD       Y5, Y0, Y6
 	VMULPD       Y5, Y6, Y6
-	VMOVUPD      Y6, 14416(AX)(CX*8)
-	VMOVUPD      6800(AX)(CX*8), Y4
-	VMULPD       Y5, Y4, Y6
-	VSUBPD       Y2, Y4, Y4
-	VMULPD       Y5, Y4, Y4
-	VMULPD       Y3, Y4, Y4
-	VMULPD       Y6, Y7, Y7
-	VMOVUPD      5712(AX)(CX*8), Y2
-	VFMSUB213PD  7888(AX)(CX*8), Y2, Y6
-	VADDPD       Y6, Y4, Y4
-	VFMADD213PD  Y7, Y8, Y4
-	VMOVUPD      Y4, 15504(AX)(CX*8)
-	VMOVUPD      1392(AX)(CX*8), Y2
-	VMOVUPD      2480(AX)(CX*8), Y3
-	VADDPD       constants<>+1184(SB), Y2, Y4
-	VPSUBQ       constants<>+1280(SB), Y4, Y4
-	VPAND        constants<>+608(SB), Y4, Y5
+	VMOVUPD      Y6, 12240(AX)(CX*8)
+	VADDPD       16656(AX), Y6, Y6
+	VMOVUPD      Y6, 16656(AX)
+	VADDPD       constants<>+1184(SB), Y3, Y3
 	VMOVUPD      constants<>+1184(SB), Y6
-	VPSUBQ       Y5, Y6, Y5
-	VPSRLQ       $0x34, Y4, Y4
-	VPOR         constants<>+1248(SB), Y4, Y4
-	VSUBPD       constants<>+1248(SB), Y4, Y4
-	VSUBPD       constants<>+1184(SB), Y5, Y6
-	VFMADD231PD  Y5, Y2, Y6
-	VADDPD       constants<>+1216(SB), Y6, Y5
-	VDIVPD       Y5, Y6, Y5
-	VMULPD       Y5, Y5, Y7
-	VMOVUPD      constants<>+1312(SB), Y8
-	VFMADD213PD  constants<>+1344(SB), Y7, Y8
-	VFMADD213PD  constants<>+1376(SB), Y7, Y8
-	VFMADD213PD  constants<>+1408(SB), Y7, Y8
-	VFMADD213PD  constants<>+1440(SB), Y7, Y8
-	VFMADD213PD  constants<>+1472(SB), Y7, Y8
-	VFMADD213PD  constants<>+1504(SB), Y7, Y8
-	VFNMADD213PD Y6, Y7, Y8
-	VMULPD       constants<>+1536(SB), Y4, Y7
-	VFNMADD231PD Y8, Y5, Y7
-	VADDPD       Y6, Y7, Y7
-	VFMADD231PD  constants<>+1568(SB), Y4, Y7
-	VMOVUPD      3568(AX)(CX*8), Y5
-	VADDPD       304(AX)(CX*8), Y7, Y4
-	VMOVUPD      Y4, 13360(AX)(CX*8)
-	VSUBPD       Y5, Y7, Y6
-	VADDPD       16752(AX), Y6, Y6
-	VMOVUPD      Y6, 16752(AX)
-	VMULPD       Y5, Y3, Y5
-	VXORPS       Y6, Y6, Y6
-	VCMPPD       $0x04, Y6, Y3, Y6
-	VANDPD       Y6, Y5, Y5
-	VFMADD231PD  4656(AX)(CX*8), Y1, Y5
-	VADDPD       5744(AX)(CX*8), Y3, Y6
-	VMOVUPD      Y7, Y7
-	VFMSUB213PD  Y5, Y6, Y7
-	VMOVUPD      Y7, 11184(AX)(CX*8)
-	VADDPD       16624(AX), Y7, Y5
-	VMOVUPD      Y5, 16624(AX)
-	VMULPD       Y4, Y0, Y5
-	VMULPD       Y4, Y5, Y5
-	VMOVUPD      Y5, 12272(AX)(CX*8)
-	VADDPD       16688(AX), Y5, Y5
-	VMOVUPD      Y5, 16688(AX)
-	VADDPD       constants<>+1184(SB), Y2, Y2
-	VMOVUPD      constants<>+1184(SB), Y5
-	VDIVPD       Y2, Y5, Y5
-	VMOVUPD      9008(AX)(CX*8), Y8
-	VMULPD       constants<>+1216(SB), Y0, Y7
-	VMULPD       Y4, Y7, Y7
-	VMULPD       10096(AX)(CX*8), Y7, Y7
-	VFMADD213PD  Y7, Y8, Y6
-	VMULPD       Y5, Y6, Y6
-	VMOVUPD      Y6, 14448(AX)(CX*8)
-	VMOVUPD      6832(AX)(CX*8), Y4
-	VMULPD       Y5, Y4, Y6
-	VSUBPD       Y2, Y4, Y4
-	VMULPD       Y5, Y4, Y4
-	VMULPD       Y3, Y4, Y4
+	VDIVPD       Y3, Y6, Y6
+	VMOVUPD      8976(AX)(CX*8), Y9
+	VMULPD       constants<>+1216(SB), Y0, Y8
+	VMULPD       Y5, Y8, Y8
+	VMULPD       10064(AX)(CX*8), Y8, Y8
+	VFMADD213PD  Y8, Y9, Y7
 	VMULPD       Y6, Y7, Y7
-	VMOVUPD      5744(AX)(CX*8), Y2
-	VFMSUB213PD  7920(AX)(CX*8), Y2, Y6
-	VADDPD       Y6, Y4, Y4
-	VFMADD213PD  Y7, Y8, Y4
-	VMOVUPD      Y4, 15536(AX)(CX*8)
+	VMOVUPD      Y7, 14416(AX)(CX*8)
+	VMOVUPD      6800(AX)(CX*8), Y5
+	VMULPD       Y6, Y5, Y7
+	VSUBPD       Y3, Y5, Y5
+	VMULPD       Y6, Y5, Y5
+	VMULPD       Y4, Y5, Y5
+	VMULPD       Y7, Y8, Y8
+	VMOVUPD      5712(AX)(CX*8), Y3
+	VFMSUB213PD  7888(AX)(CX*8), Y3, Y7
+	VADDPD       Y7, Y5, Y5
+	VFMADD213PD  Y8, Y9, Y5
+	VMOVUPD      Y5, 15504(AX)(CX*8)
+	VMOVUPD      1392(AX)(CX*8), Y3
+	VMOVUPD      2480(AX)(CX*8), Y4
+	VADDPD       constants<>+1184(SB), Y3, Y5
+	VPSUBQ       constants<>+1280(SB), Y5, Y5
+	VPAND        constants<>+608(SB), Y5, Y6
+	VMOVUPD      constants<>+1184(SB), Y7
+	VPSUBQ       Y6, Y7, Y6
+	VPSRLQ       $0x34, Y5, Y5
+	VPOR         constants<>+1248(SB), Y5, Y5
+	VSUBPD       constants<>+1248(SB), Y5, Y5
+	VSUBPD       constants<>+1184(SB), Y6, Y7
+	VFMADD231PD  Y6, Y3, Y7
+	VADDPD       constants<>+1216(SB), Y7, Y6
+	VDIVPD       Y6, Y7, Y6
+	VMULPD       Y6, Y6, Y8
+	VMOVUPD      constants<>+1312(SB), Y9
+	VFMADD213PD  constants<>+1344(SB), Y8, Y9
+	VFMADD213PD  constants<>+1376(SB), Y8, Y9
+	VFMADD213PD  constants<>+1408(SB), Y8, Y9
+	VFMADD213PD  constants<>+1440(SB), Y8, Y9
+	VFMADD213PD  constants<>+1472(SB), Y8, Y9
+	VFMADD213PD  constants<>+1504(SB), Y8, Y9
+	VFNMADD213PD Y7, Y8, Y9
+	VMULPD       constants<>+1568(SB), Y5, Y8
+	VFNMADD231PD Y9, Y6, Y8
+	VADDPD       Y7, Y8, Y8
+	VFMADD231PD  constants<>+1536(SB), Y5, Y8
+	VMOVUPD      3568(AX)(CX*8), Y6
+	VADDPD       304(AX)(CX*8), Y8, Y5
+	VMOVUPD      Y5, 13360(AX)(CX*8)
+	VSUBPD       Y6, Y8, Y7
+	VADDPD       16752(AX), Y7, Y7
+	VMOVUPD      Y7, 16752(AX)
+	VMULPD       Y6, Y4, Y6
+	VCMPPD       $0x04, Y2, Y4, Y7
+	VANDPD       Y7, Y6, Y6
+	VFMADD231PD  4656(AX)(CX*8), Y1, Y6
+	VADDPD       5744(AX)(CX*8), Y4, Y7
+	VFMSUB213PD  Y6, Y7, Y8
+	VMOVUPD      Y8, 11184(AX)(CX*8)
+	VADDPD       16624(AX), Y8, Y6
+	VMOVUPD      Y6, 16624(AX)
+	VMULPD       Y5, Y0, Y6
+	VMULPD       Y5, Y6, Y6
+	VMOVUPD      Y6, 12272(AX)(CX*8)
+	VADDPD       16688(AX), Y6, Y6
+	VMOVUPD      Y6, 16688(AX)
+	VADDPD       constants<>+1184(SB), Y3, Y3
+	VMOVUPD      constants<>+1184(SB), Y6
+	VDIVPD       Y3, Y6, Y6
+	VMOVUPD      9008(AX)(CX*8), Y9
+	VMULPD       constants<>+1216(SB), Y0, Y8
+	VMULPD       Y5, Y8, Y8
+	VMULPD       10096(AX)(CX*8), Y8, Y8
+	VFMADD213PD  Y8, Y9, Y7
+	VMULPD       Y6, Y7, Y7
+	VMOVUPD      Y7, 14448(AX)(CX*8)
+	VMOVUPD      6832(AX)(CX*8), Y5
+	VMULPD       Y6, Y5, Y7
+	VSUBPD       Y3, Y5, Y5
+	VMULPD       Y6, Y5, Y5
+	VMULPD       Y4, Y5, Y5
+	VMULPD       Y7, Y8, Y8
+	VMOVUPD      5744(AX)(CX*8), Y3
+	VFMSUB213PD  7920(AX)(CX*8), Y3, Y7
+	VADDPD       Y7, Y5, Y5
+	VFMADD213PD  Y8, Y9, Y5
+	VMOVUPD      Y5, 15536(AX)(CX*8)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -10721,7 +10584,7 @@ lanes7:
 	MOVQ         56(AX), R10
 	MOVQ         R8, R9
 	CMPQ         96(AX), $0x02
-	JNE          more12
+	JNE          more11
 	VMOVUPS      (R10), Z7
 	VMINPS       64(R10), Z7, Z8
 	VBROADCASTSS constants<>+1600(SB), Z11
@@ -10729,10 +10592,10 @@ lanes7:
 	VADDPS       Z7, Z8, Z8
 	VMOVUPS      Z8, 128(R10)
 
-more12:
+more11:
 level8:
 	CMPQ R9, $0x01
-	JE   tree11
+	JE   tree10
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
@@ -10746,21 +10609,17 @@ pairs9:
 	ADDQ    $0x40, R12
 	DECQ    R13
 	JNE     pairs9
-	INCQ    R9
-	BTQ     $0x00, R9
-	JCS     even10
 	VMOVUPS (R11), Z7
 	VMOVUPS Z7, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level8
 
-even10:
-	SHRQ $0x01, R9
-	JMP  level8
-
-tree11:
+tree10:
 	VMOVUPS       (R10), Z7
 	MOVQ          56(AX), R9
 	CMPQ          96(AX), $0x02
-	JE            two13
+	JE            two12
 	VCVTPS2PD     Y7, Z8
 	VBROADCASTSD  constants<>+576(SB), Z11
 	VADDPD        Z11, Z8, Z8
@@ -10770,9 +10629,9 @@ tree11:
 	VBROADCASTSD  constants<>+576(SB), Z8
 	VADDPD        Z8, Z7, Z7
 	VMOVUPD       Z7, 1424(AX)(SI*8)
-	JMP           sum14
+	JMP           sum13
 
-two13:
+two12:
 	VMOVUPS       128(R9), Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 1360(AX)(SI*8)
@@ -10780,36 +10639,32 @@ two13:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 1424(AX)(SI*8)
 
-sum14:
+sum13:
 	MOVQ 64(AX), R9
 
-level15:
+level14:
 	CMPQ R8, $0x01
-	JE   tree18
+	JE   tree16
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs16:
+pairs15:
 	VMOVUPS (R10), Z7
 	VADDPS  64(R10), Z7, Z7
 	VMOVUPS Z7, (R11)
 	ADDQ    $0x80, R10
 	ADDQ    $0x40, R11
 	DECQ    R12
-	JNE     pairs16
-	INCQ    R8
-	BTQ     $0x00, R8
-	JCS     even17
+	JNE     pairs15
 	VMOVUPS (R10), Z7
 	VMOVUPS Z7, (R11)
+	INCQ    R8
+	SHRQ    $0x01, R8
+	JMP     level14
 
-even17:
-	SHRQ $0x01, R8
-	JMP  level15
-
-tree18:
+tree16:
 	VMOVUPS       (R9), Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 4624(AX)(SI*8)
@@ -10844,55 +10699,51 @@ end2:
 TEXT ·planeScaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleUniformFloat32AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
+	// planeScaleUniformFloat32AVX512 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 48(AX), BX
+	MOVQ 48(AX), DX
+	MOVQ 88(AX), BX
 	MOVQ 88(AX), SI
-	MOVQ 88(AX), DI
-	ADDQ 80(AX), DI
-	CMPQ SI, DI
+	ADDQ 80(AX), SI
+	CMPQ BX, SI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(SI*8), Z0
-	VMOVUPD      14480(AX)(SI*8), Z1
+	VMOVUPD      14416(AX)(BX*8), Z0
+	VMOVUPD      14480(AX)(BX*8), Z1
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
 	VBROADCASTSD 256(AX), Z1
-	VMULPD       8976(AX)(SI*8), Z1, Z3
-	VMULPD       9040(AX)(SI*8), Z1, Z1
+	VMULPD       8976(AX)(BX*8), Z1, Z3
+	VMULPD       9040(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
 	VCVTPD2PS    Z1, Y1
 	VINSERTF64X4 $0x01, Y1, Z2, Z1
-	VMOVDQU32    (BX), Z3
-	VMOVUPD      15504(AX)(SI*8), Z4
-	VMOVUPD      15568(AX)(SI*8), Z5
+	VMOVDQU32    (DX), Z3
+	VMOVUPD      15504(AX)(BX*8), Z4
+	VMOVUPD      15568(AX)(BX*8), Z5
 	VCVTPD2PS    Z4, Y2
 	VCVTPD2PS    Z5, Y4
 	VINSERTF64X4 $0x01, Y4, Z2, Z4
-	XORQ         R8, R8
-	MOVQ         CX, R9
-	MOVQ         DX, R10
+	XORQ         DI, DI
+	MOVQ         CX, R8
 
 class3:
-	VMOVUPS      (R9), Z5
+	VMOVUPS      (R8), Z5
 	VFMSUB213PS  Z1, Z0, Z5
-	VPBROADCASTD R8, Z6
+	VPBROADCASTD DI, Z6
 	VPCMPEQD     Z3, Z6, K1
 	VMOVAPS      Z4, K1, Z5
-	VMOVUPS      Z5, (R10)
-	ADDQ         184(AX), R9
-	ADDQ         184(AX), R10
-	INCQ         R8
-	CMPQ         R8, 96(AX)
+	VMOVUPS      Z5, (R8)
+	ADDQ         184(AX), R8
+	INCQ         DI
+	CMPQ         DI, 96(AX)
 	JLT          class3
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
-	ADDQ         $0x40, BX
-	ADDQ         $+16, SI
-	CMPQ         SI, DI
+	ADDQ         $+16, BX
+	CMPQ         BX, SI
 	JLT          loop1
 
 end2:
@@ -10957,7 +10808,6 @@ lane4:
 	VBROADCASTSS constants<>+1600(SB), Z11
 	VBROADCASTSS constants<>+1600(SB), Z12
 	VBROADCASTSS constants<>+1600(SB), Z13
-	VBROADCASTSS constants<>+1600(SB), Z14
 	MOVQ         184(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
@@ -10967,69 +10817,67 @@ lane4:
 	MOVQ         R8, R11
 
 step5:
-	VMOVUPS       (R9), Z15
-	VPBROADCASTD  R11, Z16
-	VPCMPEQD      Z8, Z16, K1
-	VMOVAPS       Z15, K1, Z9
-	VSUBPS        Z7, Z15, Z15
+	VMOVUPS       (R9), Z14
+	VPBROADCASTD  R11, Z15
+	VPCMPEQD      Z8, Z15, K1
+	VMOVAPS       Z14, K1, Z9
+	VSUBPS        Z7, Z14, Z14
 	MOVQ          32(AX), R12
-	VBROADCASTSS  (R12)(R11*4), Z16
-	VMULPS        Z15, Z16, Z17
-	VBROADCASTSS  constants<>+1600(SB), Z18
-	VCMPPS        $0x04, Z18, Z16, K2
-	VMOVAPS.Z     Z17, K2, Z17
-	VMOVUPS       Z15, Z19
-	VFMADD132PS   Z2, Z1, Z19
-	VCMPPS        $0x15, Z0, Z15, K2
-	VSUBPS        Z1, Z19, Z18
-	VFNMADD132PS  Z3, Z15, Z18
-	VPERMPS       Z6, Z19, Z15
-	VPSLLD        $0x14, Z19, Z19
-	VPADDD        Z15, Z19, Z19
-	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z18, Z15
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z15
-	VFMADD213PS.Z Z19, Z19, K2, Z15
-	VMOVUPS       Z15, (R10)
-	VMOVAPS       Z15, K1, Z10
-	VADDPS        Z15, Z11, Z11
-	VADDPS        Z17, Z12, Z12
-	VADDPS        Z16, Z13, Z13
+	VBROADCASTSS  (R12)(R11*4), Z15
+	VMULPS        Z14, Z15, Z16
+	VBROADCASTSS  constants<>+1600(SB), Z17
+	VCMPPS        $0x04, Z17, Z15, K2
+	VMOVAPS.Z     Z16, K2, Z16
+	VMOVUPS       Z14, Z17
+	VFMADD132PS   Z2, Z1, Z17
+	VCMPPS        $0x15, Z0, Z14, K2
+	VSUBPS        Z1, Z17, Z15
+	VFNMADD132PS  Z3, Z14, Z15
+	VPERMPS       Z6, Z17, Z14
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z14, Z17, Z17
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z15, Z14
+	VMULPS        Z15, Z15, Z18
+	VFMADD213PS   Z15, Z18, Z14
+	VFMADD213PS.Z Z17, Z17, K2, Z14
+	VMOVUPS       Z14, (R10)
+	VMOVAPS       Z14, K1, Z10
+	VADDPS        Z14, Z11, Z11
+	VADDPS        Z16, Z12, Z12
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
 	ADDQ          192(AX), R9
 	ADDQ          192(AX), R10
-	VMOVUPS       (R9), Z15
-	VPBROADCASTD  R11, Z16
-	VPCMPEQD      Z8, Z16, K1
-	VMOVAPS       Z15, K1, Z9
-	VSUBPS        Z7, Z15, Z15
+	VMOVUPS       (R9), Z14
+	VPBROADCASTD  R11, Z15
+	VPCMPEQD      Z8, Z15, K1
+	VMOVAPS       Z14, K1, Z9
+	VSUBPS        Z7, Z14, Z14
 	MOVQ          32(AX), R12
-	VBROADCASTSS  (R12)(R11*4), Z16
-	VMULPS        Z15, Z16, Z17
-	VBROADCASTSS  constants<>+1600(SB), Z18
-	VCMPPS        $0x04, Z18, Z16, K2
-	VMOVAPS.Z     Z17, K2, Z17
-	VMOVUPS       Z15, Z19
-	VFMADD132PS   Z2, Z1, Z19
-	VCMPPS        $0x15, Z0, Z15, K2
-	VSUBPS        Z1, Z19, Z18
-	VFNMADD132PS  Z3, Z15, Z18
-	VPERMPS       Z6, Z19, Z15
-	VPSLLD        $0x14, Z19, Z19
-	VPADDD        Z15, Z19, Z19
-	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z18, Z15
-	VMULPS        Z18, Z18, Z20
-	VFMADD213PS   Z18, Z20, Z15
-	VFMADD213PS.Z Z19, Z19, K2, Z15
-	VMOVUPS       Z15, (R10)
-	VMOVAPS       Z15, K1, Z10
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z17, Z12, Z12
-	VADDPS        Z16, Z13, Z13
+	VBROADCASTSS  (R12)(R11*4), Z15
+	VMULPS        Z14, Z15, Z16
+	VBROADCASTSS  constants<>+1600(SB), Z17
+	VCMPPS        $0x04, Z17, Z15, K2
+	VMOVAPS.Z     Z16, K2, Z16
+	VMOVUPS       Z14, Z17
+	VFMADD132PS   Z2, Z1, Z17
+	VCMPPS        $0x15, Z0, Z14, K2
+	VSUBPS        Z1, Z17, Z15
+	VFNMADD132PS  Z3, Z14, Z15
+	VPERMPS       Z6, Z17, Z14
+	VPSLLD        $0x14, Z17, Z17
+	VPADDD        Z14, Z17, Z17
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z15, Z14
+	VMULPS        Z15, Z15, Z18
+	VFMADD213PS   Z15, Z18, Z14
+	VFMADD213PS.Z Z17, Z17, K2, Z14
+	VMOVUPS       Z14, (R10)
+	VMOVAPS       Z14, K1, Z10
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z16, Z12, Z12
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
@@ -11038,7 +10886,7 @@ step5:
 	JMP           step5
 
 summed6:
-	VADDPS  Z14, Z11, Z11
+	VADDPS  Z13, Z11, Z11
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x06, R10
@@ -11047,10 +10895,6 @@ summed6:
 	MOVQ    R8, R10
 	SHLQ    $0x06, R10
 	VMOVUPS Z12, (R9)(R10*1)
-	MOVQ    72(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPS Z13, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x10
 	JGE     lanes7
@@ -11061,7 +10905,7 @@ lanes7:
 	MOVQ         56(AX), R10
 	MOVQ         R8, R9
 	CMPQ         96(AX), $0x02
-	JNE          more12
+	JNE          more11
 	VMOVUPS      (R10), Z7
 	VMINPS       64(R10), Z7, Z8
 	VBROADCASTSS constants<>+1600(SB), Z11
@@ -11069,10 +10913,10 @@ lanes7:
 	VADDPS       Z7, Z8, Z8
 	VMOVUPS      Z8, 128(R10)
 
-more12:
+more11:
 level8:
 	CMPQ R9, $0x01
-	JE   tree11
+	JE   tree10
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
@@ -11086,21 +10930,17 @@ pairs9:
 	ADDQ    $0x40, R12
 	DECQ    R13
 	JNE     pairs9
-	INCQ    R9
-	BTQ     $0x00, R9
-	JCS     even10
 	VMOVUPS (R11), Z7
 	VMOVUPS Z7, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level8
 
-even10:
-	SHRQ $0x01, R9
-	JMP  level8
-
-tree11:
+tree10:
 	VMOVUPS       (R10), Z7
 	MOVQ          56(AX), R9
 	CMPQ          96(AX), $0x02
-	JE            two13
+	JE            two12
 	VCVTPS2PD     Y7, Z8
 	VBROADCASTSD  constants<>+576(SB), Z11
 	VADDPD        Z11, Z8, Z8
@@ -11110,9 +10950,9 @@ tree11:
 	VBROADCASTSD  constants<>+576(SB), Z8
 	VADDPD        Z8, Z7, Z7
 	VMOVUPD       Z7, 1424(AX)(SI*8)
-	JMP           sum14
+	JMP           sum13
 
-two13:
+two12:
 	VMOVUPS       128(R9), Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 1360(AX)(SI*8)
@@ -11120,36 +10960,32 @@ two13:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 1424(AX)(SI*8)
 
-sum14:
+sum13:
 	MOVQ 64(AX), R9
 
-level15:
+level14:
 	CMPQ R8, $0x01
-	JE   tree18
+	JE   tree16
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs16:
+pairs15:
 	VMOVUPS (R10), Z7
 	VADDPS  64(R10), Z7, Z7
 	VMOVUPS Z7, (R11)
 	ADDQ    $0x80, R10
 	ADDQ    $0x40, R11
 	DECQ    R12
-	JNE     pairs16
-	INCQ    R8
-	BTQ     $0x00, R8
-	JCS     even17
+	JNE     pairs15
 	VMOVUPS (R10), Z7
 	VMOVUPS Z7, (R11)
+	INCQ    R8
+	SHRQ    $0x01, R8
+	JMP     level14
 
-even17:
-	SHRQ $0x01, R8
-	JMP  level15
-
-tree18:
+tree16:
 	VMOVUPS       (R9), Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 4624(AX)(SI*8)
@@ -11184,58 +11020,54 @@ end2:
 TEXT ·planeScaleClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleClasswiseFloat32AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleClasswiseFloat32AVX512 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 48(AX), BX
+	MOVQ 48(AX), DX
+	MOVQ 88(AX), BX
 	MOVQ 88(AX), SI
-	MOVQ 88(AX), DI
-	ADDQ 80(AX), DI
-	CMPQ SI, DI
+	ADDQ 80(AX), SI
+	CMPQ BX, SI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(SI*8), Z0
-	VMOVUPD      14480(AX)(SI*8), Z1
+	VMOVUPD      14416(AX)(BX*8), Z0
+	VMOVUPD      14480(AX)(BX*8), Z1
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
 	VBROADCASTSD 256(AX), Z1
-	VMULPD       8976(AX)(SI*8), Z1, Z3
-	VMULPD       9040(AX)(SI*8), Z1, Z1
+	VMULPD       8976(AX)(BX*8), Z1, Z3
+	VMULPD       9040(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
 	VCVTPD2PS    Z1, Y1
 	VINSERTF64X4 $0x01, Y1, Z2, Z1
-	VMOVDQU32    (BX), Z3
-	VMOVUPD      15504(AX)(SI*8), Z4
-	VMOVUPD      15568(AX)(SI*8), Z5
+	VMOVDQU32    (DX), Z3
+	VMOVUPD      15504(AX)(BX*8), Z4
+	VMOVUPD      15568(AX)(BX*8), Z5
 	VCVTPD2PS    Z4, Y2
 	VCVTPD2PS    Z5, Y4
 	VINSERTF64X4 $0x01, Y4, Z2, Z4
-	XORQ         R8, R8
-	MOVQ         CX, R9
-	MOVQ         DX, R10
+	XORQ         DI, DI
+	MOVQ         CX, R8
 
 class3:
-	VMOVUPS      (R9), Z5
+	VMOVUPS      (R8), Z5
 	VMULPS       Z0, Z5, Z5
-	MOVQ         32(AX), R11
-	VBROADCASTSS (R11)(R8*4), Z6
+	MOVQ         32(AX), R9
+	VBROADCASTSS (R9)(DI*4), Z6
 	VFNMADD231PS Z6, Z1, Z5
-	VPBROADCASTD R8, Z6
+	VPBROADCASTD DI, Z6
 	VPCMPEQD     Z3, Z6, K1
 	VMOVAPS      Z4, K1, Z5
-	VMOVUPS      Z5, (R10)
-	ADDQ         184(AX), R9
-	ADDQ         184(AX), R10
-	INCQ         R8
-	CMPQ         R8, 96(AX)
+	VMOVUPS      Z5, (R8)
+	ADDQ         184(AX), R8
+	INCQ         DI
+	CMPQ         DI, 96(AX)
 	JLT          class3
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
-	ADDQ         $0x40, BX
-	ADDQ         $+16, SI
-	CMPQ         SI, DI
+	ADDQ         $+16, BX
+	CMPQ         BX, SI
 	JLT          loop1
 
 end2:
@@ -11407,7 +11239,7 @@ lanes7:
 	MOVQ         56(AX), R11
 	MOVQ         R9, R10
 	CMPQ         96(AX), $0x02
-	JNE          more12
+	JNE          more11
 	VMOVUPS      (R11), Z7
 	VMINPS       64(R11), Z7, Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
@@ -11415,10 +11247,10 @@ lanes7:
 	VADDPS       Z7, Z8, Z8
 	VMOVUPS      Z8, 128(R11)
 
-more12:
+more11:
 level8:
 	CMPQ R10, $0x01
-	JE   tree11
+	JE   tree10
 	MOVQ R11, R12
 	MOVQ R11, R13
 	MOVQ R10, R14
@@ -11432,21 +11264,17 @@ pairs9:
 	ADDQ    $0x40, R13
 	DECQ    R14
 	JNE     pairs9
-	INCQ    R10
-	BTQ     $0x00, R10
-	JCS     even10
 	VMOVUPS (R12), Z7
 	VMOVUPS Z7, (R13)
+	INCQ    R10
+	SHRQ    $0x01, R10
+	JMP     level8
 
-even10:
-	SHRQ $0x01, R10
-	JMP  level8
-
-tree11:
+tree10:
 	VMOVUPS       (R11), Z7
 	MOVQ          56(AX), R10
 	CMPQ          96(AX), $0x02
-	JE            two13
+	JE            two12
 	VCVTPS2PD     Y7, Z8
 	VBROADCASTSD  constants<>+576(SB), Z9
 	VADDPD        Z9, Z8, Z8
@@ -11456,9 +11284,9 @@ tree11:
 	VBROADCASTSD  constants<>+576(SB), Z8
 	VADDPD        Z8, Z7, Z7
 	VMOVUPD       Z7, 1424(AX)(DI*8)
-	JMP           sum14
+	JMP           sum13
 
-two13:
+two12:
 	VMOVUPS       128(R10), Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 1360(AX)(DI*8)
@@ -11466,37 +11294,33 @@ two13:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 1424(AX)(DI*8)
 
-sum14:
+sum13:
 	MOVQ 64(AX), R11
 	MOVQ R9, R10
 
-level15:
+level14:
 	CMPQ R10, $0x01
-	JE   tree18
+	JE   tree16
 	MOVQ R11, R12
 	MOVQ R11, R13
 	MOVQ R10, R14
 	SHRQ $0x01, R14
 
-pairs16:
+pairs15:
 	VMOVUPS (R12), Z7
 	VADDPS  64(R12), Z7, Z7
 	VMOVUPS Z7, (R13)
 	ADDQ    $0x80, R12
 	ADDQ    $0x40, R13
 	DECQ    R14
-	JNE     pairs16
-	INCQ    R10
-	BTQ     $0x00, R10
-	JCS     even17
+	JNE     pairs15
 	VMOVUPS (R12), Z7
 	VMOVUPS Z7, (R13)
+	INCQ    R10
+	SHRQ    $0x01, R10
+	JMP     level14
 
-even17:
-	SHRQ $0x01, R10
-	JMP  level15
-
-tree18:
+tree16:
 	VMOVUPS       (R11), Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 4624(AX)(DI*8)
@@ -11505,33 +11329,29 @@ tree18:
 	VMOVUPD       Z7, 4688(AX)(DI*8)
 	MOVQ          72(AX), R10
 
-level19:
+level17:
 	CMPQ R9, $0x01
-	JE   tree22
+	JE   tree19
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs20:
+pairs18:
 	VMOVUPS (R11), Z7
 	VADDPS  64(R11), Z7, Z7
 	VMOVUPS Z7, (R12)
 	ADDQ    $0x80, R11
 	ADDQ    $0x40, R12
 	DECQ    R13
-	JNE     pairs20
-	INCQ    R9
-	BTQ     $0x00, R9
-	JCS     even21
+	JNE     pairs18
 	VMOVUPS (R11), Z7
 	VMOVUPS Z7, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level17
 
-even21:
-	SHRQ $0x01, R9
-	JMP  level19
-
-tree22:
+tree19:
 	VMOVUPS       (R10), Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 2448(AX)(DI*8)
@@ -11555,57 +11375,53 @@ end2:
 TEXT ·planeScaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleDenseFloat32AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleDenseFloat32AVX512 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 48(AX), BX
-	MOVQ 24(AX), SI
+	MOVQ 48(AX), DX
+	MOVQ 24(AX), BX
+	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
-	MOVQ 88(AX), R8
-	ADDQ 80(AX), R8
-	CMPQ DI, R8
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(DI*8), Z0
-	VMOVUPD      14480(AX)(DI*8), Z1
+	VMOVUPD      14416(AX)(SI*8), Z0
+	VMOVUPD      14480(AX)(SI*8), Z1
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
 	VBROADCASTSD 256(AX), Z1
-	VMULPD       8976(AX)(DI*8), Z1, Z3
-	VMULPD       9040(AX)(DI*8), Z1, Z1
+	VMULPD       8976(AX)(SI*8), Z1, Z3
+	VMULPD       9040(AX)(SI*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
 	VCVTPD2PS    Z1, Y1
 	VINSERTF64X4 $0x01, Y1, Z2, Z1
-	XORQ         R9, R9
-	MOVQ         CX, R10
-	MOVQ         DX, R11
-	MOVQ         SI, R12
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         BX, R10
 
 class3:
-	VMOVUPS      (R10), Z3
+	VMOVUPS      (R9), Z3
 	VMULPS       Z0, Z3, Z3
-	VMOVUPS      (R12), Z4
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13)(R9*4), Z5
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13)(R9*4), Z6
+	VMOVUPS      (R10), Z4
+	MOVQ         40(AX), R11
+	VBROADCASTSS (R11)(R8*4), Z5
+	MOVQ         32(AX), R11
+	VBROADCASTSS (R11)(R8*4), Z6
 	VFMADD213PS  Z6, Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	VMOVUPS      Z3, (R11)
+	VMOVUPS      Z3, (R9)
+	ADDQ         184(AX), R9
 	ADDQ         184(AX), R10
-	ADDQ         184(AX), R11
-	ADDQ         184(AX), R12
-	INCQ         R9
-	CMPQ         R9, 96(AX)
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x40, BX
-	ADDQ         $0x40, SI
-	ADDQ         $+16, DI
-	CMPQ         DI, R8
+	ADDQ         $+16, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -11750,7 +11566,6 @@ loop5:
 	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z1, Z18, Z17
 	PREFETCHT0    20544(DX)(DI*8)
-	VMOVUPD       Z16, Z16
 	VADDPD        64(DX)(DI*8), Z12, Z19
 	VFNMADD231PD  Z3, Z17, Z16
 	VADDPD        Z19, Z14, Z14
@@ -11764,7 +11579,6 @@ loop5:
 	VSUBPD        Z1, Z20, Z21
 	PREFETCHT0    20608(DX)(DI*8)
 	VMOVUPD       Z5, Z17
-	VMOVUPD       Z19, Z19
 	VADDPD        128(DX)(DI*8), Z12, Z22
 	VFMADD213PD   Z6, Z16, Z17
 	VFNMADD231PD  Z3, Z21, Z19
@@ -11784,7 +11598,6 @@ loop5:
 	PREFETCHT0    20672(DX)(DI*8)
 	VMULPD        Z16, Z16, Z21
 	VMOVUPD       Z5, Z23
-	VMOVUPD       Z22, Z22
 	VADDPD        192(DX)(DI*8), Z12, Z26
 	VFMADD213PD   Z16, Z21, Z17
 	VFMADD213PD   Z6, Z19, Z23
@@ -11851,7 +11664,6 @@ loop7:
 	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z1, Z18, Z17
 	PREFETCHT0    20544(DX)(DI*8)
-	VMOVUPD       Z16, Z16
 	VADDPD        64(DX)(DI*8), Z12, Z19
 	VFNMADD231PD  Z3, Z17, Z16
 	VADDPD        Z19, Z14, Z14
@@ -11864,7 +11676,6 @@ loop7:
 	VPADDQ        Z17, Z18, Z18
 	VSUBPD        Z1, Z20, Z21
 	VMOVUPD       Z5, Z17
-	VMOVUPD       Z19, Z19
 	VFMADD213PD   Z6, Z16, Z17
 	VFNMADD231PD  Z3, Z21, Z19
 	VFMADD213PD   Z7, Z16, Z17
@@ -11914,7 +11725,6 @@ end8:
 	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z16, K3
 	VSUBPD        Z1, Z18, Z17
-	VMOVUPD       Z16, Z16
 	VFNMADD231PD  Z3, Z17, Z16
 	VFNMADD231PD  Z4, Z17, Z16
 	VPERMPD       Z11, Z18, Z17
@@ -11940,7 +11750,6 @@ end8:
 	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z1, Z18, Z17
-	VMOVUPD       Z16, Z16
 	VFNMADD231PD  Z3, Z17, Z16
 	VFNMADD231PD  Z4, Z17, Z16
 	VPERMPD       Z11, Z18, Z17
@@ -12040,7 +11849,6 @@ loop5:
 	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z1, Z18, Z17
 	PREFETCHT0    20544(DX)(R8*8)
-	VMOVUPD       Z16, Z16
 	VADDPD        64(DX)(R8*8), Z12, Z19
 	VFNMADD231PD  Z3, Z17, Z16
 	VADDPD        Z19, Z14, Z14
@@ -12054,7 +11862,6 @@ loop5:
 	VSUBPD        Z1, Z20, Z21
 	PREFETCHT0    20608(DX)(R8*8)
 	VMOVUPD       Z5, Z17
-	VMOVUPD       Z19, Z19
 	VADDPD        128(DX)(R8*8), Z12, Z22
 	VFMADD213PD   Z6, Z16, Z17
 	VFNMADD231PD  Z3, Z21, Z19
@@ -12074,7 +11881,6 @@ loop5:
 	PREFETCHT0    20672(DX)(R8*8)
 	VMULPD        Z16, Z16, Z21
 	VMOVUPD       Z5, Z23
-	VMOVUPD       Z22, Z22
 	VADDPD        192(DX)(R8*8), Z12, Z26
 	VFMADD213PD   Z16, Z21, Z17
 	VFMADD213PD   Z6, Z19, Z23
@@ -12145,7 +11951,6 @@ loop7:
 	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z1, Z18, Z17
 	PREFETCHT0    20544(DX)(R8*8)
-	VMOVUPD       Z16, Z16
 	VADDPD        64(DX)(R8*8), Z12, Z19
 	VFNMADD231PD  Z3, Z17, Z16
 	VADDPD        Z19, Z14, Z14
@@ -12158,7 +11963,6 @@ loop7:
 	VPADDQ        Z17, Z18, Z18
 	VSUBPD        Z1, Z20, Z21
 	VMOVUPD       Z5, Z17
-	VMOVUPD       Z19, Z19
 	VFMADD213PD   Z6, Z16, Z17
 	VFNMADD231PD  Z3, Z21, Z19
 	VFMADD213PD   Z7, Z16, Z17
@@ -12210,7 +12014,6 @@ end8:
 	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z16, K3
 	VSUBPD        Z1, Z18, Z17
-	VMOVUPD       Z16, Z16
 	VFNMADD231PD  Z3, Z17, Z16
 	VFNMADD231PD  Z4, Z17, Z16
 	VPERMPD       Z11, Z18, Z17
@@ -12237,7 +12040,6 @@ end8:
 	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z1, Z18, Z17
-	VMOVUPD       Z16, Z16
 	VFNMADD231PD  Z3, Z17, Z16
 	VFNMADD231PD  Z4, Z17, Z16
 	VPERMPD       Z11, Z18, Z17
@@ -12427,7 +12229,6 @@ loop5:
 	VBROADCASTSD  constants<>+1600(SB), Z23
 	VSUBPD        Z1, Z20, Z19
 	VCMPPD        $0x04, Z23, Z18, K2
-	VMOVUPD       Z17, Z17
 	VMOVAPD.Z     Z22, K2, Z22
 	VFNMADD231PD  Z3, Z19, Z17
 	VADDPD        Z22, Z14, Z14
@@ -12440,7 +12241,6 @@ loop5:
 	VPADDQ        Z18, Z20, Z20
 	VSUBPD        Z1, Z19, Z22
 	VMOVUPD       Z5, Z18
-	VMOVUPD       Z21, Z21
 	VFMADD213PD   Z6, Z17, Z18
 	VFNMADD231PD  Z3, Z22, Z21
 	VFMADD213PD   Z7, Z17, Z18
@@ -12501,7 +12301,6 @@ end6:
 	VFMADD132PD   Z2, Z1, Z19
 	VCMPPD        $0x15, Z0, Z17, K3
 	VSUBPD        Z1, Z19, Z18
-	VMOVUPD       Z17, Z17
 	VFNMADD231PD  Z3, Z18, Z17
 	VFNMADD231PD  Z4, Z18, Z17
 	VPERMPD       Z11, Z19, Z18
@@ -12537,7 +12336,6 @@ end6:
 	VFMADD132PD   Z2, Z1, Z19
 	VCMPPD        $0x15, Z0, Z17, K1
 	VSUBPD        Z1, Z19, Z18
-	VMOVUPD       Z17, Z17
 	VFNMADD231PD  Z3, Z18, Z17
 	VFNMADD231PD  Z4, Z18, Z17
 	VPERMPD       Z11, Z19, Z18
@@ -12828,7 +12626,7 @@ lanes7:
 	MOVQ         56(AX), R10
 	MOVQ         R8, R9
 	CMPQ         96(AX), $0x02
-	JNE          more12
+	JNE          more11
 	VMOVUPD      (R10), Z12
 	VMINPD       64(R10), Z12, Z13
 	VBROADCASTSD constants<>+1600(SB), Z16
@@ -12836,10 +12634,10 @@ lanes7:
 	VADDPD       Z12, Z13, Z13
 	VMOVUPD      Z13, 128(R10)
 
-more12:
+more11:
 level8:
 	CMPQ R9, $0x01
-	JE   tree11
+	JE   tree10
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
@@ -12853,60 +12651,52 @@ pairs9:
 	ADDQ    $0x40, R12
 	DECQ    R13
 	JNE     pairs9
-	INCQ    R9
-	BTQ     $0x00, R9
-	JCS     even10
 	VMOVUPD (R11), Z12
 	VMOVUPD Z12, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level8
 
-even10:
-	SHRQ $0x01, R9
-	JMP  level8
-
-tree11:
+tree10:
 	VMOVUPD      (R10), Z12
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two13
+	JE           two12
 	VBROADCASTSD constants<>+576(SB), Z13
 	VADDPD       Z13, Z12, Z12
 	VMOVUPD      Z12, 1360(AX)(SI*8)
-	JMP          sum14
+	JMP          sum13
 
-two13:
+two12:
 	VMOVUPD 128(R9), Z12
 	VMOVUPD Z12, 1360(AX)(SI*8)
 
-sum14:
+sum13:
 	MOVQ 64(AX), R9
 
-level15:
+level14:
 	CMPQ R8, $0x01
-	JE   tree18
+	JE   tree16
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs16:
+pairs15:
 	VMOVUPD (R10), Z12
 	VADDPD  64(R10), Z12, Z12
 	VMOVUPD Z12, (R11)
 	ADDQ    $0x80, R10
 	ADDQ    $0x40, R11
 	DECQ    R12
-	JNE     pairs16
-	INCQ    R8
-	BTQ     $0x00, R8
-	JCS     even17
+	JNE     pairs15
 	VMOVUPD (R10), Z12
 	VMOVUPD Z12, (R11)
+	INCQ    R8
+	SHRQ    $0x01, R8
+	JMP     level14
 
-even17:
-	SHRQ $0x01, R8
-	JMP  level15
-
-tree18:
+tree16:
 	VMOVUPD (R9), Z12
 	VMOVUPD Z12, 4624(AX)(SI*8)
 	VSUBPD  272(AX)(SI*8), Z14, Z14
@@ -12928,43 +12718,39 @@ end2:
 TEXT ·planeScaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleUniformFloat64AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
+	// planeScaleUniformFloat64AVX512 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 48(AX), BX
+	MOVQ 48(AX), DX
+	MOVQ 88(AX), BX
 	MOVQ 88(AX), SI
-	MOVQ 88(AX), DI
-	ADDQ 80(AX), DI
-	CMPQ SI, DI
+	ADDQ 80(AX), SI
+	CMPQ BX, SI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(SI*8), Z0
+	VMOVUPD      14416(AX)(BX*8), Z0
 	VBROADCASTSD 256(AX), Z1
-	VMULPD       8976(AX)(SI*8), Z1, Z1
-	VPMOVSXDQ    (BX), Z2
-	VMOVUPD      15504(AX)(SI*8), Z3
-	XORQ         R8, R8
-	MOVQ         CX, R9
-	MOVQ         DX, R10
+	VMULPD       8976(AX)(BX*8), Z1, Z1
+	VPMOVSXDQ    (DX), Z2
+	VMOVUPD      15504(AX)(BX*8), Z3
+	XORQ         DI, DI
+	MOVQ         CX, R8
 
 class3:
-	VMOVUPD      (R9), Z4
+	VMOVUPD      (R8), Z4
 	VFMSUB213PD  Z1, Z0, Z4
-	VPBROADCASTQ R8, Z5
+	VPBROADCASTQ DI, Z5
 	VPCMPEQQ     Z2, Z5, K1
 	VMOVAPD      Z3, K1, Z4
-	VMOVUPD      Z4, (R10)
-	ADDQ         184(AX), R9
-	ADDQ         184(AX), R10
-	INCQ         R8
-	CMPQ         R8, 96(AX)
+	VMOVUPD      Z4, (R8)
+	ADDQ         184(AX), R8
+	INCQ         DI
+	CMPQ         DI, 96(AX)
 	JLT          class3
 	ADDQ         $0x40, CX
-	ADDQ         $0x40, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $0x20, DX
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop1
 
 end2:
@@ -13030,7 +12816,6 @@ lane4:
 	VBROADCASTSD constants<>+1600(SB), Z16
 	VBROADCASTSD constants<>+1600(SB), Z17
 	VBROADCASTSD constants<>+1600(SB), Z18
-	VBROADCASTSD constants<>+1600(SB), Z19
 	MOVQ         184(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
@@ -13040,81 +12825,77 @@ lane4:
 	MOVQ         R8, R11
 
 step5:
-	VMOVUPD       (R9), Z20
-	VPBROADCASTQ  R11, Z21
-	VPCMPEQQ      Z13, Z21, K1
-	VMOVAPD       Z20, K1, Z14
-	VSUBPD        Z12, Z20, Z20
+	VMOVUPD       (R9), Z19
+	VPBROADCASTQ  R11, Z20
+	VPCMPEQQ      Z13, Z20, K1
+	VMOVAPD       Z19, K1, Z14
+	VSUBPD        Z12, Z19, Z19
 	MOVQ          32(AX), R12
-	VBROADCASTSD  (R12)(R11*8), Z21
-	VMULPD        Z20, Z21, Z22
-	VBROADCASTSD  constants<>+1600(SB), Z23
-	VCMPPD        $0x04, Z23, Z21, K2
-	VMOVAPD.Z     Z22, K2, Z22
-	VMOVUPD       Z20, Z24
-	VFMADD132PD   Z2, Z1, Z24
-	VCMPPD        $0x15, Z0, Z20, K2
-	VSUBPD        Z1, Z24, Z23
-	VMOVUPD       Z20, Z20
-	VFNMADD231PD  Z3, Z23, Z20
-	VFNMADD231PD  Z4, Z23, Z20
-	VPERMPD       Z11, Z24, Z23
-	VPSLLQ        $0x31, Z24, Z24
-	VPADDQ        Z23, Z24, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z20, Z23
-	VFMADD213PD   Z7, Z20, Z23
-	VFMADD213PD   Z8, Z20, Z23
-	VFMADD213PD   Z9, Z20, Z23
-	VFMADD213PD   Z10, Z20, Z23
-	VMULPD        Z20, Z20, Z25
-	VFMADD213PD   Z20, Z25, Z23
-	VFMADD213PD.Z Z24, Z24, K2, Z23
-	VMOVUPD       Z23, (R10)
-	VMOVAPD       Z23, K1, Z15
-	VADDPD        Z23, Z16, Z16
-	VADDPD        Z22, Z17, Z17
-	VADDPD        Z21, Z18, Z18
+	VBROADCASTSD  (R12)(R11*8), Z20
+	VMULPD        Z19, Z20, Z21
+	VBROADCASTSD  constants<>+1600(SB), Z22
+	VCMPPD        $0x04, Z22, Z20, K2
+	VMOVAPD.Z     Z21, K2, Z21
+	VMOVUPD       Z19, Z22
+	VFMADD132PD   Z2, Z1, Z22
+	VCMPPD        $0x15, Z0, Z19, K2
+	VSUBPD        Z1, Z22, Z20
+	VFNMADD231PD  Z3, Z20, Z19
+	VFNMADD231PD  Z4, Z20, Z19
+	VPERMPD       Z11, Z22, Z20
+	VPSLLQ        $0x31, Z22, Z22
+	VPADDQ        Z20, Z22, Z22
+	VMOVUPD       Z5, Z20
+	VFMADD213PD   Z6, Z19, Z20
+	VFMADD213PD   Z7, Z19, Z20
+	VFMADD213PD   Z8, Z19, Z20
+	VFMADD213PD   Z9, Z19, Z20
+	VFMADD213PD   Z10, Z19, Z20
+	VMULPD        Z19, Z19, Z23
+	VFMADD213PD   Z19, Z23, Z20
+	VFMADD213PD.Z Z22, Z22, K2, Z20
+	VMOVUPD       Z20, (R10)
+	VMOVAPD       Z20, K1, Z15
+	VADDPD        Z20, Z16, Z16
+	VADDPD        Z21, Z17, Z17
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
 	ADDQ          192(AX), R9
 	ADDQ          192(AX), R10
-	VMOVUPD       (R9), Z20
-	VPBROADCASTQ  R11, Z21
-	VPCMPEQQ      Z13, Z21, K1
-	VMOVAPD       Z20, K1, Z14
-	VSUBPD        Z12, Z20, Z20
+	VMOVUPD       (R9), Z19
+	VPBROADCASTQ  R11, Z20
+	VPCMPEQQ      Z13, Z20, K1
+	VMOVAPD       Z19, K1, Z14
+	VSUBPD        Z12, Z19, Z19
 	MOVQ          32(AX), R12
-	VBROADCASTSD  (R12)(R11*8), Z21
-	VMULPD        Z20, Z21, Z22
-	VBROADCASTSD  constants<>+1600(SB), Z23
-	VCMPPD        $0x04, Z23, Z21, K2
-	VMOVAPD.Z     Z22, K2, Z22
-	VMOVUPD       Z20, Z24
-	VFMADD132PD   Z2, Z1, Z24
-	VCMPPD        $0x15, Z0, Z20, K2
-	VSUBPD        Z1, Z24, Z23
-	VMOVUPD       Z20, Z20
-	VFNMADD231PD  Z3, Z23, Z20
-	VFNMADD231PD  Z4, Z23, Z20
-	VPERMPD       Z11, Z24, Z23
-	VPSLLQ        $0x31, Z24, Z24
-	VPADDQ        Z23, Z24, Z24
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z6, Z20, Z23
-	VFMADD213PD   Z7, Z20, Z23
-	VFMADD213PD   Z8, Z20, Z23
-	VFMADD213PD   Z9, Z20, Z23
-	VFMADD213PD   Z10, Z20, Z23
-	VMULPD        Z20, Z20, Z25
-	VFMADD213PD   Z20, Z25, Z23
-	VFMADD213PD.Z Z24, Z24, K2, Z23
-	VMOVUPD       Z23, (R10)
-	VMOVAPD       Z23, K1, Z15
-	VADDPD        Z23, Z19, Z19
-	VADDPD        Z22, Z17, Z17
-	VADDPD        Z21, Z18, Z18
+	VBROADCASTSD  (R12)(R11*8), Z20
+	VMULPD        Z19, Z20, Z21
+	VBROADCASTSD  constants<>+1600(SB), Z22
+	VCMPPD        $0x04, Z22, Z20, K2
+	VMOVAPD.Z     Z21, K2, Z21
+	VMOVUPD       Z19, Z22
+	VFMADD132PD   Z2, Z1, Z22
+	VCMPPD        $0x15, Z0, Z19, K2
+	VSUBPD        Z1, Z22, Z20
+	VFNMADD231PD  Z3, Z20, Z19
+	VFNMADD231PD  Z4, Z20, Z19
+	VPERMPD       Z11, Z22, Z20
+	VPSLLQ        $0x31, Z22, Z22
+	VPADDQ        Z20, Z22, Z22
+	VMOVUPD       Z5, Z20
+	VFMADD213PD   Z6, Z19, Z20
+	VFMADD213PD   Z7, Z19, Z20
+	VFMADD213PD   Z8, Z19, Z20
+	VFMADD213PD   Z9, Z19, Z20
+	VFMADD213PD   Z10, Z19, Z20
+	VMULPD        Z19, Z19, Z23
+	VFMADD213PD   Z19, Z23, Z20
+	VFMADD213PD.Z Z22, Z22, K2, Z20
+	VMOVUPD       Z20, (R10)
+	VMOVAPD       Z20, K1, Z15
+	VADDPD        Z20, Z18, Z18
+	VADDPD        Z21, Z17, Z17
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
@@ -13123,7 +12904,7 @@ step5:
 	JMP           step5
 
 summed6:
-	VADDPD  Z19, Z16, Z16
+	VADDPD  Z18, Z16, Z16
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
 	SHLQ    $0x06, R10
@@ -13132,10 +12913,6 @@ summed6:
 	MOVQ    R8, R10
 	SHLQ    $0x06, R10
 	VMOVUPD Z17, (R9)(R10*1)
-	MOVQ    72(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPD Z18, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x08
 	JGE     lanes7
@@ -13146,7 +12923,7 @@ lanes7:
 	MOVQ         56(AX), R10
 	MOVQ         R8, R9
 	CMPQ         96(AX), $0x02
-	JNE          more12
+	JNE          more11
 	VMOVUPD      (R10), Z12
 	VMINPD       64(R10), Z12, Z13
 	VBROADCASTSD constants<>+1600(SB), Z16
@@ -13154,10 +12931,10 @@ lanes7:
 	VADDPD       Z12, Z13, Z13
 	VMOVUPD      Z13, 128(R10)
 
-more12:
+more11:
 level8:
 	CMPQ R9, $0x01
-	JE   tree11
+	JE   tree10
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
@@ -13171,60 +12948,52 @@ pairs9:
 	ADDQ    $0x40, R12
 	DECQ    R13
 	JNE     pairs9
-	INCQ    R9
-	BTQ     $0x00, R9
-	JCS     even10
 	VMOVUPD (R11), Z12
 	VMOVUPD Z12, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level8
 
-even10:
-	SHRQ $0x01, R9
-	JMP  level8
-
-tree11:
+tree10:
 	VMOVUPD      (R10), Z12
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two13
+	JE           two12
 	VBROADCASTSD constants<>+576(SB), Z13
 	VADDPD       Z13, Z12, Z12
 	VMOVUPD      Z12, 1360(AX)(SI*8)
-	JMP          sum14
+	JMP          sum13
 
-two13:
+two12:
 	VMOVUPD 128(R9), Z12
 	VMOVUPD Z12, 1360(AX)(SI*8)
 
-sum14:
+sum13:
 	MOVQ 64(AX), R9
 
-level15:
+level14:
 	CMPQ R8, $0x01
-	JE   tree18
+	JE   tree16
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs16:
+pairs15:
 	VMOVUPD (R10), Z12
 	VADDPD  64(R10), Z12, Z12
 	VMOVUPD Z12, (R11)
 	ADDQ    $0x80, R10
 	ADDQ    $0x40, R11
 	DECQ    R12
-	JNE     pairs16
-	INCQ    R8
-	BTQ     $0x00, R8
-	JCS     even17
+	JNE     pairs15
 	VMOVUPD (R10), Z12
 	VMOVUPD Z12, (R11)
+	INCQ    R8
+	SHRQ    $0x01, R8
+	JMP     level14
 
-even17:
-	SHRQ $0x01, R8
-	JMP  level15
-
-tree18:
+tree16:
 	VMOVUPD (R9), Z12
 	VMOVUPD Z12, 4624(AX)(SI*8)
 	VSUBPD  272(AX)(SI*8), Z14, Z14
@@ -13246,46 +13015,42 @@ end2:
 TEXT ·planeScaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleClasswiseFloat64AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleClasswiseFloat64AVX512 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 48(AX), BX
+	MOVQ 48(AX), DX
+	MOVQ 88(AX), BX
 	MOVQ 88(AX), SI
-	MOVQ 88(AX), DI
-	ADDQ 80(AX), DI
-	CMPQ SI, DI
+	ADDQ 80(AX), SI
+	CMPQ BX, SI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(SI*8), Z0
+	VMOVUPD      14416(AX)(BX*8), Z0
 	VBROADCASTSD 256(AX), Z1
-	VMULPD       8976(AX)(SI*8), Z1, Z1
-	VPMOVSXDQ    (BX), Z2
-	VMOVUPD      15504(AX)(SI*8), Z3
-	XORQ         R8, R8
-	MOVQ         CX, R9
-	MOVQ         DX, R10
+	VMULPD       8976(AX)(BX*8), Z1, Z1
+	VPMOVSXDQ    (DX), Z2
+	VMOVUPD      15504(AX)(BX*8), Z3
+	XORQ         DI, DI
+	MOVQ         CX, R8
 
 class3:
-	VMOVUPD      (R9), Z4
+	VMOVUPD      (R8), Z4
 	VMULPD       Z0, Z4, Z4
-	MOVQ         32(AX), R11
-	VBROADCASTSD (R11)(R8*8), Z5
+	MOVQ         32(AX), R9
+	VBROADCASTSD (R9)(DI*8), Z5
 	VFNMADD231PD Z5, Z1, Z4
-	VPBROADCASTQ R8, Z5
+	VPBROADCASTQ DI, Z5
 	VPCMPEQQ     Z2, Z5, K1
 	VMOVAPD      Z3, K1, Z4
-	VMOVUPD      Z4, (R10)
-	ADDQ         184(AX), R9
-	ADDQ         184(AX), R10
-	INCQ         R8
-	CMPQ         R8, 96(AX)
+	VMOVUPD      Z4, (R8)
+	ADDQ         184(AX), R8
+	INCQ         DI
+	CMPQ         DI, 96(AX)
 	JLT          class3
 	ADDQ         $0x40, CX
-	ADDQ         $0x40, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $0x20, DX
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop1
 
 end2:
@@ -13378,7 +13143,6 @@ step5:
 	VFMADD132PD   Z2, Z1, Z21
 	VCMPPD        $0x15, Z0, Z17, K1
 	VSUBPD        Z1, Z21, Z20
-	VMOVUPD       Z17, Z17
 	VFNMADD231PD  Z3, Z20, Z17
 	VFNMADD231PD  Z4, Z20, Z17
 	VPERMPD       Z11, Z21, Z20
@@ -13419,7 +13183,6 @@ step5:
 	VFMADD132PD   Z2, Z1, Z21
 	VCMPPD        $0x15, Z0, Z17, K1
 	VSUBPD        Z1, Z21, Z20
-	VMOVUPD       Z17, Z17
 	VFNMADD231PD  Z3, Z20, Z17
 	VFNMADD231PD  Z4, Z20, Z17
 	VPERMPD       Z11, Z21, Z20
@@ -13470,7 +13233,7 @@ lanes7:
 	MOVQ         56(AX), R11
 	MOVQ         R9, R10
 	CMPQ         96(AX), $0x02
-	JNE          more12
+	JNE          more11
 	VMOVUPD      (R11), Z12
 	VMINPD       64(R11), Z12, Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
@@ -13478,10 +13241,10 @@ lanes7:
 	VADDPD       Z12, Z13, Z13
 	VMOVUPD      Z13, 128(R11)
 
-more12:
+more11:
 level8:
 	CMPQ R10, $0x01
-	JE   tree11
+	JE   tree10
 	MOVQ R11, R12
 	MOVQ R11, R13
 	MOVQ R10, R14
@@ -13495,92 +13258,80 @@ pairs9:
 	ADDQ    $0x40, R13
 	DECQ    R14
 	JNE     pairs9
-	INCQ    R10
-	BTQ     $0x00, R10
-	JCS     even10
 	VMOVUPD (R12), Z12
 	VMOVUPD Z12, (R13)
+	INCQ    R10
+	SHRQ    $0x01, R10
+	JMP     level8
 
-even10:
-	SHRQ $0x01, R10
-	JMP  level8
-
-tree11:
+tree10:
 	VMOVUPD      (R11), Z12
 	MOVQ         56(AX), R10
 	CMPQ         96(AX), $0x02
-	JE           two13
+	JE           two12
 	VBROADCASTSD constants<>+576(SB), Z13
 	VADDPD       Z13, Z12, Z12
 	VMOVUPD      Z12, 1360(AX)(DI*8)
-	JMP          sum14
+	JMP          sum13
 
-two13:
+two12:
 	VMOVUPD 128(R10), Z12
 	VMOVUPD Z12, 1360(AX)(DI*8)
 
-sum14:
+sum13:
 	MOVQ 64(AX), R11
 	MOVQ R9, R10
 
-level15:
+level14:
 	CMPQ R10, $0x01
-	JE   tree18
+	JE   tree16
 	MOVQ R11, R12
 	MOVQ R11, R13
 	MOVQ R10, R14
 	SHRQ $0x01, R14
 
-pairs16:
+pairs15:
 	VMOVUPD (R12), Z12
 	VADDPD  64(R12), Z12, Z12
 	VMOVUPD Z12, (R13)
 	ADDQ    $0x80, R12
 	ADDQ    $0x40, R13
 	DECQ    R14
-	JNE     pairs16
-	INCQ    R10
-	BTQ     $0x00, R10
-	JCS     even17
+	JNE     pairs15
 	VMOVUPD (R12), Z12
 	VMOVUPD Z12, (R13)
+	INCQ    R10
+	SHRQ    $0x01, R10
+	JMP     level14
 
-even17:
-	SHRQ $0x01, R10
-	JMP  level15
-
-tree18:
+tree16:
 	VMOVUPD (R11), Z12
 	VMOVUPD Z12, 4624(AX)(DI*8)
 	MOVQ    72(AX), R10
 
-level19:
+level17:
 	CMPQ R9, $0x01
-	JE   tree22
+	JE   tree19
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs20:
+pairs18:
 	VMOVUPD (R11), Z12
 	VADDPD  64(R11), Z12, Z12
 	VMOVUPD Z12, (R12)
 	ADDQ    $0x80, R11
 	ADDQ    $0x40, R12
 	DECQ    R13
-	JNE     pairs20
-	INCQ    R9
-	BTQ     $0x00, R9
-	JCS     even21
+	JNE     pairs18
 	VMOVUPD (R11), Z12
 	VMOVUPD Z12, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level17
 
-even21:
-	SHRQ $0x01, R9
-	JMP  level19
-
-tree22:
+tree19:
 	VMOVUPD (R10), Z12
 	VMOVUPD Z12, 2448(AX)(DI*8)
 	ADDQ    $0x40, CX
@@ -13600,49 +13351,45 @@ end2:
 TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleDenseFloat64AVX512 turns exponentials into gradients, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleDenseFloat64AVX512 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 48(AX), BX
-	MOVQ 24(AX), SI
+	MOVQ 48(AX), DX
+	MOVQ 24(AX), BX
+	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
-	MOVQ 88(AX), R8
-	ADDQ 80(AX), R8
-	CMPQ DI, R8
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(DI*8), Z0
+	VMOVUPD      14416(AX)(SI*8), Z0
 	VBROADCASTSD 256(AX), Z1
-	VMULPD       8976(AX)(DI*8), Z1, Z1
-	XORQ         R9, R9
-	MOVQ         CX, R10
-	MOVQ         DX, R11
-	MOVQ         SI, R12
+	VMULPD       8976(AX)(SI*8), Z1, Z1
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         BX, R10
 
 class3:
-	VMOVUPD      (R10), Z2
+	VMOVUPD      (R9), Z2
 	VMULPD       Z0, Z2, Z2
-	VMOVUPD      (R12), Z3
-	MOVQ         40(AX), R13
-	VBROADCASTSD (R13)(R9*8), Z4
-	MOVQ         32(AX), R13
-	VBROADCASTSD (R13)(R9*8), Z5
+	VMOVUPD      (R10), Z3
+	MOVQ         40(AX), R11
+	VBROADCASTSD (R11)(R8*8), Z4
+	MOVQ         32(AX), R11
+	VBROADCASTSD (R11)(R8*8), Z5
 	VFMADD213PD  Z5, Z4, Z3
 	VFNMADD231PD Z3, Z1, Z2
-	VMOVUPD      Z2, (R11)
+	VMOVUPD      Z2, (R9)
+	ADDQ         184(AX), R9
 	ADDQ         184(AX), R10
-	ADDQ         184(AX), R11
-	ADDQ         184(AX), R12
-	INCQ         R9
-	CMPQ         R9, 96(AX)
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
 	ADDQ         $0x40, CX
-	ADDQ         $0x40, DX
-	ADDQ         $0x20, BX
-	ADDQ         $0x40, SI
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
+	ADDQ         $0x20, DX
+	ADDQ         $0x40, BX
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -15662,84 +15409,184 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 
 	// finishAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1184(SB), Z0
-	VBROADCASTSD constants<>+1216(SB), Z0
-	VBROADCASTSD 264(AX), Z0
-	VBROADCASTSD 248(AX), Z1
+	VBROADCASTSD constants<>+1216(SB), Z1
+	VBROADCASTSD constants<>+1248(SB), Z2
+	VBROADCASTSD constants<>+1280(SB), Z3
+	VBROADCASTSD constants<>+608(SB), Z4
+	VBROADCASTSD constants<>+1312(SB), Z5
+	VBROADCASTSD constants<>+1344(SB), Z6
+	VBROADCASTSD constants<>+1376(SB), Z7
+	VBROADCASTSD constants<>+1408(SB), Z8
+	VBROADCASTSD constants<>+1440(SB), Z9
+	VBROADCASTSD constants<>+1472(SB), Z10
+	VBROADCASTSD constants<>+1504(SB), Z11
+	VBROADCASTSD constants<>+1536(SB), Z12
+	VBROADCASTSD constants<>+1568(SB), Z13
+	VBROADCASTSD 264(AX), Z14
+	VBROADCASTSD 248(AX), Z15
+	VBROADCASTSD constants<>+1600(SB), Z16
+	VMOVUPD      16592(AX), Z17
+	VMOVUPD      16656(AX), Z18
+	VMOVUPD      16720(AX), Z19
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
-	CMPQ         CX, DX
+	LEAQ         -8(DX), BX
+	CMPQ         CX, BX
 	JGE          end2
 
 loop1:
-	VMOVUPD      1360(AX)(CX*8), Z2
-	VMOVUPD      2448(AX)(CX*8), Z3
-	VBROADCASTSD constants<>+1184(SB), Z4
-	VBROADCASTSD constants<>+1248(SB), Z5
-	VADDPD       Z4, Z2, Z6
-	VBROADCASTSD constants<>+1280(SB), Z7
-	VPSUBQ       Z7, Z6, Z6
-	VBROADCASTSD constants<>+608(SB), Z7
-	VPANDQ       Z7, Z6, Z7
-	VMOVUPD      Z4, Z8
-	VPSUBQ       Z7, Z8, Z7
-	VPSRLQ       $0x34, Z6, Z6
-	VPORQ        Z5, Z6, Z6
-	VSUBPD       Z5, Z6, Z6
-	VSUBPD       Z4, Z7, Z4
-	VFMADD231PD  Z7, Z2, Z4
-	VBROADCASTSD constants<>+1216(SB), Z2
-	VADDPD       Z2, Z4, Z2
-	VDIVPD       Z2, Z4, Z2
-	VMULPD       Z2, Z2, Z5
-	VBROADCASTSD constants<>+1312(SB), Z7
-	VMOVUPD      Z7, Z7
-	VBROADCASTSD constants<>+1344(SB), Z8
-	VFMADD213PD  Z8, Z5, Z7
-	VBROADCASTSD constants<>+1376(SB), Z8
-	VFMADD213PD  Z8, Z5, Z7
-	VBROADCASTSD constants<>+1408(SB), Z8
-	VFMADD213PD  Z8, Z5, Z7
-	VBROADCASTSD constants<>+1440(SB), Z8
-	VFMADD213PD  Z8, Z5, Z7
-	VBROADCASTSD constants<>+1472(SB), Z8
-	VFMADD213PD  Z8, Z5, Z7
-	VBROADCASTSD constants<>+1504(SB), Z8
-	VFMADD213PD  Z8, Z5, Z7
-	VFNMADD213PD Z4, Z5, Z7
-	VBROADCASTSD constants<>+1536(SB), Z5
-	VMULPD       Z5, Z6, Z5
-	VFNMADD231PD Z7, Z2, Z5
-	VADDPD       Z4, Z5, Z5
-	VBROADCASTSD constants<>+1568(SB), Z2
-	VFMADD231PD  Z2, Z6, Z5
-	VMOVUPD      3536(AX)(CX*8), Z4
-	VADDPD       272(AX)(CX*8), Z5, Z2
-	VMOVUPD      Z2, 13328(AX)(CX*8)
-	VSUBPD       Z4, Z5, Z6
-	VADDPD       16720(AX), Z6, Z6
-	VMOVUPD      Z6, 16720(AX)
-	VMULPD       Z4, Z3, Z4
-	VBROADCASTSD constants<>+1600(SB), Z6
-	VCMPPD       $0x04, Z6, Z3, K1
-	VMOVAPD.Z    Z4, K1, Z4
-	VFMADD231PD  4624(AX)(CX*8), Z1, Z4
-	VADDPD       5712(AX)(CX*8), Z3, Z3
-	VMOVUPD      Z5, Z5
-	VFMSUB213PD  Z4, Z3, Z5
-	VMOVUPD      Z5, 11152(AX)(CX*8)
-	VADDPD       16592(AX), Z5, Z3
-	VMOVUPD      Z3, 16592(AX)
-	VMULPD       Z2, Z0, Z3
-	VMULPD       Z2, Z3, Z3
-	VMOVUPD      Z3, 12240(AX)(CX*8)
-	VADDPD       16656(AX), Z3, Z2
-	VMOVUPD      Z2, 16656(AX)
-	ADDQ         $+8, CX
-	CMPQ         CX, DX
+	VMOVUPD      1360(AX)(CX*8), Z20
+	VMOVUPD      2448(AX)(CX*8), Z21
+	VADDPD       Z0, Z20, Z22
+	VPSUBQ       Z3, Z22, Z22
+	VPANDQ       Z4, Z22, Z23
+	VMOVUPD      Z0, Z24
+	VPSUBQ       Z23, Z24, Z23
+	VPSRLQ       $0x34, Z22, Z22
+	VPORQ        Z2, Z22, Z22
+	VSUBPD       Z2, Z22, Z22
+	VSUBPD       Z0, Z23, Z24
+	VFMADD231PD  Z23, Z20, Z24
+	VADDPD       Z1, Z24, Z20
+	VMOVUPD      1424(AX)(CX*8), Z26
+	VDIVPD       Z20, Z24, Z20
+	VMOVUPD      2512(AX)(CX*8), Z27
+	VMULPD       Z20, Z20, Z23
+	VADDPD       Z0, Z26, Z28
+	VMOVUPD      Z5, Z25
+	VPSUBQ       Z3, Z28, Z28
+	VFMADD213PD  Z6, Z23, Z25
+	VPANDQ       Z4, Z28, Z29
+	VFMADD213PD  Z7, Z23, Z25
+	VMOVUPD      Z0, Z30
+	VFMADD213PD  Z8, Z23, Z25
+	VPSUBQ       Z29, Z30, Z29
+	VFMADD213PD  Z9, Z23, Z25
+	VPSRLQ       $0x34, Z28, Z28
+	VFMADD213PD  Z10, Z23, Z25
+	VPORQ        Z2, Z28, Z28
+	VFMADD213PD  Z11, Z23, Z25
+	VSUBPD       Z2, Z28, Z28
+	VFNMADD213PD Z24, Z23, Z25
+	VSUBPD       Z0, Z29, Z30
+	VMULPD       Z13, Z22, Z23
+	VFMADD231PD  Z29, Z26, Z30
+	VFNMADD231PD Z25, Z20, Z23
+	VADDPD       Z1, Z30, Z20
+	VADDPD       Z24, Z23, Z23
+	VDIVPD       Z20, Z30, Z20
+	VFMADD231PD  Z12, Z22, Z23
+	VMULPD       Z20, Z20, Z26
+	VMOVUPD      3536(AX)(CX*8), Z24
+	VMOVUPD      Z5, Z29
+	VADDPD       272(AX)(CX*8), Z23, Z22
+	VFMADD213PD  Z6, Z26, Z29
+	VMOVUPD      Z22, 13328(AX)(CX*8)
+	VFMADD213PD  Z7, Z26, Z29
+	VSUBPD       Z24, Z23, Z25
+	VFMADD213PD  Z8, Z26, Z29
+	VADDPD       Z25, Z19, Z19
+	VFMADD213PD  Z9, Z26, Z29
+	VMULPD       Z24, Z21, Z24
+	VFMADD213PD  Z10, Z26, Z29
+	VCMPPD       $0x04, Z16, Z21, K1
+	VFMADD213PD  Z11, Z26, Z29
+	VMOVAPD.Z    Z24, K1, Z24
+	VFNMADD213PD Z30, Z26, Z29
+	VFMADD231PD  4624(AX)(CX*8), Z15, Z24
+	VMULPD       Z13, Z28, Z25
+	VADDPD       5712(AX)(CX*8), Z21, Z21
+	VFNMADD231PD Z29, Z20, Z25
+	VMOVUPD      Z23, Z20
+	VADDPD       Z30, Z25, Z25
+	VFMSUB213PD  Z24, Z21, Z20
+	VFMADD231PD  Z12, Z28, Z25
+	VMOVUPD      Z20, 11152(AX)(CX*8)
+	VMOVUPD      3600(AX)(CX*8), Z21
+	VADDPD       Z20, Z17, Z17
+	VADDPD       336(AX)(CX*8), Z25, Z23
+	VMULPD       Z22, Z14, Z20
+	VMOVUPD      Z23, 13392(AX)(CX*8)
+	VMULPD       Z22, Z20, Z20
+	VSUBPD       Z21, Z25, Z22
+	VMOVUPD      Z20, 12240(AX)(CX*8)
+	VADDPD       Z22, Z19, Z19
+	VADDPD       Z20, Z18, Z18
+	VMULPD       Z21, Z27, Z20
+	VCMPPD       $0x04, Z16, Z27, K1
+	VMOVAPD.Z    Z20, K1, Z20
+	VFMADD231PD  4688(AX)(CX*8), Z15, Z20
+	VADDPD       5776(AX)(CX*8), Z27, Z21
+	VMOVUPD      Z25, Z22
+	VFMSUB213PD  Z20, Z21, Z22
+	VMOVUPD      Z22, 11216(AX)(CX*8)
+	VADDPD       Z22, Z17, Z17
+	VMULPD       Z23, Z14, Z20
+	VMULPD       Z23, Z20, Z20
+	VMOVUPD      Z20, 12304(AX)(CX*8)
+	VADDPD       Z20, Z18, Z18
+	ADDQ         $+16, CX
+	CMPQ         CX, BX
 	JLT          loop1
 
 end2:
+	CMPQ CX, DX
+	JGE  end4
+
+loop3:
+	VMOVUPD      1360(AX)(CX*8), Z20
+	VMOVUPD      2448(AX)(CX*8), Z21
+	VADDPD       Z0, Z20, Z22
+	VPSUBQ       Z3, Z22, Z22
+	VPANDQ       Z4, Z22, Z23
+	VMOVUPD      Z0, Z24
+	VPSUBQ       Z23, Z24, Z23
+	VPSRLQ       $0x34, Z22, Z22
+	VPORQ        Z2, Z22, Z22
+	VSUBPD       Z2, Z22, Z22
+	VSUBPD       Z0, Z23, Z24
+	VFMADD231PD  Z23, Z20, Z24
+	VADDPD       Z1, Z24, Z20
+	VDIVPD       Z20, Z24, Z20
+	VMULPD       Z20, Z20, Z23
+	VMOVUPD      Z5, Z25
+	VFMADD213PD  Z6, Z23, Z25
+	VFMADD213PD  Z7, Z23, Z25
+	VFMADD213PD  Z8, Z23, Z25
+	VFMADD213PD  Z9, Z23, Z25
+	VFMADD213PD  Z10, Z23, Z25
+	VFMADD213PD  Z11, Z23, Z25
+	VFNMADD213PD Z24, Z23, Z25
+	VMULPD       Z13, Z22, Z23
+	VFNMADD231PD Z25, Z20, Z23
+	VADDPD       Z24, Z23, Z23
+	VFMADD231PD  Z12, Z22, Z23
+	VMOVUPD      3536(AX)(CX*8), Z22
+	VADDPD       272(AX)(CX*8), Z23, Z20
+	VMOVUPD      Z20, 13328(AX)(CX*8)
+	VSUBPD       Z22, Z23, Z24
+	VADDPD       Z24, Z19, Z19
+	VMULPD       Z22, Z21, Z22
+	VCMPPD       $0x04, Z16, Z21, K1
+	VMOVAPD.Z    Z22, K1, Z22
+	VFMADD231PD  4624(AX)(CX*8), Z15, Z22
+	VADDPD       5712(AX)(CX*8), Z21, Z21
+	VFMSUB213PD  Z22, Z21, Z23
+	VMOVUPD      Z23, 11152(AX)(CX*8)
+	VADDPD       Z23, Z17, Z17
+	VMULPD       Z20, Z14, Z21
+	VMULPD       Z20, Z21, Z21
+	VMOVUPD      Z21, 12240(AX)(CX*8)
+	VADDPD       Z21, Z18, Z18
+	ADDQ         $+8, CX
+	CMPQ         CX, DX
+	JLT          loop3
+
+end4:
+	VMOVUPD Z17, 16592(AX)
+	VMOVUPD Z18, 16656(AX)
+	VMOVUPD Z19, 16720(AX)
 	VZEROUPPER
 	RET
 
@@ -15751,104 +15598,244 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 	// finishGradAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1184(SB), Z0
 	VBROADCASTSD constants<>+1216(SB), Z1
-	VBROADCASTSD 264(AX), Z2
-	VBROADCASTSD 248(AX), Z3
+	VBROADCASTSD constants<>+1248(SB), Z2
+	VBROADCASTSD constants<>+1280(SB), Z3
+	VBROADCASTSD constants<>+608(SB), Z4
+	VBROADCASTSD constants<>+1312(SB), Z5
+	VBROADCASTSD constants<>+1344(SB), Z6
+	VBROADCASTSD constants<>+1376(SB), Z7
+	VBROADCASTSD constants<>+1408(SB), Z8
+	VBROADCASTSD constants<>+1440(SB), Z9
+	VBROADCASTSD constants<>+1472(SB), Z10
+	VBROADCASTSD constants<>+1504(SB), Z11
+	VBROADCASTSD constants<>+1536(SB), Z12
+	VBROADCASTSD constants<>+1568(SB), Z13
+	VBROADCASTSD 264(AX), Z14
+	VBROADCASTSD 248(AX), Z15
+	VBROADCASTSD constants<>+1600(SB), Z16
+	VMOVUPD      16592(AX), Z17
+	VMOVUPD      16656(AX), Z18
+	VMOVUPD      16720(AX), Z19
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
-	CMPQ         CX, DX
+	LEAQ         -8(DX), BX
+	CMPQ         CX, BX
 	JGE          end2
 
 loop1:
-	VMOVUPD      1360(AX)(CX*8), Z4
-	VMOVUPD      2448(AX)(CX*8), Z5
-	VBROADCASTSD constants<>+1184(SB), Z6
-	VBROADCASTSD constants<>+1248(SB), Z7
-	VADDPD       Z6, Z4, Z8
-	VBROADCASTSD constants<>+1280(SB), Z9
-	VPSUBQ       Z9, Z8, Z8
-	VBROADCASTSD constants<>+608(SB), Z9
-	VPANDQ       Z9, Z8, Z9
-	VMOVUPD      Z6, Z10
-	VPSUBQ       Z9, Z10, Z9
-	VPSRLQ       $0x34, Z8, Z8
-	VPORQ        Z7, Z8, Z8
-	VSUBPD       Z7, Z8, Z8
-	VSUBPD       Z6, Z9, Z6
-	VFMADD231PD  Z9, Z4, Z6
-	VBROADCASTSD constants<>+1216(SB), Z7
-	VADDPD       Z7, Z6, Z7
-	VDIVPD       Z7, Z6, Z7
-	VMULPD       Z7, Z7, Z9
-	VBROADCASTSD constants<>+1312(SB), Z10
-	VMOVUPD      Z10, Z10
-	VBROADCASTSD constants<>+1344(SB), Z11
-	VFMADD213PD  Z11, Z9, Z10
-	VBROADCASTSD constants<>+1376(SB), Z11
-	VFMADD213PD  Z11, Z9, Z10
-	VBROADCASTSD constants<>+1408(SB), Z11
-	VFMADD213PD  Z11, Z9, Z10
-	VBROADCASTSD constants<>+1440(SB), Z11
-	VFMADD213PD  Z11, Z9, Z10
-	VBROADCASTSD constants<>+1472(SB), Z11
-	VFMADD213PD  Z11, Z9, Z10
-	VBROADCASTSD constants<>+1504(SB), Z11
-	VFMADD213PD  Z11, Z9, Z10
-	VFNMADD213PD Z6, Z9, Z10
-	VBROADCASTSD constants<>+1536(SB), Z9
-	VMULPD       Z9, Z8, Z9
-	VFNMADD231PD Z10, Z7, Z9
-	VADDPD       Z6, Z9, Z9
-	VBROADCASTSD constants<>+1568(SB), Z6
-	VFMADD231PD  Z6, Z8, Z9
-	VMOVUPD      3536(AX)(CX*8), Z7
-	VADDPD       272(AX)(CX*8), Z9, Z6
-	VMOVUPD      Z6, 13328(AX)(CX*8)
-	VSUBPD       Z7, Z9, Z8
-	VADDPD       16720(AX), Z8, Z8
-	VMOVUPD      Z8, 16720(AX)
-	VMULPD       Z7, Z5, Z7
-	VBROADCASTSD constants<>+1600(SB), Z8
-	VCMPPD       $0x04, Z8, Z5, K1
-	VMOVAPD.Z    Z7, K1, Z7
-	VFMADD231PD  4624(AX)(CX*8), Z3, Z7
-	VADDPD       5712(AX)(CX*8), Z5, Z8
-	VMOVUPD      Z9, Z9
-	VFMSUB213PD  Z7, Z8, Z9
-	VMOVUPD      Z9, 11152(AX)(CX*8)
-	VADDPD       16592(AX), Z9, Z7
-	VMOVUPD      Z7, 16592(AX)
-	VMULPD       Z6, Z2, Z7
-	VMULPD       Z6, Z7, Z7
-	VMOVUPD      Z7, 12240(AX)(CX*8)
-	VADDPD       16656(AX), Z7, Z7
-	VMOVUPD      Z7, 16656(AX)
-	VADDPD       Z0, Z4, Z4
-	VMOVUPD      Z0, Z7
-	VDIVPD       Z4, Z7, Z7
-	VMOVUPD      8976(AX)(CX*8), Z10
-	VMULPD       Z1, Z2, Z9
-	VMULPD       Z6, Z9, Z9
-	VMULPD       10064(AX)(CX*8), Z9, Z9
-	VFMADD213PD  Z9, Z10, Z8
-	VMULPD       Z7, Z8, Z8
-	VMOVUPD      Z8, 14416(AX)(CX*8)
-	VMOVUPD      6800(AX)(CX*8), Z6
-	VMULPD       Z7, Z6, Z8
-	VSUBPD       Z4, Z6, Z6
-	VMULPD       Z7, Z6, Z6
-	VMULPD       Z5, Z6, Z6
-	VMULPD       Z8, Z9, Z9
-	VMOVUPD      5712(AX)(CX*8), Z4
-	VFMSUB213PD  7888(AX)(CX*8), Z4, Z8
-	VADDPD       Z8, Z6, Z6
-	VFMADD213PD  Z9, Z10, Z6
-	VMOVUPD      Z6, 15504(AX)(CX*8)
-	ADDQ         $+8, CX
-	CMPQ         CX, DX
+	VMOVUPD      1360(AX)(CX*8), Z20
+	VMOVUPD      2448(AX)(CX*8), Z21
+	VADDPD       Z0, Z20, Z22
+	VPSUBQ       Z3, Z22, Z22
+	VPANDQ       Z4, Z22, Z23
+	VMOVUPD      Z0, Z24
+	VPSUBQ       Z23, Z24, Z23
+	VPSRLQ       $0x34, Z22, Z22
+	VPORQ        Z2, Z22, Z22
+	VSUBPD       Z2, Z22, Z22
+	VSUBPD       Z0, Z23, Z24
+	VFMADD231PD  Z23, Z20, Z24
+	VADDPD       Z1, Z24, Z23
+	VDIVPD       Z23, Z24, Z23
+	VMULPD       Z23, Z23, Z25
+	VMOVUPD      Z5, Z26
+	VFMADD213PD  Z6, Z25, Z26
+	VFMADD213PD  Z7, Z25, Z26
+	VFMADD213PD  Z8, Z25, Z26
+	VFMADD213PD  Z9, Z25, Z26
+	VFMADD213PD  Z10, Z25, Z26
+	VFMADD213PD  Z11, Z25, Z26
+	VFNMADD213PD Z24, Z25, Z26
+	VMULPD       Z13, Z22, Z25
+	VFNMADD231PD Z26, Z23, Z25
+	VADDPD       Z24, Z25, Z25
+	VFMADD231PD  Z12, Z22, Z25
+	VMOVUPD      3536(AX)(CX*8), Z23
+	VADDPD       272(AX)(CX*8), Z25, Z22
+	VMOVUPD      Z22, 13328(AX)(CX*8)
+	VSUBPD       Z23, Z25, Z24
+	VADDPD       Z24, Z19, Z19
+	VMULPD       Z23, Z21, Z23
+	VCMPPD       $0x04, Z16, Z21, K1
+	VMOVAPD.Z    Z23, K1, Z23
+	VFMADD231PD  4624(AX)(CX*8), Z15, Z23
+	VADDPD       5712(AX)(CX*8), Z21, Z24
+	VFMSUB213PD  Z23, Z24, Z25
+	VMOVUPD      Z25, 11152(AX)(CX*8)
+	VADDPD       Z25, Z17, Z17
+	VMULPD       Z22, Z14, Z23
+	VMULPD       Z22, Z23, Z23
+	VMOVUPD      Z23, 12240(AX)(CX*8)
+	VADDPD       Z23, Z18, Z18
+	VMOVUPD      1424(AX)(CX*8), Z23
+	VADDPD       Z0, Z20, Z20
+	VMOVUPD      2512(AX)(CX*8), Z28
+	VMOVUPD      Z0, Z25
+	VADDPD       Z0, Z23, Z29
+	VDIVPD       Z20, Z25, Z25
+	VPSUBQ       Z3, Z29, Z29
+	VMOVUPD      8976(AX)(CX*8), Z27
+	VPANDQ       Z4, Z29, Z30
+	VMULPD       Z1, Z14, Z26
+	VMOVUPD      Z0, Z31
+	VMULPD       Z22, Z26, Z26
+	VPSUBQ       Z30, Z31, Z30
+	VMULPD       10064(AX)(CX*8), Z26, Z26
+	VPSRLQ       $0x34, Z29, Z22
+	VFMADD213PD  Z26, Z27, Z24
+	VPORQ        Z2, Z22, Z22
+	VMULPD       Z25, Z24, Z24
+	VSUBPD       Z2, Z22, Z22
+	VMOVUPD      Z24, 14416(AX)(CX*8)
+	VSUBPD       Z0, Z30, Z29
+	VMOVUPD      6800(AX)(CX*8), Z24
+	VFMADD231PD  Z30, Z23, Z29
+	VMULPD       Z25, Z24, Z30
+	VADDPD       Z1, Z29, Z31
+	VSUBPD       Z20, Z24, Z24
+	VDIVPD       Z31, Z29, Z31
+	VMULPD       Z25, Z24, Z24
+	VMULPD       Z31, Z31, Z25
+	VMULPD       Z21, Z24, Z24
+	VMOVUPD      Z5, Z21
+	VMULPD       Z30, Z26, Z26
+	VFMADD213PD  Z6, Z25, Z21
+	VMOVUPD      5712(AX)(CX*8), Z20
+	VFMADD213PD  Z7, Z25, Z21
+	VFMSUB213PD  7888(AX)(CX*8), Z20, Z30
+	VFMADD213PD  Z8, Z25, Z21
+	VADDPD       Z30, Z24, Z24
+	VFMADD213PD  Z9, Z25, Z21
+	VFMADD213PD  Z26, Z27, Z24
+	VFMADD213PD  Z10, Z25, Z21
+	VMOVUPD      Z24, 15504(AX)(CX*8)
+	VFMADD213PD  Z11, Z25, Z21
+	VFNMADD213PD Z29, Z25, Z21
+	VMULPD       Z13, Z22, Z20
+	VFNMADD231PD Z21, Z31, Z20
+	VADDPD       Z29, Z20, Z20
+	VFMADD231PD  Z12, Z22, Z20
+	VMOVUPD      3600(AX)(CX*8), Z22
+	VADDPD       336(AX)(CX*8), Z20, Z21
+	VMOVUPD      Z21, 13392(AX)(CX*8)
+	VSUBPD       Z22, Z20, Z24
+	VADDPD       Z24, Z19, Z19
+	VMULPD       Z22, Z28, Z22
+	VCMPPD       $0x04, Z16, Z28, K1
+	VMOVAPD.Z    Z22, K1, Z22
+	VFMADD231PD  4688(AX)(CX*8), Z15, Z22
+	VADDPD       5776(AX)(CX*8), Z28, Z24
+	VFMSUB213PD  Z22, Z24, Z20
+	VMOVUPD      Z20, 11216(AX)(CX*8)
+	VADDPD       Z20, Z17, Z17
+	VMULPD       Z21, Z14, Z20
+	VMULPD       Z21, Z20, Z20
+	VMOVUPD      Z20, 12304(AX)(CX*8)
+	VADDPD       Z20, Z18, Z18
+	VADDPD       Z0, Z23, Z20
+	VMOVUPD      Z0, Z22
+	VDIVPD       Z20, Z22, Z22
+	VMOVUPD      9040(AX)(CX*8), Z25
+	VMULPD       Z1, Z14, Z23
+	VMULPD       Z21, Z23, Z23
+	VMULPD       10128(AX)(CX*8), Z23, Z23
+	VFMADD213PD  Z23, Z25, Z24
+	VMULPD       Z22, Z24, Z24
+	VMOVUPD      Z24, 14480(AX)(CX*8)
+	VMOVUPD      6864(AX)(CX*8), Z21
+	VMULPD       Z22, Z21, Z24
+	VSUBPD       Z20, Z21, Z21
+	VMULPD       Z22, Z21, Z21
+	VMULPD       Z28, Z21, Z21
+	VMULPD       Z24, Z23, Z23
+	VMOVUPD      5776(AX)(CX*8), Z20
+	VFMSUB213PD  7952(AX)(CX*8), Z20, Z24
+	VADDPD       Z24, Z21, Z21
+	VFMADD213PD  Z23, Z25, Z21
+	VMOVUPD      Z21, 15568(AX)(CX*8)
+	ADDQ         $+16, CX
+	CMPQ         CX, BX
 	JLT          loop1
 
 end2:
+	CMPQ CX, DX
+	JGE  end4
+
+loop3:
+	VMOVUPD      1360(AX)(CX*8), Z20
+	VMOVUPD      2448(AX)(CX*8), Z21
+	VADDPD       Z0, Z20, Z22
+	VPSUBQ       Z3, Z22, Z22
+	VPANDQ       Z4, Z22, Z23
+	VMOVUPD      Z0, Z24
+	VPSUBQ       Z23, Z24, Z23
+	VPSRLQ       $0x34, Z22, Z22
+	VPORQ        Z2, Z22, Z22
+	VSUBPD       Z2, Z22, Z22
+	VSUBPD       Z0, Z23, Z24
+	VFMADD231PD  Z23, Z20, Z24
+	VADDPD       Z1, Z24, Z23
+	VDIVPD       Z23, Z24, Z23
+	VMULPD       Z23, Z23, Z25
+	VMOVUPD      Z5, Z26
+	VFMADD213PD  Z6, Z25, Z26
+	VFMADD213PD  Z7, Z25, Z26
+	VFMADD213PD  Z8, Z25, Z26
+	VFMADD213PD  Z9, Z25, Z26
+	VFMADD213PD  Z10, Z25, Z26
+	VFMADD213PD  Z11, Z25, Z26
+	VFNMADD213PD Z24, Z25, Z26
+	VMULPD       Z13, Z22, Z25
+	VFNMADD231PD Z26, Z23, Z25
+	VADDPD       Z24, Z25, Z25
+	VFMADD231PD  Z12, Z22, Z25
+	VMOVUPD      3536(AX)(CX*8), Z23
+	VADDPD       272(AX)(CX*8), Z25, Z22
+	VMOVUPD      Z22, 13328(AX)(CX*8)
+	VSUBPD       Z23, Z25, Z24
+	VADDPD       Z24, Z19, Z19
+	VMULPD       Z23, Z21, Z23
+	VCMPPD       $0x04, Z16, Z21, K1
+	VMOVAPD.Z    Z23, K1, Z23
+	VFMADD231PD  4624(AX)(CX*8), Z15, Z23
+	VADDPD       5712(AX)(CX*8), Z21, Z24
+	VFMSUB213PD  Z23, Z24, Z25
+	VMOVUPD      Z25, 11152(AX)(CX*8)
+	VADDPD       Z25, Z17, Z17
+	VMULPD       Z22, Z14, Z23
+	VMULPD       Z22, Z23, Z23
+	VMOVUPD      Z23, 12240(AX)(CX*8)
+	VADDPD       Z23, Z18, Z18
+	VADDPD       Z0, Z20, Z20
+	VMOVUPD      Z0, Z23
+	VDIVPD       Z20, Z23, Z23
+	VMOVUPD      8976(AX)(CX*8), Z26
+	VMULPD       Z1, Z14, Z25
+	VMULPD       Z22, Z25, Z25
+	VMULPD       10064(AX)(CX*8), Z25, Z25
+	VFMADD213PD  Z25, Z26, Z24
+	VMULPD       Z23, Z24, Z24
+	VMOVUPD      Z24, 14416(AX)(CX*8)
+	VMOVUPD      6800(AX)(CX*8), Z22
+	VMULPD       Z23, Z22, Z24
+	VSUBPD       Z20, Z22, Z22
+	VMULPD       Z23, Z22, Z22
+	VMULPD       Z21, Z22, Z22
+	VMULPD       Z24, Z25, Z25
+	VMOVUPD      5712(AX)(CX*8), Z20
+	VFMSUB213PD  7888(AX)(CX*8), Z20, Z24
+	VADDPD       Z24, Z22, Z22
+	VFMADD213PD  Z25, Z26, Z22
+	VMOVUPD      Z22, 15504(AX)(CX*8)
+	ADDQ         $+8, CX
+	CMPQ         CX, DX
+	JLT          loop3
+
+end4:
+	VMOVUPD Z17, 16592(AX)
+	VMOVUPD Z18, 16656(AX)
+	VMOVUPD Z19, 16720(AX)
 	VZEROUPPER
 	RET
 
@@ -24053,14 +24040,14 @@ DATA constants<>+1504(SB)/8, $0x3fe5555555555776
 DATA constants<>+1512(SB)/8, $0x3fe5555555555776
 DATA constants<>+1520(SB)/8, $0x3fe5555555555776
 DATA constants<>+1528(SB)/8, $0x3fe5555555555776
-DATA constants<>+1536(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1544(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1552(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1560(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1568(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1576(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1584(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1592(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1536(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1544(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1552(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1560(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1568(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1576(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1584(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1592(SB)/8, $0x3c7abc9e3b39803f
 DATA constants<>+1600(SB)/8, $0x0000000000000000
 DATA constants<>+1608(SB)/8, $0x0000000000000000
 DATA constants<>+1616(SB)/8, $0x0000000000000000

@@ -110,7 +110,7 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 	}
 	w.x, w.e = base(w.planeX), base(w.planeX)
 	w.hop = w.planeStep * vectorRows[F]()
-	n := len(w.planeLanes) / 3
+	n := planeBytes / sizeF
 	w.lanesE, w.lanesD, w.lanesA = base(w.planeLanes), base(w.planeLanes[n:]), base(w.planeLanes[2*n:])
 	w.rows = paddedRows[F](w.rows)
 	if w.form == uniform && !j.grads() {
@@ -134,7 +134,7 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 // gradientPlanes turns the exponentials that sumPlanes has left into gradients, there, and copies these to the caller's.
 func (w *worker[T, F]) gradientPlanes() {
 	caller := w.view
-	w.e, w.dst, w.t = base(w.planeX), base(w.planeX), nil
+	w.e, w.t = base(w.planeX), nil
 	if w.form == dense {
 		w.t = base(w.planeT)
 	}

@@ -152,7 +152,7 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		if w.form == dense {
 			w.planeT = grow(w.planeT, max(classes, 4)*maxSlots+n)
 		}
-		w.planeLanes = grow(w.planeLanes, 3*n)
+		w.planeLanes = grow(w.planeLanes, 3*n+vectorRows[F]()) // trees read one vector too many
 	}
 	w.want = w.shape
 	if w.turned.on = w.turns(j); w.turned.on {

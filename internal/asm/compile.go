@@ -19,11 +19,22 @@ func compile(f *ir.File) error {
 			return fmt.Errorf("asm: %s: %w", fn.Name, err)
 		}
 		f.Includes = one.Includes
+		fn.Nodes = slices.DeleteFunc(fn.Nodes, idle)
 		if err := check(fn); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// idle reports whether an instruction copies a register to itself. Copies to XMM registers clear the rest of a vector.
+func idle(n ir.Node) bool {
+	i, ok := n.(*ir.Instruction)
+	if !ok || len(i.Operands) != 2 || !strings.HasPrefix(i.Opcode, "VMOV") {
+		return false
+	}
+	r, ok := i.Operands[0].(reg.Physical)
+	return ok && i.Operands[0] == i.Operands[1] && r.Size() > 16
 }
 
 // extensions are what the instruction sets may use, in avo's names.

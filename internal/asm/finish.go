@@ -121,114 +121,144 @@ func (b *builder) finish() {
 	grad := b.Op == FinishGrad
 	b.doc("makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.")
 	b.Element = Float64
-	one, two := b.number(1), b.number(2)
-	lambda := b.broadcast(b.arg("lambda"))
-	epsD := b.broadcast(b.arg("epsD"))
+	c := b.logConstants()
+	lambda, epsD, zero := b.broadcast(b.arg("lambda")), b.broadcast(b.arg("epsD")), b.zero()
+	totals, lanes := []string{"sumLoss", "sumZ", "sumNLL"}, map[string]vec{} // in registers, of which AVX2 has too few
+	if b.ISA == AVX512 {
+		for _, name := range totals {
+			lanes[name] = b.copy(b.arg(name))
+		}
+	}
 	i, end := b.GP64(), b.load("first")
 	b.ADDQ(b.arg("rows"), end)
 	b.XORQ(i, i)
-	b.loop(i, end, coef.RowLanes, func() {
-		for part := range coef.RowLanes / b.width() {
-			in := func(name string) operand.Mem {
-				m := b.slot(name, i)
-				m.Disp += part * b.vectorBytes()
-				return m
+	vector := func(number int) {
+		in := func(name string) operand.Mem { return b.slots(name, i, number) }
+		out := func(name string, v vec) { b.VMOVUPD(v, in(name)) }
+		total := func(name string, v vec) {
+			if s, ok := lanes[name]; ok {
+				b.add(s, s, v)
+				return
 			}
-			out := func(name string, v vec) { b.VMOVUPD(v, in(name)) }
-			total := func(name string, v vec) {
-				m := b.arg(name)
-				m.Disp += part * b.vectorBytes()
-				s := b.vector()
-				b.VADDPD(m, v, s)
-				b.VMOVUPD(s, m)
-			}
-			rest, main := b.copy(in("rest")), b.copy(in("main"))
-			log := b.log1p(rest)
-			lse, y := b.vector(), b.copy(in("y"))
-			b.VADDPD(in("pivot"), log, lse)
-			out("lse", lse)
-
-			nll := b.vector()
-			b.VSUBPD(y, log, nll)
-			total("sumNLL", nll)
-
-			target := b.vector()
-			b.mul(target, main, y)
-			b.keepIf(target, notEqual, main, b.zero()) // 0·(−Inf) counts as 0
-			b.mulAddTo(target, epsD, in("d"))
-			sum := b.vector()
-			b.VADDPD(in("eu"), main, sum)
-			loss := b.copy(log)
-			b.VFMSUB213PD(target, sum, loss)
-			out("loss", loss)
-			total("sumLoss", loss)
-
-			z := b.vector()
-			b.mul(z, lambda, lse)
-			b.mul(z, z, lse)
-			out("z", z)
-			total("sumZ", z)
-			if !grad {
-				continue
-			}
-
-			// total = rest + 1, f = (g·sum + zg)/total, gy = g·(main·(ey−total)/total + eu·p − uy) + zg·p, p = ey/total.
-			whole, inv := b.vector(), b.vector()
-			b.add(whole, rest, one)
-			b.div(inv, b.copy(one), whole)
-			zg, g := b.vector(), b.copy(in("g"))
-			b.mul(zg, lambda, two)
-			b.mul(zg, zg, lse)
-			b.mul(zg, zg, in("gz"))
-			f := sum
-			b.mulAdd(f, g, zg)
-			b.mul(f, f, inv)
-			out("f", f)
-			ey, p, gy := b.copy(in("ey")), b.vector(), b.vector()
-			b.mul(p, ey, inv)
-			b.sub(gy, ey, whole)
-			b.mul(gy, gy, inv)
-			b.mul(gy, gy, main)
-			b.mul(zg, zg, p)
-			b.VMOVUPD(in("eu"), whole)
-			b.VFMSUB213PD(in("uy"), whole, p)
-			b.add(gy, gy, p)
-			b.mulAdd(gy, g, zg)
-			out("gy", gy)
+			m := b.arg(name)
+			m.Disp += number * b.vectorBytes()
+			s := b.vector()
+			b.add(s, v, m)
+			b.VMOVUPD(s, m)
 		}
-	})
+		rest, main := b.copy(in("rest")), b.copy(in("main"))
+		log := b.log1p(c, rest)
+		lse, y := b.vector(), b.copy(in("y"))
+		b.add(lse, log, in("pivot"))
+		out("lse", lse)
+
+		nll := b.vector()
+		b.sub(nll, log, y)
+		total("sumNLL", nll)
+
+		target := b.vector()
+		b.mul(target, main, y)
+		b.keepIf(target, notEqual, main, zero) // 0·(−Inf) counts as 0
+		b.mulAddTo(target, epsD, in("d"))
+		sum := b.vector()
+		b.add(sum, main, in("eu"))
+		loss := b.copy(log)
+		b.VFMSUB213PD(target, sum, loss)
+		out("loss", loss)
+		total("sumLoss", loss)
+
+		z := b.vector()
+		b.mul(z, lambda, lse)
+		b.mul(z, z, lse)
+		out("z", z)
+		total("sumZ", z)
+		if !grad {
+			return
+		}
+
+		// total = rest + 1, f = (g·sum + zg)/total, gy = g·(main·(ey−total)/total + eu·p − uy) + zg·p, p = ey/total.
+		whole, inv := b.vector(), b.vector()
+		b.add(whole, rest, c.one)
+		b.div(inv, b.copy(c.one), whole)
+		zg, g := b.vector(), b.copy(in("g"))
+		b.mul(zg, lambda, c.two)
+		b.mul(zg, zg, lse)
+		b.mul(zg, zg, in("gz"))
+		f := sum
+		b.mulAdd(f, g, zg)
+		b.mul(f, f, inv)
+		out("f", f)
+		ey, p, gy := b.copy(in("ey")), b.vector(), b.vector()
+		b.mul(p, ey, inv)
+		b.sub(gy, ey, whole)
+		b.mul(gy, gy, inv)
+		b.mul(gy, gy, main)
+		b.mul(zg, zg, p)
+		b.VMOVUPD(in("eu"), whole)
+		b.VFMSUB213PD(in("uy"), whole, p)
+		b.add(gy, gy, p)
+		b.mulAdd(gy, g, zg)
+		out("gy", gy)
+	}
+	skew := map[ISA][2]int{AVX2: {32, 70}, AVX512: {12, 44}}[b.ISA][b.Op-Finish] // as few as there are registers for
+	if b.ISA == AVX2 {
+		b.loop(i, end, coef.RowLanes, func() { b.weave(2, skew, vector) })
+		return
+	}
+	pairs := b.GP64()
+	b.LEAQ(operand.Mem{Base: end, Disp: -coef.RowLanes}, pairs)
+	b.loop(i, pairs, 2*coef.RowLanes, func() { b.weave(2, skew, vector) })
+	b.loop(i, end, coef.RowLanes, func() { vector(0) })
+	for _, name := range totals {
+		b.VMOVUPD(lanes[name], b.arg(name))
+	}
+}
+
+// logConstants are what log1p needs.
+type logConstants struct {
+	one, two, two52, threeQuarters, exponent operand.Op
+	c                                        []operand.Op // from the highest power down
+	ln2Hi, ln2Lo                             operand.Op
+}
+
+func (b *builder) logConstants() (c logConstants) {
+	c.one, c.two, c.two52 = b.number(1), b.number(2), b.number(coef.Two52)
+	c.threeQuarters, c.exponent = b.words(math.Float64bits(0.75)), b.words(0xFFF<<52)
+	for _, v := range []float64{coef.LogP6, coef.LogP5, coef.LogP4, coef.LogP3, coef.LogP2, coef.LogP1, coef.LogP0} {
+		c.c = append(c.c, b.number(v))
+	}
+	c.ln2Hi, c.ln2Lo = b.number(coef.Ln2Hi), b.number(coef.Ln2Lo)
+	return c
 }
 
 // log1p is log(1+f), as in lsr_generic.go.
-func (b *builder) log1p(f vec) vec {
-	one := b.number(1)
-	two52 := b.number(coef.Two52)
+func (b *builder) log1p(l logConstants, f vec) vec {
 	d, k, scale := b.vector(), b.vector(), b.vector()
-	b.add(d, f, one)
-	b.VPSUBQ(b.words(math.Float64bits(0.75)), d, d)
-	b.and(scale, d, b.words(0xFFF<<52))
-	b.VPSUBQ(scale, b.copy(one), scale)
+	b.add(d, f, l.one)
+	b.VPSUBQ(l.threeQuarters, d, d)
+	b.and(scale, d, l.exponent)
+	b.VPSUBQ(scale, b.copy(l.one), scale)
 	b.VPSRLQ(operand.Imm(52), d, k)
-	b.or(k, k, two52)
-	b.sub(k, k, two52)
+	b.or(k, k, l.two52)
+	b.sub(k, k, l.two52)
 
 	g := b.vector()
-	b.sub(g, scale, one)
+	b.sub(g, scale, l.one)
 	b.mulAddTo(g, f, scale)
 	s, z, t := b.vector(), b.vector(), b.vector()
-	b.add(t, g, b.number(2))
+	b.add(t, g, l.two)
 	b.div(s, g, t)
 	b.mul(z, s, s)
-	p := b.copy(b.number(coef.LogP6))
-	for _, c := range []float64{coef.LogP5, coef.LogP4, coef.LogP3, coef.LogP2, coef.LogP1, coef.LogP0} {
-		b.mulAdd(p, z, b.number(c))
+	p := b.copy(l.c[0])
+	for _, c := range l.c[1:] {
+		b.mulAdd(p, z, c)
 	}
 	b.ps(b.VFNMADD213PS, b.VFNMADD213PD, g, z, p) // g − z·p
 	w := b.vector()
-	b.mul(w, k, b.number(coef.Ln2Lo))
+	b.mul(w, k, l.ln2Lo)
 	b.VFNMADD231PD(p, s, w) // k·ln2Lo − s·p
 	b.add(w, w, g)
-	b.mulAddTo(w, k, b.number(coef.Ln2Hi))
+	b.mulAddTo(w, k, l.ln2Hi)
 	return w
 }
 

@@ -238,7 +238,7 @@ func (b *builder) planeSum() {
 		}
 		store(sum.e, "lanesE")
 		store(sum.d, "lanesD")
-		if b.Form != Uniform {
+		if b.Form == Dense {
 			store(sum.a, "lanesA")
 		}
 		b.INCQ(lane)
@@ -351,10 +351,13 @@ func (st *planeState) class(x, e, t operand.Mem, k reg.Register, number int) (s 
 	d := v
 	st.sub(d, v, st.m)
 	if s.d = d; st.Form != Uniform {
-		s.a = st.planeCoefficient(k, number, t)
+		a := st.planeCoefficient(k, number, t)
 		s.d = st.vector()
-		st.mul(s.d, s.a, d)
-		st.keepIf(s.d, notEqual, s.a, st.zero()) // 0·(−Inf) counts as 0
+		st.mul(s.d, a, d)
+		st.keepIf(s.d, notEqual, a, st.zero()) // 0·(−Inf) counts as 0
+		if st.Form == Dense {
+			s.a = a
+		}
 	}
 	s.e = st.exp(st.constants, d)
 	if st.Op == PlaneSumExp {
@@ -385,12 +388,12 @@ func (st *planeState) waiting(i int) operand.Mem {
 	return operand.Mem{Base: st.load("lanesE"), Disp: 512 + i*st.vectorBytes()}
 }
 
-// sums are sums under way: Σe, Σd or Σa·d, and Σa or nil.
+// sums are sums under way: Σe, Σd or Σa·d, and for distributions Σa.
 type sums struct{ e, d, a vec }
 
 func (b *builder) zeroSums() (s sums) {
 	s.e, s.d = b.zero(), b.zero()
-	if b.Form != Uniform {
+	if b.Form == Dense {
 		s.a = b.zero()
 	}
 	return s
@@ -463,7 +466,7 @@ func (b *builder) scaled(r reg.Register, by int) reg.GPVirtual {
 func (b *builder) tree(count reg.Register, lanes string) vec {
 	n, base := b.GP64(), b.load(lanes)
 	b.MOVQ(count, n)
-	level, pairs, even, done := b.label("level"), b.label("pairs"), b.label("even"), b.label("tree")
+	level, pairs, done := b.label("level"), b.label("pairs"), b.label("tree")
 	if lanes == "lanesE" {
 		b.smaller(base)
 	}
@@ -483,11 +486,8 @@ func (b *builder) tree(count reg.Register, lanes string) vec {
 	b.ADDQ(operand.Imm(uint64(b.vectorBytes())), to)
 	b.DECQ(i)
 	b.JNE(operand.LabelRef(pairs))
+	b.storeF(b.copy(operand.Mem{Base: from}), operand.Mem{Base: to}, nil) // the last of an odd number
 	b.INCQ(n)
-	b.BTQ(operand.Imm(0), n)
-	b.JCS(operand.LabelRef(even)) // n was even
-	b.storeF(b.copy(operand.Mem{Base: from}), operand.Mem{Base: to}, nil)
-	b.Label(even)
 	b.SHRQ(operand.Imm(1), n)
 	b.JMP(operand.LabelRef(level))
 	b.Label(done)
@@ -507,11 +507,11 @@ func (b *builder) smaller(base reg.Register) {
 	b.Label(skip)
 }
 
-// planeScale turns exponentials into gradients.
+// planeScale turns exponentials into gradients, where they are.
 func (b *builder) planeScale() {
-	b.doc("turns exponentials into gradients, for a vector of rows at a time: "+map[bool]string{true: "e·f − smooth,", false: "e·f − smooth·a,"}[b.Form == Uniform],
+	b.doc("turns exponentials into gradients where they are, for a vector of rows at a time: "+map[bool]string{true: "e·f − smooth,", false: "e·f − smooth·a,"}[b.Form == Uniform],
 		"but gy for the target's class.")
-	e, dst, labels := b.load("e"), b.load("dst"), b.load("labels")
+	e, labels := b.load("e"), b.load("labels")
 	var t reg.GPVirtual
 	if b.Form == Dense {
 		t = b.load("t")
@@ -525,10 +525,9 @@ func (b *builder) planeScale() {
 		if b.Form != Dense {
 			target, gy = b.labelVector(labels), b.get("gy", slot)
 		}
-		k, pe, pd, pt := b.GP64(), b.GP64(), b.GP64(), b.GP64()
+		k, pe, pt := b.GP64(), b.GP64(), b.GP64()
 		b.XORQ(k, k)
 		b.MOVQ(e, pe)
-		b.MOVQ(dst, pd)
 		if b.Form == Dense {
 			b.MOVQ(t, pt)
 		}
@@ -544,9 +543,8 @@ func (b *builder) planeScale() {
 		if b.Form != Dense {
 			b.blend(v, b.equal(target, b.spreadInt(k)), gy)
 		}
-		b.storeT(v, operand.Mem{Base: pd})
+		b.storeF(v, operand.Mem{Base: pe}, nil)
 		b.ADDQ(b.arg("planeStep"), pe)
-		b.ADDQ(b.arg("planeStep"), pd)
 		if b.Form == Dense {
 			b.ADDQ(b.arg("planeStep"), pt)
 		}
@@ -555,7 +553,6 @@ func (b *builder) planeScale() {
 		b.JLT(operand.LabelRef(loop))
 	}, func() {
 		b.advance(e, b.f())
-		b.advance(dst, b.Element.size())
 		b.advance(labels, 4)
 		if b.Form == Dense {
 			b.advance(t, b.Element.size())
