@@ -1211,11 +1211,44 @@ done3:
 	RET
 
 // func transposeFloat32AVX2(a *byte)
-// Requires: AVX, CMOV
+// Requires: AVX, AVX2, CMOV
 TEXT ·transposeFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeFloat32AVX2 copies rows to planes, as F.
+	CMPQ 96(AX), $0x02
+	JNE  other1
+	CMPQ 104(AX), $0x08
+	JNE  other1
+	MOVQ (AX), CX
+	MOVQ 176(AX), DX
+	MOVQ 176(AX), BX
+	ADDQ 184(AX), BX
+	MOVQ 80(AX), SI
+	XORQ AX, AX
+	SUBQ $0x08, SI
+
+pairs2:
+	VMOVUPS (CX)(AX*8), Y0
+	VMOVUPS 32(CX)(AX*8), Y1
+	VSHUFPS $0x88, Y1, Y0, Y2
+	VSHUFPS $0xdd, Y1, Y0, Y0
+	VPERMPD $0xd8, Y2, Y2
+	VPERMPD $0xd8, Y0, Y0
+	VMOVUPS Y2, (DX)(AX*4)
+	VMOVUPS Y0, (BX)(AX*4)
+	CMPQ    AX, SI
+	JGE     transposed3
+	ADDQ    $0x08, AX
+	CMPQ    AX, SI
+	CMOVQGT SI, AX
+	JMP     pairs2
+
+transposed3:
+	VZEROUPPER
+	RET
+
+other1:
 	MOVQ 104(AX), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ 80(AX), R8
@@ -1223,7 +1256,7 @@ TEXT ·transposeFloat32AVX2(SB), NOSPLIT, $0-8
 	XORQ DI, DI
 	SUBQ $0x08, R8
 
-group1:
+group4:
 	MOVQ  BX, CX
 	IMULQ DI, CX
 	ADDQ  (AX), CX
@@ -1232,9 +1265,9 @@ group1:
 	LEAQ  (R10)(DI*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
-	JL    few5
+	JL    few8
 
-classes4:
+classes7:
 	VMOVUPS     (CX), X1
 	VINSERTF128 $0x01, (DX), Y1, Y0
 	VMOVUPS     (CX)(BX*1), X1
@@ -1257,24 +1290,24 @@ classes4:
 	VMOVUPS     Y5, (R12)
 	VMOVUPS     Y0, (R12)(R9*1)
 	SUBQ        $0x04, R11
-	JE          next2
+	JE          next5
 	CMPQ        R11, $0x04
-	JL          overlap6
+	JL          overlap9
 	ADDQ        $0x10, CX
 	ADDQ        $0x10, DX
 	LEAQ        (R10)(R9*4), R10
-	JMP         classes4
+	JMP         classes7
 
-overlap6:
+overlap9:
 	LEAQ  (CX)(R11*4), CX
 	LEAQ  (DX)(R11*4), DX
 	MOVQ  R9, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
 	MOVQ  $+4, R11
-	JMP   classes4
+	JMP   classes7
 
-few5:
+few8:
 	XORQ        R12, R12
 	LEAQ        constants<>+32(SB), R12
 	ADDQ        $0x80, R12
@@ -1314,15 +1347,15 @@ few5:
 	VMOVUPS     Y5, (CX)
 	VMOVUPS     Y0, (CX)(R9*1)
 
-next2:
+next5:
 	CMPQ    DI, R8
-	JGE     done3
+	JGE     done6
 	ADDQ    $0x08, DI
 	CMPQ    DI, R8
 	CMOVQGT R8, DI
-	JMP     group1
+	JMP     group4
 
-done3:
+done6:
 	VZEROUPPER
 	RET
 
@@ -1332,6 +1365,38 @@ TEXT ·transposeBackFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeBackFloat32AVX2 copies planes to rows, rounded to elements.
+	CMPQ 96(AX), $0x02
+	JNE  other1
+	CMPQ 120(AX), $0x08
+	JNE  other1
+	MOVQ 16(AX), CX
+	MOVQ 176(AX), DX
+	MOVQ 176(AX), BX
+	ADDQ 184(AX), BX
+	MOVQ 80(AX), SI
+	XORQ AX, AX
+	SUBQ $0x08, SI
+
+pairs2:
+	VMOVUPS    (DX)(AX*4), Y0
+	VUNPCKHPS  (BX)(AX*4), Y0, Y1
+	VUNPCKLPS  (BX)(AX*4), Y0, Y0
+	VPERM2F128 $0x20, Y1, Y0, Y2
+	VMOVUPS    Y2, (CX)(AX*8)
+	VPERM2F128 $0x31, Y1, Y0, Y2
+	VMOVUPS    Y2, 32(CX)(AX*8)
+	CMPQ       AX, SI
+	JGE        transposed3
+	ADDQ       $0x08, AX
+	CMPQ       AX, SI
+	CMOVQGT    SI, AX
+	JMP        pairs2
+
+transposed3:
+	VZEROUPPER
+	RET
+
+other1:
 	MOVQ 120(AX), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ 80(AX), R8
@@ -1339,7 +1404,7 @@ TEXT ·transposeBackFloat32AVX2(SB), NOSPLIT, $0-8
 	XORQ DI, DI
 	SUBQ $0x08, R8
 
-group1:
+group4:
 	MOVQ  BX, CX
 	IMULQ DI, CX
 	ADDQ  16(AX), CX
@@ -1348,9 +1413,9 @@ group1:
 	LEAQ  (R10)(DI*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
-	JL    few5
+	JL    few8
 
-classes4:
+classes7:
 	LEAQ         (R10)(R9*2), R12
 	VMOVUPS      (R10), Y0
 	VMOVUPS      (R10)(R9*1), Y1
@@ -1373,24 +1438,24 @@ classes4:
 	VMOVUPS      X0, (CX)(SI*1)
 	VEXTRACTF128 $0x01, Y0, (DX)(SI*1)
 	SUBQ         $0x04, R11
-	JE           next2
+	JE           next5
 	CMPQ         R11, $0x04
-	JL           overlap6
+	JL           overlap9
 	ADDQ         $0x10, CX
 	ADDQ         $0x10, DX
 	LEAQ         (R10)(R9*4), R10
-	JMP          classes4
+	JMP          classes7
 
-overlap6:
+overlap9:
 	LEAQ  (CX)(R11*4), CX
 	LEAQ  (DX)(R11*4), DX
 	MOVQ  R9, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
 	MOVQ  $+4, R11
-	JMP   classes4
+	JMP   classes7
 
-few5:
+few8:
 	XORQ         R12, R12
 	LEAQ         constants<>+32(SB), R12
 	ADDQ         $0x80, R12
@@ -1426,15 +1491,15 @@ few5:
 	VEXTRACTF128 $0x01, Y0, X0
 	VMASKMOVPS   X0, X1, (DX)(SI*1)
 
-next2:
+next5:
 	CMPQ    DI, R8
-	JGE     done3
+	JGE     done6
 	ADDQ    $0x08, DI
 	CMPQ    DI, R8
 	CMOVQGT R8, DI
-	JMP     group1
+	JMP     group4
 
-done3:
+done6:
 	VZEROUPPER
 	RET
 

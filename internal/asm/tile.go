@@ -157,9 +157,50 @@ func (b *builder) four(m operand.Mem, t *tail) vec {
 	return v
 }
 
+// pairsOfClasses runs the body for each group of rows of two float32 that lie side by side: rows
+// is where the group's rows are, first and second where its planes are. Then it leaves the kernel. Other rows it leaves alone.
+func (b *builder) pairsOfClasses(base, stride string, body func(rows, first, second operand.Mem)) {
+	if b.Element != Float32 {
+		return
+	}
+	other, loop, done := b.label("other"), b.label("pairs"), b.label("transposed")
+	b.CMPQ(b.arg("n"), operand.Imm(2))
+	b.JNE(operand.LabelRef(other))
+	b.CMPQ(b.arg(stride), operand.Imm(8))
+	b.JNE(operand.LabelRef(other))
+	x, first, second := b.load(base), b.load("plane"), b.load("plane")
+	b.ADDQ(b.arg("planeStep"), second)
+	row, last := b.GP64(), b.load("rows")
+	b.XORQ(row, row)
+	b.SUBQ(operand.Imm(uint64(b.tileRows())), last)
+	b.Label(loop)
+	body(at(x, row, 8, 0), at(first, row, 4, 0), at(second, row, 4, 0))
+	b.CMPQ(row, last)
+	b.JGE(operand.LabelRef(done))
+	b.ADDQ(operand.Imm(uint64(b.tileRows())), row)
+	b.CMPQ(row, last)
+	b.CMOVQGT(last, row)
+	b.JMP(operand.LabelRef(loop))
+	b.Label(done)
+	b.VZEROUPPER()
+	b.RET()
+	b.Label(other)
+}
+
 // transpose copies rows to planes.
 func (b *builder) transpose() {
 	b.doc("copies rows to planes, as F.")
+	b.pairsOfClasses("x", "xStride", func(rows, first, second operand.Mem) {
+		v, w, even, odd := b.copy(rows), b.YMM(), b.YMM(), b.YMM()
+		rows.Disp += 32
+		b.VMOVUPS(rows, w)
+		b.VSHUFPS(operand.Imm(0x88), w, v, even)
+		b.VSHUFPS(operand.Imm(0xDD), w, v, odd)
+		b.VPERMPD(operand.Imm(0xD8), even, even)
+		b.VPERMPD(operand.Imm(0xD8), odd, odd)
+		b.VMOVUPS(even, first)
+		b.VMOVUPS(odd, second)
+	})
 	b.tiles("x", "xStride", func(row *rowPointers, plane operand.Mem, step reg.Register, t *tail) {
 		var v [4]vec
 		for i := range v {
@@ -192,6 +233,16 @@ func (b *builder) planeRows(v [4]vec, plane operand.Mem, step reg.Register) {
 // transposeBack copies planes to rows, rounded to elements.
 func (b *builder) transposeBack() {
 	b.doc("copies planes to rows, rounded to elements.")
+	b.pairsOfClasses("dst", "dstStride", func(rows, first, second operand.Mem) {
+		v, low, high, w := b.copy(first), b.YMM(), b.YMM(), b.YMM()
+		b.VUNPCKHPS(second, v, high)
+		b.VUNPCKLPS(second, v, low)
+		b.VPERM2F128(operand.Imm(0x20), high, low, w)
+		b.VMOVUPS(w, rows)
+		b.VPERM2F128(operand.Imm(0x31), high, low, w)
+		rows.Disp += 32
+		b.VMOVUPS(w, rows)
+	})
 	b.tiles("dst", "dstStride", func(row *rowPointers, plane operand.Mem, step reg.Register, t *tail) {
 		p := b.GP64()
 		b.LEAQ(at(plane.Base, step, 2, 0), p)
