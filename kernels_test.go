@@ -61,13 +61,13 @@ func kernelsOf[T Element](t *testing.T) {
 		for i := range min(rows-1, 3) { // a special value at a place of its own
 			x[i][g.intn(classes)] = []float64{negInf, nan, inf, negInf, -1e30}[g.intn(5)]
 		}
-		d := g.distributions(rows, classes)
+		d, up := g.distributions(rows, classes), g.rows(1, rows, 1)[0] // each row has an upstream factor of its own
 		l := []layout{contiguous(classes), {classes, classes + 3, 1}, {classes, classes + g.intn(17), 1}}[classes%3]
 		for name, options := range kernelForms(&g, classes) {
 			for _, target := range [][][]float64{nil, d} {
-				want := compute[T](t, criterion(t, append(options, Kernel("go"))...), x, y, target, nil, l)
+				want := compute[T](t, criterion(t, append(options, Kernel("go"))...), x, y, target, up, l)
 				for _, kernel := range Kernels()[:len(Kernels())-1] {
-					got := compute[T](t, criterion(t, append(options, Kernel(kernel))...), x, y, target, nil, l)
+					got := compute[T](t, criterion(t, append(options, Kernel(kernel))...), x, y, target, up, l)
 					same(t, want, got, fmt.Sprintf("%s %s K=%d distribution=%v", kernel, name, classes, target != nil))
 				}
 			}
@@ -125,7 +125,7 @@ func planeKernelsOf[T Element](t *testing.T) {
 				x[i][g.intn(classes)] = []float64{negInf, nan, inf, negInf, -1e30}[g.intn(5)]
 			}
 			y[g.intn(rows)] = -100
-			d := g.distributions(rows, classes)
+			d, up := g.distributions(rows, classes), g.rows(1, rows, 1)[0]
 			l := layout{classes, classes, inner}
 			if inner == 1 {
 				l.stride += g.intn(3)
@@ -136,9 +136,9 @@ func planeKernelsOf[T Element](t *testing.T) {
 					options = append(options, Top1())
 				}
 				for _, target := range [][][]float64{nil, d} {
-					want := compute[T](t, criterion(t, append(options, Kernel("go"))...), x, y, target, nil, l)
+					want := compute[T](t, criterion(t, append(options, Kernel("go"))...), x, y, target, up, l)
 					for _, kernel := range Kernels()[:len(Kernels())-1] {
-						got := compute[T](t, criterion(t, append(options, Kernel(kernel))...), x, y, target, nil, l)
+						got := compute[T](t, criterion(t, append(options, Kernel(kernel))...), x, y, target, up, l)
 						same(t, want, got, fmt.Sprintf("%s %s K=%d inner=%d distribution=%v", kernel, name, classes, inner, target != nil))
 					}
 				}
