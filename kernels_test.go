@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -96,6 +97,15 @@ func specialInEveryPlace[T Element](t *testing.T) {
 			for _, kernel := range Kernels() {
 				got := compute[T](t, criterion(t, Smoothing(.1), Kernel(kernel), Top1()), x, y, nil, nil, contiguous(classes))
 				same(t, want, got, fmt.Sprintf("%s K=%d %v", kernel, classes, v))
+			}
+			// Classes that count 0, of which 0·(−Inf) counts 0.
+			options, d := []Option{Smoothing(.1), Weights(slices.Repeat([]float64{0}, classes))}, g.distributions(classes, classes)
+			for _, target := range [][][]float64{nil, d} {
+				want := compute[T](t, criterion(t, append(options, Kernel("go"))...), x, y, target, nil, contiguous(classes))
+				for _, kernel := range Kernels() {
+					got := compute[T](t, criterion(t, append(options, Kernel(kernel))...), x, y, target, nil, contiguous(classes))
+					same(t, want, got, fmt.Sprintf("%s K=%d %v without weights, distribution=%v", kernel, classes, v, target != nil))
+				}
 			}
 		}
 	}
