@@ -20,8 +20,8 @@ const (
 
 var isaNames = [...]string{"go", "avx2", "avx512"}
 
-// vectorBytes is the size of a vector.
-var vectorBytes = [...]int{avx2: 32, avx512: 64}
+// leastBytes is how many bytes of classes kernels for rows want, in the type that rows are computed in.
+var leastBytes = [...]int{avx2: 32, avx512: 1}
 
 func (i isa) String() string { return isaNames[i] }
 

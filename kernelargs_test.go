@@ -33,9 +33,9 @@ func (k kernel) least() int {
 	case k.op > opScale:
 		return 1
 	case k.double():
-		return vectorBytes[k.isa] / 8
+		return max(1, leastBytes[k.isa]/8)
 	}
-	return vectorBytes[k.isa] / 4
+	return max(1, leastBytes[k.isa]/4)
 }
 
 // kernelArgs are good arguments for any kernel: rows of n classes, with memory of their own. rows is a multiple of 16.

@@ -111,6 +111,45 @@ func specialInEveryPlace[T Element](t *testing.T) {
 	}
 }
 
+// TestFinishKernels compares the kernels that finish rows with plain Go, for numbers of every magnitude.
+func TestFinishKernels(t *testing.T) {
+	g := generator(34)
+	for _, rows := range []int{1, 7, 8, 9, 16, 17, 24, maxSlots} {
+		for range 200 {
+			var a args
+			for _, p := range []*[maxSlots + slotPad]float64{&a.pivot, &a.rest, &a.main, &a.y, &a.d, &a.eu, &a.ey, &a.uy, &a.g, &a.gz} {
+				for i := range p {
+					if p[i] = g.uniform() * math.Ldexp(1, g.intn(80)-30); g.intn(50) == 0 {
+						p[i] = []float64{0, inf, negInf, nan, 1e300, -1e-300}[g.intn(6)]
+					}
+				}
+			}
+			for i := range a.rest {
+				a.rest[i] = math.Abs(a.rest[i])
+			}
+			a.rows, a.first = rows, g.intn(min(maxSlots-rows, 7)+1)
+			a.epsD, a.epsG, a.lambda = g.uniform(), g.uniform(), g.uniform()
+			for _, grad := range []bool{false, true} {
+				want, o := a, opFinish
+				if grad {
+					o = opFinishGrad
+				}
+				finishRows(&want, grad)
+				for _, i := range available[:len(available)-1] {
+					got := a
+					call(i, 0, o, 0, &got)
+					for name, pair := range map[string][2][]float64{
+						"loss": {want.loss[:], got.loss[:]}, "z": {want.z[:], got.z[:]}, "lse": {want.lse[:], got.lse[:]}, "f": {want.f[:], got.f[:]},
+						"gy": {want.gy[:], got.gy[:]}, "sums": {append(append(want.sumLoss[:], want.sumZ[:]...), want.sumNLL[:]...), append(append(got.sumLoss[:], got.sumZ[:]...), got.sumNLL[:]...)},
+					} {
+						sameBits(t, pair[0], pair[1], fmt.Sprintf("%v rows=%d first=%d gradient=%v %s", i, rows, a.first, grad, name))
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestPlaneKernels compares the kernels for planes with plain Go: few classes of rows, and a class axis that is not last.
 func TestPlaneKernels(t *testing.T) {
 	everyType(t, planeKernelsOf[float32], planeKernelsOf[float64], planeKernelsOf[Float16], planeKernelsOf[BFloat16])

@@ -20,11 +20,11 @@ TEXT ·maxFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// maxFloat32AVX2 finds the maximum m of each row, and x_y − m, y being the label.
-	MOVQ         (AX), CX
-	MOVQ         96(AX), DX
-	ANDQ         $-32, DX
+	MOVQ         96(AX), CX
+	SUBQ         $0x08, CX
+	MOVQ         (AX), DX
 	MOVQ         96(AX), BX
-	SUBQ         $0x08, BX
+	ANDQ         $-32, BX
 	VBROADCASTSS constants<>+0(SB), Y0
 	XORQ         SI, SI
 
@@ -41,30 +41,30 @@ row1:
 	VMOVUPS Y0, Y2
 	VMOVUPS Y0, Y3
 	VMOVUPS Y0, Y4
-	CMPQ    R8, DX
+	CMPQ    R8, BX
 	JGE     end5
 
 loop4:
-	VMAXPS (CX)(R8*4), Y1, Y1
-	VMAXPS 32(CX)(R8*4), Y2, Y2
-	VMAXPS 64(CX)(R8*4), Y3, Y3
-	VMAXPS 96(CX)(R8*4), Y4, Y4
+	VMAXPS (DX)(R8*4), Y1, Y1
+	VMAXPS 32(DX)(R8*4), Y2, Y2
+	VMAXPS 64(DX)(R8*4), Y3, Y3
+	VMAXPS 96(DX)(R8*4), Y4, Y4
 	ADDQ   $+32, R8
-	CMPQ   R8, DX
+	CMPQ   R8, BX
 	JLT    loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R8, CX
 	JGE  end7
 
 loop6:
-	VMAXPS (CX)(R8*4), Y1, Y1
+	VMAXPS (DX)(R8*4), Y1, Y1
 	ADDQ   $+8, R8
-	CMPQ   R8, BX
+	CMPQ   R8, CX
 	JLT    loop6
 
 end7:
-	VMAXPS       (CX)(BX*4), Y2, Y2
+	VMAXPS       (DX)(CX*4), Y2, Y2
 	VMAXPS       Y2, Y1, Y1
 	VMAXPS       Y4, Y3, Y3
 	VMAXPS       Y3, Y1, Y1
@@ -82,13 +82,13 @@ end7:
 	SHLQ         $0x02, R8
 	ADDQ         48(AX), R8
 	MOVLQSX      (R8), R8
-	VMOVSS       (CX)(R8*4), X1
+	VMOVSS       (DX)(R8*4), X1
 	VCVTSS2SD    X1, X1, X1
 	VSUBSD       X2, X1, X1
 	VMOVSD       X1, 3536(AX)(DI*8)
 
 skip2:
-	ADDQ 104(AX), CX
+	ADDQ 104(AX), DX
 	INCQ SI
 	JMP  row1
 
@@ -659,8 +659,7 @@ TEXT ·scaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), DX
 	MOVQ 96(AX), BX
 	SUBQ $0x08, BX
-	MOVQ 96(AX), SI
-	SUBQ $0x08, SI
+	MOVQ BX, SI
 	ANDQ $-16, SI
 	XORQ DI, DI
 
@@ -1131,8 +1130,7 @@ TEXT ·scaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ 40(AX), DI
 	MOVQ 96(AX), R8
 	SUBQ $0x08, R8
-	MOVQ 96(AX), R9
-	SUBQ $0x08, R9
+	MOVQ R8, R9
 	ANDQ $-16, R9
 	XORQ R10, R10
 
@@ -1308,7 +1306,6 @@ overlap9:
 	JMP   classes7
 
 few8:
-	XORQ        R12, R12
 	LEAQ        constants<>+32(SB), R12
 	ADDQ        $0x80, R12
 	SHLQ        $0x02, R11
@@ -1456,7 +1453,6 @@ overlap9:
 	JMP   classes7
 
 few8:
-	XORQ         R12, R12
 	LEAQ         constants<>+32(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
@@ -2638,11 +2634,11 @@ TEXT ·maxFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// maxFloat64AVX2 finds the maximum m of each row, and x_y − m, y being the label.
-	MOVQ         (AX), CX
-	MOVQ         96(AX), DX
-	ANDQ         $-16, DX
+	MOVQ         96(AX), CX
+	SUBQ         $0x04, CX
+	MOVQ         (AX), DX
 	MOVQ         96(AX), BX
-	SUBQ         $0x04, BX
+	ANDQ         $-16, BX
 	VBROADCASTSD constants<>+608(SB), Y0
 	XORQ         SI, SI
 
@@ -2659,30 +2655,30 @@ row1:
 	VMOVUPD Y0, Y2
 	VMOVUPD Y0, Y3
 	VMOVUPD Y0, Y4
-	CMPQ    R8, DX
+	CMPQ    R8, BX
 	JGE     end5
 
 loop4:
-	VMAXPD (CX)(R8*8), Y1, Y1
-	VMAXPD 32(CX)(R8*8), Y2, Y2
-	VMAXPD 64(CX)(R8*8), Y3, Y3
-	VMAXPD 96(CX)(R8*8), Y4, Y4
+	VMAXPD (DX)(R8*8), Y1, Y1
+	VMAXPD 32(DX)(R8*8), Y2, Y2
+	VMAXPD 64(DX)(R8*8), Y3, Y3
+	VMAXPD 96(DX)(R8*8), Y4, Y4
 	ADDQ   $+16, R8
-	CMPQ   R8, DX
+	CMPQ   R8, BX
 	JLT    loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R8, CX
 	JGE  end7
 
 loop6:
-	VMAXPD (CX)(R8*8), Y1, Y1
+	VMAXPD (DX)(R8*8), Y1, Y1
 	ADDQ   $+4, R8
-	CMPQ   R8, BX
+	CMPQ   R8, CX
 	JLT    loop6
 
 end7:
-	VMAXPD       (CX)(BX*8), Y2, Y2
+	VMAXPD       (DX)(CX*8), Y2, Y2
 	VMAXPD       Y2, Y1, Y1
 	VMAXPD       Y4, Y3, Y3
 	VMAXPD       Y3, Y1, Y1
@@ -2697,12 +2693,12 @@ end7:
 	SHLQ         $0x02, R8
 	ADDQ         48(AX), R8
 	MOVLQSX      (R8), R8
-	VMOVSD       (CX)(R8*8), X1
+	VMOVSD       (DX)(R8*8), X1
 	VSUBSD       X2, X1, X1
 	VMOVSD       X1, 3536(AX)(DI*8)
 
 skip2:
-	ADDQ 104(AX), CX
+	ADDQ 104(AX), DX
 	INCQ SI
 	JMP  row1
 
@@ -3388,8 +3384,7 @@ TEXT ·scaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), DX
 	MOVQ 96(AX), BX
 	SUBQ $0x04, BX
-	MOVQ 96(AX), SI
-	SUBQ $0x04, SI
+	MOVQ BX, SI
 	ANDQ $-8, SI
 	XORQ DI, DI
 
@@ -3910,8 +3905,7 @@ TEXT ·scaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ 40(AX), DI
 	MOVQ 96(AX), R8
 	SUBQ $0x04, R8
-	MOVQ 96(AX), R9
-	SUBQ $0x04, R9
+	MOVQ R8, R9
 	ANDQ $-8, R9
 	XORQ R10, R10
 
@@ -4048,11 +4042,11 @@ overlap6:
 	JMP   classes4
 
 few5:
-	XORQ       DX, DX
 	LEAQ       constants<>+32(SB), DX
 	ADDQ       $0x80, DX
 	SHLQ       $0x03, R11
 	SUBQ       R11, DX
+	XORQ       R11, R11
 	VMOVUPD    (DX), Y0
 	VMASKMOVPD (CX), Y0, Y0
 	VMOVUPD    (DX), Y1
@@ -4148,11 +4142,11 @@ overlap6:
 	JMP   classes4
 
 few5:
-	XORQ         DX, DX
-	LEAQ         constants<>+32(SB), R12
-	ADDQ         $0x80, R12
+	LEAQ         constants<>+32(SB), DX
+	ADDQ         $0x80, DX
 	SHLQ         $0x03, R11
-	SUBQ         R11, R12
+	SUBQ         R11, DX
+	XORQ         DX, DX
 	LEAQ         (R10)(R9*2), R11
 	VMOVUPD      (R10), Y0
 	VMOVUPD      (R10)(R9*1), Y1
@@ -5308,11 +5302,11 @@ TEXT ·maxFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// maxFloat16AVX2 finds the maximum m of each row, and x_y − m, y being the label.
-	MOVQ         (AX), CX
-	MOVQ         96(AX), DX
-	ANDQ         $-32, DX
+	MOVQ         96(AX), CX
+	SUBQ         $0x08, CX
+	MOVQ         (AX), DX
 	MOVQ         96(AX), BX
-	SUBQ         $0x08, BX
+	ANDQ         $-32, BX
 	VBROADCASTSS constants<>+0(SB), Y0
 	XORQ         SI, SI
 
@@ -5329,35 +5323,35 @@ row1:
 	VMOVUPS Y0, Y2
 	VMOVUPS Y0, Y3
 	VMOVUPS Y0, Y4
-	CMPQ    R8, DX
+	CMPQ    R8, BX
 	JGE     end5
 
 loop4:
-	VCVTPH2PS (CX)(R8*2), Y5
+	VCVTPH2PS (DX)(R8*2), Y5
 	VMAXPS    Y5, Y1, Y1
-	VCVTPH2PS 16(CX)(R8*2), Y5
+	VCVTPH2PS 16(DX)(R8*2), Y5
 	VMAXPS    Y5, Y2, Y2
-	VCVTPH2PS 32(CX)(R8*2), Y5
+	VCVTPH2PS 32(DX)(R8*2), Y5
 	VMAXPS    Y5, Y3, Y3
-	VCVTPH2PS 48(CX)(R8*2), Y5
+	VCVTPH2PS 48(DX)(R8*2), Y5
 	VMAXPS    Y5, Y4, Y4
 	ADDQ      $+32, R8
-	CMPQ      R8, DX
+	CMPQ      R8, BX
 	JLT       loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R8, CX
 	JGE  end7
 
 loop6:
-	VCVTPH2PS (CX)(R8*2), Y5
+	VCVTPH2PS (DX)(R8*2), Y5
 	VMAXPS    Y5, Y1, Y1
 	ADDQ      $+8, R8
-	CMPQ      R8, BX
+	CMPQ      R8, CX
 	JLT       loop6
 
 end7:
-	VCVTPH2PS    (CX)(BX*2), Y5
+	VCVTPH2PS    (DX)(CX*2), Y5
 	VMAXPS       Y5, Y2, Y2
 	VMAXPS       Y2, Y1, Y1
 	VMAXPS       Y4, Y3, Y3
@@ -5376,14 +5370,14 @@ end7:
 	SHLQ         $0x02, R8
 	ADDQ         48(AX), R8
 	MOVLQSX      (R8), R8
-	VPBROADCASTW (CX)(R8*2), X1
+	VPBROADCASTW (DX)(R8*2), X1
 	VCVTPH2PS    X1, X1
 	VCVTSS2SD    X1, X1, X1
 	VSUBSD       X2, X1, X1
 	VMOVSD       X1, 3536(AX)(DI*8)
 
 skip2:
-	ADDQ 104(AX), CX
+	ADDQ 104(AX), DX
 	INCQ SI
 	JMP  row1
 
@@ -6062,8 +6056,7 @@ TEXT ·scaleUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), DX
 	MOVQ 96(AX), BX
 	SUBQ $0x08, BX
-	MOVQ 96(AX), SI
-	SUBQ $0x08, SI
+	MOVQ BX, SI
 	ANDQ $-16, SI
 	XORQ DI, DI
 
@@ -6643,8 +6636,7 @@ TEXT ·scaleDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ 40(AX), DI
 	MOVQ 96(AX), R8
 	SUBQ $0x08, R8
-	MOVQ 96(AX), R9
-	SUBQ $0x08, R9
+	MOVQ R8, R9
 	ANDQ $-16, R9
 	XORQ R10, R10
 
@@ -6795,126 +6787,114 @@ overlap6:
 	JMP   classes4
 
 few5:
-	XORQ  R12, R12
-	LEAQ  constants<>+32(SB), R13
-	ADDQ  $0x80, R13
-	SHLQ  $0x02, R11
-	SUBQ  R11, R13
-	MOVQ  96(AX), R11
-	SUBQ  R12, R11
-	VPXOR X0, X0, X0
-	LEAQ  (CX), R13
+	XORQ R11, R11
+	MOVQ 96(AX), R12
+	SUBQ R11, R12
+	LEAQ (CX), R13
 
 halves7:
-	DECQ    R11
+	DECQ    R12
 	JLT     loaded8
-	VPSLLDQ $0x02, X0, X0
-	VPINSRW $0x00, (R13)(R11*2), X0, X0
+	VPSLLDQ $0x02, X6, X6
+	VPINSRW $0x00, (R13)(R12*2), X6, X6
 	JMP     halves7
 
 loaded8:
-	VCVTPH2PS X0, X1
-	MOVQ      96(AX), R11
-	SUBQ      R12, R11
-	VPXOR     X0, X0, X0
+	VCVTPH2PS X6, X1
+	MOVQ      96(AX), R12
+	SUBQ      R11, R12
 	LEAQ      (DX), R13
 
 halves9:
-	DECQ    R11
+	DECQ    R12
 	JLT     loaded10
-	VPSLLDQ $0x02, X0, X0
-	VPINSRW $0x00, (R13)(R11*2), X0, X0
+	VPSLLDQ $0x02, X7, X7
+	VPINSRW $0x00, (R13)(R12*2), X7, X7
 	JMP     halves9
 
 loaded10:
-	VCVTPH2PS   X0, X0
+	VCVTPH2PS   X7, X0
 	VINSERTF128 $0x01, X0, Y1, Y0
-	MOVQ        96(AX), R11
-	SUBQ        R12, R11
-	VPXOR       X1, X1, X1
+	MOVQ        96(AX), R12
+	SUBQ        R11, R12
 	LEAQ        (CX)(BX*1), R13
 
 halves11:
-	DECQ    R11
+	DECQ    R12
 	JLT     loaded12
-	VPSLLDQ $0x02, X1, X1
-	VPINSRW $0x00, (R13)(R11*2), X1, X1
+	VPSLLDQ $0x02, X8, X8
+	VPINSRW $0x00, (R13)(R12*2), X8, X8
 	JMP     halves11
 
 loaded12:
-	VCVTPH2PS X1, X1
-	MOVQ      96(AX), R11
-	SUBQ      R12, R11
-	VPXOR     X2, X2, X2
+	VCVTPH2PS X8, X1
+	MOVQ      96(AX), R12
+	SUBQ      R11, R12
 	LEAQ      (DX)(BX*1), R13
 
 halves13:
-	DECQ    R11
+	DECQ    R12
 	JLT     loaded14
-	VPSLLDQ $0x02, X2, X2
-	VPINSRW $0x00, (R13)(R11*2), X2, X2
+	VPSLLDQ $0x02, X9, X9
+	VPINSRW $0x00, (R13)(R12*2), X9, X9
 	JMP     halves13
 
 loaded14:
-	VCVTPH2PS   X2, X2
+	VCVTPH2PS   X9, X2
 	VINSERTF128 $0x01, X2, Y1, Y2
-	MOVQ        96(AX), R11
-	SUBQ        R12, R11
-	VPXOR       X1, X1, X1
+	MOVQ        96(AX), R12
+	SUBQ        R11, R12
 	LEAQ        (CX)(BX*2), R13
 
 halves15:
-	DECQ    R11
+	DECQ    R12
 	JLT     loaded16
-	VPSLLDQ $0x02, X1, X1
-	VPINSRW $0x00, (R13)(R11*2), X1, X1
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R13)(R12*2), X10, X10
 	JMP     halves15
 
 loaded16:
-	VCVTPH2PS X1, X1
-	MOVQ      96(AX), R11
-	SUBQ      R12, R11
-	VPXOR     X3, X3, X3
+	VCVTPH2PS X10, X1
+	MOVQ      96(AX), R12
+	SUBQ      R11, R12
 	LEAQ      (DX)(BX*2), R13
 
 halves17:
-	DECQ    R11
+	DECQ    R12
 	JLT     loaded18
-	VPSLLDQ $0x02, X3, X3
-	VPINSRW $0x00, (R13)(R11*2), X3, X3
+	VPSLLDQ $0x02, X11, X11
+	VPINSRW $0x00, (R13)(R12*2), X11, X11
 	JMP     halves17
 
 loaded18:
-	VCVTPH2PS   X3, X3
+	VCVTPH2PS   X11, X3
 	VINSERTF128 $0x01, X3, Y1, Y3
-	MOVQ        96(AX), R11
-	SUBQ        R12, R11
-	VPXOR       X1, X1, X1
+	MOVQ        96(AX), R12
+	SUBQ        R11, R12
 	LEAQ        (CX)(SI*1), CX
 
 halves19:
-	DECQ    R11
+	DECQ    R12
 	JLT     loaded20
-	VPSLLDQ $0x02, X1, X1
-	VPINSRW $0x00, (CX)(R11*2), X1, X1
+	VPSLLDQ $0x02, X12, X12
+	VPINSRW $0x00, (CX)(R12*2), X12, X12
 	JMP     halves19
 
 loaded20:
-	VCVTPH2PS X1, X1
+	VCVTPH2PS X12, X1
 	MOVQ      96(AX), CX
-	SUBQ      R12, CX
-	VPXOR     X4, X4, X4
+	SUBQ      R11, CX
 	LEAQ      (DX)(SI*1), DX
 
 halves21:
 	DECQ    CX
 	JLT     loaded22
-	VPSLLDQ $0x02, X4, X4
-	VPINSRW $0x00, (DX)(CX*2), X4, X4
+	VPSLLDQ $0x02, X13, X13
+	VPINSRW $0x00, (DX)(CX*2), X13, X13
 	JMP     halves21
 
 loaded22:
-	VCVTPH2PS   X4, X4
+	VCVTPH2PS   X13, X4
 	VINSERTF128 $0x01, X4, Y1, Y4
 	VUNPCKLPS   Y2, Y0, Y5
 	VUNPCKHPS   Y2, Y0, Y0
@@ -7011,16 +6991,12 @@ overlap6:
 	JMP   classes4
 
 few5:
-	XORQ      R12, R12
-	LEAQ      constants<>+32(SB), R13
-	ADDQ      $0x80, R13
-	SHLQ      $0x02, R11
-	SUBQ      R11, R13
-	LEAQ      (R10)(R9*2), R11
+	XORQ      R11, R11
+	LEAQ      (R10)(R9*2), R12
 	VMOVUPS   (R10), Y0
 	VMOVUPS   (R10)(R9*1), Y1
-	VMOVUPS   (R11), Y2
-	VMOVUPS   (R11)(R9*1), Y3
+	VMOVUPS   (R12), Y2
+	VMOVUPS   (R12)(R9*1), Y3
 	VUNPCKLPS Y1, Y0, Y4
 	VUNPCKHPS Y1, Y0, Y0
 	VUNPCKLPS Y3, Y2, Y1
@@ -7032,91 +7008,91 @@ few5:
 	VCVTPS2PH $0x00, Y2, X2
 	VPSRLDQ   $0x08, X2, X3
 	MOVQ      96(AX), R10
-	SUBQ      R12, R10
-	LEAQ      (CX), R11
+	SUBQ      R11, R10
+	LEAQ      (CX), R12
 
 halves7:
 	DECQ    R10
 	JLT     stored8
-	VPEXTRW $0x00, X2, (R11)
+	VPEXTRW $0x00, X2, (R12)
 	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R11
+	ADDQ    $0x02, R12
 	JMP     halves7
 
 stored8:
 	MOVQ 96(AX), R10
-	SUBQ R12, R10
-	LEAQ (DX), R11
+	SUBQ R11, R10
+	LEAQ (DX), R12
 
 halves9:
 	DECQ    R10
 	JLT     stored10
-	VPEXTRW $0x00, X3, (R11)
+	VPEXTRW $0x00, X3, (R12)
 	VPSRLDQ $0x02, X3, X3
-	ADDQ    $0x02, R11
+	ADDQ    $0x02, R12
 	JMP     halves9
 
 stored10:
 	VCVTPS2PH $0x00, Y1, X1
 	VPSRLDQ   $0x08, X1, X2
 	MOVQ      96(AX), R10
-	SUBQ      R12, R10
-	LEAQ      (CX)(BX*1), R11
+	SUBQ      R11, R10
+	LEAQ      (CX)(BX*1), R12
 
 halves11:
 	DECQ    R10
 	JLT     stored12
-	VPEXTRW $0x00, X1, (R11)
+	VPEXTRW $0x00, X1, (R12)
 	VPSRLDQ $0x02, X1, X1
-	ADDQ    $0x02, R11
+	ADDQ    $0x02, R12
 	JMP     halves11
 
 stored12:
 	MOVQ 96(AX), R10
-	SUBQ R12, R10
-	LEAQ (DX)(BX*1), R11
+	SUBQ R11, R10
+	LEAQ (DX)(BX*1), R12
 
 halves13:
 	DECQ    R10
 	JLT     stored14
-	VPEXTRW $0x00, X2, (R11)
+	VPEXTRW $0x00, X2, (R12)
 	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R11
+	ADDQ    $0x02, R12
 	JMP     halves13
 
 stored14:
 	VCVTPS2PH $0x00, Y4, X1
 	VPSRLDQ   $0x08, X1, X2
 	MOVQ      96(AX), R10
-	SUBQ      R12, R10
-	LEAQ      (CX)(BX*2), R11
+	SUBQ      R11, R10
+	LEAQ      (CX)(BX*2), R12
 
 halves15:
 	DECQ    R10
 	JLT     stored16
-	VPEXTRW $0x00, X1, (R11)
+	VPEXTRW $0x00, X1, (R12)
 	VPSRLDQ $0x02, X1, X1
-	ADDQ    $0x02, R11
+	ADDQ    $0x02, R12
 	JMP     halves15
 
 stored16:
 	MOVQ 96(AX), R10
-	SUBQ R12, R10
-	LEAQ (DX)(BX*2), R11
+	SUBQ R11, R10
+	LEAQ (DX)(BX*2), R12
 
 halves17:
 	DECQ    R10
 	JLT     stored18
-	VPEXTRW $0x00, X2, (R11)
+	VPEXTRW $0x00, X2, (R12)
 	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R11
+	ADDQ    $0x02, R12
 	JMP     halves17
 
 stored18:
 	VCVTPS2PH $0x00, Y0, X0
 	VPSRLDQ   $0x08, X0, X1
 	MOVQ      96(AX), R10
-	SUBQ      R12, R10
+	SUBQ      R11, R10
 	LEAQ      (CX)(SI*1), CX
 
 halves19:
@@ -7129,7 +7105,7 @@ halves19:
 
 stored20:
 	MOVQ 96(AX), CX
-	SUBQ R12, CX
+	SUBQ R11, CX
 	LEAQ (DX)(SI*1), DX
 
 halves21:
@@ -7222,11 +7198,11 @@ TEXT ·maxBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// maxBFloat16AVX2 finds the maximum m of each row, and x_y − m, y being the label.
-	MOVQ         (AX), CX
-	MOVQ         96(AX), DX
-	ANDQ         $-32, DX
+	MOVQ         96(AX), CX
+	SUBQ         $0x08, CX
+	MOVQ         (AX), DX
 	MOVQ         96(AX), BX
-	SUBQ         $0x08, BX
+	ANDQ         $-32, BX
 	VBROADCASTSS constants<>+0(SB), Y0
 	XORQ         SI, SI
 
@@ -7243,40 +7219,40 @@ row1:
 	VMOVUPS Y0, Y2
 	VMOVUPS Y0, Y3
 	VMOVUPS Y0, Y4
-	CMPQ    R8, DX
+	CMPQ    R8, BX
 	JGE     end5
 
 loop4:
-	VPMOVZXWD (CX)(R8*2), Y5
+	VPMOVZXWD (DX)(R8*2), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VMAXPS    Y5, Y1, Y1
-	VPMOVZXWD 16(CX)(R8*2), Y5
+	VPMOVZXWD 16(DX)(R8*2), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VMAXPS    Y5, Y2, Y2
-	VPMOVZXWD 32(CX)(R8*2), Y5
+	VPMOVZXWD 32(DX)(R8*2), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VMAXPS    Y5, Y3, Y3
-	VPMOVZXWD 48(CX)(R8*2), Y5
+	VPMOVZXWD 48(DX)(R8*2), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VMAXPS    Y5, Y4, Y4
 	ADDQ      $+32, R8
-	CMPQ      R8, DX
+	CMPQ      R8, BX
 	JLT       loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R8, CX
 	JGE  end7
 
 loop6:
-	VPMOVZXWD (CX)(R8*2), Y5
+	VPMOVZXWD (DX)(R8*2), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VMAXPS    Y5, Y1, Y1
 	ADDQ      $+8, R8
-	CMPQ      R8, BX
+	CMPQ      R8, CX
 	JLT       loop6
 
 end7:
-	VPMOVZXWD    (CX)(BX*2), Y5
+	VPMOVZXWD    (DX)(CX*2), Y5
 	VPSLLD       $0x10, Y5, Y5
 	VMAXPS       Y5, Y2, Y2
 	VMAXPS       Y2, Y1, Y1
@@ -7296,14 +7272,14 @@ end7:
 	SHLQ         $0x02, R8
 	ADDQ         48(AX), R8
 	MOVLQSX      (R8), R8
-	VPBROADCASTW (CX)(R8*2), X1
+	VPBROADCASTW (DX)(R8*2), X1
 	VPSLLD       $0x10, X1, X1
 	VCVTSS2SD    X1, X1, X1
 	VSUBSD       X2, X1, X1
 	VMOVSD       X1, 3536(AX)(DI*8)
 
 skip2:
-	ADDQ 104(AX), CX
+	ADDQ 104(AX), DX
 	INCQ SI
 	JMP  row1
 
@@ -7998,8 +7974,7 @@ TEXT ·scaleUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ 16(AX), DX
 	MOVQ 96(AX), BX
 	SUBQ $0x08, BX
-	MOVQ 96(AX), SI
-	SUBQ $0x08, SI
+	MOVQ BX, SI
 	ANDQ $-16, SI
 	XORQ DI, DI
 
@@ -8619,8 +8594,7 @@ TEXT ·scaleDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ 40(AX), DI
 	MOVQ 96(AX), R8
 	SUBQ $0x08, R8
-	MOVQ 96(AX), R9
-	SUBQ $0x08, R9
+	MOVQ R8, R9
 	ANDQ $-16, R9
 	XORQ R10, R10
 
@@ -8807,133 +8781,121 @@ overlap6:
 	JMP   classes4
 
 few5:
-	XORQ  R12, R12
-	LEAQ  constants<>+32(SB), R13
-	ADDQ  $0x80, R13
-	SHLQ  $0x02, R11
-	SUBQ  R11, R13
-	MOVQ  96(AX), R11
-	SUBQ  R12, R11
-	VPXOR X0, X0, X0
-	LEAQ  (CX), R13
+	XORQ R11, R11
+	MOVQ 96(AX), R12
+	SUBQ R11, R12
+	LEAQ (CX), R13
 
 halves7:
-	DECQ    R11
+	DECQ    R12
 	JLT     loaded8
-	VPSLLDQ $0x02, X0, X0
-	VPINSRW $0x00, (R13)(R11*2), X0, X0
+	VPSLLDQ $0x02, X6, X6
+	VPINSRW $0x00, (R13)(R12*2), X6, X6
 	JMP     halves7
 
 loaded8:
-	VPMOVZXWD X0, X1
+	VPMOVZXWD X6, X1
 	VPSLLD    $0x10, X1, X1
-	MOVQ      96(AX), R11
-	SUBQ      R12, R11
-	VPXOR     X0, X0, X0
+	MOVQ      96(AX), R12
+	SUBQ      R11, R12
 	LEAQ      (DX), R13
 
 halves9:
-	DECQ    R11
+	DECQ    R12
 	JLT     loaded10
-	VPSLLDQ $0x02, X0, X0
-	VPINSRW $0x00, (R13)(R11*2), X0, X0
+	VPSLLDQ $0x02, X7, X7
+	VPINSRW $0x00, (R13)(R12*2), X7, X7
 	JMP     halves9
 
 loaded10:
-	VPMOVZXWD   X0, X0
+	VPMOVZXWD   X7, X0
 	VPSLLD      $0x10, X0, X0
 	VINSERTF128 $0x01, X0, Y1, Y0
-	MOVQ        96(AX), R11
-	SUBQ        R12, R11
-	VPXOR       X1, X1, X1
+	MOVQ        96(AX), R12
+	SUBQ        R11, R12
 	LEAQ        (CX)(BX*1), R13
 
 halves11:
-	DECQ    R11
+	DECQ    R12
 	JLT     loaded12
-	VPSLLDQ $0x02, X1, X1
-	VPINSRW $0x00, (R13)(R11*2), X1, X1
+	VPSLLDQ $0x02, X8, X8
+	VPINSRW $0x00, (R13)(R12*2), X8, X8
 	JMP     halves11
 
 loaded12:
-	VPMOVZXWD X1, X1
+	VPMOVZXWD X8, X1
 	VPSLLD    $0x10, X1, X1
-	MOVQ      96(AX), R11
-	SUBQ      R12, R11
-	VPXOR     X2, X2, X2
+	MOVQ      96(AX), R12
+	SUBQ      R11, R12
 	LEAQ      (DX)(BX*1), R13
 
 halves13:
-	DECQ    R11
+	DECQ    R12
 	JLT     loaded14
-	VPSLLDQ $0x02, X2, X2
-	VPINSRW $0x00, (R13)(R11*2), X2, X2
+	VPSLLDQ $0x02, X9, X9
+	VPINSRW $0x00, (R13)(R12*2), X9, X9
 	JMP     halves13
 
 loaded14:
-	VPMOVZXWD   X2, X2
+	VPMOVZXWD   X9, X2
 	VPSLLD      $0x10, X2, X2
 	VINSERTF128 $0x01, X2, Y1, Y2
-	MOVQ        96(AX), R11
-	SUBQ        R12, R11
-	VPXOR       X1, X1, X1
+	MOVQ        96(AX), R12
+	SUBQ        R11, R12
 	LEAQ        (CX)(BX*2), R13
 
 halves15:
-	DECQ    R11
+	DECQ    R12
 	JLT     loaded16
-	VPSLLDQ $0x02, X1, X1
-	VPINSRW $0x00, (R13)(R11*2), X1, X1
+	VPSLLDQ $0x02, X10, X10
+	VPINSRW $0x00, (R13)(R12*2), X10, X10
 	JMP     halves15
 
 loaded16:
-	VPMOVZXWD X1, X1
+	VPMOVZXWD X10, X1
 	VPSLLD    $0x10, X1, X1
-	MOVQ      96(AX), R11
-	SUBQ      R12, R11
-	VPXOR     X3, X3, X3
+	MOVQ      96(AX), R12
+	SUBQ      R11, R12
 	LEAQ      (DX)(BX*2), R13
 
 halves17:
-	DECQ    R11
+	DECQ    R12
 	JLT     loaded18
-	VPSLLDQ $0x02, X3, X3
-	VPINSRW $0x00, (R13)(R11*2), X3, X3
+	VPSLLDQ $0x02, X11, X11
+	VPINSRW $0x00, (R13)(R12*2), X11, X11
 	JMP     halves17
 
 loaded18:
-	VPMOVZXWD   X3, X3
+	VPMOVZXWD   X11, X3
 	VPSLLD      $0x10, X3, X3
 	VINSERTF128 $0x01, X3, Y1, Y3
-	MOVQ        96(AX), R11
-	SUBQ        R12, R11
-	VPXOR       X1, X1, X1
+	MOVQ        96(AX), R12
+	SUBQ        R11, R12
 	LEAQ        (CX)(SI*1), CX
 
 halves19:
-	DECQ    R11
+	DECQ    R12
 	JLT     loaded20
-	VPSLLDQ $0x02, X1, X1
-	VPINSRW $0x00, (CX)(R11*2), X1, X1
+	VPSLLDQ $0x02, X12, X12
+	VPINSRW $0x00, (CX)(R12*2), X12, X12
 	JMP     halves19
 
 loaded20:
-	VPMOVZXWD X1, X1
+	VPMOVZXWD X12, X1
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), CX
-	SUBQ      R12, CX
-	VPXOR     X4, X4, X4
+	SUBQ      R11, CX
 	LEAQ      (DX)(SI*1), DX
 
 halves21:
 	DECQ    CX
 	JLT     loaded22
-	VPSLLDQ $0x02, X4, X4
-	VPINSRW $0x00, (DX)(CX*2), X4, X4
+	VPSLLDQ $0x02, X13, X13
+	VPINSRW $0x00, (DX)(CX*2), X13, X13
 	JMP     halves21
 
 loaded22:
-	VPMOVZXWD   X4, X4
+	VPMOVZXWD   X13, X4
 	VPSLLD      $0x10, X4, X4
 	VINSERTF128 $0x01, X4, Y1, Y4
 	VUNPCKLPS   Y2, Y0, Y5
@@ -9055,16 +9017,12 @@ overlap6:
 	JMP   classes4
 
 few5:
-	XORQ         R12, R12
-	LEAQ         constants<>+32(SB), R13
-	ADDQ         $0x80, R13
-	SHLQ         $0x02, R11
-	SUBQ         R11, R13
-	LEAQ         (R10)(R9*2), R11
+	XORQ         R11, R11
+	LEAQ         (R10)(R9*2), R12
 	VMOVUPS      (R10), Y0
 	VMOVUPS      (R10)(R9*1), Y1
-	VMOVUPS      (R11), Y2
-	VMOVUPS      (R11)(R9*1), Y3
+	VMOVUPS      (R12), Y2
+	VMOVUPS      (R12)(R9*1), Y3
 	VUNPCKLPS    Y1, Y0, Y4
 	VUNPCKHPS    Y1, Y0, Y0
 	VUNPCKLPS    Y3, Y2, Y1
@@ -9082,28 +9040,28 @@ few5:
 	VPACKUSDW    X3, X2, X3
 	VPSRLDQ      $0x08, X3, X2
 	MOVQ         96(AX), R10
-	SUBQ         R12, R10
-	LEAQ         (CX), R11
+	SUBQ         R11, R10
+	LEAQ         (CX), R12
 
 halves7:
 	DECQ    R10
 	JLT     stored8
-	VPEXTRW $0x00, X3, (R11)
+	VPEXTRW $0x00, X3, (R12)
 	VPSRLDQ $0x02, X3, X3
-	ADDQ    $0x02, R11
+	ADDQ    $0x02, R12
 	JMP     halves7
 
 stored8:
 	MOVQ 96(AX), R10
-	SUBQ R12, R10
-	LEAQ (DX), R11
+	SUBQ R11, R10
+	LEAQ (DX), R12
 
 halves9:
 	DECQ    R10
 	JLT     stored10
-	VPEXTRW $0x00, X2, (R11)
+	VPEXTRW $0x00, X2, (R12)
 	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R11
+	ADDQ    $0x02, R12
 	JMP     halves9
 
 stored10:
@@ -9116,28 +9074,28 @@ stored10:
 	VPACKUSDW    X2, X1, X2
 	VPSRLDQ      $0x08, X2, X1
 	MOVQ         96(AX), R10
-	SUBQ         R12, R10
-	LEAQ         (CX)(BX*1), R11
+	SUBQ         R11, R10
+	LEAQ         (CX)(BX*1), R12
 
 halves11:
 	DECQ    R10
 	JLT     stored12
-	VPEXTRW $0x00, X2, (R11)
+	VPEXTRW $0x00, X2, (R12)
 	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R11
+	ADDQ    $0x02, R12
 	JMP     halves11
 
 stored12:
 	MOVQ 96(AX), R10
-	SUBQ R12, R10
-	LEAQ (DX)(BX*1), R11
+	SUBQ R11, R10
+	LEAQ (DX)(BX*1), R12
 
 halves13:
 	DECQ    R10
 	JLT     stored14
-	VPEXTRW $0x00, X1, (R11)
+	VPEXTRW $0x00, X1, (R12)
 	VPSRLDQ $0x02, X1, X1
-	ADDQ    $0x02, R11
+	ADDQ    $0x02, R12
 	JMP     halves13
 
 stored14:
@@ -9150,28 +9108,28 @@ stored14:
 	VPACKUSDW    X1, X4, X1
 	VPSRLDQ      $0x08, X1, X2
 	MOVQ         96(AX), R10
-	SUBQ         R12, R10
-	LEAQ         (CX)(BX*2), R11
+	SUBQ         R11, R10
+	LEAQ         (CX)(BX*2), R12
 
 halves15:
 	DECQ    R10
 	JLT     stored16
-	VPEXTRW $0x00, X1, (R11)
+	VPEXTRW $0x00, X1, (R12)
 	VPSRLDQ $0x02, X1, X1
-	ADDQ    $0x02, R11
+	ADDQ    $0x02, R12
 	JMP     halves15
 
 stored16:
 	MOVQ 96(AX), R10
-	SUBQ R12, R10
-	LEAQ (DX)(BX*2), R11
+	SUBQ R11, R10
+	LEAQ (DX)(BX*2), R12
 
 halves17:
 	DECQ    R10
 	JLT     stored18
-	VPEXTRW $0x00, X2, (R11)
+	VPEXTRW $0x00, X2, (R12)
 	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R11
+	ADDQ    $0x02, R12
 	JMP     halves17
 
 stored18:
@@ -9184,7 +9142,7 @@ stored18:
 	VPACKUSDW    X1, X0, X1
 	VPSRLDQ      $0x08, X1, X0
 	MOVQ         96(AX), R10
-	SUBQ         R12, R10
+	SUBQ         R11, R10
 	LEAQ         (CX)(SI*1), CX
 
 halves19:
@@ -9197,7 +9155,7 @@ halves19:
 
 stored20:
 	MOVQ 96(AX), CX
-	SUBQ R12, CX
+	SUBQ R11, CX
 	LEAQ (DX)(SI*1), DX
 
 halves21:
@@ -9571,16 +9529,26 @@ end2:
 	RET
 
 // func maxFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·maxFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// maxFloat32AVX512 finds the maximum m of each row, and x_y − m, y being the label.
-	MOVQ         (AX), CX
 	MOVQ         96(AX), DX
-	ANDQ         $-64, DX
+	MOVQ         96(AX), CX
+	MOVQ         $+16, BX
+	CMPQ         CX, BX
+	CMOVQGT      BX, CX
+	MOVL         $0x00000001, SI
+	SHLQ         CL, SI
+	DECQ         SI
+	KMOVW        SI, K1
+	XORQ         CX, CX
+	SUBQ         BX, DX
+	CMOVQLT      CX, DX
+	MOVQ         (AX), CX
 	MOVQ         96(AX), BX
-	SUBQ         $0x10, BX
+	ANDQ         $-64, BX
 	VBROADCASTSS constants<>+0(SB), Z0
 	XORQ         SI, SI
 
@@ -9597,7 +9565,7 @@ row1:
 	VMOVUPS Z0, Z2
 	VMOVUPS Z0, Z3
 	VMOVUPS Z0, Z4
-	CMPQ    R8, DX
+	CMPQ    R8, BX
 	JGE     end5
 
 loop4:
@@ -9606,21 +9574,22 @@ loop4:
 	VMAXPS 128(CX)(R8*4), Z3, Z3
 	VMAXPS 192(CX)(R8*4), Z4, Z4
 	ADDQ   $+64, R8
-	CMPQ   R8, DX
+	CMPQ   R8, BX
 	JLT    loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R8, DX
 	JGE  end7
 
 loop6:
 	VMAXPS (CX)(R8*4), Z1, Z1
 	ADDQ   $+16, R8
-	CMPQ   R8, BX
+	CMPQ   R8, DX
 	JLT    loop6
 
 end7:
-	VMAXPS        (CX)(BX*4), Z2, Z2
+	VMOVUPS.Z     (CX)(DX*4), K1, Z5
+	VMAXPS        Z5, Z2, K1, Z2
 	VMAXPS        Z2, Z1, Z1
 	VMAXPS        Z4, Z3, Z3
 	VMAXPS        Z3, Z1, Z1
@@ -10138,19 +10107,28 @@ done3:
 	RET
 
 // func scaleUniformFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·scaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat32AVX512 turns exponentials into gradients: e·f − smooth.
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 96(AX), BX
-	SUBQ $0x10, BX
-	MOVQ 96(AX), SI
-	SUBQ $0x10, SI
-	ANDQ $-32, SI
-	XORQ DI, DI
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    96(AX), SI
+	MOVQ    96(AX), CX
+	MOVQ    $+16, DI
+	CMPQ    CX, DI
+	CMOVQGT DI, CX
+	MOVL    $0x00000001, R8
+	SHLQ    CL, R8
+	DECQ    R8
+	KMOVW   R8, K1
+	XORQ    CX, CX
+	SUBQ    DI, SI
+	CMOVQLT CX, SI
+	MOVQ    SI, CX
+	ANDQ    $-32, CX
+	XORQ    DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
@@ -10167,41 +10145,41 @@ row1:
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
-	VMOVUPS      (CX)(BX*4), Z2
+	VMOVUPS.Z    (DX)(SI*4), K1, Z2
 	XORQ         R8, R8
-	CMPQ         R8, SI
+	CMPQ         R8, CX
 	JGE          end5
 
 loop4:
-	VMOVUPS     (CX)(R8*4), Z3
+	VMOVUPS     (DX)(R8*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
-	VMOVUPS     Z3, (DX)(R8*4)
-	VMOVUPS     64(CX)(R8*4), Z3
+	VMOVUPS     Z3, (BX)(R8*4)
+	VMOVUPS     64(DX)(R8*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
-	VMOVUPS     Z3, 64(DX)(R8*4)
+	VMOVUPS     Z3, 64(BX)(R8*4)
 	ADDQ        $+32, R8
-	CMPQ        R8, SI
+	CMPQ        R8, CX
 	JLT         loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R8, SI
 	JGE  end7
 
 loop6:
-	VMOVUPS     (CX)(R8*4), Z3
+	VMOVUPS     (DX)(R8*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
-	VMOVUPS     Z3, (DX)(R8*4)
+	VMOVUPS     Z3, (BX)(R8*4)
 	ADDQ        $+16, R8
-	CMPQ        R8, BX
+	CMPQ        R8, SI
 	JLT         loop6
 
 end7:
 	VFMSUB213PS Z1, Z0, Z2
-	VMOVUPS     Z2, (DX)(BX*4)
+	VMOVUPS     Z2, K1, (BX)(SI*4)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), BX
 	INCQ DI
 	JMP  row1
 
@@ -10415,22 +10393,31 @@ done3:
 	RET
 
 // func scaleDenseFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·scaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleDenseFloat32AVX512 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 24(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 40(AX), DI
-	MOVQ 96(AX), R8
-	SUBQ $0x10, R8
-	MOVQ 96(AX), R9
-	SUBQ $0x10, R9
-	ANDQ $-32, R9
-	XORQ R10, R10
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), SI
+	MOVQ    32(AX), DI
+	MOVQ    40(AX), R8
+	MOVQ    96(AX), R9
+	MOVQ    96(AX), CX
+	MOVQ    $+16, R10
+	CMPQ    CX, R10
+	CMOVQGT R10, CX
+	MOVL    $0x00000001, R11
+	SHLQ    CL, R11
+	DECQ    R11
+	KMOVW   R11, K1
+	XORQ    CX, CX
+	SUBQ    R10, R9
+	CMOVQLT CX, R9
+	MOVQ    R9, CX
+	ANDQ    $-32, CX
+	XORQ    R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
@@ -10447,58 +10434,59 @@ row1:
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
-	VMOVUPS      (CX)(R8*4), Z2
+	VMOVUPS.Z    (DX)(R9*4), K1, Z2
 	XORQ         R11, R11
-	CMPQ         R11, R9
+	CMPQ         R11, CX
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R11*4), Z3
+	VMOVUPS      (DX)(R11*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VMOVUPS      (BX)(R11*4), Z4
-	VMOVUPS      (DI)(R11*4), Z5
-	VFMADD213PS  (SI)(R11*4), Z5, Z4
+	VMOVUPS      (SI)(R11*4), Z4
+	VMOVUPS      (R8)(R11*4), Z5
+	VFMADD213PS  (DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	VMOVUPS      Z3, (DX)(R11*4)
-	VMOVUPS      64(CX)(R11*4), Z3
+	VMOVUPS      Z3, (BX)(R11*4)
+	VMOVUPS      64(DX)(R11*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VMOVUPS      64(BX)(R11*4), Z4
-	VMOVUPS      64(DI)(R11*4), Z5
-	VFMADD213PS  64(SI)(R11*4), Z5, Z4
+	VMOVUPS      64(SI)(R11*4), Z4
+	VMOVUPS      64(R8)(R11*4), Z5
+	VFMADD213PS  64(DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	VMOVUPS      Z3, 64(DX)(R11*4)
+	VMOVUPS      Z3, 64(BX)(R11*4)
 	ADDQ         $+32, R11
-	CMPQ         R11, R9
+	CMPQ         R11, CX
 	JLT          loop4
 
 end5:
-	CMPQ R11, R8
+	CMPQ R11, R9
 	JGE  end7
 
 loop6:
-	VMOVUPS      (CX)(R11*4), Z3
+	VMOVUPS      (DX)(R11*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VMOVUPS      (BX)(R11*4), Z4
-	VMOVUPS      (DI)(R11*4), Z5
-	VFMADD213PS  (SI)(R11*4), Z5, Z4
+	VMOVUPS      (SI)(R11*4), Z4
+	VMOVUPS      (R8)(R11*4), Z5
+	VFMADD213PS  (DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	VMOVUPS      Z3, (DX)(R11*4)
+	VMOVUPS      Z3, (BX)(R11*4)
 	ADDQ         $+16, R11
-	CMPQ         R11, R8
+	CMPQ         R11, R9
 	JLT          loop6
 
 end7:
 	VMULPS       Z0, Z2, Z2
-	VMOVUPS      (BX)(R8*4), Z0
-	VMOVUPS      (DI)(R8*4), Z3
-	VFMADD213PS  (SI)(R8*4), Z3, Z0
+	VMOVUPS.Z    (SI)(R9*4), K1, Z0
+	VMOVUPS.Z    (R8)(R9*4), K1, Z3
+	VMOVUPS.Z    (DI)(R9*4), K1, Z4
+	VFMADD213PS  Z4, Z3, Z0
 	VFNMADD231PS Z0, Z1, Z2
-	VMOVUPS      Z2, (DX)(R8*4)
+	VMOVUPS      Z2, K1, (BX)(R9*4)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), BX
+	ADDQ 128(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -11494,16 +11482,26 @@ end2:
 	RET
 
 // func maxFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·maxFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// maxFloat64AVX512 finds the maximum m of each row, and x_y − m, y being the label.
-	MOVQ         (AX), CX
 	MOVQ         96(AX), DX
-	ANDQ         $-32, DX
+	MOVQ         96(AX), CX
+	MOVQ         $+8, BX
+	CMPQ         CX, BX
+	CMOVQGT      BX, CX
+	MOVL         $0x00000001, SI
+	SHLQ         CL, SI
+	DECQ         SI
+	KMOVW        SI, K1
+	XORQ         CX, CX
+	SUBQ         BX, DX
+	CMOVQLT      CX, DX
+	MOVQ         (AX), CX
 	MOVQ         96(AX), BX
-	SUBQ         $0x08, BX
+	ANDQ         $-32, BX
 	VBROADCASTSD constants<>+608(SB), Z0
 	XORQ         SI, SI
 
@@ -11520,7 +11518,7 @@ row1:
 	VMOVUPD Z0, Z2
 	VMOVUPD Z0, Z3
 	VMOVUPD Z0, Z4
-	CMPQ    R8, DX
+	CMPQ    R8, BX
 	JGE     end5
 
 loop4:
@@ -11529,21 +11527,22 @@ loop4:
 	VMAXPD 128(CX)(R8*8), Z3, Z3
 	VMAXPD 192(CX)(R8*8), Z4, Z4
 	ADDQ   $+32, R8
-	CMPQ   R8, DX
+	CMPQ   R8, BX
 	JLT    loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R8, DX
 	JGE  end7
 
 loop6:
 	VMAXPD (CX)(R8*8), Z1, Z1
 	ADDQ   $+8, R8
-	CMPQ   R8, BX
+	CMPQ   R8, DX
 	JLT    loop6
 
 end7:
-	VMAXPD        (CX)(BX*8), Z2, Z2
+	VMOVUPD.Z     (CX)(DX*8), K1, Z5
+	VMAXPD        Z5, Z2, K1, Z2
 	VMAXPD        Z2, Z1, Z1
 	VMAXPD        Z4, Z3, Z3
 	VMAXPD        Z3, Z1, Z1
@@ -12147,19 +12146,28 @@ done3:
 	RET
 
 // func scaleUniformFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·scaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat64AVX512 turns exponentials into gradients: e·f − smooth.
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 96(AX), BX
-	SUBQ $0x08, BX
-	MOVQ 96(AX), SI
-	SUBQ $0x08, SI
-	ANDQ $-16, SI
-	XORQ DI, DI
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    96(AX), SI
+	MOVQ    96(AX), CX
+	MOVQ    $+8, DI
+	CMPQ    CX, DI
+	CMOVQGT DI, CX
+	MOVL    $0x00000001, R8
+	SHLQ    CL, R8
+	DECQ    R8
+	KMOVW   R8, K1
+	XORQ    CX, CX
+	SUBQ    DI, SI
+	CMOVQLT CX, SI
+	MOVQ    SI, CX
+	ANDQ    $-16, CX
+	XORQ    DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
@@ -12174,41 +12182,41 @@ row1:
 	VMOVSD       8976(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
 	VBROADCASTSD X1, Z1
-	VMOVUPD      (CX)(BX*8), Z2
+	VMOVUPD.Z    (DX)(SI*8), K1, Z2
 	XORQ         R8, R8
-	CMPQ         R8, SI
+	CMPQ         R8, CX
 	JGE          end5
 
 loop4:
-	VMOVUPD     (CX)(R8*8), Z3
+	VMOVUPD     (DX)(R8*8), Z3
 	VFMSUB213PD Z1, Z0, Z3
-	VMOVUPD     Z3, (DX)(R8*8)
-	VMOVUPD     64(CX)(R8*8), Z3
+	VMOVUPD     Z3, (BX)(R8*8)
+	VMOVUPD     64(DX)(R8*8), Z3
 	VFMSUB213PD Z1, Z0, Z3
-	VMOVUPD     Z3, 64(DX)(R8*8)
+	VMOVUPD     Z3, 64(BX)(R8*8)
 	ADDQ        $+16, R8
-	CMPQ        R8, SI
+	CMPQ        R8, CX
 	JLT         loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R8, SI
 	JGE  end7
 
 loop6:
-	VMOVUPD     (CX)(R8*8), Z3
+	VMOVUPD     (DX)(R8*8), Z3
 	VFMSUB213PD Z1, Z0, Z3
-	VMOVUPD     Z3, (DX)(R8*8)
+	VMOVUPD     Z3, (BX)(R8*8)
 	ADDQ        $+8, R8
-	CMPQ        R8, BX
+	CMPQ        R8, SI
 	JLT         loop6
 
 end7:
 	VFMSUB213PD Z1, Z0, Z2
-	VMOVUPD     Z2, (DX)(BX*8)
+	VMOVUPD     Z2, K1, (BX)(SI*8)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), BX
 	INCQ DI
 	JMP  row1
 
@@ -12446,22 +12454,31 @@ done3:
 	RET
 
 // func scaleDenseFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·scaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleDenseFloat64AVX512 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 24(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 40(AX), DI
-	MOVQ 96(AX), R8
-	SUBQ $0x08, R8
-	MOVQ 96(AX), R9
-	SUBQ $0x08, R9
-	ANDQ $-16, R9
-	XORQ R10, R10
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), SI
+	MOVQ    32(AX), DI
+	MOVQ    40(AX), R8
+	MOVQ    96(AX), R9
+	MOVQ    96(AX), CX
+	MOVQ    $+8, R10
+	CMPQ    CX, R10
+	CMOVQGT R10, CX
+	MOVL    $0x00000001, R11
+	SHLQ    CL, R11
+	DECQ    R11
+	KMOVW   R11, K1
+	XORQ    CX, CX
+	SUBQ    R10, R9
+	CMOVQLT CX, R9
+	MOVQ    R9, CX
+	ANDQ    $-16, CX
+	XORQ    R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
@@ -12476,58 +12493,59 @@ row1:
 	VMOVSD       8976(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
 	VBROADCASTSD X1, Z1
-	VMOVUPD      (CX)(R8*8), Z2
+	VMOVUPD.Z    (DX)(R9*8), K1, Z2
 	XORQ         R11, R11
-	CMPQ         R11, R9
+	CMPQ         R11, CX
 	JGE          end5
 
 loop4:
-	VMOVUPD      (CX)(R11*8), Z3
+	VMOVUPD      (DX)(R11*8), Z3
 	VMULPD       Z0, Z3, Z3
-	VMOVUPD      (BX)(R11*8), Z4
-	VMOVUPD      (DI)(R11*8), Z5
-	VFMADD213PD  (SI)(R11*8), Z5, Z4
+	VMOVUPD      (SI)(R11*8), Z4
+	VMOVUPD      (R8)(R11*8), Z5
+	VFMADD213PD  (DI)(R11*8), Z5, Z4
 	VFNMADD231PD Z4, Z1, Z3
-	VMOVUPD      Z3, (DX)(R11*8)
-	VMOVUPD      64(CX)(R11*8), Z3
+	VMOVUPD      Z3, (BX)(R11*8)
+	VMOVUPD      64(DX)(R11*8), Z3
 	VMULPD       Z0, Z3, Z3
-	VMOVUPD      64(BX)(R11*8), Z4
-	VMOVUPD      64(DI)(R11*8), Z5
-	VFMADD213PD  64(SI)(R11*8), Z5, Z4
+	VMOVUPD      64(SI)(R11*8), Z4
+	VMOVUPD      64(R8)(R11*8), Z5
+	VFMADD213PD  64(DI)(R11*8), Z5, Z4
 	VFNMADD231PD Z4, Z1, Z3
-	VMOVUPD      Z3, 64(DX)(R11*8)
+	VMOVUPD      Z3, 64(BX)(R11*8)
 	ADDQ         $+16, R11
-	CMPQ         R11, R9
+	CMPQ         R11, CX
 	JLT          loop4
 
 end5:
-	CMPQ R11, R8
+	CMPQ R11, R9
 	JGE  end7
 
 loop6:
-	VMOVUPD      (CX)(R11*8), Z3
+	VMOVUPD      (DX)(R11*8), Z3
 	VMULPD       Z0, Z3, Z3
-	VMOVUPD      (BX)(R11*8), Z4
-	VMOVUPD      (DI)(R11*8), Z5
-	VFMADD213PD  (SI)(R11*8), Z5, Z4
+	VMOVUPD      (SI)(R11*8), Z4
+	VMOVUPD      (R8)(R11*8), Z5
+	VFMADD213PD  (DI)(R11*8), Z5, Z4
 	VFNMADD231PD Z4, Z1, Z3
-	VMOVUPD      Z3, (DX)(R11*8)
+	VMOVUPD      Z3, (BX)(R11*8)
 	ADDQ         $+8, R11
-	CMPQ         R11, R8
+	CMPQ         R11, R9
 	JLT          loop6
 
 end7:
 	VMULPD       Z0, Z2, Z2
-	VMOVUPD      (BX)(R8*8), Z0
-	VMOVUPD      (DI)(R8*8), Z3
-	VFMADD213PD  (SI)(R8*8), Z3, Z0
+	VMOVUPD.Z    (SI)(R9*8), K1, Z0
+	VMOVUPD.Z    (R8)(R9*8), K1, Z3
+	VMOVUPD.Z    (DI)(R9*8), K1, Z4
+	VFMADD213PD  Z4, Z3, Z0
 	VFNMADD231PD Z0, Z1, Z2
-	VMOVUPD      Z2, (DX)(R8*8)
+	VMOVUPD      Z2, K1, (BX)(R9*8)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), BX
+	ADDQ 128(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -13462,16 +13480,26 @@ end2:
 	RET
 
 // func maxFloat16AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F, F16C
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV, F16C
 TEXT ·maxFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// maxFloat16AVX512 finds the maximum m of each row, and x_y − m, y being the label.
-	MOVQ         (AX), CX
 	MOVQ         96(AX), DX
-	ANDQ         $-64, DX
+	MOVQ         96(AX), CX
+	MOVQ         $+16, BX
+	CMPQ         CX, BX
+	CMOVQGT      BX, CX
+	MOVL         $0x00000001, SI
+	SHLQ         CL, SI
+	DECQ         SI
+	KMOVW        SI, K1
+	XORQ         CX, CX
+	SUBQ         BX, DX
+	CMOVQLT      CX, DX
+	MOVQ         (AX), CX
 	MOVQ         96(AX), BX
-	SUBQ         $0x10, BX
+	ANDQ         $-64, BX
 	VBROADCASTSS constants<>+0(SB), Z0
 	XORQ         SI, SI
 
@@ -13488,7 +13516,7 @@ row1:
 	VMOVUPS Z0, Z2
 	VMOVUPS Z0, Z3
 	VMOVUPS Z0, Z4
-	CMPQ    R8, DX
+	CMPQ    R8, BX
 	JGE     end5
 
 loop4:
@@ -13501,23 +13529,24 @@ loop4:
 	VCVTPH2PS 96(CX)(R8*2), Z5
 	VMAXPS    Z5, Z4, Z4
 	ADDQ      $+64, R8
-	CMPQ      R8, DX
+	CMPQ      R8, BX
 	JLT       loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R8, DX
 	JGE  end7
 
 loop6:
 	VCVTPH2PS (CX)(R8*2), Z5
 	VMAXPS    Z5, Z1, Z1
 	ADDQ      $+16, R8
-	CMPQ      R8, BX
+	CMPQ      R8, DX
 	JLT       loop6
 
 end7:
-	VCVTPH2PS     (CX)(BX*2), Z5
-	VMAXPS        Z5, Z2, Z2
+	VMOVDQU16.Z   (CX)(DX*2), K1, Y5
+	VCVTPH2PS     Y5, Z5
+	VMAXPS        Z5, Z2, K1, Z2
 	VMAXPS        Z2, Z1, Z1
 	VMAXPS        Z4, Z3, Z3
 	VMAXPS        Z3, Z1, Z1
@@ -14046,19 +14075,28 @@ done3:
 	RET
 
 // func scaleUniformFloat16AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
 TEXT ·scaleUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformFloat16AVX512 turns exponentials into gradients: e·f − smooth.
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 96(AX), BX
-	SUBQ $0x10, BX
-	MOVQ 96(AX), SI
-	SUBQ $0x10, SI
-	ANDQ $-32, SI
-	XORQ DI, DI
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    96(AX), SI
+	MOVQ    96(AX), CX
+	MOVQ    $+16, DI
+	CMPQ    CX, DI
+	CMOVQGT DI, CX
+	MOVL    $0x00000001, R8
+	SHLQ    CL, R8
+	DECQ    R8
+	KMOVW   R8, K1
+	XORQ    CX, CX
+	SUBQ    DI, SI
+	CMOVQLT CX, SI
+	MOVQ    SI, CX
+	ANDQ    $-32, CX
+	XORQ    DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
@@ -14075,41 +14113,42 @@ row1:
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
-	VMOVUPS      (CX)(BX*4), Z2
+	VMOVUPS.Z    (DX)(SI*4), K1, Z2
 	XORQ         R8, R8
-	CMPQ         R8, SI
+	CMPQ         R8, CX
 	JGE          end5
 
 loop4:
-	VMOVUPS     (CX)(R8*4), Z3
+	VMOVUPS     (DX)(R8*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
-	VCVTPS2PH   $0x00, Z3, (DX)(R8*2)
-	VMOVUPS     64(CX)(R8*4), Z3
+	VCVTPS2PH   $0x00, Z3, (BX)(R8*2)
+	VMOVUPS     64(DX)(R8*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
-	VCVTPS2PH   $0x00, Z3, 32(DX)(R8*2)
+	VCVTPS2PH   $0x00, Z3, 32(BX)(R8*2)
 	ADDQ        $+32, R8
-	CMPQ        R8, SI
+	CMPQ        R8, CX
 	JLT         loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R8, SI
 	JGE  end7
 
 loop6:
-	VMOVUPS     (CX)(R8*4), Z3
+	VMOVUPS     (DX)(R8*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
-	VCVTPS2PH   $0x00, Z3, (DX)(R8*2)
+	VCVTPS2PH   $0x00, Z3, (BX)(R8*2)
 	ADDQ        $+16, R8
-	CMPQ        R8, BX
+	CMPQ        R8, SI
 	JLT         loop6
 
 end7:
 	VFMSUB213PS Z1, Z0, Z2
-	VCVTPS2PH   $0x00, Z2, (DX)(BX*2)
+	VCVTPS2PH   $0x00, Z2, Y0
+	VMOVDQU16   Y0, K1, (BX)(SI*2)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), BX
 	INCQ DI
 	JMP  row1
 
@@ -14328,22 +14367,31 @@ done3:
 	RET
 
 // func scaleDenseFloat16AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
 TEXT ·scaleDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleDenseFloat16AVX512 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 24(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 40(AX), DI
-	MOVQ 96(AX), R8
-	SUBQ $0x10, R8
-	MOVQ 96(AX), R9
-	SUBQ $0x10, R9
-	ANDQ $-32, R9
-	XORQ R10, R10
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), SI
+	MOVQ    32(AX), DI
+	MOVQ    40(AX), R8
+	MOVQ    96(AX), R9
+	MOVQ    96(AX), CX
+	MOVQ    $+16, R10
+	CMPQ    CX, R10
+	CMOVQGT R10, CX
+	MOVL    $0x00000001, R11
+	SHLQ    CL, R11
+	DECQ    R11
+	KMOVW   R11, K1
+	XORQ    CX, CX
+	SUBQ    R10, R9
+	CMOVQLT CX, R9
+	MOVQ    R9, CX
+	ANDQ    $-32, CX
+	XORQ    R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
@@ -14360,58 +14408,61 @@ row1:
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
-	VMOVUPS      (CX)(R8*4), Z2
+	VMOVUPS.Z    (DX)(R9*4), K1, Z2
 	XORQ         R11, R11
-	CMPQ         R11, R9
+	CMPQ         R11, CX
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R11*4), Z3
+	VMOVUPS      (DX)(R11*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VCVTPH2PS    (BX)(R11*2), Z4
-	VMOVUPS      (DI)(R11*4), Z5
-	VFMADD213PS  (SI)(R11*4), Z5, Z4
+	VCVTPH2PS    (SI)(R11*2), Z4
+	VMOVUPS      (R8)(R11*4), Z5
+	VFMADD213PS  (DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	VCVTPS2PH    $0x00, Z3, (DX)(R11*2)
-	VMOVUPS      64(CX)(R11*4), Z3
+	VCVTPS2PH    $0x00, Z3, (BX)(R11*2)
+	VMOVUPS      64(DX)(R11*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VCVTPH2PS    32(BX)(R11*2), Z4
-	VMOVUPS      64(DI)(R11*4), Z5
-	VFMADD213PS  64(SI)(R11*4), Z5, Z4
+	VCVTPH2PS    32(SI)(R11*2), Z4
+	VMOVUPS      64(R8)(R11*4), Z5
+	VFMADD213PS  64(DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	VCVTPS2PH    $0x00, Z3, 32(DX)(R11*2)
+	VCVTPS2PH    $0x00, Z3, 32(BX)(R11*2)
 	ADDQ         $+32, R11
-	CMPQ         R11, R9
+	CMPQ         R11, CX
 	JLT          loop4
 
 end5:
-	CMPQ R11, R8
+	CMPQ R11, R9
 	JGE  end7
 
 loop6:
-	VMOVUPS      (CX)(R11*4), Z3
+	VMOVUPS      (DX)(R11*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VCVTPH2PS    (BX)(R11*2), Z4
-	VMOVUPS      (DI)(R11*4), Z5
-	VFMADD213PS  (SI)(R11*4), Z5, Z4
+	VCVTPH2PS    (SI)(R11*2), Z4
+	VMOVUPS      (R8)(R11*4), Z5
+	VFMADD213PS  (DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	VCVTPS2PH    $0x00, Z3, (DX)(R11*2)
+	VCVTPS2PH    $0x00, Z3, (BX)(R11*2)
 	ADDQ         $+16, R11
-	CMPQ         R11, R8
+	CMPQ         R11, R9
 	JLT          loop6
 
 end7:
 	VMULPS       Z0, Z2, Z2
-	VCVTPH2PS    (BX)(R8*2), Z0
-	VMOVUPS      (DI)(R8*4), Z3
-	VFMADD213PS  (SI)(R8*4), Z3, Z0
+	VMOVDQU16.Z  (SI)(R9*2), K1, Y0
+	VCVTPH2PS    Y0, Z0
+	VMOVUPS.Z    (R8)(R9*4), K1, Z3
+	VMOVUPS.Z    (DI)(R9*4), K1, Z4
+	VFMADD213PS  Z4, Z3, Z0
 	VFNMADD231PS Z0, Z1, Z2
-	VCVTPS2PH    $0x00, Z2, (DX)(R8*2)
+	VCVTPS2PH    $0x00, Z2, Y0
+	VMOVDQU16    Y0, K1, (BX)(R9*2)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), BX
+	ADDQ 128(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -14420,16 +14471,26 @@ done3:
 	RET
 
 // func maxBFloat16AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512F
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV
 TEXT ·maxBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// maxBFloat16AVX512 finds the maximum m of each row, and x_y − m, y being the label.
-	MOVQ         (AX), CX
 	MOVQ         96(AX), DX
-	ANDQ         $-64, DX
+	MOVQ         96(AX), CX
+	MOVQ         $+16, BX
+	CMPQ         CX, BX
+	CMOVQGT      BX, CX
+	MOVL         $0x00000001, SI
+	SHLQ         CL, SI
+	DECQ         SI
+	KMOVW        SI, K1
+	XORQ         CX, CX
+	SUBQ         BX, DX
+	CMOVQLT      CX, DX
+	MOVQ         (AX), CX
 	MOVQ         96(AX), BX
-	SUBQ         $0x10, BX
+	ANDQ         $-64, BX
 	VBROADCASTSS constants<>+0(SB), Z0
 	XORQ         SI, SI
 
@@ -14446,7 +14507,7 @@ row1:
 	VMOVUPS Z0, Z2
 	VMOVUPS Z0, Z3
 	VMOVUPS Z0, Z4
-	CMPQ    R8, DX
+	CMPQ    R8, BX
 	JGE     end5
 
 loop4:
@@ -14463,11 +14524,11 @@ loop4:
 	VPSLLD    $0x10, Z5, Z5
 	VMAXPS    Z5, Z4, Z4
 	ADDQ      $+64, R8
-	CMPQ      R8, DX
+	CMPQ      R8, BX
 	JLT       loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R8, DX
 	JGE  end7
 
 loop6:
@@ -14475,13 +14536,14 @@ loop6:
 	VPSLLD    $0x10, Z5, Z5
 	VMAXPS    Z5, Z1, Z1
 	ADDQ      $+16, R8
-	CMPQ      R8, BX
+	CMPQ      R8, DX
 	JLT       loop6
 
 end7:
-	VPMOVZXWD     (CX)(BX*2), Z5
+	VMOVDQU16.Z   (CX)(DX*2), K1, Y5
+	VPMOVZXWD     Y5, Z5
 	VPSLLD        $0x10, Z5, Z5
-	VMAXPS        Z5, Z2, Z2
+	VMAXPS        Z5, Z2, K1, Z2
 	VMAXPS        Z2, Z1, Z1
 	VMAXPS        Z4, Z3, Z3
 	VMAXPS        Z3, Z1, Z1
@@ -15026,19 +15088,28 @@ done3:
 	RET
 
 // func scaleUniformBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, CMOV
 TEXT ·scaleUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleUniformBFloat16AVX512 turns exponentials into gradients: e·f − smooth.
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 96(AX), BX
-	SUBQ $0x10, BX
-	MOVQ 96(AX), SI
-	SUBQ $0x10, SI
-	ANDQ $-32, SI
-	XORQ DI, DI
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    96(AX), SI
+	MOVQ    96(AX), CX
+	MOVQ    $+16, DI
+	CMPQ    CX, DI
+	CMOVQGT DI, CX
+	MOVL    $0x00000001, R8
+	SHLQ    CL, R8
+	DECQ    R8
+	KMOVW   R8, K1
+	XORQ    CX, CX
+	SUBQ    DI, SI
+	CMOVQLT CX, SI
+	MOVQ    SI, CX
+	ANDQ    $-32, CX
+	XORQ    DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
@@ -15055,13 +15126,13 @@ row1:
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
-	VMOVUPS      (CX)(BX*4), Z2
+	VMOVUPS.Z    (DX)(SI*4), K1, Z2
 	XORQ         R8, R8
-	CMPQ         R8, SI
+	CMPQ         R8, CX
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R8*4), Z3
+	VMOVUPS      (DX)(R8*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+1120(SB), Z5
@@ -15070,8 +15141,8 @@ loop4:
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
-	VPMOVDW      Z3, (DX)(R8*2)
-	VMOVUPS      64(CX)(R8*4), Z3
+	VPMOVDW      Z3, (BX)(R8*2)
+	VMOVUPS      64(DX)(R8*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+1120(SB), Z5
@@ -15080,17 +15151,17 @@ loop4:
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
-	VPMOVDW      Z3, 32(DX)(R8*2)
+	VPMOVDW      Z3, 32(BX)(R8*2)
 	ADDQ         $+32, R8
-	CMPQ         R8, SI
+	CMPQ         R8, CX
 	JLT          loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R8, SI
 	JGE  end7
 
 loop6:
-	VMOVUPS      (CX)(R8*4), Z3
+	VMOVUPS      (DX)(R8*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+1120(SB), Z5
@@ -15099,9 +15170,9 @@ loop6:
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
-	VPMOVDW      Z3, (DX)(R8*2)
+	VPMOVDW      Z3, (BX)(R8*2)
 	ADDQ         $+16, R8
-	CMPQ         R8, BX
+	CMPQ         R8, SI
 	JLT          loop6
 
 end7:
@@ -15113,11 +15184,11 @@ end7:
 	VPADDD       Z1, Z2, Z2
 	VPADDD       Z0, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, (DX)(BX*2)
+	VPMOVDW      Z2, K1, (BX)(SI*2)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), BX
 	INCQ DI
 	JMP  row1
 
@@ -15344,22 +15415,31 @@ done3:
 	RET
 
 // func scaleDenseBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
 TEXT ·scaleDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// scaleDenseBFloat16AVX512 turns exponentials into gradients: e·f − smooth·a, where a = t·w + u.
-	MOVQ 8(AX), CX
-	MOVQ 16(AX), DX
-	MOVQ 24(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 40(AX), DI
-	MOVQ 96(AX), R8
-	SUBQ $0x10, R8
-	MOVQ 96(AX), R9
-	SUBQ $0x10, R9
-	ANDQ $-32, R9
-	XORQ R10, R10
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), SI
+	MOVQ    32(AX), DI
+	MOVQ    40(AX), R8
+	MOVQ    96(AX), R9
+	MOVQ    96(AX), CX
+	MOVQ    $+16, R10
+	CMPQ    CX, R10
+	CMOVQGT R10, CX
+	MOVL    $0x00000001, R11
+	SHLQ    CL, R11
+	DECQ    R11
+	KMOVW   R11, K1
+	XORQ    CX, CX
+	SUBQ    R10, R9
+	CMOVQLT CX, R9
+	MOVQ    R9, CX
+	ANDQ    $-32, CX
+	XORQ    R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
@@ -15376,18 +15456,18 @@ row1:
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
-	VMOVUPS      (CX)(R8*4), Z2
+	VMOVUPS.Z    (DX)(R9*4), K1, Z2
 	XORQ         R11, R11
-	CMPQ         R11, R9
+	CMPQ         R11, CX
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R11*4), Z3
+	VMOVUPS      (DX)(R11*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VPMOVZXWD    (BX)(R11*2), Z4
+	VPMOVZXWD    (SI)(R11*2), Z4
 	VPSLLD       $0x10, Z4, Z4
-	VMOVUPS      (DI)(R11*4), Z5
-	VFMADD213PS  (SI)(R11*4), Z5, Z4
+	VMOVUPS      (R8)(R11*4), Z5
+	VFMADD213PS  (DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+1120(SB), Z5
@@ -15396,13 +15476,13 @@ loop4:
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
-	VPMOVDW      Z3, (DX)(R11*2)
-	VMOVUPS      64(CX)(R11*4), Z3
+	VPMOVDW      Z3, (BX)(R11*2)
+	VMOVUPS      64(DX)(R11*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VPMOVZXWD    32(BX)(R11*2), Z4
+	VPMOVZXWD    32(SI)(R11*2), Z4
 	VPSLLD       $0x10, Z4, Z4
-	VMOVUPS      64(DI)(R11*4), Z5
-	VFMADD213PS  64(SI)(R11*4), Z5, Z4
+	VMOVUPS      64(R8)(R11*4), Z5
+	VFMADD213PS  64(DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+1120(SB), Z5
@@ -15411,22 +15491,22 @@ loop4:
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
-	VPMOVDW      Z3, 32(DX)(R11*2)
+	VPMOVDW      Z3, 32(BX)(R11*2)
 	ADDQ         $+32, R11
-	CMPQ         R11, R9
+	CMPQ         R11, CX
 	JLT          loop4
 
 end5:
-	CMPQ R11, R8
+	CMPQ R11, R9
 	JGE  end7
 
 loop6:
-	VMOVUPS      (CX)(R11*4), Z3
+	VMOVUPS      (DX)(R11*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VPMOVZXWD    (BX)(R11*2), Z4
+	VPMOVZXWD    (SI)(R11*2), Z4
 	VPSLLD       $0x10, Z4, Z4
-	VMOVUPS      (DI)(R11*4), Z5
-	VFMADD213PS  (SI)(R11*4), Z5, Z4
+	VMOVUPS      (R8)(R11*4), Z5
+	VFMADD213PS  (DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+1120(SB), Z5
@@ -15435,17 +15515,19 @@ loop6:
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
-	VPMOVDW      Z3, (DX)(R11*2)
+	VPMOVDW      Z3, (BX)(R11*2)
 	ADDQ         $+16, R11
-	CMPQ         R11, R8
+	CMPQ         R11, R9
 	JLT          loop6
 
 end7:
 	VMULPS       Z0, Z2, Z2
-	VPMOVZXWD    (BX)(R8*2), Z0
+	VMOVDQU16.Z  (SI)(R9*2), K1, Y0
+	VPMOVZXWD    Y0, Z0
 	VPSLLD       $0x10, Z0, Z0
-	VMOVUPS      (DI)(R8*4), Z3
-	VFMADD213PS  (SI)(R8*4), Z3, Z0
+	VMOVUPS.Z    (R8)(R9*4), K1, Z3
+	VMOVUPS.Z    (DI)(R9*4), K1, Z4
+	VFMADD213PS  Z4, Z3, Z0
 	VFNMADD231PS Z0, Z1, Z2
 	VPSRLD       $0x10, Z2, Z0
 	VPBROADCASTD constants<>+1120(SB), Z1
@@ -15454,12 +15536,12 @@ end7:
 	VPADDD       Z1, Z2, Z2
 	VPADDD       Z0, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
-	VPMOVDW      Z2, (DX)(R8*2)
+	VPMOVDW      Z2, K1, (BX)(R9*2)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), BX
+	ADDQ 128(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -15596,59 +15678,54 @@ loop1:
 	JLT          loop1
 
 end2:
-	CMPQ CX, DX
-	JGE  end4
-
-loop3:
+	CMPQ         CX, DX
+	JGE          done3
 	VMOVUPD      1360(AX)(CX*8), Z20
 	VMOVUPD      2448(AX)(CX*8), Z21
 	VADDPD       Z0, Z20, Z22
 	VPSUBQ       Z3, Z22, Z22
-	VPANDQ       Z4, Z22, Z23
-	VMOVUPD      Z0, Z24
-	VPSUBQ       Z23, Z24, Z23
-	VPSRLQ       $0x34, Z22, Z22
-	VPORQ        Z2, Z22, Z22
-	VSUBPD       Z2, Z22, Z22
-	VSUBPD       Z0, Z23, Z24
-	VFMADD231PD  Z23, Z20, Z24
-	VADDPD       Z1, Z24, Z20
-	VDIVPD       Z20, Z24, Z20
-	VMULPD       Z20, Z20, Z23
-	VMOVUPD      Z5, Z25
-	VFMADD213PD  Z6, Z23, Z25
-	VFMADD213PD  Z7, Z23, Z25
-	VFMADD213PD  Z8, Z23, Z25
-	VFMADD213PD  Z9, Z23, Z25
-	VFMADD213PD  Z10, Z23, Z25
-	VFMADD213PD  Z11, Z23, Z25
-	VFNMADD213PD Z24, Z23, Z25
-	VMULPD       Z13, Z22, Z23
-	VFNMADD231PD Z25, Z20, Z23
-	VADDPD       Z24, Z23, Z23
-	VFMADD231PD  Z12, Z22, Z23
-	VMOVUPD      3536(AX)(CX*8), Z22
-	VADDPD       272(AX)(CX*8), Z23, Z20
-	VMOVUPD      Z20, 13328(AX)(CX*8)
-	VSUBPD       Z22, Z23, Z24
-	VADDPD       Z24, Z19, Z19
-	VMULPD       Z22, Z21, Z22
+	VPANDQ       Z4, Z22, Z3
+	VMOVUPD      Z0, Z4
+	VPSUBQ       Z3, Z4, Z3
+	VPSRLQ       $0x34, Z22, Z4
+	VPORQ        Z2, Z4, Z4
+	VSUBPD       Z2, Z4, Z4
+	VSUBPD       Z0, Z3, Z0
+	VFMADD231PD  Z3, Z20, Z0
+	VADDPD       Z1, Z0, Z1
+	VDIVPD       Z1, Z0, Z1
+	VMULPD       Z1, Z1, Z2
+	VMOVUPD      Z5, Z3
+	VFMADD213PD  Z6, Z2, Z3
+	VFMADD213PD  Z7, Z2, Z3
+	VFMADD213PD  Z8, Z2, Z3
+	VFMADD213PD  Z9, Z2, Z3
+	VFMADD213PD  Z10, Z2, Z3
+	VFMADD213PD  Z11, Z2, Z3
+	VFNMADD213PD Z0, Z2, Z3
+	VMULPD       Z13, Z4, Z2
+	VFNMADD231PD Z3, Z1, Z2
+	VADDPD       Z0, Z2, Z2
+	VFMADD231PD  Z12, Z4, Z2
+	VMOVUPD      3536(AX)(CX*8), Z1
+	VADDPD       272(AX)(CX*8), Z2, Z0
+	VMOVUPD      Z0, 13328(AX)(CX*8)
+	VSUBPD       Z1, Z2, Z3
+	VADDPD       Z3, Z19, Z19
+	VMULPD       Z1, Z21, Z1
 	VCMPPD       $0x04, Z16, Z21, K1
-	VMOVAPD.Z    Z22, K1, Z22
-	VFMADD231PD  4624(AX)(CX*8), Z15, Z22
-	VADDPD       5712(AX)(CX*8), Z21, Z21
-	VFMSUB213PD  Z22, Z21, Z23
-	VMOVUPD      Z23, 11152(AX)(CX*8)
-	VADDPD       Z23, Z17, Z17
-	VMULPD       Z20, Z14, Z21
-	VMULPD       Z20, Z21, Z21
-	VMOVUPD      Z21, 12240(AX)(CX*8)
-	VADDPD       Z21, Z18, Z18
-	ADDQ         $+8, CX
-	CMPQ         CX, DX
-	JLT          loop3
+	VMOVAPD.Z    Z1, K1, Z1
+	VFMADD231PD  4624(AX)(CX*8), Z15, Z1
+	VADDPD       5712(AX)(CX*8), Z21, Z3
+	VFMSUB213PD  Z1, Z3, Z2
+	VMOVUPD      Z2, 11152(AX)(CX*8)
+	VADDPD       Z2, Z17, Z17
+	VMULPD       Z0, Z14, Z1
+	VMULPD       Z0, Z1, Z1
+	VMOVUPD      Z1, 12240(AX)(CX*8)
+	VADDPD       Z1, Z18, Z18
 
-end4:
+done3:
 	VMOVUPD Z17, 16592(AX)
 	VMOVUPD Z18, 16656(AX)
 	VMOVUPD Z19, 16720(AX)
@@ -15824,80 +15901,74 @@ loop1:
 	JLT          loop1
 
 end2:
-	CMPQ CX, DX
-	JGE  end4
-
-loop3:
+	CMPQ         CX, DX
+	JGE          done3
 	VMOVUPD      1360(AX)(CX*8), Z20
 	VMOVUPD      2448(AX)(CX*8), Z21
 	VADDPD       Z0, Z20, Z22
 	VPSUBQ       Z3, Z22, Z22
-	VPANDQ       Z4, Z22, Z23
-	VMOVUPD      Z0, Z24
-	VPSUBQ       Z23, Z24, Z23
-	VPSRLQ       $0x34, Z22, Z22
-	VPORQ        Z2, Z22, Z22
-	VSUBPD       Z2, Z22, Z22
-	VSUBPD       Z0, Z23, Z24
-	VFMADD231PD  Z23, Z20, Z24
-	VADDPD       Z1, Z24, Z23
-	VDIVPD       Z23, Z24, Z23
-	VMULPD       Z23, Z23, Z25
-	VMOVUPD      Z5, Z26
-	VFMADD213PD  Z6, Z25, Z26
-	VFMADD213PD  Z7, Z25, Z26
-	VFMADD213PD  Z8, Z25, Z26
-	VFMADD213PD  Z9, Z25, Z26
-	VFMADD213PD  Z10, Z25, Z26
-	VFMADD213PD  Z11, Z25, Z26
-	VFNMADD213PD Z24, Z25, Z26
-	VMULPD       Z13, Z22, Z25
-	VFNMADD231PD Z26, Z23, Z25
-	VADDPD       Z24, Z25, Z25
-	VFMADD231PD  Z12, Z22, Z25
-	VMOVUPD      3536(AX)(CX*8), Z23
-	VADDPD       272(AX)(CX*8), Z25, Z22
-	VMOVUPD      Z22, 13328(AX)(CX*8)
-	VSUBPD       Z23, Z25, Z24
-	VADDPD       Z24, Z19, Z19
-	VMULPD       Z23, Z21, Z23
+	VPANDQ       Z4, Z22, Z3
+	VMOVUPD      Z0, Z4
+	VPSUBQ       Z3, Z4, Z3
+	VPSRLQ       $0x34, Z22, Z4
+	VPORQ        Z2, Z4, Z4
+	VSUBPD       Z2, Z4, Z4
+	VSUBPD       Z0, Z3, Z2
+	VFMADD231PD  Z3, Z20, Z2
+	VADDPD       Z1, Z2, Z3
+	VDIVPD       Z3, Z2, Z3
+	VMULPD       Z3, Z3, Z22
+	VFMADD213PD  Z6, Z22, Z5
+	VFMADD213PD  Z7, Z22, Z5
+	VFMADD213PD  Z8, Z22, Z5
+	VFMADD213PD  Z9, Z22, Z5
+	VFMADD213PD  Z10, Z22, Z5
+	VFMADD213PD  Z11, Z22, Z5
+	VFNMADD213PD Z2, Z22, Z5
+	VMULPD       Z13, Z4, Z6
+	VFNMADD231PD Z5, Z3, Z6
+	VADDPD       Z2, Z6, Z6
+	VFMADD231PD  Z12, Z4, Z6
+	VMOVUPD      3536(AX)(CX*8), Z3
+	VADDPD       272(AX)(CX*8), Z6, Z2
+	VMOVUPD      Z2, 13328(AX)(CX*8)
+	VSUBPD       Z3, Z6, Z4
+	VADDPD       Z4, Z19, Z19
+	VMULPD       Z3, Z21, Z3
 	VCMPPD       $0x04, Z16, Z21, K1
-	VMOVAPD.Z    Z23, K1, Z23
-	VFMADD231PD  4624(AX)(CX*8), Z15, Z23
-	VADDPD       5712(AX)(CX*8), Z21, Z24
-	VFMSUB213PD  Z23, Z24, Z25
-	VMOVUPD      Z25, 11152(AX)(CX*8)
-	VADDPD       Z25, Z17, Z17
-	VMULPD       Z22, Z14, Z23
-	VMULPD       Z22, Z23, Z23
-	VMOVUPD      Z23, 12240(AX)(CX*8)
-	VADDPD       Z23, Z18, Z18
-	VADDPD       Z0, Z20, Z20
-	VMOVUPD      Z0, Z23
-	VDIVPD       Z20, Z23, Z23
-	VMOVUPD      8976(AX)(CX*8), Z26
-	VMULPD       Z1, Z14, Z25
-	VMULPD       Z22, Z25, Z25
-	VMULPD       10064(AX)(CX*8), Z25, Z25
-	VFMADD213PD  Z25, Z26, Z24
-	VMULPD       Z23, Z24, Z24
-	VMOVUPD      Z24, 14416(AX)(CX*8)
-	VMOVUPD      6800(AX)(CX*8), Z22
-	VMULPD       Z23, Z22, Z24
-	VSUBPD       Z20, Z22, Z22
-	VMULPD       Z23, Z22, Z22
-	VMULPD       Z21, Z22, Z22
-	VMULPD       Z24, Z25, Z25
-	VMOVUPD      5712(AX)(CX*8), Z20
-	VFMSUB213PD  7888(AX)(CX*8), Z20, Z24
-	VADDPD       Z24, Z22, Z22
-	VFMADD213PD  Z25, Z26, Z22
-	VMOVUPD      Z22, 15504(AX)(CX*8)
-	ADDQ         $+8, CX
-	CMPQ         CX, DX
-	JLT          loop3
+	VMOVAPD.Z    Z3, K1, Z3
+	VFMADD231PD  4624(AX)(CX*8), Z15, Z3
+	VADDPD       5712(AX)(CX*8), Z21, Z4
+	VMOVUPD      Z6, Z5
+	VFMSUB213PD  Z3, Z4, Z5
+	VMOVUPD      Z5, 11152(AX)(CX*8)
+	VADDPD       Z5, Z17, Z17
+	VMULPD       Z2, Z14, Z3
+	VMULPD       Z2, Z3, Z3
+	VMOVUPD      Z3, 12240(AX)(CX*8)
+	VADDPD       Z3, Z18, Z18
+	VADDPD       Z0, Z20, Z3
+	VDIVPD       Z3, Z0, Z0
+	VMOVUPD      8976(AX)(CX*8), Z5
+	VMULPD       Z1, Z14, Z1
+	VMULPD       Z2, Z1, Z1
+	VMULPD       10064(AX)(CX*8), Z1, Z1
+	VFMADD213PD  Z1, Z5, Z4
+	VMULPD       Z0, Z4, Z4
+	VMOVUPD      Z4, 14416(AX)(CX*8)
+	VMOVUPD      6800(AX)(CX*8), Z2
+	VMULPD       Z0, Z2, Z4
+	VSUBPD       Z3, Z2, Z2
+	VMULPD       Z0, Z2, Z2
+	VMULPD       Z21, Z2, Z2
+	VMULPD       Z4, Z1, Z1
+	VMOVUPD      5712(AX)(CX*8), Z3
+	VFMSUB213PD  7888(AX)(CX*8), Z3, Z4
+	VADDPD       Z4, Z2, Z2
+	VFMADD213PD  Z1, Z5, Z2
+	VMOVUPD      Z2, 15504(AX)(CX*8)
 
-end4:
+done3:
 	VMOVUPD Z17, 16592(AX)
 	VMOVUPD Z18, 16656(AX)
 	VMOVUPD Z19, 16720(AX)

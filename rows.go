@@ -18,7 +18,7 @@ const chunkElements = 1 << 14
 type worker[T Element, F real] struct {
 	args
 	isa           isa
-	least         int // classes that kernels for rows need: a vector of them
+	least         int // classes that kernels for rows want
 	form          form
 	special       *special // kernels for the classes of a row, or of a whole segment of it; nil if there are none
 	specialRest   *special // those for its last segment
@@ -89,7 +89,7 @@ func work[T Element, F real](j *job[T], v *vectors[F]) {
 func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	c, classes := j.c, j.logits.Classes
 	w.isa, w.lambda, w.step = c.isa, c.zloss, j.logits.Inner
-	w.least = vectorBytes[w.isa] / int(unsafe.Sizeof(F(0)))
+	w.least = leastBytes[w.isa] / int(unsafe.Sizeof(F(0)))
 	w.view = view{}
 	eu, uy := c.smoothing*c.coefs, c.smoothing/float64(classes)
 	switch {

@@ -208,7 +208,11 @@ func (b *builder) finish() {
 	pairs := b.GP64()
 	b.LEAQ(operand.Mem{Base: end, Disp: -coef.RowLanes}, pairs)
 	b.loop(i, pairs, 2*coef.RowLanes, func() { b.weave(2, skew, vector) })
-	b.loop(i, end, coef.RowLanes, func() { vector(0) })
+	done := b.label("done")
+	b.CMPQ(i, end)
+	b.JGE(operand.LabelRef(done))
+	vector(0)
+	b.Label(done)
 	for _, name := range totals {
 		b.VMOVUPD(lanes[name], b.arg(name))
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/golsr/lsr/internal/coef"
 )
 
-// Kernels whose vector lanes are classes, of which there are at least as many as a vector has lanes.
+// Kernels whose vector lanes are classes. Those of AVX2 want at least as many of them as a vector has lanes.
 
 // rest is n modulo the power of two d.
 func (b *builder) rest(d int) reg.GPVirtual {
@@ -23,18 +23,31 @@ func (b *builder) whole(d int) reg.GPVirtual {
 	return r
 }
 
-// last is where the last vector of a row starts, which may overlap the one before.
-func (b *builder) last() reg.GPVirtual {
-	r := b.load("n")
-	b.SUBQ(operand.Imm(uint64(b.width())), r)
-	return r
+// last is where the last vector of a row starts, which may overlap the one before, and which of its elements there are: all,
+// unless the row is shorter.
+func (b *builder) last() (at reg.GPVirtual, t *tail) {
+	at = b.load("n")
+	if b.ISA == AVX512 {
+		count, width, zero := b.load("n"), b.GP64(), b.GP64()
+		b.MOVQ(operand.I32(int32(b.width())), width)
+		b.CMPQ(count, width)
+		b.CMOVQGT(width, count)
+		t = b.tails(count, 1)[0]
+		b.XORQ(zero, zero)
+		b.SUBQ(width, at)
+		b.CMOVQLT(zero, at)
+		return at, t
+	}
+	b.SUBQ(operand.Imm(uint64(b.width())), at)
+	return at, nil
 }
 
 // max: m = max x_k, and y = x_y − m.
 func (b *builder) max() {
 	const chains = 4
 	b.doc("finds the maximum m of each row, and x_y − m, y being the label.")
-	x, end4, last := b.load("x"), b.whole(chains*b.width()), b.last()
+	last, tl := b.last()
+	x, end4 := b.load("x"), b.whole(chains*b.width())
 	low := b.negInf()
 	b.rows(func(slot reg.GPVirtual) {
 		k := b.GP64()
@@ -50,7 +63,11 @@ func (b *builder) max() {
 			}
 		})
 		b.loop(k, last, b.width(), func() { b.maxT(m[0], element(k, 0)) })
-		b.maxT(m[1], element(last, 0))
+		if tl == nil {
+			b.maxT(m[1], element(last, 0))
+		} else {
+			b.ps(b.VMAXPS, b.VMAXPD, b.loadT(element(last, 0), tl), m[1], tl.k, m[1])
+		}
 		for step := 1; step < chains; step *= 2 {
 			for i := 0; i < chains; i += 2 * step {
 				b.maximum(m[i], m[i], m[i+step])
@@ -346,7 +363,9 @@ func (b *builder) scale() {
 	if b.Form == Dense {
 		t, u, w = b.load("t"), b.load("u"), b.load("w")
 	}
-	last, end := b.last(), b.last()
+	last, tl := b.last()
+	end := b.GP64()
+	b.MOVQ(last, end)
 	b.ANDQ(operand.I32(int32(-2*b.width())), end)
 	b.rows(func(slot reg.GPVirtual) {
 		f := b.loadScalar(b.slot("f", slot), false)
@@ -357,25 +376,25 @@ func (b *builder) scale() {
 			b.VCVTSD2SS(g, g, g)
 		}
 		smooth := b.broadcast(g)
-		one := func(v vec, k reg.Register, i int) {
+		one := func(v vec, k reg.Register, i int, tl *tail) {
 			if b.Form == Uniform {
 				b.ps(b.VFMSUB213PS, b.VFMSUB213PD, smooth, f, v)
 			} else {
 				b.mul(v, v, f)
-				b.negMulAddTo(v, smooth, b.coefficients(u, w, t, k, i, nil))
+				b.negMulAddTo(v, smooth, b.coefficients(u, w, t, k, i, tl))
 			}
-			b.storeT(v, b.element(dst, k, i, b.Element.size()))
+			b.storeT(v, b.element(dst, k, i, b.Element.size()), tl)
 		}
-		vector := func(k reg.Register, i int) vec { return b.loadF(b.element(e, k, i, b.f()), nil) }
+		vector := func(k reg.Register, i int, tl *tail) vec { return b.loadF(b.element(e, k, i, b.f()), tl) }
 		// The last vector overlaps the one before, and is loaded before that is overwritten.
-		final, k := vector(last, 0), b.GP64()
+		final, k := vector(last, 0, tl), b.GP64()
 		b.XORQ(k, k)
 		b.loop(k, end, 2*b.width(), func() {
-			one(vector(k, 0), k, 0)
-			one(vector(k, 1), k, 1)
+			one(vector(k, 0, nil), k, 0, nil)
+			one(vector(k, 1, nil), k, 1, nil)
 		})
-		b.loop(k, last, b.width(), func() { one(vector(k, 0), k, 0) })
-		one(final, last, 0)
+		b.loop(k, last, b.width(), func() { one(vector(k, 0, nil), k, 0, nil) })
+		one(final, last, 0, tl)
 	}, func() {
 		b.ADDQ(b.arg("eStride"), e)
 		b.ADDQ(b.arg("dstStride"), dst)

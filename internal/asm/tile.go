@@ -54,13 +54,15 @@ func (b *builder) tiles(base string, stride string, body func(row *rowPointers, 
 	b.JMP(operand.LabelRef(whole))
 
 	b.Label(few)
-	zero, mask := b.GP64(), b.GP64()
-	b.XORQ(zero, zero)
-	b.LEAQ(b.data.masks(), mask)
-	b.ADDQ(operand.Imm(128), mask)
-	b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), class)
-	b.SUBQ(class, mask)
-	one(&tail{mask: operand.Mem{Base: mask}, index: zero})
+	partial := &tail{}
+	if b.Element <= Float64 {
+		partial = b.tails(class, 1)[0]
+	}
+	if b.Element != Float32 {
+		partial.index = b.GP64()
+		b.XORQ(partial.index, partial.index)
+	}
+	one(partial)
 
 	b.Label(groupNext)
 	b.CMPQ(row, last)
@@ -303,7 +305,7 @@ func (b *builder) convertPlanes() {
 	b.loop(i, rows, b.width(), func() {
 		element, f := at(elements, i, b.Element.size(), 0), at(plane, i, b.f(), 0)
 		if b.Op == Narrow {
-			b.storeT(b.loadF(f, nil), element)
+			b.storeT(b.loadF(f, nil), element, nil)
 			return
 		}
 		b.storeF(b.loadT(element, nil), f, nil)

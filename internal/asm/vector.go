@@ -315,11 +315,10 @@ func (b *builder) loadLast(m operand.Mem, t *tail) vec {
 	return v
 }
 
-// loadHalves loads the 16-bit elements that exist, fewer than 8.
+// loadHalves loads the 16-bit elements that exist, fewer than 8, and whatever for the others.
 func (b *builder) loadHalves(m operand.Mem, t *tail) vec {
 	v, i, p := b.XMM(), b.exist(t), b.GP64()
 	loop, done := b.label("halves"), b.label("loaded")
-	b.VPXOR(v, v, v)
 	b.LEAQ(m, p)
 	b.Label(loop)
 	b.DECQ(i)
@@ -346,18 +345,25 @@ func (b *builder) storeHalves(v vec, m operand.Mem, t *tail) {
 	b.Label(done)
 }
 
-// storeT rounds a vector of F to elements, once. It destroys v.
-func (b *builder) storeT(v vec, m operand.Mem) {
+// storeT rounds a vector of F to elements, once, and stores those that exist: in AVX2, all. It destroys v.
+func (b *builder) storeT(v vec, m operand.Mem, t *tail) {
 	switch {
 	case b.Element <= Float64:
-		b.storeF(v, m, nil)
+		b.storeF(v, m, t)
 	case b.ISA == AVX2:
 		b.VMOVDQU(b.halves(v), m)
-	case b.Element == BFloat16:
+	case b.Element == BFloat16 && t == nil:
 		b.roundBFloat16(v)
 		b.VPMOVDW(v, m)
-	default:
+	case b.Element == BFloat16:
+		b.roundBFloat16(v)
+		b.VPMOVDW(v, t.k, m)
+	case t == nil:
 		b.VCVTPS2PH(operand.Imm(nearest), v, m)
+	default:
+		half := b.YMM()
+		b.VCVTPS2PH(operand.Imm(nearest), v, half)
+		b.VMOVDQU16(half, t.k, m)
 	}
 }
 
