@@ -8,8 +8,8 @@ import (
 	"github.com/golsr/lsr/internal/coef"
 )
 
-// TestKernelEdges compares the kernels with plain Go where exponentials are denormal, and begin to be 0. They are seen in gradients without
-// smoothing, and in the loss of two classes.
+// TestKernelEdges compares the kernels with plain Go where exponentials are denormal, and begin to be 0. They are seen in
+// gradients without smoothing, and in the loss of two classes.
 func TestKernelEdges(t *testing.T) {
 	least := float64(float32(coef.Exp32Min))
 	t.Run("float32", func(t *testing.T) {
