@@ -13,8 +13,8 @@ test: ## all tests
 test-all: ## what takes longer: every float32, all awkward class counts in a user's module, a minute of 64 goroutines
 	LSR_EXHAUSTIVE=1 go test -run Exp .
 	LSR_ALL_CLASSES=1 go test -timeout 20m ./gen
-	LSR_SOAK=1m go test -run Concurrent .
-	LSR_SOAK=20s go test -race -run Concurrent .
+	LSR_SOAK=1m go test -run Concurren .
+	LSR_SOAK=20s go test -race -run Concurren .
 
 FUZZTIME ?= 30s
 fuzz: ## each fuzz target for FUZZTIME, a time or a count (2000x)
@@ -53,7 +53,7 @@ builds: ## the same bits in other builds, and with features of this CPU turned o
 	GOAMD64=v3 go test -short -run '$(BITS)|Kernel' .
 	GOARCH=386 go test -short -run '$(BITS)' .
 	go test -short -gcflags=all=-d=checkptr -run '$(BITS)|Kernel|Invariants' .
-	go test -short -race -run '$(BITS)|Race|Concurrent|Invariants|PlaneKernels' .
+	go test -short -race -run '$(BITS)|Race|Concurren|Invariants|PlaneKernels' .
 
 MUTANTS ?= 300
 mutate: ## mutants of the assembly that the tests have to catch

@@ -2577,51 +2577,49 @@ TEXT ·planeScaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 
 	// planeScaleDenseFloat32AVX2 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 48(AX), DX
-	MOVQ 24(AX), BX
+	MOVQ 24(AX), DX
+	MOVQ 88(AX), BX
 	MOVQ 88(AX), SI
-	MOVQ 88(AX), DI
-	ADDQ 80(AX), DI
-	CMPQ SI, DI
+	ADDQ 80(AX), SI
+	CMPQ BX, SI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(SI*8), Y0
-	VMOVUPD      14448(AX)(SI*8), Y1
+	VMOVUPD      14416(AX)(BX*8), Y0
+	VMOVUPD      14448(AX)(BX*8), Y1
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
 	VBROADCASTSD 256(AX), Y1
-	VMULPD       8976(AX)(SI*8), Y1, Y3
-	VMULPD       9008(AX)(SI*8), Y1, Y1
+	VMULPD       8976(AX)(BX*8), Y1, Y3
+	VMULPD       9008(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
 	VCVTPD2PSY   Y1, X1
 	VINSERTF128  $0x01, X1, Y2, Y1
-	XORQ         R8, R8
-	MOVQ         CX, R9
-	MOVQ         BX, R10
+	XORQ         DI, DI
+	MOVQ         CX, R8
+	MOVQ         DX, R9
 
 class3:
-	VMOVUPS      (R9), Y3
+	VMOVUPS      (R8), Y3
 	VMULPS       Y0, Y3, Y3
-	VMOVUPS      (R10), Y4
-	MOVQ         40(AX), R11
-	VBROADCASTSS (R11)(R8*4), Y5
-	MOVQ         32(AX), R11
-	VBROADCASTSS (R11)(R8*4), Y6
+	VMOVUPS      (R9), Y4
+	MOVQ         40(AX), R10
+	VBROADCASTSS (R10)(DI*4), Y5
+	MOVQ         32(AX), R10
+	VBROADCASTSS (R10)(DI*4), Y6
 	VFMADD213PS  Y6, Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
-	VMOVUPS      Y3, (R9)
+	VMOVUPS      Y3, (R8)
+	ADDQ         184(AX), R8
 	ADDQ         184(AX), R9
-	ADDQ         184(AX), R10
-	INCQ         R8
-	CMPQ         R8, 96(AX)
+	INCQ         DI
+	CMPQ         DI, 96(AX)
 	JLT          class3
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop1
 
 end2:
@@ -5253,43 +5251,41 @@ TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 
 	// planeScaleDenseFloat64AVX2 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 48(AX), DX
-	MOVQ 24(AX), BX
+	MOVQ 24(AX), DX
+	MOVQ 88(AX), BX
 	MOVQ 88(AX), SI
-	MOVQ 88(AX), DI
-	ADDQ 80(AX), DI
-	CMPQ SI, DI
+	ADDQ 80(AX), SI
+	CMPQ BX, SI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(SI*8), Y0
+	VMOVUPD      14416(AX)(BX*8), Y0
 	VBROADCASTSD 256(AX), Y1
-	VMULPD       8976(AX)(SI*8), Y1, Y1
-	XORQ         R8, R8
-	MOVQ         CX, R9
-	MOVQ         BX, R10
+	VMULPD       8976(AX)(BX*8), Y1, Y1
+	XORQ         DI, DI
+	MOVQ         CX, R8
+	MOVQ         DX, R9
 
 class3:
-	VMOVUPD      (R9), Y2
+	VMOVUPD      (R8), Y2
 	VMULPD       Y0, Y2, Y2
-	VMOVUPD      (R10), Y3
-	MOVQ         40(AX), R11
-	VBROADCASTSD (R11)(R8*8), Y4
-	MOVQ         32(AX), R11
-	VBROADCASTSD (R11)(R8*8), Y5
+	VMOVUPD      (R9), Y3
+	MOVQ         40(AX), R10
+	VBROADCASTSD (R10)(DI*8), Y4
+	MOVQ         32(AX), R10
+	VBROADCASTSD (R10)(DI*8), Y5
 	VFMADD213PD  Y5, Y4, Y3
 	VFNMADD231PD Y3, Y1, Y2
-	VMOVUPD      Y2, (R9)
+	VMOVUPD      Y2, (R8)
+	ADDQ         184(AX), R8
 	ADDQ         184(AX), R9
-	ADDQ         184(AX), R10
-	INCQ         R8
-	CMPQ         R8, 96(AX)
+	INCQ         DI
+	CMPQ         DI, 96(AX)
 	JLT          class3
 	ADDQ         $0x20, CX
-	ADDQ         $0x10, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+4, SI
-	CMPQ         SI, DI
+	ADDQ         $0x20, DX
+	ADDQ         $+4, BX
+	CMPQ         BX, SI
 	JLT          loop1
 
 end2:
@@ -11430,51 +11426,49 @@ TEXT ·planeScaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 
 	// planeScaleDenseFloat32AVX512 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 48(AX), DX
-	MOVQ 24(AX), BX
+	MOVQ 24(AX), DX
+	MOVQ 88(AX), BX
 	MOVQ 88(AX), SI
-	MOVQ 88(AX), DI
-	ADDQ 80(AX), DI
-	CMPQ SI, DI
+	ADDQ 80(AX), SI
+	CMPQ BX, SI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(SI*8), Z0
-	VMOVUPD      14480(AX)(SI*8), Z1
+	VMOVUPD      14416(AX)(BX*8), Z0
+	VMOVUPD      14480(AX)(BX*8), Z1
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
 	VBROADCASTSD 256(AX), Z1
-	VMULPD       8976(AX)(SI*8), Z1, Z3
-	VMULPD       9040(AX)(SI*8), Z1, Z1
+	VMULPD       8976(AX)(BX*8), Z1, Z3
+	VMULPD       9040(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
 	VCVTPD2PS    Z1, Y1
 	VINSERTF64X4 $0x01, Y1, Z2, Z1
-	XORQ         R8, R8
-	MOVQ         CX, R9
-	MOVQ         BX, R10
+	XORQ         DI, DI
+	MOVQ         CX, R8
+	MOVQ         DX, R9
 
 class3:
-	VMOVUPS      (R9), Z3
+	VMOVUPS      (R8), Z3
 	VMULPS       Z0, Z3, Z3
-	VMOVUPS      (R10), Z4
-	MOVQ         40(AX), R11
-	VBROADCASTSS (R11)(R8*4), Z5
-	MOVQ         32(AX), R11
-	VBROADCASTSS (R11)(R8*4), Z6
+	VMOVUPS      (R9), Z4
+	MOVQ         40(AX), R10
+	VBROADCASTSS (R10)(DI*4), Z5
+	MOVQ         32(AX), R10
+	VBROADCASTSS (R10)(DI*4), Z6
 	VFMADD213PS  Z6, Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	VMOVUPS      Z3, (R9)
+	VMOVUPS      Z3, (R8)
+	ADDQ         184(AX), R8
 	ADDQ         184(AX), R9
-	ADDQ         184(AX), R10
-	INCQ         R8
-	CMPQ         R8, 96(AX)
+	INCQ         DI
+	CMPQ         DI, 96(AX)
 	JLT          class3
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
-	ADDQ         $0x40, BX
-	ADDQ         $+16, SI
-	CMPQ         SI, DI
+	ADDQ         $+16, BX
+	CMPQ         BX, SI
 	JLT          loop1
 
 end2:
@@ -13436,43 +13430,41 @@ TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 
 	// planeScaleDenseFloat64AVX512 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 48(AX), DX
-	MOVQ 24(AX), BX
+	MOVQ 24(AX), DX
+	MOVQ 88(AX), BX
 	MOVQ 88(AX), SI
-	MOVQ 88(AX), DI
-	ADDQ 80(AX), DI
-	CMPQ SI, DI
+	ADDQ 80(AX), SI
+	CMPQ BX, SI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(SI*8), Z0
+	VMOVUPD      14416(AX)(BX*8), Z0
 	VBROADCASTSD 256(AX), Z1
-	VMULPD       8976(AX)(SI*8), Z1, Z1
-	XORQ         R8, R8
-	MOVQ         CX, R9
-	MOVQ         BX, R10
+	VMULPD       8976(AX)(BX*8), Z1, Z1
+	XORQ         DI, DI
+	MOVQ         CX, R8
+	MOVQ         DX, R9
 
 class3:
-	VMOVUPD      (R9), Z2
+	VMOVUPD      (R8), Z2
 	VMULPD       Z0, Z2, Z2
-	VMOVUPD      (R10), Z3
-	MOVQ         40(AX), R11
-	VBROADCASTSD (R11)(R8*8), Z4
-	MOVQ         32(AX), R11
-	VBROADCASTSD (R11)(R8*8), Z5
+	VMOVUPD      (R9), Z3
+	MOVQ         40(AX), R10
+	VBROADCASTSD (R10)(DI*8), Z4
+	MOVQ         32(AX), R10
+	VBROADCASTSD (R10)(DI*8), Z5
 	VFMADD213PD  Z5, Z4, Z3
 	VFNMADD231PD Z3, Z1, Z2
-	VMOVUPD      Z2, (R9)
+	VMOVUPD      Z2, (R8)
+	ADDQ         184(AX), R8
 	ADDQ         184(AX), R9
-	ADDQ         184(AX), R10
-	INCQ         R8
-	CMPQ         R8, 96(AX)
+	INCQ         DI
+	CMPQ         DI, 96(AX)
 	JLT          class3
 	ADDQ         $0x40, CX
-	ADDQ         $0x20, DX
-	ADDQ         $0x40, BX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $0x40, DX
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop1
 
 end2:

@@ -511,10 +511,12 @@ func (b *builder) smaller(base reg.Register) {
 func (b *builder) planeScale() {
 	b.doc("turns exponentials into gradients where they are, for a vector of rows at a time: "+map[bool]string{true: "e·f − smooth,", false: "e·f − smooth·a,"}[b.Form == Uniform],
 		"but gy for the target's class.")
-	e, labels := b.load("e"), b.load("labels")
-	var t reg.GPVirtual
+	e := b.load("e")
+	var t, labels reg.GPVirtual
 	if b.Form == Dense {
 		t = b.load("t")
+	} else {
+		labels = b.load("labels")
 	}
 	b.positions(func(slot reg.GPVirtual) {
 		f := b.get("f", slot)
@@ -553,9 +555,10 @@ func (b *builder) planeScale() {
 		b.JLT(operand.LabelRef(loop))
 	}, func() {
 		b.advance(e, b.f())
-		b.advance(labels, 4)
 		if b.Form == Dense {
 			b.advance(t, b.Element.size())
+		} else {
+			b.advance(labels, 4)
 		}
 	})
 }
