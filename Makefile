@@ -14,7 +14,7 @@ test-all: ## what takes longer: every float32, all awkward class counts in a use
 	LSR_EXHAUSTIVE=1 go test -run Exp .
 	LSR_ALL_CLASSES=1 go test -timeout 20m ./gen
 	LSR_SOAK=1m go test -run Concurren .
-	LSR_SOAK=20s go test -race -run Concurren .
+	LSR_SOAK=1m go test -race -run Concurren .
 
 FUZZTIME ?= 30s
 fuzz: ## each fuzz target for FUZZTIME, a time or a count (2000x)

@@ -1647,8 +1647,8 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         8(AX), BX
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -1682,7 +1682,7 @@ max3:
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(SI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	XORQ         R8, R8
@@ -1696,7 +1696,7 @@ lane4:
 	ADDQ   CX, R9
 	MOVQ   184(AX), R10
 	IMULQ  R8, R10
-	ADDQ   BX, R10
+	ADDQ   DX, R10
 	MOVQ   R8, R11
 
 step5:
@@ -1960,8 +1960,8 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         8(AX), BX
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -1995,7 +1995,7 @@ max3:
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(SI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	XORQ         R8, R8
@@ -2009,7 +2009,7 @@ lane4:
 	ADDQ   CX, R9
 	MOVQ   184(AX), R10
 	IMULQ  R8, R10
-	ADDQ   BX, R10
+	ADDQ   DX, R10
 	MOVQ   R8, R11
 
 step5:
@@ -2288,68 +2288,67 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         24(AX), BX
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
 	VBROADCASTSS constants<>+0(SB), Y2
-	MOVQ         96(AX), R9
-	MOVQ         CX, R10
-	MOVQ         DI, R11
+	MOVQ         96(AX), R8
+	MOVQ         CX, R9
+	MOVQ         SI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
-	ADDQ         152(AX), R11
-	MOVQ         DI, R12
-	SUBQ         88(AX), R12
-	SHLQ         $0x02, R12
-	ADDQ         16(AX), R12
+	ADDQ         16(AX), R11
 
 max3:
+	PREFETCHT0   (R10)
+	ADDQ         160(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         160(AX), R11
-	PREFETCHT0   (R12)
-	ADDQ         168(AX), R12
-	VMAXPS       (R10), Y2, Y2
-	ADDQ         184(AX), R10
-	DECQ         R9
+	ADDQ         168(AX), R11
+	VMAXPS       (R9), Y2, Y2
+	ADDQ         184(AX), R9
+	DECQ         R8
 	JNE          max3
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(DI*8)
+	VMOVUPD      Y3, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(DI*8)
-	XORQ         R9, R9
+	VMOVUPD      Y3, 304(AX)(SI*8)
+	XORQ         R8, R8
 
 lane4:
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
+	MOVQ   184(AX), R9
+	IMULQ  R8, R9
+	ADDQ   CX, R9
 	MOVQ   184(AX), R10
-	IMULQ  R9, R10
-	ADDQ   CX, R10
+	IMULQ  R8, R10
+	ADDQ   DX, R10
 	MOVQ   184(AX), R11
-	IMULQ  R9, R11
+	IMULQ  R8, R11
 	ADDQ   BX, R11
-	MOVQ   184(AX), R12
-	IMULQ  R9, R12
-	ADDQ   SI, R12
-	MOVQ   R9, R13
+	MOVQ   R8, R12
 
 step5:
-	VMOVUPS      (R10), Y7
+	VMOVUPS      (R9), Y7
 	VSUBPS       Y2, Y7, Y7
-	VMOVUPS      (R12), Y8
-	MOVQ         40(AX), R14
-	VBROADCASTSS (R14)(R13*4), Y9
-	MOVQ         32(AX), R14
-	VBROADCASTSS (R14)(R13*4), Y10
+	VMOVUPS      (R11), Y8
+	MOVQ         40(AX), R13
+	VBROADCASTSS (R13)(R12*4), Y9
+	MOVQ         32(AX), R13
+	VBROADCASTSS (R13)(R12*4), Y10
 	VFMADD213PS  Y10, Y9, Y8
 	VMULPS       Y7, Y8, Y9
 	VXORPS       Y10, Y10, Y10
@@ -2368,23 +2367,23 @@ step5:
 	VMULPS       Y7, Y7, Y12
 	VFMADD213PS  Y7, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (R11)
+	VMOVUPS      Y10, (R10)
 	VADDPS       Y10, Y3, Y3
 	VADDPS       Y9, Y4, Y4
 	VADDPS       Y8, Y5, Y5
-	ADDQ         $0x10, R13
-	CMPQ         R13, 96(AX)
+	ADDQ         $0x10, R12
+	CMPQ         R12, 96(AX)
 	JGE          summed6
+	ADDQ         192(AX), R9
 	ADDQ         192(AX), R10
 	ADDQ         192(AX), R11
-	ADDQ         192(AX), R12
-	VMOVUPS      (R10), Y7
+	VMOVUPS      (R9), Y7
 	VSUBPS       Y2, Y7, Y7
-	VMOVUPS      (R12), Y8
-	MOVQ         40(AX), R14
-	VBROADCASTSS (R14)(R13*4), Y9
-	MOVQ         32(AX), R14
-	VBROADCASTSS (R14)(R13*4), Y10
+	VMOVUPS      (R11), Y8
+	MOVQ         40(AX), R13
+	VBROADCASTSS (R13)(R12*4), Y9
+	MOVQ         32(AX), R13
+	VBROADCASTSS (R13)(R12*4), Y10
 	VFMADD213PS  Y10, Y9, Y8
 	VMULPS       Y7, Y8, Y9
 	VXORPS       Y10, Y10, Y10
@@ -2403,167 +2402,166 @@ step5:
 	VMULPS       Y7, Y7, Y12
 	VFMADD213PS  Y7, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (R11)
+	VMOVUPS      Y10, (R10)
 	VADDPS       Y10, Y6, Y6
 	VADDPS       Y9, Y4, Y4
 	VADDPS       Y8, Y5, Y5
-	ADDQ         $0x10, R13
-	CMPQ         R13, 96(AX)
+	ADDQ         $0x10, R12
+	CMPQ         R12, 96(AX)
 	JGE          summed6
+	ADDQ         192(AX), R9
 	ADDQ         192(AX), R10
 	ADDQ         192(AX), R11
-	ADDQ         192(AX), R12
 	JMP          step5
 
 summed6:
 	VADDPS  Y6, Y3, Y3
-	MOVQ    56(AX), R10
-	MOVQ    R9, R11
-	SHLQ    $0x05, R11
-	VMOVUPS Y3, (R10)(R11*1)
-	MOVQ    64(AX), R10
-	MOVQ    R9, R11
-	SHLQ    $0x05, R11
-	VMOVUPS Y4, (R10)(R11*1)
-	MOVQ    72(AX), R10
-	MOVQ    R9, R11
-	SHLQ    $0x05, R11
-	VMOVUPS Y5, (R10)(R11*1)
-	INCQ    R9
-	CMPQ    R9, $0x10
+	MOVQ    56(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPS Y3, (R9)(R10*1)
+	MOVQ    64(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPS Y4, (R9)(R10*1)
+	MOVQ    72(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPS Y5, (R9)(R10*1)
+	INCQ    R8
+	CMPQ    R8, $0x10
 	JGE     lanes7
-	CMPQ    R9, 96(AX)
+	CMPQ    R8, 96(AX)
 	JLT     lane4
 
 lanes7:
-	MOVQ    56(AX), R11
-	MOVQ    R9, R10
+	MOVQ    56(AX), R10
+	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
 	JNE     more11
-	VMOVUPS (R11), Y2
-	VMINPS  32(R11), Y2, Y3
+	VMOVUPS (R10), Y2
+	VMINPS  32(R10), Y2, Y3
 	VXORPS  Y4, Y4, Y4
 	VMULPS  Y4, Y2, Y2
 	VADDPS  Y2, Y3, Y3
-	VMOVUPS Y3, 64(R11)
+	VMOVUPS Y3, 64(R10)
 
 more11:
 level8:
-	CMPQ R10, $0x01
-	JE   tree10
-	MOVQ R11, R12
-	MOVQ R11, R13
-	MOVQ R10, R14
-	SHRQ $0x01, R14
-
-pairs9:
-	VMOVUPS (R12), Y2
-	VADDPS  32(R12), Y2, Y2
-	VMOVUPS Y2, (R13)
-	ADDQ    $0x40, R12
-	ADDQ    $0x20, R13
-	DECQ    R14
-	JNE     pairs9
-	VMOVUPS (R12), Y2
-	VMOVUPS Y2, (R13)
-	INCQ    R10
-	SHRQ    $0x01, R10
-	JMP     level8
-
-tree10:
-	VMOVUPS      (R11), Y2
-	MOVQ         56(AX), R10
-	CMPQ         96(AX), $0x02
-	JE           two12
-	VCVTPS2PD    X2, Y3
-	VBROADCASTSD constants<>+576(SB), Y4
-	VADDPD       Y4, Y3, Y3
-	VMOVUPD      Y3, 1360(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VBROADCASTSD constants<>+576(SB), Y3
-	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(DI*8)
-	JMP          sum13
-
-two12:
-	VMOVUPS      64(R10), Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 1360(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 1392(AX)(DI*8)
-
-sum13:
-	MOVQ 64(AX), R11
-	MOVQ R9, R10
-
-level14:
-	CMPQ R10, $0x01
-	JE   tree16
-	MOVQ R11, R12
-	MOVQ R11, R13
-	MOVQ R10, R14
-	SHRQ $0x01, R14
-
-pairs15:
-	VMOVUPS (R12), Y2
-	VADDPS  32(R12), Y2, Y2
-	VMOVUPS Y2, (R13)
-	ADDQ    $0x40, R12
-	ADDQ    $0x20, R13
-	DECQ    R14
-	JNE     pairs15
-	VMOVUPS (R12), Y2
-	VMOVUPS Y2, (R13)
-	INCQ    R10
-	SHRQ    $0x01, R10
-	JMP     level14
-
-tree16:
-	VMOVUPS      (R11), Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 4624(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(DI*8)
-	MOVQ         72(AX), R10
-
-level17:
 	CMPQ R9, $0x01
-	JE   tree19
+	JE   tree10
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs18:
+pairs9:
 	VMOVUPS (R11), Y2
 	VADDPS  32(R11), Y2, Y2
 	VMOVUPS Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
-	JNE     pairs18
+	JNE     pairs9
 	VMOVUPS (R11), Y2
 	VMOVUPS Y2, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
+	JMP     level8
+
+tree10:
+	VMOVUPS      (R10), Y2
+	MOVQ         56(AX), R9
+	CMPQ         96(AX), $0x02
+	JE           two12
+	VCVTPS2PD    X2, Y3
+	VBROADCASTSD constants<>+576(SB), Y4
+	VADDPD       Y4, Y3, Y3
+	VMOVUPD      Y3, 1360(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X2
+	VCVTPS2PD    X2, Y2
+	VBROADCASTSD constants<>+576(SB), Y3
+	VADDPD       Y3, Y2, Y2
+	VMOVUPD      Y2, 1392(AX)(SI*8)
+	JMP          sum13
+
+two12:
+	VMOVUPS      64(R9), Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 1360(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 1392(AX)(SI*8)
+
+sum13:
+	MOVQ 64(AX), R10
+	MOVQ R8, R9
+
+level14:
+	CMPQ R9, $0x01
+	JE   tree16
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs15:
+	VMOVUPS (R11), Y2
+	VADDPS  32(R11), Y2, Y2
+	VMOVUPS Y2, (R12)
+	ADDQ    $0x40, R11
+	ADDQ    $0x20, R12
+	DECQ    R13
+	JNE     pairs15
+	VMOVUPS (R11), Y2
+	VMOVUPS Y2, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level14
+
+tree16:
+	VMOVUPS      (R10), Y2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 4624(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 4656(AX)(SI*8)
+	MOVQ         72(AX), R9
+
+level17:
+	CMPQ R8, $0x01
+	JE   tree19
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs18:
+	VMOVUPS (R10), Y2
+	VADDPS  32(R10), Y2, Y2
+	VMOVUPS Y2, (R11)
+	ADDQ    $0x40, R10
+	ADDQ    $0x20, R11
+	DECQ    R12
+	JNE     pairs18
+	VMOVUPS (R10), Y2
+	VMOVUPS Y2, (R11)
+	INCQ    R8
+	SHRQ    $0x01, R8
 	JMP     level17
 
 tree19:
-	VMOVUPS      (R10), Y2
+	VMOVUPS      (R9), Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 2448(AX)(DI*8)
+	VMOVUPD      Y3, 2448(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 2480(AX)(DI*8)
+	VMOVUPD      Y2, 2480(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x20, SI
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -4373,8 +4371,8 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+640(SB), Y0
 	VBROADCASTSD constants<>+672(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         8(AX), BX
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -4404,7 +4402,7 @@ max3:
 	DECQ       R8
 	JNE        max3
 	VMOVUPD    Y2, 272(AX)(SI*8)
-	VPMOVSXDQ  (DX), Y3
+	VPMOVSXDQ  (BX), Y3
 	VXORPS     Y4, Y4, Y4
 	VXORPS     Y5, Y5, Y5
 	XORQ       R8, R8
@@ -4418,7 +4416,7 @@ lane4:
 	ADDQ   CX, R9
 	MOVQ   184(AX), R10
 	IMULQ  R8, R10
-	ADDQ   BX, R10
+	ADDQ   DX, R10
 	MOVQ   R8, R11
 
 step5:
@@ -4599,8 +4597,8 @@ tree16:
 	VMOVUPD Y4, 3536(AX)(SI*8)
 	VMOVUPD Y5, 6800(AX)(SI*8)
 	ADDQ    $0x20, CX
-	ADDQ    $0x10, DX
-	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	ADDQ    $0x10, BX
 	ADDQ    $+4, SI
 	CMPQ    SI, DI
 	JLT     loop1
@@ -4663,8 +4661,8 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+640(SB), Y0
 	VBROADCASTSD constants<>+672(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         8(AX), BX
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -4694,7 +4692,7 @@ max3:
 	DECQ       R8
 	JNE        max3
 	VMOVUPD    Y2, 272(AX)(SI*8)
-	VPMOVSXDQ  (DX), Y3
+	VPMOVSXDQ  (BX), Y3
 	VXORPS     Y4, Y4, Y4
 	VXORPS     Y5, Y5, Y5
 	XORQ       R8, R8
@@ -4708,7 +4706,7 @@ lane4:
 	ADDQ   CX, R9
 	MOVQ   184(AX), R10
 	IMULQ  R8, R10
-	ADDQ   BX, R10
+	ADDQ   DX, R10
 	MOVQ   R8, R11
 
 step5:
@@ -4901,8 +4899,8 @@ tree16:
 	VMOVUPD Y4, 3536(AX)(SI*8)
 	VMOVUPD Y5, 6800(AX)(SI*8)
 	ADDQ    $0x20, CX
-	ADDQ    $0x10, DX
-	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	ADDQ    $0x10, BX
 	ADDQ    $+4, SI
 	CMPQ    SI, DI
 	JLT     loop1
@@ -4968,64 +4966,63 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+640(SB), Y0
 	VBROADCASTSD constants<>+672(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         24(AX), BX
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
 	VBROADCASTSD constants<>+608(SB), Y2
-	MOVQ         96(AX), R9
-	MOVQ         CX, R10
-	MOVQ         DI, R11
+	MOVQ         96(AX), R8
+	MOVQ         CX, R9
+	MOVQ         SI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x03, R10
+	ADDQ         152(AX), R10
+	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x03, R11
-	ADDQ         152(AX), R11
-	MOVQ         DI, R12
-	SUBQ         88(AX), R12
-	SHLQ         $0x03, R12
-	ADDQ         16(AX), R12
+	ADDQ         16(AX), R11
 
 max3:
+	PREFETCHT0 (R10)
+	ADDQ       160(AX), R10
 	PREFETCHT0 (R11)
-	ADDQ       160(AX), R11
-	PREFETCHT0 (R12)
-	ADDQ       168(AX), R12
-	VMAXPD     (R10), Y2, Y2
-	ADDQ       184(AX), R10
-	DECQ       R9
+	ADDQ       168(AX), R11
+	VMAXPD     (R9), Y2, Y2
+	ADDQ       184(AX), R9
+	DECQ       R8
 	JNE        max3
-	VMOVUPD    Y2, 272(AX)(DI*8)
-	XORQ       R9, R9
+	VMOVUPD    Y2, 272(AX)(SI*8)
+	XORQ       R8, R8
 
 lane4:
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
+	MOVQ   184(AX), R9
+	IMULQ  R8, R9
+	ADDQ   CX, R9
 	MOVQ   184(AX), R10
-	IMULQ  R9, R10
-	ADDQ   CX, R10
+	IMULQ  R8, R10
+	ADDQ   DX, R10
 	MOVQ   184(AX), R11
-	IMULQ  R9, R11
+	IMULQ  R8, R11
 	ADDQ   BX, R11
-	MOVQ   184(AX), R12
-	IMULQ  R9, R12
-	ADDQ   SI, R12
-	MOVQ   R9, R13
+	MOVQ   R8, R12
 
 step5:
-	VMOVUPD      (R10), Y7
+	VMOVUPD      (R9), Y7
 	VSUBPD       Y2, Y7, Y7
-	VMOVUPD      (R12), Y8
-	MOVQ         40(AX), R14
-	VBROADCASTSD (R14)(R13*8), Y9
-	MOVQ         32(AX), R14
-	VBROADCASTSD (R14)(R13*8), Y10
+	VMOVUPD      (R11), Y8
+	MOVQ         40(AX), R13
+	VBROADCASTSD (R13)(R12*8), Y9
+	MOVQ         32(AX), R13
+	VBROADCASTSD (R13)(R12*8), Y10
 	VFMADD213PD  Y10, Y9, Y8
 	VMULPD       Y7, Y8, Y9
 	VXORPS       Y10, Y10, Y10
@@ -5052,23 +5049,23 @@ step5:
 	VMULPD       Y10, Y10, Y12
 	VFMADD213PD  Y10, Y12, Y7
 	VFMADD213PD  Y11, Y11, Y7
-	VMOVUPD      Y7, (R11)
+	VMOVUPD      Y7, (R10)
 	VADDPD       Y7, Y3, Y3
 	VADDPD       Y9, Y4, Y4
 	VADDPD       Y8, Y5, Y5
-	ADDQ         $0x08, R13
-	CMPQ         R13, 96(AX)
+	ADDQ         $0x08, R12
+	CMPQ         R12, 96(AX)
 	JGE          summed6
+	ADDQ         192(AX), R9
 	ADDQ         192(AX), R10
 	ADDQ         192(AX), R11
-	ADDQ         192(AX), R12
-	VMOVUPD      (R10), Y7
+	VMOVUPD      (R9), Y7
 	VSUBPD       Y2, Y7, Y7
-	VMOVUPD      (R12), Y8
-	MOVQ         40(AX), R14
-	VBROADCASTSD (R14)(R13*8), Y9
-	MOVQ         32(AX), R14
-	VBROADCASTSD (R14)(R13*8), Y10
+	VMOVUPD      (R11), Y8
+	MOVQ         40(AX), R13
+	VBROADCASTSD (R13)(R12*8), Y9
+	MOVQ         32(AX), R13
+	VBROADCASTSD (R13)(R12*8), Y10
 	VFMADD213PD  Y10, Y9, Y8
 	VMULPD       Y7, Y8, Y9
 	VXORPS       Y10, Y10, Y10
@@ -5095,149 +5092,148 @@ step5:
 	VMULPD       Y10, Y10, Y12
 	VFMADD213PD  Y10, Y12, Y7
 	VFMADD213PD  Y11, Y11, Y7
-	VMOVUPD      Y7, (R11)
+	VMOVUPD      Y7, (R10)
 	VADDPD       Y7, Y6, Y6
 	VADDPD       Y9, Y4, Y4
 	VADDPD       Y8, Y5, Y5
-	ADDQ         $0x08, R13
-	CMPQ         R13, 96(AX)
+	ADDQ         $0x08, R12
+	CMPQ         R12, 96(AX)
 	JGE          summed6
+	ADDQ         192(AX), R9
 	ADDQ         192(AX), R10
 	ADDQ         192(AX), R11
-	ADDQ         192(AX), R12
 	JMP          step5
 
 summed6:
 	VADDPD  Y6, Y3, Y3
-	MOVQ    56(AX), R10
-	MOVQ    R9, R11
-	SHLQ    $0x05, R11
-	VMOVUPD Y3, (R10)(R11*1)
-	MOVQ    64(AX), R10
-	MOVQ    R9, R11
-	SHLQ    $0x05, R11
-	VMOVUPD Y4, (R10)(R11*1)
-	MOVQ    72(AX), R10
-	MOVQ    R9, R11
-	SHLQ    $0x05, R11
-	VMOVUPD Y5, (R10)(R11*1)
-	INCQ    R9
-	CMPQ    R9, $0x08
+	MOVQ    56(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPD Y3, (R9)(R10*1)
+	MOVQ    64(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPD Y4, (R9)(R10*1)
+	MOVQ    72(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x05, R10
+	VMOVUPD Y5, (R9)(R10*1)
+	INCQ    R8
+	CMPQ    R8, $0x08
 	JGE     lanes7
-	CMPQ    R9, 96(AX)
+	CMPQ    R8, 96(AX)
 	JLT     lane4
 
 lanes7:
-	MOVQ    56(AX), R11
-	MOVQ    R9, R10
+	MOVQ    56(AX), R10
+	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
 	JNE     more11
-	VMOVUPD (R11), Y2
-	VMINPD  32(R11), Y2, Y3
+	VMOVUPD (R10), Y2
+	VMINPD  32(R10), Y2, Y3
 	VXORPS  Y4, Y4, Y4
 	VMULPD  Y4, Y2, Y2
 	VADDPD  Y2, Y3, Y3
-	VMOVUPD Y3, 64(R11)
+	VMOVUPD Y3, 64(R10)
 
 more11:
 level8:
-	CMPQ R10, $0x01
-	JE   tree10
-	MOVQ R11, R12
-	MOVQ R11, R13
-	MOVQ R10, R14
-	SHRQ $0x01, R14
-
-pairs9:
-	VMOVUPD (R12), Y2
-	VADDPD  32(R12), Y2, Y2
-	VMOVUPD Y2, (R13)
-	ADDQ    $0x40, R12
-	ADDQ    $0x20, R13
-	DECQ    R14
-	JNE     pairs9
-	VMOVUPD (R12), Y2
-	VMOVUPD Y2, (R13)
-	INCQ    R10
-	SHRQ    $0x01, R10
-	JMP     level8
-
-tree10:
-	VMOVUPD      (R11), Y2
-	MOVQ         56(AX), R10
-	CMPQ         96(AX), $0x02
-	JE           two12
-	VBROADCASTSD constants<>+576(SB), Y3
-	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(DI*8)
-	JMP          sum13
-
-two12:
-	VMOVUPD 64(R10), Y2
-	VMOVUPD Y2, 1360(AX)(DI*8)
-
-sum13:
-	MOVQ 64(AX), R11
-	MOVQ R9, R10
-
-level14:
-	CMPQ R10, $0x01
-	JE   tree16
-	MOVQ R11, R12
-	MOVQ R11, R13
-	MOVQ R10, R14
-	SHRQ $0x01, R14
-
-pairs15:
-	VMOVUPD (R12), Y2
-	VADDPD  32(R12), Y2, Y2
-	VMOVUPD Y2, (R13)
-	ADDQ    $0x40, R12
-	ADDQ    $0x20, R13
-	DECQ    R14
-	JNE     pairs15
-	VMOVUPD (R12), Y2
-	VMOVUPD Y2, (R13)
-	INCQ    R10
-	SHRQ    $0x01, R10
-	JMP     level14
-
-tree16:
-	VMOVUPD (R11), Y2
-	VMOVUPD Y2, 4624(AX)(DI*8)
-	MOVQ    72(AX), R10
-
-level17:
 	CMPQ R9, $0x01
-	JE   tree19
+	JE   tree10
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs18:
+pairs9:
 	VMOVUPD (R11), Y2
 	VADDPD  32(R11), Y2, Y2
 	VMOVUPD Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
-	JNE     pairs18
+	JNE     pairs9
 	VMOVUPD (R11), Y2
 	VMOVUPD Y2, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
+	JMP     level8
+
+tree10:
+	VMOVUPD      (R10), Y2
+	MOVQ         56(AX), R9
+	CMPQ         96(AX), $0x02
+	JE           two12
+	VBROADCASTSD constants<>+576(SB), Y3
+	VADDPD       Y3, Y2, Y2
+	VMOVUPD      Y2, 1360(AX)(SI*8)
+	JMP          sum13
+
+two12:
+	VMOVUPD 64(R9), Y2
+	VMOVUPD Y2, 1360(AX)(SI*8)
+
+sum13:
+	MOVQ 64(AX), R10
+	MOVQ R8, R9
+
+level14:
+	CMPQ R9, $0x01
+	JE   tree16
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs15:
+	VMOVUPD (R11), Y2
+	VADDPD  32(R11), Y2, Y2
+	VMOVUPD Y2, (R12)
+	ADDQ    $0x40, R11
+	ADDQ    $0x20, R12
+	DECQ    R13
+	JNE     pairs15
+	VMOVUPD (R11), Y2
+	VMOVUPD Y2, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level14
+
+tree16:
+	VMOVUPD (R10), Y2
+	VMOVUPD Y2, 4624(AX)(SI*8)
+	MOVQ    72(AX), R9
+
+level17:
+	CMPQ R8, $0x01
+	JE   tree19
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs18:
+	VMOVUPD (R10), Y2
+	VADDPD  32(R10), Y2, Y2
+	VMOVUPD Y2, (R11)
+	ADDQ    $0x40, R10
+	ADDQ    $0x20, R11
+	DECQ    R12
+	JNE     pairs18
+	VMOVUPD (R10), Y2
+	VMOVUPD Y2, (R11)
+	INCQ    R8
+	SHRQ    $0x01, R8
 	JMP     level17
 
 tree19:
-	VMOVUPD (R10), Y2
-	VMOVUPD Y2, 2448(AX)(DI*8)
+	VMOVUPD (R9), Y2
+	VMOVUPD Y2, 2448(AX)(SI*8)
 	ADDQ    $0x20, CX
-	ADDQ    $0x10, DX
+	ADDQ    $0x20, DX
 	ADDQ    $0x20, BX
-	ADDQ    $0x20, SI
-	ADDQ    $+4, DI
-	CMPQ    DI, R8
+	ADDQ    $+4, SI
+	CMPQ    SI, DI
 	JLT     loop1
 
 end2:
@@ -10504,8 +10500,8 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         8(AX), BX
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -10539,7 +10535,7 @@ max3:
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	XORQ          R8, R8
@@ -10553,7 +10549,7 @@ lane4:
 	ADDQ         CX, R9
 	MOVQ         184(AX), R10
 	IMULQ        R8, R10
-	ADDQ         BX, R10
+	ADDQ         DX, R10
 	MOVQ         R8, R11
 
 step5:
@@ -10813,8 +10809,8 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         8(AX), BX
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -10848,7 +10844,7 @@ max3:
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	XORQ          R8, R8
@@ -10862,7 +10858,7 @@ lane4:
 	ADDQ         CX, R9
 	MOVQ         184(AX), R10
 	IMULQ        R8, R10
-	ADDQ         BX, R10
+	ADDQ         DX, R10
 	MOVQ         R8, R11
 
 step5:
@@ -11137,68 +11133,67 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         24(AX), BX
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
 	VBROADCASTSS constants<>+0(SB), Z7
-	MOVQ         96(AX), R9
-	MOVQ         CX, R10
-	MOVQ         DI, R11
+	MOVQ         96(AX), R8
+	MOVQ         CX, R9
+	MOVQ         SI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         152(AX), R10
+	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
-	ADDQ         152(AX), R11
-	MOVQ         DI, R12
-	SUBQ         88(AX), R12
-	SHLQ         $0x02, R12
-	ADDQ         16(AX), R12
+	ADDQ         16(AX), R11
 
 max3:
+	PREFETCHT0    (R10)
+	ADDQ          160(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          160(AX), R11
-	PREFETCHT0    (R12)
-	ADDQ          168(AX), R12
-	VMAXPS        (R10), Z7, Z7
-	ADDQ          184(AX), R10
-	DECQ          R9
+	ADDQ          168(AX), R11
+	VMAXPS        (R9), Z7, Z7
+	ADDQ          184(AX), R9
+	DECQ          R8
 	JNE           max3
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(DI*8)
+	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(DI*8)
-	XORQ          R9, R9
+	VMOVUPD       Z8, 336(AX)(SI*8)
+	XORQ          R8, R8
 
 lane4:
 	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
 	VBROADCASTSS constants<>+1600(SB), Z11
+	MOVQ         184(AX), R9
+	IMULQ        R8, R9
+	ADDQ         CX, R9
 	MOVQ         184(AX), R10
-	IMULQ        R9, R10
-	ADDQ         CX, R10
+	IMULQ        R8, R10
+	ADDQ         DX, R10
 	MOVQ         184(AX), R11
-	IMULQ        R9, R11
+	IMULQ        R8, R11
 	ADDQ         BX, R11
-	MOVQ         184(AX), R12
-	IMULQ        R9, R12
-	ADDQ         SI, R12
-	MOVQ         R9, R13
+	MOVQ         R8, R12
 
 step5:
-	VMOVUPS       (R10), Z12
+	VMOVUPS       (R9), Z12
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       (R12), Z13
-	MOVQ          40(AX), R14
-	VBROADCASTSS  (R14)(R13*4), Z14
-	MOVQ          32(AX), R14
-	VBROADCASTSS  (R14)(R13*4), Z15
+	VMOVUPS       (R11), Z13
+	MOVQ          40(AX), R13
+	VBROADCASTSS  (R13)(R12*4), Z14
+	MOVQ          32(AX), R13
+	VBROADCASTSS  (R13)(R12*4), Z15
 	VFMADD213PS   Z15, Z14, Z13
 	VMULPS        Z12, Z13, Z14
 	VBROADCASTSS  constants<>+1600(SB), Z15
@@ -11217,23 +11212,23 @@ step5:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z12
 	VFMADD213PS.Z Z16, Z16, K1, Z12
-	VMOVUPS       Z12, (R11)
+	VMOVUPS       Z12, (R10)
 	VADDPS        Z12, Z8, Z8
 	VADDPS        Z14, Z9, Z9
 	VADDPS        Z13, Z10, Z10
-	ADDQ          $0x10, R13
-	CMPQ          R13, 96(AX)
+	ADDQ          $0x10, R12
+	CMPQ          R12, 96(AX)
 	JGE           summed6
+	ADDQ          192(AX), R9
 	ADDQ          192(AX), R10
 	ADDQ          192(AX), R11
-	ADDQ          192(AX), R12
-	VMOVUPS       (R10), Z12
+	VMOVUPS       (R9), Z12
 	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       (R12), Z13
-	MOVQ          40(AX), R14
-	VBROADCASTSS  (R14)(R13*4), Z14
-	MOVQ          32(AX), R14
-	VBROADCASTSS  (R14)(R13*4), Z15
+	VMOVUPS       (R11), Z13
+	MOVQ          40(AX), R13
+	VBROADCASTSS  (R13)(R12*4), Z14
+	MOVQ          32(AX), R13
+	VBROADCASTSS  (R13)(R12*4), Z15
 	VFMADD213PS   Z15, Z14, Z13
 	VMULPS        Z12, Z13, Z14
 	VBROADCASTSS  constants<>+1600(SB), Z15
@@ -11252,167 +11247,166 @@ step5:
 	VMULPS        Z15, Z15, Z17
 	VFMADD213PS   Z15, Z17, Z12
 	VFMADD213PS.Z Z16, Z16, K1, Z12
-	VMOVUPS       Z12, (R11)
+	VMOVUPS       Z12, (R10)
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z14, Z9, Z9
 	VADDPS        Z13, Z10, Z10
-	ADDQ          $0x10, R13
-	CMPQ          R13, 96(AX)
+	ADDQ          $0x10, R12
+	CMPQ          R12, 96(AX)
 	JGE           summed6
+	ADDQ          192(AX), R9
 	ADDQ          192(AX), R10
 	ADDQ          192(AX), R11
-	ADDQ          192(AX), R12
 	JMP           step5
 
 summed6:
 	VADDPS  Z11, Z8, Z8
-	MOVQ    56(AX), R10
-	MOVQ    R9, R11
-	SHLQ    $0x06, R11
-	VMOVUPS Z8, (R10)(R11*1)
-	MOVQ    64(AX), R10
-	MOVQ    R9, R11
-	SHLQ    $0x06, R11
-	VMOVUPS Z9, (R10)(R11*1)
-	MOVQ    72(AX), R10
-	MOVQ    R9, R11
-	SHLQ    $0x06, R11
-	VMOVUPS Z10, (R10)(R11*1)
-	INCQ    R9
-	CMPQ    R9, $0x10
+	MOVQ    56(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPS Z8, (R9)(R10*1)
+	MOVQ    64(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPS Z9, (R9)(R10*1)
+	MOVQ    72(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPS Z10, (R9)(R10*1)
+	INCQ    R8
+	CMPQ    R8, $0x10
 	JGE     lanes7
-	CMPQ    R9, 96(AX)
+	CMPQ    R8, 96(AX)
 	JLT     lane4
 
 lanes7:
-	MOVQ         56(AX), R11
-	MOVQ         R9, R10
+	MOVQ         56(AX), R10
+	MOVQ         R8, R9
 	CMPQ         96(AX), $0x02
 	JNE          more11
-	VMOVUPS      (R11), Z7
-	VMINPS       64(R11), Z7, Z8
+	VMOVUPS      (R10), Z7
+	VMINPS       64(R10), Z7, Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VMULPS       Z9, Z7, Z7
 	VADDPS       Z7, Z8, Z8
-	VMOVUPS      Z8, 128(R11)
+	VMOVUPS      Z8, 128(R10)
 
 more11:
 level8:
-	CMPQ R10, $0x01
-	JE   tree10
-	MOVQ R11, R12
-	MOVQ R11, R13
-	MOVQ R10, R14
-	SHRQ $0x01, R14
-
-pairs9:
-	VMOVUPS (R12), Z7
-	VADDPS  64(R12), Z7, Z7
-	VMOVUPS Z7, (R13)
-	ADDQ    $0x80, R12
-	ADDQ    $0x40, R13
-	DECQ    R14
-	JNE     pairs9
-	VMOVUPS (R12), Z7
-	VMOVUPS Z7, (R13)
-	INCQ    R10
-	SHRQ    $0x01, R10
-	JMP     level8
-
-tree10:
-	VMOVUPS       (R11), Z7
-	MOVQ          56(AX), R10
-	CMPQ          96(AX), $0x02
-	JE            two12
-	VCVTPS2PD     Y7, Z8
-	VBROADCASTSD  constants<>+576(SB), Z9
-	VADDPD        Z9, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VBROADCASTSD  constants<>+576(SB), Z8
-	VADDPD        Z8, Z7, Z7
-	VMOVUPD       Z7, 1424(AX)(DI*8)
-	JMP           sum13
-
-two12:
-	VMOVUPS       128(R10), Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 1360(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1424(AX)(DI*8)
-
-sum13:
-	MOVQ 64(AX), R11
-	MOVQ R9, R10
-
-level14:
-	CMPQ R10, $0x01
-	JE   tree16
-	MOVQ R11, R12
-	MOVQ R11, R13
-	MOVQ R10, R14
-	SHRQ $0x01, R14
-
-pairs15:
-	VMOVUPS (R12), Z7
-	VADDPS  64(R12), Z7, Z7
-	VMOVUPS Z7, (R13)
-	ADDQ    $0x80, R12
-	ADDQ    $0x40, R13
-	DECQ    R14
-	JNE     pairs15
-	VMOVUPS (R12), Z7
-	VMOVUPS Z7, (R13)
-	INCQ    R10
-	SHRQ    $0x01, R10
-	JMP     level14
-
-tree16:
-	VMOVUPS       (R11), Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 4624(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(DI*8)
-	MOVQ          72(AX), R10
-
-level17:
 	CMPQ R9, $0x01
-	JE   tree19
+	JE   tree10
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs18:
+pairs9:
 	VMOVUPS (R11), Z7
 	VADDPS  64(R11), Z7, Z7
 	VMOVUPS Z7, (R12)
 	ADDQ    $0x80, R11
 	ADDQ    $0x40, R12
 	DECQ    R13
-	JNE     pairs18
+	JNE     pairs9
 	VMOVUPS (R11), Z7
 	VMOVUPS Z7, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
+	JMP     level8
+
+tree10:
+	VMOVUPS       (R10), Z7
+	MOVQ          56(AX), R9
+	CMPQ          96(AX), $0x02
+	JE            two12
+	VCVTPS2PD     Y7, Z8
+	VBROADCASTSD  constants<>+576(SB), Z9
+	VADDPD        Z9, Z8, Z8
+	VMOVUPD       Z8, 1360(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VBROADCASTSD  constants<>+576(SB), Z8
+	VADDPD        Z8, Z7, Z7
+	VMOVUPD       Z7, 1424(AX)(SI*8)
+	JMP           sum13
+
+two12:
+	VMOVUPS       128(R9), Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 1360(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 1424(AX)(SI*8)
+
+sum13:
+	MOVQ 64(AX), R10
+	MOVQ R8, R9
+
+level14:
+	CMPQ R9, $0x01
+	JE   tree16
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs15:
+	VMOVUPS (R11), Z7
+	VADDPS  64(R11), Z7, Z7
+	VMOVUPS Z7, (R12)
+	ADDQ    $0x80, R11
+	ADDQ    $0x40, R12
+	DECQ    R13
+	JNE     pairs15
+	VMOVUPS (R11), Z7
+	VMOVUPS Z7, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level14
+
+tree16:
+	VMOVUPS       (R10), Z7
+	VCVTPS2PD     Y7, Z8
+	VMOVUPD       Z8, 4624(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z7, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 4688(AX)(SI*8)
+	MOVQ          72(AX), R9
+
+level17:
+	CMPQ R8, $0x01
+	JE   tree19
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs18:
+	VMOVUPS (R10), Z7
+	VADDPS  64(R10), Z7, Z7
+	VMOVUPS Z7, (R11)
+	ADDQ    $0x80, R10
+	ADDQ    $0x40, R11
+	DECQ    R12
+	JNE     pairs18
+	VMOVUPS (R10), Z7
+	VMOVUPS Z7, (R11)
+	INCQ    R8
+	SHRQ    $0x01, R8
 	JMP     level17
 
 tree19:
-	VMOVUPS       (R10), Z7
+	VMOVUPS       (R9), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 2448(AX)(DI*8)
+	VMOVUPD       Z8, 2448(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 2512(AX)(DI*8)
+	VMOVUPD       Z7, 2512(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
-	ADDQ          $0x40, SI
-	ADDQ          $+16, DI
-	CMPQ          DI, R8
+	ADDQ          $+16, SI
+	CMPQ          SI, DI
 	JLT           loop1
 
 end2:
@@ -12566,8 +12560,8 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+960(SB), Z10
 	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         8(AX), BX
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -12597,7 +12591,7 @@ max3:
 	DECQ         R8
 	JNE          max3
 	VMOVUPD      Z12, 272(AX)(SI*8)
-	VPMOVSXDQ    (DX), Z13
+	VPMOVSXDQ    (BX), Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
 	XORQ         R8, R8
@@ -12611,7 +12605,7 @@ lane4:
 	ADDQ         CX, R9
 	MOVQ         184(AX), R10
 	IMULQ        R8, R10
-	ADDQ         BX, R10
+	ADDQ         DX, R10
 	MOVQ         R8, R11
 
 step5:
@@ -12780,8 +12774,8 @@ tree16:
 	VMOVUPD Z14, 3536(AX)(SI*8)
 	VMOVUPD Z15, 6800(AX)(SI*8)
 	ADDQ    $0x40, CX
-	ADDQ    $0x20, DX
-	ADDQ    $0x40, BX
+	ADDQ    $0x40, DX
+	ADDQ    $0x20, BX
 	ADDQ    $+8, SI
 	CMPQ    SI, DI
 	JLT     loop1
@@ -12853,8 +12847,8 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+960(SB), Z10
 	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         8(AX), BX
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -12884,7 +12878,7 @@ max3:
 	DECQ         R8
 	JNE          max3
 	VMOVUPD      Z12, 272(AX)(SI*8)
-	VPMOVSXDQ    (DX), Z13
+	VPMOVSXDQ    (BX), Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
 	XORQ         R8, R8
@@ -12898,7 +12892,7 @@ lane4:
 	ADDQ         CX, R9
 	MOVQ         184(AX), R10
 	IMULQ        R8, R10
-	ADDQ         BX, R10
+	ADDQ         DX, R10
 	MOVQ         R8, R11
 
 step5:
@@ -13077,8 +13071,8 @@ tree16:
 	VMOVUPD Z14, 3536(AX)(SI*8)
 	VMOVUPD Z15, 6800(AX)(SI*8)
 	ADDQ    $0x40, CX
-	ADDQ    $0x20, DX
-	ADDQ    $0x40, BX
+	ADDQ    $0x40, DX
+	ADDQ    $0x20, BX
 	ADDQ    $+8, SI
 	CMPQ    SI, DI
 	JLT     loop1
@@ -13153,64 +13147,63 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+960(SB), Z10
 	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         24(AX), BX
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
 	VBROADCASTSD constants<>+608(SB), Z12
-	MOVQ         96(AX), R9
-	MOVQ         CX, R10
-	MOVQ         DI, R11
+	MOVQ         96(AX), R8
+	MOVQ         CX, R9
+	MOVQ         SI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x03, R10
+	ADDQ         152(AX), R10
+	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x03, R11
-	ADDQ         152(AX), R11
-	MOVQ         DI, R12
-	SUBQ         88(AX), R12
-	SHLQ         $0x03, R12
-	ADDQ         16(AX), R12
+	ADDQ         16(AX), R11
 
 max3:
+	PREFETCHT0 (R10)
+	ADDQ       160(AX), R10
 	PREFETCHT0 (R11)
-	ADDQ       160(AX), R11
-	PREFETCHT0 (R12)
-	ADDQ       168(AX), R12
-	VMAXPD     (R10), Z12, Z12
-	ADDQ       184(AX), R10
-	DECQ       R9
+	ADDQ       168(AX), R11
+	VMAXPD     (R9), Z12, Z12
+	ADDQ       184(AX), R9
+	DECQ       R8
 	JNE        max3
-	VMOVUPD    Z12, 272(AX)(DI*8)
-	XORQ       R9, R9
+	VMOVUPD    Z12, 272(AX)(SI*8)
+	XORQ       R8, R8
 
 lane4:
 	VBROADCASTSD constants<>+1600(SB), Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
 	VBROADCASTSD constants<>+1600(SB), Z16
+	MOVQ         184(AX), R9
+	IMULQ        R8, R9
+	ADDQ         CX, R9
 	MOVQ         184(AX), R10
-	IMULQ        R9, R10
-	ADDQ         CX, R10
+	IMULQ        R8, R10
+	ADDQ         DX, R10
 	MOVQ         184(AX), R11
-	IMULQ        R9, R11
+	IMULQ        R8, R11
 	ADDQ         BX, R11
-	MOVQ         184(AX), R12
-	IMULQ        R9, R12
-	ADDQ         SI, R12
-	MOVQ         R9, R13
+	MOVQ         R8, R12
 
 step5:
-	VMOVUPD       (R10), Z17
+	VMOVUPD       (R9), Z17
 	VSUBPD        Z12, Z17, Z17
-	VMOVUPD       (R12), Z18
-	MOVQ          40(AX), R14
-	VBROADCASTSD  (R14)(R13*8), Z19
-	MOVQ          32(AX), R14
-	VBROADCASTSD  (R14)(R13*8), Z20
+	VMOVUPD       (R11), Z18
+	MOVQ          40(AX), R13
+	VBROADCASTSD  (R13)(R12*8), Z19
+	MOVQ          32(AX), R13
+	VBROADCASTSD  (R13)(R12*8), Z20
 	VFMADD213PD   Z20, Z19, Z18
 	VMULPD        Z17, Z18, Z19
 	VBROADCASTSD  constants<>+1600(SB), Z20
@@ -13234,23 +13227,23 @@ step5:
 	VMULPD        Z17, Z17, Z22
 	VFMADD213PD   Z17, Z22, Z20
 	VFMADD213PD.Z Z21, Z21, K1, Z20
-	VMOVUPD       Z20, (R11)
+	VMOVUPD       Z20, (R10)
 	VADDPD        Z20, Z13, Z13
 	VADDPD        Z19, Z14, Z14
 	VADDPD        Z18, Z15, Z15
-	ADDQ          $0x08, R13
-	CMPQ          R13, 96(AX)
+	ADDQ          $0x08, R12
+	CMPQ          R12, 96(AX)
 	JGE           summed6
+	ADDQ          192(AX), R9
 	ADDQ          192(AX), R10
 	ADDQ          192(AX), R11
-	ADDQ          192(AX), R12
-	VMOVUPD       (R10), Z17
+	VMOVUPD       (R9), Z17
 	VSUBPD        Z12, Z17, Z17
-	VMOVUPD       (R12), Z18
-	MOVQ          40(AX), R14
-	VBROADCASTSD  (R14)(R13*8), Z19
-	MOVQ          32(AX), R14
-	VBROADCASTSD  (R14)(R13*8), Z20
+	VMOVUPD       (R11), Z18
+	MOVQ          40(AX), R13
+	VBROADCASTSD  (R13)(R12*8), Z19
+	MOVQ          32(AX), R13
+	VBROADCASTSD  (R13)(R12*8), Z20
 	VFMADD213PD   Z20, Z19, Z18
 	VMULPD        Z17, Z18, Z19
 	VBROADCASTSD  constants<>+1600(SB), Z20
@@ -13274,149 +13267,148 @@ step5:
 	VMULPD        Z17, Z17, Z22
 	VFMADD213PD   Z17, Z22, Z20
 	VFMADD213PD.Z Z21, Z21, K1, Z20
-	VMOVUPD       Z20, (R11)
+	VMOVUPD       Z20, (R10)
 	VADDPD        Z20, Z16, Z16
 	VADDPD        Z19, Z14, Z14
 	VADDPD        Z18, Z15, Z15
-	ADDQ          $0x08, R13
-	CMPQ          R13, 96(AX)
+	ADDQ          $0x08, R12
+	CMPQ          R12, 96(AX)
 	JGE           summed6
+	ADDQ          192(AX), R9
 	ADDQ          192(AX), R10
 	ADDQ          192(AX), R11
-	ADDQ          192(AX), R12
 	JMP           step5
 
 summed6:
 	VADDPD  Z16, Z13, Z13
-	MOVQ    56(AX), R10
-	MOVQ    R9, R11
-	SHLQ    $0x06, R11
-	VMOVUPD Z13, (R10)(R11*1)
-	MOVQ    64(AX), R10
-	MOVQ    R9, R11
-	SHLQ    $0x06, R11
-	VMOVUPD Z14, (R10)(R11*1)
-	MOVQ    72(AX), R10
-	MOVQ    R9, R11
-	SHLQ    $0x06, R11
-	VMOVUPD Z15, (R10)(R11*1)
-	INCQ    R9
-	CMPQ    R9, $0x08
+	MOVQ    56(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPD Z13, (R9)(R10*1)
+	MOVQ    64(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPD Z14, (R9)(R10*1)
+	MOVQ    72(AX), R9
+	MOVQ    R8, R10
+	SHLQ    $0x06, R10
+	VMOVUPD Z15, (R9)(R10*1)
+	INCQ    R8
+	CMPQ    R8, $0x08
 	JGE     lanes7
-	CMPQ    R9, 96(AX)
+	CMPQ    R8, 96(AX)
 	JLT     lane4
 
 lanes7:
-	MOVQ         56(AX), R11
-	MOVQ         R9, R10
+	MOVQ         56(AX), R10
+	MOVQ         R8, R9
 	CMPQ         96(AX), $0x02
 	JNE          more11
-	VMOVUPD      (R11), Z12
-	VMINPD       64(R11), Z12, Z13
+	VMOVUPD      (R10), Z12
+	VMINPD       64(R10), Z12, Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VMULPD       Z14, Z12, Z12
 	VADDPD       Z12, Z13, Z13
-	VMOVUPD      Z13, 128(R11)
+	VMOVUPD      Z13, 128(R10)
 
 more11:
 level8:
-	CMPQ R10, $0x01
-	JE   tree10
-	MOVQ R11, R12
-	MOVQ R11, R13
-	MOVQ R10, R14
-	SHRQ $0x01, R14
-
-pairs9:
-	VMOVUPD (R12), Z12
-	VADDPD  64(R12), Z12, Z12
-	VMOVUPD Z12, (R13)
-	ADDQ    $0x80, R12
-	ADDQ    $0x40, R13
-	DECQ    R14
-	JNE     pairs9
-	VMOVUPD (R12), Z12
-	VMOVUPD Z12, (R13)
-	INCQ    R10
-	SHRQ    $0x01, R10
-	JMP     level8
-
-tree10:
-	VMOVUPD      (R11), Z12
-	MOVQ         56(AX), R10
-	CMPQ         96(AX), $0x02
-	JE           two12
-	VBROADCASTSD constants<>+576(SB), Z13
-	VADDPD       Z13, Z12, Z12
-	VMOVUPD      Z12, 1360(AX)(DI*8)
-	JMP          sum13
-
-two12:
-	VMOVUPD 128(R10), Z12
-	VMOVUPD Z12, 1360(AX)(DI*8)
-
-sum13:
-	MOVQ 64(AX), R11
-	MOVQ R9, R10
-
-level14:
-	CMPQ R10, $0x01
-	JE   tree16
-	MOVQ R11, R12
-	MOVQ R11, R13
-	MOVQ R10, R14
-	SHRQ $0x01, R14
-
-pairs15:
-	VMOVUPD (R12), Z12
-	VADDPD  64(R12), Z12, Z12
-	VMOVUPD Z12, (R13)
-	ADDQ    $0x80, R12
-	ADDQ    $0x40, R13
-	DECQ    R14
-	JNE     pairs15
-	VMOVUPD (R12), Z12
-	VMOVUPD Z12, (R13)
-	INCQ    R10
-	SHRQ    $0x01, R10
-	JMP     level14
-
-tree16:
-	VMOVUPD (R11), Z12
-	VMOVUPD Z12, 4624(AX)(DI*8)
-	MOVQ    72(AX), R10
-
-level17:
 	CMPQ R9, $0x01
-	JE   tree19
+	JE   tree10
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs18:
+pairs9:
 	VMOVUPD (R11), Z12
 	VADDPD  64(R11), Z12, Z12
 	VMOVUPD Z12, (R12)
 	ADDQ    $0x80, R11
 	ADDQ    $0x40, R12
 	DECQ    R13
-	JNE     pairs18
+	JNE     pairs9
 	VMOVUPD (R11), Z12
 	VMOVUPD Z12, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
+	JMP     level8
+
+tree10:
+	VMOVUPD      (R10), Z12
+	MOVQ         56(AX), R9
+	CMPQ         96(AX), $0x02
+	JE           two12
+	VBROADCASTSD constants<>+576(SB), Z13
+	VADDPD       Z13, Z12, Z12
+	VMOVUPD      Z12, 1360(AX)(SI*8)
+	JMP          sum13
+
+two12:
+	VMOVUPD 128(R9), Z12
+	VMOVUPD Z12, 1360(AX)(SI*8)
+
+sum13:
+	MOVQ 64(AX), R10
+	MOVQ R8, R9
+
+level14:
+	CMPQ R9, $0x01
+	JE   tree16
+	MOVQ R10, R11
+	MOVQ R10, R12
+	MOVQ R9, R13
+	SHRQ $0x01, R13
+
+pairs15:
+	VMOVUPD (R11), Z12
+	VADDPD  64(R11), Z12, Z12
+	VMOVUPD Z12, (R12)
+	ADDQ    $0x80, R11
+	ADDQ    $0x40, R12
+	DECQ    R13
+	JNE     pairs15
+	VMOVUPD (R11), Z12
+	VMOVUPD Z12, (R12)
+	INCQ    R9
+	SHRQ    $0x01, R9
+	JMP     level14
+
+tree16:
+	VMOVUPD (R10), Z12
+	VMOVUPD Z12, 4624(AX)(SI*8)
+	MOVQ    72(AX), R9
+
+level17:
+	CMPQ R8, $0x01
+	JE   tree19
+	MOVQ R9, R10
+	MOVQ R9, R11
+	MOVQ R8, R12
+	SHRQ $0x01, R12
+
+pairs18:
+	VMOVUPD (R10), Z12
+	VADDPD  64(R10), Z12, Z12
+	VMOVUPD Z12, (R11)
+	ADDQ    $0x80, R10
+	ADDQ    $0x40, R11
+	DECQ    R12
+	JNE     pairs18
+	VMOVUPD (R10), Z12
+	VMOVUPD Z12, (R11)
+	INCQ    R8
+	SHRQ    $0x01, R8
 	JMP     level17
 
 tree19:
-	VMOVUPD (R10), Z12
-	VMOVUPD Z12, 2448(AX)(DI*8)
+	VMOVUPD (R9), Z12
+	VMOVUPD Z12, 2448(AX)(SI*8)
 	ADDQ    $0x40, CX
-	ADDQ    $0x20, DX
+	ADDQ    $0x40, DX
 	ADDQ    $0x40, BX
-	ADDQ    $0x40, SI
-	ADDQ    $+8, DI
-	CMPQ    DI, R8
+	ADDQ    $+8, SI
+	CMPQ    SI, DI
 	JLT     loop1
 
 end2:
@@ -15976,8 +15968,8 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
+	MOVQ         184(AX), DX
+	MOVQ         48(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -15999,14 +15991,14 @@ fetch3:
 	DECQ         R10
 	JNE          fetch3
 	VMAXPS       (R8), Y2, Y2
-	ADDQ         BX, R8
+	ADDQ         DX, R8
 	VMAXPS       (R8), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(SI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
 	VPCMPEQD     constants<>+1600(SB), Y3, Y6
@@ -16025,7 +16017,7 @@ fetch3:
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      (CX)(BX*1), Y6
+	VMOVUPS      (CX)(DX*1), Y6
 	VPCMPEQD     constants<>+1120(SB), Y3, Y3
 	VBLENDVPS    Y3, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -16066,7 +16058,7 @@ fetch3:
 	VSUBPD       304(AX)(SI*8), Y2, Y2
 	VMOVUPD      Y2, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
@@ -16084,9 +16076,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16114,14 +16106,14 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (SI), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -16141,10 +16133,10 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)
+	VMOVUPS      Y8, (BX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      (CX)(BX*1), Y7
+	VMOVUPS      (CX)(DX*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -16161,7 +16153,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (SI)(BX*1)
+	VMOVUPS      Y9, (BX)(DX*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VMINPS       Y9, Y8, Y2
@@ -16193,7 +16185,7 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
 	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
@@ -16217,8 +16209,8 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
+	MOVQ         184(AX), DX
+	MOVQ         48(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16240,14 +16232,14 @@ fetch3:
 	DECQ          R10
 	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
+	ADDQ          DX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VMOVUPS       (CX), Z10
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
@@ -16266,7 +16258,7 @@ fetch3:
 	VMULPS        Z11, Z11, Z14
 	VFMADD213PS   Z11, Z14, Z13
 	VFMADD213PS.Z Z12, Z12, K1, Z13
-	VMOVUPS       (CX)(BX*1), Z11
+	VMOVUPS       (CX)(DX*1), Z11
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -16307,7 +16299,7 @@ fetch3:
 	VSUBPD        336(AX)(SI*8), Z7, Z7
 	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop1
@@ -16330,9 +16322,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16360,14 +16352,14 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (SI), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -16387,9 +16379,9 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (SI)
+	VMOVUPS       Z14, (BX)
 	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       (CX)(BX*1), Z12
+	VMOVUPS       (CX)(DX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -16406,7 +16398,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z15
 	VFMADD213PS   Z7, Z15, Z13
 	VFMADD213PS.Z Z8, Z8, K2, Z13
-	VMOVUPS       Z13, (SI)(BX*1)
+	VMOVUPS       Z13, (BX)(DX*1)
 	VMOVAPS       Z13, K1, Z10
 	VMINPS        Z13, Z14, Z7
 	VADDPS        Z14, Z13, Z13
@@ -16437,7 +16429,7 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
 	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
@@ -16456,8 +16448,8 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
+	MOVQ         184(AX), DX
+	MOVQ         48(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16479,16 +16471,16 @@ fetch3:
 	DECQ         R10
 	JNE          fetch3
 	VMAXPS       (R8), Y2, Y2
-	ADDQ         BX, R8
+	ADDQ         DX, R8
 	VMAXPS       (R8), Y2, Y2
-	ADDQ         BX, R8
+	ADDQ         DX, R8
 	VMAXPS       (R8), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(SI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
 	VPCMPEQD     constants<>+1600(SB), Y3, Y6
@@ -16507,7 +16499,7 @@ fetch3:
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      (CX)(BX*1), Y6
+	VMOVUPS      (CX)(DX*1), Y6
 	VPCMPEQD     constants<>+1120(SB), Y3, Y8
 	VBLENDVPS    Y8, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -16530,7 +16522,7 @@ fetch3:
 	VMOVUPS      Y9, 64(R8)
 	MOVQ         64(AX), R8
 	VMOVUPS      Y6, 64(R8)
-	VMOVUPS      (CX)(BX*2), Y5
+	VMOVUPS      (CX)(DX*2), Y5
 	VPCMPEQD     constants<>+1696(SB), Y3, Y3
 	VBLENDVPS    Y3, Y5, Y4, Y4
 	VSUBPS       Y2, Y5, Y5
@@ -16572,7 +16564,7 @@ fetch3:
 	VSUBPD       304(AX)(SI*8), Y2, Y2
 	VMOVUPD      Y2, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
@@ -16590,9 +16582,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16620,16 +16612,16 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (SI), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -16649,10 +16641,10 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)
+	VMOVUPS      Y8, (BX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      (CX)(BX*1), Y7
+	VMOVUPS      (CX)(DX*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -16669,7 +16661,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(BX*1)
+	VMOVUPS      Y10, (BX)(DX*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -16678,7 +16670,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y6
+	VMOVUPS      (CX)(DX*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -16695,7 +16687,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y9
 	VFMADD213PS  Y2, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (SI)(BX*2)
+	VMOVUPS      Y7, (BX)(DX*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y2
 	VBLENDVPS    Y2, Y7, Y5, Y5
 	MOVQ         56(AX), R9
@@ -16728,7 +16720,7 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
 	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
@@ -16752,8 +16744,8 @@ TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
+	MOVQ         184(AX), DX
+	MOVQ         48(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16775,16 +16767,16 @@ fetch3:
 	DECQ          R10
 	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
+	ADDQ          DX, R8
 	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
+	ADDQ          DX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VMOVUPS       (CX), Z10
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
@@ -16803,7 +16795,7 @@ fetch3:
 	VMULPS        Z11, Z11, Z14
 	VFMADD213PS   Z11, Z14, Z13
 	VFMADD213PS.Z Z12, Z12, K1, Z13
-	VMOVUPS       (CX)(BX*1), Z11
+	VMOVUPS       (CX)(DX*1), Z11
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -16822,7 +16814,7 @@ fetch3:
 	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z10, Z11, Z11
-	VMOVUPS       (CX)(BX*2), Z10
+	VMOVUPS       (CX)(DX*2), Z10
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
@@ -16862,7 +16854,7 @@ fetch3:
 	VSUBPD        336(AX)(SI*8), Z7, Z7
 	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop1
@@ -16885,9 +16877,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16915,16 +16907,16 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (SI), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -16944,9 +16936,9 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (SI)
+	VMOVUPS       Z14, (BX)
 	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       (CX)(BX*1), Z12
+	VMOVUPS       (CX)(DX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -16963,11 +16955,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(BX*1)
+	VMOVUPS       Z16, (BX)(DX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(BX*2), Z11
+	VMOVUPS       (CX)(DX*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -16984,7 +16976,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z14
 	VFMADD213PS   Z7, Z14, Z13
 	VFMADD213PS.Z Z8, Z8, K2, Z13
-	VMOVUPS       Z13, (SI)(BX*2)
+	VMOVUPS       Z13, (BX)(DX*2)
 	VMOVAPS       Z13, K1, Z10
 	VADDPS        Z16, Z13, Z13
 	VADDPS        Z12, Z11, Z11
@@ -17014,7 +17006,7 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
 	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
@@ -17033,8 +17025,8 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
+	MOVQ         184(AX), DX
+	MOVQ         48(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -17056,18 +17048,18 @@ fetch3:
 	DECQ         R10
 	JNE          fetch3
 	VMAXPS       (R8), Y2, Y2
-	ADDQ         BX, R8
+	ADDQ         DX, R8
 	VMAXPS       (R8), Y2, Y2
-	ADDQ         BX, R8
+	ADDQ         DX, R8
 	VMAXPS       (R8), Y2, Y2
-	ADDQ         BX, R8
+	ADDQ         DX, R8
 	VMAXPS       (R8), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(SI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
 	VPCMPEQD     constants<>+1600(SB), Y3, Y6
@@ -17086,7 +17078,7 @@ fetch3:
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      (CX)(BX*1), Y6
+	VMOVUPS      (CX)(DX*1), Y6
 	VPCMPEQD     constants<>+1120(SB), Y3, Y8
 	VBLENDVPS    Y8, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -17109,7 +17101,7 @@ fetch3:
 	VMOVUPS      Y9, 64(R8)
 	MOVQ         64(AX), R8
 	VMOVUPS      Y6, 64(R8)
-	VMOVUPS      (CX)(BX*2), Y5
+	VMOVUPS      (CX)(DX*2), Y5
 	VPCMPEQD     constants<>+1696(SB), Y3, Y6
 	VBLENDVPS    Y6, Y5, Y4, Y4
 	VSUBPS       Y2, Y5, Y5
@@ -17126,7 +17118,7 @@ fetch3:
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	IMUL3Q       $0x03, BX, R8
+	IMUL3Q       $0x03, DX, R8
 	VMOVUPS      (CX)(R8*1), Y6
 	VPCMPEQD     constants<>+1728(SB), Y3, Y3
 	VBLENDVPS    Y3, Y6, Y4, Y4
@@ -17171,7 +17163,7 @@ fetch3:
 	VSUBPD       304(AX)(SI*8), Y2, Y2
 	VMOVUPD      Y2, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
@@ -17189,9 +17181,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17219,18 +17211,18 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (SI), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -17250,10 +17242,10 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)
+	VMOVUPS      Y8, (BX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      (CX)(BX*1), Y7
+	VMOVUPS      (CX)(DX*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -17270,7 +17262,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(BX*1)
+	VMOVUPS      Y10, (BX)(DX*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -17279,7 +17271,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y6
+	VMOVUPS      (CX)(DX*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -17296,11 +17288,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*2)
+	VMOVUPS      Y8, (BX)(DX*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x03, BX, R10
-	IMUL3Q       $0x03, BX, R9
+	IMUL3Q       $0x03, DX, R10
+	IMUL3Q       $0x03, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -17318,7 +17310,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
+	VMOVUPS      Y9, (BX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VADDPS       Y8, Y9, Y9
@@ -17353,7 +17345,7 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
 	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
@@ -17377,8 +17369,8 @@ TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
+	MOVQ         184(AX), DX
+	MOVQ         48(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -17400,18 +17392,18 @@ fetch3:
 	DECQ          R10
 	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
+	ADDQ          DX, R8
 	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
+	ADDQ          DX, R8
 	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
+	ADDQ          DX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VMOVUPS       (CX), Z10
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
@@ -17430,7 +17422,7 @@ fetch3:
 	VMULPS        Z11, Z11, Z14
 	VFMADD213PS   Z11, Z14, Z13
 	VFMADD213PS.Z Z12, Z12, K1, Z13
-	VMOVUPS       (CX)(BX*1), Z11
+	VMOVUPS       (CX)(DX*1), Z11
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -17449,7 +17441,7 @@ fetch3:
 	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z10, Z11, Z11
-	VMOVUPS       (CX)(BX*2), Z10
+	VMOVUPS       (CX)(DX*2), Z10
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
@@ -17466,7 +17458,7 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z14
 	VFMADD213PS.Z Z13, Z13, K1, Z14
-	IMUL3Q        $0x03, BX, R8
+	IMUL3Q        $0x03, DX, R8
 	VMOVUPS       (CX)(R8*1), Z12
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -17509,7 +17501,7 @@ fetch3:
 	VSUBPD        336(AX)(SI*8), Z7, Z7
 	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop1
@@ -17532,9 +17524,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17562,18 +17554,18 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (SI), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -17593,9 +17585,9 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (SI)
+	VMOVUPS       Z14, (BX)
 	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       (CX)(BX*1), Z12
+	VMOVUPS       (CX)(DX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -17612,11 +17604,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(BX*1)
+	VMOVUPS       Z16, (BX)(DX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(BX*2), Z11
+	VMOVUPS       (CX)(DX*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -17633,10 +17625,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*2)
+	VMOVUPS       Z15, (BX)(DX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, BX, R10
-	IMUL3Q        $0x03, BX, R9
+	IMUL3Q        $0x03, DX, R10
+	IMUL3Q        $0x03, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -17654,7 +17646,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z17
 	VFMADD213PS   Z7, Z17, Z14
 	VFMADD213PS.Z Z8, Z8, K2, Z14
-	VMOVUPS       Z14, (SI)(R10*1)
+	VMOVUPS       Z14, (BX)(R10*1)
 	VMOVAPS       Z14, K1, Z10
 	VADDPS        Z15, Z14, Z14
 	VADDPS        Z11, Z13, Z13
@@ -17686,7 +17678,7 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
 	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
@@ -17705,9 +17697,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17735,20 +17727,20 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (SI), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -17768,10 +17760,10 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)
+	VMOVUPS      Y8, (BX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      (CX)(BX*1), Y7
+	VMOVUPS      (CX)(DX*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -17788,7 +17780,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(BX*1)
+	VMOVUPS      Y10, (BX)(DX*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -17797,7 +17789,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y6
+	VMOVUPS      (CX)(DX*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -17814,11 +17806,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*2)
+	VMOVUPS      Y8, (BX)(DX*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x03, BX, R10
-	IMUL3Q       $0x03, BX, R9
+	IMUL3Q       $0x03, DX, R10
+	IMUL3Q       $0x03, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -17836,7 +17828,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -17849,7 +17841,7 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(BX*4), Y6
+	VMOVUPS      (CX)(DX*4), Y6
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -17866,7 +17858,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y9
 	VFMADD213PS  Y2, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (SI)(BX*4)
+	VMOVUPS      Y7, (BX)(DX*4)
 	VPCMPEQD     constants<>+1760(SB), Y3, Y2
 	VBLENDVPS    Y2, Y7, Y5, Y5
 	MOVQ         56(AX), R9
@@ -17899,7 +17891,7 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
 	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
@@ -17923,9 +17915,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17953,20 +17945,20 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (SI), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -17986,9 +17978,9 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (SI)
+	VMOVUPS       Z14, (BX)
 	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       (CX)(BX*1), Z12
+	VMOVUPS       (CX)(DX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -18005,11 +17997,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(BX*1)
+	VMOVUPS       Z16, (BX)(DX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(BX*2), Z11
+	VMOVUPS       (CX)(DX*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -18026,10 +18018,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*2)
+	VMOVUPS       Z15, (BX)(DX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, BX, R10
-	IMUL3Q        $0x03, BX, R9
+	IMUL3Q        $0x03, DX, R10
+	IMUL3Q        $0x03, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -18047,13 +18039,13 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(BX*4), Z11
+	VMOVUPS       (CX)(DX*4), Z11
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -18070,7 +18062,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z14
 	VFMADD213PS   Z7, Z14, Z12
 	VFMADD213PS.Z Z8, Z8, K2, Z12
-	VMOVUPS       Z12, (SI)(BX*4)
+	VMOVUPS       Z12, (BX)(DX*4)
 	VMOVAPS       Z12, K1, Z10
 	VADDPS        Z18, Z12, Z12
 	VADDPS        Z13, Z11, Z11
@@ -18100,7 +18092,7 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
 	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
@@ -18119,9 +18111,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -18149,26 +18141,26 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (SI), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -18188,10 +18180,10 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)
+	VMOVUPS      Y8, (BX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      (CX)(BX*1), Y7
+	VMOVUPS      (CX)(DX*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -18208,7 +18200,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(BX*1)
+	VMOVUPS      Y10, (BX)(DX*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -18217,7 +18209,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y6
+	VMOVUPS      (CX)(DX*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -18234,11 +18226,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*2)
+	VMOVUPS      Y8, (BX)(DX*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x03, BX, R10
-	IMUL3Q       $0x03, BX, R9
+	IMUL3Q       $0x03, DX, R10
+	IMUL3Q       $0x03, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -18256,7 +18248,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -18269,7 +18261,7 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(BX*4), Y6
+	VMOVUPS      (CX)(DX*4), Y6
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -18286,11 +18278,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*4)
+	VMOVUPS      Y8, (BX)(DX*4)
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x05, BX, R10
-	IMUL3Q       $0x05, BX, R9
+	IMUL3Q       $0x05, DX, R10
+	IMUL3Q       $0x05, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -18308,7 +18300,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -18317,8 +18309,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, BX, R10
-	IMUL3Q       $0x06, BX, R9
+	IMUL3Q       $0x06, DX, R10
+	IMUL3Q       $0x06, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -18336,11 +18328,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, BX, R10
-	IMUL3Q       $0x07, BX, R9
+	IMUL3Q       $0x07, DX, R10
+	IMUL3Q       $0x07, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -18358,7 +18350,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
+	VMOVUPS      Y9, (BX)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VADDPS       Y8, Y9, Y9
@@ -18397,7 +18389,7 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
 	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
@@ -18421,9 +18413,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -18451,26 +18443,26 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (SI), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -18490,9 +18482,9 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (SI)
+	VMOVUPS       Z14, (BX)
 	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       (CX)(BX*1), Z12
+	VMOVUPS       (CX)(DX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -18509,11 +18501,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(BX*1)
+	VMOVUPS       Z16, (BX)(DX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(BX*2), Z11
+	VMOVUPS       (CX)(DX*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -18530,10 +18522,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*2)
+	VMOVUPS       Z15, (BX)(DX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, BX, R10
-	IMUL3Q        $0x03, BX, R9
+	IMUL3Q        $0x03, DX, R10
+	IMUL3Q        $0x03, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -18551,13 +18543,13 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(BX*4), Z11
+	VMOVUPS       (CX)(DX*4), Z11
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -18574,10 +18566,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*4)
+	VMOVUPS       Z15, (BX)(DX*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x05, BX, R10
-	IMUL3Q        $0x05, BX, R9
+	IMUL3Q        $0x05, DX, R10
+	IMUL3Q        $0x05, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -18595,12 +18587,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, BX, R10
-	IMUL3Q        $0x06, BX, R9
+	IMUL3Q        $0x06, DX, R10
+	IMUL3Q        $0x06, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -18618,10 +18610,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, BX, R10
-	IMUL3Q        $0x07, BX, R9
+	IMUL3Q        $0x07, DX, R10
+	IMUL3Q        $0x07, DX, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -18639,7 +18631,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z19
 	VFMADD213PS   Z7, Z19, Z15
 	VFMADD213PS.Z Z8, Z8, K2, Z15
-	VMOVUPS       Z15, (SI)(R10*1)
+	VMOVUPS       Z15, (BX)(R10*1)
 	VMOVAPS       Z15, K1, Z10
 	VADDPS        Z16, Z15, Z15
 	VADDPS        Z11, Z14, Z14
@@ -18673,7 +18665,7 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
 	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
@@ -18692,9 +18684,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -18722,30 +18714,30 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (SI), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -18765,10 +18757,10 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)
+	VMOVUPS      Y8, (BX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      (CX)(BX*1), Y7
+	VMOVUPS      (CX)(DX*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -18785,7 +18777,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(BX*1)
+	VMOVUPS      Y10, (BX)(DX*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -18794,7 +18786,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y6
+	VMOVUPS      (CX)(DX*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -18811,11 +18803,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*2)
+	VMOVUPS      Y8, (BX)(DX*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x03, BX, R10
-	IMUL3Q       $0x03, BX, R9
+	IMUL3Q       $0x03, DX, R10
+	IMUL3Q       $0x03, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -18833,7 +18825,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -18846,7 +18838,7 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(BX*4), Y6
+	VMOVUPS      (CX)(DX*4), Y6
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -18863,11 +18855,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*4)
+	VMOVUPS      Y8, (BX)(DX*4)
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x05, BX, R10
-	IMUL3Q       $0x05, BX, R9
+	IMUL3Q       $0x05, DX, R10
+	IMUL3Q       $0x05, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -18885,7 +18877,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -18894,8 +18886,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, BX, R10
-	IMUL3Q       $0x06, BX, R9
+	IMUL3Q       $0x06, DX, R10
+	IMUL3Q       $0x06, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -18913,11 +18905,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, BX, R10
-	IMUL3Q       $0x07, BX, R9
+	IMUL3Q       $0x07, DX, R10
+	IMUL3Q       $0x07, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -18935,7 +18927,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -18952,7 +18944,7 @@ fetch3:
 	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 128(R9)
-	VMOVUPS      (CX)(BX*8), Y6
+	VMOVUPS      (CX)(DX*8), Y6
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -18969,11 +18961,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*8)
+	VMOVUPS      Y8, (BX)(DX*8)
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x09, BX, R10
-	IMUL3Q       $0x09, BX, R9
+	IMUL3Q       $0x09, DX, R10
+	IMUL3Q       $0x09, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -18991,7 +18983,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
+	VMOVUPS      Y9, (BX)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VADDPS       Y8, Y9, Y9
@@ -19026,7 +19018,7 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
 	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
@@ -19050,9 +19042,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -19080,30 +19072,30 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (SI), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -19123,9 +19115,9 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (SI)
+	VMOVUPS       Z14, (BX)
 	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       (CX)(BX*1), Z12
+	VMOVUPS       (CX)(DX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -19142,11 +19134,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(BX*1)
+	VMOVUPS       Z16, (BX)(DX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(BX*2), Z11
+	VMOVUPS       (CX)(DX*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -19163,10 +19155,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*2)
+	VMOVUPS       Z15, (BX)(DX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, BX, R10
-	IMUL3Q        $0x03, BX, R9
+	IMUL3Q        $0x03, DX, R10
+	IMUL3Q        $0x03, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -19184,13 +19176,13 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(BX*4), Z11
+	VMOVUPS       (CX)(DX*4), Z11
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -19207,10 +19199,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*4)
+	VMOVUPS       Z15, (BX)(DX*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x05, BX, R10
-	IMUL3Q        $0x05, BX, R9
+	IMUL3Q        $0x05, DX, R10
+	IMUL3Q        $0x05, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -19228,12 +19220,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, BX, R10
-	IMUL3Q        $0x06, BX, R9
+	IMUL3Q        $0x06, DX, R10
+	IMUL3Q        $0x06, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -19251,10 +19243,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, BX, R10
-	IMUL3Q        $0x07, BX, R9
+	IMUL3Q        $0x07, DX, R10
+	IMUL3Q        $0x07, DX, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -19272,7 +19264,7 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z20
 	VFMADD213PS.Z Z19, Z19, K2, Z20
-	VMOVUPS       Z20, (SI)(R10*1)
+	VMOVUPS       Z20, (BX)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z11, Z14, Z14
@@ -19280,7 +19272,7 @@ fetch3:
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
-	VMOVUPS       (CX)(BX*8), Z11
+	VMOVUPS       (CX)(DX*8), Z11
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -19297,10 +19289,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*8)
+	VMOVUPS       Z15, (BX)(DX*8)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x09, BX, R10
-	IMUL3Q        $0x09, BX, R9
+	IMUL3Q        $0x09, DX, R10
+	IMUL3Q        $0x09, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -19318,7 +19310,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z16
 	VFMADD213PS   Z7, Z16, Z13
 	VFMADD213PS.Z Z8, Z8, K2, Z13
-	VMOVUPS       Z13, (SI)(R10*1)
+	VMOVUPS       Z13, (BX)(R10*1)
 	VMOVAPS       Z13, K1, Z10
 	VADDPS        Z15, Z13, Z13
 	VADDPS        Z11, Z12, Z12
@@ -19350,7 +19342,7 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
 	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
@@ -19369,9 +19361,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -19399,42 +19391,42 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (SI), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -19454,10 +19446,10 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)
+	VMOVUPS      Y8, (BX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      (CX)(BX*1), Y7
+	VMOVUPS      (CX)(DX*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -19474,7 +19466,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(BX*1)
+	VMOVUPS      Y10, (BX)(DX*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -19483,7 +19475,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y6
+	VMOVUPS      (CX)(DX*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -19500,11 +19492,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*2)
+	VMOVUPS      Y8, (BX)(DX*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x03, BX, R10
-	IMUL3Q       $0x03, BX, R9
+	IMUL3Q       $0x03, DX, R10
+	IMUL3Q       $0x03, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -19522,7 +19514,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -19535,7 +19527,7 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(BX*4), Y6
+	VMOVUPS      (CX)(DX*4), Y6
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -19552,11 +19544,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*4)
+	VMOVUPS      Y8, (BX)(DX*4)
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x05, BX, R10
-	IMUL3Q       $0x05, BX, R9
+	IMUL3Q       $0x05, DX, R10
+	IMUL3Q       $0x05, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -19574,7 +19566,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -19583,8 +19575,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, BX, R10
-	IMUL3Q       $0x06, BX, R9
+	IMUL3Q       $0x06, DX, R10
+	IMUL3Q       $0x06, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -19602,11 +19594,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, BX, R10
-	IMUL3Q       $0x07, BX, R9
+	IMUL3Q       $0x07, DX, R10
+	IMUL3Q       $0x07, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -19624,7 +19616,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -19641,7 +19633,7 @@ fetch3:
 	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 128(R9)
-	VMOVUPS      (CX)(BX*8), Y6
+	VMOVUPS      (CX)(DX*8), Y6
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -19658,11 +19650,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*8)
+	VMOVUPS      Y8, (BX)(DX*8)
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x09, BX, R10
-	IMUL3Q       $0x09, BX, R9
+	IMUL3Q       $0x09, DX, R10
+	IMUL3Q       $0x09, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -19680,7 +19672,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -19689,8 +19681,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0a, BX, R10
-	IMUL3Q       $0x0a, BX, R9
+	IMUL3Q       $0x0a, DX, R10
+	IMUL3Q       $0x0a, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -19708,11 +19700,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0b, BX, R10
-	IMUL3Q       $0x0b, BX, R9
+	IMUL3Q       $0x0b, DX, R10
+	IMUL3Q       $0x0b, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -19730,7 +19722,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -19743,8 +19735,8 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	IMUL3Q       $0x0c, BX, R10
-	IMUL3Q       $0x0c, BX, R9
+	IMUL3Q       $0x0c, DX, R10
+	IMUL3Q       $0x0c, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -19762,11 +19754,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0d, BX, R10
-	IMUL3Q       $0x0d, BX, R9
+	IMUL3Q       $0x0d, DX, R10
+	IMUL3Q       $0x0d, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -19784,7 +19776,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -19793,8 +19785,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0e, BX, R10
-	IMUL3Q       $0x0e, BX, R9
+	IMUL3Q       $0x0e, DX, R10
+	IMUL3Q       $0x0e, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -19812,11 +19804,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0f, BX, R10
-	IMUL3Q       $0x0f, BX, R9
+	IMUL3Q       $0x0f, DX, R10
+	IMUL3Q       $0x0f, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2112(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -19834,7 +19826,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
+	VMOVUPS      Y9, (BX)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VADDPS       Y8, Y9, Y9
@@ -19877,7 +19869,7 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
 	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
@@ -19901,9 +19893,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -19931,42 +19923,42 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (SI), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -19986,9 +19978,9 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (SI)
+	VMOVUPS       Z14, (BX)
 	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       (CX)(BX*1), Z12
+	VMOVUPS       (CX)(DX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -20005,11 +19997,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(BX*1)
+	VMOVUPS       Z16, (BX)(DX*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(BX*2), Z11
+	VMOVUPS       (CX)(DX*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -20026,10 +20018,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*2)
+	VMOVUPS       Z15, (BX)(DX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, BX, R10
-	IMUL3Q        $0x03, BX, R9
+	IMUL3Q        $0x03, DX, R10
+	IMUL3Q        $0x03, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -20047,13 +20039,13 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(BX*4), Z11
+	VMOVUPS       (CX)(DX*4), Z11
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -20070,10 +20062,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*4)
+	VMOVUPS       Z15, (BX)(DX*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x05, BX, R10
-	IMUL3Q        $0x05, BX, R9
+	IMUL3Q        $0x05, DX, R10
+	IMUL3Q        $0x05, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -20091,12 +20083,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, BX, R10
-	IMUL3Q        $0x06, BX, R9
+	IMUL3Q        $0x06, DX, R10
+	IMUL3Q        $0x06, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -20114,10 +20106,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, BX, R10
-	IMUL3Q        $0x07, BX, R9
+	IMUL3Q        $0x07, DX, R10
+	IMUL3Q        $0x07, DX, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -20135,7 +20127,7 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z20
 	VFMADD213PS.Z Z19, Z19, K2, Z20
-	VMOVUPS       Z20, (SI)(R10*1)
+	VMOVUPS       Z20, (BX)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z11, Z14, Z14
@@ -20143,7 +20135,7 @@ fetch3:
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
-	VMOVUPS       (CX)(BX*8), Z11
+	VMOVUPS       (CX)(DX*8), Z11
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -20160,10 +20152,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*8)
+	VMOVUPS       Z15, (BX)(DX*8)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x09, BX, R10
-	IMUL3Q        $0x09, BX, R9
+	IMUL3Q        $0x09, DX, R10
+	IMUL3Q        $0x09, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -20181,12 +20173,12 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0a, BX, R10
-	IMUL3Q        $0x0a, BX, R9
+	IMUL3Q        $0x0a, DX, R10
+	IMUL3Q        $0x0a, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -20204,10 +20196,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0b, BX, R10
-	IMUL3Q        $0x0b, BX, R9
+	IMUL3Q        $0x0b, DX, R10
+	IMUL3Q        $0x0b, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -20225,14 +20217,14 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z19
 	VFMADD213PS.Z Z18, Z18, K2, Z19
-	VMOVUPS       Z19, (SI)(R10*1)
+	VMOVUPS       Z19, (BX)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z12, Z13, Z13
-	IMUL3Q        $0x0c, BX, R10
-	IMUL3Q        $0x0c, BX, R9
+	IMUL3Q        $0x0c, DX, R10
+	IMUL3Q        $0x0c, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -20250,10 +20242,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z17
 	VFMADD213PS   Z12, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0d, BX, R10
-	IMUL3Q        $0x0d, BX, R9
+	IMUL3Q        $0x0d, DX, R10
+	IMUL3Q        $0x0d, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -20271,12 +20263,12 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0e, BX, R10
-	IMUL3Q        $0x0e, BX, R9
+	IMUL3Q        $0x0e, DX, R10
+	IMUL3Q        $0x0e, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -20294,10 +20286,10 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
-	IMUL3Q        $0x0f, BX, R10
-	IMUL3Q        $0x0f, BX, R9
+	IMUL3Q        $0x0f, DX, R10
+	IMUL3Q        $0x0f, DX, R9
 	VMOVUPS       (CX)(R9*1), Z15
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
@@ -20315,7 +20307,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z21
 	VFMADD213PS   Z7, Z21, Z16
 	VFMADD213PS.Z Z8, Z8, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
 	VADDPS        Z11, Z15, Z15
@@ -20351,7 +20343,7 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
 	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
@@ -20370,9 +20362,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -20400,48 +20392,48 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (SI), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -20461,11 +20453,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)
+	VMOVUPS      Y8, (BX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x10, BX, R10
-	IMUL3Q       $0x10, BX, R9
+	IMUL3Q       $0x10, DX, R10
+	IMUL3Q       $0x10, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2144(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20483,12 +20475,12 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+2144(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y7
+	VMOVUPS      (CX)(DX*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -20505,11 +20497,11 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(BX*1)
+	VMOVUPS      Y10, (BX)(DX*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x11, BX, R10
-	IMUL3Q       $0x11, BX, R9
+	IMUL3Q       $0x11, DX, R10
+	IMUL3Q       $0x11, DX, R9
 	VMOVUPS      (CX)(R9*1), Y9
 	VPCMPEQD     constants<>+2176(SB), Y3, Y11
 	VBLENDVPS    Y11, Y9, Y4, Y4
@@ -20527,7 +20519,7 @@ fetch3:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (SI)(R10*1)
+	VMOVUPS      Y12, (BX)(R10*1)
 	VPCMPEQD     constants<>+2176(SB), Y3, Y11
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VADDPS       Y9, Y7, Y7
@@ -20538,7 +20530,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y6
+	VMOVUPS      (CX)(DX*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -20555,11 +20547,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*2)
+	VMOVUPS      Y8, (BX)(DX*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x12, BX, R10
-	IMUL3Q       $0x12, BX, R9
+	IMUL3Q       $0x12, DX, R10
+	IMUL3Q       $0x12, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2208(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20577,13 +20569,13 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+2208(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x03, BX, R10
-	IMUL3Q       $0x03, BX, R9
+	IMUL3Q       $0x03, DX, R10
+	IMUL3Q       $0x03, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20601,7 +20593,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -20614,7 +20606,7 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(BX*4), Y6
+	VMOVUPS      (CX)(DX*4), Y6
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -20631,11 +20623,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*4)
+	VMOVUPS      Y8, (BX)(DX*4)
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x05, BX, R10
-	IMUL3Q       $0x05, BX, R9
+	IMUL3Q       $0x05, DX, R10
+	IMUL3Q       $0x05, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20653,7 +20645,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -20662,8 +20654,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, BX, R10
-	IMUL3Q       $0x06, BX, R9
+	IMUL3Q       $0x06, DX, R10
+	IMUL3Q       $0x06, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -20681,11 +20673,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, BX, R10
-	IMUL3Q       $0x07, BX, R9
+	IMUL3Q       $0x07, DX, R10
+	IMUL3Q       $0x07, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20703,7 +20695,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -20720,7 +20712,7 @@ fetch3:
 	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 128(R9)
-	VMOVUPS      (CX)(BX*8), Y6
+	VMOVUPS      (CX)(DX*8), Y6
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -20737,11 +20729,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*8)
+	VMOVUPS      Y8, (BX)(DX*8)
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x09, BX, R10
-	IMUL3Q       $0x09, BX, R9
+	IMUL3Q       $0x09, DX, R10
+	IMUL3Q       $0x09, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20759,7 +20751,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -20768,8 +20760,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0a, BX, R10
-	IMUL3Q       $0x0a, BX, R9
+	IMUL3Q       $0x0a, DX, R10
+	IMUL3Q       $0x0a, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -20787,11 +20779,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0b, BX, R10
-	IMUL3Q       $0x0b, BX, R9
+	IMUL3Q       $0x0b, DX, R10
+	IMUL3Q       $0x0b, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20809,7 +20801,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -20822,8 +20814,8 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	IMUL3Q       $0x0c, BX, R10
-	IMUL3Q       $0x0c, BX, R9
+	IMUL3Q       $0x0c, DX, R10
+	IMUL3Q       $0x0c, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -20841,11 +20833,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0d, BX, R10
-	IMUL3Q       $0x0d, BX, R9
+	IMUL3Q       $0x0d, DX, R10
+	IMUL3Q       $0x0d, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20863,7 +20855,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -20872,8 +20864,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0e, BX, R10
-	IMUL3Q       $0x0e, BX, R9
+	IMUL3Q       $0x0e, DX, R10
+	IMUL3Q       $0x0e, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -20891,11 +20883,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0f, BX, R10
-	IMUL3Q       $0x0f, BX, R9
+	IMUL3Q       $0x0f, DX, R10
+	IMUL3Q       $0x0f, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2112(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20913,7 +20905,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
+	VMOVUPS      Y9, (BX)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VADDPS       Y8, Y9, Y9
@@ -20956,7 +20948,7 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
 	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
@@ -20980,9 +20972,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -21010,48 +21002,48 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (SI), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -21071,10 +21063,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (SI)
+	VMOVUPS       Z14, (BX)
 	VMOVAPS       Z14, K1, Z10
-	IMUL3Q        $0x10, BX, R10
-	IMUL3Q        $0x10, BX, R9
+	IMUL3Q        $0x10, DX, R10
+	IMUL3Q        $0x10, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -21092,11 +21084,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z16, Z14, Z14
-	VMOVUPS       (CX)(BX*1), Z12
+	VMOVUPS       (CX)(DX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -21113,10 +21105,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(BX*1)
+	VMOVUPS       Z16, (BX)(DX*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x11, BX, R10
-	IMUL3Q        $0x11, BX, R9
+	IMUL3Q        $0x11, DX, R10
+	IMUL3Q        $0x11, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -21134,13 +21126,13 @@ fetch3:
 	VMULPS        Z15, Z15, Z19
 	VFMADD213PS   Z15, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z18, Z16, Z16
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(BX*2), Z11
+	VMOVUPS       (CX)(DX*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -21157,10 +21149,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*2)
+	VMOVUPS       Z15, (BX)(DX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x12, BX, R10
-	IMUL3Q        $0x12, BX, R9
+	IMUL3Q        $0x12, DX, R10
+	IMUL3Q        $0x12, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -21178,12 +21170,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z11, Z11
 	VADDPS        Z18, Z15, Z15
-	IMUL3Q        $0x03, BX, R10
-	IMUL3Q        $0x03, BX, R9
+	IMUL3Q        $0x03, DX, R10
+	IMUL3Q        $0x03, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -21201,13 +21193,13 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(BX*4), Z11
+	VMOVUPS       (CX)(DX*4), Z11
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -21224,10 +21216,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*4)
+	VMOVUPS       Z15, (BX)(DX*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x05, BX, R10
-	IMUL3Q        $0x05, BX, R9
+	IMUL3Q        $0x05, DX, R10
+	IMUL3Q        $0x05, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -21245,12 +21237,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, BX, R10
-	IMUL3Q        $0x06, BX, R9
+	IMUL3Q        $0x06, DX, R10
+	IMUL3Q        $0x06, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -21268,10 +21260,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, BX, R10
-	IMUL3Q        $0x07, BX, R9
+	IMUL3Q        $0x07, DX, R10
+	IMUL3Q        $0x07, DX, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -21289,7 +21281,7 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z20
 	VFMADD213PS.Z Z19, Z19, K2, Z20
-	VMOVUPS       Z20, (SI)(R10*1)
+	VMOVUPS       Z20, (BX)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z11, Z14, Z14
@@ -21297,7 +21289,7 @@ fetch3:
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
-	VMOVUPS       (CX)(BX*8), Z11
+	VMOVUPS       (CX)(DX*8), Z11
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -21314,10 +21306,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*8)
+	VMOVUPS       Z15, (BX)(DX*8)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x09, BX, R10
-	IMUL3Q        $0x09, BX, R9
+	IMUL3Q        $0x09, DX, R10
+	IMUL3Q        $0x09, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -21335,12 +21327,12 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0a, BX, R10
-	IMUL3Q        $0x0a, BX, R9
+	IMUL3Q        $0x0a, DX, R10
+	IMUL3Q        $0x0a, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -21358,10 +21350,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0b, BX, R10
-	IMUL3Q        $0x0b, BX, R9
+	IMUL3Q        $0x0b, DX, R10
+	IMUL3Q        $0x0b, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -21379,14 +21371,14 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z19
 	VFMADD213PS.Z Z18, Z18, K2, Z19
-	VMOVUPS       Z19, (SI)(R10*1)
+	VMOVUPS       Z19, (BX)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z12, Z13, Z13
-	IMUL3Q        $0x0c, BX, R10
-	IMUL3Q        $0x0c, BX, R9
+	IMUL3Q        $0x0c, DX, R10
+	IMUL3Q        $0x0c, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -21404,10 +21396,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z17
 	VFMADD213PS   Z12, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0d, BX, R10
-	IMUL3Q        $0x0d, BX, R9
+	IMUL3Q        $0x0d, DX, R10
+	IMUL3Q        $0x0d, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -21425,12 +21417,12 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0e, BX, R10
-	IMUL3Q        $0x0e, BX, R9
+	IMUL3Q        $0x0e, DX, R10
+	IMUL3Q        $0x0e, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -21448,10 +21440,10 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
-	IMUL3Q        $0x0f, BX, R10
-	IMUL3Q        $0x0f, BX, R9
+	IMUL3Q        $0x0f, DX, R10
+	IMUL3Q        $0x0f, DX, R9
 	VMOVUPS       (CX)(R9*1), Z15
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
@@ -21469,7 +21461,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z21
 	VFMADD213PS   Z7, Z21, Z16
 	VFMADD213PS.Z Z8, Z8, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
 	VADDPS        Z11, Z15, Z15
@@ -21505,7 +21497,7 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
 	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
@@ -21524,9 +21516,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -21554,50 +21546,50 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (SI), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -21617,11 +21609,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)
+	VMOVUPS      Y8, (BX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x10, BX, R10
-	IMUL3Q       $0x10, BX, R9
+	IMUL3Q       $0x10, DX, R10
+	IMUL3Q       $0x10, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2144(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -21639,12 +21631,12 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+2144(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y7
+	VMOVUPS      (CX)(DX*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -21661,11 +21653,11 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(BX*1)
+	VMOVUPS      Y10, (BX)(DX*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x11, BX, R10
-	IMUL3Q       $0x11, BX, R9
+	IMUL3Q       $0x11, DX, R10
+	IMUL3Q       $0x11, DX, R9
 	VMOVUPS      (CX)(R9*1), Y9
 	VPCMPEQD     constants<>+2176(SB), Y3, Y11
 	VBLENDVPS    Y11, Y9, Y4, Y4
@@ -21683,7 +21675,7 @@ fetch3:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (SI)(R10*1)
+	VMOVUPS      Y12, (BX)(R10*1)
 	VPCMPEQD     constants<>+2176(SB), Y3, Y11
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VADDPS       Y9, Y7, Y7
@@ -21694,7 +21686,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y6
+	VMOVUPS      (CX)(DX*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -21711,11 +21703,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*2)
+	VMOVUPS      Y8, (BX)(DX*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x12, BX, R10
-	IMUL3Q       $0x12, BX, R9
+	IMUL3Q       $0x12, DX, R10
+	IMUL3Q       $0x12, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2208(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -21733,13 +21725,13 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+2208(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x03, BX, R10
-	IMUL3Q       $0x03, BX, R9
+	IMUL3Q       $0x03, DX, R10
+	IMUL3Q       $0x03, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -21757,11 +21749,11 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x13, BX, R10
-	IMUL3Q       $0x13, BX, R9
+	IMUL3Q       $0x13, DX, R10
+	IMUL3Q       $0x13, DX, R9
 	VMOVUPS      (CX)(R9*1), Y9
 	VPCMPEQD     constants<>+2240(SB), Y3, Y11
 	VBLENDVPS    Y11, Y9, Y4, Y4
@@ -21779,7 +21771,7 @@ fetch3:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (SI)(R10*1)
+	VMOVUPS      Y12, (BX)(R10*1)
 	VPCMPEQD     constants<>+2240(SB), Y3, Y11
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VADDPS       Y9, Y7, Y7
@@ -21794,7 +21786,7 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(BX*4), Y6
+	VMOVUPS      (CX)(DX*4), Y6
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -21811,11 +21803,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*4)
+	VMOVUPS      Y8, (BX)(DX*4)
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x05, BX, R10
-	IMUL3Q       $0x05, BX, R9
+	IMUL3Q       $0x05, DX, R10
+	IMUL3Q       $0x05, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -21833,7 +21825,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -21842,8 +21834,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, BX, R10
-	IMUL3Q       $0x06, BX, R9
+	IMUL3Q       $0x06, DX, R10
+	IMUL3Q       $0x06, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -21861,11 +21853,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, BX, R10
-	IMUL3Q       $0x07, BX, R9
+	IMUL3Q       $0x07, DX, R10
+	IMUL3Q       $0x07, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -21883,7 +21875,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -21900,7 +21892,7 @@ fetch3:
 	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 128(R9)
-	VMOVUPS      (CX)(BX*8), Y6
+	VMOVUPS      (CX)(DX*8), Y6
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -21917,11 +21909,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*8)
+	VMOVUPS      Y8, (BX)(DX*8)
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x09, BX, R10
-	IMUL3Q       $0x09, BX, R9
+	IMUL3Q       $0x09, DX, R10
+	IMUL3Q       $0x09, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -21939,7 +21931,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -21948,8 +21940,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0a, BX, R10
-	IMUL3Q       $0x0a, BX, R9
+	IMUL3Q       $0x0a, DX, R10
+	IMUL3Q       $0x0a, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -21967,11 +21959,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0b, BX, R10
-	IMUL3Q       $0x0b, BX, R9
+	IMUL3Q       $0x0b, DX, R10
+	IMUL3Q       $0x0b, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -21989,7 +21981,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -22002,8 +21994,8 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	IMUL3Q       $0x0c, BX, R10
-	IMUL3Q       $0x0c, BX, R9
+	IMUL3Q       $0x0c, DX, R10
+	IMUL3Q       $0x0c, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -22021,11 +22013,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0d, BX, R10
-	IMUL3Q       $0x0d, BX, R9
+	IMUL3Q       $0x0d, DX, R10
+	IMUL3Q       $0x0d, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -22043,7 +22035,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -22052,8 +22044,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0e, BX, R10
-	IMUL3Q       $0x0e, BX, R9
+	IMUL3Q       $0x0e, DX, R10
+	IMUL3Q       $0x0e, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -22071,11 +22063,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0f, BX, R10
-	IMUL3Q       $0x0f, BX, R9
+	IMUL3Q       $0x0f, DX, R10
+	IMUL3Q       $0x0f, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2112(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -22093,7 +22085,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
+	VMOVUPS      Y9, (BX)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VADDPS       Y8, Y9, Y9
@@ -22136,7 +22128,7 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
 	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
@@ -22160,9 +22152,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -22190,50 +22182,50 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (SI), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -22253,10 +22245,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (SI)
+	VMOVUPS       Z14, (BX)
 	VMOVAPS       Z14, K1, Z10
-	IMUL3Q        $0x10, BX, R10
-	IMUL3Q        $0x10, BX, R9
+	IMUL3Q        $0x10, DX, R10
+	IMUL3Q        $0x10, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -22274,11 +22266,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z16, Z14, Z14
-	VMOVUPS       (CX)(BX*1), Z12
+	VMOVUPS       (CX)(DX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -22295,10 +22287,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(BX*1)
+	VMOVUPS       Z16, (BX)(DX*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x11, BX, R10
-	IMUL3Q        $0x11, BX, R9
+	IMUL3Q        $0x11, DX, R10
+	IMUL3Q        $0x11, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -22316,13 +22308,13 @@ fetch3:
 	VMULPS        Z15, Z15, Z19
 	VFMADD213PS   Z15, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z18, Z16, Z16
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(BX*2), Z11
+	VMOVUPS       (CX)(DX*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -22339,10 +22331,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*2)
+	VMOVUPS       Z15, (BX)(DX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x12, BX, R10
-	IMUL3Q        $0x12, BX, R9
+	IMUL3Q        $0x12, DX, R10
+	IMUL3Q        $0x12, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -22360,12 +22352,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z11, Z11
 	VADDPS        Z18, Z15, Z15
-	IMUL3Q        $0x03, BX, R10
-	IMUL3Q        $0x03, BX, R9
+	IMUL3Q        $0x03, DX, R10
+	IMUL3Q        $0x03, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -22383,10 +22375,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
-	IMUL3Q        $0x13, BX, R10
-	IMUL3Q        $0x13, BX, R9
+	IMUL3Q        $0x13, DX, R10
+	IMUL3Q        $0x13, DX, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -22404,7 +22396,7 @@ fetch3:
 	VMULPS        Z17, Z17, Z21
 	VFMADD213PS   Z17, Z21, Z20
 	VFMADD213PS.Z Z19, Z19, K2, Z20
-	VMOVUPS       Z20, (SI)(R10*1)
+	VMOVUPS       Z20, (BX)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z20, Z18, Z18
@@ -22412,7 +22404,7 @@ fetch3:
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(BX*4), Z11
+	VMOVUPS       (CX)(DX*4), Z11
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -22429,10 +22421,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*4)
+	VMOVUPS       Z15, (BX)(DX*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x05, BX, R10
-	IMUL3Q        $0x05, BX, R9
+	IMUL3Q        $0x05, DX, R10
+	IMUL3Q        $0x05, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -22450,12 +22442,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, BX, R10
-	IMUL3Q        $0x06, BX, R9
+	IMUL3Q        $0x06, DX, R10
+	IMUL3Q        $0x06, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -22473,10 +22465,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, BX, R10
-	IMUL3Q        $0x07, BX, R9
+	IMUL3Q        $0x07, DX, R10
+	IMUL3Q        $0x07, DX, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -22494,7 +22486,7 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z20
 	VFMADD213PS.Z Z19, Z19, K2, Z20
-	VMOVUPS       Z20, (SI)(R10*1)
+	VMOVUPS       Z20, (BX)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z11, Z14, Z14
@@ -22502,7 +22494,7 @@ fetch3:
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
-	VMOVUPS       (CX)(BX*8), Z11
+	VMOVUPS       (CX)(DX*8), Z11
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -22519,10 +22511,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*8)
+	VMOVUPS       Z15, (BX)(DX*8)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x09, BX, R10
-	IMUL3Q        $0x09, BX, R9
+	IMUL3Q        $0x09, DX, R10
+	IMUL3Q        $0x09, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -22540,12 +22532,12 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0a, BX, R10
-	IMUL3Q        $0x0a, BX, R9
+	IMUL3Q        $0x0a, DX, R10
+	IMUL3Q        $0x0a, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -22563,10 +22555,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0b, BX, R10
-	IMUL3Q        $0x0b, BX, R9
+	IMUL3Q        $0x0b, DX, R10
+	IMUL3Q        $0x0b, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -22584,14 +22576,14 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z19
 	VFMADD213PS.Z Z18, Z18, K2, Z19
-	VMOVUPS       Z19, (SI)(R10*1)
+	VMOVUPS       Z19, (BX)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z12, Z13, Z13
-	IMUL3Q        $0x0c, BX, R10
-	IMUL3Q        $0x0c, BX, R9
+	IMUL3Q        $0x0c, DX, R10
+	IMUL3Q        $0x0c, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -22609,10 +22601,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z17
 	VFMADD213PS   Z12, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0d, BX, R10
-	IMUL3Q        $0x0d, BX, R9
+	IMUL3Q        $0x0d, DX, R10
+	IMUL3Q        $0x0d, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -22630,12 +22622,12 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0e, BX, R10
-	IMUL3Q        $0x0e, BX, R9
+	IMUL3Q        $0x0e, DX, R10
+	IMUL3Q        $0x0e, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -22653,10 +22645,10 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
-	IMUL3Q        $0x0f, BX, R10
-	IMUL3Q        $0x0f, BX, R9
+	IMUL3Q        $0x0f, DX, R10
+	IMUL3Q        $0x0f, DX, R9
 	VMOVUPS       (CX)(R9*1), Z15
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
@@ -22674,7 +22666,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z21
 	VFMADD213PS   Z7, Z21, Z16
 	VFMADD213PS.Z Z8, Z8, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
 	VADDPS        Z11, Z15, Z15
@@ -22710,7 +22702,7 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
 	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
@@ -22729,9 +22721,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -22759,52 +22751,52 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         BX, R9
+	ADDQ         DX, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (SI), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -22824,11 +22816,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)
+	VMOVUPS      Y8, (BX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x10, BX, R10
-	IMUL3Q       $0x10, BX, R9
+	IMUL3Q       $0x10, DX, R10
+	IMUL3Q       $0x10, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2144(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -22846,12 +22838,12 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+2144(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y7
+	VMOVUPS      (CX)(DX*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -22868,11 +22860,11 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(BX*1)
+	VMOVUPS      Y10, (BX)(DX*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x11, BX, R10
-	IMUL3Q       $0x11, BX, R9
+	IMUL3Q       $0x11, DX, R10
+	IMUL3Q       $0x11, DX, R9
 	VMOVUPS      (CX)(R9*1), Y9
 	VPCMPEQD     constants<>+2176(SB), Y3, Y11
 	VBLENDVPS    Y11, Y9, Y4, Y4
@@ -22890,7 +22882,7 @@ fetch3:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (SI)(R10*1)
+	VMOVUPS      Y12, (BX)(R10*1)
 	VPCMPEQD     constants<>+2176(SB), Y3, Y11
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VADDPS       Y9, Y7, Y7
@@ -22901,7 +22893,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(BX*2), Y6
+	VMOVUPS      (CX)(DX*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -22918,11 +22910,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*2)
+	VMOVUPS      Y8, (BX)(DX*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x12, BX, R10
-	IMUL3Q       $0x12, BX, R9
+	IMUL3Q       $0x12, DX, R10
+	IMUL3Q       $0x12, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2208(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -22940,13 +22932,13 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+2208(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x03, BX, R10
-	IMUL3Q       $0x03, BX, R9
+	IMUL3Q       $0x03, DX, R10
+	IMUL3Q       $0x03, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -22964,11 +22956,11 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x13, BX, R10
-	IMUL3Q       $0x13, BX, R9
+	IMUL3Q       $0x13, DX, R10
+	IMUL3Q       $0x13, DX, R9
 	VMOVUPS      (CX)(R9*1), Y9
 	VPCMPEQD     constants<>+2240(SB), Y3, Y11
 	VBLENDVPS    Y11, Y9, Y4, Y4
@@ -22986,7 +22978,7 @@ fetch3:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (SI)(R10*1)
+	VMOVUPS      Y12, (BX)(R10*1)
 	VPCMPEQD     constants<>+2240(SB), Y3, Y11
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VADDPS       Y9, Y7, Y7
@@ -23001,7 +22993,7 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(BX*4), Y6
+	VMOVUPS      (CX)(DX*4), Y6
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -23018,11 +23010,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*4)
+	VMOVUPS      Y8, (BX)(DX*4)
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x14, BX, R10
-	IMUL3Q       $0x14, BX, R9
+	IMUL3Q       $0x14, DX, R10
+	IMUL3Q       $0x14, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2272(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -23040,13 +23032,13 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+2272(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x05, BX, R10
-	IMUL3Q       $0x05, BX, R9
+	IMUL3Q       $0x05, DX, R10
+	IMUL3Q       $0x05, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -23064,7 +23056,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -23073,8 +23065,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, BX, R10
-	IMUL3Q       $0x06, BX, R9
+	IMUL3Q       $0x06, DX, R10
+	IMUL3Q       $0x06, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -23092,11 +23084,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, BX, R10
-	IMUL3Q       $0x07, BX, R9
+	IMUL3Q       $0x07, DX, R10
+	IMUL3Q       $0x07, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -23114,7 +23106,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -23131,7 +23123,7 @@ fetch3:
 	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 128(R9)
-	VMOVUPS      (CX)(BX*8), Y6
+	VMOVUPS      (CX)(DX*8), Y6
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -23148,11 +23140,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(BX*8)
+	VMOVUPS      Y8, (BX)(DX*8)
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x09, BX, R10
-	IMUL3Q       $0x09, BX, R9
+	IMUL3Q       $0x09, DX, R10
+	IMUL3Q       $0x09, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -23170,7 +23162,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -23179,8 +23171,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0a, BX, R10
-	IMUL3Q       $0x0a, BX, R9
+	IMUL3Q       $0x0a, DX, R10
+	IMUL3Q       $0x0a, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -23198,11 +23190,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0b, BX, R10
-	IMUL3Q       $0x0b, BX, R9
+	IMUL3Q       $0x0b, DX, R10
+	IMUL3Q       $0x0b, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -23220,7 +23212,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -23233,8 +23225,8 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	IMUL3Q       $0x0c, BX, R10
-	IMUL3Q       $0x0c, BX, R9
+	IMUL3Q       $0x0c, DX, R10
+	IMUL3Q       $0x0c, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -23252,11 +23244,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0d, BX, R10
-	IMUL3Q       $0x0d, BX, R9
+	IMUL3Q       $0x0d, DX, R10
+	IMUL3Q       $0x0d, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -23274,7 +23266,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (SI)(R10*1)
+	VMOVUPS      Y10, (BX)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -23283,8 +23275,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0e, BX, R10
-	IMUL3Q       $0x0e, BX, R9
+	IMUL3Q       $0x0e, DX, R10
+	IMUL3Q       $0x0e, DX, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -23302,11 +23294,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (SI)(R10*1)
+	VMOVUPS      Y8, (BX)(R10*1)
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0f, BX, R10
-	IMUL3Q       $0x0f, BX, R9
+	IMUL3Q       $0x0f, DX, R10
+	IMUL3Q       $0x0f, DX, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2112(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -23324,7 +23316,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (SI)(R10*1)
+	VMOVUPS      Y9, (BX)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VADDPS       Y8, Y9, Y9
@@ -23367,7 +23359,7 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
 	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
@@ -23391,9 +23383,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
-	MOVQ         8(AX), SI
+	MOVQ         184(AX), DX
+	MOVQ         8(AX), BX
+	MOVQ         48(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -23421,52 +23413,52 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          BX, R9
+	ADDQ          DX, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (DX), Z8
+	VMOVDQU32     (SI), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -23486,10 +23478,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (SI)
+	VMOVUPS       Z14, (BX)
 	VMOVAPS       Z14, K1, Z10
-	IMUL3Q        $0x10, BX, R10
-	IMUL3Q        $0x10, BX, R9
+	IMUL3Q        $0x10, DX, R10
+	IMUL3Q        $0x10, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -23507,11 +23499,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z16, Z14, Z14
-	VMOVUPS       (CX)(BX*1), Z12
+	VMOVUPS       (CX)(DX*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -23528,10 +23520,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(BX*1)
+	VMOVUPS       Z16, (BX)(DX*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x11, BX, R10
-	IMUL3Q        $0x11, BX, R9
+	IMUL3Q        $0x11, DX, R10
+	IMUL3Q        $0x11, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -23549,13 +23541,13 @@ fetch3:
 	VMULPS        Z15, Z15, Z19
 	VFMADD213PS   Z15, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z18, Z16, Z16
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(BX*2), Z11
+	VMOVUPS       (CX)(DX*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -23572,10 +23564,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*2)
+	VMOVUPS       Z15, (BX)(DX*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x12, BX, R10
-	IMUL3Q        $0x12, BX, R9
+	IMUL3Q        $0x12, DX, R10
+	IMUL3Q        $0x12, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -23593,12 +23585,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z11, Z11
 	VADDPS        Z18, Z15, Z15
-	IMUL3Q        $0x03, BX, R10
-	IMUL3Q        $0x03, BX, R9
+	IMUL3Q        $0x03, DX, R10
+	IMUL3Q        $0x03, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -23616,10 +23608,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
-	IMUL3Q        $0x13, BX, R10
-	IMUL3Q        $0x13, BX, R9
+	IMUL3Q        $0x13, DX, R10
+	IMUL3Q        $0x13, DX, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -23637,7 +23629,7 @@ fetch3:
 	VMULPS        Z17, Z17, Z21
 	VFMADD213PS   Z17, Z21, Z20
 	VFMADD213PS.Z Z19, Z19, K2, Z20
-	VMOVUPS       Z20, (SI)(R10*1)
+	VMOVUPS       Z20, (BX)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z20, Z18, Z18
@@ -23645,7 +23637,7 @@ fetch3:
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(BX*4), Z11
+	VMOVUPS       (CX)(DX*4), Z11
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -23662,10 +23654,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*4)
+	VMOVUPS       Z15, (BX)(DX*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x14, BX, R10
-	IMUL3Q        $0x14, BX, R9
+	IMUL3Q        $0x14, DX, R10
+	IMUL3Q        $0x14, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2272(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -23683,12 +23675,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z17, Z15, Z15
-	IMUL3Q        $0x05, BX, R10
-	IMUL3Q        $0x05, BX, R9
+	IMUL3Q        $0x05, DX, R10
+	IMUL3Q        $0x05, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -23706,12 +23698,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, BX, R10
-	IMUL3Q        $0x06, BX, R9
+	IMUL3Q        $0x06, DX, R10
+	IMUL3Q        $0x06, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -23729,10 +23721,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, BX, R10
-	IMUL3Q        $0x07, BX, R9
+	IMUL3Q        $0x07, DX, R10
+	IMUL3Q        $0x07, DX, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -23750,7 +23742,7 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z20
 	VFMADD213PS.Z Z19, Z19, K2, Z20
-	VMOVUPS       Z20, (SI)(R10*1)
+	VMOVUPS       Z20, (BX)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z11, Z14, Z14
@@ -23758,7 +23750,7 @@ fetch3:
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
-	VMOVUPS       (CX)(BX*8), Z11
+	VMOVUPS       (CX)(DX*8), Z11
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -23775,10 +23767,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (SI)(BX*8)
+	VMOVUPS       Z15, (BX)(DX*8)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x09, BX, R10
-	IMUL3Q        $0x09, BX, R9
+	IMUL3Q        $0x09, DX, R10
+	IMUL3Q        $0x09, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -23796,12 +23788,12 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0a, BX, R10
-	IMUL3Q        $0x0a, BX, R9
+	IMUL3Q        $0x0a, DX, R10
+	IMUL3Q        $0x0a, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -23819,10 +23811,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0b, BX, R10
-	IMUL3Q        $0x0b, BX, R9
+	IMUL3Q        $0x0b, DX, R10
+	IMUL3Q        $0x0b, DX, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -23840,14 +23832,14 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z19
 	VFMADD213PS.Z Z18, Z18, K2, Z19
-	VMOVUPS       Z19, (SI)(R10*1)
+	VMOVUPS       Z19, (BX)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z12, Z13, Z13
-	IMUL3Q        $0x0c, BX, R10
-	IMUL3Q        $0x0c, BX, R9
+	IMUL3Q        $0x0c, DX, R10
+	IMUL3Q        $0x0c, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -23865,10 +23857,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z17
 	VFMADD213PS   Z12, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0d, BX, R10
-	IMUL3Q        $0x0d, BX, R9
+	IMUL3Q        $0x0d, DX, R10
+	IMUL3Q        $0x0d, DX, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -23886,12 +23878,12 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (SI)(R10*1)
+	VMOVUPS       Z18, (BX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0e, BX, R10
-	IMUL3Q        $0x0e, BX, R9
+	IMUL3Q        $0x0e, DX, R10
+	IMUL3Q        $0x0e, DX, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -23909,10 +23901,10 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (SI)(R10*1)
+	VMOVUPS       Z17, (BX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
-	IMUL3Q        $0x0f, BX, R10
-	IMUL3Q        $0x0f, BX, R9
+	IMUL3Q        $0x0f, DX, R10
+	IMUL3Q        $0x0f, DX, R9
 	VMOVUPS       (CX)(R9*1), Z15
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
@@ -23930,7 +23922,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z21
 	VFMADD213PS   Z7, Z21, Z16
 	VFMADD213PS.Z Z8, Z8, K2, Z16
-	VMOVUPS       Z16, (SI)(R10*1)
+	VMOVUPS       Z16, (BX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
 	VADDPS        Z11, Z15, Z15
@@ -23966,7 +23958,7 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
+	ADDQ          $0x40, BX
 	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8

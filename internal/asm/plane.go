@@ -168,13 +168,15 @@ func (b *builder) planeSum() {
 	}[b.Form])
 	exp := b.expConstants()
 	lanes := b.planeLanes()
-	x, labels := b.load("x"), b.load("labels")
-	var e, t reg.GPVirtual
+	x := b.load("x")
+	var e, t, labels reg.GPVirtual
 	if b.Op == PlaneSumExp {
 		e = b.load("e")
 	}
 	if b.Form == Dense {
 		t = b.load("t")
+	} else {
+		labels = b.load("labels")
 	}
 	b.positions(func(slot reg.GPVirtual) {
 		// The maximum.
@@ -272,12 +274,13 @@ func (b *builder) planeSum() {
 		st.putTarget(slot)
 	}, func() {
 		b.advance(x, b.Element.size())
-		b.advance(labels, 4)
 		if b.Op == PlaneSumExp {
 			b.advance(e, b.f())
 		}
 		if b.Form == Dense {
 			b.advance(t, b.Element.size())
+		} else {
+			b.advance(labels, 4)
 		}
 	})
 }

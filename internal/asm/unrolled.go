@@ -10,13 +10,15 @@ func (b *builder) planeSumUnrolled() {
 	b.doc("is planeSum for a constant number of classes.")
 	exp := b.expConstants()
 	lanes := b.planeLanes()
-	x, labels, step := b.load("x"), b.load("labels"), b.load("planeStep")
-	var e, t reg.GPVirtual
+	x, step := b.load("x"), b.load("planeStep")
+	var e, t, labels reg.GPVirtual
 	if b.Op == PlaneSumExp {
 		e = b.load("e")
 	}
 	if b.Form == Dense {
 		t = b.load("t")
+	} else {
+		labels = b.load("labels")
 	}
 	b.positions(func(slot reg.GPVirtual) {
 		p := b.GP64()
@@ -144,12 +146,13 @@ func (b *builder) planeSumUnrolled() {
 		st.putTarget(slot)
 	}, func() {
 		b.advance(x, b.Element.size())
-		b.advance(labels, 4)
 		if e != nil {
 			b.advance(e, b.f())
 		}
 		if t != nil {
 			b.advance(t, b.Element.size())
+		} else {
+			b.advance(labels, 4)
 		}
 	})
 }
