@@ -366,3 +366,12 @@ func planeSumExpUniformFloat32AVX2K21(a unsafe.Pointer)
 
 //go:noescape
 func planeSumExpUniformFloat32AVX512K21(a unsafe.Pointer)
+
+//go:noescape
+func sumUniformFloat32AVX512K100(a unsafe.Pointer)
+
+//go:noescape
+func sumExpUniformFloat32AVX512K100(a unsafe.Pointer)
+
+//go:noescape
+func sumUniformFloat32AVX512K128(a unsafe.Pointer)

@@ -143,6 +143,11 @@ var builtin = []special{
 	{avx512, 0, 20, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K20}}},
 	{avx2, 0, 21, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K21}}},
 	{avx512, 0, 21, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K21}}},
+	{avx512, 0, 100, [ops][forms]func(unsafe.Pointer){
+		opSum:    {uniform: sumUniformFloat32AVX512K100},
+		opSumExp: {uniform: sumExpUniformFloat32AVX512K100},
+	}},
+	{avx512, 0, 128, [ops][forms]func(unsafe.Pointer){opSum: {uniform: sumUniformFloat32AVX512K128}}},
 }
 
 // call calls a kernel.
