@@ -275,19 +275,23 @@ const (
 func maxRows[T Element, F real](a *args) {
 	var x group[F]
 	for i := range a.rows {
-		if *at[int32](a.labels, i) < 0 {
+		y := int(*at[int32](a.labels, i))
+		if y < 0 {
 			continue
 		}
-		m, row := F(math.Inf(-1)), unsafe.Add(a.x, i*a.xStride)
+		m, xy, row := F(math.Inf(-1)), 0.0, unsafe.Add(a.x, i*a.xStride)
 		for k := 0; k < a.n; k += groupSize {
 			n := min(groupSize, a.n-k)
 			load[T](&x, row, k, n, a.step)
 			for _, x := range x[:n] {
 				m = max(m, x)
 			}
+			if i := uint(y - k); i < uint(n) {
+				xy = float64(x[i%groupSize])
+			}
 		}
 		a.pivot[a.first+i] = float64(m)
-		a.y[a.first+i] = widen[T](row, int(*at[int32](a.labels, i))*a.step) - float64(m)
+		a.y[a.first+i] = xy - float64(m)
 	}
 }
 
@@ -359,8 +363,10 @@ func sumRows[T Element, F real](p *args, f form) {
 			}
 			block, start := i*p.rowBlocks+k/blockSize, k%blockSize == 0
 			addLanes(sumE, &e, n, start)
-			for l, lanesE := 0, lanesOf[F](p.lanesE, block); l < len(lanesE); l++ {
-				lanesE[l] = sumE[l] + sumE[l+len(lanesE)]
+			if lanesE := lanesOf[F](p.lanesE, block); copy(lanesE, sumE) < p.n { // or the other half is 0
+				for l, v := range sumE[len(lanesE):] {
+					lanesE[l] += v
+				}
 			}
 			lanesD := lanesOf[F](p.lanesD, block)
 			if f == uniform {
