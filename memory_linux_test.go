@@ -306,9 +306,15 @@ func withWorker[T Element, F real](w *worker[T, F], call func() (Result, error))
 
 // fenceSlices moves a worker's slices to guard pages. None of them holds pointers.
 func fenceSlices[T Element, F real](tb testing.TB, w *worker[T, F], fences map[string]*fence) {
-	v := reflect.ValueOf(w).Elem()
+	fenceFields(tb, reflect.ValueOf(w).Elem(), fences)
+}
+
+func fenceFields(tb testing.TB, v reflect.Value, fences map[string]*fence) {
 	for i := range v.NumField() {
 		name, f := v.Type().Field(i).Name, v.Field(i)
+		if name == "turned" {
+			fenceFields(tb, f, fences)
+		}
 		if f.Kind() != reflect.Slice || f.Len() == 0 {
 			continue
 		}
