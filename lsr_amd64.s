@@ -1226,7 +1226,7 @@ TEXT ·transposeFloat32AVX2(SB), NOSPLIT, $0-8
 	XORQ AX, AX
 	SUBQ $0x08, SI
 
-pairs2:
+group2:
 	VMOVUPS (CX)(AX*8), Y0
 	VMOVUPS 32(CX)(AX*8), Y1
 	VSHUFPS $0x88, Y1, Y0, Y2
@@ -1236,36 +1236,36 @@ pairs2:
 	VMOVUPS Y2, (DX)(AX*4)
 	VMOVUPS Y0, (BX)(AX*4)
 	CMPQ    AX, SI
-	JGE     transposed3
+	JGE     done3
 	ADDQ    $0x08, AX
 	CMPQ    AX, SI
 	CMOVQGT SI, AX
-	JMP     pairs2
+	JMP     group2
 
-transposed3:
+done3:
 	VZEROUPPER
 	RET
 
 other1:
 	MOVQ 104(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 80(AX), R8
-	MOVQ 184(AX), R9
-	XORQ DI, DI
-	SUBQ $0x08, R8
+	MOVQ 184(AX), DI
+	MOVQ 80(AX), R9
+	XORQ R8, R8
+	SUBQ $0x08, R9
 
 group4:
 	MOVQ  BX, CX
-	IMULQ DI, CX
+	IMULQ R8, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
 	MOVQ  176(AX), R10
-	LEAQ  (R10)(DI*4), R10
+	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
-	JL    few8
+	JL    few7
 
-classes7:
+classes6:
 	VMOVUPS     (CX), X1
 	VINSERTF128 $0x01, (DX), Y1, Y0
 	VMOVUPS     (CX)(BX*1), X1
@@ -1282,30 +1282,30 @@ classes7:
 	VUNPCKHPD   Y2, Y5, Y2
 	VUNPCKLPD   Y4, Y0, Y5
 	VUNPCKHPD   Y4, Y0, Y0
-	LEAQ        (R10)(R9*2), R12
+	LEAQ        (R10)(DI*2), R12
 	VMOVUPS     Y3, (R10)
-	VMOVUPS     Y2, (R10)(R9*1)
+	VMOVUPS     Y2, (R10)(DI*1)
 	VMOVUPS     Y5, (R12)
-	VMOVUPS     Y0, (R12)(R9*1)
+	VMOVUPS     Y0, (R12)(DI*1)
 	SUBQ        $0x04, R11
-	JE          next5
+	JE          next9
 	CMPQ        R11, $0x04
-	JL          overlap9
+	JL          overlap8
 	ADDQ        $0x10, CX
 	ADDQ        $0x10, DX
-	LEAQ        (R10)(R9*4), R10
-	JMP         classes7
+	LEAQ        (R10)(DI*4), R10
+	JMP         classes6
 
-overlap9:
+overlap8:
 	LEAQ  (CX)(R11*4), CX
 	LEAQ  (DX)(R11*4), DX
-	MOVQ  R9, R12
+	MOVQ  DI, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
 	MOVQ  $+4, R11
-	JMP   classes7
+	JMP   classes6
 
-few8:
+few7:
 	LEAQ        constants<>+32(SB), R12
 	ADDQ        $0x80, R12
 	SHLQ        $0x02, R11
@@ -1338,21 +1338,21 @@ few8:
 	VUNPCKHPD   Y2, Y5, Y2
 	VUNPCKLPD   Y4, Y0, Y5
 	VUNPCKHPD   Y4, Y0, Y0
-	LEAQ        (R10)(R9*2), CX
+	LEAQ        (R10)(DI*2), CX
 	VMOVUPS     Y3, (R10)
-	VMOVUPS     Y2, (R10)(R9*1)
+	VMOVUPS     Y2, (R10)(DI*1)
 	VMOVUPS     Y5, (CX)
-	VMOVUPS     Y0, (CX)(R9*1)
+	VMOVUPS     Y0, (CX)(DI*1)
 
-next5:
-	CMPQ    DI, R8
-	JGE     done6
-	ADDQ    $0x08, DI
-	CMPQ    DI, R8
-	CMOVQGT R8, DI
+next9:
+	CMPQ    R8, R9
+	JGE     done5
+	ADDQ    $0x08, R8
+	CMPQ    R8, R9
+	CMOVQGT R9, R8
 	JMP     group4
 
-done6:
+done5:
 	VZEROUPPER
 	RET
 
@@ -1374,7 +1374,7 @@ TEXT ·transposeBackFloat32AVX2(SB), NOSPLIT, $0-8
 	XORQ AX, AX
 	SUBQ $0x08, SI
 
-pairs2:
+group2:
 	VMOVUPS    (DX)(AX*4), Y0
 	VUNPCKHPS  (BX)(AX*4), Y0, Y1
 	VUNPCKLPS  (BX)(AX*4), Y0, Y0
@@ -1383,41 +1383,41 @@ pairs2:
 	VPERM2F128 $0x31, Y1, Y0, Y2
 	VMOVUPS    Y2, 32(CX)(AX*8)
 	CMPQ       AX, SI
-	JGE        transposed3
+	JGE        done3
 	ADDQ       $0x08, AX
 	CMPQ       AX, SI
 	CMOVQGT    SI, AX
-	JMP        pairs2
+	JMP        group2
 
-transposed3:
+done3:
 	VZEROUPPER
 	RET
 
 other1:
 	MOVQ 120(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 80(AX), R8
-	MOVQ 184(AX), R9
-	XORQ DI, DI
-	SUBQ $0x08, R8
+	MOVQ 184(AX), DI
+	MOVQ 80(AX), R9
+	XORQ R8, R8
+	SUBQ $0x08, R9
 
 group4:
 	MOVQ  BX, CX
-	IMULQ DI, CX
+	IMULQ R8, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
 	MOVQ  176(AX), R10
-	LEAQ  (R10)(DI*4), R10
+	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
-	JL    few8
+	JL    few7
 
-classes7:
-	LEAQ         (R10)(R9*2), R12
+classes6:
+	LEAQ         (R10)(DI*2), R12
 	VMOVUPS      (R10), Y0
-	VMOVUPS      (R10)(R9*1), Y1
+	VMOVUPS      (R10)(DI*1), Y1
 	VMOVUPS      (R12), Y2
-	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DI*1), Y3
 	VUNPCKLPS    Y1, Y0, Y4
 	VUNPCKHPS    Y1, Y0, Y0
 	VUNPCKLPS    Y3, Y2, Y1
@@ -1435,33 +1435,33 @@ classes7:
 	VMOVUPS      X0, (CX)(SI*1)
 	VEXTRACTF128 $0x01, Y0, (DX)(SI*1)
 	SUBQ         $0x04, R11
-	JE           next5
+	JE           next9
 	CMPQ         R11, $0x04
-	JL           overlap9
+	JL           overlap8
 	ADDQ         $0x10, CX
 	ADDQ         $0x10, DX
-	LEAQ         (R10)(R9*4), R10
-	JMP          classes7
+	LEAQ         (R10)(DI*4), R10
+	JMP          classes6
 
-overlap9:
+overlap8:
 	LEAQ  (CX)(R11*4), CX
 	LEAQ  (DX)(R11*4), DX
-	MOVQ  R9, R12
+	MOVQ  DI, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
 	MOVQ  $+4, R11
-	JMP   classes7
+	JMP   classes6
 
-few8:
+few7:
 	LEAQ         constants<>+32(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
-	LEAQ         (R10)(R9*2), R11
+	LEAQ         (R10)(DI*2), R11
 	VMOVUPS      (R10), Y0
-	VMOVUPS      (R10)(R9*1), Y1
+	VMOVUPS      (R10)(DI*1), Y1
 	VMOVUPS      (R11), Y2
-	VMOVUPS      (R11)(R9*1), Y3
+	VMOVUPS      (R11)(DI*1), Y3
 	VUNPCKLPS    Y1, Y0, Y4
 	VUNPCKHPS    Y1, Y0, Y0
 	VUNPCKLPS    Y3, Y2, Y1
@@ -1487,15 +1487,15 @@ few8:
 	VEXTRACTF128 $0x01, Y0, X0
 	VMASKMOVPS   X0, X1, (DX)(SI*1)
 
-next5:
-	CMPQ    DI, R8
-	JGE     done6
-	ADDQ    $0x08, DI
-	CMPQ    DI, R8
-	CMOVQGT R8, DI
+next9:
+	CMPQ    R8, R9
+	JGE     done5
+	ADDQ    $0x08, R8
+	CMPQ    R8, R9
+	CMOVQGT R9, R8
 	JMP     group4
 
-done6:
+done5:
 	VZEROUPPER
 	RET
 
@@ -3985,23 +3985,23 @@ TEXT ·transposeFloat64AVX2(SB), NOSPLIT, $0-8
 	// transposeFloat64AVX2 copies rows to planes, as F.
 	MOVQ 104(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 80(AX), R8
-	MOVQ 184(AX), R9
-	XORQ DI, DI
-	SUBQ $0x04, R8
+	MOVQ 184(AX), DI
+	MOVQ 80(AX), R9
+	XORQ R8, R8
+	SUBQ $0x04, R9
 
 group1:
 	MOVQ  BX, CX
-	IMULQ DI, CX
+	IMULQ R8, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
 	MOVQ  176(AX), R10
-	LEAQ  (R10)(DI*8), R10
+	LEAQ  (R10)(R8*8), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
-	JL    few5
+	JL    few4
 
-classes4:
+classes3:
 	VMOVUPD    (CX), Y0
 	VMOVUPD    (CX)(BX*1), Y1
 	VMOVUPD    (CX)(BX*2), Y2
@@ -4014,30 +4014,30 @@ classes4:
 	VPERM2F128 $0x20, Y5, Y0, Y3
 	VPERM2F128 $0x31, Y1, Y4, Y1
 	VPERM2F128 $0x31, Y5, Y0, Y0
-	LEAQ       (R10)(R9*2), R12
+	LEAQ       (R10)(DI*2), R12
 	VMOVUPD    Y2, (R10)
-	VMOVUPD    Y3, (R10)(R9*1)
+	VMOVUPD    Y3, (R10)(DI*1)
 	VMOVUPD    Y1, (R12)
-	VMOVUPD    Y0, (R12)(R9*1)
+	VMOVUPD    Y0, (R12)(DI*1)
 	SUBQ       $0x04, R11
-	JE         next2
+	JE         next6
 	CMPQ       R11, $0x04
-	JL         overlap6
+	JL         overlap5
 	ADDQ       $0x20, CX
 	ADDQ       $0x20, DX
-	LEAQ       (R10)(R9*4), R10
-	JMP        classes4
+	LEAQ       (R10)(DI*4), R10
+	JMP        classes3
 
-overlap6:
+overlap5:
 	LEAQ  (CX)(R11*8), CX
 	LEAQ  (DX)(R11*8), DX
-	MOVQ  R9, R12
+	MOVQ  DI, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
 	MOVQ  $+4, R11
-	JMP   classes4
+	JMP   classes3
 
-few5:
+few4:
 	LEAQ       constants<>+32(SB), DX
 	ADDQ       $0x80, DX
 	SHLQ       $0x03, R11
@@ -4059,21 +4059,21 @@ few5:
 	VPERM2F128 $0x20, Y5, Y0, Y3
 	VPERM2F128 $0x31, Y1, Y4, Y1
 	VPERM2F128 $0x31, Y5, Y0, Y0
-	LEAQ       (R10)(R9*2), CX
+	LEAQ       (R10)(DI*2), CX
 	VMOVUPD    Y2, (R10)
-	VMOVUPD    Y3, (R10)(R9*1)
+	VMOVUPD    Y3, (R10)(DI*1)
 	VMOVUPD    Y1, (CX)
-	VMOVUPD    Y0, (CX)(R9*1)
+	VMOVUPD    Y0, (CX)(DI*1)
 
-next2:
-	CMPQ    DI, R8
-	JGE     done3
-	ADDQ    $0x04, DI
-	CMPQ    DI, R8
-	CMOVQGT R8, DI
+next6:
+	CMPQ    R8, R9
+	JGE     done2
+	ADDQ    $0x04, R8
+	CMPQ    R8, R9
+	CMOVQGT R9, R8
 	JMP     group1
 
-done3:
+done2:
 	VZEROUPPER
 	RET
 
@@ -4085,28 +4085,28 @@ TEXT ·transposeBackFloat64AVX2(SB), NOSPLIT, $0-8
 	// transposeBackFloat64AVX2 copies planes to rows, rounded to elements.
 	MOVQ 120(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 80(AX), R8
-	MOVQ 184(AX), R9
-	XORQ DI, DI
-	SUBQ $0x04, R8
+	MOVQ 184(AX), DI
+	MOVQ 80(AX), R9
+	XORQ R8, R8
+	SUBQ $0x04, R9
 
 group1:
 	MOVQ  BX, CX
-	IMULQ DI, CX
+	IMULQ R8, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
 	MOVQ  176(AX), R10
-	LEAQ  (R10)(DI*8), R10
+	LEAQ  (R10)(R8*8), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
-	JL    few5
+	JL    few4
 
-classes4:
-	LEAQ       (R10)(R9*2), R12
+classes3:
+	LEAQ       (R10)(DI*2), R12
 	VMOVUPD    (R10), Y0
-	VMOVUPD    (R10)(R9*1), Y1
+	VMOVUPD    (R10)(DI*1), Y1
 	VMOVUPD    (R12), Y2
-	VMOVUPD    (R12)(R9*1), Y3
+	VMOVUPD    (R12)(DI*1), Y3
 	VUNPCKLPD  Y1, Y0, Y4
 	VUNPCKHPD  Y1, Y0, Y0
 	VUNPCKLPD  Y3, Y2, Y1
@@ -4120,34 +4120,34 @@ classes4:
 	VMOVUPD    Y1, (CX)(BX*2)
 	VMOVUPD    Y0, (CX)(SI*1)
 	SUBQ       $0x04, R11
-	JE         next2
+	JE         next6
 	CMPQ       R11, $0x04
-	JL         overlap6
+	JL         overlap5
 	ADDQ       $0x20, CX
 	ADDQ       $0x20, DX
-	LEAQ       (R10)(R9*4), R10
-	JMP        classes4
+	LEAQ       (R10)(DI*4), R10
+	JMP        classes3
 
-overlap6:
+overlap5:
 	LEAQ  (CX)(R11*8), CX
 	LEAQ  (DX)(R11*8), DX
-	MOVQ  R9, R12
+	MOVQ  DI, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
 	MOVQ  $+4, R11
-	JMP   classes4
+	JMP   classes3
 
-few5:
+few4:
 	LEAQ         constants<>+32(SB), DX
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, R11
 	SUBQ         R11, DX
 	XORQ         DX, DX
-	LEAQ         (R10)(R9*2), R11
+	LEAQ         (R10)(DI*2), R11
 	VMOVUPD      (R10), Y0
-	VMOVUPD      (R10)(R9*1), Y1
+	VMOVUPD      (R10)(DI*1), Y1
 	VMOVUPD      (R11), Y2
-	VMOVUPD      (R11)(R9*1), Y3
+	VMOVUPD      (R11)(DI*1), Y3
 	VUNPCKLPD    Y1, Y0, Y4
 	VUNPCKHPD    Y1, Y0, Y0
 	VUNPCKLPD    Y3, Y2, Y1
@@ -4220,15 +4220,15 @@ skip13:
 	VMOVSD X1, (CX)
 
 skip14:
-next2:
-	CMPQ    DI, R8
-	JGE     done3
-	ADDQ    $0x04, DI
-	CMPQ    DI, R8
-	CMOVQGT R8, DI
+next6:
+	CMPQ    R8, R9
+	JGE     done2
+	ADDQ    $0x04, R8
+	CMPQ    R8, R9
+	CMOVQGT R9, R8
 	JMP     group1
 
-done3:
+done2:
 	VZEROUPPER
 	RET
 
@@ -6718,23 +6718,23 @@ TEXT ·transposeFloat16AVX2(SB), NOSPLIT, $0-8
 	// transposeFloat16AVX2 copies rows to planes, as F.
 	MOVQ 104(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 80(AX), R8
-	MOVQ 184(AX), R9
-	XORQ DI, DI
-	SUBQ $0x08, R8
+	MOVQ 184(AX), DI
+	MOVQ 80(AX), R9
+	XORQ R8, R8
+	SUBQ $0x08, R9
 
 group1:
 	MOVQ  BX, CX
-	IMULQ DI, CX
+	IMULQ R8, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
 	MOVQ  176(AX), R10
-	LEAQ  (R10)(DI*4), R10
+	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
-	JL    few5
+	JL    few4
 
-classes4:
+classes3:
 	VCVTPH2PS   (CX), X1
 	VCVTPH2PS   (DX), X0
 	VINSERTF128 $0x01, X0, Y1, Y0
@@ -6755,30 +6755,30 @@ classes4:
 	VUNPCKHPD   Y2, Y5, Y2
 	VUNPCKLPD   Y4, Y0, Y5
 	VUNPCKHPD   Y4, Y0, Y0
-	LEAQ        (R10)(R9*2), R12
+	LEAQ        (R10)(DI*2), R12
 	VMOVUPS     Y3, (R10)
-	VMOVUPS     Y2, (R10)(R9*1)
+	VMOVUPS     Y2, (R10)(DI*1)
 	VMOVUPS     Y5, (R12)
-	VMOVUPS     Y0, (R12)(R9*1)
+	VMOVUPS     Y0, (R12)(DI*1)
 	SUBQ        $0x04, R11
-	JE          next2
+	JE          next6
 	CMPQ        R11, $0x04
-	JL          overlap6
+	JL          overlap5
 	ADDQ        $0x08, CX
 	ADDQ        $0x08, DX
-	LEAQ        (R10)(R9*4), R10
-	JMP         classes4
+	LEAQ        (R10)(DI*4), R10
+	JMP         classes3
 
-overlap6:
+overlap5:
 	LEAQ  (CX)(R11*2), CX
 	LEAQ  (DX)(R11*2), DX
-	MOVQ  R9, R12
+	MOVQ  DI, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
 	MOVQ  $+4, R11
-	JMP   classes4
+	JMP   classes3
 
-few5:
+few4:
 	XORQ R11, R11
 	MOVQ 96(AX), R12
 	SUBQ R11, R12
@@ -6896,21 +6896,21 @@ loaded22:
 	VUNPCKHPD   Y2, Y5, Y2
 	VUNPCKLPD   Y4, Y0, Y5
 	VUNPCKHPD   Y4, Y0, Y0
-	LEAQ        (R10)(R9*2), CX
+	LEAQ        (R10)(DI*2), CX
 	VMOVUPS     Y3, (R10)
-	VMOVUPS     Y2, (R10)(R9*1)
+	VMOVUPS     Y2, (R10)(DI*1)
 	VMOVUPS     Y5, (CX)
-	VMOVUPS     Y0, (CX)(R9*1)
+	VMOVUPS     Y0, (CX)(DI*1)
 
-next2:
-	CMPQ    DI, R8
-	JGE     done3
-	ADDQ    $0x08, DI
-	CMPQ    DI, R8
-	CMOVQGT R8, DI
+next6:
+	CMPQ    R8, R9
+	JGE     done2
+	ADDQ    $0x08, R8
+	CMPQ    R8, R9
+	CMOVQGT R9, R8
 	JMP     group1
 
-done3:
+done2:
 	VZEROUPPER
 	RET
 
@@ -6922,28 +6922,28 @@ TEXT ·transposeBackFloat16AVX2(SB), NOSPLIT, $0-8
 	// transposeBackFloat16AVX2 copies planes to rows, rounded to elements.
 	MOVQ 120(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 80(AX), R8
-	MOVQ 184(AX), R9
-	XORQ DI, DI
-	SUBQ $0x08, R8
+	MOVQ 184(AX), DI
+	MOVQ 80(AX), R9
+	XORQ R8, R8
+	SUBQ $0x08, R9
 
 group1:
 	MOVQ  BX, CX
-	IMULQ DI, CX
+	IMULQ R8, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
 	MOVQ  176(AX), R10
-	LEAQ  (R10)(DI*4), R10
+	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
-	JL    few5
+	JL    few4
 
-classes4:
-	LEAQ      (R10)(R9*2), R12
+classes3:
+	LEAQ      (R10)(DI*2), R12
 	VMOVUPS   (R10), Y0
-	VMOVUPS   (R10)(R9*1), Y1
+	VMOVUPS   (R10)(DI*1), Y1
 	VMOVUPS   (R12), Y2
-	VMOVUPS   (R12)(R9*1), Y3
+	VMOVUPS   (R12)(DI*1), Y3
 	VUNPCKLPS Y1, Y0, Y4
 	VUNPCKHPS Y1, Y0, Y0
 	VUNPCKLPS Y3, Y2, Y1
@@ -6965,30 +6965,30 @@ classes4:
 	VMOVQ     X0, (CX)(SI*1)
 	VPEXTRQ   $0x01, X0, (DX)(SI*1)
 	SUBQ      $0x04, R11
-	JE        next2
+	JE        next6
 	CMPQ      R11, $0x04
-	JL        overlap6
+	JL        overlap5
 	ADDQ      $0x08, CX
 	ADDQ      $0x08, DX
-	LEAQ      (R10)(R9*4), R10
-	JMP       classes4
+	LEAQ      (R10)(DI*4), R10
+	JMP       classes3
 
-overlap6:
+overlap5:
 	LEAQ  (CX)(R11*2), CX
 	LEAQ  (DX)(R11*2), DX
-	MOVQ  R9, R12
+	MOVQ  DI, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
 	MOVQ  $+4, R11
-	JMP   classes4
+	JMP   classes3
 
-few5:
+few4:
 	XORQ      R11, R11
-	LEAQ      (R10)(R9*2), R12
+	LEAQ      (R10)(DI*2), R12
 	VMOVUPS   (R10), Y0
-	VMOVUPS   (R10)(R9*1), Y1
+	VMOVUPS   (R10)(DI*1), Y1
 	VMOVUPS   (R12), Y2
-	VMOVUPS   (R12)(R9*1), Y3
+	VMOVUPS   (R12)(DI*1), Y3
 	VUNPCKLPS Y1, Y0, Y4
 	VUNPCKHPS Y1, Y0, Y0
 	VUNPCKLPS Y3, Y2, Y1
@@ -7109,15 +7109,15 @@ halves21:
 	JMP     halves21
 
 stored22:
-next2:
-	CMPQ    DI, R8
-	JGE     done3
-	ADDQ    $0x08, DI
-	CMPQ    DI, R8
-	CMOVQGT R8, DI
+next6:
+	CMPQ    R8, R9
+	JGE     done2
+	ADDQ    $0x08, R8
+	CMPQ    R8, R9
+	CMOVQGT R9, R8
 	JMP     group1
 
-done3:
+done2:
 	VZEROUPPER
 	RET
 
@@ -8704,23 +8704,23 @@ TEXT ·transposeBFloat16AVX2(SB), NOSPLIT, $0-8
 	// transposeBFloat16AVX2 copies rows to planes, as F.
 	MOVQ 104(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 80(AX), R8
-	MOVQ 184(AX), R9
-	XORQ DI, DI
-	SUBQ $0x08, R8
+	MOVQ 184(AX), DI
+	MOVQ 80(AX), R9
+	XORQ R8, R8
+	SUBQ $0x08, R9
 
 group1:
 	MOVQ  BX, CX
-	IMULQ DI, CX
+	IMULQ R8, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
 	MOVQ  176(AX), R10
-	LEAQ  (R10)(DI*4), R10
+	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
-	JL    few5
+	JL    few4
 
-classes4:
+classes3:
 	VPMOVZXWD   (CX), X1
 	VPSLLD      $0x10, X1, X1
 	VPMOVZXWD   (DX), X0
@@ -8749,30 +8749,30 @@ classes4:
 	VUNPCKHPD   Y2, Y5, Y2
 	VUNPCKLPD   Y4, Y0, Y5
 	VUNPCKHPD   Y4, Y0, Y0
-	LEAQ        (R10)(R9*2), R12
+	LEAQ        (R10)(DI*2), R12
 	VMOVUPS     Y3, (R10)
-	VMOVUPS     Y2, (R10)(R9*1)
+	VMOVUPS     Y2, (R10)(DI*1)
 	VMOVUPS     Y5, (R12)
-	VMOVUPS     Y0, (R12)(R9*1)
+	VMOVUPS     Y0, (R12)(DI*1)
 	SUBQ        $0x04, R11
-	JE          next2
+	JE          next6
 	CMPQ        R11, $0x04
-	JL          overlap6
+	JL          overlap5
 	ADDQ        $0x08, CX
 	ADDQ        $0x08, DX
-	LEAQ        (R10)(R9*4), R10
-	JMP         classes4
+	LEAQ        (R10)(DI*4), R10
+	JMP         classes3
 
-overlap6:
+overlap5:
 	LEAQ  (CX)(R11*2), CX
 	LEAQ  (DX)(R11*2), DX
-	MOVQ  R9, R12
+	MOVQ  DI, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
 	MOVQ  $+4, R11
-	JMP   classes4
+	JMP   classes3
 
-few5:
+few4:
 	XORQ R11, R11
 	MOVQ 96(AX), R12
 	SUBQ R11, R12
@@ -8898,21 +8898,21 @@ loaded22:
 	VUNPCKHPD   Y2, Y5, Y2
 	VUNPCKLPD   Y4, Y0, Y5
 	VUNPCKHPD   Y4, Y0, Y0
-	LEAQ        (R10)(R9*2), CX
+	LEAQ        (R10)(DI*2), CX
 	VMOVUPS     Y3, (R10)
-	VMOVUPS     Y2, (R10)(R9*1)
+	VMOVUPS     Y2, (R10)(DI*1)
 	VMOVUPS     Y5, (CX)
-	VMOVUPS     Y0, (CX)(R9*1)
+	VMOVUPS     Y0, (CX)(DI*1)
 
-next2:
-	CMPQ    DI, R8
-	JGE     done3
-	ADDQ    $0x08, DI
-	CMPQ    DI, R8
-	CMOVQGT R8, DI
+next6:
+	CMPQ    R8, R9
+	JGE     done2
+	ADDQ    $0x08, R8
+	CMPQ    R8, R9
+	CMOVQGT R9, R8
 	JMP     group1
 
-done3:
+done2:
 	VZEROUPPER
 	RET
 
@@ -8924,28 +8924,28 @@ TEXT ·transposeBackBFloat16AVX2(SB), NOSPLIT, $0-8
 	// transposeBackBFloat16AVX2 copies planes to rows, rounded to elements.
 	MOVQ 120(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 80(AX), R8
-	MOVQ 184(AX), R9
-	XORQ DI, DI
-	SUBQ $0x08, R8
+	MOVQ 184(AX), DI
+	MOVQ 80(AX), R9
+	XORQ R8, R8
+	SUBQ $0x08, R9
 
 group1:
 	MOVQ  BX, CX
-	IMULQ DI, CX
+	IMULQ R8, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
 	MOVQ  176(AX), R10
-	LEAQ  (R10)(DI*4), R10
+	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
-	JL    few5
+	JL    few4
 
-classes4:
-	LEAQ         (R10)(R9*2), R12
+classes3:
+	LEAQ         (R10)(DI*2), R12
 	VMOVUPS      (R10), Y0
-	VMOVUPS      (R10)(R9*1), Y1
+	VMOVUPS      (R10)(DI*1), Y1
 	VMOVUPS      (R12), Y2
-	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DI*1), Y3
 	VUNPCKLPS    Y1, Y0, Y4
 	VUNPCKHPS    Y1, Y0, Y0
 	VUNPCKLPS    Y3, Y2, Y1
@@ -8991,30 +8991,30 @@ classes4:
 	VMOVQ        X1, (CX)(SI*1)
 	VPEXTRQ      $0x01, X1, (DX)(SI*1)
 	SUBQ         $0x04, R11
-	JE           next2
+	JE           next6
 	CMPQ         R11, $0x04
-	JL           overlap6
+	JL           overlap5
 	ADDQ         $0x08, CX
 	ADDQ         $0x08, DX
-	LEAQ         (R10)(R9*4), R10
-	JMP          classes4
+	LEAQ         (R10)(DI*4), R10
+	JMP          classes3
 
-overlap6:
+overlap5:
 	LEAQ  (CX)(R11*2), CX
 	LEAQ  (DX)(R11*2), DX
-	MOVQ  R9, R12
+	MOVQ  DI, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
 	MOVQ  $+4, R11
-	JMP   classes4
+	JMP   classes3
 
-few5:
+few4:
 	XORQ         R11, R11
-	LEAQ         (R10)(R9*2), R12
+	LEAQ         (R10)(DI*2), R12
 	VMOVUPS      (R10), Y0
-	VMOVUPS      (R10)(R9*1), Y1
+	VMOVUPS      (R10)(DI*1), Y1
 	VMOVUPS      (R12), Y2
-	VMOVUPS      (R12)(R9*1), Y3
+	VMOVUPS      (R12)(DI*1), Y3
 	VUNPCKLPS    Y1, Y0, Y4
 	VUNPCKHPS    Y1, Y0, Y0
 	VUNPCKLPS    Y3, Y2, Y1
@@ -9159,15 +9159,15 @@ halves21:
 	JMP     halves21
 
 stored22:
-next2:
-	CMPQ    DI, R8
-	JGE     done3
-	ADDQ    $0x08, DI
-	CMPQ    DI, R8
-	CMOVQGT R8, DI
+next6:
+	CMPQ    R8, R9
+	JGE     done2
+	ADDQ    $0x08, R8
+	CMPQ    R8, R9
+	CMOVQGT R9, R8
 	JMP     group1
 
-done3:
+done2:
 	VZEROUPPER
 	RET
 
@@ -15968,8 +15968,8 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         48(AX), BX
+	MOVQ         48(AX), DX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -15991,14 +15991,14 @@ fetch3:
 	DECQ         R10
 	JNE          fetch3
 	VMAXPS       (R8), Y2, Y2
-	ADDQ         DX, R8
+	ADDQ         BX, R8
 	VMAXPS       (R8), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(SI*8)
-	VMOVDQU      (BX), Y3
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
 	VPCMPEQD     constants<>+1600(SB), Y3, Y6
@@ -16017,7 +16017,7 @@ fetch3:
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      (CX)(DX*1), Y6
+	VMOVUPS      (CX)(BX*1), Y6
 	VPCMPEQD     constants<>+1120(SB), Y3, Y3
 	VBLENDVPS    Y3, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -16058,7 +16058,7 @@ fetch3:
 	VSUBPD       304(AX)(SI*8), Y2, Y2
 	VMOVUPD      Y2, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
@@ -16076,9 +16076,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16106,14 +16106,14 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (SI), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -16133,10 +16133,10 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)
+	VMOVUPS      Y8, (DX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      (CX)(DX*1), Y7
+	VMOVUPS      (CX)(SI*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -16153,7 +16153,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (BX)(DX*1)
+	VMOVUPS      Y9, (DX)(SI*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VMINPS       Y9, Y8, Y2
@@ -16185,8 +16185,8 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
@@ -16209,8 +16209,8 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         48(AX), BX
+	MOVQ         48(AX), DX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16232,14 +16232,14 @@ fetch3:
 	DECQ          R10
 	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
-	ADDQ          DX, R8
+	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
-	VMOVDQU32     (BX), Z8
+	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VMOVUPS       (CX), Z10
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
@@ -16258,7 +16258,7 @@ fetch3:
 	VMULPS        Z11, Z11, Z14
 	VFMADD213PS   Z11, Z14, Z13
 	VFMADD213PS.Z Z12, Z12, K1, Z13
-	VMOVUPS       (CX)(DX*1), Z11
+	VMOVUPS       (CX)(BX*1), Z11
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -16299,7 +16299,7 @@ fetch3:
 	VSUBPD        336(AX)(SI*8), Z7, Z7
 	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, BX
+	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop1
@@ -16322,9 +16322,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16352,14 +16352,14 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (SI), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -16379,9 +16379,9 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (BX)
+	VMOVUPS       Z14, (DX)
 	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       (CX)(DX*1), Z12
+	VMOVUPS       (CX)(SI*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -16398,7 +16398,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z15
 	VFMADD213PS   Z7, Z15, Z13
 	VFMADD213PS.Z Z8, Z8, K2, Z13
-	VMOVUPS       Z13, (BX)(DX*1)
+	VMOVUPS       Z13, (DX)(SI*1)
 	VMOVAPS       Z13, K1, Z10
 	VMINPS        Z13, Z14, Z7
 	VADDPS        Z14, Z13, Z13
@@ -16429,8 +16429,8 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
-	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
@@ -16448,8 +16448,8 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         48(AX), BX
+	MOVQ         48(AX), DX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16471,16 +16471,16 @@ fetch3:
 	DECQ         R10
 	JNE          fetch3
 	VMAXPS       (R8), Y2, Y2
-	ADDQ         DX, R8
+	ADDQ         BX, R8
 	VMAXPS       (R8), Y2, Y2
-	ADDQ         DX, R8
+	ADDQ         BX, R8
 	VMAXPS       (R8), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(SI*8)
-	VMOVDQU      (BX), Y3
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
 	VPCMPEQD     constants<>+1600(SB), Y3, Y6
@@ -16499,7 +16499,7 @@ fetch3:
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      (CX)(DX*1), Y6
+	VMOVUPS      (CX)(BX*1), Y6
 	VPCMPEQD     constants<>+1120(SB), Y3, Y8
 	VBLENDVPS    Y8, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -16522,7 +16522,7 @@ fetch3:
 	VMOVUPS      Y9, 64(R8)
 	MOVQ         64(AX), R8
 	VMOVUPS      Y6, 64(R8)
-	VMOVUPS      (CX)(DX*2), Y5
+	VMOVUPS      (CX)(BX*2), Y5
 	VPCMPEQD     constants<>+1696(SB), Y3, Y3
 	VBLENDVPS    Y3, Y5, Y4, Y4
 	VSUBPS       Y2, Y5, Y5
@@ -16564,7 +16564,7 @@ fetch3:
 	VSUBPD       304(AX)(SI*8), Y2, Y2
 	VMOVUPD      Y2, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
@@ -16582,9 +16582,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16612,16 +16612,16 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (SI), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -16641,10 +16641,10 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)
+	VMOVUPS      Y8, (DX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      (CX)(DX*1), Y7
+	VMOVUPS      (CX)(SI*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -16661,7 +16661,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(DX*1)
+	VMOVUPS      Y10, (DX)(SI*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -16670,7 +16670,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(DX*2), Y6
+	VMOVUPS      (CX)(SI*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -16687,7 +16687,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y9
 	VFMADD213PS  Y2, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (BX)(DX*2)
+	VMOVUPS      Y7, (DX)(SI*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y2
 	VBLENDVPS    Y2, Y7, Y5, Y5
 	MOVQ         56(AX), R9
@@ -16720,8 +16720,8 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
@@ -16744,8 +16744,8 @@ TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         48(AX), BX
+	MOVQ         48(AX), DX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16767,16 +16767,16 @@ fetch3:
 	DECQ          R10
 	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
-	ADDQ          DX, R8
+	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
-	ADDQ          DX, R8
+	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
-	VMOVDQU32     (BX), Z8
+	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VMOVUPS       (CX), Z10
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
@@ -16795,7 +16795,7 @@ fetch3:
 	VMULPS        Z11, Z11, Z14
 	VFMADD213PS   Z11, Z14, Z13
 	VFMADD213PS.Z Z12, Z12, K1, Z13
-	VMOVUPS       (CX)(DX*1), Z11
+	VMOVUPS       (CX)(BX*1), Z11
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -16814,7 +16814,7 @@ fetch3:
 	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z10, Z11, Z11
-	VMOVUPS       (CX)(DX*2), Z10
+	VMOVUPS       (CX)(BX*2), Z10
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
@@ -16854,7 +16854,7 @@ fetch3:
 	VSUBPD        336(AX)(SI*8), Z7, Z7
 	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, BX
+	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop1
@@ -16877,9 +16877,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16907,16 +16907,16 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (SI), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -16936,9 +16936,9 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (BX)
+	VMOVUPS       Z14, (DX)
 	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       (CX)(DX*1), Z12
+	VMOVUPS       (CX)(SI*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -16955,11 +16955,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(DX*1)
+	VMOVUPS       Z16, (DX)(SI*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(DX*2), Z11
+	VMOVUPS       (CX)(SI*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -16976,7 +16976,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z14
 	VFMADD213PS   Z7, Z14, Z13
 	VFMADD213PS.Z Z8, Z8, K2, Z13
-	VMOVUPS       Z13, (BX)(DX*2)
+	VMOVUPS       Z13, (DX)(SI*2)
 	VMOVAPS       Z13, K1, Z10
 	VADDPS        Z16, Z13, Z13
 	VADDPS        Z12, Z11, Z11
@@ -17006,8 +17006,8 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
-	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
@@ -17025,8 +17025,8 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         48(AX), BX
+	MOVQ         48(AX), DX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -17048,18 +17048,18 @@ fetch3:
 	DECQ         R10
 	JNE          fetch3
 	VMAXPS       (R8), Y2, Y2
-	ADDQ         DX, R8
+	ADDQ         BX, R8
 	VMAXPS       (R8), Y2, Y2
-	ADDQ         DX, R8
+	ADDQ         BX, R8
 	VMAXPS       (R8), Y2, Y2
-	ADDQ         DX, R8
+	ADDQ         BX, R8
 	VMAXPS       (R8), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(SI*8)
-	VMOVDQU      (BX), Y3
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
 	VPCMPEQD     constants<>+1600(SB), Y3, Y6
@@ -17078,7 +17078,7 @@ fetch3:
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      (CX)(DX*1), Y6
+	VMOVUPS      (CX)(BX*1), Y6
 	VPCMPEQD     constants<>+1120(SB), Y3, Y8
 	VBLENDVPS    Y8, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -17101,7 +17101,7 @@ fetch3:
 	VMOVUPS      Y9, 64(R8)
 	MOVQ         64(AX), R8
 	VMOVUPS      Y6, 64(R8)
-	VMOVUPS      (CX)(DX*2), Y5
+	VMOVUPS      (CX)(BX*2), Y5
 	VPCMPEQD     constants<>+1696(SB), Y3, Y6
 	VBLENDVPS    Y6, Y5, Y4, Y4
 	VSUBPS       Y2, Y5, Y5
@@ -17118,7 +17118,7 @@ fetch3:
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	IMUL3Q       $0x03, DX, R8
+	IMUL3Q       $0x03, BX, R8
 	VMOVUPS      (CX)(R8*1), Y6
 	VPCMPEQD     constants<>+1728(SB), Y3, Y3
 	VBLENDVPS    Y3, Y6, Y4, Y4
@@ -17163,7 +17163,7 @@ fetch3:
 	VSUBPD       304(AX)(SI*8), Y2, Y2
 	VMOVUPD      Y2, 3568(AX)(SI*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
@@ -17181,9 +17181,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17211,18 +17211,18 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (SI), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -17242,10 +17242,10 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)
+	VMOVUPS      Y8, (DX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      (CX)(DX*1), Y7
+	VMOVUPS      (CX)(SI*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -17262,7 +17262,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(DX*1)
+	VMOVUPS      Y10, (DX)(SI*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -17271,7 +17271,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(DX*2), Y6
+	VMOVUPS      (CX)(SI*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -17288,11 +17288,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*2)
+	VMOVUPS      Y8, (DX)(SI*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x03, DX, R10
-	IMUL3Q       $0x03, DX, R9
+	IMUL3Q       $0x03, SI, R10
+	IMUL3Q       $0x03, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -17310,7 +17310,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (BX)(R10*1)
+	VMOVUPS      Y9, (DX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VADDPS       Y8, Y9, Y9
@@ -17345,8 +17345,8 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
@@ -17369,8 +17369,8 @@ TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         48(AX), BX
+	MOVQ         48(AX), DX
+	MOVQ         184(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -17392,18 +17392,18 @@ fetch3:
 	DECQ          R10
 	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
-	ADDQ          DX, R8
+	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
-	ADDQ          DX, R8
+	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
-	ADDQ          DX, R8
+	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(SI*8)
-	VMOVDQU32     (BX), Z8
+	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VMOVUPS       (CX), Z10
 	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
@@ -17422,7 +17422,7 @@ fetch3:
 	VMULPS        Z11, Z11, Z14
 	VFMADD213PS   Z11, Z14, Z13
 	VFMADD213PS.Z Z12, Z12, K1, Z13
-	VMOVUPS       (CX)(DX*1), Z11
+	VMOVUPS       (CX)(BX*1), Z11
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -17441,7 +17441,7 @@ fetch3:
 	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VADDPS        Z13, Z15, Z15
 	VADDPS        Z10, Z11, Z11
-	VMOVUPS       (CX)(DX*2), Z10
+	VMOVUPS       (CX)(BX*2), Z10
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
@@ -17458,7 +17458,7 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z14
 	VFMADD213PS.Z Z13, Z13, K1, Z14
-	IMUL3Q        $0x03, DX, R8
+	IMUL3Q        $0x03, BX, R8
 	VMOVUPS       (CX)(R8*1), Z12
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -17501,7 +17501,7 @@ fetch3:
 	VSUBPD        336(AX)(SI*8), Z7, Z7
 	VMOVUPD       Z7, 3600(AX)(SI*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, BX
+	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop1
@@ -17524,9 +17524,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17554,18 +17554,18 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (SI), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -17585,9 +17585,9 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (BX)
+	VMOVUPS       Z14, (DX)
 	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       (CX)(DX*1), Z12
+	VMOVUPS       (CX)(SI*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -17604,11 +17604,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(DX*1)
+	VMOVUPS       Z16, (DX)(SI*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(DX*2), Z11
+	VMOVUPS       (CX)(SI*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -17625,10 +17625,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*2)
+	VMOVUPS       Z15, (DX)(SI*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, DX, R10
-	IMUL3Q        $0x03, DX, R9
+	IMUL3Q        $0x03, SI, R10
+	IMUL3Q        $0x03, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -17646,7 +17646,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z17
 	VFMADD213PS   Z7, Z17, Z14
 	VFMADD213PS.Z Z8, Z8, K2, Z14
-	VMOVUPS       Z14, (BX)(R10*1)
+	VMOVUPS       Z14, (DX)(R10*1)
 	VMOVAPS       Z14, K1, Z10
 	VADDPS        Z15, Z14, Z14
 	VADDPS        Z11, Z13, Z13
@@ -17678,8 +17678,8 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
-	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
@@ -17697,9 +17697,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17727,20 +17727,20 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (SI), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -17760,10 +17760,10 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)
+	VMOVUPS      Y8, (DX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      (CX)(DX*1), Y7
+	VMOVUPS      (CX)(SI*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -17780,7 +17780,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(DX*1)
+	VMOVUPS      Y10, (DX)(SI*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -17789,7 +17789,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(DX*2), Y6
+	VMOVUPS      (CX)(SI*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -17806,11 +17806,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*2)
+	VMOVUPS      Y8, (DX)(SI*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x03, DX, R10
-	IMUL3Q       $0x03, DX, R9
+	IMUL3Q       $0x03, SI, R10
+	IMUL3Q       $0x03, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -17828,7 +17828,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -17841,7 +17841,7 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(DX*4), Y6
+	VMOVUPS      (CX)(SI*4), Y6
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -17858,7 +17858,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y9
 	VFMADD213PS  Y2, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (BX)(DX*4)
+	VMOVUPS      Y7, (DX)(SI*4)
 	VPCMPEQD     constants<>+1760(SB), Y3, Y2
 	VBLENDVPS    Y2, Y7, Y5, Y5
 	MOVQ         56(AX), R9
@@ -17891,8 +17891,8 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
@@ -17915,9 +17915,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17945,20 +17945,20 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (SI), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -17978,9 +17978,9 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (BX)
+	VMOVUPS       Z14, (DX)
 	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       (CX)(DX*1), Z12
+	VMOVUPS       (CX)(SI*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -17997,11 +17997,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(DX*1)
+	VMOVUPS       Z16, (DX)(SI*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(DX*2), Z11
+	VMOVUPS       (CX)(SI*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -18018,10 +18018,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*2)
+	VMOVUPS       Z15, (DX)(SI*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, DX, R10
-	IMUL3Q        $0x03, DX, R9
+	IMUL3Q        $0x03, SI, R10
+	IMUL3Q        $0x03, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -18039,13 +18039,13 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(DX*4), Z11
+	VMOVUPS       (CX)(SI*4), Z11
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -18062,7 +18062,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z14
 	VFMADD213PS   Z7, Z14, Z12
 	VFMADD213PS.Z Z8, Z8, K2, Z12
-	VMOVUPS       Z12, (BX)(DX*4)
+	VMOVUPS       Z12, (DX)(SI*4)
 	VMOVAPS       Z12, K1, Z10
 	VADDPS        Z18, Z12, Z12
 	VADDPS        Z13, Z11, Z11
@@ -18092,8 +18092,8 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
-	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
@@ -18111,9 +18111,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -18141,26 +18141,26 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (SI), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -18180,10 +18180,10 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)
+	VMOVUPS      Y8, (DX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      (CX)(DX*1), Y7
+	VMOVUPS      (CX)(SI*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -18200,7 +18200,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(DX*1)
+	VMOVUPS      Y10, (DX)(SI*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -18209,7 +18209,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(DX*2), Y6
+	VMOVUPS      (CX)(SI*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -18226,11 +18226,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*2)
+	VMOVUPS      Y8, (DX)(SI*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x03, DX, R10
-	IMUL3Q       $0x03, DX, R9
+	IMUL3Q       $0x03, SI, R10
+	IMUL3Q       $0x03, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -18248,7 +18248,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -18261,7 +18261,7 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(DX*4), Y6
+	VMOVUPS      (CX)(SI*4), Y6
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -18278,11 +18278,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*4)
+	VMOVUPS      Y8, (DX)(SI*4)
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x05, DX, R10
-	IMUL3Q       $0x05, DX, R9
+	IMUL3Q       $0x05, SI, R10
+	IMUL3Q       $0x05, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -18300,7 +18300,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -18309,8 +18309,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, DX, R10
-	IMUL3Q       $0x06, DX, R9
+	IMUL3Q       $0x06, SI, R10
+	IMUL3Q       $0x06, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -18328,11 +18328,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, DX, R10
-	IMUL3Q       $0x07, DX, R9
+	IMUL3Q       $0x07, SI, R10
+	IMUL3Q       $0x07, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -18350,7 +18350,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (BX)(R10*1)
+	VMOVUPS      Y9, (DX)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VADDPS       Y8, Y9, Y9
@@ -18389,8 +18389,8 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
@@ -18413,9 +18413,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -18443,26 +18443,26 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (SI), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -18482,9 +18482,9 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (BX)
+	VMOVUPS       Z14, (DX)
 	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       (CX)(DX*1), Z12
+	VMOVUPS       (CX)(SI*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -18501,11 +18501,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(DX*1)
+	VMOVUPS       Z16, (DX)(SI*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(DX*2), Z11
+	VMOVUPS       (CX)(SI*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -18522,10 +18522,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*2)
+	VMOVUPS       Z15, (DX)(SI*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, DX, R10
-	IMUL3Q        $0x03, DX, R9
+	IMUL3Q        $0x03, SI, R10
+	IMUL3Q        $0x03, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -18543,13 +18543,13 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(DX*4), Z11
+	VMOVUPS       (CX)(SI*4), Z11
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -18566,10 +18566,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*4)
+	VMOVUPS       Z15, (DX)(SI*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x05, DX, R10
-	IMUL3Q        $0x05, DX, R9
+	IMUL3Q        $0x05, SI, R10
+	IMUL3Q        $0x05, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -18587,12 +18587,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, DX, R10
-	IMUL3Q        $0x06, DX, R9
+	IMUL3Q        $0x06, SI, R10
+	IMUL3Q        $0x06, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -18610,10 +18610,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, DX, R10
-	IMUL3Q        $0x07, DX, R9
+	IMUL3Q        $0x07, SI, R10
+	IMUL3Q        $0x07, SI, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -18631,7 +18631,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z19
 	VFMADD213PS   Z7, Z19, Z15
 	VFMADD213PS.Z Z8, Z8, K2, Z15
-	VMOVUPS       Z15, (BX)(R10*1)
+	VMOVUPS       Z15, (DX)(R10*1)
 	VMOVAPS       Z15, K1, Z10
 	VADDPS        Z16, Z15, Z15
 	VADDPS        Z11, Z14, Z14
@@ -18665,8 +18665,8 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
-	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
@@ -18684,9 +18684,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -18714,30 +18714,30 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (SI), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -18757,10 +18757,10 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)
+	VMOVUPS      Y8, (DX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      (CX)(DX*1), Y7
+	VMOVUPS      (CX)(SI*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -18777,7 +18777,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(DX*1)
+	VMOVUPS      Y10, (DX)(SI*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -18786,7 +18786,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(DX*2), Y6
+	VMOVUPS      (CX)(SI*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -18803,11 +18803,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*2)
+	VMOVUPS      Y8, (DX)(SI*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x03, DX, R10
-	IMUL3Q       $0x03, DX, R9
+	IMUL3Q       $0x03, SI, R10
+	IMUL3Q       $0x03, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -18825,7 +18825,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -18838,7 +18838,7 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(DX*4), Y6
+	VMOVUPS      (CX)(SI*4), Y6
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -18855,11 +18855,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*4)
+	VMOVUPS      Y8, (DX)(SI*4)
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x05, DX, R10
-	IMUL3Q       $0x05, DX, R9
+	IMUL3Q       $0x05, SI, R10
+	IMUL3Q       $0x05, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -18877,7 +18877,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -18886,8 +18886,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, DX, R10
-	IMUL3Q       $0x06, DX, R9
+	IMUL3Q       $0x06, SI, R10
+	IMUL3Q       $0x06, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -18905,11 +18905,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, DX, R10
-	IMUL3Q       $0x07, DX, R9
+	IMUL3Q       $0x07, SI, R10
+	IMUL3Q       $0x07, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -18927,7 +18927,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -18944,7 +18944,7 @@ fetch3:
 	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 128(R9)
-	VMOVUPS      (CX)(DX*8), Y6
+	VMOVUPS      (CX)(SI*8), Y6
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -18961,11 +18961,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*8)
+	VMOVUPS      Y8, (DX)(SI*8)
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x09, DX, R10
-	IMUL3Q       $0x09, DX, R9
+	IMUL3Q       $0x09, SI, R10
+	IMUL3Q       $0x09, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -18983,7 +18983,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (BX)(R10*1)
+	VMOVUPS      Y9, (DX)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VADDPS       Y8, Y9, Y9
@@ -19018,8 +19018,8 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
@@ -19042,9 +19042,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -19072,30 +19072,30 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (SI), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -19115,9 +19115,9 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (BX)
+	VMOVUPS       Z14, (DX)
 	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       (CX)(DX*1), Z12
+	VMOVUPS       (CX)(SI*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -19134,11 +19134,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(DX*1)
+	VMOVUPS       Z16, (DX)(SI*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(DX*2), Z11
+	VMOVUPS       (CX)(SI*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -19155,10 +19155,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*2)
+	VMOVUPS       Z15, (DX)(SI*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, DX, R10
-	IMUL3Q        $0x03, DX, R9
+	IMUL3Q        $0x03, SI, R10
+	IMUL3Q        $0x03, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -19176,13 +19176,13 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(DX*4), Z11
+	VMOVUPS       (CX)(SI*4), Z11
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -19199,10 +19199,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*4)
+	VMOVUPS       Z15, (DX)(SI*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x05, DX, R10
-	IMUL3Q        $0x05, DX, R9
+	IMUL3Q        $0x05, SI, R10
+	IMUL3Q        $0x05, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -19220,12 +19220,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, DX, R10
-	IMUL3Q        $0x06, DX, R9
+	IMUL3Q        $0x06, SI, R10
+	IMUL3Q        $0x06, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -19243,10 +19243,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, DX, R10
-	IMUL3Q        $0x07, DX, R9
+	IMUL3Q        $0x07, SI, R10
+	IMUL3Q        $0x07, SI, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -19264,7 +19264,7 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z20
 	VFMADD213PS.Z Z19, Z19, K2, Z20
-	VMOVUPS       Z20, (BX)(R10*1)
+	VMOVUPS       Z20, (DX)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z11, Z14, Z14
@@ -19272,7 +19272,7 @@ fetch3:
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
-	VMOVUPS       (CX)(DX*8), Z11
+	VMOVUPS       (CX)(SI*8), Z11
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -19289,10 +19289,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*8)
+	VMOVUPS       Z15, (DX)(SI*8)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x09, DX, R10
-	IMUL3Q        $0x09, DX, R9
+	IMUL3Q        $0x09, SI, R10
+	IMUL3Q        $0x09, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -19310,7 +19310,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z16
 	VFMADD213PS   Z7, Z16, Z13
 	VFMADD213PS.Z Z8, Z8, K2, Z13
-	VMOVUPS       Z13, (BX)(R10*1)
+	VMOVUPS       Z13, (DX)(R10*1)
 	VMOVAPS       Z13, K1, Z10
 	VADDPS        Z15, Z13, Z13
 	VADDPS        Z11, Z12, Z12
@@ -19342,8 +19342,8 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
-	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
@@ -19361,9 +19361,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -19391,42 +19391,42 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (SI), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -19446,10 +19446,10 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)
+	VMOVUPS      Y8, (DX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      (CX)(DX*1), Y7
+	VMOVUPS      (CX)(SI*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -19466,7 +19466,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(DX*1)
+	VMOVUPS      Y10, (DX)(SI*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -19475,7 +19475,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(DX*2), Y6
+	VMOVUPS      (CX)(SI*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -19492,11 +19492,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*2)
+	VMOVUPS      Y8, (DX)(SI*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x03, DX, R10
-	IMUL3Q       $0x03, DX, R9
+	IMUL3Q       $0x03, SI, R10
+	IMUL3Q       $0x03, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -19514,7 +19514,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -19527,7 +19527,7 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(DX*4), Y6
+	VMOVUPS      (CX)(SI*4), Y6
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -19544,11 +19544,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*4)
+	VMOVUPS      Y8, (DX)(SI*4)
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x05, DX, R10
-	IMUL3Q       $0x05, DX, R9
+	IMUL3Q       $0x05, SI, R10
+	IMUL3Q       $0x05, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -19566,7 +19566,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -19575,8 +19575,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, DX, R10
-	IMUL3Q       $0x06, DX, R9
+	IMUL3Q       $0x06, SI, R10
+	IMUL3Q       $0x06, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -19594,11 +19594,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, DX, R10
-	IMUL3Q       $0x07, DX, R9
+	IMUL3Q       $0x07, SI, R10
+	IMUL3Q       $0x07, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -19616,7 +19616,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -19633,7 +19633,7 @@ fetch3:
 	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 128(R9)
-	VMOVUPS      (CX)(DX*8), Y6
+	VMOVUPS      (CX)(SI*8), Y6
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -19650,11 +19650,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*8)
+	VMOVUPS      Y8, (DX)(SI*8)
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x09, DX, R10
-	IMUL3Q       $0x09, DX, R9
+	IMUL3Q       $0x09, SI, R10
+	IMUL3Q       $0x09, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -19672,7 +19672,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -19681,8 +19681,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0a, DX, R10
-	IMUL3Q       $0x0a, DX, R9
+	IMUL3Q       $0x0a, SI, R10
+	IMUL3Q       $0x0a, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -19700,11 +19700,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0b, DX, R10
-	IMUL3Q       $0x0b, DX, R9
+	IMUL3Q       $0x0b, SI, R10
+	IMUL3Q       $0x0b, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -19722,7 +19722,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -19735,8 +19735,8 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	IMUL3Q       $0x0c, DX, R10
-	IMUL3Q       $0x0c, DX, R9
+	IMUL3Q       $0x0c, SI, R10
+	IMUL3Q       $0x0c, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -19754,11 +19754,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0d, DX, R10
-	IMUL3Q       $0x0d, DX, R9
+	IMUL3Q       $0x0d, SI, R10
+	IMUL3Q       $0x0d, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -19776,7 +19776,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -19785,8 +19785,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0e, DX, R10
-	IMUL3Q       $0x0e, DX, R9
+	IMUL3Q       $0x0e, SI, R10
+	IMUL3Q       $0x0e, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -19804,11 +19804,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0f, DX, R10
-	IMUL3Q       $0x0f, DX, R9
+	IMUL3Q       $0x0f, SI, R10
+	IMUL3Q       $0x0f, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2112(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -19826,7 +19826,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (BX)(R10*1)
+	VMOVUPS      Y9, (DX)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VADDPS       Y8, Y9, Y9
@@ -19869,8 +19869,8 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
@@ -19893,9 +19893,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -19923,42 +19923,42 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (SI), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -19978,9 +19978,9 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (BX)
+	VMOVUPS       Z14, (DX)
 	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       (CX)(DX*1), Z12
+	VMOVUPS       (CX)(SI*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -19997,11 +19997,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(DX*1)
+	VMOVUPS       Z16, (DX)(SI*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(DX*2), Z11
+	VMOVUPS       (CX)(SI*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -20018,10 +20018,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*2)
+	VMOVUPS       Z15, (DX)(SI*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x03, DX, R10
-	IMUL3Q        $0x03, DX, R9
+	IMUL3Q        $0x03, SI, R10
+	IMUL3Q        $0x03, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -20039,13 +20039,13 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(DX*4), Z11
+	VMOVUPS       (CX)(SI*4), Z11
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -20062,10 +20062,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*4)
+	VMOVUPS       Z15, (DX)(SI*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x05, DX, R10
-	IMUL3Q        $0x05, DX, R9
+	IMUL3Q        $0x05, SI, R10
+	IMUL3Q        $0x05, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -20083,12 +20083,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, DX, R10
-	IMUL3Q        $0x06, DX, R9
+	IMUL3Q        $0x06, SI, R10
+	IMUL3Q        $0x06, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -20106,10 +20106,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, DX, R10
-	IMUL3Q        $0x07, DX, R9
+	IMUL3Q        $0x07, SI, R10
+	IMUL3Q        $0x07, SI, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -20127,7 +20127,7 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z20
 	VFMADD213PS.Z Z19, Z19, K2, Z20
-	VMOVUPS       Z20, (BX)(R10*1)
+	VMOVUPS       Z20, (DX)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z11, Z14, Z14
@@ -20135,7 +20135,7 @@ fetch3:
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
-	VMOVUPS       (CX)(DX*8), Z11
+	VMOVUPS       (CX)(SI*8), Z11
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -20152,10 +20152,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*8)
+	VMOVUPS       Z15, (DX)(SI*8)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x09, DX, R10
-	IMUL3Q        $0x09, DX, R9
+	IMUL3Q        $0x09, SI, R10
+	IMUL3Q        $0x09, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -20173,12 +20173,12 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0a, DX, R10
-	IMUL3Q        $0x0a, DX, R9
+	IMUL3Q        $0x0a, SI, R10
+	IMUL3Q        $0x0a, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -20196,10 +20196,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0b, DX, R10
-	IMUL3Q        $0x0b, DX, R9
+	IMUL3Q        $0x0b, SI, R10
+	IMUL3Q        $0x0b, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -20217,14 +20217,14 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z19
 	VFMADD213PS.Z Z18, Z18, K2, Z19
-	VMOVUPS       Z19, (BX)(R10*1)
+	VMOVUPS       Z19, (DX)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z12, Z13, Z13
-	IMUL3Q        $0x0c, DX, R10
-	IMUL3Q        $0x0c, DX, R9
+	IMUL3Q        $0x0c, SI, R10
+	IMUL3Q        $0x0c, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -20242,10 +20242,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z17
 	VFMADD213PS   Z12, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0d, DX, R10
-	IMUL3Q        $0x0d, DX, R9
+	IMUL3Q        $0x0d, SI, R10
+	IMUL3Q        $0x0d, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -20263,12 +20263,12 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0e, DX, R10
-	IMUL3Q        $0x0e, DX, R9
+	IMUL3Q        $0x0e, SI, R10
+	IMUL3Q        $0x0e, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -20286,10 +20286,10 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
-	IMUL3Q        $0x0f, DX, R10
-	IMUL3Q        $0x0f, DX, R9
+	IMUL3Q        $0x0f, SI, R10
+	IMUL3Q        $0x0f, SI, R9
 	VMOVUPS       (CX)(R9*1), Z15
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
@@ -20307,7 +20307,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z21
 	VFMADD213PS   Z7, Z21, Z16
 	VFMADD213PS.Z Z8, Z8, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
 	VADDPS        Z11, Z15, Z15
@@ -20343,8 +20343,8 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
-	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
@@ -20362,9 +20362,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -20392,48 +20392,48 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (SI), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -20453,11 +20453,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)
+	VMOVUPS      Y8, (DX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x10, DX, R10
-	IMUL3Q       $0x10, DX, R9
+	IMUL3Q       $0x10, SI, R10
+	IMUL3Q       $0x10, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2144(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20475,12 +20475,12 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+2144(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      (CX)(DX*1), Y7
+	VMOVUPS      (CX)(SI*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -20497,11 +20497,11 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(DX*1)
+	VMOVUPS      Y10, (DX)(SI*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x11, DX, R10
-	IMUL3Q       $0x11, DX, R9
+	IMUL3Q       $0x11, SI, R10
+	IMUL3Q       $0x11, SI, R9
 	VMOVUPS      (CX)(R9*1), Y9
 	VPCMPEQD     constants<>+2176(SB), Y3, Y11
 	VBLENDVPS    Y11, Y9, Y4, Y4
@@ -20519,7 +20519,7 @@ fetch3:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (BX)(R10*1)
+	VMOVUPS      Y12, (DX)(R10*1)
 	VPCMPEQD     constants<>+2176(SB), Y3, Y11
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VADDPS       Y9, Y7, Y7
@@ -20530,7 +20530,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(DX*2), Y6
+	VMOVUPS      (CX)(SI*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -20547,11 +20547,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*2)
+	VMOVUPS      Y8, (DX)(SI*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x12, DX, R10
-	IMUL3Q       $0x12, DX, R9
+	IMUL3Q       $0x12, SI, R10
+	IMUL3Q       $0x12, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2208(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20569,13 +20569,13 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+2208(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x03, DX, R10
-	IMUL3Q       $0x03, DX, R9
+	IMUL3Q       $0x03, SI, R10
+	IMUL3Q       $0x03, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20593,7 +20593,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -20606,7 +20606,7 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(DX*4), Y6
+	VMOVUPS      (CX)(SI*4), Y6
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -20623,11 +20623,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*4)
+	VMOVUPS      Y8, (DX)(SI*4)
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x05, DX, R10
-	IMUL3Q       $0x05, DX, R9
+	IMUL3Q       $0x05, SI, R10
+	IMUL3Q       $0x05, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20645,7 +20645,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -20654,8 +20654,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, DX, R10
-	IMUL3Q       $0x06, DX, R9
+	IMUL3Q       $0x06, SI, R10
+	IMUL3Q       $0x06, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -20673,11 +20673,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, DX, R10
-	IMUL3Q       $0x07, DX, R9
+	IMUL3Q       $0x07, SI, R10
+	IMUL3Q       $0x07, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20695,7 +20695,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -20712,7 +20712,7 @@ fetch3:
 	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 128(R9)
-	VMOVUPS      (CX)(DX*8), Y6
+	VMOVUPS      (CX)(SI*8), Y6
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -20729,11 +20729,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*8)
+	VMOVUPS      Y8, (DX)(SI*8)
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x09, DX, R10
-	IMUL3Q       $0x09, DX, R9
+	IMUL3Q       $0x09, SI, R10
+	IMUL3Q       $0x09, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20751,7 +20751,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -20760,8 +20760,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0a, DX, R10
-	IMUL3Q       $0x0a, DX, R9
+	IMUL3Q       $0x0a, SI, R10
+	IMUL3Q       $0x0a, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -20779,11 +20779,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0b, DX, R10
-	IMUL3Q       $0x0b, DX, R9
+	IMUL3Q       $0x0b, SI, R10
+	IMUL3Q       $0x0b, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20801,7 +20801,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -20814,8 +20814,8 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	IMUL3Q       $0x0c, DX, R10
-	IMUL3Q       $0x0c, DX, R9
+	IMUL3Q       $0x0c, SI, R10
+	IMUL3Q       $0x0c, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -20833,11 +20833,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0d, DX, R10
-	IMUL3Q       $0x0d, DX, R9
+	IMUL3Q       $0x0d, SI, R10
+	IMUL3Q       $0x0d, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20855,7 +20855,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -20864,8 +20864,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0e, DX, R10
-	IMUL3Q       $0x0e, DX, R9
+	IMUL3Q       $0x0e, SI, R10
+	IMUL3Q       $0x0e, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -20883,11 +20883,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0f, DX, R10
-	IMUL3Q       $0x0f, DX, R9
+	IMUL3Q       $0x0f, SI, R10
+	IMUL3Q       $0x0f, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2112(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -20905,7 +20905,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (BX)(R10*1)
+	VMOVUPS      Y9, (DX)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VADDPS       Y8, Y9, Y9
@@ -20948,8 +20948,8 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
@@ -20972,9 +20972,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -21002,48 +21002,48 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (SI), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -21063,10 +21063,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (BX)
+	VMOVUPS       Z14, (DX)
 	VMOVAPS       Z14, K1, Z10
-	IMUL3Q        $0x10, DX, R10
-	IMUL3Q        $0x10, DX, R9
+	IMUL3Q        $0x10, SI, R10
+	IMUL3Q        $0x10, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -21084,11 +21084,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z16, Z14, Z14
-	VMOVUPS       (CX)(DX*1), Z12
+	VMOVUPS       (CX)(SI*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -21105,10 +21105,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(DX*1)
+	VMOVUPS       Z16, (DX)(SI*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x11, DX, R10
-	IMUL3Q        $0x11, DX, R9
+	IMUL3Q        $0x11, SI, R10
+	IMUL3Q        $0x11, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -21126,13 +21126,13 @@ fetch3:
 	VMULPS        Z15, Z15, Z19
 	VFMADD213PS   Z15, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z18, Z16, Z16
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(DX*2), Z11
+	VMOVUPS       (CX)(SI*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -21149,10 +21149,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*2)
+	VMOVUPS       Z15, (DX)(SI*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x12, DX, R10
-	IMUL3Q        $0x12, DX, R9
+	IMUL3Q        $0x12, SI, R10
+	IMUL3Q        $0x12, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -21170,12 +21170,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z11, Z11
 	VADDPS        Z18, Z15, Z15
-	IMUL3Q        $0x03, DX, R10
-	IMUL3Q        $0x03, DX, R9
+	IMUL3Q        $0x03, SI, R10
+	IMUL3Q        $0x03, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -21193,13 +21193,13 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z15, Z18, Z18
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(DX*4), Z11
+	VMOVUPS       (CX)(SI*4), Z11
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -21216,10 +21216,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*4)
+	VMOVUPS       Z15, (DX)(SI*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x05, DX, R10
-	IMUL3Q        $0x05, DX, R9
+	IMUL3Q        $0x05, SI, R10
+	IMUL3Q        $0x05, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -21237,12 +21237,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, DX, R10
-	IMUL3Q        $0x06, DX, R9
+	IMUL3Q        $0x06, SI, R10
+	IMUL3Q        $0x06, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -21260,10 +21260,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, DX, R10
-	IMUL3Q        $0x07, DX, R9
+	IMUL3Q        $0x07, SI, R10
+	IMUL3Q        $0x07, SI, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -21281,7 +21281,7 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z20
 	VFMADD213PS.Z Z19, Z19, K2, Z20
-	VMOVUPS       Z20, (BX)(R10*1)
+	VMOVUPS       Z20, (DX)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z11, Z14, Z14
@@ -21289,7 +21289,7 @@ fetch3:
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
-	VMOVUPS       (CX)(DX*8), Z11
+	VMOVUPS       (CX)(SI*8), Z11
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -21306,10 +21306,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*8)
+	VMOVUPS       Z15, (DX)(SI*8)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x09, DX, R10
-	IMUL3Q        $0x09, DX, R9
+	IMUL3Q        $0x09, SI, R10
+	IMUL3Q        $0x09, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -21327,12 +21327,12 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0a, DX, R10
-	IMUL3Q        $0x0a, DX, R9
+	IMUL3Q        $0x0a, SI, R10
+	IMUL3Q        $0x0a, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -21350,10 +21350,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0b, DX, R10
-	IMUL3Q        $0x0b, DX, R9
+	IMUL3Q        $0x0b, SI, R10
+	IMUL3Q        $0x0b, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -21371,14 +21371,14 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z19
 	VFMADD213PS.Z Z18, Z18, K2, Z19
-	VMOVUPS       Z19, (BX)(R10*1)
+	VMOVUPS       Z19, (DX)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z12, Z13, Z13
-	IMUL3Q        $0x0c, DX, R10
-	IMUL3Q        $0x0c, DX, R9
+	IMUL3Q        $0x0c, SI, R10
+	IMUL3Q        $0x0c, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -21396,10 +21396,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z17
 	VFMADD213PS   Z12, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0d, DX, R10
-	IMUL3Q        $0x0d, DX, R9
+	IMUL3Q        $0x0d, SI, R10
+	IMUL3Q        $0x0d, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -21417,12 +21417,12 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0e, DX, R10
-	IMUL3Q        $0x0e, DX, R9
+	IMUL3Q        $0x0e, SI, R10
+	IMUL3Q        $0x0e, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -21440,10 +21440,10 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
-	IMUL3Q        $0x0f, DX, R10
-	IMUL3Q        $0x0f, DX, R9
+	IMUL3Q        $0x0f, SI, R10
+	IMUL3Q        $0x0f, SI, R9
 	VMOVUPS       (CX)(R9*1), Z15
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
@@ -21461,7 +21461,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z21
 	VFMADD213PS   Z7, Z21, Z16
 	VFMADD213PS.Z Z8, Z8, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
 	VADDPS        Z11, Z15, Z15
@@ -21497,8 +21497,8 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
-	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
@@ -21516,9 +21516,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -21546,50 +21546,50 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (SI), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -21609,11 +21609,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)
+	VMOVUPS      Y8, (DX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x10, DX, R10
-	IMUL3Q       $0x10, DX, R9
+	IMUL3Q       $0x10, SI, R10
+	IMUL3Q       $0x10, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2144(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -21631,12 +21631,12 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+2144(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      (CX)(DX*1), Y7
+	VMOVUPS      (CX)(SI*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -21653,11 +21653,11 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(DX*1)
+	VMOVUPS      Y10, (DX)(SI*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x11, DX, R10
-	IMUL3Q       $0x11, DX, R9
+	IMUL3Q       $0x11, SI, R10
+	IMUL3Q       $0x11, SI, R9
 	VMOVUPS      (CX)(R9*1), Y9
 	VPCMPEQD     constants<>+2176(SB), Y3, Y11
 	VBLENDVPS    Y11, Y9, Y4, Y4
@@ -21675,7 +21675,7 @@ fetch3:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (BX)(R10*1)
+	VMOVUPS      Y12, (DX)(R10*1)
 	VPCMPEQD     constants<>+2176(SB), Y3, Y11
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VADDPS       Y9, Y7, Y7
@@ -21686,7 +21686,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(DX*2), Y6
+	VMOVUPS      (CX)(SI*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -21703,11 +21703,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*2)
+	VMOVUPS      Y8, (DX)(SI*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x12, DX, R10
-	IMUL3Q       $0x12, DX, R9
+	IMUL3Q       $0x12, SI, R10
+	IMUL3Q       $0x12, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2208(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -21725,13 +21725,13 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+2208(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x03, DX, R10
-	IMUL3Q       $0x03, DX, R9
+	IMUL3Q       $0x03, SI, R10
+	IMUL3Q       $0x03, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -21749,11 +21749,11 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x13, DX, R10
-	IMUL3Q       $0x13, DX, R9
+	IMUL3Q       $0x13, SI, R10
+	IMUL3Q       $0x13, SI, R9
 	VMOVUPS      (CX)(R9*1), Y9
 	VPCMPEQD     constants<>+2240(SB), Y3, Y11
 	VBLENDVPS    Y11, Y9, Y4, Y4
@@ -21771,7 +21771,7 @@ fetch3:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (BX)(R10*1)
+	VMOVUPS      Y12, (DX)(R10*1)
 	VPCMPEQD     constants<>+2240(SB), Y3, Y11
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VADDPS       Y9, Y7, Y7
@@ -21786,7 +21786,7 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(DX*4), Y6
+	VMOVUPS      (CX)(SI*4), Y6
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -21803,11 +21803,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*4)
+	VMOVUPS      Y8, (DX)(SI*4)
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x05, DX, R10
-	IMUL3Q       $0x05, DX, R9
+	IMUL3Q       $0x05, SI, R10
+	IMUL3Q       $0x05, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -21825,7 +21825,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -21834,8 +21834,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, DX, R10
-	IMUL3Q       $0x06, DX, R9
+	IMUL3Q       $0x06, SI, R10
+	IMUL3Q       $0x06, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -21853,11 +21853,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, DX, R10
-	IMUL3Q       $0x07, DX, R9
+	IMUL3Q       $0x07, SI, R10
+	IMUL3Q       $0x07, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -21875,7 +21875,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -21892,7 +21892,7 @@ fetch3:
 	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 128(R9)
-	VMOVUPS      (CX)(DX*8), Y6
+	VMOVUPS      (CX)(SI*8), Y6
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -21909,11 +21909,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*8)
+	VMOVUPS      Y8, (DX)(SI*8)
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x09, DX, R10
-	IMUL3Q       $0x09, DX, R9
+	IMUL3Q       $0x09, SI, R10
+	IMUL3Q       $0x09, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -21931,7 +21931,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -21940,8 +21940,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0a, DX, R10
-	IMUL3Q       $0x0a, DX, R9
+	IMUL3Q       $0x0a, SI, R10
+	IMUL3Q       $0x0a, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -21959,11 +21959,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0b, DX, R10
-	IMUL3Q       $0x0b, DX, R9
+	IMUL3Q       $0x0b, SI, R10
+	IMUL3Q       $0x0b, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -21981,7 +21981,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -21994,8 +21994,8 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	IMUL3Q       $0x0c, DX, R10
-	IMUL3Q       $0x0c, DX, R9
+	IMUL3Q       $0x0c, SI, R10
+	IMUL3Q       $0x0c, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -22013,11 +22013,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0d, DX, R10
-	IMUL3Q       $0x0d, DX, R9
+	IMUL3Q       $0x0d, SI, R10
+	IMUL3Q       $0x0d, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -22035,7 +22035,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -22044,8 +22044,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0e, DX, R10
-	IMUL3Q       $0x0e, DX, R9
+	IMUL3Q       $0x0e, SI, R10
+	IMUL3Q       $0x0e, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -22063,11 +22063,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0f, DX, R10
-	IMUL3Q       $0x0f, DX, R9
+	IMUL3Q       $0x0f, SI, R10
+	IMUL3Q       $0x0f, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2112(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -22085,7 +22085,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (BX)(R10*1)
+	VMOVUPS      Y9, (DX)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VADDPS       Y8, Y9, Y9
@@ -22128,8 +22128,8 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
@@ -22152,9 +22152,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -22182,50 +22182,50 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (SI), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -22245,10 +22245,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (BX)
+	VMOVUPS       Z14, (DX)
 	VMOVAPS       Z14, K1, Z10
-	IMUL3Q        $0x10, DX, R10
-	IMUL3Q        $0x10, DX, R9
+	IMUL3Q        $0x10, SI, R10
+	IMUL3Q        $0x10, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -22266,11 +22266,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z16, Z14, Z14
-	VMOVUPS       (CX)(DX*1), Z12
+	VMOVUPS       (CX)(SI*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -22287,10 +22287,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(DX*1)
+	VMOVUPS       Z16, (DX)(SI*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x11, DX, R10
-	IMUL3Q        $0x11, DX, R9
+	IMUL3Q        $0x11, SI, R10
+	IMUL3Q        $0x11, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -22308,13 +22308,13 @@ fetch3:
 	VMULPS        Z15, Z15, Z19
 	VFMADD213PS   Z15, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z18, Z16, Z16
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(DX*2), Z11
+	VMOVUPS       (CX)(SI*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -22331,10 +22331,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*2)
+	VMOVUPS       Z15, (DX)(SI*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x12, DX, R10
-	IMUL3Q        $0x12, DX, R9
+	IMUL3Q        $0x12, SI, R10
+	IMUL3Q        $0x12, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -22352,12 +22352,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z11, Z11
 	VADDPS        Z18, Z15, Z15
-	IMUL3Q        $0x03, DX, R10
-	IMUL3Q        $0x03, DX, R9
+	IMUL3Q        $0x03, SI, R10
+	IMUL3Q        $0x03, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -22375,10 +22375,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
-	IMUL3Q        $0x13, DX, R10
-	IMUL3Q        $0x13, DX, R9
+	IMUL3Q        $0x13, SI, R10
+	IMUL3Q        $0x13, SI, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -22396,7 +22396,7 @@ fetch3:
 	VMULPS        Z17, Z17, Z21
 	VFMADD213PS   Z17, Z21, Z20
 	VFMADD213PS.Z Z19, Z19, K2, Z20
-	VMOVUPS       Z20, (BX)(R10*1)
+	VMOVUPS       Z20, (DX)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z20, Z18, Z18
@@ -22404,7 +22404,7 @@ fetch3:
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(DX*4), Z11
+	VMOVUPS       (CX)(SI*4), Z11
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -22421,10 +22421,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*4)
+	VMOVUPS       Z15, (DX)(SI*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x05, DX, R10
-	IMUL3Q        $0x05, DX, R9
+	IMUL3Q        $0x05, SI, R10
+	IMUL3Q        $0x05, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -22442,12 +22442,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, DX, R10
-	IMUL3Q        $0x06, DX, R9
+	IMUL3Q        $0x06, SI, R10
+	IMUL3Q        $0x06, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -22465,10 +22465,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, DX, R10
-	IMUL3Q        $0x07, DX, R9
+	IMUL3Q        $0x07, SI, R10
+	IMUL3Q        $0x07, SI, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -22486,7 +22486,7 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z20
 	VFMADD213PS.Z Z19, Z19, K2, Z20
-	VMOVUPS       Z20, (BX)(R10*1)
+	VMOVUPS       Z20, (DX)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z11, Z14, Z14
@@ -22494,7 +22494,7 @@ fetch3:
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
-	VMOVUPS       (CX)(DX*8), Z11
+	VMOVUPS       (CX)(SI*8), Z11
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -22511,10 +22511,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*8)
+	VMOVUPS       Z15, (DX)(SI*8)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x09, DX, R10
-	IMUL3Q        $0x09, DX, R9
+	IMUL3Q        $0x09, SI, R10
+	IMUL3Q        $0x09, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -22532,12 +22532,12 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0a, DX, R10
-	IMUL3Q        $0x0a, DX, R9
+	IMUL3Q        $0x0a, SI, R10
+	IMUL3Q        $0x0a, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -22555,10 +22555,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0b, DX, R10
-	IMUL3Q        $0x0b, DX, R9
+	IMUL3Q        $0x0b, SI, R10
+	IMUL3Q        $0x0b, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -22576,14 +22576,14 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z19
 	VFMADD213PS.Z Z18, Z18, K2, Z19
-	VMOVUPS       Z19, (BX)(R10*1)
+	VMOVUPS       Z19, (DX)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z12, Z13, Z13
-	IMUL3Q        $0x0c, DX, R10
-	IMUL3Q        $0x0c, DX, R9
+	IMUL3Q        $0x0c, SI, R10
+	IMUL3Q        $0x0c, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -22601,10 +22601,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z17
 	VFMADD213PS   Z12, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0d, DX, R10
-	IMUL3Q        $0x0d, DX, R9
+	IMUL3Q        $0x0d, SI, R10
+	IMUL3Q        $0x0d, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -22622,12 +22622,12 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0e, DX, R10
-	IMUL3Q        $0x0e, DX, R9
+	IMUL3Q        $0x0e, SI, R10
+	IMUL3Q        $0x0e, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -22645,10 +22645,10 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
-	IMUL3Q        $0x0f, DX, R10
-	IMUL3Q        $0x0f, DX, R9
+	IMUL3Q        $0x0f, SI, R10
+	IMUL3Q        $0x0f, SI, R9
 	VMOVUPS       (CX)(R9*1), Z15
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
@@ -22666,7 +22666,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z21
 	VFMADD213PS   Z7, Z21, Z16
 	VFMADD213PS.Z Z8, Z8, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
 	VADDPS        Z11, Z15, Z15
@@ -22702,8 +22702,8 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
-	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1
@@ -22721,9 +22721,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -22751,52 +22751,52 @@ fetch3:
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         DX, R9
+	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 272(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 304(AX)(DI*8)
-	VMOVDQU      (SI), Y3
+	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -22816,11 +22816,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)
+	VMOVUPS      Y8, (DX)
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x10, DX, R10
-	IMUL3Q       $0x10, DX, R9
+	IMUL3Q       $0x10, SI, R10
+	IMUL3Q       $0x10, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2144(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -22838,12 +22838,12 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+2144(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      (CX)(DX*1), Y7
+	VMOVUPS      (CX)(SI*1), Y7
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
 	VSUBPS       Y2, Y7, Y7
@@ -22860,11 +22860,11 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(DX*1)
+	VMOVUPS      Y10, (DX)(SI*1)
 	VPCMPEQD     constants<>+1120(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x11, DX, R10
-	IMUL3Q       $0x11, DX, R9
+	IMUL3Q       $0x11, SI, R10
+	IMUL3Q       $0x11, SI, R9
 	VMOVUPS      (CX)(R9*1), Y9
 	VPCMPEQD     constants<>+2176(SB), Y3, Y11
 	VBLENDVPS    Y11, Y9, Y4, Y4
@@ -22882,7 +22882,7 @@ fetch3:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (BX)(R10*1)
+	VMOVUPS      Y12, (DX)(R10*1)
 	VPCMPEQD     constants<>+2176(SB), Y3, Y11
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VADDPS       Y9, Y7, Y7
@@ -22893,7 +22893,7 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(DX*2), Y6
+	VMOVUPS      (CX)(SI*2), Y6
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -22910,11 +22910,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*2)
+	VMOVUPS      Y8, (DX)(SI*2)
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x12, DX, R10
-	IMUL3Q       $0x12, DX, R9
+	IMUL3Q       $0x12, SI, R10
+	IMUL3Q       $0x12, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2208(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -22932,13 +22932,13 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+2208(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x03, DX, R10
-	IMUL3Q       $0x03, DX, R9
+	IMUL3Q       $0x03, SI, R10
+	IMUL3Q       $0x03, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -22956,11 +22956,11 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1728(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x13, DX, R10
-	IMUL3Q       $0x13, DX, R9
+	IMUL3Q       $0x13, SI, R10
+	IMUL3Q       $0x13, SI, R9
 	VMOVUPS      (CX)(R9*1), Y9
 	VPCMPEQD     constants<>+2240(SB), Y3, Y11
 	VBLENDVPS    Y11, Y9, Y4, Y4
@@ -22978,7 +22978,7 @@ fetch3:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (BX)(R10*1)
+	VMOVUPS      Y12, (DX)(R10*1)
 	VPCMPEQD     constants<>+2240(SB), Y3, Y11
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VADDPS       Y9, Y7, Y7
@@ -22993,7 +22993,7 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(DX*4), Y6
+	VMOVUPS      (CX)(SI*4), Y6
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -23010,11 +23010,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*4)
+	VMOVUPS      Y8, (DX)(SI*4)
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x14, DX, R10
-	IMUL3Q       $0x14, DX, R9
+	IMUL3Q       $0x14, SI, R10
+	IMUL3Q       $0x14, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2272(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -23032,13 +23032,13 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+2272(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x05, DX, R10
-	IMUL3Q       $0x05, DX, R9
+	IMUL3Q       $0x05, SI, R10
+	IMUL3Q       $0x05, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -23056,7 +23056,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1792(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -23065,8 +23065,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, DX, R10
-	IMUL3Q       $0x06, DX, R9
+	IMUL3Q       $0x06, SI, R10
+	IMUL3Q       $0x06, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -23084,11 +23084,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, DX, R10
-	IMUL3Q       $0x07, DX, R9
+	IMUL3Q       $0x07, SI, R10
+	IMUL3Q       $0x07, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -23106,7 +23106,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1856(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -23123,7 +23123,7 @@ fetch3:
 	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 128(R9)
-	VMOVUPS      (CX)(DX*8), Y6
+	VMOVUPS      (CX)(SI*8), Y6
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
@@ -23140,11 +23140,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(DX*8)
+	VMOVUPS      Y8, (DX)(SI*8)
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x09, DX, R10
-	IMUL3Q       $0x09, DX, R9
+	IMUL3Q       $0x09, SI, R10
+	IMUL3Q       $0x09, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -23162,7 +23162,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1920(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -23171,8 +23171,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0a, DX, R10
-	IMUL3Q       $0x0a, DX, R9
+	IMUL3Q       $0x0a, SI, R10
+	IMUL3Q       $0x0a, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -23190,11 +23190,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+1952(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0b, DX, R10
-	IMUL3Q       $0x0b, DX, R9
+	IMUL3Q       $0x0b, SI, R10
+	IMUL3Q       $0x0b, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -23212,7 +23212,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -23225,8 +23225,8 @@ fetch3:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 96(R9)
-	IMUL3Q       $0x0c, DX, R10
-	IMUL3Q       $0x0c, DX, R9
+	IMUL3Q       $0x0c, SI, R10
+	IMUL3Q       $0x0c, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -23244,11 +23244,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+2016(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0d, DX, R10
-	IMUL3Q       $0x0d, DX, R9
+	IMUL3Q       $0x0d, SI, R10
+	IMUL3Q       $0x0d, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -23266,7 +23266,7 @@ fetch3:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (BX)(R10*1)
+	VMOVUPS      Y10, (DX)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y3, Y9
 	VBLENDVPS    Y9, Y10, Y5, Y5
 	VADDPS       Y8, Y10, Y10
@@ -23275,8 +23275,8 @@ fetch3:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0e, DX, R10
-	IMUL3Q       $0x0e, DX, R9
+	IMUL3Q       $0x0e, SI, R10
+	IMUL3Q       $0x0e, SI, R9
 	VMOVUPS      (CX)(R9*1), Y6
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
@@ -23294,11 +23294,11 @@ fetch3:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (BX)(R10*1)
+	VMOVUPS      Y8, (DX)(R10*1)
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0f, DX, R10
-	IMUL3Q       $0x0f, DX, R9
+	IMUL3Q       $0x0f, SI, R10
+	IMUL3Q       $0x0f, SI, R9
 	VMOVUPS      (CX)(R9*1), Y7
 	VPCMPEQD     constants<>+2112(SB), Y3, Y9
 	VBLENDVPS    Y9, Y7, Y4, Y4
@@ -23316,7 +23316,7 @@ fetch3:
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (BX)(R10*1)
+	VMOVUPS      Y9, (DX)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y3, Y2
 	VBLENDVPS    Y2, Y9, Y5, Y5
 	VADDPS       Y8, Y9, Y9
@@ -23359,8 +23359,8 @@ fetch3:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 6832(AX)(DI*8)
 	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	ADDQ         $0x20, SI
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop1
@@ -23383,9 +23383,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         184(AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         48(AX), SI
+	MOVQ         8(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         184(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -23413,52 +23413,52 @@ fetch3:
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          DX, R9
+	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 272(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 336(AX)(DI*8)
-	VMOVDQU32     (SI), Z8
+	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -23478,10 +23478,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z14, (BX)
+	VMOVUPS       Z14, (DX)
 	VMOVAPS       Z14, K1, Z10
-	IMUL3Q        $0x10, DX, R10
-	IMUL3Q        $0x10, DX, R9
+	IMUL3Q        $0x10, SI, R10
+	IMUL3Q        $0x10, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -23499,11 +23499,11 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z16, Z14, Z14
-	VMOVUPS       (CX)(DX*1), Z12
+	VMOVUPS       (CX)(SI*1), Z12
 	VPCMPEQD.BCST constants<>+1120(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
 	VSUBPS        Z7, Z12, Z12
@@ -23520,10 +23520,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(DX*1)
+	VMOVUPS       Z16, (DX)(SI*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x11, DX, R10
-	IMUL3Q        $0x11, DX, R9
+	IMUL3Q        $0x11, SI, R10
+	IMUL3Q        $0x11, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2176(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -23541,13 +23541,13 @@ fetch3:
 	VMULPS        Z15, Z15, Z19
 	VFMADD213PS   Z15, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z18, Z16, Z16
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z12, Z12
-	VMOVUPS       (CX)(DX*2), Z11
+	VMOVUPS       (CX)(SI*2), Z11
 	VPCMPEQD.BCST constants<>+1696(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -23564,10 +23564,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z17
 	VFMADD213PS   Z13, Z17, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*2)
+	VMOVUPS       Z15, (DX)(SI*2)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x12, DX, R10
-	IMUL3Q        $0x12, DX, R9
+	IMUL3Q        $0x12, SI, R10
+	IMUL3Q        $0x12, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+2208(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -23585,12 +23585,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z13, Z11, Z11
 	VADDPS        Z18, Z15, Z15
-	IMUL3Q        $0x03, DX, R10
-	IMUL3Q        $0x03, DX, R9
+	IMUL3Q        $0x03, SI, R10
+	IMUL3Q        $0x03, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1728(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -23608,10 +23608,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
-	IMUL3Q        $0x13, DX, R10
-	IMUL3Q        $0x13, DX, R9
+	IMUL3Q        $0x13, SI, R10
+	IMUL3Q        $0x13, SI, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+2240(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -23629,7 +23629,7 @@ fetch3:
 	VMULPS        Z17, Z17, Z21
 	VFMADD213PS   Z17, Z21, Z20
 	VFMADD213PS.Z Z19, Z19, K2, Z20
-	VMOVUPS       Z20, (BX)(R10*1)
+	VMOVUPS       Z20, (DX)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z20, Z18, Z18
@@ -23637,7 +23637,7 @@ fetch3:
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z12, Z13, Z13
-	VMOVUPS       (CX)(DX*4), Z11
+	VMOVUPS       (CX)(SI*4), Z11
 	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -23654,10 +23654,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*4)
+	VMOVUPS       Z15, (DX)(SI*4)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x14, DX, R10
-	IMUL3Q        $0x14, DX, R9
+	IMUL3Q        $0x14, SI, R10
+	IMUL3Q        $0x14, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2272(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -23675,12 +23675,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z17, Z15, Z15
-	IMUL3Q        $0x05, DX, R10
-	IMUL3Q        $0x05, DX, R9
+	IMUL3Q        $0x05, SI, R10
+	IMUL3Q        $0x05, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1792(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -23698,12 +23698,12 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x06, DX, R10
-	IMUL3Q        $0x06, DX, R9
+	IMUL3Q        $0x06, SI, R10
+	IMUL3Q        $0x06, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1824(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -23721,10 +23721,10 @@ fetch3:
 	VMULPS        Z14, Z14, Z19
 	VFMADD213PS   Z14, Z19, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x07, DX, R10
-	IMUL3Q        $0x07, DX, R9
+	IMUL3Q        $0x07, SI, R10
+	IMUL3Q        $0x07, SI, R9
 	VMOVUPS       (CX)(R9*1), Z14
 	VPCMPEQD.BCST constants<>+1856(SB), Z8, K1
 	VMOVAPS       Z14, K1, Z9
@@ -23742,7 +23742,7 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z20
 	VFMADD213PS.Z Z19, Z19, K2, Z20
-	VMOVUPS       Z20, (BX)(R10*1)
+	VMOVUPS       Z20, (DX)(R10*1)
 	VMOVAPS       Z20, K1, Z10
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z11, Z14, Z14
@@ -23750,7 +23750,7 @@ fetch3:
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z13, Z14, Z14
-	VMOVUPS       (CX)(DX*8), Z11
+	VMOVUPS       (CX)(SI*8), Z11
 	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
@@ -23767,10 +23767,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z16
 	VFMADD213PS   Z12, Z16, Z15
 	VFMADD213PS.Z Z13, Z13, K2, Z15
-	VMOVUPS       Z15, (BX)(DX*8)
+	VMOVUPS       Z15, (DX)(SI*8)
 	VMOVAPS       Z15, K1, Z10
-	IMUL3Q        $0x09, DX, R10
-	IMUL3Q        $0x09, DX, R9
+	IMUL3Q        $0x09, SI, R10
+	IMUL3Q        $0x09, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+1920(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -23788,12 +23788,12 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
 	VADDPS        Z15, Z17, Z17
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0a, DX, R10
-	IMUL3Q        $0x0a, DX, R9
+	IMUL3Q        $0x0a, SI, R10
+	IMUL3Q        $0x0a, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+1952(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -23811,10 +23811,10 @@ fetch3:
 	VMULPS        Z13, Z13, Z18
 	VFMADD213PS   Z13, Z18, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0b, DX, R10
-	IMUL3Q        $0x0b, DX, R9
+	IMUL3Q        $0x0b, SI, R10
+	IMUL3Q        $0x0b, SI, R9
 	VMOVUPS       (CX)(R9*1), Z13
 	VPCMPEQD.BCST constants<>+1984(SB), Z8, K1
 	VMOVAPS       Z13, K1, Z9
@@ -23832,14 +23832,14 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z19
 	VFMADD213PS.Z Z18, Z18, K2, Z19
-	VMOVUPS       Z19, (BX)(R10*1)
+	VMOVUPS       Z19, (DX)(R10*1)
 	VMOVAPS       Z19, K1, Z10
 	VADDPS        Z16, Z19, Z19
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z12, Z13, Z13
-	IMUL3Q        $0x0c, DX, R10
-	IMUL3Q        $0x0c, DX, R9
+	IMUL3Q        $0x0c, SI, R10
+	IMUL3Q        $0x0c, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -23857,10 +23857,10 @@ fetch3:
 	VMULPS        Z12, Z12, Z17
 	VFMADD213PS   Z12, Z17, Z16
 	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
-	IMUL3Q        $0x0d, DX, R10
-	IMUL3Q        $0x0d, DX, R9
+	IMUL3Q        $0x0d, SI, R10
+	IMUL3Q        $0x0d, SI, R9
 	VMOVUPS       (CX)(R9*1), Z12
 	VPCMPEQD.BCST constants<>+2048(SB), Z8, K1
 	VMOVAPS       Z12, K1, Z9
@@ -23878,12 +23878,12 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z18
 	VFMADD213PS.Z Z17, Z17, K2, Z18
-	VMOVUPS       Z18, (BX)(R10*1)
+	VMOVUPS       Z18, (DX)(R10*1)
 	VMOVAPS       Z18, K1, Z10
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z11, Z12, Z12
-	IMUL3Q        $0x0e, DX, R10
-	IMUL3Q        $0x0e, DX, R9
+	IMUL3Q        $0x0e, SI, R10
+	IMUL3Q        $0x0e, SI, R9
 	VMOVUPS       (CX)(R9*1), Z11
 	VPCMPEQD.BCST constants<>+2080(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
@@ -23901,10 +23901,10 @@ fetch3:
 	VMULPS        Z15, Z15, Z21
 	VFMADD213PS   Z15, Z21, Z17
 	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (BX)(R10*1)
+	VMOVUPS       Z17, (DX)(R10*1)
 	VMOVAPS       Z17, K1, Z10
-	IMUL3Q        $0x0f, DX, R10
-	IMUL3Q        $0x0f, DX, R9
+	IMUL3Q        $0x0f, SI, R10
+	IMUL3Q        $0x0f, SI, R9
 	VMOVUPS       (CX)(R9*1), Z15
 	VPCMPEQD.BCST constants<>+2112(SB), Z8, K1
 	VMOVAPS       Z15, K1, Z9
@@ -23922,7 +23922,7 @@ fetch3:
 	VMULPS        Z7, Z7, Z21
 	VFMADD213PS   Z7, Z21, Z16
 	VFMADD213PS.Z Z8, Z8, K2, Z16
-	VMOVUPS       Z16, (BX)(R10*1)
+	VMOVUPS       Z16, (DX)(R10*1)
 	VMOVAPS       Z16, K1, Z10
 	VADDPS        Z17, Z16, Z16
 	VADDPS        Z11, Z15, Z15
@@ -23958,8 +23958,8 @@ fetch3:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 6864(AX)(DI*8)
 	ADDQ          $0x40, CX
+	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
-	ADDQ          $0x40, SI
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop1

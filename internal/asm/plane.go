@@ -168,16 +168,7 @@ func (b *builder) planeSum() {
 	}[b.Form])
 	exp := b.expConstants()
 	lanes := b.planeLanes()
-	x := b.load("x")
-	var e, t, labels reg.GPVirtual
-	if b.Op == PlaneSumExp {
-		e = b.load("e")
-	}
-	if b.Form == Dense {
-		t = b.load("t")
-	} else {
-		labels = b.load("labels")
-	}
+	x, e, t, labels := b.planeArgs()
 	b.positions(func(slot reg.GPVirtual) {
 		// The maximum.
 		m, k, p := b.negInf(), b.load("n"), b.GP64()
@@ -272,17 +263,34 @@ func (b *builder) planeSum() {
 			b.put(b.tree(lane, "lanesA"), "main", slot)
 		}
 		st.putTarget(slot)
-	}, func() {
-		b.advance(x, b.Element.size())
-		if b.Op == PlaneSumExp {
-			b.advance(e, b.f())
-		}
-		if b.Form == Dense {
-			b.advance(t, b.Element.size())
-		} else {
-			b.advance(labels, 4)
-		}
-	})
+	}, func() { b.nextPositions(x, e, t, labels) })
+}
+
+// planeArgs loads what sums over planes are made of, as far as the form has it.
+func (b *builder) planeArgs() (x, e, t, labels reg.GPVirtual) {
+	x = b.load("x")
+	if b.Op == PlaneSumExp {
+		e = b.load("e")
+	}
+	if b.Form == Dense {
+		t = b.load("t")
+	} else {
+		labels = b.load("labels")
+	}
+	return
+}
+
+// nextPositions advances to the next vector of rows.
+func (b *builder) nextPositions(x, e, t, labels reg.GPVirtual) {
+	b.advance(x, b.Element.size())
+	if e != nil {
+		b.advance(e, b.f())
+	}
+	if t != nil {
+		b.advance(t, b.Element.size())
+	} else {
+		b.advance(labels, 4)
+	}
 }
 
 // prefetcher returns what prefetches, class by class, a vector of rows of the next chunk's logits and, with a gradient, of

@@ -426,8 +426,7 @@ func (b *builder) sumExact() {
 		lane, k, end := b.GP64(), b.GP64(), b.GP64()
 		b.MOVQ(lanes, lane)
 		b.XORQ(k, k)
-		groups := func(until func(), sums *rowSums) {
-			until()
+		groups := func(sums *rowSums) { // until end
 			b.loop(k, end, per*width, func() { sums.vectors(k, 0, per, nil, true) })
 		}
 		blocks := 0 // whole ones, in a loop
@@ -439,7 +438,8 @@ func (b *builder) sumExact() {
 			b.MOVQ(operand.I32(int32(blocks*block)), limit)
 			b.loop(k, limit, 0, func() {
 				sums := b.newRowSums(&exp, pivot, x, e, t, u, w)
-				groups(func() { b.LEAQ(operand.Mem{Base: k, Disp: block}, end) }, sums)
+				b.LEAQ(operand.Mem{Base: k, Disp: block}, end)
+				groups(sums)
 				sums.store(lane)
 			})
 		}
@@ -452,7 +452,8 @@ func (b *builder) sumExact() {
 			sums.vectors(nil, 0, left, lastOf(left), true)
 		} else {
 			done := (left - 1) / per * per
-			groups(func() { b.MOVQ(operand.I32(int32(blocks*block+done*width)), end) }, sums)
+			b.MOVQ(operand.I32(int32(blocks*block+done*width)), end)
+			groups(sums)
 			sums.vectors(k, 0, left-done, lastOf(left-done), false)
 		}
 		sums.store(lane)

@@ -16,11 +16,29 @@ func (b *builder) tileRows() int { return 32 / b.f() }
 func (b *builder) tiles(base string, stride string, body func(row *rowPointers, plane operand.Mem, next reg.Register, partial *tail)) {
 	r := &rowPointers{b: b, near: b.GP64(), far: b.GP64(), stride: b.load(stride), stride3: b.GP64()}
 	b.LEAQ(at(r.stride, r.stride, 2, 0), r.stride3)
-	row, last, step := b.GP64(), b.load("rows"), b.load("planeStep")
+	step := b.load("planeStep")
+	b.groups(func(row reg.GPVirtual) { b.tileClasses(r, base, row, step, body) })
+}
+
+// groups runs the body for each group of rows: row is its first row. The last group overlaps the one before.
+func (b *builder) groups(body func(row reg.GPVirtual)) {
+	row, last := b.GP64(), b.load("rows")
 	b.XORQ(row, row)
 	b.SUBQ(operand.Imm(uint64(b.tileRows())), last)
-	group, groupNext, done := b.label("group"), b.label("next"), b.label("done")
+	group, done := b.label("group"), b.label("done")
 	b.Label(group)
+	body(row)
+	b.CMPQ(row, last)
+	b.JGE(operand.LabelRef(done))
+	b.ADDQ(operand.Imm(uint64(b.tileRows())), row)
+	b.CMPQ(row, last)
+	b.CMOVQGT(last, row)
+	b.JMP(operand.LabelRef(group))
+	b.Label(done)
+}
+
+// tileClasses runs the body of tiles for a group of rows: for four classes after another.
+func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtual, body func(row *rowPointers, plane operand.Mem, next reg.Register, partial *tail)) {
 	b.MOVQ(r.stride, r.near)
 	b.IMULQ(row, r.near)
 	b.ADDQ(b.arg(base), r.near)
@@ -30,13 +48,13 @@ func (b *builder) tiles(base string, stride string, body func(row *rowPointers, 
 	b.MOVQ(b.arg("n"), class)
 
 	one := func(t *tail) { body(r, operand.Mem{Base: plane}, step, t) }
-	whole, few, classes := b.label("classes"), b.label("few"), b.label("overlap")
+	whole, few, classes, done := b.label("classes"), b.label("few"), b.label("overlap"), b.label("next")
 	b.CMPQ(class, operand.Imm(4))
 	b.JL(operand.LabelRef(few))
 	b.Label(whole)
 	one(nil)
 	b.SUBQ(operand.Imm(4), class)
-	b.JE(operand.LabelRef(groupNext))
+	b.JE(operand.LabelRef(done))
 	b.CMPQ(class, operand.Imm(4))
 	b.JL(operand.LabelRef(classes))
 	b.ADDQ(operand.Imm(uint64(4*b.Element.size())), r.near)
@@ -63,14 +81,6 @@ func (b *builder) tiles(base string, stride string, body func(row *rowPointers, 
 		b.XORQ(partial.index, partial.index)
 	}
 	one(partial)
-
-	b.Label(groupNext)
-	b.CMPQ(row, last)
-	b.JGE(operand.LabelRef(done))
-	b.ADDQ(operand.Imm(uint64(b.tileRows())), row)
-	b.CMPQ(row, last)
-	b.CMOVQGT(last, row)
-	b.JMP(operand.LabelRef(group))
 	b.Label(done)
 }
 
@@ -159,31 +169,20 @@ func (b *builder) four(m operand.Mem, t *tail) vec {
 	return v
 }
 
-// pairsOfClasses runs the body for each group of rows of two float32 that lie side by side: rows
-// is where the group's rows are, first and second where its planes are. Then it leaves the kernel. Other rows it leaves alone.
+// pairsOfClasses runs the body for each group of rows of two float32 that lie side by side: rows is where the group's rows are,
+// first and second where its planes are. Then it leaves the kernel. Other rows it leaves alone.
 func (b *builder) pairsOfClasses(base, stride string, body func(rows, first, second operand.Mem)) {
 	if b.Element != Float32 {
 		return
 	}
-	other, loop, done := b.label("other"), b.label("pairs"), b.label("transposed")
+	other := b.label("other")
 	b.CMPQ(b.arg("n"), operand.Imm(2))
 	b.JNE(operand.LabelRef(other))
 	b.CMPQ(b.arg(stride), operand.Imm(8))
 	b.JNE(operand.LabelRef(other))
 	x, first, second := b.load(base), b.load("plane"), b.load("plane")
 	b.ADDQ(b.arg("planeStep"), second)
-	row, last := b.GP64(), b.load("rows")
-	b.XORQ(row, row)
-	b.SUBQ(operand.Imm(uint64(b.tileRows())), last)
-	b.Label(loop)
-	body(at(x, row, 8, 0), at(first, row, 4, 0), at(second, row, 4, 0))
-	b.CMPQ(row, last)
-	b.JGE(operand.LabelRef(done))
-	b.ADDQ(operand.Imm(uint64(b.tileRows())), row)
-	b.CMPQ(row, last)
-	b.CMOVQGT(last, row)
-	b.JMP(operand.LabelRef(loop))
-	b.Label(done)
+	b.groups(func(row reg.GPVirtual) { body(at(x, row, 8, 0), at(first, row, 4, 0), at(second, row, 4, 0)) })
 	b.VZEROUPPER()
 	b.RET()
 	b.Label(other)

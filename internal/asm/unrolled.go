@@ -10,16 +10,8 @@ func (b *builder) planeSumUnrolled() {
 	b.doc("is planeSum for a constant number of classes.")
 	exp := b.expConstants()
 	lanes := b.planeLanes()
-	x, step := b.load("x"), b.load("planeStep")
-	var e, t, labels reg.GPVirtual
-	if b.Op == PlaneSumExp {
-		e = b.load("e")
-	}
-	if b.Form == Dense {
-		t = b.load("t")
-	} else {
-		labels = b.load("labels")
-	}
+	x, e, t, labels := b.planeArgs()
+	step := b.load("planeStep")
 	b.positions(func(slot reg.GPVirtual) {
 		p := b.GP64()
 		m := b.negInf()
@@ -144,15 +136,5 @@ func (b *builder) planeSumUnrolled() {
 			b.put(s.a, "main", slot)
 		}
 		st.putTarget(slot)
-	}, func() {
-		b.advance(x, b.Element.size())
-		if e != nil {
-			b.advance(e, b.f())
-		}
-		if t != nil {
-			b.advance(t, b.Element.size())
-		} else {
-			b.advance(labels, 4)
-		}
-	})
+	}, func() { b.nextPositions(x, e, t, labels) })
 }

@@ -187,24 +187,16 @@ func (b *builder) loadF(m operand.Mem, t *tail) vec {
 	switch {
 	case t == nil:
 		b.ps(b.VMOVUPS, b.VMOVUPD, m, v)
+	case b.ISA == AVX2 && b.double():
+		b.VMASKMOVPD(m, b.copy(t.mask), v)
 	case b.ISA == AVX2:
-		mask := b.copy(t.mask)
-		b.maskMove(m, mask, v)
+		b.VMASKMOVPS(m, b.copy(t.mask), v)
 	case b.double():
 		b.VMOVUPD_Z(m, t.k, v)
 	default:
 		b.VMOVUPS_Z(m, t.k, v)
 	}
 	return v
-}
-
-// maskMove loads or stores the elements for which the mask is set.
-func (b *builder) maskMove(src operand.Op, mask vec, dst operand.Op) {
-	if b.double() {
-		b.VMASKMOVPD(src, mask, dst)
-	} else {
-		b.VMASKMOVPS(src, mask, dst)
-	}
 }
 
 // storeF stores a vector of F, but for what does not exist.
@@ -405,7 +397,7 @@ func (b *builder) broadcast32(v uint32) vec {
 	return r
 }
 
-// tails are the masks of n vectors that share count elements, a number below n × width.
+// tails are the masks of n vectors that share count elements, at most n × width of them.
 func (b *builder) tails(count reg.Register, n int) (ts []*tail) {
 	if b.ISA == AVX512 {
 		bits := b.GP64()
