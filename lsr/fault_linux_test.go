@@ -12,14 +12,14 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/golsr/lsr/internal/aside/asidetest"
 )
 
 // What becomes of the outputs of lsr eval on a file system that is full, or may only be read. The script has one of its own.
 func TestBadFileSystem(t *testing.T) {
 	dir, disk := t.TempDir(), t.TempDir()
-	command := filepath.Join(dir, "lsr")
-	out, err := exec.Command("go", "build", "-o", command, ".").CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	command := asidetest.Build(t)
 	const rows, classes = 1000, 100
 	x, y := save(t, dir, "x.npy", "<f4", []int{rows, classes}, make([]float64, rows*classes)), save(t, dir, "y.npy", "|i1", []int{rows}, make([]float64, rows))
 	script := func(then string) []string {

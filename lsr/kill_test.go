@@ -1,17 +1,17 @@
 package main
 
 import (
-	"encoding/json"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/golsr/lsr/internal/aside/asidetest"
 )
 
 // Killed at any moment, lsr eval leaves each output as it was or as it was to be. Temporary files may stay, .lsr-*.
@@ -27,27 +27,14 @@ func TestKillFindsFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("NOT TESTED with -short: that a command which does not survive kill -9 is found out")
 	}
-	path, err := filepath.Abs("../internal/aside/aside.go")
-	require.NoError(t, err)
-	b, err := os.ReadFile(path)
-	require.NoError(t, err)
-	fault := strings.NewReplacer(`filepath.Join(filepath.Dir(path), ".lsr-"+rand.Text())`, "path", "os.O_EXCL", "os.O_TRUNC",
-		`"crypto/rand"`, "", "\tos.Remove(f.Name())", "").Replace(string(b))
-	planted, overlay := filepath.Join(t.TempDir(), "aside.go"), filepath.Join(t.TempDir(), "overlay.json")
-	require.NoError(t, os.WriteFile(planted, []byte(fault), 0o666))
-	b, err = json.Marshal(map[string]any{"Replace": map[string]string{path: planted}})
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(overlay, b, 0o666))
-	assert.NotZero(t, killed(t, 100, "-overlay", overlay))
+	assert.NotZero(t, killed(t, 100, asidetest.Fault(t)...))
 }
 
 // killed builds the command, kills it again and again at random moments, and counts outputs that are neither the old file
 // nor the new one. It ends with the first of them.
 func killed(t *testing.T, times int, buildFlags ...string) (torn int) {
 	t.Helper()
-	command := filepath.Join(t.TempDir(), "lsr")
-	out, err := exec.Command("go", append(append([]string{"build", "-o", command}, buildFlags...), ".")...).CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	command := asidetest.Build(t, buildFlags...)
 
 	dir := t.TempDir()
 	const rows, classes = 2000, 1000
