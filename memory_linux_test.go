@@ -312,10 +312,11 @@ func fenceSlices[T Element, F real](tb testing.TB, w *worker[T, F], fences map[s
 func fenceFields(tb testing.TB, v reflect.Value, fences map[string]*fence) {
 	for i := range v.NumField() {
 		name, f := v.Type().Field(i).Name, v.Field(i)
-		if name == "turned" {
+		switch {
+		case f.Kind() == reflect.Struct:
 			fenceFields(tb, f, fences)
-		}
-		if f.Kind() != reflect.Slice || f.Len() == 0 {
+			continue
+		case f.Kind() != reflect.Slice || f.Len() == 0:
 			continue
 		}
 		n := f.Len() * int(f.Type().Elem().Size())
