@@ -155,12 +155,12 @@ func indexJob[T Element, L Label](j *job[T], c *Criterion, dst, logits Batch[T],
 func lookUp[T Element, L Label](j *job[T], targets []L) (ignored int, weight float64, err error) {
 	c, classes := j.c, j.logits.Classes
 	if !c.ignores && c.weights == nil {
-		labels, bad, last := j.labels[:len(targets)], uint64(0), uint64(classes-1)
+		labels, ok := j.labels[:len(targets)], true
 		for i, y := range targets {
 			labels[i] = int32(y)
-			bad |= uint64(y) | (last - uint64(y)) // its sign tells of numbers below 0 and above the last class
+			ok = ok && uint64(y) < uint64(classes) // a number below 0 is a large one
 		}
-		if int64(bad) >= 0 {
+		if ok {
 			return 0, float64(j.rows), nil
 		}
 	}
