@@ -76,7 +76,7 @@ end7:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
-	VMOVSD       X2, 272(AX)(DI*8)
+	VMOVSD       X2, 312(AX)(DI*8)
 	MOVQ         DI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
@@ -85,7 +85,7 @@ end7:
 	VMOVSS       (DX)(R8*4), X1
 	VCVTSS2SD    X1, X1, X1
 	VSUBSD       X2, X1, X1
-	VMOVSD       X1, 3536(AX)(DI*8)
+	VMOVSD       X1, 3576(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), DX
@@ -122,7 +122,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       272(AX)(DI*8), X2
+	VMOVSD       312(AX)(DI*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+544(SB), X2, X2
 	VBROADCASTSS X2, Y2
@@ -364,7 +364,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       272(AX)(R8*8), X2
+	VMOVSD       312(AX)(R8*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+544(SB), X2, X2
 	VBROADCASTSS X2, Y2
@@ -671,10 +671,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14416(AX)(R8*8), X0
+	VMOVSD       14456(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8976(AX)(R8*8), X1
+	VMOVSD       9016(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
@@ -750,7 +750,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       272(AX)(R11*8), X2
+	VMOVSD       312(AX)(R11*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+544(SB), X2, X2
 	VBROADCASTSS X2, Y2
@@ -1142,10 +1142,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14416(AX)(R11*8), X0
+	VMOVSD       14456(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8976(AX)(R11*8), X1
+	VMOVSD       9016(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
@@ -1678,10 +1678,10 @@ max3:
 	DECQ         R8
 	JNE          max3
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(SI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(SI*8)
+	VMOVUPD      Y3, 344(AX)(SI*8)
 	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
@@ -1823,21 +1823,21 @@ tree10:
 	VCVTPS2PD    X2, Y3
 	VBROADCASTSD constants<>+576(SB), Y6
 	VADDPD       Y6, Y3, Y3
-	VMOVUPD      Y3, 1360(AX)(SI*8)
+	VMOVUPD      Y3, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(SI*8)
+	VMOVUPD      Y2, 1432(AX)(SI*8)
 	JMP          sum13
 
 two12:
 	VMOVUPS      64(R9), Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 1360(AX)(SI*8)
+	VMOVUPD      Y3, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 1392(AX)(SI*8)
+	VMOVUPD      Y2, 1432(AX)(SI*8)
 
 sum13:
 	MOVQ 64(AX), R9
@@ -1867,22 +1867,22 @@ pairs15:
 tree16:
 	VMOVUPS      (R9), Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 4624(AX)(SI*8)
+	VMOVUPD      Y3, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(SI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(SI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(SI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6800(AX)(SI*8)
+	VMOVUPD      Y2, 6840(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6832(AX)(SI*8)
+	VMOVUPD      Y2, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -1909,20 +1909,20 @@ TEXT ·planeScaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(BX*8), Y0
-	VMOVUPD      14448(AX)(BX*8), Y1
+	VMOVUPD      14456(AX)(BX*8), Y0
+	VMOVUPD      14488(AX)(BX*8), Y1
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
 	VBROADCASTSD 256(AX), Y1
-	VMULPD       8976(AX)(BX*8), Y1, Y3
-	VMULPD       9008(AX)(BX*8), Y1, Y1
+	VMULPD       9016(AX)(BX*8), Y1, Y3
+	VMULPD       9048(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
 	VCVTPD2PSY   Y1, X1
 	VINSERTF128  $0x01, X1, Y2, Y1
 	VMOVDQU      (DX), Y3
-	VMOVUPD      15504(AX)(BX*8), Y4
-	VMOVUPD      15536(AX)(BX*8), Y5
+	VMOVUPD      15544(AX)(BX*8), Y4
+	VMOVUPD      15576(AX)(BX*8), Y5
 	VCVTPD2PSY   Y4, X2
 	VCVTPD2PSY   Y5, X4
 	VINSERTF128  $0x01, X4, Y2, Y4
@@ -1991,10 +1991,10 @@ max3:
 	DECQ         R8
 	JNE          max3
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(SI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(SI*8)
+	VMOVUPD      Y3, 344(AX)(SI*8)
 	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
@@ -2148,21 +2148,21 @@ tree10:
 	VCVTPS2PD    X2, Y3
 	VBROADCASTSD constants<>+576(SB), Y6
 	VADDPD       Y6, Y3, Y3
-	VMOVUPD      Y3, 1360(AX)(SI*8)
+	VMOVUPD      Y3, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(SI*8)
+	VMOVUPD      Y2, 1432(AX)(SI*8)
 	JMP          sum13
 
 two12:
 	VMOVUPS      64(R9), Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 1360(AX)(SI*8)
+	VMOVUPD      Y3, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 1392(AX)(SI*8)
+	VMOVUPD      Y2, 1432(AX)(SI*8)
 
 sum13:
 	MOVQ 64(AX), R9
@@ -2192,22 +2192,22 @@ pairs15:
 tree16:
 	VMOVUPS      (R9), Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 4624(AX)(SI*8)
+	VMOVUPD      Y3, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(SI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(SI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(SI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6800(AX)(SI*8)
+	VMOVUPD      Y2, 6840(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6832(AX)(SI*8)
+	VMOVUPD      Y2, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -2234,20 +2234,20 @@ TEXT ·planeScaleClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(BX*8), Y0
-	VMOVUPD      14448(AX)(BX*8), Y1
+	VMOVUPD      14456(AX)(BX*8), Y0
+	VMOVUPD      14488(AX)(BX*8), Y1
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
 	VBROADCASTSD 256(AX), Y1
-	VMULPD       8976(AX)(BX*8), Y1, Y3
-	VMULPD       9008(AX)(BX*8), Y1, Y1
+	VMULPD       9016(AX)(BX*8), Y1, Y3
+	VMULPD       9048(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
 	VCVTPD2PSY   Y1, X1
 	VINSERTF128  $0x01, X1, Y2, Y1
 	VMOVDQU      (DX), Y3
-	VMOVUPD      15504(AX)(BX*8), Y4
-	VMOVUPD      15536(AX)(BX*8), Y5
+	VMOVUPD      15544(AX)(BX*8), Y4
+	VMOVUPD      15576(AX)(BX*8), Y5
 	VCVTPD2PSY   Y4, X2
 	VCVTPD2PSY   Y5, X4
 	VINSERTF128  $0x01, X4, Y2, Y4
@@ -2319,10 +2319,10 @@ max3:
 	DECQ         R8
 	JNE          max3
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(SI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(SI*8)
+	VMOVUPD      Y3, 344(AX)(SI*8)
 	XORQ         R8, R8
 
 lane4:
@@ -2477,21 +2477,21 @@ tree10:
 	VCVTPS2PD    X2, Y3
 	VBROADCASTSD constants<>+576(SB), Y4
 	VADDPD       Y4, Y3, Y3
-	VMOVUPD      Y3, 1360(AX)(SI*8)
+	VMOVUPD      Y3, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1392(AX)(SI*8)
+	VMOVUPD      Y2, 1432(AX)(SI*8)
 	JMP          sum13
 
 two12:
 	VMOVUPS      64(R9), Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 1360(AX)(SI*8)
+	VMOVUPD      Y3, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 1392(AX)(SI*8)
+	VMOVUPD      Y2, 1432(AX)(SI*8)
 
 sum13:
 	MOVQ 64(AX), R10
@@ -2522,10 +2522,10 @@ pairs15:
 tree16:
 	VMOVUPS      (R10), Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 4624(AX)(SI*8)
+	VMOVUPD      Y3, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(SI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	MOVQ         72(AX), R9
 
 level17:
@@ -2553,10 +2553,10 @@ pairs18:
 tree19:
 	VMOVUPS      (R9), Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 2448(AX)(SI*8)
+	VMOVUPD      Y3, 2488(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 2480(AX)(SI*8)
+	VMOVUPD      Y2, 2520(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -2583,14 +2583,14 @@ TEXT ·planeScaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(BX*8), Y0
-	VMOVUPD      14448(AX)(BX*8), Y1
+	VMOVUPD      14456(AX)(BX*8), Y0
+	VMOVUPD      14488(AX)(BX*8), Y1
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
 	VBROADCASTSD 256(AX), Y1
-	VMULPD       8976(AX)(BX*8), Y1, Y3
-	VMULPD       9008(AX)(BX*8), Y1, Y1
+	VMULPD       9016(AX)(BX*8), Y1, Y3
+	VMULPD       9048(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
 	VCVTPD2PSY   Y1, X1
 	VINSERTF128  $0x01, X1, Y2, Y1
@@ -2683,7 +2683,7 @@ end7:
 	VMAXPD       X1, X2, X2
 	VPERMILPD    $0x01, X2, X1
 	VMAXPD       X1, X2, X2
-	VMOVSD       X2, 272(AX)(DI*8)
+	VMOVSD       X2, 312(AX)(DI*8)
 	MOVQ         DI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
@@ -2691,7 +2691,7 @@ end7:
 	MOVLQSX      (R8), R8
 	VMOVSD       (DX)(R8*8), X1
 	VSUBSD       X2, X1, X1
-	VMOVSD       X1, 3536(AX)(DI*8)
+	VMOVSD       X1, 3576(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), DX
@@ -2728,7 +2728,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       272(AX)(DI*8), X2
+	VMOVSD       312(AX)(DI*8), X2
 	VXORPS       constants<>+1056(SB), X2, X2
 	VBROADCASTSD X2, Y2
 	XORQ         DI, DI
@@ -3033,7 +3033,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       272(AX)(R8*8), X2
+	VMOVSD       312(AX)(R8*8), X2
 	VXORPS       constants<>+1056(SB), X2, X2
 	VBROADCASTSD X2, Y2
 	XORQ         R8, R8
@@ -3392,9 +3392,9 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14416(AX)(R8*8), X0
+	VMOVSD       14456(AX)(R8*8), X0
 	VBROADCASTSD X0, Y0
-	VMOVSD       8976(AX)(R8*8), X1
+	VMOVSD       9016(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	VMOVUPD      (CX)(BX*8), Y2
@@ -3469,7 +3469,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       272(AX)(R11*8), X2
+	VMOVSD       312(AX)(R11*8), X2
 	VXORPS       constants<>+1056(SB), X2, X2
 	VBROADCASTSD X2, Y2
 	XORQ         R11, R11
@@ -3913,9 +3913,9 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14416(AX)(R11*8), X0
+	VMOVSD       14456(AX)(R11*8), X0
 	VBROADCASTSD X0, Y0
-	VMOVSD       8976(AX)(R11*8), X1
+	VMOVSD       9016(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	VMOVUPD      (CX)(R8*8), Y2
@@ -4401,7 +4401,7 @@ max3:
 	ADDQ       184(AX), R9
 	DECQ       R8
 	JNE        max3
-	VMOVUPD    Y2, 272(AX)(SI*8)
+	VMOVUPD    Y2, 312(AX)(SI*8)
 	VPMOVSXDQ  (BX), Y3
 	VXORPS     Y4, Y4, Y4
 	VXORPS     Y5, Y5, Y5
@@ -4558,12 +4558,12 @@ tree10:
 	JE           two12
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(SI*8)
+	VMOVUPD      Y2, 1400(AX)(SI*8)
 	JMP          sum13
 
 two12:
 	VMOVUPD 64(R9), Y2
-	VMOVUPD Y2, 1360(AX)(SI*8)
+	VMOVUPD Y2, 1400(AX)(SI*8)
 
 sum13:
 	MOVQ 64(AX), R9
@@ -4592,10 +4592,10 @@ pairs15:
 
 tree16:
 	VMOVUPD (R9), Y2
-	VMOVUPD Y2, 4624(AX)(SI*8)
-	VSUBPD  272(AX)(SI*8), Y4, Y4
-	VMOVUPD Y4, 3536(AX)(SI*8)
-	VMOVUPD Y5, 6800(AX)(SI*8)
+	VMOVUPD Y2, 4664(AX)(SI*8)
+	VSUBPD  312(AX)(SI*8), Y4, Y4
+	VMOVUPD Y4, 3576(AX)(SI*8)
+	VMOVUPD Y5, 6840(AX)(SI*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
 	ADDQ    $0x10, BX
@@ -4622,11 +4622,11 @@ TEXT ·planeScaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(BX*8), Y0
+	VMOVUPD      14456(AX)(BX*8), Y0
 	VBROADCASTSD 256(AX), Y1
-	VMULPD       8976(AX)(BX*8), Y1, Y1
+	VMULPD       9016(AX)(BX*8), Y1, Y1
 	VPMOVSXDQ    (DX), Y2
-	VMOVUPD      15504(AX)(BX*8), Y3
+	VMOVUPD      15544(AX)(BX*8), Y3
 	XORQ         DI, DI
 	MOVQ         CX, R8
 
@@ -4691,7 +4691,7 @@ max3:
 	ADDQ       184(AX), R9
 	DECQ       R8
 	JNE        max3
-	VMOVUPD    Y2, 272(AX)(SI*8)
+	VMOVUPD    Y2, 312(AX)(SI*8)
 	VPMOVSXDQ  (BX), Y3
 	VXORPS     Y4, Y4, Y4
 	VXORPS     Y5, Y5, Y5
@@ -4860,12 +4860,12 @@ tree10:
 	JE           two12
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(SI*8)
+	VMOVUPD      Y2, 1400(AX)(SI*8)
 	JMP          sum13
 
 two12:
 	VMOVUPD 64(R9), Y2
-	VMOVUPD Y2, 1360(AX)(SI*8)
+	VMOVUPD Y2, 1400(AX)(SI*8)
 
 sum13:
 	MOVQ 64(AX), R9
@@ -4894,10 +4894,10 @@ pairs15:
 
 tree16:
 	VMOVUPD (R9), Y2
-	VMOVUPD Y2, 4624(AX)(SI*8)
-	VSUBPD  272(AX)(SI*8), Y4, Y4
-	VMOVUPD Y4, 3536(AX)(SI*8)
-	VMOVUPD Y5, 6800(AX)(SI*8)
+	VMOVUPD Y2, 4664(AX)(SI*8)
+	VSUBPD  312(AX)(SI*8), Y4, Y4
+	VMOVUPD Y4, 3576(AX)(SI*8)
+	VMOVUPD Y5, 6840(AX)(SI*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
 	ADDQ    $0x10, BX
@@ -4924,11 +4924,11 @@ TEXT ·planeScaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(BX*8), Y0
+	VMOVUPD      14456(AX)(BX*8), Y0
 	VBROADCASTSD 256(AX), Y1
-	VMULPD       8976(AX)(BX*8), Y1, Y1
+	VMULPD       9016(AX)(BX*8), Y1, Y1
 	VPMOVSXDQ    (DX), Y2
-	VMOVUPD      15504(AX)(BX*8), Y3
+	VMOVUPD      15544(AX)(BX*8), Y3
 	XORQ         DI, DI
 	MOVQ         CX, R8
 
@@ -4996,7 +4996,7 @@ max3:
 	ADDQ       184(AX), R9
 	DECQ       R8
 	JNE        max3
-	VMOVUPD    Y2, 272(AX)(SI*8)
+	VMOVUPD    Y2, 312(AX)(SI*8)
 	XORQ       R8, R8
 
 lane4:
@@ -5166,12 +5166,12 @@ tree10:
 	JE           two12
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1360(AX)(SI*8)
+	VMOVUPD      Y2, 1400(AX)(SI*8)
 	JMP          sum13
 
 two12:
 	VMOVUPD 64(R9), Y2
-	VMOVUPD Y2, 1360(AX)(SI*8)
+	VMOVUPD Y2, 1400(AX)(SI*8)
 
 sum13:
 	MOVQ 64(AX), R10
@@ -5201,7 +5201,7 @@ pairs15:
 
 tree16:
 	VMOVUPD (R10), Y2
-	VMOVUPD Y2, 4624(AX)(SI*8)
+	VMOVUPD Y2, 4664(AX)(SI*8)
 	MOVQ    72(AX), R9
 
 level17:
@@ -5228,7 +5228,7 @@ pairs18:
 
 tree19:
 	VMOVUPD (R9), Y2
-	VMOVUPD Y2, 2448(AX)(SI*8)
+	VMOVUPD Y2, 2488(AX)(SI*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
 	ADDQ    $0x20, BX
@@ -5255,9 +5255,9 @@ TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(BX*8), Y0
+	VMOVUPD      14456(AX)(BX*8), Y0
 	VBROADCASTSD 256(AX), Y1
-	VMULPD       8976(AX)(BX*8), Y1, Y1
+	VMULPD       9016(AX)(BX*8), Y1, Y1
 	XORQ         DI, DI
 	MOVQ         CX, R8
 	MOVQ         DX, R9
@@ -5356,7 +5356,7 @@ end7:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
-	VMOVSD       X2, 272(AX)(DI*8)
+	VMOVSD       X2, 312(AX)(DI*8)
 	MOVQ         DI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
@@ -5366,7 +5366,7 @@ end7:
 	VCVTPH2PS    X1, X1
 	VCVTSS2SD    X1, X1, X1
 	VSUBSD       X2, X1, X1
-	VMOVSD       X1, 3536(AX)(DI*8)
+	VMOVSD       X1, 3576(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), DX
@@ -5403,7 +5403,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       272(AX)(DI*8), X2
+	VMOVSD       312(AX)(DI*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+544(SB), X2, X2
 	VBROADCASTSS X2, Y2
@@ -5699,7 +5699,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       272(AX)(R8*8), X2
+	VMOVSD       312(AX)(R8*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+544(SB), X2, X2
 	VBROADCASTSS X2, Y2
@@ -6060,10 +6060,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14416(AX)(R8*8), X0
+	VMOVSD       14456(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8976(AX)(R8*8), X1
+	VMOVSD       9016(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
@@ -6143,7 +6143,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       272(AX)(R11*8), X2
+	VMOVSD       312(AX)(R11*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+544(SB), X2, X2
 	VBROADCASTSS X2, Y2
@@ -6640,10 +6640,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14416(AX)(R11*8), X0
+	VMOVSD       14456(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8976(AX)(R11*8), X1
+	VMOVSD       9016(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
@@ -7258,7 +7258,7 @@ end7:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
-	VMOVSD       X2, 272(AX)(DI*8)
+	VMOVSD       X2, 312(AX)(DI*8)
 	MOVQ         DI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
@@ -7268,7 +7268,7 @@ end7:
 	VPSLLD       $0x10, X1, X1
 	VCVTSS2SD    X1, X1, X1
 	VSUBSD       X2, X1, X1
-	VMOVSD       X1, 3536(AX)(DI*8)
+	VMOVSD       X1, 3576(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), DX
@@ -7305,7 +7305,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	VMOVSD       272(AX)(DI*8), X2
+	VMOVSD       312(AX)(DI*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+544(SB), X2, X2
 	VBROADCASTSS X2, Y2
@@ -7609,7 +7609,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       272(AX)(R8*8), X2
+	VMOVSD       312(AX)(R8*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+544(SB), X2, X2
 	VBROADCASTSS X2, Y2
@@ -7978,10 +7978,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14416(AX)(R8*8), X0
+	VMOVSD       14456(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8976(AX)(R8*8), X1
+	VMOVSD       9016(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
@@ -8085,7 +8085,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       272(AX)(R11*8), X2
+	VMOVSD       312(AX)(R11*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+544(SB), X2, X2
 	VBROADCASTSS X2, Y2
@@ -8598,10 +8598,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14416(AX)(R11*8), X0
+	VMOVSD       14456(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       8976(AX)(R11*8), X1
+	VMOVSD       9016(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
@@ -9257,8 +9257,8 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD      1360(AX)(CX*8), Y3
-	VMOVUPD      2448(AX)(CX*8), Y4
+	VMOVUPD      1400(AX)(CX*8), Y3
+	VMOVUPD      2488(AX)(CX*8), Y4
 	VADDPD       constants<>+1184(SB), Y3, Y5
 	VPSUBQ       constants<>+1280(SB), Y5, Y5
 	VPAND        constants<>+608(SB), Y5, Y6
@@ -9284,41 +9284,41 @@ loop1:
 	VFNMADD231PD Y8, Y3, Y6
 	VADDPD       Y7, Y6, Y6
 	VFMADD231PD  constants<>+1536(SB), Y5, Y6
-	VMOVUPD      3536(AX)(CX*8), Y5
-	VADDPD       272(AX)(CX*8), Y6, Y3
-	VMOVUPD      Y3, 13328(AX)(CX*8)
+	VMOVUPD      3576(AX)(CX*8), Y5
+	VADDPD       312(AX)(CX*8), Y6, Y3
+	VMOVUPD      Y3, 13368(AX)(CX*8)
 	VSUBPD       Y5, Y6, Y7
-	VADDPD       16720(AX), Y7, Y7
-	VMOVUPD      Y7, 16720(AX)
-	VMOVUPD      1392(AX)(CX*8), Y7
+	VADDPD       16760(AX), Y7, Y7
+	VMOVUPD      Y7, 16760(AX)
+	VMOVUPD      1432(AX)(CX*8), Y7
 	VMULPD       Y5, Y4, Y5
-	VMOVUPD      2480(AX)(CX*8), Y9
+	VMOVUPD      2520(AX)(CX*8), Y9
 	VCMPPD       $0x04, Y2, Y4, Y8
 	VADDPD       constants<>+1184(SB), Y7, Y10
 	VANDPD       Y8, Y5, Y5
 	VPSUBQ       constants<>+1280(SB), Y10, Y10
-	VFMADD231PD  4624(AX)(CX*8), Y1, Y5
+	VFMADD231PD  4664(AX)(CX*8), Y1, Y5
 	VPAND        constants<>+608(SB), Y10, Y8
-	VADDPD       5712(AX)(CX*8), Y4, Y4
+	VADDPD       5752(AX)(CX*8), Y4, Y4
 	VMOVUPD      constants<>+1184(SB), Y11
 	VPSUBQ       Y8, Y11, Y8
 	VFMSUB213PD  Y5, Y4, Y6
 	VPSRLQ       $0x34, Y10, Y4
-	VMOVUPD      Y6, 11152(AX)(CX*8)
+	VMOVUPD      Y6, 11192(AX)(CX*8)
 	VPOR         constants<>+1248(SB), Y4, Y4
-	VADDPD       16592(AX), Y6, Y5
+	VADDPD       16632(AX), Y6, Y5
 	VSUBPD       constants<>+1248(SB), Y4, Y4
-	VMOVUPD      Y5, 16592(AX)
+	VMOVUPD      Y5, 16632(AX)
 	VSUBPD       constants<>+1184(SB), Y8, Y6
 	VMULPD       Y3, Y0, Y5
 	VFMADD231PD  Y8, Y7, Y6
 	VMULPD       Y3, Y5, Y5
 	VADDPD       constants<>+1216(SB), Y6, Y3
-	VMOVUPD      Y5, 12240(AX)(CX*8)
+	VMOVUPD      Y5, 12280(AX)(CX*8)
 	VDIVPD       Y3, Y6, Y3
-	VADDPD       16656(AX), Y5, Y5
+	VADDPD       16696(AX), Y5, Y5
 	VMULPD       Y3, Y3, Y7
-	VMOVUPD      Y5, 16656(AX)
+	VMOVUPD      Y5, 16696(AX)
 	VMOVUPD      constants<>+1312(SB), Y5
 	VFMADD213PD  constants<>+1344(SB), Y7, Y5
 	VFMADD213PD  constants<>+1376(SB), Y7, Y5
@@ -9331,27 +9331,27 @@ loop1:
 	VFNMADD231PD Y5, Y3, Y7
 	VADDPD       Y6, Y7, Y7
 	VFMADD231PD  constants<>+1536(SB), Y4, Y7
-	VMOVUPD      3568(AX)(CX*8), Y4
-	VADDPD       304(AX)(CX*8), Y7, Y3
-	VMOVUPD      Y3, 13360(AX)(CX*8)
+	VMOVUPD      3608(AX)(CX*8), Y4
+	VADDPD       344(AX)(CX*8), Y7, Y3
+	VMOVUPD      Y3, 13400(AX)(CX*8)
 	VSUBPD       Y4, Y7, Y5
-	VADDPD       16752(AX), Y5, Y5
-	VMOVUPD      Y5, 16752(AX)
+	VADDPD       16792(AX), Y5, Y5
+	VMOVUPD      Y5, 16792(AX)
 	VMULPD       Y4, Y9, Y4
 	VCMPPD       $0x04, Y2, Y9, Y5
 	VANDPD       Y5, Y4, Y4
-	VFMADD231PD  4656(AX)(CX*8), Y1, Y4
-	VADDPD       5744(AX)(CX*8), Y9, Y5
+	VFMADD231PD  4696(AX)(CX*8), Y1, Y4
+	VADDPD       5784(AX)(CX*8), Y9, Y5
 	VMOVUPD      Y7, Y6
 	VFMSUB213PD  Y4, Y5, Y6
-	VMOVUPD      Y6, 11184(AX)(CX*8)
-	VADDPD       16624(AX), Y6, Y4
-	VMOVUPD      Y4, 16624(AX)
+	VMOVUPD      Y6, 11224(AX)(CX*8)
+	VADDPD       16664(AX), Y6, Y4
+	VMOVUPD      Y4, 16664(AX)
 	VMULPD       Y3, Y0, Y4
 	VMULPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 12272(AX)(CX*8)
-	VADDPD       16688(AX), Y4, Y3
-	VMOVUPD      Y3, 16688(AX)
+	VMOVUPD      Y4, 12312(AX)(CX*8)
+	VADDPD       16728(AX), Y4, Y3
+	VMOVUPD      Y3, 16728(AX)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -9376,8 +9376,8 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD      1360(AX)(CX*8), Y3
-	VMOVUPD      2448(AX)(CX*8), Y4
+	VMOVUPD      1400(AX)(CX*8), Y3
+	VMOVUPD      2488(AX)(CX*8), Y4
 	VADDPD       constants<>+1184(SB), Y3, Y5
 	VPSUBQ       constants<>+1280(SB), Y5, Y5
 	VPAND        constants<>+608(SB), Y5, Y6
@@ -9403,49 +9403,49 @@ loop1:
 	VFNMADD231PD Y9, Y6, Y8
 	VADDPD       Y7, Y8, Y8
 	VFMADD231PD  constants<>+1536(SB), Y5, Y8
-	VMOVUPD      3536(AX)(CX*8), Y6
-	VADDPD       272(AX)(CX*8), Y8, Y5
-	VMOVUPD      Y5, 13328(AX)(CX*8)
+	VMOVUPD      3576(AX)(CX*8), Y6
+	VADDPD       312(AX)(CX*8), Y8, Y5
+	VMOVUPD      Y5, 13368(AX)(CX*8)
 	VSUBPD       Y6, Y8, Y7
-	VADDPD       16720(AX), Y7, Y7
-	VMOVUPD      Y7, 16720(AX)
+	VADDPD       16760(AX), Y7, Y7
+	VMOVUPD      Y7, 16760(AX)
 	VMULPD       Y6, Y4, Y6
 	VCMPPD       $0x04, Y2, Y4, Y7
 	VANDPD       Y7, Y6, Y6
-	VFMADD231PD  4624(AX)(CX*8), Y1, Y6
-	VADDPD       5712(AX)(CX*8), Y4, Y7
+	VFMADD231PD  4664(AX)(CX*8), Y1, Y6
+	VADDPD       5752(AX)(CX*8), Y4, Y7
 	VFMSUB213PD  Y6, Y7, Y8
-	VMOVUPD      Y8, 11152(AX)(CX*8)
-	VADDPD       16592(AX), Y8, Y6
-	VMOVUPD      Y6, 16592(AX)
+	VMOVUPD      Y8, 11192(AX)(CX*8)
+	VADDPD       16632(AX), Y8, Y6
+	VMOVUPD      Y6, 16632(AX)
 	VMULPD       Y5, Y0, Y6
 	VMULPD       Y5, Y6, Y6
-	VMOVUPD      Y6, 12240(AX)(CX*8)
-	VADDPD       16656(AX), Y6, Y6
-	VMOVUPD      Y6, 16656(AX)
+	VMOVUPD      Y6, 12280(AX)(CX*8)
+	VADDPD       16696(AX), Y6, Y6
+	VMOVUPD      Y6, 16696(AX)
 	VADDPD       constants<>+1184(SB), Y3, Y3
 	VMOVUPD      constants<>+1184(SB), Y6
 	VDIVPD       Y3, Y6, Y6
-	VMOVUPD      8976(AX)(CX*8), Y9
+	VMOVUPD      9016(AX)(CX*8), Y9
 	VMULPD       constants<>+1216(SB), Y0, Y8
 	VMULPD       Y5, Y8, Y8
-	VMULPD       10064(AX)(CX*8), Y8, Y8
+	VMULPD       10104(AX)(CX*8), Y8, Y8
 	VFMADD213PD  Y8, Y9, Y7
 	VMULPD       Y6, Y7, Y7
-	VMOVUPD      Y7, 14416(AX)(CX*8)
-	VMOVUPD      6800(AX)(CX*8), Y5
+	VMOVUPD      Y7, 14456(AX)(CX*8)
+	VMOVUPD      6840(AX)(CX*8), Y5
 	VMULPD       Y6, Y5, Y7
 	VSUBPD       Y3, Y5, Y5
 	VMULPD       Y6, Y5, Y5
 	VMULPD       Y4, Y5, Y5
 	VMULPD       Y7, Y8, Y8
-	VMOVUPD      5712(AX)(CX*8), Y3
-	VFMSUB213PD  7888(AX)(CX*8), Y3, Y7
+	VMOVUPD      5752(AX)(CX*8), Y3
+	VFMSUB213PD  7928(AX)(CX*8), Y3, Y7
 	VADDPD       Y7, Y5, Y5
 	VFMADD213PD  Y8, Y9, Y5
-	VMOVUPD      Y5, 15504(AX)(CX*8)
-	VMOVUPD      1392(AX)(CX*8), Y3
-	VMOVUPD      2480(AX)(CX*8), Y4
+	VMOVUPD      Y5, 15544(AX)(CX*8)
+	VMOVUPD      1432(AX)(CX*8), Y3
+	VMOVUPD      2520(AX)(CX*8), Y4
 	VADDPD       constants<>+1184(SB), Y3, Y5
 	VPSUBQ       constants<>+1280(SB), Y5, Y5
 	VPAND        constants<>+608(SB), Y5, Y6
@@ -9471,47 +9471,47 @@ loop1:
 	VFNMADD231PD Y9, Y6, Y8
 	VADDPD       Y7, Y8, Y8
 	VFMADD231PD  constants<>+1536(SB), Y5, Y8
-	VMOVUPD      3568(AX)(CX*8), Y6
-	VADDPD       304(AX)(CX*8), Y8, Y5
-	VMOVUPD      Y5, 13360(AX)(CX*8)
+	VMOVUPD      3608(AX)(CX*8), Y6
+	VADDPD       344(AX)(CX*8), Y8, Y5
+	VMOVUPD      Y5, 13400(AX)(CX*8)
 	VSUBPD       Y6, Y8, Y7
-	VADDPD       16752(AX), Y7, Y7
-	VMOVUPD      Y7, 16752(AX)
+	VADDPD       16792(AX), Y7, Y7
+	VMOVUPD      Y7, 16792(AX)
 	VMULPD       Y6, Y4, Y6
 	VCMPPD       $0x04, Y2, Y4, Y7
 	VANDPD       Y7, Y6, Y6
-	VFMADD231PD  4656(AX)(CX*8), Y1, Y6
-	VADDPD       5744(AX)(CX*8), Y4, Y7
+	VFMADD231PD  4696(AX)(CX*8), Y1, Y6
+	VADDPD       5784(AX)(CX*8), Y4, Y7
 	VFMSUB213PD  Y6, Y7, Y8
-	VMOVUPD      Y8, 11184(AX)(CX*8)
-	VADDPD       16624(AX), Y8, Y6
-	VMOVUPD      Y6, 16624(AX)
+	VMOVUPD      Y8, 11224(AX)(CX*8)
+	VADDPD       16664(AX), Y8, Y6
+	VMOVUPD      Y6, 16664(AX)
 	VMULPD       Y5, Y0, Y6
 	VMULPD       Y5, Y6, Y6
-	VMOVUPD      Y6, 12272(AX)(CX*8)
-	VADDPD       16688(AX), Y6, Y6
-	VMOVUPD      Y6, 16688(AX)
+	VMOVUPD      Y6, 12312(AX)(CX*8)
+	VADDPD       16728(AX), Y6, Y6
+	VMOVUPD      Y6, 16728(AX)
 	VADDPD       constants<>+1184(SB), Y3, Y3
 	VMOVUPD      constants<>+1184(SB), Y6
 	VDIVPD       Y3, Y6, Y6
-	VMOVUPD      9008(AX)(CX*8), Y9
+	VMOVUPD      9048(AX)(CX*8), Y9
 	VMULPD       constants<>+1216(SB), Y0, Y8
 	VMULPD       Y5, Y8, Y8
-	VMULPD       10096(AX)(CX*8), Y8, Y8
+	VMULPD       10136(AX)(CX*8), Y8, Y8
 	VFMADD213PD  Y8, Y9, Y7
 	VMULPD       Y6, Y7, Y7
-	VMOVUPD      Y7, 14448(AX)(CX*8)
-	VMOVUPD      6832(AX)(CX*8), Y5
+	VMOVUPD      Y7, 14488(AX)(CX*8)
+	VMOVUPD      6872(AX)(CX*8), Y5
 	VMULPD       Y6, Y5, Y7
 	VSUBPD       Y3, Y5, Y5
 	VMULPD       Y6, Y5, Y5
 	VMULPD       Y4, Y5, Y5
 	VMULPD       Y7, Y8, Y8
-	VMOVUPD      5744(AX)(CX*8), Y3
-	VFMSUB213PD  7920(AX)(CX*8), Y3, Y7
+	VMOVUPD      5784(AX)(CX*8), Y3
+	VFMSUB213PD  7960(AX)(CX*8), Y3, Y7
 	VADDPD       Y7, Y5, Y5
 	VFMADD213PD  Y8, Y9, Y5
-	VMOVUPD      Y5, 15536(AX)(CX*8)
+	VMOVUPD      Y5, 15576(AX)(CX*8)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -9594,7 +9594,7 @@ end7:
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
-	VMOVSD        X2, 272(AX)(DI*8)
+	VMOVSD        X2, 312(AX)(DI*8)
 	MOVQ          DI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
@@ -9603,7 +9603,7 @@ end7:
 	VMOVSS        (CX)(R8*4), X1
 	VCVTSS2SD     X1, X1, X1
 	VSUBSD        X2, X1, X1
-	VMOVSD        X1, 3536(AX)(DI*8)
+	VMOVSD        X1, 3576(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -9639,7 +9639,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), CX
 	ADDQ         SI, CX
-	VMOVSD       272(AX)(CX*8), X7
+	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -9877,7 +9877,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), CX
 	ADDQ         DI, CX
-	VMOVSD       272(AX)(CX*8), X7
+	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -10130,10 +10130,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14416(AX)(R8*8), X0
+	VMOVSD       14456(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8976(AX)(R8*8), X1
+	VMOVSD       9016(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
@@ -10208,7 +10208,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), CX
 	ADDQ         R10, CX
-	VMOVSD       272(AX)(CX*8), X7
+	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -10419,10 +10419,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14416(AX)(R11*8), X0
+	VMOVSD       14456(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8976(AX)(R11*8), X1
+	VMOVSD       9016(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
@@ -10531,10 +10531,10 @@ max3:
 	DECQ          R8
 	JNE           max3
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(SI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(SI*8)
+	VMOVUPD       Z8, 376(AX)(SI*8)
 	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
@@ -10668,21 +10668,21 @@ tree10:
 	VCVTPS2PD     Y7, Z8
 	VBROADCASTSD  constants<>+576(SB), Z11
 	VADDPD        Z11, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(SI*8)
+	VMOVUPD       Z8, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
 	VBROADCASTSD  constants<>+576(SB), Z8
 	VADDPD        Z8, Z7, Z7
-	VMOVUPD       Z7, 1424(AX)(SI*8)
+	VMOVUPD       Z7, 1464(AX)(SI*8)
 	JMP           sum13
 
 two12:
 	VMOVUPS       128(R9), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 1360(AX)(SI*8)
+	VMOVUPD       Z8, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1424(AX)(SI*8)
+	VMOVUPD       Z7, 1464(AX)(SI*8)
 
 sum13:
 	MOVQ 64(AX), R9
@@ -10712,22 +10712,22 @@ pairs15:
 tree16:
 	VMOVUPS       (R9), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 4624(AX)(SI*8)
+	VMOVUPD       Z8, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(SI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(SI*8)
+	VSUBPD        312(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(SI*8)
+	VSUBPD        376(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6800(AX)(SI*8)
+	VMOVUPD       Z7, 6840(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6864(AX)(SI*8)
+	VMOVUPD       Z7, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -10754,20 +10754,20 @@ TEXT ·planeScaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(BX*8), Z0
-	VMOVUPD      14480(AX)(BX*8), Z1
+	VMOVUPD      14456(AX)(BX*8), Z0
+	VMOVUPD      14520(AX)(BX*8), Z1
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
 	VBROADCASTSD 256(AX), Z1
-	VMULPD       8976(AX)(BX*8), Z1, Z3
-	VMULPD       9040(AX)(BX*8), Z1, Z1
+	VMULPD       9016(AX)(BX*8), Z1, Z3
+	VMULPD       9080(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
 	VCVTPD2PS    Z1, Y1
 	VINSERTF64X4 $0x01, Y1, Z2, Z1
 	VMOVDQU32    (DX), Z3
-	VMOVUPD      15504(AX)(BX*8), Z4
-	VMOVUPD      15568(AX)(BX*8), Z5
+	VMOVUPD      15544(AX)(BX*8), Z4
+	VMOVUPD      15608(AX)(BX*8), Z5
 	VCVTPD2PS    Z4, Y2
 	VCVTPD2PS    Z5, Y4
 	VINSERTF64X4 $0x01, Y4, Z2, Z4
@@ -10840,10 +10840,10 @@ max3:
 	DECQ          R8
 	JNE           max3
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(SI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(SI*8)
+	VMOVUPD       Z8, 376(AX)(SI*8)
 	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
@@ -10989,21 +10989,21 @@ tree10:
 	VCVTPS2PD     Y7, Z8
 	VBROADCASTSD  constants<>+576(SB), Z11
 	VADDPD        Z11, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(SI*8)
+	VMOVUPD       Z8, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
 	VBROADCASTSD  constants<>+576(SB), Z8
 	VADDPD        Z8, Z7, Z7
-	VMOVUPD       Z7, 1424(AX)(SI*8)
+	VMOVUPD       Z7, 1464(AX)(SI*8)
 	JMP           sum13
 
 two12:
 	VMOVUPS       128(R9), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 1360(AX)(SI*8)
+	VMOVUPD       Z8, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1424(AX)(SI*8)
+	VMOVUPD       Z7, 1464(AX)(SI*8)
 
 sum13:
 	MOVQ 64(AX), R9
@@ -11033,22 +11033,22 @@ pairs15:
 tree16:
 	VMOVUPS       (R9), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 4624(AX)(SI*8)
+	VMOVUPD       Z8, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(SI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(SI*8)
+	VSUBPD        312(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(SI*8)
+	VSUBPD        376(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6800(AX)(SI*8)
+	VMOVUPD       Z7, 6840(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6864(AX)(SI*8)
+	VMOVUPD       Z7, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -11075,20 +11075,20 @@ TEXT ·planeScaleClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(BX*8), Z0
-	VMOVUPD      14480(AX)(BX*8), Z1
+	VMOVUPD      14456(AX)(BX*8), Z0
+	VMOVUPD      14520(AX)(BX*8), Z1
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
 	VBROADCASTSD 256(AX), Z1
-	VMULPD       8976(AX)(BX*8), Z1, Z3
-	VMULPD       9040(AX)(BX*8), Z1, Z1
+	VMULPD       9016(AX)(BX*8), Z1, Z3
+	VMULPD       9080(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
 	VCVTPD2PS    Z1, Y1
 	VINSERTF64X4 $0x01, Y1, Z2, Z1
 	VMOVDQU32    (DX), Z3
-	VMOVUPD      15504(AX)(BX*8), Z4
-	VMOVUPD      15568(AX)(BX*8), Z5
+	VMOVUPD      15544(AX)(BX*8), Z4
+	VMOVUPD      15608(AX)(BX*8), Z5
 	VCVTPD2PS    Z4, Y2
 	VCVTPD2PS    Z5, Y4
 	VINSERTF64X4 $0x01, Y4, Z2, Z4
@@ -11164,10 +11164,10 @@ max3:
 	DECQ          R8
 	JNE           max3
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(SI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(SI*8)
+	VMOVUPD       Z8, 376(AX)(SI*8)
 	XORQ          R8, R8
 
 lane4:
@@ -11322,21 +11322,21 @@ tree10:
 	VCVTPS2PD     Y7, Z8
 	VBROADCASTSD  constants<>+576(SB), Z9
 	VADDPD        Z9, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(SI*8)
+	VMOVUPD       Z8, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
 	VBROADCASTSD  constants<>+576(SB), Z8
 	VADDPD        Z8, Z7, Z7
-	VMOVUPD       Z7, 1424(AX)(SI*8)
+	VMOVUPD       Z7, 1464(AX)(SI*8)
 	JMP           sum13
 
 two12:
 	VMOVUPS       128(R9), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 1360(AX)(SI*8)
+	VMOVUPD       Z8, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1424(AX)(SI*8)
+	VMOVUPD       Z7, 1464(AX)(SI*8)
 
 sum13:
 	MOVQ 64(AX), R10
@@ -11367,10 +11367,10 @@ pairs15:
 tree16:
 	VMOVUPS       (R10), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 4624(AX)(SI*8)
+	VMOVUPD       Z8, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(SI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	MOVQ          72(AX), R9
 
 level17:
@@ -11398,10 +11398,10 @@ pairs18:
 tree19:
 	VMOVUPS       (R9), Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 2448(AX)(SI*8)
+	VMOVUPD       Z8, 2488(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 2512(AX)(SI*8)
+	VMOVUPD       Z7, 2552(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -11428,14 +11428,14 @@ TEXT ·planeScaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(BX*8), Z0
-	VMOVUPD      14480(AX)(BX*8), Z1
+	VMOVUPD      14456(AX)(BX*8), Z0
+	VMOVUPD      14520(AX)(BX*8), Z1
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
 	VBROADCASTSD 256(AX), Z1
-	VMULPD       8976(AX)(BX*8), Z1, Z3
-	VMULPD       9040(AX)(BX*8), Z1, Z1
+	VMULPD       9016(AX)(BX*8), Z1, Z3
+	VMULPD       9080(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
 	VCVTPD2PS    Z1, Y1
 	VINSERTF64X4 $0x01, Y1, Z2, Z1
@@ -11540,7 +11540,7 @@ end7:
 	VMAXPD        X1, X2, X2
 	VPERMILPD     $0x01, X2, X1
 	VMAXPD        X1, X2, X2
-	VMOVSD        X2, 272(AX)(DI*8)
+	VMOVSD        X2, 312(AX)(DI*8)
 	MOVQ          DI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
@@ -11548,7 +11548,7 @@ end7:
 	MOVLQSX       (R8), R8
 	VMOVSD        (CX)(R8*8), X1
 	VSUBSD        X2, X1, X1
-	VMOVSD        X1, 3536(AX)(DI*8)
+	VMOVSD        X1, 3576(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -11589,7 +11589,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), CX
 	ADDQ         SI, CX
-	VMOVSD       272(AX)(CX*8), X12
+	VMOVSD       312(AX)(CX*8), X12
 	VXORPS       constants<>+1056(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	XORQ         DI, DI
@@ -11872,7 +11872,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), CX
 	ADDQ         DI, CX
-	VMOVSD       272(AX)(CX*8), X12
+	VMOVSD       312(AX)(CX*8), X12
 	VXORPS       constants<>+1056(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	XORQ         R8, R8
@@ -12165,9 +12165,9 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14416(AX)(R8*8), X0
+	VMOVSD       14456(AX)(R8*8), X0
 	VBROADCASTSD X0, Z0
-	VMOVSD       8976(AX)(R8*8), X1
+	VMOVSD       9016(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	VMOVUPD.Z    (DX)(SI*8), K1, Z2
@@ -12246,7 +12246,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), CX
 	ADDQ         R10, CX
-	VMOVSD       272(AX)(CX*8), X12
+	VMOVSD       312(AX)(CX*8), X12
 	VXORPS       constants<>+1056(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	XORQ         R11, R11
@@ -12476,9 +12476,9 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14416(AX)(R11*8), X0
+	VMOVSD       14456(AX)(R11*8), X0
 	VBROADCASTSD X0, Z0
-	VMOVSD       8976(AX)(R11*8), X1
+	VMOVSD       9016(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	VMOVUPD.Z    (DX)(R9*8), K1, Z2
@@ -12590,7 +12590,7 @@ max3:
 	ADDQ         184(AX), R9
 	DECQ         R8
 	JNE          max3
-	VMOVUPD      Z12, 272(AX)(SI*8)
+	VMOVUPD      Z12, 312(AX)(SI*8)
 	VPMOVSXDQ    (BX), Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
@@ -12735,12 +12735,12 @@ tree10:
 	JE           two12
 	VBROADCASTSD constants<>+576(SB), Z13
 	VADDPD       Z13, Z12, Z12
-	VMOVUPD      Z12, 1360(AX)(SI*8)
+	VMOVUPD      Z12, 1400(AX)(SI*8)
 	JMP          sum13
 
 two12:
 	VMOVUPD 128(R9), Z12
-	VMOVUPD Z12, 1360(AX)(SI*8)
+	VMOVUPD Z12, 1400(AX)(SI*8)
 
 sum13:
 	MOVQ 64(AX), R9
@@ -12769,10 +12769,10 @@ pairs15:
 
 tree16:
 	VMOVUPD (R9), Z12
-	VMOVUPD Z12, 4624(AX)(SI*8)
-	VSUBPD  272(AX)(SI*8), Z14, Z14
-	VMOVUPD Z14, 3536(AX)(SI*8)
-	VMOVUPD Z15, 6800(AX)(SI*8)
+	VMOVUPD Z12, 4664(AX)(SI*8)
+	VSUBPD  312(AX)(SI*8), Z14, Z14
+	VMOVUPD Z14, 3576(AX)(SI*8)
+	VMOVUPD Z15, 6840(AX)(SI*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x40, DX
 	ADDQ    $0x20, BX
@@ -12799,11 +12799,11 @@ TEXT ·planeScaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(BX*8), Z0
+	VMOVUPD      14456(AX)(BX*8), Z0
 	VBROADCASTSD 256(AX), Z1
-	VMULPD       8976(AX)(BX*8), Z1, Z1
+	VMULPD       9016(AX)(BX*8), Z1, Z1
 	VPMOVSXDQ    (DX), Z2
-	VMOVUPD      15504(AX)(BX*8), Z3
+	VMOVUPD      15544(AX)(BX*8), Z3
 	XORQ         DI, DI
 	MOVQ         CX, R8
 
@@ -12877,7 +12877,7 @@ max3:
 	ADDQ         184(AX), R9
 	DECQ         R8
 	JNE          max3
-	VMOVUPD      Z12, 272(AX)(SI*8)
+	VMOVUPD      Z12, 312(AX)(SI*8)
 	VPMOVSXDQ    (BX), Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
@@ -13032,12 +13032,12 @@ tree10:
 	JE           two12
 	VBROADCASTSD constants<>+576(SB), Z13
 	VADDPD       Z13, Z12, Z12
-	VMOVUPD      Z12, 1360(AX)(SI*8)
+	VMOVUPD      Z12, 1400(AX)(SI*8)
 	JMP          sum13
 
 two12:
 	VMOVUPD 128(R9), Z12
-	VMOVUPD Z12, 1360(AX)(SI*8)
+	VMOVUPD Z12, 1400(AX)(SI*8)
 
 sum13:
 	MOVQ 64(AX), R9
@@ -13066,10 +13066,10 @@ pairs15:
 
 tree16:
 	VMOVUPD (R9), Z12
-	VMOVUPD Z12, 4624(AX)(SI*8)
-	VSUBPD  272(AX)(SI*8), Z14, Z14
-	VMOVUPD Z14, 3536(AX)(SI*8)
-	VMOVUPD Z15, 6800(AX)(SI*8)
+	VMOVUPD Z12, 4664(AX)(SI*8)
+	VSUBPD  312(AX)(SI*8), Z14, Z14
+	VMOVUPD Z14, 3576(AX)(SI*8)
+	VMOVUPD Z15, 6840(AX)(SI*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x40, DX
 	ADDQ    $0x20, BX
@@ -13096,11 +13096,11 @@ TEXT ·planeScaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(BX*8), Z0
+	VMOVUPD      14456(AX)(BX*8), Z0
 	VBROADCASTSD 256(AX), Z1
-	VMULPD       8976(AX)(BX*8), Z1, Z1
+	VMULPD       9016(AX)(BX*8), Z1, Z1
 	VPMOVSXDQ    (DX), Z2
-	VMOVUPD      15504(AX)(BX*8), Z3
+	VMOVUPD      15544(AX)(BX*8), Z3
 	XORQ         DI, DI
 	MOVQ         CX, R8
 
@@ -13177,7 +13177,7 @@ max3:
 	ADDQ       184(AX), R9
 	DECQ       R8
 	JNE        max3
-	VMOVUPD    Z12, 272(AX)(SI*8)
+	VMOVUPD    Z12, 312(AX)(SI*8)
 	XORQ       R8, R8
 
 lane4:
@@ -13341,12 +13341,12 @@ tree10:
 	JE           two12
 	VBROADCASTSD constants<>+576(SB), Z13
 	VADDPD       Z13, Z12, Z12
-	VMOVUPD      Z12, 1360(AX)(SI*8)
+	VMOVUPD      Z12, 1400(AX)(SI*8)
 	JMP          sum13
 
 two12:
 	VMOVUPD 128(R9), Z12
-	VMOVUPD Z12, 1360(AX)(SI*8)
+	VMOVUPD Z12, 1400(AX)(SI*8)
 
 sum13:
 	MOVQ 64(AX), R10
@@ -13376,7 +13376,7 @@ pairs15:
 
 tree16:
 	VMOVUPD (R10), Z12
-	VMOVUPD Z12, 4624(AX)(SI*8)
+	VMOVUPD Z12, 4664(AX)(SI*8)
 	MOVQ    72(AX), R9
 
 level17:
@@ -13403,7 +13403,7 @@ pairs18:
 
 tree19:
 	VMOVUPD (R9), Z12
-	VMOVUPD Z12, 2448(AX)(SI*8)
+	VMOVUPD Z12, 2488(AX)(SI*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x40, DX
 	ADDQ    $0x40, BX
@@ -13430,9 +13430,9 @@ TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      14416(AX)(BX*8), Z0
+	VMOVUPD      14456(AX)(BX*8), Z0
 	VBROADCASTSD 256(AX), Z1
-	VMULPD       8976(AX)(BX*8), Z1, Z1
+	VMULPD       9016(AX)(BX*8), Z1, Z1
 	XORQ         DI, DI
 	MOVQ         CX, R8
 	MOVQ         DX, R9
@@ -13543,7 +13543,7 @@ end7:
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
-	VMOVSD        X2, 272(AX)(DI*8)
+	VMOVSD        X2, 312(AX)(DI*8)
 	MOVQ          DI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
@@ -13553,7 +13553,7 @@ end7:
 	VCVTPH2PS     X1, X1
 	VCVTSS2SD     X1, X1, X1
 	VSUBSD        X2, X1, X1
-	VMOVSD        X1, 3536(AX)(DI*8)
+	VMOVSD        X1, 3576(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -13589,7 +13589,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), CX
 	ADDQ         SI, CX
-	VMOVSD       272(AX)(CX*8), X7
+	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -13832,7 +13832,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), CX
 	ADDQ         DI, CX
-	VMOVSD       272(AX)(CX*8), X7
+	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -14090,10 +14090,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14416(AX)(R8*8), X0
+	VMOVSD       14456(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8976(AX)(R8*8), X1
+	VMOVSD       9016(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
@@ -14169,7 +14169,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), CX
 	ADDQ         R10, CX
-	VMOVSD       272(AX)(CX*8), X7
+	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -14385,10 +14385,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14416(AX)(R11*8), X0
+	VMOVSD       14456(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8976(AX)(R11*8), X1
+	VMOVSD       9016(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
@@ -14540,7 +14540,7 @@ end7:
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
-	VMOVSD        X2, 272(AX)(DI*8)
+	VMOVSD        X2, 312(AX)(DI*8)
 	MOVQ          DI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
@@ -14550,7 +14550,7 @@ end7:
 	VPSLLD        $0x10, X1, X1
 	VCVTSS2SD     X1, X1, X1
 	VSUBSD        X2, X1, X1
-	VMOVSD        X1, 3536(AX)(DI*8)
+	VMOVSD        X1, 3576(AX)(DI*8)
 
 skip2:
 	ADDQ 104(AX), CX
@@ -14586,7 +14586,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), CX
 	ADDQ         SI, CX
-	VMOVSD       272(AX)(CX*8), X7
+	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -14837,7 +14837,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), CX
 	ADDQ         DI, CX
-	VMOVSD       272(AX)(CX*8), X7
+	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -15103,10 +15103,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14416(AX)(R8*8), X0
+	VMOVSD       14456(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8976(AX)(R8*8), X1
+	VMOVSD       9016(AX)(R8*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
@@ -15209,7 +15209,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), CX
 	ADDQ         R10, CX
-	VMOVSD       272(AX)(CX*8), X7
+	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+544(SB), X7, X7
 	VBROADCASTSS X7, Z7
@@ -15433,10 +15433,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14416(AX)(R11*8), X0
+	VMOVSD       14456(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       8976(AX)(R11*8), X1
+	VMOVSD       9016(AX)(R11*8), X1
 	VMULSD       256(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
@@ -15556,9 +15556,9 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD 264(AX), Z14
 	VBROADCASTSD 248(AX), Z15
 	VBROADCASTSD constants<>+1600(SB), Z16
-	VMOVUPD      16592(AX), Z17
-	VMOVUPD      16656(AX), Z18
-	VMOVUPD      16720(AX), Z19
+	VMOVUPD      16632(AX), Z17
+	VMOVUPD      16696(AX), Z18
+	VMOVUPD      16760(AX), Z19
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
@@ -15567,8 +15567,8 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD      1360(AX)(CX*8), Z20
-	VMOVUPD      2448(AX)(CX*8), Z21
+	VMOVUPD      1400(AX)(CX*8), Z20
+	VMOVUPD      2488(AX)(CX*8), Z21
 	VADDPD       Z0, Z20, Z22
 	VPSUBQ       Z3, Z22, Z22
 	VPANDQ       Z4, Z22, Z23
@@ -15580,9 +15580,9 @@ loop1:
 	VSUBPD       Z0, Z23, Z24
 	VFMADD231PD  Z23, Z20, Z24
 	VADDPD       Z1, Z24, Z20
-	VMOVUPD      1424(AX)(CX*8), Z26
+	VMOVUPD      1464(AX)(CX*8), Z26
 	VDIVPD       Z20, Z24, Z20
-	VMOVUPD      2512(AX)(CX*8), Z27
+	VMOVUPD      2552(AX)(CX*8), Z27
 	VMULPD       Z20, Z20, Z23
 	VADDPD       Z0, Z26, Z28
 	VMOVUPD      Z5, Z25
@@ -15609,11 +15609,11 @@ loop1:
 	VDIVPD       Z20, Z30, Z20
 	VFMADD231PD  Z12, Z22, Z23
 	VMULPD       Z20, Z20, Z26
-	VMOVUPD      3536(AX)(CX*8), Z24
+	VMOVUPD      3576(AX)(CX*8), Z24
 	VMOVUPD      Z5, Z29
-	VADDPD       272(AX)(CX*8), Z23, Z22
+	VADDPD       312(AX)(CX*8), Z23, Z22
 	VFMADD213PD  Z6, Z26, Z29
-	VMOVUPD      Z22, 13328(AX)(CX*8)
+	VMOVUPD      Z22, 13368(AX)(CX*8)
 	VFMADD213PD  Z7, Z26, Z29
 	VSUBPD       Z24, Z23, Z25
 	VFMADD213PD  Z8, Z26, Z29
@@ -15625,37 +15625,37 @@ loop1:
 	VFMADD213PD  Z11, Z26, Z29
 	VMOVAPD.Z    Z24, K1, Z24
 	VFNMADD213PD Z30, Z26, Z29
-	VFMADD231PD  4624(AX)(CX*8), Z15, Z24
+	VFMADD231PD  4664(AX)(CX*8), Z15, Z24
 	VMULPD       Z13, Z28, Z25
-	VADDPD       5712(AX)(CX*8), Z21, Z21
+	VADDPD       5752(AX)(CX*8), Z21, Z21
 	VFNMADD231PD Z29, Z20, Z25
 	VMOVUPD      Z23, Z20
 	VADDPD       Z30, Z25, Z25
 	VFMSUB213PD  Z24, Z21, Z20
 	VFMADD231PD  Z12, Z28, Z25
-	VMOVUPD      Z20, 11152(AX)(CX*8)
-	VMOVUPD      3600(AX)(CX*8), Z21
+	VMOVUPD      Z20, 11192(AX)(CX*8)
+	VMOVUPD      3640(AX)(CX*8), Z21
 	VADDPD       Z20, Z17, Z17
-	VADDPD       336(AX)(CX*8), Z25, Z23
+	VADDPD       376(AX)(CX*8), Z25, Z23
 	VMULPD       Z22, Z14, Z20
-	VMOVUPD      Z23, 13392(AX)(CX*8)
+	VMOVUPD      Z23, 13432(AX)(CX*8)
 	VMULPD       Z22, Z20, Z20
 	VSUBPD       Z21, Z25, Z22
-	VMOVUPD      Z20, 12240(AX)(CX*8)
+	VMOVUPD      Z20, 12280(AX)(CX*8)
 	VADDPD       Z22, Z19, Z19
 	VADDPD       Z20, Z18, Z18
 	VMULPD       Z21, Z27, Z20
 	VCMPPD       $0x04, Z16, Z27, K1
 	VMOVAPD.Z    Z20, K1, Z20
-	VFMADD231PD  4688(AX)(CX*8), Z15, Z20
-	VADDPD       5776(AX)(CX*8), Z27, Z21
+	VFMADD231PD  4728(AX)(CX*8), Z15, Z20
+	VADDPD       5816(AX)(CX*8), Z27, Z21
 	VMOVUPD      Z25, Z22
 	VFMSUB213PD  Z20, Z21, Z22
-	VMOVUPD      Z22, 11216(AX)(CX*8)
+	VMOVUPD      Z22, 11256(AX)(CX*8)
 	VADDPD       Z22, Z17, Z17
 	VMULPD       Z23, Z14, Z20
 	VMULPD       Z23, Z20, Z20
-	VMOVUPD      Z20, 12304(AX)(CX*8)
+	VMOVUPD      Z20, 12344(AX)(CX*8)
 	VADDPD       Z20, Z18, Z18
 	ADDQ         $+16, CX
 	CMPQ         CX, BX
@@ -15664,8 +15664,8 @@ loop1:
 end2:
 	CMPQ         CX, DX
 	JGE          done3
-	VMOVUPD      1360(AX)(CX*8), Z20
-	VMOVUPD      2448(AX)(CX*8), Z21
+	VMOVUPD      1400(AX)(CX*8), Z20
+	VMOVUPD      2488(AX)(CX*8), Z21
 	VADDPD       Z0, Z20, Z22
 	VPSUBQ       Z3, Z22, Z22
 	VPANDQ       Z4, Z22, Z3
@@ -15691,28 +15691,28 @@ end2:
 	VFNMADD231PD Z3, Z1, Z2
 	VADDPD       Z0, Z2, Z2
 	VFMADD231PD  Z12, Z4, Z2
-	VMOVUPD      3536(AX)(CX*8), Z1
-	VADDPD       272(AX)(CX*8), Z2, Z0
-	VMOVUPD      Z0, 13328(AX)(CX*8)
+	VMOVUPD      3576(AX)(CX*8), Z1
+	VADDPD       312(AX)(CX*8), Z2, Z0
+	VMOVUPD      Z0, 13368(AX)(CX*8)
 	VSUBPD       Z1, Z2, Z3
 	VADDPD       Z3, Z19, Z19
 	VMULPD       Z1, Z21, Z1
 	VCMPPD       $0x04, Z16, Z21, K1
 	VMOVAPD.Z    Z1, K1, Z1
-	VFMADD231PD  4624(AX)(CX*8), Z15, Z1
-	VADDPD       5712(AX)(CX*8), Z21, Z3
+	VFMADD231PD  4664(AX)(CX*8), Z15, Z1
+	VADDPD       5752(AX)(CX*8), Z21, Z3
 	VFMSUB213PD  Z1, Z3, Z2
-	VMOVUPD      Z2, 11152(AX)(CX*8)
+	VMOVUPD      Z2, 11192(AX)(CX*8)
 	VADDPD       Z2, Z17, Z17
 	VMULPD       Z0, Z14, Z1
 	VMULPD       Z0, Z1, Z1
-	VMOVUPD      Z1, 12240(AX)(CX*8)
+	VMOVUPD      Z1, 12280(AX)(CX*8)
 	VADDPD       Z1, Z18, Z18
 
 done3:
-	VMOVUPD Z17, 16592(AX)
-	VMOVUPD Z18, 16656(AX)
-	VMOVUPD Z19, 16720(AX)
+	VMOVUPD Z17, 16632(AX)
+	VMOVUPD Z18, 16696(AX)
+	VMOVUPD Z19, 16760(AX)
 	VZEROUPPER
 	RET
 
@@ -15739,9 +15739,9 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD 264(AX), Z14
 	VBROADCASTSD 248(AX), Z15
 	VBROADCASTSD constants<>+1600(SB), Z16
-	VMOVUPD      16592(AX), Z17
-	VMOVUPD      16656(AX), Z18
-	VMOVUPD      16720(AX), Z19
+	VMOVUPD      16632(AX), Z17
+	VMOVUPD      16696(AX), Z18
+	VMOVUPD      16760(AX), Z19
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
@@ -15750,8 +15750,8 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD      1360(AX)(CX*8), Z20
-	VMOVUPD      2448(AX)(CX*8), Z21
+	VMOVUPD      1400(AX)(CX*8), Z20
+	VMOVUPD      2488(AX)(CX*8), Z21
 	VADDPD       Z0, Z20, Z22
 	VPSUBQ       Z3, Z22, Z22
 	VPANDQ       Z4, Z22, Z23
@@ -15777,45 +15777,45 @@ loop1:
 	VFNMADD231PD Z26, Z23, Z25
 	VADDPD       Z24, Z25, Z25
 	VFMADD231PD  Z12, Z22, Z25
-	VMOVUPD      3536(AX)(CX*8), Z23
-	VADDPD       272(AX)(CX*8), Z25, Z22
-	VMOVUPD      Z22, 13328(AX)(CX*8)
+	VMOVUPD      3576(AX)(CX*8), Z23
+	VADDPD       312(AX)(CX*8), Z25, Z22
+	VMOVUPD      Z22, 13368(AX)(CX*8)
 	VSUBPD       Z23, Z25, Z24
 	VADDPD       Z24, Z19, Z19
 	VMULPD       Z23, Z21, Z23
 	VCMPPD       $0x04, Z16, Z21, K1
 	VMOVAPD.Z    Z23, K1, Z23
-	VFMADD231PD  4624(AX)(CX*8), Z15, Z23
-	VADDPD       5712(AX)(CX*8), Z21, Z24
+	VFMADD231PD  4664(AX)(CX*8), Z15, Z23
+	VADDPD       5752(AX)(CX*8), Z21, Z24
 	VFMSUB213PD  Z23, Z24, Z25
-	VMOVUPD      Z25, 11152(AX)(CX*8)
+	VMOVUPD      Z25, 11192(AX)(CX*8)
 	VADDPD       Z25, Z17, Z17
 	VMULPD       Z22, Z14, Z23
 	VMULPD       Z22, Z23, Z23
-	VMOVUPD      Z23, 12240(AX)(CX*8)
+	VMOVUPD      Z23, 12280(AX)(CX*8)
 	VADDPD       Z23, Z18, Z18
-	VMOVUPD      1424(AX)(CX*8), Z23
+	VMOVUPD      1464(AX)(CX*8), Z23
 	VADDPD       Z0, Z20, Z20
-	VMOVUPD      2512(AX)(CX*8), Z28
+	VMOVUPD      2552(AX)(CX*8), Z28
 	VMOVUPD      Z0, Z25
 	VADDPD       Z0, Z23, Z29
 	VDIVPD       Z20, Z25, Z25
 	VPSUBQ       Z3, Z29, Z29
-	VMOVUPD      8976(AX)(CX*8), Z27
+	VMOVUPD      9016(AX)(CX*8), Z27
 	VPANDQ       Z4, Z29, Z30
 	VMULPD       Z1, Z14, Z26
 	VMOVUPD      Z0, Z31
 	VMULPD       Z22, Z26, Z26
 	VPSUBQ       Z30, Z31, Z30
-	VMULPD       10064(AX)(CX*8), Z26, Z26
+	VMULPD       10104(AX)(CX*8), Z26, Z26
 	VPSRLQ       $0x34, Z29, Z22
 	VFMADD213PD  Z26, Z27, Z24
 	VPORQ        Z2, Z22, Z22
 	VMULPD       Z25, Z24, Z24
 	VSUBPD       Z2, Z22, Z22
-	VMOVUPD      Z24, 14416(AX)(CX*8)
+	VMOVUPD      Z24, 14456(AX)(CX*8)
 	VSUBPD       Z0, Z30, Z29
-	VMOVUPD      6800(AX)(CX*8), Z24
+	VMOVUPD      6840(AX)(CX*8), Z24
 	VFMADD231PD  Z30, Z23, Z29
 	VMULPD       Z25, Z24, Z30
 	VADDPD       Z1, Z29, Z31
@@ -15827,59 +15827,59 @@ loop1:
 	VMOVUPD      Z5, Z21
 	VMULPD       Z30, Z26, Z26
 	VFMADD213PD  Z6, Z25, Z21
-	VMOVUPD      5712(AX)(CX*8), Z20
+	VMOVUPD      5752(AX)(CX*8), Z20
 	VFMADD213PD  Z7, Z25, Z21
-	VFMSUB213PD  7888(AX)(CX*8), Z20, Z30
+	VFMSUB213PD  7928(AX)(CX*8), Z20, Z30
 	VFMADD213PD  Z8, Z25, Z21
 	VADDPD       Z30, Z24, Z24
 	VFMADD213PD  Z9, Z25, Z21
 	VFMADD213PD  Z26, Z27, Z24
 	VFMADD213PD  Z10, Z25, Z21
-	VMOVUPD      Z24, 15504(AX)(CX*8)
+	VMOVUPD      Z24, 15544(AX)(CX*8)
 	VFMADD213PD  Z11, Z25, Z21
 	VFNMADD213PD Z29, Z25, Z21
 	VMULPD       Z13, Z22, Z20
 	VFNMADD231PD Z21, Z31, Z20
 	VADDPD       Z29, Z20, Z20
 	VFMADD231PD  Z12, Z22, Z20
-	VMOVUPD      3600(AX)(CX*8), Z22
-	VADDPD       336(AX)(CX*8), Z20, Z21
-	VMOVUPD      Z21, 13392(AX)(CX*8)
+	VMOVUPD      3640(AX)(CX*8), Z22
+	VADDPD       376(AX)(CX*8), Z20, Z21
+	VMOVUPD      Z21, 13432(AX)(CX*8)
 	VSUBPD       Z22, Z20, Z24
 	VADDPD       Z24, Z19, Z19
 	VMULPD       Z22, Z28, Z22
 	VCMPPD       $0x04, Z16, Z28, K1
 	VMOVAPD.Z    Z22, K1, Z22
-	VFMADD231PD  4688(AX)(CX*8), Z15, Z22
-	VADDPD       5776(AX)(CX*8), Z28, Z24
+	VFMADD231PD  4728(AX)(CX*8), Z15, Z22
+	VADDPD       5816(AX)(CX*8), Z28, Z24
 	VFMSUB213PD  Z22, Z24, Z20
-	VMOVUPD      Z20, 11216(AX)(CX*8)
+	VMOVUPD      Z20, 11256(AX)(CX*8)
 	VADDPD       Z20, Z17, Z17
 	VMULPD       Z21, Z14, Z20
 	VMULPD       Z21, Z20, Z20
-	VMOVUPD      Z20, 12304(AX)(CX*8)
+	VMOVUPD      Z20, 12344(AX)(CX*8)
 	VADDPD       Z20, Z18, Z18
 	VADDPD       Z0, Z23, Z20
 	VMOVUPD      Z0, Z22
 	VDIVPD       Z20, Z22, Z22
-	VMOVUPD      9040(AX)(CX*8), Z25
+	VMOVUPD      9080(AX)(CX*8), Z25
 	VMULPD       Z1, Z14, Z23
 	VMULPD       Z21, Z23, Z23
-	VMULPD       10128(AX)(CX*8), Z23, Z23
+	VMULPD       10168(AX)(CX*8), Z23, Z23
 	VFMADD213PD  Z23, Z25, Z24
 	VMULPD       Z22, Z24, Z24
-	VMOVUPD      Z24, 14480(AX)(CX*8)
-	VMOVUPD      6864(AX)(CX*8), Z21
+	VMOVUPD      Z24, 14520(AX)(CX*8)
+	VMOVUPD      6904(AX)(CX*8), Z21
 	VMULPD       Z22, Z21, Z24
 	VSUBPD       Z20, Z21, Z21
 	VMULPD       Z22, Z21, Z21
 	VMULPD       Z28, Z21, Z21
 	VMULPD       Z24, Z23, Z23
-	VMOVUPD      5776(AX)(CX*8), Z20
-	VFMSUB213PD  7952(AX)(CX*8), Z20, Z24
+	VMOVUPD      5816(AX)(CX*8), Z20
+	VFMSUB213PD  7992(AX)(CX*8), Z20, Z24
 	VADDPD       Z24, Z21, Z21
 	VFMADD213PD  Z23, Z25, Z21
-	VMOVUPD      Z21, 15568(AX)(CX*8)
+	VMOVUPD      Z21, 15608(AX)(CX*8)
 	ADDQ         $+16, CX
 	CMPQ         CX, BX
 	JLT          loop1
@@ -15887,8 +15887,8 @@ loop1:
 end2:
 	CMPQ         CX, DX
 	JGE          done3
-	VMOVUPD      1360(AX)(CX*8), Z20
-	VMOVUPD      2448(AX)(CX*8), Z21
+	VMOVUPD      1400(AX)(CX*8), Z20
+	VMOVUPD      2488(AX)(CX*8), Z21
 	VADDPD       Z0, Z20, Z22
 	VPSUBQ       Z3, Z22, Z22
 	VPANDQ       Z4, Z22, Z3
@@ -15913,49 +15913,49 @@ end2:
 	VFNMADD231PD Z5, Z3, Z6
 	VADDPD       Z2, Z6, Z6
 	VFMADD231PD  Z12, Z4, Z6
-	VMOVUPD      3536(AX)(CX*8), Z3
-	VADDPD       272(AX)(CX*8), Z6, Z2
-	VMOVUPD      Z2, 13328(AX)(CX*8)
+	VMOVUPD      3576(AX)(CX*8), Z3
+	VADDPD       312(AX)(CX*8), Z6, Z2
+	VMOVUPD      Z2, 13368(AX)(CX*8)
 	VSUBPD       Z3, Z6, Z4
 	VADDPD       Z4, Z19, Z19
 	VMULPD       Z3, Z21, Z3
 	VCMPPD       $0x04, Z16, Z21, K1
 	VMOVAPD.Z    Z3, K1, Z3
-	VFMADD231PD  4624(AX)(CX*8), Z15, Z3
-	VADDPD       5712(AX)(CX*8), Z21, Z4
+	VFMADD231PD  4664(AX)(CX*8), Z15, Z3
+	VADDPD       5752(AX)(CX*8), Z21, Z4
 	VMOVUPD      Z6, Z5
 	VFMSUB213PD  Z3, Z4, Z5
-	VMOVUPD      Z5, 11152(AX)(CX*8)
+	VMOVUPD      Z5, 11192(AX)(CX*8)
 	VADDPD       Z5, Z17, Z17
 	VMULPD       Z2, Z14, Z3
 	VMULPD       Z2, Z3, Z3
-	VMOVUPD      Z3, 12240(AX)(CX*8)
+	VMOVUPD      Z3, 12280(AX)(CX*8)
 	VADDPD       Z3, Z18, Z18
 	VADDPD       Z0, Z20, Z3
 	VDIVPD       Z3, Z0, Z0
-	VMOVUPD      8976(AX)(CX*8), Z5
+	VMOVUPD      9016(AX)(CX*8), Z5
 	VMULPD       Z1, Z14, Z1
 	VMULPD       Z2, Z1, Z1
-	VMULPD       10064(AX)(CX*8), Z1, Z1
+	VMULPD       10104(AX)(CX*8), Z1, Z1
 	VFMADD213PD  Z1, Z5, Z4
 	VMULPD       Z0, Z4, Z4
-	VMOVUPD      Z4, 14416(AX)(CX*8)
-	VMOVUPD      6800(AX)(CX*8), Z2
+	VMOVUPD      Z4, 14456(AX)(CX*8)
+	VMOVUPD      6840(AX)(CX*8), Z2
 	VMULPD       Z0, Z2, Z4
 	VSUBPD       Z3, Z2, Z2
 	VMULPD       Z0, Z2, Z2
 	VMULPD       Z21, Z2, Z2
 	VMULPD       Z4, Z1, Z1
-	VMOVUPD      5712(AX)(CX*8), Z3
-	VFMSUB213PD  7888(AX)(CX*8), Z3, Z4
+	VMOVUPD      5752(AX)(CX*8), Z3
+	VFMSUB213PD  7928(AX)(CX*8), Z3, Z4
 	VADDPD       Z4, Z2, Z2
 	VFMADD213PD  Z1, Z5, Z2
-	VMOVUPD      Z2, 15504(AX)(CX*8)
+	VMOVUPD      Z2, 15544(AX)(CX*8)
 
 done3:
-	VMOVUPD Z17, 16592(AX)
-	VMOVUPD Z18, 16656(AX)
-	VMOVUPD Z19, 16720(AX)
+	VMOVUPD Z17, 16632(AX)
+	VMOVUPD Z18, 16696(AX)
+	VMOVUPD Z19, 16760(AX)
 	VZEROUPPER
 	RET
 
@@ -15994,10 +15994,10 @@ fetch3:
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y2, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(SI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(SI*8)
+	VMOVUPD      Y3, 344(AX)(SI*8)
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
@@ -16041,22 +16041,22 @@ fetch3:
 	VADDPS       Y2, Y3, Y3
 	VADDPS       Y5, Y6, Y6
 	VCVTPS2PD    X3, Y2
-	VMOVUPD      Y2, 1360(AX)(SI*8)
+	VMOVUPD      Y2, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y3, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 1392(AX)(SI*8)
+	VMOVUPD      Y2, 1432(AX)(SI*8)
 	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 4624(AX)(SI*8)
+	VMOVUPD      Y2, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y6, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(SI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(SI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(SI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -16109,10 +16109,10 @@ fetch3:
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVUPD      Y3, 344(AX)(DI*8)
 	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
@@ -16163,27 +16163,27 @@ fetch3:
 	VADDPS       Y2, Y9, Y9
 	VADDPS       Y6, Y7, Y7
 	VCVTPS2PD    X9, Y2
-	VMOVUPD      Y2, 1360(AX)(DI*8)
+	VMOVUPD      Y2, 1400(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y9, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 1392(AX)(DI*8)
+	VMOVUPD      Y2, 1432(AX)(DI*8)
 	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VMOVUPD      Y2, 4664(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(DI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VSUBPD       312(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VSUBPD       344(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(DI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VMOVUPD      Y2, 6840(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 6872(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -16235,10 +16235,10 @@ fetch3:
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(SI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(SI*8)
+	VMOVUPD       Z8, 376(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VMOVUPS       (CX), Z10
@@ -16282,22 +16282,22 @@ fetch3:
 	VADDPS        Z7, Z12, Z12
 	VADDPS        Z10, Z11, Z11
 	VCVTPS2PD     Y12, Z7
-	VMOVUPD       Z7, 1360(AX)(SI*8)
+	VMOVUPD       Z7, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1424(AX)(SI*8)
+	VMOVUPD       Z7, 1464(AX)(SI*8)
 	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 4624(AX)(SI*8)
+	VMOVUPD       Z7, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z11, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(SI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(SI*8)
+	VSUBPD        312(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(SI*8)
+	VSUBPD        376(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -16355,10 +16355,10 @@ fetch3:
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(DI*8)
+	VMOVUPD       Z8, 376(AX)(DI*8)
 	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
@@ -16407,27 +16407,27 @@ fetch3:
 	VADDPS        Z7, Z13, Z13
 	VADDPS        Z11, Z12, Z12
 	VCVTPS2PD     Y13, Z7
-	VMOVUPD       Z7, 1360(AX)(DI*8)
+	VMOVUPD       Z7, 1400(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1424(AX)(DI*8)
+	VMOVUPD       Z7, 1464(AX)(DI*8)
 	VCVTPS2PD     Y12, Z7
-	VMOVUPD       Z7, 4624(AX)(DI*8)
+	VMOVUPD       Z7, 4664(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(DI*8)
+	VSUBPD        312(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(DI*8)
+	VSUBPD        376(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6800(AX)(DI*8)
+	VMOVUPD       Z7, 6840(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6864(AX)(DI*8)
+	VMOVUPD       Z7, 6904(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -16476,10 +16476,10 @@ fetch3:
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y2, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(SI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(SI*8)
+	VMOVUPD      Y3, 344(AX)(SI*8)
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
@@ -16546,23 +16546,23 @@ fetch3:
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X3, Y6
 	VADDPD       Y2, Y6, Y6
-	VMOVUPD      Y6, 1360(AX)(SI*8)
+	VMOVUPD      Y6, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y3, X3
 	VCVTPS2PD    X3, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1392(AX)(SI*8)
+	VMOVUPD      Y3, 1432(AX)(SI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 4624(AX)(SI*8)
+	VMOVUPD      Y2, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(SI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(SI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(SI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -16617,10 +16617,10 @@ fetch3:
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVUPD      Y3, 344(AX)(DI*8)
 	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
@@ -16697,28 +16697,28 @@ fetch3:
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X7, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VMOVUPD      Y3, 1400(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y7, X3
 	VCVTPS2PD    X3, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VMOVUPD      Y3, 1432(AX)(DI*8)
 	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VMOVUPD      Y2, 4664(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y6, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(DI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VSUBPD       312(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VSUBPD       344(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(DI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VMOVUPD      Y2, 6840(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 6872(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -16772,10 +16772,10 @@ fetch3:
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(SI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(SI*8)
+	VMOVUPD       Z8, 376(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VMOVUPS       (CX), Z10
@@ -16836,23 +16836,23 @@ fetch3:
 	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y12, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(SI*8)
+	VMOVUPD       Z8, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1424(AX)(SI*8)
+	VMOVUPD       Z8, 1464(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 4624(AX)(SI*8)
+	VMOVUPD       Z7, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(SI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(SI*8)
+	VSUBPD        312(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(SI*8)
+	VSUBPD        376(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -16912,10 +16912,10 @@ fetch3:
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(DI*8)
+	VMOVUPD       Z8, 376(AX)(DI*8)
 	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
@@ -16983,28 +16983,28 @@ fetch3:
 	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y13, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(DI*8)
+	VMOVUPD       Z8, 1400(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1424(AX)(DI*8)
+	VMOVUPD       Z8, 1464(AX)(DI*8)
 	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 4624(AX)(DI*8)
+	VMOVUPD       Z7, 4664(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z11, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(DI*8)
+	VSUBPD        312(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(DI*8)
+	VSUBPD        376(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6800(AX)(DI*8)
+	VMOVUPD       Z7, 6840(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6864(AX)(DI*8)
+	VMOVUPD       Z7, 6904(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -17055,10 +17055,10 @@ fetch3:
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y2, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(SI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(SI*8)
+	VMOVUPD      Y3, 344(AX)(SI*8)
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
@@ -17145,23 +17145,23 @@ fetch3:
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X3, Y5
 	VADDPD       Y2, Y5, Y5
-	VMOVUPD      Y5, 1360(AX)(SI*8)
+	VMOVUPD      Y5, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y3, X3
 	VCVTPS2PD    X3, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1392(AX)(SI*8)
+	VMOVUPD      Y3, 1432(AX)(SI*8)
 	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 4624(AX)(SI*8)
+	VMOVUPD      Y2, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y6, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(SI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(SI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(SI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -17218,10 +17218,10 @@ fetch3:
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVUPD      Y3, 344(AX)(DI*8)
 	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
@@ -17322,28 +17322,28 @@ fetch3:
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X9, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VMOVUPD      Y3, 1400(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y9, X3
 	VCVTPS2PD    X3, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VMOVUPD      Y3, 1432(AX)(DI*8)
 	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VMOVUPD      Y2, 4664(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(DI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VSUBPD       312(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VSUBPD       344(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(DI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VMOVUPD      Y2, 6840(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 6872(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -17399,10 +17399,10 @@ fetch3:
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(SI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(SI*8)
+	VMOVUPD       Z8, 376(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VMOVUPS       (CX), Z10
@@ -17483,23 +17483,23 @@ fetch3:
 	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y13, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(SI*8)
+	VMOVUPD       Z8, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1424(AX)(SI*8)
+	VMOVUPD       Z8, 1464(AX)(SI*8)
 	VCVTPS2PD     Y12, Z7
-	VMOVUPD       Z7, 4624(AX)(SI*8)
+	VMOVUPD       Z7, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(SI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(SI*8)
+	VSUBPD        312(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(SI*8)
+	VSUBPD        376(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -17561,10 +17561,10 @@ fetch3:
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(DI*8)
+	VMOVUPD       Z8, 376(AX)(DI*8)
 	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
@@ -17655,28 +17655,28 @@ fetch3:
 	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y14, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(DI*8)
+	VMOVUPD       Z8, 1400(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z14, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1424(AX)(DI*8)
+	VMOVUPD       Z8, 1464(AX)(DI*8)
 	VCVTPS2PD     Y13, Z7
-	VMOVUPD       Z7, 4624(AX)(DI*8)
+	VMOVUPD       Z7, 4664(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(DI*8)
+	VSUBPD        312(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(DI*8)
+	VSUBPD        376(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6800(AX)(DI*8)
+	VMOVUPD       Z7, 6840(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6864(AX)(DI*8)
+	VMOVUPD       Z7, 6904(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -17736,10 +17736,10 @@ fetch3:
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVUPD      Y3, 344(AX)(DI*8)
 	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
@@ -17868,28 +17868,28 @@ fetch3:
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X7, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VMOVUPD      Y3, 1400(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y7, X3
 	VCVTPS2PD    X3, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VMOVUPD      Y3, 1432(AX)(DI*8)
 	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VMOVUPD      Y2, 4664(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y6, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(DI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VSUBPD       312(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VSUBPD       344(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(DI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VMOVUPD      Y2, 6840(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 6872(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -17954,10 +17954,10 @@ fetch3:
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(DI*8)
+	VMOVUPD       Z8, 376(AX)(DI*8)
 	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
@@ -18069,28 +18069,28 @@ fetch3:
 	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y12, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(DI*8)
+	VMOVUPD       Z8, 1400(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1424(AX)(DI*8)
+	VMOVUPD       Z8, 1464(AX)(DI*8)
 	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 4624(AX)(DI*8)
+	VMOVUPD       Z7, 4664(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z11, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(DI*8)
+	VSUBPD        312(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(DI*8)
+	VSUBPD        376(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6800(AX)(DI*8)
+	VMOVUPD       Z7, 6840(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6864(AX)(DI*8)
+	VMOVUPD       Z7, 6904(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -18156,10 +18156,10 @@ fetch3:
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVUPD      Y3, 344(AX)(DI*8)
 	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
@@ -18366,28 +18366,28 @@ fetch3:
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X9, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VMOVUPD      Y3, 1400(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y9, X3
 	VCVTPS2PD    X3, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VMOVUPD      Y3, 1432(AX)(DI*8)
 	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VMOVUPD      Y2, 4664(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(DI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VSUBPD       312(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VSUBPD       344(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(DI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VMOVUPD      Y2, 6840(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 6872(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -18458,10 +18458,10 @@ fetch3:
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(DI*8)
+	VMOVUPD       Z8, 376(AX)(DI*8)
 	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
@@ -18642,28 +18642,28 @@ fetch3:
 	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y15, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(DI*8)
+	VMOVUPD       Z8, 1400(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z15, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1424(AX)(DI*8)
+	VMOVUPD       Z8, 1464(AX)(DI*8)
 	VCVTPS2PD     Y14, Z7
-	VMOVUPD       Z7, 4624(AX)(DI*8)
+	VMOVUPD       Z7, 4664(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z14, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(DI*8)
+	VSUBPD        312(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(DI*8)
+	VSUBPD        376(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6800(AX)(DI*8)
+	VMOVUPD       Z7, 6840(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6864(AX)(DI*8)
+	VMOVUPD       Z7, 6904(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -18733,10 +18733,10 @@ fetch3:
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVUPD      Y3, 344(AX)(DI*8)
 	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
@@ -18995,28 +18995,28 @@ fetch3:
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X9, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VMOVUPD      Y3, 1400(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y9, X3
 	VCVTPS2PD    X3, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VMOVUPD      Y3, 1432(AX)(DI*8)
 	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VMOVUPD      Y2, 4664(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(DI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VSUBPD       312(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VSUBPD       344(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(DI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VMOVUPD      Y2, 6840(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 6872(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -19091,10 +19091,10 @@ fetch3:
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(DI*8)
+	VMOVUPD       Z8, 376(AX)(DI*8)
 	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
@@ -19319,28 +19319,28 @@ fetch3:
 	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y13, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(DI*8)
+	VMOVUPD       Z8, 1400(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1424(AX)(DI*8)
+	VMOVUPD       Z8, 1464(AX)(DI*8)
 	VCVTPS2PD     Y12, Z7
-	VMOVUPD       Z7, 4624(AX)(DI*8)
+	VMOVUPD       Z7, 4664(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(DI*8)
+	VSUBPD        312(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(DI*8)
+	VSUBPD        376(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6800(AX)(DI*8)
+	VMOVUPD       Z7, 6840(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6864(AX)(DI*8)
+	VMOVUPD       Z7, 6904(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -19422,10 +19422,10 @@ fetch3:
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVUPD      Y3, 344(AX)(DI*8)
 	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
@@ -19846,28 +19846,28 @@ fetch3:
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X9, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VMOVUPD      Y3, 1400(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y9, X3
 	VCVTPS2PD    X3, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VMOVUPD      Y3, 1432(AX)(DI*8)
 	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VMOVUPD      Y2, 4664(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(DI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VSUBPD       312(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VSUBPD       344(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(DI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VMOVUPD      Y2, 6840(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 6872(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -19954,10 +19954,10 @@ fetch3:
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(DI*8)
+	VMOVUPD       Z8, 376(AX)(DI*8)
 	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
@@ -20320,28 +20320,28 @@ fetch3:
 	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y16, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(DI*8)
+	VMOVUPD       Z8, 1400(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z16, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1424(AX)(DI*8)
+	VMOVUPD       Z8, 1464(AX)(DI*8)
 	VCVTPS2PD     Y15, Z7
-	VMOVUPD       Z7, 4624(AX)(DI*8)
+	VMOVUPD       Z7, 4664(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z15, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(DI*8)
+	VSUBPD        312(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(DI*8)
+	VSUBPD        376(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6800(AX)(DI*8)
+	VMOVUPD       Z7, 6840(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6864(AX)(DI*8)
+	VMOVUPD       Z7, 6904(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -20429,10 +20429,10 @@ fetch3:
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVUPD      Y3, 344(AX)(DI*8)
 	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
@@ -20925,28 +20925,28 @@ fetch3:
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X9, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VMOVUPD      Y3, 1400(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y9, X3
 	VCVTPS2PD    X3, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VMOVUPD      Y3, 1432(AX)(DI*8)
 	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VMOVUPD      Y2, 4664(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(DI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VSUBPD       312(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VSUBPD       344(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(DI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VMOVUPD      Y2, 6840(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 6872(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -21039,10 +21039,10 @@ fetch3:
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(DI*8)
+	VMOVUPD       Z8, 376(AX)(DI*8)
 	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
@@ -21474,28 +21474,28 @@ fetch3:
 	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y16, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(DI*8)
+	VMOVUPD       Z8, 1400(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z16, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1424(AX)(DI*8)
+	VMOVUPD       Z8, 1464(AX)(DI*8)
 	VCVTPS2PD     Y15, Z7
-	VMOVUPD       Z7, 4624(AX)(DI*8)
+	VMOVUPD       Z7, 4664(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z15, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(DI*8)
+	VSUBPD        312(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(DI*8)
+	VSUBPD        376(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6800(AX)(DI*8)
+	VMOVUPD       Z7, 6840(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6864(AX)(DI*8)
+	VMOVUPD       Z7, 6904(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -21585,10 +21585,10 @@ fetch3:
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVUPD      Y3, 344(AX)(DI*8)
 	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
@@ -22105,28 +22105,28 @@ fetch3:
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X9, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VMOVUPD      Y3, 1400(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y9, X3
 	VCVTPS2PD    X3, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VMOVUPD      Y3, 1432(AX)(DI*8)
 	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VMOVUPD      Y2, 4664(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(DI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VSUBPD       312(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VSUBPD       344(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(DI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VMOVUPD      Y2, 6840(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 6872(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -22221,10 +22221,10 @@ fetch3:
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(DI*8)
+	VMOVUPD       Z8, 376(AX)(DI*8)
 	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
@@ -22679,28 +22679,28 @@ fetch3:
 	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y16, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(DI*8)
+	VMOVUPD       Z8, 1400(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z16, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1424(AX)(DI*8)
+	VMOVUPD       Z8, 1464(AX)(DI*8)
 	VCVTPS2PD     Y15, Z7
-	VMOVUPD       Z7, 4624(AX)(DI*8)
+	VMOVUPD       Z7, 4664(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z15, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(DI*8)
+	VSUBPD        312(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(DI*8)
+	VSUBPD        376(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6800(AX)(DI*8)
+	VMOVUPD       Z7, 6840(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6864(AX)(DI*8)
+	VMOVUPD       Z7, 6904(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -22792,10 +22792,10 @@ fetch3:
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 272(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 304(AX)(DI*8)
+	VMOVUPD      Y3, 344(AX)(DI*8)
 	VMOVDQU      (BX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
@@ -23336,28 +23336,28 @@ fetch3:
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X9, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1360(AX)(DI*8)
+	VMOVUPD      Y3, 1400(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y9, X3
 	VCVTPS2PD    X3, Y3
 	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1392(AX)(DI*8)
+	VMOVUPD      Y3, 1432(AX)(DI*8)
 	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 4624(AX)(DI*8)
+	VMOVUPD      Y2, 4664(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4656(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(DI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       272(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3536(AX)(DI*8)
+	VSUBPD       312(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       304(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3568(AX)(DI*8)
+	VSUBPD       344(AX)(DI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(DI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6800(AX)(DI*8)
+	VMOVUPD      Y2, 6840(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6832(AX)(DI*8)
+	VMOVUPD      Y2, 6872(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
@@ -23454,10 +23454,10 @@ fetch3:
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 272(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 336(AX)(DI*8)
+	VMOVUPD       Z8, 376(AX)(DI*8)
 	VMOVDQU32     (BX), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
@@ -23935,28 +23935,28 @@ fetch3:
 	VBROADCASTSD  constants<>+576(SB), Z7
 	VCVTPS2PD     Y16, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1360(AX)(DI*8)
+	VMOVUPD       Z8, 1400(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z16, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1424(AX)(DI*8)
+	VMOVUPD       Z8, 1464(AX)(DI*8)
 	VCVTPS2PD     Y15, Z7
-	VMOVUPD       Z7, 4624(AX)(DI*8)
+	VMOVUPD       Z7, 4664(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z15, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4688(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(DI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        272(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3536(AX)(DI*8)
+	VSUBPD        312(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        336(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3600(AX)(DI*8)
+	VSUBPD        376(AX)(DI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(DI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6800(AX)(DI*8)
+	VMOVUPD       Z7, 6840(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6864(AX)(DI*8)
+	VMOVUPD       Z7, 6904(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $0x40, BX
@@ -23995,7 +23995,7 @@ row1:
 	JLT           skip2
 	MOVQ          88(AX), SI
 	ADDQ          BX, SI
-	VMOVSD        272(AX)(SI*8), X7
+	VMOVSD        312(AX)(SI*8), X7
 	VCVTSD2SS     X7, X7, X7
 	VXORPS        constants<>+544(SB), X7, X7
 	VBROADCASTSS  X7, Z7
@@ -24171,7 +24171,7 @@ row1:
 	JLT           skip2
 	MOVQ          88(AX), DI
 	ADDQ          SI, DI
-	VMOVSD        272(AX)(DI*8), X7
+	VMOVSD        312(AX)(DI*8), X7
 	VCVTSD2SS     X7, X7, X7
 	VXORPS        constants<>+544(SB), X7, X7
 	VBROADCASTSS  X7, Z7
@@ -24352,7 +24352,7 @@ row1:
 	JLT           skip2
 	MOVQ          88(AX), SI
 	ADDQ          BX, SI
-	VMOVSD        272(AX)(SI*8), X7
+	VMOVSD        312(AX)(SI*8), X7
 	VCVTSD2SS     X7, X7, X7
 	VXORPS        constants<>+544(SB), X7, X7
 	VBROADCASTSS  X7, Z7

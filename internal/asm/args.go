@@ -58,6 +58,7 @@ var Args = []Field{
 	{"epsD", number, 1, "what Σd or Σa·d counts"},
 	{"epsG", number, 1, "what a coefficient counts in the gradient"},
 	{"lambda", number, 1, "factor of the z-loss"},
+	{"_", number, 5, "what follows starts a cache line, 8 bytes being before the struct where the allocator puts it"},
 	{"pivot", number, Slots + Pad, "m, the row's maximum"},
 	{"rest", number, Slots + Pad, "Σe − 1"},
 	{"main", number, Slots + Pad, "(1−ε)·w_y, or Σa"},
