@@ -102,14 +102,8 @@ TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         BX, BX
 	XORQ         SI, SI
@@ -117,17 +111,17 @@ TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
 row1:
 	CMPQ         SI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
+	MOVQ         48(AX), DX
+	CMPL         (DX)(SI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       312(AX)(DI*8), X2
+	MOVQ         88(AX), DX
+	ADDQ         SI, DX
+	VMOVSD       312(AX)(DX*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+544(SB), X2, X2
+	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
+	MOVQ         BX, DX
 	XORQ         DI, DI
-	MOVQ         BX, R8
 
 block4:
 	VXORPS  Y3, Y3, Y3
@@ -136,200 +130,228 @@ block4:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
-	MOVQ    96(AX), R10
-	LEAQ    512(DI), R9
-	ANDQ    $-32, R10
-	CMPQ    R9, R10
-	CMOVQLT R9, R10
-	CMPQ    DI, R10
+	LEAQ    512(DI), R8
+	CMPQ    R8, 96(AX)
+	CMOVQGT 96(AX), R8
+	MOVQ    R8, R9
+	ANDQ    $-32, R9
+	CMPQ    DI, R9
 	JGE     end6
 
 loop5:
 	PREFETCHT0   20480(CX)(DI*4)
 	VADDPS       (CX)(DI*4), Y2, Y9
-	VADDPS       Y9, Y4, Y4
+	VADDPS       Y9, Y7, Y7
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VADDPS       32(CX)(DI*4), Y2, Y12
 	VPSLLD       $0x14, Y11, Y11
-	VADDPS       Y12, Y6, Y6
+	VADDPS       Y12, Y8, Y8
 	VPADDD       Y10, Y11, Y11
 	VMAXPS       Y12, Y0, Y14
-	VMOVUPS      constants<>+416(SB), Y10
+	VMOVUPS      constants<>+160(SB), Y10
 	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VMULPS       Y9, Y9, Y12
 	VSUBPS       Y1, Y15, Y13
 	VFMADD213PS  Y9, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y14, Y13
 	VFMADD213PS  Y11, Y11, Y10
-	VPERMPS      constants<>+480(SB), Y15, Y9
+	VPERMPS      constants<>+224(SB), Y15, Y9
 	VADDPS       Y10, Y3, Y3
 	VPSLLD       $0x14, Y15, Y15
 	PREFETCHT0   20544(CX)(DI*4)
 	VPADDD       Y9, Y15, Y15
 	VADDPS       64(CX)(DI*4), Y2, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VADDPS       Y10, Y4, Y4
-	VFMADD213PS  constants<>+448(SB), Y13, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VADDPS       Y10, Y7, Y7
+	VFMADD213PS  constants<>+192(SB), Y13, Y9
 	VMAXPS       Y10, Y0, Y11
 	VMULPS       Y13, Y13, Y10
 	VMOVUPS      Y11, Y12
 	VFMADD213PS  Y13, Y10, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VFMADD213PS  Y15, Y15, Y9
 	VSUBPS       Y1, Y12, Y10
-	VADDPS       Y9, Y5, Y5
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VPERMPS      constants<>+480(SB), Y12, Y9
+	VADDPS       Y9, Y4, Y4
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y9
 	VADDPS       96(CX)(DI*4), Y2, Y11
 	VPSLLD       $0x14, Y12, Y12
-	VADDPS       Y11, Y6, Y6
+	VADDPS       Y11, Y8, Y8
 	VPADDD       Y9, Y12, Y12
 	VMAXPS       Y11, Y0, Y14
-	VMOVUPS      constants<>+416(SB), Y9
+	VMOVUPS      constants<>+160(SB), Y9
 	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+448(SB), Y10, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VFMADD213PS  constants<>+192(SB), Y10, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VMULPS       Y10, Y10, Y11
 	VSUBPS       Y1, Y15, Y13
 	VFMADD213PS  Y10, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y14, Y13
 	VFMADD213PS  Y12, Y12, Y9
-	VPERMPS      constants<>+480(SB), Y15, Y10
-	VADDPS       Y9, Y7, Y7
+	VPERMPS      constants<>+224(SB), Y15, Y10
+	VADDPS       Y9, Y5, Y5
 	VPSLLD       $0x14, Y15, Y15
 	VPADDD       Y10, Y15, Y15
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y13, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y13, Y9
 	VMULPS       Y13, Y13, Y10
 	VFMADD213PS  Y13, Y10, Y9
 	VFMADD213PS  Y15, Y15, Y9
-	VADDPS       Y9, Y8, Y8
+	VADDPS       Y9, Y6, Y6
 	ADDQ         $+32, DI
-	CMPQ         DI, R10
+	CMPQ         DI, R9
 	JLT          loop5
 
 end6:
-	CMPQ         DI, R9
-	JGE          sums7
-	LEAQ         (DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	VMOVUPS      (DX), Y9
+	MOVQ         DI, R9
+	CMPQ         R9, R8
+	JGE          added7
+	MOVQ         96(AX), R10
+	SUBQ         R9, R10
+	LEAQ         constants<>+320(SB), R11
+	ADDQ         $0x80, R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      (R11), Y9
 	VMASKMOVPS   (CX)(DI*4), Y9, Y9
 	VADDPS       Y2, Y9, Y9
-	VANDPS       (DX), Y9, Y9
-	VADDPS       Y9, Y4, Y4
+	VANDPS       (R11), Y9, Y9
+	VADDPS       Y9, Y7, Y7
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (DX), Y10, Y10
+	VANDPS       (R11), Y10, Y10
 	VADDPS       Y10, Y3, Y3
-	LEAQ         8(DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	VMOVUPS      32(DX), Y9
+	ADDQ         $0x08, R9
+	CMPQ         R9, R8
+	JGE          added7
+	MOVQ         96(AX), R10
+	SUBQ         R9, R10
+	LEAQ         constants<>+320(SB), R11
+	ADDQ         $0x80, R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      (R11), Y9
 	VMASKMOVPS   32(CX)(DI*4), Y9, Y9
 	VADDPS       Y2, Y9, Y9
-	VANDPS       32(DX), Y9, Y9
-	VADDPS       Y9, Y6, Y6
+	VANDPS       (R11), Y9, Y9
+	VADDPS       Y9, Y8, Y8
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       32(DX), Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	LEAQ         16(DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	VMOVUPS      64(DX), Y9
+	VANDPS       (R11), Y10, Y10
+	VADDPS       Y10, Y4, Y4
+	ADDQ         $0x08, R9
+	CMPQ         R9, R8
+	JGE          added7
+	MOVQ         96(AX), R10
+	SUBQ         R9, R10
+	LEAQ         constants<>+320(SB), R11
+	ADDQ         $0x80, R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      (R11), Y9
 	VMASKMOVPS   64(CX)(DI*4), Y9, Y9
 	VADDPS       Y2, Y9, Y9
-	VANDPS       64(DX), Y9, Y9
-	VADDPS       Y9, Y4, Y4
+	VANDPS       (R11), Y9, Y9
+	VADDPS       Y9, Y7, Y7
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       64(DX), Y10, Y10
-	VADDPS       Y10, Y7, Y7
-	LEAQ         24(DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	VMOVUPS      96(DX), Y9
+	VANDPS       (R11), Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	ADDQ         $0x08, R9
+	CMPQ         R9, R8
+	JGE          added7
+	MOVQ         96(AX), R10
+	SUBQ         R9, R10
+	LEAQ         constants<>+320(SB), R11
+	ADDQ         $0x80, R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      (R11), Y9
 	VMASKMOVPS   96(CX)(DI*4), Y9, Y9
 	VADDPS       Y2, Y9, Y9
-	VANDPS       96(DX), Y9, Y9
-	VADDPS       Y9, Y6, Y6
+	VANDPS       (R11), Y9, Y9
+	VADDPS       Y9, Y8, Y8
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       96(DX), Y10, Y10
-	VADDPS       Y10, Y8, Y8
+	VANDPS       (R11), Y10, Y10
+	VADDPS       Y10, Y6, Y6
+	ADDQ         $0x08, R9
 
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPS Y4, (DI)(R8*1)
-	VMOVUPS Y6, 32(DI)(R8*1)
-	VADDPS  Y7, Y3, Y3
-	VADDPS  Y8, Y5, Y5
+added7:
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y6, Y4, Y4
 	MOVQ    56(AX), DI
-	VMOVUPS Y3, (DI)(R8*1)
-	VMOVUPS Y5, 32(DI)(R8*1)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
+	VMOVUPS Y3, (DI)(DX*1)
+	MOVQ    64(AX), DI
+	VMOVUPS Y7, (DI)(DX*1)
+	XORQ    $0x20, DX
+	MOVQ    56(AX), DI
+	VMOVUPS Y4, (DI)(DX*1)
+	MOVQ    64(AX), DI
+	VMOVUPS Y8, (DI)(DX*1)
+	XORQ    $0x20, DX
+	ORQ     $0x3f, DX
+	INCQ    DX
+	MOVQ    R8, DI
 	CMPQ    DI, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 200(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, BX
 	INCQ SI
 	JMP  row1
 
@@ -343,14 +365,8 @@ TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	XORQ         SI, SI
@@ -359,17 +375,17 @@ TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), DX
+	CMPL         (DX)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       312(AX)(R8*8), X2
+	MOVQ         88(AX), DX
+	ADDQ         DI, DX
+	VMOVSD       312(AX)(DX*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+544(SB), X2, X2
+	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
+	MOVQ         SI, DX
 	XORQ         R8, R8
-	MOVQ         SI, R9
 
 block4:
 	VXORPS  Y3, Y3, Y3
@@ -378,270 +394,353 @@ block4:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end7
+	LEAQ    512(R8), R9
+	CMPQ    R9, 96(AX)
+	CMOVQGT 96(AX), R9
+	MOVQ    R9, R10
+	ANDQ    $-32, R10
+	CMPQ    R8, R10
+	JGE     end6
 
-loop6:
+loop5:
 	PREFETCHT0   20480(CX)(R8*4)
 	VADDPS       (CX)(R8*4), Y2, Y9
-	VADDPS       Y9, Y4, Y4
+	VADDPS       Y9, Y7, Y7
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VADDPS       32(CX)(R8*4), Y2, Y12
 	VPSLLD       $0x14, Y11, Y11
-	VADDPS       Y12, Y6, Y6
+	VADDPS       Y12, Y8, Y8
 	VPADDD       Y10, Y11, Y11
 	VMAXPS       Y12, Y0, Y14
-	VMOVUPS      constants<>+416(SB), Y10
+	VMOVUPS      constants<>+160(SB), Y10
 	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VMULPS       Y9, Y9, Y12
 	VSUBPS       Y1, Y15, Y13
 	VFMADD213PS  Y9, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y14, Y13
 	VFMADD213PS  Y11, Y11, Y10
-	VPERMPS      constants<>+480(SB), Y15, Y9
+	VPERMPS      constants<>+224(SB), Y15, Y9
 	VADDPS       Y10, Y3, Y3
 	VPSLLD       $0x14, Y15, Y15
 	PREFETCHT0   20544(CX)(R8*4)
 	VMOVUPS      Y10, (BX)(R8*4)
 	VPADDD       Y9, Y15, Y15
 	VADDPS       64(CX)(R8*4), Y2, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VADDPS       Y10, Y4, Y4
-	VFMADD213PS  constants<>+448(SB), Y13, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VADDPS       Y10, Y7, Y7
+	VFMADD213PS  constants<>+192(SB), Y13, Y9
 	VMAXPS       Y10, Y0, Y11
 	VMULPS       Y13, Y13, Y10
 	VMOVUPS      Y11, Y12
 	VFMADD213PS  Y13, Y10, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VFMADD213PS  Y15, Y15, Y9
 	VSUBPS       Y1, Y12, Y10
-	VADDPS       Y9, Y5, Y5
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VADDPS       Y9, Y4, Y4
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
 	VMOVUPS      Y9, 32(BX)(R8*4)
-	VPERMPS      constants<>+480(SB), Y12, Y9
+	VPERMPS      constants<>+224(SB), Y12, Y9
 	VADDPS       96(CX)(R8*4), Y2, Y11
 	VPSLLD       $0x14, Y12, Y12
-	VADDPS       Y11, Y6, Y6
+	VADDPS       Y11, Y8, Y8
 	VPADDD       Y9, Y12, Y12
 	VMAXPS       Y11, Y0, Y14
-	VMOVUPS      constants<>+416(SB), Y9
+	VMOVUPS      constants<>+160(SB), Y9
 	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+448(SB), Y10, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VFMADD213PS  constants<>+192(SB), Y10, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VMULPS       Y10, Y10, Y11
 	VSUBPS       Y1, Y15, Y13
 	VFMADD213PS  Y10, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y14, Y13
 	VFMADD213PS  Y12, Y12, Y9
-	VPERMPS      constants<>+480(SB), Y15, Y10
-	VADDPS       Y9, Y7, Y7
+	VPERMPS      constants<>+224(SB), Y15, Y10
+	VADDPS       Y9, Y5, Y5
 	VPSLLD       $0x14, Y15, Y15
 	VMOVUPS      Y9, 64(BX)(R8*4)
 	VPADDD       Y10, Y15, Y15
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y13, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y13, Y9
 	VMULPS       Y13, Y13, Y10
 	VFMADD213PS  Y13, Y10, Y9
 	VFMADD213PS  Y15, Y15, Y9
-	VADDPS       Y9, Y8, Y8
+	VADDPS       Y9, Y6, Y6
 	VMOVUPS      Y9, 96(BX)(R8*4)
 	ADDQ         $+32, R8
-	CMPQ         R8, R11
-	JLT          loop6
-
-end7:
 	CMPQ         R8, R10
-	JGE          sums8
-	LEAQ         (R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	VMOVUPS      (DX), Y9
+	JLT          loop5
+
+end6:
+	MOVQ         R8, R10
+	CMPQ         R10, R9
+	JGE          added7
+	MOVQ         96(AX), R11
+	SUBQ         R10, R11
+	LEAQ         constants<>+320(SB), R12
+	ADDQ         $0x80, R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	VMOVUPS      (R12), Y9
 	VMASKMOVPS   (CX)(R8*4), Y9, Y9
 	VADDPS       Y2, Y9, Y9
-	VANDPS       (DX), Y9, Y9
-	VADDPS       Y9, Y4, Y4
+	VANDPS       (R12), Y9, Y9
+	VADDPS       Y9, Y7, Y7
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (DX), Y10, Y10
+	VANDPS       (R12), Y10, Y10
 	VADDPS       Y10, Y3, Y3
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	CMPQ         R11, $0x08
-	JGE          whole9
-	LEAQ         (BX)(R8*4), R8
-	VMOVAPS      Y10, Y9
-	JMP          part5
-
-whole9:
+	MOVQ         96(AX), R12
+	SUBQ         R10, R12
+	CMPQ         R12, $0x08
+	JLT          part9
 	VMOVUPS      Y10, (BX)(R8*4)
-	LEAQ         8(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	VMOVUPS      32(DX), Y9
+	JMP          stored8
+
+part9:
+	LEAQ         (BX)(R8*4), R11
+	VMOVAPS      X10, X9
+	TESTQ        $+4, R12
+	JEQ          skip10
+	VMOVUPS      X9, (R11)
+	VEXTRACTF128 $0x01, Y10, X9
+	ADDQ         $0x10, R11
+
+skip10:
+	TESTQ   $+2, R12
+	JEQ     skip11
+	VMOVSD  X9, (R11)
+	VPSRLDQ $0x08, X9, X9
+	ADDQ    $0x08, R11
+
+skip11:
+	TESTQ  $+1, R12
+	JEQ    skip12
+	VMOVSS X9, (R11)
+
+skip12:
+stored8:
+	ADDQ         $0x08, R10
+	CMPQ         R10, R9
+	JGE          added7
+	MOVQ         96(AX), R11
+	SUBQ         R10, R11
+	LEAQ         constants<>+320(SB), R12
+	ADDQ         $0x80, R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	VMOVUPS      (R12), Y9
 	VMASKMOVPS   32(CX)(R8*4), Y9, Y9
 	VADDPS       Y2, Y9, Y9
-	VANDPS       32(DX), Y9, Y9
-	VADDPS       Y9, Y6, Y6
+	VANDPS       (R12), Y9, Y9
+	VADDPS       Y9, Y8, Y8
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       32(DX), Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x08, R11
-	CMPQ         R11, $0x08
-	JGE          whole10
-	LEAQ         32(BX)(R8*4), R8
-	VMOVAPS      Y10, Y9
-	JMP          part5
-
-whole10:
+	VANDPS       (R12), Y10, Y10
+	VADDPS       Y10, Y4, Y4
+	MOVQ         96(AX), R12
+	SUBQ         R10, R12
+	CMPQ         R12, $0x08
+	JLT          part14
 	VMOVUPS      Y10, 32(BX)(R8*4)
-	LEAQ         16(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	VMOVUPS      64(DX), Y9
-	VMASKMOVPS   64(CX)(R8*4), Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       64(DX), Y9, Y9
-	VADDPS       Y9, Y4, Y4
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       64(DX), Y10, Y10
-	VADDPS       Y10, Y7, Y7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x10, R11
-	CMPQ         R11, $0x08
-	JGE          whole11
-	LEAQ         64(BX)(R8*4), R8
-	VMOVAPS      Y10, Y9
-	JMP          part5
+	JMP          stored13
 
-whole11:
-	VMOVUPS      Y10, 64(BX)(R8*4)
-	LEAQ         24(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	VMOVUPS      96(DX), Y9
-	VMASKMOVPS   96(CX)(R8*4), Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       96(DX), Y9, Y9
-	VADDPS       Y9, Y6, Y6
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       96(DX), Y10, Y10
-	VADDPS       Y10, Y8, Y8
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x18, R11
-	CMPQ         R11, $0x08
-	JGE          whole12
-	LEAQ         96(BX)(R8*4), R8
-	VMOVAPS      Y10, Y9
-	JMP          part5
-
-whole12:
-	VMOVUPS Y10, 96(BX)(R8*4)
-	JMP     sums8
-
-part5:
-	VMOVAPS      X9, X10
-	TESTQ        $+4, R11
-	JEQ          skip13
-	VMOVUPS      X10, (R8)
-	VEXTRACTF128 $0x01, Y9, X10
-	ADDQ         $0x10, R8
-
-skip13:
-	TESTQ   $+2, R11
-	JEQ     skip14
-	VMOVSD  X10, (R8)
-	VPSRLDQ $0x08, X10, X10
-	ADDQ    $0x08, R8
-
-skip14:
-	TESTQ  $+1, R11
-	JEQ    skip15
-	VMOVSS X10, (R8)
+part14:
+	LEAQ         32(BX)(R8*4), R11
+	VMOVAPS      X10, X9
+	TESTQ        $+4, R12
+	JEQ          skip15
+	VMOVUPS      X9, (R11)
+	VEXTRACTF128 $0x01, Y10, X9
+	ADDQ         $0x10, R11
 
 skip15:
-sums8:
-	MOVQ    64(AX), R8
-	VMOVUPS Y4, (R8)(R9*1)
-	VMOVUPS Y6, 32(R8)(R9*1)
-	VADDPS  Y7, Y3, Y3
-	VADDPS  Y8, Y5, Y5
+	TESTQ   $+2, R12
+	JEQ     skip16
+	VMOVSD  X9, (R11)
+	VPSRLDQ $0x08, X9, X9
+	ADDQ    $0x08, R11
+
+skip16:
+	TESTQ  $+1, R12
+	JEQ    skip17
+	VMOVSS X9, (R11)
+
+skip17:
+stored13:
+	ADDQ         $0x08, R10
+	CMPQ         R10, R9
+	JGE          added7
+	MOVQ         96(AX), R11
+	SUBQ         R10, R11
+	LEAQ         constants<>+320(SB), R12
+	ADDQ         $0x80, R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	VMOVUPS      (R12), Y9
+	VMASKMOVPS   64(CX)(R8*4), Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       (R12), Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       (R12), Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	MOVQ         96(AX), R12
+	SUBQ         R10, R12
+	CMPQ         R12, $0x08
+	JLT          part19
+	VMOVUPS      Y10, 64(BX)(R8*4)
+	JMP          stored18
+
+part19:
+	LEAQ         64(BX)(R8*4), R11
+	VMOVAPS      X10, X9
+	TESTQ        $+4, R12
+	JEQ          skip20
+	VMOVUPS      X9, (R11)
+	VEXTRACTF128 $0x01, Y10, X9
+	ADDQ         $0x10, R11
+
+skip20:
+	TESTQ   $+2, R12
+	JEQ     skip21
+	VMOVSD  X9, (R11)
+	VPSRLDQ $0x08, X9, X9
+	ADDQ    $0x08, R11
+
+skip21:
+	TESTQ  $+1, R12
+	JEQ    skip22
+	VMOVSS X9, (R11)
+
+skip22:
+stored18:
+	ADDQ         $0x08, R10
+	CMPQ         R10, R9
+	JGE          added7
+	MOVQ         96(AX), R11
+	SUBQ         R10, R11
+	LEAQ         constants<>+320(SB), R12
+	ADDQ         $0x80, R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	VMOVUPS      (R12), Y9
+	VMASKMOVPS   96(CX)(R8*4), Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       (R12), Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       (R12), Y10, Y10
+	VADDPS       Y10, Y6, Y6
+	MOVQ         96(AX), R11
+	SUBQ         R10, R11
+	CMPQ         R11, $0x08
+	JLT          part24
+	VMOVUPS      Y10, 96(BX)(R8*4)
+	JMP          stored23
+
+part24:
+	LEAQ         96(BX)(R8*4), R8
+	VMOVAPS      X10, X9
+	TESTQ        $+4, R11
+	JEQ          skip25
+	VMOVUPS      X9, (R8)
+	VEXTRACTF128 $0x01, Y10, X9
+	ADDQ         $0x10, R8
+
+skip25:
+	TESTQ   $+2, R11
+	JEQ     skip26
+	VMOVSD  X9, (R8)
+	VPSRLDQ $0x08, X9, X9
+	ADDQ    $0x08, R8
+
+skip26:
+	TESTQ  $+1, R11
+	JEQ    skip27
+	VMOVSS X9, (R8)
+
+skip27:
+stored23:
+	ADDQ $0x08, R10
+
+added7:
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y6, Y4, Y4
 	MOVQ    56(AX), R8
-	VMOVUPS Y3, (R8)(R9*1)
-	VMOVUPS Y5, 32(R8)(R9*1)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
+	VMOVUPS Y3, (R8)(DX*1)
+	MOVQ    64(AX), R8
+	VMOVUPS Y7, (R8)(DX*1)
+	XORQ    $0x20, DX
+	MOVQ    56(AX), R8
+	VMOVUPS Y4, (R8)(DX*1)
+	MOVQ    64(AX), R8
+	VMOVUPS Y8, (R8)(DX*1)
+	XORQ    $0x20, DX
+	ORQ     $0x3f, DX
+	INCQ    DX
+	MOVQ    R9, R8
 	CMPQ    R8, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 200(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, SI
 	INCQ DI
 	JMP  row1
 
@@ -726,14 +825,8 @@ TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	MOVQ         24(AX), SI
@@ -745,17 +838,17 @@ TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
+	MOVQ         48(AX), DX
+	CMPL         (DX)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
-	VMOVSD       312(AX)(R11*8), X2
+	MOVQ         88(AX), DX
+	ADDQ         R10, DX
+	VMOVSD       312(AX)(DX*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+544(SB), X2, X2
+	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
+	MOVQ         R9, DX
 	XORQ         R11, R11
-	MOVQ         R9, R12
 
 block4:
 	VXORPS  Y3, Y3, Y3
@@ -766,36 +859,36 @@ block4:
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
-	MOVQ    96(AX), R14
-	LEAQ    512(R11), R13
-	ANDQ    $-32, R14
-	CMPQ    R13, R14
-	CMOVQLT R13, R14
-	CMPQ    R11, R14
-	JGE     end7
+	LEAQ    512(R11), R12
+	CMPQ    R12, 96(AX)
+	CMOVQGT 96(AX), R12
+	MOVQ    R12, R13
+	ANDQ    $-32, R13
+	CMPQ    R11, R13
+	JGE     end6
 
-loop6:
+loop5:
 	PREFETCHT0   20480(CX)(R11*4)
 	VADDPS       (CX)(R11*4), Y2, Y11
 	VMOVUPS      (SI)(R11*4), Y12
 	VMOVUPS      (R8)(R11*4), Y13
 	VFMADD213PS  (DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y5, Y5
+	VADDPS       Y12, Y9, Y9
 	VMULPS       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPS       $0x04, Y14, Y12, Y12
 	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y4, Y4
+	VADDPS       Y13, Y7, Y7
 	VMAXPS       Y11, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -805,58 +898,104 @@ loop6:
 	VMOVUPS      32(SI)(R11*4), Y12
 	VMOVUPS      32(R8)(R11*4), Y13
 	VFMADD213PS  32(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y8, Y8
+	VADDPS       Y12, Y10, Y10
 	VMULPS       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPS       $0x04, Y14, Y12, Y12
 	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
+	VADDPS       Y13, Y8, Y8
 	VMAXPS       Y11, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y6, Y6
+	VADDPS       Y12, Y4, Y4
 	VMOVUPS      Y12, 32(BX)(R11*4)
 	PREFETCHT0   20544(CX)(R11*4)
 	VADDPS       64(CX)(R11*4), Y2, Y11
 	VMOVUPS      64(SI)(R11*4), Y12
 	VMOVUPS      64(R8)(R11*4), Y13
 	VFMADD213PS  64(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y5, Y5
+	VADDPS       Y12, Y9, Y9
 	VMULPS       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPS       $0x04, Y14, Y12, Y12
 	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y4, Y4
+	VADDPS       Y13, Y7, Y7
 	VMAXPS       Y11, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y9, Y9
+	VADDPS       Y12, Y5, Y5
 	VMOVUPS      Y12, 64(BX)(R11*4)
 	VADDPS       96(CX)(R11*4), Y2, Y11
 	VMOVUPS      96(SI)(R11*4), Y12
 	VMOVUPS      96(R8)(R11*4), Y13
 	VFMADD213PS  96(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y8, Y8
+	VADDPS       Y12, Y10, Y10
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y8, Y8
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VADDPS       Y12, Y6, Y6
+	VMOVUPS      Y12, 96(BX)(R11*4)
+	ADDQ         $+32, R11
+	CMPQ         R11, R13
+	JLT          loop5
+
+end6:
+	CMPQ R11, R12
+	JGE  end8
+
+loop7:
+	MOVQ         96(AX), R13
+	SUBQ         R11, R13
+	LEAQ         constants<>+320(SB), R14
+	ADDQ         $0x80, R14
+	SHLQ         $0x02, R13
+	SUBQ         R13, R14
+	VMOVUPS      (R14), Y11
+	VMASKMOVPS   (CX)(R11*4), Y11, Y11
+	VADDPS       Y2, Y11, Y11
+	VMOVUPS      (R14), Y12
+	VMASKMOVPS   (SI)(R11*4), Y12, Y12
+	VMOVUPS      (R14), Y13
+	VMASKMOVPS   (R8)(R11*4), Y13, Y13
+	VMOVUPS      (R14), Y14
+	VMASKMOVPS   (DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y9, Y9
 	VMULPS       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPS       $0x04, Y14, Y12, Y12
@@ -864,242 +1003,85 @@ loop6:
 	VADDPS       Y13, Y7, Y7
 	VMAXPS       Y11, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y10, Y10
-	VMOVUPS      Y12, 96(BX)(R11*4)
-	ADDQ         $+32, R11
-	CMPQ         R11, R14
-	JLT          loop6
-
-end7:
-	CMPQ         R11, R13
-	JGE          sums8
-	LEAQ         (R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	VMOVUPS      (DX), Y11
-	VMASKMOVPS   (CX)(R11*4), Y11, Y11
-	VADDPS       Y2, Y11, Y11
-	VMOVUPS      (DX), Y12
-	VMASKMOVPS   (SI)(R11*4), Y12, Y12
-	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (R8)(R11*4), Y13, Y13
-	VMOVUPS      (DX), Y14
-	VMASKMOVPS   (DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y5, Y5
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y4, Y4
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       (DX), Y12, Y12
+	VANDPS       (R14), Y12, Y12
 	VADDPS       Y12, Y3, Y3
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	CMPQ         R14, $0x08
-	JGE          whole9
-	LEAQ         (BX)(R11*4), R11
-	VMOVAPS      Y12, Y11
-	JMP          part5
-
-whole9:
+	JLT          part10
 	VMOVUPS      Y12, (BX)(R11*4)
-	LEAQ         8(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	VMOVUPS      32(DX), Y11
-	VMASKMOVPS   32(CX)(R11*4), Y11, Y11
-	VADDPS       Y2, Y11, Y11
-	VMOVUPS      32(DX), Y12
-	VMASKMOVPS   32(SI)(R11*4), Y12, Y12
-	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(R8)(R11*4), Y13, Y13
-	VMOVUPS      32(DX), Y14
-	VMASKMOVPS   32(DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y8, Y8
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       32(DX), Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x08, R14
-	CMPQ         R14, $0x08
-	JGE          whole10
-	LEAQ         32(BX)(R11*4), R11
-	VMOVAPS      Y12, Y11
-	JMP          part5
+	JMP          stored9
 
-whole10:
-	VMOVUPS      Y12, 32(BX)(R11*4)
-	LEAQ         16(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	VMOVUPS      64(DX), Y11
-	VMASKMOVPS   64(CX)(R11*4), Y11, Y11
-	VADDPS       Y2, Y11, Y11
-	VMOVUPS      64(DX), Y12
-	VMASKMOVPS   64(SI)(R11*4), Y12, Y12
-	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(R8)(R11*4), Y13, Y13
-	VMOVUPS      64(DX), Y14
-	VMASKMOVPS   64(DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y5, Y5
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y4, Y4
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       64(DX), Y12, Y12
-	VADDPS       Y12, Y9, Y9
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x10, R14
-	CMPQ         R14, $0x08
-	JGE          whole11
-	LEAQ         64(BX)(R11*4), R11
-	VMOVAPS      Y12, Y11
-	JMP          part5
-
-whole11:
-	VMOVUPS      Y12, 64(BX)(R11*4)
-	LEAQ         24(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	VMOVUPS      96(DX), Y11
-	VMASKMOVPS   96(CX)(R11*4), Y11, Y11
-	VADDPS       Y2, Y11, Y11
-	VMOVUPS      96(DX), Y12
-	VMASKMOVPS   96(SI)(R11*4), Y12, Y12
-	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(R8)(R11*4), Y13, Y13
-	VMOVUPS      96(DX), Y14
-	VMASKMOVPS   96(DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y8, Y8
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       96(DX), Y12, Y12
-	VADDPS       Y12, Y10, Y10
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x18, R14
-	CMPQ         R14, $0x08
-	JGE          whole12
-	LEAQ         96(BX)(R11*4), R11
-	VMOVAPS      Y12, Y11
-	JMP          part5
-
-whole12:
-	VMOVUPS Y12, 96(BX)(R11*4)
-	JMP     sums8
-
-part5:
-	VMOVAPS      X11, X12
+part10:
+	LEAQ         (BX)(R11*4), R13
+	VMOVAPS      X12, X11
 	TESTQ        $+4, R14
-	JEQ          skip13
-	VMOVUPS      X12, (R11)
-	VEXTRACTF128 $0x01, Y11, X12
-	ADDQ         $0x10, R11
+	JEQ          skip11
+	VMOVUPS      X11, (R13)
+	VEXTRACTF128 $0x01, Y12, X11
+	ADDQ         $0x10, R13
+
+skip11:
+	TESTQ   $+2, R14
+	JEQ     skip12
+	VMOVSD  X11, (R13)
+	VPSRLDQ $0x08, X11, X11
+	ADDQ    $0x08, R13
+
+skip12:
+	TESTQ  $+1, R14
+	JEQ    skip13
+	VMOVSS X11, (R13)
 
 skip13:
-	TESTQ   $+2, R14
-	JEQ     skip14
-	VMOVSD  X12, (R11)
-	VPSRLDQ $0x08, X12, X12
-	ADDQ    $0x08, R11
+stored9:
+	VMOVUPS Y3, Y11
+	VMOVAPS Y4, Y3
+	VMOVAPS Y5, Y4
+	VMOVAPS Y6, Y5
+	VMOVAPS Y11, Y6
+	VMOVUPS Y7, Y11
+	VMOVAPS Y8, Y7
+	VMOVAPS Y11, Y8
+	VMOVUPS Y9, Y11
+	VMOVAPS Y10, Y9
+	VMOVAPS Y11, Y10
+	XORQ    $0x20, DX
+	ADDQ    $+8, R11
+	CMPQ    R11, R12
+	JLT     loop7
 
-skip14:
-	TESTQ  $+1, R14
-	JEQ    skip15
-	VMOVSS X12, (R11)
-
-skip15:
-sums8:
-	MOVQ    64(AX), R11
-	VMOVUPS Y4, (R11)(R12*1)
-	VMOVUPS Y7, 32(R11)(R12*1)
-	MOVQ    72(AX), R11
-	VMOVUPS Y5, (R11)(R12*1)
-	VMOVUPS Y8, 32(R11)(R12*1)
-	VADDPS  Y9, Y3, Y3
-	VADDPS  Y10, Y6, Y6
+end8:
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y6, Y4, Y4
 	MOVQ    56(AX), R11
-	VMOVUPS Y3, (R11)(R12*1)
-	VMOVUPS Y6, 32(R11)(R12*1)
-	ADDQ    $0x40, R12
-	MOVQ    R13, R11
+	VMOVUPS Y3, (R11)(DX*1)
+	MOVQ    64(AX), R11
+	VMOVUPS Y7, (R11)(DX*1)
+	MOVQ    72(AX), R11
+	VMOVUPS Y9, (R11)(DX*1)
+	XORQ    $0x20, DX
+	MOVQ    56(AX), R11
+	VMOVUPS Y4, (R11)(DX*1)
+	MOVQ    64(AX), R11
+	VMOVUPS Y8, (R11)(DX*1)
+	MOVQ    72(AX), R11
+	VMOVUPS Y10, (R11)(DX*1)
+	XORQ    $0x20, DX
+	ORQ     $0x3f, DX
+	INCQ    DX
+	MOVQ    R12, R11
 	CMPQ    R11, 96(AX)
 	JLT     block4
 
@@ -1107,9 +1089,9 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
 	ADDQ 128(AX), SI
-	MOVQ 200(AX), R11
-	SHLQ $0x06, R11
-	ADDQ R11, R9
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, R9
 	INCQ R10
 	JMP  row1
 
@@ -1306,7 +1288,7 @@ overlap8:
 	JMP   classes6
 
 few7:
-	LEAQ        constants<>+32(SB), R12
+	LEAQ        constants<>+320(SB), R12
 	ADDQ        $0x80, R12
 	SHLQ        $0x02, R11
 	SUBQ        R11, R12
@@ -1453,7 +1435,7 @@ overlap8:
 	JMP   classes6
 
 few7:
-	LEAQ         constants<>+32(SB), R12
+	LEAQ         constants<>+320(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
@@ -1644,8 +1626,8 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -1708,14 +1690,14 @@ step5:
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VPERMPS      constants<>+480(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -1739,14 +1721,14 @@ step5:
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VPERMPS      constants<>+480(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -1957,8 +1939,8 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -2027,14 +2009,14 @@ step5:
 	VANDPS       Y10, Y11, Y11
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y13
 	VFMADD213PS  Y9, Y13, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -2064,14 +2046,14 @@ step5:
 	VANDPS       Y10, Y11, Y11
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y13
 	VFMADD213PS  Y9, Y13, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -2285,8 +2267,8 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         24(AX), BX
@@ -2356,14 +2338,14 @@ step5:
 	VANDPS       Y10, Y9, Y9
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y7
-	VFNMADD132PS constants<>+384(SB), Y10, Y7
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y7
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y7, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y7, Y10
 	VMULPS       Y7, Y7, Y12
 	VFMADD213PS  Y7, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -2391,14 +2373,14 @@ step5:
 	VANDPS       Y10, Y9, Y9
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y7
-	VFNMADD132PS constants<>+384(SB), Y10, Y7
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y7
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y7, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y7, Y10
 	VMULPS       Y7, Y7, Y12
 	VFMADD213PS  Y7, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -2708,12 +2690,6 @@ TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x03, CX
-	SUBQ         CX, DX
 	VBROADCASTSD constants<>+640(SB), Y0
 	VBROADCASTSD constants<>+672(SB), Y1
 	MOVQ         (AX), CX
@@ -2723,16 +2699,16 @@ TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
 row1:
 	CMPQ         SI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
+	MOVQ         48(AX), DX
+	CMPL         (DX)(SI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       312(AX)(DI*8), X2
+	MOVQ         88(AX), DX
+	ADDQ         SI, DX
+	VMOVSD       312(AX)(DX*8), X2
 	VXORPS       constants<>+1056(SB), X2, X2
 	VBROADCASTSD X2, Y2
+	MOVQ         BX, DX
 	XORQ         DI, DI
-	MOVQ         BX, R8
 
 block4:
 	VXORPS  Y3, Y3, Y3
@@ -2741,18 +2717,18 @@ block4:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
-	MOVQ    96(AX), R10
-	LEAQ    256(DI), R9
-	ANDQ    $-16, R10
-	CMPQ    R9, R10
-	CMOVQLT R9, R10
-	CMPQ    DI, R10
+	LEAQ    256(DI), R8
+	CMPQ    R8, 96(AX)
+	CMOVQGT 96(AX), R8
+	MOVQ    R8, R9
+	ANDQ    $-16, R9
+	CMPQ    DI, R9
 	JGE     end6
 
 loop5:
 	PREFETCHT0   20480(CX)(DI*8)
 	VADDPD       (CX)(DI*8), Y2, Y9
-	VADDPD       Y9, Y4, Y4
+	VADDPD       Y9, Y7, Y7
 	VMAXPD       Y9, Y0, Y10
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
@@ -2768,7 +2744,7 @@ loop5:
 	VMOVUPD      constants<>+800(SB), Y9
 	VADDPD       32(CX)(DI*8), Y2, Y12
 	VFMADD213PD  constants<>+832(SB), Y10, Y9
-	VADDPD       Y12, Y6, Y6
+	VADDPD       Y12, Y8, Y8
 	VFMADD213PD  constants<>+864(SB), Y10, Y9
 	VMAXPD       Y12, Y0, Y14
 	VFMADD213PD  constants<>+896(SB), Y10, Y9
@@ -2795,7 +2771,7 @@ loop5:
 	VFMADD213PD  constants<>+864(SB), Y14, Y9
 	VADDPD       64(CX)(DI*8), Y2, Y10
 	VFMADD213PD  constants<>+896(SB), Y14, Y9
-	VADDPD       Y10, Y4, Y4
+	VADDPD       Y10, Y7, Y7
 	VFMADD213PD  constants<>+928(SB), Y14, Y9
 	VMAXPD       Y10, Y0, Y11
 	VFMADD213PD  constants<>+960(SB), Y14, Y9
@@ -2805,7 +2781,7 @@ loop5:
 	VFMADD213PD  Y14, Y10, Y9
 	VSUBPD       Y1, Y12, Y10
 	VFMADD213PD  Y15, Y15, Y9
-	VADDPD       Y9, Y5, Y5
+	VADDPD       Y9, Y4, Y4
 	VFNMADD231PD constants<>+736(SB), Y10, Y11
 	VFNMADD231PD constants<>+768(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y9
@@ -2817,7 +2793,7 @@ loop5:
 	VMOVUPD      constants<>+800(SB), Y9
 	VADDPD       96(CX)(DI*8), Y2, Y10
 	VFMADD213PD  constants<>+832(SB), Y11, Y9
-	VADDPD       Y10, Y6, Y6
+	VADDPD       Y10, Y8, Y8
 	VFMADD213PD  constants<>+864(SB), Y11, Y9
 	VMAXPD       Y10, Y0, Y14
 	VFMADD213PD  constants<>+896(SB), Y11, Y9
@@ -2831,7 +2807,7 @@ loop5:
 	VFNMADD231PD constants<>+736(SB), Y13, Y14
 	VFMADD213PD  Y12, Y12, Y9
 	VFNMADD231PD constants<>+768(SB), Y13, Y14
-	VADDPD       Y9, Y7, Y7
+	VADDPD       Y9, Y5, Y5
 	VPSHUFD      $0xa0, Y15, Y9
 	VPERMPS      constants<>+992(SB), Y9, Y10
 	VPERMPS      constants<>+1024(SB), Y9, Y9
@@ -2847,115 +2823,27 @@ loop5:
 	VMULPD       Y14, Y14, Y10
 	VFMADD213PD  Y14, Y10, Y9
 	VFMADD213PD  Y15, Y15, Y9
-	VADDPD       Y9, Y8, Y8
+	VADDPD       Y9, Y6, Y6
 	ADDQ         $+16, DI
-	CMPQ         DI, R10
+	CMPQ         DI, R9
 	JLT          loop5
 
 end6:
-	CMPQ         DI, R9
-	JGE          sums7
-	LEAQ         (DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	VMOVUPD      (DX), Y9
+	CMPQ DI, R8
+	JGE  end8
+
+loop7:
+	MOVQ         96(AX), R9
+	SUBQ         DI, R9
+	LEAQ         constants<>+320(SB), R10
+	ADDQ         $0x80, R10
+	SHLQ         $0x03, R9
+	SUBQ         R9, R10
+	VMOVUPD      (R10), Y9
 	VMASKMOVPD   (CX)(DI*8), Y9, Y9
 	VADDPD       Y2, Y9, Y9
-	VANDPD       (DX), Y9, Y9
-	VADDPD       Y9, Y4, Y4
-	VMAXPD       Y9, Y0, Y10
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+704(SB), Y1, Y11
-	VSUBPD       Y1, Y11, Y9
-	VFNMADD231PD constants<>+736(SB), Y9, Y10
-	VFNMADD231PD constants<>+768(SB), Y9, Y10
-	VPSHUFD      $0xa0, Y11, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y12
-	VPERMPS      constants<>+1024(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y12, Y9
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y9, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y9
-	VFMADD213PD  constants<>+832(SB), Y10, Y9
-	VFMADD213PD  constants<>+864(SB), Y10, Y9
-	VFMADD213PD  constants<>+896(SB), Y10, Y9
-	VFMADD213PD  constants<>+928(SB), Y10, Y9
-	VFMADD213PD  constants<>+960(SB), Y10, Y9
-	VMULPD       Y10, Y10, Y12
-	VFMADD213PD  Y10, Y12, Y9
-	VFMADD213PD  Y11, Y11, Y9
-	VANDPD       (DX), Y9, Y9
-	VADDPD       Y9, Y3, Y3
-	LEAQ         4(DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	VMOVUPD      32(DX), Y9
-	VMASKMOVPD   32(CX)(DI*8), Y9, Y9
-	VADDPD       Y2, Y9, Y9
-	VANDPD       32(DX), Y9, Y9
-	VADDPD       Y9, Y6, Y6
-	VMAXPD       Y9, Y0, Y10
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+704(SB), Y1, Y11
-	VSUBPD       Y1, Y11, Y9
-	VFNMADD231PD constants<>+736(SB), Y9, Y10
-	VFNMADD231PD constants<>+768(SB), Y9, Y10
-	VPSHUFD      $0xa0, Y11, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y12
-	VPERMPS      constants<>+1024(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y12, Y9
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y9, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y9
-	VFMADD213PD  constants<>+832(SB), Y10, Y9
-	VFMADD213PD  constants<>+864(SB), Y10, Y9
-	VFMADD213PD  constants<>+896(SB), Y10, Y9
-	VFMADD213PD  constants<>+928(SB), Y10, Y9
-	VFMADD213PD  constants<>+960(SB), Y10, Y9
-	VMULPD       Y10, Y10, Y12
-	VFMADD213PD  Y10, Y12, Y9
-	VFMADD213PD  Y11, Y11, Y9
-	VANDPD       32(DX), Y9, Y9
-	VADDPD       Y9, Y5, Y5
-	LEAQ         8(DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	VMOVUPD      64(DX), Y9
-	VMASKMOVPD   64(CX)(DI*8), Y9, Y9
-	VADDPD       Y2, Y9, Y9
-	VANDPD       64(DX), Y9, Y9
-	VADDPD       Y9, Y4, Y4
-	VMAXPD       Y9, Y0, Y10
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+704(SB), Y1, Y11
-	VSUBPD       Y1, Y11, Y9
-	VFNMADD231PD constants<>+736(SB), Y9, Y10
-	VFNMADD231PD constants<>+768(SB), Y9, Y10
-	VPSHUFD      $0xa0, Y11, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y12
-	VPERMPS      constants<>+1024(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y12, Y9
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y9, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y9
-	VFMADD213PD  constants<>+832(SB), Y10, Y9
-	VFMADD213PD  constants<>+864(SB), Y10, Y9
-	VFMADD213PD  constants<>+896(SB), Y10, Y9
-	VFMADD213PD  constants<>+928(SB), Y10, Y9
-	VFMADD213PD  constants<>+960(SB), Y10, Y9
-	VMULPD       Y10, Y10, Y12
-	VFMADD213PD  Y10, Y12, Y9
-	VFMADD213PD  Y11, Y11, Y9
-	VANDPD       64(DX), Y9, Y9
+	VANDPD       (R10), Y9, Y9
 	VADDPD       Y9, Y7, Y7
-	LEAQ         12(DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	VMOVUPD      96(DX), Y9
-	VMASKMOVPD   96(CX)(DI*8), Y9, Y9
-	VADDPD       Y2, Y9, Y9
-	VANDPD       96(DX), Y9, Y9
-	VADDPD       Y9, Y6, Y6
 	VMAXPD       Y9, Y0, Y10
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
@@ -2977,28 +2865,45 @@ end6:
 	VMULPD       Y10, Y10, Y12
 	VFMADD213PD  Y10, Y12, Y9
 	VFMADD213PD  Y11, Y11, Y9
-	VANDPD       96(DX), Y9, Y9
-	VADDPD       Y9, Y8, Y8
+	VANDPD       (R10), Y9, Y9
+	VADDPD       Y9, Y3, Y3
+	VMOVUPD      Y3, Y9
+	VMOVAPD      Y4, Y3
+	VMOVAPD      Y5, Y4
+	VMOVAPD      Y6, Y5
+	VMOVAPD      Y9, Y6
+	VMOVUPD      Y7, Y9
+	VMOVAPD      Y8, Y7
+	VMOVAPD      Y9, Y8
+	XORQ         $0x20, DX
+	ADDQ         $+4, DI
+	CMPQ         DI, R8
+	JLT          loop7
 
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPD Y4, (DI)(R8*1)
-	VMOVUPD Y6, 32(DI)(R8*1)
-	VADDPD  Y7, Y3, Y3
-	VADDPD  Y8, Y5, Y5
+end8:
+	VADDPD  Y5, Y3, Y3
+	VADDPD  Y6, Y4, Y4
 	MOVQ    56(AX), DI
-	VMOVUPD Y3, (DI)(R8*1)
-	VMOVUPD Y5, 32(DI)(R8*1)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
+	VMOVUPD Y3, (DI)(DX*1)
+	MOVQ    64(AX), DI
+	VMOVUPD Y7, (DI)(DX*1)
+	XORQ    $0x20, DX
+	MOVQ    56(AX), DI
+	VMOVUPD Y4, (DI)(DX*1)
+	MOVQ    64(AX), DI
+	VMOVUPD Y8, (DI)(DX*1)
+	XORQ    $0x20, DX
+	ORQ     $0x3f, DX
+	INCQ    DX
+	MOVQ    R8, DI
 	CMPQ    DI, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 200(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, BX
 	INCQ SI
 	JMP  row1
 
@@ -3012,12 +2917,6 @@ TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x03, CX
-	SUBQ         CX, DX
 	VBROADCASTSD constants<>+640(SB), Y0
 	VBROADCASTSD constants<>+672(SB), Y1
 	MOVQ         (AX), CX
@@ -3028,16 +2927,16 @@ TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), DX
+	CMPL         (DX)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       312(AX)(R8*8), X2
+	MOVQ         88(AX), DX
+	ADDQ         DI, DX
+	VMOVSD       312(AX)(DX*8), X2
 	VXORPS       constants<>+1056(SB), X2, X2
 	VBROADCASTSD X2, Y2
+	MOVQ         SI, DX
 	XORQ         R8, R8
-	MOVQ         SI, R9
 
 block4:
 	VXORPS  Y3, Y3, Y3
@@ -3046,18 +2945,18 @@ block4:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
-	MOVQ    96(AX), R11
-	LEAQ    256(R8), R10
-	ANDQ    $-16, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end7
+	LEAQ    256(R8), R9
+	CMPQ    R9, 96(AX)
+	CMOVQGT 96(AX), R9
+	MOVQ    R9, R10
+	ANDQ    $-16, R10
+	CMPQ    R8, R10
+	JGE     end6
 
-loop6:
+loop5:
 	PREFETCHT0   20480(CX)(R8*8)
 	VADDPD       (CX)(R8*8), Y2, Y9
-	VADDPD       Y9, Y4, Y4
+	VADDPD       Y9, Y7, Y7
 	VMAXPD       Y9, Y0, Y10
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
@@ -3073,7 +2972,7 @@ loop6:
 	VMOVUPD      constants<>+800(SB), Y9
 	VADDPD       32(CX)(R8*8), Y2, Y12
 	VFMADD213PD  constants<>+832(SB), Y10, Y9
-	VADDPD       Y12, Y6, Y6
+	VADDPD       Y12, Y8, Y8
 	VFMADD213PD  constants<>+864(SB), Y10, Y9
 	VMAXPD       Y12, Y0, Y14
 	VFMADD213PD  constants<>+896(SB), Y10, Y9
@@ -3101,7 +3000,7 @@ loop6:
 	VFMADD213PD  constants<>+864(SB), Y14, Y9
 	VADDPD       64(CX)(R8*8), Y2, Y10
 	VFMADD213PD  constants<>+896(SB), Y14, Y9
-	VADDPD       Y10, Y4, Y4
+	VADDPD       Y10, Y7, Y7
 	VFMADD213PD  constants<>+928(SB), Y14, Y9
 	VMAXPD       Y10, Y0, Y11
 	VFMADD213PD  constants<>+960(SB), Y14, Y9
@@ -3111,7 +3010,7 @@ loop6:
 	VFMADD213PD  Y14, Y10, Y9
 	VSUBPD       Y1, Y12, Y10
 	VFMADD213PD  Y15, Y15, Y9
-	VADDPD       Y9, Y5, Y5
+	VADDPD       Y9, Y4, Y4
 	VFNMADD231PD constants<>+736(SB), Y10, Y11
 	VMOVUPD      Y9, 32(BX)(R8*8)
 	VFNMADD231PD constants<>+768(SB), Y10, Y11
@@ -3124,7 +3023,7 @@ loop6:
 	VMOVUPD      constants<>+800(SB), Y9
 	VADDPD       96(CX)(R8*8), Y2, Y10
 	VFMADD213PD  constants<>+832(SB), Y11, Y9
-	VADDPD       Y10, Y6, Y6
+	VADDPD       Y10, Y8, Y8
 	VFMADD213PD  constants<>+864(SB), Y11, Y9
 	VMAXPD       Y10, Y0, Y14
 	VFMADD213PD  constants<>+896(SB), Y11, Y9
@@ -3138,7 +3037,7 @@ loop6:
 	VFNMADD231PD constants<>+736(SB), Y13, Y14
 	VFMADD213PD  Y12, Y12, Y9
 	VFNMADD231PD constants<>+768(SB), Y13, Y14
-	VADDPD       Y9, Y7, Y7
+	VADDPD       Y9, Y5, Y5
 	VPSHUFD      $0xa0, Y15, Y10
 	VMOVUPD      Y9, 64(BX)(R8*8)
 	VPERMPS      constants<>+992(SB), Y10, Y9
@@ -3155,23 +3054,28 @@ loop6:
 	VMULPD       Y14, Y14, Y10
 	VFMADD213PD  Y14, Y10, Y9
 	VFMADD213PD  Y15, Y15, Y9
-	VADDPD       Y9, Y8, Y8
+	VADDPD       Y9, Y6, Y6
 	VMOVUPD      Y9, 96(BX)(R8*8)
 	ADDQ         $+16, R8
-	CMPQ         R8, R11
-	JLT          loop6
-
-end7:
 	CMPQ         R8, R10
-	JGE          sums8
-	LEAQ         (R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	VMOVUPD      (DX), Y9
+	JLT          loop5
+
+end6:
+	CMPQ R8, R9
+	JGE  end8
+
+loop7:
+	MOVQ         96(AX), R10
+	SUBQ         R8, R10
+	LEAQ         constants<>+320(SB), R11
+	ADDQ         $0x80, R11
+	SHLQ         $0x03, R10
+	SUBQ         R10, R11
+	VMOVUPD      (R11), Y9
 	VMASKMOVPD   (CX)(R8*8), Y9, Y9
 	VADDPD       Y2, Y9, Y9
-	VANDPD       (DX), Y9, Y9
-	VADDPD       Y9, Y4, Y4
+	VANDPD       (R11), Y9, Y9
+	VADDPD       Y9, Y7, Y7
 	VMAXPD       Y9, Y0, Y10
 	VMOVUPD      Y10, Y11
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
@@ -3193,176 +3097,69 @@ end7:
 	VMULPD       Y10, Y10, Y12
 	VFMADD213PD  Y10, Y12, Y9
 	VFMADD213PD  Y11, Y11, Y9
-	VANDPD       (DX), Y9, Y9
+	VANDPD       (R11), Y9, Y9
 	VADDPD       Y9, Y3, Y3
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	CMPQ         R11, $0x04
-	JGE          whole9
-	LEAQ         (BX)(R8*8), R8
-	JMP          part5
-
-whole9:
+	JLT          part10
 	VMOVUPD      Y9, (BX)(R8*8)
-	LEAQ         4(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	VMOVUPD      32(DX), Y9
-	VMASKMOVPD   32(CX)(R8*8), Y9, Y9
-	VADDPD       Y2, Y9, Y9
-	VANDPD       32(DX), Y9, Y9
-	VADDPD       Y9, Y6, Y6
-	VMAXPD       Y9, Y0, Y10
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+704(SB), Y1, Y11
-	VSUBPD       Y1, Y11, Y9
-	VFNMADD231PD constants<>+736(SB), Y9, Y10
-	VFNMADD231PD constants<>+768(SB), Y9, Y10
-	VPSHUFD      $0xa0, Y11, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y12
-	VPERMPS      constants<>+1024(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y12, Y9
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y9, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y9
-	VFMADD213PD  constants<>+832(SB), Y10, Y9
-	VFMADD213PD  constants<>+864(SB), Y10, Y9
-	VFMADD213PD  constants<>+896(SB), Y10, Y9
-	VFMADD213PD  constants<>+928(SB), Y10, Y9
-	VFMADD213PD  constants<>+960(SB), Y10, Y9
-	VMULPD       Y10, Y10, Y12
-	VFMADD213PD  Y10, Y12, Y9
-	VFMADD213PD  Y11, Y11, Y9
-	VANDPD       32(DX), Y9, Y9
-	VADDPD       Y9, Y5, Y5
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x04, R11
-	CMPQ         R11, $0x04
-	JGE          whole10
-	LEAQ         32(BX)(R8*8), R8
-	JMP          part5
+	JMP          stored9
 
-whole10:
-	VMOVUPD      Y9, 32(BX)(R8*8)
-	LEAQ         8(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	VMOVUPD      64(DX), Y9
-	VMASKMOVPD   64(CX)(R8*8), Y9, Y9
-	VADDPD       Y2, Y9, Y9
-	VANDPD       64(DX), Y9, Y9
-	VADDPD       Y9, Y4, Y4
-	VMAXPD       Y9, Y0, Y10
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+704(SB), Y1, Y11
-	VSUBPD       Y1, Y11, Y9
-	VFNMADD231PD constants<>+736(SB), Y9, Y10
-	VFNMADD231PD constants<>+768(SB), Y9, Y10
-	VPSHUFD      $0xa0, Y11, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y12
-	VPERMPS      constants<>+1024(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y12, Y9
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y9, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y9
-	VFMADD213PD  constants<>+832(SB), Y10, Y9
-	VFMADD213PD  constants<>+864(SB), Y10, Y9
-	VFMADD213PD  constants<>+896(SB), Y10, Y9
-	VFMADD213PD  constants<>+928(SB), Y10, Y9
-	VFMADD213PD  constants<>+960(SB), Y10, Y9
-	VMULPD       Y10, Y10, Y12
-	VFMADD213PD  Y10, Y12, Y9
-	VFMADD213PD  Y11, Y11, Y9
-	VANDPD       64(DX), Y9, Y9
-	VADDPD       Y9, Y7, Y7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x08, R11
-	CMPQ         R11, $0x04
-	JGE          whole11
-	LEAQ         64(BX)(R8*8), R8
-	JMP          part5
-
-whole11:
-	VMOVUPD      Y9, 64(BX)(R8*8)
-	LEAQ         12(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	VMOVUPD      96(DX), Y9
-	VMASKMOVPD   96(CX)(R8*8), Y9, Y9
-	VADDPD       Y2, Y9, Y9
-	VANDPD       96(DX), Y9, Y9
-	VADDPD       Y9, Y6, Y6
-	VMAXPD       Y9, Y0, Y10
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+704(SB), Y1, Y11
-	VSUBPD       Y1, Y11, Y9
-	VFNMADD231PD constants<>+736(SB), Y9, Y10
-	VFNMADD231PD constants<>+768(SB), Y9, Y10
-	VPSHUFD      $0xa0, Y11, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y12
-	VPERMPS      constants<>+1024(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y12, Y9
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y9, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y9
-	VFMADD213PD  constants<>+832(SB), Y10, Y9
-	VFMADD213PD  constants<>+864(SB), Y10, Y9
-	VFMADD213PD  constants<>+896(SB), Y10, Y9
-	VFMADD213PD  constants<>+928(SB), Y10, Y9
-	VFMADD213PD  constants<>+960(SB), Y10, Y9
-	VMULPD       Y10, Y10, Y12
-	VFMADD213PD  Y10, Y12, Y9
-	VFMADD213PD  Y11, Y11, Y9
-	VANDPD       96(DX), Y9, Y9
-	VADDPD       Y9, Y8, Y8
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x0c, R11
-	CMPQ         R11, $0x04
-	JGE          whole12
-	LEAQ         96(BX)(R8*8), R8
-	JMP          part5
-
-whole12:
-	VMOVUPD Y9, 96(BX)(R8*8)
-	JMP     sums8
-
-part5:
+part10:
+	LEAQ         (BX)(R8*8), R10
 	VMOVAPS      X9, X10
 	TESTQ        $+2, R11
-	JEQ          skip13
-	VMOVUPS      X10, (R8)
+	JEQ          skip11
+	VMOVUPS      X10, (R10)
 	VEXTRACTF128 $0x01, Y9, X10
-	ADDQ         $0x10, R8
+	ADDQ         $0x10, R10
 
-skip13:
+skip11:
 	TESTQ  $+1, R11
-	JEQ    skip14
-	VMOVSD X10, (R8)
+	JEQ    skip12
+	VMOVSD X10, (R10)
 
-skip14:
-sums8:
-	MOVQ    64(AX), R8
-	VMOVUPD Y4, (R8)(R9*1)
-	VMOVUPD Y6, 32(R8)(R9*1)
-	VADDPD  Y7, Y3, Y3
-	VADDPD  Y8, Y5, Y5
+skip12:
+stored9:
+	VMOVUPD Y3, Y9
+	VMOVAPD Y4, Y3
+	VMOVAPD Y5, Y4
+	VMOVAPD Y6, Y5
+	VMOVAPD Y9, Y6
+	VMOVUPD Y7, Y9
+	VMOVAPD Y8, Y7
+	VMOVAPD Y9, Y8
+	XORQ    $0x20, DX
+	ADDQ    $+4, R8
+	CMPQ    R8, R9
+	JLT     loop7
+
+end8:
+	VADDPD  Y5, Y3, Y3
+	VADDPD  Y6, Y4, Y4
 	MOVQ    56(AX), R8
-	VMOVUPD Y3, (R8)(R9*1)
-	VMOVUPD Y5, 32(R8)(R9*1)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
+	VMOVUPD Y3, (R8)(DX*1)
+	MOVQ    64(AX), R8
+	VMOVUPD Y7, (R8)(DX*1)
+	XORQ    $0x20, DX
+	MOVQ    56(AX), R8
+	VMOVUPD Y4, (R8)(DX*1)
+	MOVQ    64(AX), R8
+	VMOVUPD Y8, (R8)(DX*1)
+	XORQ    $0x20, DX
+	ORQ     $0x3f, DX
+	INCQ    DX
+	MOVQ    R9, R8
 	CMPQ    R8, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 200(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, SI
 	INCQ DI
 	JMP  row1
 
@@ -3445,12 +3242,6 @@ TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x0f, CX
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x03, CX
-	SUBQ         CX, DX
 	VBROADCASTSD constants<>+640(SB), Y0
 	VBROADCASTSD constants<>+672(SB), Y1
 	MOVQ         (AX), CX
@@ -3464,16 +3255,16 @@ TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
+	MOVQ         48(AX), DX
+	CMPL         (DX)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
-	VMOVSD       312(AX)(R11*8), X2
+	MOVQ         88(AX), DX
+	ADDQ         R10, DX
+	VMOVSD       312(AX)(DX*8), X2
 	VXORPS       constants<>+1056(SB), X2, X2
 	VBROADCASTSD X2, Y2
+	MOVQ         R9, DX
 	XORQ         R11, R11
-	MOVQ         R9, R12
 
 block4:
 	VXORPS  Y3, Y3, Y3
@@ -3484,26 +3275,26 @@ block4:
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
-	MOVQ    96(AX), R14
-	LEAQ    256(R11), R13
-	ANDQ    $-16, R14
-	CMPQ    R13, R14
-	CMOVQLT R13, R14
-	CMPQ    R11, R14
-	JGE     end7
+	LEAQ    256(R11), R12
+	CMPQ    R12, 96(AX)
+	CMOVQGT 96(AX), R12
+	MOVQ    R12, R13
+	ANDQ    $-16, R13
+	CMPQ    R11, R13
+	JGE     end6
 
-loop6:
+loop5:
 	PREFETCHT0   20480(CX)(R11*8)
 	VADDPD       (CX)(R11*8), Y2, Y11
 	VMOVUPD      (SI)(R11*8), Y12
 	VMOVUPD      (R8)(R11*8), Y13
 	VFMADD213PD  (DI)(R11*8), Y13, Y12
-	VADDPD       Y12, Y5, Y5
+	VADDPD       Y12, Y9, Y9
 	VMULPD       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPD       $0x04, Y14, Y12, Y12
 	VANDPD       Y12, Y13, Y13
-	VADDPD       Y13, Y4, Y4
+	VADDPD       Y13, Y7, Y7
 	VMAXPD       Y11, Y0, Y12
 	VMOVUPD      Y12, Y13
 	VFMADD132PD  constants<>+704(SB), Y1, Y13
@@ -3531,12 +3322,12 @@ loop6:
 	VMOVUPD      32(SI)(R11*8), Y12
 	VMOVUPD      32(R8)(R11*8), Y13
 	VFMADD213PD  32(DI)(R11*8), Y13, Y12
-	VADDPD       Y12, Y8, Y8
+	VADDPD       Y12, Y10, Y10
 	VMULPD       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPD       $0x04, Y14, Y12, Y12
 	VANDPD       Y12, Y13, Y13
-	VADDPD       Y13, Y7, Y7
+	VADDPD       Y13, Y8, Y8
 	VMAXPD       Y11, Y0, Y12
 	VMOVUPD      Y12, Y13
 	VFMADD132PD  constants<>+704(SB), Y1, Y13
@@ -3558,19 +3349,19 @@ loop6:
 	VMULPD       Y12, Y12, Y14
 	VFMADD213PD  Y12, Y14, Y11
 	VFMADD213PD  Y13, Y13, Y11
-	VADDPD       Y11, Y6, Y6
+	VADDPD       Y11, Y4, Y4
 	VMOVUPD      Y11, 32(BX)(R11*8)
 	PREFETCHT0   20544(CX)(R11*8)
 	VADDPD       64(CX)(R11*8), Y2, Y11
 	VMOVUPD      64(SI)(R11*8), Y12
 	VMOVUPD      64(R8)(R11*8), Y13
 	VFMADD213PD  64(DI)(R11*8), Y13, Y12
-	VADDPD       Y12, Y5, Y5
+	VADDPD       Y12, Y9, Y9
 	VMULPD       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPD       $0x04, Y14, Y12, Y12
 	VANDPD       Y12, Y13, Y13
-	VADDPD       Y13, Y4, Y4
+	VADDPD       Y13, Y7, Y7
 	VMAXPD       Y11, Y0, Y12
 	VMOVUPD      Y12, Y13
 	VFMADD132PD  constants<>+704(SB), Y1, Y13
@@ -3592,13 +3383,67 @@ loop6:
 	VMULPD       Y12, Y12, Y14
 	VFMADD213PD  Y12, Y14, Y11
 	VFMADD213PD  Y13, Y13, Y11
-	VADDPD       Y11, Y9, Y9
+	VADDPD       Y11, Y5, Y5
 	VMOVUPD      Y11, 64(BX)(R11*8)
 	VADDPD       96(CX)(R11*8), Y2, Y11
 	VMOVUPD      96(SI)(R11*8), Y12
 	VMOVUPD      96(R8)(R11*8), Y13
 	VFMADD213PD  96(DI)(R11*8), Y13, Y12
-	VADDPD       Y12, Y8, Y8
+	VADDPD       Y12, Y10, Y10
+	VMULPD       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPD       $0x04, Y14, Y12, Y12
+	VANDPD       Y12, Y13, Y13
+	VADDPD       Y13, Y8, Y8
+	VMAXPD       Y11, Y0, Y12
+	VMOVUPD      Y12, Y13
+	VFMADD132PD  constants<>+704(SB), Y1, Y13
+	VSUBPD       Y1, Y13, Y11
+	VFNMADD231PD constants<>+736(SB), Y11, Y12
+	VFNMADD231PD constants<>+768(SB), Y11, Y12
+	VPSHUFD      $0xa0, Y13, Y11
+	VPERMPS      constants<>+992(SB), Y11, Y14
+	VPERMPS      constants<>+1024(SB), Y11, Y11
+	VBLENDPS     $0xaa, Y11, Y14, Y11
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y11, Y13, Y13
+	VMOVUPD      constants<>+800(SB), Y11
+	VFMADD213PD  constants<>+832(SB), Y12, Y11
+	VFMADD213PD  constants<>+864(SB), Y12, Y11
+	VFMADD213PD  constants<>+896(SB), Y12, Y11
+	VFMADD213PD  constants<>+928(SB), Y12, Y11
+	VFMADD213PD  constants<>+960(SB), Y12, Y11
+	VMULPD       Y12, Y12, Y14
+	VFMADD213PD  Y12, Y14, Y11
+	VFMADD213PD  Y13, Y13, Y11
+	VADDPD       Y11, Y6, Y6
+	VMOVUPD      Y11, 96(BX)(R11*8)
+	ADDQ         $+16, R11
+	CMPQ         R11, R13
+	JLT          loop5
+
+end6:
+	CMPQ R11, R12
+	JGE  end8
+
+loop7:
+	MOVQ         96(AX), R13
+	SUBQ         R11, R13
+	LEAQ         constants<>+320(SB), R14
+	ADDQ         $0x80, R14
+	SHLQ         $0x03, R13
+	SUBQ         R13, R14
+	VMOVUPD      (R14), Y11
+	VMASKMOVPD   (CX)(R11*8), Y11, Y11
+	VADDPD       Y2, Y11, Y11
+	VMOVUPD      (R14), Y12
+	VMASKMOVPD   (SI)(R11*8), Y12, Y12
+	VMOVUPD      (R14), Y13
+	VMASKMOVPD   (R8)(R11*8), Y13, Y13
+	VMOVUPD      (R14), Y14
+	VMASKMOVPD   (DI)(R11*8), Y14, Y14
+	VFMADD213PD  Y14, Y13, Y12
+	VADDPD       Y12, Y9, Y9
 	VMULPD       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPD       $0x04, Y14, Y12, Y12
@@ -3625,252 +3470,67 @@ loop6:
 	VMULPD       Y12, Y12, Y14
 	VFMADD213PD  Y12, Y14, Y11
 	VFMADD213PD  Y13, Y13, Y11
-	VADDPD       Y11, Y10, Y10
-	VMOVUPD      Y11, 96(BX)(R11*8)
-	ADDQ         $+16, R11
-	CMPQ         R11, R14
-	JLT          loop6
-
-end7:
-	CMPQ         R11, R13
-	JGE          sums8
-	LEAQ         (R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	VMOVUPD      (DX), Y11
-	VMASKMOVPD   (CX)(R11*8), Y11, Y11
-	VADDPD       Y2, Y11, Y11
-	VMOVUPD      (DX), Y12
-	VMASKMOVPD   (SI)(R11*8), Y12, Y12
-	VMOVUPD      (DX), Y13
-	VMASKMOVPD   (R8)(R11*8), Y13, Y13
-	VMOVUPD      (DX), Y14
-	VMASKMOVPD   (DI)(R11*8), Y14, Y14
-	VFMADD213PD  Y14, Y13, Y12
-	VADDPD       Y12, Y5, Y5
-	VMULPD       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPD       $0x04, Y14, Y12, Y12
-	VANDPD       Y12, Y13, Y13
-	VADDPD       Y13, Y4, Y4
-	VMAXPD       Y11, Y0, Y12
-	VMOVUPD      Y12, Y13
-	VFMADD132PD  constants<>+704(SB), Y1, Y13
-	VSUBPD       Y1, Y13, Y11
-	VFNMADD231PD constants<>+736(SB), Y11, Y12
-	VFNMADD231PD constants<>+768(SB), Y11, Y12
-	VPSHUFD      $0xa0, Y13, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y14
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y14, Y11
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y11, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y12, Y11
-	VFMADD213PD  constants<>+864(SB), Y12, Y11
-	VFMADD213PD  constants<>+896(SB), Y12, Y11
-	VFMADD213PD  constants<>+928(SB), Y12, Y11
-	VFMADD213PD  constants<>+960(SB), Y12, Y11
-	VMULPD       Y12, Y12, Y14
-	VFMADD213PD  Y12, Y14, Y11
-	VFMADD213PD  Y13, Y13, Y11
-	VANDPD       (DX), Y11, Y11
+	VANDPD       (R14), Y11, Y11
 	VADDPD       Y11, Y3, Y3
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	CMPQ         R14, $0x04
-	JGE          whole9
-	LEAQ         (BX)(R11*8), R11
-	JMP          part5
-
-whole9:
+	JLT          part10
 	VMOVUPD      Y11, (BX)(R11*8)
-	LEAQ         4(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	VMOVUPD      32(DX), Y11
-	VMASKMOVPD   32(CX)(R11*8), Y11, Y11
-	VADDPD       Y2, Y11, Y11
-	VMOVUPD      32(DX), Y12
-	VMASKMOVPD   32(SI)(R11*8), Y12, Y12
-	VMOVUPD      32(DX), Y13
-	VMASKMOVPD   32(R8)(R11*8), Y13, Y13
-	VMOVUPD      32(DX), Y14
-	VMASKMOVPD   32(DI)(R11*8), Y14, Y14
-	VFMADD213PD  Y14, Y13, Y12
-	VADDPD       Y12, Y8, Y8
-	VMULPD       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPD       $0x04, Y14, Y12, Y12
-	VANDPD       Y12, Y13, Y13
-	VADDPD       Y13, Y7, Y7
-	VMAXPD       Y11, Y0, Y12
-	VMOVUPD      Y12, Y13
-	VFMADD132PD  constants<>+704(SB), Y1, Y13
-	VSUBPD       Y1, Y13, Y11
-	VFNMADD231PD constants<>+736(SB), Y11, Y12
-	VFNMADD231PD constants<>+768(SB), Y11, Y12
-	VPSHUFD      $0xa0, Y13, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y14
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y14, Y11
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y11, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y12, Y11
-	VFMADD213PD  constants<>+864(SB), Y12, Y11
-	VFMADD213PD  constants<>+896(SB), Y12, Y11
-	VFMADD213PD  constants<>+928(SB), Y12, Y11
-	VFMADD213PD  constants<>+960(SB), Y12, Y11
-	VMULPD       Y12, Y12, Y14
-	VFMADD213PD  Y12, Y14, Y11
-	VFMADD213PD  Y13, Y13, Y11
-	VANDPD       32(DX), Y11, Y11
-	VADDPD       Y11, Y6, Y6
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x04, R14
-	CMPQ         R14, $0x04
-	JGE          whole10
-	LEAQ         32(BX)(R11*8), R11
-	JMP          part5
+	JMP          stored9
 
-whole10:
-	VMOVUPD      Y11, 32(BX)(R11*8)
-	LEAQ         8(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	VMOVUPD      64(DX), Y11
-	VMASKMOVPD   64(CX)(R11*8), Y11, Y11
-	VADDPD       Y2, Y11, Y11
-	VMOVUPD      64(DX), Y12
-	VMASKMOVPD   64(SI)(R11*8), Y12, Y12
-	VMOVUPD      64(DX), Y13
-	VMASKMOVPD   64(R8)(R11*8), Y13, Y13
-	VMOVUPD      64(DX), Y14
-	VMASKMOVPD   64(DI)(R11*8), Y14, Y14
-	VFMADD213PD  Y14, Y13, Y12
-	VADDPD       Y12, Y5, Y5
-	VMULPD       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPD       $0x04, Y14, Y12, Y12
-	VANDPD       Y12, Y13, Y13
-	VADDPD       Y13, Y4, Y4
-	VMAXPD       Y11, Y0, Y12
-	VMOVUPD      Y12, Y13
-	VFMADD132PD  constants<>+704(SB), Y1, Y13
-	VSUBPD       Y1, Y13, Y11
-	VFNMADD231PD constants<>+736(SB), Y11, Y12
-	VFNMADD231PD constants<>+768(SB), Y11, Y12
-	VPSHUFD      $0xa0, Y13, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y14
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y14, Y11
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y11, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y12, Y11
-	VFMADD213PD  constants<>+864(SB), Y12, Y11
-	VFMADD213PD  constants<>+896(SB), Y12, Y11
-	VFMADD213PD  constants<>+928(SB), Y12, Y11
-	VFMADD213PD  constants<>+960(SB), Y12, Y11
-	VMULPD       Y12, Y12, Y14
-	VFMADD213PD  Y12, Y14, Y11
-	VFMADD213PD  Y13, Y13, Y11
-	VANDPD       64(DX), Y11, Y11
-	VADDPD       Y11, Y9, Y9
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x08, R14
-	CMPQ         R14, $0x04
-	JGE          whole11
-	LEAQ         64(BX)(R11*8), R11
-	JMP          part5
-
-whole11:
-	VMOVUPD      Y11, 64(BX)(R11*8)
-	LEAQ         12(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	VMOVUPD      96(DX), Y11
-	VMASKMOVPD   96(CX)(R11*8), Y11, Y11
-	VADDPD       Y2, Y11, Y11
-	VMOVUPD      96(DX), Y12
-	VMASKMOVPD   96(SI)(R11*8), Y12, Y12
-	VMOVUPD      96(DX), Y13
-	VMASKMOVPD   96(R8)(R11*8), Y13, Y13
-	VMOVUPD      96(DX), Y14
-	VMASKMOVPD   96(DI)(R11*8), Y14, Y14
-	VFMADD213PD  Y14, Y13, Y12
-	VADDPD       Y12, Y8, Y8
-	VMULPD       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPD       $0x04, Y14, Y12, Y12
-	VANDPD       Y12, Y13, Y13
-	VADDPD       Y13, Y7, Y7
-	VMAXPD       Y11, Y0, Y12
-	VMOVUPD      Y12, Y13
-	VFMADD132PD  constants<>+704(SB), Y1, Y13
-	VSUBPD       Y1, Y13, Y11
-	VFNMADD231PD constants<>+736(SB), Y11, Y12
-	VFNMADD231PD constants<>+768(SB), Y11, Y12
-	VPSHUFD      $0xa0, Y13, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y14
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y14, Y11
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y11, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y12, Y11
-	VFMADD213PD  constants<>+864(SB), Y12, Y11
-	VFMADD213PD  constants<>+896(SB), Y12, Y11
-	VFMADD213PD  constants<>+928(SB), Y12, Y11
-	VFMADD213PD  constants<>+960(SB), Y12, Y11
-	VMULPD       Y12, Y12, Y14
-	VFMADD213PD  Y12, Y14, Y11
-	VFMADD213PD  Y13, Y13, Y11
-	VANDPD       96(DX), Y11, Y11
-	VADDPD       Y11, Y10, Y10
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x0c, R14
-	CMPQ         R14, $0x04
-	JGE          whole12
-	LEAQ         96(BX)(R11*8), R11
-	JMP          part5
-
-whole12:
-	VMOVUPD Y11, 96(BX)(R11*8)
-	JMP     sums8
-
-part5:
+part10:
+	LEAQ         (BX)(R11*8), R13
 	VMOVAPS      X11, X12
 	TESTQ        $+2, R14
-	JEQ          skip13
-	VMOVUPS      X12, (R11)
+	JEQ          skip11
+	VMOVUPS      X12, (R13)
 	VEXTRACTF128 $0x01, Y11, X12
-	ADDQ         $0x10, R11
+	ADDQ         $0x10, R13
 
-skip13:
+skip11:
 	TESTQ  $+1, R14
-	JEQ    skip14
-	VMOVSD X12, (R11)
+	JEQ    skip12
+	VMOVSD X12, (R13)
 
-skip14:
-sums8:
-	MOVQ    64(AX), R11
-	VMOVUPD Y4, (R11)(R12*1)
-	VMOVUPD Y7, 32(R11)(R12*1)
-	MOVQ    72(AX), R11
-	VMOVUPD Y5, (R11)(R12*1)
-	VMOVUPD Y8, 32(R11)(R12*1)
-	VADDPD  Y9, Y3, Y3
-	VADDPD  Y10, Y6, Y6
+skip12:
+stored9:
+	VMOVUPD Y3, Y11
+	VMOVAPD Y4, Y3
+	VMOVAPD Y5, Y4
+	VMOVAPD Y6, Y5
+	VMOVAPD Y11, Y6
+	VMOVUPD Y7, Y11
+	VMOVAPD Y8, Y7
+	VMOVAPD Y11, Y8
+	VMOVUPD Y9, Y11
+	VMOVAPD Y10, Y9
+	VMOVAPD Y11, Y10
+	XORQ    $0x20, DX
+	ADDQ    $+4, R11
+	CMPQ    R11, R12
+	JLT     loop7
+
+end8:
+	VADDPD  Y5, Y3, Y3
+	VADDPD  Y6, Y4, Y4
 	MOVQ    56(AX), R11
-	VMOVUPD Y3, (R11)(R12*1)
-	VMOVUPD Y6, 32(R11)(R12*1)
-	ADDQ    $0x40, R12
-	MOVQ    R13, R11
+	VMOVUPD Y3, (R11)(DX*1)
+	MOVQ    64(AX), R11
+	VMOVUPD Y7, (R11)(DX*1)
+	MOVQ    72(AX), R11
+	VMOVUPD Y9, (R11)(DX*1)
+	XORQ    $0x20, DX
+	MOVQ    56(AX), R11
+	VMOVUPD Y4, (R11)(DX*1)
+	MOVQ    64(AX), R11
+	VMOVUPD Y8, (R11)(DX*1)
+	MOVQ    72(AX), R11
+	VMOVUPD Y10, (R11)(DX*1)
+	XORQ    $0x20, DX
+	ORQ     $0x3f, DX
+	INCQ    DX
+	MOVQ    R12, R11
 	CMPQ    R11, 96(AX)
 	JLT     block4
 
@@ -3878,9 +3538,9 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
 	ADDQ 128(AX), SI
-	MOVQ 200(AX), R11
-	SHLQ $0x06, R11
-	ADDQ R11, R9
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, R9
 	INCQ R10
 	JMP  row1
 
@@ -4038,7 +3698,7 @@ overlap5:
 	JMP   classes3
 
 few4:
-	LEAQ       constants<>+32(SB), DX
+	LEAQ       constants<>+320(SB), DX
 	ADDQ       $0x80, DX
 	SHLQ       $0x03, R11
 	SUBQ       R11, DX
@@ -4138,88 +3798,116 @@ overlap5:
 	JMP   classes3
 
 few4:
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x03, R11
-	SUBQ         R11, DX
-	XORQ         DX, DX
-	LEAQ         (R10)(DI*2), R11
-	VMOVUPD      (R10), Y0
-	VMOVUPD      (R10)(DI*1), Y1
-	VMOVUPD      (R11), Y2
-	VMOVUPD      (R11)(DI*1), Y3
-	VUNPCKLPD    Y1, Y0, Y4
-	VUNPCKHPD    Y1, Y0, Y0
-	VUNPCKLPD    Y3, Y2, Y1
-	VUNPCKHPD    Y3, Y2, Y5
-	VPERM2F128   $0x20, Y1, Y4, Y2
-	VPERM2F128   $0x20, Y5, Y0, Y3
-	VPERM2F128   $0x31, Y1, Y4, Y1
-	VPERM2F128   $0x31, Y5, Y0, Y0
-	MOVQ         96(AX), R11
-	SUBQ         DX, R11
+	LEAQ       constants<>+320(SB), DX
+	ADDQ       $0x80, DX
+	SHLQ       $0x03, R11
+	SUBQ       R11, DX
+	XORQ       DX, DX
+	LEAQ       (R10)(DI*2), R11
+	VMOVUPD    (R10), Y0
+	VMOVUPD    (R10)(DI*1), Y1
+	VMOVUPD    (R11), Y2
+	VMOVUPD    (R11)(DI*1), Y3
+	VUNPCKLPD  Y1, Y0, Y4
+	VUNPCKHPD  Y1, Y0, Y0
+	VUNPCKLPD  Y3, Y2, Y1
+	VUNPCKHPD  Y3, Y2, Y5
+	VPERM2F128 $0x20, Y1, Y4, Y2
+	VPERM2F128 $0x20, Y5, Y0, Y3
+	VPERM2F128 $0x31, Y1, Y4, Y1
+	VPERM2F128 $0x31, Y5, Y0, Y0
+	MOVQ       96(AX), R11
+	SUBQ       DX, R11
+	CMPQ       R11, $0x04
+	JLT        part8
+	VMOVUPD    Y2, (CX)
+	JMP        stored7
+
+part8:
 	LEAQ         (CX), R10
 	VMOVAPS      X2, X4
 	TESTQ        $+2, R11
-	JEQ          skip7
+	JEQ          skip9
 	VMOVUPS      X4, (R10)
 	VEXTRACTF128 $0x01, Y2, X4
-	ADDQ         $0x10, R10
-
-skip7:
-	TESTQ  $+1, R11
-	JEQ    skip8
-	VMOVSD X4, (R10)
-
-skip8:
-	MOVQ         96(AX), R11
-	SUBQ         DX, R11
-	LEAQ         (CX)(BX*1), R10
-	VMOVAPS      X3, X2
-	TESTQ        $+2, R11
-	JEQ          skip9
-	VMOVUPS      X2, (R10)
-	VEXTRACTF128 $0x01, Y3, X2
 	ADDQ         $0x10, R10
 
 skip9:
 	TESTQ  $+1, R11
 	JEQ    skip10
-	VMOVSD X2, (R10)
+	VMOVSD X4, (R10)
 
 skip10:
-	MOVQ         96(AX), R11
-	SUBQ         DX, R11
+stored7:
+	MOVQ    96(AX), R11
+	SUBQ    DX, R11
+	CMPQ    R11, $0x04
+	JLT     part12
+	VMOVUPD Y3, (CX)(BX*1)
+	JMP     stored11
+
+part12:
+	LEAQ         (CX)(BX*1), R10
+	VMOVAPS      X3, X2
+	TESTQ        $+2, R11
+	JEQ          skip13
+	VMOVUPS      X2, (R10)
+	VEXTRACTF128 $0x01, Y3, X2
+	ADDQ         $0x10, R10
+
+skip13:
+	TESTQ  $+1, R11
+	JEQ    skip14
+	VMOVSD X2, (R10)
+
+skip14:
+stored11:
+	MOVQ    96(AX), R11
+	SUBQ    DX, R11
+	CMPQ    R11, $0x04
+	JLT     part16
+	VMOVUPD Y1, (CX)(BX*2)
+	JMP     stored15
+
+part16:
 	LEAQ         (CX)(BX*2), R10
 	VMOVAPS      X1, X2
 	TESTQ        $+2, R11
-	JEQ          skip11
+	JEQ          skip17
 	VMOVUPS      X2, (R10)
 	VEXTRACTF128 $0x01, Y1, X2
 	ADDQ         $0x10, R10
 
-skip11:
+skip17:
 	TESTQ  $+1, R11
-	JEQ    skip12
+	JEQ    skip18
 	VMOVSD X2, (R10)
 
-skip12:
-	MOVQ         96(AX), R10
-	SUBQ         DX, R10
+skip18:
+stored15:
+	MOVQ    96(AX), R10
+	SUBQ    DX, R10
+	CMPQ    R10, $0x04
+	JLT     part20
+	VMOVUPD Y0, (CX)(SI*1)
+	JMP     stored19
+
+part20:
 	LEAQ         (CX)(SI*1), CX
 	VMOVAPS      X0, X1
 	TESTQ        $+2, R10
-	JEQ          skip13
+	JEQ          skip21
 	VMOVUPS      X1, (CX)
 	VEXTRACTF128 $0x01, Y0, X1
 	ADDQ         $0x10, CX
 
-skip13:
+skip21:
 	TESTQ  $+1, R10
-	JEQ    skip14
+	JEQ    skip22
 	VMOVSD X1, (CX)
 
-skip14:
+skip22:
+stored19:
 next6:
 	CMPQ    R8, R9
 	JGE     done2
@@ -5383,14 +5071,8 @@ TEXT ·sumUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         BX, BX
 	XORQ         SI, SI
@@ -5398,17 +5080,17 @@ TEXT ·sumUniformFloat16AVX2(SB), NOSPLIT, $0-8
 row1:
 	CMPQ         SI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
+	MOVQ         48(AX), DX
+	CMPL         (DX)(SI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       312(AX)(DI*8), X2
+	MOVQ         88(AX), DX
+	ADDQ         SI, DX
+	VMOVSD       312(AX)(DX*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+544(SB), X2, X2
+	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
+	MOVQ         BX, DX
 	XORQ         DI, DI
-	MOVQ         BX, R8
 
 block4:
 	VXORPS  Y3, Y3, Y3
@@ -5417,254 +5099,168 @@ block4:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
-	MOVQ    96(AX), R10
-	LEAQ    512(DI), R9
-	ANDQ    $-32, R10
-	CMPQ    R9, R10
-	CMOVQLT R9, R10
-	CMPQ    DI, R10
+	LEAQ    512(DI), R8
+	CMPQ    R8, 96(AX)
+	CMOVQGT 96(AX), R8
+	MOVQ    R8, R9
+	ANDQ    $-32, R9
+	CMPQ    DI, R9
 	JGE     end6
 
 loop5:
 	PREFETCHT0   20480(CX)(DI*2)
 	VCVTPH2PS    (CX)(DI*2), Y9
 	VADDPS       Y2, Y9, Y9
-	VADDPS       Y9, Y4, Y4
+	VADDPS       Y9, Y7, Y7
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
 	VCVTPH2PS    16(CX)(DI*2), Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VADDPS       Y2, Y12, Y12
 	VPSLLD       $0x14, Y11, Y11
-	VADDPS       Y12, Y6, Y6
+	VADDPS       Y12, Y8, Y8
 	VPADDD       Y10, Y11, Y11
 	VMAXPS       Y12, Y0, Y14
-	VMOVUPS      constants<>+416(SB), Y10
+	VMOVUPS      constants<>+160(SB), Y10
 	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VMULPS       Y9, Y9, Y12
 	VSUBPS       Y1, Y15, Y13
 	VFMADD213PS  Y9, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y14, Y13
 	VFMADD213PS  Y11, Y11, Y10
-	VPERMPS      constants<>+480(SB), Y15, Y9
+	VPERMPS      constants<>+224(SB), Y15, Y9
 	VCVTPH2PS    32(CX)(DI*2), Y11
 	VADDPS       Y10, Y3, Y3
 	VPSLLD       $0x14, Y15, Y15
 	VADDPS       Y2, Y11, Y11
 	VPADDD       Y9, Y15, Y15
-	VADDPS       Y11, Y4, Y4
-	VMOVUPS      constants<>+416(SB), Y9
+	VADDPS       Y11, Y7, Y7
+	VMOVUPS      constants<>+160(SB), Y9
 	VMAXPS       Y11, Y0, Y11
-	VFMADD213PS  constants<>+448(SB), Y13, Y9
+	VFMADD213PS  constants<>+192(SB), Y13, Y9
 	VMOVUPS      Y11, Y12
 	VMULPS       Y13, Y13, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VFMADD213PS  Y13, Y10, Y9
 	VSUBPS       Y1, Y12, Y10
 	VFMADD213PS  Y15, Y15, Y9
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VADDPS       Y9, Y5, Y5
-	VPERMPS      constants<>+480(SB), Y12, Y9
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VADDPS       Y9, Y4, Y4
+	VPERMPS      constants<>+224(SB), Y12, Y9
 	VCVTPH2PS    48(CX)(DI*2), Y11
 	VPSLLD       $0x14, Y12, Y12
 	VADDPS       Y2, Y11, Y11
 	VPADDD       Y9, Y12, Y12
-	VADDPS       Y11, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
+	VADDPS       Y11, Y8, Y8
+	VMOVUPS      constants<>+160(SB), Y9
 	VMAXPS       Y11, Y0, Y13
-	VFMADD213PS  constants<>+448(SB), Y10, Y9
+	VFMADD213PS  constants<>+192(SB), Y10, Y9
 	VMOVUPS      Y13, Y14
 	VMULPS       Y10, Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VFMADD213PS  Y10, Y11, Y9
 	VSUBPS       Y1, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y9
-	VFNMADD132PS constants<>+384(SB), Y13, Y10
-	VADDPS       Y9, Y7, Y7
-	VPERMPS      constants<>+480(SB), Y14, Y9
+	VFNMADD132PS constants<>+128(SB), Y13, Y10
+	VADDPS       Y9, Y5, Y5
+	VPERMPS      constants<>+224(SB), Y14, Y9
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y9, Y14, Y14
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y10, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y10, Y9
 	VMULPS       Y10, Y10, Y11
 	VFMADD213PS  Y10, Y11, Y9
 	VFMADD213PS  Y14, Y14, Y9
-	VADDPS       Y9, Y8, Y8
+	VADDPS       Y9, Y6, Y6
 	ADDQ         $+32, DI
-	CMPQ         DI, R10
+	CMPQ         DI, R9
 	JLT          loop5
 
 end6:
-	CMPQ         DI, R9
-	JGE          sums7
-	LEAQ         (DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	MOVQ         $0x00000008, R10
-	MOVQ         96(AX), R11
-	SUBQ         DI, R11
-	SUBQ         R11, R10
-	XORQ         R11, R11
-	CMPQ         R10, R11
-	CMOVQLT      R11, R10
-	SHLQ         $0x01, R10
-	LEAQ         (CX)(DI*2), R11
-	SUBQ         R10, R11
-	VMOVDQU      (R11), X9
-	LEAQ         constants<>+1088(SB), R11
-	VPSHUFB      (R11)(R10*1), X9, X9
-	VCVTPH2PS    X9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       (DX), Y9, Y9
-	VADDPS       Y9, Y4, Y4
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (DX), Y10, Y10
-	VADDPS       Y10, Y3, Y3
-	LEAQ         8(DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	MOVQ         $0x00000008, R10
-	MOVQ         96(AX), R11
-	SUBQ         DI, R11
-	SUBQ         $0x08, R11
-	SUBQ         R11, R10
-	XORQ         R11, R11
-	CMPQ         R10, R11
-	CMOVQLT      R11, R10
-	SHLQ         $0x01, R10
-	LEAQ         16(CX)(DI*2), R11
-	SUBQ         R10, R11
-	VMOVDQU      (R11), X9
-	LEAQ         constants<>+1088(SB), R11
-	VPSHUFB      (R11)(R10*1), X9, X9
-	VCVTPH2PS    X9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       32(DX), Y9, Y9
-	VADDPS       Y9, Y6, Y6
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       32(DX), Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	LEAQ         16(DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	MOVQ         $0x00000008, R10
-	MOVQ         96(AX), R11
-	SUBQ         DI, R11
-	SUBQ         $0x10, R11
-	SUBQ         R11, R10
-	XORQ         R11, R11
-	CMPQ         R10, R11
-	CMOVQLT      R11, R10
-	SHLQ         $0x01, R10
-	LEAQ         32(CX)(DI*2), R11
-	SUBQ         R10, R11
-	VMOVDQU      (R11), X9
-	LEAQ         constants<>+1088(SB), R11
-	VPSHUFB      (R11)(R10*1), X9, X9
-	VCVTPH2PS    X9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       64(DX), Y9, Y9
-	VADDPS       Y9, Y4, Y4
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       64(DX), Y10, Y10
-	VADDPS       Y10, Y7, Y7
-	LEAQ         24(DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	MOVQ         $0x00000008, R10
-	MOVQ         96(AX), R11
-	SUBQ         DI, R11
-	SUBQ         $0x18, R11
-	SUBQ         R11, R10
-	XORQ         R11, R11
-	CMPQ         R10, R11
-	CMOVQLT      R11, R10
-	SHLQ         $0x01, R10
-	LEAQ         48(CX)(DI*2), DI
-	SUBQ         R10, DI
-	VMOVDQU      (DI), X9
-	LEAQ         constants<>+1088(SB), DI
-	VPSHUFB      (DI)(R10*1), X9, X9
-	VCVTPH2PS    X9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       96(DX), Y9, Y9
-	VADDPS       Y9, Y6, Y6
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       96(DX), Y10, Y10
-	VADDPS       Y10, Y8, Y8
+	CMPQ DI, R8
+	JGE  end8
 
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPS Y4, (DI)(R8*1)
-	VMOVUPS Y6, 32(DI)(R8*1)
-	VADDPS  Y7, Y3, Y3
-	VADDPS  Y8, Y5, Y5
+loop7:
+	MOVQ         96(AX), R9
+	SUBQ         DI, R9
+	LEAQ         constants<>+320(SB), R10
+	ADDQ         $0x80, R10
+	SHLQ         $0x02, R9
+	SUBQ         R9, R10
+	MOVQ         $0x00000008, R9
+	MOVQ         96(AX), R11
+	SUBQ         DI, R11
+	SUBQ         R11, R9
+	XORQ         R11, R11
+	CMPQ         R9, R11
+	CMOVQLT      R11, R9
+	SHLQ         $0x01, R9
+	LEAQ         (CX)(DI*2), R11
+	SUBQ         R9, R11
+	VMOVDQU      (R11), X9
+	LEAQ         constants<>+1088(SB), R11
+	VPSHUFB      (R11)(R9*1), X9, X9
+	VCVTPH2PS    X9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       (R10), Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       (R10), Y10, Y10
+	VADDPS       Y10, Y3, Y3
+	VMOVUPS      Y3, Y9
+	VMOVAPS      Y4, Y3
+	VMOVAPS      Y5, Y4
+	VMOVAPS      Y6, Y5
+	VMOVAPS      Y9, Y6
+	VMOVUPS      Y7, Y9
+	VMOVAPS      Y8, Y7
+	VMOVAPS      Y9, Y8
+	XORQ         $0x20, DX
+	ADDQ         $+8, DI
+	CMPQ         DI, R8
+	JLT          loop7
+
+end8:
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y6, Y4, Y4
 	MOVQ    56(AX), DI
-	VMOVUPS Y3, (DI)(R8*1)
-	VMOVUPS Y5, 32(DI)(R8*1)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
+	VMOVUPS Y3, (DI)(DX*1)
+	MOVQ    64(AX), DI
+	VMOVUPS Y7, (DI)(DX*1)
+	XORQ    $0x20, DX
+	MOVQ    56(AX), DI
+	VMOVUPS Y4, (DI)(DX*1)
+	MOVQ    64(AX), DI
+	VMOVUPS Y8, (DI)(DX*1)
+	XORQ    $0x20, DX
+	ORQ     $0x3f, DX
+	INCQ    DX
+	MOVQ    R8, DI
 	CMPQ    DI, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 200(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, BX
 	INCQ SI
 	JMP  row1
 
@@ -5678,14 +5274,8 @@ TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	XORQ         SI, SI
@@ -5694,17 +5284,17 @@ TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), DX
+	CMPL         (DX)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       312(AX)(R8*8), X2
+	MOVQ         88(AX), DX
+	ADDQ         DI, DX
+	VMOVSD       312(AX)(DX*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+544(SB), X2, X2
+	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
+	MOVQ         SI, DX
 	XORQ         R8, R8
-	MOVQ         SI, R9
 
 block4:
 	VXORPS  Y3, Y3, Y3
@@ -5713,324 +5303,203 @@ block4:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end7
+	LEAQ    512(R8), R9
+	CMPQ    R9, 96(AX)
+	CMOVQGT 96(AX), R9
+	MOVQ    R9, R10
+	ANDQ    $-32, R10
+	CMPQ    R8, R10
+	JGE     end6
 
-loop6:
+loop5:
 	PREFETCHT0   20480(CX)(R8*2)
 	VCVTPH2PS    (CX)(R8*2), Y9
 	VADDPS       Y2, Y9, Y9
-	VADDPS       Y9, Y4, Y4
+	VADDPS       Y9, Y7, Y7
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
 	VCVTPH2PS    16(CX)(R8*2), Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VADDPS       Y2, Y12, Y12
 	VPSLLD       $0x14, Y11, Y11
-	VADDPS       Y12, Y6, Y6
+	VADDPS       Y12, Y8, Y8
 	VPADDD       Y10, Y11, Y11
 	VMAXPS       Y12, Y0, Y14
-	VMOVUPS      constants<>+416(SB), Y10
+	VMOVUPS      constants<>+160(SB), Y10
 	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VMULPS       Y9, Y9, Y12
 	VSUBPS       Y1, Y15, Y13
 	VFMADD213PS  Y9, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y14, Y13
 	VFMADD213PS  Y11, Y11, Y10
-	VPERMPS      constants<>+480(SB), Y15, Y9
+	VPERMPS      constants<>+224(SB), Y15, Y9
 	VCVTPH2PS    32(CX)(R8*2), Y11
 	VADDPS       Y10, Y3, Y3
 	VPSLLD       $0x14, Y15, Y15
 	VADDPS       Y2, Y11, Y11
 	VMOVUPS      Y10, (BX)(R8*4)
 	VPADDD       Y9, Y15, Y15
-	VADDPS       Y11, Y4, Y4
-	VMOVUPS      constants<>+416(SB), Y9
+	VADDPS       Y11, Y7, Y7
+	VMOVUPS      constants<>+160(SB), Y9
 	VMAXPS       Y11, Y0, Y11
-	VFMADD213PS  constants<>+448(SB), Y13, Y9
+	VFMADD213PS  constants<>+192(SB), Y13, Y9
 	VMOVUPS      Y11, Y12
 	VMULPS       Y13, Y13, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VFMADD213PS  Y13, Y10, Y9
 	VSUBPS       Y1, Y12, Y10
 	VFMADD213PS  Y15, Y15, Y9
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VADDPS       Y9, Y5, Y5
-	VPERMPS      constants<>+480(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VADDPS       Y9, Y4, Y4
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VCVTPH2PS    48(CX)(R8*2), Y13
 	VMOVUPS      Y9, 32(BX)(R8*4)
 	VPSLLD       $0x14, Y12, Y12
 	VADDPS       Y2, Y13, Y13
 	VPADDD       Y11, Y12, Y12
-	VADDPS       Y13, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y9
+	VADDPS       Y13, Y8, Y8
+	VMOVUPS      constants<>+160(SB), Y9
 	VMAXPS       Y13, Y0, Y13
-	VFMADD213PS  constants<>+448(SB), Y10, Y9
+	VFMADD213PS  constants<>+192(SB), Y10, Y9
 	VMOVUPS      Y13, Y14
 	VMULPS       Y10, Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VFMADD213PS  Y10, Y11, Y9
 	VSUBPS       Y1, Y14, Y10
 	VFMADD213PS  Y12, Y12, Y9
-	VFNMADD132PS constants<>+384(SB), Y13, Y10
-	VADDPS       Y9, Y7, Y7
-	VPERMPS      constants<>+480(SB), Y14, Y11
+	VFNMADD132PS constants<>+128(SB), Y13, Y10
+	VADDPS       Y9, Y5, Y5
+	VPERMPS      constants<>+224(SB), Y14, Y11
 	VMOVUPS      Y9, 64(BX)(R8*4)
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y11, Y14, Y14
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y10, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y10, Y9
 	VMULPS       Y10, Y10, Y11
 	VFMADD213PS  Y10, Y11, Y9
 	VFMADD213PS  Y14, Y14, Y9
-	VADDPS       Y9, Y8, Y8
+	VADDPS       Y9, Y6, Y6
 	VMOVUPS      Y9, 96(BX)(R8*4)
 	ADDQ         $+32, R8
-	CMPQ         R8, R11
-	JLT          loop6
-
-end7:
 	CMPQ         R8, R10
-	JGE          sums8
-	LEAQ         (R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R11
+	JLT          loop5
+
+end6:
+	CMPQ R8, R9
+	JGE  end8
+
+loop7:
+	MOVQ         96(AX), R10
+	SUBQ         R8, R10
+	LEAQ         constants<>+320(SB), R11
+	ADDQ         $0x80, R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	MOVQ         $0x00000008, R10
 	MOVQ         96(AX), R12
 	SUBQ         R8, R12
-	SUBQ         R12, R11
+	SUBQ         R12, R10
 	XORQ         R12, R12
-	CMPQ         R11, R12
-	CMOVQLT      R12, R11
-	SHLQ         $0x01, R11
+	CMPQ         R10, R12
+	CMOVQLT      R12, R10
+	SHLQ         $0x01, R10
 	LEAQ         (CX)(R8*2), R12
-	SUBQ         R11, R12
+	SUBQ         R10, R12
 	VMOVDQU      (R12), X9
 	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X9, X9
+	VPSHUFB      (R12)(R10*1), X9, X9
 	VCVTPH2PS    X9, Y9
 	VADDPS       Y2, Y9, Y9
-	VANDPS       (DX), Y9, Y9
-	VADDPS       Y9, Y4, Y4
+	VANDPS       (R11), Y9, Y9
+	VADDPS       Y9, Y7, Y7
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (DX), Y10, Y10
+	VANDPS       (R11), Y10, Y10
 	VADDPS       Y10, Y3, Y3
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	CMPQ         R11, $0x08
-	JGE          whole9
-	LEAQ         (BX)(R8*4), R8
-	VMOVAPS      Y10, Y9
-	JMP          part5
-
-whole9:
+	JLT          part10
 	VMOVUPS      Y10, (BX)(R8*4)
-	LEAQ         8(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R11
-	MOVQ         96(AX), R12
-	SUBQ         R8, R12
-	SUBQ         $0x08, R12
-	SUBQ         R12, R11
-	XORQ         R12, R12
-	CMPQ         R11, R12
-	CMOVQLT      R12, R11
-	SHLQ         $0x01, R11
-	LEAQ         16(CX)(R8*2), R12
-	SUBQ         R11, R12
-	VMOVDQU      (R12), X9
-	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X9, X9
-	VCVTPH2PS    X9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       32(DX), Y9, Y9
-	VADDPS       Y9, Y6, Y6
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       32(DX), Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x08, R11
-	CMPQ         R11, $0x08
-	JGE          whole10
-	LEAQ         32(BX)(R8*4), R8
-	VMOVAPS      Y10, Y9
-	JMP          part5
+	JMP          stored9
 
-whole10:
-	VMOVUPS      Y10, 32(BX)(R8*4)
-	LEAQ         16(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R11
-	MOVQ         96(AX), R12
-	SUBQ         R8, R12
-	SUBQ         $0x10, R12
-	SUBQ         R12, R11
-	XORQ         R12, R12
-	CMPQ         R11, R12
-	CMOVQLT      R12, R11
-	SHLQ         $0x01, R11
-	LEAQ         32(CX)(R8*2), R12
-	SUBQ         R11, R12
-	VMOVDQU      (R12), X9
-	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X9, X9
-	VCVTPH2PS    X9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       64(DX), Y9, Y9
-	VADDPS       Y9, Y4, Y4
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       64(DX), Y10, Y10
-	VADDPS       Y10, Y7, Y7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x10, R11
-	CMPQ         R11, $0x08
-	JGE          whole11
-	LEAQ         64(BX)(R8*4), R8
-	VMOVAPS      Y10, Y9
-	JMP          part5
-
-whole11:
-	VMOVUPS      Y10, 64(BX)(R8*4)
-	LEAQ         24(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R11
-	MOVQ         96(AX), R12
-	SUBQ         R8, R12
-	SUBQ         $0x18, R12
-	SUBQ         R12, R11
-	XORQ         R12, R12
-	CMPQ         R11, R12
-	CMOVQLT      R12, R11
-	SHLQ         $0x01, R11
-	LEAQ         48(CX)(R8*2), R12
-	SUBQ         R11, R12
-	VMOVDQU      (R12), X9
-	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X9, X9
-	VCVTPH2PS    X9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       96(DX), Y9, Y9
-	VADDPS       Y9, Y6, Y6
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       96(DX), Y10, Y10
-	VADDPS       Y10, Y8, Y8
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x18, R11
-	CMPQ         R11, $0x08
-	JGE          whole12
-	LEAQ         96(BX)(R8*4), R8
-	VMOVAPS      Y10, Y9
-	JMP          part5
-
-whole12:
-	VMOVUPS Y10, 96(BX)(R8*4)
-	JMP     sums8
-
-part5:
-	VMOVAPS      X9, X10
+part10:
+	LEAQ         (BX)(R8*4), R10
+	VMOVAPS      X10, X9
 	TESTQ        $+4, R11
-	JEQ          skip13
-	VMOVUPS      X10, (R8)
-	VEXTRACTF128 $0x01, Y9, X10
-	ADDQ         $0x10, R8
+	JEQ          skip11
+	VMOVUPS      X9, (R10)
+	VEXTRACTF128 $0x01, Y10, X9
+	ADDQ         $0x10, R10
+
+skip11:
+	TESTQ   $+2, R11
+	JEQ     skip12
+	VMOVSD  X9, (R10)
+	VPSRLDQ $0x08, X9, X9
+	ADDQ    $0x08, R10
+
+skip12:
+	TESTQ  $+1, R11
+	JEQ    skip13
+	VMOVSS X9, (R10)
 
 skip13:
-	TESTQ   $+2, R11
-	JEQ     skip14
-	VMOVSD  X10, (R8)
-	VPSRLDQ $0x08, X10, X10
-	ADDQ    $0x08, R8
+stored9:
+	VMOVUPS Y3, Y9
+	VMOVAPS Y4, Y3
+	VMOVAPS Y5, Y4
+	VMOVAPS Y6, Y5
+	VMOVAPS Y9, Y6
+	VMOVUPS Y7, Y9
+	VMOVAPS Y8, Y7
+	VMOVAPS Y9, Y8
+	XORQ    $0x20, DX
+	ADDQ    $+8, R8
+	CMPQ    R8, R9
+	JLT     loop7
 
-skip14:
-	TESTQ  $+1, R11
-	JEQ    skip15
-	VMOVSS X10, (R8)
-
-skip15:
-sums8:
-	MOVQ    64(AX), R8
-	VMOVUPS Y4, (R8)(R9*1)
-	VMOVUPS Y6, 32(R8)(R9*1)
-	VADDPS  Y7, Y3, Y3
-	VADDPS  Y8, Y5, Y5
+end8:
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y6, Y4, Y4
 	MOVQ    56(AX), R8
-	VMOVUPS Y3, (R8)(R9*1)
-	VMOVUPS Y5, 32(R8)(R9*1)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
+	VMOVUPS Y3, (R8)(DX*1)
+	MOVQ    64(AX), R8
+	VMOVUPS Y7, (R8)(DX*1)
+	XORQ    $0x20, DX
+	MOVQ    56(AX), R8
+	VMOVUPS Y4, (R8)(DX*1)
+	MOVQ    64(AX), R8
+	VMOVUPS Y8, (R8)(DX*1)
+	XORQ    $0x20, DX
+	ORQ     $0x3f, DX
+	INCQ    DX
+	MOVQ    R9, R8
 	CMPQ    R8, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 200(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, SI
 	INCQ DI
 	JMP  row1
 
@@ -6119,14 +5588,8 @@ TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	MOVQ         24(AX), SI
@@ -6138,17 +5601,17 @@ TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $0-8
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
+	MOVQ         48(AX), DX
+	CMPL         (DX)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
-	VMOVSD       312(AX)(R11*8), X2
+	MOVQ         88(AX), DX
+	ADDQ         R10, DX
+	VMOVSD       312(AX)(DX*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+544(SB), X2, X2
+	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
+	MOVQ         R9, DX
 	XORQ         R11, R11
-	MOVQ         R9, R12
 
 block4:
 	VXORPS  Y3, Y3, Y3
@@ -6159,37 +5622,37 @@ block4:
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
-	MOVQ    96(AX), R14
-	LEAQ    512(R11), R13
-	ANDQ    $-32, R14
-	CMPQ    R13, R14
-	CMOVQLT R13, R14
-	CMPQ    R11, R14
-	JGE     end7
+	LEAQ    512(R11), R12
+	CMPQ    R12, 96(AX)
+	CMOVQGT 96(AX), R12
+	MOVQ    R12, R13
+	ANDQ    $-32, R13
+	CMPQ    R11, R13
+	JGE     end6
 
-loop6:
+loop5:
 	PREFETCHT0   20480(CX)(R11*2)
 	VCVTPH2PS    (CX)(R11*2), Y11
 	VADDPS       Y2, Y11, Y11
 	VCVTPH2PS    (SI)(R11*2), Y12
 	VMOVUPS      (R8)(R11*4), Y13
 	VFMADD213PS  (DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y5, Y5
+	VADDPS       Y12, Y9, Y9
 	VMULPS       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPS       $0x04, Y14, Y12, Y12
 	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y4, Y4
+	VADDPS       Y13, Y7, Y7
 	VMAXPS       Y11, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -6200,59 +5663,129 @@ loop6:
 	VCVTPH2PS    16(SI)(R11*2), Y12
 	VMOVUPS      32(R8)(R11*4), Y13
 	VFMADD213PS  32(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y8, Y8
+	VADDPS       Y12, Y10, Y10
 	VMULPS       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPS       $0x04, Y14, Y12, Y12
 	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
+	VADDPS       Y13, Y8, Y8
 	VMAXPS       Y11, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y6, Y6
+	VADDPS       Y12, Y4, Y4
 	VMOVUPS      Y12, 32(BX)(R11*4)
 	VCVTPH2PS    32(CX)(R11*2), Y11
 	VADDPS       Y2, Y11, Y11
 	VCVTPH2PS    32(SI)(R11*2), Y12
 	VMOVUPS      64(R8)(R11*4), Y13
 	VFMADD213PS  64(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y5, Y5
+	VADDPS       Y12, Y9, Y9
 	VMULPS       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPS       $0x04, Y14, Y12, Y12
 	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y4, Y4
+	VADDPS       Y13, Y7, Y7
 	VMAXPS       Y11, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y9, Y9
+	VADDPS       Y12, Y5, Y5
 	VMOVUPS      Y12, 64(BX)(R11*4)
 	VCVTPH2PS    48(CX)(R11*2), Y11
 	VADDPS       Y2, Y11, Y11
 	VCVTPH2PS    48(SI)(R11*2), Y12
 	VMOVUPS      96(R8)(R11*4), Y13
 	VFMADD213PS  96(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y8, Y8
+	VADDPS       Y12, Y10, Y10
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y8, Y8
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VADDPS       Y12, Y6, Y6
+	VMOVUPS      Y12, 96(BX)(R11*4)
+	ADDQ         $+32, R11
+	CMPQ         R11, R13
+	JLT          loop5
+
+end6:
+	CMPQ R11, R12
+	JGE  end8
+
+loop7:
+	MOVQ         96(AX), R13
+	SUBQ         R11, R13
+	LEAQ         constants<>+320(SB), R14
+	ADDQ         $0x80, R14
+	SHLQ         $0x02, R13
+	SUBQ         R13, R14
+	MOVQ         $0x00000008, R13
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         R15, R13
+	XORQ         R15, R15
+	CMPQ         R13, R15
+	CMOVQLT      R15, R13
+	SHLQ         $0x01, R13
+	LEAQ         (CX)(R11*2), R15
+	SUBQ         R13, R15
+	VMOVDQU      (R15), X11
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R13*1), X11, X11
+	VCVTPH2PS    X11, Y11
+	VADDPS       Y2, Y11, Y11
+	MOVQ         $0x00000008, R13
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         R15, R13
+	XORQ         R15, R15
+	CMPQ         R13, R15
+	CMOVQLT      R15, R13
+	SHLQ         $0x01, R13
+	LEAQ         (SI)(R11*2), R15
+	SUBQ         R13, R15
+	VMOVDQU      (R15), X12
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R13*1), X12, X12
+	VCVTPH2PS    X12, Y12
+	VMOVUPS      (R14), Y13
+	VMASKMOVPS   (R8)(R11*4), Y13, Y13
+	VMOVUPS      (R14), Y14
+	VMASKMOVPS   (DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y9, Y9
 	VMULPS       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPS       $0x04, Y14, Y12, Y12
@@ -6260,344 +5793,85 @@ loop6:
 	VADDPS       Y13, Y7, Y7
 	VMAXPS       Y11, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y10, Y10
-	VMOVUPS      Y12, 96(BX)(R11*4)
-	ADDQ         $+32, R11
-	CMPQ         R11, R14
-	JLT          loop6
-
-end7:
-	CMPQ         R11, R13
-	JGE          sums8
-	LEAQ         (R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         (CX)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VCVTPH2PS    X11, Y11
-	VADDPS       Y2, Y11, Y11
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         (SI)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X12
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X12, X12
-	VCVTPH2PS    X12, Y12
-	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (R8)(R11*4), Y13, Y13
-	VMOVUPS      (DX), Y14
-	VMASKMOVPS   (DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y5, Y5
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y4, Y4
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       (DX), Y12, Y12
+	VANDPS       (R14), Y12, Y12
 	VADDPS       Y12, Y3, Y3
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	CMPQ         R14, $0x08
-	JGE          whole9
-	LEAQ         (BX)(R11*4), R11
-	VMOVAPS      Y12, Y11
-	JMP          part5
-
-whole9:
+	JLT          part10
 	VMOVUPS      Y12, (BX)(R11*4)
-	LEAQ         8(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         $0x08, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         16(CX)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VCVTPH2PS    X11, Y11
-	VADDPS       Y2, Y11, Y11
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         $0x08, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         16(SI)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X12
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X12, X12
-	VCVTPH2PS    X12, Y12
-	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(R8)(R11*4), Y13, Y13
-	VMOVUPS      32(DX), Y14
-	VMASKMOVPS   32(DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y8, Y8
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       32(DX), Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x08, R14
-	CMPQ         R14, $0x08
-	JGE          whole10
-	LEAQ         32(BX)(R11*4), R11
-	VMOVAPS      Y12, Y11
-	JMP          part5
+	JMP          stored9
 
-whole10:
-	VMOVUPS      Y12, 32(BX)(R11*4)
-	LEAQ         16(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         $0x10, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         32(CX)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VCVTPH2PS    X11, Y11
-	VADDPS       Y2, Y11, Y11
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         $0x10, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         32(SI)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X12
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X12, X12
-	VCVTPH2PS    X12, Y12
-	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(R8)(R11*4), Y13, Y13
-	VMOVUPS      64(DX), Y14
-	VMASKMOVPS   64(DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y5, Y5
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y4, Y4
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       64(DX), Y12, Y12
-	VADDPS       Y12, Y9, Y9
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x10, R14
-	CMPQ         R14, $0x08
-	JGE          whole11
-	LEAQ         64(BX)(R11*4), R11
-	VMOVAPS      Y12, Y11
-	JMP          part5
-
-whole11:
-	VMOVUPS      Y12, 64(BX)(R11*4)
-	LEAQ         24(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         $0x18, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         48(CX)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VCVTPH2PS    X11, Y11
-	VADDPS       Y2, Y11, Y11
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         $0x18, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         48(SI)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X12
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X12, X12
-	VCVTPH2PS    X12, Y12
-	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(R8)(R11*4), Y13, Y13
-	VMOVUPS      96(DX), Y14
-	VMASKMOVPS   96(DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y8, Y8
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       96(DX), Y12, Y12
-	VADDPS       Y12, Y10, Y10
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x18, R14
-	CMPQ         R14, $0x08
-	JGE          whole12
-	LEAQ         96(BX)(R11*4), R11
-	VMOVAPS      Y12, Y11
-	JMP          part5
-
-whole12:
-	VMOVUPS Y12, 96(BX)(R11*4)
-	JMP     sums8
-
-part5:
-	VMOVAPS      X11, X12
+part10:
+	LEAQ         (BX)(R11*4), R13
+	VMOVAPS      X12, X11
 	TESTQ        $+4, R14
-	JEQ          skip13
-	VMOVUPS      X12, (R11)
-	VEXTRACTF128 $0x01, Y11, X12
-	ADDQ         $0x10, R11
+	JEQ          skip11
+	VMOVUPS      X11, (R13)
+	VEXTRACTF128 $0x01, Y12, X11
+	ADDQ         $0x10, R13
+
+skip11:
+	TESTQ   $+2, R14
+	JEQ     skip12
+	VMOVSD  X11, (R13)
+	VPSRLDQ $0x08, X11, X11
+	ADDQ    $0x08, R13
+
+skip12:
+	TESTQ  $+1, R14
+	JEQ    skip13
+	VMOVSS X11, (R13)
 
 skip13:
-	TESTQ   $+2, R14
-	JEQ     skip14
-	VMOVSD  X12, (R11)
-	VPSRLDQ $0x08, X12, X12
-	ADDQ    $0x08, R11
+stored9:
+	VMOVUPS Y3, Y11
+	VMOVAPS Y4, Y3
+	VMOVAPS Y5, Y4
+	VMOVAPS Y6, Y5
+	VMOVAPS Y11, Y6
+	VMOVUPS Y7, Y11
+	VMOVAPS Y8, Y7
+	VMOVAPS Y11, Y8
+	VMOVUPS Y9, Y11
+	VMOVAPS Y10, Y9
+	VMOVAPS Y11, Y10
+	XORQ    $0x20, DX
+	ADDQ    $+8, R11
+	CMPQ    R11, R12
+	JLT     loop7
 
-skip14:
-	TESTQ  $+1, R14
-	JEQ    skip15
-	VMOVSS X12, (R11)
-
-skip15:
-sums8:
-	MOVQ    64(AX), R11
-	VMOVUPS Y4, (R11)(R12*1)
-	VMOVUPS Y7, 32(R11)(R12*1)
-	MOVQ    72(AX), R11
-	VMOVUPS Y5, (R11)(R12*1)
-	VMOVUPS Y8, 32(R11)(R12*1)
-	VADDPS  Y9, Y3, Y3
-	VADDPS  Y10, Y6, Y6
+end8:
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y6, Y4, Y4
 	MOVQ    56(AX), R11
-	VMOVUPS Y3, (R11)(R12*1)
-	VMOVUPS Y6, 32(R11)(R12*1)
-	ADDQ    $0x40, R12
-	MOVQ    R13, R11
+	VMOVUPS Y3, (R11)(DX*1)
+	MOVQ    64(AX), R11
+	VMOVUPS Y7, (R11)(DX*1)
+	MOVQ    72(AX), R11
+	VMOVUPS Y9, (R11)(DX*1)
+	XORQ    $0x20, DX
+	MOVQ    56(AX), R11
+	VMOVUPS Y4, (R11)(DX*1)
+	MOVQ    64(AX), R11
+	VMOVUPS Y8, (R11)(DX*1)
+	MOVQ    72(AX), R11
+	VMOVUPS Y10, (R11)(DX*1)
+	XORQ    $0x20, DX
+	ORQ     $0x3f, DX
+	INCQ    DX
+	MOVQ    R12, R11
 	CMPQ    R11, 96(AX)
 	JLT     block4
 
@@ -6605,9 +5879,9 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
 	ADDQ 128(AX), SI
-	MOVQ 200(AX), R11
-	SHLQ $0x06, R11
-	ADDQ R11, R9
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, R9
 	INCQ R10
 	JMP  row1
 
@@ -7285,14 +6559,8 @@ TEXT ·sumUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         BX, BX
 	XORQ         SI, SI
@@ -7300,17 +6568,17 @@ TEXT ·sumUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 row1:
 	CMPQ         SI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DI
-	CMPL         (DI)(SI*4), $0x00
+	MOVQ         48(AX), DX
+	CMPL         (DX)(SI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
-	VMOVSD       312(AX)(DI*8), X2
+	MOVQ         88(AX), DX
+	ADDQ         SI, DX
+	VMOVSD       312(AX)(DX*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+544(SB), X2, X2
+	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
+	MOVQ         BX, DX
 	XORQ         DI, DI
-	MOVQ         BX, R8
 
 block4:
 	VXORPS  Y3, Y3, Y3
@@ -7319,12 +6587,12 @@ block4:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
-	MOVQ    96(AX), R10
-	LEAQ    512(DI), R9
-	ANDQ    $-32, R10
-	CMPQ    R9, R10
-	CMOVQLT R9, R10
-	CMPQ    DI, R10
+	LEAQ    512(DI), R8
+	CMPQ    R8, 96(AX)
+	CMOVQGT 96(AX), R8
+	MOVQ    R8, R9
+	ANDQ    $-32, R9
+	CMPQ    DI, R9
 	JGE     end6
 
 loop5:
@@ -7332,249 +6600,160 @@ loop5:
 	VPMOVZXWD    (CX)(DI*2), Y9
 	VPSLLD       $0x10, Y9, Y9
 	VADDPS       Y2, Y9, Y9
-	VADDPS       Y9, Y4, Y4
+	VADDPS       Y9, Y7, Y7
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
 	VPMOVZXWD    16(CX)(DI*2), Y12
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
 	VPSLLD       $0x10, Y12, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VADDPS       Y2, Y12, Y12
 	VPSLLD       $0x14, Y11, Y11
-	VADDPS       Y12, Y6, Y6
+	VADDPS       Y12, Y8, Y8
 	VPADDD       Y10, Y11, Y11
 	VMAXPS       Y12, Y0, Y14
-	VMOVUPS      constants<>+416(SB), Y10
+	VMOVUPS      constants<>+160(SB), Y10
 	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VMULPS       Y9, Y9, Y12
 	VSUBPS       Y1, Y15, Y13
 	VFMADD213PS  Y9, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y14, Y13
 	VPMOVZXWD    32(CX)(DI*2), Y9
 	VFMADD213PS  Y11, Y11, Y10
-	VPERMPS      constants<>+480(SB), Y15, Y11
+	VPERMPS      constants<>+224(SB), Y15, Y11
 	VPSLLD       $0x10, Y9, Y9
 	VADDPS       Y10, Y3, Y3
 	VPSLLD       $0x14, Y15, Y15
 	VADDPS       Y2, Y9, Y9
 	VPADDD       Y11, Y15, Y15
-	VADDPS       Y9, Y4, Y4
-	VMOVUPS      constants<>+416(SB), Y10
+	VADDPS       Y9, Y7, Y7
+	VMOVUPS      constants<>+160(SB), Y10
 	VMAXPS       Y9, Y0, Y11
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
+	VFMADD213PS  constants<>+192(SB), Y13, Y10
 	VMOVUPS      Y11, Y12
 	VMULPS       Y13, Y13, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VFMADD213PS  Y13, Y9, Y10
 	VSUBPS       Y1, Y12, Y9
 	VFMADD213PS  Y15, Y15, Y10
-	VFNMADD132PS constants<>+384(SB), Y11, Y9
+	VFNMADD132PS constants<>+128(SB), Y11, Y9
 	VPMOVZXWD    48(CX)(DI*2), Y11
-	VADDPS       Y10, Y5, Y5
-	VPERMPS      constants<>+480(SB), Y12, Y10
+	VADDPS       Y10, Y4, Y4
+	VPERMPS      constants<>+224(SB), Y12, Y10
 	VPSLLD       $0x10, Y11, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VADDPS       Y2, Y11, Y11
 	VPADDD       Y10, Y12, Y12
-	VADDPS       Y11, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y10
+	VADDPS       Y11, Y8, Y8
+	VMOVUPS      constants<>+160(SB), Y10
 	VMAXPS       Y11, Y0, Y13
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMOVUPS      Y13, Y14
 	VMULPS       Y9, Y9, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VFMADD213PS  Y9, Y11, Y10
 	VSUBPS       Y1, Y14, Y9
 	VFMADD213PS  Y12, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y13, Y9
-	VADDPS       Y10, Y7, Y7
-	VPERMPS      constants<>+480(SB), Y14, Y10
+	VFNMADD132PS constants<>+128(SB), Y13, Y9
+	VADDPS       Y10, Y5, Y5
+	VPERMPS      constants<>+224(SB), Y14, Y10
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y10, Y14, Y14
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y10
 	VFMADD213PS  Y14, Y14, Y10
-	VADDPS       Y10, Y8, Y8
+	VADDPS       Y10, Y6, Y6
 	ADDQ         $+32, DI
-	CMPQ         DI, R10
+	CMPQ         DI, R9
 	JLT          loop5
 
 end6:
-	CMPQ         DI, R9
-	JGE          sums7
-	LEAQ         (DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	MOVQ         $0x00000008, R10
-	MOVQ         96(AX), R11
-	SUBQ         DI, R11
-	SUBQ         R11, R10
-	XORQ         R11, R11
-	CMPQ         R10, R11
-	CMOVQLT      R11, R10
-	SHLQ         $0x01, R10
-	LEAQ         (CX)(DI*2), R11
-	SUBQ         R10, R11
-	VMOVDQU      (R11), X9
-	LEAQ         constants<>+1088(SB), R11
-	VPSHUFB      (R11)(R10*1), X9, X9
-	VPMOVZXWD    X9, Y9
-	VPSLLD       $0x10, Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       (DX), Y9, Y9
-	VADDPS       Y9, Y4, Y4
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (DX), Y10, Y10
-	VADDPS       Y10, Y3, Y3
-	LEAQ         8(DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	MOVQ         $0x00000008, R10
-	MOVQ         96(AX), R11
-	SUBQ         DI, R11
-	SUBQ         $0x08, R11
-	SUBQ         R11, R10
-	XORQ         R11, R11
-	CMPQ         R10, R11
-	CMOVQLT      R11, R10
-	SHLQ         $0x01, R10
-	LEAQ         16(CX)(DI*2), R11
-	SUBQ         R10, R11
-	VMOVDQU      (R11), X9
-	LEAQ         constants<>+1088(SB), R11
-	VPSHUFB      (R11)(R10*1), X9, X9
-	VPMOVZXWD    X9, Y9
-	VPSLLD       $0x10, Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       32(DX), Y9, Y9
-	VADDPS       Y9, Y6, Y6
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       32(DX), Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	LEAQ         16(DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	MOVQ         $0x00000008, R10
-	MOVQ         96(AX), R11
-	SUBQ         DI, R11
-	SUBQ         $0x10, R11
-	SUBQ         R11, R10
-	XORQ         R11, R11
-	CMPQ         R10, R11
-	CMOVQLT      R11, R10
-	SHLQ         $0x01, R10
-	LEAQ         32(CX)(DI*2), R11
-	SUBQ         R10, R11
-	VMOVDQU      (R11), X9
-	LEAQ         constants<>+1088(SB), R11
-	VPSHUFB      (R11)(R10*1), X9, X9
-	VPMOVZXWD    X9, Y9
-	VPSLLD       $0x10, Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       64(DX), Y9, Y9
-	VADDPS       Y9, Y4, Y4
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       64(DX), Y10, Y10
-	VADDPS       Y10, Y7, Y7
-	LEAQ         24(DI), R10
-	CMPQ         R10, 96(AX)
-	JGE          sums7
-	MOVQ         $0x00000008, R10
-	MOVQ         96(AX), R11
-	SUBQ         DI, R11
-	SUBQ         $0x18, R11
-	SUBQ         R11, R10
-	XORQ         R11, R11
-	CMPQ         R10, R11
-	CMOVQLT      R11, R10
-	SHLQ         $0x01, R10
-	LEAQ         48(CX)(DI*2), DI
-	SUBQ         R10, DI
-	VMOVDQU      (DI), X9
-	LEAQ         constants<>+1088(SB), DI
-	VPSHUFB      (DI)(R10*1), X9, X9
-	VPMOVZXWD    X9, Y9
-	VPSLLD       $0x10, Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       96(DX), Y9, Y9
-	VADDPS       Y9, Y6, Y6
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       96(DX), Y10, Y10
-	VADDPS       Y10, Y8, Y8
+	CMPQ DI, R8
+	JGE  end8
 
-sums7:
-	MOVQ    64(AX), DI
-	VMOVUPS Y4, (DI)(R8*1)
-	VMOVUPS Y6, 32(DI)(R8*1)
-	VADDPS  Y7, Y3, Y3
-	VADDPS  Y8, Y5, Y5
+loop7:
+	MOVQ         96(AX), R9
+	SUBQ         DI, R9
+	LEAQ         constants<>+320(SB), R10
+	ADDQ         $0x80, R10
+	SHLQ         $0x02, R9
+	SUBQ         R9, R10
+	MOVQ         $0x00000008, R9
+	MOVQ         96(AX), R11
+	SUBQ         DI, R11
+	SUBQ         R11, R9
+	XORQ         R11, R11
+	CMPQ         R9, R11
+	CMOVQLT      R11, R9
+	SHLQ         $0x01, R9
+	LEAQ         (CX)(DI*2), R11
+	SUBQ         R9, R11
+	VMOVDQU      (R11), X9
+	LEAQ         constants<>+1088(SB), R11
+	VPSHUFB      (R11)(R9*1), X9, X9
+	VPMOVZXWD    X9, Y9
+	VPSLLD       $0x10, Y9, Y9
+	VADDPS       Y2, Y9, Y9
+	VANDPS       (R10), Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       (R10), Y10, Y10
+	VADDPS       Y10, Y3, Y3
+	VMOVUPS      Y3, Y9
+	VMOVAPS      Y4, Y3
+	VMOVAPS      Y5, Y4
+	VMOVAPS      Y6, Y5
+	VMOVAPS      Y9, Y6
+	VMOVUPS      Y7, Y9
+	VMOVAPS      Y8, Y7
+	VMOVAPS      Y9, Y8
+	XORQ         $0x20, DX
+	ADDQ         $+8, DI
+	CMPQ         DI, R8
+	JLT          loop7
+
+end8:
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y6, Y4, Y4
 	MOVQ    56(AX), DI
-	VMOVUPS Y3, (DI)(R8*1)
-	VMOVUPS Y5, 32(DI)(R8*1)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
+	VMOVUPS Y3, (DI)(DX*1)
+	MOVQ    64(AX), DI
+	VMOVUPS Y7, (DI)(DX*1)
+	XORQ    $0x20, DX
+	MOVQ    56(AX), DI
+	VMOVUPS Y4, (DI)(DX*1)
+	MOVQ    64(AX), DI
+	VMOVUPS Y8, (DI)(DX*1)
+	XORQ    $0x20, DX
+	ORQ     $0x3f, DX
+	INCQ    DX
+	MOVQ    R8, DI
 	CMPQ    DI, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 200(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, BX
 	INCQ SI
 	JMP  row1
 
@@ -7588,14 +6767,8 @@ TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	XORQ         SI, SI
@@ -7604,17 +6777,17 @@ TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), DX
+	CMPL         (DX)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
-	VMOVSD       312(AX)(R8*8), X2
+	MOVQ         88(AX), DX
+	ADDQ         DI, DX
+	VMOVSD       312(AX)(DX*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+544(SB), X2, X2
+	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
+	MOVQ         SI, DX
 	XORQ         R8, R8
-	MOVQ         SI, R9
 
 block4:
 	VXORPS  Y3, Y3, Y3
@@ -7623,332 +6796,208 @@ block4:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
-	MOVQ    96(AX), R11
-	LEAQ    512(R8), R10
-	ANDQ    $-32, R11
-	CMPQ    R10, R11
-	CMOVQLT R10, R11
-	CMPQ    R8, R11
-	JGE     end7
+	LEAQ    512(R8), R9
+	CMPQ    R9, 96(AX)
+	CMOVQGT 96(AX), R9
+	MOVQ    R9, R10
+	ANDQ    $-32, R10
+	CMPQ    R8, R10
+	JGE     end6
 
-loop6:
+loop5:
 	PREFETCHT0   20480(CX)(R8*2)
 	VPMOVZXWD    (CX)(R8*2), Y9
 	VPSLLD       $0x10, Y9, Y9
 	VADDPS       Y2, Y9, Y9
-	VADDPS       Y9, Y4, Y4
+	VADDPS       Y9, Y7, Y7
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
 	VPMOVZXWD    16(CX)(R8*2), Y12
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
 	VPSLLD       $0x10, Y12, Y12
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VADDPS       Y2, Y12, Y12
 	VPSLLD       $0x14, Y11, Y11
-	VADDPS       Y12, Y6, Y6
+	VADDPS       Y12, Y8, Y8
 	VPADDD       Y10, Y11, Y11
 	VMAXPS       Y12, Y0, Y14
-	VMOVUPS      constants<>+416(SB), Y10
+	VMOVUPS      constants<>+160(SB), Y10
 	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VMULPS       Y9, Y9, Y12
 	VSUBPS       Y1, Y15, Y13
 	VFMADD213PS  Y9, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y14, Y13
 	VPMOVZXWD    32(CX)(R8*2), Y9
 	VFMADD213PS  Y11, Y11, Y10
-	VPERMPS      constants<>+480(SB), Y15, Y11
+	VPERMPS      constants<>+224(SB), Y15, Y11
 	VPSLLD       $0x10, Y9, Y9
 	VADDPS       Y10, Y3, Y3
 	VPSLLD       $0x14, Y15, Y15
 	VADDPS       Y2, Y9, Y9
 	VMOVUPS      Y10, (BX)(R8*4)
 	VPADDD       Y11, Y15, Y15
-	VADDPS       Y9, Y4, Y4
-	VMOVUPS      constants<>+416(SB), Y10
+	VADDPS       Y9, Y7, Y7
+	VMOVUPS      constants<>+160(SB), Y10
 	VMAXPS       Y9, Y0, Y11
-	VFMADD213PS  constants<>+448(SB), Y13, Y10
+	VFMADD213PS  constants<>+192(SB), Y13, Y10
 	VMOVUPS      Y11, Y12
 	VMULPS       Y13, Y13, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VFMADD213PS  Y13, Y9, Y10
 	VSUBPS       Y1, Y12, Y9
 	VFMADD213PS  Y15, Y15, Y10
-	VFNMADD132PS constants<>+384(SB), Y11, Y9
+	VFNMADD132PS constants<>+128(SB), Y11, Y9
 	VPMOVZXWD    48(CX)(R8*2), Y13
-	VADDPS       Y10, Y5, Y5
-	VPERMPS      constants<>+480(SB), Y12, Y11
+	VADDPS       Y10, Y4, Y4
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x10, Y13, Y13
 	VMOVUPS      Y10, 32(BX)(R8*4)
 	VPSLLD       $0x14, Y12, Y12
 	VADDPS       Y2, Y13, Y13
 	VPADDD       Y11, Y12, Y12
-	VADDPS       Y13, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y10
+	VADDPS       Y13, Y8, Y8
+	VMOVUPS      constants<>+160(SB), Y10
 	VMAXPS       Y13, Y0, Y13
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMOVUPS      Y13, Y14
 	VMULPS       Y9, Y9, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VFMADD213PS  Y9, Y11, Y10
 	VSUBPS       Y1, Y14, Y9
 	VFMADD213PS  Y12, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y13, Y9
-	VADDPS       Y10, Y7, Y7
-	VPERMPS      constants<>+480(SB), Y14, Y11
+	VFNMADD132PS constants<>+128(SB), Y13, Y9
+	VADDPS       Y10, Y5, Y5
+	VPERMPS      constants<>+224(SB), Y14, Y11
 	VMOVUPS      Y10, 64(BX)(R8*4)
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y11, Y14, Y14
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y10
 	VFMADD213PS  Y14, Y14, Y10
-	VADDPS       Y10, Y8, Y8
+	VADDPS       Y10, Y6, Y6
 	VMOVUPS      Y10, 96(BX)(R8*4)
 	ADDQ         $+32, R8
-	CMPQ         R8, R11
-	JLT          loop6
-
-end7:
 	CMPQ         R8, R10
-	JGE          sums8
-	LEAQ         (R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R11
+	JLT          loop5
+
+end6:
+	CMPQ R8, R9
+	JGE  end8
+
+loop7:
+	MOVQ         96(AX), R10
+	SUBQ         R8, R10
+	LEAQ         constants<>+320(SB), R11
+	ADDQ         $0x80, R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	MOVQ         $0x00000008, R10
 	MOVQ         96(AX), R12
 	SUBQ         R8, R12
-	SUBQ         R12, R11
+	SUBQ         R12, R10
 	XORQ         R12, R12
-	CMPQ         R11, R12
-	CMOVQLT      R12, R11
-	SHLQ         $0x01, R11
+	CMPQ         R10, R12
+	CMOVQLT      R12, R10
+	SHLQ         $0x01, R10
 	LEAQ         (CX)(R8*2), R12
-	SUBQ         R11, R12
+	SUBQ         R10, R12
 	VMOVDQU      (R12), X9
 	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X9, X9
+	VPSHUFB      (R12)(R10*1), X9, X9
 	VPMOVZXWD    X9, Y9
 	VPSLLD       $0x10, Y9, Y9
 	VADDPS       Y2, Y9, Y9
-	VANDPS       (DX), Y9, Y9
-	VADDPS       Y9, Y4, Y4
+	VANDPS       (R11), Y9, Y9
+	VADDPS       Y9, Y7, Y7
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (DX), Y10, Y10
+	VANDPS       (R11), Y10, Y10
 	VADDPS       Y10, Y3, Y3
 	MOVQ         96(AX), R11
 	SUBQ         R8, R11
 	CMPQ         R11, $0x08
-	JGE          whole9
-	LEAQ         (BX)(R8*4), R8
-	VMOVAPS      Y10, Y9
-	JMP          part5
-
-whole9:
+	JLT          part10
 	VMOVUPS      Y10, (BX)(R8*4)
-	LEAQ         8(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R11
-	MOVQ         96(AX), R12
-	SUBQ         R8, R12
-	SUBQ         $0x08, R12
-	SUBQ         R12, R11
-	XORQ         R12, R12
-	CMPQ         R11, R12
-	CMOVQLT      R12, R11
-	SHLQ         $0x01, R11
-	LEAQ         16(CX)(R8*2), R12
-	SUBQ         R11, R12
-	VMOVDQU      (R12), X9
-	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X9, X9
-	VPMOVZXWD    X9, Y9
-	VPSLLD       $0x10, Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       32(DX), Y9, Y9
-	VADDPS       Y9, Y6, Y6
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       32(DX), Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x08, R11
-	CMPQ         R11, $0x08
-	JGE          whole10
-	LEAQ         32(BX)(R8*4), R8
-	VMOVAPS      Y10, Y9
-	JMP          part5
+	JMP          stored9
 
-whole10:
-	VMOVUPS      Y10, 32(BX)(R8*4)
-	LEAQ         16(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R11
-	MOVQ         96(AX), R12
-	SUBQ         R8, R12
-	SUBQ         $0x10, R12
-	SUBQ         R12, R11
-	XORQ         R12, R12
-	CMPQ         R11, R12
-	CMOVQLT      R12, R11
-	SHLQ         $0x01, R11
-	LEAQ         32(CX)(R8*2), R12
-	SUBQ         R11, R12
-	VMOVDQU      (R12), X9
-	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X9, X9
-	VPMOVZXWD    X9, Y9
-	VPSLLD       $0x10, Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       64(DX), Y9, Y9
-	VADDPS       Y9, Y4, Y4
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       64(DX), Y10, Y10
-	VADDPS       Y10, Y7, Y7
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x10, R11
-	CMPQ         R11, $0x08
-	JGE          whole11
-	LEAQ         64(BX)(R8*4), R8
-	VMOVAPS      Y10, Y9
-	JMP          part5
-
-whole11:
-	VMOVUPS      Y10, 64(BX)(R8*4)
-	LEAQ         24(R8), R11
-	CMPQ         R11, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R11
-	MOVQ         96(AX), R12
-	SUBQ         R8, R12
-	SUBQ         $0x18, R12
-	SUBQ         R12, R11
-	XORQ         R12, R12
-	CMPQ         R11, R12
-	CMOVQLT      R12, R11
-	SHLQ         $0x01, R11
-	LEAQ         48(CX)(R8*2), R12
-	SUBQ         R11, R12
-	VMOVDQU      (R12), X9
-	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R11*1), X9, X9
-	VPMOVZXWD    X9, Y9
-	VPSLLD       $0x10, Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       96(DX), Y9, Y9
-	VADDPS       Y9, Y6, Y6
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       96(DX), Y10, Y10
-	VADDPS       Y10, Y8, Y8
-	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	SUBQ         $0x18, R11
-	CMPQ         R11, $0x08
-	JGE          whole12
-	LEAQ         96(BX)(R8*4), R8
-	VMOVAPS      Y10, Y9
-	JMP          part5
-
-whole12:
-	VMOVUPS Y10, 96(BX)(R8*4)
-	JMP     sums8
-
-part5:
-	VMOVAPS      X9, X10
+part10:
+	LEAQ         (BX)(R8*4), R10
+	VMOVAPS      X10, X9
 	TESTQ        $+4, R11
-	JEQ          skip13
-	VMOVUPS      X10, (R8)
-	VEXTRACTF128 $0x01, Y9, X10
-	ADDQ         $0x10, R8
+	JEQ          skip11
+	VMOVUPS      X9, (R10)
+	VEXTRACTF128 $0x01, Y10, X9
+	ADDQ         $0x10, R10
+
+skip11:
+	TESTQ   $+2, R11
+	JEQ     skip12
+	VMOVSD  X9, (R10)
+	VPSRLDQ $0x08, X9, X9
+	ADDQ    $0x08, R10
+
+skip12:
+	TESTQ  $+1, R11
+	JEQ    skip13
+	VMOVSS X9, (R10)
 
 skip13:
-	TESTQ   $+2, R11
-	JEQ     skip14
-	VMOVSD  X10, (R8)
-	VPSRLDQ $0x08, X10, X10
-	ADDQ    $0x08, R8
+stored9:
+	VMOVUPS Y3, Y9
+	VMOVAPS Y4, Y3
+	VMOVAPS Y5, Y4
+	VMOVAPS Y6, Y5
+	VMOVAPS Y9, Y6
+	VMOVUPS Y7, Y9
+	VMOVAPS Y8, Y7
+	VMOVAPS Y9, Y8
+	XORQ    $0x20, DX
+	ADDQ    $+8, R8
+	CMPQ    R8, R9
+	JLT     loop7
 
-skip14:
-	TESTQ  $+1, R11
-	JEQ    skip15
-	VMOVSS X10, (R8)
-
-skip15:
-sums8:
-	MOVQ    64(AX), R8
-	VMOVUPS Y4, (R8)(R9*1)
-	VMOVUPS Y6, 32(R8)(R9*1)
-	VADDPS  Y7, Y3, Y3
-	VADDPS  Y8, Y5, Y5
+end8:
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y6, Y4, Y4
 	MOVQ    56(AX), R8
-	VMOVUPS Y3, (R8)(R9*1)
-	VMOVUPS Y5, 32(R8)(R9*1)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
+	VMOVUPS Y3, (R8)(DX*1)
+	MOVQ    64(AX), R8
+	VMOVUPS Y7, (R8)(DX*1)
+	XORQ    $0x20, DX
+	MOVQ    56(AX), R8
+	VMOVUPS Y4, (R8)(DX*1)
+	MOVQ    64(AX), R8
+	VMOVUPS Y8, (R8)(DX*1)
+	XORQ    $0x20, DX
+	ORQ     $0x3f, DX
+	INCQ    DX
+	MOVQ    R9, R8
 	CMPQ    R8, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
-	MOVQ 200(AX), R8
-	SHLQ $0x06, R8
-	ADDQ R8, SI
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, SI
 	INCQ DI
 	JMP  row1
 
@@ -8061,14 +7110,8 @@ TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
-	MOVQ         96(AX), CX
-	ANDQ         $0x1f, CX
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x02, CX
-	SUBQ         CX, DX
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), BX
 	MOVQ         24(AX), SI
@@ -8080,17 +7123,17 @@ TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
+	MOVQ         48(AX), DX
+	CMPL         (DX)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
-	VMOVSD       312(AX)(R11*8), X2
+	MOVQ         88(AX), DX
+	ADDQ         R10, DX
+	VMOVSD       312(AX)(DX*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+544(SB), X2, X2
+	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
+	MOVQ         R9, DX
 	XORQ         R11, R11
-	MOVQ         R9, R12
 
 block4:
 	VXORPS  Y3, Y3, Y3
@@ -8101,15 +7144,15 @@ block4:
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
-	MOVQ    96(AX), R14
-	LEAQ    512(R11), R13
-	ANDQ    $-32, R14
-	CMPQ    R13, R14
-	CMOVQLT R13, R14
-	CMPQ    R11, R14
-	JGE     end7
+	LEAQ    512(R11), R12
+	CMPQ    R12, 96(AX)
+	CMOVQGT 96(AX), R12
+	MOVQ    R12, R13
+	ANDQ    $-32, R13
+	CMPQ    R11, R13
+	JGE     end6
 
-loop6:
+loop5:
 	PREFETCHT0   20480(CX)(R11*2)
 	VPMOVZXWD    (CX)(R11*2), Y11
 	VPSLLD       $0x10, Y11, Y11
@@ -8118,22 +7161,22 @@ loop6:
 	VPSLLD       $0x10, Y12, Y12
 	VMOVUPS      (R8)(R11*4), Y13
 	VFMADD213PS  (DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y5, Y5
+	VADDPS       Y12, Y9, Y9
 	VMULPS       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPS       $0x04, Y14, Y12, Y12
 	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y4, Y4
+	VADDPS       Y13, Y7, Y7
 	VMAXPS       Y11, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -8146,26 +7189,26 @@ loop6:
 	VPSLLD       $0x10, Y12, Y12
 	VMOVUPS      32(R8)(R11*4), Y13
 	VFMADD213PS  32(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y8, Y8
+	VADDPS       Y12, Y10, Y10
 	VMULPS       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPS       $0x04, Y14, Y12, Y12
 	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
+	VADDPS       Y13, Y8, Y8
 	VMAXPS       Y11, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y6, Y6
+	VADDPS       Y12, Y4, Y4
 	VMOVUPS      Y12, 32(BX)(R11*4)
 	VPMOVZXWD    32(CX)(R11*2), Y11
 	VPSLLD       $0x10, Y11, Y11
@@ -8174,26 +7217,26 @@ loop6:
 	VPSLLD       $0x10, Y12, Y12
 	VMOVUPS      64(R8)(R11*4), Y13
 	VFMADD213PS  64(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y5, Y5
+	VADDPS       Y12, Y9, Y9
 	VMULPS       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPS       $0x04, Y14, Y12, Y12
 	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y4, Y4
+	VADDPS       Y13, Y7, Y7
 	VMAXPS       Y11, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y9, Y9
+	VADDPS       Y12, Y5, Y5
 	VMOVUPS      Y12, 64(BX)(R11*4)
 	VPMOVZXWD    48(CX)(R11*2), Y11
 	VPSLLD       $0x10, Y11, Y11
@@ -8202,7 +7245,79 @@ loop6:
 	VPSLLD       $0x10, Y12, Y12
 	VMOVUPS      96(R8)(R11*4), Y13
 	VFMADD213PS  96(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y8, Y8
+	VADDPS       Y12, Y10, Y10
+	VMULPS       Y11, Y12, Y13
+	VXORPS       Y14, Y14, Y14
+	VCMPPS       $0x04, Y14, Y12, Y12
+	VANDPS       Y12, Y13, Y13
+	VADDPS       Y13, Y8, Y8
+	VMAXPS       Y11, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VADDPS       Y12, Y6, Y6
+	VMOVUPS      Y12, 96(BX)(R11*4)
+	ADDQ         $+32, R11
+	CMPQ         R11, R13
+	JLT          loop5
+
+end6:
+	CMPQ R11, R12
+	JGE  end8
+
+loop7:
+	MOVQ         96(AX), R13
+	SUBQ         R11, R13
+	LEAQ         constants<>+320(SB), R14
+	ADDQ         $0x80, R14
+	SHLQ         $0x02, R13
+	SUBQ         R13, R14
+	MOVQ         $0x00000008, R13
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         R15, R13
+	XORQ         R15, R15
+	CMPQ         R13, R15
+	CMOVQLT      R15, R13
+	SHLQ         $0x01, R13
+	LEAQ         (CX)(R11*2), R15
+	SUBQ         R13, R15
+	VMOVDQU      (R15), X11
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R13*1), X11, X11
+	VPMOVZXWD    X11, Y11
+	VPSLLD       $0x10, Y11, Y11
+	VADDPS       Y2, Y11, Y11
+	MOVQ         $0x00000008, R13
+	MOVQ         96(AX), R15
+	SUBQ         R11, R15
+	SUBQ         R15, R13
+	XORQ         R15, R15
+	CMPQ         R13, R15
+	CMOVQLT      R15, R13
+	SHLQ         $0x01, R13
+	LEAQ         (SI)(R11*2), R15
+	SUBQ         R13, R15
+	VMOVDQU      (R15), X12
+	LEAQ         constants<>+1088(SB), R15
+	VPSHUFB      (R15)(R13*1), X12, X12
+	VPMOVZXWD    X12, Y12
+	VPSLLD       $0x10, Y12, Y12
+	VMOVUPS      (R14), Y13
+	VMASKMOVPS   (R8)(R11*4), Y13, Y13
+	VMOVUPS      (R14), Y14
+	VMASKMOVPS   (DI)(R11*4), Y14, Y14
+	VFMADD213PS  Y14, Y13, Y12
+	VADDPS       Y12, Y9, Y9
 	VMULPS       Y11, Y12, Y13
 	VXORPS       Y14, Y14, Y14
 	VCMPPS       $0x04, Y14, Y12, Y12
@@ -8210,352 +7325,85 @@ loop6:
 	VADDPS       Y13, Y7, Y7
 	VMAXPS       Y11, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y10, Y10
-	VMOVUPS      Y12, 96(BX)(R11*4)
-	ADDQ         $+32, R11
-	CMPQ         R11, R14
-	JLT          loop6
-
-end7:
-	CMPQ         R11, R13
-	JGE          sums8
-	LEAQ         (R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         (CX)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VADDPS       Y2, Y11, Y11
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         (SI)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X12
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X12, X12
-	VPMOVZXWD    X12, Y12
-	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      (DX), Y13
-	VMASKMOVPS   (R8)(R11*4), Y13, Y13
-	VMOVUPS      (DX), Y14
-	VMASKMOVPS   (DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y5, Y5
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y4, Y4
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       (DX), Y12, Y12
+	VANDPS       (R14), Y12, Y12
 	VADDPS       Y12, Y3, Y3
 	MOVQ         96(AX), R14
 	SUBQ         R11, R14
 	CMPQ         R14, $0x08
-	JGE          whole9
-	LEAQ         (BX)(R11*4), R11
-	VMOVAPS      Y12, Y11
-	JMP          part5
-
-whole9:
+	JLT          part10
 	VMOVUPS      Y12, (BX)(R11*4)
-	LEAQ         8(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         $0x08, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         16(CX)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VADDPS       Y2, Y11, Y11
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         $0x08, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         16(SI)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X12
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X12, X12
-	VPMOVZXWD    X12, Y12
-	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      32(DX), Y13
-	VMASKMOVPS   32(R8)(R11*4), Y13, Y13
-	VMOVUPS      32(DX), Y14
-	VMASKMOVPS   32(DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y8, Y8
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       32(DX), Y12, Y12
-	VADDPS       Y12, Y6, Y6
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x08, R14
-	CMPQ         R14, $0x08
-	JGE          whole10
-	LEAQ         32(BX)(R11*4), R11
-	VMOVAPS      Y12, Y11
-	JMP          part5
+	JMP          stored9
 
-whole10:
-	VMOVUPS      Y12, 32(BX)(R11*4)
-	LEAQ         16(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         $0x10, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         32(CX)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VADDPS       Y2, Y11, Y11
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         $0x10, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         32(SI)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X12
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X12, X12
-	VPMOVZXWD    X12, Y12
-	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      64(DX), Y13
-	VMASKMOVPS   64(R8)(R11*4), Y13, Y13
-	VMOVUPS      64(DX), Y14
-	VMASKMOVPS   64(DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y5, Y5
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y4, Y4
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       64(DX), Y12, Y12
-	VADDPS       Y12, Y9, Y9
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x10, R14
-	CMPQ         R14, $0x08
-	JGE          whole11
-	LEAQ         64(BX)(R11*4), R11
-	VMOVAPS      Y12, Y11
-	JMP          part5
-
-whole11:
-	VMOVUPS      Y12, 64(BX)(R11*4)
-	LEAQ         24(R11), R14
-	CMPQ         R14, 96(AX)
-	JGE          sums8
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         $0x18, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         48(CX)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X11
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X11, X11
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VADDPS       Y2, Y11, Y11
-	MOVQ         $0x00000008, R14
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         $0x18, R15
-	SUBQ         R15, R14
-	XORQ         R15, R15
-	CMPQ         R14, R15
-	CMOVQLT      R15, R14
-	SHLQ         $0x01, R14
-	LEAQ         48(SI)(R11*2), R15
-	SUBQ         R14, R15
-	VMOVDQU      (R15), X12
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R14*1), X12, X12
-	VPMOVZXWD    X12, Y12
-	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      96(DX), Y13
-	VMASKMOVPS   96(R8)(R11*4), Y13, Y13
-	VMOVUPS      96(DX), Y14
-	VMASKMOVPS   96(DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y8, Y8
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       96(DX), Y12, Y12
-	VADDPS       Y12, Y10, Y10
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	SUBQ         $0x18, R14
-	CMPQ         R14, $0x08
-	JGE          whole12
-	LEAQ         96(BX)(R11*4), R11
-	VMOVAPS      Y12, Y11
-	JMP          part5
-
-whole12:
-	VMOVUPS Y12, 96(BX)(R11*4)
-	JMP     sums8
-
-part5:
-	VMOVAPS      X11, X12
+part10:
+	LEAQ         (BX)(R11*4), R13
+	VMOVAPS      X12, X11
 	TESTQ        $+4, R14
-	JEQ          skip13
-	VMOVUPS      X12, (R11)
-	VEXTRACTF128 $0x01, Y11, X12
-	ADDQ         $0x10, R11
+	JEQ          skip11
+	VMOVUPS      X11, (R13)
+	VEXTRACTF128 $0x01, Y12, X11
+	ADDQ         $0x10, R13
+
+skip11:
+	TESTQ   $+2, R14
+	JEQ     skip12
+	VMOVSD  X11, (R13)
+	VPSRLDQ $0x08, X11, X11
+	ADDQ    $0x08, R13
+
+skip12:
+	TESTQ  $+1, R14
+	JEQ    skip13
+	VMOVSS X11, (R13)
 
 skip13:
-	TESTQ   $+2, R14
-	JEQ     skip14
-	VMOVSD  X12, (R11)
-	VPSRLDQ $0x08, X12, X12
-	ADDQ    $0x08, R11
+stored9:
+	VMOVUPS Y3, Y11
+	VMOVAPS Y4, Y3
+	VMOVAPS Y5, Y4
+	VMOVAPS Y6, Y5
+	VMOVAPS Y11, Y6
+	VMOVUPS Y7, Y11
+	VMOVAPS Y8, Y7
+	VMOVAPS Y11, Y8
+	VMOVUPS Y9, Y11
+	VMOVAPS Y10, Y9
+	VMOVAPS Y11, Y10
+	XORQ    $0x20, DX
+	ADDQ    $+8, R11
+	CMPQ    R11, R12
+	JLT     loop7
 
-skip14:
-	TESTQ  $+1, R14
-	JEQ    skip15
-	VMOVSS X12, (R11)
-
-skip15:
-sums8:
-	MOVQ    64(AX), R11
-	VMOVUPS Y4, (R11)(R12*1)
-	VMOVUPS Y7, 32(R11)(R12*1)
-	MOVQ    72(AX), R11
-	VMOVUPS Y5, (R11)(R12*1)
-	VMOVUPS Y8, 32(R11)(R12*1)
-	VADDPS  Y9, Y3, Y3
-	VADDPS  Y10, Y6, Y6
+end8:
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y6, Y4, Y4
 	MOVQ    56(AX), R11
-	VMOVUPS Y3, (R11)(R12*1)
-	VMOVUPS Y6, 32(R11)(R12*1)
-	ADDQ    $0x40, R12
-	MOVQ    R13, R11
+	VMOVUPS Y3, (R11)(DX*1)
+	MOVQ    64(AX), R11
+	VMOVUPS Y7, (R11)(DX*1)
+	MOVQ    72(AX), R11
+	VMOVUPS Y9, (R11)(DX*1)
+	XORQ    $0x20, DX
+	MOVQ    56(AX), R11
+	VMOVUPS Y4, (R11)(DX*1)
+	MOVQ    64(AX), R11
+	VMOVUPS Y8, (R11)(DX*1)
+	MOVQ    72(AX), R11
+	VMOVUPS Y10, (R11)(DX*1)
+	XORQ    $0x20, DX
+	ORQ     $0x3f, DX
+	INCQ    DX
+	MOVQ    R12, R11
 	CMPQ    R11, 96(AX)
 	JLT     block4
 
@@ -8563,9 +7411,9 @@ skip2:
 	ADDQ 104(AX), CX
 	ADDQ 112(AX), BX
 	ADDQ 128(AX), SI
-	MOVQ 200(AX), R11
-	SHLQ $0x06, R11
-	ADDQ R11, R9
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, R9
 	INCQ R10
 	JMP  row1
 
@@ -9272,7 +8120,7 @@ loop1:
 	VADDPD       constants<>+1216(SB), Y7, Y3
 	VDIVPD       Y3, Y7, Y3
 	VMULPD       Y3, Y3, Y6
-	VMOVUPD      constants<>+1312(SB), Y8
+	VBROADCASTSD constants<>+1312(SB), Y8
 	VFMADD213PD  constants<>+1344(SB), Y6, Y8
 	VFMADD213PD  constants<>+1376(SB), Y6, Y8
 	VFMADD213PD  constants<>+1408(SB), Y6, Y8
@@ -9319,7 +8167,7 @@ loop1:
 	VADDPD       16696(AX), Y5, Y5
 	VMULPD       Y3, Y3, Y7
 	VMOVUPD      Y5, 16696(AX)
-	VMOVUPD      constants<>+1312(SB), Y5
+	VBROADCASTSD constants<>+1312(SB), Y5
 	VFMADD213PD  constants<>+1344(SB), Y7, Y5
 	VFMADD213PD  constants<>+1376(SB), Y7, Y5
 	VFMADD213PD  constants<>+1408(SB), Y7, Y5
@@ -9391,7 +8239,7 @@ loop1:
 	VADDPD       constants<>+1216(SB), Y7, Y6
 	VDIVPD       Y6, Y7, Y6
 	VMULPD       Y6, Y6, Y8
-	VMOVUPD      constants<>+1312(SB), Y9
+	VBROADCASTSD constants<>+1312(SB), Y9
 	VFMADD213PD  constants<>+1344(SB), Y8, Y9
 	VFMADD213PD  constants<>+1376(SB), Y8, Y9
 	VFMADD213PD  constants<>+1408(SB), Y8, Y9
@@ -9459,7 +8307,7 @@ loop1:
 	VADDPD       constants<>+1216(SB), Y7, Y6
 	VDIVPD       Y6, Y7, Y6
 	VMULPD       Y6, Y6, Y8
-	VMOVUPD      constants<>+1312(SB), Y9
+	VBROADCASTSD constants<>+1312(SB), Y9
 	VFMADD213PD  constants<>+1344(SB), Y8, Y9
 	VFMADD213PD  constants<>+1376(SB), Y8, Y9
 	VFMADD213PD  constants<>+1408(SB), Y8, Y9
@@ -9620,252 +8468,14 @@ TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
-	XORQ         BX, BX
-	XORQ         SI, SI
-
-row1:
-	CMPQ         SI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), CX
-	CMPL         (CX)(SI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), CX
-	ADDQ         SI, CX
-	VMOVSD       312(AX)(CX*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+544(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	XORQ         DI, DI
-	MOVQ         BX, R8
-
-block4:
-	VBROADCASTSS constants<>+1600(SB), Z8
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VBROADCASTSS constants<>+1600(SB), Z10
-	MOVQ         96(AX), CX
-	LEAQ         512(DI), R9
-	ANDQ         $-32, CX
-	CMPQ         R9, CX
-	CMOVQLT      R9, CX
-	MOVQ         CX, R10
-	ANDQ         $-64, R10
-	CMPQ         DI, R10
-	JGE          end6
-
-loop5:
-	PREFETCHT0    20480(DX)(DI*4)
-	VADDPS        (DX)(DI*4), Z7, Z11
-	VADDPS        Z11, Z9, Z9
-	PREFETCHT0    20544(DX)(DI*4)
-	VMOVUPS       Z11, Z13
-	VADDPS        64(DX)(DI*4), Z7, Z14
-	VFMADD132PS   Z2, Z1, Z13
-	VADDPS        Z14, Z9, Z9
-	PREFETCHT0    20608(DX)(DI*4)
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z14, Z15
-	VADDPS        128(DX)(DI*4), Z7, Z16
-	VSUBPS        Z1, Z13, Z12
-	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        Z16, Z9, Z9
-	PREFETCHT0    20672(DX)(DI*4)
-	VFNMADD132PS  Z3, Z11, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VMOVUPS       Z16, Z18
-	VADDPS        192(DX)(DI*4), Z7, Z19
-	VPERMPS       Z6, Z13, Z11
-	VSUBPS        Z1, Z15, Z17
-	VFMADD132PS   Z2, Z1, Z18
-	VADDPS        Z19, Z9, Z9
-	VPSLLD        $0x14, Z13, Z13
-	VFNMADD132PS  Z3, Z14, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VMOVUPS       Z19, Z14
-	VPADDD        Z11, Z13, Z13
-	VPERMPS       Z6, Z15, Z20
-	VSUBPS        Z1, Z18, Z21
-	VFMADD132PS   Z2, Z1, Z14
-	VMOVUPS       Z4, Z11
-	VPSLLD        $0x14, Z15, Z15
-	VFNMADD132PS  Z3, Z16, Z21
-	VCMPPS        $0x15, Z0, Z19, K4
-	VFMADD213PS   Z5, Z12, Z11
-	VPADDD        Z20, Z15, Z15
-	VPERMPS       Z6, Z18, Z22
-	VSUBPS        Z1, Z14, Z23
-	VMULPS        Z12, Z12, Z16
-	VMOVUPS       Z4, Z20
-	VPSLLD        $0x14, Z18, Z18
-	VFNMADD132PS  Z3, Z19, Z23
-	VFMADD213PS   Z12, Z16, Z11
-	VFMADD213PS   Z5, Z17, Z20
-	VPADDD        Z22, Z18, Z18
-	VPERMPS       Z6, Z14, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VMULPS        Z17, Z17, Z13
-	VMOVUPS       Z4, Z16
-	VPSLLD        $0x14, Z14, Z14
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS   Z17, Z13, Z20
-	VFMADD213PS   Z5, Z21, Z16
-	VPADDD        Z12, Z14, Z14
-	VFMADD213PS.Z Z15, Z15, K2, Z20
-	VMULPS        Z21, Z21, Z11
-	VMOVUPS       Z4, Z12
-	VADDPS        Z20, Z10, Z10
-	VFMADD213PS   Z21, Z11, Z16
-	VFMADD213PS   Z5, Z23, Z12
-	VFMADD213PS.Z Z18, Z18, K3, Z16
-	VMULPS        Z23, Z23, Z11
-	VADDPS        Z16, Z8, Z8
-	VFMADD213PS   Z23, Z11, Z12
-	VFMADD213PS.Z Z14, Z14, K4, Z12
-	VADDPS        Z12, Z10, Z10
-	ADDQ          $+64, DI
-	CMPQ          DI, R10
-	JLT           loop5
-
-end6:
-	CMPQ DI, CX
-	JGE  end8
-
-loop7:
-	PREFETCHT0    20480(DX)(DI*4)
-	VADDPS        (DX)(DI*4), Z7, Z11
-	VADDPS        Z11, Z9, Z9
-	PREFETCHT0    20544(DX)(DI*4)
-	VMOVUPS       Z11, Z13
-	VADDPS        64(DX)(DI*4), Z7, Z14
-	VFMADD132PS   Z2, Z1, Z13
-	VADDPS        Z14, Z9, Z9
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z14, Z15
-	VSUBPS        Z1, Z13, Z12
-	VFMADD132PS   Z2, Z1, Z15
-	VFNMADD132PS  Z3, Z11, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VPERMPS       Z6, Z13, Z11
-	VSUBPS        Z1, Z15, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VFNMADD132PS  Z3, Z14, Z16
-	VPADDD        Z11, Z13, Z13
-	VPERMPS       Z6, Z15, Z14
-	VMOVUPS       Z4, Z11
-	VPSLLD        $0x14, Z15, Z15
-	VFMADD213PS   Z5, Z12, Z11
-	VPADDD        Z14, Z15, Z15
-	VMULPS        Z12, Z12, Z14
-	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS   Z5, Z16, Z17
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VMULPS        Z16, Z16, Z12
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS   Z16, Z12, Z17
-	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	ADDQ          $+32, DI
-	CMPQ          DI, CX
-	JLT           loop7
-
-end8:
-	CMPQ          DI, R9
-	JGE           sums9
-	MOVQ          96(AX), CX
-	ANDQ          $0x1f, CX
-	MOVL          $0x00000001, R10
-	SHLQ          CL, R10
-	DECQ          R10
-	KMOVW         R10, K1
-	SHRQ          $0x10, R10
-	KMOVW         R10, K2
-	LEAQ          (DI), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVUPS.Z     (DX)(DI*4), K1, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, K1, Z9
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K3
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z13, Z11
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z11, Z13, Z13
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z12, Z11
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K3, Z11
-	VADDPS        Z11, Z8, K1, Z8
-	LEAQ          16(DI), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVUPS.Z     64(DX)(DI*4), K2, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, K2, Z9
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z13, Z11
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z11, Z13, Z13
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z12, Z11
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VADDPS        Z11, Z10, K2, Z10
-
-sums9:
-	MOVQ    64(AX), CX
-	VMOVUPS Z9, (CX)(R8*1)
-	VADDPS  Z10, Z8, Z8
-	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(R8*1)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), DX
-	MOVQ 200(AX), CX
-	SHLQ $0x06, CX
-	ADDQ CX, BX
-	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpUniformFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpUniformFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
-	MOVQ         (AX), DX
-	MOVQ         8(AX), BX
 	XORQ         SI, SI
 	XORQ         DI, DI
 
@@ -9879,41 +8489,39 @@ row1:
 	ADDQ         DI, CX
 	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+544(SB), X7, X7
+	VXORPS       constants<>+288(SB), X7, X7
 	VBROADCASTSS X7, Z7
+	MOVQ         SI, BX
 	XORQ         R8, R8
-	MOVQ         SI, R9
 
 block4:
 	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
-	MOVQ         96(AX), CX
-	LEAQ         512(R8), R10
-	ANDQ         $-32, CX
-	CMPQ         R10, CX
-	CMOVQLT      R10, CX
-	MOVQ         CX, R11
-	ANDQ         $-64, R11
-	CMPQ         R8, R11
+	LEAQ         512(R8), R9
+	CMPQ         R9, 96(AX)
+	CMOVQGT      96(AX), R9
+	MOVQ         R9, CX
+	ANDQ         $-64, CX
+	CMPQ         R8, CX
 	JGE          end6
 
 loop5:
 	PREFETCHT0    20480(DX)(R8*4)
 	VADDPS        (DX)(R8*4), Z7, Z11
-	VADDPS        Z11, Z9, Z9
+	VADDPS        Z11, Z10, Z10
 	PREFETCHT0    20544(DX)(R8*4)
 	VMOVUPS       Z11, Z13
 	VADDPS        64(DX)(R8*4), Z7, Z14
 	VFMADD132PS   Z2, Z1, Z13
-	VADDPS        Z14, Z9, Z9
+	VADDPS        Z14, Z10, Z10
 	PREFETCHT0    20608(DX)(R8*4)
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       Z14, Z15
 	VADDPS        128(DX)(R8*4), Z7, Z16
 	VSUBPS        Z1, Z13, Z12
 	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        Z16, Z9, Z9
+	VADDPS        Z16, Z10, Z10
 	PREFETCHT0    20672(DX)(R8*4)
 	VFNMADD132PS  Z3, Z11, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
@@ -9922,7 +8530,7 @@ loop5:
 	VPERMPS       Z6, Z13, Z11
 	VSUBPS        Z1, Z15, Z17
 	VFMADD132PS   Z2, Z1, Z18
-	VADDPS        Z19, Z9, Z9
+	VADDPS        Z19, Z10, Z10
 	VPSLLD        $0x14, Z13, Z13
 	VFNMADD132PS  Z3, Z14, Z17
 	VCMPPS        $0x15, Z0, Z16, K3
@@ -9955,39 +8563,37 @@ loop5:
 	VFMADD213PS   Z17, Z13, Z20
 	VFMADD213PS   Z5, Z21, Z16
 	VPADDD        Z12, Z14, Z14
-	VMOVUPS       Z11, (BX)(R8*4)
 	VFMADD213PS.Z Z15, Z15, K2, Z20
 	VMULPS        Z21, Z21, Z11
 	VMOVUPS       Z4, Z12
-	VADDPS        Z20, Z10, Z10
+	VADDPS        Z20, Z9, Z9
 	VFMADD213PS   Z21, Z11, Z16
 	VFMADD213PS   Z5, Z23, Z12
-	VMOVUPS       Z20, 64(BX)(R8*4)
 	VFMADD213PS.Z Z18, Z18, K3, Z16
 	VMULPS        Z23, Z23, Z11
 	VADDPS        Z16, Z8, Z8
 	VFMADD213PS   Z23, Z11, Z12
-	VMOVUPS       Z16, 128(BX)(R8*4)
 	VFMADD213PS.Z Z14, Z14, K4, Z12
-	VADDPS        Z12, Z10, Z10
-	VMOVUPS       Z12, 192(BX)(R8*4)
+	VADDPS        Z12, Z9, Z9
 	ADDQ          $+64, R8
-	CMPQ          R8, R11
+	CMPQ          R8, CX
 	JLT           loop5
 
 end6:
+	MOVQ R9, CX
+	ANDQ $-32, CX
 	CMPQ R8, CX
 	JGE  end8
 
 loop7:
 	PREFETCHT0    20480(DX)(R8*4)
 	VADDPS        (DX)(R8*4), Z7, Z11
-	VADDPS        Z11, Z9, Z9
+	VADDPS        Z11, Z10, Z10
 	PREFETCHT0    20544(DX)(R8*4)
 	VMOVUPS       Z11, Z13
 	VADDPS        64(DX)(R8*4), Z7, Z14
 	VFMADD132PS   Z2, Z1, Z13
-	VADDPS        Z14, Z9, Z9
+	VADDPS        Z14, Z10, Z10
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       Z14, Z15
 	VSUBPS        Z1, Z13, Z12
@@ -10012,34 +8618,29 @@ loop7:
 	VMULPS        Z16, Z16, Z12
 	VADDPS        Z11, Z8, Z8
 	VFMADD213PS   Z16, Z12, Z17
-	VMOVUPS       Z11, (BX)(R8*4)
 	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	VMOVUPS       Z17, 64(BX)(R8*4)
+	VADDPS        Z17, Z9, Z9
 	ADDQ          $+32, R8
 	CMPQ          R8, CX
 	JLT           loop7
 
 end8:
-	CMPQ          R8, R10
-	JGE           sums9
+	CMPQ R8, R9
+	JGE  end10
+
+loop9:
 	MOVQ          96(AX), CX
-	ANDQ          $0x1f, CX
-	MOVL          $0x00000001, R11
-	SHLQ          CL, R11
-	DECQ          R11
-	KMOVW         R11, K1
-	SHRQ          $0x10, R11
-	KMOVW         R11, K2
-	LEAQ          (R8), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
+	SUBQ          R8, CX
+	MOVL          $0x00000001, R10
+	SHLQ          CL, R10
+	DECQ          R10
+	KMOVW         R10, K1
 	VMOVUPS.Z     (DX)(R8*4), K1, Z11
 	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, K1, Z9
+	VADDPS        Z11, Z10, K1, Z10
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K3
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
 	VPERMPS       Z6, Z13, Z11
@@ -10049,49 +8650,263 @@ end8:
 	VFMADD213PS   Z5, Z12, Z11
 	VMULPS        Z12, Z12, Z14
 	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K3, Z11
+	VFMADD213PS.Z Z13, Z13, K2, Z11
 	VADDPS        Z11, Z8, K1, Z8
-	VMOVUPS       Z11, K1, (BX)(R8*4)
-	LEAQ          16(R8), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVUPS.Z     64(DX)(R8*4), K2, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, K2, Z9
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z13, Z11
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z11, Z13, Z13
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z12, Z11
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VADDPS        Z11, Z10, K2, Z10
-	VMOVUPS       Z11, K2, 64(BX)(R8*4)
+	VMOVUPS       Z8, Z11
+	VMOVAPS       Z9, Z8
+	VMOVAPS       Z11, Z9
+	ADDQ          $+16, R8
+	CMPQ          R8, R9
+	JLT           loop9
 
-sums9:
-	MOVQ    64(AX), CX
-	VMOVUPS Z9, (CX)(R9*1)
-	VADDPS  Z10, Z8, Z8
+end10:
+	VADDPS  Z9, Z8, Z8
 	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(R9*1)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
+	VMOVUPS Z8, (CX)(BX*1)
+	MOVQ    64(AX), CX
+	VMOVUPS Z10, (CX)(BX*1)
+	ORQ     $0x3f, BX
+	INCQ    BX
+	MOVQ    R9, R8
 	CMPQ    R8, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), DX
-	ADDQ 112(AX), BX
 	MOVQ 200(AX), CX
 	SHLQ $0x06, CX
 	ADDQ CX, SI
 	INCQ DI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpUniformFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpUniformFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
+	MOVQ         (AX), DX
+	MOVQ         8(AX), SI
+	XORQ         DI, DI
+	XORQ         R8, R8
+
+row1:
+	CMPQ         R8, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), CX
+	CMPL         (CX)(R8*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), CX
+	ADDQ         R8, CX
+	VMOVSD       312(AX)(CX*8), X7
+	VCVTSD2SS    X7, X7, X7
+	VXORPS       constants<>+288(SB), X7, X7
+	VBROADCASTSS X7, Z7
+	MOVQ         DI, BX
+	XORQ         R9, R9
+
+block4:
+	VBROADCASTSS constants<>+1600(SB), Z8
+	VBROADCASTSS constants<>+1600(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z10
+	LEAQ         512(R9), R10
+	CMPQ         R10, 96(AX)
+	CMOVQGT      96(AX), R10
+	MOVQ         R10, CX
+	ANDQ         $-64, CX
+	CMPQ         R9, CX
+	JGE          end6
+
+loop5:
+	PREFETCHT0    20480(DX)(R9*4)
+	VADDPS        (DX)(R9*4), Z7, Z11
+	VADDPS        Z11, Z10, Z10
+	PREFETCHT0    20544(DX)(R9*4)
+	VMOVUPS       Z11, Z13
+	VADDPS        64(DX)(R9*4), Z7, Z14
+	VFMADD132PS   Z2, Z1, Z13
+	VADDPS        Z14, Z10, Z10
+	PREFETCHT0    20608(DX)(R9*4)
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z14, Z15
+	VADDPS        128(DX)(R9*4), Z7, Z16
+	VSUBPS        Z1, Z13, Z12
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        Z16, Z10, Z10
+	PREFETCHT0    20672(DX)(R9*4)
+	VFNMADD132PS  Z3, Z11, Z12
+	VCMPPS        $0x15, Z0, Z14, K2
+	VMOVUPS       Z16, Z18
+	VADDPS        192(DX)(R9*4), Z7, Z19
+	VPERMPS       Z6, Z13, Z11
+	VSUBPS        Z1, Z15, Z17
+	VFMADD132PS   Z2, Z1, Z18
+	VADDPS        Z19, Z10, Z10
+	VPSLLD        $0x14, Z13, Z13
+	VFNMADD132PS  Z3, Z14, Z17
+	VCMPPS        $0x15, Z0, Z16, K3
+	VMOVUPS       Z19, Z14
+	VPADDD        Z11, Z13, Z13
+	VPERMPS       Z6, Z15, Z20
+	VSUBPS        Z1, Z18, Z21
+	VFMADD132PS   Z2, Z1, Z14
+	VMOVUPS       Z4, Z11
+	VPSLLD        $0x14, Z15, Z15
+	VFNMADD132PS  Z3, Z16, Z21
+	VCMPPS        $0x15, Z0, Z19, K4
+	VFMADD213PS   Z5, Z12, Z11
+	VPADDD        Z20, Z15, Z15
+	VPERMPS       Z6, Z18, Z22
+	VSUBPS        Z1, Z14, Z23
+	VMULPS        Z12, Z12, Z16
+	VMOVUPS       Z4, Z20
+	VPSLLD        $0x14, Z18, Z18
+	VFNMADD132PS  Z3, Z19, Z23
+	VFMADD213PS   Z12, Z16, Z11
+	VFMADD213PS   Z5, Z17, Z20
+	VPADDD        Z22, Z18, Z18
+	VPERMPS       Z6, Z14, Z12
+	VFMADD213PS.Z Z13, Z13, K1, Z11
+	VMULPS        Z17, Z17, Z13
+	VMOVUPS       Z4, Z16
+	VPSLLD        $0x14, Z14, Z14
+	VADDPS        Z11, Z8, Z8
+	VFMADD213PS   Z17, Z13, Z20
+	VFMADD213PS   Z5, Z21, Z16
+	VPADDD        Z12, Z14, Z14
+	VMOVUPS       Z11, (SI)(R9*4)
+	VFMADD213PS.Z Z15, Z15, K2, Z20
+	VMULPS        Z21, Z21, Z11
+	VMOVUPS       Z4, Z12
+	VADDPS        Z20, Z9, Z9
+	VFMADD213PS   Z21, Z11, Z16
+	VFMADD213PS   Z5, Z23, Z12
+	VMOVUPS       Z20, 64(SI)(R9*4)
+	VFMADD213PS.Z Z18, Z18, K3, Z16
+	VMULPS        Z23, Z23, Z11
+	VADDPS        Z16, Z8, Z8
+	VFMADD213PS   Z23, Z11, Z12
+	VMOVUPS       Z16, 128(SI)(R9*4)
+	VFMADD213PS.Z Z14, Z14, K4, Z12
+	VADDPS        Z12, Z9, Z9
+	VMOVUPS       Z12, 192(SI)(R9*4)
+	ADDQ          $+64, R9
+	CMPQ          R9, CX
+	JLT           loop5
+
+end6:
+	MOVQ R10, CX
+	ANDQ $-32, CX
+	CMPQ R9, CX
+	JGE  end8
+
+loop7:
+	PREFETCHT0    20480(DX)(R9*4)
+	VADDPS        (DX)(R9*4), Z7, Z11
+	VADDPS        Z11, Z10, Z10
+	PREFETCHT0    20544(DX)(R9*4)
+	VMOVUPS       Z11, Z13
+	VADDPS        64(DX)(R9*4), Z7, Z14
+	VFMADD132PS   Z2, Z1, Z13
+	VADDPS        Z14, Z10, Z10
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z14, Z15
+	VSUBPS        Z1, Z13, Z12
+	VFMADD132PS   Z2, Z1, Z15
+	VFNMADD132PS  Z3, Z11, Z12
+	VCMPPS        $0x15, Z0, Z14, K2
+	VPERMPS       Z6, Z13, Z11
+	VSUBPS        Z1, Z15, Z16
+	VPSLLD        $0x14, Z13, Z13
+	VFNMADD132PS  Z3, Z14, Z16
+	VPADDD        Z11, Z13, Z13
+	VPERMPS       Z6, Z15, Z14
+	VMOVUPS       Z4, Z11
+	VPSLLD        $0x14, Z15, Z15
+	VFMADD213PS   Z5, Z12, Z11
+	VPADDD        Z14, Z15, Z15
+	VMULPS        Z12, Z12, Z14
+	VMOVUPS       Z4, Z17
+	VFMADD213PS   Z12, Z14, Z11
+	VFMADD213PS   Z5, Z16, Z17
+	VFMADD213PS.Z Z13, Z13, K1, Z11
+	VMULPS        Z16, Z16, Z12
+	VADDPS        Z11, Z8, Z8
+	VFMADD213PS   Z16, Z12, Z17
+	VMOVUPS       Z11, (SI)(R9*4)
+	VFMADD213PS.Z Z15, Z15, K2, Z17
+	VADDPS        Z17, Z9, Z9
+	VMOVUPS       Z17, 64(SI)(R9*4)
+	ADDQ          $+32, R9
+	CMPQ          R9, CX
+	JLT           loop7
+
+end8:
+	CMPQ R9, R10
+	JGE  end10
+
+loop9:
+	MOVQ          96(AX), CX
+	SUBQ          R9, CX
+	MOVL          $0x00000001, R11
+	SHLQ          CL, R11
+	DECQ          R11
+	KMOVW         R11, K1
+	VMOVUPS.Z     (DX)(R9*4), K1, Z11
+	VADDPS        Z7, Z11, Z11
+	VADDPS        Z11, Z10, K1, Z10
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K2
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z11
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z11, Z13, Z13
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z12, Z11
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z11
+	VFMADD213PS.Z Z13, Z13, K2, Z11
+	VADDPS        Z11, Z8, K1, Z8
+	VMOVUPS       Z11, K1, (SI)(R9*4)
+	VMOVUPS       Z8, Z11
+	VMOVAPS       Z9, Z8
+	VMOVAPS       Z11, Z9
+	ADDQ          $+16, R9
+	CMPQ          R9, R10
+	JLT           loop9
+
+end10:
+	VADDPS  Z9, Z8, Z8
+	MOVQ    56(AX), CX
+	VMOVUPS Z8, (CX)(BX*1)
+	MOVQ    64(AX), CX
+	VMOVUPS Z10, (CX)(BX*1)
+	ORQ     $0x3f, BX
+	INCQ    BX
+	MOVQ    R10, R9
+	CMPQ    R9, 96(AX)
+	JLT     block4
+
+skip2:
+	ADDQ 104(AX), DX
+	ADDQ 112(AX), SI
+	MOVQ 200(AX), CX
+	SHLQ $0x06, CX
+	ADDQ CX, DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -10185,68 +9000,68 @@ TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         32(AX), DI
-	MOVQ         40(AX), R8
-	XORQ         R9, R9
+	MOVQ         8(AX), SI
+	MOVQ         24(AX), DI
+	MOVQ         32(AX), R8
+	MOVQ         40(AX), R9
 	XORQ         R10, R10
+	XORQ         R11, R11
 
 row1:
-	CMPQ         R10, 80(AX)
+	CMPQ         R11, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R10*4), $0x00
+	CMPL         (CX)(R11*4), $0x00
 	JLT          skip2
 	MOVQ         88(AX), CX
-	ADDQ         R10, CX
+	ADDQ         R11, CX
 	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+544(SB), X7, X7
+	VXORPS       constants<>+288(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         R11, R11
-	MOVQ         R9, R12
+	MOVQ         R10, BX
+	XORQ         R12, R12
 
 block4:
 	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
 	VBROADCASTSS constants<>+1600(SB), Z11
-	MOVQ         96(AX), CX
-	LEAQ         512(R11), R13
+	LEAQ         512(R12), R13
+	CMPQ         R13, 96(AX)
+	CMOVQGT      96(AX), R13
+	MOVQ         R13, CX
 	ANDQ         $-32, CX
-	CMPQ         R13, CX
-	CMOVQLT      R13, CX
-	CMPQ         R11, CX
+	CMPQ         R12, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R11*4)
-	VADDPS        (DX)(R11*4), Z7, Z12
-	VMOVUPS       (SI)(R11*4), Z13
-	VMOVUPS       (R8)(R11*4), Z14
-	VFMADD213PS   (DI)(R11*4), Z14, Z13
-	VADDPS        Z13, Z10, Z10
+	PREFETCHT0    20480(DX)(R12*4)
+	VADDPS        (DX)(R12*4), Z7, Z12
+	VMOVUPS       (DI)(R12*4), Z13
+	VMOVUPS       (R9)(R12*4), Z14
+	VFMADD213PS   (R8)(R12*4), Z14, Z13
+	VADDPS        Z13, Z11, Z11
 	VMULPS        Z12, Z13, Z14
-	PREFETCHT0    20544(DX)(R11*4)
+	PREFETCHT0    20544(DX)(R12*4)
 	VBROADCASTSS  constants<>+1600(SB), Z15
-	VADDPS        64(DX)(R11*4), Z7, Z16
+	VADDPS        64(DX)(R12*4), Z7, Z16
 	VCMPPS        $0x04, Z15, Z13, K1
-	VMOVUPS       64(SI)(R11*4), Z13
+	VMOVUPS       64(DI)(R12*4), Z13
 	VMOVAPS.Z     Z14, K1, Z14
-	VMOVUPS       64(R8)(R11*4), Z15
-	VADDPS        Z14, Z9, Z9
-	VFMADD213PS   64(DI)(R11*4), Z15, Z13
+	VMOVUPS       64(R9)(R12*4), Z15
+	VADDPS        Z14, Z10, Z10
+	VFMADD213PS   64(R8)(R12*4), Z15, Z13
 	VMOVUPS       Z12, Z15
-	VADDPS        Z13, Z10, Z10
+	VADDPS        Z13, Z11, Z11
 	VFMADD132PS   Z2, Z1, Z15
 	VMULPS        Z16, Z13, Z17
 	VCMPPS        $0x15, Z0, Z12, K1
@@ -10256,7 +9071,7 @@ loop5:
 	VFNMADD132PS  Z3, Z12, Z14
 	VMOVAPS.Z     Z17, K2, Z17
 	VPERMPS       Z6, Z15, Z12
-	VADDPS        Z17, Z9, Z9
+	VADDPS        Z17, Z10, Z10
 	VPSLLD        $0x14, Z15, Z15
 	VMOVUPS       Z16, Z13
 	VPADDD        Z12, Z15, Z15
@@ -10273,47 +9088,44 @@ loop5:
 	VPSLLD        $0x14, Z13, Z13
 	VADDPS        Z12, Z8, Z8
 	VPADDD        Z14, Z13, Z13
-	VMOVUPS       Z12, (BX)(R11*4)
+	VMOVUPS       Z12, (SI)(R12*4)
 	VMOVUPS       Z4, Z12
 	VFMADD213PS   Z5, Z18, Z12
 	VMULPS        Z18, Z18, Z14
 	VFMADD213PS   Z18, Z14, Z12
 	VFMADD213PS.Z Z13, Z13, K2, Z12
-	VADDPS        Z12, Z11, Z11
-	VMOVUPS       Z12, 64(BX)(R11*4)
-	ADDQ          $+32, R11
-	CMPQ          R11, CX
+	VADDPS        Z12, Z9, Z9
+	VMOVUPS       Z12, 64(SI)(R12*4)
+	ADDQ          $+32, R12
+	CMPQ          R12, CX
 	JLT           loop5
 
 end6:
-	CMPQ          R11, R13
-	JGE           sums7
+	CMPQ R12, R13
+	JGE  end8
+
+loop7:
 	MOVQ          96(AX), CX
-	ANDQ          $0x1f, CX
+	SUBQ          R12, CX
 	MOVL          $0x00000001, R14
 	SHLQ          CL, R14
 	DECQ          R14
 	KMOVW         R14, K1
-	SHRQ          $0x10, R14
-	KMOVW         R14, K2
-	LEAQ          (R11), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     (DX)(R11*4), K1, Z12
+	VMOVUPS.Z     (DX)(R12*4), K1, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVUPS.Z     (SI)(R11*4), K1, Z13
-	VMOVUPS.Z     (R8)(R11*4), K1, Z14
-	VMOVUPS.Z     (DI)(R11*4), K1, Z15
+	VMOVUPS.Z     (DI)(R12*4), K1, Z13
+	VMOVUPS.Z     (R9)(R12*4), K1, Z14
+	VMOVUPS.Z     (R8)(R12*4), K1, Z15
 	VFMADD213PS   Z15, Z14, Z13
-	VADDPS        Z13, Z10, Z10
+	VADDPS        Z13, Z11, Z11
 	VMULPS        Z12, Z13, Z14
 	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K3
-	VMOVAPS.Z     Z14, K3, Z14
-	VADDPS        Z14, Z9, Z9
+	VCMPPS        $0x04, Z15, Z13, K2
+	VMOVAPS.Z     Z14, K2, Z14
+	VADDPS        Z14, Z10, Z10
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K3
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z1, Z14, Z13
 	VFNMADD132PS  Z3, Z12, Z13
 	VPERMPS       Z6, Z14, Z12
@@ -10323,61 +9135,38 @@ end6:
 	VFMADD213PS   Z5, Z13, Z12
 	VMULPS        Z13, Z13, Z15
 	VFMADD213PS   Z13, Z15, Z12
-	VFMADD213PS.Z Z14, Z14, K3, Z12
+	VFMADD213PS.Z Z14, Z14, K2, Z12
 	VADDPS        Z12, Z8, K1, Z8
-	VMOVUPS       Z12, K1, (BX)(R11*4)
-	LEAQ          16(R11), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums7
-	VMOVUPS.Z     64(DX)(R11*4), K2, Z12
-	VADDPS        Z7, Z12, Z12
-	VMOVUPS.Z     64(SI)(R11*4), K2, Z13
-	VMOVUPS.Z     64(R8)(R11*4), K2, Z14
-	VMOVUPS.Z     64(DI)(R11*4), K2, Z15
-	VFMADD213PS   Z15, Z14, Z13
-	VADDPS        Z13, Z10, Z10
-	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K1
-	VMOVAPS.Z     Z14, K1, Z14
-	VADDPS        Z14, Z9, Z9
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K1
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	VPERMPS       Z6, Z14, Z12
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z12, Z14, Z14
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z13, Z12
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z12
-	VFMADD213PS.Z Z14, Z14, K1, Z12
-	VADDPS        Z12, Z11, K2, Z11
-	VMOVUPS       Z12, K2, 64(BX)(R11*4)
+	VMOVUPS       Z12, K1, (SI)(R12*4)
+	VMOVUPS       Z8, Z12
+	VMOVAPS       Z9, Z8
+	VMOVAPS       Z12, Z9
+	ADDQ          $+16, R12
+	CMPQ          R12, R13
+	JLT           loop7
 
-sums7:
-	MOVQ    64(AX), CX
-	VMOVUPS Z9, (CX)(R12*1)
-	MOVQ    72(AX), CX
-	VMOVUPS Z10, (CX)(R12*1)
-	VADDPS  Z11, Z8, Z8
+end8:
+	VADDPS  Z9, Z8, Z8
 	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(R12*1)
-	ADDQ    $0x40, R12
-	MOVQ    R13, R11
-	CMPQ    R11, 96(AX)
+	VMOVUPS Z8, (CX)(BX*1)
+	MOVQ    64(AX), CX
+	VMOVUPS Z10, (CX)(BX*1)
+	MOVQ    72(AX), CX
+	VMOVUPS Z11, (CX)(BX*1)
+	ORQ     $0x3f, BX
+	INCQ    BX
+	MOVQ    R13, R12
+	CMPQ    R12, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), DX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), SI
+	ADDQ 112(AX), SI
+	ADDQ 128(AX), DI
 	MOVQ 200(AX), CX
 	SHLQ $0x06, CX
-	ADDQ CX, R9
-	INCQ R10
+	ADDQ CX, R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -10492,13 +9281,13 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -10801,13 +9590,13 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -11125,13 +9914,13 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         24(AX), BX
@@ -11578,49 +10367,47 @@ TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+960(SB), Z10
 	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), DX
-	XORQ         BX, BX
 	XORQ         SI, SI
+	XORQ         DI, DI
 
 row1:
-	CMPQ         SI, 80(AX)
+	CMPQ         DI, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(SI*4), $0x00
+	CMPL         (CX)(DI*4), $0x00
 	JLT          skip2
 	MOVQ         88(AX), CX
-	ADDQ         SI, CX
+	ADDQ         DI, CX
 	VMOVSD       312(AX)(CX*8), X12
 	VXORPS       constants<>+1056(SB), X12, X12
 	VBROADCASTSD X12, Z12
-	XORQ         DI, DI
-	MOVQ         BX, R8
+	MOVQ         SI, BX
+	XORQ         R8, R8
 
 block4:
 	VBROADCASTSD constants<>+1600(SB), Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
-	MOVQ         96(AX), CX
-	LEAQ         256(DI), R9
-	ANDQ         $-16, CX
-	CMPQ         R9, CX
-	CMOVQLT      R9, CX
-	MOVQ         CX, R10
-	ANDQ         $-32, R10
-	CMPQ         DI, R10
+	LEAQ         256(R8), R9
+	CMPQ         R9, 96(AX)
+	CMOVQGT      96(AX), R9
+	MOVQ         R9, CX
+	ANDQ         $-32, CX
+	CMPQ         R8, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(DI*8)
-	VADDPD        (DX)(DI*8), Z12, Z16
-	VADDPD        Z16, Z14, Z14
+	PREFETCHT0    20480(DX)(R8*8)
+	VADDPD        (DX)(R8*8), Z12, Z16
+	VADDPD        Z16, Z15, Z15
 	VMOVUPD       Z16, Z18
 	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z1, Z18, Z17
-	PREFETCHT0    20544(DX)(DI*8)
-	VADDPD        64(DX)(DI*8), Z12, Z19
+	PREFETCHT0    20544(DX)(R8*8)
+	VADDPD        64(DX)(R8*8), Z12, Z19
 	VFNMADD231PD  Z3, Z17, Z16
-	VADDPD        Z19, Z14, Z14
+	VADDPD        Z19, Z15, Z15
 	VFNMADD231PD  Z4, Z17, Z16
 	VMOVUPD       Z19, Z20
 	VPERMPD       Z11, Z18, Z17
@@ -11629,12 +10416,12 @@ loop5:
 	VCMPPD        $0x15, Z0, Z19, K2
 	VPADDQ        Z17, Z18, Z18
 	VSUBPD        Z1, Z20, Z21
-	PREFETCHT0    20608(DX)(DI*8)
+	PREFETCHT0    20608(DX)(R8*8)
 	VMOVUPD       Z5, Z17
-	VADDPD        128(DX)(DI*8), Z12, Z22
+	VADDPD        128(DX)(R8*8), Z12, Z22
 	VFMADD213PD   Z6, Z16, Z17
 	VFNMADD231PD  Z3, Z21, Z19
-	VADDPD        Z22, Z14, Z14
+	VADDPD        Z22, Z15, Z15
 	VFMADD213PD   Z7, Z16, Z17
 	VFNMADD231PD  Z4, Z21, Z19
 	VMOVUPD       Z22, Z25
@@ -11647,14 +10434,14 @@ loop5:
 	VFMADD213PD   Z10, Z16, Z17
 	VPADDQ        Z21, Z20, Z20
 	VSUBPD        Z1, Z25, Z24
-	PREFETCHT0    20672(DX)(DI*8)
+	PREFETCHT0    20672(DX)(R8*8)
 	VMULPD        Z16, Z16, Z21
 	VMOVUPD       Z5, Z23
-	VADDPD        192(DX)(DI*8), Z12, Z26
+	VADDPD        192(DX)(R8*8), Z12, Z26
 	VFMADD213PD   Z16, Z21, Z17
 	VFMADD213PD   Z6, Z19, Z23
 	VFNMADD231PD  Z3, Z24, Z22
-	VADDPD        Z26, Z14, Z14
+	VADDPD        Z26, Z15, Z15
 	VFMADD213PD.Z Z18, Z18, K1, Z17
 	VFMADD213PD   Z7, Z19, Z23
 	VFNMADD231PD  Z4, Z24, Z22
@@ -11678,7 +10465,7 @@ loop5:
 	VFMADD213PD.Z Z20, Z20, K2, Z23
 	VFMADD213PD   Z7, Z22, Z18
 	VFNMADD231PD  Z4, Z21, Z24
-	VADDPD        Z23, Z15, Z15
+	VADDPD        Z23, Z14, Z14
 	VFMADD213PD   Z8, Z22, Z18
 	VPERMPD       Z11, Z16, Z17
 	VFMADD213PD   Z9, Z22, Z18
@@ -11698,27 +10485,29 @@ loop5:
 	VMULPD        Z24, Z24, Z17
 	VFMADD213PD   Z24, Z17, Z19
 	VFMADD213PD.Z Z16, Z16, K1, Z19
-	VADDPD        Z19, Z15, Z15
-	ADDQ          $+32, DI
-	CMPQ          DI, R10
+	VADDPD        Z19, Z14, Z14
+	ADDQ          $+32, R8
+	CMPQ          R8, CX
 	JLT           loop5
 
 end6:
-	CMPQ DI, CX
+	MOVQ R9, CX
+	ANDQ $-16, CX
+	CMPQ R8, CX
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(DI*8)
-	VADDPD        (DX)(DI*8), Z12, Z16
-	VADDPD        Z16, Z14, Z14
+	PREFETCHT0    20480(DX)(R8*8)
+	VADDPD        (DX)(R8*8), Z12, Z16
+	VADDPD        Z16, Z15, Z15
 	VMOVUPD       Z16, Z18
 	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z1, Z18, Z17
-	PREFETCHT0    20544(DX)(DI*8)
-	VADDPD        64(DX)(DI*8), Z12, Z19
+	PREFETCHT0    20544(DX)(R8*8)
+	VADDPD        64(DX)(R8*8), Z12, Z19
 	VFNMADD231PD  Z3, Z17, Z16
-	VADDPD        Z19, Z14, Z14
+	VADDPD        Z19, Z15, Z15
 	VFNMADD231PD  Z4, Z17, Z16
 	VMOVUPD       Z19, Z20
 	VPERMPD       Z11, Z18, Z17
@@ -11751,31 +10540,28 @@ loop7:
 	VMULPD        Z19, Z19, Z16
 	VFMADD213PD   Z19, Z16, Z22
 	VFMADD213PD.Z Z20, Z20, K2, Z22
-	VADDPD        Z22, Z15, Z15
-	ADDQ          $+16, DI
-	CMPQ          DI, CX
+	VADDPD        Z22, Z14, Z14
+	ADDQ          $+16, R8
+	CMPQ          R8, CX
 	JLT           loop7
 
 end8:
-	CMPQ          DI, R9
-	JGE           sums9
+	CMPQ R8, R9
+	JGE  end10
+
+loop9:
 	MOVQ          96(AX), CX
-	ANDQ          $0x0f, CX
+	SUBQ          R8, CX
 	MOVL          $0x00000001, R10
 	SHLQ          CL, R10
 	DECQ          R10
 	KMOVW         R10, K1
-	SHRQ          $0x08, R10
-	KMOVW         R10, K2
-	LEAQ          (DI), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVUPD.Z     (DX)(DI*8), K1, Z16
+	VMOVUPD.Z     (DX)(R8*8), K1, Z16
 	VADDPD        Z12, Z16, Z16
-	VADDPD        Z16, Z14, K1, Z14
+	VADDPD        Z16, Z15, K1, Z15
 	VMOVUPD       Z16, Z18
 	VFMADD132PD   Z2, Z1, Z18
-	VCMPPD        $0x15, Z0, Z16, K3
+	VCMPPD        $0x15, Z0, Z16, K2
 	VSUBPD        Z1, Z18, Z17
 	VFNMADD231PD  Z3, Z17, Z16
 	VFNMADD231PD  Z4, Z17, Z16
@@ -11790,51 +10576,33 @@ end8:
 	VFMADD213PD   Z10, Z16, Z17
 	VMULPD        Z16, Z16, Z19
 	VFMADD213PD   Z16, Z19, Z17
-	VFMADD213PD.Z Z18, Z18, K3, Z17
+	VFMADD213PD.Z Z18, Z18, K2, Z17
 	VADDPD        Z17, Z13, K1, Z13
-	LEAQ          8(DI), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVUPD.Z     64(DX)(DI*8), K2, Z16
-	VADDPD        Z12, Z16, Z16
-	VADDPD        Z16, Z14, K2, Z14
-	VMOVUPD       Z16, Z18
-	VFMADD132PD   Z2, Z1, Z18
-	VCMPPD        $0x15, Z0, Z16, K1
-	VSUBPD        Z1, Z18, Z17
-	VFNMADD231PD  Z3, Z17, Z16
-	VFNMADD231PD  Z4, Z17, Z16
-	VPERMPD       Z11, Z18, Z17
-	VPSLLQ        $0x31, Z18, Z18
-	VPADDQ        Z17, Z18, Z18
-	VMOVUPD       Z5, Z17
-	VFMADD213PD   Z6, Z16, Z17
-	VFMADD213PD   Z7, Z16, Z17
-	VFMADD213PD   Z8, Z16, Z17
-	VFMADD213PD   Z9, Z16, Z17
-	VFMADD213PD   Z10, Z16, Z17
-	VMULPD        Z16, Z16, Z19
-	VFMADD213PD   Z16, Z19, Z17
-	VFMADD213PD.Z Z18, Z18, K1, Z17
-	VADDPD        Z17, Z15, K2, Z15
+	VMOVUPD       Z13, Z16
+	VMOVAPD       Z14, Z13
+	VMOVAPD       Z16, Z14
+	ADDQ          $+8, R8
+	CMPQ          R8, R9
+	JLT           loop9
 
-sums9:
-	MOVQ    64(AX), CX
-	VMOVUPD Z14, (CX)(R8*1)
-	VADDPD  Z15, Z13, Z13
+end10:
+	VADDPD  Z14, Z13, Z13
 	MOVQ    56(AX), CX
-	VMOVUPD Z13, (CX)(R8*1)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
+	VMOVUPD Z13, (CX)(BX*1)
+	MOVQ    64(AX), CX
+	VMOVUPD Z15, (CX)(BX*1)
+	ORQ     $0x3f, BX
+	INCQ    BX
+	MOVQ    R9, R8
+	CMPQ    R8, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), DX
 	MOVQ 200(AX), CX
 	SHLQ $0x06, CX
-	ADDQ CX, BX
-	INCQ SI
+	ADDQ CX, SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -11860,50 +10628,48 @@ TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+960(SB), Z10
 	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), DX
-	MOVQ         8(AX), BX
-	XORQ         SI, SI
+	MOVQ         8(AX), SI
 	XORQ         DI, DI
+	XORQ         R8, R8
 
 row1:
-	CMPQ         DI, 80(AX)
+	CMPQ         R8, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(DI*4), $0x00
+	CMPL         (CX)(R8*4), $0x00
 	JLT          skip2
 	MOVQ         88(AX), CX
-	ADDQ         DI, CX
+	ADDQ         R8, CX
 	VMOVSD       312(AX)(CX*8), X12
 	VXORPS       constants<>+1056(SB), X12, X12
 	VBROADCASTSD X12, Z12
-	XORQ         R8, R8
-	MOVQ         SI, R9
+	MOVQ         DI, BX
+	XORQ         R9, R9
 
 block4:
 	VBROADCASTSD constants<>+1600(SB), Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
-	MOVQ         96(AX), CX
-	LEAQ         256(R8), R10
-	ANDQ         $-16, CX
-	CMPQ         R10, CX
-	CMOVQLT      R10, CX
-	MOVQ         CX, R11
-	ANDQ         $-32, R11
-	CMPQ         R8, R11
+	LEAQ         256(R9), R10
+	CMPQ         R10, 96(AX)
+	CMOVQGT      96(AX), R10
+	MOVQ         R10, CX
+	ANDQ         $-32, CX
+	CMPQ         R9, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R8*8)
-	VADDPD        (DX)(R8*8), Z12, Z16
-	VADDPD        Z16, Z14, Z14
+	PREFETCHT0    20480(DX)(R9*8)
+	VADDPD        (DX)(R9*8), Z12, Z16
+	VADDPD        Z16, Z15, Z15
 	VMOVUPD       Z16, Z18
 	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z1, Z18, Z17
-	PREFETCHT0    20544(DX)(R8*8)
-	VADDPD        64(DX)(R8*8), Z12, Z19
+	PREFETCHT0    20544(DX)(R9*8)
+	VADDPD        64(DX)(R9*8), Z12, Z19
 	VFNMADD231PD  Z3, Z17, Z16
-	VADDPD        Z19, Z14, Z14
+	VADDPD        Z19, Z15, Z15
 	VFNMADD231PD  Z4, Z17, Z16
 	VMOVUPD       Z19, Z20
 	VPERMPD       Z11, Z18, Z17
@@ -11912,12 +10678,12 @@ loop5:
 	VCMPPD        $0x15, Z0, Z19, K2
 	VPADDQ        Z17, Z18, Z18
 	VSUBPD        Z1, Z20, Z21
-	PREFETCHT0    20608(DX)(R8*8)
+	PREFETCHT0    20608(DX)(R9*8)
 	VMOVUPD       Z5, Z17
-	VADDPD        128(DX)(R8*8), Z12, Z22
+	VADDPD        128(DX)(R9*8), Z12, Z22
 	VFMADD213PD   Z6, Z16, Z17
 	VFNMADD231PD  Z3, Z21, Z19
-	VADDPD        Z22, Z14, Z14
+	VADDPD        Z22, Z15, Z15
 	VFMADD213PD   Z7, Z16, Z17
 	VFNMADD231PD  Z4, Z21, Z19
 	VMOVUPD       Z22, Z25
@@ -11930,14 +10696,14 @@ loop5:
 	VFMADD213PD   Z10, Z16, Z17
 	VPADDQ        Z21, Z20, Z20
 	VSUBPD        Z1, Z25, Z24
-	PREFETCHT0    20672(DX)(R8*8)
+	PREFETCHT0    20672(DX)(R9*8)
 	VMULPD        Z16, Z16, Z21
 	VMOVUPD       Z5, Z23
-	VADDPD        192(DX)(R8*8), Z12, Z26
+	VADDPD        192(DX)(R9*8), Z12, Z26
 	VFMADD213PD   Z16, Z21, Z17
 	VFMADD213PD   Z6, Z19, Z23
 	VFNMADD231PD  Z3, Z24, Z22
-	VADDPD        Z26, Z14, Z14
+	VADDPD        Z26, Z15, Z15
 	VFMADD213PD.Z Z18, Z18, K1, Z17
 	VFMADD213PD   Z7, Z19, Z23
 	VFNMADD231PD  Z4, Z24, Z22
@@ -11946,7 +10712,7 @@ loop5:
 	VFMADD213PD   Z8, Z19, Z23
 	VPERMPD       Z11, Z25, Z16
 	VFMADD132PD   Z2, Z1, Z18
-	VMOVUPD       Z17, (BX)(R8*8)
+	VMOVUPD       Z17, (SI)(R9*8)
 	VFMADD213PD   Z9, Z19, Z23
 	VPSLLQ        $0x31, Z25, Z25
 	VCMPPD        $0x15, Z0, Z26, K1
@@ -11962,10 +10728,10 @@ loop5:
 	VFMADD213PD.Z Z20, Z20, K2, Z23
 	VFMADD213PD   Z7, Z22, Z17
 	VFNMADD231PD  Z4, Z21, Z24
-	VADDPD        Z23, Z15, Z15
+	VADDPD        Z23, Z14, Z14
 	VFMADD213PD   Z8, Z22, Z17
 	VPERMPD       Z11, Z18, Z16
-	VMOVUPD       Z23, 64(BX)(R8*8)
+	VMOVUPD       Z23, 64(SI)(R9*8)
 	VFMADD213PD   Z9, Z22, Z17
 	VPSLLQ        $0x31, Z18, Z18
 	VFMADD213PD   Z10, Z22, Z17
@@ -11978,34 +10744,36 @@ loop5:
 	VFMADD213PD   Z7, Z24, Z19
 	VADDPD        Z17, Z13, Z13
 	VFMADD213PD   Z8, Z24, Z19
-	VMOVUPD       Z17, 128(BX)(R8*8)
+	VMOVUPD       Z17, 128(SI)(R9*8)
 	VFMADD213PD   Z9, Z24, Z19
 	VFMADD213PD   Z10, Z24, Z19
 	VMULPD        Z24, Z24, Z16
 	VFMADD213PD   Z24, Z16, Z19
 	VFMADD213PD.Z Z18, Z18, K1, Z19
-	VADDPD        Z19, Z15, Z15
-	VMOVUPD       Z19, 192(BX)(R8*8)
-	ADDQ          $+32, R8
-	CMPQ          R8, R11
+	VADDPD        Z19, Z14, Z14
+	VMOVUPD       Z19, 192(SI)(R9*8)
+	ADDQ          $+32, R9
+	CMPQ          R9, CX
 	JLT           loop5
 
 end6:
-	CMPQ R8, CX
+	MOVQ R10, CX
+	ANDQ $-16, CX
+	CMPQ R9, CX
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R8*8)
-	VADDPD        (DX)(R8*8), Z12, Z16
-	VADDPD        Z16, Z14, Z14
+	PREFETCHT0    20480(DX)(R9*8)
+	VADDPD        (DX)(R9*8), Z12, Z16
+	VADDPD        Z16, Z15, Z15
 	VMOVUPD       Z16, Z18
 	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z1, Z18, Z17
-	PREFETCHT0    20544(DX)(R8*8)
-	VADDPD        64(DX)(R8*8), Z12, Z19
+	PREFETCHT0    20544(DX)(R9*8)
+	VADDPD        64(DX)(R9*8), Z12, Z19
 	VFNMADD231PD  Z3, Z17, Z16
-	VADDPD        Z19, Z14, Z14
+	VADDPD        Z19, Z15, Z15
 	VFNMADD231PD  Z4, Z17, Z16
 	VMOVUPD       Z19, Z20
 	VPERMPD       Z11, Z18, Z17
@@ -12033,38 +10801,35 @@ loop7:
 	VFMADD213PD   Z7, Z19, Z22
 	VADDPD        Z17, Z13, Z13
 	VFMADD213PD   Z8, Z19, Z22
-	VMOVUPD       Z17, (BX)(R8*8)
+	VMOVUPD       Z17, (SI)(R9*8)
 	VFMADD213PD   Z9, Z19, Z22
 	VFMADD213PD   Z10, Z19, Z22
 	VMULPD        Z19, Z19, Z16
 	VFMADD213PD   Z19, Z16, Z22
 	VFMADD213PD.Z Z20, Z20, K2, Z22
-	VADDPD        Z22, Z15, Z15
-	VMOVUPD       Z22, 64(BX)(R8*8)
-	ADDQ          $+16, R8
-	CMPQ          R8, CX
+	VADDPD        Z22, Z14, Z14
+	VMOVUPD       Z22, 64(SI)(R9*8)
+	ADDQ          $+16, R9
+	CMPQ          R9, CX
 	JLT           loop7
 
 end8:
-	CMPQ          R8, R10
-	JGE           sums9
+	CMPQ R9, R10
+	JGE  end10
+
+loop9:
 	MOVQ          96(AX), CX
-	ANDQ          $0x0f, CX
+	SUBQ          R9, CX
 	MOVL          $0x00000001, R11
 	SHLQ          CL, R11
 	DECQ          R11
 	KMOVW         R11, K1
-	SHRQ          $0x08, R11
-	KMOVW         R11, K2
-	LEAQ          (R8), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVUPD.Z     (DX)(R8*8), K1, Z16
+	VMOVUPD.Z     (DX)(R9*8), K1, Z16
 	VADDPD        Z12, Z16, Z16
-	VADDPD        Z16, Z14, K1, Z14
+	VADDPD        Z16, Z15, K1, Z15
 	VMOVUPD       Z16, Z18
 	VFMADD132PD   Z2, Z1, Z18
-	VCMPPD        $0x15, Z0, Z16, K3
+	VCMPPD        $0x15, Z0, Z16, K2
 	VSUBPD        Z1, Z18, Z17
 	VFNMADD231PD  Z3, Z17, Z16
 	VFNMADD231PD  Z4, Z17, Z16
@@ -12079,54 +10844,35 @@ end8:
 	VFMADD213PD   Z10, Z16, Z17
 	VMULPD        Z16, Z16, Z19
 	VFMADD213PD   Z16, Z19, Z17
-	VFMADD213PD.Z Z18, Z18, K3, Z17
+	VFMADD213PD.Z Z18, Z18, K2, Z17
 	VADDPD        Z17, Z13, K1, Z13
-	VMOVUPD       Z17, K1, (BX)(R8*8)
-	LEAQ          8(R8), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVUPD.Z     64(DX)(R8*8), K2, Z16
-	VADDPD        Z12, Z16, Z16
-	VADDPD        Z16, Z14, K2, Z14
-	VMOVUPD       Z16, Z18
-	VFMADD132PD   Z2, Z1, Z18
-	VCMPPD        $0x15, Z0, Z16, K1
-	VSUBPD        Z1, Z18, Z17
-	VFNMADD231PD  Z3, Z17, Z16
-	VFNMADD231PD  Z4, Z17, Z16
-	VPERMPD       Z11, Z18, Z17
-	VPSLLQ        $0x31, Z18, Z18
-	VPADDQ        Z17, Z18, Z18
-	VMOVUPD       Z5, Z17
-	VFMADD213PD   Z6, Z16, Z17
-	VFMADD213PD   Z7, Z16, Z17
-	VFMADD213PD   Z8, Z16, Z17
-	VFMADD213PD   Z9, Z16, Z17
-	VFMADD213PD   Z10, Z16, Z17
-	VMULPD        Z16, Z16, Z19
-	VFMADD213PD   Z16, Z19, Z17
-	VFMADD213PD.Z Z18, Z18, K1, Z17
-	VADDPD        Z17, Z15, K2, Z15
-	VMOVUPD       Z17, K2, 64(BX)(R8*8)
+	VMOVUPD       Z17, K1, (SI)(R9*8)
+	VMOVUPD       Z13, Z16
+	VMOVAPD       Z14, Z13
+	VMOVAPD       Z16, Z14
+	ADDQ          $+8, R9
+	CMPQ          R9, R10
+	JLT           loop9
 
-sums9:
-	MOVQ    64(AX), CX
-	VMOVUPD Z14, (CX)(R9*1)
-	VADDPD  Z15, Z13, Z13
+end10:
+	VADDPD  Z14, Z13, Z13
 	MOVQ    56(AX), CX
-	VMOVUPD Z13, (CX)(R9*1)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
+	VMOVUPD Z13, (CX)(BX*1)
+	MOVQ    64(AX), CX
+	VMOVUPD Z15, (CX)(BX*1)
+	ORQ     $0x3f, BX
+	INCQ    BX
+	MOVQ    R10, R9
+	CMPQ    R9, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), DX
-	ADDQ 112(AX), BX
+	ADDQ 112(AX), SI
 	MOVQ 200(AX), CX
 	SHLQ $0x06, CX
-	ADDQ CX, SI
-	INCQ DI
+	ADDQ CX, DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -12231,59 +10977,59 @@ TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+960(SB), Z10
 	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         32(AX), DI
-	MOVQ         40(AX), R8
-	XORQ         R9, R9
+	MOVQ         8(AX), SI
+	MOVQ         24(AX), DI
+	MOVQ         32(AX), R8
+	MOVQ         40(AX), R9
 	XORQ         R10, R10
+	XORQ         R11, R11
 
 row1:
-	CMPQ         R10, 80(AX)
+	CMPQ         R11, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R10*4), $0x00
+	CMPL         (CX)(R11*4), $0x00
 	JLT          skip2
 	MOVQ         88(AX), CX
-	ADDQ         R10, CX
+	ADDQ         R11, CX
 	VMOVSD       312(AX)(CX*8), X12
 	VXORPS       constants<>+1056(SB), X12, X12
 	VBROADCASTSD X12, Z12
-	XORQ         R11, R11
-	MOVQ         R9, R12
+	MOVQ         R10, BX
+	XORQ         R12, R12
 
 block4:
 	VBROADCASTSD constants<>+1600(SB), Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
 	VBROADCASTSD constants<>+1600(SB), Z16
-	MOVQ         96(AX), CX
-	LEAQ         256(R11), R13
+	LEAQ         256(R12), R13
+	CMPQ         R13, 96(AX)
+	CMOVQGT      96(AX), R13
+	MOVQ         R13, CX
 	ANDQ         $-16, CX
-	CMPQ         R13, CX
-	CMOVQLT      R13, CX
-	CMPQ         R11, CX
+	CMPQ         R12, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R11*8)
-	VADDPD        (DX)(R11*8), Z12, Z17
-	VMOVUPD       (SI)(R11*8), Z18
-	VMOVUPD       (R8)(R11*8), Z19
-	VFMADD213PD   (DI)(R11*8), Z19, Z18
-	VADDPD        Z18, Z15, Z15
+	PREFETCHT0    20480(DX)(R12*8)
+	VADDPD        (DX)(R12*8), Z12, Z17
+	VMOVUPD       (DI)(R12*8), Z18
+	VMOVUPD       (R9)(R12*8), Z19
+	VFMADD213PD   (R8)(R12*8), Z19, Z18
+	VADDPD        Z18, Z16, Z16
 	VMULPD        Z17, Z18, Z19
-	PREFETCHT0    20544(DX)(R11*8)
+	PREFETCHT0    20544(DX)(R12*8)
 	VBROADCASTSD  constants<>+1600(SB), Z20
-	VADDPD        64(DX)(R11*8), Z12, Z21
+	VADDPD        64(DX)(R12*8), Z12, Z21
 	VCMPPD        $0x04, Z20, Z18, K1
-	VMOVUPD       64(SI)(R11*8), Z18
+	VMOVUPD       64(DI)(R12*8), Z18
 	VMOVAPD.Z     Z19, K1, Z19
-	VMOVUPD       64(R8)(R11*8), Z20
-	VADDPD        Z19, Z14, Z14
-	VFMADD213PD   64(DI)(R11*8), Z20, Z18
+	VMOVUPD       64(R9)(R12*8), Z20
+	VADDPD        Z19, Z15, Z15
+	VFMADD213PD   64(R8)(R12*8), Z20, Z18
 	VMOVUPD       Z17, Z20
-	VADDPD        Z18, Z15, Z15
+	VADDPD        Z18, Z16, Z16
 	VFMADD132PD   Z2, Z1, Z20
 	VMULPD        Z21, Z18, Z22
 	VCMPPD        $0x15, Z0, Z17, K1
@@ -12292,7 +11038,7 @@ loop5:
 	VCMPPD        $0x04, Z23, Z18, K2
 	VMOVAPD.Z     Z22, K2, Z22
 	VFNMADD231PD  Z3, Z19, Z17
-	VADDPD        Z22, Z14, Z14
+	VADDPD        Z22, Z15, Z15
 	VFNMADD231PD  Z4, Z19, Z17
 	VMOVUPD       Z21, Z19
 	VPERMPD       Z11, Z20, Z18
@@ -12320,47 +11066,44 @@ loop5:
 	VFMADD213PD   Z7, Z21, Z23
 	VADDPD        Z18, Z13, Z13
 	VFMADD213PD   Z8, Z21, Z23
-	VMOVUPD       Z18, (BX)(R11*8)
+	VMOVUPD       Z18, (SI)(R12*8)
 	VFMADD213PD   Z9, Z21, Z23
 	VFMADD213PD   Z10, Z21, Z23
 	VMULPD        Z21, Z21, Z17
 	VFMADD213PD   Z21, Z17, Z23
 	VFMADD213PD.Z Z19, Z19, K2, Z23
-	VADDPD        Z23, Z16, Z16
-	VMOVUPD       Z23, 64(BX)(R11*8)
-	ADDQ          $+16, R11
-	CMPQ          R11, CX
+	VADDPD        Z23, Z14, Z14
+	VMOVUPD       Z23, 64(SI)(R12*8)
+	ADDQ          $+16, R12
+	CMPQ          R12, CX
 	JLT           loop5
 
 end6:
-	CMPQ          R11, R13
-	JGE           sums7
+	CMPQ R12, R13
+	JGE  end8
+
+loop7:
 	MOVQ          96(AX), CX
-	ANDQ          $0x0f, CX
+	SUBQ          R12, CX
 	MOVL          $0x00000001, R14
 	SHLQ          CL, R14
 	DECQ          R14
 	KMOVW         R14, K1
-	SHRQ          $0x08, R14
-	KMOVW         R14, K2
-	LEAQ          (R11), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     (DX)(R11*8), K1, Z17
+	VMOVUPD.Z     (DX)(R12*8), K1, Z17
 	VADDPD        Z12, Z17, Z17
-	VMOVUPD.Z     (SI)(R11*8), K1, Z18
-	VMOVUPD.Z     (R8)(R11*8), K1, Z19
-	VMOVUPD.Z     (DI)(R11*8), K1, Z20
+	VMOVUPD.Z     (DI)(R12*8), K1, Z18
+	VMOVUPD.Z     (R9)(R12*8), K1, Z19
+	VMOVUPD.Z     (R8)(R12*8), K1, Z20
 	VFMADD213PD   Z20, Z19, Z18
-	VADDPD        Z18, Z15, Z15
+	VADDPD        Z18, Z16, Z16
 	VMULPD        Z17, Z18, Z19
 	VBROADCASTSD  constants<>+1600(SB), Z20
-	VCMPPD        $0x04, Z20, Z18, K3
-	VMOVAPD.Z     Z19, K3, Z19
-	VADDPD        Z19, Z14, Z14
+	VCMPPD        $0x04, Z20, Z18, K2
+	VMOVAPD.Z     Z19, K2, Z19
+	VADDPD        Z19, Z15, Z15
 	VMOVUPD       Z17, Z19
 	VFMADD132PD   Z2, Z1, Z19
-	VCMPPD        $0x15, Z0, Z17, K3
+	VCMPPD        $0x15, Z0, Z17, K2
 	VSUBPD        Z1, Z19, Z18
 	VFNMADD231PD  Z3, Z18, Z17
 	VFNMADD231PD  Z4, Z18, Z17
@@ -12375,66 +11118,38 @@ end6:
 	VFMADD213PD   Z10, Z17, Z18
 	VMULPD        Z17, Z17, Z20
 	VFMADD213PD   Z17, Z20, Z18
-	VFMADD213PD.Z Z19, Z19, K3, Z18
+	VFMADD213PD.Z Z19, Z19, K2, Z18
 	VADDPD        Z18, Z13, K1, Z13
-	VMOVUPD       Z18, K1, (BX)(R11*8)
-	LEAQ          8(R11), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums7
-	VMOVUPD.Z     64(DX)(R11*8), K2, Z17
-	VADDPD        Z12, Z17, Z17
-	VMOVUPD.Z     64(SI)(R11*8), K2, Z18
-	VMOVUPD.Z     64(R8)(R11*8), K2, Z19
-	VMOVUPD.Z     64(DI)(R11*8), K2, Z20
-	VFMADD213PD   Z20, Z19, Z18
-	VADDPD        Z18, Z15, Z15
-	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1600(SB), Z20
-	VCMPPD        $0x04, Z20, Z18, K1
-	VMOVAPD.Z     Z19, K1, Z19
-	VADDPD        Z19, Z14, Z14
-	VMOVUPD       Z17, Z19
-	VFMADD132PD   Z2, Z1, Z19
-	VCMPPD        $0x15, Z0, Z17, K1
-	VSUBPD        Z1, Z19, Z18
-	VFNMADD231PD  Z3, Z18, Z17
-	VFNMADD231PD  Z4, Z18, Z17
-	VPERMPD       Z11, Z19, Z18
-	VPSLLQ        $0x31, Z19, Z19
-	VPADDQ        Z18, Z19, Z19
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z17, Z18
-	VFMADD213PD   Z7, Z17, Z18
-	VFMADD213PD   Z8, Z17, Z18
-	VFMADD213PD   Z9, Z17, Z18
-	VFMADD213PD   Z10, Z17, Z18
-	VMULPD        Z17, Z17, Z20
-	VFMADD213PD   Z17, Z20, Z18
-	VFMADD213PD.Z Z19, Z19, K1, Z18
-	VADDPD        Z18, Z16, K2, Z16
-	VMOVUPD       Z18, K2, 64(BX)(R11*8)
+	VMOVUPD       Z18, K1, (SI)(R12*8)
+	VMOVUPD       Z13, Z17
+	VMOVAPD       Z14, Z13
+	VMOVAPD       Z17, Z14
+	ADDQ          $+8, R12
+	CMPQ          R12, R13
+	JLT           loop7
 
-sums7:
-	MOVQ    64(AX), CX
-	VMOVUPD Z14, (CX)(R12*1)
-	MOVQ    72(AX), CX
-	VMOVUPD Z15, (CX)(R12*1)
-	VADDPD  Z16, Z13, Z13
+end8:
+	VADDPD  Z14, Z13, Z13
 	MOVQ    56(AX), CX
-	VMOVUPD Z13, (CX)(R12*1)
-	ADDQ    $0x40, R12
-	MOVQ    R13, R11
-	CMPQ    R11, 96(AX)
+	VMOVUPD Z13, (CX)(BX*1)
+	MOVQ    64(AX), CX
+	VMOVUPD Z15, (CX)(BX*1)
+	MOVQ    72(AX), CX
+	VMOVUPD Z16, (CX)(BX*1)
+	ORQ     $0x3f, BX
+	INCQ    BX
+	MOVQ    R13, R12
+	CMPQ    R12, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), DX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), SI
+	ADDQ 112(AX), SI
+	ADDQ 128(AX), DI
 	MOVQ 200(AX), CX
 	SHLQ $0x06, CX
-	ADDQ CX, R9
-	INCQ R10
+	ADDQ CX, R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -13570,71 +12285,69 @@ TEXT ·sumUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
-	XORQ         BX, BX
 	XORQ         SI, SI
+	XORQ         DI, DI
 
 row1:
-	CMPQ         SI, 80(AX)
+	CMPQ         DI, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(SI*4), $0x00
+	CMPL         (CX)(DI*4), $0x00
 	JLT          skip2
 	MOVQ         88(AX), CX
-	ADDQ         SI, CX
+	ADDQ         DI, CX
 	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+544(SB), X7, X7
+	VXORPS       constants<>+288(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         DI, DI
-	MOVQ         BX, R8
+	MOVQ         SI, BX
+	XORQ         R8, R8
 
 block4:
 	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
-	MOVQ         96(AX), CX
-	LEAQ         512(DI), R9
-	ANDQ         $-32, CX
-	CMPQ         R9, CX
-	CMOVQLT      R9, CX
-	MOVQ         CX, R10
-	ANDQ         $-64, R10
-	CMPQ         DI, R10
+	LEAQ         512(R8), R9
+	CMPQ         R9, 96(AX)
+	CMOVQGT      96(AX), R9
+	MOVQ         R9, CX
+	ANDQ         $-64, CX
+	CMPQ         R8, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(DI*2)
-	VCVTPH2PS     (DX)(DI*2), Z11
+	PREFETCHT0    20480(DX)(R8*2)
+	VCVTPH2PS     (DX)(R8*2), Z11
 	VADDPS        Z7, Z11, Z11
-	VCVTPH2PS     32(DX)(DI*2), Z14
-	VADDPS        Z11, Z9, Z9
+	VCVTPH2PS     32(DX)(R8*2), Z14
+	VADDPS        Z11, Z10, Z10
 	VADDPS        Z7, Z14, Z14
 	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z9, Z9
-	PREFETCHT0    20544(DX)(DI*2)
+	VADDPS        Z14, Z10, Z10
+	PREFETCHT0    20544(DX)(R8*2)
 	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
-	VCVTPH2PS     64(DX)(DI*2), Z16
+	VCVTPH2PS     64(DX)(R8*2), Z16
 	VCMPPS        $0x15, Z0, Z11, K1
 	VFMADD132PS   Z2, Z1, Z15
 	VADDPS        Z7, Z16, Z16
-	VCVTPH2PS     96(DX)(DI*2), Z17
+	VCVTPH2PS     96(DX)(R8*2), Z17
 	VSUBPS        Z1, Z13, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
-	VADDPS        Z16, Z9, Z9
+	VADDPS        Z16, Z10, Z10
 	VADDPS        Z7, Z17, Z17
 	VFNMADD132PS  Z3, Z11, Z12
 	VSUBPS        Z1, Z15, Z18
 	VMOVUPS       Z16, Z19
-	VADDPS        Z17, Z9, Z9
+	VADDPS        Z17, Z10, Z10
 	VPERMPS       Z6, Z13, Z11
 	VFNMADD132PS  Z3, Z14, Z18
 	VFMADD132PS   Z2, Z1, Z19
@@ -13671,7 +12384,7 @@ loop5:
 	VFMADD213PS.Z Z15, Z15, K2, Z14
 	VFMADD213PS   Z5, Z21, Z12
 	VMOVUPS       Z4, Z11
-	VADDPS        Z14, Z10, Z10
+	VADDPS        Z14, Z9, Z9
 	VMULPS        Z21, Z21, Z13
 	VFMADD213PS   Z5, Z22, Z11
 	VFMADD213PS   Z21, Z13, Z12
@@ -13680,24 +12393,26 @@ loop5:
 	VFMADD213PS   Z22, Z13, Z11
 	VADDPS        Z12, Z8, Z8
 	VFMADD213PS.Z Z20, Z20, K4, Z11
-	VADDPS        Z11, Z10, Z10
-	ADDQ          $+64, DI
-	CMPQ          DI, R10
+	VADDPS        Z11, Z9, Z9
+	ADDQ          $+64, R8
+	CMPQ          R8, CX
 	JLT           loop5
 
 end6:
-	CMPQ DI, CX
+	MOVQ R9, CX
+	ANDQ $-32, CX
+	CMPQ R8, CX
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(DI*2)
-	VCVTPH2PS     (DX)(DI*2), Z11
+	PREFETCHT0    20480(DX)(R8*2)
+	VCVTPH2PS     (DX)(R8*2), Z11
 	VADDPS        Z7, Z11, Z11
-	VCVTPH2PS     32(DX)(DI*2), Z14
-	VADDPS        Z11, Z9, Z9
+	VCVTPH2PS     32(DX)(R8*2), Z14
+	VADDPS        Z11, Z10, Z10
 	VADDPS        Z7, Z14, Z14
 	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z9, Z9
+	VADDPS        Z14, Z10, Z10
 	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -13724,32 +12439,29 @@ loop7:
 	VFMADD213PS   Z16, Z12, Z17
 	VADDPS        Z11, Z8, Z8
 	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	ADDQ          $+32, DI
-	CMPQ          DI, CX
+	VADDPS        Z17, Z9, Z9
+	ADDQ          $+32, R8
+	CMPQ          R8, CX
 	JLT           loop7
 
 end8:
-	CMPQ          DI, R9
-	JGE           sums9
+	CMPQ R8, R9
+	JGE  end10
+
+loop9:
 	MOVQ          96(AX), CX
-	ANDQ          $0x1f, CX
+	SUBQ          R8, CX
 	MOVL          $0x00000001, R10
 	SHLQ          CL, R10
 	DECQ          R10
 	KMOVW         R10, K1
-	SHRQ          $0x10, R10
-	KMOVW         R10, K2
-	LEAQ          (DI), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVDQU16.Z   (DX)(DI*2), K1, Y11
+	VMOVDQU16.Z   (DX)(R8*2), K1, Y11
 	VCVTPH2PS     Y11, Z11
 	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, K1, Z9
+	VADDPS        Z11, Z10, K1, Z10
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K3
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
 	VPERMPS       Z6, Z13, Z11
@@ -13759,47 +12471,33 @@ end8:
 	VFMADD213PS   Z5, Z12, Z11
 	VMULPS        Z12, Z12, Z14
 	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K3, Z11
+	VFMADD213PS.Z Z13, Z13, K2, Z11
 	VADDPS        Z11, Z8, K1, Z8
-	LEAQ          16(DI), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVDQU16.Z   32(DX)(DI*2), K2, Y11
-	VCVTPH2PS     Y11, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, K2, Z9
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z13, Z11
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z11, Z13, Z13
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z12, Z11
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VADDPS        Z11, Z10, K2, Z10
+	VMOVUPS       Z8, Z11
+	VMOVAPS       Z9, Z8
+	VMOVAPS       Z11, Z9
+	ADDQ          $+16, R8
+	CMPQ          R8, R9
+	JLT           loop9
 
-sums9:
-	MOVQ    64(AX), CX
-	VMOVUPS Z9, (CX)(R8*1)
-	VADDPS  Z10, Z8, Z8
+end10:
+	VADDPS  Z9, Z8, Z8
 	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(R8*1)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
+	VMOVUPS Z8, (CX)(BX*1)
+	MOVQ    64(AX), CX
+	VMOVUPS Z10, (CX)(BX*1)
+	ORQ     $0x3f, BX
+	INCQ    BX
+	MOVQ    R9, R8
+	CMPQ    R8, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), DX
 	MOVQ 200(AX), CX
 	SHLQ $0x06, CX
-	ADDQ CX, BX
-	INCQ SI
+	ADDQ CX, SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -13812,72 +12510,70 @@ TEXT ·sumExpUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
-	MOVQ         8(AX), BX
-	XORQ         SI, SI
+	MOVQ         8(AX), SI
 	XORQ         DI, DI
+	XORQ         R8, R8
 
 row1:
-	CMPQ         DI, 80(AX)
+	CMPQ         R8, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(DI*4), $0x00
+	CMPL         (CX)(R8*4), $0x00
 	JLT          skip2
 	MOVQ         88(AX), CX
-	ADDQ         DI, CX
+	ADDQ         R8, CX
 	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+544(SB), X7, X7
+	VXORPS       constants<>+288(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         R8, R8
-	MOVQ         SI, R9
+	MOVQ         DI, BX
+	XORQ         R9, R9
 
 block4:
 	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
-	MOVQ         96(AX), CX
-	LEAQ         512(R8), R10
-	ANDQ         $-32, CX
-	CMPQ         R10, CX
-	CMOVQLT      R10, CX
-	MOVQ         CX, R11
-	ANDQ         $-64, R11
-	CMPQ         R8, R11
+	LEAQ         512(R9), R10
+	CMPQ         R10, 96(AX)
+	CMOVQGT      96(AX), R10
+	MOVQ         R10, CX
+	ANDQ         $-64, CX
+	CMPQ         R9, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R8*2)
-	VCVTPH2PS     (DX)(R8*2), Z11
+	PREFETCHT0    20480(DX)(R9*2)
+	VCVTPH2PS     (DX)(R9*2), Z11
 	VADDPS        Z7, Z11, Z11
-	VCVTPH2PS     32(DX)(R8*2), Z14
-	VADDPS        Z11, Z9, Z9
+	VCVTPH2PS     32(DX)(R9*2), Z14
+	VADDPS        Z11, Z10, Z10
 	VADDPS        Z7, Z14, Z14
 	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z9, Z9
-	PREFETCHT0    20544(DX)(R8*2)
+	VADDPS        Z14, Z10, Z10
+	PREFETCHT0    20544(DX)(R9*2)
 	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
-	VCVTPH2PS     64(DX)(R8*2), Z16
+	VCVTPH2PS     64(DX)(R9*2), Z16
 	VCMPPS        $0x15, Z0, Z11, K1
 	VFMADD132PS   Z2, Z1, Z15
 	VADDPS        Z7, Z16, Z16
-	VCVTPH2PS     96(DX)(R8*2), Z17
+	VCVTPH2PS     96(DX)(R9*2), Z17
 	VSUBPS        Z1, Z13, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
-	VADDPS        Z16, Z9, Z9
+	VADDPS        Z16, Z10, Z10
 	VADDPS        Z7, Z17, Z17
 	VFNMADD132PS  Z3, Z11, Z12
 	VSUBPS        Z1, Z15, Z18
 	VMOVUPS       Z16, Z19
-	VADDPS        Z17, Z9, Z9
+	VADDPS        Z17, Z10, Z10
 	VPERMPS       Z6, Z13, Z11
 	VFNMADD132PS  Z3, Z14, Z18
 	VFMADD132PS   Z2, Z1, Z19
@@ -13914,37 +12610,39 @@ loop5:
 	VFMADD213PS.Z Z15, Z15, K2, Z14
 	VFMADD213PS   Z5, Z21, Z12
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z11, (BX)(R8*4)
-	VADDPS        Z14, Z10, Z10
+	VMOVUPS       Z11, (SI)(R9*4)
+	VADDPS        Z14, Z9, Z9
 	VMULPS        Z21, Z21, Z11
 	VFMADD213PS   Z5, Z22, Z13
-	VMOVUPS       Z14, 64(BX)(R8*4)
+	VMOVUPS       Z14, 64(SI)(R9*4)
 	VFMADD213PS   Z21, Z11, Z12
 	VMULPS        Z22, Z22, Z11
 	VFMADD213PS.Z Z19, Z19, K3, Z12
 	VFMADD213PS   Z22, Z11, Z13
 	VADDPS        Z12, Z8, Z8
 	VFMADD213PS.Z Z20, Z20, K4, Z13
-	VMOVUPS       Z12, 128(BX)(R8*4)
-	VADDPS        Z13, Z10, Z10
-	VMOVUPS       Z13, 192(BX)(R8*4)
-	ADDQ          $+64, R8
-	CMPQ          R8, R11
+	VMOVUPS       Z12, 128(SI)(R9*4)
+	VADDPS        Z13, Z9, Z9
+	VMOVUPS       Z13, 192(SI)(R9*4)
+	ADDQ          $+64, R9
+	CMPQ          R9, CX
 	JLT           loop5
 
 end6:
-	CMPQ R8, CX
+	MOVQ R10, CX
+	ANDQ $-32, CX
+	CMPQ R9, CX
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R8*2)
-	VCVTPH2PS     (DX)(R8*2), Z11
+	PREFETCHT0    20480(DX)(R9*2)
+	VCVTPH2PS     (DX)(R9*2), Z11
 	VADDPS        Z7, Z11, Z11
-	VCVTPH2PS     32(DX)(R8*2), Z14
-	VADDPS        Z11, Z9, Z9
+	VCVTPH2PS     32(DX)(R9*2), Z14
+	VADDPS        Z11, Z10, Z10
 	VADDPS        Z7, Z14, Z14
 	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z9, Z9
+	VADDPS        Z14, Z10, Z10
 	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -13971,34 +12669,31 @@ loop7:
 	VFMADD213PS   Z16, Z12, Z17
 	VADDPS        Z11, Z8, Z8
 	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VMOVUPS       Z11, (BX)(R8*4)
-	VADDPS        Z17, Z10, Z10
-	VMOVUPS       Z17, 64(BX)(R8*4)
-	ADDQ          $+32, R8
-	CMPQ          R8, CX
+	VMOVUPS       Z11, (SI)(R9*4)
+	VADDPS        Z17, Z9, Z9
+	VMOVUPS       Z17, 64(SI)(R9*4)
+	ADDQ          $+32, R9
+	CMPQ          R9, CX
 	JLT           loop7
 
 end8:
-	CMPQ          R8, R10
-	JGE           sums9
+	CMPQ R9, R10
+	JGE  end10
+
+loop9:
 	MOVQ          96(AX), CX
-	ANDQ          $0x1f, CX
+	SUBQ          R9, CX
 	MOVL          $0x00000001, R11
 	SHLQ          CL, R11
 	DECQ          R11
 	KMOVW         R11, K1
-	SHRQ          $0x10, R11
-	KMOVW         R11, K2
-	LEAQ          (R8), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVDQU16.Z   (DX)(R8*2), K1, Y11
+	VMOVDQU16.Z   (DX)(R9*2), K1, Y11
 	VCVTPH2PS     Y11, Z11
 	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, K1, Z9
+	VADDPS        Z11, Z10, K1, Z10
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K3
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
 	VPERMPS       Z6, Z13, Z11
@@ -14008,50 +12703,35 @@ end8:
 	VFMADD213PS   Z5, Z12, Z11
 	VMULPS        Z12, Z12, Z14
 	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K3, Z11
+	VFMADD213PS.Z Z13, Z13, K2, Z11
 	VADDPS        Z11, Z8, K1, Z8
-	VMOVUPS       Z11, K1, (BX)(R8*4)
-	LEAQ          16(R8), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVDQU16.Z   32(DX)(R8*2), K2, Y11
-	VCVTPH2PS     Y11, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, K2, Z9
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z13, Z11
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z11, Z13, Z13
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z12, Z11
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VADDPS        Z11, Z10, K2, Z10
-	VMOVUPS       Z11, K2, 64(BX)(R8*4)
+	VMOVUPS       Z11, K1, (SI)(R9*4)
+	VMOVUPS       Z8, Z11
+	VMOVAPS       Z9, Z8
+	VMOVAPS       Z11, Z9
+	ADDQ          $+16, R9
+	CMPQ          R9, R10
+	JLT           loop9
 
-sums9:
-	MOVQ    64(AX), CX
-	VMOVUPS Z9, (CX)(R9*1)
-	VADDPS  Z10, Z8, Z8
+end10:
+	VADDPS  Z9, Z8, Z8
 	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(R9*1)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
+	VMOVUPS Z8, (CX)(BX*1)
+	MOVQ    64(AX), CX
+	VMOVUPS Z10, (CX)(BX*1)
+	ORQ     $0x3f, BX
+	INCQ    BX
+	MOVQ    R10, R9
+	CMPQ    R9, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), DX
-	ADDQ 112(AX), BX
+	ADDQ 112(AX), SI
 	MOVQ 200(AX), CX
 	SHLQ $0x06, CX
-	ADDQ CX, SI
-	INCQ DI
+	ADDQ CX, DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -14146,68 +12826,68 @@ TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         32(AX), DI
-	MOVQ         40(AX), R8
-	XORQ         R9, R9
+	MOVQ         8(AX), SI
+	MOVQ         24(AX), DI
+	MOVQ         32(AX), R8
+	MOVQ         40(AX), R9
 	XORQ         R10, R10
+	XORQ         R11, R11
 
 row1:
-	CMPQ         R10, 80(AX)
+	CMPQ         R11, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R10*4), $0x00
+	CMPL         (CX)(R11*4), $0x00
 	JLT          skip2
 	MOVQ         88(AX), CX
-	ADDQ         R10, CX
+	ADDQ         R11, CX
 	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+544(SB), X7, X7
+	VXORPS       constants<>+288(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         R11, R11
-	MOVQ         R9, R12
+	MOVQ         R10, BX
+	XORQ         R12, R12
 
 block4:
 	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
 	VBROADCASTSS constants<>+1600(SB), Z11
-	MOVQ         96(AX), CX
-	LEAQ         512(R11), R13
+	LEAQ         512(R12), R13
+	CMPQ         R13, 96(AX)
+	CMOVQGT      96(AX), R13
+	MOVQ         R13, CX
 	ANDQ         $-32, CX
-	CMPQ         R13, CX
-	CMOVQLT      R13, CX
-	CMPQ         R11, CX
+	CMPQ         R12, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R11*2)
-	VCVTPH2PS     (DX)(R11*2), Z12
+	PREFETCHT0    20480(DX)(R12*2)
+	VCVTPH2PS     (DX)(R12*2), Z12
 	VADDPS        Z7, Z12, Z12
-	VCVTPH2PS     (SI)(R11*2), Z13
-	VMOVUPS       (R8)(R11*4), Z14
-	VFMADD213PS   (DI)(R11*4), Z14, Z13
-	VADDPS        Z13, Z10, Z10
-	VCVTPH2PS     32(DX)(R11*2), Z16
+	VCVTPH2PS     (DI)(R12*2), Z13
+	VMOVUPS       (R9)(R12*4), Z14
+	VFMADD213PS   (R8)(R12*4), Z14, Z13
+	VADDPS        Z13, Z11, Z11
+	VCVTPH2PS     32(DX)(R12*2), Z16
 	VMULPS        Z12, Z13, Z14
 	VADDPS        Z7, Z16, Z16
 	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCVTPH2PS     32(SI)(R11*2), Z17
+	VCVTPH2PS     32(DI)(R12*2), Z17
 	VCMPPS        $0x04, Z15, Z13, K1
-	VMOVUPS       64(R8)(R11*4), Z13
+	VMOVUPS       64(R9)(R12*4), Z13
 	VMOVAPS.Z     Z14, K1, Z14
-	VFMADD213PS   64(DI)(R11*4), Z13, Z17
-	VADDPS        Z14, Z9, Z9
-	VADDPS        Z17, Z10, Z10
+	VFMADD213PS   64(R8)(R12*4), Z13, Z17
+	VADDPS        Z14, Z10, Z10
+	VADDPS        Z17, Z11, Z11
 	VMOVUPS       Z12, Z13
 	VMULPS        Z16, Z17, Z14
 	VFMADD132PS   Z2, Z1, Z13
@@ -14217,7 +12897,7 @@ loop5:
 	VSUBPS        Z1, Z13, Z15
 	VMOVAPS.Z     Z14, K2, Z14
 	VFNMADD132PS  Z3, Z12, Z15
-	VADDPS        Z14, Z9, Z9
+	VADDPS        Z14, Z10, Z10
 	VPERMPS       Z6, Z13, Z12
 	VMOVUPS       Z16, Z14
 	VPSLLD        $0x14, Z13, Z13
@@ -14236,48 +12916,45 @@ loop5:
 	VPADDD        Z18, Z14, Z14
 	VADDPS        Z12, Z8, Z8
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z12, (BX)(R11*4)
+	VMOVUPS       Z12, (SI)(R12*4)
 	VFMADD213PS   Z5, Z17, Z13
 	VMULPS        Z17, Z17, Z12
 	VFMADD213PS   Z17, Z12, Z13
 	VFMADD213PS.Z Z14, Z14, K2, Z13
-	VADDPS        Z13, Z11, Z11
-	VMOVUPS       Z13, 64(BX)(R11*4)
-	ADDQ          $+32, R11
-	CMPQ          R11, CX
+	VADDPS        Z13, Z9, Z9
+	VMOVUPS       Z13, 64(SI)(R12*4)
+	ADDQ          $+32, R12
+	CMPQ          R12, CX
 	JLT           loop5
 
 end6:
-	CMPQ          R11, R13
-	JGE           sums7
+	CMPQ R12, R13
+	JGE  end8
+
+loop7:
 	MOVQ          96(AX), CX
-	ANDQ          $0x1f, CX
+	SUBQ          R12, CX
 	MOVL          $0x00000001, R14
 	SHLQ          CL, R14
 	DECQ          R14
 	KMOVW         R14, K1
-	SHRQ          $0x10, R14
-	KMOVW         R14, K2
-	LEAQ          (R11), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (DX)(R11*2), K1, Y12
+	VMOVDQU16.Z   (DX)(R12*2), K1, Y12
 	VCVTPH2PS     Y12, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVDQU16.Z   (SI)(R11*2), K1, Y13
+	VMOVDQU16.Z   (DI)(R12*2), K1, Y13
 	VCVTPH2PS     Y13, Z13
-	VMOVUPS.Z     (R8)(R11*4), K1, Z14
-	VMOVUPS.Z     (DI)(R11*4), K1, Z15
+	VMOVUPS.Z     (R9)(R12*4), K1, Z14
+	VMOVUPS.Z     (R8)(R12*4), K1, Z15
 	VFMADD213PS   Z15, Z14, Z13
-	VADDPS        Z13, Z10, Z10
+	VADDPS        Z13, Z11, Z11
 	VMULPS        Z12, Z13, Z14
 	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K3
-	VMOVAPS.Z     Z14, K3, Z14
-	VADDPS        Z14, Z9, Z9
+	VCMPPS        $0x04, Z15, Z13, K2
+	VMOVAPS.Z     Z14, K2, Z14
+	VADDPS        Z14, Z10, Z10
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K3
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z1, Z14, Z13
 	VFNMADD132PS  Z3, Z12, Z13
 	VPERMPS       Z6, Z14, Z12
@@ -14287,63 +12964,38 @@ end6:
 	VFMADD213PS   Z5, Z13, Z12
 	VMULPS        Z13, Z13, Z15
 	VFMADD213PS   Z13, Z15, Z12
-	VFMADD213PS.Z Z14, Z14, K3, Z12
+	VFMADD213PS.Z Z14, Z14, K2, Z12
 	VADDPS        Z12, Z8, K1, Z8
-	VMOVUPS       Z12, K1, (BX)(R11*4)
-	LEAQ          16(R11), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(DX)(R11*2), K2, Y12
-	VCVTPH2PS     Y12, Z12
-	VADDPS        Z7, Z12, Z12
-	VMOVDQU16.Z   32(SI)(R11*2), K2, Y13
-	VCVTPH2PS     Y13, Z13
-	VMOVUPS.Z     64(R8)(R11*4), K2, Z14
-	VMOVUPS.Z     64(DI)(R11*4), K2, Z15
-	VFMADD213PS   Z15, Z14, Z13
-	VADDPS        Z13, Z10, Z10
-	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K1
-	VMOVAPS.Z     Z14, K1, Z14
-	VADDPS        Z14, Z9, Z9
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K1
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	VPERMPS       Z6, Z14, Z12
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z12, Z14, Z14
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z13, Z12
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z12
-	VFMADD213PS.Z Z14, Z14, K1, Z12
-	VADDPS        Z12, Z11, K2, Z11
-	VMOVUPS       Z12, K2, 64(BX)(R11*4)
+	VMOVUPS       Z12, K1, (SI)(R12*4)
+	VMOVUPS       Z8, Z12
+	VMOVAPS       Z9, Z8
+	VMOVAPS       Z12, Z9
+	ADDQ          $+16, R12
+	CMPQ          R12, R13
+	JLT           loop7
 
-sums7:
-	MOVQ    64(AX), CX
-	VMOVUPS Z9, (CX)(R12*1)
-	MOVQ    72(AX), CX
-	VMOVUPS Z10, (CX)(R12*1)
-	VADDPS  Z11, Z8, Z8
+end8:
+	VADDPS  Z9, Z8, Z8
 	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(R12*1)
-	ADDQ    $0x40, R12
-	MOVQ    R13, R11
-	CMPQ    R11, 96(AX)
+	VMOVUPS Z8, (CX)(BX*1)
+	MOVQ    64(AX), CX
+	VMOVUPS Z10, (CX)(BX*1)
+	MOVQ    72(AX), CX
+	VMOVUPS Z11, (CX)(BX*1)
+	ORQ     $0x3f, BX
+	INCQ    BX
+	MOVQ    R13, R12
+	CMPQ    R12, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), DX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), SI
+	ADDQ 112(AX), SI
+	ADDQ 128(AX), DI
 	MOVQ 200(AX), CX
 	SHLQ $0x06, CX
-	ADDQ CX, R9
-	INCQ R10
+	ADDQ CX, R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -14567,75 +13219,73 @@ TEXT ·sumUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
-	XORQ         BX, BX
 	XORQ         SI, SI
+	XORQ         DI, DI
 
 row1:
-	CMPQ         SI, 80(AX)
+	CMPQ         DI, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(SI*4), $0x00
+	CMPL         (CX)(DI*4), $0x00
 	JLT          skip2
 	MOVQ         88(AX), CX
-	ADDQ         SI, CX
+	ADDQ         DI, CX
 	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+544(SB), X7, X7
+	VXORPS       constants<>+288(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         DI, DI
-	MOVQ         BX, R8
+	MOVQ         SI, BX
+	XORQ         R8, R8
 
 block4:
 	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
-	MOVQ         96(AX), CX
-	LEAQ         512(DI), R9
-	ANDQ         $-32, CX
-	CMPQ         R9, CX
-	CMOVQLT      R9, CX
-	MOVQ         CX, R10
-	ANDQ         $-64, R10
-	CMPQ         DI, R10
+	LEAQ         512(R8), R9
+	CMPQ         R9, 96(AX)
+	CMOVQGT      96(AX), R9
+	MOVQ         R9, CX
+	ANDQ         $-64, CX
+	CMPQ         R8, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(DI*2)
-	VPMOVZXWD     (DX)(DI*2), Z11
+	PREFETCHT0    20480(DX)(R8*2)
+	VPMOVZXWD     (DX)(R8*2), Z11
 	VPSLLD        $0x10, Z11, Z11
-	VPMOVZXWD     32(DX)(DI*2), Z14
+	VPMOVZXWD     32(DX)(R8*2), Z14
 	VADDPS        Z7, Z11, Z11
 	VPSLLD        $0x10, Z14, Z14
-	VADDPS        Z11, Z9, Z9
+	VADDPS        Z11, Z10, Z10
 	VADDPS        Z7, Z14, Z14
-	PREFETCHT0    20544(DX)(DI*2)
+	PREFETCHT0    20544(DX)(R8*2)
 	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z9, Z9
-	VPMOVZXWD     64(DX)(DI*2), Z16
+	VADDPS        Z14, Z10, Z10
+	VPMOVZXWD     64(DX)(R8*2), Z16
 	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
 	VPSLLD        $0x10, Z16, Z16
-	VPMOVZXWD     96(DX)(DI*2), Z17
+	VPMOVZXWD     96(DX)(R8*2), Z17
 	VCMPPS        $0x15, Z0, Z11, K1
 	VFMADD132PS   Z2, Z1, Z15
 	VADDPS        Z7, Z16, Z16
 	VPSLLD        $0x10, Z17, Z17
 	VSUBPS        Z1, Z13, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
-	VADDPS        Z16, Z9, Z9
+	VADDPS        Z16, Z10, Z10
 	VADDPS        Z7, Z17, Z17
 	VFNMADD132PS  Z3, Z11, Z12
 	VSUBPS        Z1, Z15, Z18
 	VMOVUPS       Z16, Z19
-	VADDPS        Z17, Z9, Z9
+	VADDPS        Z17, Z10, Z10
 	VPERMPS       Z6, Z13, Z11
 	VFNMADD132PS  Z3, Z14, Z18
 	VFMADD132PS   Z2, Z1, Z19
@@ -14672,7 +13322,7 @@ loop5:
 	VFMADD213PS.Z Z15, Z15, K2, Z14
 	VFMADD213PS   Z5, Z21, Z12
 	VMOVUPS       Z4, Z11
-	VADDPS        Z14, Z10, Z10
+	VADDPS        Z14, Z9, Z9
 	VMULPS        Z21, Z21, Z13
 	VFMADD213PS   Z5, Z22, Z11
 	VFMADD213PS   Z21, Z13, Z12
@@ -14681,26 +13331,28 @@ loop5:
 	VFMADD213PS   Z22, Z13, Z11
 	VADDPS        Z12, Z8, Z8
 	VFMADD213PS.Z Z20, Z20, K4, Z11
-	VADDPS        Z11, Z10, Z10
-	ADDQ          $+64, DI
-	CMPQ          DI, R10
+	VADDPS        Z11, Z9, Z9
+	ADDQ          $+64, R8
+	CMPQ          R8, CX
 	JLT           loop5
 
 end6:
-	CMPQ DI, CX
+	MOVQ R9, CX
+	ANDQ $-32, CX
+	CMPQ R8, CX
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(DI*2)
-	VPMOVZXWD     (DX)(DI*2), Z11
+	PREFETCHT0    20480(DX)(R8*2)
+	VPMOVZXWD     (DX)(R8*2), Z11
 	VPSLLD        $0x10, Z11, Z11
-	VPMOVZXWD     32(DX)(DI*2), Z14
+	VPMOVZXWD     32(DX)(R8*2), Z14
 	VADDPS        Z7, Z11, Z11
 	VPSLLD        $0x10, Z14, Z14
-	VADDPS        Z11, Z9, Z9
+	VADDPS        Z11, Z10, Z10
 	VADDPS        Z7, Z14, Z14
 	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z9, Z9
+	VADDPS        Z14, Z10, Z10
 	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -14727,33 +13379,30 @@ loop7:
 	VFMADD213PS   Z16, Z12, Z17
 	VADDPS        Z11, Z8, Z8
 	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VADDPS        Z17, Z10, Z10
-	ADDQ          $+32, DI
-	CMPQ          DI, CX
+	VADDPS        Z17, Z9, Z9
+	ADDQ          $+32, R8
+	CMPQ          R8, CX
 	JLT           loop7
 
 end8:
-	CMPQ          DI, R9
-	JGE           sums9
+	CMPQ R8, R9
+	JGE  end10
+
+loop9:
 	MOVQ          96(AX), CX
-	ANDQ          $0x1f, CX
+	SUBQ          R8, CX
 	MOVL          $0x00000001, R10
 	SHLQ          CL, R10
 	DECQ          R10
 	KMOVW         R10, K1
-	SHRQ          $0x10, R10
-	KMOVW         R10, K2
-	LEAQ          (DI), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVDQU16.Z   (DX)(DI*2), K1, Y11
+	VMOVDQU16.Z   (DX)(R8*2), K1, Y11
 	VPMOVZXWD     Y11, Z11
 	VPSLLD        $0x10, Z11, Z11
 	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, K1, Z9
+	VADDPS        Z11, Z10, K1, Z10
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K3
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
 	VPERMPS       Z6, Z13, Z11
@@ -14763,48 +13412,33 @@ end8:
 	VFMADD213PS   Z5, Z12, Z11
 	VMULPS        Z12, Z12, Z14
 	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K3, Z11
+	VFMADD213PS.Z Z13, Z13, K2, Z11
 	VADDPS        Z11, Z8, K1, Z8
-	LEAQ          16(DI), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVDQU16.Z   32(DX)(DI*2), K2, Y11
-	VPMOVZXWD     Y11, Z11
-	VPSLLD        $0x10, Z11, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, K2, Z9
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z13, Z11
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z11, Z13, Z13
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z12, Z11
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VADDPS        Z11, Z10, K2, Z10
+	VMOVUPS       Z8, Z11
+	VMOVAPS       Z9, Z8
+	VMOVAPS       Z11, Z9
+	ADDQ          $+16, R8
+	CMPQ          R8, R9
+	JLT           loop9
 
-sums9:
-	MOVQ    64(AX), CX
-	VMOVUPS Z9, (CX)(R8*1)
-	VADDPS  Z10, Z8, Z8
+end10:
+	VADDPS  Z9, Z8, Z8
 	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(R8*1)
-	ADDQ    $0x40, R8
-	MOVQ    R9, DI
-	CMPQ    DI, 96(AX)
+	VMOVUPS Z8, (CX)(BX*1)
+	MOVQ    64(AX), CX
+	VMOVUPS Z10, (CX)(BX*1)
+	ORQ     $0x3f, BX
+	INCQ    BX
+	MOVQ    R9, R8
+	CMPQ    R8, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), DX
 	MOVQ 200(AX), CX
 	SHLQ $0x06, CX
-	ADDQ CX, BX
-	INCQ SI
+	ADDQ CX, SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -14817,76 +13451,74 @@ TEXT ·sumExpUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
-	MOVQ         8(AX), BX
-	XORQ         SI, SI
+	MOVQ         8(AX), SI
 	XORQ         DI, DI
+	XORQ         R8, R8
 
 row1:
-	CMPQ         DI, 80(AX)
+	CMPQ         R8, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(DI*4), $0x00
+	CMPL         (CX)(R8*4), $0x00
 	JLT          skip2
 	MOVQ         88(AX), CX
-	ADDQ         DI, CX
+	ADDQ         R8, CX
 	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+544(SB), X7, X7
+	VXORPS       constants<>+288(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         R8, R8
-	MOVQ         SI, R9
+	MOVQ         DI, BX
+	XORQ         R9, R9
 
 block4:
 	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
-	MOVQ         96(AX), CX
-	LEAQ         512(R8), R10
-	ANDQ         $-32, CX
-	CMPQ         R10, CX
-	CMOVQLT      R10, CX
-	MOVQ         CX, R11
-	ANDQ         $-64, R11
-	CMPQ         R8, R11
+	LEAQ         512(R9), R10
+	CMPQ         R10, 96(AX)
+	CMOVQGT      96(AX), R10
+	MOVQ         R10, CX
+	ANDQ         $-64, CX
+	CMPQ         R9, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R8*2)
-	VPMOVZXWD     (DX)(R8*2), Z11
+	PREFETCHT0    20480(DX)(R9*2)
+	VPMOVZXWD     (DX)(R9*2), Z11
 	VPSLLD        $0x10, Z11, Z11
-	VPMOVZXWD     32(DX)(R8*2), Z14
+	VPMOVZXWD     32(DX)(R9*2), Z14
 	VADDPS        Z7, Z11, Z11
 	VPSLLD        $0x10, Z14, Z14
-	VADDPS        Z11, Z9, Z9
+	VADDPS        Z11, Z10, Z10
 	VADDPS        Z7, Z14, Z14
-	PREFETCHT0    20544(DX)(R8*2)
+	PREFETCHT0    20544(DX)(R9*2)
 	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z9, Z9
-	VPMOVZXWD     64(DX)(R8*2), Z16
+	VADDPS        Z14, Z10, Z10
+	VPMOVZXWD     64(DX)(R9*2), Z16
 	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
 	VPSLLD        $0x10, Z16, Z16
-	VPMOVZXWD     96(DX)(R8*2), Z17
+	VPMOVZXWD     96(DX)(R9*2), Z17
 	VCMPPS        $0x15, Z0, Z11, K1
 	VFMADD132PS   Z2, Z1, Z15
 	VADDPS        Z7, Z16, Z16
 	VPSLLD        $0x10, Z17, Z17
 	VSUBPS        Z1, Z13, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
-	VADDPS        Z16, Z9, Z9
+	VADDPS        Z16, Z10, Z10
 	VADDPS        Z7, Z17, Z17
 	VFNMADD132PS  Z3, Z11, Z12
 	VSUBPS        Z1, Z15, Z18
 	VMOVUPS       Z16, Z19
-	VADDPS        Z17, Z9, Z9
+	VADDPS        Z17, Z10, Z10
 	VPERMPS       Z6, Z13, Z11
 	VFNMADD132PS  Z3, Z14, Z18
 	VFMADD132PS   Z2, Z1, Z19
@@ -14923,39 +13555,41 @@ loop5:
 	VFMADD213PS.Z Z15, Z15, K2, Z14
 	VFMADD213PS   Z5, Z21, Z12
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z11, (BX)(R8*4)
-	VADDPS        Z14, Z10, Z10
+	VMOVUPS       Z11, (SI)(R9*4)
+	VADDPS        Z14, Z9, Z9
 	VMULPS        Z21, Z21, Z11
 	VFMADD213PS   Z5, Z22, Z13
-	VMOVUPS       Z14, 64(BX)(R8*4)
+	VMOVUPS       Z14, 64(SI)(R9*4)
 	VFMADD213PS   Z21, Z11, Z12
 	VMULPS        Z22, Z22, Z11
 	VFMADD213PS.Z Z19, Z19, K3, Z12
 	VFMADD213PS   Z22, Z11, Z13
 	VADDPS        Z12, Z8, Z8
 	VFMADD213PS.Z Z20, Z20, K4, Z13
-	VMOVUPS       Z12, 128(BX)(R8*4)
-	VADDPS        Z13, Z10, Z10
-	VMOVUPS       Z13, 192(BX)(R8*4)
-	ADDQ          $+64, R8
-	CMPQ          R8, R11
+	VMOVUPS       Z12, 128(SI)(R9*4)
+	VADDPS        Z13, Z9, Z9
+	VMOVUPS       Z13, 192(SI)(R9*4)
+	ADDQ          $+64, R9
+	CMPQ          R9, CX
 	JLT           loop5
 
 end6:
-	CMPQ R8, CX
+	MOVQ R10, CX
+	ANDQ $-32, CX
+	CMPQ R9, CX
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R8*2)
-	VPMOVZXWD     (DX)(R8*2), Z11
+	PREFETCHT0    20480(DX)(R9*2)
+	VPMOVZXWD     (DX)(R9*2), Z11
 	VPSLLD        $0x10, Z11, Z11
-	VPMOVZXWD     32(DX)(R8*2), Z14
+	VPMOVZXWD     32(DX)(R9*2), Z14
 	VADDPS        Z7, Z11, Z11
 	VPSLLD        $0x10, Z14, Z14
-	VADDPS        Z11, Z9, Z9
+	VADDPS        Z11, Z10, Z10
 	VADDPS        Z7, Z14, Z14
 	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z9, Z9
+	VADDPS        Z14, Z10, Z10
 	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       Z14, Z15
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -14982,35 +13616,32 @@ loop7:
 	VFMADD213PS   Z16, Z12, Z17
 	VADDPS        Z11, Z8, Z8
 	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VMOVUPS       Z11, (BX)(R8*4)
-	VADDPS        Z17, Z10, Z10
-	VMOVUPS       Z17, 64(BX)(R8*4)
-	ADDQ          $+32, R8
-	CMPQ          R8, CX
+	VMOVUPS       Z11, (SI)(R9*4)
+	VADDPS        Z17, Z9, Z9
+	VMOVUPS       Z17, 64(SI)(R9*4)
+	ADDQ          $+32, R9
+	CMPQ          R9, CX
 	JLT           loop7
 
 end8:
-	CMPQ          R8, R10
-	JGE           sums9
+	CMPQ R9, R10
+	JGE  end10
+
+loop9:
 	MOVQ          96(AX), CX
-	ANDQ          $0x1f, CX
+	SUBQ          R9, CX
 	MOVL          $0x00000001, R11
 	SHLQ          CL, R11
 	DECQ          R11
 	KMOVW         R11, K1
-	SHRQ          $0x10, R11
-	KMOVW         R11, K2
-	LEAQ          (R8), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVDQU16.Z   (DX)(R8*2), K1, Y11
+	VMOVDQU16.Z   (DX)(R9*2), K1, Y11
 	VPMOVZXWD     Y11, Z11
 	VPSLLD        $0x10, Z11, Z11
 	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, K1, Z9
+	VADDPS        Z11, Z10, K1, Z10
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K3
+	VCMPPS        $0x15, Z0, Z11, K2
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
 	VPERMPS       Z6, Z13, Z11
@@ -15020,51 +13651,35 @@ end8:
 	VFMADD213PS   Z5, Z12, Z11
 	VMULPS        Z12, Z12, Z14
 	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K3, Z11
+	VFMADD213PS.Z Z13, Z13, K2, Z11
 	VADDPS        Z11, Z8, K1, Z8
-	VMOVUPS       Z11, K1, (BX)(R8*4)
-	LEAQ          16(R8), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums9
-	VMOVDQU16.Z   32(DX)(R8*2), K2, Y11
-	VPMOVZXWD     Y11, Z11
-	VPSLLD        $0x10, Z11, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z9, K2, Z9
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z13, Z11
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z11, Z13, Z13
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z12, Z11
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VADDPS        Z11, Z10, K2, Z10
-	VMOVUPS       Z11, K2, 64(BX)(R8*4)
+	VMOVUPS       Z11, K1, (SI)(R9*4)
+	VMOVUPS       Z8, Z11
+	VMOVAPS       Z9, Z8
+	VMOVAPS       Z11, Z9
+	ADDQ          $+16, R9
+	CMPQ          R9, R10
+	JLT           loop9
 
-sums9:
-	MOVQ    64(AX), CX
-	VMOVUPS Z9, (CX)(R9*1)
-	VADDPS  Z10, Z8, Z8
+end10:
+	VADDPS  Z9, Z8, Z8
 	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(R9*1)
-	ADDQ    $0x40, R9
-	MOVQ    R10, R8
-	CMPQ    R8, 96(AX)
+	VMOVUPS Z8, (CX)(BX*1)
+	MOVQ    64(AX), CX
+	VMOVUPS Z10, (CX)(BX*1)
+	ORQ     $0x3f, BX
+	INCQ    BX
+	MOVQ    R10, R9
+	CMPQ    R9, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), DX
-	ADDQ 112(AX), BX
+	ADDQ 112(AX), SI
 	MOVQ 200(AX), CX
 	SHLQ $0x06, CX
-	ADDQ CX, SI
-	INCQ DI
+	ADDQ CX, DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -15186,72 +13801,72 @@ TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         32(AX), DI
-	MOVQ         40(AX), R8
-	XORQ         R9, R9
+	MOVQ         8(AX), SI
+	MOVQ         24(AX), DI
+	MOVQ         32(AX), R8
+	MOVQ         40(AX), R9
 	XORQ         R10, R10
+	XORQ         R11, R11
 
 row1:
-	CMPQ         R10, 80(AX)
+	CMPQ         R11, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R10*4), $0x00
+	CMPL         (CX)(R11*4), $0x00
 	JLT          skip2
 	MOVQ         88(AX), CX
-	ADDQ         R10, CX
+	ADDQ         R11, CX
 	VMOVSD       312(AX)(CX*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+544(SB), X7, X7
+	VXORPS       constants<>+288(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	XORQ         R11, R11
-	MOVQ         R9, R12
+	MOVQ         R10, BX
+	XORQ         R12, R12
 
 block4:
 	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
 	VBROADCASTSS constants<>+1600(SB), Z11
-	MOVQ         96(AX), CX
-	LEAQ         512(R11), R13
+	LEAQ         512(R12), R13
+	CMPQ         R13, 96(AX)
+	CMOVQGT      96(AX), R13
+	MOVQ         R13, CX
 	ANDQ         $-32, CX
-	CMPQ         R13, CX
-	CMOVQLT      R13, CX
-	CMPQ         R11, CX
+	CMPQ         R12, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R11*2)
-	VPMOVZXWD     (DX)(R11*2), Z12
+	PREFETCHT0    20480(DX)(R12*2)
+	VPMOVZXWD     (DX)(R12*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VADDPS        Z7, Z12, Z12
-	VPMOVZXWD     (SI)(R11*2), Z13
+	VPMOVZXWD     (DI)(R12*2), Z13
 	VPSLLD        $0x10, Z13, Z13
-	VMOVUPS       (R8)(R11*4), Z14
-	VPMOVZXWD     32(DX)(R11*2), Z15
-	VFMADD213PS   (DI)(R11*4), Z14, Z13
+	VMOVUPS       (R9)(R12*4), Z14
+	VPMOVZXWD     32(DX)(R12*2), Z15
+	VFMADD213PS   (R8)(R12*4), Z14, Z13
 	VPSLLD        $0x10, Z15, Z15
-	VADDPS        Z13, Z10, Z10
+	VADDPS        Z13, Z11, Z11
 	VADDPS        Z7, Z15, Z15
 	VMULPS        Z12, Z13, Z14
-	VPMOVZXWD     32(SI)(R11*2), Z17
+	VPMOVZXWD     32(DI)(R12*2), Z17
 	VBROADCASTSS  constants<>+1600(SB), Z16
 	VPSLLD        $0x10, Z17, Z17
 	VCMPPS        $0x04, Z16, Z13, K1
-	VMOVUPS       64(R8)(R11*4), Z13
+	VMOVUPS       64(R9)(R12*4), Z13
 	VMOVAPS.Z     Z14, K1, Z14
-	VFMADD213PS   64(DI)(R11*4), Z13, Z17
-	VADDPS        Z14, Z9, Z9
-	VADDPS        Z17, Z10, Z10
+	VFMADD213PS   64(R8)(R12*4), Z13, Z17
+	VADDPS        Z14, Z10, Z10
+	VADDPS        Z17, Z11, Z11
 	VMOVUPS       Z12, Z13
 	VMULPS        Z15, Z17, Z14
 	VFMADD132PS   Z2, Z1, Z13
@@ -15261,7 +13876,7 @@ loop5:
 	VSUBPS        Z1, Z13, Z16
 	VMOVAPS.Z     Z14, K2, Z14
 	VFNMADD132PS  Z3, Z12, Z16
-	VADDPS        Z14, Z9, Z9
+	VADDPS        Z14, Z10, Z10
 	VPERMPS       Z6, Z13, Z12
 	VMOVUPS       Z15, Z14
 	VPSLLD        $0x14, Z13, Z13
@@ -15280,50 +13895,47 @@ loop5:
 	VPADDD        Z18, Z14, Z14
 	VADDPS        Z12, Z8, Z8
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z12, (BX)(R11*4)
+	VMOVUPS       Z12, (SI)(R12*4)
 	VFMADD213PS   Z5, Z17, Z13
 	VMULPS        Z17, Z17, Z12
 	VFMADD213PS   Z17, Z12, Z13
 	VFMADD213PS.Z Z14, Z14, K2, Z13
-	VADDPS        Z13, Z11, Z11
-	VMOVUPS       Z13, 64(BX)(R11*4)
-	ADDQ          $+32, R11
-	CMPQ          R11, CX
+	VADDPS        Z13, Z9, Z9
+	VMOVUPS       Z13, 64(SI)(R12*4)
+	ADDQ          $+32, R12
+	CMPQ          R12, CX
 	JLT           loop5
 
 end6:
-	CMPQ          R11, R13
-	JGE           sums7
+	CMPQ R12, R13
+	JGE  end8
+
+loop7:
 	MOVQ          96(AX), CX
-	ANDQ          $0x1f, CX
+	SUBQ          R12, CX
 	MOVL          $0x00000001, R14
 	SHLQ          CL, R14
 	DECQ          R14
 	KMOVW         R14, K1
-	SHRQ          $0x10, R14
-	KMOVW         R14, K2
-	LEAQ          (R11), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   (DX)(R11*2), K1, Y12
+	VMOVDQU16.Z   (DX)(R12*2), K1, Y12
 	VPMOVZXWD     Y12, Z12
 	VPSLLD        $0x10, Z12, Z12
 	VADDPS        Z7, Z12, Z12
-	VMOVDQU16.Z   (SI)(R11*2), K1, Y13
+	VMOVDQU16.Z   (DI)(R12*2), K1, Y13
 	VPMOVZXWD     Y13, Z13
 	VPSLLD        $0x10, Z13, Z13
-	VMOVUPS.Z     (R8)(R11*4), K1, Z14
-	VMOVUPS.Z     (DI)(R11*4), K1, Z15
+	VMOVUPS.Z     (R9)(R12*4), K1, Z14
+	VMOVUPS.Z     (R8)(R12*4), K1, Z15
 	VFMADD213PS   Z15, Z14, Z13
-	VADDPS        Z13, Z10, Z10
+	VADDPS        Z13, Z11, Z11
 	VMULPS        Z12, Z13, Z14
 	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K3
-	VMOVAPS.Z     Z14, K3, Z14
-	VADDPS        Z14, Z9, Z9
+	VCMPPS        $0x04, Z15, Z13, K2
+	VMOVAPS.Z     Z14, K2, Z14
+	VADDPS        Z14, Z10, Z10
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K3
+	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z1, Z14, Z13
 	VFNMADD132PS  Z3, Z12, Z13
 	VPERMPS       Z6, Z14, Z12
@@ -15333,65 +13945,38 @@ end6:
 	VFMADD213PS   Z5, Z13, Z12
 	VMULPS        Z13, Z13, Z15
 	VFMADD213PS   Z13, Z15, Z12
-	VFMADD213PS.Z Z14, Z14, K3, Z12
+	VFMADD213PS.Z Z14, Z14, K2, Z12
 	VADDPS        Z12, Z8, K1, Z8
-	VMOVUPS       Z12, K1, (BX)(R11*4)
-	LEAQ          16(R11), CX
-	CMPQ          CX, 96(AX)
-	JGE           sums7
-	VMOVDQU16.Z   32(DX)(R11*2), K2, Y12
-	VPMOVZXWD     Y12, Z12
-	VPSLLD        $0x10, Z12, Z12
-	VADDPS        Z7, Z12, Z12
-	VMOVDQU16.Z   32(SI)(R11*2), K2, Y13
-	VPMOVZXWD     Y13, Z13
-	VPSLLD        $0x10, Z13, Z13
-	VMOVUPS.Z     64(R8)(R11*4), K2, Z14
-	VMOVUPS.Z     64(DI)(R11*4), K2, Z15
-	VFMADD213PS   Z15, Z14, Z13
-	VADDPS        Z13, Z10, Z10
-	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K1
-	VMOVAPS.Z     Z14, K1, Z14
-	VADDPS        Z14, Z9, Z9
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K1
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	VPERMPS       Z6, Z14, Z12
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z12, Z14, Z14
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z13, Z12
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z12
-	VFMADD213PS.Z Z14, Z14, K1, Z12
-	VADDPS        Z12, Z11, K2, Z11
-	VMOVUPS       Z12, K2, 64(BX)(R11*4)
+	VMOVUPS       Z12, K1, (SI)(R12*4)
+	VMOVUPS       Z8, Z12
+	VMOVAPS       Z9, Z8
+	VMOVAPS       Z12, Z9
+	ADDQ          $+16, R12
+	CMPQ          R12, R13
+	JLT           loop7
 
-sums7:
-	MOVQ    64(AX), CX
-	VMOVUPS Z9, (CX)(R12*1)
-	MOVQ    72(AX), CX
-	VMOVUPS Z10, (CX)(R12*1)
-	VADDPS  Z11, Z8, Z8
+end8:
+	VADDPS  Z9, Z8, Z8
 	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(R12*1)
-	ADDQ    $0x40, R12
-	MOVQ    R13, R11
-	CMPQ    R11, 96(AX)
+	VMOVUPS Z8, (CX)(BX*1)
+	MOVQ    64(AX), CX
+	VMOVUPS Z10, (CX)(BX*1)
+	MOVQ    72(AX), CX
+	VMOVUPS Z11, (CX)(BX*1)
+	ORQ     $0x3f, BX
+	INCQ    BX
+	MOVQ    R13, R12
+	CMPQ    R12, 96(AX)
 	JLT     block4
 
 skip2:
 	ADDQ 104(AX), DX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), SI
+	ADDQ 112(AX), SI
+	ADDQ 128(AX), DI
 	MOVQ 200(AX), CX
 	SHLQ $0x06, CX
-	ADDQ CX, R9
-	INCQ R10
+	ADDQ CX, R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -15540,179 +14125,261 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 
 	// finishAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1184(SB), Z0
-	VBROADCASTSD constants<>+1216(SB), Z1
-	VBROADCASTSD constants<>+1248(SB), Z2
-	VBROADCASTSD constants<>+1280(SB), Z3
-	VBROADCASTSD constants<>+608(SB), Z4
-	VBROADCASTSD constants<>+1312(SB), Z5
-	VBROADCASTSD constants<>+1344(SB), Z6
-	VBROADCASTSD constants<>+1376(SB), Z7
-	VBROADCASTSD constants<>+1408(SB), Z8
-	VBROADCASTSD constants<>+1440(SB), Z9
-	VBROADCASTSD constants<>+1472(SB), Z10
-	VBROADCASTSD constants<>+1504(SB), Z11
-	VBROADCASTSD constants<>+1536(SB), Z12
-	VBROADCASTSD constants<>+1568(SB), Z13
-	VBROADCASTSD 264(AX), Z14
-	VBROADCASTSD 248(AX), Z15
-	VBROADCASTSD constants<>+1600(SB), Z16
-	VMOVUPD      16632(AX), Z17
-	VMOVUPD      16696(AX), Z18
-	VMOVUPD      16760(AX), Z19
+	VBROADCASTSD 264(AX), Z1
+	VBROADCASTSD 248(AX), Z2
+	VBROADCASTSD constants<>+1600(SB), Z3
+	VMOVUPD      16632(AX), Z4
+	VMOVUPD      16696(AX), Z5
+	VMOVUPD      16760(AX), Z6
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
-	LEAQ         -8(DX), BX
+	LEAQ         -24(DX), BX
 	CMPQ         CX, BX
 	JGE          end2
 
 loop1:
-	VMOVUPD      1400(AX)(CX*8), Z20
-	VMOVUPD      2488(AX)(CX*8), Z21
-	VADDPD       Z0, Z20, Z22
-	VPSUBQ       Z3, Z22, Z22
-	VPANDQ       Z4, Z22, Z23
-	VMOVUPD      Z0, Z24
-	VPSUBQ       Z23, Z24, Z23
-	VPSRLQ       $0x34, Z22, Z22
-	VPORQ        Z2, Z22, Z22
-	VSUBPD       Z2, Z22, Z22
-	VSUBPD       Z0, Z23, Z24
-	VFMADD231PD  Z23, Z20, Z24
-	VADDPD       Z1, Z24, Z20
-	VMOVUPD      1464(AX)(CX*8), Z26
-	VDIVPD       Z20, Z24, Z20
-	VMOVUPD      2552(AX)(CX*8), Z27
-	VMULPD       Z20, Z20, Z23
-	VADDPD       Z0, Z26, Z28
-	VMOVUPD      Z5, Z25
-	VPSUBQ       Z3, Z28, Z28
-	VFMADD213PD  Z6, Z23, Z25
-	VPANDQ       Z4, Z28, Z29
-	VFMADD213PD  Z7, Z23, Z25
-	VMOVUPD      Z0, Z30
-	VFMADD213PD  Z8, Z23, Z25
-	VPSUBQ       Z29, Z30, Z29
-	VFMADD213PD  Z9, Z23, Z25
-	VPSRLQ       $0x34, Z28, Z28
-	VFMADD213PD  Z10, Z23, Z25
-	VPORQ        Z2, Z28, Z28
-	VFMADD213PD  Z11, Z23, Z25
-	VSUBPD       Z2, Z28, Z28
-	VFNMADD213PD Z24, Z23, Z25
-	VSUBPD       Z0, Z29, Z30
-	VMULPD       Z13, Z22, Z23
-	VFMADD231PD  Z29, Z26, Z30
-	VFNMADD231PD Z25, Z20, Z23
-	VADDPD       Z1, Z30, Z20
-	VADDPD       Z24, Z23, Z23
-	VDIVPD       Z20, Z30, Z20
-	VFMADD231PD  Z12, Z22, Z23
-	VMULPD       Z20, Z20, Z26
-	VMOVUPD      3576(AX)(CX*8), Z24
-	VMOVUPD      Z5, Z29
-	VADDPD       312(AX)(CX*8), Z23, Z22
-	VFMADD213PD  Z6, Z26, Z29
-	VMOVUPD      Z22, 13368(AX)(CX*8)
-	VFMADD213PD  Z7, Z26, Z29
-	VSUBPD       Z24, Z23, Z25
-	VFMADD213PD  Z8, Z26, Z29
-	VADDPD       Z25, Z19, Z19
-	VFMADD213PD  Z9, Z26, Z29
-	VMULPD       Z24, Z21, Z24
-	VFMADD213PD  Z10, Z26, Z29
-	VCMPPD       $0x04, Z16, Z21, K1
-	VFMADD213PD  Z11, Z26, Z29
-	VMOVAPD.Z    Z24, K1, Z24
-	VFNMADD213PD Z30, Z26, Z29
-	VFMADD231PD  4664(AX)(CX*8), Z15, Z24
-	VMULPD       Z13, Z28, Z25
-	VADDPD       5752(AX)(CX*8), Z21, Z21
-	VFNMADD231PD Z29, Z20, Z25
-	VMOVUPD      Z23, Z20
-	VADDPD       Z30, Z25, Z25
-	VFMSUB213PD  Z24, Z21, Z20
-	VFMADD231PD  Z12, Z28, Z25
-	VMOVUPD      Z20, 11192(AX)(CX*8)
-	VMOVUPD      3640(AX)(CX*8), Z21
-	VADDPD       Z20, Z17, Z17
-	VADDPD       376(AX)(CX*8), Z25, Z23
-	VMULPD       Z22, Z14, Z20
-	VMOVUPD      Z23, 13432(AX)(CX*8)
-	VMULPD       Z22, Z20, Z20
-	VSUBPD       Z21, Z25, Z22
-	VMOVUPD      Z20, 12280(AX)(CX*8)
-	VADDPD       Z22, Z19, Z19
-	VADDPD       Z20, Z18, Z18
-	VMULPD       Z21, Z27, Z20
-	VCMPPD       $0x04, Z16, Z27, K1
-	VMOVAPD.Z    Z20, K1, Z20
-	VFMADD231PD  4728(AX)(CX*8), Z15, Z20
-	VADDPD       5816(AX)(CX*8), Z27, Z21
-	VMOVUPD      Z25, Z22
-	VFMSUB213PD  Z20, Z21, Z22
-	VMOVUPD      Z22, 11256(AX)(CX*8)
-	VADDPD       Z22, Z17, Z17
-	VMULPD       Z23, Z14, Z20
-	VMULPD       Z23, Z20, Z20
-	VMOVUPD      Z20, 12344(AX)(CX*8)
-	VADDPD       Z20, Z18, Z18
-	ADDQ         $+16, CX
-	CMPQ         CX, BX
-	JLT          loop1
+	VMOVUPD          1400(AX)(CX*8), Z7
+	VMOVUPD          2488(AX)(CX*8), Z8
+	VADDPD           Z0, Z7, Z9
+	VPSUBQ.BCST      constants<>+1280(SB), Z9, Z9
+	VPANDQ.BCST      constants<>+608(SB), Z9, Z10
+	VMOVUPD          Z0, Z11
+	VPSUBQ           Z10, Z11, Z10
+	VMOVUPD          1464(AX)(CX*8), Z11
+	VPSRLQ           $0x34, Z9, Z9
+	VMOVUPD          2552(AX)(CX*8), Z13
+	VPORQ.BCST       constants<>+1248(SB), Z9, Z9
+	VADDPD           Z0, Z11, Z14
+	VSUBPD.BCST      constants<>+1248(SB), Z9, Z9
+	VPSUBQ.BCST      constants<>+1280(SB), Z14, Z14
+	VSUBPD           Z0, Z10, Z12
+	VPANDQ.BCST      constants<>+608(SB), Z14, Z15
+	VFMADD231PD      Z10, Z7, Z12
+	VMOVUPD          Z0, Z10
+	VADDPD.BCST      constants<>+1216(SB), Z12, Z7
+	VPSUBQ           Z15, Z10, Z15
+	VMOVUPD          1528(AX)(CX*8), Z10
+	VDIVPD           Z7, Z12, Z7
+	VPSRLQ           $0x34, Z14, Z17
+	VMOVUPD          2616(AX)(CX*8), Z19
+	VMULPD           Z7, Z7, Z14
+	VPORQ.BCST       constants<>+1248(SB), Z17, Z17
+	VADDPD           Z0, Z10, Z20
+	VBROADCASTSD     constants<>+1312(SB), Z16
+	VSUBPD.BCST      constants<>+1248(SB), Z17, Z17
+	VPSUBQ.BCST      constants<>+1280(SB), Z20, Z20
+	VFMADD213PD.BCST constants<>+1344(SB), Z14, Z16
+	VSUBPD           Z0, Z15, Z18
+	VPANDQ.BCST      constants<>+608(SB), Z20, Z21
+	VFMADD213PD.BCST constants<>+1376(SB), Z14, Z16
+	VFMADD231PD      Z15, Z11, Z18
+	VMOVUPD          Z0, Z15
+	VFMADD213PD.BCST constants<>+1408(SB), Z14, Z16
+	VADDPD.BCST      constants<>+1216(SB), Z18, Z11
+	VPSUBQ           Z21, Z15, Z21
+	VMOVUPD          1592(AX)(CX*8), Z15
+	VFMADD213PD.BCST constants<>+1440(SB), Z14, Z16
+	VDIVPD           Z11, Z18, Z11
+	VPSRLQ           $0x34, Z20, Z23
+	VMOVUPD          2680(AX)(CX*8), Z24
+	VFMADD213PD.BCST constants<>+1472(SB), Z14, Z16
+	VMULPD           Z11, Z11, Z20
+	VPORQ.BCST       constants<>+1248(SB), Z23, Z23
+	VADDPD           Z0, Z15, Z25
+	VFMADD213PD.BCST constants<>+1504(SB), Z14, Z16
+	VBROADCASTSD     constants<>+1312(SB), Z22
+	VSUBPD.BCST      constants<>+1248(SB), Z23, Z23
+	VPSUBQ.BCST      constants<>+1280(SB), Z25, Z25
+	VFNMADD213PD     Z12, Z14, Z16
+	VFMADD213PD.BCST constants<>+1344(SB), Z20, Z22
+	VSUBPD           Z0, Z21, Z26
+	VPANDQ.BCST      constants<>+608(SB), Z25, Z27
+	VMULPD.BCST      constants<>+1568(SB), Z9, Z14
+	VFMADD213PD.BCST constants<>+1376(SB), Z20, Z22
+	VFMADD231PD      Z21, Z10, Z26
+	VMOVUPD          Z0, Z10
+	VFNMADD231PD     Z16, Z7, Z14
+	VFMADD213PD.BCST constants<>+1408(SB), Z20, Z22
+	VADDPD.BCST      constants<>+1216(SB), Z26, Z7
+	VPSUBQ           Z27, Z10, Z27
+	VADDPD           Z12, Z14, Z14
+	VFMADD213PD.BCST constants<>+1440(SB), Z20, Z22
+	VDIVPD           Z7, Z26, Z7
+	VPSRLQ           $0x34, Z25, Z10
+	VFMADD231PD.BCST constants<>+1536(SB), Z9, Z14
+	VFMADD213PD.BCST constants<>+1472(SB), Z20, Z22
+	VMULPD           Z7, Z7, Z16
+	VPORQ.BCST       constants<>+1248(SB), Z10, Z10
+	VMOVUPD          3576(AX)(CX*8), Z12
+	VFMADD213PD.BCST constants<>+1504(SB), Z20, Z22
+	VBROADCASTSD     constants<>+1312(SB), Z21
+	VSUBPD.BCST      constants<>+1248(SB), Z10, Z10
+	VADDPD           312(AX)(CX*8), Z14, Z9
+	VFNMADD213PD     Z18, Z20, Z22
+	VFMADD213PD.BCST constants<>+1344(SB), Z16, Z21
+	VSUBPD           Z0, Z27, Z25
+	VMOVUPD          Z9, 13368(AX)(CX*8)
+	VMULPD.BCST      constants<>+1568(SB), Z17, Z20
+	VFMADD213PD.BCST constants<>+1376(SB), Z16, Z21
+	VFMADD231PD      Z27, Z15, Z25
+	VSUBPD           Z12, Z14, Z15
+	VFNMADD231PD     Z22, Z11, Z20
+	VFMADD213PD.BCST constants<>+1408(SB), Z16, Z21
+	VADDPD.BCST      constants<>+1216(SB), Z25, Z11
+	VADDPD           Z15, Z6, Z6
+	VADDPD           Z18, Z20, Z20
+	VFMADD213PD.BCST constants<>+1440(SB), Z16, Z21
+	VDIVPD           Z11, Z25, Z11
+	VMULPD           Z12, Z8, Z12
+	VFMADD231PD.BCST constants<>+1536(SB), Z17, Z20
+	VFMADD213PD.BCST constants<>+1472(SB), Z16, Z21
+	VMULPD           Z11, Z11, Z18
+	VCMPPD           $0x04, Z3, Z8, K1
+	VMOVUPD          3640(AX)(CX*8), Z17
+	VFMADD213PD.BCST constants<>+1504(SB), Z16, Z21
+	VBROADCASTSD     constants<>+1312(SB), Z22
+	VMOVAPD.Z        Z12, K1, Z12
+	VADDPD           376(AX)(CX*8), Z20, Z15
+	VFNMADD213PD     Z26, Z16, Z21
+	VFMADD213PD.BCST constants<>+1344(SB), Z18, Z22
+	VFMADD231PD      4664(AX)(CX*8), Z2, Z12
+	VMOVUPD          Z15, 13432(AX)(CX*8)
+	VMULPD.BCST      constants<>+1568(SB), Z23, Z16
+	VFMADD213PD.BCST constants<>+1376(SB), Z18, Z22
+	VADDPD           5752(AX)(CX*8), Z8, Z8
+	VSUBPD           Z17, Z20, Z27
+	VFNMADD231PD     Z21, Z7, Z16
+	VFMADD213PD.BCST constants<>+1408(SB), Z18, Z22
+	VMOVUPD          Z14, Z7
+	VADDPD           Z27, Z6, Z6
+	VADDPD           Z26, Z16, Z16
+	VFMADD213PD.BCST constants<>+1440(SB), Z18, Z22
+	VFMSUB213PD      Z12, Z8, Z7
+	VMULPD           Z17, Z13, Z8
+	VFMADD231PD.BCST constants<>+1536(SB), Z23, Z16
+	VFMADD213PD.BCST constants<>+1472(SB), Z18, Z22
+	VMOVUPD          Z7, 11192(AX)(CX*8)
+	VCMPPD           $0x04, Z3, Z13, K1
+	VMOVUPD          3704(AX)(CX*8), Z12
+	VFMADD213PD.BCST constants<>+1504(SB), Z18, Z22
+	VADDPD           Z7, Z4, Z4
+	VMOVAPD.Z        Z8, K1, Z8
+	VADDPD           440(AX)(CX*8), Z16, Z7
+	VFNMADD213PD     Z25, Z18, Z22
+	VMULPD           Z9, Z1, Z14
+	VFMADD231PD      4728(AX)(CX*8), Z2, Z8
+	VMOVUPD          Z7, 13496(AX)(CX*8)
+	VMULPD.BCST      constants<>+1568(SB), Z10, Z17
+	VMULPD           Z9, Z14, Z14
+	VADDPD           5816(AX)(CX*8), Z13, Z9
+	VSUBPD           Z12, Z16, Z13
+	VFNMADD231PD     Z22, Z11, Z17
+	VMOVUPD          Z14, 12280(AX)(CX*8)
+	VMOVUPD          Z20, Z11
+	VADDPD           Z13, Z6, Z6
+	VADDPD           Z25, Z17, Z17
+	VADDPD           Z14, Z5, Z5
+	VFMSUB213PD      Z8, Z9, Z11
+	VMULPD           Z12, Z19, Z8
+	VFMADD231PD.BCST constants<>+1536(SB), Z10, Z17
+	VMOVUPD          Z11, 11256(AX)(CX*8)
+	VCMPPD           $0x04, Z3, Z19, K1
+	VMOVUPD          3768(AX)(CX*8), Z9
+	VADDPD           Z11, Z4, Z4
+	VMOVAPD.Z        Z8, K1, Z8
+	VADDPD           504(AX)(CX*8), Z17, Z11
+	VMULPD           Z15, Z1, Z10
+	VFMADD231PD      4792(AX)(CX*8), Z2, Z8
+	VMOVUPD          Z11, 13560(AX)(CX*8)
+	VMULPD           Z15, Z10, Z10
+	VADDPD           5880(AX)(CX*8), Z19, Z12
+	VSUBPD           Z9, Z17, Z13
+	VMOVUPD          Z10, 12344(AX)(CX*8)
+	VMOVUPD          Z16, Z14
+	VADDPD           Z13, Z6, Z6
+	VADDPD           Z10, Z5, Z5
+	VFMSUB213PD      Z8, Z12, Z14
+	VMULPD           Z9, Z24, Z8
+	VMOVUPD          Z14, 11320(AX)(CX*8)
+	VCMPPD           $0x04, Z3, Z24, K1
+	VADDPD           Z14, Z4, Z4
+	VMOVAPD.Z        Z8, K1, Z8
+	VMULPD           Z7, Z1, Z9
+	VFMADD231PD      4856(AX)(CX*8), Z2, Z8
+	VMULPD           Z7, Z9, Z9
+	VADDPD           5944(AX)(CX*8), Z24, Z7
+	VMOVUPD          Z9, 12408(AX)(CX*8)
+	VMOVUPD          Z17, Z10
+	VADDPD           Z9, Z5, Z5
+	VFMSUB213PD      Z8, Z7, Z10
+	VMOVUPD          Z10, 11384(AX)(CX*8)
+	VADDPD           Z10, Z4, Z4
+	VMULPD           Z11, Z1, Z7
+	VMULPD           Z11, Z7, Z7
+	VMOVUPD          Z7, 12472(AX)(CX*8)
+	VADDPD           Z7, Z5, Z5
+	ADDQ             $+32, CX
+	CMPQ             CX, BX
+	JLT              loop1
 
 end2:
-	CMPQ         CX, DX
-	JGE          done3
-	VMOVUPD      1400(AX)(CX*8), Z20
-	VMOVUPD      2488(AX)(CX*8), Z21
-	VADDPD       Z0, Z20, Z22
-	VPSUBQ       Z3, Z22, Z22
-	VPANDQ       Z4, Z22, Z3
-	VMOVUPD      Z0, Z4
-	VPSUBQ       Z3, Z4, Z3
-	VPSRLQ       $0x34, Z22, Z4
-	VPORQ        Z2, Z4, Z4
-	VSUBPD       Z2, Z4, Z4
-	VSUBPD       Z0, Z3, Z0
-	VFMADD231PD  Z3, Z20, Z0
-	VADDPD       Z1, Z0, Z1
-	VDIVPD       Z1, Z0, Z1
-	VMULPD       Z1, Z1, Z2
-	VMOVUPD      Z5, Z3
-	VFMADD213PD  Z6, Z2, Z3
-	VFMADD213PD  Z7, Z2, Z3
-	VFMADD213PD  Z8, Z2, Z3
-	VFMADD213PD  Z9, Z2, Z3
-	VFMADD213PD  Z10, Z2, Z3
-	VFMADD213PD  Z11, Z2, Z3
-	VFNMADD213PD Z0, Z2, Z3
-	VMULPD       Z13, Z4, Z2
-	VFNMADD231PD Z3, Z1, Z2
-	VADDPD       Z0, Z2, Z2
-	VFMADD231PD  Z12, Z4, Z2
-	VMOVUPD      3576(AX)(CX*8), Z1
-	VADDPD       312(AX)(CX*8), Z2, Z0
-	VMOVUPD      Z0, 13368(AX)(CX*8)
-	VSUBPD       Z1, Z2, Z3
-	VADDPD       Z3, Z19, Z19
-	VMULPD       Z1, Z21, Z1
-	VCMPPD       $0x04, Z16, Z21, K1
-	VMOVAPD.Z    Z1, K1, Z1
-	VFMADD231PD  4664(AX)(CX*8), Z15, Z1
-	VADDPD       5752(AX)(CX*8), Z21, Z3
-	VFMSUB213PD  Z1, Z3, Z2
-	VMOVUPD      Z2, 11192(AX)(CX*8)
-	VADDPD       Z2, Z17, Z17
-	VMULPD       Z0, Z14, Z1
-	VMULPD       Z0, Z1, Z1
-	VMOVUPD      Z1, 12280(AX)(CX*8)
-	VADDPD       Z1, Z18, Z18
+	CMPQ CX, DX
+	JGE  end4
 
-done3:
-	VMOVUPD Z17, 16632(AX)
-	VMOVUPD Z18, 16696(AX)
-	VMOVUPD Z19, 16760(AX)
+loop3:
+	VMOVUPD          1400(AX)(CX*8), Z7
+	VMOVUPD          2488(AX)(CX*8), Z8
+	VADDPD           Z0, Z7, Z9
+	VPSUBQ.BCST      constants<>+1280(SB), Z9, Z9
+	VPANDQ.BCST      constants<>+608(SB), Z9, Z10
+	VMOVUPD          Z0, Z11
+	VPSUBQ           Z10, Z11, Z10
+	VPSRLQ           $0x34, Z9, Z9
+	VPORQ.BCST       constants<>+1248(SB), Z9, Z9
+	VSUBPD.BCST      constants<>+1248(SB), Z9, Z9
+	VSUBPD           Z0, Z10, Z11
+	VFMADD231PD      Z10, Z7, Z11
+	VADDPD.BCST      constants<>+1216(SB), Z11, Z7
+	VDIVPD           Z7, Z11, Z7
+	VMULPD           Z7, Z7, Z10
+	VBROADCASTSD     constants<>+1312(SB), Z12
+	VFMADD213PD.BCST constants<>+1344(SB), Z10, Z12
+	VFMADD213PD.BCST constants<>+1376(SB), Z10, Z12
+	VFMADD213PD.BCST constants<>+1408(SB), Z10, Z12
+	VFMADD213PD.BCST constants<>+1440(SB), Z10, Z12
+	VFMADD213PD.BCST constants<>+1472(SB), Z10, Z12
+	VFMADD213PD.BCST constants<>+1504(SB), Z10, Z12
+	VFNMADD213PD     Z11, Z10, Z12
+	VMULPD.BCST      constants<>+1568(SB), Z9, Z10
+	VFNMADD231PD     Z12, Z7, Z10
+	VADDPD           Z11, Z10, Z10
+	VFMADD231PD.BCST constants<>+1536(SB), Z9, Z10
+	VMOVUPD          3576(AX)(CX*8), Z9
+	VADDPD           312(AX)(CX*8), Z10, Z7
+	VMOVUPD          Z7, 13368(AX)(CX*8)
+	VSUBPD           Z9, Z10, Z11
+	VADDPD           Z11, Z6, Z6
+	VMULPD           Z9, Z8, Z9
+	VCMPPD           $0x04, Z3, Z8, K1
+	VMOVAPD.Z        Z9, K1, Z9
+	VFMADD231PD      4664(AX)(CX*8), Z2, Z9
+	VADDPD           5752(AX)(CX*8), Z8, Z8
+	VFMSUB213PD      Z9, Z8, Z10
+	VMOVUPD          Z10, 11192(AX)(CX*8)
+	VADDPD           Z10, Z4, Z4
+	VMULPD           Z7, Z1, Z8
+	VMULPD           Z7, Z8, Z8
+	VMOVUPD          Z8, 12280(AX)(CX*8)
+	VADDPD           Z8, Z5, Z5
+	ADDQ             $+8, CX
+	CMPQ             CX, DX
+	JLT              loop3
+
+end4:
+	VMOVUPD Z4, 16632(AX)
+	VMOVUPD Z5, 16696(AX)
+	VMOVUPD Z6, 16760(AX)
 	VZEROUPPER
 	RET
 
@@ -15723,239 +14390,365 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 
 	// finishGradAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1184(SB), Z0
-	VBROADCASTSD constants<>+1216(SB), Z1
-	VBROADCASTSD constants<>+1248(SB), Z2
-	VBROADCASTSD constants<>+1280(SB), Z3
-	VBROADCASTSD constants<>+608(SB), Z4
-	VBROADCASTSD constants<>+1312(SB), Z5
-	VBROADCASTSD constants<>+1344(SB), Z6
-	VBROADCASTSD constants<>+1376(SB), Z7
-	VBROADCASTSD constants<>+1408(SB), Z8
-	VBROADCASTSD constants<>+1440(SB), Z9
-	VBROADCASTSD constants<>+1472(SB), Z10
-	VBROADCASTSD constants<>+1504(SB), Z11
-	VBROADCASTSD constants<>+1536(SB), Z12
-	VBROADCASTSD constants<>+1568(SB), Z13
-	VBROADCASTSD 264(AX), Z14
-	VBROADCASTSD 248(AX), Z15
-	VBROADCASTSD constants<>+1600(SB), Z16
-	VMOVUPD      16632(AX), Z17
-	VMOVUPD      16696(AX), Z18
-	VMOVUPD      16760(AX), Z19
+	VBROADCASTSD 264(AX), Z1
+	VBROADCASTSD 248(AX), Z2
+	VBROADCASTSD constants<>+1600(SB), Z3
+	VMOVUPD      16632(AX), Z4
+	VMOVUPD      16696(AX), Z5
+	VMOVUPD      16760(AX), Z6
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
-	LEAQ         -8(DX), BX
+	LEAQ         -24(DX), BX
 	CMPQ         CX, BX
 	JGE          end2
 
 loop1:
-	VMOVUPD      1400(AX)(CX*8), Z20
-	VMOVUPD      2488(AX)(CX*8), Z21
-	VADDPD       Z0, Z20, Z22
-	VPSUBQ       Z3, Z22, Z22
-	VPANDQ       Z4, Z22, Z23
-	VMOVUPD      Z0, Z24
-	VPSUBQ       Z23, Z24, Z23
-	VPSRLQ       $0x34, Z22, Z22
-	VPORQ        Z2, Z22, Z22
-	VSUBPD       Z2, Z22, Z22
-	VSUBPD       Z0, Z23, Z24
-	VFMADD231PD  Z23, Z20, Z24
-	VADDPD       Z1, Z24, Z23
-	VDIVPD       Z23, Z24, Z23
-	VMULPD       Z23, Z23, Z25
-	VMOVUPD      Z5, Z26
-	VFMADD213PD  Z6, Z25, Z26
-	VFMADD213PD  Z7, Z25, Z26
-	VFMADD213PD  Z8, Z25, Z26
-	VFMADD213PD  Z9, Z25, Z26
-	VFMADD213PD  Z10, Z25, Z26
-	VFMADD213PD  Z11, Z25, Z26
-	VFNMADD213PD Z24, Z25, Z26
-	VMULPD       Z13, Z22, Z25
-	VFNMADD231PD Z26, Z23, Z25
-	VADDPD       Z24, Z25, Z25
-	VFMADD231PD  Z12, Z22, Z25
-	VMOVUPD      3576(AX)(CX*8), Z23
-	VADDPD       312(AX)(CX*8), Z25, Z22
-	VMOVUPD      Z22, 13368(AX)(CX*8)
-	VSUBPD       Z23, Z25, Z24
-	VADDPD       Z24, Z19, Z19
-	VMULPD       Z23, Z21, Z23
-	VCMPPD       $0x04, Z16, Z21, K1
-	VMOVAPD.Z    Z23, K1, Z23
-	VFMADD231PD  4664(AX)(CX*8), Z15, Z23
-	VADDPD       5752(AX)(CX*8), Z21, Z24
-	VFMSUB213PD  Z23, Z24, Z25
-	VMOVUPD      Z25, 11192(AX)(CX*8)
-	VADDPD       Z25, Z17, Z17
-	VMULPD       Z22, Z14, Z23
-	VMULPD       Z22, Z23, Z23
-	VMOVUPD      Z23, 12280(AX)(CX*8)
-	VADDPD       Z23, Z18, Z18
-	VMOVUPD      1464(AX)(CX*8), Z23
-	VADDPD       Z0, Z20, Z20
-	VMOVUPD      2552(AX)(CX*8), Z28
-	VMOVUPD      Z0, Z25
-	VADDPD       Z0, Z23, Z29
-	VDIVPD       Z20, Z25, Z25
-	VPSUBQ       Z3, Z29, Z29
-	VMOVUPD      9016(AX)(CX*8), Z27
-	VPANDQ       Z4, Z29, Z30
-	VMULPD       Z1, Z14, Z26
-	VMOVUPD      Z0, Z31
-	VMULPD       Z22, Z26, Z26
-	VPSUBQ       Z30, Z31, Z30
-	VMULPD       10104(AX)(CX*8), Z26, Z26
-	VPSRLQ       $0x34, Z29, Z22
-	VFMADD213PD  Z26, Z27, Z24
-	VPORQ        Z2, Z22, Z22
-	VMULPD       Z25, Z24, Z24
-	VSUBPD       Z2, Z22, Z22
-	VMOVUPD      Z24, 14456(AX)(CX*8)
-	VSUBPD       Z0, Z30, Z29
-	VMOVUPD      6840(AX)(CX*8), Z24
-	VFMADD231PD  Z30, Z23, Z29
-	VMULPD       Z25, Z24, Z30
-	VADDPD       Z1, Z29, Z31
-	VSUBPD       Z20, Z24, Z24
-	VDIVPD       Z31, Z29, Z31
-	VMULPD       Z25, Z24, Z24
-	VMULPD       Z31, Z31, Z25
-	VMULPD       Z21, Z24, Z24
-	VMOVUPD      Z5, Z21
-	VMULPD       Z30, Z26, Z26
-	VFMADD213PD  Z6, Z25, Z21
-	VMOVUPD      5752(AX)(CX*8), Z20
-	VFMADD213PD  Z7, Z25, Z21
-	VFMSUB213PD  7928(AX)(CX*8), Z20, Z30
-	VFMADD213PD  Z8, Z25, Z21
-	VADDPD       Z30, Z24, Z24
-	VFMADD213PD  Z9, Z25, Z21
-	VFMADD213PD  Z26, Z27, Z24
-	VFMADD213PD  Z10, Z25, Z21
-	VMOVUPD      Z24, 15544(AX)(CX*8)
-	VFMADD213PD  Z11, Z25, Z21
-	VFNMADD213PD Z29, Z25, Z21
-	VMULPD       Z13, Z22, Z20
-	VFNMADD231PD Z21, Z31, Z20
-	VADDPD       Z29, Z20, Z20
-	VFMADD231PD  Z12, Z22, Z20
-	VMOVUPD      3640(AX)(CX*8), Z22
-	VADDPD       376(AX)(CX*8), Z20, Z21
-	VMOVUPD      Z21, 13432(AX)(CX*8)
-	VSUBPD       Z22, Z20, Z24
-	VADDPD       Z24, Z19, Z19
-	VMULPD       Z22, Z28, Z22
-	VCMPPD       $0x04, Z16, Z28, K1
-	VMOVAPD.Z    Z22, K1, Z22
-	VFMADD231PD  4728(AX)(CX*8), Z15, Z22
-	VADDPD       5816(AX)(CX*8), Z28, Z24
-	VFMSUB213PD  Z22, Z24, Z20
-	VMOVUPD      Z20, 11256(AX)(CX*8)
-	VADDPD       Z20, Z17, Z17
-	VMULPD       Z21, Z14, Z20
-	VMULPD       Z21, Z20, Z20
-	VMOVUPD      Z20, 12344(AX)(CX*8)
-	VADDPD       Z20, Z18, Z18
-	VADDPD       Z0, Z23, Z20
-	VMOVUPD      Z0, Z22
-	VDIVPD       Z20, Z22, Z22
-	VMOVUPD      9080(AX)(CX*8), Z25
-	VMULPD       Z1, Z14, Z23
-	VMULPD       Z21, Z23, Z23
-	VMULPD       10168(AX)(CX*8), Z23, Z23
-	VFMADD213PD  Z23, Z25, Z24
-	VMULPD       Z22, Z24, Z24
-	VMOVUPD      Z24, 14520(AX)(CX*8)
-	VMOVUPD      6904(AX)(CX*8), Z21
-	VMULPD       Z22, Z21, Z24
-	VSUBPD       Z20, Z21, Z21
-	VMULPD       Z22, Z21, Z21
-	VMULPD       Z28, Z21, Z21
-	VMULPD       Z24, Z23, Z23
-	VMOVUPD      5816(AX)(CX*8), Z20
-	VFMSUB213PD  7992(AX)(CX*8), Z20, Z24
-	VADDPD       Z24, Z21, Z21
-	VFMADD213PD  Z23, Z25, Z21
-	VMOVUPD      Z21, 15608(AX)(CX*8)
-	ADDQ         $+16, CX
-	CMPQ         CX, BX
-	JLT          loop1
+	VMOVUPD          1400(AX)(CX*8), Z7
+	VMOVUPD          2488(AX)(CX*8), Z8
+	VADDPD           Z0, Z7, Z9
+	VPSUBQ.BCST      constants<>+1280(SB), Z9, Z9
+	VPANDQ.BCST      constants<>+608(SB), Z9, Z10
+	VMOVUPD          Z0, Z11
+	VPSUBQ           Z10, Z11, Z10
+	VPSRLQ           $0x34, Z9, Z9
+	VPORQ.BCST       constants<>+1248(SB), Z9, Z9
+	VSUBPD.BCST      constants<>+1248(SB), Z9, Z9
+	VSUBPD           Z0, Z10, Z11
+	VMOVUPD          1464(AX)(CX*8), Z12
+	VFMADD231PD      Z10, Z7, Z11
+	VMOVUPD          2552(AX)(CX*8), Z15
+	VADDPD.BCST      constants<>+1216(SB), Z11, Z10
+	VADDPD           Z0, Z12, Z16
+	VDIVPD           Z10, Z11, Z10
+	VPSUBQ.BCST      constants<>+1280(SB), Z16, Z16
+	VMULPD           Z10, Z10, Z13
+	VPANDQ.BCST      constants<>+608(SB), Z16, Z17
+	VBROADCASTSD     constants<>+1312(SB), Z14
+	VMOVUPD          Z0, Z18
+	VFMADD213PD.BCST constants<>+1344(SB), Z13, Z14
+	VPSUBQ           Z17, Z18, Z17
+	VFMADD213PD.BCST constants<>+1376(SB), Z13, Z14
+	VPSRLQ           $0x34, Z16, Z16
+	VFMADD213PD.BCST constants<>+1408(SB), Z13, Z14
+	VPORQ.BCST       constants<>+1248(SB), Z16, Z16
+	VFMADD213PD.BCST constants<>+1440(SB), Z13, Z14
+	VSUBPD.BCST      constants<>+1248(SB), Z16, Z16
+	VFMADD213PD.BCST constants<>+1472(SB), Z13, Z14
+	VSUBPD           Z0, Z17, Z18
+	VMOVUPD          1528(AX)(CX*8), Z19
+	VFMADD213PD.BCST constants<>+1504(SB), Z13, Z14
+	VFMADD231PD      Z17, Z12, Z18
+	VMOVUPD          2616(AX)(CX*8), Z17
+	VFNMADD213PD     Z11, Z13, Z14
+	VADDPD.BCST      constants<>+1216(SB), Z18, Z20
+	VADDPD           Z0, Z19, Z21
+	VMULPD.BCST      constants<>+1568(SB), Z9, Z13
+	VDIVPD           Z20, Z18, Z20
+	VPSUBQ.BCST      constants<>+1280(SB), Z21, Z21
+	VFNMADD231PD     Z14, Z10, Z13
+	VMULPD           Z20, Z20, Z10
+	VPANDQ.BCST      constants<>+608(SB), Z21, Z14
+	VADDPD           Z11, Z13, Z13
+	VBROADCASTSD     constants<>+1312(SB), Z11
+	VMOVUPD          Z0, Z22
+	VFMADD231PD.BCST constants<>+1536(SB), Z9, Z13
+	VFMADD213PD.BCST constants<>+1344(SB), Z10, Z11
+	VPSUBQ           Z14, Z22, Z14
+	VMOVUPD          3576(AX)(CX*8), Z9
+	VFMADD213PD.BCST constants<>+1376(SB), Z10, Z11
+	VPSRLQ           $0x34, Z21, Z23
+	VADDPD           312(AX)(CX*8), Z13, Z21
+	VFMADD213PD.BCST constants<>+1408(SB), Z10, Z11
+	VPORQ.BCST       constants<>+1248(SB), Z23, Z23
+	VMOVUPD          Z21, 13368(AX)(CX*8)
+	VFMADD213PD.BCST constants<>+1440(SB), Z10, Z11
+	VSUBPD.BCST      constants<>+1248(SB), Z23, Z23
+	VSUBPD           Z9, Z13, Z22
+	VFMADD213PD.BCST constants<>+1472(SB), Z10, Z11
+	VSUBPD           Z0, Z14, Z24
+	VMOVUPD          1592(AX)(CX*8), Z25
+	VADDPD           Z22, Z6, Z6
+	VFMADD213PD.BCST constants<>+1504(SB), Z10, Z11
+	VFMADD231PD      Z14, Z19, Z24
+	VMOVUPD          2680(AX)(CX*8), Z14
+	VMULPD           Z9, Z8, Z9
+	VFNMADD213PD     Z18, Z10, Z11
+	VADDPD.BCST      constants<>+1216(SB), Z24, Z22
+	VADDPD           Z0, Z25, Z26
+	VCMPPD           $0x04, Z3, Z8, K1
+	VMULPD.BCST      constants<>+1568(SB), Z16, Z10
+	VDIVPD           Z22, Z24, Z22
+	VPSUBQ.BCST      constants<>+1280(SB), Z26, Z26
+	VMOVAPD.Z        Z9, K1, Z9
+	VFNMADD231PD     Z11, Z20, Z10
+	VMULPD           Z22, Z22, Z11
+	VPANDQ.BCST      constants<>+608(SB), Z26, Z20
+	VFMADD231PD      4664(AX)(CX*8), Z2, Z9
+	VADDPD           Z18, Z10, Z10
+	VBROADCASTSD     constants<>+1312(SB), Z27
+	VMOVUPD          Z0, Z28
+	VADDPD           5752(AX)(CX*8), Z8, Z18
+	VFMADD231PD.BCST constants<>+1536(SB), Z16, Z10
+	VFMADD213PD.BCST constants<>+1344(SB), Z11, Z27
+	VPSUBQ           Z20, Z28, Z20
+	VMOVUPD          3640(AX)(CX*8), Z16
+	VFMADD213PD.BCST constants<>+1376(SB), Z11, Z27
+	VPSRLQ           $0x34, Z26, Z26
+	VFMSUB213PD      Z9, Z18, Z13
+	VADDPD           376(AX)(CX*8), Z10, Z9
+	VFMADD213PD.BCST constants<>+1408(SB), Z11, Z27
+	VPORQ.BCST       constants<>+1248(SB), Z26, Z26
+	VMOVUPD          Z13, 11192(AX)(CX*8)
+	VMOVUPD          Z9, 13432(AX)(CX*8)
+	VFMADD213PD.BCST constants<>+1440(SB), Z11, Z27
+	VSUBPD.BCST      constants<>+1248(SB), Z26, Z26
+	VADDPD           Z13, Z4, Z4
+	VSUBPD           Z16, Z10, Z28
+	VFMADD213PD.BCST constants<>+1472(SB), Z11, Z27
+	VSUBPD           Z0, Z20, Z29
+	VMULPD           Z21, Z1, Z13
+	VADDPD           Z28, Z6, Z6
+	VFMADD213PD.BCST constants<>+1504(SB), Z11, Z27
+	VFMADD231PD      Z20, Z25, Z29
+	VMULPD           Z21, Z13, Z13
+	VMULPD           Z16, Z15, Z16
+	VFNMADD213PD     Z24, Z11, Z27
+	VADDPD.BCST      constants<>+1216(SB), Z29, Z20
+	VMOVUPD          Z13, 12280(AX)(CX*8)
+	VCMPPD           $0x04, Z3, Z15, K1
+	VMULPD.BCST      constants<>+1568(SB), Z23, Z11
+	VDIVPD           Z20, Z29, Z20
+	VADDPD           Z13, Z5, Z5
+	VMOVAPD.Z        Z16, K1, Z16
+	VFNMADD231PD     Z27, Z22, Z11
+	VMULPD           Z20, Z20, Z13
+	VADDPD           Z0, Z7, Z7
+	VFMADD231PD      4728(AX)(CX*8), Z2, Z16
+	VADDPD           Z24, Z11, Z11
+	VBROADCASTSD     constants<>+1312(SB), Z27
+	VMOVUPD          Z0, Z22
+	VADDPD           5816(AX)(CX*8), Z15, Z24
+	VFMADD231PD.BCST constants<>+1536(SB), Z23, Z11
+	VFMADD213PD.BCST constants<>+1344(SB), Z13, Z27
+	VDIVPD           Z7, Z22, Z22
+	VMOVUPD          Z10, Z23
+	VMOVUPD          3704(AX)(CX*8), Z28
+	VFMADD213PD.BCST constants<>+1376(SB), Z13, Z27
+	VMOVUPD          9016(AX)(CX*8), Z10
+	VFMSUB213PD      Z16, Z24, Z23
+	VADDPD           440(AX)(CX*8), Z11, Z30
+	VFMADD213PD.BCST constants<>+1408(SB), Z13, Z27
+	VMULPD.BCST      constants<>+1216(SB), Z1, Z16
+	VMOVUPD          Z23, 11256(AX)(CX*8)
+	VMOVUPD          Z30, 13496(AX)(CX*8)
+	VFMADD213PD.BCST constants<>+1440(SB), Z13, Z27
+	VMULPD           Z21, Z16, Z16
+	VADDPD           Z23, Z4, Z4
+	VSUBPD           Z28, Z11, Z23
+	VFMADD213PD.BCST constants<>+1472(SB), Z13, Z27
+	VMULPD           10104(AX)(CX*8), Z16, Z16
+	VMULPD           Z9, Z1, Z21
+	VADDPD           Z23, Z6, Z6
+	VFMADD213PD.BCST constants<>+1504(SB), Z13, Z27
+	VFMADD213PD      Z16, Z10, Z18
+	VMULPD           Z9, Z21, Z21
+	VMULPD           Z28, Z17, Z23
+	VFNMADD213PD     Z29, Z13, Z27
+	VMULPD           Z22, Z18, Z18
+	VMOVUPD          Z21, 12344(AX)(CX*8)
+	VCMPPD           $0x04, Z3, Z17, K1
+	VMULPD.BCST      constants<>+1568(SB), Z26, Z13
+	VMOVUPD          Z18, 14456(AX)(CX*8)
+	VADDPD           Z21, Z5, Z5
+	VMOVAPD.Z        Z23, K1, Z23
+	VFNMADD231PD     Z27, Z20, Z13
+	VMOVUPD          6840(AX)(CX*8), Z18
+	VADDPD           Z0, Z12, Z12
+	VFMADD231PD      4792(AX)(CX*8), Z2, Z23
+	VADDPD           Z29, Z13, Z13
+	VMULPD           Z22, Z18, Z20
+	VMOVUPD          Z0, Z21
+	VADDPD           5880(AX)(CX*8), Z17, Z27
+	VFMADD231PD.BCST constants<>+1536(SB), Z26, Z13
+	VSUBPD           Z7, Z18, Z18
+	VDIVPD           Z12, Z21, Z21
+	VMOVUPD          Z11, Z7
+	VMOVUPD          3768(AX)(CX*8), Z11
+	VMULPD           Z22, Z18, Z18
+	VMOVUPD          9080(AX)(CX*8), Z22
+	VFMSUB213PD      Z23, Z27, Z7
+	VADDPD           504(AX)(CX*8), Z13, Z23
+	VMULPD           Z8, Z18, Z18
+	VMULPD.BCST      constants<>+1216(SB), Z1, Z8
+	VMOVUPD          Z7, 11320(AX)(CX*8)
+	VMOVUPD          Z23, 13560(AX)(CX*8)
+	VMULPD           Z20, Z16, Z16
+	VMULPD           Z9, Z8, Z8
+	VADDPD           Z7, Z4, Z4
+	VSUBPD           Z11, Z13, Z26
+	VMOVUPD          5752(AX)(CX*8), Z7
+	VMULPD           10168(AX)(CX*8), Z8, Z8
+	VMULPD           Z30, Z1, Z9
+	VADDPD           Z26, Z6, Z6
+	VFMSUB213PD      7928(AX)(CX*8), Z7, Z20
+	VFMADD213PD      Z8, Z22, Z24
+	VMULPD           Z30, Z9, Z9
+	VMULPD           Z11, Z14, Z7
+	VADDPD           Z20, Z18, Z18
+	VMULPD           Z21, Z24, Z24
+	VMOVUPD          Z9, 12408(AX)(CX*8)
+	VCMPPD           $0x04, Z3, Z14, K1
+	VFMADD213PD      Z16, Z10, Z18
+	VMOVUPD          Z24, 14520(AX)(CX*8)
+	VADDPD           Z9, Z5, Z5
+	VMOVAPD.Z        Z7, K1, Z7
+	VMOVUPD          Z18, 15544(AX)(CX*8)
+	VMOVUPD          6904(AX)(CX*8), Z9
+	VADDPD           Z0, Z19, Z11
+	VFMADD231PD      4856(AX)(CX*8), Z2, Z7
+	VMULPD           Z21, Z9, Z10
+	VMOVUPD          Z0, Z16
+	VADDPD           5944(AX)(CX*8), Z14, Z18
+	VSUBPD           Z12, Z9, Z9
+	VDIVPD           Z11, Z16, Z16
+	VMOVUPD          Z13, Z12
+	VMULPD           Z21, Z9, Z9
+	VMOVUPD          9144(AX)(CX*8), Z13
+	VFMSUB213PD      Z7, Z18, Z12
+	VMULPD           Z15, Z9, Z9
+	VMULPD.BCST      constants<>+1216(SB), Z1, Z7
+	VMOVUPD          Z12, 11384(AX)(CX*8)
+	VMULPD           Z10, Z8, Z8
+	VMULPD           Z30, Z7, Z7
+	VADDPD           Z12, Z4, Z4
+	VMOVUPD          5816(AX)(CX*8), Z12
+	VMULPD           10232(AX)(CX*8), Z7, Z7
+	VMULPD           Z23, Z1, Z15
+	VFMSUB213PD      7992(AX)(CX*8), Z12, Z10
+	VFMADD213PD      Z7, Z13, Z27
+	VMULPD           Z23, Z15, Z15
+	VADDPD           Z10, Z9, Z9
+	VMULPD           Z16, Z27, Z27
+	VMOVUPD          Z15, 12472(AX)(CX*8)
+	VFMADD213PD      Z8, Z22, Z9
+	VMOVUPD          Z27, 14584(AX)(CX*8)
+	VADDPD           Z15, Z5, Z5
+	VMOVUPD          Z9, 15608(AX)(CX*8)
+	VMOVUPD          6968(AX)(CX*8), Z8
+	VADDPD           Z0, Z25, Z10
+	VMULPD           Z16, Z8, Z9
+	VMOVUPD          Z0, Z12
+	VSUBPD           Z11, Z8, Z8
+	VDIVPD           Z10, Z12, Z12
+	VMULPD           Z16, Z8, Z8
+	VMOVUPD          9208(AX)(CX*8), Z15
+	VMULPD           Z17, Z8, Z8
+	VMULPD.BCST      constants<>+1216(SB), Z1, Z16
+	VMULPD           Z9, Z7, Z7
+	VMULPD           Z23, Z16, Z16
+	VMOVUPD          5880(AX)(CX*8), Z11
+	VMULPD           10296(AX)(CX*8), Z16, Z16
+	VFMSUB213PD      8056(AX)(CX*8), Z11, Z9
+	VFMADD213PD      Z16, Z15, Z18
+	VADDPD           Z9, Z8, Z8
+	VMULPD           Z12, Z18, Z18
+	VFMADD213PD      Z7, Z13, Z8
+	VMOVUPD          Z18, 14648(AX)(CX*8)
+	VMOVUPD          Z8, 15672(AX)(CX*8)
+	VMOVUPD          7032(AX)(CX*8), Z7
+	VMULPD           Z12, Z7, Z8
+	VSUBPD           Z10, Z7, Z7
+	VMULPD           Z12, Z7, Z7
+	VMULPD           Z14, Z7, Z7
+	VMULPD           Z8, Z16, Z16
+	VMOVUPD          5944(AX)(CX*8), Z10
+	VFMSUB213PD      8120(AX)(CX*8), Z10, Z8
+	VADDPD           Z8, Z7, Z7
+	VFMADD213PD      Z16, Z15, Z7
+	VMOVUPD          Z7, 15736(AX)(CX*8)
+	ADDQ             $+32, CX
+	CMPQ             CX, BX
+	JLT              loop1
 
 end2:
-	CMPQ         CX, DX
-	JGE          done3
-	VMOVUPD      1400(AX)(CX*8), Z20
-	VMOVUPD      2488(AX)(CX*8), Z21
-	VADDPD       Z0, Z20, Z22
-	VPSUBQ       Z3, Z22, Z22
-	VPANDQ       Z4, Z22, Z3
-	VMOVUPD      Z0, Z4
-	VPSUBQ       Z3, Z4, Z3
-	VPSRLQ       $0x34, Z22, Z4
-	VPORQ        Z2, Z4, Z4
-	VSUBPD       Z2, Z4, Z4
-	VSUBPD       Z0, Z3, Z2
-	VFMADD231PD  Z3, Z20, Z2
-	VADDPD       Z1, Z2, Z3
-	VDIVPD       Z3, Z2, Z3
-	VMULPD       Z3, Z3, Z22
-	VFMADD213PD  Z6, Z22, Z5
-	VFMADD213PD  Z7, Z22, Z5
-	VFMADD213PD  Z8, Z22, Z5
-	VFMADD213PD  Z9, Z22, Z5
-	VFMADD213PD  Z10, Z22, Z5
-	VFMADD213PD  Z11, Z22, Z5
-	VFNMADD213PD Z2, Z22, Z5
-	VMULPD       Z13, Z4, Z6
-	VFNMADD231PD Z5, Z3, Z6
-	VADDPD       Z2, Z6, Z6
-	VFMADD231PD  Z12, Z4, Z6
-	VMOVUPD      3576(AX)(CX*8), Z3
-	VADDPD       312(AX)(CX*8), Z6, Z2
-	VMOVUPD      Z2, 13368(AX)(CX*8)
-	VSUBPD       Z3, Z6, Z4
-	VADDPD       Z4, Z19, Z19
-	VMULPD       Z3, Z21, Z3
-	VCMPPD       $0x04, Z16, Z21, K1
-	VMOVAPD.Z    Z3, K1, Z3
-	VFMADD231PD  4664(AX)(CX*8), Z15, Z3
-	VADDPD       5752(AX)(CX*8), Z21, Z4
-	VMOVUPD      Z6, Z5
-	VFMSUB213PD  Z3, Z4, Z5
-	VMOVUPD      Z5, 11192(AX)(CX*8)
-	VADDPD       Z5, Z17, Z17
-	VMULPD       Z2, Z14, Z3
-	VMULPD       Z2, Z3, Z3
-	VMOVUPD      Z3, 12280(AX)(CX*8)
-	VADDPD       Z3, Z18, Z18
-	VADDPD       Z0, Z20, Z3
-	VDIVPD       Z3, Z0, Z0
-	VMOVUPD      9016(AX)(CX*8), Z5
-	VMULPD       Z1, Z14, Z1
-	VMULPD       Z2, Z1, Z1
-	VMULPD       10104(AX)(CX*8), Z1, Z1
-	VFMADD213PD  Z1, Z5, Z4
-	VMULPD       Z0, Z4, Z4
-	VMOVUPD      Z4, 14456(AX)(CX*8)
-	VMOVUPD      6840(AX)(CX*8), Z2
-	VMULPD       Z0, Z2, Z4
-	VSUBPD       Z3, Z2, Z2
-	VMULPD       Z0, Z2, Z2
-	VMULPD       Z21, Z2, Z2
-	VMULPD       Z4, Z1, Z1
-	VMOVUPD      5752(AX)(CX*8), Z3
-	VFMSUB213PD  7928(AX)(CX*8), Z3, Z4
-	VADDPD       Z4, Z2, Z2
-	VFMADD213PD  Z1, Z5, Z2
-	VMOVUPD      Z2, 15544(AX)(CX*8)
+	CMPQ CX, DX
+	JGE  end4
 
-done3:
-	VMOVUPD Z17, 16632(AX)
-	VMOVUPD Z18, 16696(AX)
-	VMOVUPD Z19, 16760(AX)
+loop3:
+	VMOVUPD          1400(AX)(CX*8), Z7
+	VMOVUPD          2488(AX)(CX*8), Z8
+	VADDPD           Z0, Z7, Z9
+	VPSUBQ.BCST      constants<>+1280(SB), Z9, Z9
+	VPANDQ.BCST      constants<>+608(SB), Z9, Z10
+	VMOVUPD          Z0, Z11
+	VPSUBQ           Z10, Z11, Z10
+	VPSRLQ           $0x34, Z9, Z9
+	VPORQ.BCST       constants<>+1248(SB), Z9, Z9
+	VSUBPD.BCST      constants<>+1248(SB), Z9, Z9
+	VSUBPD           Z0, Z10, Z11
+	VFMADD231PD      Z10, Z7, Z11
+	VADDPD.BCST      constants<>+1216(SB), Z11, Z10
+	VDIVPD           Z10, Z11, Z10
+	VMULPD           Z10, Z10, Z12
+	VBROADCASTSD     constants<>+1312(SB), Z13
+	VFMADD213PD.BCST constants<>+1344(SB), Z12, Z13
+	VFMADD213PD.BCST constants<>+1376(SB), Z12, Z13
+	VFMADD213PD.BCST constants<>+1408(SB), Z12, Z13
+	VFMADD213PD.BCST constants<>+1440(SB), Z12, Z13
+	VFMADD213PD.BCST constants<>+1472(SB), Z12, Z13
+	VFMADD213PD.BCST constants<>+1504(SB), Z12, Z13
+	VFNMADD213PD     Z11, Z12, Z13
+	VMULPD.BCST      constants<>+1568(SB), Z9, Z12
+	VFNMADD231PD     Z13, Z10, Z12
+	VADDPD           Z11, Z12, Z12
+	VFMADD231PD.BCST constants<>+1536(SB), Z9, Z12
+	VMOVUPD          3576(AX)(CX*8), Z10
+	VADDPD           312(AX)(CX*8), Z12, Z9
+	VMOVUPD          Z9, 13368(AX)(CX*8)
+	VSUBPD           Z10, Z12, Z11
+	VADDPD           Z11, Z6, Z6
+	VMULPD           Z10, Z8, Z10
+	VCMPPD           $0x04, Z3, Z8, K1
+	VMOVAPD.Z        Z10, K1, Z10
+	VFMADD231PD      4664(AX)(CX*8), Z2, Z10
+	VADDPD           5752(AX)(CX*8), Z8, Z11
+	VFMSUB213PD      Z10, Z11, Z12
+	VMOVUPD          Z12, 11192(AX)(CX*8)
+	VADDPD           Z12, Z4, Z4
+	VMULPD           Z9, Z1, Z10
+	VMULPD           Z9, Z10, Z10
+	VMOVUPD          Z10, 12280(AX)(CX*8)
+	VADDPD           Z10, Z5, Z5
+	VADDPD           Z0, Z7, Z7
+	VMOVUPD          Z0, Z10
+	VDIVPD           Z7, Z10, Z10
+	VMOVUPD          9016(AX)(CX*8), Z13
+	VMULPD.BCST      constants<>+1216(SB), Z1, Z12
+	VMULPD           Z9, Z12, Z12
+	VMULPD           10104(AX)(CX*8), Z12, Z12
+	VFMADD213PD      Z12, Z13, Z11
+	VMULPD           Z10, Z11, Z11
+	VMOVUPD          Z11, 14456(AX)(CX*8)
+	VMOVUPD          6840(AX)(CX*8), Z9
+	VMULPD           Z10, Z9, Z11
+	VSUBPD           Z7, Z9, Z9
+	VMULPD           Z10, Z9, Z9
+	VMULPD           Z8, Z9, Z9
+	VMULPD           Z11, Z12, Z12
+	VMOVUPD          5752(AX)(CX*8), Z7
+	VFMSUB213PD      7928(AX)(CX*8), Z7, Z11
+	VADDPD           Z11, Z9, Z9
+	VFMADD213PD      Z12, Z13, Z9
+	VMOVUPD          Z9, 15544(AX)(CX*8)
+	ADDQ             $+8, CX
+	CMPQ             CX, DX
+	JLT              loop3
+
+end4:
+	VMOVUPD Z4, 16632(AX)
+	VMOVUPD Z5, 16696(AX)
+	VMOVUPD Z6, 16760(AX)
 	VZEROUPPER
 	RET
 
@@ -15965,8 +14758,8 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16006,14 +14799,14 @@ fetch3:
 	VSUBPS       Y2, Y5, Y5
 	VMAXPS       Y5, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+96(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y8, Y7
+	VFNMADD132PS constants<>+128(SB), Y7, Y6
+	VPERMPS      constants<>+224(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y6, Y7
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
@@ -16023,14 +14816,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y3
 	VMOVUPS      Y3, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+96(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y2
-	VFNMADD132PS constants<>+384(SB), Y3, Y2
-	VPERMPS      constants<>+480(SB), Y8, Y3
+	VFNMADD132PS constants<>+128(SB), Y3, Y2
+	VPERMPS      constants<>+224(SB), Y8, Y3
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y3, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y3
-	VFMADD213PS  constants<>+448(SB), Y2, Y3
+	VMOVUPS      constants<>+160(SB), Y3
+	VFMADD213PS  constants<>+192(SB), Y2, Y3
 	VMULPS       Y2, Y2, Y9
 	VFMADD213PS  Y2, Y9, Y3
 	VFMADD213PS  Y8, Y8, Y3
@@ -16073,8 +14866,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -16122,14 +14915,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -16142,14 +14935,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y2
-	VFNMADD132PS constants<>+384(SB), Y9, Y2
-	VPERMPS      constants<>+480(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y9, Y2
+	VPERMPS      constants<>+224(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y2, Y9
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -16201,13 +14994,13 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX512K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16314,13 +15107,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -16445,8 +15238,8 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16488,14 +15281,14 @@ fetch3:
 	VSUBPS       Y2, Y5, Y5
 	VMAXPS       Y5, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+96(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y8, Y7
+	VFNMADD132PS constants<>+128(SB), Y7, Y6
+	VPERMPS      constants<>+224(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y6, Y7
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
@@ -16505,14 +15298,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+384(SB), Y9, Y8
-	VPERMPS      constants<>+480(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y9, Y8
+	VPERMPS      constants<>+224(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -16528,14 +15321,14 @@ fetch3:
 	VSUBPS       Y2, Y5, Y5
 	VMAXPS       Y5, Y0, Y3
 	VMOVUPS      Y3, Y6
-	VFMADD132PS  constants<>+352(SB), Y1, Y6
+	VFMADD132PS  constants<>+96(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y2
-	VFNMADD132PS constants<>+384(SB), Y3, Y2
-	VPERMPS      constants<>+480(SB), Y6, Y3
+	VFNMADD132PS constants<>+128(SB), Y3, Y2
+	VPERMPS      constants<>+224(SB), Y6, Y3
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y3, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y3
-	VFMADD213PS  constants<>+448(SB), Y2, Y3
+	VMOVUPS      constants<>+160(SB), Y3
+	VFMADD213PS  constants<>+192(SB), Y2, Y3
 	VMULPS       Y2, Y2, Y7
 	VFMADD213PS  Y2, Y7, Y3
 	VFMADD213PS  Y6, Y6, Y3
@@ -16579,8 +15372,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -16630,14 +15423,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -16650,14 +15443,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -16676,14 +15469,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+96(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y2
-	VFNMADD132PS constants<>+384(SB), Y7, Y2
-	VPERMPS      constants<>+480(SB), Y8, Y7
+	VFNMADD132PS constants<>+128(SB), Y7, Y2
+	VPERMPS      constants<>+224(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y2, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y2, Y7
 	VMULPS       Y2, Y2, Y9
 	VFMADD213PS  Y2, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
@@ -16736,13 +15529,13 @@ TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX512K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -16869,13 +15662,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -17022,8 +15815,8 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -17067,14 +15860,14 @@ fetch3:
 	VSUBPS       Y2, Y5, Y5
 	VMAXPS       Y5, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+96(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y8, Y7
+	VFNMADD132PS constants<>+128(SB), Y7, Y6
+	VPERMPS      constants<>+224(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y6, Y7
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
@@ -17084,14 +15877,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+384(SB), Y9, Y8
-	VPERMPS      constants<>+480(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y9, Y8
+	VPERMPS      constants<>+224(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -17107,14 +15900,14 @@ fetch3:
 	VSUBPS       Y2, Y5, Y5
 	VMAXPS       Y5, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+96(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y8, Y7
+	VFNMADD132PS constants<>+128(SB), Y7, Y6
+	VPERMPS      constants<>+224(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y6, Y7
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
@@ -17125,14 +15918,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y3
 	VMOVUPS      Y3, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+96(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y2
-	VFNMADD132PS constants<>+384(SB), Y3, Y2
-	VPERMPS      constants<>+480(SB), Y8, Y3
+	VFNMADD132PS constants<>+128(SB), Y3, Y2
+	VPERMPS      constants<>+224(SB), Y8, Y3
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y3, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y3
-	VFMADD213PS  constants<>+448(SB), Y2, Y3
+	VMOVUPS      constants<>+160(SB), Y3
+	VFMADD213PS  constants<>+192(SB), Y2, Y3
 	VMULPS       Y2, Y2, Y9
 	VFMADD213PS  Y2, Y9, Y3
 	VFMADD213PS  Y8, Y8, Y3
@@ -17178,8 +15971,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -17231,14 +16024,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -17251,14 +16044,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -17277,14 +16070,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -17299,14 +16092,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y2
-	VFNMADD132PS constants<>+384(SB), Y9, Y2
-	VPERMPS      constants<>+480(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y9, Y2
+	VPERMPS      constants<>+224(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y2, Y9
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -17361,13 +16154,13 @@ TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX512K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         184(AX), BX
@@ -17516,13 +16309,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -17694,8 +16487,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K5 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -17749,14 +16542,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -17769,14 +16562,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -17795,14 +16588,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -17817,14 +16610,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -17847,14 +16640,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+96(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y2
-	VFNMADD132PS constants<>+384(SB), Y7, Y2
-	VPERMPS      constants<>+480(SB), Y8, Y7
+	VFNMADD132PS constants<>+128(SB), Y7, Y2
+	VPERMPS      constants<>+224(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y2, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y2, Y7
 	VMULPS       Y2, Y2, Y9
 	VFMADD213PS  Y2, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
@@ -17907,13 +16700,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K5 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -18108,8 +16901,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -18169,14 +16962,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -18189,14 +16982,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -18215,14 +17008,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -18237,14 +17030,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -18267,14 +17060,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -18289,14 +17082,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -18317,14 +17110,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -18339,14 +17132,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y2
-	VFNMADD132PS constants<>+384(SB), Y9, Y2
-	VPERMPS      constants<>+480(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y9, Y2
+	VPERMPS      constants<>+224(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y2, Y9
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -18405,13 +17198,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -18681,8 +17474,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -18746,14 +17539,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -18766,14 +17559,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -18792,14 +17585,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -18814,14 +17607,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -18844,14 +17637,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -18866,14 +17659,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -18894,14 +17687,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -18916,14 +17709,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -18950,14 +17743,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -18972,14 +17765,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y2
-	VFNMADD132PS constants<>+384(SB), Y9, Y2
-	VPERMPS      constants<>+480(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y9, Y2
+	VPERMPS      constants<>+224(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y2, Y9
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -19034,13 +17827,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -19358,8 +18151,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K16 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -19435,14 +18228,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -19455,14 +18248,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -19481,14 +18274,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -19503,14 +18296,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -19533,14 +18326,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -19555,14 +18348,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -19583,14 +18376,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -19605,14 +18398,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -19639,14 +18432,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -19661,14 +18454,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -19689,14 +18482,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -19711,14 +18504,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -19743,14 +18536,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -19765,14 +18558,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -19793,14 +18586,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -19815,14 +18608,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y2
-	VFNMADD132PS constants<>+384(SB), Y9, Y2
-	VPERMPS      constants<>+480(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y9, Y2
+	VPERMPS      constants<>+224(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y2, Y9
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -19885,13 +18678,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K16 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -20359,8 +19152,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K19 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -20442,14 +19235,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20464,14 +19257,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20486,14 +19279,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20508,14 +19301,14 @@ fetch3:
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -20536,14 +19329,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20558,14 +19351,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20582,14 +19375,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20612,14 +19405,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20634,14 +19427,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20662,14 +19455,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20684,14 +19477,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20718,14 +19511,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20740,14 +19533,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20768,14 +19561,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20790,14 +19583,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20822,14 +19615,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20844,14 +19637,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20872,14 +19665,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20894,14 +19687,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y2
-	VFNMADD132PS constants<>+384(SB), Y9, Y2
-	VPERMPS      constants<>+480(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y9, Y2
+	VPERMPS      constants<>+224(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y2, Y9
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -20964,13 +19757,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K19 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -21513,8 +20306,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K20 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -21598,14 +20391,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21620,14 +20413,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21642,14 +20435,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21664,14 +20457,14 @@ fetch3:
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -21692,14 +20485,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21714,14 +20507,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21738,14 +20531,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21760,14 +20553,14 @@ fetch3:
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -21792,14 +20585,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21814,14 +20607,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21842,14 +20635,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21864,14 +20657,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21898,14 +20691,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21920,14 +20713,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21948,14 +20741,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21970,14 +20763,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22002,14 +20795,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22024,14 +20817,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22052,14 +20845,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22074,14 +20867,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y2
-	VFNMADD132PS constants<>+384(SB), Y9, Y2
-	VPERMPS      constants<>+480(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y9, Y2
+	VPERMPS      constants<>+224(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y2, Y9
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -22144,13 +20937,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K20 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -22718,8 +21511,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K21 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Y0
-	VBROADCASTSS constants<>+320(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -22805,14 +21598,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22827,14 +21620,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22849,14 +21642,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22871,14 +21664,14 @@ fetch3:
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -22899,14 +21692,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22921,14 +21714,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22945,14 +21738,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22967,14 +21760,14 @@ fetch3:
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -22999,14 +21792,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -23021,14 +21814,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -23045,14 +21838,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -23073,14 +21866,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -23095,14 +21888,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -23129,14 +21922,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -23151,14 +21944,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -23179,14 +21972,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -23201,14 +21994,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -23233,14 +22026,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -23255,14 +22048,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -23283,14 +22076,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -23305,14 +22098,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y2
-	VFNMADD132PS constants<>+384(SB), Y9, Y2
-	VPERMPS      constants<>+480(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y9, Y2
+	VPERMPS      constants<>+224(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y2, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y2, Y9
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -23375,13 +22168,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K21 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -23973,52 +22766,51 @@ end2:
 TEXT ·sumUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat32AVX512K100 is sum for a constant number of classes.
+	// sumUniformFloat32AVX512K100 adds up e = exp(x−m) and, in lanes of their own, d = x−m. The number of classes is constant.
 	MOVL         $0x0000000f, CX
 	KMOVW        CX, K1
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
-	XORQ         DX, DX
 	XORQ         BX, BX
+	XORQ         SI, SI
 
 row1:
-	CMPQ          BX, 80(AX)
+	CMPQ          SI, 80(AX)
 	JGE           done3
-	MOVQ          48(AX), SI
-	CMPL          (SI)(BX*4), $0x00
+	MOVQ          48(AX), DX
+	CMPL          (DX)(SI*4), $0x00
 	JLT           skip2
-	MOVQ          88(AX), SI
-	ADDQ          BX, SI
-	VMOVSD        312(AX)(SI*8), X7
+	MOVQ          88(AX), DX
+	ADDQ          SI, DX
+	VMOVSD        312(AX)(DX*8), X7
 	VCVTSD2SS     X7, X7, X7
-	VXORPS        constants<>+544(SB), X7, X7
+	VXORPS        constants<>+288(SB), X7, X7
 	VBROADCASTSS  X7, Z7
-	MOVQ          DX, SI
-	XORQ          DI, DI
+	MOVQ          BX, DX
 	VBROADCASTSS  constants<>+1600(SB), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	PREFETCHT0    20480(CX)
 	VADDPS        (CX), Z7, Z11
-	VADDPS        Z11, Z9, Z9
+	VADDPS        Z11, Z10, Z10
 	PREFETCHT0    20544(CX)
 	VMOVUPS       Z11, Z13
 	VADDPS        64(CX), Z7, Z14
 	VFMADD132PS   Z2, Z1, Z13
-	VADDPS        Z14, Z9, Z9
+	VADDPS        Z14, Z10, Z10
 	PREFETCHT0    20608(CX)
 	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z14, Z15
 	VADDPS        128(CX), Z7, Z16
 	VSUBPS        Z1, Z13, Z12
 	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        Z16, Z9, Z9
+	VADDPS        Z16, Z10, Z10
 	PREFETCHT0    20672(CX)
 	VFNMADD132PS  Z3, Z11, Z12
 	VCMPPS        $0x15, Z0, Z14, K3
@@ -24027,7 +22819,7 @@ row1:
 	VPERMPS       Z6, Z13, Z11
 	VSUBPS        Z1, Z15, Z17
 	VFMADD132PS   Z2, Z1, Z18
-	VADDPS        Z19, Z9, Z9
+	VADDPS        Z19, Z10, Z10
 	PREFETCHT0    20736(CX)
 	VPSLLD        $0x14, Z13, Z13
 	VFNMADD132PS  Z3, Z14, Z17
@@ -24038,7 +22830,7 @@ row1:
 	VPERMPS       Z6, Z15, Z21
 	VSUBPS        Z1, Z18, Z22
 	VFMADD132PS   Z2, Z1, Z14
-	VADDPS        Z20, Z9, Z9
+	VADDPS        Z20, Z10, Z10
 	PREFETCHT0    20800(CX)
 	VMOVUPS       Z4, Z11
 	VPSLLD        $0x14, Z15, Z15
@@ -24051,92 +22843,92 @@ row1:
 	VPERMPS       Z6, Z18, Z25
 	VSUBPS        Z1, Z14, Z26
 	VFMADD132PS   Z2, Z1, Z16
-	VADDPS        Z23, Z9, Z9
-	PREFETCHT0    20864(CX)
+	VADDPS        Z23, Z10, Z10
+	VMOVUPS.Z     384(CX), K1, Z27
 	VMULPS        Z12, Z12, Z21
 	VMOVUPS       Z4, Z24
 	VPSLLD        $0x14, Z18, Z18
 	VFNMADD132PS  Z3, Z19, Z26
 	VCMPPS        $0x15, Z0, Z20, K6
 	VMOVUPS       Z23, Z19
-	VMOVUPS.Z     384(CX), K1, Z27
+	VADDPS        Z7, Z27, Z27
 	VFMADD213PS   Z12, Z21, Z11
 	VFMADD213PS   Z5, Z17, Z24
 	VPADDD        Z25, Z18, Z18
-	VPERMPS       Z6, Z14, Z12
-	VSUBPS        Z1, Z16, Z21
+	VPERMPS       Z6, Z14, Z7
+	VSUBPS        Z1, Z16, Z12
 	VFMADD132PS   Z2, Z1, Z19
-	VADDPS        Z7, Z27, Z27
+	VADDPS        Z27, Z10, K1, Z10
 	VFMADD213PS.Z Z13, Z13, K2, Z11
-	VMULPS        Z17, Z17, Z7
-	VMOVUPS       Z4, Z13
+	VMULPS        Z17, Z17, Z13
+	VMOVUPS       Z4, Z21
 	VPSLLD        $0x14, Z14, Z14
-	VFNMADD132PS  Z3, Z20, Z21
+	VFNMADD132PS  Z3, Z20, Z12
 	VCMPPS        $0x15, Z0, Z23, K2
-	VADDPS        Z27, Z9, K1, Z9
+	VMOVUPS       Z27, Z20
 	VADDPS        Z11, Z8, Z8
-	VFMADD213PS   Z17, Z7, Z24
-	VFMADD213PS   Z5, Z22, Z13
-	VPADDD        Z12, Z14, Z14
+	VFMADD213PS   Z17, Z13, Z24
+	VFMADD213PS   Z5, Z22, Z21
+	VPADDD        Z7, Z14, Z14
 	VPERMPS       Z6, Z16, Z7
 	VSUBPS        Z1, Z19, Z11
-	VMOVUPS       Z27, Z12
+	VFMADD132PS   Z2, Z1, Z20
 	VFMADD213PS.Z Z15, Z15, K3, Z24
-	VMULPS        Z22, Z22, Z15
-	VMOVUPS       Z4, Z17
+	VMULPS        Z22, Z22, Z13
+	VMOVUPS       Z4, Z15
 	VPSLLD        $0x14, Z16, Z16
 	VFNMADD132PS  Z3, Z23, Z11
-	VFMADD132PS   Z2, Z1, Z12
-	VADDPS        Z24, Z10, Z10
-	VFMADD213PS   Z22, Z15, Z13
-	VFMADD213PS   Z5, Z26, Z17
+	VCMPPS        $0x15, Z0, Z27, K3
+	VADDPS        Z24, Z9, Z9
+	VFMADD213PS   Z22, Z13, Z21
+	VFMADD213PS   Z5, Z26, Z15
 	VPADDD        Z7, Z16, Z16
 	VPERMPS       Z6, Z19, Z7
-	VCMPPS        $0x15, Z0, Z27, K3
-	VFMADD213PS.Z Z18, Z18, K4, Z13
-	VMULPS        Z26, Z26, Z15
+	VSUBPS        Z1, Z20, Z13
+	VFMADD213PS.Z Z18, Z18, K4, Z21
+	VMULPS        Z26, Z26, Z17
 	VMOVUPS       Z4, Z18
 	VPSLLD        $0x14, Z19, Z19
-	VSUBPS        Z1, Z12, Z20
-	VADDPS        Z13, Z8, Z8
-	VFMADD213PS   Z26, Z15, Z17
-	VFMADD213PS   Z5, Z21, Z18
+	VFNMADD132PS  Z3, Z27, Z13
+	VADDPS        Z21, Z8, Z8
+	VFMADD213PS   Z26, Z17, Z15
+	VFMADD213PS   Z5, Z12, Z18
 	VPADDD        Z7, Z19, Z19
-	VFNMADD132PS  Z3, Z27, Z20
-	VFMADD213PS.Z Z14, Z14, K5, Z17
-	VMULPS        Z21, Z21, Z7
-	VMOVUPS       Z4, Z13
-	VPERMPS       Z6, Z12, Z14
-	VADDPS        Z17, Z10, Z10
-	VFMADD213PS   Z21, Z7, Z18
-	VFMADD213PS   Z5, Z11, Z13
-	VPSLLD        $0x14, Z12, Z12
+	VPERMPS       Z6, Z20, Z7
+	VFMADD213PS.Z Z14, Z14, K5, Z15
+	VMULPS        Z12, Z12, Z14
+	VMOVUPS       Z4, Z17
+	VPSLLD        $0x14, Z20, Z20
+	VADDPS        Z15, Z9, Z9
+	VFMADD213PS   Z12, Z14, Z18
+	VFMADD213PS   Z5, Z11, Z17
+	VPADDD        Z7, Z20, Z20
 	VFMADD213PS.Z Z16, Z16, K6, Z18
 	VMULPS        Z11, Z11, Z7
-	VPADDD        Z14, Z12, Z12
+	VMOVUPS       Z4, Z12
 	VADDPS        Z18, Z8, Z8
-	VFMADD213PS   Z11, Z7, Z13
-	VMOVUPS       Z4, Z7
-	VFMADD213PS.Z Z19, Z19, K2, Z13
-	VFMADD213PS   Z5, Z20, Z7
-	VADDPS        Z13, Z10, Z10
-	VMULPS        Z20, Z20, Z11
-	VFMADD213PS   Z20, Z11, Z7
-	VFMADD213PS.Z Z12, Z12, K3, Z7
-	VADDPS        Z7, Z8, K1, Z8
-	MOVQ          64(AX), DI
-	VMOVUPS       Z9, (DI)(SI*1)
-	VADDPS        Z10, Z8, Z8
+	VFMADD213PS   Z11, Z7, Z17
+	VFMADD213PS   Z5, Z13, Z12
+	VFMADD213PS.Z Z19, Z19, K2, Z17
+	VMULPS        Z13, Z13, Z7
+	VADDPS        Z17, Z9, Z9
+	VFMADD213PS   Z13, Z7, Z12
+	VFMADD213PS.Z Z20, Z20, K3, Z12
+	VADDPS        Z12, Z8, K1, Z8
+	VADDPS        Z9, Z8, Z8
 	MOVQ          56(AX), DI
-	VMOVUPS       Z8, (DI)(SI*1)
-	ADDQ          $0x40, SI
+	VMOVUPS       Z8, (DI)(DX*1)
+	MOVQ          64(AX), DI
+	VMOVUPS       Z10, (DI)(DX*1)
+	ORQ           $0x3f, DX
+	INCQ          DX
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 200(AX), SI
-	SHLQ $0x06, SI
-	ADDQ SI, DX
-	INCQ BX
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, BX
+	INCQ SI
 	JMP  row1
 
 done3:
@@ -24148,53 +22940,52 @@ done3:
 TEXT ·sumExpUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat32AVX512K100 is sum for a constant number of classes.
+	// sumExpUniformFloat32AVX512K100 adds up e = exp(x−m) and, in lanes of their own, d = x−m. The number of classes is constant.
 	MOVL         $0x0000000f, CX
 	KMOVW        CX, K1
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	XORQ         BX, BX
+	MOVQ         8(AX), BX
 	XORQ         SI, SI
+	XORQ         DI, DI
 
 row1:
-	CMPQ          SI, 80(AX)
+	CMPQ          DI, 80(AX)
 	JGE           done3
-	MOVQ          48(AX), DI
-	CMPL          (DI)(SI*4), $0x00
+	MOVQ          48(AX), DX
+	CMPL          (DX)(DI*4), $0x00
 	JLT           skip2
-	MOVQ          88(AX), DI
-	ADDQ          SI, DI
-	VMOVSD        312(AX)(DI*8), X7
+	MOVQ          88(AX), DX
+	ADDQ          DI, DX
+	VMOVSD        312(AX)(DX*8), X7
 	VCVTSD2SS     X7, X7, X7
-	VXORPS        constants<>+544(SB), X7, X7
+	VXORPS        constants<>+288(SB), X7, X7
 	VBROADCASTSS  X7, Z7
-	MOVQ          BX, DI
-	XORQ          R8, R8
+	MOVQ          SI, DX
 	VBROADCASTSS  constants<>+1600(SB), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	PREFETCHT0    20480(CX)
 	VADDPS        (CX), Z7, Z11
-	VADDPS        Z11, Z9, Z9
+	VADDPS        Z11, Z10, Z10
 	PREFETCHT0    20544(CX)
 	VMOVUPS       Z11, Z13
 	VADDPS        64(CX), Z7, Z14
 	VFMADD132PS   Z2, Z1, Z13
-	VADDPS        Z14, Z9, Z9
+	VADDPS        Z14, Z10, Z10
 	PREFETCHT0    20608(CX)
 	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVUPS       Z14, Z15
 	VADDPS        128(CX), Z7, Z16
 	VSUBPS        Z1, Z13, Z12
 	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        Z16, Z9, Z9
+	VADDPS        Z16, Z10, Z10
 	PREFETCHT0    20672(CX)
 	VFNMADD132PS  Z3, Z11, Z12
 	VCMPPS        $0x15, Z0, Z14, K3
@@ -24203,7 +22994,7 @@ row1:
 	VPERMPS       Z6, Z13, Z11
 	VSUBPS        Z1, Z15, Z17
 	VFMADD132PS   Z2, Z1, Z18
-	VADDPS        Z19, Z9, Z9
+	VADDPS        Z19, Z10, Z10
 	PREFETCHT0    20736(CX)
 	VPSLLD        $0x14, Z13, Z13
 	VFNMADD132PS  Z3, Z14, Z17
@@ -24214,7 +23005,7 @@ row1:
 	VPERMPS       Z6, Z15, Z21
 	VSUBPS        Z1, Z18, Z22
 	VFMADD132PS   Z2, Z1, Z14
-	VADDPS        Z20, Z9, Z9
+	VADDPS        Z20, Z10, Z10
 	PREFETCHT0    20800(CX)
 	VMOVUPS       Z4, Z11
 	VPSLLD        $0x14, Z15, Z15
@@ -24227,100 +23018,100 @@ row1:
 	VPERMPS       Z6, Z18, Z25
 	VSUBPS        Z1, Z14, Z26
 	VFMADD132PS   Z2, Z1, Z16
-	VADDPS        Z23, Z9, Z9
-	PREFETCHT0    20864(CX)
+	VADDPS        Z23, Z10, Z10
+	VMOVUPS.Z     384(CX), K1, Z27
 	VMULPS        Z12, Z12, Z21
 	VMOVUPS       Z4, Z24
 	VPSLLD        $0x14, Z18, Z18
 	VFNMADD132PS  Z3, Z19, Z26
 	VCMPPS        $0x15, Z0, Z20, K6
 	VMOVUPS       Z23, Z19
-	VMOVUPS.Z     384(CX), K1, Z27
+	VADDPS        Z7, Z27, Z27
 	VFMADD213PS   Z12, Z21, Z11
 	VFMADD213PS   Z5, Z17, Z24
 	VPADDD        Z25, Z18, Z18
-	VPERMPS       Z6, Z14, Z12
-	VSUBPS        Z1, Z16, Z21
+	VPERMPS       Z6, Z14, Z7
+	VSUBPS        Z1, Z16, Z12
 	VFMADD132PS   Z2, Z1, Z19
-	VADDPS        Z7, Z27, Z27
+	VADDPS        Z27, Z10, K1, Z10
 	VFMADD213PS.Z Z13, Z13, K2, Z11
-	VMULPS        Z17, Z17, Z7
-	VMOVUPS       Z4, Z13
+	VMULPS        Z17, Z17, Z13
+	VMOVUPS       Z4, Z21
 	VPSLLD        $0x14, Z14, Z14
-	VFNMADD132PS  Z3, Z20, Z21
+	VFNMADD132PS  Z3, Z20, Z12
 	VCMPPS        $0x15, Z0, Z23, K2
-	VADDPS        Z27, Z9, K1, Z9
+	VMOVUPS       Z27, Z20
 	VADDPS        Z11, Z8, Z8
-	VFMADD213PS   Z17, Z7, Z24
-	VFMADD213PS   Z5, Z22, Z13
-	VPADDD        Z12, Z14, Z14
+	VFMADD213PS   Z17, Z13, Z24
+	VFMADD213PS   Z5, Z22, Z21
+	VPADDD        Z7, Z14, Z14
 	VPERMPS       Z6, Z16, Z7
-	VSUBPS        Z1, Z19, Z12
-	VMOVUPS       Z27, Z17
-	VMOVUPS       Z11, (DX)
+	VSUBPS        Z1, Z19, Z13
+	VFMADD132PS   Z2, Z1, Z20
+	VMOVUPS       Z11, (BX)
 	VFMADD213PS.Z Z15, Z15, K3, Z24
 	VMULPS        Z22, Z22, Z11
 	VMOVUPS       Z4, Z15
 	VPSLLD        $0x14, Z16, Z16
-	VFNMADD132PS  Z3, Z23, Z12
-	VFMADD132PS   Z2, Z1, Z17
-	VADDPS        Z24, Z10, Z10
-	VFMADD213PS   Z22, Z11, Z13
+	VFNMADD132PS  Z3, Z23, Z13
+	VCMPPS        $0x15, Z0, Z27, K3
+	VADDPS        Z24, Z9, Z9
+	VFMADD213PS   Z22, Z11, Z21
 	VFMADD213PS   Z5, Z26, Z15
 	VPADDD        Z7, Z16, Z16
 	VPERMPS       Z6, Z19, Z7
-	VCMPPS        $0x15, Z0, Z27, K3
-	VMOVUPS       Z24, 64(DX)
-	VFMADD213PS.Z Z18, Z18, K4, Z13
-	VMULPS        Z26, Z26, Z11
+	VSUBPS        Z1, Z20, Z11
+	VMOVUPS       Z24, 64(BX)
+	VFMADD213PS.Z Z18, Z18, K4, Z21
+	VMULPS        Z26, Z26, Z17
 	VMOVUPS       Z4, Z18
 	VPSLLD        $0x14, Z19, Z19
-	VSUBPS        Z1, Z17, Z20
-	VADDPS        Z13, Z8, Z8
-	VFMADD213PS   Z26, Z11, Z15
-	VFMADD213PS   Z5, Z21, Z18
+	VFNMADD132PS  Z3, Z27, Z11
+	VADDPS        Z21, Z8, Z8
+	VFMADD213PS   Z26, Z17, Z15
+	VFMADD213PS   Z5, Z12, Z18
 	VPADDD        Z7, Z19, Z19
-	VFNMADD132PS  Z3, Z27, Z20
-	VMOVUPS       Z13, 128(DX)
+	VPERMPS       Z6, Z20, Z7
+	VMOVUPS       Z21, 128(BX)
 	VFMADD213PS.Z Z14, Z14, K5, Z15
-	VMULPS        Z21, Z21, Z7
-	VMOVUPS       Z4, Z11
-	VPERMPS       Z6, Z17, Z13
-	VADDPS        Z15, Z10, Z10
-	VFMADD213PS   Z21, Z7, Z18
-	VFMADD213PS   Z5, Z12, Z11
-	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       Z15, 192(DX)
+	VMULPS        Z12, Z12, Z14
+	VMOVUPS       Z4, Z17
+	VPSLLD        $0x14, Z20, Z20
+	VADDPS        Z15, Z9, Z9
+	VFMADD213PS   Z12, Z14, Z18
+	VFMADD213PS   Z5, Z13, Z17
+	VPADDD        Z7, Z20, Z20
+	VMOVUPS       Z15, 192(BX)
 	VFMADD213PS.Z Z16, Z16, K6, Z18
-	VMULPS        Z12, Z12, Z7
-	VPADDD        Z13, Z17, Z17
+	VMULPS        Z13, Z13, Z7
+	VMOVUPS       Z4, Z12
 	VADDPS        Z18, Z8, Z8
-	VFMADD213PS   Z12, Z7, Z11
-	VMOVUPS       Z4, Z7
-	VMOVUPS       Z18, 256(DX)
-	VFMADD213PS.Z Z19, Z19, K2, Z11
-	VFMADD213PS   Z5, Z20, Z7
-	VADDPS        Z11, Z10, Z10
-	VMULPS        Z20, Z20, Z12
-	VMOVUPS       Z11, 320(DX)
-	VFMADD213PS   Z20, Z12, Z7
-	VFMADD213PS.Z Z17, Z17, K3, Z7
-	VADDPS        Z7, Z8, K1, Z8
-	VMOVUPS       Z7, K1, 384(DX)
-	MOVQ          64(AX), R8
-	VMOVUPS       Z9, (R8)(DI*1)
-	VADDPS        Z10, Z8, Z8
+	VFMADD213PS   Z13, Z7, Z17
+	VFMADD213PS   Z5, Z11, Z12
+	VMOVUPS       Z18, 256(BX)
+	VFMADD213PS.Z Z19, Z19, K2, Z17
+	VMULPS        Z11, Z11, Z7
+	VADDPS        Z17, Z9, Z9
+	VFMADD213PS   Z11, Z7, Z12
+	VMOVUPS       Z17, 320(BX)
+	VFMADD213PS.Z Z20, Z20, K3, Z12
+	VADDPS        Z12, Z8, K1, Z8
+	VMOVUPS       Z12, K1, 384(BX)
+	VADDPS        Z9, Z8, Z8
 	MOVQ          56(AX), R8
-	VMOVUPS       Z8, (R8)(DI*1)
-	ADDQ          $0x40, DI
+	VMOVUPS       Z8, (R8)(DX*1)
+	MOVQ          64(AX), R8
+	VMOVUPS       Z10, (R8)(DX*1)
+	ORQ           $0x3f, DX
+	INCQ          DX
 
 skip2:
 	ADDQ 104(AX), CX
-	ADDQ 112(AX), DX
-	MOVQ 200(AX), DI
-	SHLQ $0x06, DI
-	ADDQ DI, BX
-	INCQ SI
+	ADDQ 112(AX), BX
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -24332,50 +23123,49 @@ done3:
 TEXT ·sumUniformFloat32AVX512K128(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat32AVX512K128 is sum for a constant number of classes.
-	VBROADCASTSS constants<>+288(SB), Z0
-	VBROADCASTSS constants<>+320(SB), Z1
-	VBROADCASTSS constants<>+352(SB), Z2
-	VBROADCASTSS constants<>+384(SB), Z3
-	VBROADCASTSS constants<>+416(SB), Z4
-	VBROADCASTSS constants<>+448(SB), Z5
-	VMOVUPS      constants<>+480(SB), Z6
+	// sumUniformFloat32AVX512K128 adds up e = exp(x−m) and, in lanes of their own, d = x−m. The number of classes is constant.
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
-	XORQ         DX, DX
 	XORQ         BX, BX
+	XORQ         SI, SI
 
 row1:
-	CMPQ          BX, 80(AX)
+	CMPQ          SI, 80(AX)
 	JGE           done3
-	MOVQ          48(AX), SI
-	CMPL          (SI)(BX*4), $0x00
+	MOVQ          48(AX), DX
+	CMPL          (DX)(SI*4), $0x00
 	JLT           skip2
-	MOVQ          88(AX), SI
-	ADDQ          BX, SI
-	VMOVSD        312(AX)(SI*8), X7
+	MOVQ          88(AX), DX
+	ADDQ          SI, DX
+	VMOVSD        312(AX)(DX*8), X7
 	VCVTSD2SS     X7, X7, X7
-	VXORPS        constants<>+544(SB), X7, X7
+	VXORPS        constants<>+288(SB), X7, X7
 	VBROADCASTSS  X7, Z7
-	MOVQ          DX, SI
-	XORQ          DI, DI
+	MOVQ          BX, DX
 	VBROADCASTSS  constants<>+1600(SB), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	PREFETCHT0    20480(CX)
 	VADDPS        (CX), Z7, Z11
-	VADDPS        Z11, Z9, Z9
+	VADDPS        Z11, Z10, Z10
 	PREFETCHT0    20544(CX)
 	VMOVUPS       Z11, Z13
 	VADDPS        64(CX), Z7, Z14
 	VFMADD132PS   Z2, Z1, Z13
-	VADDPS        Z14, Z9, Z9
+	VADDPS        Z14, Z10, Z10
 	PREFETCHT0    20608(CX)
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       Z14, Z15
 	VADDPS        128(CX), Z7, Z16
 	VSUBPS        Z1, Z13, Z12
 	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        Z16, Z9, Z9
+	VADDPS        Z16, Z10, Z10
 	PREFETCHT0    20672(CX)
 	VFNMADD132PS  Z3, Z11, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
@@ -24384,7 +23174,7 @@ row1:
 	VPERMPS       Z6, Z13, Z11
 	VSUBPS        Z1, Z15, Z17
 	VFMADD132PS   Z2, Z1, Z18
-	VADDPS        Z19, Z9, Z9
+	VADDPS        Z19, Z10, Z10
 	PREFETCHT0    20736(CX)
 	VPSLLD        $0x14, Z13, Z13
 	VFNMADD132PS  Z3, Z14, Z17
@@ -24395,7 +23185,7 @@ row1:
 	VPERMPS       Z6, Z15, Z21
 	VSUBPS        Z1, Z18, Z22
 	VFMADD132PS   Z2, Z1, Z14
-	VADDPS        Z20, Z9, Z9
+	VADDPS        Z20, Z10, Z10
 	PREFETCHT0    20800(CX)
 	VMOVUPS       Z4, Z11
 	VPSLLD        $0x14, Z15, Z15
@@ -24408,7 +23198,7 @@ row1:
 	VPERMPS       Z6, Z18, Z25
 	VSUBPS        Z1, Z14, Z26
 	VFMADD132PS   Z2, Z1, Z16
-	VADDPS        Z23, Z9, Z9
+	VADDPS        Z23, Z10, Z10
 	PREFETCHT0    20864(CX)
 	VMULPS        Z12, Z12, Z21
 	VMOVUPS       Z4, Z24
@@ -24423,7 +23213,7 @@ row1:
 	VPERMPS       Z6, Z14, Z12
 	VSUBPS        Z1, Z16, Z21
 	VFMADD132PS   Z2, Z1, Z19
-	VADDPS        Z27, Z9, Z9
+	VADDPS        Z27, Z10, Z10
 	PREFETCHT0    20928(CX)
 	VFMADD213PS.Z Z13, Z13, K1, Z11
 	VMULPS        Z17, Z17, Z13
@@ -24440,7 +23230,7 @@ row1:
 	VPERMPS       Z6, Z16, Z11
 	VSUBPS        Z1, Z19, Z12
 	VFMADD132PS   Z2, Z1, Z20
-	VADDPS        Z7, Z9, Z9
+	VADDPS        Z7, Z10, Z10
 	VFMADD213PS.Z Z15, Z15, K2, Z24
 	VMULPS        Z22, Z22, Z13
 	VMOVUPS       Z4, Z15
@@ -24448,7 +23238,7 @@ row1:
 	VFNMADD132PS  Z3, Z23, Z12
 	VCMPPS        $0x15, Z0, Z27, K2
 	VMOVUPS       Z7, Z17
-	VADDPS        Z24, Z10, Z10
+	VADDPS        Z24, Z9, Z9
 	VFMADD213PS   Z22, Z13, Z25
 	VFMADD213PS   Z5, Z26, Z15
 	VPADDD        Z11, Z16, Z16
@@ -24472,7 +23262,7 @@ row1:
 	VMOVUPS       Z4, Z23
 	VPSLLD        $0x14, Z20, Z20
 	VFNMADD132PS  Z3, Z7, Z18
-	VADDPS        Z15, Z10, Z10
+	VADDPS        Z15, Z9, Z9
 	VFMADD213PS   Z21, Z14, Z22
 	VFMADD213PS   Z5, Z12, Z23
 	VPADDD        Z11, Z20, Z20
@@ -24488,7 +23278,7 @@ row1:
 	VFMADD213PS.Z Z19, Z19, K1, Z23
 	VMULPS        Z13, Z13, Z7
 	VMOVUPS       Z4, Z11
-	VADDPS        Z23, Z10, Z10
+	VADDPS        Z23, Z9, Z9
 	VFMADD213PS   Z13, Z7, Z14
 	VFMADD213PS   Z5, Z18, Z11
 	VFMADD213PS.Z Z20, Z20, K2, Z14
@@ -24496,20 +23286,21 @@ row1:
 	VADDPS        Z14, Z8, Z8
 	VFMADD213PS   Z18, Z7, Z11
 	VFMADD213PS.Z Z17, Z17, K3, Z11
-	VADDPS        Z11, Z10, Z10
-	MOVQ          64(AX), DI
-	VMOVUPS       Z9, (DI)(SI*1)
-	VADDPS        Z10, Z8, Z8
+	VADDPS        Z11, Z9, Z9
+	VADDPS        Z9, Z8, Z8
 	MOVQ          56(AX), DI
-	VMOVUPS       Z8, (DI)(SI*1)
-	ADDQ          $0x40, SI
+	VMOVUPS       Z8, (DI)(DX*1)
+	MOVQ          64(AX), DI
+	VMOVUPS       Z10, (DI)(DX*1)
+	ORQ           $0x3f, DX
+	INCQ          DX
 
 skip2:
 	ADDQ 104(AX), CX
-	MOVQ 200(AX), SI
-	SHLQ $0x06, SI
-	ADDQ SI, DX
-	INCQ BX
+	MOVQ 200(AX), DX
+	SHLQ $0x06, DX
+	ADDQ DX, BX
+	INCQ SI
 	JMP  row1
 
 done3:
@@ -24520,74 +23311,74 @@ DATA constants<>+0(SB)/8, $0xff800000ff800000
 DATA constants<>+8(SB)/8, $0xff800000ff800000
 DATA constants<>+16(SB)/8, $0xff800000ff800000
 DATA constants<>+24(SB)/8, $0xff800000ff800000
-DATA constants<>+32(SB)/8, $0xffffffffffffffff
-DATA constants<>+40(SB)/8, $0xffffffffffffffff
-DATA constants<>+48(SB)/8, $0xffffffffffffffff
-DATA constants<>+56(SB)/8, $0xffffffffffffffff
-DATA constants<>+64(SB)/8, $0xffffffffffffffff
-DATA constants<>+72(SB)/8, $0xffffffffffffffff
-DATA constants<>+80(SB)/8, $0xffffffffffffffff
-DATA constants<>+88(SB)/8, $0xffffffffffffffff
-DATA constants<>+96(SB)/8, $0xffffffffffffffff
-DATA constants<>+104(SB)/8, $0xffffffffffffffff
-DATA constants<>+112(SB)/8, $0xffffffffffffffff
-DATA constants<>+120(SB)/8, $0xffffffffffffffff
-DATA constants<>+128(SB)/8, $0xffffffffffffffff
-DATA constants<>+136(SB)/8, $0xffffffffffffffff
-DATA constants<>+144(SB)/8, $0xffffffffffffffff
-DATA constants<>+152(SB)/8, $0xffffffffffffffff
-DATA constants<>+160(SB)/8, $0x0000000000000000
-DATA constants<>+168(SB)/8, $0x0000000000000000
-DATA constants<>+176(SB)/8, $0x0000000000000000
-DATA constants<>+184(SB)/8, $0x0000000000000000
-DATA constants<>+192(SB)/8, $0x0000000000000000
-DATA constants<>+200(SB)/8, $0x0000000000000000
-DATA constants<>+208(SB)/8, $0x0000000000000000
-DATA constants<>+216(SB)/8, $0x0000000000000000
-DATA constants<>+224(SB)/8, $0x0000000000000000
-DATA constants<>+232(SB)/8, $0x0000000000000000
-DATA constants<>+240(SB)/8, $0x0000000000000000
-DATA constants<>+248(SB)/8, $0x0000000000000000
-DATA constants<>+256(SB)/8, $0x0000000000000000
-DATA constants<>+264(SB)/8, $0x0000000000000000
-DATA constants<>+272(SB)/8, $0x0000000000000000
-DATA constants<>+280(SB)/8, $0x0000000000000000
-DATA constants<>+288(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+296(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+304(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+312(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+320(SB)/8, $0x4b4000004b400000
-DATA constants<>+328(SB)/8, $0x4b4000004b400000
-DATA constants<>+336(SB)/8, $0x4b4000004b400000
-DATA constants<>+344(SB)/8, $0x4b4000004b400000
-DATA constants<>+352(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+360(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+368(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+376(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+384(SB)/8, $0x3db172183db17218
-DATA constants<>+392(SB)/8, $0x3db172183db17218
-DATA constants<>+400(SB)/8, $0x3db172183db17218
-DATA constants<>+408(SB)/8, $0x3db172183db17218
-DATA constants<>+416(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+424(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+432(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+440(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+448(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+456(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+464(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+472(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+480(SB)/8, $0x3f7b95c23f800000
-DATA constants<>+488(SB)/8, $0x3f75fed73f7837f0
-DATA constants<>+496(SB)/8, $0x3f75672a3f7504f3
-DATA constants<>+504(SB)/8, $0x3f7ac0c73f7744fd
-DATA constants<>+512(SB)/8, $0x3f7b95c23f800000
-DATA constants<>+520(SB)/8, $0x3f75fed73f7837f0
-DATA constants<>+528(SB)/8, $0x3f75672a3f7504f3
-DATA constants<>+536(SB)/8, $0x3f7ac0c73f7744fd
-DATA constants<>+544(SB)/8, $0x8000000080000000
-DATA constants<>+552(SB)/8, $0x8000000080000000
-DATA constants<>+560(SB)/8, $0x8000000080000000
-DATA constants<>+568(SB)/8, $0x8000000080000000
+DATA constants<>+32(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+40(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+48(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+56(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+64(SB)/8, $0x4b4000004b400000
+DATA constants<>+72(SB)/8, $0x4b4000004b400000
+DATA constants<>+80(SB)/8, $0x4b4000004b400000
+DATA constants<>+88(SB)/8, $0x4b4000004b400000
+DATA constants<>+96(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+104(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+112(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+120(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+128(SB)/8, $0x3db172183db17218
+DATA constants<>+136(SB)/8, $0x3db172183db17218
+DATA constants<>+144(SB)/8, $0x3db172183db17218
+DATA constants<>+152(SB)/8, $0x3db172183db17218
+DATA constants<>+160(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+168(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+176(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+184(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+192(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+200(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+208(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+216(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+224(SB)/8, $0x3f7b95c23f800000
+DATA constants<>+232(SB)/8, $0x3f75fed73f7837f0
+DATA constants<>+240(SB)/8, $0x3f75672a3f7504f3
+DATA constants<>+248(SB)/8, $0x3f7ac0c73f7744fd
+DATA constants<>+256(SB)/8, $0x3f7b95c23f800000
+DATA constants<>+264(SB)/8, $0x3f75fed73f7837f0
+DATA constants<>+272(SB)/8, $0x3f75672a3f7504f3
+DATA constants<>+280(SB)/8, $0x3f7ac0c73f7744fd
+DATA constants<>+288(SB)/8, $0x8000000080000000
+DATA constants<>+296(SB)/8, $0x8000000080000000
+DATA constants<>+304(SB)/8, $0x8000000080000000
+DATA constants<>+312(SB)/8, $0x8000000080000000
+DATA constants<>+320(SB)/8, $0xffffffffffffffff
+DATA constants<>+328(SB)/8, $0xffffffffffffffff
+DATA constants<>+336(SB)/8, $0xffffffffffffffff
+DATA constants<>+344(SB)/8, $0xffffffffffffffff
+DATA constants<>+352(SB)/8, $0xffffffffffffffff
+DATA constants<>+360(SB)/8, $0xffffffffffffffff
+DATA constants<>+368(SB)/8, $0xffffffffffffffff
+DATA constants<>+376(SB)/8, $0xffffffffffffffff
+DATA constants<>+384(SB)/8, $0xffffffffffffffff
+DATA constants<>+392(SB)/8, $0xffffffffffffffff
+DATA constants<>+400(SB)/8, $0xffffffffffffffff
+DATA constants<>+408(SB)/8, $0xffffffffffffffff
+DATA constants<>+416(SB)/8, $0xffffffffffffffff
+DATA constants<>+424(SB)/8, $0xffffffffffffffff
+DATA constants<>+432(SB)/8, $0xffffffffffffffff
+DATA constants<>+440(SB)/8, $0xffffffffffffffff
+DATA constants<>+448(SB)/8, $0x0000000000000000
+DATA constants<>+456(SB)/8, $0x0000000000000000
+DATA constants<>+464(SB)/8, $0x0000000000000000
+DATA constants<>+472(SB)/8, $0x0000000000000000
+DATA constants<>+480(SB)/8, $0x0000000000000000
+DATA constants<>+488(SB)/8, $0x0000000000000000
+DATA constants<>+496(SB)/8, $0x0000000000000000
+DATA constants<>+504(SB)/8, $0x0000000000000000
+DATA constants<>+512(SB)/8, $0x0000000000000000
+DATA constants<>+520(SB)/8, $0x0000000000000000
+DATA constants<>+528(SB)/8, $0x0000000000000000
+DATA constants<>+536(SB)/8, $0x0000000000000000
+DATA constants<>+544(SB)/8, $0x0000000000000000
+DATA constants<>+552(SB)/8, $0x0000000000000000
+DATA constants<>+560(SB)/8, $0x0000000000000000
+DATA constants<>+568(SB)/8, $0x0000000000000000
 DATA constants<>+576(SB)/8, $0xbff0000000000000
 DATA constants<>+584(SB)/8, $0xbff0000000000000
 DATA constants<>+592(SB)/8, $0xbff0000000000000

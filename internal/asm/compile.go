@@ -20,11 +20,29 @@ func compile(f *ir.File) error {
 		}
 		f.Includes = one.Includes
 		fn.Nodes = slices.DeleteFunc(fn.Nodes, idle)
+		for _, i := range fn.Instructions() {
+			spread(i)
+		}
 		if err := check(fn); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// spread lets an instruction of AVX-512 that computes with a number in memory spread its first element.
+func spread(i *ir.Instruction) {
+	constant, zmm := false, false
+	for _, op := range i.Operands {
+		m, ok := op.(operand.Mem)
+		constant = constant || ok && m.Symbol.Name == dataName
+		r, ok := op.(reg.Register)
+		zmm = zmm || ok && r.Size() == 64
+	}
+	moves := strings.HasPrefix(i.Opcode, "VMOV") || strings.Contains(i.Opcode, "BROADCAST")
+	if constant && zmm && !moves && len(i.Suffixes) == 0 {
+		i.Suffixes = []string{"BCST"}
+	}
 }
 
 // idle reports whether an instruction copies a register to itself. Copies to XMM registers clear the rest of a vector.

@@ -38,7 +38,7 @@ func (d *data) add(key any, words ...uint64) operand.Mem {
 	return d.mem(offset)
 }
 
-// fill is 32 bytes of one word.
+// fill is 32 bytes of one word, or of the same word for each lane of a ZMM register: see spread.
 func (d *data) fill(w uint64) operand.Mem { return d.add(w, w, w, w, w) }
 
 // float32 is 32 bytes of a number, and so on.

@@ -1,7 +1,6 @@
 package asm
 
 import (
-	"math"
 	"math/bits"
 
 	"github.com/mmcloughlin/avo/operand"
@@ -200,25 +199,22 @@ func (b *builder) finish() {
 		b.mulAdd(gy, g, zg)
 		out("gy", gy)
 	}
-	skew := map[ISA][2]int{AVX2: {32, 70}, AVX512: {12, 44}}[b.ISA][b.Op-Finish] // as few as there are registers for
+	skew := map[ISA][2]int{AVX2: {32, 70}, AVX512: {6, 10}}[b.ISA][b.Op-Finish] // as few as there are registers for
 	if b.ISA == AVX2 {
 		b.loop(i, end, coef.RowLanes, func() { b.weave(2, skew, vector) })
 		return
 	}
-	pairs := b.GP64()
-	b.LEAQ(operand.Mem{Base: end, Disp: -coef.RowLanes}, pairs)
-	b.loop(i, pairs, 2*coef.RowLanes, func() { b.weave(2, skew, vector) })
-	done := b.label("done")
-	b.CMPQ(i, end)
-	b.JGE(operand.LabelRef(done))
-	vector(0)
-	b.Label(done)
+	const woven = 4
+	whole := b.GP64()
+	b.LEAQ(operand.Mem{Base: end, Disp: (1 - woven) * coef.RowLanes}, whole)
+	b.loop(i, whole, woven*coef.RowLanes, func() { b.weave(woven, skew, vector) })
+	b.loop(i, end, coef.RowLanes, func() { vector(0) })
 	for _, name := range totals {
 		b.VMOVUPD(lanes[name], b.arg(name))
 	}
 }
 
-// logConstants are what log1p needs.
+// logConstants are what log1p needs, in memory but for 1: registers are for weaving.
 type logConstants struct {
 	one, two, two52, threeQuarters, exponent operand.Op
 	c                                        []operand.Op // from the highest power down
@@ -226,12 +222,12 @@ type logConstants struct {
 }
 
 func (b *builder) logConstants() (c logConstants) {
-	c.one, c.two, c.two52 = b.number(1), b.number(2), b.number(coef.Two52)
-	c.threeQuarters, c.exponent = b.words(math.Float64bits(0.75)), b.words(0xFFF<<52)
+	c.one, c.two, c.two52 = b.number(1), b.data.float64(2), b.data.float64(coef.Two52)
+	c.threeQuarters, c.exponent = b.data.float64(0.75), b.data.fill(0xFFF<<52)
 	for _, v := range []float64{coef.LogP6, coef.LogP5, coef.LogP4, coef.LogP3, coef.LogP2, coef.LogP1, coef.LogP0} {
-		c.c = append(c.c, b.number(v))
+		c.c = append(c.c, b.data.float64(v))
 	}
-	c.ln2Hi, c.ln2Lo = b.number(coef.Ln2Hi), b.number(coef.Ln2Lo)
+	c.ln2Hi, c.ln2Lo = b.data.float64(coef.Ln2Hi), b.data.float64(coef.Ln2Lo)
 	return c
 }
 
@@ -253,7 +249,7 @@ func (b *builder) log1p(l logConstants, f vec) vec {
 	b.add(t, g, l.two)
 	b.div(s, g, t)
 	b.mul(z, s, s)
-	p := b.copy(l.c[0])
+	p := b.broadcast(l.c[0])
 	for _, c := range l.c[1:] {
 		b.mulAdd(p, z, c)
 	}
@@ -264,14 +260,6 @@ func (b *builder) log1p(l logConstants, f vec) vec {
 	b.add(w, w, g)
 	b.mulAddTo(w, k, l.ln2Hi)
 	return w
-}
-
-// words is a 64-bit integer for repeated use, as number is.
-func (b *builder) words(w uint64) operand.Op {
-	if b.ISA == AVX512 {
-		return b.broadcast(b.data.fill(w))
-	}
-	return b.data.fill(w)
 }
 
 // and sets dst = x AND y, and or alike.

@@ -111,8 +111,8 @@ func (b *builder) spreadInt(r reg.GPVirtual) vec {
 	return v
 }
 
-// equal is where two vectors of integers are equal.
-func (b *builder) equal(x, y vec) reg.Register {
+// equal is where two vectors of integers are equal. x may be memory.
+func (b *builder) equal(x operand.Op, y vec) reg.Register {
 	if b.ISA == AVX512 {
 		k := b.K()
 		if b.double() {
@@ -424,23 +424,7 @@ func (b *builder) equalTo(x vec, number int) reg.Register {
 	if b.double() {
 		c = b.data.fill(uint64(number))
 	}
-	switch {
-	case b.ISA == AVX512 && b.double():
-		k := b.K()
-		b.VPCMPEQQ_BCST(c, x, k)
-		return k
-	case b.ISA == AVX512:
-		k := b.K()
-		b.VPCMPEQD_BCST(c, x, k)
-		return k
-	case b.double():
-		m := b.vector()
-		b.VPCMPEQQ(c, x, m)
-		return m
-	}
-	m := b.vector()
-	b.VPCMPEQD(c, x, m)
-	return m
+	return b.equal(c, x)
 }
 
 // putTarget stores what the targets' classes have.

@@ -150,12 +150,13 @@ type tail struct {
 	exact int // how many there are, if that is known
 }
 
-// starting says where vectors start that are at an index, each width elements after the other.
-func starting(ts []*tail, index reg.Register) []*tail {
-	for _, t := range ts {
-		t.index = index
-	}
-	return ts
+// tailAt is the tail of the vector at an index, one of a row's last.
+func (b *builder) tailAt(index reg.Register) *tail {
+	count := b.load("n")
+	b.SUBQ(index, count)
+	t := b.tails(count, 1)[0]
+	t.index = index
+	return t
 }
 
 // exist is the number of elements that there are, or more than the vector holds.
@@ -213,12 +214,19 @@ func (b *builder) storeF(v vec, m operand.Mem, t *tail) {
 
 // storePart stores those of a YMM register's F that exist, not all of them.
 func (b *builder) storePart(v vec, m operand.Mem, t *tail) {
-	p, number := b.GP64(), reg.GPVirtual(nil)
+	p, number, stored := b.GP64(), reg.GPVirtual(nil), b.label("stored")
 	if t.exact == 0 {
+		whole := b.label("part")
 		number = b.exist(t)
+		b.CMPQ(number, operand.Imm(uint64(b.width())))
+		b.JLT(operand.LabelRef(whole))
+		b.storeF(v, m, nil)
+		b.JMP(operand.LabelRef(stored))
+		b.Label(whole)
 	}
 	b.LEAQ(m, p)
 	b.storeSome(v, p, number, t.exact)
+	b.Label(stored)
 }
 
 // storeSome stores the first of a YMM register's F at p: four, two and one at a time, since stores by a mask are slow on
