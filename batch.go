@@ -79,6 +79,7 @@ type job[T Element] struct {
 	rows, ignored        int
 	g, gz                float64 // what the gradient is multiplied by: 1 / denominator
 
+	args      args // for kernels that come before there is a worker
 	blockRows int
 	blocks    []partial
 	next      atomic.Int64
@@ -155,12 +156,8 @@ func indexJob[T Element, L Label](j *job[T], c *Criterion, dst, logits Batch[T],
 func lookUp[T Element, L Label](j *job[T], targets []L) (ignored int, weight float64, err error) {
 	c, classes := j.c, j.logits.Classes
 	if !c.ignores && c.weights == nil {
-		labels, ok := j.labels[:len(targets)], true
-		for i, y := range targets {
-			labels[i] = int32(y)
-			ok = ok && uint64(y) < uint64(classes) // a number below 0 is a large one
-		}
-		if ok {
+		n, ok := kernelLabels(c.isa, &j.args, j.labels, targets, classes)
+		if ok && copyLabels(j.labels[n:], targets[n:], classes) {
 			return 0, float64(j.rows), nil
 		}
 	}
@@ -186,6 +183,25 @@ func lookUp[T Element, L Label](j *job[T], targets []L) (ignored int, weight flo
 		weight = float64(j.rows - ignored)
 	}
 	return ignored, weight, nil
+}
+
+// kernelLabels is copyLabels by a kernel, of the first n labels.
+func kernelLabels[L Label](i isa, a *args, to []int32, from []L, classes int) (n int, ok bool) {
+	const eight, most = 8, 1 << 14 // a kernel takes eights, and not so many that others have to wait
+	size := unsafe.Sizeof(*new(L))
+	if i == plainGo || size < 4 || len(from) < eight {
+		return 0, true
+	}
+	raceRead(base(from), len(from)*int(size))
+	a.n, ok = classes, true
+	for ok && n+eight <= len(from) {
+		a.rows = min(most, (len(from)-n)&^(eight-1))
+		a.x, a.labels = unsafe.Pointer(&from[n]), unsafe.Pointer(&to[n])
+		call(i, int(size/8), opLabels, 0, a)
+		n, ok = n+a.rows, a.bad == 0
+	}
+	a.view = view{} // none of the caller's memory is kept
+	return n, ok
 }
 
 // isIgnored compares a label of any type to the ignore index.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -145,6 +146,49 @@ func TestFinishKernels(t *testing.T) {
 						sameBits(t, pair[0], pair[1], fmt.Sprintf("%v rows=%d first=%d gradient=%v %s", i, rows, a.first, grad, name))
 					}
 				}
+			}
+		}
+	}
+}
+
+// TestLabelKernels compares the kernels that copy labels with plain Go: any number of them, and one that is no class anywhere.
+func TestLabelKernels(t *testing.T) {
+	t.Run("int", labelKernelsOf[int])
+	t.Run("uint", labelKernelsOf[uint])
+	t.Run("int64", labelKernelsOf[int64])
+	t.Run("uint64", labelKernelsOf[uint64])
+	t.Run("int32", labelKernelsOf[int32])
+	t.Run("uint32", labelKernelsOf[uint32])
+	t.Run("int16", labelKernelsOf[int16])
+	t.Run("uint8", labelKernelsOf[uint8])
+}
+
+func labelKernelsOf[L Label](t *testing.T) {
+	const classes = 100
+	bad := []int64{classes, 127, -1, math.MinInt64, 1 << 31, 1 << 32, math.MaxInt64}
+	for rows := range 70 {
+		labels := make([]L, rows)
+		for i := range labels {
+			labels[i] = L((classes - 1 + 7*i) % classes)
+		}
+		for _, i := range available {
+			want, got := make([]int32, rows), make([]int32, rows)
+			copyLabels(want, labels, classes)
+			n, ok := kernelLabels(i, &args{}, got, labels, classes)
+			require.True(t, ok)
+			require.Equal(t, want[:n], got[:n])
+			require.True(t, i == plainGo || unsafe.Sizeof(*new(L)) < 4 || n == rows&^7, "%d of %d labels", n, rows)
+			for at := range labels {
+				before := labels[at]
+				for _, y := range bad {
+					if labels[at] = L(y); uint64(labels[at]) < classes {
+						continue // not that number in this type
+					}
+					n, ok := kernelLabels(i, &args{}, got, labels, classes)
+					require.Equal(t, at >= n, ok, "%v: label %d of %d is %d", i, at, rows, labels[at])
+					require.False(t, ok && copyLabels(got[n:], labels[n:], classes))
+				}
+				labels[at] = before
 			}
 		}
 	}

@@ -38,6 +38,9 @@ func widenFloat32AVX2(a *args)
 func narrowFloat32AVX2(a *args)
 
 //go:noescape
+func labelsFloat32AVX2(a *args)
+
+//go:noescape
 func foldFloat32AVX2(a *args)
 
 //go:noescape
@@ -87,6 +90,9 @@ func widenFloat64AVX2(a *args)
 
 //go:noescape
 func narrowFloat64AVX2(a *args)
+
+//go:noescape
+func labelsFloat64AVX2(a *args)
 
 //go:noescape
 func foldFloat64AVX2(a *args)

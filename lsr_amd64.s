@@ -1543,6 +1543,44 @@ end3:
 	VZEROUPPER
 	RET
 
+// func labelsFloat32AVX2(a *byte)
+// Requires: AVX, AVX2
+TEXT ·labelsFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// labelsFloat32AVX2 copies labels, as wide as an element, and sees whether all are classes.
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   80(AX), SI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	XORQ   BX, BX
+	CMPQ   BX, SI
+	JGE    end2
+
+loop1:
+	VMOVUPS (CX)(BX*4), Y2
+	VPMAXUD Y2, Y0, Y0
+	VMOVDQU Y2, (DX)(BX*4)
+	ADDQ    $+8, BX
+	CMPQ    BX, SI
+	JLT     loop1
+
+end2:
+	MOVQ         96(AX), CX
+	DECQ         CX
+	VMOVD        CX, X2
+	VPBROADCASTD X2, Y2
+	VPMAXUD      Y2, Y0, Y0
+	VPXOR        Y2, Y0, Y0
+	VPOR         Y1, Y0, Y0
+	XORQ         CX, CX
+	VPTEST       Y0, Y0
+	SETNE        CL
+	MOVQ         CX, 272(AX)
+	VZEROUPPER
+	RET
+
 // func foldFloat32AVX2(a *byte)
 // Requires: AVX
 TEXT ·foldFloat32AVX2(SB), NOSPLIT, $0-8
@@ -3979,6 +4017,49 @@ end3:
 	ADDQ 184(AX), DX
 	DECQ BX
 	JNE  class1
+	VZEROUPPER
+	RET
+
+// func labelsFloat64AVX2(a *byte)
+// Requires: AVX, AVX2
+TEXT ·labelsFloat64AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// labelsFloat64AVX2 copies labels, as wide as an element, and sees whether all are classes.
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   80(AX), SI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	XORQ   BX, BX
+	CMPQ   BX, SI
+	JGE    end2
+
+loop1:
+	VMOVUPD (CX)(BX*8), Y2
+	VMOVUPS 32(CX)(BX*8), Y3
+	VSHUFPS $0xdd, Y3, Y2, Y4
+	VPOR    Y4, Y1, Y1
+	VSHUFPS $0x88, Y3, Y2, Y2
+	VPERMQ  $0xd8, Y2, Y2
+	VPMAXUD Y2, Y0, Y0
+	VMOVDQU Y2, (DX)(BX*4)
+	ADDQ    $+8, BX
+	CMPQ    BX, SI
+	JLT     loop1
+
+end2:
+	MOVQ         96(AX), CX
+	DECQ         CX
+	VMOVD        CX, X2
+	VPBROADCASTD X2, Y2
+	VPMAXUD      Y2, Y0, Y0
+	VPXOR        Y2, Y0, Y0
+	VPOR         Y1, Y0, Y0
+	XORQ         CX, CX
+	VPTEST       Y0, Y0
+	SETNE        CL
+	MOVQ         CX, 272(AX)
 	VZEROUPPER
 	RET
 

@@ -271,6 +271,16 @@ const (
 
 // Kernels in plain Go. They read and write what args say: see zlsr_args.go. Rows with a label below 0 are skipped.
 
+// copyLabels copies labels and reports whether all are classes.
+func copyLabels[L Label](to []int32, from []L, classes int) bool {
+	ok := true
+	for i, y := range from {
+		to[i] = int32(y)
+		ok = ok && uint64(y) < uint64(classes) // a number below 0 is a large one
+	}
+	return ok
+}
+
 // maxRows finds the maximum m of each row, and x_y − m, y being the label.
 func maxRows[T Element, F real](a *args) {
 	var x group[F]

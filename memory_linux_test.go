@@ -338,7 +338,7 @@ func TestKernelMemory(t *testing.T) {
 		t.Run(k.name, func(t *testing.T) {
 			needs(t, k)
 			if !slices.Contains(rowOps, k.op) {
-				t.Skip("NOT TESTED alone: only through the public API, by TestMemory and TestWorkerMemory")
+				t.Skip("NOT TESTED here: labels by TestLabelMemory, others through the public API by TestMemory and TestWorkerMemory")
 			}
 			m := newKernelMemory(t)
 			for n := k.least(); n <= 1024; n++ {
@@ -446,6 +446,25 @@ func (m *kernelMemory) call(k kernel, n, rows, pad int, s side, more int) error 
 		}
 	}
 	return nil
+}
+
+// TestLabelMemory copies labels from and to memory between guard pages.
+func TestLabelMemory(t *testing.T) {
+	const most = 100
+	from, to := newFence(t, 8*most), newFence(t, 4*most)
+	before := slices.Clone(to.mem)
+	from.readOnly(t)
+	for _, i := range available {
+		for n := range most {
+			for s := atStart; s <= atEnd; s++ {
+				labels := viewAs[int32](to.place(4*n, s))
+				require.NoError(t, fault(func() { kernelLabels(i, &args{}, labels, viewAs[int64](from.place(8*n, s)), 10) }))
+				require.NoError(t, fault(func() { kernelLabels(i, &args{}, labels, viewAs[uint32](from.place(4*n, s)), 10) }))
+				start := map[side]int{atEnd: len(to.mem) - 4*n}[s]
+				require.True(t, to.unchanged(before, span{start, 4 * n}), "%v, %d labels: written elsewhere", i, n)
+			}
+		}
+	}
 }
 
 // TestMemoryNotices plants faults that the tests of this file must notice.

@@ -21,7 +21,7 @@ func TestRace(t *testing.T) {
 		t.Skipf("NOT TESTED: races: %v\n%s", err, out)
 	}
 	for what, race := range map[string]bool{
-		"logits": true, "targets": true, "destination": true, "destination read": true, "ignored gradient": true,
+		"logits": true, "targets": true, "labels": true, "destination": true, "destination read": true, "ignored gradient": true,
 		"logits read": false, "logits' padding": false, "gradient's padding": false, "ignored logits": false, "nothing": false,
 	} {
 		for _, kernel := range Kernels() {

@@ -480,6 +480,7 @@ const (
 	opTransposeBack           // and back
 	opWiden                   // planes of elements to planes of F
 	opNarrow                  // and back
+	opLabels                  // copyLabels
 	opFold                    // foldLanes
 	opFinish                  // finishRows, forward only
 	opFinishGrad

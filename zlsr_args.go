@@ -54,7 +54,8 @@ type args struct {
 	epsD      float64        // what Σd or Σa·d counts
 	epsG      float64        // what a coefficient counts in the gradient
 	lambda    float64        // factor of the z-loss
-	_         [5]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
+	bad       int            // labels: out: 0 if all are classes
+	_         [4]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
 	pivot     slots          // m, the row's maximum
 	rest      slots          // Σe − 1
 	main      slots          // (1−ε)·w_y, or Σa
@@ -75,8 +76,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABI0100e27b_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABI17fde1ef_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABI0100e27b_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABI17fde1ef_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

@@ -17,6 +17,7 @@ var kernels = []kernel{
 	{"transposeBackFloat32AVX2", avx2, 0, opTransposeBack, uniform},
 	{"widenFloat32AVX2", avx2, 0, opWiden, uniform},
 	{"narrowFloat32AVX2", avx2, 0, opNarrow, uniform},
+	{"labelsFloat32AVX2", avx2, 0, opLabels, uniform},
 	{"foldFloat32AVX2", avx2, 0, opFold, uniform},
 	{"planeSumExpUniformFloat32AVX2", avx2, 0, opPlaneSumExp, uniform},
 	{"planeScaleUniformFloat32AVX2", avx2, 0, opPlaneScale, uniform},
@@ -34,6 +35,7 @@ var kernels = []kernel{
 	{"transposeBackFloat64AVX2", avx2, 1, opTransposeBack, uniform},
 	{"widenFloat64AVX2", avx2, 1, opWiden, uniform},
 	{"narrowFloat64AVX2", avx2, 1, opNarrow, uniform},
+	{"labelsFloat64AVX2", avx2, 1, opLabels, uniform},
 	{"foldFloat64AVX2", avx2, 1, opFold, uniform},
 	{"planeSumExpUniformFloat64AVX2", avx2, 1, opPlaneSumExp, uniform},
 	{"planeScaleUniformFloat64AVX2", avx2, 1, opPlaneScale, uniform},
@@ -174,6 +176,8 @@ func call(i isa, element int, o op, f form, a *args) {
 	case 40, 296:
 		narrowFloat32AVX2(a)
 	case 44, 300:
+		labelsFloat32AVX2(a)
+	case 48, 304:
 		foldFloat32AVX2(a)
 	case 20:
 		planeSumExpUniformFloat32AVX2(a)
@@ -208,6 +212,8 @@ func call(i isa, element int, o op, f form, a *args) {
 	case 104, 360:
 		narrowFloat64AVX2(a)
 	case 108, 364:
+		labelsFloat64AVX2(a)
+	case 112, 368:
 		foldFloat64AVX2(a)
 	case 84:
 		planeSumExpUniformFloat64AVX2(a)
@@ -261,9 +267,9 @@ func call(i isa, element int, o op, f form, a *args) {
 		widenBFloat16AVX2(a)
 	case 232, 488:
 		narrowBFloat16AVX2(a)
-	case 48:
-		finishAVX2(a)
 	case 52:
+		finishAVX2(a)
+	case 56:
 		finishGradAVX2(a)
 	case 256:
 		maxFloat32AVX512(a)
@@ -337,9 +343,9 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseBFloat16AVX512(a)
 	case 462:
 		scaleDenseBFloat16AVX512(a)
-	case 304:
-		finishAVX512(a)
 	case 308:
+		finishAVX512(a)
+	case 312:
 		finishGradAVX512(a)
 	default:
 		panic("lsr: no such kernel")

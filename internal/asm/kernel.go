@@ -63,13 +63,14 @@ const (
 	TransposeBack
 	Widen
 	Narrow
+	Labels
 	Fold
 	Finish
 	FinishGrad
 )
 
 func (o Op) String() string {
-	return [...]string{"max", "sum", "sumExp", "scale", "planeSum", "planeSumExp", "planeScale", "transpose", "transposeBack", "widen", "narrow", "fold", "finish", "finishGrad"}[o]
+	return [...]string{"max", "sum", "sumExp", "scale", "planeSum", "planeSumExp", "planeScale", "transpose", "transposeBack", "widen", "narrow", "labels", "fold", "finish", "finishGrad"}[o]
 }
 
 // Form says what smoothing is spread by, numbered as in package lsr.
@@ -124,7 +125,7 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 					ks = append(ks, Kernel{isa, e, op, 0, 0})
 				}
 				if e <= Float64 {
-					ks = append(ks, Kernel{isa, e, Fold, 0, 0})
+					ks = append(ks, Kernel{isa, e, Labels, 0, 0}, Kernel{isa, e, Fold, 0, 0})
 				}
 			}
 			if e <= Float64 { // planes of the half types are widened first
@@ -234,6 +235,8 @@ func Assemble(ks []Kernel, features bool) (*ir.File, error) {
 			b.transposeBack()
 		case Widen, Narrow:
 			b.convertPlanes()
+		case Labels:
+			b.copyLabels()
 		case Fold:
 			b.fold()
 		case Finish, FinishGrad:

@@ -16,7 +16,11 @@ func main() {
 	what, kernel := os.Args[1], os.Args[2]
 	classes, _ := strconv.Atoi(os.Args[3])
 	inner, _ := strconv.Atoi(os.Args[4])
-	criterion, err := lsr.New(lsr.Smoothing(.1), lsr.IgnoreIndex(-100), lsr.Kernel(kernel), lsr.Workers(1))
+	options := []lsr.Option{lsr.Smoothing(.1), lsr.Kernel(kernel), lsr.Workers(1)}
+	if what != "labels" { // a kernel copies these, if none is ignored
+		options = append(options, lsr.IgnoreIndex(-100))
+	}
+	criterion, err := lsr.New(options...)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(2)
@@ -30,7 +34,9 @@ func main() {
 		return lsr.Batch[float32]{Data: make([]float32, rows*stride), Classes: classes, Stride: stride, Inner: inner}
 	}
 	x, t, dst, y := batch(), batch(), batch(), make([]int, rows)
-	y[1] = -100
+	if what != "labels" {
+		y[1] = -100
+	}
 	first, second := 0, 1 // where row 0 has its last class, and row 1
 	if inner == 1 {
 		first, second = classes-1, stride+classes-1
@@ -38,6 +44,7 @@ func main() {
 	touch := map[string]func(){
 		"logits":             func() { x.Data[first] = 1 },
 		"targets":            func() { t.Data[first] = 1 },
+		"labels":             func() { y[1] = 1 },
 		"destination":        func() { dst.Data[first] = 1 },
 		"destination read":   func() { _ = *(&dst.Data[first]) == 1 },
 		"ignored gradient":   func() { dst.Data[second] = 1 },
