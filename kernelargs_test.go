@@ -62,13 +62,13 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 	elements := n * rows
 	switch {
 	case k.ofPlanes():
-		elements = max(n, 4) * maxSlots
+		elements = max(n, 4) * planeSlots
 	case k.op == opFold:
 		elements = 0
 	}
 	a.x, a.t, a.e, a.dst, a.plane = memory(elements), memory(elements), memory(elements), memory(elements), memory(elements)
 	a.u, a.w, a.labels = memory(n), memory(n), base(make([]int32, rows+labelPad))
-	a.planeStep, a.xStep, a.dstStep = maxSlots*sizeF, maxSlots*sizeT, maxSlots*sizeT
+	a.planeStep, a.xStep, a.dstStep = planeSlots*sizeF, planeSlots*sizeT, planeSlots*sizeT
 	a.hop = a.planeStep * coef.Lanes / sizeF
 	a.rowBlocks = (n*sizeF + coef.Block - 1) / coef.Block
 	a.folds, a.blocks = rows, a.rowBlocks

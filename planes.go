@@ -20,6 +20,10 @@ const (
 	tiles                       // rows in the lanes, from a transposed copy
 )
 
+// planeSlots is how far apart the classes of a copy are: in steps of 512 bytes, each eighth class would lie a page on, where a
+// CPU takes loads for stores that are under way.
+const planeSlots = maxSlots + 16
+
 // planeBytes is what a chunk's rows take in a plane of a copy.
 const planeBytes = maxSlots * 8
 
@@ -81,7 +85,7 @@ func (w *worker[T, F]) copyPlanes(buffer []F, from unsafe.Pointer, stride int) {
 		w.run(opWiden, 0)
 	default:
 		for k := range w.n {
-			load[T]((*group[F])(buffer[k*maxSlots:]), unsafe.Add(from, k*w.xStep), 0, w.rows, 1)
+			load[T]((*group[F])(buffer[k*planeSlots:]), unsafe.Add(from, k*w.xStep), 0, w.rows, 1)
 		}
 	}
 	w.x, w.xStride = x, xStride
@@ -95,7 +99,7 @@ func paddedRows[F real](rows int) int { return (rows + vectorRows[F]() - 1) &^ (
 func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 	caller := w.view
 	sizeT, sizeF := int(unsafe.Sizeof(*new(T))), int(unsafe.Sizeof(F(0)))
-	w.xStep, w.dstStep, w.planeStep = w.step*sizeT, w.step*sizeT, maxSlots*sizeF
+	w.xStep, w.dstStep, w.planeStep = w.step*sizeT, w.step*sizeT, planeSlots*sizeF
 	w.copyPlanes(w.planeX, w.x, w.xStride)
 	if w.form == dense {
 		w.copyPlanes(w.planeT, w.t, w.tStride)
@@ -148,7 +152,7 @@ func (w *worker[T, F]) gradientPlanes() {
 		w.run(opNarrow, 0)
 	default:
 		for k := range w.n {
-			store[T](unsafe.Add(w.dst, k*w.dstStep), 0, w.rows, 1, (*group[F])(w.planeX[k*maxSlots:]))
+			store[T](unsafe.Add(w.dst, k*w.dstStep), 0, w.rows, 1, (*group[F])(w.planeX[k*planeSlots:]))
 		}
 	}
 }

@@ -148,9 +148,9 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	}
 	if w.shape = w.shapeOf(j); w.shape != lanesOfClasses {
 		n := planeBytes / int(unsafe.Sizeof(F(0)))
-		w.planeX = grow(w.planeX, max(classes, 4)*maxSlots+n)
+		w.planeX = grow(w.planeX, max(classes, 4)*planeSlots+n)
 		if w.form == dense {
-			w.planeT = grow(w.planeT, max(classes, 4)*maxSlots+n)
+			w.planeT = grow(w.planeT, max(classes, 4)*planeSlots+n)
 		}
 		w.planeLanes = grow(w.planeLanes, 3*n+vectorRows[F]()) // trees read one vector too many
 	}

@@ -29,14 +29,14 @@ func (b *builder) planeSumUnrolled() {
 		}
 		b.put(m, "pivot", slot)
 		st := b.newPlaneState(&exp, m, labels)
-		pe, pt := b.GP64(), b.GP64()
-		to := func(p, base reg.Register, k int) operand.Mem {
+		to := func(base reg.Register, k int) operand.Mem {
 			switch k {
 			case 0:
 				return operand.Mem{Base: base}
 			case 1, 2, 4, 8:
 				return at(base, step, k, 0)
 			}
+			p := b.GP64()
 			b.IMUL3Q(operand.Imm(uint64(k)), step, p)
 			return at(base, p, 1, 0)
 		}
@@ -45,12 +45,12 @@ func (b *builder) planeSumUnrolled() {
 			for i, k := 0, l; k < b.Classes; i, k = i+1, k+lanes {
 				var me, mt operand.Mem
 				if e != nil {
-					me = to(pe, e, k)
+					me = to(e, k)
 				}
 				if t != nil {
-					mt = to(pt, t, k)
+					mt = to(t, k)
 				}
-				one := st.class(to(p, x, k), me, mt, nil, k)
+				one := st.class(to(x, k), me, mt, nil, k)
 				switch i {
 				case 0:
 					s = one
@@ -68,6 +68,14 @@ func (b *builder) planeSumUnrolled() {
 			}
 			return s
 		}
+		woven, skew := 0, 0 // 2^woven leaves of the tree are, as registers allow
+		switch {
+		case b.Form != Uniform || b.double():
+		case b.ISA == AVX512 && b.Classes <= 2*lanes:
+			woven, skew = 2, 4
+		case b.Classes <= lanes:
+			woven, skew = 1, 10
+		}
 		// Partial sums of high levels wait in memory where there are too few registers.
 		spilled := 9
 		switch {
@@ -77,7 +85,7 @@ func (b *builder) planeSumUnrolled() {
 			spilled = 2
 		}
 		spill := func(level int, name string, v vec) operand.Op {
-			if level < spilled {
+			if level < spilled || b.Classes == 2 {
 				return v
 			}
 			m := operand.Mem{Base: b.load(name), Disp: level * b.vectorBytes()}
@@ -90,14 +98,45 @@ func (b *builder) planeSumUnrolled() {
 			}
 			return operand.Mem{Base: b.load(name), Disp: level * b.vectorBytes()}
 		}
+		// plus adds sums that are complete but for a level of the tree.
+		plus := func(r sums, e, d, a operand.Op) {
+			if b.Classes == 2 { // the smaller exponential, the other being 1; NaN if one is
+				small := b.vector()
+				b.ps(b.VMINPS, b.VMINPD, r.e, e, small)
+				b.add(r.e, r.e, e)
+				b.mul(r.e, r.e, b.zero())
+				b.add(r.e, r.e, small)
+			} else {
+				b.add(r.e, r.e, e)
+			}
+			b.add(r.d, r.d, d)
+			if r.a != nil {
+				b.add(r.a, r.a, a)
+			}
+		}
+		count := min(b.Classes, lanes)
 		var tree func(lo, level int) sums
 		tree = func(lo, level int) sums {
-			if level == 0 {
-				return leaf(lo)
+			if level == woven {
+				leaves := make([]sums, min(1<<woven, count-lo))
+				b.weave(len(leaves), skew, func(i int) { leaves[i] = leaf(lo + i) })
+				for len(leaves) > 1 {
+					for i := 1; i < len(leaves); i += 2 {
+						s := leaves[i-1]
+						plus(leaves[i], s.e, s.d, s.a)
+						leaves[i-1] = leaves[i]
+					}
+					half := leaves[:0]
+					for i := 0; i < len(leaves); i += 2 {
+						half = append(half, leaves[i])
+					}
+					leaves = half
+				}
+				return leaves[0]
 			}
 			half := 1 << (level - 1)
 			s := tree(lo, level-1)
-			if lo+half >= min(b.Classes, lanes) {
+			if lo+half >= count {
 				return s
 			}
 			e, d, a := spill(level, "lanesE", s.e), spill(level, "lanesD", s.d), operand.Op(nil)
@@ -105,19 +144,10 @@ func (b *builder) planeSumUnrolled() {
 				a = spill(level, "lanesA", s.a)
 			}
 			r := tree(lo+half, level-1)
-			if b.Classes == 2 { // the smaller exponential, the other being 1; NaN if one is
-				small := b.vector()
-				b.ps(b.VMINPS, b.VMINPD, r.e, s.e, small)
-				b.add(r.e, r.e, s.e)
-				b.mul(r.e, r.e, b.zero())
-				b.add(r.e, r.e, small)
-			} else {
-				b.add(r.e, r.e, fill(level, "lanesE", e))
-			}
-			b.add(r.d, r.d, fill(level, "lanesD", d))
 			if s.a != nil {
-				b.add(r.a, r.a, fill(level, "lanesA", a))
+				a = fill(level, "lanesA", a)
 			}
+			plus(r, fill(level, "lanesE", e), fill(level, "lanesD", d), a)
 			return r
 		}
 		s := tree(0, map[int]int{16: 4, 8: 3}[lanes])
