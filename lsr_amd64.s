@@ -19,7 +19,7 @@ TEXT ·features(SB), NOSPLIT, $0-4
 TEXT ·maxFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxFloat32AVX2 finds the maximum m of each row, and x_y − m, y being the label.
+	// maxFloat32AVX2 finds the maximum m of each row.
 	MOVQ         96(AX), CX
 	SUBQ         $0x08, CX
 	MOVQ         (AX), DX
@@ -77,18 +77,9 @@ end7:
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
 	VMOVSD       X2, 312(AX)(DI*8)
-	MOVQ         DI, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         48(AX), R8
-	MOVLQSX      (R8), R8
-	VMOVSS       (DX)(R8*4), X1
-	VCVTSS2SD    X1, X1, X1
-	VSUBSD       X2, X1, X1
-	VMOVSD       X1, 3576(AX)(DI*8)
 
 skip2:
-	ADDQ 104(AX), DX
+	ADDQ 112(AX), DX
 	INCQ SI
 	JMP  row1
 
@@ -101,11 +92,10 @@ done3:
 TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
+	// sumUniformFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+32(SB), Y0
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
-	XORQ         BX, BX
 	XORQ         SI, SI
 
 row1:
@@ -114,286 +104,36 @@ row1:
 	MOVQ         48(AX), DX
 	CMPL         (DX)(SI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DX
-	ADDQ         SI, DX
-	VMOVSD       312(AX)(DX*8), X2
+	MOVQ         88(AX), DI
+	ADDQ         SI, DI
+	MOVQ         112(AX), DX
+	LEAQ         (CX)(DX*2), DX
+	MOVQ         48(AX), R8
+	MOVQ         DI, BX
+	SUBQ         88(AX), BX
+	CMPQ         BX, 104(AX)
+	CMOVQGE      CX, DX
+	MOVLQSX      (R8)(BX*4), R8
+	IMULQ        208(AX), BX
+	SHLQ         $0x06, BX
+	VMOVSS       (CX)(R8*4), X2
+	VCVTSS2SD    X2, X2, X2
+	VSUBSD       312(AX)(DI*8), X2, X2
+	VMOVSD       X2, 3576(AX)(DI*8)
+	VMOVSD       312(AX)(DI*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	MOVQ         BX, DX
-	XORQ         DI, DI
-
-block4:
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	LEAQ    512(DI), R8
-	CMPQ    R8, 96(AX)
-	CMOVQGT 96(AX), R8
-	MOVQ    R8, R9
-	ANDQ    $-32, R9
-	CMPQ    DI, R9
-	JGE     end6
-
-loop5:
-	PREFETCHT0   20480(CX)(DI*4)
-	VADDPS       (CX)(DI*4), Y2, Y9
-	VADDPS       Y9, Y7, Y7
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VADDPS       32(CX)(DI*4), Y2, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VADDPS       Y12, Y8, Y8
-	VPADDD       Y10, Y11, Y11
-	VMAXPS       Y12, Y0, Y14
-	VMOVUPS      constants<>+160(SB), Y10
-	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
-	VMULPS       Y9, Y9, Y12
-	VSUBPS       Y1, Y15, Y13
-	VFMADD213PS  Y9, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y14, Y13
-	VFMADD213PS  Y11, Y11, Y10
-	VPERMPS      constants<>+224(SB), Y15, Y9
-	VADDPS       Y10, Y3, Y3
-	VPSLLD       $0x14, Y15, Y15
-	PREFETCHT0   20544(CX)(DI*4)
-	VPADDD       Y9, Y15, Y15
-	VADDPS       64(CX)(DI*4), Y2, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VADDPS       Y10, Y7, Y7
-	VFMADD213PS  constants<>+192(SB), Y13, Y9
-	VMAXPS       Y10, Y0, Y11
-	VMULPS       Y13, Y13, Y10
-	VMOVUPS      Y11, Y12
-	VFMADD213PS  Y13, Y10, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
-	VFMADD213PS  Y15, Y15, Y9
-	VSUBPS       Y1, Y12, Y10
-	VADDPS       Y9, Y4, Y4
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y9
-	VADDPS       96(CX)(DI*4), Y2, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VADDPS       Y11, Y8, Y8
-	VPADDD       Y9, Y12, Y12
-	VMAXPS       Y11, Y0, Y14
-	VMOVUPS      constants<>+160(SB), Y9
-	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+192(SB), Y10, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
-	VMULPS       Y10, Y10, Y11
-	VSUBPS       Y1, Y15, Y13
-	VFMADD213PS  Y10, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y14, Y13
-	VFMADD213PS  Y12, Y12, Y9
-	VPERMPS      constants<>+224(SB), Y15, Y10
-	VADDPS       Y9, Y5, Y5
-	VPSLLD       $0x14, Y15, Y15
-	VPADDD       Y10, Y15, Y15
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y13, Y9
-	VMULPS       Y13, Y13, Y10
-	VFMADD213PS  Y13, Y10, Y9
-	VFMADD213PS  Y15, Y15, Y9
-	VADDPS       Y9, Y6, Y6
-	ADDQ         $+32, DI
-	CMPQ         DI, R9
-	JLT          loop5
-
-end6:
-	MOVQ         DI, R9
-	CMPQ         R9, R8
-	JGE          added7
-	MOVQ         96(AX), R10
-	SUBQ         R9, R10
-	LEAQ         constants<>+320(SB), R11
-	ADDQ         $0x80, R11
-	SHLQ         $0x02, R10
-	SUBQ         R10, R11
-	VMOVUPS      (R11), Y9
-	VMASKMOVPS   (CX)(DI*4), Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       (R11), Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (R11), Y10, Y10
-	VADDPS       Y10, Y3, Y3
-	ADDQ         $0x08, R9
-	CMPQ         R9, R8
-	JGE          added7
-	MOVQ         96(AX), R10
-	SUBQ         R9, R10
-	LEAQ         constants<>+320(SB), R11
-	ADDQ         $0x80, R11
-	SHLQ         $0x02, R10
-	SUBQ         R10, R11
-	VMOVUPS      (R11), Y9
-	VMASKMOVPS   32(CX)(DI*4), Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       (R11), Y9, Y9
-	VADDPS       Y9, Y8, Y8
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (R11), Y10, Y10
-	VADDPS       Y10, Y4, Y4
-	ADDQ         $0x08, R9
-	CMPQ         R9, R8
-	JGE          added7
-	MOVQ         96(AX), R10
-	SUBQ         R9, R10
-	LEAQ         constants<>+320(SB), R11
-	ADDQ         $0x80, R11
-	SHLQ         $0x02, R10
-	SUBQ         R10, R11
-	VMOVUPS      (R11), Y9
-	VMASKMOVPS   64(CX)(DI*4), Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       (R11), Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (R11), Y10, Y10
-	VADDPS       Y10, Y5, Y5
-	ADDQ         $0x08, R9
-	CMPQ         R9, R8
-	JGE          added7
-	MOVQ         96(AX), R10
-	SUBQ         R9, R10
-	LEAQ         constants<>+320(SB), R11
-	ADDQ         $0x80, R11
-	SHLQ         $0x02, R10
-	SUBQ         R10, R11
-	VMOVUPS      (R11), Y9
-	VMASKMOVPS   96(CX)(DI*4), Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       (R11), Y9, Y9
-	VADDPS       Y9, Y8, Y8
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (R11), Y10, Y10
-	VADDPS       Y10, Y6, Y6
-	ADDQ         $0x08, R9
-
-added7:
-	VADDPS  Y5, Y3, Y3
-	VADDPS  Y6, Y4, Y4
-	MOVQ    56(AX), DI
-	VMOVUPS Y3, (DI)(DX*1)
-	MOVQ    64(AX), DI
-	VMOVUPS Y7, (DI)(DX*1)
-	XORQ    $0x20, DX
-	MOVQ    56(AX), DI
-	VMOVUPS Y4, (DI)(DX*1)
-	MOVQ    64(AX), DI
-	VMOVUPS Y8, (DI)(DX*1)
-	XORQ    $0x20, DX
-	ORQ     $0x3f, DX
-	INCQ    DX
-	MOVQ    R8, DI
-	CMPQ    DI, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, BX
-	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpUniformFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpUniformFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), DX
-	ADDQ         DI, DX
-	VMOVSD       312(AX)(DX*8), X2
-	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+288(SB), X2, X2
-	VBROADCASTSS X2, Y2
-	MOVQ         SI, DX
+	VBROADCASTSS constants<>+0(SB), Y3
 	XORQ         R8, R8
 
 block4:
-	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
 	LEAQ    512(R8), R9
 	CMPQ    R9, 96(AX)
 	CMOVQGT 96(AX), R9
@@ -403,76 +143,76 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R8*4)
-	VADDPS       (CX)(R8*4), Y2, Y9
-	VADDPS       Y9, Y7, Y7
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VADDPS       32(CX)(R8*4), Y2, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VADDPS       Y12, Y8, Y8
-	VPADDD       Y10, Y11, Y11
-	VMAXPS       Y12, Y0, Y14
-	VMOVUPS      constants<>+160(SB), Y10
-	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
-	VMULPS       Y9, Y9, Y12
-	VSUBPS       Y1, Y15, Y13
-	VFMADD213PS  Y9, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y14, Y13
-	VFMADD213PS  Y11, Y11, Y10
-	VPERMPS      constants<>+224(SB), Y15, Y9
-	VADDPS       Y10, Y3, Y3
-	VPSLLD       $0x14, Y15, Y15
-	PREFETCHT0   20544(CX)(R8*4)
-	VMOVUPS      Y10, (BX)(R8*4)
-	VPADDD       Y9, Y15, Y15
-	VADDPS       64(CX)(R8*4), Y2, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VADDPS       Y10, Y7, Y7
-	VFMADD213PS  constants<>+192(SB), Y13, Y9
+	PREFETCHT0   20480(DX)(R8*4)
+	VMAXPS       (DX)(R8*4), Y3, Y3
+	VADDPS       (CX)(R8*4), Y2, Y10
+	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
-	VMULPS       Y13, Y13, Y10
 	VMOVUPS      Y11, Y12
-	VFMADD213PS  Y13, Y10, Y9
 	VFMADD132PS  constants<>+96(SB), Y1, Y12
-	VFMADD213PS  Y15, Y15, Y9
 	VSUBPS       Y1, Y12, Y10
-	VADDPS       Y9, Y4, Y4
 	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VMOVUPS      Y9, 32(BX)(R8*4)
-	VPERMPS      constants<>+224(SB), Y12, Y9
-	VADDPS       96(CX)(R8*4), Y2, Y11
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
-	VADDPS       Y11, Y8, Y8
-	VPADDD       Y9, Y12, Y12
-	VMAXPS       Y11, Y0, Y14
-	VMOVUPS      constants<>+160(SB), Y9
+	VMAXPS       32(DX)(R8*4), Y3, Y3
+	VPADDD       Y11, Y12, Y12
+	VADDPS       32(CX)(R8*4), Y2, Y13
+	VMOVUPS      constants<>+160(SB), Y11
+	VADDPS       Y13, Y9, Y9
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMAXPS       Y13, Y0, Y14
+	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+192(SB), Y10, Y9
+	VFMADD213PS  Y10, Y13, Y11
 	VFMADD132PS  constants<>+96(SB), Y1, Y15
-	VMULPS       Y10, Y10, Y11
-	VSUBPS       Y1, Y15, Y13
-	VFMADD213PS  Y10, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y14, Y13
-	VFMADD213PS  Y12, Y12, Y9
-	VPERMPS      constants<>+224(SB), Y15, Y10
-	VADDPS       Y9, Y5, Y5
+	VFMADD213PS  Y12, Y12, Y11
+	VSUBPS       Y1, Y15, Y10
+	VADDPS       Y11, Y4, Y4
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VPERMPS      constants<>+224(SB), Y15, Y11
 	VPSLLD       $0x14, Y15, Y15
-	VMOVUPS      Y9, 64(BX)(R8*4)
+	VPADDD       Y11, Y15, Y15
+	PREFETCHT0   20544(DX)(R8*4)
+	VMOVUPS      constants<>+160(SB), Y11
+	VMAXPS       64(DX)(R8*4), Y3, Y3
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VADDPS       64(CX)(R8*4), Y2, Y13
+	VMULPS       Y10, Y10, Y12
+	VADDPS       Y13, Y8, Y8
+	VFMADD213PS  Y10, Y12, Y11
+	VMAXPS       Y13, Y0, Y10
+	VFMADD213PS  Y15, Y15, Y11
+	VMOVUPS      Y10, Y12
+	VADDPS       Y11, Y5, Y5
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y10, Y11
+	VPERMPS      constants<>+224(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VMAXPS       96(DX)(R8*4), Y3, Y3
+	VPADDD       Y10, Y12, Y12
+	VADDPS       96(CX)(R8*4), Y2, Y13
+	VMOVUPS      constants<>+160(SB), Y10
+	VADDPS       Y13, Y9, Y9
+	VFMADD213PS  constants<>+192(SB), Y11, Y10
+	VMAXPS       Y13, Y0, Y14
+	VMULPS       Y11, Y11, Y13
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  Y11, Y13, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD213PS  Y12, Y12, Y10
+	VSUBPS       Y1, Y15, Y11
+	VADDPS       Y10, Y6, Y6
+	VFNMADD132PS constants<>+128(SB), Y14, Y11
+	VPERMPS      constants<>+224(SB), Y15, Y10
+	VPSLLD       $0x14, Y15, Y15
 	VPADDD       Y10, Y15, Y15
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y13, Y9
-	VMULPS       Y13, Y13, Y10
-	VFMADD213PS  Y13, Y10, Y9
-	VFMADD213PS  Y15, Y15, Y9
-	VADDPS       Y9, Y6, Y6
-	VMOVUPS      Y9, 96(BX)(R8*4)
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y11, Y10
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y10
+	VFMADD213PS  Y15, Y15, Y10
+	VADDPS       Y10, Y7, Y7
 	ADDQ         $+32, R8
 	CMPQ         R8, R10
 	JLT          loop5
@@ -487,260 +227,601 @@ end6:
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
-	VMOVUPS      (R12), Y9
-	VMASKMOVPS   (CX)(R8*4), Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       (R12), Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
+	MOVQ         96(AX), R11
+	SUBQ         $0x08, R11
+	CMPQ         R10, R11
+	CMOVQLT      R10, R11
+	VMAXPS       (DX)(R11*4), Y3, Y3
+	VMOVUPS      (R12), Y10
+	VMASKMOVPS   (CX)(R8*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
 	VANDPS       (R12), Y10, Y10
-	VADDPS       Y10, Y3, Y3
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (R12), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	ADDQ         $0x08, R10
+	CMPQ         R10, R9
+	JGE          added7
+	MOVQ         96(AX), R11
+	SUBQ         R10, R11
+	LEAQ         constants<>+320(SB), R12
+	ADDQ         $0x80, R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	MOVQ         96(AX), R11
+	SUBQ         $0x08, R11
+	CMPQ         R10, R11
+	CMOVQLT      R10, R11
+	VMAXPS       (DX)(R11*4), Y3, Y3
+	VMOVUPS      (R12), Y10
+	VMASKMOVPS   32(CX)(R8*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (R12), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (R12), Y11, Y11
+	VADDPS       Y11, Y5, Y5
+	ADDQ         $0x08, R10
+	CMPQ         R10, R9
+	JGE          added7
+	MOVQ         96(AX), R11
+	SUBQ         R10, R11
+	LEAQ         constants<>+320(SB), R12
+	ADDQ         $0x80, R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	MOVQ         96(AX), R11
+	SUBQ         $0x08, R11
+	CMPQ         R10, R11
+	CMOVQLT      R10, R11
+	VMAXPS       (DX)(R11*4), Y3, Y3
+	VMOVUPS      (R12), Y10
+	VMASKMOVPS   64(CX)(R8*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (R12), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (R12), Y11, Y11
+	VADDPS       Y11, Y6, Y6
+	ADDQ         $0x08, R10
+	CMPQ         R10, R9
+	JGE          added7
+	MOVQ         96(AX), R11
+	SUBQ         R10, R11
+	LEAQ         constants<>+320(SB), R12
+	ADDQ         $0x80, R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	MOVQ         96(AX), R11
+	SUBQ         $0x08, R11
+	CMPQ         R10, R11
+	CMOVQLT      R10, R11
+	VMAXPS       (DX)(R11*4), Y3, Y3
+	VMOVUPS      (R12), Y10
+	VMASKMOVPS   96(CX)(R8*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (R12), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (R12), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	ADDQ         $0x08, R10
+
+added7:
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y4, (R8)(BX*1)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y8, (R8)(BX*1)
+	XORQ         $0x20, BX
+	MOVQ         56(AX), R8
+	VMOVUPS      Y5, (R8)(BX*1)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y9, (R8)(BX*1)
+	XORQ         $0x20, BX
+	ORQ          $0x3f, BX
+	INCQ         BX
+	MOVQ         R9, R8
+	CMPQ         R8, 96(AX)
+	JLT          block4
+	CMPQ         CX, DX
+	JEQ          found8
+	VEXTRACTF128 $0x01, Y3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0x4e, X3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0xb1, X3, X2
+	VMAXPS       X2, X3, X3
+	VCVTSS2SD    X3, X3, X3
+	VMOVSD       X3, 328(AX)(DI*8)
+
+found8:
+skip2:
+	ADDQ 112(AX), CX
+	INCQ SI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpUniformFloat32AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpUniformFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
+	MOVQ         (AX), CX
+	MOVQ         8(AX), SI
+	XORQ         DI, DI
+
+row1:
+	CMPQ         DI, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), DX
+	CMPL         (DX)(DI*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	MOVQ         112(AX), DX
+	LEAQ         (CX)(DX*2), DX
+	MOVQ         48(AX), R9
+	MOVQ         R8, BX
+	SUBQ         88(AX), BX
+	CMPQ         BX, 104(AX)
+	CMOVQGE      CX, DX
+	MOVLQSX      (R9)(BX*4), R9
+	IMULQ        208(AX), BX
+	SHLQ         $0x06, BX
+	VMOVSS       (CX)(R9*4), X2
+	VCVTSS2SD    X2, X2, X2
+	VSUBSD       312(AX)(R8*8), X2, X2
+	VMOVSD       X2, 3576(AX)(R8*8)
+	VMOVSD       312(AX)(R8*8), X2
+	VCVTSD2SS    X2, X2, X2
+	VXORPS       constants<>+288(SB), X2, X2
+	VBROADCASTSS X2, Y2
+	VBROADCASTSS constants<>+0(SB), Y3
+	XORQ         R9, R9
+
+block4:
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	LEAQ    512(R9), R10
+	CMPQ    R10, 96(AX)
+	CMOVQGT 96(AX), R10
+	MOVQ    R10, R11
+	ANDQ    $-32, R11
+	CMPQ    R9, R11
+	JGE     end6
+
+loop5:
+	PREFETCHT0   20480(DX)(R9*4)
+	VMAXPS       (DX)(R9*4), Y3, Y3
+	VADDPS       (CX)(R9*4), Y2, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VMAXPS       32(DX)(R9*4), Y3, Y3
+	VPADDD       Y11, Y12, Y12
+	VADDPS       32(CX)(R9*4), Y2, Y13
+	VMOVUPS      constants<>+160(SB), Y11
+	VADDPS       Y13, Y9, Y9
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMAXPS       Y13, Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD213PS  Y12, Y12, Y11
+	VSUBPS       Y1, Y15, Y10
+	VADDPS       Y11, Y4, Y4
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VMOVUPS      Y11, (SI)(R9*4)
+	VPERMPS      constants<>+224(SB), Y15, Y11
+	VPSLLD       $0x14, Y15, Y15
+	VPADDD       Y11, Y15, Y15
+	PREFETCHT0   20544(DX)(R9*4)
+	VMOVUPS      constants<>+160(SB), Y11
+	VMAXPS       64(DX)(R9*4), Y3, Y3
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VADDPS       64(CX)(R9*4), Y2, Y13
+	VMULPS       Y10, Y10, Y12
+	VADDPS       Y13, Y8, Y8
+	VFMADD213PS  Y10, Y12, Y11
+	VMAXPS       Y13, Y0, Y10
+	VFMADD213PS  Y15, Y15, Y11
+	VMOVUPS      Y10, Y12
+	VADDPS       Y11, Y5, Y5
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VMOVUPS      Y11, 32(SI)(R9*4)
+	VSUBPS       Y1, Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y10, Y11
+	VPERMPS      constants<>+224(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VMAXPS       96(DX)(R9*4), Y3, Y3
+	VPADDD       Y10, Y12, Y12
+	VADDPS       96(CX)(R9*4), Y2, Y13
+	VMOVUPS      constants<>+160(SB), Y10
+	VADDPS       Y13, Y9, Y9
+	VFMADD213PS  constants<>+192(SB), Y11, Y10
+	VMAXPS       Y13, Y0, Y14
+	VMULPS       Y11, Y11, Y13
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  Y11, Y13, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD213PS  Y12, Y12, Y10
+	VSUBPS       Y1, Y15, Y11
+	VADDPS       Y10, Y6, Y6
+	VFNMADD132PS constants<>+128(SB), Y14, Y11
+	VMOVUPS      Y10, 64(SI)(R9*4)
+	VPERMPS      constants<>+224(SB), Y15, Y10
+	VPSLLD       $0x14, Y15, Y15
+	VPADDD       Y10, Y15, Y15
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y11, Y10
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y10
+	VFMADD213PS  Y15, Y15, Y10
+	VADDPS       Y10, Y7, Y7
+	VMOVUPS      Y10, 96(SI)(R9*4)
+	ADDQ         $+32, R9
+	CMPQ         R9, R11
+	JLT          loop5
+
+end6:
+	MOVQ         R9, R11
+	CMPQ         R11, R10
+	JGE          added7
 	MOVQ         96(AX), R12
-	SUBQ         R10, R12
-	CMPQ         R12, $0x08
+	SUBQ         R11, R12
+	LEAQ         constants<>+320(SB), R13
+	ADDQ         $0x80, R13
+	SHLQ         $0x02, R12
+	SUBQ         R12, R13
+	MOVQ         96(AX), R12
+	SUBQ         $0x08, R12
+	CMPQ         R11, R12
+	CMOVQLT      R11, R12
+	VMAXPS       (DX)(R12*4), Y3, Y3
+	VMOVUPS      (R13), Y10
+	VMASKMOVPS   (CX)(R9*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (R13), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (R13), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	MOVQ         96(AX), R13
+	SUBQ         R11, R13
+	CMPQ         R13, $0x08
 	JLT          part9
-	VMOVUPS      Y10, (BX)(R8*4)
+	VMOVUPS      Y11, (SI)(R9*4)
 	JMP          stored8
 
 part9:
-	LEAQ         (BX)(R8*4), R11
-	VMOVAPS      X10, X9
-	TESTQ        $+4, R12
+	LEAQ         (SI)(R9*4), R12
+	VMOVAPS      X11, X10
+	TESTQ        $+4, R13
 	JEQ          skip10
-	VMOVUPS      X9, (R11)
-	VEXTRACTF128 $0x01, Y10, X9
-	ADDQ         $0x10, R11
+	VMOVUPS      X10, (R12)
+	VEXTRACTF128 $0x01, Y11, X10
+	ADDQ         $0x10, R12
 
 skip10:
-	TESTQ   $+2, R12
+	TESTQ   $+2, R13
 	JEQ     skip11
-	VMOVSD  X9, (R11)
-	VPSRLDQ $0x08, X9, X9
-	ADDQ    $0x08, R11
+	VMOVSD  X10, (R12)
+	VPSRLDQ $0x08, X10, X10
+	ADDQ    $0x08, R12
 
 skip11:
-	TESTQ  $+1, R12
+	TESTQ  $+1, R13
 	JEQ    skip12
-	VMOVSS X9, (R11)
+	VMOVSS X10, (R12)
 
 skip12:
 stored8:
-	ADDQ         $0x08, R10
-	CMPQ         R10, R9
+	ADDQ         $0x08, R11
+	CMPQ         R11, R10
 	JGE          added7
-	MOVQ         96(AX), R11
-	SUBQ         R10, R11
-	LEAQ         constants<>+320(SB), R12
-	ADDQ         $0x80, R12
-	SHLQ         $0x02, R11
-	SUBQ         R11, R12
-	VMOVUPS      (R12), Y9
-	VMASKMOVPS   32(CX)(R8*4), Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       (R12), Y9, Y9
-	VADDPS       Y9, Y8, Y8
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (R12), Y10, Y10
-	VADDPS       Y10, Y4, Y4
 	MOVQ         96(AX), R12
-	SUBQ         R10, R12
-	CMPQ         R12, $0x08
+	SUBQ         R11, R12
+	LEAQ         constants<>+320(SB), R13
+	ADDQ         $0x80, R13
+	SHLQ         $0x02, R12
+	SUBQ         R12, R13
+	MOVQ         96(AX), R12
+	SUBQ         $0x08, R12
+	CMPQ         R11, R12
+	CMOVQLT      R11, R12
+	VMAXPS       (DX)(R12*4), Y3, Y3
+	VMOVUPS      (R13), Y10
+	VMASKMOVPS   32(CX)(R9*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (R13), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (R13), Y11, Y11
+	VADDPS       Y11, Y5, Y5
+	MOVQ         96(AX), R13
+	SUBQ         R11, R13
+	CMPQ         R13, $0x08
 	JLT          part14
-	VMOVUPS      Y10, 32(BX)(R8*4)
+	VMOVUPS      Y11, 32(SI)(R9*4)
 	JMP          stored13
 
 part14:
-	LEAQ         32(BX)(R8*4), R11
-	VMOVAPS      X10, X9
-	TESTQ        $+4, R12
+	LEAQ         32(SI)(R9*4), R12
+	VMOVAPS      X11, X10
+	TESTQ        $+4, R13
 	JEQ          skip15
-	VMOVUPS      X9, (R11)
-	VEXTRACTF128 $0x01, Y10, X9
-	ADDQ         $0x10, R11
+	VMOVUPS      X10, (R12)
+	VEXTRACTF128 $0x01, Y11, X10
+	ADDQ         $0x10, R12
 
 skip15:
-	TESTQ   $+2, R12
+	TESTQ   $+2, R13
 	JEQ     skip16
-	VMOVSD  X9, (R11)
-	VPSRLDQ $0x08, X9, X9
-	ADDQ    $0x08, R11
+	VMOVSD  X10, (R12)
+	VPSRLDQ $0x08, X10, X10
+	ADDQ    $0x08, R12
 
 skip16:
-	TESTQ  $+1, R12
+	TESTQ  $+1, R13
 	JEQ    skip17
-	VMOVSS X9, (R11)
+	VMOVSS X10, (R12)
 
 skip17:
 stored13:
-	ADDQ         $0x08, R10
-	CMPQ         R10, R9
+	ADDQ         $0x08, R11
+	CMPQ         R11, R10
 	JGE          added7
-	MOVQ         96(AX), R11
-	SUBQ         R10, R11
-	LEAQ         constants<>+320(SB), R12
-	ADDQ         $0x80, R12
-	SHLQ         $0x02, R11
-	SUBQ         R11, R12
-	VMOVUPS      (R12), Y9
-	VMASKMOVPS   64(CX)(R8*4), Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       (R12), Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (R12), Y10, Y10
-	VADDPS       Y10, Y5, Y5
 	MOVQ         96(AX), R12
-	SUBQ         R10, R12
-	CMPQ         R12, $0x08
+	SUBQ         R11, R12
+	LEAQ         constants<>+320(SB), R13
+	ADDQ         $0x80, R13
+	SHLQ         $0x02, R12
+	SUBQ         R12, R13
+	MOVQ         96(AX), R12
+	SUBQ         $0x08, R12
+	CMPQ         R11, R12
+	CMOVQLT      R11, R12
+	VMAXPS       (DX)(R12*4), Y3, Y3
+	VMOVUPS      (R13), Y10
+	VMASKMOVPS   64(CX)(R9*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (R13), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (R13), Y11, Y11
+	VADDPS       Y11, Y6, Y6
+	MOVQ         96(AX), R13
+	SUBQ         R11, R13
+	CMPQ         R13, $0x08
 	JLT          part19
-	VMOVUPS      Y10, 64(BX)(R8*4)
+	VMOVUPS      Y11, 64(SI)(R9*4)
 	JMP          stored18
 
 part19:
-	LEAQ         64(BX)(R8*4), R11
-	VMOVAPS      X10, X9
-	TESTQ        $+4, R12
+	LEAQ         64(SI)(R9*4), R12
+	VMOVAPS      X11, X10
+	TESTQ        $+4, R13
 	JEQ          skip20
-	VMOVUPS      X9, (R11)
-	VEXTRACTF128 $0x01, Y10, X9
-	ADDQ         $0x10, R11
+	VMOVUPS      X10, (R12)
+	VEXTRACTF128 $0x01, Y11, X10
+	ADDQ         $0x10, R12
 
 skip20:
-	TESTQ   $+2, R12
+	TESTQ   $+2, R13
 	JEQ     skip21
-	VMOVSD  X9, (R11)
-	VPSRLDQ $0x08, X9, X9
-	ADDQ    $0x08, R11
+	VMOVSD  X10, (R12)
+	VPSRLDQ $0x08, X10, X10
+	ADDQ    $0x08, R12
 
 skip21:
-	TESTQ  $+1, R12
+	TESTQ  $+1, R13
 	JEQ    skip22
-	VMOVSS X9, (R11)
+	VMOVSS X10, (R12)
 
 skip22:
 stored18:
-	ADDQ         $0x08, R10
-	CMPQ         R10, R9
+	ADDQ         $0x08, R11
+	CMPQ         R11, R10
 	JGE          added7
-	MOVQ         96(AX), R11
-	SUBQ         R10, R11
-	LEAQ         constants<>+320(SB), R12
-	ADDQ         $0x80, R12
-	SHLQ         $0x02, R11
+	MOVQ         96(AX), R12
 	SUBQ         R11, R12
-	VMOVUPS      (R12), Y9
-	VMASKMOVPS   96(CX)(R8*4), Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       (R12), Y9, Y9
-	VADDPS       Y9, Y8, Y8
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (R12), Y10, Y10
-	VADDPS       Y10, Y6, Y6
-	MOVQ         96(AX), R11
-	SUBQ         R10, R11
-	CMPQ         R11, $0x08
+	LEAQ         constants<>+320(SB), R13
+	ADDQ         $0x80, R13
+	SHLQ         $0x02, R12
+	SUBQ         R12, R13
+	MOVQ         96(AX), R12
+	SUBQ         $0x08, R12
+	CMPQ         R11, R12
+	CMOVQLT      R11, R12
+	VMAXPS       (DX)(R12*4), Y3, Y3
+	VMOVUPS      (R13), Y10
+	VMASKMOVPS   96(CX)(R9*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (R13), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (R13), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	MOVQ         96(AX), R12
+	SUBQ         R11, R12
+	CMPQ         R12, $0x08
 	JLT          part24
-	VMOVUPS      Y10, 96(BX)(R8*4)
+	VMOVUPS      Y11, 96(SI)(R9*4)
 	JMP          stored23
 
 part24:
-	LEAQ         96(BX)(R8*4), R8
-	VMOVAPS      X10, X9
-	TESTQ        $+4, R11
+	LEAQ         96(SI)(R9*4), R9
+	VMOVAPS      X11, X10
+	TESTQ        $+4, R12
 	JEQ          skip25
-	VMOVUPS      X9, (R8)
-	VEXTRACTF128 $0x01, Y10, X9
-	ADDQ         $0x10, R8
+	VMOVUPS      X10, (R9)
+	VEXTRACTF128 $0x01, Y11, X10
+	ADDQ         $0x10, R9
 
 skip25:
-	TESTQ   $+2, R11
+	TESTQ   $+2, R12
 	JEQ     skip26
-	VMOVSD  X9, (R8)
-	VPSRLDQ $0x08, X9, X9
-	ADDQ    $0x08, R8
+	VMOVSD  X10, (R9)
+	VPSRLDQ $0x08, X10, X10
+	ADDQ    $0x08, R9
 
 skip26:
-	TESTQ  $+1, R11
+	TESTQ  $+1, R12
 	JEQ    skip27
-	VMOVSS X9, (R8)
+	VMOVSS X10, (R9)
 
 skip27:
 stored23:
-	ADDQ $0x08, R10
+	ADDQ $0x08, R11
 
 added7:
-	VADDPS  Y5, Y3, Y3
-	VADDPS  Y6, Y4, Y4
-	MOVQ    56(AX), R8
-	VMOVUPS Y3, (R8)(DX*1)
-	MOVQ    64(AX), R8
-	VMOVUPS Y7, (R8)(DX*1)
-	XORQ    $0x20, DX
-	MOVQ    56(AX), R8
-	VMOVUPS Y4, (R8)(DX*1)
-	MOVQ    64(AX), R8
-	VMOVUPS Y8, (R8)(DX*1)
-	XORQ    $0x20, DX
-	ORQ     $0x3f, DX
-	INCQ    DX
-	MOVQ    R9, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y5, Y5
+	MOVQ         56(AX), R9
+	VMOVUPS      Y4, (R9)(BX*1)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y8, (R9)(BX*1)
+	XORQ         $0x20, BX
+	MOVQ         56(AX), R9
+	VMOVUPS      Y5, (R9)(BX*1)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y9, (R9)(BX*1)
+	XORQ         $0x20, BX
+	ORQ          $0x3f, BX
+	INCQ         BX
+	MOVQ         R10, R9
+	CMPQ         R9, 96(AX)
+	JLT          block4
+	CMPQ         CX, DX
+	JEQ          found28
+	VEXTRACTF128 $0x01, Y3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0x4e, X3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0xb1, X3, X2
+	VMAXPS       X2, X3, X3
+	VCVTSS2SD    X3, X3, X3
+	VMOVSD       X3, 328(AX)(R8*8)
 
+found28:
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, SI
+	ADDQ 112(AX), CX
+	ADDQ 120(AX), SI
 	INCQ DI
 	JMP  row1
 
@@ -774,7 +855,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
@@ -810,8 +891,8 @@ end7:
 	VMOVUPS     Y2, (DX)(BX*4)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -824,15 +905,14 @@ done3:
 TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat32AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+32(SB), Y0
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         32(AX), DI
-	MOVQ         40(AX), R8
-	XORQ         R9, R9
+	MOVQ         8(AX), SI
+	MOVQ         24(AX), DI
+	MOVQ         32(AX), R8
+	MOVQ         40(AX), R9
 	XORQ         R10, R10
 
 row1:
@@ -841,17 +921,30 @@ row1:
 	MOVQ         48(AX), DX
 	CMPL         (DX)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DX
-	ADDQ         R10, DX
-	VMOVSD       312(AX)(DX*8), X2
+	MOVQ         88(AX), R11
+	ADDQ         R10, R11
+	MOVQ         112(AX), DX
+	LEAQ         (CX)(DX*2), DX
+	MOVQ         48(AX), R12
+	MOVQ         R11, BX
+	SUBQ         88(AX), BX
+	CMPQ         BX, 104(AX)
+	CMOVQGE      CX, DX
+	MOVLQSX      (R12)(BX*4), R12
+	IMULQ        208(AX), BX
+	SHLQ         $0x06, BX
+	VMOVSS       (CX)(R12*4), X2
+	VCVTSS2SD    X2, X2, X2
+	VSUBSD       312(AX)(R11*8), X2, X2
+	VMOVSD       X2, 3576(AX)(R11*8)
+	VMOVSD       312(AX)(R11*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	MOVQ         R9, DX
-	XORQ         R11, R11
+	VBROADCASTSS constants<>+0(SB), Y3
+	XORQ         R12, R12
 
 block4:
-	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
@@ -859,239 +952,257 @@ block4:
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
-	LEAQ    512(R11), R12
-	CMPQ    R12, 96(AX)
-	CMOVQGT 96(AX), R12
-	MOVQ    R12, R13
-	ANDQ    $-32, R13
-	CMPQ    R11, R13
+	VXORPS  Y11, Y11, Y11
+	LEAQ    512(R12), R13
+	CMPQ    R13, 96(AX)
+	CMOVQGT 96(AX), R13
+	MOVQ    R13, R14
+	ANDQ    $-32, R14
+	CMPQ    R12, R14
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R11*4)
-	VADDPS       (CX)(R11*4), Y2, Y11
-	VMOVUPS      (SI)(R11*4), Y12
-	VMOVUPS      (R8)(R11*4), Y13
-	VFMADD213PS  (DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y9, Y9
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
+	PREFETCHT0   20480(DX)(R12*4)
+	VMAXPS       (DX)(R12*4), Y3, Y3
+	VADDPS       (CX)(R12*4), Y2, Y12
+	VMOVUPS      (DI)(R12*4), Y13
+	VMOVUPS      (R9)(R12*4), Y14
+	VFMADD213PS  (R8)(R12*4), Y14, Y13
+	VADDPS       Y13, Y10, Y10
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y8, Y8
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VADDPS       Y13, Y4, Y4
+	VMOVUPS      Y13, (SI)(R12*4)
+	VMAXPS       32(DX)(R12*4), Y3, Y3
+	VADDPS       32(CX)(R12*4), Y2, Y12
+	VMOVUPS      32(DI)(R12*4), Y13
+	VMOVUPS      32(R9)(R12*4), Y14
+	VFMADD213PS  32(R8)(R12*4), Y14, Y13
+	VADDPS       Y13, Y11, Y11
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y9, Y9
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VADDPS       Y13, Y5, Y5
+	VMOVUPS      Y13, 32(SI)(R12*4)
+	PREFETCHT0   20544(DX)(R12*4)
+	VMAXPS       64(DX)(R12*4), Y3, Y3
+	VADDPS       64(CX)(R12*4), Y2, Y12
+	VMOVUPS      64(DI)(R12*4), Y13
+	VMOVUPS      64(R9)(R12*4), Y14
+	VFMADD213PS  64(R8)(R12*4), Y14, Y13
+	VADDPS       Y13, Y10, Y10
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y8, Y8
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VADDPS       Y13, Y6, Y6
+	VMOVUPS      Y13, 64(SI)(R12*4)
+	VMAXPS       96(DX)(R12*4), Y3, Y3
+	VADDPS       96(CX)(R12*4), Y2, Y12
+	VMOVUPS      96(DI)(R12*4), Y13
+	VMOVUPS      96(R9)(R12*4), Y14
+	VFMADD213PS  96(R8)(R12*4), Y14, Y13
+	VADDPS       Y13, Y11, Y11
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y9, Y9
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
 	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y12, (BX)(R11*4)
-	VADDPS       32(CX)(R11*4), Y2, Y11
-	VMOVUPS      32(SI)(R11*4), Y12
-	VMOVUPS      32(R8)(R11*4), Y13
-	VFMADD213PS  32(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y10, Y10
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y4, Y4
-	VMOVUPS      Y12, 32(BX)(R11*4)
-	PREFETCHT0   20544(CX)(R11*4)
-	VADDPS       64(CX)(R11*4), Y2, Y11
-	VMOVUPS      64(SI)(R11*4), Y12
-	VMOVUPS      64(R8)(R11*4), Y13
-	VFMADD213PS  64(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y9, Y9
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y5, Y5
-	VMOVUPS      Y12, 64(BX)(R11*4)
-	VADDPS       96(CX)(R11*4), Y2, Y11
-	VMOVUPS      96(SI)(R11*4), Y12
-	VMOVUPS      96(R8)(R11*4), Y13
-	VFMADD213PS  96(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y10, Y10
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y12, 96(BX)(R11*4)
-	ADDQ         $+32, R11
-	CMPQ         R11, R13
+	VMOVUPS      Y13, 96(SI)(R12*4)
+	ADDQ         $+32, R12
+	CMPQ         R12, R14
 	JLT          loop5
 
 end6:
-	CMPQ R11, R12
+	CMPQ R12, R13
 	JGE  end8
 
 loop7:
-	MOVQ         96(AX), R13
-	SUBQ         R11, R13
-	LEAQ         constants<>+320(SB), R14
-	ADDQ         $0x80, R14
-	SHLQ         $0x02, R13
-	SUBQ         R13, R14
-	VMOVUPS      (R14), Y11
-	VMASKMOVPS   (CX)(R11*4), Y11, Y11
-	VADDPS       Y2, Y11, Y11
-	VMOVUPS      (R14), Y12
-	VMASKMOVPS   (SI)(R11*4), Y12, Y12
-	VMOVUPS      (R14), Y13
-	VMASKMOVPS   (R8)(R11*4), Y13, Y13
-	VMOVUPS      (R14), Y14
-	VMASKMOVPS   (DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y9, Y9
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       (R14), Y12, Y12
-	VADDPS       Y12, Y3, Y3
 	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	CMPQ         R14, $0x08
+	SUBQ         R12, R14
+	LEAQ         constants<>+320(SB), R15
+	ADDQ         $0x80, R15
+	SHLQ         $0x02, R14
+	SUBQ         R14, R15
+	MOVQ         96(AX), R14
+	SUBQ         $0x08, R14
+	CMPQ         R12, R14
+	CMOVQLT      R12, R14
+	VMAXPS       (DX)(R14*4), Y3, Y3
+	VMOVUPS      (R15), Y12
+	VMASKMOVPS   (CX)(R12*4), Y12, Y12
+	VADDPS       Y2, Y12, Y12
+	VMOVUPS      (R15), Y13
+	VMASKMOVPS   (DI)(R12*4), Y13, Y13
+	VMOVUPS      (R15), Y14
+	VMASKMOVPS   (R9)(R12*4), Y14, Y14
+	VMOVUPS      (R15), Y15
+	VMASKMOVPS   (R8)(R12*4), Y15, Y15
+	VFMADD213PS  Y15, Y14, Y13
+	VADDPS       Y13, Y10, Y10
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y8, Y8
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VANDPS       (R15), Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	MOVQ         96(AX), R15
+	SUBQ         R12, R15
+	CMPQ         R15, $0x08
 	JLT          part10
-	VMOVUPS      Y12, (BX)(R11*4)
+	VMOVUPS      Y13, (SI)(R12*4)
 	JMP          stored9
 
 part10:
-	LEAQ         (BX)(R11*4), R13
-	VMOVAPS      X12, X11
-	TESTQ        $+4, R14
+	LEAQ         (SI)(R12*4), R14
+	VMOVAPS      X13, X12
+	TESTQ        $+4, R15
 	JEQ          skip11
-	VMOVUPS      X11, (R13)
-	VEXTRACTF128 $0x01, Y12, X11
-	ADDQ         $0x10, R13
+	VMOVUPS      X12, (R14)
+	VEXTRACTF128 $0x01, Y13, X12
+	ADDQ         $0x10, R14
 
 skip11:
-	TESTQ   $+2, R14
+	TESTQ   $+2, R15
 	JEQ     skip12
-	VMOVSD  X11, (R13)
-	VPSRLDQ $0x08, X11, X11
-	ADDQ    $0x08, R13
+	VMOVSD  X12, (R14)
+	VPSRLDQ $0x08, X12, X12
+	ADDQ    $0x08, R14
 
 skip12:
-	TESTQ  $+1, R14
+	TESTQ  $+1, R15
 	JEQ    skip13
-	VMOVSS X11, (R13)
+	VMOVSS X12, (R14)
 
 skip13:
 stored9:
-	VMOVUPS Y3, Y11
-	VMOVAPS Y4, Y3
+	VMOVUPS Y4, Y12
 	VMOVAPS Y5, Y4
 	VMOVAPS Y6, Y5
-	VMOVAPS Y11, Y6
-	VMOVUPS Y7, Y11
-	VMOVAPS Y8, Y7
-	VMOVAPS Y11, Y8
-	VMOVUPS Y9, Y11
-	VMOVAPS Y10, Y9
+	VMOVAPS Y7, Y6
+	VMOVAPS Y12, Y7
+	VMOVUPS Y8, Y12
+	VMOVAPS Y9, Y8
+	VMOVAPS Y12, Y9
+	VMOVUPS Y10, Y12
 	VMOVAPS Y11, Y10
-	XORQ    $0x20, DX
-	ADDQ    $+8, R11
-	CMPQ    R11, R12
+	VMOVAPS Y12, Y11
+	XORQ    $0x20, BX
+	ADDQ    $+8, R12
+	CMPQ    R12, R13
 	JLT     loop7
 
 end8:
-	VADDPS  Y5, Y3, Y3
-	VADDPS  Y6, Y4, Y4
-	MOVQ    56(AX), R11
-	VMOVUPS Y3, (R11)(DX*1)
-	MOVQ    64(AX), R11
-	VMOVUPS Y7, (R11)(DX*1)
-	MOVQ    72(AX), R11
-	VMOVUPS Y9, (R11)(DX*1)
-	XORQ    $0x20, DX
-	MOVQ    56(AX), R11
-	VMOVUPS Y4, (R11)(DX*1)
-	MOVQ    64(AX), R11
-	VMOVUPS Y8, (R11)(DX*1)
-	MOVQ    72(AX), R11
-	VMOVUPS Y10, (R11)(DX*1)
-	XORQ    $0x20, DX
-	ORQ     $0x3f, DX
-	INCQ    DX
-	MOVQ    R12, R11
-	CMPQ    R11, 96(AX)
-	JLT     block4
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y5, Y5
+	MOVQ         56(AX), R12
+	VMOVUPS      Y4, (R12)(BX*1)
+	MOVQ         64(AX), R12
+	VMOVUPS      Y8, (R12)(BX*1)
+	MOVQ         72(AX), R12
+	VMOVUPS      Y10, (R12)(BX*1)
+	XORQ         $0x20, BX
+	MOVQ         56(AX), R12
+	VMOVUPS      Y5, (R12)(BX*1)
+	MOVQ         64(AX), R12
+	VMOVUPS      Y9, (R12)(BX*1)
+	MOVQ         72(AX), R12
+	VMOVUPS      Y11, (R12)(BX*1)
+	XORQ         $0x20, BX
+	ORQ          $0x3f, BX
+	INCQ         BX
+	MOVQ         R13, R12
+	CMPQ         R12, 96(AX)
+	JLT          block4
+	CMPQ         CX, DX
+	JEQ          found14
+	VEXTRACTF128 $0x01, Y3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0x4e, X3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0xb1, X3, X2
+	VMAXPS       X2, X3, X3
+	VCVTSS2SD    X3, X3, X3
+	VMOVSD       X3, 328(AX)(R11*8)
 
+found14:
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), SI
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, R9
+	ADDQ 112(AX), CX
+	ADDQ 120(AX), SI
+	ADDQ 136(AX), DI
 	INCQ R10
 	JMP  row1
 
@@ -1128,7 +1239,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
@@ -1180,9 +1291,9 @@ end7:
 	VMOVUPS      Y2, (DX)(R8*4)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), DX
+	ADDQ 136(AX), BX
 	INCQ R10
 	JMP  row1
 
@@ -1198,12 +1309,12 @@ TEXT ·transposeFloat32AVX2(SB), NOSPLIT, $0-8
 	// transposeFloat32AVX2 copies rows to planes, as F.
 	CMPQ 96(AX), $0x02
 	JNE  other1
-	CMPQ 104(AX), $0x08
+	CMPQ 112(AX), $0x08
 	JNE  other1
 	MOVQ (AX), CX
-	MOVQ 176(AX), DX
-	MOVQ 176(AX), BX
-	ADDQ 184(AX), BX
+	MOVQ 184(AX), DX
+	MOVQ 184(AX), BX
+	ADDQ 192(AX), BX
 	MOVQ 80(AX), SI
 	XORQ AX, AX
 	SUBQ $0x08, SI
@@ -1229,9 +1340,9 @@ done3:
 	RET
 
 other1:
-	MOVQ 104(AX), BX
+	MOVQ 112(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 184(AX), DI
+	MOVQ 192(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -1241,7 +1352,7 @@ group4:
 	IMULQ R8, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  176(AX), R10
+	MOVQ  184(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -1346,12 +1457,12 @@ TEXT ·transposeBackFloat32AVX2(SB), NOSPLIT, $0-8
 	// transposeBackFloat32AVX2 copies planes to rows, rounded to elements.
 	CMPQ 96(AX), $0x02
 	JNE  other1
-	CMPQ 120(AX), $0x08
+	CMPQ 128(AX), $0x08
 	JNE  other1
 	MOVQ 16(AX), CX
-	MOVQ 176(AX), DX
-	MOVQ 176(AX), BX
-	ADDQ 184(AX), BX
+	MOVQ 184(AX), DX
+	MOVQ 184(AX), BX
+	ADDQ 192(AX), BX
 	MOVQ 80(AX), SI
 	XORQ AX, AX
 	SUBQ $0x08, SI
@@ -1376,9 +1487,9 @@ done3:
 	RET
 
 other1:
-	MOVQ 120(AX), BX
+	MOVQ 128(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 184(AX), DI
+	MOVQ 192(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -1388,7 +1499,7 @@ group4:
 	IMULQ R8, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  176(AX), R10
+	MOVQ  184(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -1488,7 +1599,7 @@ TEXT ·widenFloat32AVX2(SB), NOSPLIT, $0-8
 
 	// widenFloat32AVX2 copies planes of elements to planes of F.
 	MOVQ (AX), CX
-	MOVQ 176(AX), DX
+	MOVQ 184(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -1505,8 +1616,8 @@ loop2:
 	JLT     loop2
 
 end3:
-	ADDQ 160(AX), CX
-	ADDQ 184(AX), DX
+	ADDQ 168(AX), CX
+	ADDQ 192(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -1519,7 +1630,7 @@ TEXT ·narrowFloat32AVX2(SB), NOSPLIT, $0-8
 
 	// narrowFloat32AVX2 copies planes of F to planes of elements, rounded.
 	MOVQ 16(AX), CX
-	MOVQ 176(AX), DX
+	MOVQ 184(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -1536,8 +1647,8 @@ loop2:
 	JLT     loop2
 
 end3:
-	ADDQ 168(AX), CX
-	ADDQ 184(AX), DX
+	ADDQ 176(AX), CX
+	ADDQ 192(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -1577,7 +1688,7 @@ end2:
 	XORQ         CX, CX
 	VPTEST       Y0, Y0
 	SETNE        CL
-	MOVQ         CX, 272(AX)
+	MOVQ         CX, 280(AX)
 	VZEROUPPER
 	RET
 
@@ -1587,17 +1698,17 @@ TEXT ·foldFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldFloat32AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         208(AX), CX
-	MOVQ         216(AX), DX
-	MOVQ         232(AX), BX
-	MOVQ         224(AX), SI
+	MOVQ         216(AX), CX
+	MOVQ         224(AX), DX
+	MOVQ         240(AX), BX
+	MOVQ         232(AX), SI
 	SHLQ         $0x06, BX
-	VBROADCASTSD 240(AX), Y0
+	VBROADCASTSD 248(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   232(AX), R9
+	MOVQ   240(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -1682,7 +1793,7 @@ loop1:
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -1690,11 +1801,11 @@ loop1:
 
 max3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         184(AX), R9
+	ADDQ         192(AX), R9
 	DECQ         R8
 	JNE          max3
 	VCVTPS2PD    X2, Y3
@@ -1711,10 +1822,10 @@ lane4:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	MOVQ   184(AX), R9
+	MOVQ   192(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   184(AX), R10
+	MOVQ   192(AX), R10
 	IMULQ  R8, R10
 	ADDQ   DX, R10
 	MOVQ   R8, R11
@@ -1749,8 +1860,8 @@ step5:
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         192(AX), R9
-	ADDQ         192(AX), R10
+	ADDQ         200(AX), R9
+	ADDQ         200(AX), R10
 	VMOVUPS      (R9), Y9
 	VMOVD        R11, X10
 	VPBROADCASTD X10, Y10
@@ -1780,8 +1891,8 @@ step5:
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         192(AX), R9
-	ADDQ         192(AX), R10
+	ADDQ         200(AX), R9
+	ADDQ         200(AX), R10
 	JMP          step5
 
 summed6:
@@ -1934,7 +2045,7 @@ loop1:
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 256(AX), Y1
+	VBROADCASTSD 264(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y3
 	VMULPD       9048(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
@@ -1957,7 +2068,7 @@ class3:
 	VPCMPEQD     Y3, Y6, Y6
 	VBLENDVPS    Y6, Y4, Y5, Y5
 	VMOVUPS      Y5, (R8)
-	ADDQ         184(AX), R8
+	ADDQ         192(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -1995,7 +2106,7 @@ loop1:
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -2003,11 +2114,11 @@ loop1:
 
 max3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         184(AX), R9
+	ADDQ         192(AX), R9
 	DECQ         R8
 	JNE          max3
 	VCVTPS2PD    X2, Y3
@@ -2024,10 +2135,10 @@ lane4:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	MOVQ   184(AX), R9
+	MOVQ   192(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   184(AX), R10
+	MOVQ   192(AX), R10
 	IMULQ  R8, R10
 	ADDQ   DX, R10
 	MOVQ   R8, R11
@@ -2068,8 +2179,8 @@ step5:
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         192(AX), R9
-	ADDQ         192(AX), R10
+	ADDQ         200(AX), R9
+	ADDQ         200(AX), R10
 	VMOVUPS      (R9), Y9
 	VMOVD        R11, X10
 	VPBROADCASTD X10, Y10
@@ -2105,8 +2216,8 @@ step5:
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         192(AX), R9
-	ADDQ         192(AX), R10
+	ADDQ         200(AX), R9
+	ADDQ         200(AX), R10
 	JMP          step5
 
 summed6:
@@ -2259,7 +2370,7 @@ loop1:
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 256(AX), Y1
+	VBROADCASTSD 264(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y3
 	VMULPD       9048(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
@@ -2285,7 +2396,7 @@ class3:
 	VPCMPEQD     Y3, Y6, Y6
 	VBLENDVPS    Y6, Y4, Y5, Y5
 	VMOVUPS      Y5, (R8)
-	ADDQ         184(AX), R8
+	ADDQ         192(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -2323,7 +2434,7 @@ loop1:
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -2331,11 +2442,11 @@ loop1:
 
 max3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         184(AX), R9
+	ADDQ         192(AX), R9
 	DECQ         R8
 	JNE          max3
 	VCVTPS2PD    X2, Y3
@@ -2350,13 +2461,13 @@ lane4:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
-	MOVQ   184(AX), R9
+	MOVQ   192(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   184(AX), R10
+	MOVQ   192(AX), R10
 	IMULQ  R8, R10
 	ADDQ   DX, R10
-	MOVQ   184(AX), R11
+	MOVQ   192(AX), R11
 	IMULQ  R8, R11
 	ADDQ   BX, R11
 	MOVQ   R8, R12
@@ -2394,9 +2505,9 @@ step5:
 	ADDQ         $0x10, R12
 	CMPQ         R12, 96(AX)
 	JGE          summed6
-	ADDQ         192(AX), R9
-	ADDQ         192(AX), R10
-	ADDQ         192(AX), R11
+	ADDQ         200(AX), R9
+	ADDQ         200(AX), R10
+	ADDQ         200(AX), R11
 	VMOVUPS      (R9), Y7
 	VSUBPS       Y2, Y7, Y7
 	VMOVUPS      (R11), Y8
@@ -2429,9 +2540,9 @@ step5:
 	ADDQ         $0x10, R12
 	CMPQ         R12, 96(AX)
 	JGE          summed6
-	ADDQ         192(AX), R9
-	ADDQ         192(AX), R10
-	ADDQ         192(AX), R11
+	ADDQ         200(AX), R9
+	ADDQ         200(AX), R10
+	ADDQ         200(AX), R11
 	JMP          step5
 
 summed6:
@@ -2608,7 +2719,7 @@ loop1:
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 256(AX), Y1
+	VBROADCASTSD 264(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y3
 	VMULPD       9048(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
@@ -2629,8 +2740,8 @@ class3:
 	VFMADD213PS  Y6, Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
 	VMOVUPS      Y3, (R8)
-	ADDQ         184(AX), R8
-	ADDQ         184(AX), R9
+	ADDQ         192(AX), R8
+	ADDQ         192(AX), R9
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -2649,7 +2760,7 @@ end2:
 TEXT ·maxFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxFloat64AVX2 finds the maximum m of each row, and x_y − m, y being the label.
+	// maxFloat64AVX2 finds the maximum m of each row.
 	MOVQ         96(AX), CX
 	SUBQ         $0x04, CX
 	MOVQ         (AX), DX
@@ -2704,17 +2815,9 @@ end7:
 	VPERMILPD    $0x01, X2, X1
 	VMAXPD       X1, X2, X2
 	VMOVSD       X2, 312(AX)(DI*8)
-	MOVQ         DI, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         48(AX), R8
-	MOVLQSX      (R8), R8
-	VMOVSD       (DX)(R8*8), X1
-	VSUBSD       X2, X1, X1
-	VMOVSD       X1, 3576(AX)(DI*8)
 
 skip2:
-	ADDQ 104(AX), DX
+	ADDQ 112(AX), DX
 	INCQ SI
 	JMP  row1
 
@@ -2727,11 +2830,10 @@ done3:
 TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
+	// sumUniformFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+640(SB), Y0
 	VBROADCASTSD constants<>+672(SB), Y1
 	MOVQ         (AX), CX
-	XORQ         BX, BX
 	XORQ         SI, SI
 
 row1:
@@ -2740,249 +2842,34 @@ row1:
 	MOVQ         48(AX), DX
 	CMPL         (DX)(SI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DX
-	ADDQ         SI, DX
-	VMOVSD       312(AX)(DX*8), X2
+	MOVQ         88(AX), DI
+	ADDQ         SI, DI
+	MOVQ         112(AX), DX
+	LEAQ         (CX)(DX*2), DX
+	MOVQ         48(AX), R8
+	MOVQ         DI, BX
+	SUBQ         88(AX), BX
+	CMPQ         BX, 104(AX)
+	CMOVQGE      CX, DX
+	MOVLQSX      (R8)(BX*4), R8
+	IMULQ        208(AX), BX
+	SHLQ         $0x06, BX
+	VMOVSD       (CX)(R8*8), X2
+	VSUBSD       312(AX)(DI*8), X2, X2
+	VMOVSD       X2, 3576(AX)(DI*8)
+	VMOVSD       312(AX)(DI*8), X2
 	VXORPS       constants<>+1056(SB), X2, X2
 	VBROADCASTSD X2, Y2
-	MOVQ         BX, DX
-	XORQ         DI, DI
-
-block4:
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	LEAQ    256(DI), R8
-	CMPQ    R8, 96(AX)
-	CMOVQGT 96(AX), R8
-	MOVQ    R8, R9
-	ANDQ    $-16, R9
-	CMPQ    DI, R9
-	JGE     end6
-
-loop5:
-	PREFETCHT0   20480(CX)(DI*8)
-	VADDPD       (CX)(DI*8), Y2, Y9
-	VADDPD       Y9, Y7, Y7
-	VMAXPD       Y9, Y0, Y10
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+704(SB), Y1, Y11
-	VSUBPD       Y1, Y11, Y9
-	VFNMADD231PD constants<>+736(SB), Y9, Y10
-	VFNMADD231PD constants<>+768(SB), Y9, Y10
-	VPSHUFD      $0xa0, Y11, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y12
-	VPERMPS      constants<>+1024(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y12, Y9
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y9, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y9
-	VADDPD       32(CX)(DI*8), Y2, Y12
-	VFMADD213PD  constants<>+832(SB), Y10, Y9
-	VADDPD       Y12, Y8, Y8
-	VFMADD213PD  constants<>+864(SB), Y10, Y9
-	VMAXPD       Y12, Y0, Y14
-	VFMADD213PD  constants<>+896(SB), Y10, Y9
-	VMOVUPD      Y14, Y15
-	VFMADD213PD  constants<>+928(SB), Y10, Y9
-	VFMADD132PD  constants<>+704(SB), Y1, Y15
-	VFMADD213PD  constants<>+960(SB), Y10, Y9
-	VSUBPD       Y1, Y15, Y13
-	VMULPD       Y10, Y10, Y12
-	VFMADD213PD  Y10, Y12, Y9
-	VFNMADD231PD constants<>+736(SB), Y13, Y14
-	VFMADD213PD  Y11, Y11, Y9
-	VFNMADD231PD constants<>+768(SB), Y13, Y14
-	VADDPD       Y9, Y3, Y3
-	VPSHUFD      $0xa0, Y15, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y10
-	VPERMPS      constants<>+1024(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y10, Y9
-	VPSLLQ       $0x31, Y15, Y15
-	VPADDQ       Y9, Y15, Y15
-	VMOVUPD      constants<>+800(SB), Y9
-	VFMADD213PD  constants<>+832(SB), Y14, Y9
-	PREFETCHT0   20544(CX)(DI*8)
-	VFMADD213PD  constants<>+864(SB), Y14, Y9
-	VADDPD       64(CX)(DI*8), Y2, Y10
-	VFMADD213PD  constants<>+896(SB), Y14, Y9
-	VADDPD       Y10, Y7, Y7
-	VFMADD213PD  constants<>+928(SB), Y14, Y9
-	VMAXPD       Y10, Y0, Y11
-	VFMADD213PD  constants<>+960(SB), Y14, Y9
-	VMOVUPD      Y11, Y12
-	VMULPD       Y14, Y14, Y10
-	VFMADD132PD  constants<>+704(SB), Y1, Y12
-	VFMADD213PD  Y14, Y10, Y9
-	VSUBPD       Y1, Y12, Y10
-	VFMADD213PD  Y15, Y15, Y9
-	VADDPD       Y9, Y4, Y4
-	VFNMADD231PD constants<>+736(SB), Y10, Y11
-	VFNMADD231PD constants<>+768(SB), Y10, Y11
-	VPSHUFD      $0xa0, Y12, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y10
-	VPERMPS      constants<>+1024(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y10, Y9
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y9, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y9
-	VADDPD       96(CX)(DI*8), Y2, Y10
-	VFMADD213PD  constants<>+832(SB), Y11, Y9
-	VADDPD       Y10, Y8, Y8
-	VFMADD213PD  constants<>+864(SB), Y11, Y9
-	VMAXPD       Y10, Y0, Y14
-	VFMADD213PD  constants<>+896(SB), Y11, Y9
-	VMOVUPD      Y14, Y15
-	VFMADD213PD  constants<>+928(SB), Y11, Y9
-	VFMADD132PD  constants<>+704(SB), Y1, Y15
-	VFMADD213PD  constants<>+960(SB), Y11, Y9
-	VSUBPD       Y1, Y15, Y13
-	VMULPD       Y11, Y11, Y10
-	VFMADD213PD  Y11, Y10, Y9
-	VFNMADD231PD constants<>+736(SB), Y13, Y14
-	VFMADD213PD  Y12, Y12, Y9
-	VFNMADD231PD constants<>+768(SB), Y13, Y14
-	VADDPD       Y9, Y5, Y5
-	VPSHUFD      $0xa0, Y15, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y10
-	VPERMPS      constants<>+1024(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y10, Y9
-	VPSLLQ       $0x31, Y15, Y15
-	VPADDQ       Y9, Y15, Y15
-	VMOVUPD      constants<>+800(SB), Y9
-	VFMADD213PD  constants<>+832(SB), Y14, Y9
-	VFMADD213PD  constants<>+864(SB), Y14, Y9
-	VFMADD213PD  constants<>+896(SB), Y14, Y9
-	VFMADD213PD  constants<>+928(SB), Y14, Y9
-	VFMADD213PD  constants<>+960(SB), Y14, Y9
-	VMULPD       Y14, Y14, Y10
-	VFMADD213PD  Y14, Y10, Y9
-	VFMADD213PD  Y15, Y15, Y9
-	VADDPD       Y9, Y6, Y6
-	ADDQ         $+16, DI
-	CMPQ         DI, R9
-	JLT          loop5
-
-end6:
-	CMPQ DI, R8
-	JGE  end8
-
-loop7:
-	MOVQ         96(AX), R9
-	SUBQ         DI, R9
-	LEAQ         constants<>+320(SB), R10
-	ADDQ         $0x80, R10
-	SHLQ         $0x03, R9
-	SUBQ         R9, R10
-	VMOVUPD      (R10), Y9
-	VMASKMOVPD   (CX)(DI*8), Y9, Y9
-	VADDPD       Y2, Y9, Y9
-	VANDPD       (R10), Y9, Y9
-	VADDPD       Y9, Y7, Y7
-	VMAXPD       Y9, Y0, Y10
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+704(SB), Y1, Y11
-	VSUBPD       Y1, Y11, Y9
-	VFNMADD231PD constants<>+736(SB), Y9, Y10
-	VFNMADD231PD constants<>+768(SB), Y9, Y10
-	VPSHUFD      $0xa0, Y11, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y12
-	VPERMPS      constants<>+1024(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y12, Y9
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y9, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y9
-	VFMADD213PD  constants<>+832(SB), Y10, Y9
-	VFMADD213PD  constants<>+864(SB), Y10, Y9
-	VFMADD213PD  constants<>+896(SB), Y10, Y9
-	VFMADD213PD  constants<>+928(SB), Y10, Y9
-	VFMADD213PD  constants<>+960(SB), Y10, Y9
-	VMULPD       Y10, Y10, Y12
-	VFMADD213PD  Y10, Y12, Y9
-	VFMADD213PD  Y11, Y11, Y9
-	VANDPD       (R10), Y9, Y9
-	VADDPD       Y9, Y3, Y3
-	VMOVUPD      Y3, Y9
-	VMOVAPD      Y4, Y3
-	VMOVAPD      Y5, Y4
-	VMOVAPD      Y6, Y5
-	VMOVAPD      Y9, Y6
-	VMOVUPD      Y7, Y9
-	VMOVAPD      Y8, Y7
-	VMOVAPD      Y9, Y8
-	XORQ         $0x20, DX
-	ADDQ         $+4, DI
-	CMPQ         DI, R8
-	JLT          loop7
-
-end8:
-	VADDPD  Y5, Y3, Y3
-	VADDPD  Y6, Y4, Y4
-	MOVQ    56(AX), DI
-	VMOVUPD Y3, (DI)(DX*1)
-	MOVQ    64(AX), DI
-	VMOVUPD Y7, (DI)(DX*1)
-	XORQ    $0x20, DX
-	MOVQ    56(AX), DI
-	VMOVUPD Y4, (DI)(DX*1)
-	MOVQ    64(AX), DI
-	VMOVUPD Y8, (DI)(DX*1)
-	XORQ    $0x20, DX
-	ORQ     $0x3f, DX
-	INCQ    DX
-	MOVQ    R8, DI
-	CMPQ    DI, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, BX
-	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpUniformFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpUniformFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	VBROADCASTSD constants<>+640(SB), Y0
-	VBROADCASTSD constants<>+672(SB), Y1
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), DX
-	ADDQ         DI, DX
-	VMOVSD       312(AX)(DX*8), X2
-	VXORPS       constants<>+1056(SB), X2, X2
-	VBROADCASTSD X2, Y2
-	MOVQ         SI, DX
+	VBROADCASTSD constants<>+608(SB), Y3
 	XORQ         R8, R8
 
 block4:
-	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
 	LEAQ    256(R8), R9
 	CMPQ    R9, 96(AX)
 	CMOVQGT 96(AX), R9
@@ -2992,108 +2879,111 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R8*8)
-	VADDPD       (CX)(R8*8), Y2, Y9
-	VADDPD       Y9, Y7, Y7
-	VMAXPD       Y9, Y0, Y10
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+704(SB), Y1, Y11
-	VSUBPD       Y1, Y11, Y9
-	VFNMADD231PD constants<>+736(SB), Y9, Y10
-	VFNMADD231PD constants<>+768(SB), Y9, Y10
-	VPSHUFD      $0xa0, Y11, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y12
-	VPERMPS      constants<>+1024(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y12, Y9
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y9, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y9
-	VADDPD       32(CX)(R8*8), Y2, Y12
-	VFMADD213PD  constants<>+832(SB), Y10, Y9
-	VADDPD       Y12, Y8, Y8
-	VFMADD213PD  constants<>+864(SB), Y10, Y9
-	VMAXPD       Y12, Y0, Y14
-	VFMADD213PD  constants<>+896(SB), Y10, Y9
-	VMOVUPD      Y14, Y15
-	VFMADD213PD  constants<>+928(SB), Y10, Y9
-	VFMADD132PD  constants<>+704(SB), Y1, Y15
-	VFMADD213PD  constants<>+960(SB), Y10, Y9
-	VSUBPD       Y1, Y15, Y13
-	VMULPD       Y10, Y10, Y12
-	VFMADD213PD  Y10, Y12, Y9
-	VFNMADD231PD constants<>+736(SB), Y13, Y14
-	VFMADD213PD  Y11, Y11, Y9
-	VFNMADD231PD constants<>+768(SB), Y13, Y14
-	VADDPD       Y9, Y3, Y3
-	VPSHUFD      $0xa0, Y15, Y10
-	VMOVUPD      Y9, (BX)(R8*8)
-	VPERMPS      constants<>+992(SB), Y10, Y9
-	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y9, Y10
-	VPSLLQ       $0x31, Y15, Y15
-	VPADDQ       Y10, Y15, Y15
-	VMOVUPD      constants<>+800(SB), Y9
-	VFMADD213PD  constants<>+832(SB), Y14, Y9
-	PREFETCHT0   20544(CX)(R8*8)
-	VFMADD213PD  constants<>+864(SB), Y14, Y9
-	VADDPD       64(CX)(R8*8), Y2, Y10
-	VFMADD213PD  constants<>+896(SB), Y14, Y9
-	VADDPD       Y10, Y7, Y7
-	VFMADD213PD  constants<>+928(SB), Y14, Y9
-	VMAXPD       Y10, Y0, Y11
-	VFMADD213PD  constants<>+960(SB), Y14, Y9
-	VMOVUPD      Y11, Y12
-	VMULPD       Y14, Y14, Y10
-	VFMADD132PD  constants<>+704(SB), Y1, Y12
-	VFMADD213PD  Y14, Y10, Y9
-	VSUBPD       Y1, Y12, Y10
-	VFMADD213PD  Y15, Y15, Y9
-	VADDPD       Y9, Y4, Y4
-	VFNMADD231PD constants<>+736(SB), Y10, Y11
-	VMOVUPD      Y9, 32(BX)(R8*8)
-	VFNMADD231PD constants<>+768(SB), Y10, Y11
-	VPSHUFD      $0xa0, Y12, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y10
-	VPERMPS      constants<>+1024(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y10, Y9
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y9, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y9
-	VADDPD       96(CX)(R8*8), Y2, Y10
-	VFMADD213PD  constants<>+832(SB), Y11, Y9
+	PREFETCHT0   20480(DX)(R8*8)
+	VMAXPD       (DX)(R8*8), Y3, Y3
+	VADDPD       (CX)(R8*8), Y2, Y10
 	VADDPD       Y10, Y8, Y8
-	VFMADD213PD  constants<>+864(SB), Y11, Y9
-	VMAXPD       Y10, Y0, Y14
-	VFMADD213PD  constants<>+896(SB), Y11, Y9
-	VMOVUPD      Y14, Y15
-	VFMADD213PD  constants<>+928(SB), Y11, Y9
-	VFMADD132PD  constants<>+704(SB), Y1, Y15
-	VFMADD213PD  constants<>+960(SB), Y11, Y9
-	VSUBPD       Y1, Y15, Y13
-	VMULPD       Y11, Y11, Y10
-	VFMADD213PD  Y11, Y10, Y9
-	VFNMADD231PD constants<>+736(SB), Y13, Y14
-	VFMADD213PD  Y12, Y12, Y9
-	VFNMADD231PD constants<>+768(SB), Y13, Y14
-	VADDPD       Y9, Y5, Y5
-	VPSHUFD      $0xa0, Y15, Y10
-	VMOVUPD      Y9, 64(BX)(R8*8)
-	VPERMPS      constants<>+992(SB), Y10, Y9
+	VMAXPD       Y10, Y0, Y11
+	VMOVUPD      Y11, Y12
+	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VSUBPD       Y1, Y12, Y10
+	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VFNMADD231PD constants<>+768(SB), Y10, Y11
+	VPSHUFD      $0xa0, Y12, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y13
 	VPERMPS      constants<>+1024(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y9, Y10
+	VBLENDPS     $0xaa, Y10, Y13, Y10
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y10, Y12, Y12
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y11, Y10
+	VMAXPD       32(DX)(R8*8), Y3, Y3
+	VFMADD213PD  constants<>+864(SB), Y11, Y10
+	VADDPD       32(CX)(R8*8), Y2, Y13
+	VFMADD213PD  constants<>+896(SB), Y11, Y10
+	VADDPD       Y13, Y9, Y9
+	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VMAXPD       Y13, Y0, Y14
+	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VMOVUPD      Y14, Y15
+	VMULPD       Y11, Y11, Y13
+	VFMADD132PD  constants<>+704(SB), Y1, Y15
+	VFMADD213PD  Y11, Y13, Y10
+	VSUBPD       Y1, Y15, Y11
+	VFMADD213PD  Y12, Y12, Y10
+	VMOVUPD      Y14, Y12
+	VADDPD       Y10, Y4, Y4
+	VFNMADD231PD constants<>+736(SB), Y11, Y12
+	VFNMADD231PD constants<>+768(SB), Y11, Y12
+	VPSHUFD      $0xa0, Y15, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y11
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y11, Y10
 	VPSLLQ       $0x31, Y15, Y15
 	VPADDQ       Y10, Y15, Y15
-	VMOVUPD      constants<>+800(SB), Y9
-	VFMADD213PD  constants<>+832(SB), Y14, Y9
-	VFMADD213PD  constants<>+864(SB), Y14, Y9
-	VFMADD213PD  constants<>+896(SB), Y14, Y9
-	VFMADD213PD  constants<>+928(SB), Y14, Y9
-	VFMADD213PD  constants<>+960(SB), Y14, Y9
-	VMULPD       Y14, Y14, Y10
-	VFMADD213PD  Y14, Y10, Y9
-	VFMADD213PD  Y15, Y15, Y9
-	VADDPD       Y9, Y6, Y6
-	VMOVUPD      Y9, 96(BX)(R8*8)
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y12, Y10
+	VFMADD213PD  constants<>+864(SB), Y12, Y10
+	PREFETCHT0   20544(DX)(R8*8)
+	VFMADD213PD  constants<>+896(SB), Y12, Y10
+	VMAXPD       64(DX)(R8*8), Y3, Y3
+	VFMADD213PD  constants<>+928(SB), Y12, Y10
+	VADDPD       64(CX)(R8*8), Y2, Y13
+	VFMADD213PD  constants<>+960(SB), Y12, Y10
+	VADDPD       Y13, Y8, Y8
+	VMULPD       Y12, Y12, Y11
+	VMAXPD       Y13, Y0, Y13
+	VFMADD213PD  Y12, Y11, Y10
+	VMOVUPD      Y13, Y11
+	VFMADD213PD  Y15, Y15, Y10
+	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VADDPD       Y10, Y5, Y5
+	VSUBPD       Y1, Y11, Y10
+	VMOVUPD      Y13, Y12
+	VFNMADD231PD constants<>+736(SB), Y10, Y12
+	VFNMADD231PD constants<>+768(SB), Y10, Y12
+	VPSHUFD      $0xa0, Y11, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y13
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y13, Y10
+	VPSLLQ       $0x31, Y11, Y11
+	VPADDQ       Y10, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y12, Y10
+	VMAXPD       96(DX)(R8*8), Y3, Y3
+	VFMADD213PD  constants<>+864(SB), Y12, Y10
+	VADDPD       96(CX)(R8*8), Y2, Y13
+	VFMADD213PD  constants<>+896(SB), Y12, Y10
+	VADDPD       Y13, Y9, Y9
+	VFMADD213PD  constants<>+928(SB), Y12, Y10
+	VMAXPD       Y13, Y0, Y14
+	VFMADD213PD  constants<>+960(SB), Y12, Y10
+	VMOVUPD      Y14, Y15
+	VMULPD       Y12, Y12, Y13
+	VFMADD132PD  constants<>+704(SB), Y1, Y15
+	VFMADD213PD  Y12, Y13, Y10
+	VSUBPD       Y1, Y15, Y12
+	VFMADD213PD  Y11, Y11, Y10
+	VMOVUPD      Y14, Y11
+	VADDPD       Y10, Y6, Y6
+	VFNMADD231PD constants<>+736(SB), Y12, Y11
+	VFNMADD231PD constants<>+768(SB), Y12, Y11
+	VPSHUFD      $0xa0, Y15, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y15, Y15
+	VPADDQ       Y10, Y15, Y15
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y11, Y10
+	VFMADD213PD  constants<>+864(SB), Y11, Y10
+	VFMADD213PD  constants<>+896(SB), Y11, Y10
+	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VMULPD       Y11, Y11, Y12
+	VFMADD213PD  Y11, Y12, Y10
+	VFMADD213PD  Y15, Y15, Y10
+	VADDPD       Y10, Y7, Y7
 	ADDQ         $+16, R8
 	CMPQ         R8, R10
 	JLT          loop5
@@ -3109,95 +2999,366 @@ loop7:
 	ADDQ         $0x80, R11
 	SHLQ         $0x03, R10
 	SUBQ         R10, R11
-	VMOVUPD      (R11), Y9
-	VMASKMOVPD   (CX)(R8*8), Y9, Y9
-	VADDPD       Y2, Y9, Y9
-	VANDPD       (R11), Y9, Y9
-	VADDPD       Y9, Y7, Y7
-	VMAXPD       Y9, Y0, Y10
-	VMOVUPD      Y10, Y11
+	MOVQ         96(AX), R10
+	SUBQ         $0x04, R10
+	CMPQ         R8, R10
+	CMOVQLT      R8, R10
+	VMAXPD       (DX)(R10*8), Y3, Y3
+	VMOVUPD      (R11), Y10
+	VMASKMOVPD   (CX)(R8*8), Y10, Y10
+	VADDPD       Y2, Y10, Y10
+	VANDPD       (R11), Y10, Y10
+	VADDPD       Y10, Y8, Y8
+	VMAXPD       Y10, Y0, Y11
+	VMOVUPD      Y11, Y12
+	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VSUBPD       Y1, Y12, Y10
+	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VFNMADD231PD constants<>+768(SB), Y10, Y11
+	VPSHUFD      $0xa0, Y12, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y13
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y13, Y10
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y10, Y12, Y12
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y11, Y10
+	VFMADD213PD  constants<>+864(SB), Y11, Y10
+	VFMADD213PD  constants<>+896(SB), Y11, Y10
+	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VMULPD       Y11, Y11, Y13
+	VFMADD213PD  Y11, Y13, Y10
+	VFMADD213PD  Y12, Y12, Y10
+	VANDPD       (R11), Y10, Y10
+	VADDPD       Y10, Y4, Y4
+	VMOVUPD      Y4, Y10
+	VMOVAPD      Y5, Y4
+	VMOVAPD      Y6, Y5
+	VMOVAPD      Y7, Y6
+	VMOVAPD      Y10, Y7
+	VMOVUPD      Y8, Y10
+	VMOVAPD      Y9, Y8
+	VMOVAPD      Y10, Y9
+	XORQ         $0x20, BX
+	ADDQ         $+4, R8
+	CMPQ         R8, R9
+	JLT          loop7
+
+end8:
+	VADDPD       Y6, Y4, Y4
+	VADDPD       Y7, Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPD      Y4, (R8)(BX*1)
+	MOVQ         64(AX), R8
+	VMOVUPD      Y8, (R8)(BX*1)
+	XORQ         $0x20, BX
+	MOVQ         56(AX), R8
+	VMOVUPD      Y5, (R8)(BX*1)
+	MOVQ         64(AX), R8
+	VMOVUPD      Y9, (R8)(BX*1)
+	XORQ         $0x20, BX
+	ORQ          $0x3f, BX
+	INCQ         BX
+	MOVQ         R9, R8
+	CMPQ         R8, 96(AX)
+	JLT          block4
+	CMPQ         CX, DX
+	JEQ          found9
+	VEXTRACTF128 $0x01, Y3, X2
+	VMAXPD       X2, X3, X3
+	VPERMILPD    $0x01, X3, X2
+	VMAXPD       X2, X3, X3
+	VMOVSD       X3, 328(AX)(DI*8)
+
+found9:
+skip2:
+	ADDQ 112(AX), CX
+	INCQ SI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpUniformFloat64AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpUniformFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	VBROADCASTSD constants<>+640(SB), Y0
+	VBROADCASTSD constants<>+672(SB), Y1
+	MOVQ         (AX), CX
+	MOVQ         8(AX), SI
+	XORQ         DI, DI
+
+row1:
+	CMPQ         DI, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), DX
+	CMPL         (DX)(DI*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	MOVQ         112(AX), DX
+	LEAQ         (CX)(DX*2), DX
+	MOVQ         48(AX), R9
+	MOVQ         R8, BX
+	SUBQ         88(AX), BX
+	CMPQ         BX, 104(AX)
+	CMOVQGE      CX, DX
+	MOVLQSX      (R9)(BX*4), R9
+	IMULQ        208(AX), BX
+	SHLQ         $0x06, BX
+	VMOVSD       (CX)(R9*8), X2
+	VSUBSD       312(AX)(R8*8), X2, X2
+	VMOVSD       X2, 3576(AX)(R8*8)
+	VMOVSD       312(AX)(R8*8), X2
+	VXORPS       constants<>+1056(SB), X2, X2
+	VBROADCASTSD X2, Y2
+	VBROADCASTSD constants<>+608(SB), Y3
+	XORQ         R9, R9
+
+block4:
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	LEAQ    256(R9), R10
+	CMPQ    R10, 96(AX)
+	CMOVQGT 96(AX), R10
+	MOVQ    R10, R11
+	ANDQ    $-16, R11
+	CMPQ    R9, R11
+	JGE     end6
+
+loop5:
+	PREFETCHT0   20480(DX)(R9*8)
+	VMAXPD       (DX)(R9*8), Y3, Y3
+	VADDPD       (CX)(R9*8), Y2, Y10
+	VADDPD       Y10, Y8, Y8
+	VMAXPD       Y10, Y0, Y11
+	VMOVUPD      Y11, Y12
+	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VSUBPD       Y1, Y12, Y10
+	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VFNMADD231PD constants<>+768(SB), Y10, Y11
+	VPSHUFD      $0xa0, Y12, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y13
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y13, Y10
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y10, Y12, Y12
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y11, Y10
+	VMAXPD       32(DX)(R9*8), Y3, Y3
+	VFMADD213PD  constants<>+864(SB), Y11, Y10
+	VADDPD       32(CX)(R9*8), Y2, Y13
+	VFMADD213PD  constants<>+896(SB), Y11, Y10
+	VADDPD       Y13, Y9, Y9
+	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VMAXPD       Y13, Y0, Y14
+	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VMOVUPD      Y14, Y15
+	VMULPD       Y11, Y11, Y13
+	VFMADD132PD  constants<>+704(SB), Y1, Y15
+	VFMADD213PD  Y11, Y13, Y10
+	VSUBPD       Y1, Y15, Y11
+	VFMADD213PD  Y12, Y12, Y10
+	VMOVUPD      Y14, Y12
+	VADDPD       Y10, Y4, Y4
+	VFNMADD231PD constants<>+736(SB), Y11, Y12
+	VMOVUPD      Y10, (SI)(R9*8)
+	VFNMADD231PD constants<>+768(SB), Y11, Y12
+	VPSHUFD      $0xa0, Y15, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y11
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y11, Y10
+	VPSLLQ       $0x31, Y15, Y15
+	VPADDQ       Y10, Y15, Y15
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y12, Y10
+	VFMADD213PD  constants<>+864(SB), Y12, Y10
+	PREFETCHT0   20544(DX)(R9*8)
+	VFMADD213PD  constants<>+896(SB), Y12, Y10
+	VMAXPD       64(DX)(R9*8), Y3, Y3
+	VFMADD213PD  constants<>+928(SB), Y12, Y10
+	VADDPD       64(CX)(R9*8), Y2, Y13
+	VFMADD213PD  constants<>+960(SB), Y12, Y10
+	VADDPD       Y13, Y8, Y8
+	VMULPD       Y12, Y12, Y11
+	VMAXPD       Y13, Y0, Y13
+	VFMADD213PD  Y12, Y11, Y10
+	VMOVUPD      Y13, Y11
+	VFMADD213PD  Y15, Y15, Y10
 	VFMADD132PD  constants<>+704(SB), Y1, Y11
-	VSUBPD       Y1, Y11, Y9
-	VFNMADD231PD constants<>+736(SB), Y9, Y10
-	VFNMADD231PD constants<>+768(SB), Y9, Y10
-	VPSHUFD      $0xa0, Y11, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y12
-	VPERMPS      constants<>+1024(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y12, Y9
+	VADDPD       Y10, Y5, Y5
+	VSUBPD       Y1, Y11, Y12
+	VMOVUPD      Y10, 32(SI)(R9*8)
+	VMOVUPD      Y13, Y10
+	VFNMADD231PD constants<>+736(SB), Y12, Y10
+	VFNMADD231PD constants<>+768(SB), Y12, Y10
+	VPSHUFD      $0xa0, Y11, Y12
+	VPERMPS      constants<>+992(SB), Y12, Y13
+	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y13, Y12
 	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y9, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y9
-	VFMADD213PD  constants<>+832(SB), Y10, Y9
-	VFMADD213PD  constants<>+864(SB), Y10, Y9
-	VFMADD213PD  constants<>+896(SB), Y10, Y9
-	VFMADD213PD  constants<>+928(SB), Y10, Y9
-	VFMADD213PD  constants<>+960(SB), Y10, Y9
-	VMULPD       Y10, Y10, Y12
-	VFMADD213PD  Y10, Y12, Y9
-	VFMADD213PD  Y11, Y11, Y9
-	VANDPD       (R11), Y9, Y9
-	VADDPD       Y9, Y3, Y3
+	VPADDQ       Y12, Y11, Y11
+	VMOVUPD      constants<>+800(SB), Y12
+	VFMADD213PD  constants<>+832(SB), Y10, Y12
+	VMAXPD       96(DX)(R9*8), Y3, Y3
+	VFMADD213PD  constants<>+864(SB), Y10, Y12
+	VADDPD       96(CX)(R9*8), Y2, Y13
+	VFMADD213PD  constants<>+896(SB), Y10, Y12
+	VADDPD       Y13, Y9, Y9
+	VFMADD213PD  constants<>+928(SB), Y10, Y12
+	VMAXPD       Y13, Y0, Y14
+	VFMADD213PD  constants<>+960(SB), Y10, Y12
+	VMOVUPD      Y14, Y15
+	VMULPD       Y10, Y10, Y13
+	VFMADD132PD  constants<>+704(SB), Y1, Y15
+	VFMADD213PD  Y10, Y13, Y12
+	VSUBPD       Y1, Y15, Y10
+	VFMADD213PD  Y11, Y11, Y12
+	VMOVUPD      Y14, Y11
+	VADDPD       Y12, Y6, Y6
+	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VMOVUPD      Y12, 64(SI)(R9*8)
+	VFNMADD231PD constants<>+768(SB), Y10, Y11
+	VPSHUFD      $0xa0, Y15, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y12
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y12, Y10
+	VPSLLQ       $0x31, Y15, Y15
+	VPADDQ       Y10, Y15, Y15
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y11, Y10
+	VFMADD213PD  constants<>+864(SB), Y11, Y10
+	VFMADD213PD  constants<>+896(SB), Y11, Y10
+	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VMULPD       Y11, Y11, Y12
+	VFMADD213PD  Y11, Y12, Y10
+	VFMADD213PD  Y15, Y15, Y10
+	VADDPD       Y10, Y7, Y7
+	VMOVUPD      Y10, 96(SI)(R9*8)
+	ADDQ         $+16, R9
+	CMPQ         R9, R11
+	JLT          loop5
+
+end6:
+	CMPQ R9, R10
+	JGE  end8
+
+loop7:
 	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	CMPQ         R11, $0x04
+	SUBQ         R9, R11
+	LEAQ         constants<>+320(SB), R12
+	ADDQ         $0x80, R12
+	SHLQ         $0x03, R11
+	SUBQ         R11, R12
+	MOVQ         96(AX), R11
+	SUBQ         $0x04, R11
+	CMPQ         R9, R11
+	CMOVQLT      R9, R11
+	VMAXPD       (DX)(R11*8), Y3, Y3
+	VMOVUPD      (R12), Y10
+	VMASKMOVPD   (CX)(R9*8), Y10, Y10
+	VADDPD       Y2, Y10, Y10
+	VANDPD       (R12), Y10, Y10
+	VADDPD       Y10, Y8, Y8
+	VMAXPD       Y10, Y0, Y11
+	VMOVUPD      Y11, Y12
+	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VSUBPD       Y1, Y12, Y10
+	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VFNMADD231PD constants<>+768(SB), Y10, Y11
+	VPSHUFD      $0xa0, Y12, Y10
+	VPERMPS      constants<>+992(SB), Y10, Y13
+	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VBLENDPS     $0xaa, Y10, Y13, Y10
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y10, Y12, Y12
+	VMOVUPD      constants<>+800(SB), Y10
+	VFMADD213PD  constants<>+832(SB), Y11, Y10
+	VFMADD213PD  constants<>+864(SB), Y11, Y10
+	VFMADD213PD  constants<>+896(SB), Y11, Y10
+	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VMULPD       Y11, Y11, Y13
+	VFMADD213PD  Y11, Y13, Y10
+	VFMADD213PD  Y12, Y12, Y10
+	VANDPD       (R12), Y10, Y10
+	VADDPD       Y10, Y4, Y4
+	MOVQ         96(AX), R12
+	SUBQ         R9, R12
+	CMPQ         R12, $0x04
 	JLT          part10
-	VMOVUPD      Y9, (BX)(R8*8)
+	VMOVUPD      Y10, (SI)(R9*8)
 	JMP          stored9
 
 part10:
-	LEAQ         (BX)(R8*8), R10
-	VMOVAPS      X9, X10
-	TESTQ        $+2, R11
+	LEAQ         (SI)(R9*8), R11
+	VMOVAPS      X10, X11
+	TESTQ        $+2, R12
 	JEQ          skip11
-	VMOVUPS      X10, (R10)
-	VEXTRACTF128 $0x01, Y9, X10
-	ADDQ         $0x10, R10
+	VMOVUPS      X11, (R11)
+	VEXTRACTF128 $0x01, Y10, X11
+	ADDQ         $0x10, R11
 
 skip11:
-	TESTQ  $+1, R11
+	TESTQ  $+1, R12
 	JEQ    skip12
-	VMOVSD X10, (R10)
+	VMOVSD X11, (R11)
 
 skip12:
 stored9:
-	VMOVUPD Y3, Y9
-	VMOVAPD Y4, Y3
+	VMOVUPD Y4, Y10
 	VMOVAPD Y5, Y4
 	VMOVAPD Y6, Y5
-	VMOVAPD Y9, Y6
-	VMOVUPD Y7, Y9
-	VMOVAPD Y8, Y7
+	VMOVAPD Y7, Y6
+	VMOVAPD Y10, Y7
+	VMOVUPD Y8, Y10
 	VMOVAPD Y9, Y8
-	XORQ    $0x20, DX
-	ADDQ    $+4, R8
-	CMPQ    R8, R9
+	VMOVAPD Y10, Y9
+	XORQ    $0x20, BX
+	ADDQ    $+4, R9
+	CMPQ    R9, R10
 	JLT     loop7
 
 end8:
-	VADDPD  Y5, Y3, Y3
-	VADDPD  Y6, Y4, Y4
-	MOVQ    56(AX), R8
-	VMOVUPD Y3, (R8)(DX*1)
-	MOVQ    64(AX), R8
-	VMOVUPD Y7, (R8)(DX*1)
-	XORQ    $0x20, DX
-	MOVQ    56(AX), R8
-	VMOVUPD Y4, (R8)(DX*1)
-	MOVQ    64(AX), R8
-	VMOVUPD Y8, (R8)(DX*1)
-	XORQ    $0x20, DX
-	ORQ     $0x3f, DX
-	INCQ    DX
-	MOVQ    R9, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
+	VADDPD       Y6, Y4, Y4
+	VADDPD       Y7, Y5, Y5
+	MOVQ         56(AX), R9
+	VMOVUPD      Y4, (R9)(BX*1)
+	MOVQ         64(AX), R9
+	VMOVUPD      Y8, (R9)(BX*1)
+	XORQ         $0x20, BX
+	MOVQ         56(AX), R9
+	VMOVUPD      Y5, (R9)(BX*1)
+	MOVQ         64(AX), R9
+	VMOVUPD      Y9, (R9)(BX*1)
+	XORQ         $0x20, BX
+	ORQ          $0x3f, BX
+	INCQ         BX
+	MOVQ         R10, R9
+	CMPQ         R9, 96(AX)
+	JLT          block4
+	CMPQ         CX, DX
+	JEQ          found13
+	VEXTRACTF128 $0x01, Y3, X2
+	VMAXPD       X2, X3, X3
+	VPERMILPD    $0x01, X3, X2
+	VMAXPD       X2, X3, X3
+	VMOVSD       X3, 328(AX)(R8*8)
 
+found13:
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, SI
+	ADDQ 112(AX), CX
+	ADDQ 120(AX), SI
 	INCQ DI
 	JMP  row1
 
@@ -3230,7 +3391,7 @@ row1:
 	VMOVSD       14456(AX)(R8*8), X0
 	VBROADCASTSD X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	VMOVUPD      (CX)(BX*8), Y2
 	XORQ         R8, R8
@@ -3265,8 +3426,8 @@ end7:
 	VMOVUPD     Y2, (DX)(BX*8)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -3279,15 +3440,14 @@ done3:
 TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat64AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+640(SB), Y0
 	VBROADCASTSD constants<>+672(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         32(AX), DI
-	MOVQ         40(AX), R8
-	XORQ         R9, R9
+	MOVQ         8(AX), SI
+	MOVQ         24(AX), DI
+	MOVQ         32(AX), R8
+	MOVQ         40(AX), R9
 	XORQ         R10, R10
 
 row1:
@@ -3296,16 +3456,28 @@ row1:
 	MOVQ         48(AX), DX
 	CMPL         (DX)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DX
-	ADDQ         R10, DX
-	VMOVSD       312(AX)(DX*8), X2
+	MOVQ         88(AX), R11
+	ADDQ         R10, R11
+	MOVQ         112(AX), DX
+	LEAQ         (CX)(DX*2), DX
+	MOVQ         48(AX), R12
+	MOVQ         R11, BX
+	SUBQ         88(AX), BX
+	CMPQ         BX, 104(AX)
+	CMOVQGE      CX, DX
+	MOVLQSX      (R12)(BX*4), R12
+	IMULQ        208(AX), BX
+	SHLQ         $0x06, BX
+	VMOVSD       (CX)(R12*8), X2
+	VSUBSD       312(AX)(R11*8), X2, X2
+	VMOVSD       X2, 3576(AX)(R11*8)
+	VMOVSD       312(AX)(R11*8), X2
 	VXORPS       constants<>+1056(SB), X2, X2
 	VBROADCASTSD X2, Y2
-	MOVQ         R9, DX
-	XORQ         R11, R11
+	VBROADCASTSD constants<>+608(SB), Y3
+	XORQ         R12, R12
 
 block4:
-	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
@@ -3313,272 +3485,287 @@ block4:
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
-	LEAQ    256(R11), R12
-	CMPQ    R12, 96(AX)
-	CMOVQGT 96(AX), R12
-	MOVQ    R12, R13
-	ANDQ    $-16, R13
-	CMPQ    R11, R13
+	VXORPS  Y11, Y11, Y11
+	LEAQ    256(R12), R13
+	CMPQ    R13, 96(AX)
+	CMOVQGT 96(AX), R13
+	MOVQ    R13, R14
+	ANDQ    $-16, R14
+	CMPQ    R12, R14
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R11*8)
-	VADDPD       (CX)(R11*8), Y2, Y11
-	VMOVUPD      (SI)(R11*8), Y12
-	VMOVUPD      (R8)(R11*8), Y13
-	VFMADD213PD  (DI)(R11*8), Y13, Y12
-	VADDPD       Y12, Y9, Y9
-	VMULPD       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPD       $0x04, Y14, Y12, Y12
-	VANDPD       Y12, Y13, Y13
-	VADDPD       Y13, Y7, Y7
-	VMAXPD       Y11, Y0, Y12
-	VMOVUPD      Y12, Y13
-	VFMADD132PD  constants<>+704(SB), Y1, Y13
-	VSUBPD       Y1, Y13, Y11
-	VFNMADD231PD constants<>+736(SB), Y11, Y12
-	VFNMADD231PD constants<>+768(SB), Y11, Y12
-	VPSHUFD      $0xa0, Y13, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y14
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y14, Y11
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y11, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y12, Y11
-	VFMADD213PD  constants<>+864(SB), Y12, Y11
-	VFMADD213PD  constants<>+896(SB), Y12, Y11
-	VFMADD213PD  constants<>+928(SB), Y12, Y11
-	VFMADD213PD  constants<>+960(SB), Y12, Y11
-	VMULPD       Y12, Y12, Y14
-	VFMADD213PD  Y12, Y14, Y11
-	VFMADD213PD  Y13, Y13, Y11
-	VADDPD       Y11, Y3, Y3
-	VMOVUPD      Y11, (BX)(R11*8)
-	VADDPD       32(CX)(R11*8), Y2, Y11
-	VMOVUPD      32(SI)(R11*8), Y12
-	VMOVUPD      32(R8)(R11*8), Y13
-	VFMADD213PD  32(DI)(R11*8), Y13, Y12
-	VADDPD       Y12, Y10, Y10
-	VMULPD       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPD       $0x04, Y14, Y12, Y12
-	VANDPD       Y12, Y13, Y13
-	VADDPD       Y13, Y8, Y8
-	VMAXPD       Y11, Y0, Y12
-	VMOVUPD      Y12, Y13
-	VFMADD132PD  constants<>+704(SB), Y1, Y13
-	VSUBPD       Y1, Y13, Y11
-	VFNMADD231PD constants<>+736(SB), Y11, Y12
-	VFNMADD231PD constants<>+768(SB), Y11, Y12
-	VPSHUFD      $0xa0, Y13, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y14
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y14, Y11
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y11, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y12, Y11
-	VFMADD213PD  constants<>+864(SB), Y12, Y11
-	VFMADD213PD  constants<>+896(SB), Y12, Y11
-	VFMADD213PD  constants<>+928(SB), Y12, Y11
-	VFMADD213PD  constants<>+960(SB), Y12, Y11
-	VMULPD       Y12, Y12, Y14
-	VFMADD213PD  Y12, Y14, Y11
-	VFMADD213PD  Y13, Y13, Y11
-	VADDPD       Y11, Y4, Y4
-	VMOVUPD      Y11, 32(BX)(R11*8)
-	PREFETCHT0   20544(CX)(R11*8)
-	VADDPD       64(CX)(R11*8), Y2, Y11
-	VMOVUPD      64(SI)(R11*8), Y12
-	VMOVUPD      64(R8)(R11*8), Y13
-	VFMADD213PD  64(DI)(R11*8), Y13, Y12
-	VADDPD       Y12, Y9, Y9
-	VMULPD       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPD       $0x04, Y14, Y12, Y12
-	VANDPD       Y12, Y13, Y13
-	VADDPD       Y13, Y7, Y7
-	VMAXPD       Y11, Y0, Y12
-	VMOVUPD      Y12, Y13
-	VFMADD132PD  constants<>+704(SB), Y1, Y13
-	VSUBPD       Y1, Y13, Y11
-	VFNMADD231PD constants<>+736(SB), Y11, Y12
-	VFNMADD231PD constants<>+768(SB), Y11, Y12
-	VPSHUFD      $0xa0, Y13, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y14
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y14, Y11
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y11, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y12, Y11
-	VFMADD213PD  constants<>+864(SB), Y12, Y11
-	VFMADD213PD  constants<>+896(SB), Y12, Y11
-	VFMADD213PD  constants<>+928(SB), Y12, Y11
-	VFMADD213PD  constants<>+960(SB), Y12, Y11
-	VMULPD       Y12, Y12, Y14
-	VFMADD213PD  Y12, Y14, Y11
-	VFMADD213PD  Y13, Y13, Y11
-	VADDPD       Y11, Y5, Y5
-	VMOVUPD      Y11, 64(BX)(R11*8)
-	VADDPD       96(CX)(R11*8), Y2, Y11
-	VMOVUPD      96(SI)(R11*8), Y12
-	VMOVUPD      96(R8)(R11*8), Y13
-	VFMADD213PD  96(DI)(R11*8), Y13, Y12
-	VADDPD       Y12, Y10, Y10
-	VMULPD       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPD       $0x04, Y14, Y12, Y12
-	VANDPD       Y12, Y13, Y13
-	VADDPD       Y13, Y8, Y8
-	VMAXPD       Y11, Y0, Y12
-	VMOVUPD      Y12, Y13
-	VFMADD132PD  constants<>+704(SB), Y1, Y13
-	VSUBPD       Y1, Y13, Y11
-	VFNMADD231PD constants<>+736(SB), Y11, Y12
-	VFNMADD231PD constants<>+768(SB), Y11, Y12
-	VPSHUFD      $0xa0, Y13, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y14
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y14, Y11
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y11, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y12, Y11
-	VFMADD213PD  constants<>+864(SB), Y12, Y11
-	VFMADD213PD  constants<>+896(SB), Y12, Y11
-	VFMADD213PD  constants<>+928(SB), Y12, Y11
-	VFMADD213PD  constants<>+960(SB), Y12, Y11
-	VMULPD       Y12, Y12, Y14
-	VFMADD213PD  Y12, Y14, Y11
-	VFMADD213PD  Y13, Y13, Y11
-	VADDPD       Y11, Y6, Y6
-	VMOVUPD      Y11, 96(BX)(R11*8)
-	ADDQ         $+16, R11
-	CMPQ         R11, R13
+	PREFETCHT0   20480(DX)(R12*8)
+	VMAXPD       (DX)(R12*8), Y3, Y3
+	VADDPD       (CX)(R12*8), Y2, Y12
+	VMOVUPD      (DI)(R12*8), Y13
+	VMOVUPD      (R9)(R12*8), Y14
+	VFMADD213PD  (R8)(R12*8), Y14, Y13
+	VADDPD       Y13, Y10, Y10
+	VMULPD       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPD       $0x04, Y15, Y13, Y13
+	VANDPD       Y13, Y14, Y14
+	VADDPD       Y14, Y8, Y8
+	VMAXPD       Y12, Y0, Y13
+	VMOVUPD      Y13, Y14
+	VFMADD132PD  constants<>+704(SB), Y1, Y14
+	VSUBPD       Y1, Y14, Y12
+	VFNMADD231PD constants<>+736(SB), Y12, Y13
+	VFNMADD231PD constants<>+768(SB), Y12, Y13
+	VPSHUFD      $0xa0, Y14, Y12
+	VPERMPS      constants<>+992(SB), Y12, Y15
+	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y15, Y12
+	VPSLLQ       $0x31, Y14, Y14
+	VPADDQ       Y12, Y14, Y14
+	VMOVUPD      constants<>+800(SB), Y12
+	VFMADD213PD  constants<>+832(SB), Y13, Y12
+	VFMADD213PD  constants<>+864(SB), Y13, Y12
+	VFMADD213PD  constants<>+896(SB), Y13, Y12
+	VFMADD213PD  constants<>+928(SB), Y13, Y12
+	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VMULPD       Y13, Y13, Y15
+	VFMADD213PD  Y13, Y15, Y12
+	VFMADD213PD  Y14, Y14, Y12
+	VADDPD       Y12, Y4, Y4
+	VMOVUPD      Y12, (SI)(R12*8)
+	VMAXPD       32(DX)(R12*8), Y3, Y3
+	VADDPD       32(CX)(R12*8), Y2, Y12
+	VMOVUPD      32(DI)(R12*8), Y13
+	VMOVUPD      32(R9)(R12*8), Y14
+	VFMADD213PD  32(R8)(R12*8), Y14, Y13
+	VADDPD       Y13, Y11, Y11
+	VMULPD       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPD       $0x04, Y15, Y13, Y13
+	VANDPD       Y13, Y14, Y14
+	VADDPD       Y14, Y9, Y9
+	VMAXPD       Y12, Y0, Y13
+	VMOVUPD      Y13, Y14
+	VFMADD132PD  constants<>+704(SB), Y1, Y14
+	VSUBPD       Y1, Y14, Y12
+	VFNMADD231PD constants<>+736(SB), Y12, Y13
+	VFNMADD231PD constants<>+768(SB), Y12, Y13
+	VPSHUFD      $0xa0, Y14, Y12
+	VPERMPS      constants<>+992(SB), Y12, Y15
+	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y15, Y12
+	VPSLLQ       $0x31, Y14, Y14
+	VPADDQ       Y12, Y14, Y14
+	VMOVUPD      constants<>+800(SB), Y12
+	VFMADD213PD  constants<>+832(SB), Y13, Y12
+	VFMADD213PD  constants<>+864(SB), Y13, Y12
+	VFMADD213PD  constants<>+896(SB), Y13, Y12
+	VFMADD213PD  constants<>+928(SB), Y13, Y12
+	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VMULPD       Y13, Y13, Y15
+	VFMADD213PD  Y13, Y15, Y12
+	VFMADD213PD  Y14, Y14, Y12
+	VADDPD       Y12, Y5, Y5
+	VMOVUPD      Y12, 32(SI)(R12*8)
+	PREFETCHT0   20544(DX)(R12*8)
+	VMAXPD       64(DX)(R12*8), Y3, Y3
+	VADDPD       64(CX)(R12*8), Y2, Y12
+	VMOVUPD      64(DI)(R12*8), Y13
+	VMOVUPD      64(R9)(R12*8), Y14
+	VFMADD213PD  64(R8)(R12*8), Y14, Y13
+	VADDPD       Y13, Y10, Y10
+	VMULPD       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPD       $0x04, Y15, Y13, Y13
+	VANDPD       Y13, Y14, Y14
+	VADDPD       Y14, Y8, Y8
+	VMAXPD       Y12, Y0, Y13
+	VMOVUPD      Y13, Y14
+	VFMADD132PD  constants<>+704(SB), Y1, Y14
+	VSUBPD       Y1, Y14, Y12
+	VFNMADD231PD constants<>+736(SB), Y12, Y13
+	VFNMADD231PD constants<>+768(SB), Y12, Y13
+	VPSHUFD      $0xa0, Y14, Y12
+	VPERMPS      constants<>+992(SB), Y12, Y15
+	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y15, Y12
+	VPSLLQ       $0x31, Y14, Y14
+	VPADDQ       Y12, Y14, Y14
+	VMOVUPD      constants<>+800(SB), Y12
+	VFMADD213PD  constants<>+832(SB), Y13, Y12
+	VFMADD213PD  constants<>+864(SB), Y13, Y12
+	VFMADD213PD  constants<>+896(SB), Y13, Y12
+	VFMADD213PD  constants<>+928(SB), Y13, Y12
+	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VMULPD       Y13, Y13, Y15
+	VFMADD213PD  Y13, Y15, Y12
+	VFMADD213PD  Y14, Y14, Y12
+	VADDPD       Y12, Y6, Y6
+	VMOVUPD      Y12, 64(SI)(R12*8)
+	VMAXPD       96(DX)(R12*8), Y3, Y3
+	VADDPD       96(CX)(R12*8), Y2, Y12
+	VMOVUPD      96(DI)(R12*8), Y13
+	VMOVUPD      96(R9)(R12*8), Y14
+	VFMADD213PD  96(R8)(R12*8), Y14, Y13
+	VADDPD       Y13, Y11, Y11
+	VMULPD       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPD       $0x04, Y15, Y13, Y13
+	VANDPD       Y13, Y14, Y14
+	VADDPD       Y14, Y9, Y9
+	VMAXPD       Y12, Y0, Y13
+	VMOVUPD      Y13, Y14
+	VFMADD132PD  constants<>+704(SB), Y1, Y14
+	VSUBPD       Y1, Y14, Y12
+	VFNMADD231PD constants<>+736(SB), Y12, Y13
+	VFNMADD231PD constants<>+768(SB), Y12, Y13
+	VPSHUFD      $0xa0, Y14, Y12
+	VPERMPS      constants<>+992(SB), Y12, Y15
+	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y15, Y12
+	VPSLLQ       $0x31, Y14, Y14
+	VPADDQ       Y12, Y14, Y14
+	VMOVUPD      constants<>+800(SB), Y12
+	VFMADD213PD  constants<>+832(SB), Y13, Y12
+	VFMADD213PD  constants<>+864(SB), Y13, Y12
+	VFMADD213PD  constants<>+896(SB), Y13, Y12
+	VFMADD213PD  constants<>+928(SB), Y13, Y12
+	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VMULPD       Y13, Y13, Y15
+	VFMADD213PD  Y13, Y15, Y12
+	VFMADD213PD  Y14, Y14, Y12
+	VADDPD       Y12, Y7, Y7
+	VMOVUPD      Y12, 96(SI)(R12*8)
+	ADDQ         $+16, R12
+	CMPQ         R12, R14
 	JLT          loop5
 
 end6:
-	CMPQ R11, R12
+	CMPQ R12, R13
 	JGE  end8
 
 loop7:
-	MOVQ         96(AX), R13
-	SUBQ         R11, R13
-	LEAQ         constants<>+320(SB), R14
-	ADDQ         $0x80, R14
-	SHLQ         $0x03, R13
-	SUBQ         R13, R14
-	VMOVUPD      (R14), Y11
-	VMASKMOVPD   (CX)(R11*8), Y11, Y11
-	VADDPD       Y2, Y11, Y11
-	VMOVUPD      (R14), Y12
-	VMASKMOVPD   (SI)(R11*8), Y12, Y12
-	VMOVUPD      (R14), Y13
-	VMASKMOVPD   (R8)(R11*8), Y13, Y13
-	VMOVUPD      (R14), Y14
-	VMASKMOVPD   (DI)(R11*8), Y14, Y14
-	VFMADD213PD  Y14, Y13, Y12
-	VADDPD       Y12, Y9, Y9
-	VMULPD       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPD       $0x04, Y14, Y12, Y12
-	VANDPD       Y12, Y13, Y13
-	VADDPD       Y13, Y7, Y7
-	VMAXPD       Y11, Y0, Y12
-	VMOVUPD      Y12, Y13
-	VFMADD132PD  constants<>+704(SB), Y1, Y13
-	VSUBPD       Y1, Y13, Y11
-	VFNMADD231PD constants<>+736(SB), Y11, Y12
-	VFNMADD231PD constants<>+768(SB), Y11, Y12
-	VPSHUFD      $0xa0, Y13, Y11
-	VPERMPS      constants<>+992(SB), Y11, Y14
-	VPERMPS      constants<>+1024(SB), Y11, Y11
-	VBLENDPS     $0xaa, Y11, Y14, Y11
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y11, Y13, Y13
-	VMOVUPD      constants<>+800(SB), Y11
-	VFMADD213PD  constants<>+832(SB), Y12, Y11
-	VFMADD213PD  constants<>+864(SB), Y12, Y11
-	VFMADD213PD  constants<>+896(SB), Y12, Y11
-	VFMADD213PD  constants<>+928(SB), Y12, Y11
-	VFMADD213PD  constants<>+960(SB), Y12, Y11
-	VMULPD       Y12, Y12, Y14
-	VFMADD213PD  Y12, Y14, Y11
-	VFMADD213PD  Y13, Y13, Y11
-	VANDPD       (R14), Y11, Y11
-	VADDPD       Y11, Y3, Y3
 	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	CMPQ         R14, $0x04
+	SUBQ         R12, R14
+	LEAQ         constants<>+320(SB), R15
+	ADDQ         $0x80, R15
+	SHLQ         $0x03, R14
+	SUBQ         R14, R15
+	MOVQ         96(AX), R14
+	SUBQ         $0x04, R14
+	CMPQ         R12, R14
+	CMOVQLT      R12, R14
+	VMAXPD       (DX)(R14*8), Y3, Y3
+	VMOVUPD      (R15), Y12
+	VMASKMOVPD   (CX)(R12*8), Y12, Y12
+	VADDPD       Y2, Y12, Y12
+	VMOVUPD      (R15), Y13
+	VMASKMOVPD   (DI)(R12*8), Y13, Y13
+	VMOVUPD      (R15), Y14
+	VMASKMOVPD   (R9)(R12*8), Y14, Y14
+	VMOVUPD      (R15), Y15
+	VMASKMOVPD   (R8)(R12*8), Y15, Y15
+	VFMADD213PD  Y15, Y14, Y13
+	VADDPD       Y13, Y10, Y10
+	VMULPD       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPD       $0x04, Y15, Y13, Y13
+	VANDPD       Y13, Y14, Y14
+	VADDPD       Y14, Y8, Y8
+	VMAXPD       Y12, Y0, Y13
+	VMOVUPD      Y13, Y14
+	VFMADD132PD  constants<>+704(SB), Y1, Y14
+	VSUBPD       Y1, Y14, Y12
+	VFNMADD231PD constants<>+736(SB), Y12, Y13
+	VFNMADD231PD constants<>+768(SB), Y12, Y13
+	VPSHUFD      $0xa0, Y14, Y12
+	VPERMPS      constants<>+992(SB), Y12, Y15
+	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VBLENDPS     $0xaa, Y12, Y15, Y12
+	VPSLLQ       $0x31, Y14, Y14
+	VPADDQ       Y12, Y14, Y14
+	VMOVUPD      constants<>+800(SB), Y12
+	VFMADD213PD  constants<>+832(SB), Y13, Y12
+	VFMADD213PD  constants<>+864(SB), Y13, Y12
+	VFMADD213PD  constants<>+896(SB), Y13, Y12
+	VFMADD213PD  constants<>+928(SB), Y13, Y12
+	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VMULPD       Y13, Y13, Y15
+	VFMADD213PD  Y13, Y15, Y12
+	VFMADD213PD  Y14, Y14, Y12
+	VANDPD       (R15), Y12, Y12
+	VADDPD       Y12, Y4, Y4
+	MOVQ         96(AX), R15
+	SUBQ         R12, R15
+	CMPQ         R15, $0x04
 	JLT          part10
-	VMOVUPD      Y11, (BX)(R11*8)
+	VMOVUPD      Y12, (SI)(R12*8)
 	JMP          stored9
 
 part10:
-	LEAQ         (BX)(R11*8), R13
-	VMOVAPS      X11, X12
-	TESTQ        $+2, R14
+	LEAQ         (SI)(R12*8), R14
+	VMOVAPS      X12, X13
+	TESTQ        $+2, R15
 	JEQ          skip11
-	VMOVUPS      X12, (R13)
-	VEXTRACTF128 $0x01, Y11, X12
-	ADDQ         $0x10, R13
+	VMOVUPS      X13, (R14)
+	VEXTRACTF128 $0x01, Y12, X13
+	ADDQ         $0x10, R14
 
 skip11:
-	TESTQ  $+1, R14
+	TESTQ  $+1, R15
 	JEQ    skip12
-	VMOVSD X12, (R13)
+	VMOVSD X13, (R14)
 
 skip12:
 stored9:
-	VMOVUPD Y3, Y11
-	VMOVAPD Y4, Y3
+	VMOVUPD Y4, Y12
 	VMOVAPD Y5, Y4
 	VMOVAPD Y6, Y5
-	VMOVAPD Y11, Y6
-	VMOVUPD Y7, Y11
-	VMOVAPD Y8, Y7
-	VMOVAPD Y11, Y8
-	VMOVUPD Y9, Y11
-	VMOVAPD Y10, Y9
+	VMOVAPD Y7, Y6
+	VMOVAPD Y12, Y7
+	VMOVUPD Y8, Y12
+	VMOVAPD Y9, Y8
+	VMOVAPD Y12, Y9
+	VMOVUPD Y10, Y12
 	VMOVAPD Y11, Y10
-	XORQ    $0x20, DX
-	ADDQ    $+4, R11
-	CMPQ    R11, R12
+	VMOVAPD Y12, Y11
+	XORQ    $0x20, BX
+	ADDQ    $+4, R12
+	CMPQ    R12, R13
 	JLT     loop7
 
 end8:
-	VADDPD  Y5, Y3, Y3
-	VADDPD  Y6, Y4, Y4
-	MOVQ    56(AX), R11
-	VMOVUPD Y3, (R11)(DX*1)
-	MOVQ    64(AX), R11
-	VMOVUPD Y7, (R11)(DX*1)
-	MOVQ    72(AX), R11
-	VMOVUPD Y9, (R11)(DX*1)
-	XORQ    $0x20, DX
-	MOVQ    56(AX), R11
-	VMOVUPD Y4, (R11)(DX*1)
-	MOVQ    64(AX), R11
-	VMOVUPD Y8, (R11)(DX*1)
-	MOVQ    72(AX), R11
-	VMOVUPD Y10, (R11)(DX*1)
-	XORQ    $0x20, DX
-	ORQ     $0x3f, DX
-	INCQ    DX
-	MOVQ    R12, R11
-	CMPQ    R11, 96(AX)
-	JLT     block4
+	VADDPD       Y6, Y4, Y4
+	VADDPD       Y7, Y5, Y5
+	MOVQ         56(AX), R12
+	VMOVUPD      Y4, (R12)(BX*1)
+	MOVQ         64(AX), R12
+	VMOVUPD      Y8, (R12)(BX*1)
+	MOVQ         72(AX), R12
+	VMOVUPD      Y10, (R12)(BX*1)
+	XORQ         $0x20, BX
+	MOVQ         56(AX), R12
+	VMOVUPD      Y5, (R12)(BX*1)
+	MOVQ         64(AX), R12
+	VMOVUPD      Y9, (R12)(BX*1)
+	MOVQ         72(AX), R12
+	VMOVUPD      Y11, (R12)(BX*1)
+	XORQ         $0x20, BX
+	ORQ          $0x3f, BX
+	INCQ         BX
+	MOVQ         R13, R12
+	CMPQ         R12, 96(AX)
+	JLT          block4
+	CMPQ         CX, DX
+	JEQ          found13
+	VEXTRACTF128 $0x01, Y3, X2
+	VMAXPD       X2, X3, X3
+	VPERMILPD    $0x01, X3, X2
+	VMAXPD       X2, X3, X3
+	VMOVSD       X3, 328(AX)(R11*8)
 
+found13:
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), SI
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, R9
+	ADDQ 112(AX), CX
+	ADDQ 120(AX), SI
+	ADDQ 136(AX), DI
 	INCQ R10
 	JMP  row1
 
@@ -3614,7 +3801,7 @@ row1:
 	VMOVSD       14456(AX)(R11*8), X0
 	VBROADCASTSD X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	VMOVUPD      (CX)(R8*8), Y2
 	XORQ         R11, R11
@@ -3665,9 +3852,9 @@ end7:
 	VMOVUPD      Y2, (DX)(R8*8)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), DX
+	ADDQ 136(AX), BX
 	INCQ R10
 	JMP  row1
 
@@ -3681,9 +3868,9 @@ TEXT ·transposeFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeFloat64AVX2 copies rows to planes, as F.
-	MOVQ 104(AX), BX
+	MOVQ 112(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 184(AX), DI
+	MOVQ 192(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x04, R9
@@ -3693,7 +3880,7 @@ group1:
 	IMULQ R8, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  176(AX), R10
+	MOVQ  184(AX), R10
 	LEAQ  (R10)(R8*8), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -3781,9 +3968,9 @@ TEXT ·transposeBackFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeBackFloat64AVX2 copies planes to rows, rounded to elements.
-	MOVQ 120(AX), BX
+	MOVQ 128(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 184(AX), DI
+	MOVQ 192(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x04, R9
@@ -3793,7 +3980,7 @@ group1:
 	IMULQ R8, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  176(AX), R10
+	MOVQ  184(AX), R10
 	LEAQ  (R10)(R8*8), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -3965,7 +4152,7 @@ TEXT ·widenFloat64AVX2(SB), NOSPLIT, $0-8
 
 	// widenFloat64AVX2 copies planes of elements to planes of F.
 	MOVQ (AX), CX
-	MOVQ 176(AX), DX
+	MOVQ 184(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -3982,8 +4169,8 @@ loop2:
 	JLT     loop2
 
 end3:
-	ADDQ 160(AX), CX
-	ADDQ 184(AX), DX
+	ADDQ 168(AX), CX
+	ADDQ 192(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -3996,7 +4183,7 @@ TEXT ·narrowFloat64AVX2(SB), NOSPLIT, $0-8
 
 	// narrowFloat64AVX2 copies planes of F to planes of elements, rounded.
 	MOVQ 16(AX), CX
-	MOVQ 176(AX), DX
+	MOVQ 184(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -4013,8 +4200,8 @@ loop2:
 	JLT     loop2
 
 end3:
-	ADDQ 168(AX), CX
-	ADDQ 184(AX), DX
+	ADDQ 176(AX), CX
+	ADDQ 192(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -4059,7 +4246,7 @@ end2:
 	XORQ         CX, CX
 	VPTEST       Y0, Y0
 	SETNE        CL
-	MOVQ         CX, 272(AX)
+	MOVQ         CX, 280(AX)
 	VZEROUPPER
 	RET
 
@@ -4069,17 +4256,17 @@ TEXT ·foldFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldFloat64AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         208(AX), CX
-	MOVQ         216(AX), DX
-	MOVQ         232(AX), BX
-	MOVQ         224(AX), SI
+	MOVQ         216(AX), CX
+	MOVQ         224(AX), DX
+	MOVQ         240(AX), BX
+	MOVQ         232(AX), SI
 	SHLQ         $0x06, BX
-	VBROADCASTSD 240(AX), Y0
+	VBROADCASTSD 248(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   232(AX), R9
+	MOVQ   240(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -4155,7 +4342,7 @@ loop1:
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x03, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x03, R11
@@ -4163,11 +4350,11 @@ loop1:
 
 max3:
 	PREFETCHT0 (R10)
-	ADDQ       160(AX), R10
+	ADDQ       168(AX), R10
 	PREFETCHT0 (R11)
-	ADDQ       168(AX), R11
+	ADDQ       176(AX), R11
 	VMAXPD     (R9), Y2, Y2
-	ADDQ       184(AX), R9
+	ADDQ       192(AX), R9
 	DECQ       R8
 	JNE        max3
 	VMOVUPD    Y2, 312(AX)(SI*8)
@@ -4180,10 +4367,10 @@ lane4:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	MOVQ   184(AX), R9
+	MOVQ   192(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   184(AX), R10
+	MOVQ   192(AX), R10
 	IMULQ  R8, R10
 	ADDQ   DX, R10
 	MOVQ   R8, R11
@@ -4226,8 +4413,8 @@ step5:
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         192(AX), R9
-	ADDQ         192(AX), R10
+	ADDQ         200(AX), R9
+	ADDQ         200(AX), R10
 	VMOVUPD      (R9), Y9
 	VMOVQ        R11, X10
 	VPBROADCASTQ X10, Y10
@@ -4265,8 +4452,8 @@ step5:
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         192(AX), R9
-	ADDQ         192(AX), R10
+	ADDQ         200(AX), R9
+	ADDQ         200(AX), R10
 	JMP          step5
 
 summed6:
@@ -4392,7 +4579,7 @@ TEXT ·planeScaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Y0
-	VBROADCASTSD 256(AX), Y1
+	VBROADCASTSD 264(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y1
 	VPMOVSXDQ    (DX), Y2
 	VMOVUPD      15544(AX)(BX*8), Y3
@@ -4407,7 +4594,7 @@ class3:
 	VPCMPEQQ     Y2, Y5, Y5
 	VBLENDVPD    Y5, Y3, Y4, Y4
 	VMOVUPD      Y4, (R8)
-	ADDQ         184(AX), R8
+	ADDQ         192(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -4445,7 +4632,7 @@ loop1:
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x03, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x03, R11
@@ -4453,11 +4640,11 @@ loop1:
 
 max3:
 	PREFETCHT0 (R10)
-	ADDQ       160(AX), R10
+	ADDQ       168(AX), R10
 	PREFETCHT0 (R11)
-	ADDQ       168(AX), R11
+	ADDQ       176(AX), R11
 	VMAXPD     (R9), Y2, Y2
-	ADDQ       184(AX), R9
+	ADDQ       192(AX), R9
 	DECQ       R8
 	JNE        max3
 	VMOVUPD    Y2, 312(AX)(SI*8)
@@ -4470,10 +4657,10 @@ lane4:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	MOVQ   184(AX), R9
+	MOVQ   192(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   184(AX), R10
+	MOVQ   192(AX), R10
 	IMULQ  R8, R10
 	ADDQ   DX, R10
 	MOVQ   R8, R11
@@ -4522,8 +4709,8 @@ step5:
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         192(AX), R9
-	ADDQ         192(AX), R10
+	ADDQ         200(AX), R9
+	ADDQ         200(AX), R10
 	VMOVUPD      (R9), Y9
 	VMOVQ        R11, X10
 	VPBROADCASTQ X10, Y10
@@ -4567,8 +4754,8 @@ step5:
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         192(AX), R9
-	ADDQ         192(AX), R10
+	ADDQ         200(AX), R9
+	ADDQ         200(AX), R10
 	JMP          step5
 
 summed6:
@@ -4694,7 +4881,7 @@ TEXT ·planeScaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Y0
-	VBROADCASTSD 256(AX), Y1
+	VBROADCASTSD 264(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y1
 	VPMOVSXDQ    (DX), Y2
 	VMOVUPD      15544(AX)(BX*8), Y3
@@ -4712,7 +4899,7 @@ class3:
 	VPCMPEQQ     Y2, Y5, Y5
 	VBLENDVPD    Y5, Y3, Y4, Y4
 	VMOVUPD      Y4, (R8)
-	ADDQ         184(AX), R8
+	ADDQ         192(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -4750,7 +4937,7 @@ loop1:
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x03, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x03, R11
@@ -4758,11 +4945,11 @@ loop1:
 
 max3:
 	PREFETCHT0 (R10)
-	ADDQ       160(AX), R10
+	ADDQ       168(AX), R10
 	PREFETCHT0 (R11)
-	ADDQ       168(AX), R11
+	ADDQ       176(AX), R11
 	VMAXPD     (R9), Y2, Y2
-	ADDQ       184(AX), R9
+	ADDQ       192(AX), R9
 	DECQ       R8
 	JNE        max3
 	VMOVUPD    Y2, 312(AX)(SI*8)
@@ -4773,13 +4960,13 @@ lane4:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
-	MOVQ   184(AX), R9
+	MOVQ   192(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   184(AX), R10
+	MOVQ   192(AX), R10
 	IMULQ  R8, R10
 	ADDQ   DX, R10
-	MOVQ   184(AX), R11
+	MOVQ   192(AX), R11
 	IMULQ  R8, R11
 	ADDQ   BX, R11
 	MOVQ   R8, R12
@@ -4825,9 +5012,9 @@ step5:
 	ADDQ         $0x08, R12
 	CMPQ         R12, 96(AX)
 	JGE          summed6
-	ADDQ         192(AX), R9
-	ADDQ         192(AX), R10
-	ADDQ         192(AX), R11
+	ADDQ         200(AX), R9
+	ADDQ         200(AX), R10
+	ADDQ         200(AX), R11
 	VMOVUPD      (R9), Y7
 	VSUBPD       Y2, Y7, Y7
 	VMOVUPD      (R11), Y8
@@ -4868,9 +5055,9 @@ step5:
 	ADDQ         $0x08, R12
 	CMPQ         R12, 96(AX)
 	JGE          summed6
-	ADDQ         192(AX), R9
-	ADDQ         192(AX), R10
-	ADDQ         192(AX), R11
+	ADDQ         200(AX), R9
+	ADDQ         200(AX), R10
+	ADDQ         200(AX), R11
 	JMP          step5
 
 summed6:
@@ -5025,7 +5212,7 @@ TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Y0
-	VBROADCASTSD 256(AX), Y1
+	VBROADCASTSD 264(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y1
 	XORQ         DI, DI
 	MOVQ         CX, R8
@@ -5042,8 +5229,8 @@ class3:
 	VFMADD213PD  Y5, Y4, Y3
 	VFNMADD231PD Y3, Y1, Y2
 	VMOVUPD      Y2, (R8)
-	ADDQ         184(AX), R8
-	ADDQ         184(AX), R9
+	ADDQ         192(AX), R8
+	ADDQ         192(AX), R9
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -5058,11 +5245,11 @@ end2:
 	RET
 
 // func maxFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, F16C
 TEXT ·maxFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxFloat16AVX2 finds the maximum m of each row, and x_y − m, y being the label.
+	// maxFloat16AVX2 finds the maximum m of each row.
 	MOVQ         96(AX), CX
 	SUBQ         $0x08, CX
 	MOVQ         (AX), DX
@@ -5126,19 +5313,9 @@ end7:
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
 	VMOVSD       X2, 312(AX)(DI*8)
-	MOVQ         DI, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         48(AX), R8
-	MOVLQSX      (R8), R8
-	VPBROADCASTW (DX)(R8*2), X1
-	VCVTPH2PS    X1, X1
-	VCVTSS2SD    X1, X1, X1
-	VSUBSD       X2, X1, X1
-	VMOVSD       X1, 3576(AX)(DI*8)
 
 skip2:
-	ADDQ 104(AX), DX
+	ADDQ 112(AX), DX
 	INCQ SI
 	JMP  row1
 
@@ -5151,11 +5328,10 @@ done3:
 TEXT ·sumUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
+	// sumUniformFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+32(SB), Y0
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
-	XORQ         BX, BX
 	XORQ         SI, SI
 
 row1:
@@ -5164,226 +5340,37 @@ row1:
 	MOVQ         48(AX), DX
 	CMPL         (DX)(SI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DX
-	ADDQ         SI, DX
-	VMOVSD       312(AX)(DX*8), X2
+	MOVQ         88(AX), DI
+	ADDQ         SI, DI
+	MOVQ         112(AX), DX
+	LEAQ         (CX)(DX*2), DX
+	MOVQ         48(AX), R8
+	MOVQ         DI, BX
+	SUBQ         88(AX), BX
+	CMPQ         BX, 104(AX)
+	CMOVQGE      CX, DX
+	MOVLQSX      (R8)(BX*4), R8
+	IMULQ        208(AX), BX
+	SHLQ         $0x06, BX
+	VPBROADCASTW (CX)(R8*2), X2
+	VCVTPH2PS    X2, X2
+	VCVTSS2SD    X2, X2, X2
+	VSUBSD       312(AX)(DI*8), X2, X2
+	VMOVSD       X2, 3576(AX)(DI*8)
+	VMOVSD       312(AX)(DI*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	MOVQ         BX, DX
-	XORQ         DI, DI
-
-block4:
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	LEAQ    512(DI), R8
-	CMPQ    R8, 96(AX)
-	CMOVQGT 96(AX), R8
-	MOVQ    R8, R9
-	ANDQ    $-32, R9
-	CMPQ    DI, R9
-	JGE     end6
-
-loop5:
-	PREFETCHT0   20480(CX)(DI*2)
-	VCVTPH2PS    (CX)(DI*2), Y9
-	VADDPS       Y2, Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VCVTPH2PS    16(CX)(DI*2), Y12
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VADDPS       Y2, Y12, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VADDPS       Y12, Y8, Y8
-	VPADDD       Y10, Y11, Y11
-	VMAXPS       Y12, Y0, Y14
-	VMOVUPS      constants<>+160(SB), Y10
-	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
-	VMULPS       Y9, Y9, Y12
-	VSUBPS       Y1, Y15, Y13
-	VFMADD213PS  Y9, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y14, Y13
-	VFMADD213PS  Y11, Y11, Y10
-	VPERMPS      constants<>+224(SB), Y15, Y9
-	VCVTPH2PS    32(CX)(DI*2), Y11
-	VADDPS       Y10, Y3, Y3
-	VPSLLD       $0x14, Y15, Y15
-	VADDPS       Y2, Y11, Y11
-	VPADDD       Y9, Y15, Y15
-	VADDPS       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VMAXPS       Y11, Y0, Y11
-	VFMADD213PS  constants<>+192(SB), Y13, Y9
-	VMOVUPS      Y11, Y12
-	VMULPS       Y13, Y13, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
-	VFMADD213PS  Y13, Y10, Y9
-	VSUBPS       Y1, Y12, Y10
-	VFMADD213PS  Y15, Y15, Y9
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VADDPS       Y9, Y4, Y4
-	VPERMPS      constants<>+224(SB), Y12, Y9
-	VCVTPH2PS    48(CX)(DI*2), Y11
-	VPSLLD       $0x14, Y12, Y12
-	VADDPS       Y2, Y11, Y11
-	VPADDD       Y9, Y12, Y12
-	VADDPS       Y11, Y8, Y8
-	VMOVUPS      constants<>+160(SB), Y9
-	VMAXPS       Y11, Y0, Y13
-	VFMADD213PS  constants<>+192(SB), Y10, Y9
-	VMOVUPS      Y13, Y14
-	VMULPS       Y10, Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
-	VFMADD213PS  Y10, Y11, Y9
-	VSUBPS       Y1, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y9
-	VFNMADD132PS constants<>+128(SB), Y13, Y10
-	VADDPS       Y9, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y14, Y9
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y9, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y10, Y9
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y9
-	VFMADD213PS  Y14, Y14, Y9
-	VADDPS       Y9, Y6, Y6
-	ADDQ         $+32, DI
-	CMPQ         DI, R9
-	JLT          loop5
-
-end6:
-	CMPQ DI, R8
-	JGE  end8
-
-loop7:
-	MOVQ         96(AX), R9
-	SUBQ         DI, R9
-	LEAQ         constants<>+320(SB), R10
-	ADDQ         $0x80, R10
-	SHLQ         $0x02, R9
-	SUBQ         R9, R10
-	MOVQ         $0x00000008, R9
-	MOVQ         96(AX), R11
-	SUBQ         DI, R11
-	SUBQ         R11, R9
-	XORQ         R11, R11
-	CMPQ         R9, R11
-	CMOVQLT      R11, R9
-	SHLQ         $0x01, R9
-	LEAQ         (CX)(DI*2), R11
-	SUBQ         R9, R11
-	VMOVDQU      (R11), X9
-	LEAQ         constants<>+1088(SB), R11
-	VPSHUFB      (R11)(R9*1), X9, X9
-	VCVTPH2PS    X9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       (R10), Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (R10), Y10, Y10
-	VADDPS       Y10, Y3, Y3
-	VMOVUPS      Y3, Y9
-	VMOVAPS      Y4, Y3
-	VMOVAPS      Y5, Y4
-	VMOVAPS      Y6, Y5
-	VMOVAPS      Y9, Y6
-	VMOVUPS      Y7, Y9
-	VMOVAPS      Y8, Y7
-	VMOVAPS      Y9, Y8
-	XORQ         $0x20, DX
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
-	JLT          loop7
-
-end8:
-	VADDPS  Y5, Y3, Y3
-	VADDPS  Y6, Y4, Y4
-	MOVQ    56(AX), DI
-	VMOVUPS Y3, (DI)(DX*1)
-	MOVQ    64(AX), DI
-	VMOVUPS Y7, (DI)(DX*1)
-	XORQ    $0x20, DX
-	MOVQ    56(AX), DI
-	VMOVUPS Y4, (DI)(DX*1)
-	MOVQ    64(AX), DI
-	VMOVUPS Y8, (DI)(DX*1)
-	XORQ    $0x20, DX
-	ORQ     $0x3f, DX
-	INCQ    DX
-	MOVQ    R8, DI
-	CMPQ    DI, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, BX
-	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpUniformFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpUniformFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), DX
-	ADDQ         DI, DX
-	VMOVSD       312(AX)(DX*8), X2
-	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+288(SB), X2, X2
-	VBROADCASTSS X2, Y2
-	MOVQ         SI, DX
+	VBROADCASTSS constants<>+0(SB), Y3
 	XORQ         R8, R8
 
 block4:
-	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
 	LEAQ    512(R8), R9
 	CMPQ    R9, 96(AX)
 	CMOVQGT 96(AX), R9
@@ -5393,79 +5380,83 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R8*2)
-	VCVTPH2PS    (CX)(R8*2), Y9
-	VADDPS       Y2, Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VCVTPH2PS    16(CX)(R8*2), Y12
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VADDPS       Y2, Y12, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VADDPS       Y12, Y8, Y8
-	VPADDD       Y10, Y11, Y11
-	VMAXPS       Y12, Y0, Y14
-	VMOVUPS      constants<>+160(SB), Y10
-	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
-	VMULPS       Y9, Y9, Y12
-	VSUBPS       Y1, Y15, Y13
-	VFMADD213PS  Y9, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y14, Y13
-	VFMADD213PS  Y11, Y11, Y10
-	VPERMPS      constants<>+224(SB), Y15, Y9
-	VCVTPH2PS    32(CX)(R8*2), Y11
-	VADDPS       Y10, Y3, Y3
-	VPSLLD       $0x14, Y15, Y15
-	VADDPS       Y2, Y11, Y11
-	VMOVUPS      Y10, (BX)(R8*4)
-	VPADDD       Y9, Y15, Y15
-	VADDPS       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VMAXPS       Y11, Y0, Y11
-	VFMADD213PS  constants<>+192(SB), Y13, Y9
+	PREFETCHT0   20480(DX)(R8*2)
+	VCVTPH2PS    (DX)(R8*2), Y10
+	VMAXPS       Y10, Y3, Y3
+	VCVTPH2PS    (CX)(R8*2), Y10
+	VADDPS       Y2, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VMULPS       Y13, Y13, Y10
 	VFMADD132PS  constants<>+96(SB), Y1, Y12
-	VFMADD213PS  Y13, Y10, Y9
 	VSUBPS       Y1, Y12, Y10
-	VFMADD213PS  Y15, Y15, Y9
 	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VADDPS       Y9, Y4, Y4
+	VCVTPH2PS    16(DX)(R8*2), Y13
 	VPERMPS      constants<>+224(SB), Y12, Y11
-	VCVTPH2PS    48(CX)(R8*2), Y13
-	VMOVUPS      Y9, 32(BX)(R8*4)
+	VMAXPS       Y13, Y3, Y3
 	VPSLLD       $0x14, Y12, Y12
-	VADDPS       Y2, Y13, Y13
+	VCVTPH2PS    16(CX)(R8*2), Y13
 	VPADDD       Y11, Y12, Y12
+	VADDPS       Y2, Y13, Y13
+	VMOVUPS      constants<>+160(SB), Y11
+	VADDPS       Y13, Y9, Y9
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMAXPS       Y13, Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD213PS  Y12, Y12, Y11
+	VSUBPS       Y1, Y15, Y10
+	VADDPS       Y11, Y4, Y4
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VPERMPS      constants<>+224(SB), Y15, Y11
+	VCVTPH2PS    32(DX)(R8*2), Y12
+	VPSLLD       $0x14, Y15, Y15
+	VMAXPS       Y12, Y3, Y3
+	VPADDD       Y11, Y15, Y15
+	VCVTPH2PS    32(CX)(R8*2), Y13
+	VMOVUPS      constants<>+160(SB), Y11
+	VADDPS       Y2, Y13, Y13
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VADDPS       Y13, Y8, Y8
-	VMOVUPS      constants<>+160(SB), Y9
+	VMULPS       Y10, Y10, Y12
 	VMAXPS       Y13, Y0, Y13
-	VFMADD213PS  constants<>+192(SB), Y10, Y9
-	VMOVUPS      Y13, Y14
-	VMULPS       Y10, Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
-	VFMADD213PS  Y10, Y11, Y9
-	VSUBPS       Y1, Y14, Y10
-	VFMADD213PS  Y12, Y12, Y9
-	VFNMADD132PS constants<>+128(SB), Y13, Y10
-	VADDPS       Y9, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y14, Y11
-	VMOVUPS      Y9, 64(BX)(R8*4)
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y11, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y10, Y9
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y9
-	VFMADD213PS  Y14, Y14, Y9
-	VADDPS       Y9, Y6, Y6
-	VMOVUPS      Y9, 96(BX)(R8*4)
+	VFMADD213PS  Y10, Y12, Y11
+	VMOVUPS      Y13, Y10
+	VFMADD213PS  Y15, Y15, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VADDPS       Y11, Y5, Y5
+	VSUBPS       Y1, Y10, Y11
+	VFNMADD132PS constants<>+128(SB), Y13, Y11
+	VPERMPS      constants<>+224(SB), Y10, Y12
+	VCVTPH2PS    48(DX)(R8*2), Y13
+	VPSLLD       $0x14, Y10, Y10
+	VMAXPS       Y13, Y3, Y3
+	VPADDD       Y12, Y10, Y10
+	VCVTPH2PS    48(CX)(R8*2), Y14
+	VMOVUPS      constants<>+160(SB), Y12
+	VADDPS       Y2, Y14, Y14
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VADDPS       Y14, Y9, Y9
+	VMULPS       Y11, Y11, Y13
+	VMAXPS       Y14, Y0, Y14
+	VFMADD213PS  Y11, Y13, Y12
+	VMOVUPS      Y14, Y11
+	VFMADD213PS  Y10, Y10, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VADDPS       Y12, Y6, Y6
+	VSUBPS       Y1, Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VPERMPS      constants<>+224(SB), Y11, Y12
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y12, Y11, Y11
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y10, Y12
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y12
+	VFMADD213PS  Y11, Y11, Y12
+	VADDPS       Y12, Y7, Y7
 	ADDQ         $+32, R8
 	CMPQ         R8, R10
 	JLT          loop5
@@ -5481,6 +5472,12 @@ loop7:
 	ADDQ         $0x80, R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
+	MOVQ         96(AX), R10
+	SUBQ         $0x08, R10
+	CMPQ         R8, R10
+	CMOVQLT      R8, R10
+	VCVTPH2PS    (DX)(R10*2), Y10
+	VMAXPS       Y10, Y3, Y3
 	MOVQ         $0x00000008, R10
 	MOVQ         96(AX), R12
 	SUBQ         R8, R12
@@ -5491,96 +5488,348 @@ loop7:
 	SHLQ         $0x01, R10
 	LEAQ         (CX)(R8*2), R12
 	SUBQ         R10, R12
-	VMOVDQU      (R12), X9
+	VMOVDQU      (R12), X10
 	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R10*1), X9, X9
-	VCVTPH2PS    X9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       (R11), Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
+	VPSHUFB      (R12)(R10*1), X10, X10
+	VCVTPH2PS    X10, Y10
+	VADDPS       Y2, Y10, Y10
 	VANDPS       (R11), Y10, Y10
-	VADDPS       Y10, Y3, Y3
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (R11), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VMOVUPS      Y4, Y10
+	VMOVAPS      Y5, Y4
+	VMOVAPS      Y6, Y5
+	VMOVAPS      Y7, Y6
+	VMOVAPS      Y10, Y7
+	VMOVUPS      Y8, Y10
+	VMOVAPS      Y9, Y8
+	VMOVAPS      Y10, Y9
+	XORQ         $0x20, BX
+	ADDQ         $+8, R8
+	CMPQ         R8, R9
+	JLT          loop7
+
+end8:
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y4, (R8)(BX*1)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y8, (R8)(BX*1)
+	XORQ         $0x20, BX
+	MOVQ         56(AX), R8
+	VMOVUPS      Y5, (R8)(BX*1)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y9, (R8)(BX*1)
+	XORQ         $0x20, BX
+	ORQ          $0x3f, BX
+	INCQ         BX
+	MOVQ         R9, R8
+	CMPQ         R8, 96(AX)
+	JLT          block4
+	CMPQ         CX, DX
+	JEQ          found9
+	VEXTRACTF128 $0x01, Y3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0x4e, X3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0xb1, X3, X2
+	VMAXPS       X2, X3, X3
+	VCVTSS2SD    X3, X3, X3
+	VMOVSD       X3, 328(AX)(DI*8)
+
+found9:
+skip2:
+	ADDQ 112(AX), CX
+	INCQ SI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpUniformFloat16AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
+TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpUniformFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
+	MOVQ         (AX), CX
+	MOVQ         8(AX), SI
+	XORQ         DI, DI
+
+row1:
+	CMPQ         DI, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), DX
+	CMPL         (DX)(DI*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	MOVQ         112(AX), DX
+	LEAQ         (CX)(DX*2), DX
+	MOVQ         48(AX), R9
+	MOVQ         R8, BX
+	SUBQ         88(AX), BX
+	CMPQ         BX, 104(AX)
+	CMOVQGE      CX, DX
+	MOVLQSX      (R9)(BX*4), R9
+	IMULQ        208(AX), BX
+	SHLQ         $0x06, BX
+	VPBROADCASTW (CX)(R9*2), X2
+	VCVTPH2PS    X2, X2
+	VCVTSS2SD    X2, X2, X2
+	VSUBSD       312(AX)(R8*8), X2, X2
+	VMOVSD       X2, 3576(AX)(R8*8)
+	VMOVSD       312(AX)(R8*8), X2
+	VCVTSD2SS    X2, X2, X2
+	VXORPS       constants<>+288(SB), X2, X2
+	VBROADCASTSS X2, Y2
+	VBROADCASTSS constants<>+0(SB), Y3
+	XORQ         R9, R9
+
+block4:
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	LEAQ    512(R9), R10
+	CMPQ    R10, 96(AX)
+	CMOVQGT 96(AX), R10
+	MOVQ    R10, R11
+	ANDQ    $-32, R11
+	CMPQ    R9, R11
+	JGE     end6
+
+loop5:
+	PREFETCHT0   20480(DX)(R9*2)
+	VCVTPH2PS    (DX)(R9*2), Y10
+	VMAXPS       Y10, Y3, Y3
+	VCVTPH2PS    (CX)(R9*2), Y10
+	VADDPS       Y2, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VCVTPH2PS    16(DX)(R9*2), Y13
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VMAXPS       Y13, Y3, Y3
+	VPSLLD       $0x14, Y12, Y12
+	VCVTPH2PS    16(CX)(R9*2), Y13
+	VPADDD       Y11, Y12, Y12
+	VADDPS       Y2, Y13, Y13
+	VMOVUPS      constants<>+160(SB), Y11
+	VADDPS       Y13, Y9, Y9
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMAXPS       Y13, Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD213PS  Y12, Y12, Y11
+	VSUBPS       Y1, Y15, Y10
+	VADDPS       Y11, Y4, Y4
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VMOVUPS      Y11, (SI)(R9*4)
+	VPERMPS      constants<>+224(SB), Y15, Y11
+	VCVTPH2PS    32(DX)(R9*2), Y12
+	VPSLLD       $0x14, Y15, Y15
+	VMAXPS       Y12, Y3, Y3
+	VPADDD       Y11, Y15, Y15
+	VCVTPH2PS    32(CX)(R9*2), Y13
+	VMOVUPS      constants<>+160(SB), Y11
+	VADDPS       Y2, Y13, Y13
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VADDPS       Y13, Y8, Y8
+	VMULPS       Y10, Y10, Y12
+	VMAXPS       Y13, Y0, Y13
+	VFMADD213PS  Y10, Y12, Y11
+	VMOVUPS      Y13, Y10
+	VFMADD213PS  Y15, Y15, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VADDPS       Y11, Y5, Y5
+	VSUBPS       Y1, Y10, Y12
+	VMOVUPS      Y11, 32(SI)(R9*4)
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y10, Y11
+	VCVTPH2PS    48(DX)(R9*2), Y13
+	VPSLLD       $0x14, Y10, Y10
+	VMAXPS       Y13, Y3, Y3
+	VPADDD       Y11, Y10, Y10
+	VCVTPH2PS    48(CX)(R9*2), Y14
+	VMOVUPS      constants<>+160(SB), Y11
+	VADDPS       Y2, Y14, Y14
+	VFMADD213PS  constants<>+192(SB), Y12, Y11
+	VADDPS       Y14, Y9, Y9
+	VMULPS       Y12, Y12, Y13
+	VMAXPS       Y14, Y0, Y14
+	VFMADD213PS  Y12, Y13, Y11
+	VMOVUPS      Y14, Y12
+	VFMADD213PS  Y10, Y10, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VADDPS       Y11, Y6, Y6
+	VSUBPS       Y1, Y12, Y10
+	VMOVUPS      Y11, 64(SI)(R9*4)
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VADDPS       Y11, Y7, Y7
+	VMOVUPS      Y11, 96(SI)(R9*4)
+	ADDQ         $+32, R9
+	CMPQ         R9, R11
+	JLT          loop5
+
+end6:
+	CMPQ R9, R10
+	JGE  end8
+
+loop7:
 	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	CMPQ         R11, $0x08
+	SUBQ         R9, R11
+	LEAQ         constants<>+320(SB), R12
+	ADDQ         $0x80, R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	MOVQ         96(AX), R11
+	SUBQ         $0x08, R11
+	CMPQ         R9, R11
+	CMOVQLT      R9, R11
+	VCVTPH2PS    (DX)(R11*2), Y10
+	VMAXPS       Y10, Y3, Y3
+	MOVQ         $0x00000008, R11
+	MOVQ         96(AX), R13
+	SUBQ         R9, R13
+	SUBQ         R13, R11
+	XORQ         R13, R13
+	CMPQ         R11, R13
+	CMOVQLT      R13, R11
+	SHLQ         $0x01, R11
+	LEAQ         (CX)(R9*2), R13
+	SUBQ         R11, R13
+	VMOVDQU      (R13), X10
+	LEAQ         constants<>+1088(SB), R13
+	VPSHUFB      (R13)(R11*1), X10, X10
+	VCVTPH2PS    X10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (R12), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (R12), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	MOVQ         96(AX), R12
+	SUBQ         R9, R12
+	CMPQ         R12, $0x08
 	JLT          part10
-	VMOVUPS      Y10, (BX)(R8*4)
+	VMOVUPS      Y11, (SI)(R9*4)
 	JMP          stored9
 
 part10:
-	LEAQ         (BX)(R8*4), R10
-	VMOVAPS      X10, X9
-	TESTQ        $+4, R11
+	LEAQ         (SI)(R9*4), R11
+	VMOVAPS      X11, X10
+	TESTQ        $+4, R12
 	JEQ          skip11
-	VMOVUPS      X9, (R10)
-	VEXTRACTF128 $0x01, Y10, X9
-	ADDQ         $0x10, R10
+	VMOVUPS      X10, (R11)
+	VEXTRACTF128 $0x01, Y11, X10
+	ADDQ         $0x10, R11
 
 skip11:
-	TESTQ   $+2, R11
+	TESTQ   $+2, R12
 	JEQ     skip12
-	VMOVSD  X9, (R10)
-	VPSRLDQ $0x08, X9, X9
-	ADDQ    $0x08, R10
+	VMOVSD  X10, (R11)
+	VPSRLDQ $0x08, X10, X10
+	ADDQ    $0x08, R11
 
 skip12:
-	TESTQ  $+1, R11
+	TESTQ  $+1, R12
 	JEQ    skip13
-	VMOVSS X9, (R10)
+	VMOVSS X10, (R11)
 
 skip13:
 stored9:
-	VMOVUPS Y3, Y9
-	VMOVAPS Y4, Y3
+	VMOVUPS Y4, Y10
 	VMOVAPS Y5, Y4
 	VMOVAPS Y6, Y5
-	VMOVAPS Y9, Y6
-	VMOVUPS Y7, Y9
-	VMOVAPS Y8, Y7
+	VMOVAPS Y7, Y6
+	VMOVAPS Y10, Y7
+	VMOVUPS Y8, Y10
 	VMOVAPS Y9, Y8
-	XORQ    $0x20, DX
-	ADDQ    $+8, R8
-	CMPQ    R8, R9
+	VMOVAPS Y10, Y9
+	XORQ    $0x20, BX
+	ADDQ    $+8, R9
+	CMPQ    R9, R10
 	JLT     loop7
 
 end8:
-	VADDPS  Y5, Y3, Y3
-	VADDPS  Y6, Y4, Y4
-	MOVQ    56(AX), R8
-	VMOVUPS Y3, (R8)(DX*1)
-	MOVQ    64(AX), R8
-	VMOVUPS Y7, (R8)(DX*1)
-	XORQ    $0x20, DX
-	MOVQ    56(AX), R8
-	VMOVUPS Y4, (R8)(DX*1)
-	MOVQ    64(AX), R8
-	VMOVUPS Y8, (R8)(DX*1)
-	XORQ    $0x20, DX
-	ORQ     $0x3f, DX
-	INCQ    DX
-	MOVQ    R9, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y5, Y5
+	MOVQ         56(AX), R9
+	VMOVUPS      Y4, (R9)(BX*1)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y8, (R9)(BX*1)
+	XORQ         $0x20, BX
+	MOVQ         56(AX), R9
+	VMOVUPS      Y5, (R9)(BX*1)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y9, (R9)(BX*1)
+	XORQ         $0x20, BX
+	ORQ          $0x3f, BX
+	INCQ         BX
+	MOVQ         R10, R9
+	CMPQ         R9, 96(AX)
+	JLT          block4
+	CMPQ         CX, DX
+	JEQ          found14
+	VEXTRACTF128 $0x01, Y3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0x4e, X3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0xb1, X3, X2
+	VMAXPS       X2, X3, X3
+	VCVTSS2SD    X3, X3, X3
+	VMOVSD       X3, 328(AX)(R8*8)
 
+found14:
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, SI
+	ADDQ 112(AX), CX
+	ADDQ 120(AX), SI
 	INCQ DI
 	JMP  row1
 
@@ -5614,7 +5863,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
@@ -5654,8 +5903,8 @@ end7:
 	VMOVDQU     X0, (DX)(BX*2)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -5665,18 +5914,17 @@ done3:
 
 // func sumExpDenseFloat16AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $0-8
+TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+32(SB), Y0
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         32(AX), DI
-	MOVQ         40(AX), R8
-	XORQ         R9, R9
+	MOVQ         8(AX), SI
+	MOVQ         24(AX), DI
+	MOVQ         32(AX), R8
+	MOVQ         40(AX), R9
 	XORQ         R10, R10
 
 row1:
@@ -5685,17 +5933,31 @@ row1:
 	MOVQ         48(AX), DX
 	CMPL         (DX)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DX
-	ADDQ         R10, DX
-	VMOVSD       312(AX)(DX*8), X2
+	MOVQ         88(AX), R11
+	ADDQ         R10, R11
+	MOVQ         112(AX), DX
+	LEAQ         (CX)(DX*2), DX
+	MOVQ         48(AX), R12
+	MOVQ         R11, BX
+	SUBQ         88(AX), BX
+	CMPQ         BX, 104(AX)
+	CMOVQGE      CX, DX
+	MOVLQSX      (R12)(BX*4), R12
+	IMULQ        208(AX), BX
+	SHLQ         $0x06, BX
+	VPBROADCASTW (CX)(R12*2), X2
+	VCVTPH2PS    X2, X2
+	VCVTSS2SD    X2, X2, X2
+	VSUBSD       312(AX)(R11*8), X2, X2
+	VMOVSD       X2, 3576(AX)(R11*8)
+	VMOVSD       312(AX)(R11*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	MOVQ         R9, DX
-	XORQ         R11, R11
+	VBROADCASTSS constants<>+0(SB), Y3
+	XORQ         R12, R12
 
 block4:
-	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
@@ -5703,266 +5965,289 @@ block4:
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
-	LEAQ    512(R11), R12
-	CMPQ    R12, 96(AX)
-	CMOVQGT 96(AX), R12
-	MOVQ    R12, R13
-	ANDQ    $-32, R13
-	CMPQ    R11, R13
+	VXORPS  Y11, Y11, Y11
+	LEAQ    512(R12), R13
+	CMPQ    R13, 96(AX)
+	CMOVQGT 96(AX), R13
+	MOVQ    R13, R14
+	ANDQ    $-32, R14
+	CMPQ    R12, R14
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R11*2)
-	VCVTPH2PS    (CX)(R11*2), Y11
-	VADDPS       Y2, Y11, Y11
-	VCVTPH2PS    (SI)(R11*2), Y12
-	VMOVUPS      (R8)(R11*4), Y13
-	VFMADD213PS  (DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y9, Y9
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
+	PREFETCHT0   20480(DX)(R12*2)
+	VCVTPH2PS    (DX)(R12*2), Y12
+	VMAXPS       Y12, Y3, Y3
+	VCVTPH2PS    (CX)(R12*2), Y12
+	VADDPS       Y2, Y12, Y12
+	VCVTPH2PS    (DI)(R12*2), Y13
+	VMOVUPS      (R9)(R12*4), Y14
+	VFMADD213PS  (R8)(R12*4), Y14, Y13
+	VADDPS       Y13, Y10, Y10
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y8, Y8
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VADDPS       Y13, Y4, Y4
+	VMOVUPS      Y13, (SI)(R12*4)
+	VCVTPH2PS    16(DX)(R12*2), Y12
+	VMAXPS       Y12, Y3, Y3
+	VCVTPH2PS    16(CX)(R12*2), Y12
+	VADDPS       Y2, Y12, Y12
+	VCVTPH2PS    16(DI)(R12*2), Y13
+	VMOVUPS      32(R9)(R12*4), Y14
+	VFMADD213PS  32(R8)(R12*4), Y14, Y13
+	VADDPS       Y13, Y11, Y11
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y9, Y9
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VADDPS       Y13, Y5, Y5
+	VMOVUPS      Y13, 32(SI)(R12*4)
+	VCVTPH2PS    32(DX)(R12*2), Y12
+	VMAXPS       Y12, Y3, Y3
+	VCVTPH2PS    32(CX)(R12*2), Y12
+	VADDPS       Y2, Y12, Y12
+	VCVTPH2PS    32(DI)(R12*2), Y13
+	VMOVUPS      64(R9)(R12*4), Y14
+	VFMADD213PS  64(R8)(R12*4), Y14, Y13
+	VADDPS       Y13, Y10, Y10
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y8, Y8
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VADDPS       Y13, Y6, Y6
+	VMOVUPS      Y13, 64(SI)(R12*4)
+	VCVTPH2PS    48(DX)(R12*2), Y12
+	VMAXPS       Y12, Y3, Y3
+	VCVTPH2PS    48(CX)(R12*2), Y12
+	VADDPS       Y2, Y12, Y12
+	VCVTPH2PS    48(DI)(R12*2), Y13
+	VMOVUPS      96(R9)(R12*4), Y14
+	VFMADD213PS  96(R8)(R12*4), Y14, Y13
+	VADDPS       Y13, Y11, Y11
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y9, Y9
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
 	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y12, (BX)(R11*4)
-	VCVTPH2PS    16(CX)(R11*2), Y11
-	VADDPS       Y2, Y11, Y11
-	VCVTPH2PS    16(SI)(R11*2), Y12
-	VMOVUPS      32(R8)(R11*4), Y13
-	VFMADD213PS  32(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y10, Y10
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y4, Y4
-	VMOVUPS      Y12, 32(BX)(R11*4)
-	VCVTPH2PS    32(CX)(R11*2), Y11
-	VADDPS       Y2, Y11, Y11
-	VCVTPH2PS    32(SI)(R11*2), Y12
-	VMOVUPS      64(R8)(R11*4), Y13
-	VFMADD213PS  64(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y9, Y9
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y5, Y5
-	VMOVUPS      Y12, 64(BX)(R11*4)
-	VCVTPH2PS    48(CX)(R11*2), Y11
-	VADDPS       Y2, Y11, Y11
-	VCVTPH2PS    48(SI)(R11*2), Y12
-	VMOVUPS      96(R8)(R11*4), Y13
-	VFMADD213PS  96(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y10, Y10
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y12, 96(BX)(R11*4)
-	ADDQ         $+32, R11
-	CMPQ         R11, R13
+	VMOVUPS      Y13, 96(SI)(R12*4)
+	ADDQ         $+32, R12
+	CMPQ         R12, R14
 	JLT          loop5
 
 end6:
-	CMPQ R11, R12
+	CMPQ R12, R13
 	JGE  end8
 
 loop7:
-	MOVQ         96(AX), R13
-	SUBQ         R11, R13
-	LEAQ         constants<>+320(SB), R14
-	ADDQ         $0x80, R14
-	SHLQ         $0x02, R13
-	SUBQ         R13, R14
-	MOVQ         $0x00000008, R13
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         R15, R13
-	XORQ         R15, R15
-	CMPQ         R13, R15
-	CMOVQLT      R15, R13
-	SHLQ         $0x01, R13
-	LEAQ         (CX)(R11*2), R15
-	SUBQ         R13, R15
-	VMOVDQU      (R15), X11
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R13*1), X11, X11
-	VCVTPH2PS    X11, Y11
-	VADDPS       Y2, Y11, Y11
-	MOVQ         $0x00000008, R13
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         R15, R13
-	XORQ         R15, R15
-	CMPQ         R13, R15
-	CMOVQLT      R15, R13
-	SHLQ         $0x01, R13
-	LEAQ         (SI)(R11*2), R15
-	SUBQ         R13, R15
-	VMOVDQU      (R15), X12
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R13*1), X12, X12
-	VCVTPH2PS    X12, Y12
-	VMOVUPS      (R14), Y13
-	VMASKMOVPS   (R8)(R11*4), Y13, Y13
-	VMOVUPS      (R14), Y14
-	VMASKMOVPS   (DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y9, Y9
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       (R14), Y12, Y12
-	VADDPS       Y12, Y3, Y3
 	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	CMPQ         R14, $0x08
+	SUBQ         R12, R14
+	LEAQ         constants<>+320(SB), R15
+	ADDQ         $0x80, R15
+	SHLQ         $0x02, R14
+	SUBQ         R14, R15
+	MOVQ         96(AX), R14
+	SUBQ         $0x08, R14
+	CMPQ         R12, R14
+	CMOVQLT      R12, R14
+	VCVTPH2PS    (DX)(R14*2), Y12
+	VMAXPS       Y12, Y3, Y3
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), BP
+	SUBQ         R12, BP
+	SUBQ         BP, R14
+	XORQ         BP, BP
+	CMPQ         R14, BP
+	CMOVQLT      BP, R14
+	SHLQ         $0x01, R14
+	LEAQ         (CX)(R12*2), BP
+	SUBQ         R14, BP
+	VMOVDQU      (BP), X12
+	LEAQ         constants<>+1088(SB), BP
+	VPSHUFB      (BP)(R14*1), X12, X12
+	VCVTPH2PS    X12, Y12
+	VADDPS       Y2, Y12, Y12
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), BP
+	SUBQ         R12, BP
+	SUBQ         BP, R14
+	XORQ         BP, BP
+	CMPQ         R14, BP
+	CMOVQLT      BP, R14
+	SHLQ         $0x01, R14
+	LEAQ         (DI)(R12*2), BP
+	SUBQ         R14, BP
+	VMOVDQU      (BP), X13
+	LEAQ         constants<>+1088(SB), BP
+	VPSHUFB      (BP)(R14*1), X13, X13
+	VCVTPH2PS    X13, Y13
+	VMOVUPS      (R15), Y14
+	VMASKMOVPS   (R9)(R12*4), Y14, Y14
+	VMOVUPS      (R15), Y15
+	VMASKMOVPS   (R8)(R12*4), Y15, Y15
+	VFMADD213PS  Y15, Y14, Y13
+	VADDPS       Y13, Y10, Y10
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y8, Y8
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VANDPS       (R15), Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	MOVQ         96(AX), R15
+	SUBQ         R12, R15
+	CMPQ         R15, $0x08
 	JLT          part10
-	VMOVUPS      Y12, (BX)(R11*4)
+	VMOVUPS      Y13, (SI)(R12*4)
 	JMP          stored9
 
 part10:
-	LEAQ         (BX)(R11*4), R13
-	VMOVAPS      X12, X11
-	TESTQ        $+4, R14
+	LEAQ         (SI)(R12*4), R14
+	VMOVAPS      X13, X12
+	TESTQ        $+4, R15
 	JEQ          skip11
-	VMOVUPS      X11, (R13)
-	VEXTRACTF128 $0x01, Y12, X11
-	ADDQ         $0x10, R13
+	VMOVUPS      X12, (R14)
+	VEXTRACTF128 $0x01, Y13, X12
+	ADDQ         $0x10, R14
 
 skip11:
-	TESTQ   $+2, R14
+	TESTQ   $+2, R15
 	JEQ     skip12
-	VMOVSD  X11, (R13)
-	VPSRLDQ $0x08, X11, X11
-	ADDQ    $0x08, R13
+	VMOVSD  X12, (R14)
+	VPSRLDQ $0x08, X12, X12
+	ADDQ    $0x08, R14
 
 skip12:
-	TESTQ  $+1, R14
+	TESTQ  $+1, R15
 	JEQ    skip13
-	VMOVSS X11, (R13)
+	VMOVSS X12, (R14)
 
 skip13:
 stored9:
-	VMOVUPS Y3, Y11
-	VMOVAPS Y4, Y3
+	VMOVUPS Y4, Y12
 	VMOVAPS Y5, Y4
 	VMOVAPS Y6, Y5
-	VMOVAPS Y11, Y6
-	VMOVUPS Y7, Y11
-	VMOVAPS Y8, Y7
-	VMOVAPS Y11, Y8
-	VMOVUPS Y9, Y11
-	VMOVAPS Y10, Y9
+	VMOVAPS Y7, Y6
+	VMOVAPS Y12, Y7
+	VMOVUPS Y8, Y12
+	VMOVAPS Y9, Y8
+	VMOVAPS Y12, Y9
+	VMOVUPS Y10, Y12
 	VMOVAPS Y11, Y10
-	XORQ    $0x20, DX
-	ADDQ    $+8, R11
-	CMPQ    R11, R12
+	VMOVAPS Y12, Y11
+	XORQ    $0x20, BX
+	ADDQ    $+8, R12
+	CMPQ    R12, R13
 	JLT     loop7
 
 end8:
-	VADDPS  Y5, Y3, Y3
-	VADDPS  Y6, Y4, Y4
-	MOVQ    56(AX), R11
-	VMOVUPS Y3, (R11)(DX*1)
-	MOVQ    64(AX), R11
-	VMOVUPS Y7, (R11)(DX*1)
-	MOVQ    72(AX), R11
-	VMOVUPS Y9, (R11)(DX*1)
-	XORQ    $0x20, DX
-	MOVQ    56(AX), R11
-	VMOVUPS Y4, (R11)(DX*1)
-	MOVQ    64(AX), R11
-	VMOVUPS Y8, (R11)(DX*1)
-	MOVQ    72(AX), R11
-	VMOVUPS Y10, (R11)(DX*1)
-	XORQ    $0x20, DX
-	ORQ     $0x3f, DX
-	INCQ    DX
-	MOVQ    R12, R11
-	CMPQ    R11, 96(AX)
-	JLT     block4
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y5, Y5
+	MOVQ         56(AX), R12
+	VMOVUPS      Y4, (R12)(BX*1)
+	MOVQ         64(AX), R12
+	VMOVUPS      Y8, (R12)(BX*1)
+	MOVQ         72(AX), R12
+	VMOVUPS      Y10, (R12)(BX*1)
+	XORQ         $0x20, BX
+	MOVQ         56(AX), R12
+	VMOVUPS      Y5, (R12)(BX*1)
+	MOVQ         64(AX), R12
+	VMOVUPS      Y9, (R12)(BX*1)
+	MOVQ         72(AX), R12
+	VMOVUPS      Y11, (R12)(BX*1)
+	XORQ         $0x20, BX
+	ORQ          $0x3f, BX
+	INCQ         BX
+	MOVQ         R13, R12
+	CMPQ         R12, 96(AX)
+	JLT          block4
+	CMPQ         CX, DX
+	JEQ          found14
+	VEXTRACTF128 $0x01, Y3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0x4e, X3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0xb1, X3, X2
+	VMAXPS       X2, X3, X3
+	VCVTSS2SD    X3, X3, X3
+	VMOVSD       X3, 328(AX)(R11*8)
 
+found14:
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), SI
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, R9
+	ADDQ 112(AX), CX
+	ADDQ 120(AX), SI
+	ADDQ 136(AX), DI
 	INCQ R10
 	JMP  row1
 
@@ -5999,7 +6284,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
@@ -6055,9 +6340,9 @@ end7:
 	VMOVDQU      X0, (DX)(R8*2)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), DX
+	ADDQ 136(AX), BX
 	INCQ R10
 	JMP  row1
 
@@ -6071,9 +6356,9 @@ TEXT ·transposeFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeFloat16AVX2 copies rows to planes, as F.
-	MOVQ 104(AX), BX
+	MOVQ 112(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 184(AX), DI
+	MOVQ 192(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -6083,7 +6368,7 @@ group1:
 	IMULQ R8, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  176(AX), R10
+	MOVQ  184(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -6275,9 +6560,9 @@ TEXT ·transposeBackFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeBackFloat16AVX2 copies planes to rows, rounded to elements.
-	MOVQ 120(AX), BX
+	MOVQ 128(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 184(AX), DI
+	MOVQ 192(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -6287,7 +6572,7 @@ group1:
 	IMULQ R8, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  176(AX), R10
+	MOVQ  184(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -6483,7 +6768,7 @@ TEXT ·widenFloat16AVX2(SB), NOSPLIT, $0-8
 
 	// widenFloat16AVX2 copies planes of elements to planes of F.
 	MOVQ (AX), CX
-	MOVQ 176(AX), DX
+	MOVQ 184(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -6500,8 +6785,8 @@ loop2:
 	JLT       loop2
 
 end3:
-	ADDQ 160(AX), CX
-	ADDQ 184(AX), DX
+	ADDQ 168(AX), CX
+	ADDQ 192(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -6514,7 +6799,7 @@ TEXT ·narrowFloat16AVX2(SB), NOSPLIT, $0-8
 
 	// narrowFloat16AVX2 copies planes of F to planes of elements, rounded.
 	MOVQ 16(AX), CX
-	MOVQ 176(AX), DX
+	MOVQ 184(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -6532,8 +6817,8 @@ loop2:
 	JLT       loop2
 
 end3:
-	ADDQ 168(AX), CX
-	ADDQ 184(AX), DX
+	ADDQ 176(AX), CX
+	ADDQ 192(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -6544,7 +6829,7 @@ end3:
 TEXT ·maxBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxBFloat16AVX2 finds the maximum m of each row, and x_y − m, y being the label.
+	// maxBFloat16AVX2 finds the maximum m of each row.
 	MOVQ         96(AX), CX
 	SUBQ         $0x08, CX
 	MOVQ         (AX), DX
@@ -6614,19 +6899,9 @@ end7:
 	VMAXPS       X1, X2, X2
 	VCVTSS2SD    X2, X2, X2
 	VMOVSD       X2, 312(AX)(DI*8)
-	MOVQ         DI, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         48(AX), R8
-	MOVLQSX      (R8), R8
-	VPBROADCASTW (DX)(R8*2), X1
-	VPSLLD       $0x10, X1, X1
-	VCVTSS2SD    X1, X1, X1
-	VSUBSD       X2, X1, X1
-	VMOVSD       X1, 3576(AX)(DI*8)
 
 skip2:
-	ADDQ 104(AX), DX
+	ADDQ 112(AX), DX
 	INCQ SI
 	JMP  row1
 
@@ -6639,11 +6914,10 @@ done3:
 TEXT ·sumUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
+	// sumUniformBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+32(SB), Y0
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
-	XORQ         BX, BX
 	XORQ         SI, SI
 
 row1:
@@ -6652,231 +6926,37 @@ row1:
 	MOVQ         48(AX), DX
 	CMPL         (DX)(SI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DX
-	ADDQ         SI, DX
-	VMOVSD       312(AX)(DX*8), X2
+	MOVQ         88(AX), DI
+	ADDQ         SI, DI
+	MOVQ         112(AX), DX
+	LEAQ         (CX)(DX*2), DX
+	MOVQ         48(AX), R8
+	MOVQ         DI, BX
+	SUBQ         88(AX), BX
+	CMPQ         BX, 104(AX)
+	CMOVQGE      CX, DX
+	MOVLQSX      (R8)(BX*4), R8
+	IMULQ        208(AX), BX
+	SHLQ         $0x06, BX
+	VPBROADCASTW (CX)(R8*2), X2
+	VPSLLD       $0x10, X2, X2
+	VCVTSS2SD    X2, X2, X2
+	VSUBSD       312(AX)(DI*8), X2, X2
+	VMOVSD       X2, 3576(AX)(DI*8)
+	VMOVSD       312(AX)(DI*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	MOVQ         BX, DX
-	XORQ         DI, DI
-
-block4:
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	LEAQ    512(DI), R8
-	CMPQ    R8, 96(AX)
-	CMOVQGT 96(AX), R8
-	MOVQ    R8, R9
-	ANDQ    $-32, R9
-	CMPQ    DI, R9
-	JGE     end6
-
-loop5:
-	PREFETCHT0   20480(CX)(DI*2)
-	VPMOVZXWD    (CX)(DI*2), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VPMOVZXWD    16(CX)(DI*2), Y12
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPSLLD       $0x10, Y12, Y12
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VADDPS       Y2, Y12, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VADDPS       Y12, Y8, Y8
-	VPADDD       Y10, Y11, Y11
-	VMAXPS       Y12, Y0, Y14
-	VMOVUPS      constants<>+160(SB), Y10
-	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
-	VMULPS       Y9, Y9, Y12
-	VSUBPS       Y1, Y15, Y13
-	VFMADD213PS  Y9, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y14, Y13
-	VPMOVZXWD    32(CX)(DI*2), Y9
-	VFMADD213PS  Y11, Y11, Y10
-	VPERMPS      constants<>+224(SB), Y15, Y11
-	VPSLLD       $0x10, Y9, Y9
-	VADDPS       Y10, Y3, Y3
-	VPSLLD       $0x14, Y15, Y15
-	VADDPS       Y2, Y9, Y9
-	VPADDD       Y11, Y15, Y15
-	VADDPS       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y10
-	VMAXPS       Y9, Y0, Y11
-	VFMADD213PS  constants<>+192(SB), Y13, Y10
-	VMOVUPS      Y11, Y12
-	VMULPS       Y13, Y13, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
-	VFMADD213PS  Y13, Y9, Y10
-	VSUBPS       Y1, Y12, Y9
-	VFMADD213PS  Y15, Y15, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y9
-	VPMOVZXWD    48(CX)(DI*2), Y11
-	VADDPS       Y10, Y4, Y4
-	VPERMPS      constants<>+224(SB), Y12, Y10
-	VPSLLD       $0x10, Y11, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VADDPS       Y2, Y11, Y11
-	VPADDD       Y10, Y12, Y12
-	VADDPS       Y11, Y8, Y8
-	VMOVUPS      constants<>+160(SB), Y10
-	VMAXPS       Y11, Y0, Y13
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMOVUPS      Y13, Y14
-	VMULPS       Y9, Y9, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
-	VFMADD213PS  Y9, Y11, Y10
-	VSUBPS       Y1, Y14, Y9
-	VFMADD213PS  Y12, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y13, Y9
-	VADDPS       Y10, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y14, Y10
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y10, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y11
-	VFMADD213PS  Y9, Y11, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VADDPS       Y10, Y6, Y6
-	ADDQ         $+32, DI
-	CMPQ         DI, R9
-	JLT          loop5
-
-end6:
-	CMPQ DI, R8
-	JGE  end8
-
-loop7:
-	MOVQ         96(AX), R9
-	SUBQ         DI, R9
-	LEAQ         constants<>+320(SB), R10
-	ADDQ         $0x80, R10
-	SHLQ         $0x02, R9
-	SUBQ         R9, R10
-	MOVQ         $0x00000008, R9
-	MOVQ         96(AX), R11
-	SUBQ         DI, R11
-	SUBQ         R11, R9
-	XORQ         R11, R11
-	CMPQ         R9, R11
-	CMOVQLT      R11, R9
-	SHLQ         $0x01, R9
-	LEAQ         (CX)(DI*2), R11
-	SUBQ         R9, R11
-	VMOVDQU      (R11), X9
-	LEAQ         constants<>+1088(SB), R11
-	VPSHUFB      (R11)(R9*1), X9, X9
-	VPMOVZXWD    X9, Y9
-	VPSLLD       $0x10, Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       (R10), Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VANDPS       (R10), Y10, Y10
-	VADDPS       Y10, Y3, Y3
-	VMOVUPS      Y3, Y9
-	VMOVAPS      Y4, Y3
-	VMOVAPS      Y5, Y4
-	VMOVAPS      Y6, Y5
-	VMOVAPS      Y9, Y6
-	VMOVUPS      Y7, Y9
-	VMOVAPS      Y8, Y7
-	VMOVAPS      Y9, Y8
-	XORQ         $0x20, DX
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
-	JLT          loop7
-
-end8:
-	VADDPS  Y5, Y3, Y3
-	VADDPS  Y6, Y4, Y4
-	MOVQ    56(AX), DI
-	VMOVUPS Y3, (DI)(DX*1)
-	MOVQ    64(AX), DI
-	VMOVUPS Y7, (DI)(DX*1)
-	XORQ    $0x20, DX
-	MOVQ    56(AX), DI
-	VMOVUPS Y4, (DI)(DX*1)
-	MOVQ    64(AX), DI
-	VMOVUPS Y8, (DI)(DX*1)
-	XORQ    $0x20, DX
-	ORQ     $0x3f, DX
-	INCQ    DX
-	MOVQ    R8, DI
-	CMPQ    DI, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), CX
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, BX
-	INCQ SI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpUniformBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpUniformBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
-	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	XORQ         SI, SI
-	XORQ         DI, DI
-
-row1:
-	CMPQ         DI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(DI*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), DX
-	ADDQ         DI, DX
-	VMOVSD       312(AX)(DX*8), X2
-	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+288(SB), X2, X2
-	VBROADCASTSS X2, Y2
-	MOVQ         SI, DX
+	VBROADCASTSS constants<>+0(SB), Y3
 	XORQ         R8, R8
 
 block4:
-	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
 	LEAQ    512(R8), R9
 	CMPQ    R9, 96(AX)
 	CMOVQGT 96(AX), R9
@@ -6886,83 +6966,91 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R8*2)
-	VPMOVZXWD    (CX)(R8*2), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VPMOVZXWD    16(CX)(R8*2), Y12
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPSLLD       $0x10, Y12, Y12
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VADDPS       Y2, Y12, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VADDPS       Y12, Y8, Y8
-	VPADDD       Y10, Y11, Y11
-	VMAXPS       Y12, Y0, Y14
-	VMOVUPS      constants<>+160(SB), Y10
-	VMOVUPS      Y14, Y15
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
-	VMULPS       Y9, Y9, Y12
-	VSUBPS       Y1, Y15, Y13
-	VFMADD213PS  Y9, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y14, Y13
-	VPMOVZXWD    32(CX)(R8*2), Y9
-	VFMADD213PS  Y11, Y11, Y10
-	VPERMPS      constants<>+224(SB), Y15, Y11
-	VPSLLD       $0x10, Y9, Y9
-	VADDPS       Y10, Y3, Y3
-	VPSLLD       $0x14, Y15, Y15
-	VADDPS       Y2, Y9, Y9
-	VMOVUPS      Y10, (BX)(R8*4)
-	VPADDD       Y11, Y15, Y15
-	VADDPS       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y10
-	VMAXPS       Y9, Y0, Y11
-	VFMADD213PS  constants<>+192(SB), Y13, Y10
+	PREFETCHT0   20480(DX)(R8*2)
+	VPMOVZXWD    (DX)(R8*2), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VMAXPS       Y10, Y3, Y3
+	VPMOVZXWD    (CX)(R8*2), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VMULPS       Y13, Y13, Y9
 	VFMADD132PS  constants<>+96(SB), Y1, Y12
-	VFMADD213PS  Y13, Y9, Y10
-	VSUBPS       Y1, Y12, Y9
-	VFMADD213PS  Y15, Y15, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y9
-	VPMOVZXWD    48(CX)(R8*2), Y13
-	VADDPS       Y10, Y4, Y4
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPMOVZXWD    16(DX)(R8*2), Y13
+	VSUBPS       Y1, Y12, Y10
 	VPSLLD       $0x10, Y13, Y13
-	VMOVUPS      Y10, 32(BX)(R8*4)
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VMAXPS       Y13, Y3, Y3
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPMOVZXWD    16(CX)(R8*2), Y13
 	VPSLLD       $0x14, Y12, Y12
-	VADDPS       Y2, Y13, Y13
+	VPSLLD       $0x10, Y13, Y13
 	VPADDD       Y11, Y12, Y12
-	VADDPS       Y13, Y8, Y8
-	VMOVUPS      constants<>+160(SB), Y10
+	VADDPS       Y2, Y13, Y13
+	VMOVUPS      constants<>+160(SB), Y11
+	VADDPS       Y13, Y9, Y9
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMAXPS       Y13, Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD213PS  Y12, Y12, Y11
+	VSUBPS       Y1, Y15, Y10
+	VPMOVZXWD    32(DX)(R8*2), Y12
+	VADDPS       Y11, Y4, Y4
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VPSLLD       $0x10, Y12, Y12
+	VPERMPS      constants<>+224(SB), Y15, Y11
+	VMAXPS       Y12, Y3, Y3
+	VPSLLD       $0x14, Y15, Y15
+	VPMOVZXWD    32(CX)(R8*2), Y12
+	VPADDD       Y11, Y15, Y15
+	VPSLLD       $0x10, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VADDPS       Y2, Y12, Y12
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VADDPS       Y12, Y8, Y8
+	VMULPS       Y10, Y10, Y13
+	VMAXPS       Y12, Y0, Y12
+	VFMADD213PS  Y10, Y13, Y11
+	VMOVUPS      Y12, Y10
+	VFMADD213PS  Y15, Y15, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VADDPS       Y11, Y5, Y5
+	VSUBPS       Y1, Y10, Y11
+	VPMOVZXWD    48(DX)(R8*2), Y13
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPSLLD       $0x10, Y13, Y13
+	VPERMPS      constants<>+224(SB), Y10, Y12
+	VMAXPS       Y13, Y3, Y3
+	VPSLLD       $0x14, Y10, Y10
+	VPMOVZXWD    48(CX)(R8*2), Y13
+	VPADDD       Y12, Y10, Y10
+	VPSLLD       $0x10, Y13, Y13
+	VMOVUPS      constants<>+160(SB), Y12
+	VADDPS       Y2, Y13, Y13
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VADDPS       Y13, Y9, Y9
+	VMULPS       Y11, Y11, Y14
 	VMAXPS       Y13, Y0, Y13
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMOVUPS      Y13, Y14
-	VMULPS       Y9, Y9, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
-	VFMADD213PS  Y9, Y11, Y10
-	VSUBPS       Y1, Y14, Y9
-	VFMADD213PS  Y12, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y13, Y9
-	VADDPS       Y10, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y14, Y11
-	VMOVUPS      Y10, 64(BX)(R8*4)
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y11, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y11
-	VFMADD213PS  Y9, Y11, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VADDPS       Y10, Y6, Y6
-	VMOVUPS      Y10, 96(BX)(R8*4)
+	VFMADD213PS  Y11, Y14, Y12
+	VMOVUPS      Y13, Y11
+	VFMADD213PS  Y10, Y10, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VADDPS       Y12, Y6, Y6
+	VSUBPS       Y1, Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y13, Y10
+	VPERMPS      constants<>+224(SB), Y11, Y12
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y12, Y11, Y11
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y10, Y12
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y12
+	VFMADD213PS  Y11, Y11, Y12
+	VADDPS       Y12, Y7, Y7
 	ADDQ         $+32, R8
 	CMPQ         R8, R10
 	JLT          loop5
@@ -6978,6 +7066,13 @@ loop7:
 	ADDQ         $0x80, R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
+	MOVQ         96(AX), R10
+	SUBQ         $0x08, R10
+	CMPQ         R8, R10
+	CMOVQLT      R8, R10
+	VPMOVZXWD    (DX)(R10*2), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VMAXPS       Y10, Y3, Y3
 	MOVQ         $0x00000008, R10
 	MOVQ         96(AX), R12
 	SUBQ         R8, R12
@@ -6988,97 +7083,359 @@ loop7:
 	SHLQ         $0x01, R10
 	LEAQ         (CX)(R8*2), R12
 	SUBQ         R10, R12
-	VMOVDQU      (R12), X9
+	VMOVDQU      (R12), X10
 	LEAQ         constants<>+1088(SB), R12
-	VPSHUFB      (R12)(R10*1), X9, X9
-	VPMOVZXWD    X9, Y9
-	VPSLLD       $0x10, Y9, Y9
-	VADDPS       Y2, Y9, Y9
-	VANDPS       (R11), Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
+	VPSHUFB      (R12)(R10*1), X10, X10
+	VPMOVZXWD    X10, Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y2, Y10, Y10
 	VANDPS       (R11), Y10, Y10
-	VADDPS       Y10, Y3, Y3
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (R11), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	VMOVUPS      Y4, Y10
+	VMOVAPS      Y5, Y4
+	VMOVAPS      Y6, Y5
+	VMOVAPS      Y7, Y6
+	VMOVAPS      Y10, Y7
+	VMOVUPS      Y8, Y10
+	VMOVAPS      Y9, Y8
+	VMOVAPS      Y10, Y9
+	XORQ         $0x20, BX
+	ADDQ         $+8, R8
+	CMPQ         R8, R9
+	JLT          loop7
+
+end8:
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y4, (R8)(BX*1)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y8, (R8)(BX*1)
+	XORQ         $0x20, BX
+	MOVQ         56(AX), R8
+	VMOVUPS      Y5, (R8)(BX*1)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y9, (R8)(BX*1)
+	XORQ         $0x20, BX
+	ORQ          $0x3f, BX
+	INCQ         BX
+	MOVQ         R9, R8
+	CMPQ         R8, 96(AX)
+	JLT          block4
+	CMPQ         CX, DX
+	JEQ          found9
+	VEXTRACTF128 $0x01, Y3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0x4e, X3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0xb1, X3, X2
+	VMAXPS       X2, X3, X3
+	VCVTSS2SD    X3, X3, X3
+	VMOVSD       X3, 328(AX)(DI*8)
+
+found9:
+skip2:
+	ADDQ 112(AX), CX
+	INCQ SI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpUniformBFloat16AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpUniformBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
+	MOVQ         (AX), CX
+	MOVQ         8(AX), SI
+	XORQ         DI, DI
+
+row1:
+	CMPQ         DI, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), DX
+	CMPL         (DX)(DI*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	MOVQ         112(AX), DX
+	LEAQ         (CX)(DX*2), DX
+	MOVQ         48(AX), R9
+	MOVQ         R8, BX
+	SUBQ         88(AX), BX
+	CMPQ         BX, 104(AX)
+	CMOVQGE      CX, DX
+	MOVLQSX      (R9)(BX*4), R9
+	IMULQ        208(AX), BX
+	SHLQ         $0x06, BX
+	VPBROADCASTW (CX)(R9*2), X2
+	VPSLLD       $0x10, X2, X2
+	VCVTSS2SD    X2, X2, X2
+	VSUBSD       312(AX)(R8*8), X2, X2
+	VMOVSD       X2, 3576(AX)(R8*8)
+	VMOVSD       312(AX)(R8*8), X2
+	VCVTSD2SS    X2, X2, X2
+	VXORPS       constants<>+288(SB), X2, X2
+	VBROADCASTSS X2, Y2
+	VBROADCASTSS constants<>+0(SB), Y3
+	XORQ         R9, R9
+
+block4:
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	LEAQ    512(R9), R10
+	CMPQ    R10, 96(AX)
+	CMOVQGT 96(AX), R10
+	MOVQ    R10, R11
+	ANDQ    $-32, R11
+	CMPQ    R9, R11
+	JGE     end6
+
+loop5:
+	PREFETCHT0   20480(DX)(R9*2)
+	VPMOVZXWD    (DX)(R9*2), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VMAXPS       Y10, Y3, Y3
+	VPMOVZXWD    (CX)(R9*2), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VPMOVZXWD    16(DX)(R9*2), Y13
+	VSUBPS       Y1, Y12, Y10
+	VPSLLD       $0x10, Y13, Y13
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VMAXPS       Y13, Y3, Y3
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPMOVZXWD    16(CX)(R9*2), Y13
+	VPSLLD       $0x14, Y12, Y12
+	VPSLLD       $0x10, Y13, Y13
+	VPADDD       Y11, Y12, Y12
+	VADDPS       Y2, Y13, Y13
+	VMOVUPS      constants<>+160(SB), Y11
+	VADDPS       Y13, Y9, Y9
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMAXPS       Y13, Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD213PS  Y12, Y12, Y11
+	VSUBPS       Y1, Y15, Y10
+	VPMOVZXWD    32(DX)(R9*2), Y12
+	VADDPS       Y11, Y4, Y4
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VPSLLD       $0x10, Y12, Y12
+	VMOVUPS      Y11, (SI)(R9*4)
+	VPERMPS      constants<>+224(SB), Y15, Y11
+	VMAXPS       Y12, Y3, Y3
+	VPSLLD       $0x14, Y15, Y15
+	VPMOVZXWD    32(CX)(R9*2), Y12
+	VPADDD       Y11, Y15, Y15
+	VPSLLD       $0x10, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VADDPS       Y2, Y12, Y12
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VADDPS       Y12, Y8, Y8
+	VMULPS       Y10, Y10, Y13
+	VMAXPS       Y12, Y0, Y12
+	VFMADD213PS  Y10, Y13, Y11
+	VMOVUPS      Y12, Y10
+	VFMADD213PS  Y15, Y15, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VADDPS       Y11, Y5, Y5
+	VSUBPS       Y1, Y10, Y13
+	VPMOVZXWD    48(DX)(R9*2), Y14
+	VMOVUPS      Y11, 32(SI)(R9*4)
+	VFNMADD132PS constants<>+128(SB), Y12, Y13
+	VPSLLD       $0x10, Y14, Y14
+	VPERMPS      constants<>+224(SB), Y10, Y11
+	VMAXPS       Y14, Y3, Y3
+	VPSLLD       $0x14, Y10, Y10
+	VPMOVZXWD    48(CX)(R9*2), Y12
+	VPADDD       Y11, Y10, Y10
+	VPSLLD       $0x10, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VADDPS       Y2, Y12, Y12
+	VFMADD213PS  constants<>+192(SB), Y13, Y11
+	VADDPS       Y12, Y9, Y9
+	VMULPS       Y13, Y13, Y14
+	VMAXPS       Y12, Y0, Y12
+	VFMADD213PS  Y13, Y14, Y11
+	VMOVUPS      Y12, Y13
+	VFMADD213PS  Y10, Y10, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VADDPS       Y11, Y6, Y6
+	VSUBPS       Y1, Y13, Y10
+	VMOVUPS      Y11, 64(SI)(R9*4)
+	VFNMADD132PS constants<>+128(SB), Y12, Y10
+	VPERMPS      constants<>+224(SB), Y13, Y11
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y11, Y13, Y13
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y11
+	VFMADD213PS  Y13, Y13, Y11
+	VADDPS       Y11, Y7, Y7
+	VMOVUPS      Y11, 96(SI)(R9*4)
+	ADDQ         $+32, R9
+	CMPQ         R9, R11
+	JLT          loop5
+
+end6:
+	CMPQ R9, R10
+	JGE  end8
+
+loop7:
 	MOVQ         96(AX), R11
-	SUBQ         R8, R11
-	CMPQ         R11, $0x08
+	SUBQ         R9, R11
+	LEAQ         constants<>+320(SB), R12
+	ADDQ         $0x80, R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	MOVQ         96(AX), R11
+	SUBQ         $0x08, R11
+	CMPQ         R9, R11
+	CMOVQLT      R9, R11
+	VPMOVZXWD    (DX)(R11*2), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VMAXPS       Y10, Y3, Y3
+	MOVQ         $0x00000008, R11
+	MOVQ         96(AX), R13
+	SUBQ         R9, R13
+	SUBQ         R13, R11
+	XORQ         R13, R13
+	CMPQ         R11, R13
+	CMOVQLT      R13, R11
+	SHLQ         $0x01, R11
+	LEAQ         (CX)(R9*2), R13
+	SUBQ         R11, R13
+	VMOVDQU      (R13), X10
+	LEAQ         constants<>+1088(SB), R13
+	VPSHUFB      (R13)(R11*1), X10, X10
+	VPMOVZXWD    X10, Y10
+	VPSLLD       $0x10, Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (R12), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (R12), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	MOVQ         96(AX), R12
+	SUBQ         R9, R12
+	CMPQ         R12, $0x08
 	JLT          part10
-	VMOVUPS      Y10, (BX)(R8*4)
+	VMOVUPS      Y11, (SI)(R9*4)
 	JMP          stored9
 
 part10:
-	LEAQ         (BX)(R8*4), R10
-	VMOVAPS      X10, X9
-	TESTQ        $+4, R11
+	LEAQ         (SI)(R9*4), R11
+	VMOVAPS      X11, X10
+	TESTQ        $+4, R12
 	JEQ          skip11
-	VMOVUPS      X9, (R10)
-	VEXTRACTF128 $0x01, Y10, X9
-	ADDQ         $0x10, R10
+	VMOVUPS      X10, (R11)
+	VEXTRACTF128 $0x01, Y11, X10
+	ADDQ         $0x10, R11
 
 skip11:
-	TESTQ   $+2, R11
+	TESTQ   $+2, R12
 	JEQ     skip12
-	VMOVSD  X9, (R10)
-	VPSRLDQ $0x08, X9, X9
-	ADDQ    $0x08, R10
+	VMOVSD  X10, (R11)
+	VPSRLDQ $0x08, X10, X10
+	ADDQ    $0x08, R11
 
 skip12:
-	TESTQ  $+1, R11
+	TESTQ  $+1, R12
 	JEQ    skip13
-	VMOVSS X9, (R10)
+	VMOVSS X10, (R11)
 
 skip13:
 stored9:
-	VMOVUPS Y3, Y9
-	VMOVAPS Y4, Y3
+	VMOVUPS Y4, Y10
 	VMOVAPS Y5, Y4
 	VMOVAPS Y6, Y5
-	VMOVAPS Y9, Y6
-	VMOVUPS Y7, Y9
-	VMOVAPS Y8, Y7
+	VMOVAPS Y7, Y6
+	VMOVAPS Y10, Y7
+	VMOVUPS Y8, Y10
 	VMOVAPS Y9, Y8
-	XORQ    $0x20, DX
-	ADDQ    $+8, R8
-	CMPQ    R8, R9
+	VMOVAPS Y10, Y9
+	XORQ    $0x20, BX
+	ADDQ    $+8, R9
+	CMPQ    R9, R10
 	JLT     loop7
 
 end8:
-	VADDPS  Y5, Y3, Y3
-	VADDPS  Y6, Y4, Y4
-	MOVQ    56(AX), R8
-	VMOVUPS Y3, (R8)(DX*1)
-	MOVQ    64(AX), R8
-	VMOVUPS Y7, (R8)(DX*1)
-	XORQ    $0x20, DX
-	MOVQ    56(AX), R8
-	VMOVUPS Y4, (R8)(DX*1)
-	MOVQ    64(AX), R8
-	VMOVUPS Y8, (R8)(DX*1)
-	XORQ    $0x20, DX
-	ORQ     $0x3f, DX
-	INCQ    DX
-	MOVQ    R9, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y5, Y5
+	MOVQ         56(AX), R9
+	VMOVUPS      Y4, (R9)(BX*1)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y8, (R9)(BX*1)
+	XORQ         $0x20, BX
+	MOVQ         56(AX), R9
+	VMOVUPS      Y5, (R9)(BX*1)
+	MOVQ         64(AX), R9
+	VMOVUPS      Y9, (R9)(BX*1)
+	XORQ         $0x20, BX
+	ORQ          $0x3f, BX
+	INCQ         BX
+	MOVQ         R10, R9
+	CMPQ         R9, 96(AX)
+	JLT          block4
+	CMPQ         CX, DX
+	JEQ          found14
+	VEXTRACTF128 $0x01, Y3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0x4e, X3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0xb1, X3, X2
+	VMAXPS       X2, X3, X3
+	VCVTSS2SD    X3, X3, X3
+	VMOVSD       X3, 328(AX)(R8*8)
 
+found14:
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, SI
+	ADDQ 112(AX), CX
+	ADDQ 120(AX), SI
 	INCQ DI
 	JMP  row1
 
@@ -7112,7 +7469,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
@@ -7176,8 +7533,8 @@ end7:
 	VMOVDQU      X0, (DX)(BX*2)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -7187,18 +7544,17 @@ done3:
 
 // func sumExpDenseBFloat16AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $0-8
+TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseBFloat16AVX2 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+32(SB), Y0
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	MOVQ         24(AX), SI
-	MOVQ         32(AX), DI
-	MOVQ         40(AX), R8
-	XORQ         R9, R9
+	MOVQ         8(AX), SI
+	MOVQ         24(AX), DI
+	MOVQ         32(AX), R8
+	MOVQ         40(AX), R9
 	XORQ         R10, R10
 
 row1:
@@ -7207,17 +7563,31 @@ row1:
 	MOVQ         48(AX), DX
 	CMPL         (DX)(R10*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), DX
-	ADDQ         R10, DX
-	VMOVSD       312(AX)(DX*8), X2
+	MOVQ         88(AX), R11
+	ADDQ         R10, R11
+	MOVQ         112(AX), DX
+	LEAQ         (CX)(DX*2), DX
+	MOVQ         48(AX), R12
+	MOVQ         R11, BX
+	SUBQ         88(AX), BX
+	CMPQ         BX, 104(AX)
+	CMOVQGE      CX, DX
+	MOVLQSX      (R12)(BX*4), R12
+	IMULQ        208(AX), BX
+	SHLQ         $0x06, BX
+	VPBROADCASTW (CX)(R12*2), X2
+	VPSLLD       $0x10, X2, X2
+	VCVTSS2SD    X2, X2, X2
+	VSUBSD       312(AX)(R11*8), X2, X2
+	VMOVSD       X2, 3576(AX)(R11*8)
+	VMOVSD       312(AX)(R11*8), X2
 	VCVTSD2SS    X2, X2, X2
 	VXORPS       constants<>+288(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	MOVQ         R9, DX
-	XORQ         R11, R11
+	VBROADCASTSS constants<>+0(SB), Y3
+	XORQ         R12, R12
 
 block4:
-	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
@@ -7225,276 +7595,304 @@ block4:
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
-	LEAQ    512(R11), R12
-	CMPQ    R12, 96(AX)
-	CMOVQGT 96(AX), R12
-	MOVQ    R12, R13
-	ANDQ    $-32, R13
-	CMPQ    R11, R13
+	VXORPS  Y11, Y11, Y11
+	LEAQ    512(R12), R13
+	CMPQ    R13, 96(AX)
+	CMOVQGT 96(AX), R13
+	MOVQ    R13, R14
+	ANDQ    $-32, R14
+	CMPQ    R12, R14
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R11*2)
-	VPMOVZXWD    (CX)(R11*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VADDPS       Y2, Y11, Y11
-	VPMOVZXWD    (SI)(R11*2), Y12
+	PREFETCHT0   20480(DX)(R12*2)
+	VPMOVZXWD    (DX)(R12*2), Y12
 	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      (R8)(R11*4), Y13
-	VFMADD213PS  (DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y9, Y9
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
+	VMAXPS       Y12, Y3, Y3
+	VPMOVZXWD    (CX)(R12*2), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VADDPS       Y2, Y12, Y12
+	VPMOVZXWD    (DI)(R12*2), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VMOVUPS      (R9)(R12*4), Y14
+	VFMADD213PS  (R8)(R12*4), Y14, Y13
+	VADDPS       Y13, Y10, Y10
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y8, Y8
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VADDPS       Y13, Y4, Y4
+	VMOVUPS      Y13, (SI)(R12*4)
+	VPMOVZXWD    16(DX)(R12*2), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VMAXPS       Y12, Y3, Y3
+	VPMOVZXWD    16(CX)(R12*2), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VADDPS       Y2, Y12, Y12
+	VPMOVZXWD    16(DI)(R12*2), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VMOVUPS      32(R9)(R12*4), Y14
+	VFMADD213PS  32(R8)(R12*4), Y14, Y13
+	VADDPS       Y13, Y11, Y11
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y9, Y9
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VADDPS       Y13, Y5, Y5
+	VMOVUPS      Y13, 32(SI)(R12*4)
+	VPMOVZXWD    32(DX)(R12*2), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VMAXPS       Y12, Y3, Y3
+	VPMOVZXWD    32(CX)(R12*2), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VADDPS       Y2, Y12, Y12
+	VPMOVZXWD    32(DI)(R12*2), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VMOVUPS      64(R9)(R12*4), Y14
+	VFMADD213PS  64(R8)(R12*4), Y14, Y13
+	VADDPS       Y13, Y10, Y10
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y8, Y8
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VADDPS       Y13, Y6, Y6
+	VMOVUPS      Y13, 64(SI)(R12*4)
+	VPMOVZXWD    48(DX)(R12*2), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VMAXPS       Y12, Y3, Y3
+	VPMOVZXWD    48(CX)(R12*2), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VADDPS       Y2, Y12, Y12
+	VPMOVZXWD    48(DI)(R12*2), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VMOVUPS      96(R9)(R12*4), Y14
+	VFMADD213PS  96(R8)(R12*4), Y14, Y13
+	VADDPS       Y13, Y11, Y11
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y9, Y9
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
 	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y3, Y3
-	VMOVUPS      Y12, (BX)(R11*4)
-	VPMOVZXWD    16(CX)(R11*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VADDPS       Y2, Y11, Y11
-	VPMOVZXWD    16(SI)(R11*2), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      32(R8)(R11*4), Y13
-	VFMADD213PS  32(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y10, Y10
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y4, Y4
-	VMOVUPS      Y12, 32(BX)(R11*4)
-	VPMOVZXWD    32(CX)(R11*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VADDPS       Y2, Y11, Y11
-	VPMOVZXWD    32(SI)(R11*2), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      64(R8)(R11*4), Y13
-	VFMADD213PS  64(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y9, Y9
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y5, Y5
-	VMOVUPS      Y12, 64(BX)(R11*4)
-	VPMOVZXWD    48(CX)(R11*2), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VADDPS       Y2, Y11, Y11
-	VPMOVZXWD    48(SI)(R11*2), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      96(R8)(R11*4), Y13
-	VFMADD213PS  96(DI)(R11*4), Y13, Y12
-	VADDPS       Y12, Y10, Y10
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y8, Y8
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VADDPS       Y12, Y6, Y6
-	VMOVUPS      Y12, 96(BX)(R11*4)
-	ADDQ         $+32, R11
-	CMPQ         R11, R13
+	VMOVUPS      Y13, 96(SI)(R12*4)
+	ADDQ         $+32, R12
+	CMPQ         R12, R14
 	JLT          loop5
 
 end6:
-	CMPQ R11, R12
+	CMPQ R12, R13
 	JGE  end8
 
 loop7:
-	MOVQ         96(AX), R13
-	SUBQ         R11, R13
-	LEAQ         constants<>+320(SB), R14
-	ADDQ         $0x80, R14
-	SHLQ         $0x02, R13
-	SUBQ         R13, R14
-	MOVQ         $0x00000008, R13
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         R15, R13
-	XORQ         R15, R15
-	CMPQ         R13, R15
-	CMOVQLT      R15, R13
-	SHLQ         $0x01, R13
-	LEAQ         (CX)(R11*2), R15
-	SUBQ         R13, R15
-	VMOVDQU      (R15), X11
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R13*1), X11, X11
-	VPMOVZXWD    X11, Y11
-	VPSLLD       $0x10, Y11, Y11
-	VADDPS       Y2, Y11, Y11
-	MOVQ         $0x00000008, R13
-	MOVQ         96(AX), R15
-	SUBQ         R11, R15
-	SUBQ         R15, R13
-	XORQ         R15, R15
-	CMPQ         R13, R15
-	CMOVQLT      R15, R13
-	SHLQ         $0x01, R13
-	LEAQ         (SI)(R11*2), R15
-	SUBQ         R13, R15
-	VMOVDQU      (R15), X12
-	LEAQ         constants<>+1088(SB), R15
-	VPSHUFB      (R15)(R13*1), X12, X12
+	MOVQ         96(AX), R14
+	SUBQ         R12, R14
+	LEAQ         constants<>+320(SB), R15
+	ADDQ         $0x80, R15
+	SHLQ         $0x02, R14
+	SUBQ         R14, R15
+	MOVQ         96(AX), R14
+	SUBQ         $0x08, R14
+	CMPQ         R12, R14
+	CMOVQLT      R12, R14
+	VPMOVZXWD    (DX)(R14*2), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VMAXPS       Y12, Y3, Y3
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), BP
+	SUBQ         R12, BP
+	SUBQ         BP, R14
+	XORQ         BP, BP
+	CMPQ         R14, BP
+	CMOVQLT      BP, R14
+	SHLQ         $0x01, R14
+	LEAQ         (CX)(R12*2), BP
+	SUBQ         R14, BP
+	VMOVDQU      (BP), X12
+	LEAQ         constants<>+1088(SB), BP
+	VPSHUFB      (BP)(R14*1), X12, X12
 	VPMOVZXWD    X12, Y12
 	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      (R14), Y13
-	VMASKMOVPS   (R8)(R11*4), Y13, Y13
-	VMOVUPS      (R14), Y14
-	VMASKMOVPS   (DI)(R11*4), Y14, Y14
-	VFMADD213PS  Y14, Y13, Y12
-	VADDPS       Y12, Y9, Y9
-	VMULPS       Y11, Y12, Y13
-	VXORPS       Y14, Y14, Y14
-	VCMPPS       $0x04, Y14, Y12, Y12
-	VANDPS       Y12, Y13, Y13
-	VADDPS       Y13, Y7, Y7
-	VMAXPS       Y11, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VANDPS       (R14), Y12, Y12
-	VADDPS       Y12, Y3, Y3
-	MOVQ         96(AX), R14
-	SUBQ         R11, R14
-	CMPQ         R14, $0x08
+	VADDPS       Y2, Y12, Y12
+	MOVQ         $0x00000008, R14
+	MOVQ         96(AX), BP
+	SUBQ         R12, BP
+	SUBQ         BP, R14
+	XORQ         BP, BP
+	CMPQ         R14, BP
+	CMOVQLT      BP, R14
+	SHLQ         $0x01, R14
+	LEAQ         (DI)(R12*2), BP
+	SUBQ         R14, BP
+	VMOVDQU      (BP), X13
+	LEAQ         constants<>+1088(SB), BP
+	VPSHUFB      (BP)(R14*1), X13, X13
+	VPMOVZXWD    X13, Y13
+	VPSLLD       $0x10, Y13, Y13
+	VMOVUPS      (R15), Y14
+	VMASKMOVPS   (R9)(R12*4), Y14, Y14
+	VMOVUPS      (R15), Y15
+	VMASKMOVPS   (R8)(R12*4), Y15, Y15
+	VFMADD213PS  Y15, Y14, Y13
+	VADDPS       Y13, Y10, Y10
+	VMULPS       Y12, Y13, Y14
+	VXORPS       Y15, Y15, Y15
+	VCMPPS       $0x04, Y15, Y13, Y13
+	VANDPS       Y13, Y14, Y14
+	VADDPS       Y14, Y8, Y8
+	VMAXPS       Y12, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VANDPS       (R15), Y13, Y13
+	VADDPS       Y13, Y4, Y4
+	MOVQ         96(AX), R15
+	SUBQ         R12, R15
+	CMPQ         R15, $0x08
 	JLT          part10
-	VMOVUPS      Y12, (BX)(R11*4)
+	VMOVUPS      Y13, (SI)(R12*4)
 	JMP          stored9
 
 part10:
-	LEAQ         (BX)(R11*4), R13
-	VMOVAPS      X12, X11
-	TESTQ        $+4, R14
+	LEAQ         (SI)(R12*4), R14
+	VMOVAPS      X13, X12
+	TESTQ        $+4, R15
 	JEQ          skip11
-	VMOVUPS      X11, (R13)
-	VEXTRACTF128 $0x01, Y12, X11
-	ADDQ         $0x10, R13
+	VMOVUPS      X12, (R14)
+	VEXTRACTF128 $0x01, Y13, X12
+	ADDQ         $0x10, R14
 
 skip11:
-	TESTQ   $+2, R14
+	TESTQ   $+2, R15
 	JEQ     skip12
-	VMOVSD  X11, (R13)
-	VPSRLDQ $0x08, X11, X11
-	ADDQ    $0x08, R13
+	VMOVSD  X12, (R14)
+	VPSRLDQ $0x08, X12, X12
+	ADDQ    $0x08, R14
 
 skip12:
-	TESTQ  $+1, R14
+	TESTQ  $+1, R15
 	JEQ    skip13
-	VMOVSS X11, (R13)
+	VMOVSS X12, (R14)
 
 skip13:
 stored9:
-	VMOVUPS Y3, Y11
-	VMOVAPS Y4, Y3
+	VMOVUPS Y4, Y12
 	VMOVAPS Y5, Y4
 	VMOVAPS Y6, Y5
-	VMOVAPS Y11, Y6
-	VMOVUPS Y7, Y11
-	VMOVAPS Y8, Y7
-	VMOVAPS Y11, Y8
-	VMOVUPS Y9, Y11
-	VMOVAPS Y10, Y9
+	VMOVAPS Y7, Y6
+	VMOVAPS Y12, Y7
+	VMOVUPS Y8, Y12
+	VMOVAPS Y9, Y8
+	VMOVAPS Y12, Y9
+	VMOVUPS Y10, Y12
 	VMOVAPS Y11, Y10
-	XORQ    $0x20, DX
-	ADDQ    $+8, R11
-	CMPQ    R11, R12
+	VMOVAPS Y12, Y11
+	XORQ    $0x20, BX
+	ADDQ    $+8, R12
+	CMPQ    R12, R13
 	JLT     loop7
 
 end8:
-	VADDPS  Y5, Y3, Y3
-	VADDPS  Y6, Y4, Y4
-	MOVQ    56(AX), R11
-	VMOVUPS Y3, (R11)(DX*1)
-	MOVQ    64(AX), R11
-	VMOVUPS Y7, (R11)(DX*1)
-	MOVQ    72(AX), R11
-	VMOVUPS Y9, (R11)(DX*1)
-	XORQ    $0x20, DX
-	MOVQ    56(AX), R11
-	VMOVUPS Y4, (R11)(DX*1)
-	MOVQ    64(AX), R11
-	VMOVUPS Y8, (R11)(DX*1)
-	MOVQ    72(AX), R11
-	VMOVUPS Y10, (R11)(DX*1)
-	XORQ    $0x20, DX
-	ORQ     $0x3f, DX
-	INCQ    DX
-	MOVQ    R12, R11
-	CMPQ    R11, 96(AX)
-	JLT     block4
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y5, Y5
+	MOVQ         56(AX), R12
+	VMOVUPS      Y4, (R12)(BX*1)
+	MOVQ         64(AX), R12
+	VMOVUPS      Y8, (R12)(BX*1)
+	MOVQ         72(AX), R12
+	VMOVUPS      Y10, (R12)(BX*1)
+	XORQ         $0x20, BX
+	MOVQ         56(AX), R12
+	VMOVUPS      Y5, (R12)(BX*1)
+	MOVQ         64(AX), R12
+	VMOVUPS      Y9, (R12)(BX*1)
+	MOVQ         72(AX), R12
+	VMOVUPS      Y11, (R12)(BX*1)
+	XORQ         $0x20, BX
+	ORQ          $0x3f, BX
+	INCQ         BX
+	MOVQ         R13, R12
+	CMPQ         R12, 96(AX)
+	JLT          block4
+	CMPQ         CX, DX
+	JEQ          found14
+	VEXTRACTF128 $0x01, Y3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0x4e, X3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0xb1, X3, X2
+	VMAXPS       X2, X3, X3
+	VCVTSS2SD    X3, X3, X3
+	VMOVSD       X3, 328(AX)(R11*8)
 
+found14:
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	ADDQ 128(AX), SI
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, R9
+	ADDQ 112(AX), CX
+	ADDQ 120(AX), SI
+	ADDQ 136(AX), DI
 	INCQ R10
 	JMP  row1
 
@@ -7531,7 +7929,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
@@ -7615,9 +8013,9 @@ end7:
 	VMOVDQU      X0, (DX)(R8*2)
 
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), DX
+	ADDQ 136(AX), BX
 	INCQ R10
 	JMP  row1
 
@@ -7631,9 +8029,9 @@ TEXT ·transposeBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeBFloat16AVX2 copies rows to planes, as F.
-	MOVQ 104(AX), BX
+	MOVQ 112(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 184(AX), DI
+	MOVQ 192(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -7643,7 +8041,7 @@ group1:
 	IMULQ R8, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  176(AX), R10
+	MOVQ  184(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -7851,9 +8249,9 @@ TEXT ·transposeBackBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeBackBFloat16AVX2 copies planes to rows, rounded to elements.
-	MOVQ 120(AX), BX
+	MOVQ 128(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 184(AX), DI
+	MOVQ 192(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -7863,7 +8261,7 @@ group1:
 	IMULQ R8, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  176(AX), R10
+	MOVQ  184(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -8107,7 +8505,7 @@ TEXT ·widenBFloat16AVX2(SB), NOSPLIT, $0-8
 
 	// widenBFloat16AVX2 copies planes of elements to planes of F.
 	MOVQ (AX), CX
-	MOVQ 176(AX), DX
+	MOVQ 184(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -8125,8 +8523,8 @@ loop2:
 	JLT       loop2
 
 end3:
-	ADDQ 160(AX), CX
-	ADDQ 184(AX), DX
+	ADDQ 168(AX), CX
+	ADDQ 192(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -8139,7 +8537,7 @@ TEXT ·narrowBFloat16AVX2(SB), NOSPLIT, $0-8
 
 	// narrowBFloat16AVX2 copies planes of F to planes of elements, rounded.
 	MOVQ 16(AX), CX
-	MOVQ 176(AX), DX
+	MOVQ 184(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -8163,8 +8561,8 @@ loop2:
 	JLT          loop2
 
 end3:
-	ADDQ 168(AX), CX
-	ADDQ 184(AX), DX
+	ADDQ 176(AX), CX
+	ADDQ 192(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -8176,8 +8574,8 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// finishAVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD 264(AX), Y0
-	VBROADCASTSD 248(AX), Y1
+	VBROADCASTSD 272(AX), Y0
+	VBROADCASTSD 256(AX), Y1
 	VXORPS       Y2, Y2, Y2
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
@@ -8295,8 +8693,8 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// finishGradAVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD 264(AX), Y0
-	VBROADCASTSD 248(AX), Y1
+	VBROADCASTSD 272(AX), Y0
+	VBROADCASTSD 256(AX), Y1
 	VXORPS       Y2, Y2, Y2
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
@@ -8454,7 +8852,7 @@ end2:
 TEXT ·maxFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxFloat32AVX512 finds the maximum m of each row, and x_y − m, y being the label.
+	// maxFloat32AVX512 finds the maximum m of each row.
 	MOVQ         96(AX), DX
 	MOVQ         96(AX), CX
 	MOVQ         $+16, BX
@@ -8524,18 +8922,9 @@ end7:
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
 	VMOVSD        X2, 312(AX)(DI*8)
-	MOVQ          DI, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          48(AX), R8
-	MOVLQSX       (R8), R8
-	VMOVSS        (CX)(R8*4), X1
-	VCVTSS2SD     X1, X1, X1
-	VSUBSD        X2, X1, X1
-	VMOVSD        X1, 3576(AX)(DI*8)
 
 skip2:
-	ADDQ 104(AX), CX
+	ADDQ 112(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -8548,7 +8937,7 @@ done3:
 TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
+	// sumUniformFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+32(SB), Z0
 	VBROADCASTSS constants<>+64(SB), Z1
 	VBROADCASTSS constants<>+96(SB), Z2
@@ -8557,7 +8946,6 @@ TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
-	XORQ         SI, SI
 	XORQ         DI, DI
 
 row1:
@@ -8566,241 +8954,33 @@ row1:
 	MOVQ         48(AX), CX
 	CMPL         (CX)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), CX
-	ADDQ         DI, CX
-	VMOVSD       312(AX)(CX*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+288(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	MOVQ         SI, BX
-	XORQ         R8, R8
-
-block4:
-	VBROADCASTSS constants<>+1600(SB), Z8
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VBROADCASTSS constants<>+1600(SB), Z10
-	LEAQ         512(R8), R9
-	CMPQ         R9, 96(AX)
-	CMOVQGT      96(AX), R9
-	MOVQ         R9, CX
-	ANDQ         $-64, CX
-	CMPQ         R8, CX
-	JGE          end6
-
-loop5:
-	PREFETCHT0    20480(DX)(R8*4)
-	VADDPS        (DX)(R8*4), Z7, Z11
-	VADDPS        Z11, Z10, Z10
-	PREFETCHT0    20544(DX)(R8*4)
-	VMOVUPS       Z11, Z13
-	VADDPS        64(DX)(R8*4), Z7, Z14
-	VFMADD132PS   Z2, Z1, Z13
-	VADDPS        Z14, Z10, Z10
-	PREFETCHT0    20608(DX)(R8*4)
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z14, Z15
-	VADDPS        128(DX)(R8*4), Z7, Z16
-	VSUBPS        Z1, Z13, Z12
-	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        Z16, Z10, Z10
-	PREFETCHT0    20672(DX)(R8*4)
-	VFNMADD132PS  Z3, Z11, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VMOVUPS       Z16, Z18
-	VADDPS        192(DX)(R8*4), Z7, Z19
-	VPERMPS       Z6, Z13, Z11
-	VSUBPS        Z1, Z15, Z17
-	VFMADD132PS   Z2, Z1, Z18
-	VADDPS        Z19, Z10, Z10
-	VPSLLD        $0x14, Z13, Z13
-	VFNMADD132PS  Z3, Z14, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VMOVUPS       Z19, Z14
-	VPADDD        Z11, Z13, Z13
-	VPERMPS       Z6, Z15, Z20
-	VSUBPS        Z1, Z18, Z21
-	VFMADD132PS   Z2, Z1, Z14
-	VMOVUPS       Z4, Z11
-	VPSLLD        $0x14, Z15, Z15
-	VFNMADD132PS  Z3, Z16, Z21
-	VCMPPS        $0x15, Z0, Z19, K4
-	VFMADD213PS   Z5, Z12, Z11
-	VPADDD        Z20, Z15, Z15
-	VPERMPS       Z6, Z18, Z22
-	VSUBPS        Z1, Z14, Z23
-	VMULPS        Z12, Z12, Z16
-	VMOVUPS       Z4, Z20
-	VPSLLD        $0x14, Z18, Z18
-	VFNMADD132PS  Z3, Z19, Z23
-	VFMADD213PS   Z12, Z16, Z11
-	VFMADD213PS   Z5, Z17, Z20
-	VPADDD        Z22, Z18, Z18
-	VPERMPS       Z6, Z14, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VMULPS        Z17, Z17, Z13
-	VMOVUPS       Z4, Z16
-	VPSLLD        $0x14, Z14, Z14
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS   Z17, Z13, Z20
-	VFMADD213PS   Z5, Z21, Z16
-	VPADDD        Z12, Z14, Z14
-	VFMADD213PS.Z Z15, Z15, K2, Z20
-	VMULPS        Z21, Z21, Z11
-	VMOVUPS       Z4, Z12
-	VADDPS        Z20, Z9, Z9
-	VFMADD213PS   Z21, Z11, Z16
-	VFMADD213PS   Z5, Z23, Z12
-	VFMADD213PS.Z Z18, Z18, K3, Z16
-	VMULPS        Z23, Z23, Z11
-	VADDPS        Z16, Z8, Z8
-	VFMADD213PS   Z23, Z11, Z12
-	VFMADD213PS.Z Z14, Z14, K4, Z12
-	VADDPS        Z12, Z9, Z9
-	ADDQ          $+64, R8
-	CMPQ          R8, CX
-	JLT           loop5
-
-end6:
-	MOVQ R9, CX
-	ANDQ $-32, CX
-	CMPQ R8, CX
-	JGE  end8
-
-loop7:
-	PREFETCHT0    20480(DX)(R8*4)
-	VADDPS        (DX)(R8*4), Z7, Z11
-	VADDPS        Z11, Z10, Z10
-	PREFETCHT0    20544(DX)(R8*4)
-	VMOVUPS       Z11, Z13
-	VADDPS        64(DX)(R8*4), Z7, Z14
-	VFMADD132PS   Z2, Z1, Z13
-	VADDPS        Z14, Z10, Z10
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z14, Z15
-	VSUBPS        Z1, Z13, Z12
-	VFMADD132PS   Z2, Z1, Z15
-	VFNMADD132PS  Z3, Z11, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VPERMPS       Z6, Z13, Z11
-	VSUBPS        Z1, Z15, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VFNMADD132PS  Z3, Z14, Z16
-	VPADDD        Z11, Z13, Z13
-	VPERMPS       Z6, Z15, Z14
-	VMOVUPS       Z4, Z11
-	VPSLLD        $0x14, Z15, Z15
-	VFMADD213PS   Z5, Z12, Z11
-	VPADDD        Z14, Z15, Z15
-	VMULPS        Z12, Z12, Z14
-	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS   Z5, Z16, Z17
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VMULPS        Z16, Z16, Z12
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS   Z16, Z12, Z17
-	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VADDPS        Z17, Z9, Z9
-	ADDQ          $+32, R8
-	CMPQ          R8, CX
-	JLT           loop7
-
-end8:
-	CMPQ R8, R9
-	JGE  end10
-
-loop9:
-	MOVQ          96(AX), CX
-	SUBQ          R8, CX
-	MOVL          $0x00000001, R10
-	SHLQ          CL, R10
-	DECQ          R10
-	KMOVW         R10, K1
-	VMOVUPS.Z     (DX)(R8*4), K1, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z10, K1, Z10
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z13, Z11
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z11, Z13, Z13
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z12, Z11
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K2, Z11
-	VADDPS        Z11, Z8, K1, Z8
-	VMOVUPS       Z8, Z11
-	VMOVAPS       Z9, Z8
-	VMOVAPS       Z11, Z9
-	ADDQ          $+16, R8
-	CMPQ          R8, R9
-	JLT           loop9
-
-end10:
-	VADDPS  Z9, Z8, Z8
-	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(BX*1)
-	MOVQ    64(AX), CX
-	VMOVUPS Z10, (CX)(BX*1)
-	ORQ     $0x3f, BX
-	INCQ    BX
-	MOVQ    R9, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), DX
-	MOVQ 200(AX), CX
-	SHLQ $0x06, CX
-	ADDQ CX, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpUniformFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpUniformFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
-	MOVQ         (AX), DX
-	MOVQ         8(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	MOVQ         112(AX), BX
+	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), CX
-	ADDQ         R8, CX
-	VMOVSD       312(AX)(CX*8), X7
+	MOVQ         R8, SI
+	SUBQ         88(AX), SI
+	CMPQ         SI, 104(AX)
+	CMOVQGE      DX, BX
+	MOVLQSX      (CX)(SI*4), CX
+	IMULQ        208(AX), SI
+	SHLQ         $0x06, SI
+	VMOVSS       (DX)(CX*4), X7
+	VCVTSS2SD    X7, X7, X7
+	VSUBSD       312(AX)(R8*8), X7, X7
+	VMOVSD       X7, 3576(AX)(R8*8)
+	VMOVSD       312(AX)(R8*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+288(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	MOVQ         DI, BX
+	VBROADCASTSS constants<>+0(SB), Z8
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
+	VBROADCASTSS constants<>+1600(SB), Z11
 	LEAQ         512(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -8810,78 +8990,78 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R9*4)
-	VADDPS        (DX)(R9*4), Z7, Z11
-	VADDPS        Z11, Z10, Z10
-	PREFETCHT0    20544(DX)(R9*4)
-	VMOVUPS       Z11, Z13
-	VADDPS        64(DX)(R9*4), Z7, Z14
-	VFMADD132PS   Z2, Z1, Z13
-	VADDPS        Z14, Z10, Z10
-	PREFETCHT0    20608(DX)(R9*4)
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z14, Z15
-	VADDPS        128(DX)(R9*4), Z7, Z16
-	VSUBPS        Z1, Z13, Z12
-	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        Z16, Z10, Z10
-	PREFETCHT0    20672(DX)(R9*4)
-	VFNMADD132PS  Z3, Z11, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VMOVUPS       Z16, Z18
-	VADDPS        192(DX)(R9*4), Z7, Z19
-	VPERMPS       Z6, Z13, Z11
-	VSUBPS        Z1, Z15, Z17
-	VFMADD132PS   Z2, Z1, Z18
-	VADDPS        Z19, Z10, Z10
-	VPSLLD        $0x14, Z13, Z13
-	VFNMADD132PS  Z3, Z14, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VMOVUPS       Z19, Z14
-	VPADDD        Z11, Z13, Z13
-	VPERMPS       Z6, Z15, Z20
-	VSUBPS        Z1, Z18, Z21
+	PREFETCHT0    20480(BX)(R9*4)
+	VMAXPS        (BX)(R9*4), Z8, Z8
+	VADDPS        (DX)(R9*4), Z7, Z12
+	PREFETCHT0    20544(BX)(R9*4)
+	VADDPS        Z12, Z11, Z11
+	VMAXPS        64(BX)(R9*4), Z8, Z8
+	VMOVUPS       Z12, Z14
+	VADDPS        64(DX)(R9*4), Z7, Z15
+	PREFETCHT0    20608(BX)(R9*4)
 	VFMADD132PS   Z2, Z1, Z14
-	VMOVUPS       Z4, Z11
-	VPSLLD        $0x14, Z15, Z15
-	VFNMADD132PS  Z3, Z16, Z21
-	VCMPPS        $0x15, Z0, Z19, K4
-	VFMADD213PS   Z5, Z12, Z11
-	VPADDD        Z20, Z15, Z15
-	VPERMPS       Z6, Z18, Z22
-	VSUBPS        Z1, Z14, Z23
-	VMULPS        Z12, Z12, Z16
-	VMOVUPS       Z4, Z20
-	VPSLLD        $0x14, Z18, Z18
-	VFNMADD132PS  Z3, Z19, Z23
-	VFMADD213PS   Z12, Z16, Z11
-	VFMADD213PS   Z5, Z17, Z20
-	VPADDD        Z22, Z18, Z18
+	VADDPS        Z15, Z11, Z11
+	VMAXPS        128(BX)(R9*4), Z8, Z8
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z15, Z16
+	VADDPS        128(DX)(R9*4), Z7, Z17
+	PREFETCHT0    20672(BX)(R9*4)
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VADDPS        Z17, Z11, Z11
+	VMAXPS        192(BX)(R9*4), Z8, Z8
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVUPS       Z17, Z19
+	VADDPS        192(DX)(R9*4), Z7, Z20
 	VPERMPS       Z6, Z14, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VMULPS        Z17, Z17, Z13
-	VMOVUPS       Z4, Z16
+	VSUBPS        Z1, Z16, Z18
+	VFMADD132PS   Z2, Z1, Z19
+	VADDPS        Z20, Z11, Z11
 	VPSLLD        $0x14, Z14, Z14
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS   Z17, Z13, Z20
-	VFMADD213PS   Z5, Z21, Z16
+	VFNMADD132PS  Z3, Z15, Z18
+	VCMPPS        $0x15, Z0, Z17, K3
+	VMOVUPS       Z20, Z15
 	VPADDD        Z12, Z14, Z14
-	VMOVUPS       Z11, (SI)(R9*4)
-	VFMADD213PS.Z Z15, Z15, K2, Z20
-	VMULPS        Z21, Z21, Z11
+	VPERMPS       Z6, Z16, Z21
+	VSUBPS        Z1, Z19, Z22
+	VFMADD132PS   Z2, Z1, Z15
 	VMOVUPS       Z4, Z12
-	VADDPS        Z20, Z9, Z9
-	VFMADD213PS   Z21, Z11, Z16
-	VFMADD213PS   Z5, Z23, Z12
-	VMOVUPS       Z20, 64(SI)(R9*4)
-	VFMADD213PS.Z Z18, Z18, K3, Z16
-	VMULPS        Z23, Z23, Z11
-	VADDPS        Z16, Z8, Z8
-	VFMADD213PS   Z23, Z11, Z12
-	VMOVUPS       Z16, 128(SI)(R9*4)
-	VFMADD213PS.Z Z14, Z14, K4, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VFNMADD132PS  Z3, Z17, Z22
+	VCMPPS        $0x15, Z0, Z20, K4
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z21, Z16, Z16
+	VPERMPS       Z6, Z19, Z23
+	VSUBPS        Z1, Z15, Z24
+	VMULPS        Z13, Z13, Z17
+	VMOVUPS       Z4, Z21
+	VPSLLD        $0x14, Z19, Z19
+	VFNMADD132PS  Z3, Z20, Z24
+	VFMADD213PS   Z13, Z17, Z12
+	VFMADD213PS   Z5, Z18, Z21
+	VPADDD        Z23, Z19, Z19
+	VPERMPS       Z6, Z15, Z13
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VMULPS        Z18, Z18, Z14
+	VMOVUPS       Z4, Z17
+	VPSLLD        $0x14, Z15, Z15
 	VADDPS        Z12, Z9, Z9
-	VMOVUPS       Z12, 192(SI)(R9*4)
+	VFMADD213PS   Z18, Z14, Z21
+	VFMADD213PS   Z5, Z22, Z17
+	VPADDD        Z13, Z15, Z15
+	VFMADD213PS.Z Z16, Z16, K2, Z21
+	VMULPS        Z22, Z22, Z12
+	VMOVUPS       Z4, Z13
+	VADDPS        Z21, Z10, Z10
+	VFMADD213PS   Z22, Z12, Z17
+	VFMADD213PS   Z5, Z24, Z13
+	VFMADD213PS.Z Z19, Z19, K3, Z17
+	VMULPS        Z24, Z24, Z12
+	VADDPS        Z17, Z9, Z9
+	VFMADD213PS   Z24, Z12, Z13
+	VFMADD213PS.Z Z15, Z15, K4, Z13
+	VADDPS        Z13, Z10, Z10
 	ADDQ          $+64, R9
 	CMPQ          R9, CX
 	JLT           loop5
@@ -8893,42 +9073,42 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R9*4)
-	VADDPS        (DX)(R9*4), Z7, Z11
-	VADDPS        Z11, Z10, Z10
-	PREFETCHT0    20544(DX)(R9*4)
-	VMOVUPS       Z11, Z13
-	VADDPS        64(DX)(R9*4), Z7, Z14
-	VFMADD132PS   Z2, Z1, Z13
-	VADDPS        Z14, Z10, Z10
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z14, Z15
-	VSUBPS        Z1, Z13, Z12
-	VFMADD132PS   Z2, Z1, Z15
-	VFNMADD132PS  Z3, Z11, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VPERMPS       Z6, Z13, Z11
-	VSUBPS        Z1, Z15, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VFNMADD132PS  Z3, Z14, Z16
-	VPADDD        Z11, Z13, Z13
-	VPERMPS       Z6, Z15, Z14
-	VMOVUPS       Z4, Z11
-	VPSLLD        $0x14, Z15, Z15
-	VFMADD213PS   Z5, Z12, Z11
-	VPADDD        Z14, Z15, Z15
-	VMULPS        Z12, Z12, Z14
-	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS   Z5, Z16, Z17
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VMULPS        Z16, Z16, Z12
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS   Z16, Z12, Z17
-	VMOVUPS       Z11, (SI)(R9*4)
-	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VADDPS        Z17, Z9, Z9
-	VMOVUPS       Z17, 64(SI)(R9*4)
+	PREFETCHT0    20480(BX)(R9*4)
+	VMAXPS        (BX)(R9*4), Z8, Z8
+	VADDPS        (DX)(R9*4), Z7, Z12
+	PREFETCHT0    20544(BX)(R9*4)
+	VADDPS        Z12, Z11, Z11
+	VMAXPS        64(BX)(R9*4), Z8, Z8
+	VMOVUPS       Z12, Z14
+	VADDPS        64(DX)(R9*4), Z7, Z15
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z15, Z11, Z11
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z15, Z16
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z17
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z15
+	VMOVUPS       Z4, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z15, Z16, Z16
+	VMULPS        Z13, Z13, Z15
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS   Z5, Z17, Z18
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VMULPS        Z17, Z17, Z13
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z17, Z13, Z18
+	VFMADD213PS.Z Z16, Z16, K2, Z18
+	VADDPS        Z18, Z10, Z10
 	ADDQ          $+32, R9
 	CMPQ          R9, CX
 	JLT           loop7
@@ -8944,49 +9124,320 @@ loop9:
 	SHLQ          CL, R11
 	DECQ          R11
 	KMOVW         R11, K1
-	VMOVUPS.Z     (DX)(R9*4), K1, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z10, K1, Z10
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z13, Z11
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z11, Z13, Z13
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z12, Z11
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K2, Z11
-	VADDPS        Z11, Z8, K1, Z8
-	VMOVUPS       Z11, K1, (SI)(R9*4)
-	VMOVUPS       Z8, Z11
-	VMOVAPS       Z9, Z8
-	VMOVAPS       Z11, Z9
+	VMOVUPS.Z     (BX)(R9*4), K1, Z12
+	VMAXPS        Z12, Z8, K1, Z8
+	VMOVUPS.Z     (DX)(R9*4), K1, Z12
+	VADDPS        Z7, Z12, Z12
+	VADDPS        Z12, Z11, K1, Z11
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z14, Z12
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z12, Z14, Z14
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z13, Z12
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS.Z Z14, Z14, K2, Z12
+	VADDPS        Z12, Z9, K1, Z9
+	VMOVUPS       Z9, Z12
+	VMOVAPS       Z10, Z9
+	VMOVAPS       Z12, Z10
 	ADDQ          $+16, R9
 	CMPQ          R9, R10
 	JLT           loop9
 
 end10:
-	VADDPS  Z9, Z8, Z8
-	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(BX*1)
-	MOVQ    64(AX), CX
-	VMOVUPS Z10, (CX)(BX*1)
-	ORQ     $0x3f, BX
-	INCQ    BX
-	MOVQ    R10, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
+	VADDPS        Z10, Z9, Z9
+	MOVQ          56(AX), CX
+	VMOVUPS       Z9, (CX)(SI*1)
+	MOVQ          64(AX), CX
+	VMOVUPS       Z11, (CX)(SI*1)
+	ORQ           $0x3f, SI
+	INCQ          SI
+	MOVQ          R10, R9
+	CMPQ          R9, 96(AX)
+	JLT           block4
+	CMPQ          DX, BX
+	JEQ           found11
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VCVTSS2SD     X7, X7, X7
+	VMOVSD        X7, 328(AX)(R8*8)
 
+found11:
 skip2:
-	ADDQ 104(AX), DX
-	ADDQ 112(AX), SI
-	MOVQ 200(AX), CX
-	SHLQ $0x06, CX
-	ADDQ CX, DI
+	ADDQ 112(AX), DX
+	INCQ DI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpUniformFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpUniformFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
+	MOVQ         (AX), DX
+	MOVQ         8(AX), DI
+	XORQ         R8, R8
+
+row1:
+	CMPQ         R8, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), CX
+	CMPL         (CX)(R8*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R9
+	ADDQ         R8, R9
+	MOVQ         112(AX), BX
+	LEAQ         (DX)(BX*2), BX
+	MOVQ         48(AX), CX
+	MOVQ         R9, SI
+	SUBQ         88(AX), SI
+	CMPQ         SI, 104(AX)
+	CMOVQGE      DX, BX
+	MOVLQSX      (CX)(SI*4), CX
+	IMULQ        208(AX), SI
+	SHLQ         $0x06, SI
+	VMOVSS       (DX)(CX*4), X7
+	VCVTSS2SD    X7, X7, X7
+	VSUBSD       312(AX)(R9*8), X7, X7
+	VMOVSD       X7, 3576(AX)(R9*8)
+	VMOVSD       312(AX)(R9*8), X7
+	VCVTSD2SS    X7, X7, X7
+	VXORPS       constants<>+288(SB), X7, X7
+	VBROADCASTSS X7, Z7
+	VBROADCASTSS constants<>+0(SB), Z8
+	XORQ         R10, R10
+
+block4:
+	VBROADCASTSS constants<>+1600(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z10
+	VBROADCASTSS constants<>+1600(SB), Z11
+	LEAQ         512(R10), R11
+	CMPQ         R11, 96(AX)
+	CMOVQGT      96(AX), R11
+	MOVQ         R11, CX
+	ANDQ         $-64, CX
+	CMPQ         R10, CX
+	JGE          end6
+
+loop5:
+	PREFETCHT0    20480(BX)(R10*4)
+	VMAXPS        (BX)(R10*4), Z8, Z8
+	VADDPS        (DX)(R10*4), Z7, Z12
+	PREFETCHT0    20544(BX)(R10*4)
+	VADDPS        Z12, Z11, Z11
+	VMAXPS        64(BX)(R10*4), Z8, Z8
+	VMOVUPS       Z12, Z14
+	VADDPS        64(DX)(R10*4), Z7, Z15
+	PREFETCHT0    20608(BX)(R10*4)
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z15, Z11, Z11
+	VMAXPS        128(BX)(R10*4), Z8, Z8
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z15, Z16
+	VADDPS        128(DX)(R10*4), Z7, Z17
+	PREFETCHT0    20672(BX)(R10*4)
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VADDPS        Z17, Z11, Z11
+	VMAXPS        192(BX)(R10*4), Z8, Z8
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVUPS       Z17, Z19
+	VADDPS        192(DX)(R10*4), Z7, Z20
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z18
+	VFMADD132PS   Z2, Z1, Z19
+	VADDPS        Z20, Z11, Z11
+	VPSLLD        $0x14, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z18
+	VCMPPS        $0x15, Z0, Z17, K3
+	VMOVUPS       Z20, Z15
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z21
+	VSUBPS        Z1, Z19, Z22
+	VFMADD132PS   Z2, Z1, Z15
+	VMOVUPS       Z4, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VFNMADD132PS  Z3, Z17, Z22
+	VCMPPS        $0x15, Z0, Z20, K4
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z21, Z16, Z16
+	VPERMPS       Z6, Z19, Z23
+	VSUBPS        Z1, Z15, Z24
+	VMULPS        Z13, Z13, Z17
+	VMOVUPS       Z4, Z21
+	VPSLLD        $0x14, Z19, Z19
+	VFNMADD132PS  Z3, Z20, Z24
+	VFMADD213PS   Z13, Z17, Z12
+	VFMADD213PS   Z5, Z18, Z21
+	VPADDD        Z23, Z19, Z19
+	VPERMPS       Z6, Z15, Z13
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VMULPS        Z18, Z18, Z14
+	VMOVUPS       Z4, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z18, Z14, Z21
+	VFMADD213PS   Z5, Z22, Z17
+	VPADDD        Z13, Z15, Z15
+	VMOVUPS       Z12, (DI)(R10*4)
+	VFMADD213PS.Z Z16, Z16, K2, Z21
+	VMULPS        Z22, Z22, Z12
+	VMOVUPS       Z4, Z13
+	VADDPS        Z21, Z10, Z10
+	VFMADD213PS   Z22, Z12, Z17
+	VFMADD213PS   Z5, Z24, Z13
+	VMOVUPS       Z21, 64(DI)(R10*4)
+	VFMADD213PS.Z Z19, Z19, K3, Z17
+	VMULPS        Z24, Z24, Z12
+	VADDPS        Z17, Z9, Z9
+	VFMADD213PS   Z24, Z12, Z13
+	VMOVUPS       Z17, 128(DI)(R10*4)
+	VFMADD213PS.Z Z15, Z15, K4, Z13
+	VADDPS        Z13, Z10, Z10
+	VMOVUPS       Z13, 192(DI)(R10*4)
+	ADDQ          $+64, R10
+	CMPQ          R10, CX
+	JLT           loop5
+
+end6:
+	MOVQ R11, CX
+	ANDQ $-32, CX
+	CMPQ R10, CX
+	JGE  end8
+
+loop7:
+	PREFETCHT0    20480(BX)(R10*4)
+	VMAXPS        (BX)(R10*4), Z8, Z8
+	VADDPS        (DX)(R10*4), Z7, Z12
+	PREFETCHT0    20544(BX)(R10*4)
+	VADDPS        Z12, Z11, Z11
+	VMAXPS        64(BX)(R10*4), Z8, Z8
+	VMOVUPS       Z12, Z14
+	VADDPS        64(DX)(R10*4), Z7, Z15
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z15, Z11, Z11
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z15, Z16
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z17
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z15
+	VMOVUPS       Z4, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z15, Z16, Z16
+	VMULPS        Z13, Z13, Z15
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS   Z5, Z17, Z18
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VMULPS        Z17, Z17, Z13
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z17, Z13, Z18
+	VMOVUPS       Z12, (DI)(R10*4)
+	VFMADD213PS.Z Z16, Z16, K2, Z18
+	VADDPS        Z18, Z10, Z10
+	VMOVUPS       Z18, 64(DI)(R10*4)
+	ADDQ          $+32, R10
+	CMPQ          R10, CX
+	JLT           loop7
+
+end8:
+	CMPQ R10, R11
+	JGE  end10
+
+loop9:
+	MOVQ          96(AX), CX
+	SUBQ          R10, CX
+	MOVL          $0x00000001, R12
+	SHLQ          CL, R12
+	DECQ          R12
+	KMOVW         R12, K1
+	VMOVUPS.Z     (BX)(R10*4), K1, Z12
+	VMAXPS        Z12, Z8, K1, Z8
+	VMOVUPS.Z     (DX)(R10*4), K1, Z12
+	VADDPS        Z7, Z12, Z12
+	VADDPS        Z12, Z11, K1, Z11
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z14, Z12
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z12, Z14, Z14
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z13, Z12
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS.Z Z14, Z14, K2, Z12
+	VADDPS        Z12, Z9, K1, Z9
+	VMOVUPS       Z12, K1, (DI)(R10*4)
+	VMOVUPS       Z9, Z12
+	VMOVAPS       Z10, Z9
+	VMOVAPS       Z12, Z10
+	ADDQ          $+16, R10
+	CMPQ          R10, R11
+	JLT           loop9
+
+end10:
+	VADDPS        Z10, Z9, Z9
+	MOVQ          56(AX), CX
+	VMOVUPS       Z9, (CX)(SI*1)
+	MOVQ          64(AX), CX
+	VMOVUPS       Z11, (CX)(SI*1)
+	ORQ           $0x3f, SI
+	INCQ          SI
+	MOVQ          R11, R10
+	CMPQ          R10, 96(AX)
+	JLT           block4
+	CMPQ          DX, BX
+	JEQ           found11
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VCVTSS2SD     X7, X7, X7
+	VMOVSD        X7, 328(AX)(R9*8)
+
+found11:
+skip2:
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), DI
 	INCQ R8
 	JMP  row1
 
@@ -9030,7 +9481,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
@@ -9066,8 +9517,8 @@ end7:
 	VMOVUPS     Z2, K1, (BX)(SI*4)
 
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), BX
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), BX
 	INCQ DI
 	JMP  row1
 
@@ -9080,7 +9531,7 @@ done3:
 TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat32AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+32(SB), Z0
 	VBROADCASTSS constants<>+64(SB), Z1
 	VBROADCASTSS constants<>+96(SB), Z2
@@ -9089,11 +9540,10 @@ TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
-	MOVQ         8(AX), SI
-	MOVQ         24(AX), DI
-	MOVQ         32(AX), R8
-	MOVQ         40(AX), R9
-	XORQ         R10, R10
+	MOVQ         8(AX), DI
+	MOVQ         24(AX), R8
+	MOVQ         32(AX), R9
+	MOVQ         40(AX), R10
 	XORQ         R11, R11
 
 row1:
@@ -9102,151 +9552,179 @@ row1:
 	MOVQ         48(AX), CX
 	CMPL         (CX)(R11*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), CX
-	ADDQ         R11, CX
-	VMOVSD       312(AX)(CX*8), X7
+	MOVQ         88(AX), R12
+	ADDQ         R11, R12
+	MOVQ         112(AX), BX
+	LEAQ         (DX)(BX*2), BX
+	MOVQ         48(AX), CX
+	MOVQ         R12, SI
+	SUBQ         88(AX), SI
+	CMPQ         SI, 104(AX)
+	CMOVQGE      DX, BX
+	MOVLQSX      (CX)(SI*4), CX
+	IMULQ        208(AX), SI
+	SHLQ         $0x06, SI
+	VMOVSS       (DX)(CX*4), X7
+	VCVTSS2SD    X7, X7, X7
+	VSUBSD       312(AX)(R12*8), X7, X7
+	VMOVSD       X7, 3576(AX)(R12*8)
+	VMOVSD       312(AX)(R12*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+288(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	MOVQ         R10, BX
-	XORQ         R12, R12
+	VBROADCASTSS constants<>+0(SB), Z8
+	XORQ         R13, R13
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
 	VBROADCASTSS constants<>+1600(SB), Z11
-	LEAQ         512(R12), R13
-	CMPQ         R13, 96(AX)
-	CMOVQGT      96(AX), R13
-	MOVQ         R13, CX
+	VBROADCASTSS constants<>+1600(SB), Z12
+	LEAQ         512(R13), R14
+	CMPQ         R14, 96(AX)
+	CMOVQGT      96(AX), R14
+	MOVQ         R14, CX
 	ANDQ         $-32, CX
-	CMPQ         R12, CX
+	CMPQ         R13, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R12*4)
-	VADDPS        (DX)(R12*4), Z7, Z12
-	VMOVUPS       (DI)(R12*4), Z13
-	VMOVUPS       (R9)(R12*4), Z14
-	VFMADD213PS   (R8)(R12*4), Z14, Z13
-	VADDPS        Z13, Z11, Z11
-	VMULPS        Z12, Z13, Z14
-	PREFETCHT0    20544(DX)(R12*4)
-	VBROADCASTSS  constants<>+1600(SB), Z15
-	VADDPS        64(DX)(R12*4), Z7, Z16
-	VCMPPS        $0x04, Z15, Z13, K1
-	VMOVUPS       64(DI)(R12*4), Z13
-	VMOVAPS.Z     Z14, K1, Z14
-	VMOVUPS       64(R9)(R12*4), Z15
-	VADDPS        Z14, Z10, Z10
-	VFMADD213PS   64(R8)(R12*4), Z15, Z13
-	VMOVUPS       Z12, Z15
-	VADDPS        Z13, Z11, Z11
-	VFMADD132PS   Z2, Z1, Z15
-	VMULPS        Z16, Z13, Z17
-	VCMPPS        $0x15, Z0, Z12, K1
-	VBROADCASTSS  constants<>+1600(SB), Z18
-	VSUBPS        Z1, Z15, Z14
-	VCMPPS        $0x04, Z18, Z13, K2
-	VFNMADD132PS  Z3, Z12, Z14
-	VMOVAPS.Z     Z17, K2, Z17
-	VPERMPS       Z6, Z15, Z12
-	VADDPS        Z17, Z10, Z10
-	VPSLLD        $0x14, Z15, Z15
-	VMOVUPS       Z16, Z13
-	VPADDD        Z12, Z15, Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VMOVUPS       Z4, Z12
-	VCMPPS        $0x15, Z0, Z16, K2
-	VFMADD213PS   Z5, Z14, Z12
-	VSUBPS        Z1, Z13, Z18
-	VMULPS        Z14, Z14, Z17
-	VFNMADD132PS  Z3, Z16, Z18
-	VFMADD213PS   Z14, Z17, Z12
-	VPERMPS       Z6, Z13, Z14
-	VFMADD213PS.Z Z15, Z15, K1, Z12
-	VPSLLD        $0x14, Z13, Z13
-	VADDPS        Z12, Z8, Z8
-	VPADDD        Z14, Z13, Z13
-	VMOVUPS       Z12, (SI)(R12*4)
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z18, Z12
+	PREFETCHT0    20480(BX)(R13*4)
+	VMAXPS        (BX)(R13*4), Z8, Z8
+	VADDPS        (DX)(R13*4), Z7, Z13
+	VMOVUPS       (R8)(R13*4), Z14
+	VMOVUPS       (R10)(R13*4), Z15
+	VFMADD213PS   (R9)(R13*4), Z15, Z14
+	VADDPS        Z14, Z12, Z12
+	VMULPS        Z13, Z14, Z15
+	PREFETCHT0    20544(BX)(R13*4)
+	VBROADCASTSS  constants<>+1600(SB), Z16
+	VMAXPS        64(BX)(R13*4), Z8, Z8
+	VCMPPS        $0x04, Z16, Z14, K1
+	VADDPS        64(DX)(R13*4), Z7, Z14
+	VMOVAPS.Z     Z15, K1, Z15
+	VMOVUPS       64(R8)(R13*4), Z16
+	VADDPS        Z15, Z11, Z11
+	VMOVUPS       64(R10)(R13*4), Z15
+	VMOVUPS       Z13, Z17
+	VFMADD213PS   64(R9)(R13*4), Z15, Z16
+	VFMADD132PS   Z2, Z1, Z17
+	VADDPS        Z16, Z12, Z12
+	VCMPPS        $0x15, Z0, Z13, K1
+	VMULPS        Z14, Z16, Z18
+	VSUBPS        Z1, Z17, Z15
+	VBROADCASTSS  constants<>+1600(SB), Z19
+	VFNMADD132PS  Z3, Z13, Z15
+	VCMPPS        $0x04, Z19, Z16, K2
+	VPERMPS       Z6, Z17, Z13
+	VMOVAPS.Z     Z18, K2, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VADDPS        Z18, Z11, Z11
+	VPADDD        Z13, Z17, Z17
+	VMOVUPS       Z14, Z19
+	VMOVUPS       Z4, Z13
+	VFMADD132PS   Z2, Z1, Z19
+	VFMADD213PS   Z5, Z15, Z13
+	VCMPPS        $0x15, Z0, Z14, K2
+	VMULPS        Z15, Z15, Z16
+	VSUBPS        Z1, Z19, Z18
+	VFMADD213PS   Z15, Z16, Z13
+	VFNMADD132PS  Z3, Z14, Z18
+	VFMADD213PS.Z Z17, Z17, K1, Z13
+	VPERMPS       Z6, Z19, Z14
+	VADDPS        Z13, Z9, Z9
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       Z13, (DI)(R13*4)
+	VPADDD        Z14, Z19, Z19
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z18, Z13
 	VMULPS        Z18, Z18, Z14
-	VFMADD213PS   Z18, Z14, Z12
-	VFMADD213PS.Z Z13, Z13, K2, Z12
-	VADDPS        Z12, Z9, Z9
-	VMOVUPS       Z12, 64(SI)(R12*4)
-	ADDQ          $+32, R12
-	CMPQ          R12, CX
+	VFMADD213PS   Z18, Z14, Z13
+	VFMADD213PS.Z Z19, Z19, K2, Z13
+	VADDPS        Z13, Z10, Z10
+	VMOVUPS       Z13, 64(DI)(R13*4)
+	ADDQ          $+32, R13
+	CMPQ          R13, CX
 	JLT           loop5
 
 end6:
-	CMPQ R12, R13
+	CMPQ R13, R14
 	JGE  end8
 
 loop7:
 	MOVQ          96(AX), CX
-	SUBQ          R12, CX
-	MOVL          $0x00000001, R14
-	SHLQ          CL, R14
-	DECQ          R14
-	KMOVW         R14, K1
-	VMOVUPS.Z     (DX)(R12*4), K1, Z12
-	VADDPS        Z7, Z12, Z12
-	VMOVUPS.Z     (DI)(R12*4), K1, Z13
-	VMOVUPS.Z     (R9)(R12*4), K1, Z14
-	VMOVUPS.Z     (R8)(R12*4), K1, Z15
-	VFMADD213PS   Z15, Z14, Z13
-	VADDPS        Z13, Z11, Z11
-	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K2
-	VMOVAPS.Z     Z14, K2, Z14
-	VADDPS        Z14, Z10, Z10
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	VPERMPS       Z6, Z14, Z12
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z12, Z14, Z14
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z13, Z12
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z12
-	VFMADD213PS.Z Z14, Z14, K2, Z12
-	VADDPS        Z12, Z8, K1, Z8
-	VMOVUPS       Z12, K1, (SI)(R12*4)
-	VMOVUPS       Z8, Z12
-	VMOVAPS       Z9, Z8
-	VMOVAPS       Z12, Z9
-	ADDQ          $+16, R12
-	CMPQ          R12, R13
+	SUBQ          R13, CX
+	MOVL          $0x00000001, R15
+	SHLQ          CL, R15
+	DECQ          R15
+	KMOVW         R15, K1
+	VMOVUPS.Z     (BX)(R13*4), K1, Z13
+	VMAXPS        Z13, Z8, K1, Z8
+	VMOVUPS.Z     (DX)(R13*4), K1, Z13
+	VADDPS        Z7, Z13, Z13
+	VMOVUPS.Z     (R8)(R13*4), K1, Z14
+	VMOVUPS.Z     (R10)(R13*4), K1, Z15
+	VMOVUPS.Z     (R9)(R13*4), K1, Z16
+	VFMADD213PS   Z16, Z15, Z14
+	VADDPS        Z14, Z12, Z12
+	VMULPS        Z13, Z14, Z15
+	VBROADCASTSS  constants<>+1600(SB), Z16
+	VCMPPS        $0x04, Z16, Z14, K2
+	VMOVAPS.Z     Z15, K2, Z15
+	VADDPS        Z15, Z11, Z11
+	VMOVUPS       Z13, Z15
+	VFMADD132PS   Z2, Z1, Z15
+	VCMPPS        $0x15, Z0, Z13, K2
+	VSUBPS        Z1, Z15, Z14
+	VFNMADD132PS  Z3, Z13, Z14
+	VPERMPS       Z6, Z15, Z13
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z13, Z15, Z15
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z14, Z13
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z13
+	VFMADD213PS.Z Z15, Z15, K2, Z13
+	VADDPS        Z13, Z9, K1, Z9
+	VMOVUPS       Z13, K1, (DI)(R13*4)
+	VMOVUPS       Z9, Z13
+	VMOVAPS       Z10, Z9
+	VMOVAPS       Z13, Z10
+	ADDQ          $+16, R13
+	CMPQ          R13, R14
 	JLT           loop7
 
 end8:
-	VADDPS  Z9, Z8, Z8
-	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(BX*1)
-	MOVQ    64(AX), CX
-	VMOVUPS Z10, (CX)(BX*1)
-	MOVQ    72(AX), CX
-	VMOVUPS Z11, (CX)(BX*1)
-	ORQ     $0x3f, BX
-	INCQ    BX
-	MOVQ    R13, R12
-	CMPQ    R12, 96(AX)
-	JLT     block4
+	VADDPS        Z10, Z9, Z9
+	MOVQ          56(AX), CX
+	VMOVUPS       Z9, (CX)(SI*1)
+	MOVQ          64(AX), CX
+	VMOVUPS       Z11, (CX)(SI*1)
+	MOVQ          72(AX), CX
+	VMOVUPS       Z12, (CX)(SI*1)
+	ORQ           $0x3f, SI
+	INCQ          SI
+	MOVQ          R14, R13
+	CMPQ          R13, 96(AX)
+	JLT           block4
+	CMPQ          DX, BX
+	JEQ           found9
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VCVTSS2SD     X7, X7, X7
+	VMOVSD        X7, 328(AX)(R12*8)
 
+found9:
 skip2:
-	ADDQ 104(AX), DX
-	ADDQ 112(AX), SI
-	ADDQ 128(AX), DI
-	MOVQ 200(AX), CX
-	SHLQ $0x06, CX
-	ADDQ CX, R10
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), DI
+	ADDQ 136(AX), R8
 	INCQ R11
 	JMP  row1
 
@@ -9293,7 +9771,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
@@ -9346,9 +9824,9 @@ end7:
 	VMOVUPS      Z2, K1, (BX)(R9*4)
 
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), BX
-	ADDQ 128(AX), SI
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), BX
+	ADDQ 136(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -9385,7 +9863,7 @@ loop1:
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -9393,11 +9871,11 @@ loop1:
 
 max3:
 	PREFETCHT0    (R10)
-	ADDQ          160(AX), R10
+	ADDQ          168(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          168(AX), R11
+	ADDQ          176(AX), R11
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          184(AX), R9
+	ADDQ          192(AX), R9
 	DECQ          R8
 	JNE           max3
 	VCVTPS2PD     Y7, Z8
@@ -9414,10 +9892,10 @@ lane4:
 	VBROADCASTSS constants<>+1600(SB), Z11
 	VBROADCASTSS constants<>+1600(SB), Z12
 	VBROADCASTSS constants<>+1600(SB), Z13
-	MOVQ         184(AX), R9
+	MOVQ         192(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         184(AX), R10
+	MOVQ         192(AX), R10
 	IMULQ        R8, R10
 	ADDQ         DX, R10
 	MOVQ         R8, R11
@@ -9448,8 +9926,8 @@ step5:
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          192(AX), R9
-	ADDQ          192(AX), R10
+	ADDQ          200(AX), R9
+	ADDQ          200(AX), R10
 	VMOVUPS       (R9), Z14
 	VPBROADCASTD  R11, Z15
 	VPCMPEQD      Z8, Z15, K1
@@ -9475,8 +9953,8 @@ step5:
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          192(AX), R9
-	ADDQ          192(AX), R10
+	ADDQ          200(AX), R9
+	ADDQ          200(AX), R10
 	JMP           step5
 
 summed6:
@@ -9629,7 +10107,7 @@ loop1:
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 256(AX), Z1
+	VBROADCASTSD 264(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z3
 	VMULPD       9080(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
@@ -9651,7 +10129,7 @@ class3:
 	VPCMPEQD     Z3, Z6, K1
 	VMOVAPS      Z4, K1, Z5
 	VMOVUPS      Z5, (R8)
-	ADDQ         184(AX), R8
+	ADDQ         192(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -9694,7 +10172,7 @@ loop1:
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -9702,11 +10180,11 @@ loop1:
 
 max3:
 	PREFETCHT0    (R10)
-	ADDQ          160(AX), R10
+	ADDQ          168(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          168(AX), R11
+	ADDQ          176(AX), R11
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          184(AX), R9
+	ADDQ          192(AX), R9
 	DECQ          R8
 	JNE           max3
 	VCVTPS2PD     Y7, Z8
@@ -9723,10 +10201,10 @@ lane4:
 	VBROADCASTSS constants<>+1600(SB), Z11
 	VBROADCASTSS constants<>+1600(SB), Z12
 	VBROADCASTSS constants<>+1600(SB), Z13
-	MOVQ         184(AX), R9
+	MOVQ         192(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         184(AX), R10
+	MOVQ         192(AX), R10
 	IMULQ        R8, R10
 	ADDQ         DX, R10
 	MOVQ         R8, R11
@@ -9763,8 +10241,8 @@ step5:
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          192(AX), R9
-	ADDQ          192(AX), R10
+	ADDQ          200(AX), R9
+	ADDQ          200(AX), R10
 	VMOVUPS       (R9), Z14
 	VPBROADCASTD  R11, Z15
 	VPCMPEQD      Z8, Z15, K1
@@ -9796,8 +10274,8 @@ step5:
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          192(AX), R9
-	ADDQ          192(AX), R10
+	ADDQ          200(AX), R9
+	ADDQ          200(AX), R10
 	JMP           step5
 
 summed6:
@@ -9950,7 +10428,7 @@ loop1:
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 256(AX), Z1
+	VBROADCASTSD 264(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z3
 	VMULPD       9080(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
@@ -9975,7 +10453,7 @@ class3:
 	VPCMPEQD     Z3, Z6, K1
 	VMOVAPS      Z4, K1, Z5
 	VMOVUPS      Z5, (R8)
-	ADDQ         184(AX), R8
+	ADDQ         192(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -10018,7 +10496,7 @@ loop1:
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -10026,11 +10504,11 @@ loop1:
 
 max3:
 	PREFETCHT0    (R10)
-	ADDQ          160(AX), R10
+	ADDQ          168(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          168(AX), R11
+	ADDQ          176(AX), R11
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          184(AX), R9
+	ADDQ          192(AX), R9
 	DECQ          R8
 	JNE           max3
 	VCVTPS2PD     Y7, Z8
@@ -10045,13 +10523,13 @@ lane4:
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
 	VBROADCASTSS constants<>+1600(SB), Z11
-	MOVQ         184(AX), R9
+	MOVQ         192(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         184(AX), R10
+	MOVQ         192(AX), R10
 	IMULQ        R8, R10
 	ADDQ         DX, R10
-	MOVQ         184(AX), R11
+	MOVQ         192(AX), R11
 	IMULQ        R8, R11
 	ADDQ         BX, R11
 	MOVQ         R8, R12
@@ -10089,9 +10567,9 @@ step5:
 	ADDQ          $0x10, R12
 	CMPQ          R12, 96(AX)
 	JGE           summed6
-	ADDQ          192(AX), R9
-	ADDQ          192(AX), R10
-	ADDQ          192(AX), R11
+	ADDQ          200(AX), R9
+	ADDQ          200(AX), R10
+	ADDQ          200(AX), R11
 	VMOVUPS       (R9), Z12
 	VSUBPS        Z7, Z12, Z12
 	VMOVUPS       (R11), Z13
@@ -10124,9 +10602,9 @@ step5:
 	ADDQ          $0x10, R12
 	CMPQ          R12, 96(AX)
 	JGE           summed6
-	ADDQ          192(AX), R9
-	ADDQ          192(AX), R10
-	ADDQ          192(AX), R11
+	ADDQ          200(AX), R9
+	ADDQ          200(AX), R10
+	ADDQ          200(AX), R11
 	JMP           step5
 
 summed6:
@@ -10303,7 +10781,7 @@ loop1:
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 256(AX), Z1
+	VBROADCASTSD 264(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z3
 	VMULPD       9080(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
@@ -10324,8 +10802,8 @@ class3:
 	VFMADD213PS  Z6, Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
 	VMOVUPS      Z3, (R8)
-	ADDQ         184(AX), R8
-	ADDQ         184(AX), R9
+	ADDQ         192(AX), R8
+	ADDQ         192(AX), R9
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -10344,7 +10822,7 @@ end2:
 TEXT ·maxFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxFloat64AVX512 finds the maximum m of each row, and x_y − m, y being the label.
+	// maxFloat64AVX512 finds the maximum m of each row.
 	MOVQ         96(AX), DX
 	MOVQ         96(AX), CX
 	MOVQ         $+8, BX
@@ -10411,17 +10889,9 @@ end7:
 	VPERMILPD     $0x01, X2, X1
 	VMAXPD        X1, X2, X2
 	VMOVSD        X2, 312(AX)(DI*8)
-	MOVQ          DI, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          48(AX), R8
-	MOVLQSX       (R8), R8
-	VMOVSD        (CX)(R8*8), X1
-	VSUBSD        X2, X1, X1
-	VMOVSD        X1, 3576(AX)(DI*8)
 
 skip2:
-	ADDQ 104(AX), CX
+	ADDQ 112(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -10434,7 +10904,7 @@ done3:
 TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
+	// sumUniformFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+640(SB), Z0
 	VBROADCASTSD constants<>+672(SB), Z1
 	VBROADCASTSD constants<>+704(SB), Z2
@@ -10448,7 +10918,6 @@ TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+960(SB), Z10
 	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), DX
-	XORQ         SI, SI
 	XORQ         DI, DI
 
 row1:
@@ -10457,280 +10926,31 @@ row1:
 	MOVQ         48(AX), CX
 	CMPL         (CX)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), CX
-	ADDQ         DI, CX
-	VMOVSD       312(AX)(CX*8), X12
-	VXORPS       constants<>+1056(SB), X12, X12
-	VBROADCASTSD X12, Z12
-	MOVQ         SI, BX
-	XORQ         R8, R8
-
-block4:
-	VBROADCASTSD constants<>+1600(SB), Z13
-	VBROADCASTSD constants<>+1600(SB), Z14
-	VBROADCASTSD constants<>+1600(SB), Z15
-	LEAQ         256(R8), R9
-	CMPQ         R9, 96(AX)
-	CMOVQGT      96(AX), R9
-	MOVQ         R9, CX
-	ANDQ         $-32, CX
-	CMPQ         R8, CX
-	JGE          end6
-
-loop5:
-	PREFETCHT0    20480(DX)(R8*8)
-	VADDPD        (DX)(R8*8), Z12, Z16
-	VADDPD        Z16, Z15, Z15
-	VMOVUPD       Z16, Z18
-	VFMADD132PD   Z2, Z1, Z18
-	VCMPPD        $0x15, Z0, Z16, K1
-	VSUBPD        Z1, Z18, Z17
-	PREFETCHT0    20544(DX)(R8*8)
-	VADDPD        64(DX)(R8*8), Z12, Z19
-	VFNMADD231PD  Z3, Z17, Z16
-	VADDPD        Z19, Z15, Z15
-	VFNMADD231PD  Z4, Z17, Z16
-	VMOVUPD       Z19, Z20
-	VPERMPD       Z11, Z18, Z17
-	VFMADD132PD   Z2, Z1, Z20
-	VPSLLQ        $0x31, Z18, Z18
-	VCMPPD        $0x15, Z0, Z19, K2
-	VPADDQ        Z17, Z18, Z18
-	VSUBPD        Z1, Z20, Z21
-	PREFETCHT0    20608(DX)(R8*8)
-	VMOVUPD       Z5, Z17
-	VADDPD        128(DX)(R8*8), Z12, Z22
-	VFMADD213PD   Z6, Z16, Z17
-	VFNMADD231PD  Z3, Z21, Z19
-	VADDPD        Z22, Z15, Z15
-	VFMADD213PD   Z7, Z16, Z17
-	VFNMADD231PD  Z4, Z21, Z19
-	VMOVUPD       Z22, Z25
-	VFMADD213PD   Z8, Z16, Z17
-	VPERMPD       Z11, Z20, Z21
-	VFMADD132PD   Z2, Z1, Z25
-	VFMADD213PD   Z9, Z16, Z17
-	VPSLLQ        $0x31, Z20, Z20
-	VCMPPD        $0x15, Z0, Z22, K3
-	VFMADD213PD   Z10, Z16, Z17
-	VPADDQ        Z21, Z20, Z20
-	VSUBPD        Z1, Z25, Z24
-	PREFETCHT0    20672(DX)(R8*8)
-	VMULPD        Z16, Z16, Z21
-	VMOVUPD       Z5, Z23
-	VADDPD        192(DX)(R8*8), Z12, Z26
-	VFMADD213PD   Z16, Z21, Z17
-	VFMADD213PD   Z6, Z19, Z23
-	VFNMADD231PD  Z3, Z24, Z22
-	VADDPD        Z26, Z15, Z15
-	VFMADD213PD.Z Z18, Z18, K1, Z17
-	VFMADD213PD   Z7, Z19, Z23
-	VFNMADD231PD  Z4, Z24, Z22
-	VMOVUPD       Z26, Z16
-	VADDPD        Z17, Z13, Z13
-	VFMADD213PD   Z8, Z19, Z23
-	VPERMPD       Z11, Z25, Z17
-	VFMADD132PD   Z2, Z1, Z16
-	VFMADD213PD   Z9, Z19, Z23
-	VPSLLQ        $0x31, Z25, Z25
-	VCMPPD        $0x15, Z0, Z26, K1
-	VFMADD213PD   Z10, Z19, Z23
-	VPADDQ        Z17, Z25, Z25
-	VSUBPD        Z1, Z16, Z21
-	VMULPD        Z19, Z19, Z17
-	VMOVUPD       Z5, Z18
-	VMOVUPD       Z26, Z24
-	VFMADD213PD   Z19, Z17, Z23
-	VFMADD213PD   Z6, Z22, Z18
-	VFNMADD231PD  Z3, Z21, Z24
-	VFMADD213PD.Z Z20, Z20, K2, Z23
-	VFMADD213PD   Z7, Z22, Z18
-	VFNMADD231PD  Z4, Z21, Z24
-	VADDPD        Z23, Z14, Z14
-	VFMADD213PD   Z8, Z22, Z18
-	VPERMPD       Z11, Z16, Z17
-	VFMADD213PD   Z9, Z22, Z18
-	VPSLLQ        $0x31, Z16, Z16
-	VFMADD213PD   Z10, Z22, Z18
-	VPADDQ        Z17, Z16, Z16
-	VMULPD        Z22, Z22, Z17
-	VMOVUPD       Z5, Z19
-	VFMADD213PD   Z22, Z17, Z18
-	VFMADD213PD   Z6, Z24, Z19
-	VFMADD213PD.Z Z25, Z25, K3, Z18
-	VFMADD213PD   Z7, Z24, Z19
-	VADDPD        Z18, Z13, Z13
-	VFMADD213PD   Z8, Z24, Z19
-	VFMADD213PD   Z9, Z24, Z19
-	VFMADD213PD   Z10, Z24, Z19
-	VMULPD        Z24, Z24, Z17
-	VFMADD213PD   Z24, Z17, Z19
-	VFMADD213PD.Z Z16, Z16, K1, Z19
-	VADDPD        Z19, Z14, Z14
-	ADDQ          $+32, R8
-	CMPQ          R8, CX
-	JLT           loop5
-
-end6:
-	MOVQ R9, CX
-	ANDQ $-16, CX
-	CMPQ R8, CX
-	JGE  end8
-
-loop7:
-	PREFETCHT0    20480(DX)(R8*8)
-	VADDPD        (DX)(R8*8), Z12, Z16
-	VADDPD        Z16, Z15, Z15
-	VMOVUPD       Z16, Z18
-	VFMADD132PD   Z2, Z1, Z18
-	VCMPPD        $0x15, Z0, Z16, K1
-	VSUBPD        Z1, Z18, Z17
-	PREFETCHT0    20544(DX)(R8*8)
-	VADDPD        64(DX)(R8*8), Z12, Z19
-	VFNMADD231PD  Z3, Z17, Z16
-	VADDPD        Z19, Z15, Z15
-	VFNMADD231PD  Z4, Z17, Z16
-	VMOVUPD       Z19, Z20
-	VPERMPD       Z11, Z18, Z17
-	VFMADD132PD   Z2, Z1, Z20
-	VPSLLQ        $0x31, Z18, Z18
-	VCMPPD        $0x15, Z0, Z19, K2
-	VPADDQ        Z17, Z18, Z18
-	VSUBPD        Z1, Z20, Z21
-	VMOVUPD       Z5, Z17
-	VFMADD213PD   Z6, Z16, Z17
-	VFNMADD231PD  Z3, Z21, Z19
-	VFMADD213PD   Z7, Z16, Z17
-	VFNMADD231PD  Z4, Z21, Z19
-	VFMADD213PD   Z8, Z16, Z17
-	VPERMPD       Z11, Z20, Z21
-	VFMADD213PD   Z9, Z16, Z17
-	VPSLLQ        $0x31, Z20, Z20
-	VFMADD213PD   Z10, Z16, Z17
-	VPADDQ        Z21, Z20, Z20
-	VMULPD        Z16, Z16, Z21
-	VMOVUPD       Z5, Z22
-	VFMADD213PD   Z16, Z21, Z17
-	VFMADD213PD   Z6, Z19, Z22
-	VFMADD213PD.Z Z18, Z18, K1, Z17
-	VFMADD213PD   Z7, Z19, Z22
-	VADDPD        Z17, Z13, Z13
-	VFMADD213PD   Z8, Z19, Z22
-	VFMADD213PD   Z9, Z19, Z22
-	VFMADD213PD   Z10, Z19, Z22
-	VMULPD        Z19, Z19, Z16
-	VFMADD213PD   Z19, Z16, Z22
-	VFMADD213PD.Z Z20, Z20, K2, Z22
-	VADDPD        Z22, Z14, Z14
-	ADDQ          $+16, R8
-	CMPQ          R8, CX
-	JLT           loop7
-
-end8:
-	CMPQ R8, R9
-	JGE  end10
-
-loop9:
-	MOVQ          96(AX), CX
-	SUBQ          R8, CX
-	MOVL          $0x00000001, R10
-	SHLQ          CL, R10
-	DECQ          R10
-	KMOVW         R10, K1
-	VMOVUPD.Z     (DX)(R8*8), K1, Z16
-	VADDPD        Z12, Z16, Z16
-	VADDPD        Z16, Z15, K1, Z15
-	VMOVUPD       Z16, Z18
-	VFMADD132PD   Z2, Z1, Z18
-	VCMPPD        $0x15, Z0, Z16, K2
-	VSUBPD        Z1, Z18, Z17
-	VFNMADD231PD  Z3, Z17, Z16
-	VFNMADD231PD  Z4, Z17, Z16
-	VPERMPD       Z11, Z18, Z17
-	VPSLLQ        $0x31, Z18, Z18
-	VPADDQ        Z17, Z18, Z18
-	VMOVUPD       Z5, Z17
-	VFMADD213PD   Z6, Z16, Z17
-	VFMADD213PD   Z7, Z16, Z17
-	VFMADD213PD   Z8, Z16, Z17
-	VFMADD213PD   Z9, Z16, Z17
-	VFMADD213PD   Z10, Z16, Z17
-	VMULPD        Z16, Z16, Z19
-	VFMADD213PD   Z16, Z19, Z17
-	VFMADD213PD.Z Z18, Z18, K2, Z17
-	VADDPD        Z17, Z13, K1, Z13
-	VMOVUPD       Z13, Z16
-	VMOVAPD       Z14, Z13
-	VMOVAPD       Z16, Z14
-	ADDQ          $+8, R8
-	CMPQ          R8, R9
-	JLT           loop9
-
-end10:
-	VADDPD  Z14, Z13, Z13
-	MOVQ    56(AX), CX
-	VMOVUPD Z13, (CX)(BX*1)
-	MOVQ    64(AX), CX
-	VMOVUPD Z15, (CX)(BX*1)
-	ORQ     $0x3f, BX
-	INCQ    BX
-	MOVQ    R9, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), DX
-	MOVQ 200(AX), CX
-	SHLQ $0x06, CX
-	ADDQ CX, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpUniformFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpUniformFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	VBROADCASTSD constants<>+640(SB), Z0
-	VBROADCASTSD constants<>+672(SB), Z1
-	VBROADCASTSD constants<>+704(SB), Z2
-	VBROADCASTSD constants<>+736(SB), Z3
-	VBROADCASTSD constants<>+768(SB), Z4
-	VBROADCASTSD constants<>+800(SB), Z5
-	VBROADCASTSD constants<>+832(SB), Z6
-	VBROADCASTSD constants<>+864(SB), Z7
-	VBROADCASTSD constants<>+896(SB), Z8
-	VBROADCASTSD constants<>+928(SB), Z9
-	VBROADCASTSD constants<>+960(SB), Z10
-	VMOVUPD      constants<>+1632(SB), Z11
-	MOVQ         (AX), DX
-	MOVQ         8(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	MOVQ         112(AX), BX
+	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), CX
-	ADDQ         R8, CX
-	VMOVSD       312(AX)(CX*8), X12
+	MOVQ         R8, SI
+	SUBQ         88(AX), SI
+	CMPQ         SI, 104(AX)
+	CMOVQGE      DX, BX
+	MOVLQSX      (CX)(SI*4), CX
+	IMULQ        208(AX), SI
+	SHLQ         $0x06, SI
+	VMOVSD       (DX)(CX*8), X12
+	VSUBSD       312(AX)(R8*8), X12, X12
+	VMOVSD       X12, 3576(AX)(R8*8)
+	VMOVSD       312(AX)(R8*8), X12
 	VXORPS       constants<>+1056(SB), X12, X12
 	VBROADCASTSD X12, Z12
-	MOVQ         DI, BX
+	VBROADCASTSD constants<>+608(SB), Z13
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSD constants<>+1600(SB), Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
+	VBROADCASTSD constants<>+1600(SB), Z16
 	LEAQ         256(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -10740,99 +10960,99 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R9*8)
-	VADDPD        (DX)(R9*8), Z12, Z16
-	VADDPD        Z16, Z15, Z15
-	VMOVUPD       Z16, Z18
-	VFMADD132PD   Z2, Z1, Z18
-	VCMPPD        $0x15, Z0, Z16, K1
-	VSUBPD        Z1, Z18, Z17
-	PREFETCHT0    20544(DX)(R9*8)
-	VADDPD        64(DX)(R9*8), Z12, Z19
-	VFNMADD231PD  Z3, Z17, Z16
-	VADDPD        Z19, Z15, Z15
-	VFNMADD231PD  Z4, Z17, Z16
-	VMOVUPD       Z19, Z20
-	VPERMPD       Z11, Z18, Z17
-	VFMADD132PD   Z2, Z1, Z20
-	VPSLLQ        $0x31, Z18, Z18
-	VCMPPD        $0x15, Z0, Z19, K2
-	VPADDQ        Z17, Z18, Z18
-	VSUBPD        Z1, Z20, Z21
-	PREFETCHT0    20608(DX)(R9*8)
-	VMOVUPD       Z5, Z17
-	VADDPD        128(DX)(R9*8), Z12, Z22
-	VFMADD213PD   Z6, Z16, Z17
-	VFNMADD231PD  Z3, Z21, Z19
-	VADDPD        Z22, Z15, Z15
-	VFMADD213PD   Z7, Z16, Z17
-	VFNMADD231PD  Z4, Z21, Z19
-	VMOVUPD       Z22, Z25
-	VFMADD213PD   Z8, Z16, Z17
-	VPERMPD       Z11, Z20, Z21
+	PREFETCHT0    20480(BX)(R9*8)
+	VMAXPD        (BX)(R9*8), Z13, Z13
+	VADDPD        (DX)(R9*8), Z12, Z17
+	VADDPD        Z17, Z16, Z16
+	VMOVUPD       Z17, Z19
+	VFMADD132PD   Z2, Z1, Z19
+	VCMPPD        $0x15, Z0, Z17, K1
+	VSUBPD        Z1, Z19, Z18
+	PREFETCHT0    20544(BX)(R9*8)
+	VMAXPD        64(BX)(R9*8), Z13, Z13
+	VFNMADD231PD  Z3, Z18, Z17
+	VADDPD        64(DX)(R9*8), Z12, Z20
+	VFNMADD231PD  Z4, Z18, Z17
+	VADDPD        Z20, Z16, Z16
+	VPERMPD       Z11, Z19, Z18
+	VMOVUPD       Z20, Z21
+	VPSLLQ        $0x31, Z19, Z19
+	VFMADD132PD   Z2, Z1, Z21
+	VPADDQ        Z18, Z19, Z19
+	VCMPPD        $0x15, Z0, Z20, K2
+	VMOVUPD       Z5, Z18
+	VSUBPD        Z1, Z21, Z22
+	PREFETCHT0    20608(BX)(R9*8)
+	VFMADD213PD   Z6, Z17, Z18
+	VMAXPD        128(BX)(R9*8), Z13, Z13
+	VFMADD213PD   Z7, Z17, Z18
+	VFNMADD231PD  Z3, Z22, Z20
+	VADDPD        128(DX)(R9*8), Z12, Z23
+	VFMADD213PD   Z8, Z17, Z18
+	VFNMADD231PD  Z4, Z22, Z20
+	VADDPD        Z23, Z16, Z16
+	VFMADD213PD   Z9, Z17, Z18
+	VPERMPD       Z11, Z21, Z24
+	VMOVUPD       Z23, Z25
+	VFMADD213PD   Z10, Z17, Z18
+	VPSLLQ        $0x31, Z21, Z21
 	VFMADD132PD   Z2, Z1, Z25
-	VFMADD213PD   Z9, Z16, Z17
-	VPSLLQ        $0x31, Z20, Z20
-	VCMPPD        $0x15, Z0, Z22, K3
-	VFMADD213PD   Z10, Z16, Z17
-	VPADDQ        Z21, Z20, Z20
-	VSUBPD        Z1, Z25, Z24
-	PREFETCHT0    20672(DX)(R9*8)
-	VMULPD        Z16, Z16, Z21
-	VMOVUPD       Z5, Z23
-	VADDPD        192(DX)(R9*8), Z12, Z26
-	VFMADD213PD   Z16, Z21, Z17
-	VFMADD213PD   Z6, Z19, Z23
-	VFNMADD231PD  Z3, Z24, Z22
-	VADDPD        Z26, Z15, Z15
-	VFMADD213PD.Z Z18, Z18, K1, Z17
-	VFMADD213PD   Z7, Z19, Z23
-	VFNMADD231PD  Z4, Z24, Z22
-	VMOVUPD       Z26, Z18
-	VADDPD        Z17, Z13, Z13
-	VFMADD213PD   Z8, Z19, Z23
-	VPERMPD       Z11, Z25, Z16
-	VFMADD132PD   Z2, Z1, Z18
-	VMOVUPD       Z17, (SI)(R9*8)
-	VFMADD213PD   Z9, Z19, Z23
-	VPSLLQ        $0x31, Z25, Z25
-	VCMPPD        $0x15, Z0, Z26, K1
-	VFMADD213PD   Z10, Z19, Z23
-	VPADDQ        Z16, Z25, Z25
-	VSUBPD        Z1, Z18, Z21
-	VMULPD        Z19, Z19, Z16
+	VMULPD        Z17, Z17, Z22
+	VPADDQ        Z24, Z21, Z21
+	VCMPPD        $0x15, Z0, Z23, K3
+	VFMADD213PD   Z17, Z22, Z18
 	VMOVUPD       Z5, Z17
-	VMOVUPD       Z26, Z24
-	VFMADD213PD   Z19, Z16, Z23
-	VFMADD213PD   Z6, Z22, Z17
-	VFNMADD231PD  Z3, Z21, Z24
-	VFMADD213PD.Z Z20, Z20, K2, Z23
-	VFMADD213PD   Z7, Z22, Z17
-	VFNMADD231PD  Z4, Z21, Z24
-	VADDPD        Z23, Z14, Z14
-	VFMADD213PD   Z8, Z22, Z17
-	VPERMPD       Z11, Z18, Z16
-	VMOVUPD       Z23, 64(SI)(R9*8)
-	VFMADD213PD   Z9, Z22, Z17
-	VPSLLQ        $0x31, Z18, Z18
-	VFMADD213PD   Z10, Z22, Z17
-	VPADDQ        Z16, Z18, Z18
-	VMULPD        Z22, Z22, Z16
-	VMOVUPD       Z5, Z19
-	VFMADD213PD   Z22, Z16, Z17
-	VFMADD213PD   Z6, Z24, Z19
-	VFMADD213PD.Z Z25, Z25, K3, Z17
-	VFMADD213PD   Z7, Z24, Z19
-	VADDPD        Z17, Z13, Z13
-	VFMADD213PD   Z8, Z24, Z19
-	VMOVUPD       Z17, 128(SI)(R9*8)
-	VFMADD213PD   Z9, Z24, Z19
-	VFMADD213PD   Z10, Z24, Z19
-	VMULPD        Z24, Z24, Z16
-	VFMADD213PD   Z24, Z16, Z19
-	VFMADD213PD.Z Z18, Z18, K1, Z19
-	VADDPD        Z19, Z14, Z14
-	VMOVUPD       Z19, 192(SI)(R9*8)
+	VSUBPD        Z1, Z25, Z22
+	PREFETCHT0    20672(BX)(R9*8)
+	VFMADD213PD.Z Z19, Z19, K1, Z18
+	VFMADD213PD   Z6, Z20, Z17
+	VMOVUPD       Z23, Z19
+	VMAXPD        192(BX)(R9*8), Z13, Z13
+	VADDPD        Z18, Z14, Z14
+	VFMADD213PD   Z7, Z20, Z17
+	VFNMADD231PD  Z3, Z22, Z19
+	VADDPD        192(DX)(R9*8), Z12, Z18
+	VFMADD213PD   Z8, Z20, Z17
+	VFNMADD231PD  Z4, Z22, Z19
+	VADDPD        Z18, Z16, Z16
+	VFMADD213PD   Z9, Z20, Z17
+	VPERMPD       Z11, Z25, Z23
+	VMOVUPD       Z18, Z24
+	VFMADD213PD   Z10, Z20, Z17
+	VPSLLQ        $0x31, Z25, Z25
+	VFMADD132PD   Z2, Z1, Z24
+	VMULPD        Z20, Z20, Z22
+	VPADDQ        Z23, Z25, Z25
+	VCMPPD        $0x15, Z0, Z18, K1
+	VFMADD213PD   Z20, Z22, Z17
+	VMOVUPD       Z5, Z20
+	VSUBPD        Z1, Z24, Z22
+	VFMADD213PD.Z Z21, Z21, K2, Z17
+	VFMADD213PD   Z6, Z19, Z20
+	VADDPD        Z17, Z15, Z15
+	VFMADD213PD   Z7, Z19, Z20
+	VFNMADD231PD  Z3, Z22, Z18
+	VFMADD213PD   Z8, Z19, Z20
+	VFNMADD231PD  Z4, Z22, Z18
+	VFMADD213PD   Z9, Z19, Z20
+	VPERMPD       Z11, Z24, Z21
+	VFMADD213PD   Z10, Z19, Z20
+	VPSLLQ        $0x31, Z24, Z24
+	VMULPD        Z19, Z19, Z17
+	VPADDQ        Z21, Z24, Z24
+	VFMADD213PD   Z19, Z17, Z20
+	VMOVUPD       Z5, Z17
+	VFMADD213PD.Z Z25, Z25, K3, Z20
+	VFMADD213PD   Z6, Z18, Z17
+	VADDPD        Z20, Z14, Z14
+	VFMADD213PD   Z7, Z18, Z17
+	VFMADD213PD   Z8, Z18, Z17
+	VFMADD213PD   Z9, Z18, Z17
+	VFMADD213PD   Z10, Z18, Z17
+	VMULPD        Z18, Z18, Z19
+	VFMADD213PD   Z18, Z19, Z17
+	VFMADD213PD.Z Z24, Z24, K1, Z17
+	VADDPD        Z17, Z15, Z15
 	ADDQ          $+32, R9
 	CMPQ          R9, CX
 	JLT           loop5
@@ -10844,52 +11064,52 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R9*8)
-	VADDPD        (DX)(R9*8), Z12, Z16
-	VADDPD        Z16, Z15, Z15
-	VMOVUPD       Z16, Z18
-	VFMADD132PD   Z2, Z1, Z18
-	VCMPPD        $0x15, Z0, Z16, K1
-	VSUBPD        Z1, Z18, Z17
-	PREFETCHT0    20544(DX)(R9*8)
-	VADDPD        64(DX)(R9*8), Z12, Z19
-	VFNMADD231PD  Z3, Z17, Z16
-	VADDPD        Z19, Z15, Z15
-	VFNMADD231PD  Z4, Z17, Z16
-	VMOVUPD       Z19, Z20
-	VPERMPD       Z11, Z18, Z17
-	VFMADD132PD   Z2, Z1, Z20
-	VPSLLQ        $0x31, Z18, Z18
-	VCMPPD        $0x15, Z0, Z19, K2
-	VPADDQ        Z17, Z18, Z18
-	VSUBPD        Z1, Z20, Z21
+	PREFETCHT0    20480(BX)(R9*8)
+	VMAXPD        (BX)(R9*8), Z13, Z13
+	VADDPD        (DX)(R9*8), Z12, Z17
+	VADDPD        Z17, Z16, Z16
+	VMOVUPD       Z17, Z19
+	VFMADD132PD   Z2, Z1, Z19
+	VCMPPD        $0x15, Z0, Z17, K1
+	VSUBPD        Z1, Z19, Z18
+	PREFETCHT0    20544(BX)(R9*8)
+	VMAXPD        64(BX)(R9*8), Z13, Z13
+	VFNMADD231PD  Z3, Z18, Z17
+	VADDPD        64(DX)(R9*8), Z12, Z20
+	VFNMADD231PD  Z4, Z18, Z17
+	VADDPD        Z20, Z16, Z16
+	VPERMPD       Z11, Z19, Z18
+	VMOVUPD       Z20, Z21
+	VPSLLQ        $0x31, Z19, Z19
+	VFMADD132PD   Z2, Z1, Z21
+	VPADDQ        Z18, Z19, Z19
+	VCMPPD        $0x15, Z0, Z20, K2
+	VMOVUPD       Z5, Z18
+	VSUBPD        Z1, Z21, Z22
+	VFMADD213PD   Z6, Z17, Z18
+	VFMADD213PD   Z7, Z17, Z18
+	VFNMADD231PD  Z3, Z22, Z20
+	VFMADD213PD   Z8, Z17, Z18
+	VFNMADD231PD  Z4, Z22, Z20
+	VFMADD213PD   Z9, Z17, Z18
+	VPERMPD       Z11, Z21, Z23
+	VFMADD213PD   Z10, Z17, Z18
+	VPSLLQ        $0x31, Z21, Z21
+	VMULPD        Z17, Z17, Z22
+	VPADDQ        Z23, Z21, Z21
+	VFMADD213PD   Z17, Z22, Z18
 	VMOVUPD       Z5, Z17
-	VFMADD213PD   Z6, Z16, Z17
-	VFNMADD231PD  Z3, Z21, Z19
-	VFMADD213PD   Z7, Z16, Z17
-	VFNMADD231PD  Z4, Z21, Z19
-	VFMADD213PD   Z8, Z16, Z17
-	VPERMPD       Z11, Z20, Z21
-	VFMADD213PD   Z9, Z16, Z17
-	VPSLLQ        $0x31, Z20, Z20
-	VFMADD213PD   Z10, Z16, Z17
-	VPADDQ        Z21, Z20, Z20
-	VMULPD        Z16, Z16, Z21
-	VMOVUPD       Z5, Z22
-	VFMADD213PD   Z16, Z21, Z17
-	VFMADD213PD   Z6, Z19, Z22
-	VFMADD213PD.Z Z18, Z18, K1, Z17
-	VFMADD213PD   Z7, Z19, Z22
-	VADDPD        Z17, Z13, Z13
-	VFMADD213PD   Z8, Z19, Z22
-	VMOVUPD       Z17, (SI)(R9*8)
-	VFMADD213PD   Z9, Z19, Z22
-	VFMADD213PD   Z10, Z19, Z22
-	VMULPD        Z19, Z19, Z16
-	VFMADD213PD   Z19, Z16, Z22
-	VFMADD213PD.Z Z20, Z20, K2, Z22
-	VADDPD        Z22, Z14, Z14
-	VMOVUPD       Z22, 64(SI)(R9*8)
+	VFMADD213PD.Z Z19, Z19, K1, Z18
+	VFMADD213PD   Z6, Z20, Z17
+	VADDPD        Z18, Z14, Z14
+	VFMADD213PD   Z7, Z20, Z17
+	VFMADD213PD   Z8, Z20, Z17
+	VFMADD213PD   Z9, Z20, Z17
+	VFMADD213PD   Z10, Z20, Z17
+	VMULPD        Z20, Z20, Z18
+	VFMADD213PD   Z20, Z18, Z17
+	VFMADD213PD.Z Z21, Z21, K2, Z17
+	VADDPD        Z17, Z15, Z15
 	ADDQ          $+16, R9
 	CMPQ          R9, CX
 	JLT           loop7
@@ -10905,54 +11125,359 @@ loop9:
 	SHLQ          CL, R11
 	DECQ          R11
 	KMOVW         R11, K1
-	VMOVUPD.Z     (DX)(R9*8), K1, Z16
-	VADDPD        Z12, Z16, Z16
-	VADDPD        Z16, Z15, K1, Z15
-	VMOVUPD       Z16, Z18
-	VFMADD132PD   Z2, Z1, Z18
-	VCMPPD        $0x15, Z0, Z16, K2
-	VSUBPD        Z1, Z18, Z17
-	VFNMADD231PD  Z3, Z17, Z16
-	VFNMADD231PD  Z4, Z17, Z16
-	VPERMPD       Z11, Z18, Z17
-	VPSLLQ        $0x31, Z18, Z18
-	VPADDQ        Z17, Z18, Z18
-	VMOVUPD       Z5, Z17
-	VFMADD213PD   Z6, Z16, Z17
-	VFMADD213PD   Z7, Z16, Z17
-	VFMADD213PD   Z8, Z16, Z17
-	VFMADD213PD   Z9, Z16, Z17
-	VFMADD213PD   Z10, Z16, Z17
-	VMULPD        Z16, Z16, Z19
-	VFMADD213PD   Z16, Z19, Z17
-	VFMADD213PD.Z Z18, Z18, K2, Z17
-	VADDPD        Z17, Z13, K1, Z13
-	VMOVUPD       Z17, K1, (SI)(R9*8)
-	VMOVUPD       Z13, Z16
-	VMOVAPD       Z14, Z13
-	VMOVAPD       Z16, Z14
+	VMOVUPD.Z     (BX)(R9*8), K1, Z17
+	VMAXPD        Z17, Z13, K1, Z13
+	VMOVUPD.Z     (DX)(R9*8), K1, Z17
+	VADDPD        Z12, Z17, Z17
+	VADDPD        Z17, Z16, K1, Z16
+	VMOVUPD       Z17, Z19
+	VFMADD132PD   Z2, Z1, Z19
+	VCMPPD        $0x15, Z0, Z17, K2
+	VSUBPD        Z1, Z19, Z18
+	VFNMADD231PD  Z3, Z18, Z17
+	VFNMADD231PD  Z4, Z18, Z17
+	VPERMPD       Z11, Z19, Z18
+	VPSLLQ        $0x31, Z19, Z19
+	VPADDQ        Z18, Z19, Z19
+	VMOVUPD       Z5, Z18
+	VFMADD213PD   Z6, Z17, Z18
+	VFMADD213PD   Z7, Z17, Z18
+	VFMADD213PD   Z8, Z17, Z18
+	VFMADD213PD   Z9, Z17, Z18
+	VFMADD213PD   Z10, Z17, Z18
+	VMULPD        Z17, Z17, Z20
+	VFMADD213PD   Z17, Z20, Z18
+	VFMADD213PD.Z Z19, Z19, K2, Z18
+	VADDPD        Z18, Z14, K1, Z14
+	VMOVUPD       Z14, Z17
+	VMOVAPD       Z15, Z14
+	VMOVAPD       Z17, Z15
 	ADDQ          $+8, R9
 	CMPQ          R9, R10
 	JLT           loop9
 
 end10:
-	VADDPD  Z14, Z13, Z13
-	MOVQ    56(AX), CX
-	VMOVUPD Z13, (CX)(BX*1)
-	MOVQ    64(AX), CX
-	VMOVUPD Z15, (CX)(BX*1)
-	ORQ     $0x3f, BX
-	INCQ    BX
-	MOVQ    R10, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
+	VADDPD        Z15, Z14, Z14
+	MOVQ          56(AX), CX
+	VMOVUPD       Z14, (CX)(SI*1)
+	MOVQ          64(AX), CX
+	VMOVUPD       Z16, (CX)(SI*1)
+	ORQ           $0x3f, SI
+	INCQ          SI
+	MOVQ          R10, R9
+	CMPQ          R9, 96(AX)
+	JLT           block4
+	CMPQ          DX, BX
+	JEQ           found11
+	VEXTRACTF64X4 $0x01, Z13, Y12
+	VMAXPD        Y13, Y12, Y12
+	VEXTRACTF128  $0x01, Y12, X13
+	VMAXPD        X13, X12, X12
+	VPERMILPD     $0x01, X12, X13
+	VMAXPD        X13, X12, X12
+	VMOVSD        X12, 328(AX)(R8*8)
 
+found11:
 skip2:
-	ADDQ 104(AX), DX
-	ADDQ 112(AX), SI
-	MOVQ 200(AX), CX
-	SHLQ $0x06, CX
-	ADDQ CX, DI
+	ADDQ 112(AX), DX
+	INCQ DI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpUniformFloat64AVX512(a *byte)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpUniformFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	VBROADCASTSD constants<>+640(SB), Z0
+	VBROADCASTSD constants<>+672(SB), Z1
+	VBROADCASTSD constants<>+704(SB), Z2
+	VBROADCASTSD constants<>+736(SB), Z3
+	VBROADCASTSD constants<>+768(SB), Z4
+	VBROADCASTSD constants<>+800(SB), Z5
+	VBROADCASTSD constants<>+832(SB), Z6
+	VBROADCASTSD constants<>+864(SB), Z7
+	VBROADCASTSD constants<>+896(SB), Z8
+	VBROADCASTSD constants<>+928(SB), Z9
+	VBROADCASTSD constants<>+960(SB), Z10
+	VMOVUPD      constants<>+1632(SB), Z11
+	MOVQ         (AX), DX
+	MOVQ         8(AX), DI
+	XORQ         R8, R8
+
+row1:
+	CMPQ         R8, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), CX
+	CMPL         (CX)(R8*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R9
+	ADDQ         R8, R9
+	MOVQ         112(AX), BX
+	LEAQ         (DX)(BX*2), BX
+	MOVQ         48(AX), CX
+	MOVQ         R9, SI
+	SUBQ         88(AX), SI
+	CMPQ         SI, 104(AX)
+	CMOVQGE      DX, BX
+	MOVLQSX      (CX)(SI*4), CX
+	IMULQ        208(AX), SI
+	SHLQ         $0x06, SI
+	VMOVSD       (DX)(CX*8), X12
+	VSUBSD       312(AX)(R9*8), X12, X12
+	VMOVSD       X12, 3576(AX)(R9*8)
+	VMOVSD       312(AX)(R9*8), X12
+	VXORPS       constants<>+1056(SB), X12, X12
+	VBROADCASTSD X12, Z12
+	VBROADCASTSD constants<>+608(SB), Z13
+	XORQ         R10, R10
+
+block4:
+	VBROADCASTSD constants<>+1600(SB), Z14
+	VBROADCASTSD constants<>+1600(SB), Z15
+	VBROADCASTSD constants<>+1600(SB), Z16
+	LEAQ         256(R10), R11
+	CMPQ         R11, 96(AX)
+	CMOVQGT      96(AX), R11
+	MOVQ         R11, CX
+	ANDQ         $-32, CX
+	CMPQ         R10, CX
+	JGE          end6
+
+loop5:
+	PREFETCHT0    20480(BX)(R10*8)
+	VMAXPD        (BX)(R10*8), Z13, Z13
+	VADDPD        (DX)(R10*8), Z12, Z17
+	VADDPD        Z17, Z16, Z16
+	VMOVUPD       Z17, Z19
+	VFMADD132PD   Z2, Z1, Z19
+	VCMPPD        $0x15, Z0, Z17, K1
+	VSUBPD        Z1, Z19, Z18
+	PREFETCHT0    20544(BX)(R10*8)
+	VMAXPD        64(BX)(R10*8), Z13, Z13
+	VFNMADD231PD  Z3, Z18, Z17
+	VADDPD        64(DX)(R10*8), Z12, Z20
+	VFNMADD231PD  Z4, Z18, Z17
+	VADDPD        Z20, Z16, Z16
+	VPERMPD       Z11, Z19, Z18
+	VMOVUPD       Z20, Z21
+	VPSLLQ        $0x31, Z19, Z19
+	VFMADD132PD   Z2, Z1, Z21
+	VPADDQ        Z18, Z19, Z19
+	VCMPPD        $0x15, Z0, Z20, K2
+	VMOVUPD       Z5, Z18
+	VSUBPD        Z1, Z21, Z22
+	PREFETCHT0    20608(BX)(R10*8)
+	VFMADD213PD   Z6, Z17, Z18
+	VMAXPD        128(BX)(R10*8), Z13, Z13
+	VFMADD213PD   Z7, Z17, Z18
+	VFNMADD231PD  Z3, Z22, Z20
+	VADDPD        128(DX)(R10*8), Z12, Z23
+	VFMADD213PD   Z8, Z17, Z18
+	VFNMADD231PD  Z4, Z22, Z20
+	VADDPD        Z23, Z16, Z16
+	VFMADD213PD   Z9, Z17, Z18
+	VPERMPD       Z11, Z21, Z24
+	VMOVUPD       Z23, Z25
+	VFMADD213PD   Z10, Z17, Z18
+	VPSLLQ        $0x31, Z21, Z21
+	VFMADD132PD   Z2, Z1, Z25
+	VMULPD        Z17, Z17, Z22
+	VPADDQ        Z24, Z21, Z21
+	VCMPPD        $0x15, Z0, Z23, K3
+	VFMADD213PD   Z17, Z22, Z18
+	VMOVUPD       Z5, Z17
+	VSUBPD        Z1, Z25, Z22
+	PREFETCHT0    20672(BX)(R10*8)
+	VFMADD213PD.Z Z19, Z19, K1, Z18
+	VFMADD213PD   Z6, Z20, Z17
+	VMOVUPD       Z23, Z19
+	VMAXPD        192(BX)(R10*8), Z13, Z13
+	VADDPD        Z18, Z14, Z14
+	VFMADD213PD   Z7, Z20, Z17
+	VFNMADD231PD  Z3, Z22, Z19
+	VADDPD        192(DX)(R10*8), Z12, Z23
+	VMOVUPD       Z18, (DI)(R10*8)
+	VFMADD213PD   Z8, Z20, Z17
+	VFNMADD231PD  Z4, Z22, Z19
+	VADDPD        Z23, Z16, Z16
+	VFMADD213PD   Z9, Z20, Z17
+	VPERMPD       Z11, Z25, Z22
+	VMOVUPD       Z23, Z24
+	VFMADD213PD   Z10, Z20, Z17
+	VPSLLQ        $0x31, Z25, Z25
+	VFMADD132PD   Z2, Z1, Z24
+	VMULPD        Z20, Z20, Z18
+	VPADDQ        Z22, Z25, Z25
+	VCMPPD        $0x15, Z0, Z23, K1
+	VFMADD213PD   Z20, Z18, Z17
+	VMOVUPD       Z5, Z18
+	VSUBPD        Z1, Z24, Z20
+	VFMADD213PD.Z Z21, Z21, K2, Z17
+	VFMADD213PD   Z6, Z19, Z18
+	VMOVUPD       Z23, Z21
+	VADDPD        Z17, Z15, Z15
+	VFMADD213PD   Z7, Z19, Z18
+	VFNMADD231PD  Z3, Z20, Z21
+	VMOVUPD       Z17, 64(DI)(R10*8)
+	VFMADD213PD   Z8, Z19, Z18
+	VFNMADD231PD  Z4, Z20, Z21
+	VFMADD213PD   Z9, Z19, Z18
+	VPERMPD       Z11, Z24, Z20
+	VFMADD213PD   Z10, Z19, Z18
+	VPSLLQ        $0x31, Z24, Z24
+	VMULPD        Z19, Z19, Z17
+	VPADDQ        Z20, Z24, Z24
+	VFMADD213PD   Z19, Z17, Z18
+	VMOVUPD       Z5, Z17
+	VFMADD213PD.Z Z25, Z25, K3, Z18
+	VFMADD213PD   Z6, Z21, Z17
+	VADDPD        Z18, Z14, Z14
+	VFMADD213PD   Z7, Z21, Z17
+	VMOVUPD       Z18, 128(DI)(R10*8)
+	VFMADD213PD   Z8, Z21, Z17
+	VFMADD213PD   Z9, Z21, Z17
+	VFMADD213PD   Z10, Z21, Z17
+	VMULPD        Z21, Z21, Z18
+	VFMADD213PD   Z21, Z18, Z17
+	VFMADD213PD.Z Z24, Z24, K1, Z17
+	VADDPD        Z17, Z15, Z15
+	VMOVUPD       Z17, 192(DI)(R10*8)
+	ADDQ          $+32, R10
+	CMPQ          R10, CX
+	JLT           loop5
+
+end6:
+	MOVQ R11, CX
+	ANDQ $-16, CX
+	CMPQ R10, CX
+	JGE  end8
+
+loop7:
+	PREFETCHT0    20480(BX)(R10*8)
+	VMAXPD        (BX)(R10*8), Z13, Z13
+	VADDPD        (DX)(R10*8), Z12, Z17
+	VADDPD        Z17, Z16, Z16
+	VMOVUPD       Z17, Z19
+	VFMADD132PD   Z2, Z1, Z19
+	VCMPPD        $0x15, Z0, Z17, K1
+	VSUBPD        Z1, Z19, Z18
+	PREFETCHT0    20544(BX)(R10*8)
+	VMAXPD        64(BX)(R10*8), Z13, Z13
+	VFNMADD231PD  Z3, Z18, Z17
+	VADDPD        64(DX)(R10*8), Z12, Z20
+	VFNMADD231PD  Z4, Z18, Z17
+	VADDPD        Z20, Z16, Z16
+	VPERMPD       Z11, Z19, Z18
+	VMOVUPD       Z20, Z21
+	VPSLLQ        $0x31, Z19, Z19
+	VFMADD132PD   Z2, Z1, Z21
+	VPADDQ        Z18, Z19, Z19
+	VCMPPD        $0x15, Z0, Z20, K2
+	VMOVUPD       Z5, Z18
+	VSUBPD        Z1, Z21, Z22
+	VFMADD213PD   Z6, Z17, Z18
+	VFMADD213PD   Z7, Z17, Z18
+	VFNMADD231PD  Z3, Z22, Z20
+	VFMADD213PD   Z8, Z17, Z18
+	VFNMADD231PD  Z4, Z22, Z20
+	VFMADD213PD   Z9, Z17, Z18
+	VPERMPD       Z11, Z21, Z23
+	VFMADD213PD   Z10, Z17, Z18
+	VPSLLQ        $0x31, Z21, Z21
+	VMULPD        Z17, Z17, Z22
+	VPADDQ        Z23, Z21, Z21
+	VFMADD213PD   Z17, Z22, Z18
+	VMOVUPD       Z5, Z17
+	VFMADD213PD.Z Z19, Z19, K1, Z18
+	VFMADD213PD   Z6, Z20, Z17
+	VADDPD        Z18, Z14, Z14
+	VFMADD213PD   Z7, Z20, Z17
+	VMOVUPD       Z18, (DI)(R10*8)
+	VFMADD213PD   Z8, Z20, Z17
+	VFMADD213PD   Z9, Z20, Z17
+	VFMADD213PD   Z10, Z20, Z17
+	VMULPD        Z20, Z20, Z18
+	VFMADD213PD   Z20, Z18, Z17
+	VFMADD213PD.Z Z21, Z21, K2, Z17
+	VADDPD        Z17, Z15, Z15
+	VMOVUPD       Z17, 64(DI)(R10*8)
+	ADDQ          $+16, R10
+	CMPQ          R10, CX
+	JLT           loop7
+
+end8:
+	CMPQ R10, R11
+	JGE  end10
+
+loop9:
+	MOVQ          96(AX), CX
+	SUBQ          R10, CX
+	MOVL          $0x00000001, R12
+	SHLQ          CL, R12
+	DECQ          R12
+	KMOVW         R12, K1
+	VMOVUPD.Z     (BX)(R10*8), K1, Z17
+	VMAXPD        Z17, Z13, K1, Z13
+	VMOVUPD.Z     (DX)(R10*8), K1, Z17
+	VADDPD        Z12, Z17, Z17
+	VADDPD        Z17, Z16, K1, Z16
+	VMOVUPD       Z17, Z19
+	VFMADD132PD   Z2, Z1, Z19
+	VCMPPD        $0x15, Z0, Z17, K2
+	VSUBPD        Z1, Z19, Z18
+	VFNMADD231PD  Z3, Z18, Z17
+	VFNMADD231PD  Z4, Z18, Z17
+	VPERMPD       Z11, Z19, Z18
+	VPSLLQ        $0x31, Z19, Z19
+	VPADDQ        Z18, Z19, Z19
+	VMOVUPD       Z5, Z18
+	VFMADD213PD   Z6, Z17, Z18
+	VFMADD213PD   Z7, Z17, Z18
+	VFMADD213PD   Z8, Z17, Z18
+	VFMADD213PD   Z9, Z17, Z18
+	VFMADD213PD   Z10, Z17, Z18
+	VMULPD        Z17, Z17, Z20
+	VFMADD213PD   Z17, Z20, Z18
+	VFMADD213PD.Z Z19, Z19, K2, Z18
+	VADDPD        Z18, Z14, K1, Z14
+	VMOVUPD       Z18, K1, (DI)(R10*8)
+	VMOVUPD       Z14, Z17
+	VMOVAPD       Z15, Z14
+	VMOVAPD       Z17, Z15
+	ADDQ          $+8, R10
+	CMPQ          R10, R11
+	JLT           loop9
+
+end10:
+	VADDPD        Z15, Z14, Z14
+	MOVQ          56(AX), CX
+	VMOVUPD       Z14, (CX)(SI*1)
+	MOVQ          64(AX), CX
+	VMOVUPD       Z16, (CX)(SI*1)
+	ORQ           $0x3f, SI
+	INCQ          SI
+	MOVQ          R11, R10
+	CMPQ          R10, 96(AX)
+	JLT           block4
+	CMPQ          DX, BX
+	JEQ           found11
+	VEXTRACTF64X4 $0x01, Z13, Y12
+	VMAXPD        Y13, Y12, Y12
+	VEXTRACTF128  $0x01, Y12, X13
+	VMAXPD        X13, X12, X12
+	VPERMILPD     $0x01, X12, X13
+	VMAXPD        X13, X12, X12
+	VMOVSD        X12, 328(AX)(R9*8)
+
+found11:
+skip2:
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), DI
 	INCQ R8
 	JMP  row1
 
@@ -10995,7 +11520,7 @@ row1:
 	VMOVSD       14456(AX)(R8*8), X0
 	VBROADCASTSD X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	VMOVUPD.Z    (DX)(SI*8), K1, Z2
 	XORQ         R8, R8
@@ -11030,8 +11555,8 @@ end7:
 	VMOVUPD     Z2, K1, (BX)(SI*8)
 
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), BX
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), BX
 	INCQ DI
 	JMP  row1
 
@@ -11044,7 +11569,7 @@ done3:
 TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat64AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+640(SB), Z0
 	VBROADCASTSD constants<>+672(SB), Z1
 	VBROADCASTSD constants<>+704(SB), Z2
@@ -11058,11 +11583,10 @@ TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+960(SB), Z10
 	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), DX
-	MOVQ         8(AX), SI
-	MOVQ         24(AX), DI
-	MOVQ         32(AX), R8
-	MOVQ         40(AX), R9
-	XORQ         R10, R10
+	MOVQ         8(AX), DI
+	MOVQ         24(AX), R8
+	MOVQ         32(AX), R9
+	MOVQ         40(AX), R10
 	XORQ         R11, R11
 
 row1:
@@ -11071,165 +11595,189 @@ row1:
 	MOVQ         48(AX), CX
 	CMPL         (CX)(R11*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), CX
-	ADDQ         R11, CX
-	VMOVSD       312(AX)(CX*8), X12
+	MOVQ         88(AX), R12
+	ADDQ         R11, R12
+	MOVQ         112(AX), BX
+	LEAQ         (DX)(BX*2), BX
+	MOVQ         48(AX), CX
+	MOVQ         R12, SI
+	SUBQ         88(AX), SI
+	CMPQ         SI, 104(AX)
+	CMOVQGE      DX, BX
+	MOVLQSX      (CX)(SI*4), CX
+	IMULQ        208(AX), SI
+	SHLQ         $0x06, SI
+	VMOVSD       (DX)(CX*8), X12
+	VSUBSD       312(AX)(R12*8), X12, X12
+	VMOVSD       X12, 3576(AX)(R12*8)
+	VMOVSD       312(AX)(R12*8), X12
 	VXORPS       constants<>+1056(SB), X12, X12
 	VBROADCASTSD X12, Z12
-	MOVQ         R10, BX
-	XORQ         R12, R12
+	VBROADCASTSD constants<>+608(SB), Z13
+	XORQ         R13, R13
 
 block4:
-	VBROADCASTSD constants<>+1600(SB), Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
 	VBROADCASTSD constants<>+1600(SB), Z16
-	LEAQ         256(R12), R13
-	CMPQ         R13, 96(AX)
-	CMOVQGT      96(AX), R13
-	MOVQ         R13, CX
+	VBROADCASTSD constants<>+1600(SB), Z17
+	LEAQ         256(R13), R14
+	CMPQ         R14, 96(AX)
+	CMOVQGT      96(AX), R14
+	MOVQ         R14, CX
 	ANDQ         $-16, CX
-	CMPQ         R12, CX
+	CMPQ         R13, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R12*8)
-	VADDPD        (DX)(R12*8), Z12, Z17
-	VMOVUPD       (DI)(R12*8), Z18
-	VMOVUPD       (R9)(R12*8), Z19
-	VFMADD213PD   (R8)(R12*8), Z19, Z18
-	VADDPD        Z18, Z16, Z16
-	VMULPD        Z17, Z18, Z19
-	PREFETCHT0    20544(DX)(R12*8)
-	VBROADCASTSD  constants<>+1600(SB), Z20
-	VADDPD        64(DX)(R12*8), Z12, Z21
-	VCMPPD        $0x04, Z20, Z18, K1
-	VMOVUPD       64(DI)(R12*8), Z18
-	VMOVAPD.Z     Z19, K1, Z19
-	VMOVUPD       64(R9)(R12*8), Z20
-	VADDPD        Z19, Z15, Z15
-	VFMADD213PD   64(R8)(R12*8), Z20, Z18
-	VMOVUPD       Z17, Z20
-	VADDPD        Z18, Z16, Z16
-	VFMADD132PD   Z2, Z1, Z20
-	VMULPD        Z21, Z18, Z22
-	VCMPPD        $0x15, Z0, Z17, K1
-	VBROADCASTSD  constants<>+1600(SB), Z23
-	VSUBPD        Z1, Z20, Z19
-	VCMPPD        $0x04, Z23, Z18, K2
-	VMOVAPD.Z     Z22, K2, Z22
-	VFNMADD231PD  Z3, Z19, Z17
-	VADDPD        Z22, Z15, Z15
-	VFNMADD231PD  Z4, Z19, Z17
-	VMOVUPD       Z21, Z19
-	VPERMPD       Z11, Z20, Z18
-	VFMADD132PD   Z2, Z1, Z19
-	VPSLLQ        $0x31, Z20, Z20
-	VCMPPD        $0x15, Z0, Z21, K2
-	VPADDQ        Z18, Z20, Z20
-	VSUBPD        Z1, Z19, Z22
+	PREFETCHT0    20480(BX)(R13*8)
+	VMAXPD        (BX)(R13*8), Z13, Z13
+	VADDPD        (DX)(R13*8), Z12, Z18
+	VMOVUPD       (R8)(R13*8), Z19
+	VMOVUPD       (R10)(R13*8), Z20
+	VFMADD213PD   (R9)(R13*8), Z20, Z19
+	VADDPD        Z19, Z17, Z17
+	VMULPD        Z18, Z19, Z20
+	PREFETCHT0    20544(BX)(R13*8)
+	VBROADCASTSD  constants<>+1600(SB), Z21
+	VMAXPD        64(BX)(R13*8), Z13, Z13
+	VCMPPD        $0x04, Z21, Z19, K1
+	VADDPD        64(DX)(R13*8), Z12, Z19
+	VMOVAPD.Z     Z20, K1, Z20
+	VMOVUPD       64(R8)(R13*8), Z21
+	VADDPD        Z20, Z16, Z16
+	VMOVUPD       64(R10)(R13*8), Z20
+	VMOVUPD       Z18, Z22
+	VFMADD213PD   64(R9)(R13*8), Z20, Z21
+	VFMADD132PD   Z2, Z1, Z22
+	VADDPD        Z21, Z17, Z17
+	VCMPPD        $0x15, Z0, Z18, K1
+	VMULPD        Z19, Z21, Z23
+	VSUBPD        Z1, Z22, Z20
+	VBROADCASTSD  constants<>+1600(SB), Z24
+	VCMPPD        $0x04, Z24, Z21, K2
+	VFNMADD231PD  Z3, Z20, Z18
+	VMOVAPD.Z     Z23, K2, Z23
+	VFNMADD231PD  Z4, Z20, Z18
+	VADDPD        Z23, Z16, Z16
+	VPERMPD       Z11, Z22, Z20
+	VMOVUPD       Z19, Z21
+	VPSLLQ        $0x31, Z22, Z22
+	VFMADD132PD   Z2, Z1, Z21
+	VPADDQ        Z20, Z22, Z22
+	VCMPPD        $0x15, Z0, Z19, K2
+	VMOVUPD       Z5, Z20
+	VSUBPD        Z1, Z21, Z23
+	VFMADD213PD   Z6, Z18, Z20
+	VFMADD213PD   Z7, Z18, Z20
+	VFNMADD231PD  Z3, Z23, Z19
+	VFMADD213PD   Z8, Z18, Z20
+	VFNMADD231PD  Z4, Z23, Z19
+	VFMADD213PD   Z9, Z18, Z20
+	VPERMPD       Z11, Z21, Z24
+	VFMADD213PD   Z10, Z18, Z20
+	VPSLLQ        $0x31, Z21, Z21
+	VMULPD        Z18, Z18, Z23
+	VPADDQ        Z24, Z21, Z21
+	VFMADD213PD   Z18, Z23, Z20
 	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z17, Z18
-	VFNMADD231PD  Z3, Z22, Z21
-	VFMADD213PD   Z7, Z17, Z18
-	VFNMADD231PD  Z4, Z22, Z21
-	VFMADD213PD   Z8, Z17, Z18
-	VPERMPD       Z11, Z19, Z22
-	VFMADD213PD   Z9, Z17, Z18
-	VPSLLQ        $0x31, Z19, Z19
-	VFMADD213PD   Z10, Z17, Z18
-	VPADDQ        Z22, Z19, Z19
-	VMULPD        Z17, Z17, Z22
-	VMOVUPD       Z5, Z23
-	VFMADD213PD   Z17, Z22, Z18
-	VFMADD213PD   Z6, Z21, Z23
-	VFMADD213PD.Z Z20, Z20, K1, Z18
-	VFMADD213PD   Z7, Z21, Z23
-	VADDPD        Z18, Z13, Z13
-	VFMADD213PD   Z8, Z21, Z23
-	VMOVUPD       Z18, (SI)(R12*8)
-	VFMADD213PD   Z9, Z21, Z23
-	VFMADD213PD   Z10, Z21, Z23
-	VMULPD        Z21, Z21, Z17
-	VFMADD213PD   Z21, Z17, Z23
-	VFMADD213PD.Z Z19, Z19, K2, Z23
-	VADDPD        Z23, Z14, Z14
-	VMOVUPD       Z23, 64(SI)(R12*8)
-	ADDQ          $+16, R12
-	CMPQ          R12, CX
+	VFMADD213PD.Z Z22, Z22, K1, Z20
+	VFMADD213PD   Z6, Z19, Z18
+	VADDPD        Z20, Z14, Z14
+	VFMADD213PD   Z7, Z19, Z18
+	VMOVUPD       Z20, (DI)(R13*8)
+	VFMADD213PD   Z8, Z19, Z18
+	VFMADD213PD   Z9, Z19, Z18
+	VFMADD213PD   Z10, Z19, Z18
+	VMULPD        Z19, Z19, Z20
+	VFMADD213PD   Z19, Z20, Z18
+	VFMADD213PD.Z Z21, Z21, K2, Z18
+	VADDPD        Z18, Z15, Z15
+	VMOVUPD       Z18, 64(DI)(R13*8)
+	ADDQ          $+16, R13
+	CMPQ          R13, CX
 	JLT           loop5
 
 end6:
-	CMPQ R12, R13
+	CMPQ R13, R14
 	JGE  end8
 
 loop7:
 	MOVQ          96(AX), CX
-	SUBQ          R12, CX
-	MOVL          $0x00000001, R14
-	SHLQ          CL, R14
-	DECQ          R14
-	KMOVW         R14, K1
-	VMOVUPD.Z     (DX)(R12*8), K1, Z17
-	VADDPD        Z12, Z17, Z17
-	VMOVUPD.Z     (DI)(R12*8), K1, Z18
-	VMOVUPD.Z     (R9)(R12*8), K1, Z19
-	VMOVUPD.Z     (R8)(R12*8), K1, Z20
-	VFMADD213PD   Z20, Z19, Z18
-	VADDPD        Z18, Z16, Z16
-	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1600(SB), Z20
-	VCMPPD        $0x04, Z20, Z18, K2
-	VMOVAPD.Z     Z19, K2, Z19
-	VADDPD        Z19, Z15, Z15
-	VMOVUPD       Z17, Z19
-	VFMADD132PD   Z2, Z1, Z19
-	VCMPPD        $0x15, Z0, Z17, K2
-	VSUBPD        Z1, Z19, Z18
-	VFNMADD231PD  Z3, Z18, Z17
-	VFNMADD231PD  Z4, Z18, Z17
-	VPERMPD       Z11, Z19, Z18
-	VPSLLQ        $0x31, Z19, Z19
-	VPADDQ        Z18, Z19, Z19
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z17, Z18
-	VFMADD213PD   Z7, Z17, Z18
-	VFMADD213PD   Z8, Z17, Z18
-	VFMADD213PD   Z9, Z17, Z18
-	VFMADD213PD   Z10, Z17, Z18
-	VMULPD        Z17, Z17, Z20
-	VFMADD213PD   Z17, Z20, Z18
-	VFMADD213PD.Z Z19, Z19, K2, Z18
-	VADDPD        Z18, Z13, K1, Z13
-	VMOVUPD       Z18, K1, (SI)(R12*8)
-	VMOVUPD       Z13, Z17
-	VMOVAPD       Z14, Z13
-	VMOVAPD       Z17, Z14
-	ADDQ          $+8, R12
-	CMPQ          R12, R13
+	SUBQ          R13, CX
+	MOVL          $0x00000001, R15
+	SHLQ          CL, R15
+	DECQ          R15
+	KMOVW         R15, K1
+	VMOVUPD.Z     (BX)(R13*8), K1, Z18
+	VMAXPD        Z18, Z13, K1, Z13
+	VMOVUPD.Z     (DX)(R13*8), K1, Z18
+	VADDPD        Z12, Z18, Z18
+	VMOVUPD.Z     (R8)(R13*8), K1, Z19
+	VMOVUPD.Z     (R10)(R13*8), K1, Z20
+	VMOVUPD.Z     (R9)(R13*8), K1, Z21
+	VFMADD213PD   Z21, Z20, Z19
+	VADDPD        Z19, Z17, Z17
+	VMULPD        Z18, Z19, Z20
+	VBROADCASTSD  constants<>+1600(SB), Z21
+	VCMPPD        $0x04, Z21, Z19, K2
+	VMOVAPD.Z     Z20, K2, Z20
+	VADDPD        Z20, Z16, Z16
+	VMOVUPD       Z18, Z20
+	VFMADD132PD   Z2, Z1, Z20
+	VCMPPD        $0x15, Z0, Z18, K2
+	VSUBPD        Z1, Z20, Z19
+	VFNMADD231PD  Z3, Z19, Z18
+	VFNMADD231PD  Z4, Z19, Z18
+	VPERMPD       Z11, Z20, Z19
+	VPSLLQ        $0x31, Z20, Z20
+	VPADDQ        Z19, Z20, Z20
+	VMOVUPD       Z5, Z19
+	VFMADD213PD   Z6, Z18, Z19
+	VFMADD213PD   Z7, Z18, Z19
+	VFMADD213PD   Z8, Z18, Z19
+	VFMADD213PD   Z9, Z18, Z19
+	VFMADD213PD   Z10, Z18, Z19
+	VMULPD        Z18, Z18, Z21
+	VFMADD213PD   Z18, Z21, Z19
+	VFMADD213PD.Z Z20, Z20, K2, Z19
+	VADDPD        Z19, Z14, K1, Z14
+	VMOVUPD       Z19, K1, (DI)(R13*8)
+	VMOVUPD       Z14, Z18
+	VMOVAPD       Z15, Z14
+	VMOVAPD       Z18, Z15
+	ADDQ          $+8, R13
+	CMPQ          R13, R14
 	JLT           loop7
 
 end8:
-	VADDPD  Z14, Z13, Z13
-	MOVQ    56(AX), CX
-	VMOVUPD Z13, (CX)(BX*1)
-	MOVQ    64(AX), CX
-	VMOVUPD Z15, (CX)(BX*1)
-	MOVQ    72(AX), CX
-	VMOVUPD Z16, (CX)(BX*1)
-	ORQ     $0x3f, BX
-	INCQ    BX
-	MOVQ    R13, R12
-	CMPQ    R12, 96(AX)
-	JLT     block4
+	VADDPD        Z15, Z14, Z14
+	MOVQ          56(AX), CX
+	VMOVUPD       Z14, (CX)(SI*1)
+	MOVQ          64(AX), CX
+	VMOVUPD       Z16, (CX)(SI*1)
+	MOVQ          72(AX), CX
+	VMOVUPD       Z17, (CX)(SI*1)
+	ORQ           $0x3f, SI
+	INCQ          SI
+	MOVQ          R14, R13
+	CMPQ          R13, 96(AX)
+	JLT           block4
+	CMPQ          DX, BX
+	JEQ           found9
+	VEXTRACTF64X4 $0x01, Z13, Y12
+	VMAXPD        Y13, Y12, Y12
+	VEXTRACTF128  $0x01, Y12, X13
+	VMAXPD        X13, X12, X12
+	VPERMILPD     $0x01, X12, X13
+	VMAXPD        X13, X12, X12
+	VMOVSD        X12, 328(AX)(R12*8)
 
+found9:
 skip2:
-	ADDQ 104(AX), DX
-	ADDQ 112(AX), SI
-	ADDQ 128(AX), DI
-	MOVQ 200(AX), CX
-	SHLQ $0x06, CX
-	ADDQ CX, R10
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), DI
+	ADDQ 136(AX), R8
 	INCQ R11
 	JMP  row1
 
@@ -11275,7 +11823,7 @@ row1:
 	VMOVSD       14456(AX)(R11*8), X0
 	VBROADCASTSD X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	VMOVUPD.Z    (DX)(R9*8), K1, Z2
 	XORQ         R11, R11
@@ -11327,9 +11875,9 @@ end7:
 	VMOVUPD      Z2, K1, (BX)(R9*8)
 
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), BX
-	ADDQ 128(AX), SI
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), BX
+	ADDQ 136(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -11371,7 +11919,7 @@ loop1:
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x03, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x03, R11
@@ -11379,11 +11927,11 @@ loop1:
 
 max3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	VMAXPD       (R9), Z12, Z12
-	ADDQ         184(AX), R9
+	ADDQ         192(AX), R9
 	DECQ         R8
 	JNE          max3
 	VMOVUPD      Z12, 312(AX)(SI*8)
@@ -11396,10 +11944,10 @@ lane4:
 	VBROADCASTSD constants<>+1600(SB), Z16
 	VBROADCASTSD constants<>+1600(SB), Z17
 	VBROADCASTSD constants<>+1600(SB), Z18
-	MOVQ         184(AX), R9
+	MOVQ         192(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         184(AX), R10
+	MOVQ         192(AX), R10
 	IMULQ        R8, R10
 	ADDQ         DX, R10
 	MOVQ         R8, R11
@@ -11436,8 +11984,8 @@ step5:
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          192(AX), R9
-	ADDQ          192(AX), R10
+	ADDQ          200(AX), R9
+	ADDQ          200(AX), R10
 	VMOVUPD       (R9), Z19
 	VPBROADCASTQ  R11, Z20
 	VPCMPEQQ      Z13, Z20, K1
@@ -11469,8 +12017,8 @@ step5:
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          192(AX), R9
-	ADDQ          192(AX), R10
+	ADDQ          200(AX), R9
+	ADDQ          200(AX), R10
 	JMP           step5
 
 summed6:
@@ -11596,7 +12144,7 @@ TEXT ·planeScaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Z0
-	VBROADCASTSD 256(AX), Z1
+	VBROADCASTSD 264(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z1
 	VPMOVSXDQ    (DX), Z2
 	VMOVUPD      15544(AX)(BX*8), Z3
@@ -11610,7 +12158,7 @@ class3:
 	VPCMPEQQ     Z2, Z5, K1
 	VMOVAPD      Z3, K1, Z4
 	VMOVUPD      Z4, (R8)
-	ADDQ         184(AX), R8
+	ADDQ         192(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -11658,7 +12206,7 @@ loop1:
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x03, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x03, R11
@@ -11666,11 +12214,11 @@ loop1:
 
 max3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	VMAXPD       (R9), Z12, Z12
-	ADDQ         184(AX), R9
+	ADDQ         192(AX), R9
 	DECQ         R8
 	JNE          max3
 	VMOVUPD      Z12, 312(AX)(SI*8)
@@ -11683,10 +12231,10 @@ lane4:
 	VBROADCASTSD constants<>+1600(SB), Z16
 	VBROADCASTSD constants<>+1600(SB), Z17
 	VBROADCASTSD constants<>+1600(SB), Z18
-	MOVQ         184(AX), R9
+	MOVQ         192(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         184(AX), R10
+	MOVQ         192(AX), R10
 	IMULQ        R8, R10
 	ADDQ         DX, R10
 	MOVQ         R8, R11
@@ -11728,8 +12276,8 @@ step5:
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          192(AX), R9
-	ADDQ          192(AX), R10
+	ADDQ          200(AX), R9
+	ADDQ          200(AX), R10
 	VMOVUPD       (R9), Z19
 	VPBROADCASTQ  R11, Z20
 	VPCMPEQQ      Z13, Z20, K1
@@ -11766,8 +12314,8 @@ step5:
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          192(AX), R9
-	ADDQ          192(AX), R10
+	ADDQ          200(AX), R9
+	ADDQ          200(AX), R10
 	JMP           step5
 
 summed6:
@@ -11893,7 +12441,7 @@ TEXT ·planeScaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Z0
-	VBROADCASTSD 256(AX), Z1
+	VBROADCASTSD 264(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z1
 	VPMOVSXDQ    (DX), Z2
 	VMOVUPD      15544(AX)(BX*8), Z3
@@ -11910,7 +12458,7 @@ class3:
 	VPCMPEQQ     Z2, Z5, K1
 	VMOVAPD      Z3, K1, Z4
 	VMOVUPD      Z4, (R8)
-	ADDQ         184(AX), R8
+	ADDQ         192(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -11958,7 +12506,7 @@ loop1:
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x03, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x03, R11
@@ -11966,11 +12514,11 @@ loop1:
 
 max3:
 	PREFETCHT0 (R10)
-	ADDQ       160(AX), R10
+	ADDQ       168(AX), R10
 	PREFETCHT0 (R11)
-	ADDQ       168(AX), R11
+	ADDQ       176(AX), R11
 	VMAXPD     (R9), Z12, Z12
-	ADDQ       184(AX), R9
+	ADDQ       192(AX), R9
 	DECQ       R8
 	JNE        max3
 	VMOVUPD    Z12, 312(AX)(SI*8)
@@ -11981,13 +12529,13 @@ lane4:
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
 	VBROADCASTSD constants<>+1600(SB), Z16
-	MOVQ         184(AX), R9
+	MOVQ         192(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         184(AX), R10
+	MOVQ         192(AX), R10
 	IMULQ        R8, R10
 	ADDQ         DX, R10
-	MOVQ         184(AX), R11
+	MOVQ         192(AX), R11
 	IMULQ        R8, R11
 	ADDQ         BX, R11
 	MOVQ         R8, R12
@@ -12030,9 +12578,9 @@ step5:
 	ADDQ          $0x08, R12
 	CMPQ          R12, 96(AX)
 	JGE           summed6
-	ADDQ          192(AX), R9
-	ADDQ          192(AX), R10
-	ADDQ          192(AX), R11
+	ADDQ          200(AX), R9
+	ADDQ          200(AX), R10
+	ADDQ          200(AX), R11
 	VMOVUPD       (R9), Z17
 	VSUBPD        Z12, Z17, Z17
 	VMOVUPD       (R11), Z18
@@ -12070,9 +12618,9 @@ step5:
 	ADDQ          $0x08, R12
 	CMPQ          R12, 96(AX)
 	JGE           summed6
-	ADDQ          192(AX), R9
-	ADDQ          192(AX), R10
-	ADDQ          192(AX), R11
+	ADDQ          200(AX), R9
+	ADDQ          200(AX), R10
+	ADDQ          200(AX), R11
 	JMP           step5
 
 summed6:
@@ -12227,7 +12775,7 @@ TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Z0
-	VBROADCASTSD 256(AX), Z1
+	VBROADCASTSD 264(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z1
 	XORQ         DI, DI
 	MOVQ         CX, R8
@@ -12244,8 +12792,8 @@ class3:
 	VFMADD213PD  Z5, Z4, Z3
 	VFNMADD231PD Z3, Z1, Z2
 	VMOVUPD      Z2, (R8)
-	ADDQ         184(AX), R8
-	ADDQ         184(AX), R9
+	ADDQ         192(AX), R8
+	ADDQ         192(AX), R9
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -12260,11 +12808,11 @@ end2:
 	RET
 
 // func maxFloat16AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV, F16C
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
 TEXT ·maxFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxFloat16AVX512 finds the maximum m of each row, and x_y − m, y being the label.
+	// maxFloat16AVX512 finds the maximum m of each row.
 	MOVQ         96(AX), DX
 	MOVQ         96(AX), CX
 	MOVQ         $+16, BX
@@ -12340,19 +12888,9 @@ end7:
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
 	VMOVSD        X2, 312(AX)(DI*8)
-	MOVQ          DI, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          48(AX), R8
-	MOVLQSX       (R8), R8
-	VPBROADCASTW  (CX)(R8*2), X1
-	VCVTPH2PS     X1, X1
-	VCVTSS2SD     X1, X1, X1
-	VSUBSD        X2, X1, X1
-	VMOVSD        X1, 3576(AX)(DI*8)
 
 skip2:
-	ADDQ 104(AX), CX
+	ADDQ 112(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -12361,11 +12899,11 @@ done3:
 	RET
 
 // func sumUniformFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV, F16C, MMX+
 TEXT ·sumUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
+	// sumUniformFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+32(SB), Z0
 	VBROADCASTSS constants<>+64(SB), Z1
 	VBROADCASTSS constants<>+96(SB), Z2
@@ -12374,7 +12912,6 @@ TEXT ·sumUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
-	XORQ         SI, SI
 	XORQ         DI, DI
 
 row1:
@@ -12383,245 +12920,34 @@ row1:
 	MOVQ         48(AX), CX
 	CMPL         (CX)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), CX
-	ADDQ         DI, CX
-	VMOVSD       312(AX)(CX*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+288(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	MOVQ         SI, BX
-	XORQ         R8, R8
-
-block4:
-	VBROADCASTSS constants<>+1600(SB), Z8
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VBROADCASTSS constants<>+1600(SB), Z10
-	LEAQ         512(R8), R9
-	CMPQ         R9, 96(AX)
-	CMOVQGT      96(AX), R9
-	MOVQ         R9, CX
-	ANDQ         $-64, CX
-	CMPQ         R8, CX
-	JGE          end6
-
-loop5:
-	PREFETCHT0    20480(DX)(R8*2)
-	VCVTPH2PS     (DX)(R8*2), Z11
-	VADDPS        Z7, Z11, Z11
-	VCVTPH2PS     32(DX)(R8*2), Z14
-	VADDPS        Z11, Z10, Z10
-	VADDPS        Z7, Z14, Z14
-	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z10, Z10
-	PREFETCHT0    20544(DX)(R8*2)
-	VFMADD132PS   Z2, Z1, Z13
-	VMOVUPS       Z14, Z15
-	VCVTPH2PS     64(DX)(R8*2), Z16
-	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        Z7, Z16, Z16
-	VCVTPH2PS     96(DX)(R8*2), Z17
-	VSUBPS        Z1, Z13, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VADDPS        Z16, Z10, Z10
-	VADDPS        Z7, Z17, Z17
-	VFNMADD132PS  Z3, Z11, Z12
-	VSUBPS        Z1, Z15, Z18
-	VMOVUPS       Z16, Z19
-	VADDPS        Z17, Z10, Z10
-	VPERMPS       Z6, Z13, Z11
-	VFNMADD132PS  Z3, Z14, Z18
-	VFMADD132PS   Z2, Z1, Z19
-	VMOVUPS       Z17, Z20
-	VPSLLD        $0x14, Z13, Z13
-	VPERMPS       Z6, Z15, Z14
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD132PS   Z2, Z1, Z20
-	VPADDD        Z11, Z13, Z13
-	VPSLLD        $0x14, Z15, Z15
-	VSUBPS        Z1, Z19, Z21
-	VCMPPS        $0x15, Z0, Z17, K4
-	VMOVUPS       Z4, Z11
-	VPADDD        Z14, Z15, Z15
-	VFNMADD132PS  Z3, Z16, Z21
-	VSUBPS        Z1, Z20, Z22
-	VFMADD213PS   Z5, Z12, Z11
-	VMOVUPS       Z4, Z14
-	VPERMPS       Z6, Z19, Z16
-	VFNMADD132PS  Z3, Z17, Z22
-	VMULPS        Z12, Z12, Z17
-	VFMADD213PS   Z5, Z18, Z14
-	VPSLLD        $0x14, Z19, Z19
-	VPERMPS       Z6, Z20, Z23
-	VFMADD213PS   Z12, Z17, Z11
-	VMULPS        Z18, Z18, Z12
-	VPADDD        Z16, Z19, Z19
-	VPSLLD        $0x14, Z20, Z20
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VFMADD213PS   Z18, Z12, Z14
-	VMOVUPS       Z4, Z12
-	VPADDD        Z23, Z20, Z20
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS.Z Z15, Z15, K2, Z14
-	VFMADD213PS   Z5, Z21, Z12
-	VMOVUPS       Z4, Z11
-	VADDPS        Z14, Z9, Z9
-	VMULPS        Z21, Z21, Z13
-	VFMADD213PS   Z5, Z22, Z11
-	VFMADD213PS   Z21, Z13, Z12
-	VMULPS        Z22, Z22, Z13
-	VFMADD213PS.Z Z19, Z19, K3, Z12
-	VFMADD213PS   Z22, Z13, Z11
-	VADDPS        Z12, Z8, Z8
-	VFMADD213PS.Z Z20, Z20, K4, Z11
-	VADDPS        Z11, Z9, Z9
-	ADDQ          $+64, R8
-	CMPQ          R8, CX
-	JLT           loop5
-
-end6:
-	MOVQ R9, CX
-	ANDQ $-32, CX
-	CMPQ R8, CX
-	JGE  end8
-
-loop7:
-	PREFETCHT0    20480(DX)(R8*2)
-	VCVTPH2PS     (DX)(R8*2), Z11
-	VADDPS        Z7, Z11, Z11
-	VCVTPH2PS     32(DX)(R8*2), Z14
-	VADDPS        Z11, Z10, Z10
-	VADDPS        Z7, Z14, Z14
-	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z10, Z10
-	VFMADD132PS   Z2, Z1, Z13
-	VMOVUPS       Z14, Z15
-	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z2, Z1, Z15
-	VSUBPS        Z1, Z13, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VFNMADD132PS  Z3, Z11, Z12
-	VSUBPS        Z1, Z15, Z16
-	VPERMPS       Z6, Z13, Z11
-	VFNMADD132PS  Z3, Z14, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPERMPS       Z6, Z15, Z14
-	VPADDD        Z11, Z13, Z13
-	VPSLLD        $0x14, Z15, Z15
-	VMOVUPS       Z4, Z11
-	VPADDD        Z14, Z15, Z15
-	VFMADD213PS   Z5, Z12, Z11
-	VMOVUPS       Z4, Z17
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z5, Z16, Z17
-	VFMADD213PS   Z12, Z14, Z11
-	VMULPS        Z16, Z16, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VFMADD213PS   Z16, Z12, Z17
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VADDPS        Z17, Z9, Z9
-	ADDQ          $+32, R8
-	CMPQ          R8, CX
-	JLT           loop7
-
-end8:
-	CMPQ R8, R9
-	JGE  end10
-
-loop9:
-	MOVQ          96(AX), CX
-	SUBQ          R8, CX
-	MOVL          $0x00000001, R10
-	SHLQ          CL, R10
-	DECQ          R10
-	KMOVW         R10, K1
-	VMOVDQU16.Z   (DX)(R8*2), K1, Y11
-	VCVTPH2PS     Y11, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z10, K1, Z10
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z13, Z11
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z11, Z13, Z13
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z12, Z11
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K2, Z11
-	VADDPS        Z11, Z8, K1, Z8
-	VMOVUPS       Z8, Z11
-	VMOVAPS       Z9, Z8
-	VMOVAPS       Z11, Z9
-	ADDQ          $+16, R8
-	CMPQ          R8, R9
-	JLT           loop9
-
-end10:
-	VADDPS  Z9, Z8, Z8
-	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(BX*1)
-	MOVQ    64(AX), CX
-	VMOVUPS Z10, (CX)(BX*1)
-	ORQ     $0x3f, BX
-	INCQ    BX
-	MOVQ    R9, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), DX
-	MOVQ 200(AX), CX
-	SHLQ $0x06, CX
-	ADDQ CX, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpUniformFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
-TEXT ·sumExpUniformFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpUniformFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
-	MOVQ         (AX), DX
-	MOVQ         8(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	MOVQ         112(AX), BX
+	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), CX
-	ADDQ         R8, CX
-	VMOVSD       312(AX)(CX*8), X7
+	MOVQ         R8, SI
+	SUBQ         88(AX), SI
+	CMPQ         SI, 104(AX)
+	CMOVQGE      DX, BX
+	MOVLQSX      (CX)(SI*4), CX
+	IMULQ        208(AX), SI
+	SHLQ         $0x06, SI
+	VPBROADCASTW (DX)(CX*2), X7
+	VCVTPH2PS    X7, X7
+	VCVTSS2SD    X7, X7, X7
+	VSUBSD       312(AX)(R8*8), X7, X7
+	VMOVSD       X7, 3576(AX)(R8*8)
+	VMOVSD       312(AX)(R8*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+288(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	MOVQ         DI, BX
+	VBROADCASTSS constants<>+0(SB), Z8
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
+	VBROADCASTSS constants<>+1600(SB), Z11
 	LEAQ         512(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -12631,80 +12957,84 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R9*2)
-	VCVTPH2PS     (DX)(R9*2), Z11
-	VADDPS        Z7, Z11, Z11
-	VCVTPH2PS     32(DX)(R9*2), Z14
-	VADDPS        Z11, Z10, Z10
-	VADDPS        Z7, Z14, Z14
-	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z10, Z10
-	PREFETCHT0    20544(DX)(R9*2)
-	VFMADD132PS   Z2, Z1, Z13
-	VMOVUPS       Z14, Z15
-	VCVTPH2PS     64(DX)(R9*2), Z16
-	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        Z7, Z16, Z16
-	VCVTPH2PS     96(DX)(R9*2), Z17
-	VSUBPS        Z1, Z13, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VADDPS        Z16, Z10, Z10
+	PREFETCHT0    20480(BX)(R9*2)
+	VCVTPH2PS     (BX)(R9*2), Z12
+	VMAXPS        Z12, Z8, Z8
+	VCVTPH2PS     (DX)(R9*2), Z12
+	VCVTPH2PS     32(BX)(R9*2), Z13
+	VADDPS        Z7, Z12, Z12
+	VMAXPS        Z13, Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	VCVTPH2PS     32(DX)(R9*2), Z15
+	VMOVUPS       Z12, Z14
+	VADDPS        Z7, Z15, Z15
+	PREFETCHT0    20544(BX)(R9*2)
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z15, Z11, Z11
+	VCVTPH2PS     64(BX)(R9*2), Z13
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z15, Z16
+	VMAXPS        Z13, Z8, Z8
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VCVTPH2PS     64(DX)(R9*2), Z17
+	VCVTPH2PS     96(BX)(R9*2), Z18
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
 	VADDPS        Z7, Z17, Z17
-	VFNMADD132PS  Z3, Z11, Z12
-	VSUBPS        Z1, Z15, Z18
-	VMOVUPS       Z16, Z19
-	VADDPS        Z17, Z10, Z10
-	VPERMPS       Z6, Z13, Z11
-	VFNMADD132PS  Z3, Z14, Z18
-	VFMADD132PS   Z2, Z1, Z19
-	VMOVUPS       Z17, Z20
-	VPSLLD        $0x14, Z13, Z13
-	VPERMPS       Z6, Z15, Z14
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD132PS   Z2, Z1, Z20
-	VPADDD        Z11, Z13, Z13
-	VPSLLD        $0x14, Z15, Z15
-	VSUBPS        Z1, Z19, Z21
-	VCMPPS        $0x15, Z0, Z17, K4
-	VMOVUPS       Z4, Z11
-	VPADDD        Z14, Z15, Z15
-	VFNMADD132PS  Z3, Z16, Z21
-	VSUBPS        Z1, Z20, Z22
-	VFMADD213PS   Z5, Z12, Z11
-	VMOVUPS       Z4, Z14
-	VPERMPS       Z6, Z19, Z16
-	VFNMADD132PS  Z3, Z17, Z22
-	VMULPS        Z12, Z12, Z17
-	VFMADD213PS   Z5, Z18, Z14
-	VPSLLD        $0x14, Z19, Z19
-	VPERMPS       Z6, Z20, Z23
-	VFMADD213PS   Z12, Z17, Z11
-	VMULPS        Z18, Z18, Z12
-	VPADDD        Z16, Z19, Z19
-	VPSLLD        $0x14, Z20, Z20
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VFMADD213PS   Z18, Z12, Z14
+	VMAXPS        Z18, Z8, Z8
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z18
+	VADDPS        Z17, Z11, Z11
+	VCVTPH2PS     96(DX)(R9*2), Z19
+	VPSLLD        $0x14, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z18
+	VMOVUPS       Z17, Z15
+	VADDPS        Z7, Z19, Z19
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z20
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        Z19, Z11, Z11
 	VMOVUPS       Z4, Z12
-	VPADDD        Z23, Z20, Z20
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS.Z Z15, Z15, K2, Z14
-	VFMADD213PS   Z5, Z21, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VCMPPS        $0x15, Z0, Z17, K3
+	VMOVUPS       Z19, Z23
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z20, Z16, Z16
+	VSUBPS        Z1, Z15, Z22
+	VFMADD132PS   Z2, Z1, Z23
+	VMULPS        Z13, Z13, Z20
+	VMOVUPS       Z4, Z21
+	VFNMADD132PS  Z3, Z17, Z22
+	VCMPPS        $0x15, Z0, Z19, K4
+	VFMADD213PS   Z13, Z20, Z12
+	VFMADD213PS   Z5, Z18, Z21
+	VPERMPS       Z6, Z15, Z13
+	VSUBPS        Z1, Z23, Z17
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VMULPS        Z18, Z18, Z14
+	VPSLLD        $0x14, Z15, Z15
+	VFNMADD132PS  Z3, Z19, Z17
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z18, Z14, Z21
+	VPADDD        Z13, Z15, Z15
+	VPERMPS       Z6, Z23, Z12
+	VFMADD213PS.Z Z16, Z16, K2, Z21
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z11, (SI)(R9*4)
-	VADDPS        Z14, Z9, Z9
-	VMULPS        Z21, Z21, Z11
+	VPSLLD        $0x14, Z23, Z23
+	VADDPS        Z21, Z10, Z10
 	VFMADD213PS   Z5, Z22, Z13
-	VMOVUPS       Z14, 64(SI)(R9*4)
-	VFMADD213PS   Z21, Z11, Z12
-	VMULPS        Z22, Z22, Z11
-	VFMADD213PS.Z Z19, Z19, K3, Z12
-	VFMADD213PS   Z22, Z11, Z13
-	VADDPS        Z12, Z8, Z8
-	VFMADD213PS.Z Z20, Z20, K4, Z13
-	VMOVUPS       Z12, 128(SI)(R9*4)
+	VPADDD        Z12, Z23, Z23
+	VMULPS        Z22, Z22, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z22, Z12, Z13
+	VFMADD213PS   Z5, Z17, Z14
+	VFMADD213PS.Z Z15, Z15, K3, Z13
+	VMULPS        Z17, Z17, Z12
 	VADDPS        Z13, Z9, Z9
-	VMOVUPS       Z13, 192(SI)(R9*4)
+	VFMADD213PS   Z17, Z12, Z14
+	VFMADD213PS.Z Z23, Z23, K4, Z14
+	VADDPS        Z14, Z10, Z10
 	ADDQ          $+64, R9
 	CMPQ          R9, CX
 	JLT           loop5
@@ -12716,43 +13046,45 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R9*2)
-	VCVTPH2PS     (DX)(R9*2), Z11
-	VADDPS        Z7, Z11, Z11
-	VCVTPH2PS     32(DX)(R9*2), Z14
-	VADDPS        Z11, Z10, Z10
-	VADDPS        Z7, Z14, Z14
-	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z10, Z10
-	VFMADD132PS   Z2, Z1, Z13
-	VMOVUPS       Z14, Z15
-	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z2, Z1, Z15
-	VSUBPS        Z1, Z13, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VFNMADD132PS  Z3, Z11, Z12
-	VSUBPS        Z1, Z15, Z16
-	VPERMPS       Z6, Z13, Z11
-	VFNMADD132PS  Z3, Z14, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPERMPS       Z6, Z15, Z14
-	VPADDD        Z11, Z13, Z13
-	VPSLLD        $0x14, Z15, Z15
-	VMOVUPS       Z4, Z11
-	VPADDD        Z14, Z15, Z15
-	VFMADD213PS   Z5, Z12, Z11
-	VMOVUPS       Z4, Z17
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z5, Z16, Z17
-	VFMADD213PS   Z12, Z14, Z11
-	VMULPS        Z16, Z16, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VFMADD213PS   Z16, Z12, Z17
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VMOVUPS       Z11, (SI)(R9*4)
-	VADDPS        Z17, Z9, Z9
-	VMOVUPS       Z17, 64(SI)(R9*4)
+	PREFETCHT0    20480(BX)(R9*2)
+	VCVTPH2PS     (BX)(R9*2), Z12
+	VMAXPS        Z12, Z8, Z8
+	VCVTPH2PS     (DX)(R9*2), Z12
+	VCVTPH2PS     32(BX)(R9*2), Z13
+	VADDPS        Z7, Z12, Z12
+	VMAXPS        Z13, Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	VCVTPH2PS     32(DX)(R9*2), Z15
+	VMOVUPS       Z12, Z14
+	VADDPS        Z7, Z15, Z15
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z15, Z11, Z11
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z15, Z16
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z17
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z15
+	VMOVUPS       Z4, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z15, Z16, Z16
+	VMULPS        Z13, Z13, Z15
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS   Z5, Z17, Z18
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VMULPS        Z17, Z17, Z13
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z17, Z13, Z18
+	VFMADD213PS.Z Z16, Z16, K2, Z18
+	VADDPS        Z18, Z10, Z10
 	ADDQ          $+32, R9
 	CMPQ          R9, CX
 	JLT           loop7
@@ -12768,50 +13100,334 @@ loop9:
 	SHLQ          CL, R11
 	DECQ          R11
 	KMOVW         R11, K1
-	VMOVDQU16.Z   (DX)(R9*2), K1, Y11
-	VCVTPH2PS     Y11, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z10, K1, Z10
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z13, Z11
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z11, Z13, Z13
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z12, Z11
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K2, Z11
-	VADDPS        Z11, Z8, K1, Z8
-	VMOVUPS       Z11, K1, (SI)(R9*4)
-	VMOVUPS       Z8, Z11
-	VMOVAPS       Z9, Z8
-	VMOVAPS       Z11, Z9
+	VMOVDQU16.Z   (BX)(R9*2), K1, Y12
+	VCVTPH2PS     Y12, Z12
+	VMAXPS        Z12, Z8, K1, Z8
+	VMOVDQU16.Z   (DX)(R9*2), K1, Y12
+	VCVTPH2PS     Y12, Z12
+	VADDPS        Z7, Z12, Z12
+	VADDPS        Z12, Z11, K1, Z11
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z14, Z12
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z12, Z14, Z14
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z13, Z12
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS.Z Z14, Z14, K2, Z12
+	VADDPS        Z12, Z9, K1, Z9
+	VMOVUPS       Z9, Z12
+	VMOVAPS       Z10, Z9
+	VMOVAPS       Z12, Z10
 	ADDQ          $+16, R9
 	CMPQ          R9, R10
 	JLT           loop9
 
 end10:
-	VADDPS  Z9, Z8, Z8
-	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(BX*1)
-	MOVQ    64(AX), CX
-	VMOVUPS Z10, (CX)(BX*1)
-	ORQ     $0x3f, BX
-	INCQ    BX
-	MOVQ    R10, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
+	VADDPS        Z10, Z9, Z9
+	MOVQ          56(AX), CX
+	VMOVUPS       Z9, (CX)(SI*1)
+	MOVQ          64(AX), CX
+	VMOVUPS       Z11, (CX)(SI*1)
+	ORQ           $0x3f, SI
+	INCQ          SI
+	MOVQ          R10, R9
+	CMPQ          R9, 96(AX)
+	JLT           block4
+	CMPQ          DX, BX
+	JEQ           found11
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VCVTSS2SD     X7, X7, X7
+	VMOVSD        X7, 328(AX)(R8*8)
 
+found11:
 skip2:
-	ADDQ 104(AX), DX
-	ADDQ 112(AX), SI
-	MOVQ 200(AX), CX
-	SHLQ $0x06, CX
-	ADDQ CX, DI
+	ADDQ 112(AX), DX
+	INCQ DI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpUniformFloat16AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV, F16C, MMX+
+TEXT ·sumExpUniformFloat16AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpUniformFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
+	MOVQ         (AX), DX
+	MOVQ         8(AX), DI
+	XORQ         R8, R8
+
+row1:
+	CMPQ         R8, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), CX
+	CMPL         (CX)(R8*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R9
+	ADDQ         R8, R9
+	MOVQ         112(AX), BX
+	LEAQ         (DX)(BX*2), BX
+	MOVQ         48(AX), CX
+	MOVQ         R9, SI
+	SUBQ         88(AX), SI
+	CMPQ         SI, 104(AX)
+	CMOVQGE      DX, BX
+	MOVLQSX      (CX)(SI*4), CX
+	IMULQ        208(AX), SI
+	SHLQ         $0x06, SI
+	VPBROADCASTW (DX)(CX*2), X7
+	VCVTPH2PS    X7, X7
+	VCVTSS2SD    X7, X7, X7
+	VSUBSD       312(AX)(R9*8), X7, X7
+	VMOVSD       X7, 3576(AX)(R9*8)
+	VMOVSD       312(AX)(R9*8), X7
+	VCVTSD2SS    X7, X7, X7
+	VXORPS       constants<>+288(SB), X7, X7
+	VBROADCASTSS X7, Z7
+	VBROADCASTSS constants<>+0(SB), Z8
+	XORQ         R10, R10
+
+block4:
+	VBROADCASTSS constants<>+1600(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z10
+	VBROADCASTSS constants<>+1600(SB), Z11
+	LEAQ         512(R10), R11
+	CMPQ         R11, 96(AX)
+	CMOVQGT      96(AX), R11
+	MOVQ         R11, CX
+	ANDQ         $-64, CX
+	CMPQ         R10, CX
+	JGE          end6
+
+loop5:
+	PREFETCHT0    20480(BX)(R10*2)
+	VCVTPH2PS     (BX)(R10*2), Z12
+	VMAXPS        Z12, Z8, Z8
+	VCVTPH2PS     (DX)(R10*2), Z12
+	VCVTPH2PS     32(BX)(R10*2), Z13
+	VADDPS        Z7, Z12, Z12
+	VMAXPS        Z13, Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	VCVTPH2PS     32(DX)(R10*2), Z15
+	VMOVUPS       Z12, Z14
+	VADDPS        Z7, Z15, Z15
+	PREFETCHT0    20544(BX)(R10*2)
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z15, Z11, Z11
+	VCVTPH2PS     64(BX)(R10*2), Z13
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z15, Z16
+	VMAXPS        Z13, Z8, Z8
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VCVTPH2PS     64(DX)(R10*2), Z17
+	VCVTPH2PS     96(BX)(R10*2), Z18
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VADDPS        Z7, Z17, Z17
+	VMAXPS        Z18, Z8, Z8
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z18
+	VADDPS        Z17, Z11, Z11
+	VCVTPH2PS     96(DX)(R10*2), Z19
+	VPSLLD        $0x14, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z18
+	VMOVUPS       Z17, Z15
+	VADDPS        Z7, Z19, Z19
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z20
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        Z19, Z11, Z11
+	VMOVUPS       Z4, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VCMPPS        $0x15, Z0, Z17, K3
+	VMOVUPS       Z19, Z23
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z20, Z16, Z16
+	VSUBPS        Z1, Z15, Z22
+	VFMADD132PS   Z2, Z1, Z23
+	VMULPS        Z13, Z13, Z20
+	VMOVUPS       Z4, Z21
+	VFNMADD132PS  Z3, Z17, Z22
+	VCMPPS        $0x15, Z0, Z19, K4
+	VFMADD213PS   Z13, Z20, Z12
+	VFMADD213PS   Z5, Z18, Z21
+	VPERMPS       Z6, Z15, Z13
+	VSUBPS        Z1, Z23, Z17
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VMULPS        Z18, Z18, Z14
+	VPSLLD        $0x14, Z15, Z15
+	VFNMADD132PS  Z3, Z19, Z17
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z18, Z14, Z21
+	VPADDD        Z13, Z15, Z15
+	VPERMPS       Z6, Z23, Z13
+	VMOVUPS       Z12, (DI)(R10*4)
+	VFMADD213PS.Z Z16, Z16, K2, Z21
+	VMOVUPS       Z4, Z12
+	VPSLLD        $0x14, Z23, Z23
+	VADDPS        Z21, Z10, Z10
+	VFMADD213PS   Z5, Z22, Z12
+	VPADDD        Z13, Z23, Z23
+	VMOVUPS       Z21, 64(DI)(R10*4)
+	VMULPS        Z22, Z22, Z13
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z22, Z13, Z12
+	VFMADD213PS   Z5, Z17, Z14
+	VFMADD213PS.Z Z15, Z15, K3, Z12
+	VMULPS        Z17, Z17, Z13
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z17, Z13, Z14
+	VMOVUPS       Z12, 128(DI)(R10*4)
+	VFMADD213PS.Z Z23, Z23, K4, Z14
+	VADDPS        Z14, Z10, Z10
+	VMOVUPS       Z14, 192(DI)(R10*4)
+	ADDQ          $+64, R10
+	CMPQ          R10, CX
+	JLT           loop5
+
+end6:
+	MOVQ R11, CX
+	ANDQ $-32, CX
+	CMPQ R10, CX
+	JGE  end8
+
+loop7:
+	PREFETCHT0    20480(BX)(R10*2)
+	VCVTPH2PS     (BX)(R10*2), Z12
+	VMAXPS        Z12, Z8, Z8
+	VCVTPH2PS     (DX)(R10*2), Z12
+	VCVTPH2PS     32(BX)(R10*2), Z13
+	VADDPS        Z7, Z12, Z12
+	VMAXPS        Z13, Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	VCVTPH2PS     32(DX)(R10*2), Z15
+	VMOVUPS       Z12, Z14
+	VADDPS        Z7, Z15, Z15
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z15, Z11, Z11
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z15, Z16
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z17
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z15
+	VMOVUPS       Z4, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z15, Z16, Z16
+	VMULPS        Z13, Z13, Z15
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS   Z5, Z17, Z18
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VMULPS        Z17, Z17, Z13
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z17, Z13, Z18
+	VMOVUPS       Z12, (DI)(R10*4)
+	VFMADD213PS.Z Z16, Z16, K2, Z18
+	VADDPS        Z18, Z10, Z10
+	VMOVUPS       Z18, 64(DI)(R10*4)
+	ADDQ          $+32, R10
+	CMPQ          R10, CX
+	JLT           loop7
+
+end8:
+	CMPQ R10, R11
+	JGE  end10
+
+loop9:
+	MOVQ          96(AX), CX
+	SUBQ          R10, CX
+	MOVL          $0x00000001, R12
+	SHLQ          CL, R12
+	DECQ          R12
+	KMOVW         R12, K1
+	VMOVDQU16.Z   (BX)(R10*2), K1, Y12
+	VCVTPH2PS     Y12, Z12
+	VMAXPS        Z12, Z8, K1, Z8
+	VMOVDQU16.Z   (DX)(R10*2), K1, Y12
+	VCVTPH2PS     Y12, Z12
+	VADDPS        Z7, Z12, Z12
+	VADDPS        Z12, Z11, K1, Z11
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z14, Z12
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z12, Z14, Z14
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z13, Z12
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS.Z Z14, Z14, K2, Z12
+	VADDPS        Z12, Z9, K1, Z9
+	VMOVUPS       Z12, K1, (DI)(R10*4)
+	VMOVUPS       Z9, Z12
+	VMOVAPS       Z10, Z9
+	VMOVAPS       Z12, Z10
+	ADDQ          $+16, R10
+	CMPQ          R10, R11
+	JLT           loop9
+
+end10:
+	VADDPS        Z10, Z9, Z9
+	MOVQ          56(AX), CX
+	VMOVUPS       Z9, (CX)(SI*1)
+	MOVQ          64(AX), CX
+	VMOVUPS       Z11, (CX)(SI*1)
+	ORQ           $0x3f, SI
+	INCQ          SI
+	MOVQ          R11, R10
+	CMPQ          R10, 96(AX)
+	JLT           block4
+	CMPQ          DX, BX
+	JEQ           found11
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VCVTSS2SD     X7, X7, X7
+	VMOVSD        X7, 328(AX)(R9*8)
+
+found11:
+skip2:
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), DI
 	INCQ R8
 	JMP  row1
 
@@ -12855,7 +13471,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
@@ -12892,8 +13508,8 @@ end7:
 	VMOVDQU16   Y0, K1, (BX)(SI*2)
 
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), BX
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), BX
 	INCQ DI
 	JMP  row1
 
@@ -12902,11 +13518,11 @@ done3:
 	RET
 
 // func sumExpDenseFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV, F16C, MMX+
 TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+32(SB), Z0
 	VBROADCASTSS constants<>+64(SB), Z1
 	VBROADCASTSS constants<>+96(SB), Z2
@@ -12915,11 +13531,10 @@ TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
-	MOVQ         8(AX), SI
-	MOVQ         24(AX), DI
-	MOVQ         32(AX), R8
-	MOVQ         40(AX), R9
-	XORQ         R10, R10
+	MOVQ         8(AX), DI
+	MOVQ         24(AX), R8
+	MOVQ         32(AX), R9
+	MOVQ         40(AX), R10
 	XORQ         R11, R11
 
 row1:
@@ -12928,154 +13543,186 @@ row1:
 	MOVQ         48(AX), CX
 	CMPL         (CX)(R11*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), CX
-	ADDQ         R11, CX
-	VMOVSD       312(AX)(CX*8), X7
+	MOVQ         88(AX), R12
+	ADDQ         R11, R12
+	MOVQ         112(AX), BX
+	LEAQ         (DX)(BX*2), BX
+	MOVQ         48(AX), CX
+	MOVQ         R12, SI
+	SUBQ         88(AX), SI
+	CMPQ         SI, 104(AX)
+	CMOVQGE      DX, BX
+	MOVLQSX      (CX)(SI*4), CX
+	IMULQ        208(AX), SI
+	SHLQ         $0x06, SI
+	VPBROADCASTW (DX)(CX*2), X7
+	VCVTPH2PS    X7, X7
+	VCVTSS2SD    X7, X7, X7
+	VSUBSD       312(AX)(R12*8), X7, X7
+	VMOVSD       X7, 3576(AX)(R12*8)
+	VMOVSD       312(AX)(R12*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+288(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	MOVQ         R10, BX
-	XORQ         R12, R12
+	VBROADCASTSS constants<>+0(SB), Z8
+	XORQ         R13, R13
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
 	VBROADCASTSS constants<>+1600(SB), Z11
-	LEAQ         512(R12), R13
-	CMPQ         R13, 96(AX)
-	CMOVQGT      96(AX), R13
-	MOVQ         R13, CX
+	VBROADCASTSS constants<>+1600(SB), Z12
+	LEAQ         512(R13), R14
+	CMPQ         R14, 96(AX)
+	CMOVQGT      96(AX), R14
+	MOVQ         R14, CX
 	ANDQ         $-32, CX
-	CMPQ         R12, CX
+	CMPQ         R13, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R12*2)
-	VCVTPH2PS     (DX)(R12*2), Z12
-	VADDPS        Z7, Z12, Z12
-	VCVTPH2PS     (DI)(R12*2), Z13
-	VMOVUPS       (R9)(R12*4), Z14
-	VFMADD213PS   (R8)(R12*4), Z14, Z13
-	VADDPS        Z13, Z11, Z11
-	VCVTPH2PS     32(DX)(R12*2), Z16
-	VMULPS        Z12, Z13, Z14
-	VADDPS        Z7, Z16, Z16
-	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCVTPH2PS     32(DI)(R12*2), Z17
-	VCMPPS        $0x04, Z15, Z13, K1
-	VMOVUPS       64(R9)(R12*4), Z13
-	VMOVAPS.Z     Z14, K1, Z14
-	VFMADD213PS   64(R8)(R12*4), Z13, Z17
-	VADDPS        Z14, Z10, Z10
-	VADDPS        Z17, Z11, Z11
-	VMOVUPS       Z12, Z13
-	VMULPS        Z16, Z17, Z14
-	VFMADD132PS   Z2, Z1, Z13
-	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCMPPS        $0x15, Z0, Z12, K1
-	VCMPPS        $0x04, Z15, Z17, K2
-	VSUBPS        Z1, Z13, Z15
-	VMOVAPS.Z     Z14, K2, Z14
-	VFNMADD132PS  Z3, Z12, Z15
-	VADDPS        Z14, Z10, Z10
-	VPERMPS       Z6, Z13, Z12
-	VMOVUPS       Z16, Z14
-	VPSLLD        $0x14, Z13, Z13
+	PREFETCHT0    20480(BX)(R13*2)
+	VCVTPH2PS     (BX)(R13*2), Z13
+	VMAXPS        Z13, Z8, Z8
+	VCVTPH2PS     (DX)(R13*2), Z13
+	VADDPS        Z7, Z13, Z13
+	VCVTPH2PS     (R8)(R13*2), Z14
+	VMOVUPS       (R10)(R13*4), Z15
+	VFMADD213PS   (R9)(R13*4), Z15, Z14
+	VCVTPH2PS     32(BX)(R13*2), Z15
+	VADDPS        Z14, Z12, Z12
+	VMAXPS        Z15, Z8, Z8
+	VMULPS        Z13, Z14, Z15
+	VCVTPH2PS     32(DX)(R13*2), Z17
+	VBROADCASTSS  constants<>+1600(SB), Z16
+	VADDPS        Z7, Z17, Z17
+	VCMPPS        $0x04, Z16, Z14, K1
+	VCVTPH2PS     32(R8)(R13*2), Z14
+	VMOVAPS.Z     Z15, K1, Z15
+	VMOVUPS       64(R10)(R13*4), Z16
+	VADDPS        Z15, Z11, Z11
+	VFMADD213PS   64(R9)(R13*4), Z16, Z14
+	VMOVUPS       Z13, Z16
+	VADDPS        Z14, Z12, Z12
+	VFMADD132PS   Z2, Z1, Z16
+	VMULPS        Z17, Z14, Z18
+	VCMPPS        $0x15, Z0, Z13, K1
+	VBROADCASTSS  constants<>+1600(SB), Z19
+	VSUBPS        Z1, Z16, Z15
+	VCMPPS        $0x04, Z19, Z14, K2
+	VFNMADD132PS  Z3, Z13, Z15
+	VMOVAPS.Z     Z18, K2, Z18
+	VPERMPS       Z6, Z16, Z13
+	VADDPS        Z18, Z11, Z11
+	VPSLLD        $0x14, Z16, Z16
+	VMOVUPS       Z17, Z14
+	VPADDD        Z13, Z16, Z16
 	VFMADD132PS   Z2, Z1, Z14
-	VPADDD        Z12, Z13, Z13
-	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVUPS       Z4, Z12
-	VSUBPS        Z1, Z14, Z17
-	VFMADD213PS   Z5, Z15, Z12
-	VFNMADD132PS  Z3, Z16, Z17
-	VMULPS        Z15, Z15, Z16
-	VPERMPS       Z6, Z14, Z18
-	VFMADD213PS   Z15, Z16, Z12
-	VPSLLD        $0x14, Z14, Z14
-	VFMADD213PS.Z Z13, Z13, K1, Z12
-	VPADDD        Z18, Z14, Z14
-	VADDPS        Z12, Z8, Z8
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z12, (SI)(R12*4)
-	VFMADD213PS   Z5, Z17, Z13
-	VMULPS        Z17, Z17, Z12
-	VFMADD213PS   Z17, Z12, Z13
-	VFMADD213PS.Z Z14, Z14, K2, Z13
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z5, Z15, Z13
+	VSUBPS        Z1, Z14, Z19
+	VMULPS        Z15, Z15, Z18
+	VFNMADD132PS  Z3, Z17, Z19
+	VFMADD213PS   Z15, Z18, Z13
+	VPERMPS       Z6, Z14, Z15
+	VFMADD213PS.Z Z16, Z16, K1, Z13
+	VPSLLD        $0x14, Z14, Z14
 	VADDPS        Z13, Z9, Z9
-	VMOVUPS       Z13, 64(SI)(R12*4)
-	ADDQ          $+32, R12
-	CMPQ          R12, CX
+	VPADDD        Z15, Z14, Z14
+	VMOVUPS       Z13, (DI)(R13*4)
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z19, Z13
+	VMULPS        Z19, Z19, Z15
+	VFMADD213PS   Z19, Z15, Z13
+	VFMADD213PS.Z Z14, Z14, K2, Z13
+	VADDPS        Z13, Z10, Z10
+	VMOVUPS       Z13, 64(DI)(R13*4)
+	ADDQ          $+32, R13
+	CMPQ          R13, CX
 	JLT           loop5
 
 end6:
-	CMPQ R12, R13
+	CMPQ R13, R14
 	JGE  end8
 
 loop7:
 	MOVQ          96(AX), CX
-	SUBQ          R12, CX
-	MOVL          $0x00000001, R14
-	SHLQ          CL, R14
-	DECQ          R14
-	KMOVW         R14, K1
-	VMOVDQU16.Z   (DX)(R12*2), K1, Y12
-	VCVTPH2PS     Y12, Z12
-	VADDPS        Z7, Z12, Z12
-	VMOVDQU16.Z   (DI)(R12*2), K1, Y13
+	SUBQ          R13, CX
+	MOVL          $0x00000001, R15
+	SHLQ          CL, R15
+	DECQ          R15
+	KMOVW         R15, K1
+	VMOVDQU16.Z   (BX)(R13*2), K1, Y13
 	VCVTPH2PS     Y13, Z13
-	VMOVUPS.Z     (R9)(R12*4), K1, Z14
-	VMOVUPS.Z     (R8)(R12*4), K1, Z15
-	VFMADD213PS   Z15, Z14, Z13
-	VADDPS        Z13, Z11, Z11
-	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K2
-	VMOVAPS.Z     Z14, K2, Z14
-	VADDPS        Z14, Z10, Z10
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	VPERMPS       Z6, Z14, Z12
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z12, Z14, Z14
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z13, Z12
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z12
-	VFMADD213PS.Z Z14, Z14, K2, Z12
-	VADDPS        Z12, Z8, K1, Z8
-	VMOVUPS       Z12, K1, (SI)(R12*4)
-	VMOVUPS       Z8, Z12
-	VMOVAPS       Z9, Z8
-	VMOVAPS       Z12, Z9
-	ADDQ          $+16, R12
-	CMPQ          R12, R13
+	VMAXPS        Z13, Z8, K1, Z8
+	VMOVDQU16.Z   (DX)(R13*2), K1, Y13
+	VCVTPH2PS     Y13, Z13
+	VADDPS        Z7, Z13, Z13
+	VMOVDQU16.Z   (R8)(R13*2), K1, Y14
+	VCVTPH2PS     Y14, Z14
+	VMOVUPS.Z     (R10)(R13*4), K1, Z15
+	VMOVUPS.Z     (R9)(R13*4), K1, Z16
+	VFMADD213PS   Z16, Z15, Z14
+	VADDPS        Z14, Z12, Z12
+	VMULPS        Z13, Z14, Z15
+	VBROADCASTSS  constants<>+1600(SB), Z16
+	VCMPPS        $0x04, Z16, Z14, K2
+	VMOVAPS.Z     Z15, K2, Z15
+	VADDPS        Z15, Z11, Z11
+	VMOVUPS       Z13, Z15
+	VFMADD132PS   Z2, Z1, Z15
+	VCMPPS        $0x15, Z0, Z13, K2
+	VSUBPS        Z1, Z15, Z14
+	VFNMADD132PS  Z3, Z13, Z14
+	VPERMPS       Z6, Z15, Z13
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z13, Z15, Z15
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z14, Z13
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z13
+	VFMADD213PS.Z Z15, Z15, K2, Z13
+	VADDPS        Z13, Z9, K1, Z9
+	VMOVUPS       Z13, K1, (DI)(R13*4)
+	VMOVUPS       Z9, Z13
+	VMOVAPS       Z10, Z9
+	VMOVAPS       Z13, Z10
+	ADDQ          $+16, R13
+	CMPQ          R13, R14
 	JLT           loop7
 
 end8:
-	VADDPS  Z9, Z8, Z8
-	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(BX*1)
-	MOVQ    64(AX), CX
-	VMOVUPS Z10, (CX)(BX*1)
-	MOVQ    72(AX), CX
-	VMOVUPS Z11, (CX)(BX*1)
-	ORQ     $0x3f, BX
-	INCQ    BX
-	MOVQ    R13, R12
-	CMPQ    R12, 96(AX)
-	JLT     block4
+	VADDPS        Z10, Z9, Z9
+	MOVQ          56(AX), CX
+	VMOVUPS       Z9, (CX)(SI*1)
+	MOVQ          64(AX), CX
+	VMOVUPS       Z11, (CX)(SI*1)
+	MOVQ          72(AX), CX
+	VMOVUPS       Z12, (CX)(SI*1)
+	ORQ           $0x3f, SI
+	INCQ          SI
+	MOVQ          R14, R13
+	CMPQ          R13, 96(AX)
+	JLT           block4
+	CMPQ          DX, BX
+	JEQ           found9
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VCVTSS2SD     X7, X7, X7
+	VMOVSD        X7, 328(AX)(R12*8)
 
+found9:
 skip2:
-	ADDQ 104(AX), DX
-	ADDQ 112(AX), SI
-	ADDQ 128(AX), DI
-	MOVQ 200(AX), CX
-	SHLQ $0x06, CX
-	ADDQ CX, R10
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), DI
+	ADDQ 136(AX), R8
 	INCQ R11
 	JMP  row1
 
@@ -13122,7 +13769,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
@@ -13177,9 +13824,9 @@ end7:
 	VMOVDQU16    Y0, K1, (BX)(R9*2)
 
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), BX
-	ADDQ 128(AX), SI
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), BX
+	ADDQ 136(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -13188,11 +13835,11 @@ done3:
 	RET
 
 // func maxBFloat16AVX512(a *byte)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
 TEXT ·maxBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// maxBFloat16AVX512 finds the maximum m of each row, and x_y − m, y being the label.
+	// maxBFloat16AVX512 finds the maximum m of each row.
 	MOVQ         96(AX), DX
 	MOVQ         96(AX), CX
 	MOVQ         $+16, BX
@@ -13274,19 +13921,9 @@ end7:
 	VMAXPS        X1, X2, X2
 	VCVTSS2SD     X2, X2, X2
 	VMOVSD        X2, 312(AX)(DI*8)
-	MOVQ          DI, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          48(AX), R8
-	MOVLQSX       (R8), R8
-	VPBROADCASTW  (CX)(R8*2), X1
-	VPSLLD        $0x10, X1, X1
-	VCVTSS2SD     X1, X1, X1
-	VSUBSD        X2, X1, X1
-	VMOVSD        X1, 3576(AX)(DI*8)
 
 skip2:
-	ADDQ 104(AX), CX
+	ADDQ 112(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -13295,11 +13932,11 @@ done3:
 	RET
 
 // func sumUniformBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
+	// sumUniformBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+32(SB), Z0
 	VBROADCASTSS constants<>+64(SB), Z1
 	VBROADCASTSS constants<>+96(SB), Z2
@@ -13308,7 +13945,6 @@ TEXT ·sumUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
-	XORQ         SI, SI
 	XORQ         DI, DI
 
 row1:
@@ -13317,252 +13953,34 @@ row1:
 	MOVQ         48(AX), CX
 	CMPL         (CX)(DI*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), CX
-	ADDQ         DI, CX
-	VMOVSD       312(AX)(CX*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+288(SB), X7, X7
-	VBROADCASTSS X7, Z7
-	MOVQ         SI, BX
-	XORQ         R8, R8
-
-block4:
-	VBROADCASTSS constants<>+1600(SB), Z8
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VBROADCASTSS constants<>+1600(SB), Z10
-	LEAQ         512(R8), R9
-	CMPQ         R9, 96(AX)
-	CMOVQGT      96(AX), R9
-	MOVQ         R9, CX
-	ANDQ         $-64, CX
-	CMPQ         R8, CX
-	JGE          end6
-
-loop5:
-	PREFETCHT0    20480(DX)(R8*2)
-	VPMOVZXWD     (DX)(R8*2), Z11
-	VPSLLD        $0x10, Z11, Z11
-	VPMOVZXWD     32(DX)(R8*2), Z14
-	VADDPS        Z7, Z11, Z11
-	VPSLLD        $0x10, Z14, Z14
-	VADDPS        Z11, Z10, Z10
-	VADDPS        Z7, Z14, Z14
-	PREFETCHT0    20544(DX)(R8*2)
-	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z10, Z10
-	VPMOVZXWD     64(DX)(R8*2), Z16
-	VFMADD132PS   Z2, Z1, Z13
-	VMOVUPS       Z14, Z15
-	VPSLLD        $0x10, Z16, Z16
-	VPMOVZXWD     96(DX)(R8*2), Z17
-	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        Z7, Z16, Z16
-	VPSLLD        $0x10, Z17, Z17
-	VSUBPS        Z1, Z13, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VADDPS        Z16, Z10, Z10
-	VADDPS        Z7, Z17, Z17
-	VFNMADD132PS  Z3, Z11, Z12
-	VSUBPS        Z1, Z15, Z18
-	VMOVUPS       Z16, Z19
-	VADDPS        Z17, Z10, Z10
-	VPERMPS       Z6, Z13, Z11
-	VFNMADD132PS  Z3, Z14, Z18
-	VFMADD132PS   Z2, Z1, Z19
-	VMOVUPS       Z17, Z20
-	VPSLLD        $0x14, Z13, Z13
-	VPERMPS       Z6, Z15, Z14
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD132PS   Z2, Z1, Z20
-	VPADDD        Z11, Z13, Z13
-	VPSLLD        $0x14, Z15, Z15
-	VSUBPS        Z1, Z19, Z21
-	VCMPPS        $0x15, Z0, Z17, K4
-	VMOVUPS       Z4, Z11
-	VPADDD        Z14, Z15, Z15
-	VFNMADD132PS  Z3, Z16, Z21
-	VSUBPS        Z1, Z20, Z22
-	VFMADD213PS   Z5, Z12, Z11
-	VMOVUPS       Z4, Z14
-	VPERMPS       Z6, Z19, Z16
-	VFNMADD132PS  Z3, Z17, Z22
-	VMULPS        Z12, Z12, Z17
-	VFMADD213PS   Z5, Z18, Z14
-	VPSLLD        $0x14, Z19, Z19
-	VPERMPS       Z6, Z20, Z23
-	VFMADD213PS   Z12, Z17, Z11
-	VMULPS        Z18, Z18, Z12
-	VPADDD        Z16, Z19, Z19
-	VPSLLD        $0x14, Z20, Z20
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VFMADD213PS   Z18, Z12, Z14
-	VMOVUPS       Z4, Z12
-	VPADDD        Z23, Z20, Z20
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS.Z Z15, Z15, K2, Z14
-	VFMADD213PS   Z5, Z21, Z12
-	VMOVUPS       Z4, Z11
-	VADDPS        Z14, Z9, Z9
-	VMULPS        Z21, Z21, Z13
-	VFMADD213PS   Z5, Z22, Z11
-	VFMADD213PS   Z21, Z13, Z12
-	VMULPS        Z22, Z22, Z13
-	VFMADD213PS.Z Z19, Z19, K3, Z12
-	VFMADD213PS   Z22, Z13, Z11
-	VADDPS        Z12, Z8, Z8
-	VFMADD213PS.Z Z20, Z20, K4, Z11
-	VADDPS        Z11, Z9, Z9
-	ADDQ          $+64, R8
-	CMPQ          R8, CX
-	JLT           loop5
-
-end6:
-	MOVQ R9, CX
-	ANDQ $-32, CX
-	CMPQ R8, CX
-	JGE  end8
-
-loop7:
-	PREFETCHT0    20480(DX)(R8*2)
-	VPMOVZXWD     (DX)(R8*2), Z11
-	VPSLLD        $0x10, Z11, Z11
-	VPMOVZXWD     32(DX)(R8*2), Z14
-	VADDPS        Z7, Z11, Z11
-	VPSLLD        $0x10, Z14, Z14
-	VADDPS        Z11, Z10, Z10
-	VADDPS        Z7, Z14, Z14
-	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z10, Z10
-	VFMADD132PS   Z2, Z1, Z13
-	VMOVUPS       Z14, Z15
-	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z2, Z1, Z15
-	VSUBPS        Z1, Z13, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VFNMADD132PS  Z3, Z11, Z12
-	VSUBPS        Z1, Z15, Z16
-	VPERMPS       Z6, Z13, Z11
-	VFNMADD132PS  Z3, Z14, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPERMPS       Z6, Z15, Z14
-	VPADDD        Z11, Z13, Z13
-	VPSLLD        $0x14, Z15, Z15
-	VMOVUPS       Z4, Z11
-	VPADDD        Z14, Z15, Z15
-	VFMADD213PS   Z5, Z12, Z11
-	VMOVUPS       Z4, Z17
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z5, Z16, Z17
-	VFMADD213PS   Z12, Z14, Z11
-	VMULPS        Z16, Z16, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VFMADD213PS   Z16, Z12, Z17
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VADDPS        Z17, Z9, Z9
-	ADDQ          $+32, R8
-	CMPQ          R8, CX
-	JLT           loop7
-
-end8:
-	CMPQ R8, R9
-	JGE  end10
-
-loop9:
-	MOVQ          96(AX), CX
-	SUBQ          R8, CX
-	MOVL          $0x00000001, R10
-	SHLQ          CL, R10
-	DECQ          R10
-	KMOVW         R10, K1
-	VMOVDQU16.Z   (DX)(R8*2), K1, Y11
-	VPMOVZXWD     Y11, Z11
-	VPSLLD        $0x10, Z11, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z10, K1, Z10
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z13, Z11
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z11, Z13, Z13
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z12, Z11
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K2, Z11
-	VADDPS        Z11, Z8, K1, Z8
-	VMOVUPS       Z8, Z11
-	VMOVAPS       Z9, Z8
-	VMOVAPS       Z11, Z9
-	ADDQ          $+16, R8
-	CMPQ          R8, R9
-	JLT           loop9
-
-end10:
-	VADDPS  Z9, Z8, Z8
-	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(BX*1)
-	MOVQ    64(AX), CX
-	VMOVUPS Z10, (CX)(BX*1)
-	ORQ     $0x3f, BX
-	INCQ    BX
-	MOVQ    R9, R8
-	CMPQ    R8, 96(AX)
-	JLT     block4
-
-skip2:
-	ADDQ 104(AX), DX
-	MOVQ 200(AX), CX
-	SHLQ $0x06, CX
-	ADDQ CX, SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpUniformBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
-TEXT ·sumExpUniformBFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpUniformBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, d = x−m.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
-	MOVQ         (AX), DX
-	MOVQ         8(AX), SI
-	XORQ         DI, DI
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
+	MOVQ         88(AX), R8
+	ADDQ         DI, R8
+	MOVQ         112(AX), BX
+	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R8*4), $0x00
-	JLT          skip2
-	MOVQ         88(AX), CX
-	ADDQ         R8, CX
-	VMOVSD       312(AX)(CX*8), X7
+	MOVQ         R8, SI
+	SUBQ         88(AX), SI
+	CMPQ         SI, 104(AX)
+	CMOVQGE      DX, BX
+	MOVLQSX      (CX)(SI*4), CX
+	IMULQ        208(AX), SI
+	SHLQ         $0x06, SI
+	VPBROADCASTW (DX)(CX*2), X7
+	VPSLLD       $0x10, X7, X7
+	VCVTSS2SD    X7, X7, X7
+	VSUBSD       312(AX)(R8*8), X7, X7
+	VMOVSD       X7, 3576(AX)(R8*8)
+	VMOVSD       312(AX)(R8*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+288(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	MOVQ         DI, BX
+	VBROADCASTSS constants<>+0(SB), Z8
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
+	VBROADCASTSS constants<>+1600(SB), Z11
 	LEAQ         512(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -13572,84 +13990,92 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R9*2)
-	VPMOVZXWD     (DX)(R9*2), Z11
-	VPSLLD        $0x10, Z11, Z11
-	VPMOVZXWD     32(DX)(R9*2), Z14
-	VADDPS        Z7, Z11, Z11
-	VPSLLD        $0x10, Z14, Z14
-	VADDPS        Z11, Z10, Z10
-	VADDPS        Z7, Z14, Z14
-	PREFETCHT0    20544(DX)(R9*2)
-	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z10, Z10
-	VPMOVZXWD     64(DX)(R9*2), Z16
-	VFMADD132PS   Z2, Z1, Z13
-	VMOVUPS       Z14, Z15
-	VPSLLD        $0x10, Z16, Z16
-	VPMOVZXWD     96(DX)(R9*2), Z17
-	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        Z7, Z16, Z16
+	PREFETCHT0    20480(BX)(R9*2)
+	VPMOVZXWD     (BX)(R9*2), Z12
+	VPSLLD        $0x10, Z12, Z12
+	VMAXPS        Z12, Z8, Z8
+	VPMOVZXWD     32(BX)(R9*2), Z13
+	VPMOVZXWD     (DX)(R9*2), Z12
+	VPSLLD        $0x10, Z13, Z13
+	VPSLLD        $0x10, Z12, Z12
+	VMAXPS        Z13, Z8, Z8
+	VADDPS        Z7, Z12, Z12
+	VPMOVZXWD     32(DX)(R9*2), Z15
+	PREFETCHT0    20544(BX)(R9*2)
+	VADDPS        Z12, Z11, Z11
+	VPSLLD        $0x10, Z15, Z15
+	VPMOVZXWD     64(BX)(R9*2), Z13
+	VMOVUPS       Z12, Z14
+	VADDPS        Z7, Z15, Z15
+	VPSLLD        $0x10, Z13, Z13
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z15, Z11, Z11
+	VMAXPS        Z13, Z8, Z8
+	VPMOVZXWD     96(BX)(R9*2), Z18
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z15, Z16
+	VPMOVZXWD     64(DX)(R9*2), Z17
+	VPSLLD        $0x10, Z18, Z18
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
 	VPSLLD        $0x10, Z17, Z17
-	VSUBPS        Z1, Z13, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VADDPS        Z16, Z10, Z10
+	VMAXPS        Z18, Z8, Z8
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
 	VADDPS        Z7, Z17, Z17
-	VFNMADD132PS  Z3, Z11, Z12
-	VSUBPS        Z1, Z15, Z18
-	VMOVUPS       Z16, Z19
-	VADDPS        Z17, Z10, Z10
-	VPERMPS       Z6, Z13, Z11
-	VFNMADD132PS  Z3, Z14, Z18
-	VFMADD132PS   Z2, Z1, Z19
-	VMOVUPS       Z17, Z20
-	VPSLLD        $0x14, Z13, Z13
-	VPERMPS       Z6, Z15, Z14
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD132PS   Z2, Z1, Z20
-	VPADDD        Z11, Z13, Z13
-	VPSLLD        $0x14, Z15, Z15
-	VSUBPS        Z1, Z19, Z21
-	VCMPPS        $0x15, Z0, Z17, K4
-	VMOVUPS       Z4, Z11
-	VPADDD        Z14, Z15, Z15
-	VFNMADD132PS  Z3, Z16, Z21
-	VSUBPS        Z1, Z20, Z22
-	VFMADD213PS   Z5, Z12, Z11
-	VMOVUPS       Z4, Z14
-	VPERMPS       Z6, Z19, Z16
-	VFNMADD132PS  Z3, Z17, Z22
-	VMULPS        Z12, Z12, Z17
-	VFMADD213PS   Z5, Z18, Z14
-	VPSLLD        $0x14, Z19, Z19
-	VPERMPS       Z6, Z20, Z23
-	VFMADD213PS   Z12, Z17, Z11
-	VMULPS        Z18, Z18, Z12
-	VPADDD        Z16, Z19, Z19
-	VPSLLD        $0x14, Z20, Z20
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VFMADD213PS   Z18, Z12, Z14
+	VPMOVZXWD     96(DX)(R9*2), Z19
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z18
+	VADDPS        Z17, Z11, Z11
+	VPSLLD        $0x10, Z19, Z19
+	VPSLLD        $0x14, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z18
+	VMOVUPS       Z17, Z15
+	VADDPS        Z7, Z19, Z19
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z20
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        Z19, Z11, Z11
 	VMOVUPS       Z4, Z12
-	VPADDD        Z23, Z20, Z20
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS.Z Z15, Z15, K2, Z14
-	VFMADD213PS   Z5, Z21, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VCMPPS        $0x15, Z0, Z17, K3
+	VMOVUPS       Z19, Z23
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z20, Z16, Z16
+	VSUBPS        Z1, Z15, Z22
+	VFMADD132PS   Z2, Z1, Z23
+	VMULPS        Z13, Z13, Z20
+	VMOVUPS       Z4, Z21
+	VFNMADD132PS  Z3, Z17, Z22
+	VCMPPS        $0x15, Z0, Z19, K4
+	VFMADD213PS   Z13, Z20, Z12
+	VFMADD213PS   Z5, Z18, Z21
+	VPERMPS       Z6, Z15, Z13
+	VSUBPS        Z1, Z23, Z17
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VMULPS        Z18, Z18, Z14
+	VPSLLD        $0x14, Z15, Z15
+	VFNMADD132PS  Z3, Z19, Z17
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z18, Z14, Z21
+	VPADDD        Z13, Z15, Z15
+	VPERMPS       Z6, Z23, Z12
+	VFMADD213PS.Z Z16, Z16, K2, Z21
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z11, (SI)(R9*4)
-	VADDPS        Z14, Z9, Z9
-	VMULPS        Z21, Z21, Z11
+	VPSLLD        $0x14, Z23, Z23
+	VADDPS        Z21, Z10, Z10
 	VFMADD213PS   Z5, Z22, Z13
-	VMOVUPS       Z14, 64(SI)(R9*4)
-	VFMADD213PS   Z21, Z11, Z12
-	VMULPS        Z22, Z22, Z11
-	VFMADD213PS.Z Z19, Z19, K3, Z12
-	VFMADD213PS   Z22, Z11, Z13
-	VADDPS        Z12, Z8, Z8
-	VFMADD213PS.Z Z20, Z20, K4, Z13
-	VMOVUPS       Z12, 128(SI)(R9*4)
+	VPADDD        Z12, Z23, Z23
+	VMULPS        Z22, Z22, Z12
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z22, Z12, Z13
+	VFMADD213PS   Z5, Z17, Z14
+	VFMADD213PS.Z Z15, Z15, K3, Z13
+	VMULPS        Z17, Z17, Z12
 	VADDPS        Z13, Z9, Z9
-	VMOVUPS       Z13, 192(SI)(R9*4)
+	VFMADD213PS   Z17, Z12, Z14
+	VFMADD213PS.Z Z23, Z23, K4, Z14
+	VADDPS        Z14, Z10, Z10
 	ADDQ          $+64, R9
 	CMPQ          R9, CX
 	JLT           loop5
@@ -13661,45 +14087,49 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R9*2)
-	VPMOVZXWD     (DX)(R9*2), Z11
-	VPSLLD        $0x10, Z11, Z11
-	VPMOVZXWD     32(DX)(R9*2), Z14
-	VADDPS        Z7, Z11, Z11
-	VPSLLD        $0x10, Z14, Z14
-	VADDPS        Z11, Z10, Z10
-	VADDPS        Z7, Z14, Z14
-	VMOVUPS       Z11, Z13
-	VADDPS        Z14, Z10, Z10
-	VFMADD132PS   Z2, Z1, Z13
-	VMOVUPS       Z14, Z15
-	VCMPPS        $0x15, Z0, Z11, K1
-	VFMADD132PS   Z2, Z1, Z15
-	VSUBPS        Z1, Z13, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VFNMADD132PS  Z3, Z11, Z12
-	VSUBPS        Z1, Z15, Z16
-	VPERMPS       Z6, Z13, Z11
-	VFNMADD132PS  Z3, Z14, Z16
-	VPSLLD        $0x14, Z13, Z13
-	VPERMPS       Z6, Z15, Z14
-	VPADDD        Z11, Z13, Z13
-	VPSLLD        $0x14, Z15, Z15
-	VMOVUPS       Z4, Z11
-	VPADDD        Z14, Z15, Z15
-	VFMADD213PS   Z5, Z12, Z11
-	VMOVUPS       Z4, Z17
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z5, Z16, Z17
-	VFMADD213PS   Z12, Z14, Z11
-	VMULPS        Z16, Z16, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VFMADD213PS   Z16, Z12, Z17
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS.Z Z15, Z15, K2, Z17
-	VMOVUPS       Z11, (SI)(R9*4)
-	VADDPS        Z17, Z9, Z9
-	VMOVUPS       Z17, 64(SI)(R9*4)
+	PREFETCHT0    20480(BX)(R9*2)
+	VPMOVZXWD     (BX)(R9*2), Z12
+	VPSLLD        $0x10, Z12, Z12
+	VMAXPS        Z12, Z8, Z8
+	VPMOVZXWD     32(BX)(R9*2), Z13
+	VPMOVZXWD     (DX)(R9*2), Z12
+	VPSLLD        $0x10, Z13, Z13
+	VPSLLD        $0x10, Z12, Z12
+	VMAXPS        Z13, Z8, Z8
+	VADDPS        Z7, Z12, Z12
+	VPMOVZXWD     32(DX)(R9*2), Z15
+	VADDPS        Z12, Z11, Z11
+	VPSLLD        $0x10, Z15, Z15
+	VMOVUPS       Z12, Z14
+	VADDPS        Z7, Z15, Z15
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z15, Z11, Z11
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z15, Z16
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z17
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z15
+	VMOVUPS       Z4, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z15, Z16, Z16
+	VMULPS        Z13, Z13, Z15
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS   Z5, Z17, Z18
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VMULPS        Z17, Z17, Z13
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z17, Z13, Z18
+	VFMADD213PS.Z Z16, Z16, K2, Z18
+	VADDPS        Z18, Z10, Z10
 	ADDQ          $+32, R9
 	CMPQ          R9, CX
 	JLT           loop7
@@ -13715,51 +14145,350 @@ loop9:
 	SHLQ          CL, R11
 	DECQ          R11
 	KMOVW         R11, K1
-	VMOVDQU16.Z   (DX)(R9*2), K1, Y11
-	VPMOVZXWD     Y11, Z11
-	VPSLLD        $0x10, Z11, Z11
-	VADDPS        Z7, Z11, Z11
-	VADDPS        Z11, Z10, K1, Z10
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z13, Z11
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z11, Z13, Z13
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z12, Z11
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K2, Z11
-	VADDPS        Z11, Z8, K1, Z8
-	VMOVUPS       Z11, K1, (SI)(R9*4)
-	VMOVUPS       Z8, Z11
-	VMOVAPS       Z9, Z8
-	VMOVAPS       Z11, Z9
+	VMOVDQU16.Z   (BX)(R9*2), K1, Y12
+	VPMOVZXWD     Y12, Z12
+	VPSLLD        $0x10, Z12, Z12
+	VMAXPS        Z12, Z8, K1, Z8
+	VMOVDQU16.Z   (DX)(R9*2), K1, Y12
+	VPMOVZXWD     Y12, Z12
+	VPSLLD        $0x10, Z12, Z12
+	VADDPS        Z7, Z12, Z12
+	VADDPS        Z12, Z11, K1, Z11
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z14, Z12
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z12, Z14, Z14
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z13, Z12
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS.Z Z14, Z14, K2, Z12
+	VADDPS        Z12, Z9, K1, Z9
+	VMOVUPS       Z9, Z12
+	VMOVAPS       Z10, Z9
+	VMOVAPS       Z12, Z10
 	ADDQ          $+16, R9
 	CMPQ          R9, R10
 	JLT           loop9
 
 end10:
-	VADDPS  Z9, Z8, Z8
-	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(BX*1)
-	MOVQ    64(AX), CX
-	VMOVUPS Z10, (CX)(BX*1)
-	ORQ     $0x3f, BX
-	INCQ    BX
-	MOVQ    R10, R9
-	CMPQ    R9, 96(AX)
-	JLT     block4
+	VADDPS        Z10, Z9, Z9
+	MOVQ          56(AX), CX
+	VMOVUPS       Z9, (CX)(SI*1)
+	MOVQ          64(AX), CX
+	VMOVUPS       Z11, (CX)(SI*1)
+	ORQ           $0x3f, SI
+	INCQ          SI
+	MOVQ          R10, R9
+	CMPQ          R9, 96(AX)
+	JLT           block4
+	CMPQ          DX, BX
+	JEQ           found11
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VCVTSS2SD     X7, X7, X7
+	VMOVSD        X7, 328(AX)(R8*8)
 
+found11:
 skip2:
-	ADDQ 104(AX), DX
-	ADDQ 112(AX), SI
-	MOVQ 200(AX), CX
-	SHLQ $0x06, CX
-	ADDQ CX, DI
+	ADDQ 112(AX), DX
+	INCQ DI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpUniformBFloat16AVX512(a *byte)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
+TEXT ·sumExpUniformBFloat16AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpUniformBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
+	MOVQ         (AX), DX
+	MOVQ         8(AX), DI
+	XORQ         R8, R8
+
+row1:
+	CMPQ         R8, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), CX
+	CMPL         (CX)(R8*4), $0x00
+	JLT          skip2
+	MOVQ         88(AX), R9
+	ADDQ         R8, R9
+	MOVQ         112(AX), BX
+	LEAQ         (DX)(BX*2), BX
+	MOVQ         48(AX), CX
+	MOVQ         R9, SI
+	SUBQ         88(AX), SI
+	CMPQ         SI, 104(AX)
+	CMOVQGE      DX, BX
+	MOVLQSX      (CX)(SI*4), CX
+	IMULQ        208(AX), SI
+	SHLQ         $0x06, SI
+	VPBROADCASTW (DX)(CX*2), X7
+	VPSLLD       $0x10, X7, X7
+	VCVTSS2SD    X7, X7, X7
+	VSUBSD       312(AX)(R9*8), X7, X7
+	VMOVSD       X7, 3576(AX)(R9*8)
+	VMOVSD       312(AX)(R9*8), X7
+	VCVTSD2SS    X7, X7, X7
+	VXORPS       constants<>+288(SB), X7, X7
+	VBROADCASTSS X7, Z7
+	VBROADCASTSS constants<>+0(SB), Z8
+	XORQ         R10, R10
+
+block4:
+	VBROADCASTSS constants<>+1600(SB), Z9
+	VBROADCASTSS constants<>+1600(SB), Z10
+	VBROADCASTSS constants<>+1600(SB), Z11
+	LEAQ         512(R10), R11
+	CMPQ         R11, 96(AX)
+	CMOVQGT      96(AX), R11
+	MOVQ         R11, CX
+	ANDQ         $-64, CX
+	CMPQ         R10, CX
+	JGE          end6
+
+loop5:
+	PREFETCHT0    20480(BX)(R10*2)
+	VPMOVZXWD     (BX)(R10*2), Z12
+	VPSLLD        $0x10, Z12, Z12
+	VMAXPS        Z12, Z8, Z8
+	VPMOVZXWD     32(BX)(R10*2), Z13
+	VPMOVZXWD     (DX)(R10*2), Z12
+	VPSLLD        $0x10, Z13, Z13
+	VPSLLD        $0x10, Z12, Z12
+	VMAXPS        Z13, Z8, Z8
+	VADDPS        Z7, Z12, Z12
+	VPMOVZXWD     32(DX)(R10*2), Z15
+	PREFETCHT0    20544(BX)(R10*2)
+	VADDPS        Z12, Z11, Z11
+	VPSLLD        $0x10, Z15, Z15
+	VPMOVZXWD     64(BX)(R10*2), Z13
+	VMOVUPS       Z12, Z14
+	VADDPS        Z7, Z15, Z15
+	VPSLLD        $0x10, Z13, Z13
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z15, Z11, Z11
+	VMAXPS        Z13, Z8, Z8
+	VPMOVZXWD     96(BX)(R10*2), Z18
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z15, Z16
+	VPMOVZXWD     64(DX)(R10*2), Z17
+	VPSLLD        $0x10, Z18, Z18
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VPSLLD        $0x10, Z17, Z17
+	VMAXPS        Z18, Z8, Z8
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VADDPS        Z7, Z17, Z17
+	VPMOVZXWD     96(DX)(R10*2), Z19
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z18
+	VADDPS        Z17, Z11, Z11
+	VPSLLD        $0x10, Z19, Z19
+	VPSLLD        $0x14, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z18
+	VMOVUPS       Z17, Z15
+	VADDPS        Z7, Z19, Z19
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z20
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        Z19, Z11, Z11
+	VMOVUPS       Z4, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VCMPPS        $0x15, Z0, Z17, K3
+	VMOVUPS       Z19, Z23
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z20, Z16, Z16
+	VSUBPS        Z1, Z15, Z22
+	VFMADD132PS   Z2, Z1, Z23
+	VMULPS        Z13, Z13, Z20
+	VMOVUPS       Z4, Z21
+	VFNMADD132PS  Z3, Z17, Z22
+	VCMPPS        $0x15, Z0, Z19, K4
+	VFMADD213PS   Z13, Z20, Z12
+	VFMADD213PS   Z5, Z18, Z21
+	VPERMPS       Z6, Z15, Z13
+	VSUBPS        Z1, Z23, Z17
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VMULPS        Z18, Z18, Z14
+	VPSLLD        $0x14, Z15, Z15
+	VFNMADD132PS  Z3, Z19, Z17
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z18, Z14, Z21
+	VPADDD        Z13, Z15, Z15
+	VPERMPS       Z6, Z23, Z13
+	VMOVUPS       Z12, (DI)(R10*4)
+	VFMADD213PS.Z Z16, Z16, K2, Z21
+	VMOVUPS       Z4, Z12
+	VPSLLD        $0x14, Z23, Z23
+	VADDPS        Z21, Z10, Z10
+	VFMADD213PS   Z5, Z22, Z12
+	VPADDD        Z13, Z23, Z23
+	VMOVUPS       Z21, 64(DI)(R10*4)
+	VMULPS        Z22, Z22, Z13
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z22, Z13, Z12
+	VFMADD213PS   Z5, Z17, Z14
+	VFMADD213PS.Z Z15, Z15, K3, Z12
+	VMULPS        Z17, Z17, Z13
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z17, Z13, Z14
+	VMOVUPS       Z12, 128(DI)(R10*4)
+	VFMADD213PS.Z Z23, Z23, K4, Z14
+	VADDPS        Z14, Z10, Z10
+	VMOVUPS       Z14, 192(DI)(R10*4)
+	ADDQ          $+64, R10
+	CMPQ          R10, CX
+	JLT           loop5
+
+end6:
+	MOVQ R11, CX
+	ANDQ $-32, CX
+	CMPQ R10, CX
+	JGE  end8
+
+loop7:
+	PREFETCHT0    20480(BX)(R10*2)
+	VPMOVZXWD     (BX)(R10*2), Z12
+	VPSLLD        $0x10, Z12, Z12
+	VMAXPS        Z12, Z8, Z8
+	VPMOVZXWD     32(BX)(R10*2), Z13
+	VPMOVZXWD     (DX)(R10*2), Z12
+	VPSLLD        $0x10, Z13, Z13
+	VPSLLD        $0x10, Z12, Z12
+	VMAXPS        Z13, Z8, Z8
+	VADDPS        Z7, Z12, Z12
+	VPMOVZXWD     32(DX)(R10*2), Z15
+	VADDPS        Z12, Z11, Z11
+	VPSLLD        $0x10, Z15, Z15
+	VMOVUPS       Z12, Z14
+	VADDPS        Z7, Z15, Z15
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z15, Z11, Z11
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z15, Z16
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z17
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z15
+	VMOVUPS       Z4, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z15, Z16, Z16
+	VMULPS        Z13, Z13, Z15
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS   Z5, Z17, Z18
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VMULPS        Z17, Z17, Z13
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z17, Z13, Z18
+	VMOVUPS       Z12, (DI)(R10*4)
+	VFMADD213PS.Z Z16, Z16, K2, Z18
+	VADDPS        Z18, Z10, Z10
+	VMOVUPS       Z18, 64(DI)(R10*4)
+	ADDQ          $+32, R10
+	CMPQ          R10, CX
+	JLT           loop7
+
+end8:
+	CMPQ R10, R11
+	JGE  end10
+
+loop9:
+	MOVQ          96(AX), CX
+	SUBQ          R10, CX
+	MOVL          $0x00000001, R12
+	SHLQ          CL, R12
+	DECQ          R12
+	KMOVW         R12, K1
+	VMOVDQU16.Z   (BX)(R10*2), K1, Y12
+	VPMOVZXWD     Y12, Z12
+	VPSLLD        $0x10, Z12, Z12
+	VMAXPS        Z12, Z8, K1, Z8
+	VMOVDQU16.Z   (DX)(R10*2), K1, Y12
+	VPMOVZXWD     Y12, Z12
+	VPSLLD        $0x10, Z12, Z12
+	VADDPS        Z7, Z12, Z12
+	VADDPS        Z12, Z11, K1, Z11
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z14, Z12
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z12, Z14, Z14
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z13, Z12
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS.Z Z14, Z14, K2, Z12
+	VADDPS        Z12, Z9, K1, Z9
+	VMOVUPS       Z12, K1, (DI)(R10*4)
+	VMOVUPS       Z9, Z12
+	VMOVAPS       Z10, Z9
+	VMOVAPS       Z12, Z10
+	ADDQ          $+16, R10
+	CMPQ          R10, R11
+	JLT           loop9
+
+end10:
+	VADDPS        Z10, Z9, Z9
+	MOVQ          56(AX), CX
+	VMOVUPS       Z9, (CX)(SI*1)
+	MOVQ          64(AX), CX
+	VMOVUPS       Z11, (CX)(SI*1)
+	ORQ           $0x3f, SI
+	INCQ          SI
+	MOVQ          R11, R10
+	CMPQ          R10, 96(AX)
+	JLT           block4
+	CMPQ          DX, BX
+	JEQ           found11
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VCVTSS2SD     X7, X7, X7
+	VMOVSD        X7, 328(AX)(R9*8)
+
+found11:
+skip2:
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), DI
 	INCQ R8
 	JMP  row1
 
@@ -13803,7 +14532,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
@@ -13867,8 +14596,8 @@ end7:
 	VPMOVDW      Z2, K1, (BX)(SI*2)
 
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), BX
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), BX
 	INCQ DI
 	JMP  row1
 
@@ -13877,11 +14606,11 @@ done3:
 	RET
 
 // func sumExpDenseBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseBFloat16AVX512 adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m.
+	// sumExpDenseBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+32(SB), Z0
 	VBROADCASTSS constants<>+64(SB), Z1
 	VBROADCASTSS constants<>+96(SB), Z2
@@ -13890,11 +14619,10 @@ TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
-	MOVQ         8(AX), SI
-	MOVQ         24(AX), DI
-	MOVQ         32(AX), R8
-	MOVQ         40(AX), R9
-	XORQ         R10, R10
+	MOVQ         8(AX), DI
+	MOVQ         24(AX), R8
+	MOVQ         32(AX), R9
+	MOVQ         40(AX), R10
 	XORQ         R11, R11
 
 row1:
@@ -13903,160 +14631,195 @@ row1:
 	MOVQ         48(AX), CX
 	CMPL         (CX)(R11*4), $0x00
 	JLT          skip2
-	MOVQ         88(AX), CX
-	ADDQ         R11, CX
-	VMOVSD       312(AX)(CX*8), X7
+	MOVQ         88(AX), R12
+	ADDQ         R11, R12
+	MOVQ         112(AX), BX
+	LEAQ         (DX)(BX*2), BX
+	MOVQ         48(AX), CX
+	MOVQ         R12, SI
+	SUBQ         88(AX), SI
+	CMPQ         SI, 104(AX)
+	CMOVQGE      DX, BX
+	MOVLQSX      (CX)(SI*4), CX
+	IMULQ        208(AX), SI
+	SHLQ         $0x06, SI
+	VPBROADCASTW (DX)(CX*2), X7
+	VPSLLD       $0x10, X7, X7
+	VCVTSS2SD    X7, X7, X7
+	VSUBSD       312(AX)(R12*8), X7, X7
+	VMOVSD       X7, 3576(AX)(R12*8)
+	VMOVSD       312(AX)(R12*8), X7
 	VCVTSD2SS    X7, X7, X7
 	VXORPS       constants<>+288(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	MOVQ         R10, BX
-	XORQ         R12, R12
+	VBROADCASTSS constants<>+0(SB), Z8
+	XORQ         R13, R13
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
 	VBROADCASTSS constants<>+1600(SB), Z11
-	LEAQ         512(R12), R13
-	CMPQ         R13, 96(AX)
-	CMOVQGT      96(AX), R13
-	MOVQ         R13, CX
+	VBROADCASTSS constants<>+1600(SB), Z12
+	LEAQ         512(R13), R14
+	CMPQ         R14, 96(AX)
+	CMOVQGT      96(AX), R14
+	MOVQ         R14, CX
 	ANDQ         $-32, CX
-	CMPQ         R12, CX
+	CMPQ         R13, CX
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R12*2)
-	VPMOVZXWD     (DX)(R12*2), Z12
-	VPSLLD        $0x10, Z12, Z12
-	VADDPS        Z7, Z12, Z12
-	VPMOVZXWD     (DI)(R12*2), Z13
+	PREFETCHT0    20480(BX)(R13*2)
+	VPMOVZXWD     (BX)(R13*2), Z13
 	VPSLLD        $0x10, Z13, Z13
-	VMOVUPS       (R9)(R12*4), Z14
-	VPMOVZXWD     32(DX)(R12*2), Z15
-	VFMADD213PS   (R8)(R12*4), Z14, Z13
-	VPSLLD        $0x10, Z15, Z15
-	VADDPS        Z13, Z11, Z11
-	VADDPS        Z7, Z15, Z15
-	VMULPS        Z12, Z13, Z14
-	VPMOVZXWD     32(DI)(R12*2), Z17
-	VBROADCASTSS  constants<>+1600(SB), Z16
+	VMAXPS        Z13, Z8, Z8
+	VPMOVZXWD     (DX)(R13*2), Z13
+	VPSLLD        $0x10, Z13, Z13
+	VADDPS        Z7, Z13, Z13
+	VPMOVZXWD     (R8)(R13*2), Z14
+	VPMOVZXWD     32(BX)(R13*2), Z16
+	VPSLLD        $0x10, Z14, Z14
+	VPSLLD        $0x10, Z16, Z16
+	VMOVUPS       (R10)(R13*4), Z15
+	VMAXPS        Z16, Z8, Z8
+	VFMADD213PS   (R9)(R13*4), Z15, Z14
+	VPMOVZXWD     32(DX)(R13*2), Z17
+	VADDPS        Z14, Z12, Z12
 	VPSLLD        $0x10, Z17, Z17
-	VCMPPS        $0x04, Z16, Z13, K1
-	VMOVUPS       64(R9)(R12*4), Z13
-	VMOVAPS.Z     Z14, K1, Z14
-	VFMADD213PS   64(R8)(R12*4), Z13, Z17
-	VADDPS        Z14, Z10, Z10
-	VADDPS        Z17, Z11, Z11
-	VMOVUPS       Z12, Z13
-	VMULPS        Z15, Z17, Z14
-	VFMADD132PS   Z2, Z1, Z13
+	VMULPS        Z13, Z14, Z15
+	VADDPS        Z7, Z17, Z17
 	VBROADCASTSS  constants<>+1600(SB), Z16
-	VCMPPS        $0x15, Z0, Z12, K1
-	VCMPPS        $0x04, Z16, Z17, K2
-	VSUBPS        Z1, Z13, Z16
-	VMOVAPS.Z     Z14, K2, Z14
-	VFNMADD132PS  Z3, Z12, Z16
-	VADDPS        Z14, Z10, Z10
-	VPERMPS       Z6, Z13, Z12
-	VMOVUPS       Z15, Z14
-	VPSLLD        $0x14, Z13, Z13
-	VFMADD132PS   Z2, Z1, Z14
-	VPADDD        Z12, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       Z4, Z12
-	VSUBPS        Z1, Z14, Z17
-	VFMADD213PS   Z5, Z16, Z12
-	VFNMADD132PS  Z3, Z15, Z17
-	VMULPS        Z16, Z16, Z15
-	VPERMPS       Z6, Z14, Z18
-	VFMADD213PS   Z16, Z15, Z12
-	VPSLLD        $0x14, Z14, Z14
-	VFMADD213PS.Z Z13, Z13, K1, Z12
-	VPADDD        Z18, Z14, Z14
-	VADDPS        Z12, Z8, Z8
+	VPMOVZXWD     32(R8)(R13*2), Z18
+	VCMPPS        $0x04, Z16, Z14, K1
+	VPSLLD        $0x10, Z18, Z18
+	VMOVAPS.Z     Z15, K1, Z15
+	VMOVUPS       64(R10)(R13*4), Z14
+	VADDPS        Z15, Z11, Z11
+	VFMADD213PS   64(R9)(R13*4), Z14, Z18
+	VMOVUPS       Z13, Z15
+	VADDPS        Z18, Z12, Z12
+	VFMADD132PS   Z2, Z1, Z15
+	VMULPS        Z17, Z18, Z16
+	VCMPPS        $0x15, Z0, Z13, K1
+	VBROADCASTSS  constants<>+1600(SB), Z19
+	VSUBPS        Z1, Z15, Z14
+	VCMPPS        $0x04, Z19, Z18, K2
+	VFNMADD132PS  Z3, Z13, Z14
+	VMOVAPS.Z     Z16, K2, Z16
+	VPERMPS       Z6, Z15, Z13
+	VADDPS        Z16, Z11, Z11
+	VPSLLD        $0x14, Z15, Z15
+	VMOVUPS       Z17, Z16
+	VPADDD        Z13, Z15, Z15
+	VFMADD132PS   Z2, Z1, Z16
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z12, (SI)(R12*4)
-	VFMADD213PS   Z5, Z17, Z13
-	VMULPS        Z17, Z17, Z12
-	VFMADD213PS   Z17, Z12, Z13
-	VFMADD213PS.Z Z14, Z14, K2, Z13
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z5, Z14, Z13
+	VSUBPS        Z1, Z16, Z19
+	VMULPS        Z14, Z14, Z18
+	VFNMADD132PS  Z3, Z17, Z19
+	VFMADD213PS   Z14, Z18, Z13
+	VPERMPS       Z6, Z16, Z14
+	VFMADD213PS.Z Z15, Z15, K1, Z13
+	VPSLLD        $0x14, Z16, Z16
 	VADDPS        Z13, Z9, Z9
-	VMOVUPS       Z13, 64(SI)(R12*4)
-	ADDQ          $+32, R12
-	CMPQ          R12, CX
+	VPADDD        Z14, Z16, Z16
+	VMOVUPS       Z13, (DI)(R13*4)
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z19, Z13
+	VMULPS        Z19, Z19, Z14
+	VFMADD213PS   Z19, Z14, Z13
+	VFMADD213PS.Z Z16, Z16, K2, Z13
+	VADDPS        Z13, Z10, Z10
+	VMOVUPS       Z13, 64(DI)(R13*4)
+	ADDQ          $+32, R13
+	CMPQ          R13, CX
 	JLT           loop5
 
 end6:
-	CMPQ R12, R13
+	CMPQ R13, R14
 	JGE  end8
 
 loop7:
 	MOVQ          96(AX), CX
-	SUBQ          R12, CX
-	MOVL          $0x00000001, R14
-	SHLQ          CL, R14
-	DECQ          R14
-	KMOVW         R14, K1
-	VMOVDQU16.Z   (DX)(R12*2), K1, Y12
-	VPMOVZXWD     Y12, Z12
-	VPSLLD        $0x10, Z12, Z12
-	VADDPS        Z7, Z12, Z12
-	VMOVDQU16.Z   (DI)(R12*2), K1, Y13
+	SUBQ          R13, CX
+	MOVL          $0x00000001, R15
+	SHLQ          CL, R15
+	DECQ          R15
+	KMOVW         R15, K1
+	VMOVDQU16.Z   (BX)(R13*2), K1, Y13
 	VPMOVZXWD     Y13, Z13
 	VPSLLD        $0x10, Z13, Z13
-	VMOVUPS.Z     (R9)(R12*4), K1, Z14
-	VMOVUPS.Z     (R8)(R12*4), K1, Z15
-	VFMADD213PS   Z15, Z14, Z13
-	VADDPS        Z13, Z11, Z11
-	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K2
-	VMOVAPS.Z     Z14, K2, Z14
-	VADDPS        Z14, Z10, Z10
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	VPERMPS       Z6, Z14, Z12
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z12, Z14, Z14
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z13, Z12
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z12
-	VFMADD213PS.Z Z14, Z14, K2, Z12
-	VADDPS        Z12, Z8, K1, Z8
-	VMOVUPS       Z12, K1, (SI)(R12*4)
-	VMOVUPS       Z8, Z12
-	VMOVAPS       Z9, Z8
-	VMOVAPS       Z12, Z9
-	ADDQ          $+16, R12
-	CMPQ          R12, R13
+	VMAXPS        Z13, Z8, K1, Z8
+	VMOVDQU16.Z   (DX)(R13*2), K1, Y13
+	VPMOVZXWD     Y13, Z13
+	VPSLLD        $0x10, Z13, Z13
+	VADDPS        Z7, Z13, Z13
+	VMOVDQU16.Z   (R8)(R13*2), K1, Y14
+	VPMOVZXWD     Y14, Z14
+	VPSLLD        $0x10, Z14, Z14
+	VMOVUPS.Z     (R10)(R13*4), K1, Z15
+	VMOVUPS.Z     (R9)(R13*4), K1, Z16
+	VFMADD213PS   Z16, Z15, Z14
+	VADDPS        Z14, Z12, Z12
+	VMULPS        Z13, Z14, Z15
+	VBROADCASTSS  constants<>+1600(SB), Z16
+	VCMPPS        $0x04, Z16, Z14, K2
+	VMOVAPS.Z     Z15, K2, Z15
+	VADDPS        Z15, Z11, Z11
+	VMOVUPS       Z13, Z15
+	VFMADD132PS   Z2, Z1, Z15
+	VCMPPS        $0x15, Z0, Z13, K2
+	VSUBPS        Z1, Z15, Z14
+	VFNMADD132PS  Z3, Z13, Z14
+	VPERMPS       Z6, Z15, Z13
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z13, Z15, Z15
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z14, Z13
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z13
+	VFMADD213PS.Z Z15, Z15, K2, Z13
+	VADDPS        Z13, Z9, K1, Z9
+	VMOVUPS       Z13, K1, (DI)(R13*4)
+	VMOVUPS       Z9, Z13
+	VMOVAPS       Z10, Z9
+	VMOVAPS       Z13, Z10
+	ADDQ          $+16, R13
+	CMPQ          R13, R14
 	JLT           loop7
 
 end8:
-	VADDPS  Z9, Z8, Z8
-	MOVQ    56(AX), CX
-	VMOVUPS Z8, (CX)(BX*1)
-	MOVQ    64(AX), CX
-	VMOVUPS Z10, (CX)(BX*1)
-	MOVQ    72(AX), CX
-	VMOVUPS Z11, (CX)(BX*1)
-	ORQ     $0x3f, BX
-	INCQ    BX
-	MOVQ    R13, R12
-	CMPQ    R12, 96(AX)
-	JLT     block4
+	VADDPS        Z10, Z9, Z9
+	MOVQ          56(AX), CX
+	VMOVUPS       Z9, (CX)(SI*1)
+	MOVQ          64(AX), CX
+	VMOVUPS       Z11, (CX)(SI*1)
+	MOVQ          72(AX), CX
+	VMOVUPS       Z12, (CX)(SI*1)
+	ORQ           $0x3f, SI
+	INCQ          SI
+	MOVQ          R14, R13
+	CMPQ          R13, 96(AX)
+	JLT           block4
+	CMPQ          DX, BX
+	JEQ           found9
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VCVTSS2SD     X7, X7, X7
+	VMOVSD        X7, 328(AX)(R12*8)
 
+found9:
 skip2:
-	ADDQ 104(AX), DX
-	ADDQ 112(AX), SI
-	ADDQ 128(AX), DI
-	MOVQ 200(AX), CX
-	SHLQ $0x06, CX
-	ADDQ CX, R10
+	ADDQ 112(AX), DX
+	ADDQ 120(AX), DI
+	ADDQ 136(AX), R8
 	INCQ R11
 	JMP  row1
 
@@ -14103,7 +14866,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       256(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
@@ -14189,9 +14952,9 @@ end7:
 	VPMOVDW      Z2, K1, (BX)(R9*2)
 
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), BX
-	ADDQ 128(AX), SI
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), BX
+	ADDQ 136(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -14206,8 +14969,8 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 
 	// finishAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1184(SB), Z0
-	VBROADCASTSD 264(AX), Z1
-	VBROADCASTSD 248(AX), Z2
+	VBROADCASTSD 272(AX), Z1
+	VBROADCASTSD 256(AX), Z2
 	VBROADCASTSD constants<>+1600(SB), Z3
 	VMOVUPD      16632(AX), Z4
 	VMOVUPD      16696(AX), Z5
@@ -14471,8 +15234,8 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 
 	// finishGradAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1184(SB), Z0
-	VBROADCASTSD 264(AX), Z1
-	VBROADCASTSD 248(AX), Z2
+	VBROADCASTSD 272(AX), Z1
+	VBROADCASTSD 256(AX), Z2
 	VBROADCASTSD constants<>+1600(SB), Z3
 	VMOVUPD      16632(AX), Z4
 	VMOVUPD      16696(AX), Z5
@@ -14843,7 +15606,7 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
+	MOVQ         192(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -14856,12 +15619,12 @@ loop1:
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
-	ADDQ         152(AX), R9
+	ADDQ         160(AX), R9
 	MOVQ         96(AX), R10
 
 fetch3:
 	PREFETCHT0   (R9)
-	ADDQ         160(AX), R9
+	ADDQ         168(AX), R9
 	DECQ         R10
 	JNE          fetch3
 	VMAXPS       (R8), Y2, Y2
@@ -14952,7 +15715,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -14965,7 +15728,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -14974,9 +15737,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -15084,7 +15847,7 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
+	MOVQ         192(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -15097,12 +15860,12 @@ loop1:
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
-	ADDQ         152(AX), R9
+	ADDQ         160(AX), R9
 	MOVQ         96(AX), R10
 
 fetch3:
 	PREFETCHT0    (R9)
-	ADDQ          160(AX), R9
+	ADDQ          168(AX), R9
 	DECQ          R10
 	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
@@ -15198,7 +15961,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -15211,7 +15974,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -15220,9 +15983,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          160(AX), R10
+	ADDQ          168(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          168(AX), R11
+	ADDQ          176(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -15323,7 +16086,7 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
+	MOVQ         192(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -15336,12 +16099,12 @@ loop1:
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
-	ADDQ         152(AX), R9
+	ADDQ         160(AX), R9
 	MOVQ         96(AX), R10
 
 fetch3:
 	PREFETCHT0   (R9)
-	ADDQ         160(AX), R9
+	ADDQ         168(AX), R9
 	DECQ         R10
 	JNE          fetch3
 	VMAXPS       (R8), Y2, Y2
@@ -15458,7 +16221,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -15471,7 +16234,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -15480,9 +16243,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -15619,7 +16382,7 @@ TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
+	MOVQ         192(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -15632,12 +16395,12 @@ loop1:
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
-	ADDQ         152(AX), R9
+	ADDQ         160(AX), R9
 	MOVQ         96(AX), R10
 
 fetch3:
 	PREFETCHT0    (R9)
-	ADDQ          160(AX), R9
+	ADDQ          168(AX), R9
 	DECQ          R10
 	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
@@ -15753,7 +16516,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -15766,7 +16529,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -15775,9 +16538,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          160(AX), R10
+	ADDQ          168(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          168(AX), R11
+	ADDQ          176(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -15900,7 +16663,7 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
+	MOVQ         192(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -15913,12 +16676,12 @@ loop1:
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
-	ADDQ         152(AX), R9
+	ADDQ         160(AX), R9
 	MOVQ         96(AX), R10
 
 fetch3:
 	PREFETCHT0   (R9)
-	ADDQ         160(AX), R9
+	ADDQ         168(AX), R9
 	DECQ         R10
 	JNE          fetch3
 	VMAXPS       (R8), Y2, Y2
@@ -16057,7 +16820,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16070,7 +16833,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -16079,9 +16842,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -16244,7 +17007,7 @@ TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         184(AX), BX
+	MOVQ         192(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16257,12 +17020,12 @@ loop1:
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
-	ADDQ         152(AX), R9
+	ADDQ         160(AX), R9
 	MOVQ         96(AX), R10
 
 fetch3:
 	PREFETCHT0    (R9)
-	ADDQ          160(AX), R9
+	ADDQ          168(AX), R9
 	DECQ          R10
 	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
@@ -16400,7 +17163,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16413,7 +17176,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -16422,9 +17185,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          160(AX), R10
+	ADDQ          168(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          168(AX), R11
+	ADDQ          176(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -16573,7 +17336,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16586,7 +17349,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -16595,9 +17358,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -16791,7 +17554,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16804,7 +17567,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -16813,9 +17576,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          160(AX), R10
+	ADDQ          168(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          168(AX), R11
+	ADDQ          176(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -16987,7 +17750,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17000,7 +17763,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -17009,9 +17772,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -17289,7 +18052,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17302,7 +18065,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -17311,9 +18074,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          160(AX), R10
+	ADDQ          168(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          168(AX), R11
+	ADDQ          176(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -17560,7 +18323,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17573,7 +18336,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -17582,9 +18345,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -17918,7 +18681,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17931,7 +18694,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -17940,9 +18703,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          160(AX), R10
+	ADDQ          168(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          168(AX), R11
+	ADDQ          176(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -18237,7 +19000,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -18250,7 +19013,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -18259,9 +19022,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -18769,7 +19532,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -18782,7 +19545,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -18791,9 +19554,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          160(AX), R10
+	ADDQ          168(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          168(AX), R11
+	ADDQ          176(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -19238,7 +20001,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -19251,7 +20014,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -19260,9 +20023,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -19848,7 +20611,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -19861,7 +20624,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -19870,9 +20633,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          160(AX), R10
+	ADDQ          168(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          168(AX), R11
+	ADDQ          176(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -20392,7 +21155,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -20405,7 +21168,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -20414,9 +21177,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -21028,7 +21791,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -21041,7 +21804,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -21050,9 +21813,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          160(AX), R10
+	ADDQ          168(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          168(AX), R11
+	ADDQ          176(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -21597,7 +22360,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -21610,7 +22373,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -21619,9 +22382,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         168(AX), R11
+	ADDQ         176(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -22259,7 +23022,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         184(AX), SI
+	MOVQ         192(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -22272,7 +23035,7 @@ loop1:
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         152(AX), R10
+	ADDQ         160(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -22281,9 +23044,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          160(AX), R10
+	ADDQ          168(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          168(AX), R11
+	ADDQ          176(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -22843,11 +23606,11 @@ end2:
 	RET
 
 // func sumUniformFloat32AVX512K100(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat32AVX512K100 adds up e = exp(x−m) and, in lanes of their own, d = x−m. The number of classes is constant.
+	// sumUniformFloat32AVX512K100 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	MOVL         $0x0000000f, CX
 	KMOVW        CX, K1
 	VBROADCASTSS constants<>+32(SB), Z0
@@ -22858,7 +23621,6 @@ TEXT ·sumUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
-	XORQ         BX, BX
 	XORQ         SI, SI
 
 row1:
@@ -22867,148 +23629,180 @@ row1:
 	MOVQ          48(AX), DX
 	CMPL          (DX)(SI*4), $0x00
 	JLT           skip2
-	MOVQ          88(AX), DX
-	ADDQ          SI, DX
-	VMOVSD        312(AX)(DX*8), X7
+	MOVQ          88(AX), DI
+	ADDQ          SI, DI
+	MOVQ          112(AX), DX
+	LEAQ          (CX)(DX*2), DX
+	MOVQ          48(AX), R8
+	MOVQ          DI, BX
+	SUBQ          88(AX), BX
+	CMPQ          BX, 104(AX)
+	CMOVQGE       CX, DX
+	MOVLQSX       (R8)(BX*4), R8
+	IMULQ         208(AX), BX
+	SHLQ          $0x06, BX
+	VMOVSS        (CX)(R8*4), X7
+	VCVTSS2SD     X7, X7, X7
+	VSUBSD        312(AX)(DI*8), X7, X7
+	VMOVSD        X7, 3576(AX)(DI*8)
+	VMOVSD        312(AX)(DI*8), X7
 	VCVTSD2SS     X7, X7, X7
 	VXORPS        constants<>+288(SB), X7, X7
 	VBROADCASTSS  X7, Z7
-	MOVQ          BX, DX
-	VBROADCASTSS  constants<>+1600(SB), Z8
+	VBROADCASTSS  constants<>+0(SB), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
-	PREFETCHT0    20480(CX)
-	VADDPS        (CX), Z7, Z11
-	VADDPS        Z11, Z10, Z10
-	PREFETCHT0    20544(CX)
-	VMOVUPS       Z11, Z13
-	VADDPS        64(CX), Z7, Z14
-	VFMADD132PS   Z2, Z1, Z13
-	VADDPS        Z14, Z10, Z10
-	PREFETCHT0    20608(CX)
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVUPS       Z14, Z15
-	VADDPS        128(CX), Z7, Z16
-	VSUBPS        Z1, Z13, Z12
-	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        Z16, Z10, Z10
-	PREFETCHT0    20672(CX)
-	VFNMADD132PS  Z3, Z11, Z12
-	VCMPPS        $0x15, Z0, Z14, K3
-	VMOVUPS       Z16, Z18
-	VADDPS        192(CX), Z7, Z19
-	VPERMPS       Z6, Z13, Z11
-	VSUBPS        Z1, Z15, Z17
-	VFMADD132PS   Z2, Z1, Z18
-	VADDPS        Z19, Z10, Z10
-	PREFETCHT0    20736(CX)
-	VPSLLD        $0x14, Z13, Z13
-	VFNMADD132PS  Z3, Z14, Z17
-	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVUPS       Z19, Z14
-	VADDPS        256(CX), Z7, Z20
-	VPADDD        Z11, Z13, Z13
-	VPERMPS       Z6, Z15, Z21
-	VSUBPS        Z1, Z18, Z22
+	VBROADCASTSS  constants<>+1600(SB), Z11
+	PREFETCHT0    20480(DX)
+	VMAXPS        (DX), Z8, Z8
+	VADDPS        (CX), Z7, Z12
+	PREFETCHT0    20544(DX)
+	VADDPS        Z12, Z11, Z11
+	VMAXPS        64(DX), Z8, Z8
+	VMOVUPS       Z12, Z14
+	VADDPS        64(CX), Z7, Z15
+	PREFETCHT0    20608(DX)
 	VFMADD132PS   Z2, Z1, Z14
-	VADDPS        Z20, Z10, Z10
-	PREFETCHT0    20800(CX)
-	VMOVUPS       Z4, Z11
-	VPSLLD        $0x14, Z15, Z15
-	VFNMADD132PS  Z3, Z16, Z22
-	VCMPPS        $0x15, Z0, Z19, K5
-	VMOVUPS       Z20, Z16
-	VADDPS        320(CX), Z7, Z23
-	VFMADD213PS   Z5, Z12, Z11
-	VPADDD        Z21, Z15, Z15
-	VPERMPS       Z6, Z18, Z25
-	VSUBPS        Z1, Z14, Z26
+	VADDPS        Z15, Z11, Z11
+	VMAXPS        128(DX), Z8, Z8
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z15, Z16
+	VADDPS        128(CX), Z7, Z17
+	PREFETCHT0    20672(DX)
+	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
-	VADDPS        Z23, Z10, Z10
-	VMOVUPS.Z     384(CX), K1, Z27
-	VMULPS        Z12, Z12, Z21
-	VMOVUPS       Z4, Z24
-	VPSLLD        $0x14, Z18, Z18
-	VFNMADD132PS  Z3, Z19, Z26
-	VCMPPS        $0x15, Z0, Z20, K6
-	VMOVUPS       Z23, Z19
-	VADDPS        Z7, Z27, Z27
-	VFMADD213PS   Z12, Z21, Z11
-	VFMADD213PS   Z5, Z17, Z24
-	VPADDD        Z25, Z18, Z18
-	VPERMPS       Z6, Z14, Z7
-	VSUBPS        Z1, Z16, Z12
+	VADDPS        Z17, Z11, Z11
+	VMAXPS        192(DX), Z8, Z8
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K3
+	VMOVUPS       Z17, Z19
+	VADDPS        192(CX), Z7, Z20
+	PREFETCHT0    20736(DX)
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z18
 	VFMADD132PS   Z2, Z1, Z19
-	VADDPS        Z27, Z10, K1, Z10
-	VFMADD213PS.Z Z13, Z13, K2, Z11
-	VMULPS        Z17, Z17, Z13
-	VMOVUPS       Z4, Z21
+	VADDPS        Z20, Z11, Z11
+	VMAXPS        256(DX), Z8, Z8
 	VPSLLD        $0x14, Z14, Z14
-	VFNMADD132PS  Z3, Z20, Z12
-	VCMPPS        $0x15, Z0, Z23, K2
-	VMOVUPS       Z27, Z20
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS   Z17, Z13, Z24
-	VFMADD213PS   Z5, Z22, Z21
-	VPADDD        Z7, Z14, Z14
-	VPERMPS       Z6, Z16, Z7
-	VSUBPS        Z1, Z19, Z11
-	VFMADD132PS   Z2, Z1, Z20
-	VFMADD213PS.Z Z15, Z15, K3, Z24
-	VMULPS        Z22, Z22, Z13
-	VMOVUPS       Z4, Z15
-	VPSLLD        $0x14, Z16, Z16
-	VFNMADD132PS  Z3, Z23, Z11
-	VCMPPS        $0x15, Z0, Z27, K3
-	VADDPS        Z24, Z9, Z9
-	VFMADD213PS   Z22, Z13, Z21
-	VFMADD213PS   Z5, Z26, Z15
-	VPADDD        Z7, Z16, Z16
-	VPERMPS       Z6, Z19, Z7
-	VSUBPS        Z1, Z20, Z13
-	VFMADD213PS.Z Z18, Z18, K4, Z21
-	VMULPS        Z26, Z26, Z17
-	VMOVUPS       Z4, Z18
-	VPSLLD        $0x14, Z19, Z19
-	VFNMADD132PS  Z3, Z27, Z13
-	VADDPS        Z21, Z8, Z8
-	VFMADD213PS   Z26, Z17, Z15
-	VFMADD213PS   Z5, Z12, Z18
-	VPADDD        Z7, Z19, Z19
-	VPERMPS       Z6, Z20, Z7
-	VFMADD213PS.Z Z14, Z14, K5, Z15
-	VMULPS        Z12, Z12, Z14
-	VMOVUPS       Z4, Z17
-	VPSLLD        $0x14, Z20, Z20
-	VADDPS        Z15, Z9, Z9
-	VFMADD213PS   Z12, Z14, Z18
-	VFMADD213PS   Z5, Z11, Z17
-	VPADDD        Z7, Z20, Z20
-	VFMADD213PS.Z Z16, Z16, K6, Z18
-	VMULPS        Z11, Z11, Z7
+	VFNMADD132PS  Z3, Z15, Z18
+	VCMPPS        $0x15, Z0, Z17, K4
+	VMOVUPS       Z20, Z15
+	VADDPS        256(CX), Z7, Z21
+	PREFETCHT0    20800(DX)
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z22
+	VSUBPS        Z1, Z19, Z23
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        Z21, Z11, Z11
+	VMAXPS        320(DX), Z8, Z8
 	VMOVUPS       Z4, Z12
-	VADDPS        Z18, Z8, Z8
-	VFMADD213PS   Z11, Z7, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VFNMADD132PS  Z3, Z17, Z23
+	VCMPPS        $0x15, Z0, Z20, K5
+	VMOVUPS       Z21, Z17
+	VADDPS        320(CX), Z7, Z24
+	VMOVUPS.Z     384(DX), K1, Z25
 	VFMADD213PS   Z5, Z13, Z12
-	VFMADD213PS.Z Z19, Z19, K2, Z17
-	VMULPS        Z13, Z13, Z7
-	VADDPS        Z17, Z9, Z9
-	VFMADD213PS   Z13, Z7, Z12
-	VFMADD213PS.Z Z20, Z20, K3, Z12
-	VADDPS        Z12, Z8, K1, Z8
-	VADDPS        Z9, Z8, Z8
-	MOVQ          56(AX), DI
-	VMOVUPS       Z8, (DI)(DX*1)
-	MOVQ          64(AX), DI
-	VMOVUPS       Z10, (DI)(DX*1)
-	ORQ           $0x3f, DX
-	INCQ          DX
+	VPADDD        Z22, Z16, Z16
+	VPERMPS       Z6, Z19, Z22
+	VSUBPS        Z1, Z15, Z26
+	VFMADD132PS   Z2, Z1, Z17
+	VADDPS        Z24, Z11, Z11
+	VMAXPS        Z25, Z8, K1, Z8
+	VMULPS        Z13, Z13, Z25
+	VMOVUPS       Z4, Z27
+	VPSLLD        $0x14, Z19, Z19
+	VFNMADD132PS  Z3, Z20, Z26
+	VCMPPS        $0x15, Z0, Z21, K6
+	VMOVUPS       Z24, Z20
+	VMOVUPS.Z     384(CX), K1, Z28
+	VFMADD213PS   Z13, Z25, Z12
+	VFMADD213PS   Z5, Z18, Z27
+	VPADDD        Z22, Z19, Z19
+	VPERMPS       Z6, Z15, Z13
+	VSUBPS        Z1, Z17, Z22
+	VFMADD132PS   Z2, Z1, Z20
+	VADDPS        Z7, Z28, Z28
+	VFMADD213PS.Z Z14, Z14, K2, Z12
+	VMULPS        Z18, Z18, Z7
+	VMOVUPS       Z4, Z14
+	VPSLLD        $0x14, Z15, Z15
+	VFNMADD132PS  Z3, Z21, Z22
+	VCMPPS        $0x15, Z0, Z24, K2
+	VADDPS        Z28, Z11, K1, Z11
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z18, Z7, Z27
+	VFMADD213PS   Z5, Z23, Z14
+	VPADDD        Z13, Z15, Z15
+	VPERMPS       Z6, Z17, Z7
+	VSUBPS        Z1, Z20, Z12
+	VMOVUPS       Z28, Z13
+	VFMADD213PS.Z Z16, Z16, K3, Z27
+	VMULPS        Z23, Z23, Z16
+	VMOVUPS       Z4, Z18
+	VPSLLD        $0x14, Z17, Z17
+	VFNMADD132PS  Z3, Z24, Z12
+	VFMADD132PS   Z2, Z1, Z13
+	VADDPS        Z27, Z10, Z10
+	VFMADD213PS   Z23, Z16, Z14
+	VFMADD213PS   Z5, Z26, Z18
+	VPADDD        Z7, Z17, Z17
+	VPERMPS       Z6, Z20, Z7
+	VCMPPS        $0x15, Z0, Z28, K3
+	VFMADD213PS.Z Z19, Z19, K4, Z14
+	VMULPS        Z26, Z26, Z16
+	VMOVUPS       Z4, Z19
+	VPSLLD        $0x14, Z20, Z20
+	VSUBPS        Z1, Z13, Z21
+	VADDPS        Z14, Z9, Z9
+	VFMADD213PS   Z26, Z16, Z18
+	VFMADD213PS   Z5, Z22, Z19
+	VPADDD        Z7, Z20, Z20
+	VFNMADD132PS  Z3, Z28, Z21
+	VFMADD213PS.Z Z15, Z15, K5, Z18
+	VMULPS        Z22, Z22, Z7
+	VMOVUPS       Z4, Z14
+	VPERMPS       Z6, Z13, Z15
+	VADDPS        Z18, Z10, Z10
+	VFMADD213PS   Z22, Z7, Z19
+	VFMADD213PS   Z5, Z12, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VFMADD213PS.Z Z17, Z17, K6, Z19
+	VMULPS        Z12, Z12, Z7
+	VPADDD        Z15, Z13, Z13
+	VADDPS        Z19, Z9, Z9
+	VFMADD213PS   Z12, Z7, Z14
+	VMOVUPS       Z4, Z7
+	VFMADD213PS.Z Z20, Z20, K2, Z14
+	VFMADD213PS   Z5, Z21, Z7
+	VADDPS        Z14, Z10, Z10
+	VMULPS        Z21, Z21, Z12
+	VFMADD213PS   Z21, Z12, Z7
+	VFMADD213PS.Z Z13, Z13, K3, Z7
+	VADDPS        Z7, Z9, K1, Z9
+	VADDPS        Z10, Z9, Z9
+	MOVQ          56(AX), R8
+	VMOVUPS       Z9, (R8)(BX*1)
+	MOVQ          64(AX), R8
+	VMOVUPS       Z11, (R8)(BX*1)
+	ORQ           $0x3f, BX
+	INCQ          BX
+	CMPQ          CX, DX
+	JEQ           found4
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VCVTSS2SD     X7, X7, X7
+	VMOVSD        X7, 328(AX)(DI*8)
 
+found4:
 skip2:
-	ADDQ 104(AX), CX
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, BX
+	ADDQ 112(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -23017,11 +23811,11 @@ done3:
 	RET
 
 // func sumExpUniformFloat32AVX512K100(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumExpUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat32AVX512K100 adds up e = exp(x−m) and, in lanes of their own, d = x−m. The number of classes is constant.
+	// sumExpUniformFloat32AVX512K100 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	MOVL         $0x0000000f, CX
 	KMOVW        CX, K1
 	VBROADCASTSS constants<>+32(SB), Z0
@@ -23032,8 +23826,7 @@ TEXT ·sumExpUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), BX
-	XORQ         SI, SI
+	MOVQ         8(AX), SI
 	XORQ         DI, DI
 
 row1:
@@ -23042,156 +23835,188 @@ row1:
 	MOVQ          48(AX), DX
 	CMPL          (DX)(DI*4), $0x00
 	JLT           skip2
-	MOVQ          88(AX), DX
-	ADDQ          DI, DX
-	VMOVSD        312(AX)(DX*8), X7
+	MOVQ          88(AX), R8
+	ADDQ          DI, R8
+	MOVQ          112(AX), DX
+	LEAQ          (CX)(DX*2), DX
+	MOVQ          48(AX), R9
+	MOVQ          R8, BX
+	SUBQ          88(AX), BX
+	CMPQ          BX, 104(AX)
+	CMOVQGE       CX, DX
+	MOVLQSX       (R9)(BX*4), R9
+	IMULQ         208(AX), BX
+	SHLQ          $0x06, BX
+	VMOVSS        (CX)(R9*4), X7
+	VCVTSS2SD     X7, X7, X7
+	VSUBSD        312(AX)(R8*8), X7, X7
+	VMOVSD        X7, 3576(AX)(R8*8)
+	VMOVSD        312(AX)(R8*8), X7
 	VCVTSD2SS     X7, X7, X7
 	VXORPS        constants<>+288(SB), X7, X7
 	VBROADCASTSS  X7, Z7
-	MOVQ          SI, DX
-	VBROADCASTSS  constants<>+1600(SB), Z8
+	VBROADCASTSS  constants<>+0(SB), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
-	PREFETCHT0    20480(CX)
-	VADDPS        (CX), Z7, Z11
-	VADDPS        Z11, Z10, Z10
-	PREFETCHT0    20544(CX)
-	VMOVUPS       Z11, Z13
-	VADDPS        64(CX), Z7, Z14
-	VFMADD132PS   Z2, Z1, Z13
-	VADDPS        Z14, Z10, Z10
-	PREFETCHT0    20608(CX)
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVUPS       Z14, Z15
-	VADDPS        128(CX), Z7, Z16
-	VSUBPS        Z1, Z13, Z12
-	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        Z16, Z10, Z10
-	PREFETCHT0    20672(CX)
-	VFNMADD132PS  Z3, Z11, Z12
-	VCMPPS        $0x15, Z0, Z14, K3
-	VMOVUPS       Z16, Z18
-	VADDPS        192(CX), Z7, Z19
-	VPERMPS       Z6, Z13, Z11
-	VSUBPS        Z1, Z15, Z17
-	VFMADD132PS   Z2, Z1, Z18
-	VADDPS        Z19, Z10, Z10
-	PREFETCHT0    20736(CX)
-	VPSLLD        $0x14, Z13, Z13
-	VFNMADD132PS  Z3, Z14, Z17
-	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVUPS       Z19, Z14
-	VADDPS        256(CX), Z7, Z20
-	VPADDD        Z11, Z13, Z13
-	VPERMPS       Z6, Z15, Z21
-	VSUBPS        Z1, Z18, Z22
+	VBROADCASTSS  constants<>+1600(SB), Z11
+	PREFETCHT0    20480(DX)
+	VMAXPS        (DX), Z8, Z8
+	VADDPS        (CX), Z7, Z12
+	PREFETCHT0    20544(DX)
+	VADDPS        Z12, Z11, Z11
+	VMAXPS        64(DX), Z8, Z8
+	VMOVUPS       Z12, Z14
+	VADDPS        64(CX), Z7, Z15
+	PREFETCHT0    20608(DX)
 	VFMADD132PS   Z2, Z1, Z14
-	VADDPS        Z20, Z10, Z10
-	PREFETCHT0    20800(CX)
-	VMOVUPS       Z4, Z11
-	VPSLLD        $0x14, Z15, Z15
-	VFNMADD132PS  Z3, Z16, Z22
-	VCMPPS        $0x15, Z0, Z19, K5
-	VMOVUPS       Z20, Z16
-	VADDPS        320(CX), Z7, Z23
-	VFMADD213PS   Z5, Z12, Z11
-	VPADDD        Z21, Z15, Z15
-	VPERMPS       Z6, Z18, Z25
-	VSUBPS        Z1, Z14, Z26
+	VADDPS        Z15, Z11, Z11
+	VMAXPS        128(DX), Z8, Z8
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z15, Z16
+	VADDPS        128(CX), Z7, Z17
+	PREFETCHT0    20672(DX)
+	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
-	VADDPS        Z23, Z10, Z10
-	VMOVUPS.Z     384(CX), K1, Z27
-	VMULPS        Z12, Z12, Z21
-	VMOVUPS       Z4, Z24
-	VPSLLD        $0x14, Z18, Z18
-	VFNMADD132PS  Z3, Z19, Z26
-	VCMPPS        $0x15, Z0, Z20, K6
-	VMOVUPS       Z23, Z19
-	VADDPS        Z7, Z27, Z27
-	VFMADD213PS   Z12, Z21, Z11
-	VFMADD213PS   Z5, Z17, Z24
-	VPADDD        Z25, Z18, Z18
-	VPERMPS       Z6, Z14, Z7
-	VSUBPS        Z1, Z16, Z12
+	VADDPS        Z17, Z11, Z11
+	VMAXPS        192(DX), Z8, Z8
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K3
+	VMOVUPS       Z17, Z19
+	VADDPS        192(CX), Z7, Z20
+	PREFETCHT0    20736(DX)
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z18
 	VFMADD132PS   Z2, Z1, Z19
-	VADDPS        Z27, Z10, K1, Z10
-	VFMADD213PS.Z Z13, Z13, K2, Z11
-	VMULPS        Z17, Z17, Z13
-	VMOVUPS       Z4, Z21
+	VADDPS        Z20, Z11, Z11
+	VMAXPS        256(DX), Z8, Z8
 	VPSLLD        $0x14, Z14, Z14
-	VFNMADD132PS  Z3, Z20, Z12
-	VCMPPS        $0x15, Z0, Z23, K2
-	VMOVUPS       Z27, Z20
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS   Z17, Z13, Z24
-	VFMADD213PS   Z5, Z22, Z21
-	VPADDD        Z7, Z14, Z14
-	VPERMPS       Z6, Z16, Z7
-	VSUBPS        Z1, Z19, Z13
-	VFMADD132PS   Z2, Z1, Z20
-	VMOVUPS       Z11, (BX)
-	VFMADD213PS.Z Z15, Z15, K3, Z24
-	VMULPS        Z22, Z22, Z11
-	VMOVUPS       Z4, Z15
-	VPSLLD        $0x14, Z16, Z16
-	VFNMADD132PS  Z3, Z23, Z13
-	VCMPPS        $0x15, Z0, Z27, K3
-	VADDPS        Z24, Z9, Z9
-	VFMADD213PS   Z22, Z11, Z21
-	VFMADD213PS   Z5, Z26, Z15
-	VPADDD        Z7, Z16, Z16
-	VPERMPS       Z6, Z19, Z7
-	VSUBPS        Z1, Z20, Z11
-	VMOVUPS       Z24, 64(BX)
-	VFMADD213PS.Z Z18, Z18, K4, Z21
-	VMULPS        Z26, Z26, Z17
-	VMOVUPS       Z4, Z18
-	VPSLLD        $0x14, Z19, Z19
-	VFNMADD132PS  Z3, Z27, Z11
-	VADDPS        Z21, Z8, Z8
-	VFMADD213PS   Z26, Z17, Z15
-	VFMADD213PS   Z5, Z12, Z18
-	VPADDD        Z7, Z19, Z19
-	VPERMPS       Z6, Z20, Z7
-	VMOVUPS       Z21, 128(BX)
-	VFMADD213PS.Z Z14, Z14, K5, Z15
-	VMULPS        Z12, Z12, Z14
-	VMOVUPS       Z4, Z17
-	VPSLLD        $0x14, Z20, Z20
-	VADDPS        Z15, Z9, Z9
-	VFMADD213PS   Z12, Z14, Z18
-	VFMADD213PS   Z5, Z13, Z17
-	VPADDD        Z7, Z20, Z20
-	VMOVUPS       Z15, 192(BX)
-	VFMADD213PS.Z Z16, Z16, K6, Z18
-	VMULPS        Z13, Z13, Z7
+	VFNMADD132PS  Z3, Z15, Z18
+	VCMPPS        $0x15, Z0, Z17, K4
+	VMOVUPS       Z20, Z15
+	VADDPS        256(CX), Z7, Z21
+	PREFETCHT0    20800(DX)
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z22
+	VSUBPS        Z1, Z19, Z23
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        Z21, Z11, Z11
+	VMAXPS        320(DX), Z8, Z8
 	VMOVUPS       Z4, Z12
-	VADDPS        Z18, Z8, Z8
-	VFMADD213PS   Z13, Z7, Z17
-	VFMADD213PS   Z5, Z11, Z12
-	VMOVUPS       Z18, 256(BX)
-	VFMADD213PS.Z Z19, Z19, K2, Z17
-	VMULPS        Z11, Z11, Z7
-	VADDPS        Z17, Z9, Z9
-	VFMADD213PS   Z11, Z7, Z12
-	VMOVUPS       Z17, 320(BX)
-	VFMADD213PS.Z Z20, Z20, K3, Z12
-	VADDPS        Z12, Z8, K1, Z8
-	VMOVUPS       Z12, K1, 384(BX)
-	VADDPS        Z9, Z8, Z8
-	MOVQ          56(AX), R8
-	VMOVUPS       Z8, (R8)(DX*1)
-	MOVQ          64(AX), R8
-	VMOVUPS       Z10, (R8)(DX*1)
-	ORQ           $0x3f, DX
-	INCQ          DX
+	VPSLLD        $0x14, Z16, Z16
+	VFNMADD132PS  Z3, Z17, Z23
+	VCMPPS        $0x15, Z0, Z20, K5
+	VMOVUPS       Z21, Z17
+	VADDPS        320(CX), Z7, Z24
+	VMOVUPS.Z     384(DX), K1, Z25
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z22, Z16, Z16
+	VPERMPS       Z6, Z19, Z22
+	VSUBPS        Z1, Z15, Z26
+	VFMADD132PS   Z2, Z1, Z17
+	VADDPS        Z24, Z11, Z11
+	VMAXPS        Z25, Z8, K1, Z8
+	VMULPS        Z13, Z13, Z25
+	VMOVUPS       Z4, Z27
+	VPSLLD        $0x14, Z19, Z19
+	VFNMADD132PS  Z3, Z20, Z26
+	VCMPPS        $0x15, Z0, Z21, K6
+	VMOVUPS       Z24, Z20
+	VMOVUPS.Z     384(CX), K1, Z28
+	VFMADD213PS   Z13, Z25, Z12
+	VFMADD213PS   Z5, Z18, Z27
+	VPADDD        Z22, Z19, Z19
+	VPERMPS       Z6, Z15, Z13
+	VSUBPS        Z1, Z17, Z22
+	VFMADD132PS   Z2, Z1, Z20
+	VADDPS        Z7, Z28, Z28
+	VFMADD213PS.Z Z14, Z14, K2, Z12
+	VMULPS        Z18, Z18, Z7
+	VMOVUPS       Z4, Z14
+	VPSLLD        $0x14, Z15, Z15
+	VFNMADD132PS  Z3, Z21, Z22
+	VCMPPS        $0x15, Z0, Z24, K2
+	VADDPS        Z28, Z11, K1, Z11
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z18, Z7, Z27
+	VFMADD213PS   Z5, Z23, Z14
+	VPADDD        Z13, Z15, Z15
+	VPERMPS       Z6, Z17, Z7
+	VSUBPS        Z1, Z20, Z13
+	VMOVUPS       Z28, Z18
+	VMOVUPS       Z12, (SI)
+	VFMADD213PS.Z Z16, Z16, K3, Z27
+	VMULPS        Z23, Z23, Z12
+	VMOVUPS       Z4, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VFNMADD132PS  Z3, Z24, Z13
+	VFMADD132PS   Z2, Z1, Z18
+	VADDPS        Z27, Z10, Z10
+	VFMADD213PS   Z23, Z12, Z14
+	VFMADD213PS   Z5, Z26, Z16
+	VPADDD        Z7, Z17, Z17
+	VPERMPS       Z6, Z20, Z7
+	VCMPPS        $0x15, Z0, Z28, K3
+	VMOVUPS       Z27, 64(SI)
+	VFMADD213PS.Z Z19, Z19, K4, Z14
+	VMULPS        Z26, Z26, Z12
+	VMOVUPS       Z4, Z19
+	VPSLLD        $0x14, Z20, Z20
+	VSUBPS        Z1, Z18, Z21
+	VADDPS        Z14, Z9, Z9
+	VFMADD213PS   Z26, Z12, Z16
+	VFMADD213PS   Z5, Z22, Z19
+	VPADDD        Z7, Z20, Z20
+	VFNMADD132PS  Z3, Z28, Z21
+	VMOVUPS       Z14, 128(SI)
+	VFMADD213PS.Z Z15, Z15, K5, Z16
+	VMULPS        Z22, Z22, Z7
+	VMOVUPS       Z4, Z12
+	VPERMPS       Z6, Z18, Z14
+	VADDPS        Z16, Z10, Z10
+	VFMADD213PS   Z22, Z7, Z19
+	VFMADD213PS   Z5, Z13, Z12
+	VPSLLD        $0x14, Z18, Z18
+	VMOVUPS       Z16, 192(SI)
+	VFMADD213PS.Z Z17, Z17, K6, Z19
+	VMULPS        Z13, Z13, Z7
+	VPADDD        Z14, Z18, Z18
+	VADDPS        Z19, Z9, Z9
+	VFMADD213PS   Z13, Z7, Z12
+	VMOVUPS       Z4, Z7
+	VMOVUPS       Z19, 256(SI)
+	VFMADD213PS.Z Z20, Z20, K2, Z12
+	VFMADD213PS   Z5, Z21, Z7
+	VADDPS        Z12, Z10, Z10
+	VMULPS        Z21, Z21, Z13
+	VMOVUPS       Z12, 320(SI)
+	VFMADD213PS   Z21, Z13, Z7
+	VFMADD213PS.Z Z18, Z18, K3, Z7
+	VADDPS        Z7, Z9, K1, Z9
+	VMOVUPS       Z7, K1, 384(SI)
+	VADDPS        Z10, Z9, Z9
+	MOVQ          56(AX), R9
+	VMOVUPS       Z9, (R9)(BX*1)
+	MOVQ          64(AX), R9
+	VMOVUPS       Z11, (R9)(BX*1)
+	ORQ           $0x3f, BX
+	INCQ          BX
+	CMPQ          CX, DX
+	JEQ           found4
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VCVTSS2SD     X7, X7, X7
+	VMOVSD        X7, 328(AX)(R8*8)
 
+found4:
 skip2:
-	ADDQ 104(AX), CX
-	ADDQ 112(AX), BX
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, SI
+	ADDQ 112(AX), CX
+	ADDQ 120(AX), SI
 	INCQ DI
 	JMP  row1
 
@@ -23200,11 +24025,11 @@ done3:
 	RET
 
 // func sumUniformFloat32AVX512K128(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumUniformFloat32AVX512K128(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat32AVX512K128 adds up e = exp(x−m) and, in lanes of their own, d = x−m. The number of classes is constant.
+	// sumUniformFloat32AVX512K128 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	VBROADCASTSS constants<>+32(SB), Z0
 	VBROADCASTSS constants<>+64(SB), Z1
 	VBROADCASTSS constants<>+96(SB), Z2
@@ -23213,7 +24038,6 @@ TEXT ·sumUniformFloat32AVX512K128(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
-	XORQ         BX, BX
 	XORQ         SI, SI
 
 row1:
@@ -23222,165 +24046,197 @@ row1:
 	MOVQ          48(AX), DX
 	CMPL          (DX)(SI*4), $0x00
 	JLT           skip2
-	MOVQ          88(AX), DX
-	ADDQ          SI, DX
-	VMOVSD        312(AX)(DX*8), X7
+	MOVQ          88(AX), DI
+	ADDQ          SI, DI
+	MOVQ          112(AX), DX
+	LEAQ          (CX)(DX*2), DX
+	MOVQ          48(AX), R8
+	MOVQ          DI, BX
+	SUBQ          88(AX), BX
+	CMPQ          BX, 104(AX)
+	CMOVQGE       CX, DX
+	MOVLQSX       (R8)(BX*4), R8
+	IMULQ         208(AX), BX
+	SHLQ          $0x06, BX
+	VMOVSS        (CX)(R8*4), X7
+	VCVTSS2SD     X7, X7, X7
+	VSUBSD        312(AX)(DI*8), X7, X7
+	VMOVSD        X7, 3576(AX)(DI*8)
+	VMOVSD        312(AX)(DI*8), X7
 	VCVTSD2SS     X7, X7, X7
 	VXORPS        constants<>+288(SB), X7, X7
 	VBROADCASTSS  X7, Z7
-	MOVQ          BX, DX
-	VBROADCASTSS  constants<>+1600(SB), Z8
+	VBROADCASTSS  constants<>+0(SB), Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
-	PREFETCHT0    20480(CX)
-	VADDPS        (CX), Z7, Z11
-	VADDPS        Z11, Z10, Z10
-	PREFETCHT0    20544(CX)
-	VMOVUPS       Z11, Z13
-	VADDPS        64(CX), Z7, Z14
-	VFMADD132PS   Z2, Z1, Z13
-	VADDPS        Z14, Z10, Z10
-	PREFETCHT0    20608(CX)
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z14, Z15
-	VADDPS        128(CX), Z7, Z16
-	VSUBPS        Z1, Z13, Z12
-	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        Z16, Z10, Z10
-	PREFETCHT0    20672(CX)
-	VFNMADD132PS  Z3, Z11, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VMOVUPS       Z16, Z18
-	VADDPS        192(CX), Z7, Z19
-	VPERMPS       Z6, Z13, Z11
-	VSUBPS        Z1, Z15, Z17
-	VFMADD132PS   Z2, Z1, Z18
-	VADDPS        Z19, Z10, Z10
-	PREFETCHT0    20736(CX)
-	VPSLLD        $0x14, Z13, Z13
-	VFNMADD132PS  Z3, Z14, Z17
-	VCMPPS        $0x15, Z0, Z16, K3
-	VMOVUPS       Z19, Z14
-	VADDPS        256(CX), Z7, Z20
-	VPADDD        Z11, Z13, Z13
-	VPERMPS       Z6, Z15, Z21
-	VSUBPS        Z1, Z18, Z22
+	VBROADCASTSS  constants<>+1600(SB), Z11
+	PREFETCHT0    20480(DX)
+	VMAXPS        (DX), Z8, Z8
+	VADDPS        (CX), Z7, Z12
+	PREFETCHT0    20544(DX)
+	VADDPS        Z12, Z11, Z11
+	VMAXPS        64(DX), Z8, Z8
+	VMOVUPS       Z12, Z14
+	VADDPS        64(CX), Z7, Z15
+	PREFETCHT0    20608(DX)
 	VFMADD132PS   Z2, Z1, Z14
-	VADDPS        Z20, Z10, Z10
-	PREFETCHT0    20800(CX)
-	VMOVUPS       Z4, Z11
-	VPSLLD        $0x14, Z15, Z15
-	VFNMADD132PS  Z3, Z16, Z22
-	VCMPPS        $0x15, Z0, Z19, K4
-	VMOVUPS       Z20, Z16
-	VADDPS        320(CX), Z7, Z23
-	VFMADD213PS   Z5, Z12, Z11
-	VPADDD        Z21, Z15, Z15
-	VPERMPS       Z6, Z18, Z25
-	VSUBPS        Z1, Z14, Z26
+	VADDPS        Z15, Z11, Z11
+	VMAXPS        128(DX), Z8, Z8
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z15, Z16
+	VADDPS        128(CX), Z7, Z17
+	PREFETCHT0    20672(DX)
+	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
-	VADDPS        Z23, Z10, Z10
-	PREFETCHT0    20864(CX)
-	VMULPS        Z12, Z12, Z21
-	VMOVUPS       Z4, Z24
-	VPSLLD        $0x14, Z18, Z18
-	VFNMADD132PS  Z3, Z19, Z26
-	VCMPPS        $0x15, Z0, Z20, K5
-	VMOVUPS       Z23, Z19
-	VADDPS        384(CX), Z7, Z27
-	VFMADD213PS   Z12, Z21, Z11
-	VFMADD213PS   Z5, Z17, Z24
-	VPADDD        Z25, Z18, Z18
+	VADDPS        Z17, Z11, Z11
+	VMAXPS        192(DX), Z8, Z8
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVUPS       Z17, Z19
+	VADDPS        192(CX), Z7, Z20
+	PREFETCHT0    20736(DX)
 	VPERMPS       Z6, Z14, Z12
-	VSUBPS        Z1, Z16, Z21
+	VSUBPS        Z1, Z16, Z18
 	VFMADD132PS   Z2, Z1, Z19
-	VADDPS        Z27, Z10, Z10
-	PREFETCHT0    20928(CX)
-	VFMADD213PS.Z Z13, Z13, K1, Z11
-	VMULPS        Z17, Z17, Z13
-	VMOVUPS       Z4, Z25
+	VADDPS        Z20, Z11, Z11
+	VMAXPS        256(DX), Z8, Z8
 	VPSLLD        $0x14, Z14, Z14
-	VFNMADD132PS  Z3, Z20, Z21
-	VCMPPS        $0x15, Z0, Z23, K1
-	VMOVUPS       Z27, Z20
-	VADDPS        448(CX), Z7, Z7
-	VADDPS        Z11, Z8, Z8
-	VFMADD213PS   Z17, Z13, Z24
-	VFMADD213PS   Z5, Z22, Z25
+	VFNMADD132PS  Z3, Z15, Z18
+	VCMPPS        $0x15, Z0, Z17, K3
+	VMOVUPS       Z20, Z15
+	VADDPS        256(CX), Z7, Z21
+	PREFETCHT0    20800(DX)
 	VPADDD        Z12, Z14, Z14
-	VPERMPS       Z6, Z16, Z11
-	VSUBPS        Z1, Z19, Z12
-	VFMADD132PS   Z2, Z1, Z20
-	VADDPS        Z7, Z10, Z10
-	VFMADD213PS.Z Z15, Z15, K2, Z24
-	VMULPS        Z22, Z22, Z13
-	VMOVUPS       Z4, Z15
+	VPERMPS       Z6, Z16, Z22
+	VSUBPS        Z1, Z19, Z23
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        Z21, Z11, Z11
+	VMAXPS        320(DX), Z8, Z8
+	VMOVUPS       Z4, Z12
 	VPSLLD        $0x14, Z16, Z16
-	VFNMADD132PS  Z3, Z23, Z12
-	VCMPPS        $0x15, Z0, Z27, K2
-	VMOVUPS       Z7, Z17
-	VADDPS        Z24, Z9, Z9
-	VFMADD213PS   Z22, Z13, Z25
-	VFMADD213PS   Z5, Z26, Z15
-	VPADDD        Z11, Z16, Z16
-	VPERMPS       Z6, Z19, Z11
-	VSUBPS        Z1, Z20, Z13
+	VFNMADD132PS  Z3, Z17, Z23
+	VCMPPS        $0x15, Z0, Z20, K4
+	VMOVUPS       Z21, Z17
+	VADDPS        320(CX), Z7, Z24
+	PREFETCHT0    20864(DX)
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z22, Z16, Z16
+	VPERMPS       Z6, Z19, Z26
+	VSUBPS        Z1, Z15, Z27
 	VFMADD132PS   Z2, Z1, Z17
-	VFMADD213PS.Z Z18, Z18, K3, Z25
-	VMULPS        Z26, Z26, Z18
-	VMOVUPS       Z4, Z22
+	VADDPS        Z24, Z11, Z11
+	VMAXPS        384(DX), Z8, Z8
+	VMULPS        Z13, Z13, Z22
+	VMOVUPS       Z4, Z25
 	VPSLLD        $0x14, Z19, Z19
-	VFNMADD132PS  Z3, Z27, Z13
-	VCMPPS        $0x15, Z0, Z7, K3
-	VADDPS        Z25, Z8, Z8
-	VFMADD213PS   Z26, Z18, Z15
-	VFMADD213PS   Z5, Z21, Z22
-	VPADDD        Z11, Z19, Z19
-	VPERMPS       Z6, Z20, Z11
-	VSUBPS        Z1, Z17, Z18
-	VFMADD213PS.Z Z14, Z14, K4, Z15
-	VMULPS        Z21, Z21, Z14
+	VFNMADD132PS  Z3, Z20, Z27
+	VCMPPS        $0x15, Z0, Z21, K5
+	VMOVUPS       Z24, Z20
+	VADDPS        384(CX), Z7, Z28
+	PREFETCHT0    20928(DX)
+	VFMADD213PS   Z13, Z22, Z12
+	VFMADD213PS   Z5, Z18, Z25
+	VPADDD        Z26, Z19, Z19
+	VPERMPS       Z6, Z15, Z13
+	VSUBPS        Z1, Z17, Z22
+	VFMADD132PS   Z2, Z1, Z20
+	VADDPS        Z28, Z11, Z11
+	VMAXPS        448(DX), Z8, Z8
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VMULPS        Z18, Z18, Z14
+	VMOVUPS       Z4, Z26
+	VPSLLD        $0x14, Z15, Z15
+	VFNMADD132PS  Z3, Z21, Z22
+	VCMPPS        $0x15, Z0, Z24, K1
+	VMOVUPS       Z28, Z21
+	VADDPS        448(CX), Z7, Z7
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z18, Z14, Z25
+	VFMADD213PS   Z5, Z23, Z26
+	VPADDD        Z13, Z15, Z15
+	VPERMPS       Z6, Z17, Z12
+	VSUBPS        Z1, Z20, Z13
+	VFMADD132PS   Z2, Z1, Z21
+	VADDPS        Z7, Z11, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z25
+	VMULPS        Z23, Z23, Z14
+	VMOVUPS       Z4, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VFNMADD132PS  Z3, Z24, Z13
+	VCMPPS        $0x15, Z0, Z28, K2
+	VMOVUPS       Z7, Z18
+	VADDPS        Z25, Z10, Z10
+	VFMADD213PS   Z23, Z14, Z26
+	VFMADD213PS   Z5, Z27, Z16
+	VPADDD        Z12, Z17, Z17
+	VPERMPS       Z6, Z20, Z12
+	VSUBPS        Z1, Z21, Z14
+	VFMADD132PS   Z2, Z1, Z18
+	VFMADD213PS.Z Z19, Z19, K3, Z26
+	VMULPS        Z27, Z27, Z19
 	VMOVUPS       Z4, Z23
 	VPSLLD        $0x14, Z20, Z20
-	VFNMADD132PS  Z3, Z7, Z18
-	VADDPS        Z15, Z9, Z9
-	VFMADD213PS   Z21, Z14, Z22
-	VFMADD213PS   Z5, Z12, Z23
-	VPADDD        Z11, Z20, Z20
-	VPERMPS       Z6, Z17, Z7
-	VFMADD213PS.Z Z16, Z16, K5, Z22
-	VMULPS        Z12, Z12, Z11
-	VMOVUPS       Z4, Z14
-	VPSLLD        $0x14, Z17, Z17
-	VADDPS        Z22, Z8, Z8
-	VFMADD213PS   Z12, Z11, Z23
-	VFMADD213PS   Z5, Z13, Z14
-	VPADDD        Z7, Z17, Z17
-	VFMADD213PS.Z Z19, Z19, K1, Z23
-	VMULPS        Z13, Z13, Z7
-	VMOVUPS       Z4, Z11
+	VFNMADD132PS  Z3, Z28, Z14
+	VCMPPS        $0x15, Z0, Z7, K3
+	VADDPS        Z26, Z9, Z9
+	VFMADD213PS   Z27, Z19, Z16
+	VFMADD213PS   Z5, Z22, Z23
+	VPADDD        Z12, Z20, Z20
+	VPERMPS       Z6, Z21, Z12
+	VSUBPS        Z1, Z18, Z19
+	VFMADD213PS.Z Z15, Z15, K4, Z16
+	VMULPS        Z22, Z22, Z15
+	VMOVUPS       Z4, Z24
+	VPSLLD        $0x14, Z21, Z21
+	VFNMADD132PS  Z3, Z7, Z19
+	VADDPS        Z16, Z10, Z10
+	VFMADD213PS   Z22, Z15, Z23
+	VFMADD213PS   Z5, Z13, Z24
+	VPADDD        Z12, Z21, Z21
+	VPERMPS       Z6, Z18, Z7
+	VFMADD213PS.Z Z17, Z17, K5, Z23
+	VMULPS        Z13, Z13, Z12
+	VMOVUPS       Z4, Z15
+	VPSLLD        $0x14, Z18, Z18
 	VADDPS        Z23, Z9, Z9
-	VFMADD213PS   Z13, Z7, Z14
-	VFMADD213PS   Z5, Z18, Z11
-	VFMADD213PS.Z Z20, Z20, K2, Z14
-	VMULPS        Z18, Z18, Z7
-	VADDPS        Z14, Z8, Z8
-	VFMADD213PS   Z18, Z7, Z11
-	VFMADD213PS.Z Z17, Z17, K3, Z11
-	VADDPS        Z11, Z9, Z9
-	VADDPS        Z9, Z8, Z8
-	MOVQ          56(AX), DI
-	VMOVUPS       Z8, (DI)(DX*1)
-	MOVQ          64(AX), DI
-	VMOVUPS       Z10, (DI)(DX*1)
-	ORQ           $0x3f, DX
-	INCQ          DX
+	VFMADD213PS   Z13, Z12, Z24
+	VFMADD213PS   Z5, Z14, Z15
+	VPADDD        Z7, Z18, Z18
+	VFMADD213PS.Z Z20, Z20, K1, Z24
+	VMULPS        Z14, Z14, Z7
+	VMOVUPS       Z4, Z12
+	VADDPS        Z24, Z10, Z10
+	VFMADD213PS   Z14, Z7, Z15
+	VFMADD213PS   Z5, Z19, Z12
+	VFMADD213PS.Z Z21, Z21, K2, Z15
+	VMULPS        Z19, Z19, Z7
+	VADDPS        Z15, Z9, Z9
+	VFMADD213PS   Z19, Z7, Z12
+	VFMADD213PS.Z Z18, Z18, K3, Z12
+	VADDPS        Z12, Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	MOVQ          56(AX), R8
+	VMOVUPS       Z9, (R8)(BX*1)
+	MOVQ          64(AX), R8
+	VMOVUPS       Z11, (R8)(BX*1)
+	ORQ           $0x3f, BX
+	INCQ          BX
+	CMPQ          CX, DX
+	JEQ           found4
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VCVTSS2SD     X7, X7, X7
+	VMOVSD        X7, 328(AX)(DI*8)
 
+found4:
 skip2:
-	ADDQ 104(AX), CX
-	MOVQ 200(AX), DX
-	SHLQ $0x06, DX
-	ADDQ DX, BX
+	ADDQ 112(AX), CX
 	INCQ SI
 	JMP  row1
 

@@ -281,28 +281,26 @@ func copyLabels[L Label](to []int32, from []L, classes int) bool {
 	return ok
 }
 
-// maxRows finds the maximum m of each row, and x_y − m, y being the label.
+// maxRows finds the maximum m of each row.
 func maxRows[T Element, F real](a *args) {
-	var x group[F]
 	for i := range a.rows {
-		y := int(*at[int32](a.labels, i))
-		if y < 0 {
-			continue
+		if *at[int32](a.labels, i) >= 0 {
+			maxRow[T, F](a, i)
 		}
-		m, xy, row := F(math.Inf(-1)), 0.0, unsafe.Add(a.x, i*a.xStride)
-		for k := 0; k < a.n; k += groupSize {
-			n := min(groupSize, a.n-k)
-			load[T](&x, row, k, n, a.step)
-			for _, x := range x[:n] {
-				m = max(m, x)
-			}
-			if i := uint(y - k); i < uint(n) {
-				xy = float64(x[i%groupSize])
-			}
-		}
-		a.pivot[a.first+i] = float64(m)
-		a.y[a.first+i] = xy - float64(m)
 	}
+}
+
+func maxRow[T Element, F real](a *args, i int) {
+	var x group[F]
+	m, row := F(math.Inf(-1)), unsafe.Add(a.x, i*a.xStride)
+	for k := 0; k < a.n; k += groupSize {
+		n := min(groupSize, a.n-k)
+		load[T](&x, row, k, n, a.step)
+		for _, x := range x[:n] {
+			m = max(m, x)
+		}
+	}
+	a.pivot[a.first+i] = float64(m)
 }
 
 // lanesOf are the lanes of a block of a sum.
@@ -345,17 +343,27 @@ func coefficients[T Element, F real](a *group[F], f form, p *args, t unsafe.Poin
 	}
 }
 
-// sumRows adds up each row's exponentials e = exp(x−m), differences d = x−m and coefficients a, each block into lanes of
-// its own, and stores the exponentials if there is a place for them.
+// ahead is how many rows before a row's sums sumRows finds its maximum. With kernels, the sums of the row between need not wait
+// for it.
+const ahead = 2
+
+// sumRows finds x_y − m of each row, y being the label, adds up its exponentials e = exp(x−m), differences d = x−m and
+// coefficients a, each block into lanes of its own, and stores the exponentials if there is a place for them. Beside each of the
+// first args.ahead rows it finds the maximum of the next row but one.
 func sumRows[T Element, F real](p *args, f form) {
 	var x, e, a group[F]
 	var expLanes [coef.ExpLanes / 4]F
 	sumE, blockSize := expLanes[:coef.ExpLanes/unsafe.Sizeof(F(0))], blockOf[F]()
 	for i := range p.rows {
-		if *at[int32](p.labels, i) < 0 {
+		y := int(*at[int32](p.labels, i))
+		if y < 0 {
 			continue
 		}
 		m, row, t := F(p.pivot[p.first+i]), unsafe.Add(p.x, i*p.xStride), unsafe.Pointer(nil)
+		p.y[p.first+i] = widen[T](row, y*p.step) - float64(m)
+		if i < p.ahead {
+			maxRow[T, F](p, i+ahead)
+		}
 		if f == dense {
 			t = unsafe.Add(p.t, i*p.tStride)
 		}

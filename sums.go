@@ -11,12 +11,22 @@ import (
 
 // sumShort finds the sums of rows that have one pivot each.
 func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
-	all, step := w.view, max(1, coef.Near/(w.n*int(unsafe.Sizeof(*new(T)))))
-	if len(w.masked) != 0 {
+	all, step := w.view, max(1, coef.Near/(w.n*int(unsafe.Sizeof(*new(T))))) // rows that stay in the nearest cache
+	// All maxima but the first are found beside sums, unless a row has something done between, or is missing.
+	beside := step >= ahead && !j.c.top1 && len(w.masked) == 0 && j.ignored == 0
+	switch {
+	case beside:
+		step = all.rows
+	case len(w.masked) != 0:
 		step = 1
 	}
 	for r := 0; r < all.rows; r += step {
 		f := w.part(r, min(step, all.rows-r), 0, all.n)
+		rows := w.rows
+		if w.ahead = 0; beside {
+			w.rows = min(rows, ahead)
+			w.ahead = rows - w.rows
+		}
 		w.run(opMax, 0)
 		if j.c.top1 {
 			for i, y := range labels[r : r+w.rows] {
@@ -25,6 +35,7 @@ func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
 				}
 			}
 		}
+		w.rows = rows
 		w.run(opSum, f)
 		w.view = all
 	}
@@ -64,6 +75,7 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 	label, x := w.labels, widen[T](w.x, int(y)*w.step) // before it is overwritten
 	w.labels = unsafe.Pointer(&w.none)                 // the target may be in another segment
 	all, s, top := w.view, w.first, math.Inf(-1)
+	w.ahead = 0
 	for g := range w.scales {
 		k := g * coef.Segment
 		f := w.part(0, 1, k, min(coef.Segment, all.n-k))

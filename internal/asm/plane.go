@@ -177,7 +177,7 @@ func (b *builder) planeSum() {
 		loop := b.label("max")
 		b.Label(loop)
 		fetch()
-		b.maxT(m, operand.Mem{Base: p})
+		b.maxT(m, operand.Mem{Base: p}, nil)
 		b.ADDQ(b.arg("planeStep"), p)
 		b.DECQ(k)
 		b.JNE(operand.LabelRef(loop))

@@ -42,10 +42,10 @@ func (b *builder) last() (at reg.GPVirtual, t *tail) {
 	return at, nil
 }
 
-// max: m = max x_k, and y = x_y − m.
+// max: m = max x_k.
 func (b *builder) max() {
 	const chains = 4
-	b.doc("finds the maximum m of each row, and x_y − m, y being the label.")
+	b.doc("finds the maximum m of each row.")
 	last, tl := b.last()
 	x, end4 := b.load("x"), b.whole(chains*b.width())
 	low := b.negInf()
@@ -59,33 +59,25 @@ func (b *builder) max() {
 		element := func(k reg.Register, i int) operand.Mem { return b.element(x, k, i, b.Element.size()) }
 		b.loop(k, end4, chains*b.width(), func() {
 			for i := range m {
-				b.maxT(m[i], element(k, i))
+				b.maxT(m[i], element(k, i), nil)
 			}
 		})
-		b.loop(k, last, b.width(), func() { b.maxT(m[0], element(k, 0)) })
-		if tl == nil {
-			b.maxT(m[1], element(last, 0))
-		} else {
-			b.ps(b.VMAXPS, b.VMAXPD, b.loadT(element(last, 0), tl), m[1], tl.k, m[1])
-		}
+		b.loop(k, last, b.width(), func() { b.maxT(m[0], element(k, 0), nil) })
+		b.maxT(m[1], element(last, 0), tl)
 		for step := 1; step < chains; step *= 2 {
 			for i := 0; i < chains; i += 2 * step {
 				b.maximum(m[i], m[i], m[i+step])
 			}
 		}
-		pivot, label := b.horizontalMax(m[0]), b.GP64()
-		b.toDouble(pivot)
-		b.VMOVSD(pivot, b.slot("pivot", slot))
-		b.MOVQ(slot, label)
-		b.SUBQ(b.arg("first"), label)
-		b.SHLQ(operand.Imm(2), label)
-		b.ADDQ(b.arg("labels"), label)
-		b.MOVLQSX(operand.Mem{Base: label}, label)
-		y := b.scalarT(at(x, label, b.Element.size(), 0))
-		b.toDouble(y)
-		b.VSUBSD(pivot, y, y)
-		b.VMOVSD(y, b.slot("y", slot))
+		b.putMaximum(m[0], b.slot("pivot", slot))
 	}, func() { b.ADDQ(b.arg("xStride"), x) })
+}
+
+// putMaximum stores the largest element of a vector as a row's maximum.
+func (b *builder) putMaximum(m vec, to operand.Mem) {
+	pivot := b.horizontalMax(m)
+	b.toDouble(pivot)
+	b.VMOVSD(pivot, to)
 }
 
 func (b *builder) negInf() vec {
@@ -96,10 +88,13 @@ func (b *builder) negInf() vec {
 }
 
 // maxT sets m = max(m, elements in memory).
-func (b *builder) maxT(m vec, x operand.Mem) {
-	if b.Element <= Float64 {
+func (b *builder) maxT(m vec, x operand.Mem, t *tail) {
+	switch {
+	case t != nil:
+		b.ps(b.VMAXPS, b.VMAXPD, b.loadT(x, t), m, t.k, m)
+	case b.Element <= Float64:
 		b.maximum(m, m, x)
-	} else {
+	default:
 		b.maximum(m, m, b.loadT(x, nil))
 	}
 }
@@ -204,28 +199,51 @@ func (b *builder) sum() {
 
 // docSum comments a kernel for sums.
 func (b *builder) docSum(more string) {
-	b.doc("adds up e = exp(x−m) and, in lanes of their own,", map[Form]string{
+	b.doc("finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own,", map[Form]string{
 		Uniform: "d = x−m.",
 		Dense:   "a = t·w + u and a·d, where d = x−m.",
-	}[b.Form]+more)
+	}[b.Form], "Beside the first rows it finds the maxima of later ones."+more)
 }
 
-// sumRows runs the body, which makes a row's sums, for each row that is not skipped.
+// ahead is how many rows before a row's sums its maximum is found: the sums of the row between need not wait for it.
+const ahead = 2
+
+// sumRows runs the body, which makes a row's sums and a later row's maximum, for each row that is not skipped.
 func (b *builder) sumRows(body func(r *rowSums)) {
 	exp := b.expConstants()
-	r := &rowSums{builder: b, constants: &exp, x: b.load("x"), lane: b.GP64()}
+	r := &rowSums{builder: b, constants: &exp, x: b.load("x"), later: b.GP64(), lane: b.GP64()}
 	if b.Op == SumExp {
 		r.e = b.load("e")
 	}
 	if b.Form == Dense {
 		r.t, r.u, r.w = b.load("t"), b.load("u"), b.load("w")
 	}
-	lanes := b.GP64()
-	b.XORQ(lanes, lanes)
 	b.rows(func(slot reg.GPVirtual) {
-		r.pivot = b.loadScalar(b.slot("pivot", slot), true)
-		b.MOVQ(lanes, r.lane)
+		b.MOVQ(b.arg("xStride"), r.later)
+		b.LEAQ(at(r.x, r.later, ahead, 0), r.later)
+		row, label := b.GP64(), b.load("labels")
+		b.MOVQ(slot, row)
+		b.SUBQ(b.arg("first"), row)
+		b.CMPQ(row, b.arg("ahead"))
+		b.CMOVQGE(r.x, r.later)
+		b.MOVLQSX(at(label, row, 4, 0), label)
+		b.MOVQ(row, r.lane)
+		b.IMULQ(b.arg("rowBlocks"), r.lane)
+		b.SHLQ(operand.Imm(6), r.lane)
+		y := b.scalarT(at(r.x, label, b.Element.size(), 0))
+		b.toDouble(y)
+		b.VSUBSD(b.slot("pivot", slot), y, y)
+		b.VMOVSD(y, b.slot("y", slot))
+
+		r.pivot, r.max = b.loadScalar(b.slot("pivot", slot), true), b.negInf()
 		body(r)
+		found := b.label("found")
+		b.CMPQ(r.x, r.later)
+		b.JEQ(operand.LabelRef(found))
+		later := b.slot("pivot", slot)
+		later.Disp += ahead * 8
+		b.putMaximum(r.max, later)
+		b.Label(found)
 	}, func() {
 		b.ADDQ(b.arg("xStride"), r.x)
 		if r.e != nil {
@@ -234,9 +252,6 @@ func (b *builder) sumRows(body func(r *rowSums)) {
 		if r.t != nil {
 			b.ADDQ(b.arg("tStride"), r.t)
 		}
-		rowBlocks := b.load("rowBlocks")
-		b.SHLQ(operand.Imm(6), rowBlocks)
-		b.ADDQ(rowBlocks, lanes)
 	})
 }
 
@@ -245,7 +260,9 @@ type rowSums struct {
 	*builder
 	constants        *expConstants
 	pivot            vec
-	x, e, t, u, w    reg.GPVirtual
+	max              vec // of the later row
+	x, later         reg.GPVirtual
+	e, t, u, w       reg.GPVirtual
 	lane             reg.GPVirtual // offset of the block's lanes
 	sumE, sumD, sumA []vec
 }
@@ -283,14 +300,16 @@ func (r *rowSums) rotate() {
 func (r *rowSums) vectors(k reg.Register, n int, last *tail) {
 	skew := 99 // as few as there are registers for
 	switch {
-	case r.ISA == AVX512 && r.Form == Uniform && !r.double():
+	case r.ISA == AVX512 && r.Form == Uniform && r.Element == Float32:
 		skew = 2
+	case r.ISA == AVX512 && r.Form == Uniform && !r.double():
+		skew = 3
 	case r.ISA == AVX512:
-		skew = 6
+		skew = 7
 	case r.Form == Uniform && r.double():
-		skew = 16
+		skew = 18
 	case r.Form == Uniform:
-		skew = 8
+		skew = 10
 	}
 	r.weave(n, skew, func(i int) {
 		if i < n-1 {
@@ -313,10 +332,24 @@ func (b *builder) element(base, k reg.Register, i, size int) operand.Mem {
 // one adds the i-th vector from class k on to the sums, and stores the exponentials if there is a place for them.
 func (r *rowSums) one(k reg.Register, i int, tl *tail) {
 	x := r.element(r.x, k, i, r.Element.size())
+	later := r.element(r.later, k, i, r.Element.size())
 	if tl == nil && x.Disp%64 == 0 {
-		far := x
+		far := later
 		far.Disp += coef.Ahead
 		r.PREFETCHT0(far)
+	}
+	switch {
+	case tl == nil || r.ISA == AVX512:
+		r.maxT(r.max, later, tl)
+	case tl.exact != 0:
+		later.Disp -= (r.width() - tl.exact) * r.Element.size() // overlaps the one before
+		r.maxT(r.max, later, nil)
+	default: // that, if it is the last
+		from := r.load("n")
+		r.SUBQ(operand.Imm(uint64(r.width())), from)
+		r.CMPQ(tl.index, from)
+		r.CMOVQLT(tl.index, from)
+		r.maxT(r.max, r.element(r.later, from, 0, r.Element.size()), nil)
 	}
 	var d vec
 	if tl == nil && r.Element <= Float64 {

@@ -25,7 +25,7 @@ func (b *builder) planeSumUnrolled() {
 			if k > 0 {
 				b.ADDQ(step, p)
 			}
-			b.maxT(m, operand.Mem{Base: p})
+			b.maxT(m, operand.Mem{Base: p}, nil)
 		}
 		b.put(m, "pivot", slot)
 		st := b.newPlaneState(&exp, m, labels)
