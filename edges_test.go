@@ -47,3 +47,79 @@ func edgesOf[T Element](t *testing.T, logits ...float64) {
 		}
 	}
 }
+
+// TestSegments has rows of several segments: what is special fills some of them, all of them, or is one logit.
+func TestSegments(t *testing.T) {
+	everyType(t, segmentsOf[float32], segmentsOf[float64], segmentsOf[Float16], segmentsOf[BFloat16])
+}
+
+func segmentsOf[T Element](t *testing.T) {
+	const classes, n = coef.Long + coef.Segment + 300, coef.Segment
+	g := generator(35)
+	patterns := map[string]func(x []float64, y int){
+		"ascending":        func(x []float64, _ int) { rise(x, 1) },
+		"descending":       func(x []float64, _ int) { rise(x, -1) },
+		"far apart":        func(x []float64, _ int) { rise(x, 200) },
+		"first -Inf":       func(x []float64, _ int) { fill(x[:3*n], negInf) },
+		"middle -Inf":      func(x []float64, _ int) { fill(x[2*n:3*n], negInf) },
+		"last -Inf":        func(x []float64, _ int) { fill(x[4*n:], negInf) },
+		"target only":      func(x []float64, y int) { v := x[y]; fill(x, negInf); x[y] = v },
+		"-Inf":             func(x []float64, _ int) { fill(x, negInf) },
+		"least":            func(x []float64, _ int) { fill(x[n:2*n], -math.MaxFloat32) },
+		"all least":        func(x []float64, _ int) { fill(x, -math.MaxFloat32) },
+		"least and -Inf":   func(x []float64, y int) { fill(x, negInf); x[y] = -math.MaxFloat32 },
+		"NaN":              func(x []float64, _ int) { x[3*n+5] = nan },
+		"NaN in the last":  func(x []float64, _ int) { x[classes-1] = nan },
+		"NaN among -Inf":   func(x []float64, _ int) { fill(x[n:2*n], negInf); x[n] = nan },
+		"+Inf":             func(x []float64, _ int) { x[2*n] = inf },
+		"+Inf target":      func(x []float64, y int) { x[y] = inf },
+		"as large before":  func(x []float64, y int) { x[y], x[0] = 50, 50 },
+		"as large behind":  func(x []float64, y int) { x[y], x[classes-1] = 50, 50 },
+		"larger behind":    func(x []float64, y int) { x[y], x[classes-1] = 50, 51 },
+		"largest":          func(x []float64, y int) { x[y] = 50 },
+		"largest, smaller": func(x []float64, y int) { fill(x, -20); x[y] = 0 },
+	}
+	for name, pattern := range patterns {
+		for _, y := range []int{0, 2*n + 7, classes - 1} {
+			if y != 2*n+7 && (testing.Short() || kind[T]() != 0) {
+				continue
+			}
+			x := [][]float64{g.row(classes, 3), g.row(classes, 3)}
+			pattern(x[0], y)
+			d, targets := g.distributions(2, classes), []int64{int64(y), 5}
+			for form, options := range map[string][]Option{
+				"uniform": {Smoothing(.1)}, "hard": {Smoothing(0)}, "masked": {Smoothing(.1), MaskNegInf()}, "classwise": {Smoothing(.1), Prior(d[1])},
+			} {
+				if (testing.Short() || kind[T]() > 1) && form != "uniform" {
+					continue
+				}
+				for _, target := range [][][]float64{nil, d} {
+					for _, top := range [][]Option{nil, {Top1()}} {
+						o := append(options[:len(options):len(options)], top...)
+						want := compute[T](t, criterion(t, append(o, Kernel("go"))...), x, targets, target, nil, contiguous(classes))
+						for _, kernel := range Kernels()[:len(Kernels())-1] {
+							got := compute[T](t, criterion(t, append(o, Kernel(kernel))...), x, targets, target, nil, contiguous(classes))
+							same(t, want, got, fmt.Sprintf("%s %s %s y=%d distribution=%v top1=%v", kernel, name, form, y, target != nil, top != nil))
+						}
+					}
+				}
+			}
+			if y == 2*n+7 && !testing.Short() && kind[T]() == 0 && len(name) > 7 { // some of them: it takes half a second
+				verify[T](t, refOptions{smoothing: .1}, x, targets, nil, contiguous(classes))
+			}
+		}
+	}
+}
+
+func fill(x []float64, v float64) {
+	for i := range x {
+		x[i] = v
+	}
+}
+
+// rise adds so much to each segment as the one before has.
+func rise(x []float64, step float64) {
+	for k := range x {
+		x[k] += step * float64(k/coef.Segment)
+	}
+}

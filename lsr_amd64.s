@@ -15,7 +15,7 @@ TEXT ·features(SB), NOSPLIT, $0-4
 	RET
 
 // func maxFloat32AVX2(a *byte)
-// Requires: AVX
+// Requires: AVX, AVX2
 TEXT ·maxFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -25,7 +25,9 @@ TEXT ·maxFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), DX
 	MOVQ         96(AX), BX
 	ANDQ         $-32, BX
-	VBROADCASTSS constants<>+0(SB), Y0
+	VMOVSD       112(AX), X0
+	VCVTSD2SS    X0, X0, X0
+	VBROADCASTSS X0, Y0
 	XORQ         SI, SI
 
 row1:
@@ -79,7 +81,7 @@ end7:
 	VMOVSD       X2, 312(AX)(DI*8)
 
 skip2:
-	ADDQ 112(AX), DX
+	ADDQ 120(AX), DX
 	INCQ SI
 	JMP  row1
 
@@ -93,8 +95,8 @@ TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         SI, SI
 
@@ -106,7 +108,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	MOVQ         112(AX), DX
+	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R8
 	MOVQ         DI, BX
@@ -114,7 +116,7 @@ row1:
 	CMPQ         BX, 104(AX)
 	CMOVQGE      CX, DX
 	MOVLQSX      (R8)(BX*4), R8
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R8*4), X2
 	VCVTSS2SD    X2, X2, X2
@@ -122,9 +124,11 @@ row1:
 	VMOVSD       X2, 3576(AX)(DI*8)
 	VMOVSD       312(AX)(DI*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+288(SB), X2, X2
+	VXORPS       constants<>+256(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	VBROADCASTSS constants<>+0(SB), Y3
+	VMOVSD       112(AX), X3
+	VCVTSD2SS    X3, X3, X3
+	VBROADCASTSS X3, Y3
 	XORQ         R8, R8
 
 block4:
@@ -143,39 +147,39 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(DX)(R8*4)
+	PREFETCHT0   20480(CX)(R8*4)
 	VMAXPS       (DX)(R8*4), Y3, Y3
 	VADDPS       (CX)(R8*4), Y2, Y10
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VMAXPS       32(DX)(R8*4), Y3, Y3
 	VPADDD       Y11, Y12, Y12
 	VADDPS       32(CX)(R8*4), Y2, Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+128(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD132PS  constants<>+64(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
-	VPERMPS      constants<>+224(SB), Y15, Y11
+	VFNMADD132PS constants<>+96(SB), Y14, Y10
+	VPERMPS      constants<>+192(SB), Y15, Y11
 	VPSLLD       $0x14, Y15, Y15
 	VPADDD       Y11, Y15, Y15
-	PREFETCHT0   20544(DX)(R8*4)
-	VMOVUPS      constants<>+160(SB), Y11
+	PREFETCHT0   20544(CX)(R8*4)
+	VMOVUPS      constants<>+128(SB), Y11
 	VMAXPS       64(DX)(R8*4), Y3, Y3
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VADDPS       64(CX)(R8*4), Y2, Y13
 	VMULPS       Y10, Y10, Y12
 	VADDPS       Y13, Y8, Y8
@@ -184,31 +188,31 @@ loop5:
 	VFMADD213PS  Y15, Y15, Y11
 	VMOVUPS      Y10, Y12
 	VADDPS       Y11, Y5, Y5
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y11
-	VFNMADD132PS constants<>+128(SB), Y10, Y11
-	VPERMPS      constants<>+224(SB), Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y11
+	VPERMPS      constants<>+192(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VMAXPS       96(DX)(R8*4), Y3, Y3
 	VPADDD       Y10, Y12, Y12
 	VADDPS       96(CX)(R8*4), Y2, Y13
-	VMOVUPS      constants<>+160(SB), Y10
+	VMOVUPS      constants<>+128(SB), Y10
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y11, Y10
+	VFMADD213PS  constants<>+160(SB), Y11, Y10
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y11, Y11, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y11, Y13, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD132PS  constants<>+64(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y10
 	VSUBPS       Y1, Y15, Y11
 	VADDPS       Y10, Y6, Y6
-	VFNMADD132PS constants<>+128(SB), Y14, Y11
-	VPERMPS      constants<>+224(SB), Y15, Y10
+	VFNMADD132PS constants<>+96(SB), Y14, Y11
+	VPERMPS      constants<>+192(SB), Y15, Y10
 	VPSLLD       $0x14, Y15, Y15
 	VPADDD       Y10, Y15, Y15
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y11, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y11, Y10
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y10
 	VFMADD213PS  Y15, Y15, Y10
@@ -223,7 +227,7 @@ end6:
 	JGE          added7
 	MOVQ         96(AX), R11
 	SUBQ         R10, R11
-	LEAQ         constants<>+320(SB), R12
+	LEAQ         constants<>+288(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
@@ -239,14 +243,14 @@ end6:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -257,7 +261,7 @@ end6:
 	JGE          added7
 	MOVQ         96(AX), R11
 	SUBQ         R10, R11
-	LEAQ         constants<>+320(SB), R12
+	LEAQ         constants<>+288(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
@@ -273,14 +277,14 @@ end6:
 	VADDPS       Y10, Y9, Y9
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -291,7 +295,7 @@ end6:
 	JGE          added7
 	MOVQ         96(AX), R11
 	SUBQ         R10, R11
-	LEAQ         constants<>+320(SB), R12
+	LEAQ         constants<>+288(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
@@ -307,14 +311,14 @@ end6:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -325,7 +329,7 @@ end6:
 	JGE          added7
 	MOVQ         96(AX), R11
 	SUBQ         R10, R11
-	LEAQ         constants<>+320(SB), R12
+	LEAQ         constants<>+288(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
@@ -341,14 +345,14 @@ end6:
 	VADDPS       Y10, Y9, Y9
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -387,7 +391,7 @@ added7:
 
 found8:
 skip2:
-	ADDQ 112(AX), CX
+	ADDQ 120(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -401,8 +405,8 @@ TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	XORQ         DI, DI
@@ -415,7 +419,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	MOVQ         112(AX), DX
+	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R9
 	MOVQ         R8, BX
@@ -423,7 +427,7 @@ row1:
 	CMPQ         BX, 104(AX)
 	CMOVQGE      CX, DX
 	MOVLQSX      (R9)(BX*4), R9
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R9*4), X2
 	VCVTSS2SD    X2, X2, X2
@@ -431,9 +435,11 @@ row1:
 	VMOVSD       X2, 3576(AX)(R8*8)
 	VMOVSD       312(AX)(R8*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+288(SB), X2, X2
+	VXORPS       constants<>+256(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	VBROADCASTSS constants<>+0(SB), Y3
+	VMOVSD       112(AX), X3
+	VCVTSD2SS    X3, X3, X3
+	VBROADCASTSS X3, Y3
 	XORQ         R9, R9
 
 block4:
@@ -452,40 +458,40 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(DX)(R9*4)
+	PREFETCHT0   20480(CX)(R9*4)
 	VMAXPS       (DX)(R9*4), Y3, Y3
 	VADDPS       (CX)(R9*4), Y2, Y10
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VMAXPS       32(DX)(R9*4), Y3, Y3
 	VPADDD       Y11, Y12, Y12
 	VADDPS       32(CX)(R9*4), Y2, Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+128(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD132PS  constants<>+64(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VFNMADD132PS constants<>+96(SB), Y14, Y10
 	VMOVUPS      Y11, (SI)(R9*4)
-	VPERMPS      constants<>+224(SB), Y15, Y11
+	VPERMPS      constants<>+192(SB), Y15, Y11
 	VPSLLD       $0x14, Y15, Y15
 	VPADDD       Y11, Y15, Y15
-	PREFETCHT0   20544(DX)(R9*4)
-	VMOVUPS      constants<>+160(SB), Y11
+	PREFETCHT0   20544(CX)(R9*4)
+	VMOVUPS      constants<>+128(SB), Y11
 	VMAXPS       64(DX)(R9*4), Y3, Y3
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VADDPS       64(CX)(R9*4), Y2, Y13
 	VMULPS       Y10, Y10, Y12
 	VADDPS       Y13, Y8, Y8
@@ -494,33 +500,33 @@ loop5:
 	VFMADD213PS  Y15, Y15, Y11
 	VMOVUPS      Y10, Y12
 	VADDPS       Y11, Y5, Y5
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VMOVUPS      Y11, 32(SI)(R9*4)
 	VSUBPS       Y1, Y12, Y11
-	VFNMADD132PS constants<>+128(SB), Y10, Y11
-	VPERMPS      constants<>+224(SB), Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y11
+	VPERMPS      constants<>+192(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VMAXPS       96(DX)(R9*4), Y3, Y3
 	VPADDD       Y10, Y12, Y12
 	VADDPS       96(CX)(R9*4), Y2, Y13
-	VMOVUPS      constants<>+160(SB), Y10
+	VMOVUPS      constants<>+128(SB), Y10
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y11, Y10
+	VFMADD213PS  constants<>+160(SB), Y11, Y10
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y11, Y11, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y11, Y13, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD132PS  constants<>+64(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y10
 	VSUBPS       Y1, Y15, Y11
 	VADDPS       Y10, Y6, Y6
-	VFNMADD132PS constants<>+128(SB), Y14, Y11
+	VFNMADD132PS constants<>+96(SB), Y14, Y11
 	VMOVUPS      Y10, 64(SI)(R9*4)
-	VPERMPS      constants<>+224(SB), Y15, Y10
+	VPERMPS      constants<>+192(SB), Y15, Y10
 	VPSLLD       $0x14, Y15, Y15
 	VPADDD       Y10, Y15, Y15
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y11, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y11, Y10
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y10
 	VFMADD213PS  Y15, Y15, Y10
@@ -536,7 +542,7 @@ end6:
 	JGE          added7
 	MOVQ         96(AX), R12
 	SUBQ         R11, R12
-	LEAQ         constants<>+320(SB), R13
+	LEAQ         constants<>+288(SB), R13
 	ADDQ         $0x80, R13
 	SHLQ         $0x02, R12
 	SUBQ         R12, R13
@@ -552,14 +558,14 @@ end6:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -600,7 +606,7 @@ stored8:
 	JGE          added7
 	MOVQ         96(AX), R12
 	SUBQ         R11, R12
-	LEAQ         constants<>+320(SB), R13
+	LEAQ         constants<>+288(SB), R13
 	ADDQ         $0x80, R13
 	SHLQ         $0x02, R12
 	SUBQ         R12, R13
@@ -616,14 +622,14 @@ stored8:
 	VADDPS       Y10, Y9, Y9
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -664,7 +670,7 @@ stored13:
 	JGE          added7
 	MOVQ         96(AX), R12
 	SUBQ         R11, R12
-	LEAQ         constants<>+320(SB), R13
+	LEAQ         constants<>+288(SB), R13
 	ADDQ         $0x80, R13
 	SHLQ         $0x02, R12
 	SUBQ         R12, R13
@@ -680,14 +686,14 @@ stored13:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -728,7 +734,7 @@ stored18:
 	JGE          added7
 	MOVQ         96(AX), R12
 	SUBQ         R11, R12
-	LEAQ         constants<>+320(SB), R13
+	LEAQ         constants<>+288(SB), R13
 	ADDQ         $0x80, R13
 	SHLQ         $0x02, R12
 	SUBQ         R12, R13
@@ -744,14 +750,14 @@ stored18:
 	VADDPS       Y10, Y9, Y9
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -820,8 +826,8 @@ added7:
 
 found28:
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), SI
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), SI
 	INCQ DI
 	JMP  row1
 
@@ -855,7 +861,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
@@ -891,8 +897,8 @@ end7:
 	VMOVUPS     Y2, (DX)(BX*4)
 
 skip2:
-	ADDQ 120(AX), CX
-	ADDQ 128(AX), DX
+	ADDQ 128(AX), CX
+	ADDQ 136(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -906,8 +912,8 @@ TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         24(AX), DI
@@ -923,7 +929,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	MOVQ         112(AX), DX
+	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R12
 	MOVQ         R11, BX
@@ -931,7 +937,7 @@ row1:
 	CMPQ         BX, 104(AX)
 	CMOVQGE      CX, DX
 	MOVLQSX      (R12)(BX*4), R12
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R12*4), X2
 	VCVTSS2SD    X2, X2, X2
@@ -939,9 +945,11 @@ row1:
 	VMOVSD       X2, 3576(AX)(R11*8)
 	VMOVSD       312(AX)(R11*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+288(SB), X2, X2
+	VXORPS       constants<>+256(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	VBROADCASTSS constants<>+0(SB), Y3
+	VMOVSD       112(AX), X3
+	VCVTSD2SS    X3, X3, X3
+	VBROADCASTSS X3, Y3
 	XORQ         R12, R12
 
 block4:
@@ -962,7 +970,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(DX)(R12*4)
+	PREFETCHT0   20480(CX)(R12*4)
 	VMAXPS       (DX)(R12*4), Y3, Y3
 	VADDPS       (CX)(R12*4), Y2, Y12
 	VMOVUPS      (DI)(R12*4), Y13
@@ -976,14 +984,14 @@ loop5:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -1002,20 +1010,20 @@ loop5:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
 	VADDPS       Y13, Y5, Y5
 	VMOVUPS      Y13, 32(SI)(R12*4)
-	PREFETCHT0   20544(DX)(R12*4)
+	PREFETCHT0   20544(CX)(R12*4)
 	VMAXPS       64(DX)(R12*4), Y3, Y3
 	VADDPS       64(CX)(R12*4), Y2, Y12
 	VMOVUPS      64(DI)(R12*4), Y13
@@ -1029,14 +1037,14 @@ loop5:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -1055,14 +1063,14 @@ loop5:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -1079,7 +1087,7 @@ end6:
 loop7:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
-	LEAQ         constants<>+320(SB), R15
+	LEAQ         constants<>+288(SB), R15
 	ADDQ         $0x80, R15
 	SHLQ         $0x02, R14
 	SUBQ         R14, R15
@@ -1106,14 +1114,14 @@ loop7:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -1200,9 +1208,9 @@ end8:
 
 found14:
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), SI
-	ADDQ 136(AX), DI
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), SI
+	ADDQ 144(AX), DI
 	INCQ R10
 	JMP  row1
 
@@ -1239,7 +1247,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
@@ -1291,9 +1299,9 @@ end7:
 	VMOVUPS      Y2, (DX)(R8*4)
 
 skip2:
-	ADDQ 120(AX), CX
-	ADDQ 128(AX), DX
-	ADDQ 136(AX), BX
+	ADDQ 128(AX), CX
+	ADDQ 136(AX), DX
+	ADDQ 144(AX), BX
 	INCQ R10
 	JMP  row1
 
@@ -1309,12 +1317,12 @@ TEXT ·transposeFloat32AVX2(SB), NOSPLIT, $0-8
 	// transposeFloat32AVX2 copies rows to planes, as F.
 	CMPQ 96(AX), $0x02
 	JNE  other1
-	CMPQ 112(AX), $0x08
+	CMPQ 120(AX), $0x08
 	JNE  other1
 	MOVQ (AX), CX
-	MOVQ 184(AX), DX
-	MOVQ 184(AX), BX
-	ADDQ 192(AX), BX
+	MOVQ 192(AX), DX
+	MOVQ 192(AX), BX
+	ADDQ 200(AX), BX
 	MOVQ 80(AX), SI
 	XORQ AX, AX
 	SUBQ $0x08, SI
@@ -1340,9 +1348,9 @@ done3:
 	RET
 
 other1:
-	MOVQ 112(AX), BX
+	MOVQ 120(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 192(AX), DI
+	MOVQ 200(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -1352,7 +1360,7 @@ group4:
 	IMULQ R8, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  184(AX), R10
+	MOVQ  192(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -1399,7 +1407,7 @@ overlap8:
 	JMP   classes6
 
 few7:
-	LEAQ        constants<>+320(SB), R12
+	LEAQ        constants<>+288(SB), R12
 	ADDQ        $0x80, R12
 	SHLQ        $0x02, R11
 	SUBQ        R11, R12
@@ -1457,12 +1465,12 @@ TEXT ·transposeBackFloat32AVX2(SB), NOSPLIT, $0-8
 	// transposeBackFloat32AVX2 copies planes to rows, rounded to elements.
 	CMPQ 96(AX), $0x02
 	JNE  other1
-	CMPQ 128(AX), $0x08
+	CMPQ 136(AX), $0x08
 	JNE  other1
 	MOVQ 16(AX), CX
-	MOVQ 184(AX), DX
-	MOVQ 184(AX), BX
-	ADDQ 192(AX), BX
+	MOVQ 192(AX), DX
+	MOVQ 192(AX), BX
+	ADDQ 200(AX), BX
 	MOVQ 80(AX), SI
 	XORQ AX, AX
 	SUBQ $0x08, SI
@@ -1487,9 +1495,9 @@ done3:
 	RET
 
 other1:
-	MOVQ 128(AX), BX
+	MOVQ 136(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 192(AX), DI
+	MOVQ 200(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -1499,7 +1507,7 @@ group4:
 	IMULQ R8, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  184(AX), R10
+	MOVQ  192(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -1546,7 +1554,7 @@ overlap8:
 	JMP   classes6
 
 few7:
-	LEAQ         constants<>+320(SB), R12
+	LEAQ         constants<>+288(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
@@ -1599,7 +1607,7 @@ TEXT ·widenFloat32AVX2(SB), NOSPLIT, $0-8
 
 	// widenFloat32AVX2 copies planes of elements to planes of F.
 	MOVQ (AX), CX
-	MOVQ 184(AX), DX
+	MOVQ 192(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -1616,8 +1624,8 @@ loop2:
 	JLT     loop2
 
 end3:
-	ADDQ 168(AX), CX
-	ADDQ 192(AX), DX
+	ADDQ 176(AX), CX
+	ADDQ 200(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -1630,7 +1638,7 @@ TEXT ·narrowFloat32AVX2(SB), NOSPLIT, $0-8
 
 	// narrowFloat32AVX2 copies planes of F to planes of elements, rounded.
 	MOVQ 16(AX), CX
-	MOVQ 184(AX), DX
+	MOVQ 192(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -1647,8 +1655,8 @@ loop2:
 	JLT     loop2
 
 end3:
-	ADDQ 176(AX), CX
-	ADDQ 192(AX), DX
+	ADDQ 184(AX), CX
+	ADDQ 200(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -1688,7 +1696,7 @@ end2:
 	XORQ         CX, CX
 	VPTEST       Y0, Y0
 	SETNE        CL
-	MOVQ         CX, 280(AX)
+	MOVQ         CX, 288(AX)
 	VZEROUPPER
 	RET
 
@@ -1698,17 +1706,17 @@ TEXT ·foldFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldFloat32AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         216(AX), CX
-	MOVQ         224(AX), DX
-	MOVQ         240(AX), BX
-	MOVQ         232(AX), SI
+	MOVQ         224(AX), CX
+	MOVQ         232(AX), DX
+	MOVQ         248(AX), BX
+	MOVQ         240(AX), SI
 	SHLQ         $0x06, BX
-	VBROADCASTSD 248(AX), Y0
+	VBROADCASTSD 256(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   240(AX), R9
+	MOVQ   248(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -1775,8 +1783,8 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -1787,13 +1795,13 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -1801,11 +1809,11 @@ loop1:
 
 max3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         192(AX), R9
+	ADDQ         200(AX), R9
 	DECQ         R8
 	JNE          max3
 	VCVTPS2PD    X2, Y3
@@ -1822,10 +1830,10 @@ lane4:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	MOVQ   192(AX), R9
+	MOVQ   200(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   192(AX), R10
+	MOVQ   200(AX), R10
 	IMULQ  R8, R10
 	ADDQ   DX, R10
 	MOVQ   R8, R11
@@ -1839,14 +1847,14 @@ step5:
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -1860,8 +1868,8 @@ step5:
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         200(AX), R9
-	ADDQ         200(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         208(AX), R10
 	VMOVUPS      (R9), Y9
 	VMOVD        R11, X10
 	VPBROADCASTD X10, Y10
@@ -1870,14 +1878,14 @@ step5:
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -1891,8 +1899,8 @@ step5:
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         200(AX), R9
-	ADDQ         200(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         208(AX), R10
 	JMP          step5
 
 summed6:
@@ -2045,7 +2053,7 @@ loop1:
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 264(AX), Y1
+	VBROADCASTSD 272(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y3
 	VMULPD       9048(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
@@ -2068,7 +2076,7 @@ class3:
 	VPCMPEQD     Y3, Y6, Y6
 	VBLENDVPS    Y6, Y4, Y5, Y5
 	VMOVUPS      Y5, (R8)
-	ADDQ         192(AX), R8
+	ADDQ         200(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -2088,8 +2096,8 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -2100,13 +2108,13 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -2114,11 +2122,11 @@ loop1:
 
 max3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         192(AX), R9
+	ADDQ         200(AX), R9
 	DECQ         R8
 	JNE          max3
 	VCVTPS2PD    X2, Y3
@@ -2135,10 +2143,10 @@ lane4:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	MOVQ   192(AX), R9
+	MOVQ   200(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   192(AX), R10
+	MOVQ   200(AX), R10
 	IMULQ  R8, R10
 	ADDQ   DX, R10
 	MOVQ   R8, R11
@@ -2158,14 +2166,14 @@ step5:
 	VANDPS       Y10, Y11, Y11
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y13
 	VFMADD213PS  Y9, Y13, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -2179,8 +2187,8 @@ step5:
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         200(AX), R9
-	ADDQ         200(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         208(AX), R10
 	VMOVUPS      (R9), Y9
 	VMOVD        R11, X10
 	VPBROADCASTD X10, Y10
@@ -2195,14 +2203,14 @@ step5:
 	VANDPS       Y10, Y11, Y11
 	VMAXPS       Y9, Y0, Y10
 	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y13
 	VFMADD213PS  Y9, Y13, Y10
 	VFMADD213PS  Y12, Y12, Y10
@@ -2216,8 +2224,8 @@ step5:
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         200(AX), R9
-	ADDQ         200(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         208(AX), R10
 	JMP          step5
 
 summed6:
@@ -2370,7 +2378,7 @@ loop1:
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 264(AX), Y1
+	VBROADCASTSD 272(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y3
 	VMULPD       9048(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
@@ -2396,7 +2404,7 @@ class3:
 	VPCMPEQD     Y3, Y6, Y6
 	VBLENDVPS    Y6, Y4, Y5, Y5
 	VMOVUPS      Y5, (R8)
-	ADDQ         192(AX), R8
+	ADDQ         200(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -2416,8 +2424,8 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         24(AX), BX
@@ -2428,13 +2436,13 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -2442,11 +2450,11 @@ loop1:
 
 max3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         192(AX), R9
+	ADDQ         200(AX), R9
 	DECQ         R8
 	JNE          max3
 	VCVTPS2PD    X2, Y3
@@ -2461,13 +2469,13 @@ lane4:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
-	MOVQ   192(AX), R9
+	MOVQ   200(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   192(AX), R10
+	MOVQ   200(AX), R10
 	IMULQ  R8, R10
 	ADDQ   DX, R10
-	MOVQ   192(AX), R11
+	MOVQ   200(AX), R11
 	IMULQ  R8, R11
 	ADDQ   BX, R11
 	MOVQ   R8, R12
@@ -2487,14 +2495,14 @@ step5:
 	VANDPS       Y10, Y9, Y9
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y7
-	VFNMADD132PS constants<>+128(SB), Y10, Y7
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y7
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y7, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y7, Y10
 	VMULPS       Y7, Y7, Y12
 	VFMADD213PS  Y7, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -2505,9 +2513,9 @@ step5:
 	ADDQ         $0x10, R12
 	CMPQ         R12, 96(AX)
 	JGE          summed6
-	ADDQ         200(AX), R9
-	ADDQ         200(AX), R10
-	ADDQ         200(AX), R11
+	ADDQ         208(AX), R9
+	ADDQ         208(AX), R10
+	ADDQ         208(AX), R11
 	VMOVUPS      (R9), Y7
 	VSUBPS       Y2, Y7, Y7
 	VMOVUPS      (R11), Y8
@@ -2522,14 +2530,14 @@ step5:
 	VANDPS       Y10, Y9, Y9
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y7
-	VFNMADD132PS constants<>+128(SB), Y10, Y7
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y7
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y7, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y7, Y10
 	VMULPS       Y7, Y7, Y12
 	VFMADD213PS  Y7, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -2540,9 +2548,9 @@ step5:
 	ADDQ         $0x10, R12
 	CMPQ         R12, 96(AX)
 	JGE          summed6
-	ADDQ         200(AX), R9
-	ADDQ         200(AX), R10
-	ADDQ         200(AX), R11
+	ADDQ         208(AX), R9
+	ADDQ         208(AX), R10
+	ADDQ         208(AX), R11
 	JMP          step5
 
 summed6:
@@ -2719,7 +2727,7 @@ loop1:
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 264(AX), Y1
+	VBROADCASTSD 272(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y3
 	VMULPD       9048(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
@@ -2740,8 +2748,8 @@ class3:
 	VFMADD213PS  Y6, Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
 	VMOVUPS      Y3, (R8)
-	ADDQ         192(AX), R8
-	ADDQ         192(AX), R9
+	ADDQ         200(AX), R8
+	ADDQ         200(AX), R9
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -2756,7 +2764,7 @@ end2:
 	RET
 
 // func maxFloat64AVX2(a *byte)
-// Requires: AVX
+// Requires: AVX, AVX2
 TEXT ·maxFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -2766,7 +2774,8 @@ TEXT ·maxFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), DX
 	MOVQ         96(AX), BX
 	ANDQ         $-16, BX
-	VBROADCASTSD constants<>+608(SB), Y0
+	VMOVSD       112(AX), X0
+	VBROADCASTSD X0, Y0
 	XORQ         SI, SI
 
 row1:
@@ -2817,7 +2826,7 @@ end7:
 	VMOVSD       X2, 312(AX)(DI*8)
 
 skip2:
-	ADDQ 112(AX), DX
+	ADDQ 120(AX), DX
 	INCQ SI
 	JMP  row1
 
@@ -2831,8 +2840,8 @@ TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+640(SB), Y0
-	VBROADCASTSD constants<>+672(SB), Y1
+	VBROADCASTSD constants<>+608(SB), Y0
+	VBROADCASTSD constants<>+640(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         SI, SI
 
@@ -2844,7 +2853,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	MOVQ         112(AX), DX
+	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R8
 	MOVQ         DI, BX
@@ -2852,15 +2861,16 @@ row1:
 	CMPQ         BX, 104(AX)
 	CMOVQGE      CX, DX
 	MOVLQSX      (R8)(BX*4), R8
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R8*8), X2
 	VSUBSD       312(AX)(DI*8), X2, X2
 	VMOVSD       X2, 3576(AX)(DI*8)
 	VMOVSD       312(AX)(DI*8), X2
-	VXORPS       constants<>+1056(SB), X2, X2
+	VXORPS       constants<>+1024(SB), X2, X2
 	VBROADCASTSD X2, Y2
-	VBROADCASTSD constants<>+608(SB), Y3
+	VMOVSD       112(AX), X3
+	VBROADCASTSD X3, Y3
 	XORQ         R8, R8
 
 block4:
@@ -2879,107 +2889,107 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(DX)(R8*8)
+	PREFETCHT0   20480(CX)(R8*8)
 	VMAXPD       (DX)(R8*8), Y3, Y3
 	VADDPD       (CX)(R8*8), Y2, Y10
 	VADDPD       Y10, Y8, Y8
 	VMAXPD       Y10, Y0, Y11
 	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VFMADD132PD  constants<>+672(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
+	VFNMADD231PD constants<>+704(SB), Y10, Y11
 	VFNMADD231PD constants<>+736(SB), Y10, Y11
-	VFNMADD231PD constants<>+768(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y13
-	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VPERMPS      constants<>+960(SB), Y10, Y13
+	VPERMPS      constants<>+992(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y11, Y10
+	VMOVUPD      constants<>+768(SB), Y10
+	VFMADD213PD  constants<>+800(SB), Y11, Y10
 	VMAXPD       32(DX)(R8*8), Y3, Y3
-	VFMADD213PD  constants<>+864(SB), Y11, Y10
+	VFMADD213PD  constants<>+832(SB), Y11, Y10
 	VADDPD       32(CX)(R8*8), Y2, Y13
-	VFMADD213PD  constants<>+896(SB), Y11, Y10
+	VFMADD213PD  constants<>+864(SB), Y11, Y10
 	VADDPD       Y13, Y9, Y9
-	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VFMADD213PD  constants<>+896(SB), Y11, Y10
 	VMAXPD       Y13, Y0, Y14
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VFMADD213PD  constants<>+928(SB), Y11, Y10
 	VMOVUPD      Y14, Y15
 	VMULPD       Y11, Y11, Y13
-	VFMADD132PD  constants<>+704(SB), Y1, Y15
+	VFMADD132PD  constants<>+672(SB), Y1, Y15
 	VFMADD213PD  Y11, Y13, Y10
 	VSUBPD       Y1, Y15, Y11
 	VFMADD213PD  Y12, Y12, Y10
 	VMOVUPD      Y14, Y12
 	VADDPD       Y10, Y4, Y4
+	VFNMADD231PD constants<>+704(SB), Y11, Y12
 	VFNMADD231PD constants<>+736(SB), Y11, Y12
-	VFNMADD231PD constants<>+768(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y15, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y11
-	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VPERMPS      constants<>+960(SB), Y10, Y11
+	VPERMPS      constants<>+992(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y11, Y10
 	VPSLLQ       $0x31, Y15, Y15
 	VPADDQ       Y10, Y15, Y15
-	VMOVUPD      constants<>+800(SB), Y10
+	VMOVUPD      constants<>+768(SB), Y10
+	VFMADD213PD  constants<>+800(SB), Y12, Y10
 	VFMADD213PD  constants<>+832(SB), Y12, Y10
+	PREFETCHT0   20544(CX)(R8*8)
 	VFMADD213PD  constants<>+864(SB), Y12, Y10
-	PREFETCHT0   20544(DX)(R8*8)
-	VFMADD213PD  constants<>+896(SB), Y12, Y10
 	VMAXPD       64(DX)(R8*8), Y3, Y3
-	VFMADD213PD  constants<>+928(SB), Y12, Y10
+	VFMADD213PD  constants<>+896(SB), Y12, Y10
 	VADDPD       64(CX)(R8*8), Y2, Y13
-	VFMADD213PD  constants<>+960(SB), Y12, Y10
+	VFMADD213PD  constants<>+928(SB), Y12, Y10
 	VADDPD       Y13, Y8, Y8
 	VMULPD       Y12, Y12, Y11
 	VMAXPD       Y13, Y0, Y13
 	VFMADD213PD  Y12, Y11, Y10
 	VMOVUPD      Y13, Y11
 	VFMADD213PD  Y15, Y15, Y10
-	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VFMADD132PD  constants<>+672(SB), Y1, Y11
 	VADDPD       Y10, Y5, Y5
 	VSUBPD       Y1, Y11, Y10
 	VMOVUPD      Y13, Y12
+	VFNMADD231PD constants<>+704(SB), Y10, Y12
 	VFNMADD231PD constants<>+736(SB), Y10, Y12
-	VFNMADD231PD constants<>+768(SB), Y10, Y12
 	VPSHUFD      $0xa0, Y11, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y13
-	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VPERMPS      constants<>+960(SB), Y10, Y13
+	VPERMPS      constants<>+992(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y11, Y11
 	VPADDQ       Y10, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y12, Y10
+	VMOVUPD      constants<>+768(SB), Y10
+	VFMADD213PD  constants<>+800(SB), Y12, Y10
 	VMAXPD       96(DX)(R8*8), Y3, Y3
-	VFMADD213PD  constants<>+864(SB), Y12, Y10
+	VFMADD213PD  constants<>+832(SB), Y12, Y10
 	VADDPD       96(CX)(R8*8), Y2, Y13
-	VFMADD213PD  constants<>+896(SB), Y12, Y10
+	VFMADD213PD  constants<>+864(SB), Y12, Y10
 	VADDPD       Y13, Y9, Y9
-	VFMADD213PD  constants<>+928(SB), Y12, Y10
+	VFMADD213PD  constants<>+896(SB), Y12, Y10
 	VMAXPD       Y13, Y0, Y14
-	VFMADD213PD  constants<>+960(SB), Y12, Y10
+	VFMADD213PD  constants<>+928(SB), Y12, Y10
 	VMOVUPD      Y14, Y15
 	VMULPD       Y12, Y12, Y13
-	VFMADD132PD  constants<>+704(SB), Y1, Y15
+	VFMADD132PD  constants<>+672(SB), Y1, Y15
 	VFMADD213PD  Y12, Y13, Y10
 	VSUBPD       Y1, Y15, Y12
 	VFMADD213PD  Y11, Y11, Y10
 	VMOVUPD      Y14, Y11
 	VADDPD       Y10, Y6, Y6
+	VFNMADD231PD constants<>+704(SB), Y12, Y11
 	VFNMADD231PD constants<>+736(SB), Y12, Y11
-	VFNMADD231PD constants<>+768(SB), Y12, Y11
 	VPSHUFD      $0xa0, Y15, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VPERMPS      constants<>+960(SB), Y10, Y12
+	VPERMPS      constants<>+992(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y12, Y10
 	VPSLLQ       $0x31, Y15, Y15
 	VPADDQ       Y10, Y15, Y15
-	VMOVUPD      constants<>+800(SB), Y10
+	VMOVUPD      constants<>+768(SB), Y10
+	VFMADD213PD  constants<>+800(SB), Y11, Y10
 	VFMADD213PD  constants<>+832(SB), Y11, Y10
 	VFMADD213PD  constants<>+864(SB), Y11, Y10
 	VFMADD213PD  constants<>+896(SB), Y11, Y10
 	VFMADD213PD  constants<>+928(SB), Y11, Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
 	VMULPD       Y11, Y11, Y12
 	VFMADD213PD  Y11, Y12, Y10
 	VFMADD213PD  Y15, Y15, Y10
@@ -2995,7 +3005,7 @@ end6:
 loop7:
 	MOVQ         96(AX), R10
 	SUBQ         R8, R10
-	LEAQ         constants<>+320(SB), R11
+	LEAQ         constants<>+288(SB), R11
 	ADDQ         $0x80, R11
 	SHLQ         $0x03, R10
 	SUBQ         R10, R11
@@ -3011,22 +3021,22 @@ loop7:
 	VADDPD       Y10, Y8, Y8
 	VMAXPD       Y10, Y0, Y11
 	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VFMADD132PD  constants<>+672(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
+	VFNMADD231PD constants<>+704(SB), Y10, Y11
 	VFNMADD231PD constants<>+736(SB), Y10, Y11
-	VFNMADD231PD constants<>+768(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y13
-	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VPERMPS      constants<>+960(SB), Y10, Y13
+	VPERMPS      constants<>+992(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y10
+	VMOVUPD      constants<>+768(SB), Y10
+	VFMADD213PD  constants<>+800(SB), Y11, Y10
 	VFMADD213PD  constants<>+832(SB), Y11, Y10
 	VFMADD213PD  constants<>+864(SB), Y11, Y10
 	VFMADD213PD  constants<>+896(SB), Y11, Y10
 	VFMADD213PD  constants<>+928(SB), Y11, Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
 	VMULPD       Y11, Y11, Y13
 	VFMADD213PD  Y11, Y13, Y10
 	VFMADD213PD  Y12, Y12, Y10
@@ -3073,7 +3083,7 @@ end8:
 
 found9:
 skip2:
-	ADDQ 112(AX), CX
+	ADDQ 120(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -3087,8 +3097,8 @@ TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+640(SB), Y0
-	VBROADCASTSD constants<>+672(SB), Y1
+	VBROADCASTSD constants<>+608(SB), Y0
+	VBROADCASTSD constants<>+640(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	XORQ         DI, DI
@@ -3101,7 +3111,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	MOVQ         112(AX), DX
+	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R9
 	MOVQ         R8, BX
@@ -3109,15 +3119,16 @@ row1:
 	CMPQ         BX, 104(AX)
 	CMOVQGE      CX, DX
 	MOVLQSX      (R9)(BX*4), R9
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R9*8), X2
 	VSUBSD       312(AX)(R8*8), X2, X2
 	VMOVSD       X2, 3576(AX)(R8*8)
 	VMOVSD       312(AX)(R8*8), X2
-	VXORPS       constants<>+1056(SB), X2, X2
+	VXORPS       constants<>+1024(SB), X2, X2
 	VBROADCASTSD X2, Y2
-	VBROADCASTSD constants<>+608(SB), Y3
+	VMOVSD       112(AX), X3
+	VBROADCASTSD X3, Y3
 	XORQ         R9, R9
 
 block4:
@@ -3136,110 +3147,110 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(DX)(R9*8)
+	PREFETCHT0   20480(CX)(R9*8)
 	VMAXPD       (DX)(R9*8), Y3, Y3
 	VADDPD       (CX)(R9*8), Y2, Y10
 	VADDPD       Y10, Y8, Y8
 	VMAXPD       Y10, Y0, Y11
 	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VFMADD132PD  constants<>+672(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
+	VFNMADD231PD constants<>+704(SB), Y10, Y11
 	VFNMADD231PD constants<>+736(SB), Y10, Y11
-	VFNMADD231PD constants<>+768(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y13
-	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VPERMPS      constants<>+960(SB), Y10, Y13
+	VPERMPS      constants<>+992(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y10
-	VFMADD213PD  constants<>+832(SB), Y11, Y10
+	VMOVUPD      constants<>+768(SB), Y10
+	VFMADD213PD  constants<>+800(SB), Y11, Y10
 	VMAXPD       32(DX)(R9*8), Y3, Y3
-	VFMADD213PD  constants<>+864(SB), Y11, Y10
+	VFMADD213PD  constants<>+832(SB), Y11, Y10
 	VADDPD       32(CX)(R9*8), Y2, Y13
-	VFMADD213PD  constants<>+896(SB), Y11, Y10
+	VFMADD213PD  constants<>+864(SB), Y11, Y10
 	VADDPD       Y13, Y9, Y9
-	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VFMADD213PD  constants<>+896(SB), Y11, Y10
 	VMAXPD       Y13, Y0, Y14
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VFMADD213PD  constants<>+928(SB), Y11, Y10
 	VMOVUPD      Y14, Y15
 	VMULPD       Y11, Y11, Y13
-	VFMADD132PD  constants<>+704(SB), Y1, Y15
+	VFMADD132PD  constants<>+672(SB), Y1, Y15
 	VFMADD213PD  Y11, Y13, Y10
 	VSUBPD       Y1, Y15, Y11
 	VFMADD213PD  Y12, Y12, Y10
 	VMOVUPD      Y14, Y12
 	VADDPD       Y10, Y4, Y4
-	VFNMADD231PD constants<>+736(SB), Y11, Y12
+	VFNMADD231PD constants<>+704(SB), Y11, Y12
 	VMOVUPD      Y10, (SI)(R9*8)
-	VFNMADD231PD constants<>+768(SB), Y11, Y12
+	VFNMADD231PD constants<>+736(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y15, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y11
-	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VPERMPS      constants<>+960(SB), Y10, Y11
+	VPERMPS      constants<>+992(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y11, Y10
 	VPSLLQ       $0x31, Y15, Y15
 	VPADDQ       Y10, Y15, Y15
-	VMOVUPD      constants<>+800(SB), Y10
+	VMOVUPD      constants<>+768(SB), Y10
+	VFMADD213PD  constants<>+800(SB), Y12, Y10
 	VFMADD213PD  constants<>+832(SB), Y12, Y10
+	PREFETCHT0   20544(CX)(R9*8)
 	VFMADD213PD  constants<>+864(SB), Y12, Y10
-	PREFETCHT0   20544(DX)(R9*8)
-	VFMADD213PD  constants<>+896(SB), Y12, Y10
 	VMAXPD       64(DX)(R9*8), Y3, Y3
-	VFMADD213PD  constants<>+928(SB), Y12, Y10
+	VFMADD213PD  constants<>+896(SB), Y12, Y10
 	VADDPD       64(CX)(R9*8), Y2, Y13
-	VFMADD213PD  constants<>+960(SB), Y12, Y10
+	VFMADD213PD  constants<>+928(SB), Y12, Y10
 	VADDPD       Y13, Y8, Y8
 	VMULPD       Y12, Y12, Y11
 	VMAXPD       Y13, Y0, Y13
 	VFMADD213PD  Y12, Y11, Y10
 	VMOVUPD      Y13, Y11
 	VFMADD213PD  Y15, Y15, Y10
-	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VFMADD132PD  constants<>+672(SB), Y1, Y11
 	VADDPD       Y10, Y5, Y5
 	VSUBPD       Y1, Y11, Y12
 	VMOVUPD      Y10, 32(SI)(R9*8)
 	VMOVUPD      Y13, Y10
+	VFNMADD231PD constants<>+704(SB), Y12, Y10
 	VFNMADD231PD constants<>+736(SB), Y12, Y10
-	VFNMADD231PD constants<>+768(SB), Y12, Y10
 	VPSHUFD      $0xa0, Y11, Y12
-	VPERMPS      constants<>+992(SB), Y12, Y13
-	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VPERMPS      constants<>+960(SB), Y12, Y13
+	VPERMPS      constants<>+992(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y13, Y12
 	VPSLLQ       $0x31, Y11, Y11
 	VPADDQ       Y12, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y12
-	VFMADD213PD  constants<>+832(SB), Y10, Y12
+	VMOVUPD      constants<>+768(SB), Y12
+	VFMADD213PD  constants<>+800(SB), Y10, Y12
 	VMAXPD       96(DX)(R9*8), Y3, Y3
-	VFMADD213PD  constants<>+864(SB), Y10, Y12
+	VFMADD213PD  constants<>+832(SB), Y10, Y12
 	VADDPD       96(CX)(R9*8), Y2, Y13
-	VFMADD213PD  constants<>+896(SB), Y10, Y12
+	VFMADD213PD  constants<>+864(SB), Y10, Y12
 	VADDPD       Y13, Y9, Y9
-	VFMADD213PD  constants<>+928(SB), Y10, Y12
+	VFMADD213PD  constants<>+896(SB), Y10, Y12
 	VMAXPD       Y13, Y0, Y14
-	VFMADD213PD  constants<>+960(SB), Y10, Y12
+	VFMADD213PD  constants<>+928(SB), Y10, Y12
 	VMOVUPD      Y14, Y15
 	VMULPD       Y10, Y10, Y13
-	VFMADD132PD  constants<>+704(SB), Y1, Y15
+	VFMADD132PD  constants<>+672(SB), Y1, Y15
 	VFMADD213PD  Y10, Y13, Y12
 	VSUBPD       Y1, Y15, Y10
 	VFMADD213PD  Y11, Y11, Y12
 	VMOVUPD      Y14, Y11
 	VADDPD       Y12, Y6, Y6
-	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VFNMADD231PD constants<>+704(SB), Y10, Y11
 	VMOVUPD      Y12, 64(SI)(R9*8)
-	VFNMADD231PD constants<>+768(SB), Y10, Y11
+	VFNMADD231PD constants<>+736(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y15, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y12
-	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VPERMPS      constants<>+960(SB), Y10, Y12
+	VPERMPS      constants<>+992(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y12, Y10
 	VPSLLQ       $0x31, Y15, Y15
 	VPADDQ       Y10, Y15, Y15
-	VMOVUPD      constants<>+800(SB), Y10
+	VMOVUPD      constants<>+768(SB), Y10
+	VFMADD213PD  constants<>+800(SB), Y11, Y10
 	VFMADD213PD  constants<>+832(SB), Y11, Y10
 	VFMADD213PD  constants<>+864(SB), Y11, Y10
 	VFMADD213PD  constants<>+896(SB), Y11, Y10
 	VFMADD213PD  constants<>+928(SB), Y11, Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
 	VMULPD       Y11, Y11, Y12
 	VFMADD213PD  Y11, Y12, Y10
 	VFMADD213PD  Y15, Y15, Y10
@@ -3256,7 +3267,7 @@ end6:
 loop7:
 	MOVQ         96(AX), R11
 	SUBQ         R9, R11
-	LEAQ         constants<>+320(SB), R12
+	LEAQ         constants<>+288(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x03, R11
 	SUBQ         R11, R12
@@ -3272,22 +3283,22 @@ loop7:
 	VADDPD       Y10, Y8, Y8
 	VMAXPD       Y10, Y0, Y11
 	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VFMADD132PD  constants<>+672(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
+	VFNMADD231PD constants<>+704(SB), Y10, Y11
 	VFNMADD231PD constants<>+736(SB), Y10, Y11
-	VFNMADD231PD constants<>+768(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y13
-	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VPERMPS      constants<>+960(SB), Y10, Y13
+	VPERMPS      constants<>+992(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y10
+	VMOVUPD      constants<>+768(SB), Y10
+	VFMADD213PD  constants<>+800(SB), Y11, Y10
 	VFMADD213PD  constants<>+832(SB), Y11, Y10
 	VFMADD213PD  constants<>+864(SB), Y11, Y10
 	VFMADD213PD  constants<>+896(SB), Y11, Y10
 	VFMADD213PD  constants<>+928(SB), Y11, Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
 	VMULPD       Y11, Y11, Y13
 	VFMADD213PD  Y11, Y13, Y10
 	VFMADD213PD  Y12, Y12, Y10
@@ -3357,8 +3368,8 @@ end8:
 
 found13:
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), SI
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), SI
 	INCQ DI
 	JMP  row1
 
@@ -3391,7 +3402,7 @@ row1:
 	VMOVSD       14456(AX)(R8*8), X0
 	VBROADCASTSD X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	VMOVUPD      (CX)(BX*8), Y2
 	XORQ         R8, R8
@@ -3426,8 +3437,8 @@ end7:
 	VMOVUPD     Y2, (DX)(BX*8)
 
 skip2:
-	ADDQ 120(AX), CX
-	ADDQ 128(AX), DX
+	ADDQ 128(AX), CX
+	ADDQ 136(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -3441,8 +3452,8 @@ TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+640(SB), Y0
-	VBROADCASTSD constants<>+672(SB), Y1
+	VBROADCASTSD constants<>+608(SB), Y0
+	VBROADCASTSD constants<>+640(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         24(AX), DI
@@ -3458,7 +3469,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	MOVQ         112(AX), DX
+	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R12
 	MOVQ         R11, BX
@@ -3466,15 +3477,16 @@ row1:
 	CMPQ         BX, 104(AX)
 	CMOVQGE      CX, DX
 	MOVLQSX      (R12)(BX*4), R12
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R12*8), X2
 	VSUBSD       312(AX)(R11*8), X2, X2
 	VMOVSD       X2, 3576(AX)(R11*8)
 	VMOVSD       312(AX)(R11*8), X2
-	VXORPS       constants<>+1056(SB), X2, X2
+	VXORPS       constants<>+1024(SB), X2, X2
 	VBROADCASTSD X2, Y2
-	VBROADCASTSD constants<>+608(SB), Y3
+	VMOVSD       112(AX), X3
+	VBROADCASTSD X3, Y3
 	XORQ         R12, R12
 
 block4:
@@ -3495,7 +3507,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(DX)(R12*8)
+	PREFETCHT0   20480(CX)(R12*8)
 	VMAXPD       (DX)(R12*8), Y3, Y3
 	VADDPD       (CX)(R12*8), Y2, Y12
 	VMOVUPD      (DI)(R12*8), Y13
@@ -3509,22 +3521,22 @@ loop5:
 	VADDPD       Y14, Y8, Y8
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+704(SB), Y1, Y14
+	VFMADD132PD  constants<>+672(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
+	VFNMADD231PD constants<>+704(SB), Y12, Y13
 	VFNMADD231PD constants<>+736(SB), Y12, Y13
-	VFNMADD231PD constants<>+768(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+992(SB), Y12, Y15
-	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VPERMPS      constants<>+960(SB), Y12, Y15
+	VPERMPS      constants<>+992(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+800(SB), Y12
+	VMOVUPD      constants<>+768(SB), Y12
+	VFMADD213PD  constants<>+800(SB), Y13, Y12
 	VFMADD213PD  constants<>+832(SB), Y13, Y12
 	VFMADD213PD  constants<>+864(SB), Y13, Y12
 	VFMADD213PD  constants<>+896(SB), Y13, Y12
 	VFMADD213PD  constants<>+928(SB), Y13, Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
@@ -3543,28 +3555,28 @@ loop5:
 	VADDPD       Y14, Y9, Y9
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+704(SB), Y1, Y14
+	VFMADD132PD  constants<>+672(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
+	VFNMADD231PD constants<>+704(SB), Y12, Y13
 	VFNMADD231PD constants<>+736(SB), Y12, Y13
-	VFNMADD231PD constants<>+768(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+992(SB), Y12, Y15
-	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VPERMPS      constants<>+960(SB), Y12, Y15
+	VPERMPS      constants<>+992(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+800(SB), Y12
+	VMOVUPD      constants<>+768(SB), Y12
+	VFMADD213PD  constants<>+800(SB), Y13, Y12
 	VFMADD213PD  constants<>+832(SB), Y13, Y12
 	VFMADD213PD  constants<>+864(SB), Y13, Y12
 	VFMADD213PD  constants<>+896(SB), Y13, Y12
 	VFMADD213PD  constants<>+928(SB), Y13, Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
 	VADDPD       Y12, Y5, Y5
 	VMOVUPD      Y12, 32(SI)(R12*8)
-	PREFETCHT0   20544(DX)(R12*8)
+	PREFETCHT0   20544(CX)(R12*8)
 	VMAXPD       64(DX)(R12*8), Y3, Y3
 	VADDPD       64(CX)(R12*8), Y2, Y12
 	VMOVUPD      64(DI)(R12*8), Y13
@@ -3578,22 +3590,22 @@ loop5:
 	VADDPD       Y14, Y8, Y8
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+704(SB), Y1, Y14
+	VFMADD132PD  constants<>+672(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
+	VFNMADD231PD constants<>+704(SB), Y12, Y13
 	VFNMADD231PD constants<>+736(SB), Y12, Y13
-	VFNMADD231PD constants<>+768(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+992(SB), Y12, Y15
-	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VPERMPS      constants<>+960(SB), Y12, Y15
+	VPERMPS      constants<>+992(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+800(SB), Y12
+	VMOVUPD      constants<>+768(SB), Y12
+	VFMADD213PD  constants<>+800(SB), Y13, Y12
 	VFMADD213PD  constants<>+832(SB), Y13, Y12
 	VFMADD213PD  constants<>+864(SB), Y13, Y12
 	VFMADD213PD  constants<>+896(SB), Y13, Y12
 	VFMADD213PD  constants<>+928(SB), Y13, Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
@@ -3612,22 +3624,22 @@ loop5:
 	VADDPD       Y14, Y9, Y9
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+704(SB), Y1, Y14
+	VFMADD132PD  constants<>+672(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
+	VFNMADD231PD constants<>+704(SB), Y12, Y13
 	VFNMADD231PD constants<>+736(SB), Y12, Y13
-	VFNMADD231PD constants<>+768(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+992(SB), Y12, Y15
-	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VPERMPS      constants<>+960(SB), Y12, Y15
+	VPERMPS      constants<>+992(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+800(SB), Y12
+	VMOVUPD      constants<>+768(SB), Y12
+	VFMADD213PD  constants<>+800(SB), Y13, Y12
 	VFMADD213PD  constants<>+832(SB), Y13, Y12
 	VFMADD213PD  constants<>+864(SB), Y13, Y12
 	VFMADD213PD  constants<>+896(SB), Y13, Y12
 	VFMADD213PD  constants<>+928(SB), Y13, Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
@@ -3644,7 +3656,7 @@ end6:
 loop7:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
-	LEAQ         constants<>+320(SB), R15
+	LEAQ         constants<>+288(SB), R15
 	ADDQ         $0x80, R15
 	SHLQ         $0x03, R14
 	SUBQ         R14, R15
@@ -3671,22 +3683,22 @@ loop7:
 	VADDPD       Y14, Y8, Y8
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+704(SB), Y1, Y14
+	VFMADD132PD  constants<>+672(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
+	VFNMADD231PD constants<>+704(SB), Y12, Y13
 	VFNMADD231PD constants<>+736(SB), Y12, Y13
-	VFNMADD231PD constants<>+768(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+992(SB), Y12, Y15
-	VPERMPS      constants<>+1024(SB), Y12, Y12
+	VPERMPS      constants<>+960(SB), Y12, Y15
+	VPERMPS      constants<>+992(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+800(SB), Y12
+	VMOVUPD      constants<>+768(SB), Y12
+	VFMADD213PD  constants<>+800(SB), Y13, Y12
 	VFMADD213PD  constants<>+832(SB), Y13, Y12
 	VFMADD213PD  constants<>+864(SB), Y13, Y12
 	VFMADD213PD  constants<>+896(SB), Y13, Y12
 	VFMADD213PD  constants<>+928(SB), Y13, Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
@@ -3763,9 +3775,9 @@ end8:
 
 found13:
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), SI
-	ADDQ 136(AX), DI
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), SI
+	ADDQ 144(AX), DI
 	INCQ R10
 	JMP  row1
 
@@ -3801,7 +3813,7 @@ row1:
 	VMOVSD       14456(AX)(R11*8), X0
 	VBROADCASTSD X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	VMOVUPD      (CX)(R8*8), Y2
 	XORQ         R11, R11
@@ -3852,9 +3864,9 @@ end7:
 	VMOVUPD      Y2, (DX)(R8*8)
 
 skip2:
-	ADDQ 120(AX), CX
-	ADDQ 128(AX), DX
-	ADDQ 136(AX), BX
+	ADDQ 128(AX), CX
+	ADDQ 136(AX), DX
+	ADDQ 144(AX), BX
 	INCQ R10
 	JMP  row1
 
@@ -3868,9 +3880,9 @@ TEXT ·transposeFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeFloat64AVX2 copies rows to planes, as F.
-	MOVQ 112(AX), BX
+	MOVQ 120(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 192(AX), DI
+	MOVQ 200(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x04, R9
@@ -3880,7 +3892,7 @@ group1:
 	IMULQ R8, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  184(AX), R10
+	MOVQ  192(AX), R10
 	LEAQ  (R10)(R8*8), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -3923,7 +3935,7 @@ overlap5:
 	JMP   classes3
 
 few4:
-	LEAQ       constants<>+320(SB), DX
+	LEAQ       constants<>+288(SB), DX
 	ADDQ       $0x80, DX
 	SHLQ       $0x03, R11
 	SUBQ       R11, DX
@@ -3968,9 +3980,9 @@ TEXT ·transposeBackFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeBackFloat64AVX2 copies planes to rows, rounded to elements.
-	MOVQ 128(AX), BX
+	MOVQ 136(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 192(AX), DI
+	MOVQ 200(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x04, R9
@@ -3980,7 +3992,7 @@ group1:
 	IMULQ R8, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  184(AX), R10
+	MOVQ  192(AX), R10
 	LEAQ  (R10)(R8*8), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -4023,7 +4035,7 @@ overlap5:
 	JMP   classes3
 
 few4:
-	LEAQ       constants<>+320(SB), DX
+	LEAQ       constants<>+288(SB), DX
 	ADDQ       $0x80, DX
 	SHLQ       $0x03, R11
 	SUBQ       R11, DX
@@ -4152,7 +4164,7 @@ TEXT ·widenFloat64AVX2(SB), NOSPLIT, $0-8
 
 	// widenFloat64AVX2 copies planes of elements to planes of F.
 	MOVQ (AX), CX
-	MOVQ 184(AX), DX
+	MOVQ 192(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -4169,8 +4181,8 @@ loop2:
 	JLT     loop2
 
 end3:
-	ADDQ 168(AX), CX
-	ADDQ 192(AX), DX
+	ADDQ 176(AX), CX
+	ADDQ 200(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -4183,7 +4195,7 @@ TEXT ·narrowFloat64AVX2(SB), NOSPLIT, $0-8
 
 	// narrowFloat64AVX2 copies planes of F to planes of elements, rounded.
 	MOVQ 16(AX), CX
-	MOVQ 184(AX), DX
+	MOVQ 192(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -4200,8 +4212,8 @@ loop2:
 	JLT     loop2
 
 end3:
-	ADDQ 176(AX), CX
-	ADDQ 192(AX), DX
+	ADDQ 184(AX), CX
+	ADDQ 200(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -4246,7 +4258,7 @@ end2:
 	XORQ         CX, CX
 	VPTEST       Y0, Y0
 	SETNE        CL
-	MOVQ         CX, 280(AX)
+	MOVQ         CX, 288(AX)
 	VZEROUPPER
 	RET
 
@@ -4256,17 +4268,17 @@ TEXT ·foldFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldFloat64AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         216(AX), CX
-	MOVQ         224(AX), DX
-	MOVQ         240(AX), BX
-	MOVQ         232(AX), SI
+	MOVQ         224(AX), CX
+	MOVQ         232(AX), DX
+	MOVQ         248(AX), BX
+	MOVQ         240(AX), SI
 	SHLQ         $0x06, BX
-	VBROADCASTSD 248(AX), Y0
+	VBROADCASTSD 256(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   240(AX), R9
+	MOVQ   248(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -4324,8 +4336,8 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+640(SB), Y0
-	VBROADCASTSD constants<>+672(SB), Y1
+	VBROADCASTSD constants<>+608(SB), Y0
+	VBROADCASTSD constants<>+640(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -4336,13 +4348,13 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+608(SB), Y2
+	VBROADCASTSD constants<>+1056(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x03, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x03, R11
@@ -4350,11 +4362,11 @@ loop1:
 
 max3:
 	PREFETCHT0 (R10)
-	ADDQ       168(AX), R10
+	ADDQ       176(AX), R10
 	PREFETCHT0 (R11)
-	ADDQ       176(AX), R11
+	ADDQ       184(AX), R11
 	VMAXPD     (R9), Y2, Y2
-	ADDQ       192(AX), R9
+	ADDQ       200(AX), R9
 	DECQ       R8
 	JNE        max3
 	VMOVUPD    Y2, 312(AX)(SI*8)
@@ -4367,10 +4379,10 @@ lane4:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	MOVQ   192(AX), R9
+	MOVQ   200(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   192(AX), R10
+	MOVQ   200(AX), R10
 	IMULQ  R8, R10
 	ADDQ   DX, R10
 	MOVQ   R8, R11
@@ -4384,22 +4396,22 @@ step5:
 	VSUBPD       Y2, Y9, Y9
 	VMAXPD       Y9, Y0, Y11
 	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VFMADD132PD  constants<>+672(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
+	VFNMADD231PD constants<>+704(SB), Y10, Y11
 	VFNMADD231PD constants<>+736(SB), Y10, Y11
-	VFNMADD231PD constants<>+768(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y13
-	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VPERMPS      constants<>+960(SB), Y10, Y13
+	VPERMPS      constants<>+992(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y10
+	VMOVUPD      constants<>+768(SB), Y10
+	VFMADD213PD  constants<>+800(SB), Y11, Y10
 	VFMADD213PD  constants<>+832(SB), Y11, Y10
 	VFMADD213PD  constants<>+864(SB), Y11, Y10
 	VFMADD213PD  constants<>+896(SB), Y11, Y10
 	VFMADD213PD  constants<>+928(SB), Y11, Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
 	VMULPD       Y11, Y11, Y13
 	VFMADD213PD  Y11, Y13, Y10
 	VFMADD213PD  Y12, Y12, Y10
@@ -4413,8 +4425,8 @@ step5:
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         200(AX), R9
-	ADDQ         200(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         208(AX), R10
 	VMOVUPD      (R9), Y9
 	VMOVQ        R11, X10
 	VPBROADCASTQ X10, Y10
@@ -4423,22 +4435,22 @@ step5:
 	VSUBPD       Y2, Y9, Y9
 	VMAXPD       Y9, Y0, Y11
 	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VFMADD132PD  constants<>+672(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
+	VFNMADD231PD constants<>+704(SB), Y10, Y11
 	VFNMADD231PD constants<>+736(SB), Y10, Y11
-	VFNMADD231PD constants<>+768(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+992(SB), Y10, Y13
-	VPERMPS      constants<>+1024(SB), Y10, Y10
+	VPERMPS      constants<>+960(SB), Y10, Y13
+	VPERMPS      constants<>+992(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y10
+	VMOVUPD      constants<>+768(SB), Y10
+	VFMADD213PD  constants<>+800(SB), Y11, Y10
 	VFMADD213PD  constants<>+832(SB), Y11, Y10
 	VFMADD213PD  constants<>+864(SB), Y11, Y10
 	VFMADD213PD  constants<>+896(SB), Y11, Y10
 	VFMADD213PD  constants<>+928(SB), Y11, Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
 	VMULPD       Y11, Y11, Y13
 	VFMADD213PD  Y11, Y13, Y10
 	VFMADD213PD  Y12, Y12, Y10
@@ -4452,8 +4464,8 @@ step5:
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         200(AX), R9
-	ADDQ         200(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         208(AX), R10
 	JMP          step5
 
 summed6:
@@ -4579,7 +4591,7 @@ TEXT ·planeScaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Y0
-	VBROADCASTSD 264(AX), Y1
+	VBROADCASTSD 272(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y1
 	VPMOVSXDQ    (DX), Y2
 	VMOVUPD      15544(AX)(BX*8), Y3
@@ -4594,7 +4606,7 @@ class3:
 	VPCMPEQQ     Y2, Y5, Y5
 	VBLENDVPD    Y5, Y3, Y4, Y4
 	VMOVUPD      Y4, (R8)
-	ADDQ         192(AX), R8
+	ADDQ         200(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -4614,8 +4626,8 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+640(SB), Y0
-	VBROADCASTSD constants<>+672(SB), Y1
+	VBROADCASTSD constants<>+608(SB), Y0
+	VBROADCASTSD constants<>+640(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -4626,13 +4638,13 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+608(SB), Y2
+	VBROADCASTSD constants<>+1056(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x03, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x03, R11
@@ -4640,11 +4652,11 @@ loop1:
 
 max3:
 	PREFETCHT0 (R10)
-	ADDQ       168(AX), R10
+	ADDQ       176(AX), R10
 	PREFETCHT0 (R11)
-	ADDQ       176(AX), R11
+	ADDQ       184(AX), R11
 	VMAXPD     (R9), Y2, Y2
-	ADDQ       192(AX), R9
+	ADDQ       200(AX), R9
 	DECQ       R8
 	JNE        max3
 	VMOVUPD    Y2, 312(AX)(SI*8)
@@ -4657,10 +4669,10 @@ lane4:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	MOVQ   192(AX), R9
+	MOVQ   200(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   192(AX), R10
+	MOVQ   200(AX), R10
 	IMULQ  R8, R10
 	ADDQ   DX, R10
 	MOVQ   R8, R11
@@ -4680,22 +4692,22 @@ step5:
 	VANDPD       Y10, Y11, Y11
 	VMAXPD       Y9, Y0, Y10
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VFMADD132PD  constants<>+672(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y9
+	VFNMADD231PD constants<>+704(SB), Y9, Y10
 	VFNMADD231PD constants<>+736(SB), Y9, Y10
-	VFNMADD231PD constants<>+768(SB), Y9, Y10
 	VPSHUFD      $0xa0, Y12, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y13
-	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VPERMPS      constants<>+960(SB), Y9, Y13
+	VPERMPS      constants<>+992(SB), Y9, Y9
 	VBLENDPS     $0xaa, Y9, Y13, Y9
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y9, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y9
+	VMOVUPD      constants<>+768(SB), Y9
+	VFMADD213PD  constants<>+800(SB), Y10, Y9
 	VFMADD213PD  constants<>+832(SB), Y10, Y9
 	VFMADD213PD  constants<>+864(SB), Y10, Y9
 	VFMADD213PD  constants<>+896(SB), Y10, Y9
 	VFMADD213PD  constants<>+928(SB), Y10, Y9
-	VFMADD213PD  constants<>+960(SB), Y10, Y9
 	VMULPD       Y10, Y10, Y13
 	VFMADD213PD  Y10, Y13, Y9
 	VFMADD213PD  Y12, Y12, Y9
@@ -4709,8 +4721,8 @@ step5:
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         200(AX), R9
-	ADDQ         200(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         208(AX), R10
 	VMOVUPD      (R9), Y9
 	VMOVQ        R11, X10
 	VPBROADCASTQ X10, Y10
@@ -4725,22 +4737,22 @@ step5:
 	VANDPD       Y10, Y11, Y11
 	VMAXPD       Y9, Y0, Y10
 	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+704(SB), Y1, Y12
+	VFMADD132PD  constants<>+672(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y9
+	VFNMADD231PD constants<>+704(SB), Y9, Y10
 	VFNMADD231PD constants<>+736(SB), Y9, Y10
-	VFNMADD231PD constants<>+768(SB), Y9, Y10
 	VPSHUFD      $0xa0, Y12, Y9
-	VPERMPS      constants<>+992(SB), Y9, Y13
-	VPERMPS      constants<>+1024(SB), Y9, Y9
+	VPERMPS      constants<>+960(SB), Y9, Y13
+	VPERMPS      constants<>+992(SB), Y9, Y9
 	VBLENDPS     $0xaa, Y9, Y13, Y9
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y9, Y12, Y12
-	VMOVUPD      constants<>+800(SB), Y9
+	VMOVUPD      constants<>+768(SB), Y9
+	VFMADD213PD  constants<>+800(SB), Y10, Y9
 	VFMADD213PD  constants<>+832(SB), Y10, Y9
 	VFMADD213PD  constants<>+864(SB), Y10, Y9
 	VFMADD213PD  constants<>+896(SB), Y10, Y9
 	VFMADD213PD  constants<>+928(SB), Y10, Y9
-	VFMADD213PD  constants<>+960(SB), Y10, Y9
 	VMULPD       Y10, Y10, Y13
 	VFMADD213PD  Y10, Y13, Y9
 	VFMADD213PD  Y12, Y12, Y9
@@ -4754,8 +4766,8 @@ step5:
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
 	JGE          summed6
-	ADDQ         200(AX), R9
-	ADDQ         200(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         208(AX), R10
 	JMP          step5
 
 summed6:
@@ -4881,7 +4893,7 @@ TEXT ·planeScaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Y0
-	VBROADCASTSD 264(AX), Y1
+	VBROADCASTSD 272(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y1
 	VPMOVSXDQ    (DX), Y2
 	VMOVUPD      15544(AX)(BX*8), Y3
@@ -4899,7 +4911,7 @@ class3:
 	VPCMPEQQ     Y2, Y5, Y5
 	VBLENDVPD    Y5, Y3, Y4, Y4
 	VMOVUPD      Y4, (R8)
-	ADDQ         192(AX), R8
+	ADDQ         200(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -4919,8 +4931,8 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSD constants<>+640(SB), Y0
-	VBROADCASTSD constants<>+672(SB), Y1
+	VBROADCASTSD constants<>+608(SB), Y0
+	VBROADCASTSD constants<>+640(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         24(AX), BX
@@ -4931,13 +4943,13 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+608(SB), Y2
+	VBROADCASTSD constants<>+1056(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x03, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x03, R11
@@ -4945,11 +4957,11 @@ loop1:
 
 max3:
 	PREFETCHT0 (R10)
-	ADDQ       168(AX), R10
+	ADDQ       176(AX), R10
 	PREFETCHT0 (R11)
-	ADDQ       176(AX), R11
+	ADDQ       184(AX), R11
 	VMAXPD     (R9), Y2, Y2
-	ADDQ       192(AX), R9
+	ADDQ       200(AX), R9
 	DECQ       R8
 	JNE        max3
 	VMOVUPD    Y2, 312(AX)(SI*8)
@@ -4960,13 +4972,13 @@ lane4:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
-	MOVQ   192(AX), R9
+	MOVQ   200(AX), R9
 	IMULQ  R8, R9
 	ADDQ   CX, R9
-	MOVQ   192(AX), R10
+	MOVQ   200(AX), R10
 	IMULQ  R8, R10
 	ADDQ   DX, R10
-	MOVQ   192(AX), R11
+	MOVQ   200(AX), R11
 	IMULQ  R8, R11
 	ADDQ   BX, R11
 	MOVQ   R8, R12
@@ -4986,22 +4998,22 @@ step5:
 	VANDPD       Y10, Y9, Y9
 	VMAXPD       Y7, Y0, Y10
 	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VFMADD132PD  constants<>+672(SB), Y1, Y11
 	VSUBPD       Y1, Y11, Y7
+	VFNMADD231PD constants<>+704(SB), Y7, Y10
 	VFNMADD231PD constants<>+736(SB), Y7, Y10
-	VFNMADD231PD constants<>+768(SB), Y7, Y10
 	VPSHUFD      $0xa0, Y11, Y7
-	VPERMPS      constants<>+992(SB), Y7, Y12
-	VPERMPS      constants<>+1024(SB), Y7, Y7
+	VPERMPS      constants<>+960(SB), Y7, Y12
+	VPERMPS      constants<>+992(SB), Y7, Y7
 	VBLENDPS     $0xaa, Y7, Y12, Y7
 	VPSLLQ       $0x31, Y11, Y11
 	VPADDQ       Y7, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y7
+	VMOVUPD      constants<>+768(SB), Y7
+	VFMADD213PD  constants<>+800(SB), Y10, Y7
 	VFMADD213PD  constants<>+832(SB), Y10, Y7
 	VFMADD213PD  constants<>+864(SB), Y10, Y7
 	VFMADD213PD  constants<>+896(SB), Y10, Y7
 	VFMADD213PD  constants<>+928(SB), Y10, Y7
-	VFMADD213PD  constants<>+960(SB), Y10, Y7
 	VMULPD       Y10, Y10, Y12
 	VFMADD213PD  Y10, Y12, Y7
 	VFMADD213PD  Y11, Y11, Y7
@@ -5012,9 +5024,9 @@ step5:
 	ADDQ         $0x08, R12
 	CMPQ         R12, 96(AX)
 	JGE          summed6
-	ADDQ         200(AX), R9
-	ADDQ         200(AX), R10
-	ADDQ         200(AX), R11
+	ADDQ         208(AX), R9
+	ADDQ         208(AX), R10
+	ADDQ         208(AX), R11
 	VMOVUPD      (R9), Y7
 	VSUBPD       Y2, Y7, Y7
 	VMOVUPD      (R11), Y8
@@ -5029,22 +5041,22 @@ step5:
 	VANDPD       Y10, Y9, Y9
 	VMAXPD       Y7, Y0, Y10
 	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+704(SB), Y1, Y11
+	VFMADD132PD  constants<>+672(SB), Y1, Y11
 	VSUBPD       Y1, Y11, Y7
+	VFNMADD231PD constants<>+704(SB), Y7, Y10
 	VFNMADD231PD constants<>+736(SB), Y7, Y10
-	VFNMADD231PD constants<>+768(SB), Y7, Y10
 	VPSHUFD      $0xa0, Y11, Y7
-	VPERMPS      constants<>+992(SB), Y7, Y12
-	VPERMPS      constants<>+1024(SB), Y7, Y7
+	VPERMPS      constants<>+960(SB), Y7, Y12
+	VPERMPS      constants<>+992(SB), Y7, Y7
 	VBLENDPS     $0xaa, Y7, Y12, Y7
 	VPSLLQ       $0x31, Y11, Y11
 	VPADDQ       Y7, Y11, Y11
-	VMOVUPD      constants<>+800(SB), Y7
+	VMOVUPD      constants<>+768(SB), Y7
+	VFMADD213PD  constants<>+800(SB), Y10, Y7
 	VFMADD213PD  constants<>+832(SB), Y10, Y7
 	VFMADD213PD  constants<>+864(SB), Y10, Y7
 	VFMADD213PD  constants<>+896(SB), Y10, Y7
 	VFMADD213PD  constants<>+928(SB), Y10, Y7
-	VFMADD213PD  constants<>+960(SB), Y10, Y7
 	VMULPD       Y10, Y10, Y12
 	VFMADD213PD  Y10, Y12, Y7
 	VFMADD213PD  Y11, Y11, Y7
@@ -5055,9 +5067,9 @@ step5:
 	ADDQ         $0x08, R12
 	CMPQ         R12, 96(AX)
 	JGE          summed6
-	ADDQ         200(AX), R9
-	ADDQ         200(AX), R10
-	ADDQ         200(AX), R11
+	ADDQ         208(AX), R9
+	ADDQ         208(AX), R10
+	ADDQ         208(AX), R11
 	JMP          step5
 
 summed6:
@@ -5212,7 +5224,7 @@ TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Y0
-	VBROADCASTSD 264(AX), Y1
+	VBROADCASTSD 272(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y1
 	XORQ         DI, DI
 	MOVQ         CX, R8
@@ -5229,8 +5241,8 @@ class3:
 	VFMADD213PD  Y5, Y4, Y3
 	VFNMADD231PD Y3, Y1, Y2
 	VMOVUPD      Y2, (R8)
-	ADDQ         192(AX), R8
-	ADDQ         192(AX), R9
+	ADDQ         200(AX), R8
+	ADDQ         200(AX), R9
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -5245,7 +5257,7 @@ end2:
 	RET
 
 // func maxFloat16AVX2(a *byte)
-// Requires: AVX, F16C
+// Requires: AVX, AVX2, F16C
 TEXT ·maxFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -5255,7 +5267,9 @@ TEXT ·maxFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), DX
 	MOVQ         96(AX), BX
 	ANDQ         $-32, BX
-	VBROADCASTSS constants<>+0(SB), Y0
+	VMOVSD       112(AX), X0
+	VCVTSD2SS    X0, X0, X0
+	VBROADCASTSS X0, Y0
 	XORQ         SI, SI
 
 row1:
@@ -5315,7 +5329,7 @@ end7:
 	VMOVSD       X2, 312(AX)(DI*8)
 
 skip2:
-	ADDQ 112(AX), DX
+	ADDQ 120(AX), DX
 	INCQ SI
 	JMP  row1
 
@@ -5329,8 +5343,8 @@ TEXT ·sumUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         SI, SI
 
@@ -5342,7 +5356,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	MOVQ         112(AX), DX
+	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R8
 	MOVQ         DI, BX
@@ -5350,7 +5364,7 @@ row1:
 	CMPQ         BX, 104(AX)
 	CMOVQGE      CX, DX
 	MOVLQSX      (R8)(BX*4), R8
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R8*2), X2
 	VCVTPH2PS    X2, X2
@@ -5359,9 +5373,11 @@ row1:
 	VMOVSD       X2, 3576(AX)(DI*8)
 	VMOVSD       312(AX)(DI*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+288(SB), X2, X2
+	VXORPS       constants<>+256(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	VBROADCASTSS constants<>+0(SB), Y3
+	VMOVSD       112(AX), X3
+	VCVTSD2SS    X3, X3, X3
+	VBROADCASTSS X3, Y3
 	XORQ         R8, R8
 
 block4:
@@ -5380,7 +5396,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(DX)(R8*2)
+	PREFETCHT0   20480(CX)(R8*2)
 	VCVTPH2PS    (DX)(R8*2), Y10
 	VMAXPS       Y10, Y3, Y3
 	VCVTPH2PS    (CX)(R8*2), Y10
@@ -5388,71 +5404,71 @@ loop5:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
 	VCVTPH2PS    16(DX)(R8*2), Y13
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VMAXPS       Y13, Y3, Y3
 	VPSLLD       $0x14, Y12, Y12
 	VCVTPH2PS    16(CX)(R8*2), Y13
 	VPADDD       Y11, Y12, Y12
 	VADDPS       Y2, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+128(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD132PS  constants<>+64(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
-	VPERMPS      constants<>+224(SB), Y15, Y11
+	VFNMADD132PS constants<>+96(SB), Y14, Y10
+	VPERMPS      constants<>+192(SB), Y15, Y11
 	VCVTPH2PS    32(DX)(R8*2), Y12
 	VPSLLD       $0x14, Y15, Y15
 	VMAXPS       Y12, Y3, Y3
 	VPADDD       Y11, Y15, Y15
 	VCVTPH2PS    32(CX)(R8*2), Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+128(SB), Y11
 	VADDPS       Y2, Y13, Y13
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VADDPS       Y13, Y8, Y8
 	VMULPS       Y10, Y10, Y12
 	VMAXPS       Y13, Y0, Y13
 	VFMADD213PS  Y10, Y12, Y11
 	VMOVUPS      Y13, Y10
 	VFMADD213PS  Y15, Y15, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VADDPS       Y11, Y5, Y5
 	VSUBPS       Y1, Y10, Y11
-	VFNMADD132PS constants<>+128(SB), Y13, Y11
-	VPERMPS      constants<>+224(SB), Y10, Y12
+	VFNMADD132PS constants<>+96(SB), Y13, Y11
+	VPERMPS      constants<>+192(SB), Y10, Y12
 	VCVTPH2PS    48(DX)(R8*2), Y13
 	VPSLLD       $0x14, Y10, Y10
 	VMAXPS       Y13, Y3, Y3
 	VPADDD       Y12, Y10, Y10
 	VCVTPH2PS    48(CX)(R8*2), Y14
-	VMOVUPS      constants<>+160(SB), Y12
+	VMOVUPS      constants<>+128(SB), Y12
 	VADDPS       Y2, Y14, Y14
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VFMADD213PS  constants<>+160(SB), Y11, Y12
 	VADDPS       Y14, Y9, Y9
 	VMULPS       Y11, Y11, Y13
 	VMAXPS       Y14, Y0, Y14
 	VFMADD213PS  Y11, Y13, Y12
 	VMOVUPS      Y14, Y11
 	VFMADD213PS  Y10, Y10, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VADDPS       Y12, Y6, Y6
 	VSUBPS       Y1, Y11, Y10
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
-	VPERMPS      constants<>+224(SB), Y11, Y12
+	VFNMADD132PS constants<>+96(SB), Y14, Y10
+	VPERMPS      constants<>+192(SB), Y11, Y12
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y12, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y10, Y12
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y10, Y12
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y12
 	VFMADD213PS  Y11, Y11, Y12
@@ -5468,7 +5484,7 @@ end6:
 loop7:
 	MOVQ         96(AX), R10
 	SUBQ         R8, R10
-	LEAQ         constants<>+320(SB), R11
+	LEAQ         constants<>+288(SB), R11
 	ADDQ         $0x80, R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
@@ -5497,14 +5513,14 @@ loop7:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -5554,7 +5570,7 @@ end8:
 
 found9:
 skip2:
-	ADDQ 112(AX), CX
+	ADDQ 120(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -5568,8 +5584,8 @@ TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	XORQ         DI, DI
@@ -5582,7 +5598,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	MOVQ         112(AX), DX
+	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R9
 	MOVQ         R8, BX
@@ -5590,7 +5606,7 @@ row1:
 	CMPQ         BX, 104(AX)
 	CMOVQGE      CX, DX
 	MOVLQSX      (R9)(BX*4), R9
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R9*2), X2
 	VCVTPH2PS    X2, X2
@@ -5599,9 +5615,11 @@ row1:
 	VMOVSD       X2, 3576(AX)(R8*8)
 	VMOVSD       312(AX)(R8*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+288(SB), X2, X2
+	VXORPS       constants<>+256(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	VBROADCASTSS constants<>+0(SB), Y3
+	VMOVSD       112(AX), X3
+	VCVTSD2SS    X3, X3, X3
+	VBROADCASTSS X3, Y3
 	XORQ         R9, R9
 
 block4:
@@ -5620,7 +5638,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(DX)(R9*2)
+	PREFETCHT0   20480(CX)(R9*2)
 	VCVTPH2PS    (DX)(R9*2), Y10
 	VMAXPS       Y10, Y3, Y3
 	VCVTPH2PS    (CX)(R9*2), Y10
@@ -5628,74 +5646,74 @@ loop5:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
 	VCVTPH2PS    16(DX)(R9*2), Y13
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VMAXPS       Y13, Y3, Y3
 	VPSLLD       $0x14, Y12, Y12
 	VCVTPH2PS    16(CX)(R9*2), Y13
 	VPADDD       Y11, Y12, Y12
 	VADDPS       Y2, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+128(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD132PS  constants<>+64(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VFNMADD132PS constants<>+96(SB), Y14, Y10
 	VMOVUPS      Y11, (SI)(R9*4)
-	VPERMPS      constants<>+224(SB), Y15, Y11
+	VPERMPS      constants<>+192(SB), Y15, Y11
 	VCVTPH2PS    32(DX)(R9*2), Y12
 	VPSLLD       $0x14, Y15, Y15
 	VMAXPS       Y12, Y3, Y3
 	VPADDD       Y11, Y15, Y15
 	VCVTPH2PS    32(CX)(R9*2), Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+128(SB), Y11
 	VADDPS       Y2, Y13, Y13
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VADDPS       Y13, Y8, Y8
 	VMULPS       Y10, Y10, Y12
 	VMAXPS       Y13, Y0, Y13
 	VFMADD213PS  Y10, Y12, Y11
 	VMOVUPS      Y13, Y10
 	VFMADD213PS  Y15, Y15, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VADDPS       Y11, Y5, Y5
 	VSUBPS       Y1, Y10, Y12
 	VMOVUPS      Y11, 32(SI)(R9*4)
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y10, Y11
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y10, Y11
 	VCVTPH2PS    48(DX)(R9*2), Y13
 	VPSLLD       $0x14, Y10, Y10
 	VMAXPS       Y13, Y3, Y3
 	VPADDD       Y11, Y10, Y10
 	VCVTPH2PS    48(CX)(R9*2), Y14
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+128(SB), Y11
 	VADDPS       Y2, Y14, Y14
-	VFMADD213PS  constants<>+192(SB), Y12, Y11
+	VFMADD213PS  constants<>+160(SB), Y12, Y11
 	VADDPS       Y14, Y9, Y9
 	VMULPS       Y12, Y12, Y13
 	VMAXPS       Y14, Y0, Y14
 	VFMADD213PS  Y12, Y13, Y11
 	VMOVUPS      Y14, Y12
 	VFMADD213PS  Y10, Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VADDPS       Y11, Y6, Y6
 	VSUBPS       Y1, Y12, Y10
 	VMOVUPS      Y11, 64(SI)(R9*4)
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y14, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -5712,7 +5730,7 @@ end6:
 loop7:
 	MOVQ         96(AX), R11
 	SUBQ         R9, R11
-	LEAQ         constants<>+320(SB), R12
+	LEAQ         constants<>+288(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
@@ -5741,14 +5759,14 @@ loop7:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -5828,8 +5846,8 @@ end8:
 
 found14:
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), SI
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), SI
 	INCQ DI
 	JMP  row1
 
@@ -5863,7 +5881,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
@@ -5903,8 +5921,8 @@ end7:
 	VMOVDQU     X0, (DX)(BX*2)
 
 skip2:
-	ADDQ 120(AX), CX
-	ADDQ 128(AX), DX
+	ADDQ 128(AX), CX
+	ADDQ 136(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -5918,8 +5936,8 @@ TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         24(AX), DI
@@ -5935,7 +5953,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	MOVQ         112(AX), DX
+	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R12
 	MOVQ         R11, BX
@@ -5943,7 +5961,7 @@ row1:
 	CMPQ         BX, 104(AX)
 	CMOVQGE      CX, DX
 	MOVLQSX      (R12)(BX*4), R12
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R12*2), X2
 	VCVTPH2PS    X2, X2
@@ -5952,9 +5970,11 @@ row1:
 	VMOVSD       X2, 3576(AX)(R11*8)
 	VMOVSD       312(AX)(R11*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+288(SB), X2, X2
+	VXORPS       constants<>+256(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	VBROADCASTSS constants<>+0(SB), Y3
+	VMOVSD       112(AX), X3
+	VCVTSD2SS    X3, X3, X3
+	VBROADCASTSS X3, Y3
 	XORQ         R12, R12
 
 block4:
@@ -5975,7 +5995,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(DX)(R12*2)
+	PREFETCHT0   20480(CX)(R12*2)
 	VCVTPH2PS    (DX)(R12*2), Y12
 	VMAXPS       Y12, Y3, Y3
 	VCVTPH2PS    (CX)(R12*2), Y12
@@ -5991,14 +6011,14 @@ loop5:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -6019,14 +6039,14 @@ loop5:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -6047,14 +6067,14 @@ loop5:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -6075,14 +6095,14 @@ loop5:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -6099,7 +6119,7 @@ end6:
 loop7:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
-	LEAQ         constants<>+320(SB), R15
+	LEAQ         constants<>+288(SB), R15
 	ADDQ         $0x80, R15
 	SHLQ         $0x02, R14
 	SUBQ         R14, R15
@@ -6151,14 +6171,14 @@ loop7:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -6245,9 +6265,9 @@ end8:
 
 found14:
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), SI
-	ADDQ 136(AX), DI
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), SI
+	ADDQ 144(AX), DI
 	INCQ R10
 	JMP  row1
 
@@ -6284,7 +6304,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
@@ -6340,9 +6360,9 @@ end7:
 	VMOVDQU      X0, (DX)(R8*2)
 
 skip2:
-	ADDQ 120(AX), CX
-	ADDQ 128(AX), DX
-	ADDQ 136(AX), BX
+	ADDQ 128(AX), CX
+	ADDQ 136(AX), DX
+	ADDQ 144(AX), BX
 	INCQ R10
 	JMP  row1
 
@@ -6356,9 +6376,9 @@ TEXT ·transposeFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeFloat16AVX2 copies rows to planes, as F.
-	MOVQ 112(AX), BX
+	MOVQ 120(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 192(AX), DI
+	MOVQ 200(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -6368,7 +6388,7 @@ group1:
 	IMULQ R8, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  184(AX), R10
+	MOVQ  192(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -6560,9 +6580,9 @@ TEXT ·transposeBackFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeBackFloat16AVX2 copies planes to rows, rounded to elements.
-	MOVQ 128(AX), BX
+	MOVQ 136(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 192(AX), DI
+	MOVQ 200(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -6572,7 +6592,7 @@ group1:
 	IMULQ R8, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  184(AX), R10
+	MOVQ  192(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -6768,7 +6788,7 @@ TEXT ·widenFloat16AVX2(SB), NOSPLIT, $0-8
 
 	// widenFloat16AVX2 copies planes of elements to planes of F.
 	MOVQ (AX), CX
-	MOVQ 184(AX), DX
+	MOVQ 192(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -6785,8 +6805,8 @@ loop2:
 	JLT       loop2
 
 end3:
-	ADDQ 168(AX), CX
-	ADDQ 192(AX), DX
+	ADDQ 176(AX), CX
+	ADDQ 200(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -6799,7 +6819,7 @@ TEXT ·narrowFloat16AVX2(SB), NOSPLIT, $0-8
 
 	// narrowFloat16AVX2 copies planes of F to planes of elements, rounded.
 	MOVQ 16(AX), CX
-	MOVQ 184(AX), DX
+	MOVQ 192(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -6817,8 +6837,8 @@ loop2:
 	JLT       loop2
 
 end3:
-	ADDQ 176(AX), CX
-	ADDQ 192(AX), DX
+	ADDQ 184(AX), CX
+	ADDQ 200(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -6835,7 +6855,9 @@ TEXT ·maxBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), DX
 	MOVQ         96(AX), BX
 	ANDQ         $-32, BX
-	VBROADCASTSS constants<>+0(SB), Y0
+	VMOVSD       112(AX), X0
+	VCVTSD2SS    X0, X0, X0
+	VBROADCASTSS X0, Y0
 	XORQ         SI, SI
 
 row1:
@@ -6901,7 +6923,7 @@ end7:
 	VMOVSD       X2, 312(AX)(DI*8)
 
 skip2:
-	ADDQ 112(AX), DX
+	ADDQ 120(AX), DX
 	INCQ SI
 	JMP  row1
 
@@ -6915,8 +6937,8 @@ TEXT ·sumUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         SI, SI
 
@@ -6928,7 +6950,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), DI
 	ADDQ         SI, DI
-	MOVQ         112(AX), DX
+	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R8
 	MOVQ         DI, BX
@@ -6936,7 +6958,7 @@ row1:
 	CMPQ         BX, 104(AX)
 	CMOVQGE      CX, DX
 	MOVLQSX      (R8)(BX*4), R8
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R8*2), X2
 	VPSLLD       $0x10, X2, X2
@@ -6945,9 +6967,11 @@ row1:
 	VMOVSD       X2, 3576(AX)(DI*8)
 	VMOVSD       312(AX)(DI*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+288(SB), X2, X2
+	VXORPS       constants<>+256(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	VBROADCASTSS constants<>+0(SB), Y3
+	VMOVSD       112(AX), X3
+	VCVTSD2SS    X3, X3, X3
+	VBROADCASTSS X3, Y3
 	XORQ         R8, R8
 
 block4:
@@ -6966,7 +6990,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(DX)(R8*2)
+	PREFETCHT0   20480(CX)(R8*2)
 	VPMOVZXWD    (DX)(R8*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VMAXPS       Y10, Y3, Y3
@@ -6976,77 +7000,77 @@ loop5:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VPMOVZXWD    16(DX)(R8*2), Y13
 	VSUBPS       Y1, Y12, Y10
 	VPSLLD       $0x10, Y13, Y13
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
 	VMAXPS       Y13, Y3, Y3
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPMOVZXWD    16(CX)(R8*2), Y13
 	VPSLLD       $0x14, Y12, Y12
 	VPSLLD       $0x10, Y13, Y13
 	VPADDD       Y11, Y12, Y12
 	VADDPS       Y2, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+128(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD132PS  constants<>+64(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VPMOVZXWD    32(DX)(R8*2), Y12
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VFNMADD132PS constants<>+96(SB), Y14, Y10
 	VPSLLD       $0x10, Y12, Y12
-	VPERMPS      constants<>+224(SB), Y15, Y11
+	VPERMPS      constants<>+192(SB), Y15, Y11
 	VMAXPS       Y12, Y3, Y3
 	VPSLLD       $0x14, Y15, Y15
 	VPMOVZXWD    32(CX)(R8*2), Y12
 	VPADDD       Y11, Y15, Y15
 	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+128(SB), Y11
 	VADDPS       Y2, Y12, Y12
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VADDPS       Y12, Y8, Y8
 	VMULPS       Y10, Y10, Y13
 	VMAXPS       Y12, Y0, Y12
 	VFMADD213PS  Y10, Y13, Y11
 	VMOVUPS      Y12, Y10
 	VFMADD213PS  Y15, Y15, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VADDPS       Y11, Y5, Y5
 	VSUBPS       Y1, Y10, Y11
 	VPMOVZXWD    48(DX)(R8*2), Y13
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
 	VPSLLD       $0x10, Y13, Y13
-	VPERMPS      constants<>+224(SB), Y10, Y12
+	VPERMPS      constants<>+192(SB), Y10, Y12
 	VMAXPS       Y13, Y3, Y3
 	VPSLLD       $0x14, Y10, Y10
 	VPMOVZXWD    48(CX)(R8*2), Y13
 	VPADDD       Y12, Y10, Y10
 	VPSLLD       $0x10, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
+	VMOVUPS      constants<>+128(SB), Y12
 	VADDPS       Y2, Y13, Y13
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VFMADD213PS  constants<>+160(SB), Y11, Y12
 	VADDPS       Y13, Y9, Y9
 	VMULPS       Y11, Y11, Y14
 	VMAXPS       Y13, Y0, Y13
 	VFMADD213PS  Y11, Y14, Y12
 	VMOVUPS      Y13, Y11
 	VFMADD213PS  Y10, Y10, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VADDPS       Y12, Y6, Y6
 	VSUBPS       Y1, Y11, Y10
-	VFNMADD132PS constants<>+128(SB), Y13, Y10
-	VPERMPS      constants<>+224(SB), Y11, Y12
+	VFNMADD132PS constants<>+96(SB), Y13, Y10
+	VPERMPS      constants<>+192(SB), Y11, Y12
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y12, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y10, Y12
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y10, Y12
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y12
 	VFMADD213PS  Y11, Y11, Y12
@@ -7062,7 +7086,7 @@ end6:
 loop7:
 	MOVQ         96(AX), R10
 	SUBQ         R8, R10
-	LEAQ         constants<>+320(SB), R11
+	LEAQ         constants<>+288(SB), R11
 	ADDQ         $0x80, R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
@@ -7093,14 +7117,14 @@ loop7:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -7150,7 +7174,7 @@ end8:
 
 found9:
 skip2:
-	ADDQ 112(AX), CX
+	ADDQ 120(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -7164,8 +7188,8 @@ TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	XORQ         DI, DI
@@ -7178,7 +7202,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	MOVQ         112(AX), DX
+	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R9
 	MOVQ         R8, BX
@@ -7186,7 +7210,7 @@ row1:
 	CMPQ         BX, 104(AX)
 	CMOVQGE      CX, DX
 	MOVLQSX      (R9)(BX*4), R9
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R9*2), X2
 	VPSLLD       $0x10, X2, X2
@@ -7195,9 +7219,11 @@ row1:
 	VMOVSD       X2, 3576(AX)(R8*8)
 	VMOVSD       312(AX)(R8*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+288(SB), X2, X2
+	VXORPS       constants<>+256(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	VBROADCASTSS constants<>+0(SB), Y3
+	VMOVSD       112(AX), X3
+	VCVTSD2SS    X3, X3, X3
+	VBROADCASTSS X3, Y3
 	XORQ         R9, R9
 
 block4:
@@ -7216,7 +7242,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(DX)(R9*2)
+	PREFETCHT0   20480(CX)(R9*2)
 	VPMOVZXWD    (DX)(R9*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VMAXPS       Y10, Y3, Y3
@@ -7226,80 +7252,80 @@ loop5:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VPMOVZXWD    16(DX)(R9*2), Y13
 	VSUBPS       Y1, Y12, Y10
 	VPSLLD       $0x10, Y13, Y13
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
 	VMAXPS       Y13, Y3, Y3
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPMOVZXWD    16(CX)(R9*2), Y13
 	VPSLLD       $0x14, Y12, Y12
 	VPSLLD       $0x10, Y13, Y13
 	VPADDD       Y11, Y12, Y12
 	VADDPS       Y2, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+128(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD132PS  constants<>+64(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VPMOVZXWD    32(DX)(R9*2), Y12
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VFNMADD132PS constants<>+96(SB), Y14, Y10
 	VPSLLD       $0x10, Y12, Y12
 	VMOVUPS      Y11, (SI)(R9*4)
-	VPERMPS      constants<>+224(SB), Y15, Y11
+	VPERMPS      constants<>+192(SB), Y15, Y11
 	VMAXPS       Y12, Y3, Y3
 	VPSLLD       $0x14, Y15, Y15
 	VPMOVZXWD    32(CX)(R9*2), Y12
 	VPADDD       Y11, Y15, Y15
 	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+128(SB), Y11
 	VADDPS       Y2, Y12, Y12
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VADDPS       Y12, Y8, Y8
 	VMULPS       Y10, Y10, Y13
 	VMAXPS       Y12, Y0, Y12
 	VFMADD213PS  Y10, Y13, Y11
 	VMOVUPS      Y12, Y10
 	VFMADD213PS  Y15, Y15, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VADDPS       Y11, Y5, Y5
 	VSUBPS       Y1, Y10, Y13
 	VPMOVZXWD    48(DX)(R9*2), Y14
 	VMOVUPS      Y11, 32(SI)(R9*4)
-	VFNMADD132PS constants<>+128(SB), Y12, Y13
+	VFNMADD132PS constants<>+96(SB), Y12, Y13
 	VPSLLD       $0x10, Y14, Y14
-	VPERMPS      constants<>+224(SB), Y10, Y11
+	VPERMPS      constants<>+192(SB), Y10, Y11
 	VMAXPS       Y14, Y3, Y3
 	VPSLLD       $0x14, Y10, Y10
 	VPMOVZXWD    48(CX)(R9*2), Y12
 	VPADDD       Y11, Y10, Y10
 	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+128(SB), Y11
 	VADDPS       Y2, Y12, Y12
-	VFMADD213PS  constants<>+192(SB), Y13, Y11
+	VFMADD213PS  constants<>+160(SB), Y13, Y11
 	VADDPS       Y12, Y9, Y9
 	VMULPS       Y13, Y13, Y14
 	VMAXPS       Y12, Y0, Y12
 	VFMADD213PS  Y13, Y14, Y11
 	VMOVUPS      Y12, Y13
 	VFMADD213PS  Y10, Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
 	VADDPS       Y11, Y6, Y6
 	VSUBPS       Y1, Y13, Y10
 	VMOVUPS      Y11, 64(SI)(R9*4)
-	VFNMADD132PS constants<>+128(SB), Y12, Y10
-	VPERMPS      constants<>+224(SB), Y13, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y10
+	VPERMPS      constants<>+192(SB), Y13, Y11
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y11, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y13, Y13, Y11
@@ -7316,7 +7342,7 @@ end6:
 loop7:
 	MOVQ         96(AX), R11
 	SUBQ         R9, R11
-	LEAQ         constants<>+320(SB), R12
+	LEAQ         constants<>+288(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
@@ -7347,14 +7373,14 @@ loop7:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -7434,8 +7460,8 @@ end8:
 
 found14:
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), SI
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), SI
 	INCQ DI
 	JMP  row1
 
@@ -7469,7 +7495,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
@@ -7533,8 +7559,8 @@ end7:
 	VMOVDQU      X0, (DX)(BX*2)
 
 skip2:
-	ADDQ 120(AX), CX
-	ADDQ 128(AX), DX
+	ADDQ 128(AX), CX
+	ADDQ 136(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -7548,8 +7574,8 @@ TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         24(AX), DI
@@ -7565,7 +7591,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	MOVQ         112(AX), DX
+	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R12
 	MOVQ         R11, BX
@@ -7573,7 +7599,7 @@ row1:
 	CMPQ         BX, 104(AX)
 	CMOVQGE      CX, DX
 	MOVLQSX      (R12)(BX*4), R12
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R12*2), X2
 	VPSLLD       $0x10, X2, X2
@@ -7582,9 +7608,11 @@ row1:
 	VMOVSD       X2, 3576(AX)(R11*8)
 	VMOVSD       312(AX)(R11*8), X2
 	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+288(SB), X2, X2
+	VXORPS       constants<>+256(SB), X2, X2
 	VBROADCASTSS X2, Y2
-	VBROADCASTSS constants<>+0(SB), Y3
+	VMOVSD       112(AX), X3
+	VCVTSD2SS    X3, X3, X3
+	VBROADCASTSS X3, Y3
 	XORQ         R12, R12
 
 block4:
@@ -7605,7 +7633,7 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(DX)(R12*2)
+	PREFETCHT0   20480(CX)(R12*2)
 	VPMOVZXWD    (DX)(R12*2), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VMAXPS       Y12, Y3, Y3
@@ -7624,14 +7652,14 @@ loop5:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -7655,14 +7683,14 @@ loop5:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -7686,14 +7714,14 @@ loop5:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -7717,14 +7745,14 @@ loop5:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -7741,7 +7769,7 @@ end6:
 loop7:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
-	LEAQ         constants<>+320(SB), R15
+	LEAQ         constants<>+288(SB), R15
 	ADDQ         $0x80, R15
 	SHLQ         $0x02, R14
 	SUBQ         R14, R15
@@ -7796,14 +7824,14 @@ loop7:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -7890,9 +7918,9 @@ end8:
 
 found14:
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), SI
-	ADDQ 136(AX), DI
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), SI
+	ADDQ 144(AX), DI
 	INCQ R10
 	JMP  row1
 
@@ -7929,7 +7957,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
@@ -8013,9 +8041,9 @@ end7:
 	VMOVDQU      X0, (DX)(R8*2)
 
 skip2:
-	ADDQ 120(AX), CX
-	ADDQ 128(AX), DX
-	ADDQ 136(AX), BX
+	ADDQ 128(AX), CX
+	ADDQ 136(AX), DX
+	ADDQ 144(AX), BX
 	INCQ R10
 	JMP  row1
 
@@ -8029,9 +8057,9 @@ TEXT ·transposeBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeBFloat16AVX2 copies rows to planes, as F.
-	MOVQ 112(AX), BX
+	MOVQ 120(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 192(AX), DI
+	MOVQ 200(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -8041,7 +8069,7 @@ group1:
 	IMULQ R8, CX
 	ADDQ  (AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  184(AX), R10
+	MOVQ  192(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -8249,9 +8277,9 @@ TEXT ·transposeBackBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeBackBFloat16AVX2 copies planes to rows, rounded to elements.
-	MOVQ 128(AX), BX
+	MOVQ 136(AX), BX
 	LEAQ (BX)(BX*2), SI
-	MOVQ 192(AX), DI
+	MOVQ 200(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -8261,7 +8289,7 @@ group1:
 	IMULQ R8, CX
 	ADDQ  16(AX), CX
 	LEAQ  (CX)(BX*4), DX
-	MOVQ  184(AX), R10
+	MOVQ  192(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -8505,7 +8533,7 @@ TEXT ·widenBFloat16AVX2(SB), NOSPLIT, $0-8
 
 	// widenBFloat16AVX2 copies planes of elements to planes of F.
 	MOVQ (AX), CX
-	MOVQ 184(AX), DX
+	MOVQ 192(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -8523,8 +8551,8 @@ loop2:
 	JLT       loop2
 
 end3:
-	ADDQ 168(AX), CX
-	ADDQ 192(AX), DX
+	ADDQ 176(AX), CX
+	ADDQ 200(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -8537,7 +8565,7 @@ TEXT ·narrowBFloat16AVX2(SB), NOSPLIT, $0-8
 
 	// narrowBFloat16AVX2 copies planes of F to planes of elements, rounded.
 	MOVQ 16(AX), CX
-	MOVQ 184(AX), DX
+	MOVQ 192(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -8561,8 +8589,8 @@ loop2:
 	JLT          loop2
 
 end3:
-	ADDQ 176(AX), CX
-	ADDQ 192(AX), DX
+	ADDQ 184(AX), CX
+	ADDQ 200(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -8574,8 +8602,8 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// finishAVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD 272(AX), Y0
-	VBROADCASTSD 256(AX), Y1
+	VBROADCASTSD 280(AX), Y0
+	VBROADCASTSD 264(AX), Y1
 	VXORPS       Y2, Y2, Y2
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
@@ -8588,7 +8616,7 @@ loop1:
 	VMOVUPD      2488(AX)(CX*8), Y4
 	VADDPD       constants<>+1184(SB), Y3, Y5
 	VPSUBQ       constants<>+1280(SB), Y5, Y5
-	VPAND        constants<>+608(SB), Y5, Y6
+	VPAND        constants<>+1056(SB), Y5, Y6
 	VMOVUPD      constants<>+1184(SB), Y7
 	VPSUBQ       Y6, Y7, Y6
 	VPSRLQ       $0x34, Y5, Y5
@@ -8625,7 +8653,7 @@ loop1:
 	VANDPD       Y8, Y5, Y5
 	VPSUBQ       constants<>+1280(SB), Y10, Y10
 	VFMADD231PD  4664(AX)(CX*8), Y1, Y5
-	VPAND        constants<>+608(SB), Y10, Y8
+	VPAND        constants<>+1056(SB), Y10, Y8
 	VADDPD       5752(AX)(CX*8), Y4, Y4
 	VMOVUPD      constants<>+1184(SB), Y11
 	VPSUBQ       Y8, Y11, Y8
@@ -8693,8 +8721,8 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// finishGradAVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD 272(AX), Y0
-	VBROADCASTSD 256(AX), Y1
+	VBROADCASTSD 280(AX), Y0
+	VBROADCASTSD 264(AX), Y1
 	VXORPS       Y2, Y2, Y2
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
@@ -8707,7 +8735,7 @@ loop1:
 	VMOVUPD      2488(AX)(CX*8), Y4
 	VADDPD       constants<>+1184(SB), Y3, Y5
 	VPSUBQ       constants<>+1280(SB), Y5, Y5
-	VPAND        constants<>+608(SB), Y5, Y6
+	VPAND        constants<>+1056(SB), Y5, Y6
 	VMOVUPD      constants<>+1184(SB), Y7
 	VPSUBQ       Y6, Y7, Y6
 	VPSRLQ       $0x34, Y5, Y5
@@ -8775,7 +8803,7 @@ loop1:
 	VMOVUPD      2520(AX)(CX*8), Y4
 	VADDPD       constants<>+1184(SB), Y3, Y5
 	VPSUBQ       constants<>+1280(SB), Y5, Y5
-	VPAND        constants<>+608(SB), Y5, Y6
+	VPAND        constants<>+1056(SB), Y5, Y6
 	VMOVUPD      constants<>+1184(SB), Y7
 	VPSUBQ       Y6, Y7, Y6
 	VPSRLQ       $0x34, Y5, Y5
@@ -8868,7 +8896,9 @@ TEXT ·maxFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         96(AX), BX
 	ANDQ         $-64, BX
-	VBROADCASTSS constants<>+0(SB), Z0
+	VMOVSD       112(AX), X0
+	VCVTSD2SS    X0, X0, X0
+	VBROADCASTSS X0, Z0
 	XORQ         SI, SI
 
 row1:
@@ -8924,7 +8954,7 @@ end7:
 	VMOVSD        X2, 312(AX)(DI*8)
 
 skip2:
-	ADDQ 112(AX), CX
+	ADDQ 120(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -8938,13 +8968,13 @@ TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), DX
 	XORQ         DI, DI
 
@@ -8956,7 +8986,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	MOVQ         112(AX), BX
+	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
 	MOVQ         R8, SI
@@ -8964,7 +8994,7 @@ row1:
 	CMPQ         SI, 104(AX)
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(SI*4), CX
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (DX)(CX*4), X7
 	VCVTSS2SD    X7, X7, X7
@@ -8972,9 +9002,11 @@ row1:
 	VMOVSD       X7, 3576(AX)(R8*8)
 	VMOVSD       312(AX)(R8*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+288(SB), X7, X7
+	VXORPS       constants<>+256(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	VBROADCASTSS constants<>+0(SB), Z8
+	VMOVSD       112(AX), X8
+	VCVTSD2SS    X8, X8, X8
+	VBROADCASTSS X8, Z8
 	XORQ         R9, R9
 
 block4:
@@ -8990,22 +9022,22 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(BX)(R9*4)
+	PREFETCHT0    20480(DX)(R9*4)
 	VMAXPS        (BX)(R9*4), Z8, Z8
 	VADDPS        (DX)(R9*4), Z7, Z12
-	PREFETCHT0    20544(BX)(R9*4)
+	PREFETCHT0    20544(DX)(R9*4)
 	VADDPS        Z12, Z11, Z11
 	VMAXPS        64(BX)(R9*4), Z8, Z8
 	VMOVUPS       Z12, Z14
 	VADDPS        64(DX)(R9*4), Z7, Z15
-	PREFETCHT0    20608(BX)(R9*4)
+	PREFETCHT0    20608(DX)(R9*4)
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
 	VMAXPS        128(BX)(R9*4), Z8, Z8
 	VCMPPS        $0x15, Z0, Z12, K1
 	VMOVUPS       Z15, Z16
 	VADDPS        128(DX)(R9*4), Z7, Z17
-	PREFETCHT0    20672(BX)(R9*4)
+	PREFETCHT0    20672(DX)(R9*4)
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VADDPS        Z17, Z11, Z11
@@ -9073,10 +9105,10 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(BX)(R9*4)
+	PREFETCHT0    20480(DX)(R9*4)
 	VMAXPS        (BX)(R9*4), Z8, Z8
 	VADDPS        (DX)(R9*4), Z7, Z12
-	PREFETCHT0    20544(BX)(R9*4)
+	PREFETCHT0    20544(DX)(R9*4)
 	VADDPS        Z12, Z11, Z11
 	VMAXPS        64(BX)(R9*4), Z8, Z8
 	VMOVUPS       Z12, Z14
@@ -9176,7 +9208,7 @@ end10:
 
 found11:
 skip2:
-	ADDQ 112(AX), DX
+	ADDQ 120(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -9190,13 +9222,13 @@ TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	XORQ         R8, R8
@@ -9209,7 +9241,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R9
 	ADDQ         R8, R9
-	MOVQ         112(AX), BX
+	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
 	MOVQ         R9, SI
@@ -9217,7 +9249,7 @@ row1:
 	CMPQ         SI, 104(AX)
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(SI*4), CX
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (DX)(CX*4), X7
 	VCVTSS2SD    X7, X7, X7
@@ -9225,9 +9257,11 @@ row1:
 	VMOVSD       X7, 3576(AX)(R9*8)
 	VMOVSD       312(AX)(R9*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+288(SB), X7, X7
+	VXORPS       constants<>+256(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	VBROADCASTSS constants<>+0(SB), Z8
+	VMOVSD       112(AX), X8
+	VCVTSD2SS    X8, X8, X8
+	VBROADCASTSS X8, Z8
 	XORQ         R10, R10
 
 block4:
@@ -9243,22 +9277,22 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(BX)(R10*4)
+	PREFETCHT0    20480(DX)(R10*4)
 	VMAXPS        (BX)(R10*4), Z8, Z8
 	VADDPS        (DX)(R10*4), Z7, Z12
-	PREFETCHT0    20544(BX)(R10*4)
+	PREFETCHT0    20544(DX)(R10*4)
 	VADDPS        Z12, Z11, Z11
 	VMAXPS        64(BX)(R10*4), Z8, Z8
 	VMOVUPS       Z12, Z14
 	VADDPS        64(DX)(R10*4), Z7, Z15
-	PREFETCHT0    20608(BX)(R10*4)
+	PREFETCHT0    20608(DX)(R10*4)
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
 	VMAXPS        128(BX)(R10*4), Z8, Z8
 	VCMPPS        $0x15, Z0, Z12, K1
 	VMOVUPS       Z15, Z16
 	VADDPS        128(DX)(R10*4), Z7, Z17
-	PREFETCHT0    20672(BX)(R10*4)
+	PREFETCHT0    20672(DX)(R10*4)
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VADDPS        Z17, Z11, Z11
@@ -9330,10 +9364,10 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(BX)(R10*4)
+	PREFETCHT0    20480(DX)(R10*4)
 	VMAXPS        (BX)(R10*4), Z8, Z8
 	VADDPS        (DX)(R10*4), Z7, Z12
-	PREFETCHT0    20544(BX)(R10*4)
+	PREFETCHT0    20544(DX)(R10*4)
 	VADDPS        Z12, Z11, Z11
 	VMAXPS        64(BX)(R10*4), Z8, Z8
 	VMOVUPS       Z12, Z14
@@ -9436,8 +9470,8 @@ end10:
 
 found11:
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), DI
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), DI
 	INCQ R8
 	JMP  row1
 
@@ -9481,7 +9515,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
@@ -9517,8 +9551,8 @@ end7:
 	VMOVUPS     Z2, K1, (BX)(SI*4)
 
 skip2:
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
+	ADDQ 128(AX), DX
+	ADDQ 136(AX), BX
 	INCQ DI
 	JMP  row1
 
@@ -9532,13 +9566,13 @@ TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         24(AX), R8
@@ -9554,7 +9588,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R12
 	ADDQ         R11, R12
-	MOVQ         112(AX), BX
+	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
 	MOVQ         R12, SI
@@ -9562,7 +9596,7 @@ row1:
 	CMPQ         SI, 104(AX)
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(SI*4), CX
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (DX)(CX*4), X7
 	VCVTSS2SD    X7, X7, X7
@@ -9570,9 +9604,11 @@ row1:
 	VMOVSD       X7, 3576(AX)(R12*8)
 	VMOVSD       312(AX)(R12*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+288(SB), X7, X7
+	VXORPS       constants<>+256(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	VBROADCASTSS constants<>+0(SB), Z8
+	VMOVSD       112(AX), X8
+	VCVTSD2SS    X8, X8, X8
+	VBROADCASTSS X8, Z8
 	XORQ         R13, R13
 
 block4:
@@ -9589,7 +9625,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(BX)(R13*4)
+	PREFETCHT0    20480(DX)(R13*4)
 	VMAXPS        (BX)(R13*4), Z8, Z8
 	VADDPS        (DX)(R13*4), Z7, Z13
 	VMOVUPS       (R8)(R13*4), Z14
@@ -9597,7 +9633,7 @@ loop5:
 	VFMADD213PS   (R9)(R13*4), Z15, Z14
 	VADDPS        Z14, Z12, Z12
 	VMULPS        Z13, Z14, Z15
-	PREFETCHT0    20544(BX)(R13*4)
+	PREFETCHT0    20544(DX)(R13*4)
 	VBROADCASTSS  constants<>+1600(SB), Z16
 	VMAXPS        64(BX)(R13*4), Z8, Z8
 	VCMPPS        $0x04, Z16, Z14, K1
@@ -9722,9 +9758,9 @@ end8:
 
 found9:
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), DI
-	ADDQ 136(AX), R8
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), DI
+	ADDQ 144(AX), R8
 	INCQ R11
 	JMP  row1
 
@@ -9771,7 +9807,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
@@ -9824,9 +9860,9 @@ end7:
 	VMOVUPS      Z2, K1, (BX)(R9*4)
 
 skip2:
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
-	ADDQ 136(AX), SI
+	ADDQ 128(AX), DX
+	ADDQ 136(AX), BX
+	ADDQ 144(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -9840,13 +9876,13 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -9857,13 +9893,13 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -9871,11 +9907,11 @@ loop1:
 
 max3:
 	PREFETCHT0    (R10)
-	ADDQ          168(AX), R10
+	ADDQ          176(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          176(AX), R11
+	ADDQ          184(AX), R11
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          192(AX), R9
+	ADDQ          200(AX), R9
 	DECQ          R8
 	JNE           max3
 	VCVTPS2PD     Y7, Z8
@@ -9892,10 +9928,10 @@ lane4:
 	VBROADCASTSS constants<>+1600(SB), Z11
 	VBROADCASTSS constants<>+1600(SB), Z12
 	VBROADCASTSS constants<>+1600(SB), Z13
-	MOVQ         192(AX), R9
+	MOVQ         200(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         192(AX), R10
+	MOVQ         200(AX), R10
 	IMULQ        R8, R10
 	ADDQ         DX, R10
 	MOVQ         R8, R11
@@ -9926,8 +9962,8 @@ step5:
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          200(AX), R9
-	ADDQ          200(AX), R10
+	ADDQ          208(AX), R9
+	ADDQ          208(AX), R10
 	VMOVUPS       (R9), Z14
 	VPBROADCASTD  R11, Z15
 	VPCMPEQD      Z8, Z15, K1
@@ -9953,8 +9989,8 @@ step5:
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          200(AX), R9
-	ADDQ          200(AX), R10
+	ADDQ          208(AX), R9
+	ADDQ          208(AX), R10
 	JMP           step5
 
 summed6:
@@ -10107,7 +10143,7 @@ loop1:
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 264(AX), Z1
+	VBROADCASTSD 272(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z3
 	VMULPD       9080(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
@@ -10129,7 +10165,7 @@ class3:
 	VPCMPEQD     Z3, Z6, K1
 	VMOVAPS      Z4, K1, Z5
 	VMOVUPS      Z5, (R8)
-	ADDQ         192(AX), R8
+	ADDQ         200(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -10149,13 +10185,13 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
@@ -10166,13 +10202,13 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -10180,11 +10216,11 @@ loop1:
 
 max3:
 	PREFETCHT0    (R10)
-	ADDQ          168(AX), R10
+	ADDQ          176(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          176(AX), R11
+	ADDQ          184(AX), R11
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          192(AX), R9
+	ADDQ          200(AX), R9
 	DECQ          R8
 	JNE           max3
 	VCVTPS2PD     Y7, Z8
@@ -10201,10 +10237,10 @@ lane4:
 	VBROADCASTSS constants<>+1600(SB), Z11
 	VBROADCASTSS constants<>+1600(SB), Z12
 	VBROADCASTSS constants<>+1600(SB), Z13
-	MOVQ         192(AX), R9
+	MOVQ         200(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         192(AX), R10
+	MOVQ         200(AX), R10
 	IMULQ        R8, R10
 	ADDQ         DX, R10
 	MOVQ         R8, R11
@@ -10241,8 +10277,8 @@ step5:
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          200(AX), R9
-	ADDQ          200(AX), R10
+	ADDQ          208(AX), R9
+	ADDQ          208(AX), R10
 	VMOVUPS       (R9), Z14
 	VPBROADCASTD  R11, Z15
 	VPCMPEQD      Z8, Z15, K1
@@ -10274,8 +10310,8 @@ step5:
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          200(AX), R9
-	ADDQ          200(AX), R10
+	ADDQ          208(AX), R9
+	ADDQ          208(AX), R10
 	JMP           step5
 
 summed6:
@@ -10428,7 +10464,7 @@ loop1:
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 264(AX), Z1
+	VBROADCASTSD 272(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z3
 	VMULPD       9080(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
@@ -10453,7 +10489,7 @@ class3:
 	VPCMPEQD     Z3, Z6, K1
 	VMOVAPS      Z4, K1, Z5
 	VMOVUPS      Z5, (R8)
-	ADDQ         192(AX), R8
+	ADDQ         200(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -10473,13 +10509,13 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         24(AX), BX
@@ -10490,13 +10526,13 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -10504,11 +10540,11 @@ loop1:
 
 max3:
 	PREFETCHT0    (R10)
-	ADDQ          168(AX), R10
+	ADDQ          176(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          176(AX), R11
+	ADDQ          184(AX), R11
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          192(AX), R9
+	ADDQ          200(AX), R9
 	DECQ          R8
 	JNE           max3
 	VCVTPS2PD     Y7, Z8
@@ -10523,13 +10559,13 @@ lane4:
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
 	VBROADCASTSS constants<>+1600(SB), Z11
-	MOVQ         192(AX), R9
+	MOVQ         200(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         192(AX), R10
+	MOVQ         200(AX), R10
 	IMULQ        R8, R10
 	ADDQ         DX, R10
-	MOVQ         192(AX), R11
+	MOVQ         200(AX), R11
 	IMULQ        R8, R11
 	ADDQ         BX, R11
 	MOVQ         R8, R12
@@ -10567,9 +10603,9 @@ step5:
 	ADDQ          $0x10, R12
 	CMPQ          R12, 96(AX)
 	JGE           summed6
-	ADDQ          200(AX), R9
-	ADDQ          200(AX), R10
-	ADDQ          200(AX), R11
+	ADDQ          208(AX), R9
+	ADDQ          208(AX), R10
+	ADDQ          208(AX), R11
 	VMOVUPS       (R9), Z12
 	VSUBPS        Z7, Z12, Z12
 	VMOVUPS       (R11), Z13
@@ -10602,9 +10638,9 @@ step5:
 	ADDQ          $0x10, R12
 	CMPQ          R12, 96(AX)
 	JGE           summed6
-	ADDQ          200(AX), R9
-	ADDQ          200(AX), R10
-	ADDQ          200(AX), R11
+	ADDQ          208(AX), R9
+	ADDQ          208(AX), R10
+	ADDQ          208(AX), R11
 	JMP           step5
 
 summed6:
@@ -10781,7 +10817,7 @@ loop1:
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 264(AX), Z1
+	VBROADCASTSD 272(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z3
 	VMULPD       9080(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
@@ -10802,8 +10838,8 @@ class3:
 	VFMADD213PS  Z6, Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
 	VMOVUPS      Z3, (R8)
-	ADDQ         192(AX), R8
-	ADDQ         192(AX), R9
+	ADDQ         200(AX), R8
+	ADDQ         200(AX), R9
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -10838,7 +10874,8 @@ TEXT ·maxFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         96(AX), BX
 	ANDQ         $-32, BX
-	VBROADCASTSD constants<>+608(SB), Z0
+	VMOVSD       112(AX), X0
+	VBROADCASTSD X0, Z0
 	XORQ         SI, SI
 
 row1:
@@ -10891,7 +10928,7 @@ end7:
 	VMOVSD        X2, 312(AX)(DI*8)
 
 skip2:
-	ADDQ 112(AX), CX
+	ADDQ 120(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -10905,17 +10942,17 @@ TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+640(SB), Z0
-	VBROADCASTSD constants<>+672(SB), Z1
-	VBROADCASTSD constants<>+704(SB), Z2
-	VBROADCASTSD constants<>+736(SB), Z3
-	VBROADCASTSD constants<>+768(SB), Z4
-	VBROADCASTSD constants<>+800(SB), Z5
-	VBROADCASTSD constants<>+832(SB), Z6
-	VBROADCASTSD constants<>+864(SB), Z7
-	VBROADCASTSD constants<>+896(SB), Z8
-	VBROADCASTSD constants<>+928(SB), Z9
-	VBROADCASTSD constants<>+960(SB), Z10
+	VBROADCASTSD constants<>+608(SB), Z0
+	VBROADCASTSD constants<>+640(SB), Z1
+	VBROADCASTSD constants<>+672(SB), Z2
+	VBROADCASTSD constants<>+704(SB), Z3
+	VBROADCASTSD constants<>+736(SB), Z4
+	VBROADCASTSD constants<>+768(SB), Z5
+	VBROADCASTSD constants<>+800(SB), Z6
+	VBROADCASTSD constants<>+832(SB), Z7
+	VBROADCASTSD constants<>+864(SB), Z8
+	VBROADCASTSD constants<>+896(SB), Z9
+	VBROADCASTSD constants<>+928(SB), Z10
 	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), DX
 	XORQ         DI, DI
@@ -10928,7 +10965,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	MOVQ         112(AX), BX
+	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
 	MOVQ         R8, SI
@@ -10936,15 +10973,16 @@ row1:
 	CMPQ         SI, 104(AX)
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(SI*4), CX
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
 	VSUBSD       312(AX)(R8*8), X12, X12
 	VMOVSD       X12, 3576(AX)(R8*8)
 	VMOVSD       312(AX)(R8*8), X12
-	VXORPS       constants<>+1056(SB), X12, X12
+	VXORPS       constants<>+1024(SB), X12, X12
 	VBROADCASTSD X12, Z12
-	VBROADCASTSD constants<>+608(SB), Z13
+	VMOVSD       112(AX), X13
+	VBROADCASTSD X13, Z13
 	XORQ         R9, R9
 
 block4:
@@ -10960,7 +10998,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(BX)(R9*8)
+	PREFETCHT0    20480(DX)(R9*8)
 	VMAXPD        (BX)(R9*8), Z13, Z13
 	VADDPD        (DX)(R9*8), Z12, Z17
 	VADDPD        Z17, Z16, Z16
@@ -10968,7 +11006,7 @@ loop5:
 	VFMADD132PD   Z2, Z1, Z19
 	VCMPPD        $0x15, Z0, Z17, K1
 	VSUBPD        Z1, Z19, Z18
-	PREFETCHT0    20544(BX)(R9*8)
+	PREFETCHT0    20544(DX)(R9*8)
 	VMAXPD        64(BX)(R9*8), Z13, Z13
 	VFNMADD231PD  Z3, Z18, Z17
 	VADDPD        64(DX)(R9*8), Z12, Z20
@@ -10982,7 +11020,7 @@ loop5:
 	VCMPPD        $0x15, Z0, Z20, K2
 	VMOVUPD       Z5, Z18
 	VSUBPD        Z1, Z21, Z22
-	PREFETCHT0    20608(BX)(R9*8)
+	PREFETCHT0    20608(DX)(R9*8)
 	VFMADD213PD   Z6, Z17, Z18
 	VMAXPD        128(BX)(R9*8), Z13, Z13
 	VFMADD213PD   Z7, Z17, Z18
@@ -11003,7 +11041,7 @@ loop5:
 	VFMADD213PD   Z17, Z22, Z18
 	VMOVUPD       Z5, Z17
 	VSUBPD        Z1, Z25, Z22
-	PREFETCHT0    20672(BX)(R9*8)
+	PREFETCHT0    20672(DX)(R9*8)
 	VFMADD213PD.Z Z19, Z19, K1, Z18
 	VFMADD213PD   Z6, Z20, Z17
 	VMOVUPD       Z23, Z19
@@ -11064,7 +11102,7 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(BX)(R9*8)
+	PREFETCHT0    20480(DX)(R9*8)
 	VMAXPD        (BX)(R9*8), Z13, Z13
 	VADDPD        (DX)(R9*8), Z12, Z17
 	VADDPD        Z17, Z16, Z16
@@ -11072,7 +11110,7 @@ loop7:
 	VFMADD132PD   Z2, Z1, Z19
 	VCMPPD        $0x15, Z0, Z17, K1
 	VSUBPD        Z1, Z19, Z18
-	PREFETCHT0    20544(BX)(R9*8)
+	PREFETCHT0    20544(DX)(R9*8)
 	VMAXPD        64(BX)(R9*8), Z13, Z13
 	VFNMADD231PD  Z3, Z18, Z17
 	VADDPD        64(DX)(R9*8), Z12, Z20
@@ -11179,7 +11217,7 @@ end10:
 
 found11:
 skip2:
-	ADDQ 112(AX), DX
+	ADDQ 120(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -11193,17 +11231,17 @@ TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+640(SB), Z0
-	VBROADCASTSD constants<>+672(SB), Z1
-	VBROADCASTSD constants<>+704(SB), Z2
-	VBROADCASTSD constants<>+736(SB), Z3
-	VBROADCASTSD constants<>+768(SB), Z4
-	VBROADCASTSD constants<>+800(SB), Z5
-	VBROADCASTSD constants<>+832(SB), Z6
-	VBROADCASTSD constants<>+864(SB), Z7
-	VBROADCASTSD constants<>+896(SB), Z8
-	VBROADCASTSD constants<>+928(SB), Z9
-	VBROADCASTSD constants<>+960(SB), Z10
+	VBROADCASTSD constants<>+608(SB), Z0
+	VBROADCASTSD constants<>+640(SB), Z1
+	VBROADCASTSD constants<>+672(SB), Z2
+	VBROADCASTSD constants<>+704(SB), Z3
+	VBROADCASTSD constants<>+736(SB), Z4
+	VBROADCASTSD constants<>+768(SB), Z5
+	VBROADCASTSD constants<>+800(SB), Z6
+	VBROADCASTSD constants<>+832(SB), Z7
+	VBROADCASTSD constants<>+864(SB), Z8
+	VBROADCASTSD constants<>+896(SB), Z9
+	VBROADCASTSD constants<>+928(SB), Z10
 	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
@@ -11217,7 +11255,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R9
 	ADDQ         R8, R9
-	MOVQ         112(AX), BX
+	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
 	MOVQ         R9, SI
@@ -11225,15 +11263,16 @@ row1:
 	CMPQ         SI, 104(AX)
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(SI*4), CX
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
 	VSUBSD       312(AX)(R9*8), X12, X12
 	VMOVSD       X12, 3576(AX)(R9*8)
 	VMOVSD       312(AX)(R9*8), X12
-	VXORPS       constants<>+1056(SB), X12, X12
+	VXORPS       constants<>+1024(SB), X12, X12
 	VBROADCASTSD X12, Z12
-	VBROADCASTSD constants<>+608(SB), Z13
+	VMOVSD       112(AX), X13
+	VBROADCASTSD X13, Z13
 	XORQ         R10, R10
 
 block4:
@@ -11249,7 +11288,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(BX)(R10*8)
+	PREFETCHT0    20480(DX)(R10*8)
 	VMAXPD        (BX)(R10*8), Z13, Z13
 	VADDPD        (DX)(R10*8), Z12, Z17
 	VADDPD        Z17, Z16, Z16
@@ -11257,7 +11296,7 @@ loop5:
 	VFMADD132PD   Z2, Z1, Z19
 	VCMPPD        $0x15, Z0, Z17, K1
 	VSUBPD        Z1, Z19, Z18
-	PREFETCHT0    20544(BX)(R10*8)
+	PREFETCHT0    20544(DX)(R10*8)
 	VMAXPD        64(BX)(R10*8), Z13, Z13
 	VFNMADD231PD  Z3, Z18, Z17
 	VADDPD        64(DX)(R10*8), Z12, Z20
@@ -11271,7 +11310,7 @@ loop5:
 	VCMPPD        $0x15, Z0, Z20, K2
 	VMOVUPD       Z5, Z18
 	VSUBPD        Z1, Z21, Z22
-	PREFETCHT0    20608(BX)(R10*8)
+	PREFETCHT0    20608(DX)(R10*8)
 	VFMADD213PD   Z6, Z17, Z18
 	VMAXPD        128(BX)(R10*8), Z13, Z13
 	VFMADD213PD   Z7, Z17, Z18
@@ -11292,7 +11331,7 @@ loop5:
 	VFMADD213PD   Z17, Z22, Z18
 	VMOVUPD       Z5, Z17
 	VSUBPD        Z1, Z25, Z22
-	PREFETCHT0    20672(BX)(R10*8)
+	PREFETCHT0    20672(DX)(R10*8)
 	VFMADD213PD.Z Z19, Z19, K1, Z18
 	VFMADD213PD   Z6, Z20, Z17
 	VMOVUPD       Z23, Z19
@@ -11358,7 +11397,7 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(BX)(R10*8)
+	PREFETCHT0    20480(DX)(R10*8)
 	VMAXPD        (BX)(R10*8), Z13, Z13
 	VADDPD        (DX)(R10*8), Z12, Z17
 	VADDPD        Z17, Z16, Z16
@@ -11366,7 +11405,7 @@ loop7:
 	VFMADD132PD   Z2, Z1, Z19
 	VCMPPD        $0x15, Z0, Z17, K1
 	VSUBPD        Z1, Z19, Z18
-	PREFETCHT0    20544(BX)(R10*8)
+	PREFETCHT0    20544(DX)(R10*8)
 	VMAXPD        64(BX)(R10*8), Z13, Z13
 	VFNMADD231PD  Z3, Z18, Z17
 	VADDPD        64(DX)(R10*8), Z12, Z20
@@ -11476,8 +11515,8 @@ end10:
 
 found11:
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), DI
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), DI
 	INCQ R8
 	JMP  row1
 
@@ -11520,7 +11559,7 @@ row1:
 	VMOVSD       14456(AX)(R8*8), X0
 	VBROADCASTSD X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	VMOVUPD.Z    (DX)(SI*8), K1, Z2
 	XORQ         R8, R8
@@ -11555,8 +11594,8 @@ end7:
 	VMOVUPD     Z2, K1, (BX)(SI*8)
 
 skip2:
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
+	ADDQ 128(AX), DX
+	ADDQ 136(AX), BX
 	INCQ DI
 	JMP  row1
 
@@ -11570,17 +11609,17 @@ TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+640(SB), Z0
-	VBROADCASTSD constants<>+672(SB), Z1
-	VBROADCASTSD constants<>+704(SB), Z2
-	VBROADCASTSD constants<>+736(SB), Z3
-	VBROADCASTSD constants<>+768(SB), Z4
-	VBROADCASTSD constants<>+800(SB), Z5
-	VBROADCASTSD constants<>+832(SB), Z6
-	VBROADCASTSD constants<>+864(SB), Z7
-	VBROADCASTSD constants<>+896(SB), Z8
-	VBROADCASTSD constants<>+928(SB), Z9
-	VBROADCASTSD constants<>+960(SB), Z10
+	VBROADCASTSD constants<>+608(SB), Z0
+	VBROADCASTSD constants<>+640(SB), Z1
+	VBROADCASTSD constants<>+672(SB), Z2
+	VBROADCASTSD constants<>+704(SB), Z3
+	VBROADCASTSD constants<>+736(SB), Z4
+	VBROADCASTSD constants<>+768(SB), Z5
+	VBROADCASTSD constants<>+800(SB), Z6
+	VBROADCASTSD constants<>+832(SB), Z7
+	VBROADCASTSD constants<>+864(SB), Z8
+	VBROADCASTSD constants<>+896(SB), Z9
+	VBROADCASTSD constants<>+928(SB), Z10
 	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
@@ -11597,7 +11636,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R12
 	ADDQ         R11, R12
-	MOVQ         112(AX), BX
+	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
 	MOVQ         R12, SI
@@ -11605,15 +11644,16 @@ row1:
 	CMPQ         SI, 104(AX)
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(SI*4), CX
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
 	VSUBSD       312(AX)(R12*8), X12, X12
 	VMOVSD       X12, 3576(AX)(R12*8)
 	VMOVSD       312(AX)(R12*8), X12
-	VXORPS       constants<>+1056(SB), X12, X12
+	VXORPS       constants<>+1024(SB), X12, X12
 	VBROADCASTSD X12, Z12
-	VBROADCASTSD constants<>+608(SB), Z13
+	VMOVSD       112(AX), X13
+	VBROADCASTSD X13, Z13
 	XORQ         R13, R13
 
 block4:
@@ -11630,7 +11670,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(BX)(R13*8)
+	PREFETCHT0    20480(DX)(R13*8)
 	VMAXPD        (BX)(R13*8), Z13, Z13
 	VADDPD        (DX)(R13*8), Z12, Z18
 	VMOVUPD       (R8)(R13*8), Z19
@@ -11638,7 +11678,7 @@ loop5:
 	VFMADD213PD   (R9)(R13*8), Z20, Z19
 	VADDPD        Z19, Z17, Z17
 	VMULPD        Z18, Z19, Z20
-	PREFETCHT0    20544(BX)(R13*8)
+	PREFETCHT0    20544(DX)(R13*8)
 	VBROADCASTSD  constants<>+1600(SB), Z21
 	VMAXPD        64(BX)(R13*8), Z13, Z13
 	VCMPPD        $0x04, Z21, Z19, K1
@@ -11775,9 +11815,9 @@ end8:
 
 found9:
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), DI
-	ADDQ 136(AX), R8
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), DI
+	ADDQ 144(AX), R8
 	INCQ R11
 	JMP  row1
 
@@ -11823,7 +11863,7 @@ row1:
 	VMOVSD       14456(AX)(R11*8), X0
 	VBROADCASTSD X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	VMOVUPD.Z    (DX)(R9*8), K1, Z2
 	XORQ         R11, R11
@@ -11875,9 +11915,9 @@ end7:
 	VMOVUPD      Z2, K1, (BX)(R9*8)
 
 skip2:
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
-	ADDQ 136(AX), SI
+	ADDQ 128(AX), DX
+	ADDQ 136(AX), BX
+	ADDQ 144(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -11891,17 +11931,17 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+640(SB), Z0
-	VBROADCASTSD constants<>+672(SB), Z1
-	VBROADCASTSD constants<>+704(SB), Z2
-	VBROADCASTSD constants<>+736(SB), Z3
-	VBROADCASTSD constants<>+768(SB), Z4
-	VBROADCASTSD constants<>+800(SB), Z5
-	VBROADCASTSD constants<>+832(SB), Z6
-	VBROADCASTSD constants<>+864(SB), Z7
-	VBROADCASTSD constants<>+896(SB), Z8
-	VBROADCASTSD constants<>+928(SB), Z9
-	VBROADCASTSD constants<>+960(SB), Z10
+	VBROADCASTSD constants<>+608(SB), Z0
+	VBROADCASTSD constants<>+640(SB), Z1
+	VBROADCASTSD constants<>+672(SB), Z2
+	VBROADCASTSD constants<>+704(SB), Z3
+	VBROADCASTSD constants<>+736(SB), Z4
+	VBROADCASTSD constants<>+768(SB), Z5
+	VBROADCASTSD constants<>+800(SB), Z6
+	VBROADCASTSD constants<>+832(SB), Z7
+	VBROADCASTSD constants<>+864(SB), Z8
+	VBROADCASTSD constants<>+896(SB), Z9
+	VBROADCASTSD constants<>+928(SB), Z10
 	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
@@ -11913,13 +11953,13 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+608(SB), Z12
+	VBROADCASTSD constants<>+1056(SB), Z12
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x03, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x03, R11
@@ -11927,11 +11967,11 @@ loop1:
 
 max3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	VMAXPD       (R9), Z12, Z12
-	ADDQ         192(AX), R9
+	ADDQ         200(AX), R9
 	DECQ         R8
 	JNE          max3
 	VMOVUPD      Z12, 312(AX)(SI*8)
@@ -11944,10 +11984,10 @@ lane4:
 	VBROADCASTSD constants<>+1600(SB), Z16
 	VBROADCASTSD constants<>+1600(SB), Z17
 	VBROADCASTSD constants<>+1600(SB), Z18
-	MOVQ         192(AX), R9
+	MOVQ         200(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         192(AX), R10
+	MOVQ         200(AX), R10
 	IMULQ        R8, R10
 	ADDQ         DX, R10
 	MOVQ         R8, R11
@@ -11984,8 +12024,8 @@ step5:
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          200(AX), R9
-	ADDQ          200(AX), R10
+	ADDQ          208(AX), R9
+	ADDQ          208(AX), R10
 	VMOVUPD       (R9), Z19
 	VPBROADCASTQ  R11, Z20
 	VPCMPEQQ      Z13, Z20, K1
@@ -12017,8 +12057,8 @@ step5:
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          200(AX), R9
-	ADDQ          200(AX), R10
+	ADDQ          208(AX), R9
+	ADDQ          208(AX), R10
 	JMP           step5
 
 summed6:
@@ -12144,7 +12184,7 @@ TEXT ·planeScaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Z0
-	VBROADCASTSD 264(AX), Z1
+	VBROADCASTSD 272(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z1
 	VPMOVSXDQ    (DX), Z2
 	VMOVUPD      15544(AX)(BX*8), Z3
@@ -12158,7 +12198,7 @@ class3:
 	VPCMPEQQ     Z2, Z5, K1
 	VMOVAPD      Z3, K1, Z4
 	VMOVUPD      Z4, (R8)
-	ADDQ         192(AX), R8
+	ADDQ         200(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -12178,17 +12218,17 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+640(SB), Z0
-	VBROADCASTSD constants<>+672(SB), Z1
-	VBROADCASTSD constants<>+704(SB), Z2
-	VBROADCASTSD constants<>+736(SB), Z3
-	VBROADCASTSD constants<>+768(SB), Z4
-	VBROADCASTSD constants<>+800(SB), Z5
-	VBROADCASTSD constants<>+832(SB), Z6
-	VBROADCASTSD constants<>+864(SB), Z7
-	VBROADCASTSD constants<>+896(SB), Z8
-	VBROADCASTSD constants<>+928(SB), Z9
-	VBROADCASTSD constants<>+960(SB), Z10
+	VBROADCASTSD constants<>+608(SB), Z0
+	VBROADCASTSD constants<>+640(SB), Z1
+	VBROADCASTSD constants<>+672(SB), Z2
+	VBROADCASTSD constants<>+704(SB), Z3
+	VBROADCASTSD constants<>+736(SB), Z4
+	VBROADCASTSD constants<>+768(SB), Z5
+	VBROADCASTSD constants<>+800(SB), Z6
+	VBROADCASTSD constants<>+832(SB), Z7
+	VBROADCASTSD constants<>+864(SB), Z8
+	VBROADCASTSD constants<>+896(SB), Z9
+	VBROADCASTSD constants<>+928(SB), Z10
 	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
@@ -12200,13 +12240,13 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+608(SB), Z12
+	VBROADCASTSD constants<>+1056(SB), Z12
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x03, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x03, R11
@@ -12214,11 +12254,11 @@ loop1:
 
 max3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	VMAXPD       (R9), Z12, Z12
-	ADDQ         192(AX), R9
+	ADDQ         200(AX), R9
 	DECQ         R8
 	JNE          max3
 	VMOVUPD      Z12, 312(AX)(SI*8)
@@ -12231,10 +12271,10 @@ lane4:
 	VBROADCASTSD constants<>+1600(SB), Z16
 	VBROADCASTSD constants<>+1600(SB), Z17
 	VBROADCASTSD constants<>+1600(SB), Z18
-	MOVQ         192(AX), R9
+	MOVQ         200(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         192(AX), R10
+	MOVQ         200(AX), R10
 	IMULQ        R8, R10
 	ADDQ         DX, R10
 	MOVQ         R8, R11
@@ -12276,8 +12316,8 @@ step5:
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          200(AX), R9
-	ADDQ          200(AX), R10
+	ADDQ          208(AX), R9
+	ADDQ          208(AX), R10
 	VMOVUPD       (R9), Z19
 	VPBROADCASTQ  R11, Z20
 	VPCMPEQQ      Z13, Z20, K1
@@ -12314,8 +12354,8 @@ step5:
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
 	JGE           summed6
-	ADDQ          200(AX), R9
-	ADDQ          200(AX), R10
+	ADDQ          208(AX), R9
+	ADDQ          208(AX), R10
 	JMP           step5
 
 summed6:
@@ -12441,7 +12481,7 @@ TEXT ·planeScaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Z0
-	VBROADCASTSD 264(AX), Z1
+	VBROADCASTSD 272(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z1
 	VPMOVSXDQ    (DX), Z2
 	VMOVUPD      15544(AX)(BX*8), Z3
@@ -12458,7 +12498,7 @@ class3:
 	VPCMPEQQ     Z2, Z5, K1
 	VMOVAPD      Z3, K1, Z4
 	VMOVUPD      Z4, (R8)
-	ADDQ         192(AX), R8
+	ADDQ         200(AX), R8
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -12478,17 +12518,17 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSD constants<>+640(SB), Z0
-	VBROADCASTSD constants<>+672(SB), Z1
-	VBROADCASTSD constants<>+704(SB), Z2
-	VBROADCASTSD constants<>+736(SB), Z3
-	VBROADCASTSD constants<>+768(SB), Z4
-	VBROADCASTSD constants<>+800(SB), Z5
-	VBROADCASTSD constants<>+832(SB), Z6
-	VBROADCASTSD constants<>+864(SB), Z7
-	VBROADCASTSD constants<>+896(SB), Z8
-	VBROADCASTSD constants<>+928(SB), Z9
-	VBROADCASTSD constants<>+960(SB), Z10
+	VBROADCASTSD constants<>+608(SB), Z0
+	VBROADCASTSD constants<>+640(SB), Z1
+	VBROADCASTSD constants<>+672(SB), Z2
+	VBROADCASTSD constants<>+704(SB), Z3
+	VBROADCASTSD constants<>+736(SB), Z4
+	VBROADCASTSD constants<>+768(SB), Z5
+	VBROADCASTSD constants<>+800(SB), Z6
+	VBROADCASTSD constants<>+832(SB), Z7
+	VBROADCASTSD constants<>+864(SB), Z8
+	VBROADCASTSD constants<>+896(SB), Z9
+	VBROADCASTSD constants<>+928(SB), Z10
 	VMOVUPD      constants<>+1632(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
@@ -12500,13 +12540,13 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSD constants<>+608(SB), Z12
+	VBROADCASTSD constants<>+1056(SB), Z12
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
 	MOVQ         SI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x03, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         SI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x03, R11
@@ -12514,11 +12554,11 @@ loop1:
 
 max3:
 	PREFETCHT0 (R10)
-	ADDQ       168(AX), R10
+	ADDQ       176(AX), R10
 	PREFETCHT0 (R11)
-	ADDQ       176(AX), R11
+	ADDQ       184(AX), R11
 	VMAXPD     (R9), Z12, Z12
-	ADDQ       192(AX), R9
+	ADDQ       200(AX), R9
 	DECQ       R8
 	JNE        max3
 	VMOVUPD    Z12, 312(AX)(SI*8)
@@ -12529,13 +12569,13 @@ lane4:
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
 	VBROADCASTSD constants<>+1600(SB), Z16
-	MOVQ         192(AX), R9
+	MOVQ         200(AX), R9
 	IMULQ        R8, R9
 	ADDQ         CX, R9
-	MOVQ         192(AX), R10
+	MOVQ         200(AX), R10
 	IMULQ        R8, R10
 	ADDQ         DX, R10
-	MOVQ         192(AX), R11
+	MOVQ         200(AX), R11
 	IMULQ        R8, R11
 	ADDQ         BX, R11
 	MOVQ         R8, R12
@@ -12578,9 +12618,9 @@ step5:
 	ADDQ          $0x08, R12
 	CMPQ          R12, 96(AX)
 	JGE           summed6
-	ADDQ          200(AX), R9
-	ADDQ          200(AX), R10
-	ADDQ          200(AX), R11
+	ADDQ          208(AX), R9
+	ADDQ          208(AX), R10
+	ADDQ          208(AX), R11
 	VMOVUPD       (R9), Z17
 	VSUBPD        Z12, Z17, Z17
 	VMOVUPD       (R11), Z18
@@ -12618,9 +12658,9 @@ step5:
 	ADDQ          $0x08, R12
 	CMPQ          R12, 96(AX)
 	JGE           summed6
-	ADDQ          200(AX), R9
-	ADDQ          200(AX), R10
-	ADDQ          200(AX), R11
+	ADDQ          208(AX), R9
+	ADDQ          208(AX), R10
+	ADDQ          208(AX), R11
 	JMP           step5
 
 summed6:
@@ -12775,7 +12815,7 @@ TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Z0
-	VBROADCASTSD 264(AX), Z1
+	VBROADCASTSD 272(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z1
 	XORQ         DI, DI
 	MOVQ         CX, R8
@@ -12792,8 +12832,8 @@ class3:
 	VFMADD213PD  Z5, Z4, Z3
 	VFNMADD231PD Z3, Z1, Z2
 	VMOVUPD      Z2, (R8)
-	ADDQ         192(AX), R8
-	ADDQ         192(AX), R9
+	ADDQ         200(AX), R8
+	ADDQ         200(AX), R9
 	INCQ         DI
 	CMPQ         DI, 96(AX)
 	JLT          class3
@@ -12828,7 +12868,9 @@ TEXT ·maxFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         96(AX), BX
 	ANDQ         $-64, BX
-	VBROADCASTSS constants<>+0(SB), Z0
+	VMOVSD       112(AX), X0
+	VCVTSD2SS    X0, X0, X0
+	VBROADCASTSS X0, Z0
 	XORQ         SI, SI
 
 row1:
@@ -12890,7 +12932,7 @@ end7:
 	VMOVSD        X2, 312(AX)(DI*8)
 
 skip2:
-	ADDQ 112(AX), CX
+	ADDQ 120(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -12904,13 +12946,13 @@ TEXT ·sumUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), DX
 	XORQ         DI, DI
 
@@ -12922,7 +12964,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	MOVQ         112(AX), BX
+	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
 	MOVQ         R8, SI
@@ -12930,7 +12972,7 @@ row1:
 	CMPQ         SI, 104(AX)
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(SI*4), CX
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
@@ -12939,9 +12981,11 @@ row1:
 	VMOVSD       X7, 3576(AX)(R8*8)
 	VMOVSD       312(AX)(R8*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+288(SB), X7, X7
+	VXORPS       constants<>+256(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	VBROADCASTSS constants<>+0(SB), Z8
+	VMOVSD       112(AX), X8
+	VCVTSD2SS    X8, X8, X8
+	VBROADCASTSS X8, Z8
 	XORQ         R9, R9
 
 block4:
@@ -12957,7 +13001,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(BX)(R9*2)
+	PREFETCHT0    20480(DX)(R9*2)
 	VCVTPH2PS     (BX)(R9*2), Z12
 	VMAXPS        Z12, Z8, Z8
 	VCVTPH2PS     (DX)(R9*2), Z12
@@ -12968,7 +13012,7 @@ loop5:
 	VCVTPH2PS     32(DX)(R9*2), Z15
 	VMOVUPS       Z12, Z14
 	VADDPS        Z7, Z15, Z15
-	PREFETCHT0    20544(BX)(R9*2)
+	PREFETCHT0    20544(DX)(R9*2)
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
 	VCVTPH2PS     64(BX)(R9*2), Z13
@@ -13046,7 +13090,7 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(BX)(R9*2)
+	PREFETCHT0    20480(DX)(R9*2)
 	VCVTPH2PS     (BX)(R9*2), Z12
 	VMAXPS        Z12, Z8, Z8
 	VCVTPH2PS     (DX)(R9*2), Z12
@@ -13154,7 +13198,7 @@ end10:
 
 found11:
 skip2:
-	ADDQ 112(AX), DX
+	ADDQ 120(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -13168,13 +13212,13 @@ TEXT ·sumExpUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	XORQ         R8, R8
@@ -13187,7 +13231,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R9
 	ADDQ         R8, R9
-	MOVQ         112(AX), BX
+	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
 	MOVQ         R9, SI
@@ -13195,7 +13239,7 @@ row1:
 	CMPQ         SI, 104(AX)
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(SI*4), CX
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
@@ -13204,9 +13248,11 @@ row1:
 	VMOVSD       X7, 3576(AX)(R9*8)
 	VMOVSD       312(AX)(R9*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+288(SB), X7, X7
+	VXORPS       constants<>+256(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	VBROADCASTSS constants<>+0(SB), Z8
+	VMOVSD       112(AX), X8
+	VCVTSD2SS    X8, X8, X8
+	VBROADCASTSS X8, Z8
 	XORQ         R10, R10
 
 block4:
@@ -13222,7 +13268,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(BX)(R10*2)
+	PREFETCHT0    20480(DX)(R10*2)
 	VCVTPH2PS     (BX)(R10*2), Z12
 	VMAXPS        Z12, Z8, Z8
 	VCVTPH2PS     (DX)(R10*2), Z12
@@ -13233,7 +13279,7 @@ loop5:
 	VCVTPH2PS     32(DX)(R10*2), Z15
 	VMOVUPS       Z12, Z14
 	VADDPS        Z7, Z15, Z15
-	PREFETCHT0    20544(BX)(R10*2)
+	PREFETCHT0    20544(DX)(R10*2)
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
 	VCVTPH2PS     64(BX)(R10*2), Z13
@@ -13315,7 +13361,7 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(BX)(R10*2)
+	PREFETCHT0    20480(DX)(R10*2)
 	VCVTPH2PS     (BX)(R10*2), Z12
 	VMAXPS        Z12, Z8, Z8
 	VCVTPH2PS     (DX)(R10*2), Z12
@@ -13426,8 +13472,8 @@ end10:
 
 found11:
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), DI
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), DI
 	INCQ R8
 	JMP  row1
 
@@ -13471,7 +13517,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
@@ -13508,8 +13554,8 @@ end7:
 	VMOVDQU16   Y0, K1, (BX)(SI*2)
 
 skip2:
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
+	ADDQ 128(AX), DX
+	ADDQ 136(AX), BX
 	INCQ DI
 	JMP  row1
 
@@ -13523,13 +13569,13 @@ TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         24(AX), R8
@@ -13545,7 +13591,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R12
 	ADDQ         R11, R12
-	MOVQ         112(AX), BX
+	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
 	MOVQ         R12, SI
@@ -13553,7 +13599,7 @@ row1:
 	CMPQ         SI, 104(AX)
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(SI*4), CX
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
@@ -13562,9 +13608,11 @@ row1:
 	VMOVSD       X7, 3576(AX)(R12*8)
 	VMOVSD       312(AX)(R12*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+288(SB), X7, X7
+	VXORPS       constants<>+256(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	VBROADCASTSS constants<>+0(SB), Z8
+	VMOVSD       112(AX), X8
+	VCVTSD2SS    X8, X8, X8
+	VBROADCASTSS X8, Z8
 	XORQ         R13, R13
 
 block4:
@@ -13581,7 +13629,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(BX)(R13*2)
+	PREFETCHT0    20480(DX)(R13*2)
 	VCVTPH2PS     (BX)(R13*2), Z13
 	VMAXPS        Z13, Z8, Z8
 	VCVTPH2PS     (DX)(R13*2), Z13
@@ -13720,9 +13768,9 @@ end8:
 
 found9:
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), DI
-	ADDQ 136(AX), R8
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), DI
+	ADDQ 144(AX), R8
 	INCQ R11
 	JMP  row1
 
@@ -13769,7 +13817,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
@@ -13824,9 +13872,9 @@ end7:
 	VMOVDQU16    Y0, K1, (BX)(R9*2)
 
 skip2:
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
-	ADDQ 136(AX), SI
+	ADDQ 128(AX), DX
+	ADDQ 136(AX), BX
+	ADDQ 144(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -13855,7 +13903,9 @@ TEXT ·maxBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         96(AX), BX
 	ANDQ         $-64, BX
-	VBROADCASTSS constants<>+0(SB), Z0
+	VMOVSD       112(AX), X0
+	VCVTSD2SS    X0, X0, X0
+	VBROADCASTSS X0, Z0
 	XORQ         SI, SI
 
 row1:
@@ -13923,7 +13973,7 @@ end7:
 	VMOVSD        X2, 312(AX)(DI*8)
 
 skip2:
-	ADDQ 112(AX), CX
+	ADDQ 120(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -13937,13 +13987,13 @@ TEXT ·sumUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), DX
 	XORQ         DI, DI
 
@@ -13955,7 +14005,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	MOVQ         112(AX), BX
+	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
 	MOVQ         R8, SI
@@ -13963,7 +14013,7 @@ row1:
 	CMPQ         SI, 104(AX)
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(SI*4), CX
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
@@ -13972,9 +14022,11 @@ row1:
 	VMOVSD       X7, 3576(AX)(R8*8)
 	VMOVSD       312(AX)(R8*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+288(SB), X7, X7
+	VXORPS       constants<>+256(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	VBROADCASTSS constants<>+0(SB), Z8
+	VMOVSD       112(AX), X8
+	VCVTSD2SS    X8, X8, X8
+	VBROADCASTSS X8, Z8
 	XORQ         R9, R9
 
 block4:
@@ -13990,7 +14042,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(BX)(R9*2)
+	PREFETCHT0    20480(DX)(R9*2)
 	VPMOVZXWD     (BX)(R9*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z12, Z8, Z8
@@ -14001,7 +14053,7 @@ loop5:
 	VMAXPS        Z13, Z8, Z8
 	VADDPS        Z7, Z12, Z12
 	VPMOVZXWD     32(DX)(R9*2), Z15
-	PREFETCHT0    20544(BX)(R9*2)
+	PREFETCHT0    20544(DX)(R9*2)
 	VADDPS        Z12, Z11, Z11
 	VPSLLD        $0x10, Z15, Z15
 	VPMOVZXWD     64(BX)(R9*2), Z13
@@ -14087,7 +14139,7 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(BX)(R9*2)
+	PREFETCHT0    20480(DX)(R9*2)
 	VPMOVZXWD     (BX)(R9*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z12, Z8, Z8
@@ -14201,7 +14253,7 @@ end10:
 
 found11:
 skip2:
-	ADDQ 112(AX), DX
+	ADDQ 120(AX), DX
 	INCQ DI
 	JMP  row1
 
@@ -14215,13 +14267,13 @@ TEXT ·sumExpUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	XORQ         R8, R8
@@ -14234,7 +14286,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R9
 	ADDQ         R8, R9
-	MOVQ         112(AX), BX
+	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
 	MOVQ         R9, SI
@@ -14242,7 +14294,7 @@ row1:
 	CMPQ         SI, 104(AX)
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(SI*4), CX
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
@@ -14251,9 +14303,11 @@ row1:
 	VMOVSD       X7, 3576(AX)(R9*8)
 	VMOVSD       312(AX)(R9*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+288(SB), X7, X7
+	VXORPS       constants<>+256(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	VBROADCASTSS constants<>+0(SB), Z8
+	VMOVSD       112(AX), X8
+	VCVTSD2SS    X8, X8, X8
+	VBROADCASTSS X8, Z8
 	XORQ         R10, R10
 
 block4:
@@ -14269,7 +14323,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(BX)(R10*2)
+	PREFETCHT0    20480(DX)(R10*2)
 	VPMOVZXWD     (BX)(R10*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z12, Z8, Z8
@@ -14280,7 +14334,7 @@ loop5:
 	VMAXPS        Z13, Z8, Z8
 	VADDPS        Z7, Z12, Z12
 	VPMOVZXWD     32(DX)(R10*2), Z15
-	PREFETCHT0    20544(BX)(R10*2)
+	PREFETCHT0    20544(DX)(R10*2)
 	VADDPS        Z12, Z11, Z11
 	VPSLLD        $0x10, Z15, Z15
 	VPMOVZXWD     64(BX)(R10*2), Z13
@@ -14370,7 +14424,7 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(BX)(R10*2)
+	PREFETCHT0    20480(DX)(R10*2)
 	VPMOVZXWD     (BX)(R10*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z12, Z8, Z8
@@ -14487,8 +14541,8 @@ end10:
 
 found11:
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), DI
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), DI
 	INCQ R8
 	JMP  row1
 
@@ -14532,7 +14586,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
@@ -14596,8 +14650,8 @@ end7:
 	VPMOVDW      Z2, K1, (BX)(SI*2)
 
 skip2:
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
+	ADDQ 128(AX), DX
+	ADDQ 136(AX), BX
 	INCQ DI
 	JMP  row1
 
@@ -14611,13 +14665,13 @@ TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         24(AX), R8
@@ -14633,7 +14687,7 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R12
 	ADDQ         R11, R12
-	MOVQ         112(AX), BX
+	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
 	MOVQ         R12, SI
@@ -14641,7 +14695,7 @@ row1:
 	CMPQ         SI, 104(AX)
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(SI*4), CX
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
@@ -14650,9 +14704,11 @@ row1:
 	VMOVSD       X7, 3576(AX)(R12*8)
 	VMOVSD       312(AX)(R12*8), X7
 	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+288(SB), X7, X7
+	VXORPS       constants<>+256(SB), X7, X7
 	VBROADCASTSS X7, Z7
-	VBROADCASTSS constants<>+0(SB), Z8
+	VMOVSD       112(AX), X8
+	VCVTSD2SS    X8, X8, X8
+	VBROADCASTSS X8, Z8
 	XORQ         R13, R13
 
 block4:
@@ -14669,7 +14725,7 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(BX)(R13*2)
+	PREFETCHT0    20480(DX)(R13*2)
 	VPMOVZXWD     (BX)(R13*2), Z13
 	VPSLLD        $0x10, Z13, Z13
 	VMAXPS        Z13, Z8, Z8
@@ -14817,9 +14873,9 @@ end8:
 
 found9:
 skip2:
-	ADDQ 112(AX), DX
-	ADDQ 120(AX), DI
-	ADDQ 136(AX), R8
+	ADDQ 120(AX), DX
+	ADDQ 128(AX), DI
+	ADDQ 144(AX), R8
 	INCQ R11
 	JMP  row1
 
@@ -14866,7 +14922,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
@@ -14952,9 +15008,9 @@ end7:
 	VPMOVDW      Z2, K1, (BX)(R9*2)
 
 skip2:
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), BX
-	ADDQ 136(AX), SI
+	ADDQ 128(AX), DX
+	ADDQ 136(AX), BX
+	ADDQ 144(AX), SI
 	INCQ R10
 	JMP  row1
 
@@ -14969,8 +15025,8 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 
 	// finishAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1184(SB), Z0
-	VBROADCASTSD 272(AX), Z1
-	VBROADCASTSD 256(AX), Z2
+	VBROADCASTSD 280(AX), Z1
+	VBROADCASTSD 264(AX), Z2
 	VBROADCASTSD constants<>+1600(SB), Z3
 	VMOVUPD      16632(AX), Z4
 	VMOVUPD      16696(AX), Z5
@@ -14987,7 +15043,7 @@ loop1:
 	VMOVUPD          2488(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
 	VPSUBQ.BCST      constants<>+1280(SB), Z9, Z9
-	VPANDQ.BCST      constants<>+608(SB), Z9, Z10
+	VPANDQ.BCST      constants<>+1056(SB), Z9, Z10
 	VMOVUPD          Z0, Z11
 	VPSUBQ           Z10, Z11, Z10
 	VMOVUPD          1464(AX)(CX*8), Z11
@@ -14998,7 +15054,7 @@ loop1:
 	VSUBPD.BCST      constants<>+1248(SB), Z9, Z9
 	VPSUBQ.BCST      constants<>+1280(SB), Z14, Z14
 	VSUBPD           Z0, Z10, Z12
-	VPANDQ.BCST      constants<>+608(SB), Z14, Z15
+	VPANDQ.BCST      constants<>+1056(SB), Z14, Z15
 	VFMADD231PD      Z10, Z7, Z12
 	VMOVUPD          Z0, Z10
 	VADDPD.BCST      constants<>+1216(SB), Z12, Z7
@@ -15015,7 +15071,7 @@ loop1:
 	VPSUBQ.BCST      constants<>+1280(SB), Z20, Z20
 	VFMADD213PD.BCST constants<>+1344(SB), Z14, Z16
 	VSUBPD           Z0, Z15, Z18
-	VPANDQ.BCST      constants<>+608(SB), Z20, Z21
+	VPANDQ.BCST      constants<>+1056(SB), Z20, Z21
 	VFMADD213PD.BCST constants<>+1376(SB), Z14, Z16
 	VFMADD231PD      Z15, Z11, Z18
 	VMOVUPD          Z0, Z15
@@ -15038,7 +15094,7 @@ loop1:
 	VFNMADD213PD     Z12, Z14, Z16
 	VFMADD213PD.BCST constants<>+1344(SB), Z20, Z22
 	VSUBPD           Z0, Z21, Z26
-	VPANDQ.BCST      constants<>+608(SB), Z25, Z27
+	VPANDQ.BCST      constants<>+1056(SB), Z25, Z27
 	VMULPD.BCST      constants<>+1568(SB), Z9, Z14
 	VFMADD213PD.BCST constants<>+1376(SB), Z20, Z22
 	VFMADD231PD      Z21, Z10, Z26
@@ -15176,7 +15232,7 @@ loop3:
 	VMOVUPD          2488(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
 	VPSUBQ.BCST      constants<>+1280(SB), Z9, Z9
-	VPANDQ.BCST      constants<>+608(SB), Z9, Z10
+	VPANDQ.BCST      constants<>+1056(SB), Z9, Z10
 	VMOVUPD          Z0, Z11
 	VPSUBQ           Z10, Z11, Z10
 	VPSRLQ           $0x34, Z9, Z9
@@ -15234,8 +15290,8 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 
 	// finishGradAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1184(SB), Z0
-	VBROADCASTSD 272(AX), Z1
-	VBROADCASTSD 256(AX), Z2
+	VBROADCASTSD 280(AX), Z1
+	VBROADCASTSD 264(AX), Z2
 	VBROADCASTSD constants<>+1600(SB), Z3
 	VMOVUPD      16632(AX), Z4
 	VMOVUPD      16696(AX), Z5
@@ -15252,7 +15308,7 @@ loop1:
 	VMOVUPD          2488(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
 	VPSUBQ.BCST      constants<>+1280(SB), Z9, Z9
-	VPANDQ.BCST      constants<>+608(SB), Z9, Z10
+	VPANDQ.BCST      constants<>+1056(SB), Z9, Z10
 	VMOVUPD          Z0, Z11
 	VPSUBQ           Z10, Z11, Z10
 	VPSRLQ           $0x34, Z9, Z9
@@ -15267,7 +15323,7 @@ loop1:
 	VDIVPD           Z10, Z11, Z10
 	VPSUBQ.BCST      constants<>+1280(SB), Z16, Z16
 	VMULPD           Z10, Z10, Z13
-	VPANDQ.BCST      constants<>+608(SB), Z16, Z17
+	VPANDQ.BCST      constants<>+1056(SB), Z16, Z17
 	VBROADCASTSD     constants<>+1312(SB), Z14
 	VMOVUPD          Z0, Z18
 	VFMADD213PD.BCST constants<>+1344(SB), Z13, Z14
@@ -15292,7 +15348,7 @@ loop1:
 	VPSUBQ.BCST      constants<>+1280(SB), Z21, Z21
 	VFNMADD231PD     Z14, Z10, Z13
 	VMULPD           Z20, Z20, Z10
-	VPANDQ.BCST      constants<>+608(SB), Z21, Z14
+	VPANDQ.BCST      constants<>+1056(SB), Z21, Z14
 	VADDPD           Z11, Z13, Z13
 	VBROADCASTSD     constants<>+1312(SB), Z11
 	VMOVUPD          Z0, Z22
@@ -15327,7 +15383,7 @@ loop1:
 	VMOVAPD.Z        Z9, K1, Z9
 	VFNMADD231PD     Z11, Z20, Z10
 	VMULPD           Z22, Z22, Z11
-	VPANDQ.BCST      constants<>+608(SB), Z26, Z20
+	VPANDQ.BCST      constants<>+1056(SB), Z26, Z20
 	VFMADD231PD      4664(AX)(CX*8), Z2, Z9
 	VADDPD           Z18, Z10, Z10
 	VBROADCASTSD     constants<>+1312(SB), Z27
@@ -15524,7 +15580,7 @@ loop3:
 	VMOVUPD          2488(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
 	VPSUBQ.BCST      constants<>+1280(SB), Z9, Z9
-	VPANDQ.BCST      constants<>+608(SB), Z9, Z10
+	VPANDQ.BCST      constants<>+1056(SB), Z9, Z10
 	VMOVUPD          Z0, Z11
 	VPSUBQ           Z10, Z11, Z10
 	VPSRLQ           $0x34, Z9, Z9
@@ -15602,11 +15658,11 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         192(AX), BX
+	MOVQ         200(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -15614,17 +15670,17 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
-	ADDQ         160(AX), R9
+	ADDQ         168(AX), R9
 	MOVQ         96(AX), R10
 
 fetch3:
 	PREFETCHT0   (R9)
-	ADDQ         168(AX), R9
+	ADDQ         176(AX), R9
 	DECQ         R10
 	JNE          fetch3
 	VMAXPS       (R8), Y2, Y2
@@ -15643,31 +15699,31 @@ fetch3:
 	VSUBPS       Y2, Y5, Y5
 	VMAXPS       Y5, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+128(SB), Y7, Y6
-	VPERMPS      constants<>+224(SB), Y8, Y7
+	VFNMADD132PS constants<>+96(SB), Y7, Y6
+	VPERMPS      constants<>+192(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y9
 	VPADDD       Y7, Y8, Y8
 	VPCMPEQD     constants<>+1120(SB), Y3, Y7
-	VMOVUPS      constants<>+160(SB), Y3
+	VMOVUPS      constants<>+128(SB), Y3
 	VBLENDVPS    Y7, Y9, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y6, Y3
+	VFMADD213PS  constants<>+160(SB), Y6, Y3
 	VSUBPS       Y2, Y9, Y9
 	VMULPS       Y6, Y6, Y2
 	VMAXPS       Y9, Y0, Y7
 	VFMADD213PS  Y6, Y2, Y3
 	VMOVUPS      Y7, Y2
 	VFMADD213PS  Y8, Y8, Y3
-	VFMADD132PS  constants<>+96(SB), Y1, Y2
+	VFMADD132PS  constants<>+64(SB), Y1, Y2
 	VSUBPS       Y1, Y2, Y6
-	VFNMADD132PS constants<>+128(SB), Y7, Y6
-	VPERMPS      constants<>+224(SB), Y2, Y7
+	VFNMADD132PS constants<>+96(SB), Y7, Y6
+	VPERMPS      constants<>+192(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
 	VPADDD       Y7, Y2, Y2
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y6, Y7
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y6, Y7
 	VMULPS       Y6, Y6, Y8
 	VFMADD213PS  Y6, Y8, Y7
 	VFMADD213PS  Y2, Y2, Y7
@@ -15710,12 +15766,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -15723,12 +15779,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -15737,9 +15793,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -15759,34 +15815,34 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(SI*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+1120(SB), Y3, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VSUBPS       Y2, Y10, Y10
 	VMULPS       Y7, Y7, Y2
 	VMAXPS       Y10, Y0, Y11
 	VFMADD213PS  Y7, Y2, Y8
 	VMOVUPS      Y11, Y2
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y2
+	VFMADD132PS  constants<>+64(SB), Y1, Y2
 	VMOVUPS      Y8, (DX)
 	VSUBPS       Y1, Y2, Y9
 	VPCMPEQD     constants<>+1600(SB), Y3, Y7
-	VFNMADD132PS constants<>+128(SB), Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y11, Y9
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y2, Y7
+	VPERMPS      constants<>+192(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
 	VPADDD       Y7, Y2, Y2
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y9, Y7
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y7
 	VFMADD213PS  Y2, Y2, Y7
@@ -15838,16 +15894,16 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX512K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         192(AX), BX
+	MOVQ         200(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -15855,17 +15911,17 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
-	ADDQ         160(AX), R9
+	ADDQ         168(AX), R9
 	MOVQ         96(AX), R10
 
 fetch3:
 	PREFETCHT0    (R9)
-	ADDQ          168(AX), R9
+	ADDQ          176(AX), R9
 	DECQ          R10
 	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
@@ -15951,17 +16007,17 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -15969,12 +16025,12 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -15983,9 +16039,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          168(AX), R10
+	ADDQ          176(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          176(AX), R11
+	ADDQ          184(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -16082,11 +16138,11 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         192(AX), BX
+	MOVQ         200(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16094,17 +16150,17 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
-	ADDQ         160(AX), R9
+	ADDQ         168(AX), R9
 	MOVQ         96(AX), R10
 
 fetch3:
 	PREFETCHT0   (R9)
-	ADDQ         168(AX), R9
+	ADDQ         176(AX), R9
 	DECQ         R10
 	JNE          fetch3
 	VMAXPS       (R8), Y2, Y2
@@ -16125,31 +16181,31 @@ fetch3:
 	VSUBPS       Y2, Y5, Y5
 	VMAXPS       Y5, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+128(SB), Y7, Y6
-	VPERMPS      constants<>+224(SB), Y8, Y7
+	VFNMADD132PS constants<>+96(SB), Y7, Y6
+	VPERMPS      constants<>+192(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y9
 	VPADDD       Y7, Y8, Y8
 	VPCMPEQD     constants<>+1120(SB), Y3, Y10
-	VMOVUPS      constants<>+160(SB), Y7
+	VMOVUPS      constants<>+128(SB), Y7
 	VBLENDVPS    Y10, Y9, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y6, Y7
+	VFMADD213PS  constants<>+160(SB), Y6, Y7
 	VSUBPS       Y2, Y9, Y9
 	VMULPS       Y6, Y6, Y10
 	VMAXPS       Y9, Y0, Y11
 	VFMADD213PS  Y6, Y10, Y7
 	VMOVUPS      Y11, Y6
 	VFMADD213PS  Y8, Y8, Y7
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y8
-	VFNMADD132PS constants<>+128(SB), Y11, Y8
-	VPERMPS      constants<>+224(SB), Y6, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y8
+	VPERMPS      constants<>+192(SB), Y6, Y10
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y10, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y8, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y8, Y10
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y6, Y6, Y10
@@ -16165,14 +16221,14 @@ fetch3:
 	VSUBPS       Y2, Y5, Y5
 	VMAXPS       Y5, Y0, Y3
 	VMOVUPS      Y3, Y6
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y2
-	VFNMADD132PS constants<>+128(SB), Y3, Y2
-	VPERMPS      constants<>+224(SB), Y6, Y3
+	VFNMADD132PS constants<>+96(SB), Y3, Y2
+	VPERMPS      constants<>+192(SB), Y6, Y3
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y3, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y3
-	VFMADD213PS  constants<>+192(SB), Y2, Y3
+	VMOVUPS      constants<>+128(SB), Y3
+	VFMADD213PS  constants<>+160(SB), Y2, Y3
 	VMULPS       Y2, Y2, Y7
 	VFMADD213PS  Y2, Y7, Y3
 	VFMADD213PS  Y6, Y6, Y3
@@ -16216,12 +16272,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16229,12 +16285,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -16243,9 +16299,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -16267,34 +16323,34 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(SI*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+1120(SB), Y3, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VSUBPS       Y2, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
 	VMOVUPS      Y8, (DX)
 	VSUBPS       Y1, Y7, Y11
 	VPCMPEQD     constants<>+1600(SB), Y3, Y9
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
 	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y11, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y11, Y9
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -16313,14 +16369,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y2
-	VFNMADD132PS constants<>+128(SB), Y7, Y2
-	VPERMPS      constants<>+224(SB), Y8, Y7
+	VFNMADD132PS constants<>+96(SB), Y7, Y2
+	VPERMPS      constants<>+192(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y2, Y7
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y2, Y7
 	VMULPS       Y2, Y2, Y9
 	VFMADD213PS  Y2, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
@@ -16373,16 +16429,16 @@ TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX512K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         192(AX), BX
+	MOVQ         200(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16390,17 +16446,17 @@ TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
-	ADDQ         160(AX), R9
+	ADDQ         168(AX), R9
 	MOVQ         96(AX), R10
 
 fetch3:
 	PREFETCHT0    (R9)
-	ADDQ          168(AX), R9
+	ADDQ          176(AX), R9
 	DECQ          R10
 	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
@@ -16506,17 +16562,17 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16524,12 +16580,12 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -16538,9 +16594,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          168(AX), R10
+	ADDQ          176(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          176(AX), R11
+	ADDQ          184(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -16659,11 +16715,11 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         192(AX), BX
+	MOVQ         200(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16671,17 +16727,17 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
-	ADDQ         160(AX), R9
+	ADDQ         168(AX), R9
 	MOVQ         96(AX), R10
 
 fetch3:
 	PREFETCHT0   (R9)
-	ADDQ         168(AX), R9
+	ADDQ         176(AX), R9
 	DECQ         R10
 	JNE          fetch3
 	VMAXPS       (R8), Y2, Y2
@@ -16704,31 +16760,31 @@ fetch3:
 	VSUBPS       Y2, Y5, Y5
 	VMAXPS       Y5, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+128(SB), Y7, Y6
-	VPERMPS      constants<>+224(SB), Y8, Y7
+	VFNMADD132PS constants<>+96(SB), Y7, Y6
+	VPERMPS      constants<>+192(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y9
 	VPADDD       Y7, Y8, Y8
 	VPCMPEQD     constants<>+1120(SB), Y3, Y10
-	VMOVUPS      constants<>+160(SB), Y7
+	VMOVUPS      constants<>+128(SB), Y7
 	VBLENDVPS    Y10, Y9, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y6, Y7
+	VFMADD213PS  constants<>+160(SB), Y6, Y7
 	VSUBPS       Y2, Y9, Y9
 	VMULPS       Y6, Y6, Y10
 	VMAXPS       Y9, Y0, Y11
 	VFMADD213PS  Y6, Y10, Y7
 	VMOVUPS      Y11, Y6
 	VFMADD213PS  Y8, Y8, Y7
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y8
-	VFNMADD132PS constants<>+128(SB), Y11, Y8
-	VPERMPS      constants<>+224(SB), Y6, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y8
+	VPERMPS      constants<>+192(SB), Y6, Y10
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y10, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y8, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y8, Y10
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y10
 	VFMADD213PS  Y6, Y6, Y10
@@ -16744,17 +16800,17 @@ fetch3:
 	VSUBPS       Y2, Y5, Y5
 	VMAXPS       Y5, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+128(SB), Y7, Y6
-	VPERMPS      constants<>+224(SB), Y8, Y7
+	VFNMADD132PS constants<>+96(SB), Y7, Y6
+	VPERMPS      constants<>+192(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	IMUL3Q       $0x03, BX, R8
 	VPADDD       Y7, Y8, Y8
 	VMOVUPS      (CX)(R8*1), Y9
-	VMOVUPS      constants<>+160(SB), Y7
+	VMOVUPS      constants<>+128(SB), Y7
 	VPCMPEQD     constants<>+1728(SB), Y3, Y3
-	VFMADD213PS  constants<>+192(SB), Y6, Y7
+	VFMADD213PS  constants<>+160(SB), Y6, Y7
 	VBLENDVPS    Y3, Y9, Y4, Y4
 	VMULPS       Y6, Y6, Y3
 	VSUBPS       Y2, Y9, Y9
@@ -16762,14 +16818,14 @@ fetch3:
 	VMAXPS       Y9, Y0, Y2
 	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      Y2, Y6
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+128(SB), Y2, Y3
-	VPERMPS      constants<>+224(SB), Y6, Y2
+	VFNMADD132PS constants<>+96(SB), Y2, Y3
+	VPERMPS      constants<>+192(SB), Y6, Y2
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y2, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y2
-	VFMADD213PS  constants<>+192(SB), Y3, Y2
+	VMOVUPS      constants<>+128(SB), Y2
+	VFMADD213PS  constants<>+160(SB), Y3, Y2
 	VMULPS       Y3, Y3, Y8
 	VFMADD213PS  Y3, Y8, Y2
 	VFMADD213PS  Y6, Y6, Y2
@@ -16815,12 +16871,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -16828,12 +16884,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -16842,9 +16898,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -16868,34 +16924,34 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(SI*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+1120(SB), Y3, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VSUBPS       Y2, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
 	VMOVUPS      Y8, (DX)
 	VSUBPS       Y1, Y7, Y11
 	VPCMPEQD     constants<>+1600(SB), Y3, Y9
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
 	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y11, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y11, Y9
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -16914,17 +16970,17 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, SI, R9
 	VPADDD       Y8, Y9, Y9
 	IMUL3Q       $0x03, SI, R10
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VPCMPEQD     constants<>+1728(SB), Y3, Y12
 	VMULPS       Y7, Y7, Y10
 	VBLENDVPS    Y12, Y11, Y4, Y4
@@ -16935,15 +16991,15 @@ fetch3:
 	VMOVUPS      Y8, (DX)(SI*2)
 	VMOVUPS      Y7, Y9
 	VPCMPEQD     constants<>+1696(SB), Y3, Y2
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VBLENDVPS    Y2, Y8, Y5, Y5
 	VSUBPS       Y1, Y9, Y2
-	VFNMADD132PS constants<>+128(SB), Y7, Y2
-	VPERMPS      constants<>+224(SB), Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y7, Y2
+	VPERMPS      constants<>+192(SB), Y9, Y7
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y7, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y2, Y7
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y2, Y7
 	VMULPS       Y2, Y2, Y10
 	VFMADD213PS  Y2, Y10, Y7
 	VFMADD213PS  Y9, Y9, Y7
@@ -16998,16 +17054,16 @@ TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX512K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         192(AX), BX
+	MOVQ         200(AX), BX
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -17015,17 +17071,17 @@ TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R8
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
-	ADDQ         160(AX), R9
+	ADDQ         168(AX), R9
 	MOVQ         96(AX), R10
 
 fetch3:
 	PREFETCHT0    (R9)
-	ADDQ          168(AX), R9
+	ADDQ          176(AX), R9
 	DECQ          R10
 	JNE           fetch3
 	VMAXPS        (R8), Z7, Z7
@@ -17153,17 +17209,17 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17171,12 +17227,12 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -17185,9 +17241,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          168(AX), R10
+	ADDQ          176(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          176(AX), R11
+	ADDQ          184(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -17331,12 +17387,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K5 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17344,12 +17400,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -17358,9 +17414,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -17386,34 +17442,34 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(SI*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+1120(SB), Y3, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VSUBPS       Y2, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
 	VMOVUPS      Y8, (DX)
 	VSUBPS       Y1, Y7, Y11
 	VPCMPEQD     constants<>+1600(SB), Y3, Y9
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
 	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y11, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y11, Y9
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -17432,17 +17488,17 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, SI, R9
 	VPADDD       Y8, Y9, Y9
 	IMUL3Q       $0x03, SI, R10
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VPCMPEQD     constants<>+1728(SB), Y3, Y12
 	VMULPS       Y7, Y7, Y10
 	VBLENDVPS    Y12, Y11, Y4, Y4
@@ -17453,15 +17509,15 @@ fetch3:
 	VMOVUPS      Y8, (DX)(SI*2)
 	VMOVUPS      Y9, Y10
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VBLENDVPS    Y7, Y8, Y5, Y5
 	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+128(SB), Y9, Y7
-	VPERMPS      constants<>+224(SB), Y10, Y9
+	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y7, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y7, Y9
 	VMULPS       Y7, Y7, Y12
 	VFMADD213PS  Y7, Y12, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -17484,14 +17540,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y2
-	VFNMADD132PS constants<>+128(SB), Y7, Y2
-	VPERMPS      constants<>+224(SB), Y8, Y7
+	VFNMADD132PS constants<>+96(SB), Y7, Y2
+	VPERMPS      constants<>+192(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y2, Y7
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y2, Y7
 	VMULPS       Y2, Y2, Y9
 	VFMADD213PS  Y2, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
@@ -17544,17 +17600,17 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K5 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17562,12 +17618,12 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -17576,9 +17632,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          168(AX), R10
+	ADDQ          176(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          176(AX), R11
+	ADDQ          184(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -17745,12 +17801,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -17758,12 +17814,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -17772,9 +17828,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -17806,34 +17862,34 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(SI*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+1120(SB), Y3, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VSUBPS       Y2, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
 	VMOVUPS      Y8, (DX)
 	VSUBPS       Y1, Y7, Y11
 	VPCMPEQD     constants<>+1600(SB), Y3, Y9
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
 	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y11, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y11, Y9
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -17852,17 +17908,17 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, SI, R9
 	VPADDD       Y8, Y9, Y9
 	IMUL3Q       $0x03, SI, R10
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VPCMPEQD     constants<>+1728(SB), Y3, Y12
 	VMULPS       Y7, Y7, Y10
 	VBLENDVPS    Y12, Y11, Y4, Y4
@@ -17873,15 +17929,15 @@ fetch3:
 	VMOVUPS      Y8, (DX)(SI*2)
 	VMOVUPS      Y9, Y10
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VBLENDVPS    Y7, Y8, Y5, Y5
 	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+128(SB), Y9, Y7
-	VPERMPS      constants<>+224(SB), Y10, Y9
+	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y7, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y7, Y9
 	VMULPS       Y7, Y7, Y12
 	VFMADD213PS  Y7, Y12, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -17904,17 +17960,17 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x05, SI, R9
 	VPADDD       Y8, Y9, Y9
 	IMUL3Q       $0x05, SI, R10
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VPCMPEQD     constants<>+1792(SB), Y3, Y12
 	VMULPS       Y7, Y7, Y10
 	VBLENDVPS    Y12, Y11, Y4, Y4
@@ -17925,15 +17981,15 @@ fetch3:
 	VMOVUPS      Y8, (DX)(SI*4)
 	VMOVUPS      Y9, Y10
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VBLENDVPS    Y7, Y8, Y5, Y5
 	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+128(SB), Y9, Y7
-	VPERMPS      constants<>+224(SB), Y10, Y9
+	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y7, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y7, Y9
 	VMULPS       Y7, Y7, Y12
 	VFMADD213PS  Y7, Y12, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -17954,36 +18010,36 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
 	IMUL3Q       $0x07, SI, R10
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	IMUL3Q       $0x07, SI, R11
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+1856(SB), Y3, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VSUBPS       Y2, Y10, Y10
 	VMULPS       Y7, Y7, Y2
 	VMAXPS       Y10, Y0, Y11
 	VFMADD213PS  Y7, Y2, Y8
 	VMOVUPS      Y11, Y2
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y2
+	VFMADD132PS  constants<>+64(SB), Y1, Y2
 	VMOVUPS      Y8, (DX)(R9*1)
 	VSUBPS       Y1, Y2, Y9
 	VPCMPEQD     constants<>+1824(SB), Y3, Y7
-	VFNMADD132PS constants<>+128(SB), Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y11, Y9
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y2, Y7
+	VPERMPS      constants<>+192(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
 	VPADDD       Y7, Y2, Y2
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y9, Y7
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y7
 	VFMADD213PS  Y2, Y2, Y7
@@ -18042,17 +18098,17 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -18060,12 +18116,12 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -18074,9 +18130,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          168(AX), R10
+	ADDQ          176(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          176(AX), R11
+	ADDQ          184(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -18318,12 +18374,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -18331,12 +18387,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -18345,9 +18401,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -18383,34 +18439,34 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(SI*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+1120(SB), Y3, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VSUBPS       Y2, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
 	VMOVUPS      Y8, (DX)
 	VSUBPS       Y1, Y7, Y11
 	VPCMPEQD     constants<>+1600(SB), Y3, Y9
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
 	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y11, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y11, Y9
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -18429,17 +18485,17 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, SI, R9
 	VPADDD       Y8, Y9, Y9
 	IMUL3Q       $0x03, SI, R10
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VPCMPEQD     constants<>+1728(SB), Y3, Y12
 	VMULPS       Y7, Y7, Y10
 	VBLENDVPS    Y12, Y11, Y4, Y4
@@ -18450,15 +18506,15 @@ fetch3:
 	VMOVUPS      Y8, (DX)(SI*2)
 	VMOVUPS      Y9, Y10
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VBLENDVPS    Y7, Y8, Y5, Y5
 	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+128(SB), Y9, Y7
-	VPERMPS      constants<>+224(SB), Y10, Y9
+	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y7, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y7, Y9
 	VMULPS       Y7, Y7, Y12
 	VFMADD213PS  Y7, Y12, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -18481,17 +18537,17 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x05, SI, R9
 	VPADDD       Y8, Y9, Y9
 	IMUL3Q       $0x05, SI, R10
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VPCMPEQD     constants<>+1792(SB), Y3, Y12
 	VMULPS       Y7, Y7, Y10
 	VBLENDVPS    Y12, Y11, Y4, Y4
@@ -18502,15 +18558,15 @@ fetch3:
 	VMOVUPS      Y8, (DX)(SI*4)
 	VMOVUPS      Y9, Y10
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VBLENDVPS    Y7, Y8, Y5, Y5
 	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+128(SB), Y9, Y7
-	VPERMPS      constants<>+224(SB), Y10, Y9
+	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y7, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y7, Y9
 	VMULPS       Y7, Y7, Y12
 	VFMADD213PS  Y7, Y12, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -18531,36 +18587,36 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
 	IMUL3Q       $0x07, SI, R10
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	IMUL3Q       $0x07, SI, R11
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+1856(SB), Y3, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VSUBPS       Y2, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
 	VMOVUPS      Y8, (DX)(R9*1)
 	VSUBPS       Y1, Y7, Y11
 	VPCMPEQD     constants<>+1824(SB), Y3, Y9
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
 	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y11, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y11, Y9
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -18587,17 +18643,17 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x09, SI, R9
 	VPADDD       Y8, Y9, Y9
 	IMUL3Q       $0x09, SI, R10
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VPCMPEQD     constants<>+1920(SB), Y3, Y12
 	VMULPS       Y7, Y7, Y10
 	VBLENDVPS    Y12, Y11, Y4, Y4
@@ -18608,15 +18664,15 @@ fetch3:
 	VMOVUPS      Y8, (DX)(SI*8)
 	VMOVUPS      Y7, Y9
 	VPCMPEQD     constants<>+1888(SB), Y3, Y2
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VBLENDVPS    Y2, Y8, Y5, Y5
 	VSUBPS       Y1, Y9, Y2
-	VFNMADD132PS constants<>+128(SB), Y7, Y2
-	VPERMPS      constants<>+224(SB), Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y7, Y2
+	VPERMPS      constants<>+192(SB), Y9, Y7
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y7, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y2, Y7
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y2, Y7
 	VMULPS       Y2, Y2, Y10
 	VFMADD213PS  Y2, Y10, Y7
 	VFMADD213PS  Y9, Y9, Y7
@@ -18671,17 +18727,17 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -18689,12 +18745,12 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -18703,9 +18759,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          168(AX), R10
+	ADDQ          176(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          176(AX), R11
+	ADDQ          184(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -18995,12 +19051,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K16 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -19008,12 +19064,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -19022,9 +19078,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -19072,34 +19128,34 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(SI*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+1120(SB), Y3, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VSUBPS       Y2, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
 	VMOVUPS      Y8, (DX)
 	VSUBPS       Y1, Y7, Y11
 	VPCMPEQD     constants<>+1600(SB), Y3, Y9
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
 	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y11, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y11, Y9
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -19118,17 +19174,17 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, SI, R9
 	VPADDD       Y8, Y9, Y9
 	IMUL3Q       $0x03, SI, R10
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VPCMPEQD     constants<>+1728(SB), Y3, Y12
 	VMULPS       Y7, Y7, Y10
 	VBLENDVPS    Y12, Y11, Y4, Y4
@@ -19139,15 +19195,15 @@ fetch3:
 	VMOVUPS      Y8, (DX)(SI*2)
 	VMOVUPS      Y9, Y10
 	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VBLENDVPS    Y7, Y8, Y5, Y5
 	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+128(SB), Y9, Y7
-	VPERMPS      constants<>+224(SB), Y10, Y9
+	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y7, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y7, Y9
 	VMULPS       Y7, Y7, Y12
 	VFMADD213PS  Y7, Y12, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -19170,17 +19226,17 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x05, SI, R9
 	VPADDD       Y8, Y9, Y9
 	IMUL3Q       $0x05, SI, R10
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VPCMPEQD     constants<>+1792(SB), Y3, Y12
 	VMULPS       Y7, Y7, Y10
 	VBLENDVPS    Y12, Y11, Y4, Y4
@@ -19191,15 +19247,15 @@ fetch3:
 	VMOVUPS      Y8, (DX)(SI*4)
 	VMOVUPS      Y9, Y10
 	VPCMPEQD     constants<>+1760(SB), Y3, Y7
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VBLENDVPS    Y7, Y8, Y5, Y5
 	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+128(SB), Y9, Y7
-	VPERMPS      constants<>+224(SB), Y10, Y9
+	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y7, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y7, Y9
 	VMULPS       Y7, Y7, Y12
 	VFMADD213PS  Y7, Y12, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -19220,36 +19276,36 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
 	IMUL3Q       $0x07, SI, R10
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	IMUL3Q       $0x07, SI, R11
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+1856(SB), Y3, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VSUBPS       Y2, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
 	VMOVUPS      Y8, (DX)(R9*1)
 	VSUBPS       Y1, Y7, Y11
 	VPCMPEQD     constants<>+1824(SB), Y3, Y9
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
 	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y11, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y11, Y9
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -19276,17 +19332,17 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x09, SI, R9
 	VPADDD       Y8, Y9, Y9
 	IMUL3Q       $0x09, SI, R10
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VPCMPEQD     constants<>+1920(SB), Y3, Y12
 	VMULPS       Y7, Y7, Y10
 	VBLENDVPS    Y12, Y11, Y4, Y4
@@ -19297,15 +19353,15 @@ fetch3:
 	VMOVUPS      Y8, (DX)(SI*8)
 	VMOVUPS      Y9, Y10
 	VPCMPEQD     constants<>+1888(SB), Y3, Y7
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VBLENDVPS    Y7, Y8, Y5, Y5
 	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+128(SB), Y9, Y7
-	VPERMPS      constants<>+224(SB), Y10, Y9
+	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y7, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y7, Y9
 	VMULPS       Y7, Y7, Y12
 	VFMADD213PS  Y7, Y12, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -19326,36 +19382,36 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
 	IMUL3Q       $0x0b, SI, R10
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	IMUL3Q       $0x0b, SI, R11
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+1984(SB), Y3, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VSUBPS       Y2, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
 	VMOVUPS      Y8, (DX)(R9*1)
 	VSUBPS       Y1, Y7, Y11
 	VPCMPEQD     constants<>+1952(SB), Y3, Y9
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
 	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y11, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y11, Y9
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -19380,36 +19436,36 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
 	IMUL3Q       $0x0d, SI, R10
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	IMUL3Q       $0x0d, SI, R11
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2048(SB), Y3, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VSUBPS       Y2, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
 	VMOVUPS      Y8, (DX)(R9*1)
 	VSUBPS       Y1, Y7, Y11
 	VPCMPEQD     constants<>+2016(SB), Y3, Y9
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
 	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y7, Y9
 	VPSLLD       $0x14, Y7, Y7
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y11, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y11, Y9
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -19430,36 +19486,36 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
 	IMUL3Q       $0x0f, SI, R10
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	IMUL3Q       $0x0f, SI, R11
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2112(SB), Y3, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VSUBPS       Y2, Y10, Y10
 	VMULPS       Y7, Y7, Y2
 	VMAXPS       Y10, Y0, Y11
 	VFMADD213PS  Y7, Y2, Y8
 	VMOVUPS      Y11, Y2
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y2
+	VFMADD132PS  constants<>+64(SB), Y1, Y2
 	VMOVUPS      Y8, (DX)(R9*1)
 	VSUBPS       Y1, Y2, Y9
 	VPCMPEQD     constants<>+2080(SB), Y3, Y7
-	VFNMADD132PS constants<>+128(SB), Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y11, Y9
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VPERMPS      constants<>+224(SB), Y2, Y7
+	VPERMPS      constants<>+192(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
 	VPADDD       Y7, Y2, Y2
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y9, Y7
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
 	VMULPS       Y9, Y9, Y11
 	VFMADD213PS  Y9, Y11, Y7
 	VFMADD213PS  Y2, Y2, Y7
@@ -19522,17 +19578,17 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K16 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -19540,12 +19596,12 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -19554,9 +19610,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          168(AX), R10
+	ADDQ          176(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          176(AX), R11
+	ADDQ          184(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -19996,12 +20052,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K19 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -20009,12 +20065,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -20023,9 +20079,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -20079,14 +20135,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20101,14 +20157,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20123,14 +20179,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20145,14 +20201,14 @@ fetch3:
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
+	VPERMPS      constants<>+192(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -20173,14 +20229,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20195,14 +20251,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20219,14 +20275,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20249,14 +20305,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20271,14 +20327,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20299,14 +20355,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20321,14 +20377,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20355,14 +20411,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20377,14 +20433,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20405,14 +20461,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20427,14 +20483,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20459,14 +20515,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20481,14 +20537,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20509,14 +20565,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20531,14 +20587,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y2
-	VFNMADD132PS constants<>+128(SB), Y9, Y2
-	VPERMPS      constants<>+224(SB), Y10, Y9
+	VFNMADD132PS constants<>+96(SB), Y9, Y2
+	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y2, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y2, Y9
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -20601,17 +20657,17 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K19 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -20619,12 +20675,12 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -20633,9 +20689,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          168(AX), R10
+	ADDQ          176(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          176(AX), R11
+	ADDQ          184(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -21150,12 +21206,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K20 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -21163,12 +21219,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -21177,9 +21233,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -21235,14 +21291,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21257,14 +21313,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21279,14 +21335,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21301,14 +21357,14 @@ fetch3:
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
+	VPERMPS      constants<>+192(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -21329,14 +21385,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21351,14 +21407,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21375,14 +21431,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21397,14 +21453,14 @@ fetch3:
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
+	VPERMPS      constants<>+192(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -21429,14 +21485,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21451,14 +21507,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21479,14 +21535,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21501,14 +21557,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21535,14 +21591,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21557,14 +21613,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21585,14 +21641,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21607,14 +21663,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21639,14 +21695,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21661,14 +21717,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21689,14 +21745,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21711,14 +21767,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y2
-	VFNMADD132PS constants<>+128(SB), Y9, Y2
-	VPERMPS      constants<>+224(SB), Y10, Y9
+	VFNMADD132PS constants<>+96(SB), Y9, Y2
+	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y2, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y2, Y9
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -21781,17 +21837,17 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K20 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -21799,12 +21855,12 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -21813,9 +21869,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          168(AX), R10
+	ADDQ          176(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          176(AX), R11
+	ADDQ          184(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -22355,12 +22411,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K21 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+0(SB), Y0
+	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -22368,12 +22424,12 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Y2
+	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -22382,9 +22438,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0   (R10)
-	ADDQ         168(AX), R10
+	ADDQ         176(AX), R10
 	PREFETCHT0   (R11)
-	ADDQ         176(AX), R11
+	ADDQ         184(AX), R11
 	DECQ         R12
 	JNE          fetch3
 	VMAXPS       (R9), Y2, Y2
@@ -22442,14 +22498,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22464,14 +22520,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22486,14 +22542,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22508,14 +22564,14 @@ fetch3:
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
+	VPERMPS      constants<>+192(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -22536,14 +22592,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22558,14 +22614,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22582,14 +22638,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22604,14 +22660,14 @@ fetch3:
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
+	VPERMPS      constants<>+192(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -22636,14 +22692,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22658,14 +22714,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22682,14 +22738,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22710,14 +22766,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22732,14 +22788,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22766,14 +22822,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22788,14 +22844,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22816,14 +22872,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22838,14 +22894,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22870,14 +22926,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22892,14 +22948,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22920,14 +22976,14 @@ fetch3:
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22942,14 +22998,14 @@ fetch3:
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y2
-	VFNMADD132PS constants<>+128(SB), Y9, Y2
-	VPERMPS      constants<>+224(SB), Y10, Y9
+	VFNMADD132PS constants<>+96(SB), Y9, Y2
+	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y2, Y9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y2, Y9
 	VMULPS       Y2, Y2, Y11
 	VFMADD213PS  Y2, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -23012,17 +23068,17 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K21 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         48(AX), BX
-	MOVQ         192(AX), SI
+	MOVQ         200(AX), SI
 	MOVQ         88(AX), DI
 	MOVQ         88(AX), R8
 	ADDQ         80(AX), R8
@@ -23030,12 +23086,12 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+0(SB), Z7
+	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
-	ADDQ         160(AX), R10
+	ADDQ         168(AX), R10
 	MOVQ         DI, R11
 	SUBQ         88(AX), R11
 	SHLQ         $0x02, R11
@@ -23044,9 +23100,9 @@ loop1:
 
 fetch3:
 	PREFETCHT0    (R10)
-	ADDQ          168(AX), R10
+	ADDQ          176(AX), R10
 	PREFETCHT0    (R11)
-	ADDQ          176(AX), R11
+	ADDQ          184(AX), R11
 	DECQ          R12
 	JNE           fetch3
 	VMAXPS        (R9), Z7, Z7
@@ -23613,13 +23669,13 @@ TEXT ·sumUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	// sumUniformFloat32AVX512K100 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	MOVL         $0x0000000f, CX
 	KMOVW        CX, K1
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	XORQ         SI, SI
 
@@ -23631,7 +23687,7 @@ row1:
 	JLT           skip2
 	MOVQ          88(AX), DI
 	ADDQ          SI, DI
-	MOVQ          112(AX), DX
+	MOVQ          120(AX), DX
 	LEAQ          (CX)(DX*2), DX
 	MOVQ          48(AX), R8
 	MOVQ          DI, BX
@@ -23639,7 +23695,7 @@ row1:
 	CMPQ          BX, 104(AX)
 	CMOVQGE       CX, DX
 	MOVLQSX       (R8)(BX*4), R8
-	IMULQ         208(AX), BX
+	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R8*4), X7
 	VCVTSS2SD     X7, X7, X7
@@ -23647,28 +23703,30 @@ row1:
 	VMOVSD        X7, 3576(AX)(DI*8)
 	VMOVSD        312(AX)(DI*8), X7
 	VCVTSD2SS     X7, X7, X7
-	VXORPS        constants<>+288(SB), X7, X7
+	VXORPS        constants<>+256(SB), X7, X7
 	VBROADCASTSS  X7, Z7
-	VBROADCASTSS  constants<>+0(SB), Z8
+	VMOVSD        112(AX), X8
+	VCVTSD2SS     X8, X8, X8
+	VBROADCASTSS  X8, Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VBROADCASTSS  constants<>+1600(SB), Z11
-	PREFETCHT0    20480(DX)
+	PREFETCHT0    20480(CX)
 	VMAXPS        (DX), Z8, Z8
 	VADDPS        (CX), Z7, Z12
-	PREFETCHT0    20544(DX)
+	PREFETCHT0    20544(CX)
 	VADDPS        Z12, Z11, Z11
 	VMAXPS        64(DX), Z8, Z8
 	VMOVUPS       Z12, Z14
 	VADDPS        64(CX), Z7, Z15
-	PREFETCHT0    20608(DX)
+	PREFETCHT0    20608(CX)
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
 	VMAXPS        128(DX), Z8, Z8
 	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z15, Z16
 	VADDPS        128(CX), Z7, Z17
-	PREFETCHT0    20672(DX)
+	PREFETCHT0    20672(CX)
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VADDPS        Z17, Z11, Z11
@@ -23677,7 +23735,7 @@ row1:
 	VCMPPS        $0x15, Z0, Z15, K3
 	VMOVUPS       Z17, Z19
 	VADDPS        192(CX), Z7, Z20
-	PREFETCHT0    20736(DX)
+	PREFETCHT0    20736(CX)
 	VPERMPS       Z6, Z14, Z12
 	VSUBPS        Z1, Z16, Z18
 	VFMADD132PS   Z2, Z1, Z19
@@ -23688,7 +23746,7 @@ row1:
 	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVUPS       Z20, Z15
 	VADDPS        256(CX), Z7, Z21
-	PREFETCHT0    20800(DX)
+	PREFETCHT0    20800(CX)
 	VPADDD        Z12, Z14, Z14
 	VPERMPS       Z6, Z16, Z22
 	VSUBPS        Z1, Z19, Z23
@@ -23802,7 +23860,7 @@ row1:
 
 found4:
 skip2:
-	ADDQ 112(AX), CX
+	ADDQ 120(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -23818,13 +23876,13 @@ TEXT ·sumExpUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	// sumExpUniformFloat32AVX512K100 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	MOVL         $0x0000000f, CX
 	KMOVW        CX, K1
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	XORQ         DI, DI
@@ -23837,7 +23895,7 @@ row1:
 	JLT           skip2
 	MOVQ          88(AX), R8
 	ADDQ          DI, R8
-	MOVQ          112(AX), DX
+	MOVQ          120(AX), DX
 	LEAQ          (CX)(DX*2), DX
 	MOVQ          48(AX), R9
 	MOVQ          R8, BX
@@ -23845,7 +23903,7 @@ row1:
 	CMPQ          BX, 104(AX)
 	CMOVQGE       CX, DX
 	MOVLQSX       (R9)(BX*4), R9
-	IMULQ         208(AX), BX
+	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R9*4), X7
 	VCVTSS2SD     X7, X7, X7
@@ -23853,28 +23911,30 @@ row1:
 	VMOVSD        X7, 3576(AX)(R8*8)
 	VMOVSD        312(AX)(R8*8), X7
 	VCVTSD2SS     X7, X7, X7
-	VXORPS        constants<>+288(SB), X7, X7
+	VXORPS        constants<>+256(SB), X7, X7
 	VBROADCASTSS  X7, Z7
-	VBROADCASTSS  constants<>+0(SB), Z8
+	VMOVSD        112(AX), X8
+	VCVTSD2SS     X8, X8, X8
+	VBROADCASTSS  X8, Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VBROADCASTSS  constants<>+1600(SB), Z11
-	PREFETCHT0    20480(DX)
+	PREFETCHT0    20480(CX)
 	VMAXPS        (DX), Z8, Z8
 	VADDPS        (CX), Z7, Z12
-	PREFETCHT0    20544(DX)
+	PREFETCHT0    20544(CX)
 	VADDPS        Z12, Z11, Z11
 	VMAXPS        64(DX), Z8, Z8
 	VMOVUPS       Z12, Z14
 	VADDPS        64(CX), Z7, Z15
-	PREFETCHT0    20608(DX)
+	PREFETCHT0    20608(CX)
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
 	VMAXPS        128(DX), Z8, Z8
 	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z15, Z16
 	VADDPS        128(CX), Z7, Z17
-	PREFETCHT0    20672(DX)
+	PREFETCHT0    20672(CX)
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VADDPS        Z17, Z11, Z11
@@ -23883,7 +23943,7 @@ row1:
 	VCMPPS        $0x15, Z0, Z15, K3
 	VMOVUPS       Z17, Z19
 	VADDPS        192(CX), Z7, Z20
-	PREFETCHT0    20736(DX)
+	PREFETCHT0    20736(CX)
 	VPERMPS       Z6, Z14, Z12
 	VSUBPS        Z1, Z16, Z18
 	VFMADD132PS   Z2, Z1, Z19
@@ -23894,7 +23954,7 @@ row1:
 	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVUPS       Z20, Z15
 	VADDPS        256(CX), Z7, Z21
-	PREFETCHT0    20800(DX)
+	PREFETCHT0    20800(CX)
 	VPADDD        Z12, Z14, Z14
 	VPERMPS       Z6, Z16, Z22
 	VSUBPS        Z1, Z19, Z23
@@ -24015,8 +24075,8 @@ row1:
 
 found4:
 skip2:
-	ADDQ 112(AX), CX
-	ADDQ 120(AX), SI
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), SI
 	INCQ DI
 	JMP  row1
 
@@ -24030,13 +24090,13 @@ TEXT ·sumUniformFloat32AVX512K128(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat32AVX512K128 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+0(SB), Z0
+	VBROADCASTSS constants<>+32(SB), Z1
+	VBROADCASTSS constants<>+64(SB), Z2
+	VBROADCASTSS constants<>+96(SB), Z3
+	VBROADCASTSS constants<>+128(SB), Z4
+	VBROADCASTSS constants<>+160(SB), Z5
+	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	XORQ         SI, SI
 
@@ -24048,7 +24108,7 @@ row1:
 	JLT           skip2
 	MOVQ          88(AX), DI
 	ADDQ          SI, DI
-	MOVQ          112(AX), DX
+	MOVQ          120(AX), DX
 	LEAQ          (CX)(DX*2), DX
 	MOVQ          48(AX), R8
 	MOVQ          DI, BX
@@ -24056,7 +24116,7 @@ row1:
 	CMPQ          BX, 104(AX)
 	CMOVQGE       CX, DX
 	MOVLQSX       (R8)(BX*4), R8
-	IMULQ         208(AX), BX
+	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R8*4), X7
 	VCVTSS2SD     X7, X7, X7
@@ -24064,28 +24124,30 @@ row1:
 	VMOVSD        X7, 3576(AX)(DI*8)
 	VMOVSD        312(AX)(DI*8), X7
 	VCVTSD2SS     X7, X7, X7
-	VXORPS        constants<>+288(SB), X7, X7
+	VXORPS        constants<>+256(SB), X7, X7
 	VBROADCASTSS  X7, Z7
-	VBROADCASTSS  constants<>+0(SB), Z8
+	VMOVSD        112(AX), X8
+	VCVTSD2SS     X8, X8, X8
+	VBROADCASTSS  X8, Z8
 	VBROADCASTSS  constants<>+1600(SB), Z9
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	VBROADCASTSS  constants<>+1600(SB), Z11
-	PREFETCHT0    20480(DX)
+	PREFETCHT0    20480(CX)
 	VMAXPS        (DX), Z8, Z8
 	VADDPS        (CX), Z7, Z12
-	PREFETCHT0    20544(DX)
+	PREFETCHT0    20544(CX)
 	VADDPS        Z12, Z11, Z11
 	VMAXPS        64(DX), Z8, Z8
 	VMOVUPS       Z12, Z14
 	VADDPS        64(CX), Z7, Z15
-	PREFETCHT0    20608(DX)
+	PREFETCHT0    20608(CX)
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
 	VMAXPS        128(DX), Z8, Z8
 	VCMPPS        $0x15, Z0, Z12, K1
 	VMOVUPS       Z15, Z16
 	VADDPS        128(CX), Z7, Z17
-	PREFETCHT0    20672(DX)
+	PREFETCHT0    20672(CX)
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VADDPS        Z17, Z11, Z11
@@ -24094,7 +24156,7 @@ row1:
 	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       Z17, Z19
 	VADDPS        192(CX), Z7, Z20
-	PREFETCHT0    20736(DX)
+	PREFETCHT0    20736(CX)
 	VPERMPS       Z6, Z14, Z12
 	VSUBPS        Z1, Z16, Z18
 	VFMADD132PS   Z2, Z1, Z19
@@ -24105,7 +24167,7 @@ row1:
 	VCMPPS        $0x15, Z0, Z17, K3
 	VMOVUPS       Z20, Z15
 	VADDPS        256(CX), Z7, Z21
-	PREFETCHT0    20800(DX)
+	PREFETCHT0    20800(CX)
 	VPADDD        Z12, Z14, Z14
 	VPERMPS       Z6, Z16, Z22
 	VSUBPS        Z1, Z19, Z23
@@ -24118,7 +24180,7 @@ row1:
 	VCMPPS        $0x15, Z0, Z20, K4
 	VMOVUPS       Z21, Z17
 	VADDPS        320(CX), Z7, Z24
-	PREFETCHT0    20864(DX)
+	PREFETCHT0    20864(CX)
 	VFMADD213PS   Z5, Z13, Z12
 	VPADDD        Z22, Z16, Z16
 	VPERMPS       Z6, Z19, Z26
@@ -24133,7 +24195,7 @@ row1:
 	VCMPPS        $0x15, Z0, Z21, K5
 	VMOVUPS       Z24, Z20
 	VADDPS        384(CX), Z7, Z28
-	PREFETCHT0    20928(DX)
+	PREFETCHT0    20928(CX)
 	VFMADD213PS   Z13, Z22, Z12
 	VFMADD213PS   Z5, Z18, Z25
 	VPADDD        Z26, Z19, Z19
@@ -24236,7 +24298,7 @@ row1:
 
 found4:
 skip2:
-	ADDQ 112(AX), CX
+	ADDQ 120(AX), CX
 	INCQ SI
 	JMP  row1
 
@@ -24244,46 +24306,46 @@ done3:
 	VZEROUPPER
 	RET
 
-DATA constants<>+0(SB)/8, $0xff800000ff800000
-DATA constants<>+8(SB)/8, $0xff800000ff800000
-DATA constants<>+16(SB)/8, $0xff800000ff800000
-DATA constants<>+24(SB)/8, $0xff800000ff800000
-DATA constants<>+32(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+40(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+48(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+56(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+64(SB)/8, $0x4b4000004b400000
-DATA constants<>+72(SB)/8, $0x4b4000004b400000
-DATA constants<>+80(SB)/8, $0x4b4000004b400000
-DATA constants<>+88(SB)/8, $0x4b4000004b400000
-DATA constants<>+96(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+104(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+112(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+120(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+128(SB)/8, $0x3db172183db17218
-DATA constants<>+136(SB)/8, $0x3db172183db17218
-DATA constants<>+144(SB)/8, $0x3db172183db17218
-DATA constants<>+152(SB)/8, $0x3db172183db17218
-DATA constants<>+160(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+168(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+176(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+184(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+192(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+200(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+208(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+216(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+0(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+8(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+16(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+24(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+32(SB)/8, $0x4b4000004b400000
+DATA constants<>+40(SB)/8, $0x4b4000004b400000
+DATA constants<>+48(SB)/8, $0x4b4000004b400000
+DATA constants<>+56(SB)/8, $0x4b4000004b400000
+DATA constants<>+64(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+72(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+80(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+88(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+96(SB)/8, $0x3db172183db17218
+DATA constants<>+104(SB)/8, $0x3db172183db17218
+DATA constants<>+112(SB)/8, $0x3db172183db17218
+DATA constants<>+120(SB)/8, $0x3db172183db17218
+DATA constants<>+128(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+136(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+144(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+152(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+160(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+168(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+176(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+184(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+192(SB)/8, $0x3f7b95c23f800000
+DATA constants<>+200(SB)/8, $0x3f75fed73f7837f0
+DATA constants<>+208(SB)/8, $0x3f75672a3f7504f3
+DATA constants<>+216(SB)/8, $0x3f7ac0c73f7744fd
 DATA constants<>+224(SB)/8, $0x3f7b95c23f800000
 DATA constants<>+232(SB)/8, $0x3f75fed73f7837f0
 DATA constants<>+240(SB)/8, $0x3f75672a3f7504f3
 DATA constants<>+248(SB)/8, $0x3f7ac0c73f7744fd
-DATA constants<>+256(SB)/8, $0x3f7b95c23f800000
-DATA constants<>+264(SB)/8, $0x3f75fed73f7837f0
-DATA constants<>+272(SB)/8, $0x3f75672a3f7504f3
-DATA constants<>+280(SB)/8, $0x3f7ac0c73f7744fd
-DATA constants<>+288(SB)/8, $0x8000000080000000
-DATA constants<>+296(SB)/8, $0x8000000080000000
-DATA constants<>+304(SB)/8, $0x8000000080000000
-DATA constants<>+312(SB)/8, $0x8000000080000000
+DATA constants<>+256(SB)/8, $0x8000000080000000
+DATA constants<>+264(SB)/8, $0x8000000080000000
+DATA constants<>+272(SB)/8, $0x8000000080000000
+DATA constants<>+280(SB)/8, $0x8000000080000000
+DATA constants<>+288(SB)/8, $0xffffffffffffffff
+DATA constants<>+296(SB)/8, $0xffffffffffffffff
+DATA constants<>+304(SB)/8, $0xffffffffffffffff
+DATA constants<>+312(SB)/8, $0xffffffffffffffff
 DATA constants<>+320(SB)/8, $0xffffffffffffffff
 DATA constants<>+328(SB)/8, $0xffffffffffffffff
 DATA constants<>+336(SB)/8, $0xffffffffffffffff
@@ -24296,10 +24358,10 @@ DATA constants<>+384(SB)/8, $0xffffffffffffffff
 DATA constants<>+392(SB)/8, $0xffffffffffffffff
 DATA constants<>+400(SB)/8, $0xffffffffffffffff
 DATA constants<>+408(SB)/8, $0xffffffffffffffff
-DATA constants<>+416(SB)/8, $0xffffffffffffffff
-DATA constants<>+424(SB)/8, $0xffffffffffffffff
-DATA constants<>+432(SB)/8, $0xffffffffffffffff
-DATA constants<>+440(SB)/8, $0xffffffffffffffff
+DATA constants<>+416(SB)/8, $0x0000000000000000
+DATA constants<>+424(SB)/8, $0x0000000000000000
+DATA constants<>+432(SB)/8, $0x0000000000000000
+DATA constants<>+440(SB)/8, $0x0000000000000000
 DATA constants<>+448(SB)/8, $0x0000000000000000
 DATA constants<>+456(SB)/8, $0x0000000000000000
 DATA constants<>+464(SB)/8, $0x0000000000000000
@@ -24312,74 +24374,74 @@ DATA constants<>+512(SB)/8, $0x0000000000000000
 DATA constants<>+520(SB)/8, $0x0000000000000000
 DATA constants<>+528(SB)/8, $0x0000000000000000
 DATA constants<>+536(SB)/8, $0x0000000000000000
-DATA constants<>+544(SB)/8, $0x0000000000000000
-DATA constants<>+552(SB)/8, $0x0000000000000000
-DATA constants<>+560(SB)/8, $0x0000000000000000
-DATA constants<>+568(SB)/8, $0x0000000000000000
+DATA constants<>+544(SB)/8, $0xff800000ff800000
+DATA constants<>+552(SB)/8, $0xff800000ff800000
+DATA constants<>+560(SB)/8, $0xff800000ff800000
+DATA constants<>+568(SB)/8, $0xff800000ff800000
 DATA constants<>+576(SB)/8, $0xbff0000000000000
 DATA constants<>+584(SB)/8, $0xbff0000000000000
 DATA constants<>+592(SB)/8, $0xbff0000000000000
 DATA constants<>+600(SB)/8, $0xbff0000000000000
-DATA constants<>+608(SB)/8, $0xfff0000000000000
-DATA constants<>+616(SB)/8, $0xfff0000000000000
-DATA constants<>+624(SB)/8, $0xfff0000000000000
-DATA constants<>+632(SB)/8, $0xfff0000000000000
-DATA constants<>+640(SB)/8, $0xc08628b851eb851f
-DATA constants<>+648(SB)/8, $0xc08628b851eb851f
-DATA constants<>+656(SB)/8, $0xc08628b851eb851f
-DATA constants<>+664(SB)/8, $0xc08628b851eb851f
-DATA constants<>+672(SB)/8, $0x4338000000000000
-DATA constants<>+680(SB)/8, $0x4338000000000000
-DATA constants<>+688(SB)/8, $0x4338000000000000
-DATA constants<>+696(SB)/8, $0x4338000000000000
-DATA constants<>+704(SB)/8, $0x40271547652b82fe
-DATA constants<>+712(SB)/8, $0x40271547652b82fe
-DATA constants<>+720(SB)/8, $0x40271547652b82fe
-DATA constants<>+728(SB)/8, $0x40271547652b82fe
-DATA constants<>+736(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+744(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+752(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+760(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+768(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+776(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+784(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+792(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+800(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+808(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+816(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+824(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+832(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+840(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+848(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+856(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+864(SB)/8, $0x3f811111125cda6d
-DATA constants<>+872(SB)/8, $0x3f811111125cda6d
-DATA constants<>+880(SB)/8, $0x3f811111125cda6d
-DATA constants<>+888(SB)/8, $0x3f811111125cda6d
-DATA constants<>+896(SB)/8, $0x3fa555555480d747
-DATA constants<>+904(SB)/8, $0x3fa555555480d747
-DATA constants<>+912(SB)/8, $0x3fa555555480d747
-DATA constants<>+920(SB)/8, $0x3fa555555480d747
-DATA constants<>+928(SB)/8, $0x3fc5555555555133
-DATA constants<>+936(SB)/8, $0x3fc5555555555133
-DATA constants<>+944(SB)/8, $0x3fc5555555555133
-DATA constants<>+952(SB)/8, $0x3fc5555555555133
-DATA constants<>+960(SB)/8, $0x3fe000000000010b
-DATA constants<>+968(SB)/8, $0x3fe000000000010b
-DATA constants<>+976(SB)/8, $0x3fe000000000010b
-DATA constants<>+984(SB)/8, $0x3fe000000000010b
-DATA constants<>+992(SB)/8, $0x3c7d517b00000000
-DATA constants<>+1000(SB)/8, $0xd5362a270a31b715
-DATA constants<>+1008(SB)/8, $0x422aa0db667f3bcd
-DATA constants<>+1016(SB)/8, $0xdcfba487995ad3ad
-DATA constants<>+1024(SB)/8, $0x3fef72b83ff00000
-DATA constants<>+1032(SB)/8, $0x3feebfda3fef06fe
-DATA constants<>+1040(SB)/8, $0x3feeace53feea09e
-DATA constants<>+1048(SB)/8, $0x3fef58183feee89f
-DATA constants<>+1056(SB)/8, $0x8000000000000000
-DATA constants<>+1064(SB)/8, $0x8000000000000000
-DATA constants<>+1072(SB)/8, $0x8000000000000000
-DATA constants<>+1080(SB)/8, $0x8000000000000000
+DATA constants<>+608(SB)/8, $0xc08628b851eb851f
+DATA constants<>+616(SB)/8, $0xc08628b851eb851f
+DATA constants<>+624(SB)/8, $0xc08628b851eb851f
+DATA constants<>+632(SB)/8, $0xc08628b851eb851f
+DATA constants<>+640(SB)/8, $0x4338000000000000
+DATA constants<>+648(SB)/8, $0x4338000000000000
+DATA constants<>+656(SB)/8, $0x4338000000000000
+DATA constants<>+664(SB)/8, $0x4338000000000000
+DATA constants<>+672(SB)/8, $0x40271547652b82fe
+DATA constants<>+680(SB)/8, $0x40271547652b82fe
+DATA constants<>+688(SB)/8, $0x40271547652b82fe
+DATA constants<>+696(SB)/8, $0x40271547652b82fe
+DATA constants<>+704(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+712(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+720(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+728(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+736(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+744(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+752(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+760(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+768(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+776(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+784(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+792(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+800(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+808(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+816(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+824(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+832(SB)/8, $0x3f811111125cda6d
+DATA constants<>+840(SB)/8, $0x3f811111125cda6d
+DATA constants<>+848(SB)/8, $0x3f811111125cda6d
+DATA constants<>+856(SB)/8, $0x3f811111125cda6d
+DATA constants<>+864(SB)/8, $0x3fa555555480d747
+DATA constants<>+872(SB)/8, $0x3fa555555480d747
+DATA constants<>+880(SB)/8, $0x3fa555555480d747
+DATA constants<>+888(SB)/8, $0x3fa555555480d747
+DATA constants<>+896(SB)/8, $0x3fc5555555555133
+DATA constants<>+904(SB)/8, $0x3fc5555555555133
+DATA constants<>+912(SB)/8, $0x3fc5555555555133
+DATA constants<>+920(SB)/8, $0x3fc5555555555133
+DATA constants<>+928(SB)/8, $0x3fe000000000010b
+DATA constants<>+936(SB)/8, $0x3fe000000000010b
+DATA constants<>+944(SB)/8, $0x3fe000000000010b
+DATA constants<>+952(SB)/8, $0x3fe000000000010b
+DATA constants<>+960(SB)/8, $0x3c7d517b00000000
+DATA constants<>+968(SB)/8, $0xd5362a270a31b715
+DATA constants<>+976(SB)/8, $0x422aa0db667f3bcd
+DATA constants<>+984(SB)/8, $0xdcfba487995ad3ad
+DATA constants<>+992(SB)/8, $0x3fef72b83ff00000
+DATA constants<>+1000(SB)/8, $0x3feebfda3fef06fe
+DATA constants<>+1008(SB)/8, $0x3feeace53feea09e
+DATA constants<>+1016(SB)/8, $0x3fef58183feee89f
+DATA constants<>+1024(SB)/8, $0x8000000000000000
+DATA constants<>+1032(SB)/8, $0x8000000000000000
+DATA constants<>+1040(SB)/8, $0x8000000000000000
+DATA constants<>+1048(SB)/8, $0x8000000000000000
+DATA constants<>+1056(SB)/8, $0xfff0000000000000
+DATA constants<>+1064(SB)/8, $0xfff0000000000000
+DATA constants<>+1072(SB)/8, $0xfff0000000000000
+DATA constants<>+1080(SB)/8, $0xfff0000000000000
 DATA constants<>+1088(SB)/8, $0x0706050403020100
 DATA constants<>+1096(SB)/8, $0x0f0e0d0c0b0a0908
 DATA constants<>+1104(SB)/8, $0x8080808080808080

@@ -12,8 +12,8 @@ import (
 // nothing else. What that takes:
 //
 //   - exp is one sequence of operations for each element, fused multiply-adds included (exp32, exp64). It is taken of
-//     x−m, m being the maximum of the row; in a row of more than 4096 classes, the maximum up to the end of each segment of
-//     4096, whose sums are brought to the row's maximum in float64.
+//     x−m, m being the maximum of the row. A row of more than 8192 classes is taken in segments of 1024, each with a maximum
+//     of its own, whose sums are brought to the row's maximum in float64.
 //   - Sums go over virtual lanes, 16 of float32 or 8 of float64: element k belongs to lane k mod 16, which adds its elements
 //     one after another. The sum of exponentials has twice as many. Every 32 elements of a lane, these are folded: first
 //     lane l and lane l+16 of the exponentials, then adjacent pairs in a tree. The sums of these blocks are added in
@@ -292,7 +292,7 @@ func maxRows[T Element, F real](a *args) {
 
 func maxRow[T Element, F real](a *args, i int) {
 	var x group[F]
-	m, row := F(math.Inf(-1)), unsafe.Add(a.x, i*a.xStride)
+	m, row := F(a.lowest), unsafe.Add(a.x, i*a.xStride)
 	for k := 0; k < a.n; k += groupSize {
 		n := min(groupSize, a.n-k)
 		load[T](&x, row, k, n, a.step)

@@ -107,8 +107,8 @@ func memorySizes(short bool) (sizes [][2]int) {
 
 // longSizes have more than one segment, or are vocabularies.
 func longSizes(short bool) (sizes [][2]int) {
-	for _, k := range []int{4095, 4096, 4097, 4608, 4609, 5121, 5633, 10000, 32000, 50257} {
-		if !short || k <= 5633 {
+	for _, k := range []int{4096, 8191, 8192, 8193, 8704, 8705, 9216, 9217, 9729, 10000, 32000, 50257} {
+		if !short || k <= 9217 {
 			sizes = append(sizes, [2]int{k, 1})
 		}
 	}
@@ -231,7 +231,7 @@ func firstError(errs ...error) error {
 // TestIgnoredRowIsNotTouched has an ignored row in a guard page.
 func TestIgnoredRowIsNotTouched(t *testing.T) {
 	for _, kernel := range Kernels() {
-		for _, classes := range []int{1, 10, 100, 1000, 5000} {
+		for _, classes := range []int{1, 10, 100, 1000, 9000} {
 			f := newFence(t, 4*classes)
 			row := viewAs[float32](f.place(4*classes, atEnd))
 			x := Rows(unsafe.Slice(&row[0], 2*classes), classes) // the second row lies beyond

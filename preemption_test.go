@@ -34,20 +34,23 @@ func quickest(k callee, a *args) time.Duration {
 }
 
 // BenchmarkPreemptionKernels prints the longest single call of a kernel: no call has more than a chunk of rows, or of a longer
-// row a segment. A fold has all blocks of a row, here of 2^20 classes.
+// row as many segments as there are slots. A fold has all of a row's segments, here of 2^20 classes.
 func BenchmarkPreemptionKernels(b *testing.B) {
 	for b.Loop() {
 		var longest time.Duration
 		var name string
 		for _, k := range callable(b) {
-			for _, n := range k.sizes(1, 2, 10, 64, 200, 256, 512, 1000, 2048, coef.Segment) {
+			for _, n := range k.sizes(1, 2, 10, 64, 200, 256, 512, 1000, coef.Segment, coef.Long) {
 				rows := max(16, min(chunkRows(n)&^15, maxSlots))
-				if k.op == opFold {
+				switch {
+				case k.op == opFold:
 					rows, n = 16, 1<<20
+				case n == coef.Segment:
+					rows = maxSlots
 				}
 				a := kernelArgs(b, k.kernel, rows, n)
-				if n > coef.Segment {
-					a.folds, a.blocks = a.rowBlocks, 1
+				if k.op == opFold {
+					a.folds, a.blocks = n/coef.Segment, a.rowBlocks*coef.Segment/n
 				}
 				if took := quickest(k, a); took > longest {
 					longest, name = took, k.name

@@ -41,6 +41,7 @@ type worker[T Element, F real] struct {
 	lanes         []F       // of all blocks of a chunk
 	folded        []float64 // their sums
 	scales        []float64 // of the segments of a long row: exponentials × scale are relative to the row's maximum
+	shifts        []float64 // and what they are exponentials of
 	eBuffer       []F       // exponentials of a chunk, where the gradient's own memory is too narrow for them
 	masked        []bool    // whether rows of a chunk have masked classes; empty without masks
 	uBuffer       []F       // coefficients of these rows
@@ -111,8 +112,8 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		w.zeroT, w.zeroW = grow(w.zeroT, classes), grow(w.zeroW, classes)
 		w.t, w.w, w.tStride = base(w.zeroT), base(w.zeroW), 0
 	}
-	w.special = findSpecial(w.isa, kind[T](), min(classes, coef.Segment))
-	w.specialRest = findSpecial(w.isa, kind[T](), classes%coef.Segment)
+	w.special = findSpecial(w.isa, kind[T](), segment(classes))
+	w.specialRest = findSpecial(w.isa, kind[T](), classes%segment(classes))
 	if w.specialPlanes = findSpecial(w.isa, computedKind[T](), classes); w.specialPlanes != nil && w.specialPlanes.kernels[opPlaneSumExp][uniform] == nil {
 		w.specialPlanes = nil
 	}
@@ -126,12 +127,17 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		w.y[i], w.ey[i] = 0, 0
 	}
 	rows := chunkRows(classes)
-	w.rowBlocks = (classes + blockOf[F]() - 1) / blockOf[F]()
-	blocks := (rows*w.rowBlocks + 3) &^ 3 // folds take rows by fours, and write as many sums
-	n := blocks * coef.Lanes / int(unsafe.Sizeof(F(0)))
+	w.lowest = math.Inf(-1)
+	n := (classes + coef.Segment - 1) / coef.Segment
+	w.scales, w.shifts = grow(w.scales, n), grow(w.shifts, n)
+	if classes > coef.Long { // its segments are rows to the kernels
+		w.lowest, rows = lowest[F](), len(w.scales)
+	}
+	w.rowBlocks = (segment(classes) + blockOf[F]() - 1) / blockOf[F]()
+	blocks := (rows + 3) &^ 3 * w.rowBlocks // folds take rows by fours, and write as many sums
+	n = blocks * coef.Lanes / int(unsafe.Sizeof(F(0)))
 	w.lanes, w.folded = grow(w.lanes, 3*n), grow(w.folded, 3*blocks)
 	w.lanesE, w.lanesD, w.lanesA = base(w.lanes), base(w.lanes[n:]), base(w.lanes[2*n:])
-	w.scales = grow(w.scales, (classes+coef.Segment-1)/coef.Segment)
 	w.eBuffer = w.eBuffer[:0]
 	if !j.grads() {
 		// Kernels for coefficients have no form that does not store: all rows share a place for it.
@@ -185,7 +191,7 @@ func upstream(g, up float64) float64 {
 
 // chunkRows is the number of rows of a chunk: a multiple of RowLanes, or 1 where rows are long.
 func chunkRows(classes int) int {
-	if classes > coef.Segment {
+	if classes > coef.Long {
 		return 1
 	}
 	return min(max(chunkElements/classes, coef.RowLanes)&^(coef.RowLanes-1), maxSlots)
@@ -262,7 +268,7 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 	switch {
 	case w.shape != lanesOfClasses:
 		w.sumPlanes(j, labels)
-	case classes > coef.Segment:
+	case classes > coef.Long:
 		w.sumLong(j, labels[0])
 	default:
 		w.sumShort(j, labels)
@@ -350,7 +356,7 @@ func (w *worker[T, F]) clear(s int) {
 // exponential is e_y of row r, relative to the row's maximum.
 func (w *worker[T, F]) exponential(r, y int) float64 {
 	e := float64(*at[F](unsafe.Add(w.e, r*w.eStride), y*w.eStep))
-	if w.n > coef.Segment {
+	if w.n > coef.Long {
 		e *= w.scales[y/coef.Segment]
 	}
 	return e
@@ -393,12 +399,15 @@ func (w *worker[T, F]) targets(j *job[T], labels []int32) {
 func (w *worker[T, F]) gradient(j *job[T], labels []int32) {
 	all := w.view
 	switch {
-	case all.n > coef.Segment:
-		f := w.f[all.first]
-		for g, scale := range w.scales {
-			k := g * coef.Segment
-			w.f[all.first] = float64(f * scale)
-			w.run(opScale, w.part(0, 1, k, min(coef.Segment, all.n-k)))
+	case all.n > coef.Long:
+		f, g := w.f[all.first], w.g[all.first]
+		for i := 0; i < len(w.scales); {
+			form := w.segments(i, w.form == uniform && len(w.masked) == 0)
+			for r := range w.rows {
+				w.f[w.first+r], w.g[w.first+r] = float64(f*w.scales[i+r]), g
+			}
+			w.run(opScale, form)
+			i += w.rows
 			w.view = all
 		}
 	case len(w.masked) == 0:
@@ -447,6 +456,31 @@ func (w *worker[T, F]) part(r, rows, k, n int) form {
 	v.lanesE, v.lanesD, v.lanesA = unsafe.Add(v.lanesE, block), unsafe.Add(v.lanesD, block), unsafe.Add(v.lanesA, block)
 	v.labels = unsafe.Add(v.labels, 4*r)
 	v.first, v.rows, v.n = v.first+r, rows, n
+	return f
+}
+
+// segment is how many classes a row's segments have: all of them, unless there are many.
+func segment(classes int) int {
+	if classes > coef.Long {
+		return coef.Segment
+	}
+	return classes
+}
+
+// segments narrows the view to segments of a long row, from segment i on, as if they were rows, and returns the form of their
+// coefficients: to one segment, or to many, which only uniform coefficients allow, in slots from 0 on.
+func (w *worker[T, F]) segments(i int, many bool) form {
+	rows, k := 1, i*coef.Segment
+	if many {
+		rows = min(max(1, w.n/coef.Segment-i), maxSlots)
+	}
+	f := w.part(0, rows, k, min(coef.Segment, w.n-k))
+	if many {
+		w.first = 0
+	}
+	w.labels = unsafe.Pointer(&w.none)
+	sizeT, sizeF := int(unsafe.Sizeof(*new(T))), int(unsafe.Sizeof(F(0)))
+	w.xStride, w.dstStride, w.eStride = coef.Segment*w.step*sizeT, coef.Segment*w.step*sizeT, coef.Segment*w.eStep*sizeF
 	return f
 }
 

@@ -75,8 +75,8 @@ func findSpecial(i isa, element, classes int) *special {
 // classes of an element type: those of this package, and those that packages made by go generate have registered.
 func SpecializedFor[T Element](classes int) (names []string) {
 	for _, i := range available {
-		s := findSpecial(i, kind[T](), min(classes, coef.Segment))
-		if classes <= coef.Segment && s == nil {
+		s := findSpecial(i, kind[T](), segment(classes))
+		if classes <= coef.Long && s == nil {
 			if s = findSpecial(i, computedKind[T](), classes); s != nil && s.kernels[opPlaneSumExp][uniform] == nil {
 				s = nil
 			}

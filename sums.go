@@ -22,12 +22,7 @@ func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
 	}
 	for r := 0; r < all.rows; r += step {
 		f := w.part(r, min(step, all.rows-r), 0, all.n)
-		rows := w.rows
-		if w.ahead = 0; beside {
-			w.rows = min(rows, ahead)
-			w.ahead = rows - w.rows
-		}
-		w.run(opMax, 0)
+		w.maxima(beside)
 		if j.c.top1 {
 			for i, y := range labels[r : r+w.rows] {
 				if y >= 0 {
@@ -35,7 +30,6 @@ func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
 				}
 			}
 		}
-		w.rows = rows
 		w.run(opSum, f)
 		w.view = all
 	}
@@ -64,68 +58,74 @@ func (w *worker[T, F]) fold(sums []float64, lanes unsafe.Pointer, blocks int, bi
 	w.run(opFold, 0)
 }
 
-// dead is the pivot of segments before the first logit above −Inf: their differences are −Inf, not NaN.
-const dead = -math.MaxFloat32
+// maxima finds those of the view's rows, or beside sums only the first, which then find the others.
+func (w *worker[T, F]) maxima(beside bool) {
+	rows := w.rows
+	if w.ahead = 0; beside {
+		w.rows = min(rows, ahead)
+		w.ahead = rows - w.rows
+	}
+	w.run(opMax, 0)
+	w.rows = rows
+}
 
-// sumLong finds the sums of one row, each segment with the maximum up to its end as its pivot.
+// lowest is the maximum of a segment with no logit above −Inf: its differences are −Inf, not NaN.
+func lowest[F real]() float64 {
+	if isFloat64[F]() {
+		return -math.MaxFloat64
+	}
+	return -math.MaxFloat32
+}
+
+// sumLong finds the sums of one row, in segments with a maximum for each.
 func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 	if y < 0 {
 		return
 	}
-	label, x := w.labels, widen[T](w.x, int(y)*w.step) // before it is overwritten
-	w.labels = unsafe.Pointer(&w.none)                 // the target may be in another segment
-	all, s, top := w.view, w.first, math.Inf(-1)
-	w.ahead = 0
-	for g := range w.scales {
-		k := g * coef.Segment
-		f := w.part(0, 1, k, min(coef.Segment, all.n-k))
-		w.run(opMax, 0)
+	x := widen[T](w.x, int(y)*w.step) // before it is overwritten
+	all, s, top, before := w.view, w.first, math.Inf(-1), math.Inf(-1)
+	many := w.form == uniform && !j.c.top1 && len(w.masked) == 0
+	for i := 0; i < len(w.scales); {
+		f := w.segments(i, many)
+		if j.c.top1 { // −Inf is below the lowest
+			w.lowest = math.Inf(-1)
+		}
+		w.maxima(many)
 		if j.c.top1 {
-			w.stayOnTop(0, k, top)
+			w.stayOnTop(0, i*coef.Segment, before)
+			before = max(before, w.pivot[s])
+			w.lowest = lowest[F]()
+			w.pivot[s] = max(w.lowest, w.pivot[s])
 		}
-		if m := w.pivot[s]; m > top { // not a NaN
-			top = m
-		}
-		if w.scales[g] = top; math.IsInf(top, -1) {
-			w.scales[g] = dead
-		}
-		w.pivot[s] = w.scales[g]
 		w.run(opSum, f)
+		for r := range w.rows {
+			m := w.pivot[w.first+r]
+			if w.scales[i+r] = m; m > top { // not a NaN
+				top = m
+			}
+		}
+		i += w.rows
 		w.view = all
 	}
-	w.labels, w.pivot[s] = label, top
-
-	blocks := w.rowBlocks
-	e, d, a := w.folded[:blocks], w.folded[blocks:2*blocks], w.folded[2*blocks:3*blocks]
-	w.fold(e, w.lanesE, 1, 0)
-	w.fold(d, w.lanesD, 1, 0)
-	if w.form != uniform {
-		w.fold(a, w.lanesA, 1, 0)
-	}
+	w.foldSegments()
+	w.rescale(s, top)
+	n := (len(w.scales) + 3) &^ 3
+	e, d, a := w.folded, w.folded[n:], w.folded[2*n:]
 	var sumE, sumD, sumA twofold
-	perSegment := coef.Segment / blockOf[F]()
-	for g, pivot := range w.scales {
-		w.scales[g] = 0
-		lo, hi := g*perSegment, min((g+1)*perSegment, blocks)
-		mass := float64(min(coef.Segment, all.n-g*coef.Segment))
+	for i, scale := range w.scales {
+		mass := float64(min(coef.Segment, all.n-i*coef.Segment))
 		if w.form != uniform {
-			mass = 0
-			for _, v := range a[lo:hi] {
-				mass += v
-			}
+			mass = a[i]
 			sumA.add(mass)
 		}
-		if pivot != dead {
-			w.scales[g] = exp64(pivot - top)
-			sumD.add(float64(mass * (pivot - top)))
+		if e[i] != 0 { // there is a logit above −Inf
+			sumD.add(float64(mass * w.shifts[i]))
 		}
-		for b := lo; b < hi; b++ {
-			sumE.add(float64(e[b] * w.scales[g]))
-			sumD.add(d[b])
-		}
+		sumE.add(float64(e[i] * scale))
+		sumD.add(d[i])
 	}
-	w.rest[s], w.d[s] = sumE.plus(-1), sumD.plus(0)
-	if math.IsInf(top, -1) {
+	w.pivot[s], w.rest[s], w.d[s] = top, sumE.plus(-1), sumD.plus(0)
+	if sumE.hi == 0 {
 		w.rest[s] = math.NaN()
 	}
 	if j.index && j.c.smoothing == 0 {
@@ -135,6 +135,39 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 	if !j.index {
 		w.main[s], w.y[s] = sumA.plus(0), 0
 	}
+}
+
+// foldSegments adds up the lanes of a long row's segments: all that there may be, of each of the sums.
+func (w *worker[T, F]) foldSegments() {
+	sums := []unsafe.Pointer{w.lanesE, w.lanesD, w.lanesA} // side by side
+	if w.form == uniform {
+		sums = sums[:2]
+	}
+	whole, rest := w.n/coef.Segment, (w.n%coef.Segment+blockOf[F]()-1)/blockOf[F]()
+	if rest > 0 { // the last segment has fewer blocks
+		for _, lanes := range sums {
+			clear(unsafe.Slice(at[[coef.Lanes]byte](lanes, whole*w.rowBlocks+rest), w.rowBlocks-rest))
+		}
+	}
+	w.fold(w.folded[:len(sums)*((len(w.scales)+3)&^3)], w.lanesE, w.rowBlocks, 0)
+}
+
+// rescale turns the maxima m in scales into shifts m − top and scales exp(m − top).
+func (w *worker[T, F]) rescale(s int, top float64) {
+	for i, m := range w.scales {
+		w.shifts[i] = m - top
+	}
+	if w.isa == plainGo {
+		for i, shift := range w.shifts {
+			w.scales[i] = exp64(shift)
+		}
+		return
+	}
+	all := w.view // the maxima are a row of float64
+	w.x, w.e, w.rows, w.n, w.labels = base(w.scales), base(w.scales), 1, len(w.scales), unsafe.Pointer(&w.none)
+	w.pivot[s], w.ahead = top, 0
+	call(w.isa, 1, opSumExp, uniform, &w.args)
+	w.view = all
 }
 
 // stayOnTop sees whether the target of row r can still be the first largest logit, once the maximum of the view's classes,

@@ -33,8 +33,9 @@ type view struct {
 // args are the arguments of kernels.
 type args struct {
 	view
-	ahead     int // sums: number of rows beside which the maximum of the next row but one is found
-	xStride   int // bytes from a row to the next
+	ahead     int     // sums: number of rows beside which the maximum of the next row but one is found
+	lowest    float64 // what maxima start from: −Inf, or what lets x − m be −Inf for x = −Inf
+	xStride   int     // bytes from a row to the next
 	eStride   int
 	dstStride int
 	tStride   int
@@ -56,7 +57,7 @@ type args struct {
 	epsG      float64        // what a coefficient counts in the gradient
 	lambda    float64        // factor of the z-loss
 	bad       int            // labels: out: 0 if all are classes
-	_         [3]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
+	_         [2]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
 	pivot     slots          // m, the row's maximum
 	rest      slots          // Σe − 1
 	main      slots          // (1−ε)·w_y, or Σa
@@ -77,8 +78,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABI7a7cd754_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABI20560701_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABI7a7cd754_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABI20560701_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

@@ -386,7 +386,7 @@ func TestGeneratedFiles(t *testing.T) {
 	dir := folder(t)
 	full, err := filepath.EvalSymlinks(dir)
 	require.NoError(t, err)
-	require.NoError(t, run([]string{"--dir", full, "--classes", "1,5,65,4097", "--types", "float32,float64,float16,bfloat16"}, io.Discard))
+	require.NoError(t, run([]string{"--dir", full, "--classes", "1,5,65,8197", "--types", "float32,float64,float16,bfloat16"}, io.Discard))
 	assert.Equal(t, "p", valid(t, dir, "lsr_kernels"))
 }
 

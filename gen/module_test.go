@@ -73,11 +73,11 @@ func classCounts() []string {
 	switch {
 	case os.Getenv("LSR_ALL_CLASSES") != "":
 		return []string{"3,17,65", "1,2,4,5,6,7,8,9,10,11,12,13,15,16,19,23,31,32", "33,37,47,48", "49,63,64", "96,100,127,128,129,255,256,257",
-			"511,513,1000,1023,1025,4095,4096", "4097,9000"}
+			"511,513,1000,1023,1025,4095,4096", "4097,8193,9000"}
 	case testing.Short():
 		return []string{"17,65"}
 	}
-	return []string{"1,3,17,65,4097"}
+	return []string{"1,3,17,65,8197"}
 }
 
 const allTypes = "float32,float64,float16,bfloat16"

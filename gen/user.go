@@ -68,8 +68,12 @@ func (o *options) kernels() (ks []asm.Kernel) {
 				continue
 			}
 		}
-		add(asm.SpecializedRows(min(classes, coef.Segment), o.elements, o.instructions))
-		if rest := classes % coef.Segment; classes > coef.Segment && rest != 0 {
+		if classes <= coef.Long {
+			add(asm.SpecializedRows(classes, o.elements, o.instructions))
+			continue
+		}
+		add(asm.SpecializedRows(coef.Segment, o.elements, o.instructions))
+		if rest := classes % coef.Segment; rest != 0 {
 			add(asm.SpecializedRows(rest, o.elements, o.instructions))
 		}
 	}

@@ -38,6 +38,7 @@ var View = []Field{
 // Args are the other fields.
 var Args = []Field{
 	{"ahead", integer, 1, "sums: number of rows beside which the maximum of the next row but one is found"},
+	{"lowest", number, 1, "what maxima start from: −Inf, or what lets x − m be −Inf for x = −Inf"},
 	{"xStride", integer, 1, "bytes from a row to the next"},
 	{"eStride", integer, 1, ""},
 	{"dstStride", integer, 1, ""},
@@ -60,7 +61,7 @@ var Args = []Field{
 	{"epsG", number, 1, "what a coefficient counts in the gradient"},
 	{"lambda", number, 1, "factor of the z-loss"},
 	{"bad", integer, 1, "labels: out: 0 if all are classes"},
-	{"_", number, 3, "what follows starts a cache line, 8 bytes being before the struct where the allocator puts it"},
+	{"_", number, 2, "what follows starts a cache line, 8 bytes being before the struct where the allocator puts it"},
 	{"pivot", number, Slots + Pad, "m, the row's maximum"},
 	{"rest", number, Slots + Pad, "Σe − 1"},
 	{"main", number, Slots + Pad, "(1−ε)·w_y, or Σa"},

@@ -48,7 +48,7 @@ func (b *builder) max() {
 	b.doc("finds the maximum m of each row.")
 	last, tl := b.last()
 	x, end4 := b.load("x"), b.whole(chains*b.width())
-	low := b.negInf()
+	low := b.loadScalar(b.arg("lowest"), false)
 	b.rows(func(slot reg.GPVirtual) {
 		k := b.GP64()
 		b.XORQ(k, k)
@@ -235,7 +235,7 @@ func (b *builder) sumRows(body func(r *rowSums)) {
 		b.VSUBSD(b.slot("pivot", slot), y, y)
 		b.VMOVSD(y, b.slot("y", slot))
 
-		r.pivot, r.max = b.loadScalar(b.slot("pivot", slot), true), b.negInf()
+		r.pivot, r.max = b.loadScalar(b.slot("pivot", slot), true), b.loadScalar(b.arg("lowest"), false)
 		body(r)
 		found := b.label("found")
 		b.CMPQ(r.x, r.later)
@@ -334,7 +334,7 @@ func (r *rowSums) one(k reg.Register, i int, tl *tail) {
 	x := r.element(r.x, k, i, r.Element.size())
 	later := r.element(r.later, k, i, r.Element.size())
 	if tl == nil && x.Disp%64 == 0 {
-		far := later
+		far := x
 		far.Disp += coef.Ahead
 		r.PREFETCHT0(far)
 	}

@@ -11,8 +11,9 @@ const (
 	// that its lane adds later round alike.
 	Lanes    = 64
 	ExpLanes = 128
-	// Segment is how many elements of a row share a pivot.
-	Segment = 4096
+	// A row of more than Long elements is taken in segments of Segment, with a maximum for each.
+	Long    = 8192
+	Segment = 1024
 	// Near is how many bytes of logits are passed over for maxima before they are passed over again for sums: a part of the
 	// nearest cache. Ahead is how far ahead the latter pass prefetches them. These two are not part of the result.
 	Near  = 1 << 14
