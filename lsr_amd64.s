@@ -9870,6 +9870,135 @@ done3:
 	VZEROUPPER
 	RET
 
+// func foldFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F
+TEXT ·foldFloat32AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// foldFloat32AVX512 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
+	MOVQ         224(AX), CX
+	MOVQ         232(AX), DX
+	MOVQ         248(AX), BX
+	MOVQ         240(AX), DI
+	SHLQ         $0x06, BX
+	LEAQ         (BX)(BX*2), SI
+	VBROADCASTSD 256(AX), Z0
+
+rows1:
+	VBROADCASTSS constants<>+1600(SB), Z1
+	VBROADCASTSS constants<>+1600(SB), Z2
+	VBROADCASTSS constants<>+1600(SB), Z3
+	VBROADCASTSS constants<>+1600(SB), Z4
+	MOVQ         CX, R8
+	LEAQ         (R8)(BX*4), R9
+	LEAQ         (R9)(BX*4), R10
+	LEAQ         (R10)(BX*4), R11
+	MOVQ         248(AX), R12
+
+blocks2:
+	VMOVUPS       (R8), Z5
+	VMOVUPS       (R8)(BX*1), Z6
+	VSHUFPS       $0x88, Z6, Z5, Z7
+	VSHUFPS       $0xdd, Z6, Z5, Z5
+	VADDPS        Z5, Z7, Z7
+	VMOVUPS       (R8)(BX*2), Z5
+	VMOVUPS       (R8)(SI*1), Z6
+	VSHUFPS       $0x88, Z6, Z5, Z8
+	VSHUFPS       $0xdd, Z6, Z5, Z5
+	VADDPS        Z5, Z8, Z8
+	VSHUFPS       $0x88, Z8, Z7, Z5
+	VSHUFPS       $0xdd, Z8, Z7, Z6
+	VADDPS        Z6, Z5, Z5
+	VMOVUPS       (R9), Z6
+	VMOVUPS       (R9)(BX*1), Z7
+	VSHUFPS       $0x88, Z7, Z6, Z8
+	VSHUFPS       $0xdd, Z7, Z6, Z6
+	VADDPS        Z6, Z8, Z8
+	VMOVUPS       (R9)(BX*2), Z6
+	VMOVUPS       (R9)(SI*1), Z7
+	VSHUFPS       $0x88, Z7, Z6, Z9
+	VSHUFPS       $0xdd, Z7, Z6, Z6
+	VADDPS        Z6, Z9, Z9
+	VSHUFPS       $0x88, Z9, Z8, Z6
+	VSHUFPS       $0xdd, Z9, Z8, Z7
+	VADDPS        Z7, Z6, Z6
+	VMOVUPS       (R10), Z7
+	VMOVUPS       (R10)(BX*1), Z8
+	VSHUFPS       $0x88, Z8, Z7, Z9
+	VSHUFPS       $0xdd, Z8, Z7, Z7
+	VADDPS        Z7, Z9, Z9
+	VMOVUPS       (R10)(BX*2), Z7
+	VMOVUPS       (R10)(SI*1), Z8
+	VSHUFPS       $0x88, Z8, Z7, Z10
+	VSHUFPS       $0xdd, Z8, Z7, Z7
+	VADDPS        Z7, Z10, Z10
+	VSHUFPS       $0x88, Z10, Z9, Z7
+	VSHUFPS       $0xdd, Z10, Z9, Z8
+	VADDPS        Z8, Z7, Z7
+	VMOVUPS       (R11), Z8
+	VMOVUPS       (R11)(BX*1), Z9
+	VSHUFPS       $0x88, Z9, Z8, Z10
+	VSHUFPS       $0xdd, Z9, Z8, Z8
+	VADDPS        Z8, Z10, Z10
+	VMOVUPS       (R11)(BX*2), Z8
+	VMOVUPS       (R11)(SI*1), Z9
+	VSHUFPS       $0x88, Z9, Z8, Z11
+	VSHUFPS       $0xdd, Z9, Z8, Z8
+	VADDPS        Z8, Z11, Z11
+	VSHUFPS       $0x88, Z11, Z10, Z8
+	VSHUFPS       $0xdd, Z11, Z10, Z9
+	VADDPS        Z9, Z8, Z8
+	VSHUFF32X4    $0x88, Z6, Z5, Z9
+	VSHUFF32X4    $0xdd, Z6, Z5, Z5
+	VADDPS        Z5, Z9, Z9
+	VSHUFF32X4    $0x88, Z8, Z7, Z5
+	VSHUFF32X4    $0xdd, Z8, Z7, Z6
+	VADDPS        Z6, Z5, Z5
+	VSHUFF32X4    $0x88, Z5, Z9, Z6
+	VSHUFF32X4    $0xdd, Z5, Z9, Z5
+	VADDPS        Z5, Z6, Z6
+	VEXTRACTF64X4 $0x01, Z6, Y5
+	VCVTPS2PD     Y6, Z6
+	VCVTPS2PD     Y5, Z5
+	VADDPD        Z6, Z1, Z7
+	VSUBPD        Z1, Z7, Z8
+	VSUBPD        Z8, Z7, Z9
+	VSUBPD        Z9, Z1, Z9
+	VSUBPD        Z8, Z6, Z6
+	VADDPD        Z6, Z9, Z9
+	VADDPD        Z9, Z2, Z2
+	VMOVAPD       Z7, Z1
+	VADDPD        Z5, Z3, Z6
+	VSUBPD        Z3, Z6, Z7
+	VSUBPD        Z7, Z6, Z8
+	VSUBPD        Z8, Z3, Z8
+	VSUBPD        Z7, Z5, Z5
+	VADDPD        Z5, Z8, Z8
+	VADDPD        Z8, Z4, Z4
+	VMOVAPD       Z6, Z3
+	ADDQ          $0x40, R8
+	ADDQ          $0x40, R9
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R11
+	DECQ          R12
+	JNE           blocks2
+	VADDPD        Z0, Z1, Z1
+	VCMPPD        $0x07, Z2, Z2, K1
+	VADDPD        Z2, Z1, K1, Z1
+	VMOVUPD       Z1, (DX)
+	VADDPD        Z0, Z3, Z3
+	VCMPPD        $0x07, Z4, Z4, K1
+	VADDPD        Z4, Z3, K1, Z3
+	VMOVUPD       Z3, 64(DX)
+	ADDQ          $0x00000080, DX
+	SHLQ          $0x02, BX
+	LEAQ          (CX)(BX*4), CX
+	SHRQ          $0x02, BX
+	SUBQ          $0x10, DI
+	JG            rows1
+	VZEROUPPER
+	RET
+
 // func planeSumExpUniformFloat32AVX512(a *byte)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8

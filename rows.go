@@ -134,7 +134,7 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		w.lowest, rows = lowest[F](), len(w.scales)
 	}
 	w.rowBlocks = (segment(classes) + blockOf[F]() - 1) / blockOf[F]()
-	blocks := (rows + 3) &^ 3 * w.rowBlocks // folds take rows by fours, and write as many sums
+	blocks := wholeFolds(rows) * w.rowBlocks
 	n = blocks * coef.Lanes / int(unsafe.Sizeof(F(0)))
 	w.lanes, w.folded = grow(w.lanes, 3*n), grow(w.folded, 3*blocks)
 	w.lanesE, w.lanesD, w.lanesA = base(w.lanes), base(w.lanes[n:]), base(w.lanes[2*n:])
@@ -166,6 +166,9 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		w.prepareTurning(j)
 	}
 }
+
+// wholeFolds is how many rows folds read and write, where there are some: 16 at a time, at most.
+func wholeFolds(rows int) int { return (rows + 15) &^ 15 }
 
 // grads reports whether rows have a gradient that is not 0 throughout.
 func (j *job[T]) grads() bool { return j.dst.Data != nil && j.g != 0 }

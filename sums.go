@@ -109,7 +109,7 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 	}
 	w.foldSegments()
 	w.rescale(s, top)
-	n := (len(w.scales) + 3) &^ 3
+	n := wholeFolds(len(w.scales))
 	e, d, a := w.folded, w.folded[n:], w.folded[2*n:]
 	var sumE, sumD, sumA twofold
 	for i, scale := range w.scales {
@@ -149,7 +149,7 @@ func (w *worker[T, F]) foldSegments() {
 			clear(unsafe.Slice(at[[coef.Lanes]byte](lanes, whole*w.rowBlocks+rest), w.rowBlocks-rest))
 		}
 	}
-	w.fold(w.folded[:len(sums)*((len(w.scales)+3)&^3)], w.lanesE, w.rowBlocks, 0)
+	w.fold(w.folded[:len(sums)*wholeFolds(len(w.scales))], w.lanesE, w.rowBlocks, 0)
 }
 
 // rescale turns the maxima m in scales into shifts m − top and scales exp(m − top).

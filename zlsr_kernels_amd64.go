@@ -71,6 +71,7 @@ var kernels = []kernel{
 	{"scaleUniformFloat32AVX512", avx512, 0, opScale, uniform},
 	{"sumExpDenseFloat32AVX512", avx512, 0, opSumExp, dense},
 	{"scaleDenseFloat32AVX512", avx512, 0, opScale, dense},
+	{"foldFloat32AVX512", avx512, 0, opFold, uniform},
 	{"planeSumExpUniformFloat32AVX512", avx512, 0, opPlaneSumExp, uniform},
 	{"planeScaleUniformFloat32AVX512", avx512, 0, opPlaneScale, uniform},
 	{"planeSumExpClasswiseFloat32AVX512", avx512, 0, opPlaneSumExp, classwise},
@@ -177,7 +178,7 @@ func call(i isa, element int, o op, f form, a *args) {
 		narrowFloat32AVX2(a)
 	case 44, 300:
 		labelsFloat32AVX2(a)
-	case 48, 304:
+	case 48:
 		foldFloat32AVX2(a)
 	case 20:
 		planeSumExpUniformFloat32AVX2(a)
@@ -283,6 +284,8 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseFloat32AVX512(a)
 	case 270:
 		scaleDenseFloat32AVX512(a)
+	case 304:
+		foldFloat32AVX512(a)
 	case 276:
 		planeSumExpUniformFloat32AVX512(a)
 	case 280:

@@ -9,10 +9,13 @@ import (
 	"github.com/golsr/lsr/internal/coef"
 )
 
-// fold adds up lanes, four rows at a time; what it writes and reads beyond the last row does not matter. AVX-512 has nothing
-// to add here: both instruction sets get the same code.
+// fold adds up lanes, four rows at a time, or 16; what it writes and reads beyond the last row does not matter.
 func (b *builder) fold() {
 	b.doc("adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.")
+	if b.ISA == AVX512 {
+		b.fold16()
+		return
+	}
 	row, sums, stride, i := b.load("lanes"), b.load("sums"), b.load("blocks"), b.load("folds")
 	b.SHLQ(operand.Imm(uint64(bits.TrailingZeros(coef.Lanes))), stride)
 	bias := b.YMM()
@@ -42,16 +45,7 @@ func (b *builder) fold() {
 		s = b.YMM()
 		b.VCVTPS2PD(b.treesSingle(lane), s)
 	}
-	// TwoSum: h = hi + s, lo += its error.
-	h, v, u := b.YMM(), b.YMM(), b.YMM()
-	b.VADDPD(s, hi, h)
-	b.VSUBPD(hi, h, v)
-	b.VSUBPD(v, h, u)
-	b.VSUBPD(u, hi, u)
-	b.VSUBPD(v, s, s)
-	b.VADDPD(s, u, u)
-	b.VADDPD(u, lo, lo)
-	b.VMOVAPD(h, hi)
+	b.twoSum(hi, lo, s)
 	b.ADDQ(operand.Imm(coef.Lanes), even)
 	b.ADDQ(operand.Imm(coef.Lanes), odd)
 	b.DECQ(n)
@@ -69,9 +63,90 @@ func (b *builder) fold() {
 	b.JG(operand.LabelRef(rows))
 }
 
+// twoSum adds s to hi, and the error of that to lo. It destroys s.
+func (b *builder) twoSum(hi, lo, s vec) {
+	h, v, u := b.vector(), b.vector(), b.vector()
+	b.VADDPD(s, hi, h)
+	b.VSUBPD(hi, h, v)
+	b.VSUBPD(v, h, u)
+	b.VSUBPD(u, hi, u)
+	b.VSUBPD(v, s, s)
+	b.VADDPD(s, u, u)
+	b.VADDPD(u, lo, lo)
+	b.VMOVAPD(h, hi)
+}
+
+// fold16 is fold for 16 rows of float32 at a time.
+func (b *builder) fold16() {
+	row, sums, stride, stride3, i := b.load("lanes"), b.load("sums"), b.load("blocks"), b.GP64(), b.load("folds")
+	b.SHLQ(operand.Imm(uint64(bits.TrailingZeros(coef.Lanes))), stride)
+	b.LEAQ(at(stride, stride, 2, 0), stride3)
+	bias := b.ZMM()
+	b.VBROADCASTSD(b.arg("bias"), bias)
+	rows, blocks := b.label("rows"), b.label("blocks")
+	b.Label(rows)
+	var hi, lo [2]vec // of eight rows each
+	for half := range hi {
+		hi[half], lo[half] = b.zero(), b.zero()
+	}
+	var fours [4]reg.GPVirtual // every fourth row
+	for f := range fours {
+		fours[f] = b.GP64()
+		if f == 0 {
+			b.MOVQ(row, fours[f])
+		} else {
+			b.LEAQ(at(fours[f-1], stride, 4, 0), fours[f])
+		}
+	}
+	n := b.load("blocks")
+	b.Label(blocks)
+	var quarters [4]vec // of four rows: a quarter of each row's lanes in each quarter
+	for f, p := range fours {
+		lane := func(m operand.Mem) vec { return b.copy(m) }
+		first := b.pairs(lane(operand.Mem{Base: p}), lane(at(p, stride, 1, 0)))
+		quarters[f] = b.pairs(first, b.pairs(lane(at(p, stride, 2, 0)), lane(at(p, stride3, 1, 0))))
+	}
+	s := b.quarters(b.quarters(quarters[0], quarters[1]), b.quarters(quarters[2], quarters[3]))
+	upper, d := b.YMM(), [2]vec{b.ZMM(), b.ZMM()}
+	b.VEXTRACTF64X4(operand.Imm(1), s, upper)
+	b.VCVTPS2PD(s.AsY(), d[0])
+	b.VCVTPS2PD(upper, d[1])
+	for half, s := range d {
+		b.twoSum(hi[half], lo[half], s)
+	}
+	for _, p := range fours {
+		b.ADDQ(operand.Imm(coef.Lanes), p)
+	}
+	b.DECQ(n)
+	b.JNE(operand.LabelRef(blocks))
+
+	for half, s := range hi {
+		b.VADDPD(bias, s, s)
+		k := b.K()
+		b.VCMPPD(ordered, lo[half], lo[half], k)
+		b.VADDPD(lo[half], s, k, s)
+		b.VMOVUPD(s, operand.Mem{Base: sums, Disp: 64 * half})
+	}
+	b.ADDQ(operand.U32(128), sums)
+	b.SHLQ(operand.Imm(2), stride) // 16 rows on
+	b.LEAQ(at(row, stride, 4, 0), row)
+	b.SHRQ(operand.Imm(2), stride)
+	b.SUBQ(operand.Imm(16), i)
+	b.JG(operand.LabelRef(rows))
+}
+
+// quarters adds adjacent quarters: those of x, then those of y.
+func (b *builder) quarters(x, y vec) vec {
+	z, w := b.ZMM(), b.ZMM()
+	b.VSHUFF32X4(operand.Imm(0x88), y, x, z)
+	b.VSHUFF32X4(operand.Imm(0xDD), y, x, w)
+	b.VADDPS(w, z, z)
+	return z
+}
+
 // pairs adds adjacent elements: of each quarter, those of x, then those of y.
 func (b *builder) pairs(x, y vec) vec {
-	z, w := b.YMM(), b.YMM()
+	z, w := b.vector(), b.vector()
 	b.VSHUFPS(operand.Imm(0x88), y, x, z)
 	b.VSHUFPS(operand.Imm(0xDD), y, x, w)
 	b.VADDPS(w, z, z)

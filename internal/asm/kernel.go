@@ -120,7 +120,10 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 			for _, f := range []Form{Uniform, Dense} { // Classwise is Dense with t·w = 0
 				ks = append(ks, Kernel{isa, e, SumExp, f, 0}, Kernel{isa, e, Scale, f, 0})
 			}
-			if isa == AVX2 { // AVX-512 has nothing to add to these
+			if isa == AVX512 && e == Float32 {
+				ks = append(ks, Kernel{isa, e, Fold, 0, 0})
+			}
+			if isa == AVX2 { // AVX-512 has nothing to add to these, but to a fold of float32
 				for _, op := range []Op{Transpose, TransposeBack, Widen, Narrow} {
 					ks = append(ks, Kernel{isa, e, op, 0, 0})
 				}
@@ -176,7 +179,9 @@ const PlaneClasses, RowClasses = 64, 16
 const forwardClasses = 4
 
 // Shared reports whether a kernel serves both instruction sets.
-func (k Kernel) Shared() bool { return k.Op >= Transpose && k.Op <= Fold }
+func (k Kernel) Shared() bool {
+	return k.Op >= Transpose && k.Op <= Fold && !(k.Op == Fold && k.Element == Float32)
+}
 
 // builder writes one kernel.
 type builder struct {
