@@ -15801,17 +15801,22 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R8
+	MOVQ         168(AX), R9
+	CMPQ         R9, (AX)
+	JEQ          fetched3
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
 	ADDQ         168(AX), R9
 	MOVQ         96(AX), R10
 
-fetch3:
-	PREFETCHT0   (R9)
-	ADDQ         176(AX), R9
-	DECQ         R10
-	JNE          fetch3
+fetch4:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	DECQ       R10
+	JNE        fetch4
+
+fetched3:
 	VMAXPS       (R8), Y2, Y2
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y2, Y2
@@ -15910,6 +15915,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -15920,13 +15928,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
-	DECQ         R12
-	JNE          fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
@@ -16042,17 +16052,22 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R8
+	MOVQ         168(AX), R9
+	CMPQ         R9, (AX)
+	JEQ          fetched3
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
 	ADDQ         168(AX), R9
 	MOVQ         96(AX), R10
 
-fetch3:
-	PREFETCHT0    (R9)
-	ADDQ          176(AX), R9
-	DECQ          R10
-	JNE           fetch3
+fetch4:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	DECQ       R10
+	JNE        fetch4
+
+fetched3:
 	VMAXPS        (R8), Z7, Z7
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
@@ -16156,6 +16171,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -16166,13 +16184,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0    (R10)
-	ADDQ          176(AX), R10
-	PREFETCHT0    (R11)
-	ADDQ          184(AX), R11
-	DECQ          R12
-	JNE           fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
@@ -16281,17 +16301,22 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R8
+	MOVQ         168(AX), R9
+	CMPQ         R9, (AX)
+	JEQ          fetched3
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
 	ADDQ         168(AX), R9
 	MOVQ         96(AX), R10
 
-fetch3:
-	PREFETCHT0   (R9)
-	ADDQ         176(AX), R9
-	DECQ         R10
-	JNE          fetch3
+fetch4:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	DECQ       R10
+	JNE        fetch4
+
+fetched3:
 	VMAXPS       (R8), Y2, Y2
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y2, Y2
@@ -16416,6 +16441,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -16426,13 +16454,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
-	DECQ         R12
-	JNE          fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
@@ -16577,17 +16607,22 @@ TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R8
+	MOVQ         168(AX), R9
+	CMPQ         R9, (AX)
+	JEQ          fetched3
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
 	ADDQ         168(AX), R9
 	MOVQ         96(AX), R10
 
-fetch3:
-	PREFETCHT0    (R9)
-	ADDQ          176(AX), R9
-	DECQ          R10
-	JNE           fetch3
+fetch4:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	DECQ       R10
+	JNE        fetch4
+
+fetched3:
 	VMAXPS        (R8), Z7, Z7
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
@@ -16711,6 +16746,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -16721,13 +16759,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0    (R10)
-	ADDQ          176(AX), R10
-	PREFETCHT0    (R11)
-	ADDQ          184(AX), R11
-	DECQ          R12
-	JNE           fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
@@ -16858,17 +16898,22 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R8
+	MOVQ         168(AX), R9
+	CMPQ         R9, (AX)
+	JEQ          fetched3
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
 	ADDQ         168(AX), R9
 	MOVQ         96(AX), R10
 
-fetch3:
-	PREFETCHT0   (R9)
-	ADDQ         176(AX), R9
-	DECQ         R10
-	JNE          fetch3
+fetch4:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	DECQ       R10
+	JNE        fetch4
+
+fetched3:
 	VMAXPS       (R8), Y2, Y2
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y2, Y2
@@ -17015,6 +17060,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -17025,13 +17073,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
-	DECQ         R12
-	JNE          fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
@@ -17202,17 +17252,22 @@ TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R8
+	MOVQ         168(AX), R9
+	CMPQ         R9, (AX)
+	JEQ          fetched3
 	MOVQ         SI, R9
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
 	ADDQ         168(AX), R9
 	MOVQ         96(AX), R10
 
-fetch3:
-	PREFETCHT0    (R9)
-	ADDQ          176(AX), R9
-	DECQ          R10
-	JNE           fetch3
+fetch4:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	DECQ       R10
+	JNE        fetch4
+
+fetched3:
 	VMAXPS        (R8), Z7, Z7
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
@@ -17358,6 +17413,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -17368,13 +17426,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0    (R10)
-	ADDQ          176(AX), R10
-	PREFETCHT0    (R11)
-	ADDQ          184(AX), R11
-	DECQ          R12
-	JNE           fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
@@ -17531,6 +17591,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -17541,13 +17604,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
-	DECQ         R12
-	JNE          fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
@@ -17749,6 +17814,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -17759,13 +17827,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0    (R10)
-	ADDQ          176(AX), R10
-	PREFETCHT0    (R11)
-	ADDQ          184(AX), R11
-	DECQ          R12
-	JNE           fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
@@ -17945,6 +18015,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -17955,13 +18028,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
-	DECQ         R12
-	JNE          fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
@@ -18247,6 +18322,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -18257,13 +18335,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0    (R10)
-	ADDQ          176(AX), R10
-	PREFETCHT0    (R11)
-	ADDQ          184(AX), R11
-	DECQ          R12
-	JNE           fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
@@ -18518,6 +18598,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -18528,13 +18611,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
-	DECQ         R12
-	JNE          fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
@@ -18876,6 +18961,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -18886,13 +18974,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0    (R10)
-	ADDQ          176(AX), R10
-	PREFETCHT0    (R11)
-	ADDQ          184(AX), R11
-	DECQ          R12
-	JNE           fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
@@ -19195,6 +19285,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -19205,13 +19298,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
-	DECQ         R12
-	JNE          fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
@@ -19727,6 +19822,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -19737,13 +19835,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0    (R10)
-	ADDQ          176(AX), R10
-	PREFETCHT0    (R11)
-	ADDQ          184(AX), R11
-	DECQ          R12
-	JNE           fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
@@ -20196,6 +20296,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -20206,13 +20309,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
-	DECQ         R12
-	JNE          fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
@@ -20806,6 +20911,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -20816,13 +20924,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0    (R10)
-	ADDQ          176(AX), R10
-	PREFETCHT0    (R11)
-	ADDQ          184(AX), R11
-	DECQ          R12
-	JNE           fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
@@ -21350,6 +21460,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -21360,13 +21473,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
-	DECQ         R12
-	JNE          fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
@@ -21986,6 +22101,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -21996,13 +22114,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0    (R10)
-	ADDQ          176(AX), R10
-	PREFETCHT0    (R11)
-	ADDQ          184(AX), R11
-	DECQ          R12
-	JNE           fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
@@ -22555,6 +22675,9 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -22565,13 +22688,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
-	DECQ         R12
-	JNE          fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
@@ -23217,6 +23342,9 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         CX, R9
+	MOVQ         168(AX), R10
+	CMPQ         R10, (AX)
+	JEQ          fetched3
 	MOVQ         DI, R10
 	SUBQ         88(AX), R10
 	SHLQ         $0x02, R10
@@ -23227,13 +23355,15 @@ loop1:
 	ADDQ         16(AX), R11
 	MOVQ         96(AX), R12
 
-fetch3:
-	PREFETCHT0    (R10)
-	ADDQ          176(AX), R10
-	PREFETCHT0    (R11)
-	ADDQ          184(AX), R11
-	DECQ          R12
-	JNE           fetch3
+fetch4:
+	PREFETCHT0 (R10)
+	ADDQ       176(AX), R10
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R12
+	JNE        fetch4
+
+fetched3:
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7

@@ -106,7 +106,7 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 		w.t = base(w.planeT)
 	}
 	w.next = int(uintptr(w.x)) + w.rows*sizeT
-	if w.shape == tiles { // nothing to prefetch: rows are one stream
+	if w.shape == tiles { // rows are one stream, and need no prefetching: next is x
 		w.next, w.xStep = int(uintptr(base(w.planeX))), w.planeStep
 	}
 	if w.shape == tiles || !j.grads() {

@@ -41,7 +41,7 @@ type args struct {
 	tStride   int
 	step      int            // elements from a class to the next, of logits, targets and gradient
 	eStep     int            // elements from a class to the next, of exponentials
-	next      int            // planes: address of the next chunk's logits, which may not exist, for prefetching
+	next      int            // planes: address of the next chunk's logits, which may not exist, for prefetching; or x
 	xStep     int            // bytes from a class to the next of logits and targets whose class axis is not last,
 	dstStep   int            // and of the gradient
 	plane     unsafe.Pointer // transposed rows: F for each slot, class after class
@@ -78,8 +78,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABI20560701_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABIaa95f7e3_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABI20560701_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABIaa95f7e3_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

@@ -45,7 +45,7 @@ var Args = []Field{
 	{"tStride", integer, 1, ""},
 	{"step", integer, 1, "elements from a class to the next, of logits, targets and gradient"},
 	{"eStep", integer, 1, "elements from a class to the next, of exponentials"},
-	{"next", integer, 1, "planes: address of the next chunk's logits, which may not exist, for prefetching"},
+	{"next", integer, 1, "planes: address of the next chunk's logits, which may not exist, for prefetching; or x"},
 	{"xStep", integer, 1, "bytes from a class to the next of logits and targets whose class axis is not last,"},
 	{"dstStep", integer, 1, "and of the gradient"},
 	{"plane", pointer, 1, "transposed rows: F for each slot, class after class"},

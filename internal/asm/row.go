@@ -9,14 +9,7 @@ import (
 
 // Kernels whose vector lanes are classes. Those of AVX2 want at least as many of them as a vector has lanes.
 
-// rest is n modulo the power of two d.
-func (b *builder) rest(d int) reg.GPVirtual {
-	r := b.load("n")
-	b.ANDQ(operand.Imm(uint64(d-1)), r)
-	return r
-}
-
-// whole is n less that.
+// whole is n, less what it is modulo the power of two d.
 func (b *builder) whole(d int) reg.GPVirtual {
 	r := b.load("n")
 	b.ANDQ(operand.I32(-d), r)

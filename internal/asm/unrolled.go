@@ -16,11 +16,15 @@ func (b *builder) planeSumUnrolled() {
 		p := b.GP64()
 		m := b.negInf()
 		b.MOVQ(x, p)
+		fetched, next := b.label("fetched"), b.load("next")
+		b.CMPQ(next, b.arg("x")) // nothing to prefetch
+		b.JEQ(operand.LabelRef(fetched))
 		fetch, left, loop := b.prefetcher(slot), b.load("n"), b.label("fetch")
 		b.Label(loop)
 		fetch()
 		b.DECQ(left)
 		b.JNE(operand.LabelRef(loop))
+		b.Label(fetched)
 		for k := range b.Classes {
 			if k > 0 {
 				b.ADDQ(step, p)
