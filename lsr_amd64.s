@@ -1795,27 +1795,34 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
-	MOVQ         SI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         SI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
 
-max3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
+max5:
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         200(AX), R9
 	DECQ         R8
-	JNE          max3
+	JNE          max5
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -1826,7 +1833,7 @@ max3:
 	VXORPS       Y5, Y5, Y5
 	XORQ         R8, R8
 
-lane4:
+lane6:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
@@ -1838,7 +1845,7 @@ lane4:
 	ADDQ   DX, R10
 	MOVQ   R8, R11
 
-step5:
+step7:
 	VMOVUPS      (R9), Y9
 	VMOVD        R11, X10
 	VPBROADCASTD X10, Y10
@@ -1867,7 +1874,7 @@ step5:
 	VADDPS       Y9, Y7, Y7
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
-	JGE          summed6
+	JGE          summed8
 	ADDQ         208(AX), R9
 	ADDQ         208(AX), R10
 	VMOVUPS      (R9), Y9
@@ -1898,12 +1905,12 @@ step5:
 	VADDPS       Y9, Y7, Y7
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
-	JGE          summed6
+	JGE          summed8
 	ADDQ         208(AX), R9
 	ADDQ         208(AX), R10
-	JMP          step5
+	JMP          step7
 
-summed6:
+summed8:
 	VADDPS  Y8, Y6, Y6
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
@@ -1915,15 +1922,15 @@ summed6:
 	VMOVUPS Y7, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x10
-	JGE     lanes7
+	JGE     lanes9
 	CMPQ    R8, 96(AX)
-	JLT     lane4
+	JLT     lane6
 
-lanes7:
+lanes9:
 	MOVQ    56(AX), R10
 	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
-	JNE     more11
+	JNE     more13
 	VMOVUPS (R10), Y2
 	VMINPS  32(R10), Y2, Y3
 	VXORPS  Y6, Y6, Y6
@@ -1931,34 +1938,34 @@ lanes7:
 	VADDPS  Y2, Y3, Y3
 	VMOVUPS Y3, 64(R10)
 
-more11:
-level8:
+more13:
+level10:
 	CMPQ R9, $0x01
-	JE   tree10
+	JE   tree12
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs9:
+pairs11:
 	VMOVUPS (R11), Y2
 	VADDPS  32(R11), Y2, Y2
 	VMOVUPS Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
-	JNE     pairs9
+	JNE     pairs11
 	VMOVUPS (R11), Y2
 	VMOVUPS Y2, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level8
+	JMP     level10
 
-tree10:
+tree12:
 	VMOVUPS      (R10), Y2
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two12
+	JE           two14
 	VCVTPS2PD    X2, Y3
 	VBROADCASTSD constants<>+576(SB), Y6
 	VADDPD       Y6, Y3, Y3
@@ -1968,9 +1975,9 @@ tree10:
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
 	VMOVUPD      Y2, 1432(AX)(SI*8)
-	JMP          sum13
+	JMP          sum15
 
-two12:
+two14:
 	VMOVUPS      64(R9), Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 1400(AX)(SI*8)
@@ -1978,32 +1985,32 @@ two12:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 1432(AX)(SI*8)
 
-sum13:
+sum15:
 	MOVQ 64(AX), R9
 
-level14:
+level16:
 	CMPQ R8, $0x01
-	JE   tree16
+	JE   tree18
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs15:
+pairs17:
 	VMOVUPS (R10), Y2
 	VADDPS  32(R10), Y2, Y2
 	VMOVUPS Y2, (R11)
 	ADDQ    $0x40, R10
 	ADDQ    $0x20, R11
 	DECQ    R12
-	JNE     pairs15
+	JNE     pairs17
 	VMOVUPS (R10), Y2
 	VMOVUPS Y2, (R11)
 	INCQ    R8
 	SHRQ    $0x01, R8
-	JMP     level14
+	JMP     level16
 
-tree16:
+tree18:
 	VMOVUPS      (R9), Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 4664(AX)(SI*8)
@@ -2108,27 +2115,34 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
-	MOVQ         SI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         SI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
 
-max3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
+max5:
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         200(AX), R9
 	DECQ         R8
-	JNE          max3
+	JNE          max5
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -2139,7 +2153,7 @@ max3:
 	VXORPS       Y5, Y5, Y5
 	XORQ         R8, R8
 
-lane4:
+lane6:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
@@ -2151,7 +2165,7 @@ lane4:
 	ADDQ   DX, R10
 	MOVQ   R8, R11
 
-step5:
+step7:
 	VMOVUPS      (R9), Y9
 	VMOVD        R11, X10
 	VPBROADCASTD X10, Y10
@@ -2186,7 +2200,7 @@ step5:
 	VADDPS       Y11, Y7, Y7
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
-	JGE          summed6
+	JGE          summed8
 	ADDQ         208(AX), R9
 	ADDQ         208(AX), R10
 	VMOVUPS      (R9), Y9
@@ -2223,12 +2237,12 @@ step5:
 	VADDPS       Y11, Y7, Y7
 	ADDQ         $0x10, R11
 	CMPQ         R11, 96(AX)
-	JGE          summed6
+	JGE          summed8
 	ADDQ         208(AX), R9
 	ADDQ         208(AX), R10
-	JMP          step5
+	JMP          step7
 
-summed6:
+summed8:
 	VADDPS  Y8, Y6, Y6
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
@@ -2240,15 +2254,15 @@ summed6:
 	VMOVUPS Y7, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x10
-	JGE     lanes7
+	JGE     lanes9
 	CMPQ    R8, 96(AX)
-	JLT     lane4
+	JLT     lane6
 
-lanes7:
+lanes9:
 	MOVQ    56(AX), R10
 	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
-	JNE     more11
+	JNE     more13
 	VMOVUPS (R10), Y2
 	VMINPS  32(R10), Y2, Y3
 	VXORPS  Y6, Y6, Y6
@@ -2256,34 +2270,34 @@ lanes7:
 	VADDPS  Y2, Y3, Y3
 	VMOVUPS Y3, 64(R10)
 
-more11:
-level8:
+more13:
+level10:
 	CMPQ R9, $0x01
-	JE   tree10
+	JE   tree12
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs9:
+pairs11:
 	VMOVUPS (R11), Y2
 	VADDPS  32(R11), Y2, Y2
 	VMOVUPS Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
-	JNE     pairs9
+	JNE     pairs11
 	VMOVUPS (R11), Y2
 	VMOVUPS Y2, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level8
+	JMP     level10
 
-tree10:
+tree12:
 	VMOVUPS      (R10), Y2
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two12
+	JE           two14
 	VCVTPS2PD    X2, Y3
 	VBROADCASTSD constants<>+576(SB), Y6
 	VADDPD       Y6, Y3, Y3
@@ -2293,9 +2307,9 @@ tree10:
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
 	VMOVUPD      Y2, 1432(AX)(SI*8)
-	JMP          sum13
+	JMP          sum15
 
-two12:
+two14:
 	VMOVUPS      64(R9), Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 1400(AX)(SI*8)
@@ -2303,32 +2317,32 @@ two12:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 1432(AX)(SI*8)
 
-sum13:
+sum15:
 	MOVQ 64(AX), R9
 
-level14:
+level16:
 	CMPQ R8, $0x01
-	JE   tree16
+	JE   tree18
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs15:
+pairs17:
 	VMOVUPS (R10), Y2
 	VADDPS  32(R10), Y2, Y2
 	VMOVUPS Y2, (R11)
 	ADDQ    $0x40, R10
 	ADDQ    $0x20, R11
 	DECQ    R12
-	JNE     pairs15
+	JNE     pairs17
 	VMOVUPS (R10), Y2
 	VMOVUPS Y2, (R11)
 	INCQ    R8
 	SHRQ    $0x01, R8
-	JMP     level14
+	JMP     level16
 
-tree16:
+tree18:
 	VMOVUPS      (R9), Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 4664(AX)(SI*8)
@@ -2436,27 +2450,34 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
-	MOVQ         SI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         SI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
 
-max3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
+max5:
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         200(AX), R9
 	DECQ         R8
-	JNE          max3
+	JNE          max5
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -2464,7 +2485,7 @@ max3:
 	VMOVUPD      Y3, 344(AX)(SI*8)
 	XORQ         R8, R8
 
-lane4:
+lane6:
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
@@ -2480,7 +2501,7 @@ lane4:
 	ADDQ   BX, R11
 	MOVQ   R8, R12
 
-step5:
+step7:
 	VMOVUPS      (R9), Y7
 	VSUBPS       Y2, Y7, Y7
 	VMOVUPS      (R11), Y8
@@ -2512,7 +2533,7 @@ step5:
 	VADDPS       Y8, Y5, Y5
 	ADDQ         $0x10, R12
 	CMPQ         R12, 96(AX)
-	JGE          summed6
+	JGE          summed8
 	ADDQ         208(AX), R9
 	ADDQ         208(AX), R10
 	ADDQ         208(AX), R11
@@ -2547,13 +2568,13 @@ step5:
 	VADDPS       Y8, Y5, Y5
 	ADDQ         $0x10, R12
 	CMPQ         R12, 96(AX)
-	JGE          summed6
+	JGE          summed8
 	ADDQ         208(AX), R9
 	ADDQ         208(AX), R10
 	ADDQ         208(AX), R11
-	JMP          step5
+	JMP          step7
 
-summed6:
+summed8:
 	VADDPS  Y6, Y3, Y3
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
@@ -2569,15 +2590,15 @@ summed6:
 	VMOVUPS Y5, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x10
-	JGE     lanes7
+	JGE     lanes9
 	CMPQ    R8, 96(AX)
-	JLT     lane4
+	JLT     lane6
 
-lanes7:
+lanes9:
 	MOVQ    56(AX), R10
 	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
-	JNE     more11
+	JNE     more13
 	VMOVUPS (R10), Y2
 	VMINPS  32(R10), Y2, Y3
 	VXORPS  Y4, Y4, Y4
@@ -2585,34 +2606,34 @@ lanes7:
 	VADDPS  Y2, Y3, Y3
 	VMOVUPS Y3, 64(R10)
 
-more11:
-level8:
+more13:
+level10:
 	CMPQ R9, $0x01
-	JE   tree10
+	JE   tree12
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs9:
+pairs11:
 	VMOVUPS (R11), Y2
 	VADDPS  32(R11), Y2, Y2
 	VMOVUPS Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
-	JNE     pairs9
+	JNE     pairs11
 	VMOVUPS (R11), Y2
 	VMOVUPS Y2, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level8
+	JMP     level10
 
-tree10:
+tree12:
 	VMOVUPS      (R10), Y2
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two12
+	JE           two14
 	VCVTPS2PD    X2, Y3
 	VBROADCASTSD constants<>+576(SB), Y4
 	VADDPD       Y4, Y3, Y3
@@ -2622,9 +2643,9 @@ tree10:
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
 	VMOVUPD      Y2, 1432(AX)(SI*8)
-	JMP          sum13
+	JMP          sum15
 
-two12:
+two14:
 	VMOVUPS      64(R9), Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 1400(AX)(SI*8)
@@ -2632,33 +2653,33 @@ two12:
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 1432(AX)(SI*8)
 
-sum13:
+sum15:
 	MOVQ 64(AX), R10
 	MOVQ R8, R9
 
-level14:
+level16:
 	CMPQ R9, $0x01
-	JE   tree16
+	JE   tree18
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs15:
+pairs17:
 	VMOVUPS (R11), Y2
 	VADDPS  32(R11), Y2, Y2
 	VMOVUPS Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
-	JNE     pairs15
+	JNE     pairs17
 	VMOVUPS (R11), Y2
 	VMOVUPS Y2, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level14
+	JMP     level16
 
-tree16:
+tree18:
 	VMOVUPS      (R10), Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 4664(AX)(SI*8)
@@ -2667,29 +2688,29 @@ tree16:
 	VMOVUPD      Y2, 4696(AX)(SI*8)
 	MOVQ         72(AX), R9
 
-level17:
+level19:
 	CMPQ R8, $0x01
-	JE   tree19
+	JE   tree21
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs18:
+pairs20:
 	VMOVUPS (R10), Y2
 	VADDPS  32(R10), Y2, Y2
 	VMOVUPS Y2, (R11)
 	ADDQ    $0x40, R10
 	ADDQ    $0x20, R11
 	DECQ    R12
-	JNE     pairs18
+	JNE     pairs20
 	VMOVUPS (R10), Y2
 	VMOVUPS Y2, (R11)
 	INCQ    R8
 	SHRQ    $0x01, R8
-	JMP     level17
+	JMP     level19
 
-tree19:
+tree21:
 	VMOVUPS      (R9), Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 2488(AX)(SI*8)
@@ -4348,34 +4369,41 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x03, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	VBROADCASTSD constants<>+1056(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
-	MOVQ         SI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x03, R10
-	ADDQ         168(AX), R10
-	MOVQ         SI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x03, R11
-	ADDQ         16(AX), R11
 
-max3:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	VMAXPD     (R9), Y2, Y2
-	ADDQ       200(AX), R9
-	DECQ       R8
-	JNE        max3
-	VMOVUPD    Y2, 312(AX)(SI*8)
-	VPMOVSXDQ  (BX), Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	XORQ       R8, R8
+max5:
+	VMAXPD    (R9), Y2, Y2
+	ADDQ      200(AX), R9
+	DECQ      R8
+	JNE       max5
+	VMOVUPD   Y2, 312(AX)(SI*8)
+	VPMOVSXDQ (BX), Y3
+	VXORPS    Y4, Y4, Y4
+	VXORPS    Y5, Y5, Y5
+	XORQ      R8, R8
 
-lane4:
+lane6:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
@@ -4387,7 +4415,7 @@ lane4:
 	ADDQ   DX, R10
 	MOVQ   R8, R11
 
-step5:
+step7:
 	VMOVUPD      (R9), Y9
 	VMOVQ        R11, X10
 	VPBROADCASTQ X10, Y10
@@ -4424,7 +4452,7 @@ step5:
 	VADDPD       Y9, Y7, Y7
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
-	JGE          summed6
+	JGE          summed8
 	ADDQ         208(AX), R9
 	ADDQ         208(AX), R10
 	VMOVUPD      (R9), Y9
@@ -4463,12 +4491,12 @@ step5:
 	VADDPD       Y9, Y7, Y7
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
-	JGE          summed6
+	JGE          summed8
 	ADDQ         208(AX), R9
 	ADDQ         208(AX), R10
-	JMP          step5
+	JMP          step7
 
-summed6:
+summed8:
 	VADDPD  Y8, Y6, Y6
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
@@ -4480,15 +4508,15 @@ summed6:
 	VMOVUPD Y7, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x08
-	JGE     lanes7
+	JGE     lanes9
 	CMPQ    R8, 96(AX)
-	JLT     lane4
+	JLT     lane6
 
-lanes7:
+lanes9:
 	MOVQ    56(AX), R10
 	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
-	JNE     more11
+	JNE     more13
 	VMOVUPD (R10), Y2
 	VMINPD  32(R10), Y2, Y3
 	VXORPS  Y6, Y6, Y6
@@ -4496,69 +4524,69 @@ lanes7:
 	VADDPD  Y2, Y3, Y3
 	VMOVUPD Y3, 64(R10)
 
-more11:
-level8:
+more13:
+level10:
 	CMPQ R9, $0x01
-	JE   tree10
+	JE   tree12
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs9:
+pairs11:
 	VMOVUPD (R11), Y2
 	VADDPD  32(R11), Y2, Y2
 	VMOVUPD Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
-	JNE     pairs9
+	JNE     pairs11
 	VMOVUPD (R11), Y2
 	VMOVUPD Y2, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level8
+	JMP     level10
 
-tree10:
+tree12:
 	VMOVUPD      (R10), Y2
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two12
+	JE           two14
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
 	VMOVUPD      Y2, 1400(AX)(SI*8)
-	JMP          sum13
+	JMP          sum15
 
-two12:
+two14:
 	VMOVUPD 64(R9), Y2
 	VMOVUPD Y2, 1400(AX)(SI*8)
 
-sum13:
+sum15:
 	MOVQ 64(AX), R9
 
-level14:
+level16:
 	CMPQ R8, $0x01
-	JE   tree16
+	JE   tree18
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs15:
+pairs17:
 	VMOVUPD (R10), Y2
 	VADDPD  32(R10), Y2, Y2
 	VMOVUPD Y2, (R11)
 	ADDQ    $0x40, R10
 	ADDQ    $0x20, R11
 	DECQ    R12
-	JNE     pairs15
+	JNE     pairs17
 	VMOVUPD (R10), Y2
 	VMOVUPD Y2, (R11)
 	INCQ    R8
 	SHRQ    $0x01, R8
-	JMP     level14
+	JMP     level16
 
-tree16:
+tree18:
 	VMOVUPD (R9), Y2
 	VMOVUPD Y2, 4664(AX)(SI*8)
 	VSUBPD  312(AX)(SI*8), Y4, Y4
@@ -4638,34 +4666,41 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x03, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	VBROADCASTSD constants<>+1056(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
-	MOVQ         SI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x03, R10
-	ADDQ         168(AX), R10
-	MOVQ         SI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x03, R11
-	ADDQ         16(AX), R11
 
-max3:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	VMAXPD     (R9), Y2, Y2
-	ADDQ       200(AX), R9
-	DECQ       R8
-	JNE        max3
-	VMOVUPD    Y2, 312(AX)(SI*8)
-	VPMOVSXDQ  (BX), Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	XORQ       R8, R8
+max5:
+	VMAXPD    (R9), Y2, Y2
+	ADDQ      200(AX), R9
+	DECQ      R8
+	JNE       max5
+	VMOVUPD   Y2, 312(AX)(SI*8)
+	VPMOVSXDQ (BX), Y3
+	VXORPS    Y4, Y4, Y4
+	VXORPS    Y5, Y5, Y5
+	XORQ      R8, R8
 
-lane4:
+lane6:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
@@ -4677,7 +4712,7 @@ lane4:
 	ADDQ   DX, R10
 	MOVQ   R8, R11
 
-step5:
+step7:
 	VMOVUPD      (R9), Y9
 	VMOVQ        R11, X10
 	VPBROADCASTQ X10, Y10
@@ -4720,7 +4755,7 @@ step5:
 	VADDPD       Y11, Y7, Y7
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
-	JGE          summed6
+	JGE          summed8
 	ADDQ         208(AX), R9
 	ADDQ         208(AX), R10
 	VMOVUPD      (R9), Y9
@@ -4765,12 +4800,12 @@ step5:
 	VADDPD       Y11, Y7, Y7
 	ADDQ         $0x08, R11
 	CMPQ         R11, 96(AX)
-	JGE          summed6
+	JGE          summed8
 	ADDQ         208(AX), R9
 	ADDQ         208(AX), R10
-	JMP          step5
+	JMP          step7
 
-summed6:
+summed8:
 	VADDPD  Y8, Y6, Y6
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
@@ -4782,15 +4817,15 @@ summed6:
 	VMOVUPD Y7, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x08
-	JGE     lanes7
+	JGE     lanes9
 	CMPQ    R8, 96(AX)
-	JLT     lane4
+	JLT     lane6
 
-lanes7:
+lanes9:
 	MOVQ    56(AX), R10
 	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
-	JNE     more11
+	JNE     more13
 	VMOVUPD (R10), Y2
 	VMINPD  32(R10), Y2, Y3
 	VXORPS  Y6, Y6, Y6
@@ -4798,69 +4833,69 @@ lanes7:
 	VADDPD  Y2, Y3, Y3
 	VMOVUPD Y3, 64(R10)
 
-more11:
-level8:
+more13:
+level10:
 	CMPQ R9, $0x01
-	JE   tree10
+	JE   tree12
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs9:
+pairs11:
 	VMOVUPD (R11), Y2
 	VADDPD  32(R11), Y2, Y2
 	VMOVUPD Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
-	JNE     pairs9
+	JNE     pairs11
 	VMOVUPD (R11), Y2
 	VMOVUPD Y2, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level8
+	JMP     level10
 
-tree10:
+tree12:
 	VMOVUPD      (R10), Y2
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two12
+	JE           two14
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
 	VMOVUPD      Y2, 1400(AX)(SI*8)
-	JMP          sum13
+	JMP          sum15
 
-two12:
+two14:
 	VMOVUPD 64(R9), Y2
 	VMOVUPD Y2, 1400(AX)(SI*8)
 
-sum13:
+sum15:
 	MOVQ 64(AX), R9
 
-level14:
+level16:
 	CMPQ R8, $0x01
-	JE   tree16
+	JE   tree18
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs15:
+pairs17:
 	VMOVUPD (R10), Y2
 	VADDPD  32(R10), Y2, Y2
 	VMOVUPD Y2, (R11)
 	ADDQ    $0x40, R10
 	ADDQ    $0x20, R11
 	DECQ    R12
-	JNE     pairs15
+	JNE     pairs17
 	VMOVUPD (R10), Y2
 	VMOVUPD Y2, (R11)
 	INCQ    R8
 	SHRQ    $0x01, R8
-	JMP     level14
+	JMP     level16
 
-tree16:
+tree18:
 	VMOVUPD (R9), Y2
 	VMOVUPD Y2, 4664(AX)(SI*8)
 	VSUBPD  312(AX)(SI*8), Y4, Y4
@@ -4943,31 +4978,38 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x03, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	VBROADCASTSD constants<>+1056(SB), Y2
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
-	MOVQ         SI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x03, R10
-	ADDQ         168(AX), R10
-	MOVQ         SI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x03, R11
-	ADDQ         16(AX), R11
 
-max3:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	VMAXPD     (R9), Y2, Y2
-	ADDQ       200(AX), R9
-	DECQ       R8
-	JNE        max3
-	VMOVUPD    Y2, 312(AX)(SI*8)
-	XORQ       R8, R8
+max5:
+	VMAXPD  (R9), Y2, Y2
+	ADDQ    200(AX), R9
+	DECQ    R8
+	JNE     max5
+	VMOVUPD Y2, 312(AX)(SI*8)
+	XORQ    R8, R8
 
-lane4:
+lane6:
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
@@ -4983,7 +5025,7 @@ lane4:
 	ADDQ   BX, R11
 	MOVQ   R8, R12
 
-step5:
+step7:
 	VMOVUPD      (R9), Y7
 	VSUBPD       Y2, Y7, Y7
 	VMOVUPD      (R11), Y8
@@ -5023,7 +5065,7 @@ step5:
 	VADDPD       Y8, Y5, Y5
 	ADDQ         $0x08, R12
 	CMPQ         R12, 96(AX)
-	JGE          summed6
+	JGE          summed8
 	ADDQ         208(AX), R9
 	ADDQ         208(AX), R10
 	ADDQ         208(AX), R11
@@ -5066,13 +5108,13 @@ step5:
 	VADDPD       Y8, Y5, Y5
 	ADDQ         $0x08, R12
 	CMPQ         R12, 96(AX)
-	JGE          summed6
+	JGE          summed8
 	ADDQ         208(AX), R9
 	ADDQ         208(AX), R10
 	ADDQ         208(AX), R11
-	JMP          step5
+	JMP          step7
 
-summed6:
+summed8:
 	VADDPD  Y6, Y3, Y3
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
@@ -5088,15 +5130,15 @@ summed6:
 	VMOVUPD Y5, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x08
-	JGE     lanes7
+	JGE     lanes9
 	CMPQ    R8, 96(AX)
-	JLT     lane4
+	JLT     lane6
 
-lanes7:
+lanes9:
 	MOVQ    56(AX), R10
 	MOVQ    R8, R9
 	CMPQ    96(AX), $0x02
-	JNE     more11
+	JNE     more13
 	VMOVUPD (R10), Y2
 	VMINPD  32(R10), Y2, Y3
 	VXORPS  Y4, Y4, Y4
@@ -5104,97 +5146,97 @@ lanes7:
 	VADDPD  Y2, Y3, Y3
 	VMOVUPD Y3, 64(R10)
 
-more11:
-level8:
+more13:
+level10:
 	CMPQ R9, $0x01
-	JE   tree10
+	JE   tree12
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs9:
+pairs11:
 	VMOVUPD (R11), Y2
 	VADDPD  32(R11), Y2, Y2
 	VMOVUPD Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
-	JNE     pairs9
+	JNE     pairs11
 	VMOVUPD (R11), Y2
 	VMOVUPD Y2, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level8
+	JMP     level10
 
-tree10:
+tree12:
 	VMOVUPD      (R10), Y2
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two12
+	JE           two14
 	VBROADCASTSD constants<>+576(SB), Y3
 	VADDPD       Y3, Y2, Y2
 	VMOVUPD      Y2, 1400(AX)(SI*8)
-	JMP          sum13
+	JMP          sum15
 
-two12:
+two14:
 	VMOVUPD 64(R9), Y2
 	VMOVUPD Y2, 1400(AX)(SI*8)
 
-sum13:
+sum15:
 	MOVQ 64(AX), R10
 	MOVQ R8, R9
 
-level14:
+level16:
 	CMPQ R9, $0x01
-	JE   tree16
+	JE   tree18
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs15:
+pairs17:
 	VMOVUPD (R11), Y2
 	VADDPD  32(R11), Y2, Y2
 	VMOVUPD Y2, (R12)
 	ADDQ    $0x40, R11
 	ADDQ    $0x20, R12
 	DECQ    R13
-	JNE     pairs15
+	JNE     pairs17
 	VMOVUPD (R11), Y2
 	VMOVUPD Y2, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level14
+	JMP     level16
 
-tree16:
+tree18:
 	VMOVUPD (R10), Y2
 	VMOVUPD Y2, 4664(AX)(SI*8)
 	MOVQ    72(AX), R9
 
-level17:
+level19:
 	CMPQ R8, $0x01
-	JE   tree19
+	JE   tree21
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs18:
+pairs20:
 	VMOVUPD (R10), Y2
 	VADDPD  32(R10), Y2, Y2
 	VMOVUPD Y2, (R11)
 	ADDQ    $0x40, R10
 	ADDQ    $0x20, R11
 	DECQ    R12
-	JNE     pairs18
+	JNE     pairs20
 	VMOVUPD (R10), Y2
 	VMOVUPD Y2, (R11)
 	INCQ    R8
 	SHRQ    $0x01, R8
-	JMP     level17
+	JMP     level19
 
-tree19:
+tree21:
 	VMOVUPD (R9), Y2
 	VMOVUPD Y2, 2488(AX)(SI*8)
 	ADDQ    $0x20, CX
@@ -8602,111 +8644,114 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// finishAVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD 280(AX), Y0
-	VBROADCASTSD 264(AX), Y1
-	VXORPS       Y2, Y2, Y2
-	MOVQ         88(AX), DX
-	ADDQ         80(AX), DX
-	XORQ         CX, CX
-	CMPQ         CX, DX
-	JGE          end2
+	MOVQ 88(AX), DX
+	ADDQ 80(AX), DX
+	XORQ CX, CX
+	CMPQ CX, DX
+	JGE  end2
 
 loop1:
-	VMOVUPD      1400(AX)(CX*8), Y3
-	VMOVUPD      2488(AX)(CX*8), Y4
-	VADDPD       constants<>+1184(SB), Y3, Y5
-	VPSUBQ       constants<>+1280(SB), Y5, Y5
-	VPAND        constants<>+1056(SB), Y5, Y6
-	VMOVUPD      constants<>+1184(SB), Y7
-	VPSUBQ       Y6, Y7, Y6
-	VPSRLQ       $0x34, Y5, Y5
-	VPOR         constants<>+1248(SB), Y5, Y5
-	VSUBPD       constants<>+1248(SB), Y5, Y5
-	VSUBPD       constants<>+1184(SB), Y6, Y7
-	VFMADD231PD  Y6, Y3, Y7
-	VADDPD       constants<>+1216(SB), Y7, Y3
-	VDIVPD       Y3, Y7, Y3
-	VMULPD       Y3, Y3, Y6
+	VMOVUPD      1400(AX)(CX*8), Y0
+	VMOVUPD      2488(AX)(CX*8), Y1
+	VADDPD       constants<>+1184(SB), Y0, Y2
+	VPSUBQ       constants<>+1280(SB), Y2, Y2
+	VPAND        constants<>+1056(SB), Y2, Y3
+	VMOVUPD      constants<>+1184(SB), Y4
+	VPSUBQ       Y3, Y4, Y3
+	VPSRLQ       $0x34, Y2, Y2
+	VPOR         constants<>+1248(SB), Y2, Y2
+	VMOVUPD      1432(AX)(CX*8), Y5
+	VSUBPD       constants<>+1248(SB), Y2, Y2
+	VMOVUPD      2520(AX)(CX*8), Y6
+	VSUBPD       constants<>+1184(SB), Y3, Y4
+	VADDPD       constants<>+1184(SB), Y5, Y7
+	VFMADD231PD  Y3, Y0, Y4
+	VPSUBQ       constants<>+1280(SB), Y7, Y7
+	VADDPD       constants<>+1216(SB), Y4, Y0
+	VPAND        constants<>+1056(SB), Y7, Y9
+	VDIVPD       Y0, Y4, Y0
+	VMOVUPD      constants<>+1184(SB), Y8
+	VMULPD       Y0, Y0, Y3
+	VPSUBQ       Y9, Y8, Y9
 	VBROADCASTSD constants<>+1312(SB), Y8
-	VFMADD213PD  constants<>+1344(SB), Y6, Y8
-	VFMADD213PD  constants<>+1376(SB), Y6, Y8
-	VFMADD213PD  constants<>+1408(SB), Y6, Y8
-	VFMADD213PD  constants<>+1440(SB), Y6, Y8
-	VFMADD213PD  constants<>+1472(SB), Y6, Y8
-	VFMADD213PD  constants<>+1504(SB), Y6, Y8
-	VFNMADD213PD Y7, Y6, Y8
-	VMULPD       constants<>+1568(SB), Y5, Y6
-	VFNMADD231PD Y8, Y3, Y6
-	VADDPD       Y7, Y6, Y6
-	VFMADD231PD  constants<>+1536(SB), Y5, Y6
-	VMOVUPD      3576(AX)(CX*8), Y5
-	VADDPD       312(AX)(CX*8), Y6, Y3
-	VMOVUPD      Y3, 13368(AX)(CX*8)
-	VSUBPD       Y5, Y6, Y7
-	VADDPD       16760(AX), Y7, Y7
-	VMOVUPD      Y7, 16760(AX)
-	VMOVUPD      1432(AX)(CX*8), Y7
-	VMULPD       Y5, Y4, Y5
-	VMOVUPD      2520(AX)(CX*8), Y9
-	VCMPPD       $0x04, Y2, Y4, Y8
-	VADDPD       constants<>+1184(SB), Y7, Y10
-	VANDPD       Y8, Y5, Y5
-	VPSUBQ       constants<>+1280(SB), Y10, Y10
-	VFMADD231PD  4664(AX)(CX*8), Y1, Y5
-	VPAND        constants<>+1056(SB), Y10, Y8
-	VADDPD       5752(AX)(CX*8), Y4, Y4
-	VMOVUPD      constants<>+1184(SB), Y11
-	VPSUBQ       Y8, Y11, Y8
-	VFMSUB213PD  Y5, Y4, Y6
-	VPSRLQ       $0x34, Y10, Y4
-	VMOVUPD      Y6, 11192(AX)(CX*8)
-	VPOR         constants<>+1248(SB), Y4, Y4
-	VADDPD       16632(AX), Y6, Y5
-	VSUBPD       constants<>+1248(SB), Y4, Y4
-	VMOVUPD      Y5, 16632(AX)
-	VSUBPD       constants<>+1184(SB), Y8, Y6
-	VMULPD       Y3, Y0, Y5
-	VFMADD231PD  Y8, Y7, Y6
-	VMULPD       Y3, Y5, Y5
-	VADDPD       constants<>+1216(SB), Y6, Y3
-	VMOVUPD      Y5, 12280(AX)(CX*8)
-	VDIVPD       Y3, Y6, Y3
-	VADDPD       16696(AX), Y5, Y5
-	VMULPD       Y3, Y3, Y7
-	VMOVUPD      Y5, 16696(AX)
-	VBROADCASTSD constants<>+1312(SB), Y5
-	VFMADD213PD  constants<>+1344(SB), Y7, Y5
-	VFMADD213PD  constants<>+1376(SB), Y7, Y5
-	VFMADD213PD  constants<>+1408(SB), Y7, Y5
-	VFMADD213PD  constants<>+1440(SB), Y7, Y5
-	VFMADD213PD  constants<>+1472(SB), Y7, Y5
-	VFMADD213PD  constants<>+1504(SB), Y7, Y5
-	VFNMADD213PD Y6, Y7, Y5
-	VMULPD       constants<>+1568(SB), Y4, Y7
-	VFNMADD231PD Y5, Y3, Y7
-	VADDPD       Y6, Y7, Y7
-	VFMADD231PD  constants<>+1536(SB), Y4, Y7
-	VMOVUPD      3608(AX)(CX*8), Y4
-	VADDPD       344(AX)(CX*8), Y7, Y3
-	VMOVUPD      Y3, 13400(AX)(CX*8)
-	VSUBPD       Y4, Y7, Y5
-	VADDPD       16792(AX), Y5, Y5
-	VMOVUPD      Y5, 16792(AX)
-	VMULPD       Y4, Y9, Y4
-	VCMPPD       $0x04, Y2, Y9, Y5
-	VANDPD       Y5, Y4, Y4
-	VFMADD231PD  4696(AX)(CX*8), Y1, Y4
-	VADDPD       5784(AX)(CX*8), Y9, Y5
-	VMOVUPD      Y7, Y6
-	VFMSUB213PD  Y4, Y5, Y6
-	VMOVUPD      Y6, 11224(AX)(CX*8)
-	VADDPD       16664(AX), Y6, Y4
-	VMOVUPD      Y4, 16664(AX)
-	VMULPD       Y3, Y0, Y4
-	VMULPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 12312(AX)(CX*8)
-	VADDPD       16728(AX), Y4, Y3
-	VMOVUPD      Y3, 16728(AX)
+	VPSRLQ       $0x34, Y7, Y7
+	VFMADD213PD  constants<>+1344(SB), Y3, Y8
+	VPOR         constants<>+1248(SB), Y7, Y7
+	VFMADD213PD  constants<>+1376(SB), Y3, Y8
+	VSUBPD       constants<>+1248(SB), Y7, Y7
+	VFMADD213PD  constants<>+1408(SB), Y3, Y8
+	VSUBPD       constants<>+1184(SB), Y9, Y10
+	VFMADD213PD  constants<>+1440(SB), Y3, Y8
+	VFMADD231PD  Y9, Y5, Y10
+	VFMADD213PD  constants<>+1472(SB), Y3, Y8
+	VADDPD       constants<>+1216(SB), Y10, Y5
+	VFMADD213PD  constants<>+1504(SB), Y3, Y8
+	VDIVPD       Y5, Y10, Y5
+	VFNMADD213PD Y4, Y3, Y8
+	VMULPD       Y5, Y5, Y9
+	VMULPD       constants<>+1568(SB), Y2, Y3
+	VBROADCASTSD constants<>+1312(SB), Y11
+	VFNMADD231PD Y8, Y0, Y3
+	VFMADD213PD  constants<>+1344(SB), Y9, Y11
+	VADDPD       Y4, Y3, Y3
+	VFMADD213PD  constants<>+1376(SB), Y9, Y11
+	VFMADD231PD  constants<>+1536(SB), Y2, Y3
+	VFMADD213PD  constants<>+1408(SB), Y9, Y11
+	VMOVUPD      3576(AX)(CX*8), Y2
+	VFMADD213PD  constants<>+1440(SB), Y9, Y11
+	VADDPD       312(AX)(CX*8), Y3, Y0
+	VFMADD213PD  constants<>+1472(SB), Y9, Y11
+	VMOVUPD      Y0, 13368(AX)(CX*8)
+	VFMADD213PD  constants<>+1504(SB), Y9, Y11
+	VSUBPD       Y2, Y3, Y4
+	VFNMADD213PD Y10, Y9, Y11
+	VADDPD       16760(AX), Y4, Y4
+	VMULPD       constants<>+1568(SB), Y7, Y8
+	VMOVUPD      Y4, 16760(AX)
+	VFNMADD231PD Y11, Y5, Y8
+	VMULPD       Y2, Y1, Y2
+	VADDPD       Y10, Y8, Y8
+	VXORPS       Y4, Y4, Y4
+	VFMADD231PD  constants<>+1536(SB), Y7, Y8
+	VCMPPD       $0x04, Y4, Y1, Y4
+	VMOVUPD      3608(AX)(CX*8), Y5
+	VANDPD       Y4, Y2, Y2
+	VADDPD       344(AX)(CX*8), Y8, Y7
+	VBROADCASTSD 264(AX), Y4
+	VMOVUPD      Y7, 13400(AX)(CX*8)
+	VFMADD231PD  4664(AX)(CX*8), Y4, Y2
+	VSUBPD       Y5, Y8, Y4
+	VADDPD       5752(AX)(CX*8), Y1, Y1
+	VADDPD       16792(AX), Y4, Y4
+	VMOVUPD      Y4, 16792(AX)
+	VFMSUB213PD  Y2, Y1, Y3
+	VMULPD       Y5, Y6, Y1
+	VMOVUPD      Y3, 11192(AX)(CX*8)
+	VXORPS       Y2, Y2, Y2
+	VADDPD       16632(AX), Y3, Y3
+	VCMPPD       $0x04, Y2, Y6, Y2
+	VMOVUPD      Y3, 16632(AX)
+	VANDPD       Y2, Y1, Y1
+	VBROADCASTSD 280(AX), Y2
+	VBROADCASTSD 264(AX), Y3
+	VMULPD       Y0, Y2, Y2
+	VFMADD231PD  4696(AX)(CX*8), Y3, Y1
+	VMULPD       Y0, Y2, Y2
+	VADDPD       5784(AX)(CX*8), Y6, Y0
+	VMOVUPD      Y2, 12280(AX)(CX*8)
+	VMOVUPD      Y8, Y3
+	VADDPD       16696(AX), Y2, Y2
+	VFMSUB213PD  Y1, Y0, Y3
+	VMOVUPD      Y2, 16696(AX)
+	VMOVUPD      Y3, 11224(AX)(CX*8)
+	VADDPD       16664(AX), Y3, Y0
+	VMOVUPD      Y0, 16664(AX)
+	VBROADCASTSD 280(AX), Y0
+	VMULPD       Y7, Y0, Y0
+	VMULPD       Y7, Y0, Y0
+	VMOVUPD      Y0, 12312(AX)(CX*8)
+	VADDPD       16728(AX), Y0, Y0
+	VMOVUPD      Y0, 16728(AX)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -8721,152 +8766,157 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// finishGradAVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD 280(AX), Y0
-	VBROADCASTSD 264(AX), Y1
-	VXORPS       Y2, Y2, Y2
-	MOVQ         88(AX), DX
-	ADDQ         80(AX), DX
-	XORQ         CX, CX
-	CMPQ         CX, DX
-	JGE          end2
+	MOVQ 88(AX), DX
+	ADDQ 80(AX), DX
+	XORQ CX, CX
+	CMPQ CX, DX
+	JGE  end2
 
 loop1:
-	VMOVUPD      1400(AX)(CX*8), Y3
-	VMOVUPD      2488(AX)(CX*8), Y4
-	VADDPD       constants<>+1184(SB), Y3, Y5
-	VPSUBQ       constants<>+1280(SB), Y5, Y5
-	VPAND        constants<>+1056(SB), Y5, Y6
-	VMOVUPD      constants<>+1184(SB), Y7
-	VPSUBQ       Y6, Y7, Y6
-	VPSRLQ       $0x34, Y5, Y5
-	VPOR         constants<>+1248(SB), Y5, Y5
-	VSUBPD       constants<>+1248(SB), Y5, Y5
-	VSUBPD       constants<>+1184(SB), Y6, Y7
-	VFMADD231PD  Y6, Y3, Y7
-	VADDPD       constants<>+1216(SB), Y7, Y6
-	VDIVPD       Y6, Y7, Y6
-	VMULPD       Y6, Y6, Y8
-	VBROADCASTSD constants<>+1312(SB), Y9
-	VFMADD213PD  constants<>+1344(SB), Y8, Y9
-	VFMADD213PD  constants<>+1376(SB), Y8, Y9
-	VFMADD213PD  constants<>+1408(SB), Y8, Y9
-	VFMADD213PD  constants<>+1440(SB), Y8, Y9
-	VFMADD213PD  constants<>+1472(SB), Y8, Y9
-	VFMADD213PD  constants<>+1504(SB), Y8, Y9
-	VFNMADD213PD Y7, Y8, Y9
-	VMULPD       constants<>+1568(SB), Y5, Y8
-	VFNMADD231PD Y9, Y6, Y8
-	VADDPD       Y7, Y8, Y8
-	VFMADD231PD  constants<>+1536(SB), Y5, Y8
-	VMOVUPD      3576(AX)(CX*8), Y6
-	VADDPD       312(AX)(CX*8), Y8, Y5
-	VMOVUPD      Y5, 13368(AX)(CX*8)
-	VSUBPD       Y6, Y8, Y7
-	VADDPD       16760(AX), Y7, Y7
-	VMOVUPD      Y7, 16760(AX)
-	VMULPD       Y6, Y4, Y6
-	VCMPPD       $0x04, Y2, Y4, Y7
-	VANDPD       Y7, Y6, Y6
-	VFMADD231PD  4664(AX)(CX*8), Y1, Y6
-	VADDPD       5752(AX)(CX*8), Y4, Y7
-	VFMSUB213PD  Y6, Y7, Y8
-	VMOVUPD      Y8, 11192(AX)(CX*8)
-	VADDPD       16632(AX), Y8, Y6
-	VMOVUPD      Y6, 16632(AX)
-	VMULPD       Y5, Y0, Y6
-	VMULPD       Y5, Y6, Y6
-	VMOVUPD      Y6, 12280(AX)(CX*8)
-	VADDPD       16696(AX), Y6, Y6
-	VMOVUPD      Y6, 16696(AX)
-	VADDPD       constants<>+1184(SB), Y3, Y3
-	VMOVUPD      constants<>+1184(SB), Y6
-	VDIVPD       Y3, Y6, Y6
-	VMOVUPD      9016(AX)(CX*8), Y9
-	VMULPD       constants<>+1216(SB), Y0, Y8
-	VMULPD       Y5, Y8, Y8
-	VMULPD       10104(AX)(CX*8), Y8, Y8
-	VFMADD213PD  Y8, Y9, Y7
-	VMULPD       Y6, Y7, Y7
-	VMOVUPD      Y7, 14456(AX)(CX*8)
-	VMOVUPD      6840(AX)(CX*8), Y5
-	VMULPD       Y6, Y5, Y7
-	VSUBPD       Y3, Y5, Y5
-	VMULPD       Y6, Y5, Y5
-	VMULPD       Y4, Y5, Y5
-	VMULPD       Y7, Y8, Y8
-	VMOVUPD      5752(AX)(CX*8), Y3
-	VFMSUB213PD  7928(AX)(CX*8), Y3, Y7
-	VADDPD       Y7, Y5, Y5
-	VFMADD213PD  Y8, Y9, Y5
-	VMOVUPD      Y5, 15544(AX)(CX*8)
-	VMOVUPD      1432(AX)(CX*8), Y3
-	VMOVUPD      2520(AX)(CX*8), Y4
-	VADDPD       constants<>+1184(SB), Y3, Y5
-	VPSUBQ       constants<>+1280(SB), Y5, Y5
-	VPAND        constants<>+1056(SB), Y5, Y6
-	VMOVUPD      constants<>+1184(SB), Y7
-	VPSUBQ       Y6, Y7, Y6
-	VPSRLQ       $0x34, Y5, Y5
-	VPOR         constants<>+1248(SB), Y5, Y5
-	VSUBPD       constants<>+1248(SB), Y5, Y5
-	VSUBPD       constants<>+1184(SB), Y6, Y7
-	VFMADD231PD  Y6, Y3, Y7
-	VADDPD       constants<>+1216(SB), Y7, Y6
-	VDIVPD       Y6, Y7, Y6
-	VMULPD       Y6, Y6, Y8
-	VBROADCASTSD constants<>+1312(SB), Y9
-	VFMADD213PD  constants<>+1344(SB), Y8, Y9
-	VFMADD213PD  constants<>+1376(SB), Y8, Y9
-	VFMADD213PD  constants<>+1408(SB), Y8, Y9
-	VFMADD213PD  constants<>+1440(SB), Y8, Y9
-	VFMADD213PD  constants<>+1472(SB), Y8, Y9
-	VFMADD213PD  constants<>+1504(SB), Y8, Y9
-	VFNMADD213PD Y7, Y8, Y9
-	VMULPD       constants<>+1568(SB), Y5, Y8
-	VFNMADD231PD Y9, Y6, Y8
-	VADDPD       Y7, Y8, Y8
-	VFMADD231PD  constants<>+1536(SB), Y5, Y8
+	VMOVUPD      1400(AX)(CX*8), Y0
+	VMOVUPD      2488(AX)(CX*8), Y1
+	VADDPD       constants<>+1184(SB), Y0, Y2
+	VPSUBQ       constants<>+1280(SB), Y2, Y2
+	VPAND        constants<>+1056(SB), Y2, Y3
+	VMOVUPD      constants<>+1184(SB), Y4
+	VPSUBQ       Y3, Y4, Y3
+	VPSRLQ       $0x34, Y2, Y2
+	VPOR         constants<>+1248(SB), Y2, Y2
+	VSUBPD       constants<>+1248(SB), Y2, Y2
+	VSUBPD       constants<>+1184(SB), Y3, Y4
+	VFMADD231PD  Y3, Y0, Y4
+	VADDPD       constants<>+1216(SB), Y4, Y3
+	VMOVUPD      1432(AX)(CX*8), Y7
+	VDIVPD       Y3, Y4, Y3
+	VMOVUPD      2520(AX)(CX*8), Y8
+	VMULPD       Y3, Y3, Y5
+	VADDPD       constants<>+1184(SB), Y7, Y9
+	VBROADCASTSD constants<>+1312(SB), Y6
+	VPSUBQ       constants<>+1280(SB), Y9, Y9
+	VFMADD213PD  constants<>+1344(SB), Y5, Y6
+	VPAND        constants<>+1056(SB), Y9, Y10
+	VFMADD213PD  constants<>+1376(SB), Y5, Y6
+	VMOVUPD      constants<>+1184(SB), Y11
+	VFMADD213PD  constants<>+1408(SB), Y5, Y6
+	VPSUBQ       Y10, Y11, Y10
+	VFMADD213PD  constants<>+1440(SB), Y5, Y6
+	VPSRLQ       $0x34, Y9, Y9
+	VFMADD213PD  constants<>+1472(SB), Y5, Y6
+	VPOR         constants<>+1248(SB), Y9, Y9
+	VFMADD213PD  constants<>+1504(SB), Y5, Y6
+	VSUBPD       constants<>+1248(SB), Y9, Y9
+	VFNMADD213PD Y4, Y5, Y6
+	VSUBPD       constants<>+1184(SB), Y10, Y11
+	VMULPD       constants<>+1568(SB), Y2, Y5
+	VFMADD231PD  Y10, Y7, Y11
+	VFNMADD231PD Y6, Y3, Y5
+	VADDPD       constants<>+1216(SB), Y11, Y3
+	VADDPD       Y4, Y5, Y5
+	VDIVPD       Y3, Y11, Y3
+	VFMADD231PD  constants<>+1536(SB), Y2, Y5
+	VMULPD       Y3, Y3, Y10
+	VMOVUPD      3576(AX)(CX*8), Y4
+	VBROADCASTSD constants<>+1312(SB), Y12
+	VADDPD       312(AX)(CX*8), Y5, Y2
+	VFMADD213PD  constants<>+1344(SB), Y10, Y12
+	VMOVUPD      Y2, 13368(AX)(CX*8)
+	VFMADD213PD  constants<>+1376(SB), Y10, Y12
+	VSUBPD       Y4, Y5, Y6
+	VFMADD213PD  constants<>+1408(SB), Y10, Y12
+	VADDPD       16760(AX), Y6, Y6
+	VFMADD213PD  constants<>+1440(SB), Y10, Y12
+	VMOVUPD      Y6, 16760(AX)
+	VFMADD213PD  constants<>+1472(SB), Y10, Y12
+	VMULPD       Y4, Y1, Y4
+	VFMADD213PD  constants<>+1504(SB), Y10, Y12
+	VXORPS       Y6, Y6, Y6
+	VFNMADD213PD Y11, Y10, Y12
+	VCMPPD       $0x04, Y6, Y1, Y6
+	VMULPD       constants<>+1568(SB), Y9, Y10
+	VANDPD       Y6, Y4, Y4
+	VFNMADD231PD Y12, Y3, Y10
+	VBROADCASTSD 264(AX), Y3
+	VADDPD       Y11, Y10, Y10
+	VFMADD231PD  4664(AX)(CX*8), Y3, Y4
+	VFMADD231PD  constants<>+1536(SB), Y9, Y10
+	VADDPD       5752(AX)(CX*8), Y1, Y3
 	VMOVUPD      3608(AX)(CX*8), Y6
-	VADDPD       344(AX)(CX*8), Y8, Y5
-	VMOVUPD      Y5, 13400(AX)(CX*8)
-	VSUBPD       Y6, Y8, Y7
-	VADDPD       16792(AX), Y7, Y7
-	VMOVUPD      Y7, 16792(AX)
-	VMULPD       Y6, Y4, Y6
-	VCMPPD       $0x04, Y2, Y4, Y7
-	VANDPD       Y7, Y6, Y6
-	VFMADD231PD  4696(AX)(CX*8), Y1, Y6
-	VADDPD       5784(AX)(CX*8), Y4, Y7
-	VFMSUB213PD  Y6, Y7, Y8
-	VMOVUPD      Y8, 11224(AX)(CX*8)
-	VADDPD       16664(AX), Y8, Y6
-	VMOVUPD      Y6, 16664(AX)
-	VMULPD       Y5, Y0, Y6
-	VMULPD       Y5, Y6, Y6
-	VMOVUPD      Y6, 12312(AX)(CX*8)
-	VADDPD       16728(AX), Y6, Y6
-	VMOVUPD      Y6, 16728(AX)
-	VADDPD       constants<>+1184(SB), Y3, Y3
-	VMOVUPD      constants<>+1184(SB), Y6
-	VDIVPD       Y3, Y6, Y6
-	VMOVUPD      9048(AX)(CX*8), Y9
-	VMULPD       constants<>+1216(SB), Y0, Y8
-	VMULPD       Y5, Y8, Y8
-	VMULPD       10136(AX)(CX*8), Y8, Y8
-	VFMADD213PD  Y8, Y9, Y7
-	VMULPD       Y6, Y7, Y7
-	VMOVUPD      Y7, 14488(AX)(CX*8)
-	VMOVUPD      6872(AX)(CX*8), Y5
-	VMULPD       Y6, Y5, Y7
-	VSUBPD       Y3, Y5, Y5
-	VMULPD       Y6, Y5, Y5
-	VMULPD       Y4, Y5, Y5
-	VMULPD       Y7, Y8, Y8
-	VMOVUPD      5784(AX)(CX*8), Y3
-	VFMSUB213PD  7960(AX)(CX*8), Y3, Y7
-	VADDPD       Y7, Y5, Y5
-	VFMADD213PD  Y8, Y9, Y5
-	VMOVUPD      Y5, 15576(AX)(CX*8)
+	VADDPD       344(AX)(CX*8), Y10, Y9
+	VFMSUB213PD  Y4, Y3, Y5
+	VMOVUPD      Y9, 13400(AX)(CX*8)
+	VMOVUPD      Y5, 11192(AX)(CX*8)
+	VSUBPD       Y6, Y10, Y4
+	VADDPD       16632(AX), Y5, Y5
+	VADDPD       16792(AX), Y4, Y4
+	VMOVUPD      Y5, 16632(AX)
+	VMOVUPD      Y4, 16792(AX)
+	VBROADCASTSD 280(AX), Y4
+	VMULPD       Y6, Y8, Y5
+	VMULPD       Y2, Y4, Y4
+	VXORPS       Y6, Y6, Y6
+	VMULPD       Y2, Y4, Y4
+	VCMPPD       $0x04, Y6, Y8, Y6
+	VMOVUPD      Y4, 12280(AX)(CX*8)
+	VANDPD       Y6, Y5, Y5
+	VADDPD       16696(AX), Y4, Y4
+	VBROADCASTSD 264(AX), Y6
+	VMOVUPD      Y4, 16696(AX)
+	VFMADD231PD  4696(AX)(CX*8), Y6, Y5
+	VADDPD       constants<>+1184(SB), Y0, Y0
+	VADDPD       5784(AX)(CX*8), Y8, Y6
+	VMOVUPD      constants<>+1184(SB), Y4
+	VDIVPD       Y0, Y4, Y4
+	VFMSUB213PD  Y5, Y6, Y10
+	VMOVUPD      9016(AX)(CX*8), Y5
+	VMOVUPD      Y10, 11224(AX)(CX*8)
+	VBROADCASTSD 280(AX), Y11
+	VADDPD       16664(AX), Y10, Y10
+	VMULPD       constants<>+1216(SB), Y11, Y11
+	VMOVUPD      Y10, 16664(AX)
+	VMULPD       Y2, Y11, Y11
+	VBROADCASTSD 280(AX), Y2
+	VMULPD       10104(AX)(CX*8), Y11, Y11
+	VMULPD       Y9, Y2, Y2
+	VFMADD213PD  Y11, Y5, Y3
+	VMULPD       Y9, Y2, Y2
+	VMULPD       Y4, Y3, Y3
+	VMOVUPD      Y2, 12312(AX)(CX*8)
+	VMOVUPD      Y3, 14456(AX)(CX*8)
+	VADDPD       16728(AX), Y2, Y3
+	VMOVUPD      6840(AX)(CX*8), Y2
+	VMOVUPD      Y3, 16728(AX)
+	VMULPD       Y4, Y2, Y3
+	VADDPD       constants<>+1184(SB), Y7, Y7
+	VSUBPD       Y0, Y2, Y2
+	VMOVUPD      constants<>+1184(SB), Y0
+	VMULPD       Y4, Y2, Y2
+	VDIVPD       Y7, Y0, Y4
+	VMULPD       Y1, Y2, Y2
+	VMOVUPD      9048(AX)(CX*8), Y10
+	VMULPD       Y3, Y11, Y11
+	VBROADCASTSD 280(AX), Y1
+	VMOVUPD      5752(AX)(CX*8), Y0
+	VMULPD       constants<>+1216(SB), Y1, Y1
+	VFMSUB213PD  7928(AX)(CX*8), Y0, Y3
+	VMULPD       Y9, Y1, Y1
+	VADDPD       Y3, Y2, Y2
+	VMULPD       10136(AX)(CX*8), Y1, Y1
+	VFMADD213PD  Y11, Y5, Y2
+	VFMADD213PD  Y1, Y10, Y6
+	VMOVUPD      Y2, 15544(AX)(CX*8)
+	VMULPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 14488(AX)(CX*8)
+	VMOVUPD      6872(AX)(CX*8), Y0
+	VMULPD       Y4, Y0, Y2
+	VSUBPD       Y7, Y0, Y0
+	VMULPD       Y4, Y0, Y0
+	VMULPD       Y8, Y0, Y0
+	VMULPD       Y2, Y1, Y1
+	VMOVUPD      5784(AX)(CX*8), Y7
+	VFMSUB213PD  7960(AX)(CX*8), Y7, Y2
+	VADDPD       Y2, Y0, Y0
+	VFMADD213PD  Y1, Y10, Y0
+	VMOVUPD      Y0, 15576(AX)(CX*8)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -10022,27 +10072,34 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
-	MOVQ         SI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         SI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
 
-max3:
-	PREFETCHT0    (R10)
-	ADDQ          176(AX), R10
-	PREFETCHT0    (R11)
-	ADDQ          184(AX), R11
+max5:
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          200(AX), R9
 	DECQ          R8
-	JNE           max3
+	JNE           max5
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -10053,7 +10110,7 @@ max3:
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	XORQ          R8, R8
 
-lane4:
+lane6:
 	VBROADCASTSS constants<>+1600(SB), Z11
 	VBROADCASTSS constants<>+1600(SB), Z12
 	VBROADCASTSS constants<>+1600(SB), Z13
@@ -10065,7 +10122,7 @@ lane4:
 	ADDQ         DX, R10
 	MOVQ         R8, R11
 
-step5:
+step7:
 	VMOVUPS       (R9), Z14
 	VPBROADCASTD  R11, Z15
 	VPCMPEQD      Z8, Z15, K1
@@ -10090,7 +10147,7 @@ step5:
 	VADDPS        Z14, Z12, Z12
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
-	JGE           summed6
+	JGE           summed8
 	ADDQ          208(AX), R9
 	ADDQ          208(AX), R10
 	VMOVUPS       (R9), Z14
@@ -10117,12 +10174,12 @@ step5:
 	VADDPS        Z14, Z12, Z12
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
-	JGE           summed6
+	JGE           summed8
 	ADDQ          208(AX), R9
 	ADDQ          208(AX), R10
-	JMP           step5
+	JMP           step7
 
-summed6:
+summed8:
 	VADDPS  Z13, Z11, Z11
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
@@ -10134,15 +10191,15 @@ summed6:
 	VMOVUPS Z12, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x10
-	JGE     lanes7
+	JGE     lanes9
 	CMPQ    R8, 96(AX)
-	JLT     lane4
+	JLT     lane6
 
-lanes7:
+lanes9:
 	MOVQ         56(AX), R10
 	MOVQ         R8, R9
 	CMPQ         96(AX), $0x02
-	JNE          more11
+	JNE          more13
 	VMOVUPS      (R10), Z7
 	VMINPS       64(R10), Z7, Z8
 	VBROADCASTSS constants<>+1600(SB), Z11
@@ -10150,34 +10207,34 @@ lanes7:
 	VADDPS       Z7, Z8, Z8
 	VMOVUPS      Z8, 128(R10)
 
-more11:
-level8:
+more13:
+level10:
 	CMPQ R9, $0x01
-	JE   tree10
+	JE   tree12
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs9:
+pairs11:
 	VMOVUPS (R11), Z7
 	VADDPS  64(R11), Z7, Z7
 	VMOVUPS Z7, (R12)
 	ADDQ    $0x80, R11
 	ADDQ    $0x40, R12
 	DECQ    R13
-	JNE     pairs9
+	JNE     pairs11
 	VMOVUPS (R11), Z7
 	VMOVUPS Z7, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level8
+	JMP     level10
 
-tree10:
+tree12:
 	VMOVUPS       (R10), Z7
 	MOVQ          56(AX), R9
 	CMPQ          96(AX), $0x02
-	JE            two12
+	JE            two14
 	VCVTPS2PD     Y7, Z8
 	VBROADCASTSD  constants<>+576(SB), Z11
 	VADDPD        Z11, Z8, Z8
@@ -10187,9 +10244,9 @@ tree10:
 	VBROADCASTSD  constants<>+576(SB), Z8
 	VADDPD        Z8, Z7, Z7
 	VMOVUPD       Z7, 1464(AX)(SI*8)
-	JMP           sum13
+	JMP           sum15
 
-two12:
+two14:
 	VMOVUPS       128(R9), Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 1400(AX)(SI*8)
@@ -10197,32 +10254,32 @@ two12:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 1464(AX)(SI*8)
 
-sum13:
+sum15:
 	MOVQ 64(AX), R9
 
-level14:
+level16:
 	CMPQ R8, $0x01
-	JE   tree16
+	JE   tree18
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs15:
+pairs17:
 	VMOVUPS (R10), Z7
 	VADDPS  64(R10), Z7, Z7
 	VMOVUPS Z7, (R11)
 	ADDQ    $0x80, R10
 	ADDQ    $0x40, R11
 	DECQ    R12
-	JNE     pairs15
+	JNE     pairs17
 	VMOVUPS (R10), Z7
 	VMOVUPS Z7, (R11)
 	INCQ    R8
 	SHRQ    $0x01, R8
-	JMP     level14
+	JMP     level16
 
-tree16:
+tree18:
 	VMOVUPS       (R9), Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 4664(AX)(SI*8)
@@ -10331,27 +10388,34 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
-	MOVQ         SI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         SI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
 
-max3:
-	PREFETCHT0    (R10)
-	ADDQ          176(AX), R10
-	PREFETCHT0    (R11)
-	ADDQ          184(AX), R11
+max5:
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          200(AX), R9
 	DECQ          R8
-	JNE           max3
+	JNE           max5
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -10362,7 +10426,7 @@ max3:
 	VBROADCASTSS  constants<>+1600(SB), Z10
 	XORQ          R8, R8
 
-lane4:
+lane6:
 	VBROADCASTSS constants<>+1600(SB), Z11
 	VBROADCASTSS constants<>+1600(SB), Z12
 	VBROADCASTSS constants<>+1600(SB), Z13
@@ -10374,7 +10438,7 @@ lane4:
 	ADDQ         DX, R10
 	MOVQ         R8, R11
 
-step5:
+step7:
 	VMOVUPS       (R9), Z14
 	VPBROADCASTD  R11, Z15
 	VPCMPEQD      Z8, Z15, K1
@@ -10405,7 +10469,7 @@ step5:
 	VADDPS        Z16, Z12, Z12
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
-	JGE           summed6
+	JGE           summed8
 	ADDQ          208(AX), R9
 	ADDQ          208(AX), R10
 	VMOVUPS       (R9), Z14
@@ -10438,12 +10502,12 @@ step5:
 	VADDPS        Z16, Z12, Z12
 	ADDQ          $0x10, R11
 	CMPQ          R11, 96(AX)
-	JGE           summed6
+	JGE           summed8
 	ADDQ          208(AX), R9
 	ADDQ          208(AX), R10
-	JMP           step5
+	JMP           step7
 
-summed6:
+summed8:
 	VADDPS  Z13, Z11, Z11
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
@@ -10455,15 +10519,15 @@ summed6:
 	VMOVUPS Z12, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x10
-	JGE     lanes7
+	JGE     lanes9
 	CMPQ    R8, 96(AX)
-	JLT     lane4
+	JLT     lane6
 
-lanes7:
+lanes9:
 	MOVQ         56(AX), R10
 	MOVQ         R8, R9
 	CMPQ         96(AX), $0x02
-	JNE          more11
+	JNE          more13
 	VMOVUPS      (R10), Z7
 	VMINPS       64(R10), Z7, Z8
 	VBROADCASTSS constants<>+1600(SB), Z11
@@ -10471,34 +10535,34 @@ lanes7:
 	VADDPS       Z7, Z8, Z8
 	VMOVUPS      Z8, 128(R10)
 
-more11:
-level8:
+more13:
+level10:
 	CMPQ R9, $0x01
-	JE   tree10
+	JE   tree12
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs9:
+pairs11:
 	VMOVUPS (R11), Z7
 	VADDPS  64(R11), Z7, Z7
 	VMOVUPS Z7, (R12)
 	ADDQ    $0x80, R11
 	ADDQ    $0x40, R12
 	DECQ    R13
-	JNE     pairs9
+	JNE     pairs11
 	VMOVUPS (R11), Z7
 	VMOVUPS Z7, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level8
+	JMP     level10
 
-tree10:
+tree12:
 	VMOVUPS       (R10), Z7
 	MOVQ          56(AX), R9
 	CMPQ          96(AX), $0x02
-	JE            two12
+	JE            two14
 	VCVTPS2PD     Y7, Z8
 	VBROADCASTSD  constants<>+576(SB), Z11
 	VADDPD        Z11, Z8, Z8
@@ -10508,9 +10572,9 @@ tree10:
 	VBROADCASTSD  constants<>+576(SB), Z8
 	VADDPD        Z8, Z7, Z7
 	VMOVUPD       Z7, 1464(AX)(SI*8)
-	JMP           sum13
+	JMP           sum15
 
-two12:
+two14:
 	VMOVUPS       128(R9), Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 1400(AX)(SI*8)
@@ -10518,32 +10582,32 @@ two12:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 1464(AX)(SI*8)
 
-sum13:
+sum15:
 	MOVQ 64(AX), R9
 
-level14:
+level16:
 	CMPQ R8, $0x01
-	JE   tree16
+	JE   tree18
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs15:
+pairs17:
 	VMOVUPS (R10), Z7
 	VADDPS  64(R10), Z7, Z7
 	VMOVUPS Z7, (R11)
 	ADDQ    $0x80, R10
 	ADDQ    $0x40, R11
 	DECQ    R12
-	JNE     pairs15
+	JNE     pairs17
 	VMOVUPS (R10), Z7
 	VMOVUPS Z7, (R11)
 	INCQ    R8
 	SHRQ    $0x01, R8
-	JMP     level14
+	JMP     level16
 
-tree16:
+tree18:
 	VMOVUPS       (R9), Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 4664(AX)(SI*8)
@@ -10655,27 +10719,34 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
-	MOVQ         SI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         SI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
 
-max3:
-	PREFETCHT0    (R10)
-	ADDQ          176(AX), R10
-	PREFETCHT0    (R11)
-	ADDQ          184(AX), R11
+max5:
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          200(AX), R9
 	DECQ          R8
-	JNE           max3
+	JNE           max5
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -10683,7 +10754,7 @@ max3:
 	VMOVUPD       Z8, 376(AX)(SI*8)
 	XORQ          R8, R8
 
-lane4:
+lane6:
 	VBROADCASTSS constants<>+1600(SB), Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
 	VBROADCASTSS constants<>+1600(SB), Z10
@@ -10699,7 +10770,7 @@ lane4:
 	ADDQ         BX, R11
 	MOVQ         R8, R12
 
-step5:
+step7:
 	VMOVUPS       (R9), Z12
 	VSUBPS        Z7, Z12, Z12
 	VMOVUPS       (R11), Z13
@@ -10731,7 +10802,7 @@ step5:
 	VADDPS        Z13, Z10, Z10
 	ADDQ          $0x10, R12
 	CMPQ          R12, 96(AX)
-	JGE           summed6
+	JGE           summed8
 	ADDQ          208(AX), R9
 	ADDQ          208(AX), R10
 	ADDQ          208(AX), R11
@@ -10766,13 +10837,13 @@ step5:
 	VADDPS        Z13, Z10, Z10
 	ADDQ          $0x10, R12
 	CMPQ          R12, 96(AX)
-	JGE           summed6
+	JGE           summed8
 	ADDQ          208(AX), R9
 	ADDQ          208(AX), R10
 	ADDQ          208(AX), R11
-	JMP           step5
+	JMP           step7
 
-summed6:
+summed8:
 	VADDPS  Z11, Z8, Z8
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
@@ -10788,15 +10859,15 @@ summed6:
 	VMOVUPS Z10, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x10
-	JGE     lanes7
+	JGE     lanes9
 	CMPQ    R8, 96(AX)
-	JLT     lane4
+	JLT     lane6
 
-lanes7:
+lanes9:
 	MOVQ         56(AX), R10
 	MOVQ         R8, R9
 	CMPQ         96(AX), $0x02
-	JNE          more11
+	JNE          more13
 	VMOVUPS      (R10), Z7
 	VMINPS       64(R10), Z7, Z8
 	VBROADCASTSS constants<>+1600(SB), Z9
@@ -10804,34 +10875,34 @@ lanes7:
 	VADDPS       Z7, Z8, Z8
 	VMOVUPS      Z8, 128(R10)
 
-more11:
-level8:
+more13:
+level10:
 	CMPQ R9, $0x01
-	JE   tree10
+	JE   tree12
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs9:
+pairs11:
 	VMOVUPS (R11), Z7
 	VADDPS  64(R11), Z7, Z7
 	VMOVUPS Z7, (R12)
 	ADDQ    $0x80, R11
 	ADDQ    $0x40, R12
 	DECQ    R13
-	JNE     pairs9
+	JNE     pairs11
 	VMOVUPS (R11), Z7
 	VMOVUPS Z7, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level8
+	JMP     level10
 
-tree10:
+tree12:
 	VMOVUPS       (R10), Z7
 	MOVQ          56(AX), R9
 	CMPQ          96(AX), $0x02
-	JE            two12
+	JE            two14
 	VCVTPS2PD     Y7, Z8
 	VBROADCASTSD  constants<>+576(SB), Z9
 	VADDPD        Z9, Z8, Z8
@@ -10841,9 +10912,9 @@ tree10:
 	VBROADCASTSD  constants<>+576(SB), Z8
 	VADDPD        Z8, Z7, Z7
 	VMOVUPD       Z7, 1464(AX)(SI*8)
-	JMP           sum13
+	JMP           sum15
 
-two12:
+two14:
 	VMOVUPS       128(R9), Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 1400(AX)(SI*8)
@@ -10851,33 +10922,33 @@ two12:
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 1464(AX)(SI*8)
 
-sum13:
+sum15:
 	MOVQ 64(AX), R10
 	MOVQ R8, R9
 
-level14:
+level16:
 	CMPQ R9, $0x01
-	JE   tree16
+	JE   tree18
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs15:
+pairs17:
 	VMOVUPS (R11), Z7
 	VADDPS  64(R11), Z7, Z7
 	VMOVUPS Z7, (R12)
 	ADDQ    $0x80, R11
 	ADDQ    $0x40, R12
 	DECQ    R13
-	JNE     pairs15
+	JNE     pairs17
 	VMOVUPS (R11), Z7
 	VMOVUPS Z7, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level14
+	JMP     level16
 
-tree16:
+tree18:
 	VMOVUPS       (R10), Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 4664(AX)(SI*8)
@@ -10886,29 +10957,29 @@ tree16:
 	VMOVUPD       Z7, 4728(AX)(SI*8)
 	MOVQ          72(AX), R9
 
-level17:
+level19:
 	CMPQ R8, $0x01
-	JE   tree19
+	JE   tree21
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs18:
+pairs20:
 	VMOVUPS (R10), Z7
 	VADDPS  64(R10), Z7, Z7
 	VMOVUPS Z7, (R11)
 	ADDQ    $0x80, R10
 	ADDQ    $0x40, R11
 	DECQ    R12
-	JNE     pairs18
+	JNE     pairs20
 	VMOVUPS (R10), Z7
 	VMOVUPS Z7, (R11)
 	INCQ    R8
 	SHRQ    $0x01, R8
-	JMP     level17
+	JMP     level19
 
-tree19:
+tree21:
 	VMOVUPS       (R9), Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 2488(AX)(SI*8)
@@ -12082,34 +12153,41 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x03, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	VBROADCASTSD constants<>+1056(SB), Z12
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
-	MOVQ         SI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x03, R10
-	ADDQ         168(AX), R10
-	MOVQ         SI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x03, R11
-	ADDQ         16(AX), R11
 
-max3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
+max5:
 	VMAXPD       (R9), Z12, Z12
 	ADDQ         200(AX), R9
 	DECQ         R8
-	JNE          max3
+	JNE          max5
 	VMOVUPD      Z12, 312(AX)(SI*8)
 	VPMOVSXDQ    (BX), Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
 	XORQ         R8, R8
 
-lane4:
+lane6:
 	VBROADCASTSD constants<>+1600(SB), Z16
 	VBROADCASTSD constants<>+1600(SB), Z17
 	VBROADCASTSD constants<>+1600(SB), Z18
@@ -12121,7 +12199,7 @@ lane4:
 	ADDQ         DX, R10
 	MOVQ         R8, R11
 
-step5:
+step7:
 	VMOVUPD       (R9), Z19
 	VPBROADCASTQ  R11, Z20
 	VPCMPEQQ      Z13, Z20, K1
@@ -12152,7 +12230,7 @@ step5:
 	VADDPD        Z19, Z17, Z17
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
-	JGE           summed6
+	JGE           summed8
 	ADDQ          208(AX), R9
 	ADDQ          208(AX), R10
 	VMOVUPD       (R9), Z19
@@ -12185,12 +12263,12 @@ step5:
 	VADDPD        Z19, Z17, Z17
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
-	JGE           summed6
+	JGE           summed8
 	ADDQ          208(AX), R9
 	ADDQ          208(AX), R10
-	JMP           step5
+	JMP           step7
 
-summed6:
+summed8:
 	VADDPD  Z18, Z16, Z16
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
@@ -12202,15 +12280,15 @@ summed6:
 	VMOVUPD Z17, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x08
-	JGE     lanes7
+	JGE     lanes9
 	CMPQ    R8, 96(AX)
-	JLT     lane4
+	JLT     lane6
 
-lanes7:
+lanes9:
 	MOVQ         56(AX), R10
 	MOVQ         R8, R9
 	CMPQ         96(AX), $0x02
-	JNE          more11
+	JNE          more13
 	VMOVUPD      (R10), Z12
 	VMINPD       64(R10), Z12, Z13
 	VBROADCASTSD constants<>+1600(SB), Z16
@@ -12218,69 +12296,69 @@ lanes7:
 	VADDPD       Z12, Z13, Z13
 	VMOVUPD      Z13, 128(R10)
 
-more11:
-level8:
+more13:
+level10:
 	CMPQ R9, $0x01
-	JE   tree10
+	JE   tree12
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs9:
+pairs11:
 	VMOVUPD (R11), Z12
 	VADDPD  64(R11), Z12, Z12
 	VMOVUPD Z12, (R12)
 	ADDQ    $0x80, R11
 	ADDQ    $0x40, R12
 	DECQ    R13
-	JNE     pairs9
+	JNE     pairs11
 	VMOVUPD (R11), Z12
 	VMOVUPD Z12, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level8
+	JMP     level10
 
-tree10:
+tree12:
 	VMOVUPD      (R10), Z12
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two12
+	JE           two14
 	VBROADCASTSD constants<>+576(SB), Z13
 	VADDPD       Z13, Z12, Z12
 	VMOVUPD      Z12, 1400(AX)(SI*8)
-	JMP          sum13
+	JMP          sum15
 
-two12:
+two14:
 	VMOVUPD 128(R9), Z12
 	VMOVUPD Z12, 1400(AX)(SI*8)
 
-sum13:
+sum15:
 	MOVQ 64(AX), R9
 
-level14:
+level16:
 	CMPQ R8, $0x01
-	JE   tree16
+	JE   tree18
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs15:
+pairs17:
 	VMOVUPD (R10), Z12
 	VADDPD  64(R10), Z12, Z12
 	VMOVUPD Z12, (R11)
 	ADDQ    $0x80, R10
 	ADDQ    $0x40, R11
 	DECQ    R12
-	JNE     pairs15
+	JNE     pairs17
 	VMOVUPD (R10), Z12
 	VMOVUPD Z12, (R11)
 	INCQ    R8
 	SHRQ    $0x01, R8
-	JMP     level14
+	JMP     level16
 
-tree16:
+tree18:
 	VMOVUPD (R9), Z12
 	VMOVUPD Z12, 4664(AX)(SI*8)
 	VSUBPD  312(AX)(SI*8), Z14, Z14
@@ -12369,34 +12447,41 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x03, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	VBROADCASTSD constants<>+1056(SB), Z12
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
-	MOVQ         SI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x03, R10
-	ADDQ         168(AX), R10
-	MOVQ         SI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x03, R11
-	ADDQ         16(AX), R11
 
-max3:
-	PREFETCHT0   (R10)
-	ADDQ         176(AX), R10
-	PREFETCHT0   (R11)
-	ADDQ         184(AX), R11
+max5:
 	VMAXPD       (R9), Z12, Z12
 	ADDQ         200(AX), R9
 	DECQ         R8
-	JNE          max3
+	JNE          max5
 	VMOVUPD      Z12, 312(AX)(SI*8)
 	VPMOVSXDQ    (BX), Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
 	XORQ         R8, R8
 
-lane4:
+lane6:
 	VBROADCASTSD constants<>+1600(SB), Z16
 	VBROADCASTSD constants<>+1600(SB), Z17
 	VBROADCASTSD constants<>+1600(SB), Z18
@@ -12408,7 +12493,7 @@ lane4:
 	ADDQ         DX, R10
 	MOVQ         R8, R11
 
-step5:
+step7:
 	VMOVUPD       (R9), Z19
 	VPBROADCASTQ  R11, Z20
 	VPCMPEQQ      Z13, Z20, K1
@@ -12444,7 +12529,7 @@ step5:
 	VADDPD        Z21, Z17, Z17
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
-	JGE           summed6
+	JGE           summed8
 	ADDQ          208(AX), R9
 	ADDQ          208(AX), R10
 	VMOVUPD       (R9), Z19
@@ -12482,12 +12567,12 @@ step5:
 	VADDPD        Z21, Z17, Z17
 	ADDQ          $0x08, R11
 	CMPQ          R11, 96(AX)
-	JGE           summed6
+	JGE           summed8
 	ADDQ          208(AX), R9
 	ADDQ          208(AX), R10
-	JMP           step5
+	JMP           step7
 
-summed6:
+summed8:
 	VADDPD  Z18, Z16, Z16
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
@@ -12499,15 +12584,15 @@ summed6:
 	VMOVUPD Z17, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x08
-	JGE     lanes7
+	JGE     lanes9
 	CMPQ    R8, 96(AX)
-	JLT     lane4
+	JLT     lane6
 
-lanes7:
+lanes9:
 	MOVQ         56(AX), R10
 	MOVQ         R8, R9
 	CMPQ         96(AX), $0x02
-	JNE          more11
+	JNE          more13
 	VMOVUPD      (R10), Z12
 	VMINPD       64(R10), Z12, Z13
 	VBROADCASTSD constants<>+1600(SB), Z16
@@ -12515,69 +12600,69 @@ lanes7:
 	VADDPD       Z12, Z13, Z13
 	VMOVUPD      Z13, 128(R10)
 
-more11:
-level8:
+more13:
+level10:
 	CMPQ R9, $0x01
-	JE   tree10
+	JE   tree12
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs9:
+pairs11:
 	VMOVUPD (R11), Z12
 	VADDPD  64(R11), Z12, Z12
 	VMOVUPD Z12, (R12)
 	ADDQ    $0x80, R11
 	ADDQ    $0x40, R12
 	DECQ    R13
-	JNE     pairs9
+	JNE     pairs11
 	VMOVUPD (R11), Z12
 	VMOVUPD Z12, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level8
+	JMP     level10
 
-tree10:
+tree12:
 	VMOVUPD      (R10), Z12
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two12
+	JE           two14
 	VBROADCASTSD constants<>+576(SB), Z13
 	VADDPD       Z13, Z12, Z12
 	VMOVUPD      Z12, 1400(AX)(SI*8)
-	JMP          sum13
+	JMP          sum15
 
-two12:
+two14:
 	VMOVUPD 128(R9), Z12
 	VMOVUPD Z12, 1400(AX)(SI*8)
 
-sum13:
+sum15:
 	MOVQ 64(AX), R9
 
-level14:
+level16:
 	CMPQ R8, $0x01
-	JE   tree16
+	JE   tree18
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs15:
+pairs17:
 	VMOVUPD (R10), Z12
 	VADDPD  64(R10), Z12, Z12
 	VMOVUPD Z12, (R11)
 	ADDQ    $0x80, R10
 	ADDQ    $0x40, R11
 	DECQ    R12
-	JNE     pairs15
+	JNE     pairs17
 	VMOVUPD (R10), Z12
 	VMOVUPD Z12, (R11)
 	INCQ    R8
 	SHRQ    $0x01, R8
-	JMP     level14
+	JMP     level16
 
-tree16:
+tree18:
 	VMOVUPD (R9), Z12
 	VMOVUPD Z12, 4664(AX)(SI*8)
 	VSUBPD  312(AX)(SI*8), Z14, Z14
@@ -12669,31 +12754,38 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x03, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	VBROADCASTSD constants<>+1056(SB), Z12
 	MOVQ         96(AX), R8
 	MOVQ         CX, R9
-	MOVQ         SI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x03, R10
-	ADDQ         168(AX), R10
-	MOVQ         SI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x03, R11
-	ADDQ         16(AX), R11
 
-max3:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	VMAXPD     (R9), Z12, Z12
-	ADDQ       200(AX), R9
-	DECQ       R8
-	JNE        max3
-	VMOVUPD    Z12, 312(AX)(SI*8)
-	XORQ       R8, R8
+max5:
+	VMAXPD  (R9), Z12, Z12
+	ADDQ    200(AX), R9
+	DECQ    R8
+	JNE     max5
+	VMOVUPD Z12, 312(AX)(SI*8)
+	XORQ    R8, R8
 
-lane4:
+lane6:
 	VBROADCASTSD constants<>+1600(SB), Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
 	VBROADCASTSD constants<>+1600(SB), Z15
@@ -12709,7 +12801,7 @@ lane4:
 	ADDQ         BX, R11
 	MOVQ         R8, R12
 
-step5:
+step7:
 	VMOVUPD       (R9), Z17
 	VSUBPD        Z12, Z17, Z17
 	VMOVUPD       (R11), Z18
@@ -12746,7 +12838,7 @@ step5:
 	VADDPD        Z18, Z15, Z15
 	ADDQ          $0x08, R12
 	CMPQ          R12, 96(AX)
-	JGE           summed6
+	JGE           summed8
 	ADDQ          208(AX), R9
 	ADDQ          208(AX), R10
 	ADDQ          208(AX), R11
@@ -12786,13 +12878,13 @@ step5:
 	VADDPD        Z18, Z15, Z15
 	ADDQ          $0x08, R12
 	CMPQ          R12, 96(AX)
-	JGE           summed6
+	JGE           summed8
 	ADDQ          208(AX), R9
 	ADDQ          208(AX), R10
 	ADDQ          208(AX), R11
-	JMP           step5
+	JMP           step7
 
-summed6:
+summed8:
 	VADDPD  Z16, Z13, Z13
 	MOVQ    56(AX), R9
 	MOVQ    R8, R10
@@ -12808,15 +12900,15 @@ summed6:
 	VMOVUPD Z15, (R9)(R10*1)
 	INCQ    R8
 	CMPQ    R8, $0x08
-	JGE     lanes7
+	JGE     lanes9
 	CMPQ    R8, 96(AX)
-	JLT     lane4
+	JLT     lane6
 
-lanes7:
+lanes9:
 	MOVQ         56(AX), R10
 	MOVQ         R8, R9
 	CMPQ         96(AX), $0x02
-	JNE          more11
+	JNE          more13
 	VMOVUPD      (R10), Z12
 	VMINPD       64(R10), Z12, Z13
 	VBROADCASTSD constants<>+1600(SB), Z14
@@ -12824,97 +12916,97 @@ lanes7:
 	VADDPD       Z12, Z13, Z13
 	VMOVUPD      Z13, 128(R10)
 
-more11:
-level8:
+more13:
+level10:
 	CMPQ R9, $0x01
-	JE   tree10
+	JE   tree12
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs9:
+pairs11:
 	VMOVUPD (R11), Z12
 	VADDPD  64(R11), Z12, Z12
 	VMOVUPD Z12, (R12)
 	ADDQ    $0x80, R11
 	ADDQ    $0x40, R12
 	DECQ    R13
-	JNE     pairs9
+	JNE     pairs11
 	VMOVUPD (R11), Z12
 	VMOVUPD Z12, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level8
+	JMP     level10
 
-tree10:
+tree12:
 	VMOVUPD      (R10), Z12
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two12
+	JE           two14
 	VBROADCASTSD constants<>+576(SB), Z13
 	VADDPD       Z13, Z12, Z12
 	VMOVUPD      Z12, 1400(AX)(SI*8)
-	JMP          sum13
+	JMP          sum15
 
-two12:
+two14:
 	VMOVUPD 128(R9), Z12
 	VMOVUPD Z12, 1400(AX)(SI*8)
 
-sum13:
+sum15:
 	MOVQ 64(AX), R10
 	MOVQ R8, R9
 
-level14:
+level16:
 	CMPQ R9, $0x01
-	JE   tree16
+	JE   tree18
 	MOVQ R10, R11
 	MOVQ R10, R12
 	MOVQ R9, R13
 	SHRQ $0x01, R13
 
-pairs15:
+pairs17:
 	VMOVUPD (R11), Z12
 	VADDPD  64(R11), Z12, Z12
 	VMOVUPD Z12, (R12)
 	ADDQ    $0x80, R11
 	ADDQ    $0x40, R12
 	DECQ    R13
-	JNE     pairs15
+	JNE     pairs17
 	VMOVUPD (R11), Z12
 	VMOVUPD Z12, (R12)
 	INCQ    R9
 	SHRQ    $0x01, R9
-	JMP     level14
+	JMP     level16
 
-tree16:
+tree18:
 	VMOVUPD (R10), Z12
 	VMOVUPD Z12, 4664(AX)(SI*8)
 	MOVQ    72(AX), R9
 
-level17:
+level19:
 	CMPQ R8, $0x01
-	JE   tree19
+	JE   tree21
 	MOVQ R9, R10
 	MOVQ R9, R11
 	MOVQ R8, R12
 	SHRQ $0x01, R12
 
-pairs18:
+pairs20:
 	VMOVUPD (R10), Z12
 	VADDPD  64(R10), Z12, Z12
 	VMOVUPD Z12, (R11)
 	ADDQ    $0x80, R10
 	ADDQ    $0x40, R11
 	DECQ    R12
-	JNE     pairs18
+	JNE     pairs20
 	VMOVUPD (R10), Z12
 	VMOVUPD Z12, (R11)
 	INCQ    R8
 	SHRQ    $0x01, R8
-	JMP     level17
+	JMP     level19
 
-tree19:
+tree21:
 	VMOVUPD (R9), Z12
 	VMOVUPD Z12, 2488(AX)(SI*8)
 	ADDQ    $0x40, CX
@@ -15155,8 +15247,8 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 	// finishAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1184(SB), Z0
 	VBROADCASTSD 280(AX), Z1
-	VBROADCASTSD 264(AX), Z2
-	VBROADCASTSD constants<>+1600(SB), Z3
+	VBROADCASTSD constants<>+1600(SB), Z2
+	VBROADCASTSD 264(AX), Z3
 	VMOVUPD      16632(AX), Z4
 	VMOVUPD      16696(AX), Z5
 	VMOVUPD      16760(AX), Z6
@@ -15264,7 +15356,7 @@ loop1:
 	VFMADD231PD.BCST constants<>+1536(SB), Z17, Z20
 	VFMADD213PD.BCST constants<>+1472(SB), Z16, Z21
 	VMULPD           Z11, Z11, Z18
-	VCMPPD           $0x04, Z3, Z8, K1
+	VCMPPD           $0x04, Z2, Z8, K1
 	VMOVUPD          3640(AX)(CX*8), Z17
 	VFMADD213PD.BCST constants<>+1504(SB), Z16, Z21
 	VBROADCASTSD     constants<>+1312(SB), Z22
@@ -15272,7 +15364,7 @@ loop1:
 	VADDPD           376(AX)(CX*8), Z20, Z15
 	VFNMADD213PD     Z26, Z16, Z21
 	VFMADD213PD.BCST constants<>+1344(SB), Z18, Z22
-	VFMADD231PD      4664(AX)(CX*8), Z2, Z12
+	VFMADD231PD      4664(AX)(CX*8), Z3, Z12
 	VMOVUPD          Z15, 13432(AX)(CX*8)
 	VMULPD.BCST      constants<>+1568(SB), Z23, Z16
 	VFMADD213PD.BCST constants<>+1376(SB), Z18, Z22
@@ -15289,7 +15381,7 @@ loop1:
 	VFMADD231PD.BCST constants<>+1536(SB), Z23, Z16
 	VFMADD213PD.BCST constants<>+1472(SB), Z18, Z22
 	VMOVUPD          Z7, 11192(AX)(CX*8)
-	VCMPPD           $0x04, Z3, Z13, K1
+	VCMPPD           $0x04, Z2, Z13, K1
 	VMOVUPD          3704(AX)(CX*8), Z12
 	VFMADD213PD.BCST constants<>+1504(SB), Z18, Z22
 	VADDPD           Z7, Z4, Z4
@@ -15297,7 +15389,7 @@ loop1:
 	VADDPD           440(AX)(CX*8), Z16, Z7
 	VFNMADD213PD     Z25, Z18, Z22
 	VMULPD           Z9, Z1, Z14
-	VFMADD231PD      4728(AX)(CX*8), Z2, Z8
+	VFMADD231PD      4728(AX)(CX*8), Z3, Z8
 	VMOVUPD          Z7, 13496(AX)(CX*8)
 	VMULPD.BCST      constants<>+1568(SB), Z10, Z17
 	VMULPD           Z9, Z14, Z14
@@ -15313,13 +15405,13 @@ loop1:
 	VMULPD           Z12, Z19, Z8
 	VFMADD231PD.BCST constants<>+1536(SB), Z10, Z17
 	VMOVUPD          Z11, 11256(AX)(CX*8)
-	VCMPPD           $0x04, Z3, Z19, K1
+	VCMPPD           $0x04, Z2, Z19, K1
 	VMOVUPD          3768(AX)(CX*8), Z9
 	VADDPD           Z11, Z4, Z4
 	VMOVAPD.Z        Z8, K1, Z8
 	VADDPD           504(AX)(CX*8), Z17, Z11
 	VMULPD           Z15, Z1, Z10
-	VFMADD231PD      4792(AX)(CX*8), Z2, Z8
+	VFMADD231PD      4792(AX)(CX*8), Z3, Z8
 	VMOVUPD          Z11, 13560(AX)(CX*8)
 	VMULPD           Z15, Z10, Z10
 	VADDPD           5880(AX)(CX*8), Z19, Z12
@@ -15331,11 +15423,11 @@ loop1:
 	VFMSUB213PD      Z8, Z12, Z14
 	VMULPD           Z9, Z24, Z8
 	VMOVUPD          Z14, 11320(AX)(CX*8)
-	VCMPPD           $0x04, Z3, Z24, K1
+	VCMPPD           $0x04, Z2, Z24, K1
 	VADDPD           Z14, Z4, Z4
 	VMOVAPD.Z        Z8, K1, Z8
 	VMULPD           Z7, Z1, Z9
-	VFMADD231PD      4856(AX)(CX*8), Z2, Z8
+	VFMADD231PD      4856(AX)(CX*8), Z3, Z8
 	VMULPD           Z7, Z9, Z9
 	VADDPD           5944(AX)(CX*8), Z24, Z7
 	VMOVUPD          Z9, 12408(AX)(CX*8)
@@ -15390,9 +15482,9 @@ loop3:
 	VSUBPD           Z9, Z10, Z11
 	VADDPD           Z11, Z6, Z6
 	VMULPD           Z9, Z8, Z9
-	VCMPPD           $0x04, Z3, Z8, K1
+	VCMPPD           $0x04, Z2, Z8, K1
 	VMOVAPD.Z        Z9, K1, Z9
-	VFMADD231PD      4664(AX)(CX*8), Z2, Z9
+	VFMADD231PD      4664(AX)(CX*8), Z3, Z9
 	VADDPD           5752(AX)(CX*8), Z8, Z8
 	VFMSUB213PD      Z9, Z8, Z10
 	VMOVUPD          Z10, 11192(AX)(CX*8)
@@ -15420,8 +15512,8 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 	// finishGradAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1184(SB), Z0
 	VBROADCASTSD 280(AX), Z1
-	VBROADCASTSD 264(AX), Z2
-	VBROADCASTSD constants<>+1600(SB), Z3
+	VBROADCASTSD constants<>+1600(SB), Z2
+	VBROADCASTSD 264(AX), Z3
 	VMOVUPD      16632(AX), Z4
 	VMOVUPD      16696(AX), Z5
 	VMOVUPD      16760(AX), Z6
@@ -15505,7 +15597,7 @@ loop1:
 	VFNMADD213PD     Z18, Z10, Z11
 	VADDPD.BCST      constants<>+1216(SB), Z24, Z22
 	VADDPD           Z0, Z25, Z26
-	VCMPPD           $0x04, Z3, Z8, K1
+	VCMPPD           $0x04, Z2, Z8, K1
 	VMULPD.BCST      constants<>+1568(SB), Z16, Z10
 	VDIVPD           Z22, Z24, Z22
 	VPSUBQ.BCST      constants<>+1280(SB), Z26, Z26
@@ -15513,7 +15605,7 @@ loop1:
 	VFNMADD231PD     Z11, Z20, Z10
 	VMULPD           Z22, Z22, Z11
 	VPANDQ.BCST      constants<>+1056(SB), Z26, Z20
-	VFMADD231PD      4664(AX)(CX*8), Z2, Z9
+	VFMADD231PD      4664(AX)(CX*8), Z3, Z9
 	VADDPD           Z18, Z10, Z10
 	VBROADCASTSD     constants<>+1312(SB), Z27
 	VMOVUPD          Z0, Z28
@@ -15545,7 +15637,7 @@ loop1:
 	VFNMADD213PD     Z24, Z11, Z27
 	VADDPD.BCST      constants<>+1216(SB), Z29, Z20
 	VMOVUPD          Z13, 12280(AX)(CX*8)
-	VCMPPD           $0x04, Z3, Z15, K1
+	VCMPPD           $0x04, Z2, Z15, K1
 	VMULPD.BCST      constants<>+1568(SB), Z23, Z11
 	VDIVPD           Z20, Z29, Z20
 	VADDPD           Z13, Z5, Z5
@@ -15553,7 +15645,7 @@ loop1:
 	VFNMADD231PD     Z27, Z22, Z11
 	VMULPD           Z20, Z20, Z13
 	VADDPD           Z0, Z7, Z7
-	VFMADD231PD      4728(AX)(CX*8), Z2, Z16
+	VFMADD231PD      4728(AX)(CX*8), Z3, Z16
 	VADDPD           Z24, Z11, Z11
 	VBROADCASTSD     constants<>+1312(SB), Z27
 	VMOVUPD          Z0, Z22
@@ -15586,7 +15678,7 @@ loop1:
 	VFNMADD213PD     Z29, Z13, Z27
 	VMULPD           Z22, Z18, Z18
 	VMOVUPD          Z21, 12344(AX)(CX*8)
-	VCMPPD           $0x04, Z3, Z17, K1
+	VCMPPD           $0x04, Z2, Z17, K1
 	VMULPD.BCST      constants<>+1568(SB), Z26, Z13
 	VMOVUPD          Z18, 14456(AX)(CX*8)
 	VADDPD           Z21, Z5, Z5
@@ -15594,7 +15686,7 @@ loop1:
 	VFNMADD231PD     Z27, Z20, Z13
 	VMOVUPD          6840(AX)(CX*8), Z18
 	VADDPD           Z0, Z12, Z12
-	VFMADD231PD      4792(AX)(CX*8), Z2, Z23
+	VFMADD231PD      4792(AX)(CX*8), Z3, Z23
 	VADDPD           Z29, Z13, Z13
 	VMULPD           Z22, Z18, Z20
 	VMOVUPD          Z0, Z21
@@ -15627,7 +15719,7 @@ loop1:
 	VADDPD           Z20, Z18, Z18
 	VMULPD           Z21, Z24, Z24
 	VMOVUPD          Z9, 12408(AX)(CX*8)
-	VCMPPD           $0x04, Z3, Z14, K1
+	VCMPPD           $0x04, Z2, Z14, K1
 	VFMADD213PD      Z16, Z10, Z18
 	VMOVUPD          Z24, 14520(AX)(CX*8)
 	VADDPD           Z9, Z5, Z5
@@ -15635,7 +15727,7 @@ loop1:
 	VMOVUPD          Z18, 15544(AX)(CX*8)
 	VMOVUPD          6904(AX)(CX*8), Z9
 	VADDPD           Z0, Z19, Z11
-	VFMADD231PD      4856(AX)(CX*8), Z2, Z7
+	VFMADD231PD      4856(AX)(CX*8), Z3, Z7
 	VMULPD           Z21, Z9, Z10
 	VMOVUPD          Z0, Z16
 	VADDPD           5944(AX)(CX*8), Z14, Z18
@@ -15738,9 +15830,9 @@ loop3:
 	VSUBPD           Z10, Z12, Z11
 	VADDPD           Z11, Z6, Z6
 	VMULPD           Z10, Z8, Z10
-	VCMPPD           $0x04, Z3, Z8, K1
+	VCMPPD           $0x04, Z2, Z8, K1
 	VMOVAPD.Z        Z10, K1, Z10
-	VFMADD231PD      4664(AX)(CX*8), Z2, Z10
+	VFMADD231PD      4664(AX)(CX*8), Z3, Z10
 	VADDPD           5752(AX)(CX*8), Z8, Z11
 	VFMSUB213PD      Z10, Z11, Z12
 	VMOVUPD          Z12, 11192(AX)(CX*8)
@@ -15799,27 +15891,28 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	MOVQ         CX, R8
-	MOVQ         168(AX), R9
-	CMPQ         R9, (AX)
-	JEQ          fetched3
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         168(AX), R9
-	MOVQ         96(AX), R10
-
-fetch4:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	DECQ       R10
-	JNE        fetch4
-
-fetched3:
-	VMAXPS       (R8), Y2, Y2
+	VMOVUPS      (R8), Y2
 	ADDQ         BX, R8
-	VMAXPS       (R8), Y2, Y2
+	VMOVUPS      (R8), Y3
+	VMAXPS       Y3, Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -15913,33 +16006,30 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS       (R9), Y2, Y2
+fetched4:
+	MOVQ         CX, R9
+	VMOVUPS      (R9), Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMOVUPS      (R9), Y3
+	VMAXPS       Y3, Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -16050,27 +16140,28 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         CX, R8
-	MOVQ         168(AX), R9
-	CMPQ         R9, (AX)
-	JEQ          fetched3
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         168(AX), R9
-	MOVQ         96(AX), R10
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
-fetch4:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	DECQ       R10
-	JNE        fetch4
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	DECQ       R9
+	JNE        fetch3
 
-fetched3:
-	VMAXPS        (R8), Z7, Z7
+fetched4:
+	MOVQ          CX, R8
+	VMOVUPS       (R8), Z7
 	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
+	VMOVUPS       (R8), Z8
+	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -16169,33 +16260,30 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS        (R9), Z7, Z7
+fetched4:
+	MOVQ          CX, R9
+	VMOVUPS       (R9), Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMOVUPS       (R9), Z8
+	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -16299,29 +16387,30 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	MOVQ         CX, R8
-	MOVQ         168(AX), R9
-	CMPQ         R9, (AX)
-	JEQ          fetched3
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         168(AX), R9
-	MOVQ         96(AX), R10
-
-fetch4:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	DECQ       R10
-	JNE        fetch4
-
-fetched3:
-	VMAXPS       (R8), Y2, Y2
+	VMOVUPS      (R8), Y2
+	ADDQ         BX, R8
+	VMOVUPS      (R8), Y3
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y2, Y2
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y2, Y2
+	VMAXPS       Y3, Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -16439,35 +16528,32 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS       (R9), Y2, Y2
+fetched4:
+	MOVQ         CX, R9
+	VMOVUPS      (R9), Y2
+	ADDQ         SI, R9
+	VMOVUPS      (R9), Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       Y3, Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -16605,29 +16691,30 @@ TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         CX, R8
-	MOVQ         168(AX), R9
-	CMPQ         R9, (AX)
-	JEQ          fetched3
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         168(AX), R9
-	MOVQ         96(AX), R10
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
-fetch4:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	DECQ       R10
-	JNE        fetch4
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	DECQ       R9
+	JNE        fetch3
 
-fetched3:
-	VMAXPS        (R8), Z7, Z7
+fetched4:
+	MOVQ          CX, R8
+	VMOVUPS       (R8), Z7
+	ADDQ          BX, R8
+	VMOVUPS       (R8), Z8
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
+	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -16744,35 +16831,32 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS        (R9), Z7, Z7
+fetched4:
+	MOVQ          CX, R9
+	VMOVUPS       (R9), Z7
+	ADDQ          SI, R9
+	VMOVUPS       (R9), Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -16896,31 +16980,32 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
+
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	DECQ       R9
+	JNE        fetch3
+
+fetched4:
 	MOVQ         CX, R8
-	MOVQ         168(AX), R9
-	CMPQ         R9, (AX)
-	JEQ          fetched3
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         168(AX), R9
-	MOVQ         96(AX), R10
-
-fetch4:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	DECQ       R10
-	JNE        fetch4
-
-fetched3:
-	VMAXPS       (R8), Y2, Y2
+	VMOVUPS      (R8), Y2
+	ADDQ         BX, R8
+	VMOVUPS      (R8), Y3
 	ADDQ         BX, R8
 	VMAXPS       (R8), Y2, Y2
 	ADDQ         BX, R8
-	VMAXPS       (R8), Y2, Y2
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y2, Y2
+	VMAXPS       (R8), Y3, Y3
+	VMAXPS       Y3, Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -17058,37 +17143,34 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS       (R9), Y2, Y2
+fetched4:
+	MOVQ         CX, R9
+	VMOVUPS      (R9), Y2
+	ADDQ         SI, R9
+	VMOVUPS      (R9), Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
+	VMAXPS       Y3, Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -17250,31 +17332,32 @@ TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         CX, R8
-	MOVQ         168(AX), R9
-	CMPQ         R9, (AX)
-	JEQ          fetched3
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         168(AX), R9
-	MOVQ         96(AX), R10
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
+	JEQ  fetched4
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
-fetch4:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	DECQ       R10
-	JNE        fetch4
+fetch3:
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	DECQ       R9
+	JNE        fetch3
 
-fetched3:
-	VMAXPS        (R8), Z7, Z7
+fetched4:
+	MOVQ          CX, R8
+	VMOVUPS       (R8), Z7
+	ADDQ          BX, R8
+	VMOVUPS       (R8), Z8
 	ADDQ          BX, R8
 	VMAXPS        (R8), Z7, Z7
 	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
+	VMAXPS        (R8), Z8, Z8
+	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -17411,37 +17494,34 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS        (R9), Z7, Z7
+fetched4:
+	MOVQ          CX, R9
+	VMOVUPS       (R9), Z7
+	ADDQ          SI, R9
+	VMOVUPS       (R9), Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
+	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -17589,39 +17669,36 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS       (R9), Y2, Y2
+fetched4:
+	MOVQ         CX, R9
+	VMOVUPS      (R9), Y2
+	ADDQ         SI, R9
+	VMOVUPS      (R9), Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       Y3, Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -17812,39 +17889,36 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS        (R9), Z7, Z7
+fetched4:
+	MOVQ          CX, R9
+	VMOVUPS       (R9), Z7
+	ADDQ          SI, R9
+	VMOVUPS       (R9), Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -18013,45 +18087,42 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS       (R9), Y2, Y2
+fetched4:
+	MOVQ         CX, R9
+	VMOVUPS      (R9), Y2
+	ADDQ         SI, R9
+	VMOVUPS      (R9), Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
+	VMAXPS       Y3, Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -18320,45 +18391,42 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS        (R9), Z7, Z7
+fetched4:
+	MOVQ          CX, R9
+	VMOVUPS       (R9), Z7
+	ADDQ          SI, R9
+	VMOVUPS       (R9), Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
+	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -18596,49 +18664,46 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS       (R9), Y2, Y2
+fetched4:
+	MOVQ         CX, R9
+	VMOVUPS      (R9), Y2
+	ADDQ         SI, R9
+	VMOVUPS      (R9), Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
+	VMAXPS       Y3, Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -18959,49 +19024,46 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS        (R9), Z7, Z7
+fetched4:
+	MOVQ          CX, R9
+	VMOVUPS       (R9), Z7
+	ADDQ          SI, R9
+	VMOVUPS       (R9), Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
+	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -19283,61 +19345,58 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS       (R9), Y2, Y2
+fetched4:
+	MOVQ         CX, R9
+	VMOVUPS      (R9), Y2
+	ADDQ         SI, R9
+	VMOVUPS      (R9), Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
+	VMAXPS       Y3, Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -19820,61 +19879,58 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS        (R9), Z7, Z7
+fetched4:
+	MOVQ          CX, R9
+	VMOVUPS       (R9), Z7
+	ADDQ          SI, R9
+	VMOVUPS       (R9), Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
+	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -20294,67 +20350,64 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS       (R9), Y2, Y2
+fetched4:
+	MOVQ         CX, R9
+	VMOVUPS      (R9), Y2
+	ADDQ         SI, R9
+	VMOVUPS      (R9), Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       Y3, Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -20909,67 +20962,64 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS        (R9), Z7, Z7
+fetched4:
+	MOVQ          CX, R9
+	VMOVUPS       (R9), Z7
+	ADDQ          SI, R9
+	VMOVUPS       (R9), Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -21458,69 +21508,66 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS       (R9), Y2, Y2
+fetched4:
+	MOVQ         CX, R9
+	VMOVUPS      (R9), Y2
+	ADDQ         SI, R9
+	VMOVUPS      (R9), Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
+	VMAXPS       Y3, Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -22099,69 +22146,66 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS        (R9), Z7, Z7
+fetched4:
+	MOVQ          CX, R9
+	VMOVUPS       (R9), Z7
+	ADDQ          SI, R9
+	VMOVUPS       (R9), Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
+	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
@@ -22673,71 +22717,68 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS       (R9), Y2, Y2
+fetched4:
+	MOVQ         CX, R9
+	VMOVUPS      (R9), Y2
+	ADDQ         SI, R9
+	VMOVUPS      (R9), Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
 	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       (R9), Y3, Y3
 	ADDQ         SI, R9
 	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
+	VMAXPS       Y3, Y2, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -23340,71 +23381,68 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         CX, R9
-	MOVQ         168(AX), R10
-	CMPQ         R10, (AX)
-	JEQ          fetched3
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         168(AX), R10
-	MOVQ         DI, R11
-	SUBQ         88(AX), R11
-	SHLQ         $0x02, R11
-	ADDQ         16(AX), R11
-	MOVQ         96(AX), R12
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched4
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-fetch4:
-	PREFETCHT0 (R10)
-	ADDQ       176(AX), R10
+fetch3:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
 	PREFETCHT0 (R11)
 	ADDQ       184(AX), R11
-	DECQ       R12
-	JNE        fetch4
+	DECQ       R10
+	JNE        fetch3
 
-fetched3:
-	VMAXPS        (R9), Z7, Z7
+fetched4:
+	MOVQ          CX, R9
+	VMOVUPS       (R9), Z7
+	ADDQ          SI, R9
+	VMOVUPS       (R9), Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
 	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        (R9), Z8, Z8
 	ADDQ          SI, R9
 	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
+	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8

@@ -196,7 +196,16 @@ func (b *builder) finish() {
 	b.doc("makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.")
 	b.Element = Float64
 	c := b.logConstants()
-	lambda, epsD, zero := b.broadcast(b.arg("lambda")), b.broadcast(b.arg("epsD")), b.zero()
+	// AVX2 has registers only for what changes.
+	constant := func(make func() vec) func() vec {
+		if b.ISA == AVX512 {
+			v := make()
+			return func() vec { return v }
+		}
+		return make
+	}
+	lambda, zero := constant(func() vec { return b.broadcast(b.arg("lambda")) }), constant(b.zero)
+	epsD := constant(func() vec { return b.broadcast(b.arg("epsD")) })
 	totals, lanes := []string{"sumLoss", "sumZ", "sumNLL"}, map[string]vec{} // in registers, of which AVX2 has too few
 	if b.ISA == AVX512 {
 		for _, name := range totals {
@@ -232,8 +241,8 @@ func (b *builder) finish() {
 
 		target := b.vector()
 		b.mul(target, main, y)
-		b.keepIf(target, notEqual, main, zero) // 0·(−Inf) counts as 0
-		b.mulAddTo(target, epsD, in("d"))
+		b.keepIf(target, notEqual, main, zero()) // 0·(−Inf) counts as 0
+		b.mulAddTo(target, epsD(), in("d"))
 		sum := b.vector()
 		b.add(sum, main, in("eu"))
 		loss := b.copy(log)
@@ -242,7 +251,7 @@ func (b *builder) finish() {
 		total("sumLoss", loss)
 
 		z := b.vector()
-		b.mul(z, lambda, lse)
+		b.mul(z, lambda(), lse)
 		b.mul(z, z, lse)
 		out("z", z)
 		total("sumZ", z)
@@ -255,7 +264,7 @@ func (b *builder) finish() {
 		b.add(whole, rest, c.one)
 		b.div(inv, b.copy(c.one), whole)
 		zg, g := b.vector(), b.copy(in("g"))
-		b.mul(zg, lambda, c.two)
+		b.mul(zg, lambda(), c.two)
 		b.mul(zg, zg, lse)
 		b.mul(zg, zg, in("gz"))
 		f := sum
@@ -274,7 +283,7 @@ func (b *builder) finish() {
 		b.mulAdd(gy, g, zg)
 		out("gy", gy)
 	}
-	skew := map[ISA][2]int{AVX2: {32, 70}, AVX512: {6, 10}}[b.ISA][b.Op-Finish] // as few as there are registers for
+	skew := map[ISA][2]int{AVX2: {8, 12}, AVX512: {6, 10}}[b.ISA][b.Op-Finish] // as few as there are registers for
 	if b.ISA == AVX2 {
 		b.loop(i, end, coef.RowLanes, func() { b.weave(2, skew, vector) })
 		return

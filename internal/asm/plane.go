@@ -171,12 +171,11 @@ func (b *builder) planeSum() {
 	x, e, t, labels := b.planeArgs()
 	b.positions(func(slot reg.GPVirtual) {
 		// The maximum.
+		b.prefetch(slot)
 		m, k, p := b.negInf(), b.load("n"), b.GP64()
 		b.MOVQ(x, p)
-		fetch := b.prefetcher(slot)
 		loop := b.label("max")
 		b.Label(loop)
-		fetch()
 		b.maxT(m, operand.Mem{Base: p}, nil)
 		b.ADDQ(b.arg("planeStep"), p)
 		b.DECQ(k)
@@ -293,31 +292,29 @@ func (b *builder) nextPositions(x, e, t, labels reg.GPVirtual) {
 	}
 }
 
-// prefetcher returns what prefetches, class by class, a vector of rows of the next chunk's logits and, with a gradient, of
-// this chunk's gradient. Far apart as the classes are, the CPU would not do so by itself in time.
-func (b *builder) prefetcher(slot reg.Register) func() {
-	at := func(name string) reg.GPVirtual {
-		p := b.GP64()
-		b.MOVQ(slot, p)
-		b.SUBQ(b.arg("first"), p)
-		b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), p)
-		b.ADDQ(b.arg(name), p)
-		return p
-	}
-	next := at("next")
-	if b.Op == PlaneSum {
-		return func() {
-			b.PREFETCHT0(operand.Mem{Base: next})
-			b.ADDQ(b.arg("xStep"), next)
-		}
-	}
-	dst := at("dst")
-	return func() {
-		b.PREFETCHT0(operand.Mem{Base: next})
-		b.ADDQ(b.arg("xStep"), next)
+// prefetch prefetches a vector of rows of the next chunk's logits and, with a gradient, of this chunk's gradient, unless next
+// says that there is nothing to. Far apart as the classes are, the CPU would not do so by itself in time.
+func (b *builder) prefetch(slot reg.Register) {
+	next, left, loop, done := b.load("next"), b.load("n"), b.label("fetch"), b.label("fetched")
+	b.CMPQ(next, b.arg("x"))
+	b.JEQ(operand.LabelRef(done))
+	bytes := b.GP64()
+	b.MOVQ(slot, bytes)
+	b.SUBQ(b.arg("first"), bytes)
+	b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), bytes)
+	b.ADDQ(bytes, next)
+	dst := bytes
+	b.ADDQ(b.arg("dst"), dst)
+	b.Label(loop)
+	b.PREFETCHT0(operand.Mem{Base: next})
+	b.ADDQ(b.arg("xStep"), next)
+	if b.Op == PlaneSumExp {
 		b.PREFETCHT0(operand.Mem{Base: dst})
 		b.ADDQ(b.arg("dstStep"), dst)
 	}
+	b.DECQ(left)
+	b.JNE(operand.LabelRef(loop))
+	b.Label(done)
 }
 
 // planeState is what a vector of rows has in registers.

@@ -13,24 +13,22 @@ func (b *builder) planeSumUnrolled() {
 	x, e, t, labels := b.planeArgs()
 	step := b.load("planeStep")
 	b.positions(func(slot reg.GPVirtual) {
+		b.prefetch(slot)
 		p := b.GP64()
-		m := b.negInf()
+		var maxima [2]vec
 		b.MOVQ(x, p)
-		fetched, next := b.label("fetched"), b.load("next")
-		b.CMPQ(next, b.arg("x")) // nothing to prefetch
-		b.JEQ(operand.LabelRef(fetched))
-		fetch, left, loop := b.prefetcher(slot), b.load("n"), b.label("fetch")
-		b.Label(loop)
-		fetch()
-		b.DECQ(left)
-		b.JNE(operand.LabelRef(loop))
-		b.Label(fetched)
 		for k := range b.Classes {
 			if k > 0 {
 				b.ADDQ(step, p)
 			}
-			b.maxT(m, operand.Mem{Base: p}, nil)
+			if k < 2 {
+				maxima[k] = b.loadT(operand.Mem{Base: p}, nil)
+			} else {
+				b.maxT(maxima[k%2], operand.Mem{Base: p}, nil)
+			}
 		}
+		m := maxima[0]
+		b.maximum(m, m, maxima[1])
 		b.put(m, "pivot", slot)
 		st := b.newPlaneState(&exp, m, labels)
 		to := func(base reg.Register, k int) operand.Mem {
