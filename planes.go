@@ -28,7 +28,7 @@ const planeSlots = maxSlots + 16
 const planeBytes = maxSlots * 8
 
 // tileClasses is up to how many classes tiles are faster than rows, by instruction set and kind of element (measured).
-var tileClasses = [...][4]int{avx2: {30, 15, 38, 34}, avx512: {46, 22, 50, 38}}
+var tileClasses = [...][4]int{avx2: {30, 15, 38, 34}, avx512: {36, 19, 46, 38}}
 
 // specialTiles is how many times as many classes that takes with specialized kernels.
 const specialTiles = 1.25
