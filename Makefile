@@ -36,14 +36,17 @@ lint: ## vet and staticcheck
 
 # What fixes the bits, and is quick enough under emulation.
 BITS = Wanted|Golden|Value|FMA|Half
-qemu: ## the same bits on emulated CPUs of other kinds (Debian: qemu-user-static)
+qemu: qemu-haswell qemu-nehalem qemu-arm64 qemu-s390x qemu-ppc64le qemu-riscv64 qemu-loong64 ## the same bits on emulated CPUs of other kinds (Debian: qemu-user-static)
+qemu-haswell:
 	LSR_WANT=avx2 go test -short -exec 'qemu-x86_64-static -cpu Haswell' -run '$(BITS)|Kernels/float|EveryPlace' .
+qemu-nehalem:
 	LSR_WANT=go go test -short -exec 'qemu-x86_64-static -cpu Nehalem' -run '$(BITS)' .
+qemu-arm64:
 	GOARCH=arm64 go test -short -exec qemu-aarch64-static -run '$(BITS)' .
 	GOARCH=arm64 go run -exec qemu-aarch64-static ./gen --check # the generator makes the same files there
-	GOARCH=s390x go test -short -exec qemu-s390x-static -run '$(BITS)' .
-	GOARCH=ppc64le go test -short -exec qemu-ppc64le-static -run '$(BITS)' .
-	GOARCH=riscv64 go test -short -exec qemu-riscv64-static -run '$(BITS)' .
+qemu-s390x qemu-ppc64le qemu-riscv64: qemu-%:
+	GOARCH=$* go test -short -exec qemu-$*-static -run '$(BITS)' .
+qemu-loong64:
 	GOARCH=loong64 go test -short -exec qemu-loongarch64-static -run '$(BITS)' .
 
 builds: ## the same bits in other builds, and with features of this CPU turned off

@@ -104,7 +104,7 @@ func segmentsOf[T Element](t *testing.T) {
 					}
 				}
 			}
-			if y == 2*n+7 && !testing.Short() && kind[T]() == 0 && len(name) > 7 { // some of them: it takes half a second
+			if y == 2*n+7 && !testing.Short() && kind[T]() == 0 && len(name) > 11 { // some of them: it takes half a second
 				verify[T](t, refOptions{smoothing: .1}, x, targets, nil, contiguous(classes))
 			}
 		}
