@@ -45,7 +45,7 @@ func (o *options) findPackage() error {
 	return nil
 }
 
-// kernels are those for the class counts. Rows longer than a segment need them for a segment's classes and for the rest.
+// kernels are those for the class counts. Long rows need them for a segment's classes and for the rest.
 func (o *options) kernels() (ks []asm.Kernel) {
 	forms := []asm.Form{asm.Uniform, asm.Classwise, asm.Dense}
 	computed := o.elements

@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/golsr/lsr"
+	"github.com/golsr/lsr/internal/coef"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -98,7 +99,7 @@ func infoCommand() *cobra.Command {
 	}
 }
 
-// specialized lists the class counts up to that of a segment that have kernels of their own.
+// specialized lists the class counts, of rows that are taken whole, that have kernels of their own.
 func specialized() string {
 	kernels := lsr.Kernels()
 	texts := make([]string, len(kernels))
@@ -112,7 +113,7 @@ func specialized() string {
 // classes lists the class counts that a kernel has special ones for.
 func classes[T lsr.Element](kernel string) string {
 	var counts []string
-	for k := 1; k <= 4096; k++ {
+	for k := 1; k <= coef.Long; k++ {
 		if slices.Contains(lsr.SpecializedFor[T](k), kernel) {
 			counts = append(counts, strconv.Itoa(k))
 		}
