@@ -22,7 +22,7 @@ func TestKernelEdges(t *testing.T) {
 }
 
 func edgesOf[T Element](t *testing.T, logits ...float64) {
-	for _, classes := range []int{2, 3, 4, 5, 7, 8, 10, 16, 20, 21, 33, 65, 200, 700} {
+	for _, classes := range []int{2, 3, 4, 5, 7, 8, 10, 16, 19, 20, 21, 33, 65, 200, 700} {
 		for _, inner := range []int{1, 16} {
 			const rows = 32
 			x, y, d := make([][]float64, rows), make([]int64, rows), make([][]float64, rows)
