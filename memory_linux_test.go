@@ -468,6 +468,19 @@ func TestLabelMemory(t *testing.T) {
 	}
 }
 
+// TestTurnedMemory has few classes on an axis that is not last, and masks, before a guard page.
+func TestTurnedMemory(t *testing.T) {
+	for _, kernel := range Kernels() {
+		for classes := 1; classes <= 9; classes++ {
+			const inner = 16
+			f, g := newFence(t, 8*classes*inner), newFence(t, 8*classes*inner)
+			x, dst := viewAs[float64](f.place(8*classes*inner, atEnd)), viewAs[float64](g.place(8*classes*inner, atEnd))
+			c := criterion(t, Kernel(kernel), Workers(1), Smoothing(.1), MaskNegInf())
+			require.NoError(t, fault(func() { _, _ = Grad(c, Planes(dst, classes, inner), Planes(x, classes, inner), make([]int, inner)) }), "%s K=%d", kernel, classes)
+		}
+	}
+}
+
 // TestMemoryNotices plants faults that the tests of this file must notice.
 func TestMemoryNotices(t *testing.T) {
 	t.Run("touch", func(t *testing.T) {

@@ -16,9 +16,9 @@ type turning[T Element, F real] struct {
 // turnClasses is how many classes are turned at a time: their cache lines may lie all in one set of the caches.
 const turnClasses = 32
 
-// turns says whether a job's positions are turned into rows.
+// turns says whether a job's positions are turned into rows. Kernels that do that write planes of four classes at a time.
 func (w *worker[T, F]) turns(j *job[T]) bool {
-	return w.isa != plainGo && j.logits.Inner > 1 && w.shape == lanesOfClasses && j.logits.Classes >= w.least
+	return w.isa != plainGo && j.logits.Inner > 1 && w.shape == lanesOfClasses && j.logits.Classes >= max(4, w.least)
 }
 
 // prepareTurning makes room.

@@ -73,7 +73,7 @@ func (b *builder) planeSumUnrolled() {
 		woven, skew := 0, 0 // 2^woven leaves of the tree are, as registers allow
 		switch {
 		case b.Form != Uniform || b.double():
-		case b.ISA == AVX512 && b.Classes <= 2*lanes:
+		case b.ISA == AVX512 && b.Classes < 2*lanes:
 			woven, skew = 2, 4
 		case b.Classes <= lanes:
 			woven, skew = 1, 10
