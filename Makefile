@@ -1,5 +1,7 @@
 # Each target says what it is for. CI (.ci/run) runs them on a clean checkout.
-.PHONY: generate test test-all fuzz bench bench-peers lint qemu builds mutate verify clean
+QEMU = qemu-haswell qemu-nehalem qemu-arm64 qemu-s390x qemu-ppc64le qemu-riscv64 qemu-loong64
+
+.PHONY: generate test test-all fuzz bench bench-peers lint qemu $(QEMU) builds mutate verify clean
 
 GENERATED = lsr_amd64.s lsr_amd64.go zlsr_args.go zlsr_kernels_amd64.go zlsr_kernels_other.go
 
@@ -36,7 +38,7 @@ lint: ## vet and staticcheck
 
 # What fixes the bits, and is quick enough under emulation.
 BITS = Wanted|Golden|Value|FMA|Half
-qemu: qemu-haswell qemu-nehalem qemu-arm64 qemu-s390x qemu-ppc64le qemu-riscv64 qemu-loong64 ## the same bits on emulated CPUs of other kinds (Debian: qemu-user-static)
+qemu: $(QEMU) ## the same bits on emulated CPUs of other kinds (Debian: qemu-user-static)
 qemu-haswell:
 	LSR_WANT=avx2 go test -short -exec 'qemu-x86_64-static -cpu Haswell' -run '$(BITS)|Kernels/float|EveryPlace' .
 qemu-nehalem:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -58,19 +59,7 @@ func element[T Element](v float64) T {
 	panic("unreachable")
 }
 
-func wide[T Element](v T) float64 {
-	switch v := any(v).(type) {
-	case float32:
-		return float64(v)
-	case float64:
-		return v
-	case Float16:
-		return float64(v.Float32())
-	case BFloat16:
-		return float64(v.Float32())
-	}
-	panic("unreachable")
-}
+func wide[T Element](v T) float64 { return widen[T](unsafe.Pointer(&v), 0) }
 
 func elements[T Element](v ...float64) []T {
 	s := make([]T, len(v))

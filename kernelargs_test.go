@@ -72,7 +72,7 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 	a.planeStep, a.xStep, a.dstStep = planeSlots*sizeF, planeSlots*sizeT, planeSlots*sizeT
 	a.hop = a.planeStep * coef.Lanes / sizeF
 	a.rowBlocks = (n*sizeF + coef.Block - 1) / coef.Block
-	a.folds, a.blocks, a.ahead = rows, a.rowBlocks, rows-ahead
+	a.folds, a.blocks, a.ahead = rows, a.rowBlocks, rows-coef.RowsAhead
 	lanes := max(rows*a.rowBlocks*coef.Lanes/8, maxSlots*8)
 	a.lanesE, a.lanesD, a.lanesA = memory(lanes), memory(lanes), memory(lanes)
 	a.lanes, a.sums = memory(lanes), memory(rows*a.rowBlocks)

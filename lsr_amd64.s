@@ -111,11 +111,10 @@ row1:
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R8
-	MOVQ         DI, BX
-	SUBQ         88(AX), BX
-	CMPQ         BX, 104(AX)
+	CMPQ         SI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R8)(BX*4), R8
+	MOVLQSX      (R8)(SI*4), R8
+	MOVQ         SI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R8*4), X2
@@ -422,11 +421,10 @@ row1:
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R9
-	MOVQ         R8, BX
-	SUBQ         88(AX), BX
-	CMPQ         BX, 104(AX)
+	CMPQ         DI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R9)(BX*4), R9
+	MOVLQSX      (R9)(DI*4), R9
+	MOVQ         DI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R9*4), X2
@@ -571,14 +569,16 @@ end6:
 	VFMADD213PS  Y12, Y12, Y11
 	VANDPS       (R13), Y11, Y11
 	VADDPS       Y11, Y4, Y4
+	MOVQ         96(AX), R12
+	SUBQ         R11, R12
+	CMPQ         R12, $0x08
+	JLT          part8
+	VMOVUPS      Y11, (SI)(R9*4)
+	JMP          stored9
+
+part8:
 	MOVQ         96(AX), R13
 	SUBQ         R11, R13
-	CMPQ         R13, $0x08
-	JLT          part9
-	VMOVUPS      Y11, (SI)(R9*4)
-	JMP          stored8
-
-part9:
 	LEAQ         (SI)(R9*4), R12
 	VMOVAPS      X11, X10
 	TESTQ        $+4, R13
@@ -600,7 +600,7 @@ skip11:
 	VMOVSS X10, (R12)
 
 skip12:
-stored8:
+stored9:
 	ADDQ         $0x08, R11
 	CMPQ         R11, R10
 	JGE          added7
@@ -635,14 +635,16 @@ stored8:
 	VFMADD213PS  Y12, Y12, Y11
 	VANDPS       (R13), Y11, Y11
 	VADDPS       Y11, Y5, Y5
+	MOVQ         96(AX), R12
+	SUBQ         R11, R12
+	CMPQ         R12, $0x08
+	JLT          part13
+	VMOVUPS      Y11, 32(SI)(R9*4)
+	JMP          stored14
+
+part13:
 	MOVQ         96(AX), R13
 	SUBQ         R11, R13
-	CMPQ         R13, $0x08
-	JLT          part14
-	VMOVUPS      Y11, 32(SI)(R9*4)
-	JMP          stored13
-
-part14:
 	LEAQ         32(SI)(R9*4), R12
 	VMOVAPS      X11, X10
 	TESTQ        $+4, R13
@@ -664,7 +666,7 @@ skip16:
 	VMOVSS X10, (R12)
 
 skip17:
-stored13:
+stored14:
 	ADDQ         $0x08, R11
 	CMPQ         R11, R10
 	JGE          added7
@@ -699,14 +701,16 @@ stored13:
 	VFMADD213PS  Y12, Y12, Y11
 	VANDPS       (R13), Y11, Y11
 	VADDPS       Y11, Y6, Y6
+	MOVQ         96(AX), R12
+	SUBQ         R11, R12
+	CMPQ         R12, $0x08
+	JLT          part18
+	VMOVUPS      Y11, 64(SI)(R9*4)
+	JMP          stored19
+
+part18:
 	MOVQ         96(AX), R13
 	SUBQ         R11, R13
-	CMPQ         R13, $0x08
-	JLT          part19
-	VMOVUPS      Y11, 64(SI)(R9*4)
-	JMP          stored18
-
-part19:
 	LEAQ         64(SI)(R9*4), R12
 	VMOVAPS      X11, X10
 	TESTQ        $+4, R13
@@ -728,7 +732,7 @@ skip21:
 	VMOVSS X10, (R12)
 
 skip22:
-stored18:
+stored19:
 	ADDQ         $0x08, R11
 	CMPQ         R11, R10
 	JGE          added7
@@ -766,11 +770,13 @@ stored18:
 	MOVQ         96(AX), R12
 	SUBQ         R11, R12
 	CMPQ         R12, $0x08
-	JLT          part24
+	JLT          part23
 	VMOVUPS      Y11, 96(SI)(R9*4)
-	JMP          stored23
+	JMP          stored24
 
-part24:
+part23:
+	MOVQ         96(AX), R12
+	SUBQ         R11, R12
 	LEAQ         96(SI)(R9*4), R9
 	VMOVAPS      X11, X10
 	TESTQ        $+4, R12
@@ -792,7 +798,7 @@ skip26:
 	VMOVSS X10, (R9)
 
 skip27:
-stored23:
+stored24:
 	ADDQ $0x08, R11
 
 added7:
@@ -932,11 +938,10 @@ row1:
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R12
-	MOVQ         R11, BX
-	SUBQ         88(AX), BX
-	CMPQ         BX, 104(AX)
+	CMPQ         R10, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R12)(BX*4), R12
+	MOVLQSX      (R12)(R10*4), R12
+	MOVQ         R10, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R12*4), X2
@@ -1127,14 +1132,16 @@ loop7:
 	VFMADD213PS  Y14, Y14, Y13
 	VANDPS       (R15), Y13, Y13
 	VADDPS       Y13, Y4, Y4
+	MOVQ         96(AX), R14
+	SUBQ         R12, R14
+	CMPQ         R14, $0x08
+	JLT          part9
+	VMOVUPS      Y13, (SI)(R12*4)
+	JMP          stored10
+
+part9:
 	MOVQ         96(AX), R15
 	SUBQ         R12, R15
-	CMPQ         R15, $0x08
-	JLT          part10
-	VMOVUPS      Y13, (SI)(R12*4)
-	JMP          stored9
-
-part10:
 	LEAQ         (SI)(R12*4), R14
 	VMOVAPS      X13, X12
 	TESTQ        $+4, R15
@@ -1156,7 +1163,7 @@ skip12:
 	VMOVSS X12, (R14)
 
 skip13:
-stored9:
+stored10:
 	VMOVUPS Y4, Y12
 	VMOVAPS Y5, Y4
 	VMOVAPS Y6, Y5
@@ -2877,11 +2884,10 @@ row1:
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R8
-	MOVQ         DI, BX
-	SUBQ         88(AX), BX
-	CMPQ         BX, 104(AX)
+	CMPQ         SI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R8)(BX*4), R8
+	MOVLQSX      (R8)(SI*4), R8
+	MOVQ         SI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R8*8), X2
@@ -3135,11 +3141,10 @@ row1:
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R9
-	MOVQ         R8, BX
-	SUBQ         88(AX), BX
-	CMPQ         BX, 104(AX)
+	CMPQ         DI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R9)(BX*4), R9
+	MOVLQSX      (R9)(DI*4), R9
+	MOVQ         DI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R9*8), X2
@@ -3325,14 +3330,16 @@ loop7:
 	VFMADD213PD  Y12, Y12, Y10
 	VANDPD       (R12), Y10, Y10
 	VADDPD       Y10, Y4, Y4
+	MOVQ         96(AX), R11
+	SUBQ         R9, R11
+	CMPQ         R11, $0x04
+	JLT          part9
+	VMOVUPD      Y10, (SI)(R9*8)
+	JMP          stored10
+
+part9:
 	MOVQ         96(AX), R12
 	SUBQ         R9, R12
-	CMPQ         R12, $0x04
-	JLT          part10
-	VMOVUPD      Y10, (SI)(R9*8)
-	JMP          stored9
-
-part10:
 	LEAQ         (SI)(R9*8), R11
 	VMOVAPS      X10, X11
 	TESTQ        $+2, R12
@@ -3347,7 +3354,7 @@ skip11:
 	VMOVSD X11, (R11)
 
 skip12:
-stored9:
+stored10:
 	VMOVUPD Y4, Y10
 	VMOVAPD Y5, Y4
 	VMOVAPD Y6, Y5
@@ -3493,11 +3500,10 @@ row1:
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R12
-	MOVQ         R11, BX
-	SUBQ         88(AX), BX
-	CMPQ         BX, 104(AX)
+	CMPQ         R10, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R12)(BX*4), R12
+	MOVLQSX      (R12)(R10*4), R12
+	MOVQ         R10, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R12*8), X2
@@ -3725,14 +3731,16 @@ loop7:
 	VFMADD213PD  Y14, Y14, Y12
 	VANDPD       (R15), Y12, Y12
 	VADDPD       Y12, Y4, Y4
+	MOVQ         96(AX), R14
+	SUBQ         R12, R14
+	CMPQ         R14, $0x04
+	JLT          part9
+	VMOVUPD      Y12, (SI)(R12*8)
+	JMP          stored10
+
+part9:
 	MOVQ         96(AX), R15
 	SUBQ         R12, R15
-	CMPQ         R15, $0x04
-	JLT          part10
-	VMOVUPD      Y12, (SI)(R12*8)
-	JMP          stored9
-
-part10:
 	LEAQ         (SI)(R12*8), R14
 	VMOVAPS      X12, X13
 	TESTQ        $+2, R15
@@ -3747,7 +3755,7 @@ skip11:
 	VMOVSD X13, (R14)
 
 skip12:
-stored9:
+stored10:
 	VMOVUPD Y4, Y12
 	VMOVAPD Y5, Y4
 	VMOVAPD Y6, Y5
@@ -4056,116 +4064,88 @@ overlap5:
 	JMP   classes3
 
 few4:
-	LEAQ       constants<>+288(SB), DX
-	ADDQ       $0x80, DX
-	SHLQ       $0x03, R11
-	SUBQ       R11, DX
-	XORQ       DX, DX
-	LEAQ       (R10)(DI*2), R11
-	VMOVUPD    (R10), Y0
-	VMOVUPD    (R10)(DI*1), Y1
-	VMOVUPD    (R11), Y2
-	VMOVUPD    (R11)(DI*1), Y3
-	VUNPCKLPD  Y1, Y0, Y4
-	VUNPCKHPD  Y1, Y0, Y0
-	VUNPCKLPD  Y3, Y2, Y1
-	VUNPCKHPD  Y3, Y2, Y5
-	VPERM2F128 $0x20, Y1, Y4, Y2
-	VPERM2F128 $0x20, Y5, Y0, Y3
-	VPERM2F128 $0x31, Y1, Y4, Y1
-	VPERM2F128 $0x31, Y5, Y0, Y0
-	MOVQ       96(AX), R11
-	SUBQ       DX, R11
-	CMPQ       R11, $0x04
-	JLT        part8
-	VMOVUPD    Y2, (CX)
-	JMP        stored7
-
-part8:
+	LEAQ         constants<>+288(SB), DX
+	ADDQ         $0x80, DX
+	SHLQ         $0x03, R11
+	SUBQ         R11, DX
+	XORQ         DX, DX
+	LEAQ         (R10)(DI*2), R11
+	VMOVUPD      (R10), Y0
+	VMOVUPD      (R10)(DI*1), Y1
+	VMOVUPD      (R11), Y2
+	VMOVUPD      (R11)(DI*1), Y3
+	VUNPCKLPD    Y1, Y0, Y4
+	VUNPCKHPD    Y1, Y0, Y0
+	VUNPCKLPD    Y3, Y2, Y1
+	VUNPCKHPD    Y3, Y2, Y5
+	VPERM2F128   $0x20, Y1, Y4, Y2
+	VPERM2F128   $0x20, Y5, Y0, Y3
+	VPERM2F128   $0x31, Y1, Y4, Y1
+	VPERM2F128   $0x31, Y5, Y0, Y0
+	MOVQ         96(AX), R11
+	SUBQ         DX, R11
 	LEAQ         (CX), R10
 	VMOVAPS      X2, X4
 	TESTQ        $+2, R11
-	JEQ          skip9
+	JEQ          skip7
 	VMOVUPS      X4, (R10)
 	VEXTRACTF128 $0x01, Y2, X4
+	ADDQ         $0x10, R10
+
+skip7:
+	TESTQ  $+1, R11
+	JEQ    skip8
+	VMOVSD X4, (R10)
+
+skip8:
+	MOVQ         96(AX), R11
+	SUBQ         DX, R11
+	LEAQ         (CX)(BX*1), R10
+	VMOVAPS      X3, X2
+	TESTQ        $+2, R11
+	JEQ          skip9
+	VMOVUPS      X2, (R10)
+	VEXTRACTF128 $0x01, Y3, X2
 	ADDQ         $0x10, R10
 
 skip9:
 	TESTQ  $+1, R11
 	JEQ    skip10
-	VMOVSD X4, (R10)
-
-skip10:
-stored7:
-	MOVQ    96(AX), R11
-	SUBQ    DX, R11
-	CMPQ    R11, $0x04
-	JLT     part12
-	VMOVUPD Y3, (CX)(BX*1)
-	JMP     stored11
-
-part12:
-	LEAQ         (CX)(BX*1), R10
-	VMOVAPS      X3, X2
-	TESTQ        $+2, R11
-	JEQ          skip13
-	VMOVUPS      X2, (R10)
-	VEXTRACTF128 $0x01, Y3, X2
-	ADDQ         $0x10, R10
-
-skip13:
-	TESTQ  $+1, R11
-	JEQ    skip14
 	VMOVSD X2, (R10)
 
-skip14:
-stored11:
-	MOVQ    96(AX), R11
-	SUBQ    DX, R11
-	CMPQ    R11, $0x04
-	JLT     part16
-	VMOVUPD Y1, (CX)(BX*2)
-	JMP     stored15
-
-part16:
+skip10:
+	MOVQ         96(AX), R11
+	SUBQ         DX, R11
 	LEAQ         (CX)(BX*2), R10
 	VMOVAPS      X1, X2
 	TESTQ        $+2, R11
-	JEQ          skip17
+	JEQ          skip11
 	VMOVUPS      X2, (R10)
 	VEXTRACTF128 $0x01, Y1, X2
 	ADDQ         $0x10, R10
 
-skip17:
+skip11:
 	TESTQ  $+1, R11
-	JEQ    skip18
+	JEQ    skip12
 	VMOVSD X2, (R10)
 
-skip18:
-stored15:
-	MOVQ    96(AX), R10
-	SUBQ    DX, R10
-	CMPQ    R10, $0x04
-	JLT     part20
-	VMOVUPD Y0, (CX)(SI*1)
-	JMP     stored19
-
-part20:
+skip12:
+	MOVQ         96(AX), R10
+	SUBQ         DX, R10
 	LEAQ         (CX)(SI*1), CX
 	VMOVAPS      X0, X1
 	TESTQ        $+2, R10
-	JEQ          skip21
+	JEQ          skip13
 	VMOVUPS      X1, (CX)
 	VEXTRACTF128 $0x01, Y0, X1
 	ADDQ         $0x10, CX
 
-skip21:
+skip13:
 	TESTQ  $+1, R10
-	JEQ    skip22
+	JEQ    skip14
 	VMOVSD X1, (CX)
 
-skip22:
-stored19:
+skip14:
 next6:
 	CMPQ    R8, R9
 	JGE     done2
@@ -5401,11 +5381,10 @@ row1:
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R8
-	MOVQ         DI, BX
-	SUBQ         88(AX), BX
-	CMPQ         BX, 104(AX)
+	CMPQ         SI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R8)(BX*4), R8
+	MOVLQSX      (R8)(SI*4), R8
+	MOVQ         SI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R8*2), X2
@@ -5643,11 +5622,10 @@ row1:
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R9
-	MOVQ         R8, BX
-	SUBQ         88(AX), BX
-	CMPQ         BX, 104(AX)
+	CMPQ         DI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R9)(BX*4), R9
+	MOVLQSX      (R9)(DI*4), R9
+	MOVQ         DI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R9*2), X2
@@ -5814,14 +5792,16 @@ loop7:
 	VFMADD213PS  Y12, Y12, Y11
 	VANDPS       (R12), Y11, Y11
 	VADDPS       Y11, Y4, Y4
+	MOVQ         96(AX), R11
+	SUBQ         R9, R11
+	CMPQ         R11, $0x08
+	JLT          part9
+	VMOVUPS      Y11, (SI)(R9*4)
+	JMP          stored10
+
+part9:
 	MOVQ         96(AX), R12
 	SUBQ         R9, R12
-	CMPQ         R12, $0x08
-	JLT          part10
-	VMOVUPS      Y11, (SI)(R9*4)
-	JMP          stored9
-
-part10:
 	LEAQ         (SI)(R9*4), R11
 	VMOVAPS      X11, X10
 	TESTQ        $+4, R12
@@ -5843,7 +5823,7 @@ skip12:
 	VMOVSS X10, (R11)
 
 skip13:
-stored9:
+stored10:
 	VMOVUPS Y4, Y10
 	VMOVAPS Y5, Y4
 	VMOVAPS Y6, Y5
@@ -5998,11 +5978,10 @@ row1:
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R12
-	MOVQ         R11, BX
-	SUBQ         88(AX), BX
-	CMPQ         BX, 104(AX)
+	CMPQ         R10, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R12)(BX*4), R12
+	MOVLQSX      (R12)(R10*4), R12
+	MOVQ         R10, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R12*2), X2
@@ -6226,14 +6205,16 @@ loop7:
 	VFMADD213PS  Y14, Y14, Y13
 	VANDPS       (R15), Y13, Y13
 	VADDPS       Y13, Y4, Y4
+	MOVQ         96(AX), R14
+	SUBQ         R12, R14
+	CMPQ         R14, $0x08
+	JLT          part9
+	VMOVUPS      Y13, (SI)(R12*4)
+	JMP          stored10
+
+part9:
 	MOVQ         96(AX), R15
 	SUBQ         R12, R15
-	CMPQ         R15, $0x08
-	JLT          part10
-	VMOVUPS      Y13, (SI)(R12*4)
-	JMP          stored9
-
-part10:
 	LEAQ         (SI)(R12*4), R14
 	VMOVAPS      X13, X12
 	TESTQ        $+4, R15
@@ -6255,7 +6236,7 @@ skip12:
 	VMOVSS X12, (R14)
 
 skip13:
-stored9:
+stored10:
 	VMOVUPS Y4, Y12
 	VMOVAPS Y5, Y4
 	VMOVAPS Y6, Y5
@@ -6995,11 +6976,10 @@ row1:
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R8
-	MOVQ         DI, BX
-	SUBQ         88(AX), BX
-	CMPQ         BX, 104(AX)
+	CMPQ         SI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R8)(BX*4), R8
+	MOVLQSX      (R8)(SI*4), R8
+	MOVQ         SI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R8*2), X2
@@ -7247,11 +7227,10 @@ row1:
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R9
-	MOVQ         R8, BX
-	SUBQ         88(AX), BX
-	CMPQ         BX, 104(AX)
+	CMPQ         DI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R9)(BX*4), R9
+	MOVLQSX      (R9)(DI*4), R9
+	MOVQ         DI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R9*2), X2
@@ -7428,14 +7407,16 @@ loop7:
 	VFMADD213PS  Y12, Y12, Y11
 	VANDPS       (R12), Y11, Y11
 	VADDPS       Y11, Y4, Y4
+	MOVQ         96(AX), R11
+	SUBQ         R9, R11
+	CMPQ         R11, $0x08
+	JLT          part9
+	VMOVUPS      Y11, (SI)(R9*4)
+	JMP          stored10
+
+part9:
 	MOVQ         96(AX), R12
 	SUBQ         R9, R12
-	CMPQ         R12, $0x08
-	JLT          part10
-	VMOVUPS      Y11, (SI)(R9*4)
-	JMP          stored9
-
-part10:
 	LEAQ         (SI)(R9*4), R11
 	VMOVAPS      X11, X10
 	TESTQ        $+4, R12
@@ -7457,7 +7438,7 @@ skip12:
 	VMOVSS X10, (R11)
 
 skip13:
-stored9:
+stored10:
 	VMOVUPS Y4, Y10
 	VMOVAPS Y5, Y4
 	VMOVAPS Y6, Y5
@@ -7636,11 +7617,10 @@ row1:
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
 	MOVQ         48(AX), R12
-	MOVQ         R11, BX
-	SUBQ         88(AX), BX
-	CMPQ         BX, 104(AX)
+	CMPQ         R10, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R12)(BX*4), R12
+	MOVLQSX      (R12)(R10*4), R12
+	MOVQ         R10, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R12*2), X2
@@ -7879,14 +7859,16 @@ loop7:
 	VFMADD213PS  Y14, Y14, Y13
 	VANDPS       (R15), Y13, Y13
 	VADDPS       Y13, Y4, Y4
+	MOVQ         96(AX), R14
+	SUBQ         R12, R14
+	CMPQ         R14, $0x08
+	JLT          part9
+	VMOVUPS      Y13, (SI)(R12*4)
+	JMP          stored10
+
+part9:
 	MOVQ         96(AX), R15
 	SUBQ         R12, R15
-	CMPQ         R15, $0x08
-	JLT          part10
-	VMOVUPS      Y13, (SI)(R12*4)
-	JMP          stored9
-
-part10:
 	LEAQ         (SI)(R12*4), R14
 	VMOVAPS      X13, X12
 	TESTQ        $+4, R15
@@ -7908,7 +7890,7 @@ skip12:
 	VMOVSS X12, (R14)
 
 skip13:
-stored9:
+stored10:
 	VMOVUPS Y4, Y12
 	VMOVAPS Y5, Y4
 	VMOVAPS Y6, Y5
@@ -9039,11 +9021,10 @@ row1:
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	MOVQ         R8, SI
-	SUBQ         88(AX), SI
-	CMPQ         SI, 104(AX)
+	CMPQ         DI, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(SI*4), CX
+	MOVLQSX      (CX)(DI*4), CX
+	MOVQ         DI, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (DX)(CX*4), X7
@@ -9294,11 +9275,10 @@ row1:
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	MOVQ         R9, SI
-	SUBQ         88(AX), SI
-	CMPQ         SI, 104(AX)
+	CMPQ         R8, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(SI*4), CX
+	MOVLQSX      (CX)(R8*4), CX
+	MOVQ         R8, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (DX)(CX*4), X7
@@ -9641,11 +9621,10 @@ row1:
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	MOVQ         R12, SI
-	SUBQ         88(AX), SI
-	CMPQ         SI, 104(AX)
+	CMPQ         R11, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(SI*4), CX
+	MOVLQSX      (CX)(R11*4), CX
+	MOVQ         R11, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (DX)(CX*4), X7
@@ -9939,59 +9918,58 @@ rows1:
 	VBROADCASTSS constants<>+1600(SB), Z2
 	VBROADCASTSS constants<>+1600(SB), Z3
 	VBROADCASTSS constants<>+1600(SB), Z4
-	MOVQ         CX, R8
+	LEAQ         (CX)(BX*4), R8
 	LEAQ         (R8)(BX*4), R9
 	LEAQ         (R9)(BX*4), R10
-	LEAQ         (R10)(BX*4), R11
-	MOVQ         248(AX), R12
+	MOVQ         248(AX), R11
 
 blocks2:
-	VMOVUPS       (R8), Z5
-	VMOVUPS       (R8)(BX*1), Z6
+	VMOVUPS       (CX), Z5
+	VMOVUPS       (CX)(BX*1), Z6
 	VSHUFPS       $0x88, Z6, Z5, Z7
 	VSHUFPS       $0xdd, Z6, Z5, Z5
 	VADDPS        Z5, Z7, Z7
-	VMOVUPS       (R8)(BX*2), Z5
-	VMOVUPS       (R8)(SI*1), Z6
+	VMOVUPS       (CX)(BX*2), Z5
+	VMOVUPS       (CX)(SI*1), Z6
 	VSHUFPS       $0x88, Z6, Z5, Z8
 	VSHUFPS       $0xdd, Z6, Z5, Z5
 	VADDPS        Z5, Z8, Z8
 	VSHUFPS       $0x88, Z8, Z7, Z5
 	VSHUFPS       $0xdd, Z8, Z7, Z6
 	VADDPS        Z6, Z5, Z5
-	VMOVUPS       (R9), Z6
-	VMOVUPS       (R9)(BX*1), Z7
+	VMOVUPS       (R8), Z6
+	VMOVUPS       (R8)(BX*1), Z7
 	VSHUFPS       $0x88, Z7, Z6, Z8
 	VSHUFPS       $0xdd, Z7, Z6, Z6
 	VADDPS        Z6, Z8, Z8
-	VMOVUPS       (R9)(BX*2), Z6
-	VMOVUPS       (R9)(SI*1), Z7
+	VMOVUPS       (R8)(BX*2), Z6
+	VMOVUPS       (R8)(SI*1), Z7
 	VSHUFPS       $0x88, Z7, Z6, Z9
 	VSHUFPS       $0xdd, Z7, Z6, Z6
 	VADDPS        Z6, Z9, Z9
 	VSHUFPS       $0x88, Z9, Z8, Z6
 	VSHUFPS       $0xdd, Z9, Z8, Z7
 	VADDPS        Z7, Z6, Z6
-	VMOVUPS       (R10), Z7
-	VMOVUPS       (R10)(BX*1), Z8
+	VMOVUPS       (R9), Z7
+	VMOVUPS       (R9)(BX*1), Z8
 	VSHUFPS       $0x88, Z8, Z7, Z9
 	VSHUFPS       $0xdd, Z8, Z7, Z7
 	VADDPS        Z7, Z9, Z9
-	VMOVUPS       (R10)(BX*2), Z7
-	VMOVUPS       (R10)(SI*1), Z8
+	VMOVUPS       (R9)(BX*2), Z7
+	VMOVUPS       (R9)(SI*1), Z8
 	VSHUFPS       $0x88, Z8, Z7, Z10
 	VSHUFPS       $0xdd, Z8, Z7, Z7
 	VADDPS        Z7, Z10, Z10
 	VSHUFPS       $0x88, Z10, Z9, Z7
 	VSHUFPS       $0xdd, Z10, Z9, Z8
 	VADDPS        Z8, Z7, Z7
-	VMOVUPS       (R11), Z8
-	VMOVUPS       (R11)(BX*1), Z9
+	VMOVUPS       (R10), Z8
+	VMOVUPS       (R10)(BX*1), Z9
 	VSHUFPS       $0x88, Z9, Z8, Z10
 	VSHUFPS       $0xdd, Z9, Z8, Z8
 	VADDPS        Z8, Z10, Z10
-	VMOVUPS       (R11)(BX*2), Z8
-	VMOVUPS       (R11)(SI*1), Z9
+	VMOVUPS       (R10)(BX*2), Z8
+	VMOVUPS       (R10)(SI*1), Z9
 	VSHUFPS       $0x88, Z9, Z8, Z11
 	VSHUFPS       $0xdd, Z9, Z8, Z8
 	VADDPS        Z8, Z11, Z11
@@ -10026,11 +10004,11 @@ blocks2:
 	VADDPD        Z5, Z8, Z8
 	VADDPD        Z8, Z4, Z4
 	VMOVAPD       Z6, Z3
+	ADDQ          $0x40, CX
 	ADDQ          $0x40, R8
 	ADDQ          $0x40, R9
 	ADDQ          $0x40, R10
-	ADDQ          $0x40, R11
-	DECQ          R12
+	DECQ          R11
 	JNE           blocks2
 	VADDPD        Z0, Z1, Z1
 	VCMPPD        $0x07, Z2, Z2, K1
@@ -10041,9 +10019,7 @@ blocks2:
 	VADDPD        Z4, Z3, K1, Z3
 	VMOVUPD       Z3, 64(DX)
 	ADDQ          $0x00000080, DX
-	SHLQ          $0x02, BX
-	LEAQ          (CX)(BX*4), CX
-	SHRQ          $0x02, BX
+	LEAQ          (R10)(SI*1), CX
 	SUBQ          $0x10, DI
 	JG            rows1
 	VZEROUPPER
@@ -11168,11 +11144,10 @@ row1:
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	MOVQ         R8, SI
-	SUBQ         88(AX), SI
-	CMPQ         SI, 104(AX)
+	CMPQ         DI, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(SI*4), CX
+	MOVLQSX      (CX)(DI*4), CX
+	MOVQ         DI, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
@@ -11458,11 +11433,10 @@ row1:
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	MOVQ         R9, SI
-	SUBQ         88(AX), SI
-	CMPQ         SI, 104(AX)
+	CMPQ         R8, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(SI*4), CX
+	MOVLQSX      (CX)(R8*4), CX
+	MOVQ         R8, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
@@ -11839,11 +11813,10 @@ row1:
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	MOVQ         R12, SI
-	SUBQ         88(AX), SI
-	CMPQ         SI, 104(AX)
+	CMPQ         R11, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(SI*4), CX
+	MOVLQSX      (CX)(R11*4), CX
+	MOVQ         R11, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
@@ -13188,11 +13161,10 @@ row1:
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	MOVQ         R8, SI
-	SUBQ         88(AX), SI
-	CMPQ         SI, 104(AX)
+	CMPQ         DI, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(SI*4), CX
+	MOVLQSX      (CX)(DI*4), CX
+	MOVQ         DI, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
@@ -13455,11 +13427,10 @@ row1:
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	MOVQ         R9, SI
-	SUBQ         88(AX), SI
-	CMPQ         SI, 104(AX)
+	CMPQ         R8, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(SI*4), CX
+	MOVLQSX      (CX)(R8*4), CX
+	MOVQ         R8, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
@@ -13815,11 +13786,10 @@ row1:
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	MOVQ         R12, SI
-	SUBQ         88(AX), SI
-	CMPQ         SI, 104(AX)
+	CMPQ         R11, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(SI*4), CX
+	MOVLQSX      (CX)(R11*4), CX
+	MOVQ         R11, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
@@ -14229,11 +14199,10 @@ row1:
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	MOVQ         R8, SI
-	SUBQ         88(AX), SI
-	CMPQ         SI, 104(AX)
+	CMPQ         DI, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(SI*4), CX
+	MOVLQSX      (CX)(DI*4), CX
+	MOVQ         DI, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
@@ -14510,11 +14479,10 @@ row1:
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	MOVQ         R9, SI
-	SUBQ         88(AX), SI
-	CMPQ         SI, 104(AX)
+	CMPQ         R8, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(SI*4), CX
+	MOVLQSX      (CX)(R8*4), CX
+	MOVQ         R8, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
@@ -14911,11 +14879,10 @@ row1:
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
 	MOVQ         48(AX), CX
-	MOVQ         R12, SI
-	SUBQ         88(AX), SI
-	CMPQ         SI, 104(AX)
+	CMPQ         R11, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(SI*4), CX
+	MOVLQSX      (CX)(R11*4), CX
+	MOVQ         R11, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
@@ -16476,9 +16443,9 @@ fetched4:
 	VFMADD213PS  Y2, Y7, Y3
 	VFMADD213PS  Y6, Y6, Y3
 	MOVQ         56(AX), R8
-	MOVQ         64(AX), R9
 	VADDPS       64(R8), Y3, Y3
-	VADDPS       64(R9), Y5, Y5
+	MOVQ         64(AX), R8
+	VADDPS       64(R8), Y5, Y5
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X3, Y6
 	VADDPD       Y2, Y6, Y6
@@ -16629,9 +16596,9 @@ fetched4:
 	VPCMPEQD     constants<>+1696(SB), Y3, Y2
 	VBLENDVPS    Y2, Y7, Y5, Y5
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y7, Y7
-	VADDPS       64(R10), Y6, Y6
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y6, Y6
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X7, Y3
 	VADDPD       Y2, Y3, Y3
@@ -17091,9 +17058,9 @@ fetched4:
 	VADDPS       Y7, Y2, Y2
 	VADDPS       Y5, Y9, Y9
 	MOVQ         56(AX), R8
-	MOVQ         64(AX), R9
 	VADDPS       64(R8), Y2, Y2
-	VADDPS       64(R9), Y9, Y9
+	MOVQ         64(AX), R8
+	VADDPS       64(R8), Y9, Y9
 	VBROADCASTSD constants<>+576(SB), Y3
 	VCVTPS2PD    X2, Y5
 	VADDPD       Y3, Y5, Y5
@@ -17270,9 +17237,9 @@ fetched4:
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y7, Y7
-	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y11, Y11
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X7, Y3
 	VADDPD       Y2, Y3, Y3
@@ -17798,9 +17765,9 @@ fetched4:
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y9, Y9
-	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y11, Y11
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 96(R9)
 	MOVQ         64(AX), R9
@@ -17826,9 +17793,9 @@ fetched4:
 	VPCMPEQD     constants<>+1760(SB), Y3, Y2
 	VBLENDVPS    Y2, Y7, Y5, Y5
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       96(R9), Y7, Y7
-	VADDPS       96(R10), Y6, Y6
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y6, Y6
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X7, Y3
 	VADDPD       Y2, Y3, Y3
@@ -18222,9 +18189,9 @@ fetched4:
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y9, Y9
-	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y11, Y11
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 96(R9)
 	MOVQ         64(AX), R9
@@ -18324,13 +18291,13 @@ fetched4:
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y7, Y7
-	VADDPS       64(R10), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y10, Y10
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       96(R9), Y7, Y7
-	VADDPS       96(R10), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y10, Y10
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X7, Y3
 	VADDPD       Y2, Y3, Y3
@@ -18803,9 +18770,9 @@ fetched4:
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y9, Y9
-	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y11, Y11
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 96(R9)
 	MOVQ         64(AX), R9
@@ -18905,13 +18872,13 @@ fetched4:
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y9, Y9
-	VADDPS       64(R10), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y10, Y10
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       96(R9), Y9, Y9
-	VADDPS       96(R10), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 128(R9)
 	MOVQ         64(AX), R9
@@ -18961,9 +18928,9 @@ fetched4:
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       128(R9), Y7, Y7
-	VADDPS       128(R10), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       128(R9), Y11, Y11
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X7, Y3
 	VADDPD       Y2, Y3, Y3
@@ -19496,9 +19463,9 @@ fetched4:
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y9, Y9
-	VADDPS       64(R10), Y11, Y11
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y11, Y11
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 96(R9)
 	MOVQ         64(AX), R9
@@ -19598,13 +19565,13 @@ fetched4:
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y9, Y9
-	VADDPS       64(R10), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y10, Y10
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       96(R9), Y9, Y9
-	VADDPS       96(R10), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 128(R9)
 	MOVQ         64(AX), R9
@@ -19704,9 +19671,9 @@ fetched4:
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y9, Y9
-	VADDPS       64(R10), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 96(R9)
 	MOVQ         64(AX), R9
@@ -19808,17 +19775,17 @@ fetched4:
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y7, Y7
-	VADDPS       64(R10), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y10, Y10
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       96(R9), Y7, Y7
-	VADDPS       96(R10), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y10, Y10
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       128(R9), Y7, Y7
-	VADDPS       128(R10), Y10, Y10
+	MOVQ         64(AX), R9
+	VADDPS       128(R9), Y10, Y10
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X7, Y3
 	VADDPD       Y2, Y3, Y3
@@ -20579,9 +20546,9 @@ fetched4:
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y10, Y10
-	VADDPS       64(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
@@ -20681,13 +20648,13 @@ fetched4:
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y10, Y10
-	VADDPS       64(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       96(R9), Y10, Y10
-	VADDPS       96(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y7, Y7
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
@@ -20787,9 +20754,9 @@ fetched4:
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y10, Y10
-	VADDPS       64(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
@@ -20891,17 +20858,17 @@ fetched4:
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y9, Y9
-	VADDPS       64(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       96(R9), Y9, Y9
-	VADDPS       96(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       128(R9), Y9, Y9
-	VADDPS       128(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       128(R9), Y7, Y7
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X9, Y3
 	VADDPD       Y2, Y3, Y3
@@ -21763,9 +21730,9 @@ fetched4:
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y10, Y10
-	VADDPS       64(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
@@ -21865,13 +21832,13 @@ fetched4:
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y10, Y10
-	VADDPS       64(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       96(R9), Y10, Y10
-	VADDPS       96(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y7, Y7
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
@@ -21971,9 +21938,9 @@ fetched4:
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y10, Y10
-	VADDPS       64(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
@@ -22075,17 +22042,17 @@ fetched4:
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y9, Y9
-	VADDPS       64(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       96(R9), Y9, Y9
-	VADDPS       96(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       128(R9), Y9, Y9
-	VADDPS       128(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       128(R9), Y7, Y7
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X9, Y3
 	VADDPD       Y2, Y3, Y3
@@ -22974,9 +22941,9 @@ fetched4:
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y10, Y10
-	VADDPS       64(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
@@ -23100,13 +23067,13 @@ fetched4:
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y10, Y10
-	VADDPS       64(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       96(R9), Y10, Y10
-	VADDPS       96(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y7, Y7
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 128(R9)
 	MOVQ         64(AX), R9
@@ -23206,9 +23173,9 @@ fetched4:
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y10, Y10
-	VADDPS       64(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         64(AX), R9
@@ -23310,17 +23277,17 @@ fetched4:
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       64(R9), Y9, Y9
-	VADDPS       64(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       64(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       96(R9), Y9, Y9
-	VADDPS       96(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       96(R9), Y7, Y7
 	MOVQ         56(AX), R9
-	MOVQ         64(AX), R10
 	VADDPS       128(R9), Y9, Y9
-	VADDPS       128(R10), Y7, Y7
+	MOVQ         64(AX), R9
+	VADDPS       128(R9), Y7, Y7
 	VBROADCASTSD constants<>+576(SB), Y2
 	VCVTPS2PD    X9, Y3
 	VADDPD       Y2, Y3, Y3
@@ -23987,11 +23954,10 @@ row1:
 	MOVQ          120(AX), DX
 	LEAQ          (CX)(DX*2), DX
 	MOVQ          48(AX), R8
-	MOVQ          DI, BX
-	SUBQ          88(AX), BX
-	CMPQ          BX, 104(AX)
+	CMPQ          SI, 104(AX)
 	CMOVQGE       CX, DX
-	MOVLQSX       (R8)(BX*4), R8
+	MOVLQSX       (R8)(SI*4), R8
+	MOVQ          SI, BX
 	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R8*4), X7
@@ -24195,11 +24161,10 @@ row1:
 	MOVQ          120(AX), DX
 	LEAQ          (CX)(DX*2), DX
 	MOVQ          48(AX), R9
-	MOVQ          R8, BX
-	SUBQ          88(AX), BX
-	CMPQ          BX, 104(AX)
+	CMPQ          DI, 104(AX)
 	CMOVQGE       CX, DX
-	MOVLQSX       (R9)(BX*4), R9
+	MOVLQSX       (R9)(DI*4), R9
+	MOVQ          DI, BX
 	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R9*4), X7
@@ -24408,11 +24373,10 @@ row1:
 	MOVQ          120(AX), DX
 	LEAQ          (CX)(DX*2), DX
 	MOVQ          48(AX), R8
-	MOVQ          DI, BX
-	SUBQ          88(AX), BX
-	CMPQ          BX, 104(AX)
+	CMPQ          SI, 104(AX)
 	CMOVQGE       CX, DX
-	MOVLQSX       (R8)(BX*4), R8
+	MOVLQSX       (R8)(SI*4), R8
+	MOVQ          SI, BX
 	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R8*4), X7

@@ -343,10 +343,6 @@ func coefficients[T Element, F real](a *group[F], f form, p *args, t unsafe.Poin
 	}
 }
 
-// ahead is how many rows before a row's sums sumRows finds its maximum. With kernels, the sums of the row between need not wait
-// for it.
-const ahead = 2
-
 // sumRows finds x_y − m of each row, y being the label, adds up its exponentials e = exp(x−m), differences d = x−m and
 // coefficients a, each block into lanes of its own, and stores the exponentials if there is a place for them. Beside each of the
 // first args.ahead rows it finds the maximum of the next row but one.
@@ -362,7 +358,7 @@ func sumRows[T Element, F real](p *args, f form) {
 		m, row, t := F(p.pivot[p.first+i]), unsafe.Add(p.x, i*p.xStride), unsafe.Pointer(nil)
 		p.y[p.first+i] = widen[T](row, y*p.step) - float64(m)
 		if i < p.ahead {
-			maxRow[T, F](p, i+ahead)
+			maxRow[T, F](p, i+coef.RowsAhead)
 		}
 		if f == dense {
 			t = unsafe.Add(p.t, i*p.tStride)

@@ -435,7 +435,7 @@ func (m *kernelMemory) call(k kernel, n, rows, pad int, s side, more int) error 
 		*p = out(name, blocks*coef.Lanes, 1, 0)
 	}
 	a.folds, a.blocks = rows, 1+n%3
-	a.ahead = rows - ahead
+	a.ahead = rows - coef.RowsAhead
 	whole := wholeFolds(rows)
 	a.lanes, a.sums = in("lanes", whole*a.blocks*coef.Lanes, 1, 0), out("sums", whole*8, 1, 0)
 	if err := fault(func() { call(k.isa, k.element, k.op, k.form, a) }); err != nil {

@@ -41,7 +41,6 @@ type worker[T Element, F real] struct {
 	lanes         []F       // of all blocks of a chunk
 	folded        []float64 // their sums
 	scales        []float64 // of the segments of a long row: exponentials × scale are relative to the row's maximum
-	shifts        []float64 // and what they are exponentials of
 	eBuffer       []F       // exponentials of a chunk, where the gradient's own memory is too narrow for them
 	masked        []bool    // whether rows of a chunk have masked classes; empty without masks
 	uBuffer       []F       // coefficients of these rows
@@ -112,8 +111,8 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		w.zeroT, w.zeroW = grow(w.zeroT, classes), grow(w.zeroW, classes)
 		w.t, w.w, w.tStride = base(w.zeroT), base(w.zeroW), 0
 	}
-	w.special = findSpecial(w.isa, kind[T](), segment(classes))
-	w.specialRest = findSpecial(w.isa, kind[T](), classes%segment(classes))
+	w.special = findSpecial(w.isa, kind[T](), coef.SegmentOf(classes))
+	w.specialRest = findSpecial(w.isa, kind[T](), classes%coef.SegmentOf(classes))
 	if w.specialPlanes = findSpecial(w.isa, computedKind[T](), classes); w.specialPlanes != nil && w.specialPlanes.kernels[opPlaneSumExp][uniform] == nil {
 		w.specialPlanes = nil
 	}
@@ -128,14 +127,13 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	}
 	rows := chunkRows(classes)
 	w.lowest = math.Inf(-1)
-	n := (classes + coef.Segment - 1) / coef.Segment
-	w.scales, w.shifts = grow(w.scales, n), grow(w.shifts, n)
+	w.scales = grow(w.scales, (classes+coef.Segment-1)/coef.Segment)
 	if classes > coef.Long { // its segments are rows to the kernels
 		w.lowest, rows = lowest[F](), len(w.scales)
 	}
-	w.rowBlocks = (segment(classes) + blockOf[F]() - 1) / blockOf[F]()
+	w.rowBlocks = (coef.SegmentOf(classes) + blockOf[F]() - 1) / blockOf[F]()
 	blocks := wholeFolds(rows) * w.rowBlocks
-	n = blocks * coef.Lanes / int(unsafe.Sizeof(F(0)))
+	n := blocks * coef.Lanes / int(unsafe.Sizeof(F(0)))
 	w.lanes, w.folded = grow(w.lanes, 3*n), grow(w.folded, 3*blocks)
 	w.lanesE, w.lanesD, w.lanesA = base(w.lanes), base(w.lanes[n:]), base(w.lanes[2*n:])
 	w.eBuffer = w.eBuffer[:0]
@@ -460,14 +458,6 @@ func (w *worker[T, F]) part(r, rows, k, n int) form {
 	v.labels = unsafe.Add(v.labels, 4*r)
 	v.first, v.rows, v.n = v.first+r, rows, n
 	return f
-}
-
-// segment is how many classes a row's segments have: all of them, unless there are many.
-func segment(classes int) int {
-	if classes > coef.Long {
-		return coef.Segment
-	}
-	return classes
 }
 
 // segments narrows the view to segments of a long row, from segment i on, as if they were rows, and returns the form of their

@@ -75,7 +75,7 @@ func findSpecial(i isa, element, classes int) *special {
 // classes of an element type: those of this package, and those that packages made by go generate have registered.
 func SpecializedFor[T Element](classes int) (names []string) {
 	for _, i := range available {
-		s := findSpecial(i, kind[T](), segment(classes))
+		s := findSpecial(i, kind[T](), coef.SegmentOf(classes))
 		if classes <= coef.Long && s == nil {
 			if s = findSpecial(i, computedKind[T](), classes); s != nil && s.kernels[opPlaneSumExp][uniform] == nil {
 				s = nil

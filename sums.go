@@ -13,7 +13,7 @@ import (
 func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
 	all, step := w.view, max(1, coef.Near/(w.n*int(unsafe.Sizeof(*new(T))))) // rows that stay in the nearest cache
 	// All maxima but the first are found beside sums, unless a row has something done between, or is missing.
-	beside := step >= ahead && !j.c.top1 && len(w.masked) == 0 && j.ignored == 0
+	beside := step >= coef.RowsAhead && !j.c.top1 && len(w.masked) == 0 && j.ignored == 0
 	switch {
 	case beside:
 		step = all.rows
@@ -62,7 +62,7 @@ func (w *worker[T, F]) fold(sums []float64, lanes unsafe.Pointer, blocks int, bi
 func (w *worker[T, F]) maxima(beside bool) {
 	rows := w.rows
 	if w.ahead = 0; beside {
-		w.rows = min(rows, ahead)
+		w.rows = min(rows, coef.RowsAhead)
 		w.ahead = rows - w.rows
 	}
 	w.run(opMax, 0)
@@ -108,21 +108,23 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 		w.view = all
 	}
 	w.foldSegments()
-	w.rescale(s, top)
 	n := wholeFolds(len(w.scales))
 	e, d, a := w.folded, w.folded[n:], w.folded[2*n:]
 	var sumE, sumD, sumA twofold
-	for i, scale := range w.scales {
+	for i, m := range w.scales {
 		mass := float64(min(coef.Segment, all.n-i*coef.Segment))
 		if w.form != uniform {
 			mass = a[i]
 			sumA.add(mass)
 		}
 		if e[i] != 0 { // there is a logit above −Inf
-			sumD.add(float64(mass * w.shifts[i]))
+			sumD.add(float64(mass * (m - top)))
 		}
-		sumE.add(float64(e[i] * scale))
 		sumD.add(d[i])
+	}
+	w.rescale(s, top)
+	for i, scale := range w.scales {
+		sumE.add(float64(e[i] * scale))
 	}
 	w.pivot[s], w.rest[s], w.d[s] = top, sumE.plus(-1), sumD.plus(0)
 	if sumE.hi == 0 {
@@ -152,14 +154,11 @@ func (w *worker[T, F]) foldSegments() {
 	w.fold(w.folded[:len(sums)*wholeFolds(len(w.scales))], w.lanesE, w.rowBlocks, 0)
 }
 
-// rescale turns the maxima m in scales into shifts m − top and scales exp(m − top).
+// rescale turns the maxima m in scales into exp(m − top).
 func (w *worker[T, F]) rescale(s int, top float64) {
-	for i, m := range w.scales {
-		w.shifts[i] = m - top
-	}
 	if w.isa == plainGo {
-		for i, shift := range w.shifts {
-			w.scales[i] = exp64(shift)
+		for i, m := range w.scales {
+			w.scales[i] = exp64(m - top)
 		}
 		return
 	}

@@ -69,7 +69,7 @@ func render(files []file, goFiles []goFile) ([]file, error) {
 // must agree on, so that one made for another version does not compile.
 func registerName() string {
 	h := fnv.New32a()
-	fmt.Fprint(h, asm.View, asm.Args, coef.Block, coef.Lanes, coef.ExpLanes, coef.Long, coef.Segment, coef.RowLanes)
+	fmt.Fprint(h, asm.View, asm.Args, coef.Block, coef.Lanes, coef.ExpLanes, coef.Long, coef.Segment, coef.RowsAhead, coef.RowLanes)
 	for o := asm.Max; o <= asm.FinishGrad; o++ { // their numbers, which generated code says
 		fmt.Fprint(h, o)
 	}

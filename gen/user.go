@@ -68,12 +68,9 @@ func (o *options) kernels() (ks []asm.Kernel) {
 				continue
 			}
 		}
-		if classes <= coef.Long {
-			add(asm.SpecializedRows(classes, o.elements, o.instructions))
-			continue
-		}
-		add(asm.SpecializedRows(coef.Segment, o.elements, o.instructions))
-		if rest := classes % coef.Segment; rest != 0 {
+		segment := coef.SegmentOf(classes)
+		add(asm.SpecializedRows(segment, o.elements, o.instructions))
+		if rest := classes % segment; rest != 0 {
 			add(asm.SpecializedRows(rest, o.elements, o.instructions))
 		}
 	}

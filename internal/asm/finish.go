@@ -102,9 +102,8 @@ func (b *builder) fold16() {
 	b.Label(blocks)
 	var quarters [4]vec // of four rows: a quarter of each row's lanes in each quarter
 	for f, p := range fours {
-		lane := func(m operand.Mem) vec { return b.copy(m) }
-		first := b.pairs(lane(operand.Mem{Base: p}), lane(at(p, stride, 1, 0)))
-		quarters[f] = b.pairs(first, b.pairs(lane(at(p, stride, 2, 0)), lane(at(p, stride3, 1, 0))))
+		first := b.pairs(b.copy(operand.Mem{Base: p}), b.copy(at(p, stride, 1, 0)))
+		quarters[f] = b.pairs(first, b.pairs(b.copy(at(p, stride, 2, 0)), b.copy(at(p, stride3, 1, 0))))
 	}
 	s := b.quarters(b.quarters(quarters[0], quarters[1]), b.quarters(quarters[2], quarters[3]))
 	upper, d := b.YMM(), [2]vec{b.ZMM(), b.ZMM()}
@@ -128,29 +127,24 @@ func (b *builder) fold16() {
 		b.VMOVUPD(s, operand.Mem{Base: sums, Disp: 64 * half})
 	}
 	b.ADDQ(operand.U32(128), sums)
-	b.SHLQ(operand.Imm(2), stride) // 16 rows on
-	b.LEAQ(at(row, stride, 4, 0), row)
-	b.SHRQ(operand.Imm(2), stride)
+	b.LEAQ(at(fours[3], stride3, 1, 0), row) // each of the fours is a row on
 	b.SUBQ(operand.Imm(16), i)
 	b.JG(operand.LabelRef(rows))
 }
 
-// quarters adds adjacent quarters: those of x, then those of y.
-func (b *builder) quarters(x, y vec) vec {
-	z, w := b.ZMM(), b.ZMM()
-	b.VSHUFF32X4(operand.Imm(0x88), y, x, z)
-	b.VSHUFF32X4(operand.Imm(0xDD), y, x, w)
-	b.VADDPS(w, z, z)
-	return z
-}
-
 // pairs adds adjacent elements: of each quarter, those of x, then those of y.
-func (b *builder) pairs(x, y vec) vec {
-	z, w := b.vector(), b.vector()
-	b.VSHUFPS(operand.Imm(0x88), y, x, z)
-	b.VSHUFPS(operand.Imm(0xDD), y, x, w)
-	b.VADDPS(w, z, z)
-	return z
+func (b *builder) pairs(x, y vec) vec { return b.adjacent(b.VSHUFPS, x, y) }
+
+// quarters adds adjacent quarters: those of x, then those of y.
+func (b *builder) quarters(x, y vec) vec { return b.adjacent(b.VSHUFF32X4, x, y) }
+
+// adjacent adds what a shuffle takes from even places to what it takes from odd ones.
+func (b *builder) adjacent(shuffle func(...operand.Op), x, y vec) vec {
+	even, odd := b.vector(), b.vector()
+	shuffle(operand.Imm(0x88), y, x, even)
+	shuffle(operand.Imm(0xDD), y, x, odd)
+	b.VADDPS(odd, even, even)
+	return even
 }
 
 // treesSingle adds up the 16 lanes of four rows.
@@ -197,12 +191,12 @@ func (b *builder) finish() {
 	b.Element = Float64
 	c := b.logConstants()
 	// AVX2 has registers only for what changes.
-	constant := func(make func() vec) func() vec {
+	constant := func(load func() vec) func() vec {
 		if b.ISA == AVX512 {
-			v := make()
+			v := load()
 			return func() vec { return v }
 		}
-		return make
+		return load
 	}
 	lambda, zero := constant(func() vec { return b.broadcast(b.arg("lambda")) }), constant(b.zero)
 	epsD := constant(func() vec { return b.broadcast(b.arg("epsD")) })

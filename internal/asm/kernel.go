@@ -312,8 +312,8 @@ func (b *builder) weave(n, skew int, one func(i int)) {
 	}
 }
 
-// rows runs the body for each row that is not skipped, in the row's slot. next advances to the row after.
-func (b *builder) rows(body func(slot reg.GPVirtual), next func()) {
+// rows runs the body for each row that is not skipped: for the row's number and its slot. next advances to the row after.
+func (b *builder) rows(body func(row, slot reg.GPVirtual), next func()) {
 	row, slot, labels := b.GP64(), b.GP64(), b.GP64()
 	loop, skip, done := b.label("row"), b.label("skip"), b.label("done")
 	b.XORQ(row, row)
@@ -325,7 +325,7 @@ func (b *builder) rows(body func(slot reg.GPVirtual), next func()) {
 	b.JLT(operand.LabelRef(skip))
 	b.MOVQ(b.arg("first"), slot)
 	b.ADDQ(row, slot)
-	body(slot)
+	body(row, slot)
 	b.Label(skip)
 	next()
 	b.INCQ(row)

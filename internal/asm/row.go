@@ -42,7 +42,7 @@ func (b *builder) max() {
 	last, tl := b.last()
 	x, end4 := b.load("x"), b.whole(chains*b.width())
 	low := b.loadScalar(b.arg("lowest"), false)
-	b.rows(func(slot reg.GPVirtual) {
+	b.rows(func(_, slot reg.GPVirtual) {
 		k := b.GP64()
 		b.XORQ(k, k)
 		var m [chains]vec
@@ -198,9 +198,6 @@ func (b *builder) docSum(more string) {
 	}[b.Form], "Beside the first rows it finds the maxima of later ones."+more)
 }
 
-// ahead is how many rows before a row's sums its maximum is found: the sums of the row between need not wait for it.
-const ahead = 2
-
 // sumRows runs the body, which makes a row's sums and a later row's maximum, for each row that is not skipped.
 func (b *builder) sumRows(body func(r *rowSums)) {
 	exp := b.expConstants()
@@ -211,12 +208,10 @@ func (b *builder) sumRows(body func(r *rowSums)) {
 	if b.Form == Dense {
 		r.t, r.u, r.w = b.load("t"), b.load("u"), b.load("w")
 	}
-	b.rows(func(slot reg.GPVirtual) {
+	b.rows(func(row, slot reg.GPVirtual) {
 		b.MOVQ(b.arg("xStride"), r.later)
-		b.LEAQ(at(r.x, r.later, ahead, 0), r.later)
-		row, label := b.GP64(), b.load("labels")
-		b.MOVQ(slot, row)
-		b.SUBQ(b.arg("first"), row)
+		b.LEAQ(at(r.x, r.later, coef.RowsAhead, 0), r.later)
+		label := b.load("labels")
 		b.CMPQ(row, b.arg("ahead"))
 		b.CMOVQGE(r.x, r.later)
 		b.MOVLQSX(at(label, row, 4, 0), label)
@@ -234,7 +229,7 @@ func (b *builder) sumRows(body func(r *rowSums)) {
 		b.CMPQ(r.x, r.later)
 		b.JEQ(operand.LabelRef(found))
 		later := b.slot("pivot", slot)
-		later.Disp += ahead * 8
+		later.Disp += coef.RowsAhead * 8
 		b.putMaximum(r.max, later)
 		b.Label(found)
 	}, func() {
@@ -366,9 +361,22 @@ func (r *rowSums) one(k reg.Register, i int, tl *tail) {
 	}
 	v := r.exp(r.constants, d)
 	r.addExisting(sumE, v, tl)
-	if r.e != nil {
-		r.storeF(v, r.element(r.e, k, i, r.f()), tl)
+	if r.e == nil {
+		return
 	}
+	e := r.element(r.e, k, i, r.f())
+	if r.ISA == AVX512 || tl == nil || tl.exact != 0 {
+		r.storeF(v, e, tl)
+		return
+	}
+	part, stored := r.label("part"), r.label("stored") // the tail may be a whole vector
+	r.CMPQ(r.exist(tl), operand.Imm(uint64(r.width())))
+	r.JLT(operand.LabelRef(part))
+	r.storeF(v, e, nil)
+	r.JMP(operand.LabelRef(stored))
+	r.Label(part)
+	r.storeF(v, e, tl)
+	r.Label(stored)
 }
 
 // store stores the lanes, and ends the block.
@@ -404,7 +412,7 @@ func (b *builder) scale() {
 	end := b.GP64()
 	b.MOVQ(last, end)
 	b.ANDQ(operand.I32(int32(-2*b.width())), end)
-	b.rows(func(slot reg.GPVirtual) {
+	b.rows(func(_, slot reg.GPVirtual) {
 		f := b.loadScalar(b.slot("f", slot), false)
 		g := b.XMM()
 		b.VMOVSD(b.slot("g", slot), g)

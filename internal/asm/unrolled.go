@@ -70,24 +70,25 @@ func (b *builder) planeSumUnrolled() {
 			}
 			return s
 		}
-		woven, skew := 0, 0 // 2^woven leaves of the tree are, as registers allow
+		woven, skew := 1, 0 // leaves, as registers allow
 		switch {
 		case b.Form != Uniform || b.double():
 		case b.ISA == AVX512 && b.Classes < 2*lanes:
-			woven, skew = 2, 4
+			woven, skew = 4, 4
 		case b.Classes <= lanes:
-			woven, skew = 1, 10
+			woven, skew = 2, 10
 		}
 		// Partial sums of high levels wait in memory where there are too few registers.
 		spilled := 9
 		switch {
+		case b.Classes == 2: // both are wanted twice
 		case b.ISA == AVX2 && b.Form != Uniform:
 			spilled = 1
 		case b.ISA == AVX2 || b.double() || b.Form != Uniform:
 			spilled = 2
 		}
 		spill := func(level int, name string, v vec) operand.Op {
-			if level < spilled || b.Classes == 2 {
+			if level < spilled {
 				return v
 			}
 			m := operand.Mem{Base: b.load(name), Disp: level * b.vectorBytes()}
@@ -100,45 +101,18 @@ func (b *builder) planeSumUnrolled() {
 			}
 			return operand.Mem{Base: b.load(name), Disp: level * b.vectorBytes()}
 		}
-		// plus adds sums that are complete but for a level of the tree.
-		plus := func(r sums, e, d, a operand.Op) {
-			if b.Classes == 2 { // the smaller exponential, the other being 1; NaN if one is
-				small := b.vector()
-				b.ps(b.VMINPS, b.VMINPD, r.e, e, small)
-				b.add(r.e, r.e, e)
-				b.mul(r.e, r.e, b.zero())
-				b.add(r.e, r.e, small)
-			} else {
-				b.add(r.e, r.e, e)
-			}
-			b.add(r.d, r.d, d)
-			if r.a != nil {
-				b.add(r.a, r.a, a)
-			}
-		}
-		count := min(b.Classes, lanes)
+		leaves := make([]sums, min(b.Classes, lanes))
 		var tree func(lo, level int) sums
 		tree = func(lo, level int) sums {
-			if level == woven {
-				leaves := make([]sums, min(1<<woven, count-lo))
-				b.weave(len(leaves), skew, func(i int) { leaves[i] = leaf(lo + i) })
-				for len(leaves) > 1 {
-					for i := 1; i < len(leaves); i += 2 {
-						s := leaves[i-1]
-						plus(leaves[i], s.e, s.d, s.a)
-						leaves[i-1] = leaves[i]
-					}
-					half := leaves[:0]
-					for i := 0; i < len(leaves); i += 2 {
-						half = append(half, leaves[i])
-					}
-					leaves = half
+			if level == 0 {
+				if group := leaves[lo:min(lo+woven, len(leaves))]; lo%woven == 0 {
+					b.weave(len(group), skew, func(i int) { group[i] = leaf(lo + i) })
 				}
-				return leaves[0]
+				return leaves[lo]
 			}
 			half := 1 << (level - 1)
 			s := tree(lo, level-1)
-			if lo+half >= count {
+			if lo+half >= len(leaves) {
 				return s
 			}
 			e, d, a := spill(level, "lanesE", s.e), spill(level, "lanesD", s.d), operand.Op(nil)
@@ -146,10 +120,19 @@ func (b *builder) planeSumUnrolled() {
 				a = spill(level, "lanesA", s.a)
 			}
 			r := tree(lo+half, level-1)
-			if s.a != nil {
-				a = fill(level, "lanesA", a)
+			if b.Classes == 2 { // the smaller exponential, the other being 1; NaN if one is
+				small := b.vector()
+				b.ps(b.VMINPS, b.VMINPD, r.e, s.e, small)
+				b.add(r.e, r.e, s.e)
+				b.mul(r.e, r.e, b.zero())
+				b.add(r.e, r.e, small)
+			} else {
+				b.add(r.e, r.e, fill(level, "lanesE", e))
 			}
-			plus(r, fill(level, "lanesE", e), fill(level, "lanesD", d), a)
+			b.add(r.d, r.d, fill(level, "lanesD", d))
+			if s.a != nil {
+				b.add(r.a, r.a, fill(level, "lanesA", a))
+			}
 			return r
 		}
 		s := tree(0, map[int]int{16: 4, 8: 3}[lanes])

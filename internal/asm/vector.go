@@ -212,32 +212,20 @@ func (b *builder) storeF(v vec, m operand.Mem, t *tail) {
 	}
 }
 
-// storePart stores those of a YMM register's F that exist, not all of them.
+// storePart stores those of a YMM register's F that exist, not all of them: four, two and one at a time, since stores by a mask
+// are slow on AMD's CPUs.
 func (b *builder) storePart(v vec, m operand.Mem, t *tail) {
-	p, number, stored := b.GP64(), reg.GPVirtual(nil), b.label("stored")
+	p, number := b.GP64(), reg.GPVirtual(nil)
 	if t.exact == 0 {
-		whole := b.label("part")
 		number = b.exist(t)
-		b.CMPQ(number, operand.Imm(uint64(b.width())))
-		b.JLT(operand.LabelRef(whole))
-		b.storeF(v, m, nil)
-		b.JMP(operand.LabelRef(stored))
-		b.Label(whole)
 	}
 	b.LEAQ(m, p)
-	b.storeSome(v, p, number, t.exact)
-	b.Label(stored)
-}
-
-// storeSome stores the first of a YMM register's F at p: four, two and one at a time, since stores by a mask are slow on
-// AMD's CPUs. Their number is in a register, or known.
-func (b *builder) storeSome(v vec, p, number reg.GPVirtual, exact int) {
 	x := b.XMM()
 	b.VMOVAPS(v.AsX(), x)
 	part := func(bytes int, store, shift func()) {
 		n, skip := bytes/b.f(), b.label("skip")
-		if exact != 0 {
-			if exact&n == 0 {
+		if t.exact != 0 {
+			if t.exact&n == 0 {
 				return
 			}
 		} else {
@@ -249,7 +237,7 @@ func (b *builder) storeSome(v vec, p, number reg.GPVirtual, exact int) {
 			shift()
 			b.ADDQ(operand.Imm(uint64(bytes)), p)
 		}
-		if exact == 0 {
+		if t.exact == 0 {
 			b.Label(skip)
 		}
 	}

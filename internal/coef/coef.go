@@ -15,12 +15,22 @@ const (
 	Long    = 8192
 	Segment = 1024
 	// Near is how many bytes of logits are passed over for maxima before they are passed over again for sums: a part of the
-	// nearest cache. Ahead is how far ahead the latter pass prefetches them. These two are not part of the result.
+	// nearest cache. Ahead is how far ahead the latter pass prefetches them. These two, and RowsAhead, are not part of the result.
 	Near  = 1 << 14
 	Ahead = Near + 1<<12
+	// RowsAhead is how many rows before a row's sums its maximum is found: the sums of the row between need not wait for it.
+	RowsAhead = 2
 	// RowLanes is how many lanes the sum over rows has.
 	RowLanes = 8
 )
+
+// SegmentOf is how many of a row's elements a segment has: all of them, unless the row is long.
+func SegmentOf(elements int) int {
+	if elements > Long {
+		return Segment
+	}
+	return elements
+}
 
 // A float32 exponential, for x ≤ 0: x = n·ln2/8 + r with |r| ≤ ln2/16, and eˣ = 2^(n/8)·eʳ = S + S·(r + r²·(C2 + C3·r)).
 const (
