@@ -1363,57 +1363,15 @@ other1:
 	SUBQ $0x08, R9
 
 group4:
-	MOVQ  BX, CX
-	IMULQ R8, CX
-	ADDQ  (AX), CX
-	LEAQ  (CX)(BX*4), DX
-	MOVQ  192(AX), R10
-	LEAQ  (R10)(R8*4), R10
-	MOVQ  96(AX), R11
-	CMPQ  R11, $0x04
-	JL    few7
-
-classes6:
-	VMOVUPS     (CX), X1
-	VINSERTF128 $0x01, (DX), Y1, Y0
-	VMOVUPS     (CX)(BX*1), X1
-	VINSERTF128 $0x01, (DX)(BX*1), Y1, Y2
-	VMOVUPS     (CX)(BX*2), X1
-	VINSERTF128 $0x01, (DX)(BX*2), Y1, Y3
-	VMOVUPS     (CX)(SI*1), X1
-	VINSERTF128 $0x01, (DX)(SI*1), Y1, Y4
-	VUNPCKLPS   Y2, Y0, Y5
-	VUNPCKHPS   Y2, Y0, Y0
-	VUNPCKLPS   Y4, Y3, Y2
-	VUNPCKHPS   Y4, Y3, Y4
-	VUNPCKLPD   Y2, Y5, Y3
-	VUNPCKHPD   Y2, Y5, Y2
-	VUNPCKLPD   Y4, Y0, Y5
-	VUNPCKHPD   Y4, Y0, Y0
-	LEAQ        (R10)(DI*2), R12
-	VMOVUPS     Y3, (R10)
-	VMOVUPS     Y2, (R10)(DI*1)
-	VMOVUPS     Y5, (R12)
-	VMOVUPS     Y0, (R12)(DI*1)
-	SUBQ        $0x04, R11
-	JE          next9
+	MOVQ        BX, CX
+	IMULQ       R8, CX
+	ADDQ        (AX), CX
+	LEAQ        (CX)(BX*4), DX
+	MOVQ        192(AX), R10
+	LEAQ        (R10)(R8*4), R10
+	MOVQ        96(AX), R11
 	CMPQ        R11, $0x04
-	JL          overlap8
-	ADDQ        $0x10, CX
-	ADDQ        $0x10, DX
-	LEAQ        (R10)(DI*4), R10
-	JMP         classes6
-
-overlap8:
-	LEAQ  (CX)(R11*4), CX
-	LEAQ  (DX)(R11*4), DX
-	MOVQ  DI, R12
-	IMULQ R11, R12
-	ADDQ  R12, R10
-	MOVQ  $+4, R11
-	JMP   classes6
-
-few7:
+	JGE         classes6
 	LEAQ        constants<>+288(SB), R12
 	ADDQ        $0x80, R12
 	SHLQ        $0x02, R11
@@ -1451,8 +1409,49 @@ few7:
 	VMOVUPS     Y2, (R10)(DI*1)
 	VMOVUPS     Y5, (CX)
 	VMOVUPS     Y0, (CX)(DI*1)
+	JMP         next8
 
-next9:
+classes6:
+	VMOVUPS     (CX), X1
+	VINSERTF128 $0x01, (DX), Y1, Y0
+	VMOVUPS     (CX)(BX*1), X1
+	VINSERTF128 $0x01, (DX)(BX*1), Y1, Y2
+	VMOVUPS     (CX)(BX*2), X1
+	VINSERTF128 $0x01, (DX)(BX*2), Y1, Y3
+	VMOVUPS     (CX)(SI*1), X1
+	VINSERTF128 $0x01, (DX)(SI*1), Y1, Y4
+	VUNPCKLPS   Y2, Y0, Y5
+	VUNPCKHPS   Y2, Y0, Y0
+	VUNPCKLPS   Y4, Y3, Y2
+	VUNPCKHPS   Y4, Y3, Y4
+	VUNPCKLPD   Y2, Y5, Y3
+	VUNPCKHPD   Y2, Y5, Y2
+	VUNPCKLPD   Y4, Y0, Y5
+	VUNPCKHPD   Y4, Y0, Y0
+	LEAQ        (R10)(DI*2), R12
+	VMOVUPS     Y3, (R10)
+	VMOVUPS     Y2, (R10)(DI*1)
+	VMOVUPS     Y5, (R12)
+	VMOVUPS     Y0, (R12)(DI*1)
+	SUBQ        $0x04, R11
+	JE          next8
+	CMPQ        R11, $0x04
+	JL          overlap7
+	ADDQ        $0x10, CX
+	ADDQ        $0x10, DX
+	LEAQ        (R10)(DI*4), R10
+	JMP         classes6
+
+overlap7:
+	LEAQ  (CX)(R11*4), CX
+	LEAQ  (DX)(R11*4), DX
+	MOVQ  DI, R12
+	IMULQ R11, R12
+	ADDQ  R12, R10
+	MOVQ  $+4, R11
+	JMP   classes6
+
+next8:
 	CMPQ    R8, R9
 	JGE     done5
 	ADDQ    $0x08, R8
@@ -1510,57 +1509,15 @@ other1:
 	SUBQ $0x08, R9
 
 group4:
-	MOVQ  BX, CX
-	IMULQ R8, CX
-	ADDQ  16(AX), CX
-	LEAQ  (CX)(BX*4), DX
-	MOVQ  192(AX), R10
-	LEAQ  (R10)(R8*4), R10
-	MOVQ  96(AX), R11
-	CMPQ  R11, $0x04
-	JL    few7
-
-classes6:
-	LEAQ         (R10)(DI*2), R12
-	VMOVUPS      (R10), Y0
-	VMOVUPS      (R10)(DI*1), Y1
-	VMOVUPS      (R12), Y2
-	VMOVUPS      (R12)(DI*1), Y3
-	VUNPCKLPS    Y1, Y0, Y4
-	VUNPCKHPS    Y1, Y0, Y0
-	VUNPCKLPS    Y3, Y2, Y1
-	VUNPCKHPS    Y3, Y2, Y3
-	VUNPCKLPD    Y1, Y4, Y2
-	VUNPCKHPD    Y1, Y4, Y1
-	VUNPCKLPD    Y3, Y0, Y4
-	VUNPCKHPD    Y3, Y0, Y0
-	VMOVUPS      X2, (CX)
-	VEXTRACTF128 $0x01, Y2, (DX)
-	VMOVUPS      X1, (CX)(BX*1)
-	VEXTRACTF128 $0x01, Y1, (DX)(BX*1)
-	VMOVUPS      X4, (CX)(BX*2)
-	VEXTRACTF128 $0x01, Y4, (DX)(BX*2)
-	VMOVUPS      X0, (CX)(SI*1)
-	VEXTRACTF128 $0x01, Y0, (DX)(SI*1)
-	SUBQ         $0x04, R11
-	JE           next9
+	MOVQ         BX, CX
+	IMULQ        R8, CX
+	ADDQ         16(AX), CX
+	LEAQ         (CX)(BX*4), DX
+	MOVQ         192(AX), R10
+	LEAQ         (R10)(R8*4), R10
+	MOVQ         96(AX), R11
 	CMPQ         R11, $0x04
-	JL           overlap8
-	ADDQ         $0x10, CX
-	ADDQ         $0x10, DX
-	LEAQ         (R10)(DI*4), R10
-	JMP          classes6
-
-overlap8:
-	LEAQ  (CX)(R11*4), CX
-	LEAQ  (DX)(R11*4), DX
-	MOVQ  DI, R12
-	IMULQ R11, R12
-	ADDQ  R12, R10
-	MOVQ  $+4, R11
-	JMP   classes6
-
-few7:
+	JGE          classes6
 	LEAQ         constants<>+288(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
@@ -1594,8 +1551,49 @@ few7:
 	VMASKMOVPS   X0, X1, (CX)(SI*1)
 	VEXTRACTF128 $0x01, Y0, X0
 	VMASKMOVPS   X0, X1, (DX)(SI*1)
+	JMP          next8
 
-next9:
+classes6:
+	LEAQ         (R10)(DI*2), R12
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(DI*1), Y1
+	VMOVUPS      (R12), Y2
+	VMOVUPS      (R12)(DI*1), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y3
+	VUNPCKLPD    Y1, Y4, Y2
+	VUNPCKHPD    Y1, Y4, Y1
+	VUNPCKLPD    Y3, Y0, Y4
+	VUNPCKHPD    Y3, Y0, Y0
+	VMOVUPS      X2, (CX)
+	VEXTRACTF128 $0x01, Y2, (DX)
+	VMOVUPS      X1, (CX)(BX*1)
+	VEXTRACTF128 $0x01, Y1, (DX)(BX*1)
+	VMOVUPS      X4, (CX)(BX*2)
+	VEXTRACTF128 $0x01, Y4, (DX)(BX*2)
+	VMOVUPS      X0, (CX)(SI*1)
+	VEXTRACTF128 $0x01, Y0, (DX)(SI*1)
+	SUBQ         $0x04, R11
+	JE           next8
+	CMPQ         R11, $0x04
+	JL           overlap7
+	ADDQ         $0x10, CX
+	ADDQ         $0x10, DX
+	LEAQ         (R10)(DI*4), R10
+	JMP          classes6
+
+overlap7:
+	LEAQ  (CX)(R11*4), CX
+	LEAQ  (DX)(R11*4), DX
+	MOVQ  DI, R12
+	IMULQ R11, R12
+	ADDQ  R12, R10
+	MOVQ  $+4, R11
+	JMP   classes6
+
+next8:
 	CMPQ    R8, R9
 	JGE     done5
 	ADDQ    $0x08, R8
@@ -3917,53 +3915,15 @@ TEXT ·transposeFloat64AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x04, R9
 
 group1:
-	MOVQ  BX, CX
-	IMULQ R8, CX
-	ADDQ  (AX), CX
-	LEAQ  (CX)(BX*4), DX
-	MOVQ  192(AX), R10
-	LEAQ  (R10)(R8*8), R10
-	MOVQ  96(AX), R11
-	CMPQ  R11, $0x04
-	JL    few4
-
-classes3:
-	VMOVUPD    (CX), Y0
-	VMOVUPD    (CX)(BX*1), Y1
-	VMOVUPD    (CX)(BX*2), Y2
-	VMOVUPD    (CX)(SI*1), Y3
-	VUNPCKLPD  Y1, Y0, Y4
-	VUNPCKHPD  Y1, Y0, Y0
-	VUNPCKLPD  Y3, Y2, Y1
-	VUNPCKHPD  Y3, Y2, Y5
-	VPERM2F128 $0x20, Y1, Y4, Y2
-	VPERM2F128 $0x20, Y5, Y0, Y3
-	VPERM2F128 $0x31, Y1, Y4, Y1
-	VPERM2F128 $0x31, Y5, Y0, Y0
-	LEAQ       (R10)(DI*2), R12
-	VMOVUPD    Y2, (R10)
-	VMOVUPD    Y3, (R10)(DI*1)
-	VMOVUPD    Y1, (R12)
-	VMOVUPD    Y0, (R12)(DI*1)
-	SUBQ       $0x04, R11
-	JE         next6
+	MOVQ       BX, CX
+	IMULQ      R8, CX
+	ADDQ       (AX), CX
+	LEAQ       (CX)(BX*4), DX
+	MOVQ       192(AX), R10
+	LEAQ       (R10)(R8*8), R10
+	MOVQ       96(AX), R11
 	CMPQ       R11, $0x04
-	JL         overlap5
-	ADDQ       $0x20, CX
-	ADDQ       $0x20, DX
-	LEAQ       (R10)(DI*4), R10
-	JMP        classes3
-
-overlap5:
-	LEAQ  (CX)(R11*8), CX
-	LEAQ  (DX)(R11*8), DX
-	MOVQ  DI, R12
-	IMULQ R11, R12
-	ADDQ  R12, R10
-	MOVQ  $+4, R11
-	JMP   classes3
-
-few4:
+	JGE        classes3
 	LEAQ       constants<>+288(SB), DX
 	ADDQ       $0x80, DX
 	SHLQ       $0x03, R11
@@ -3990,8 +3950,45 @@ few4:
 	VMOVUPD    Y3, (R10)(DI*1)
 	VMOVUPD    Y1, (CX)
 	VMOVUPD    Y0, (CX)(DI*1)
+	JMP        next5
 
-next6:
+classes3:
+	VMOVUPD    (CX), Y0
+	VMOVUPD    (CX)(BX*1), Y1
+	VMOVUPD    (CX)(BX*2), Y2
+	VMOVUPD    (CX)(SI*1), Y3
+	VUNPCKLPD  Y1, Y0, Y4
+	VUNPCKHPD  Y1, Y0, Y0
+	VUNPCKLPD  Y3, Y2, Y1
+	VUNPCKHPD  Y3, Y2, Y5
+	VPERM2F128 $0x20, Y1, Y4, Y2
+	VPERM2F128 $0x20, Y5, Y0, Y3
+	VPERM2F128 $0x31, Y1, Y4, Y1
+	VPERM2F128 $0x31, Y5, Y0, Y0
+	LEAQ       (R10)(DI*2), R12
+	VMOVUPD    Y2, (R10)
+	VMOVUPD    Y3, (R10)(DI*1)
+	VMOVUPD    Y1, (R12)
+	VMOVUPD    Y0, (R12)(DI*1)
+	SUBQ       $0x04, R11
+	JE         next5
+	CMPQ       R11, $0x04
+	JL         overlap4
+	ADDQ       $0x20, CX
+	ADDQ       $0x20, DX
+	LEAQ       (R10)(DI*4), R10
+	JMP        classes3
+
+overlap4:
+	LEAQ  (CX)(R11*8), CX
+	LEAQ  (DX)(R11*8), DX
+	MOVQ  DI, R12
+	IMULQ R11, R12
+	ADDQ  R12, R10
+	MOVQ  $+4, R11
+	JMP   classes3
+
+next5:
 	CMPQ    R8, R9
 	JGE     done2
 	ADDQ    $0x04, R8
@@ -4017,53 +4014,15 @@ TEXT ·transposeBackFloat64AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x04, R9
 
 group1:
-	MOVQ  BX, CX
-	IMULQ R8, CX
-	ADDQ  16(AX), CX
-	LEAQ  (CX)(BX*4), DX
-	MOVQ  192(AX), R10
-	LEAQ  (R10)(R8*8), R10
-	MOVQ  96(AX), R11
-	CMPQ  R11, $0x04
-	JL    few4
-
-classes3:
-	LEAQ       (R10)(DI*2), R12
-	VMOVUPD    (R10), Y0
-	VMOVUPD    (R10)(DI*1), Y1
-	VMOVUPD    (R12), Y2
-	VMOVUPD    (R12)(DI*1), Y3
-	VUNPCKLPD  Y1, Y0, Y4
-	VUNPCKHPD  Y1, Y0, Y0
-	VUNPCKLPD  Y3, Y2, Y1
-	VUNPCKHPD  Y3, Y2, Y5
-	VPERM2F128 $0x20, Y1, Y4, Y2
-	VPERM2F128 $0x20, Y5, Y0, Y3
-	VPERM2F128 $0x31, Y1, Y4, Y1
-	VPERM2F128 $0x31, Y5, Y0, Y0
-	VMOVUPD    Y2, (CX)
-	VMOVUPD    Y3, (CX)(BX*1)
-	VMOVUPD    Y1, (CX)(BX*2)
-	VMOVUPD    Y0, (CX)(SI*1)
-	SUBQ       $0x04, R11
-	JE         next6
-	CMPQ       R11, $0x04
-	JL         overlap5
-	ADDQ       $0x20, CX
-	ADDQ       $0x20, DX
-	LEAQ       (R10)(DI*4), R10
-	JMP        classes3
-
-overlap5:
-	LEAQ  (CX)(R11*8), CX
-	LEAQ  (DX)(R11*8), DX
-	MOVQ  DI, R12
-	IMULQ R11, R12
-	ADDQ  R12, R10
-	MOVQ  $+4, R11
-	JMP   classes3
-
-few4:
+	MOVQ         BX, CX
+	IMULQ        R8, CX
+	ADDQ         16(AX), CX
+	LEAQ         (CX)(BX*4), DX
+	MOVQ         192(AX), R10
+	LEAQ         (R10)(R8*8), R10
+	MOVQ         96(AX), R11
+	CMPQ         R11, $0x04
+	JGE          classes3
 	LEAQ         constants<>+288(SB), DX
 	ADDQ         $0x80, DX
 	SHLQ         $0x03, R11
@@ -4087,66 +4046,104 @@ few4:
 	LEAQ         (CX), R10
 	VMOVAPS      X2, X4
 	TESTQ        $+2, R11
-	JEQ          skip7
+	JEQ          skip6
 	VMOVUPS      X4, (R10)
 	VEXTRACTF128 $0x01, Y2, X4
 	ADDQ         $0x10, R10
 
-skip7:
+skip6:
 	TESTQ  $+1, R11
-	JEQ    skip8
+	JEQ    skip7
 	VMOVSD X4, (R10)
 
-skip8:
+skip7:
 	MOVQ         96(AX), R11
 	SUBQ         DX, R11
 	LEAQ         (CX)(BX*1), R10
 	VMOVAPS      X3, X2
 	TESTQ        $+2, R11
-	JEQ          skip9
+	JEQ          skip8
 	VMOVUPS      X2, (R10)
 	VEXTRACTF128 $0x01, Y3, X2
 	ADDQ         $0x10, R10
 
-skip9:
+skip8:
 	TESTQ  $+1, R11
-	JEQ    skip10
+	JEQ    skip9
 	VMOVSD X2, (R10)
 
-skip10:
+skip9:
 	MOVQ         96(AX), R11
 	SUBQ         DX, R11
 	LEAQ         (CX)(BX*2), R10
 	VMOVAPS      X1, X2
 	TESTQ        $+2, R11
-	JEQ          skip11
+	JEQ          skip10
 	VMOVUPS      X2, (R10)
 	VEXTRACTF128 $0x01, Y1, X2
 	ADDQ         $0x10, R10
 
-skip11:
+skip10:
 	TESTQ  $+1, R11
-	JEQ    skip12
+	JEQ    skip11
 	VMOVSD X2, (R10)
 
-skip12:
+skip11:
 	MOVQ         96(AX), R10
 	SUBQ         DX, R10
 	LEAQ         (CX)(SI*1), CX
 	VMOVAPS      X0, X1
 	TESTQ        $+2, R10
-	JEQ          skip13
+	JEQ          skip12
 	VMOVUPS      X1, (CX)
 	VEXTRACTF128 $0x01, Y0, X1
 	ADDQ         $0x10, CX
 
-skip13:
+skip12:
 	TESTQ  $+1, R10
-	JEQ    skip14
+	JEQ    skip13
 	VMOVSD X1, (CX)
 
-skip14:
-next6:
+skip13:
+	JMP next5
+
+classes3:
+	LEAQ       (R10)(DI*2), R12
+	VMOVUPD    (R10), Y0
+	VMOVUPD    (R10)(DI*1), Y1
+	VMOVUPD    (R12), Y2
+	VMOVUPD    (R12)(DI*1), Y3
+	VUNPCKLPD  Y1, Y0, Y4
+	VUNPCKHPD  Y1, Y0, Y0
+	VUNPCKLPD  Y3, Y2, Y1
+	VUNPCKHPD  Y3, Y2, Y5
+	VPERM2F128 $0x20, Y1, Y4, Y2
+	VPERM2F128 $0x20, Y5, Y0, Y3
+	VPERM2F128 $0x31, Y1, Y4, Y1
+	VPERM2F128 $0x31, Y5, Y0, Y0
+	VMOVUPD    Y2, (CX)
+	VMOVUPD    Y3, (CX)(BX*1)
+	VMOVUPD    Y1, (CX)(BX*2)
+	VMOVUPD    Y0, (CX)(SI*1)
+	SUBQ       $0x04, R11
+	JE         next5
+	CMPQ       R11, $0x04
+	JL         overlap4
+	ADDQ       $0x20, CX
+	ADDQ       $0x20, DX
+	LEAQ       (R10)(DI*4), R10
+	JMP        classes3
+
+overlap4:
+	LEAQ  (CX)(R11*8), CX
+	LEAQ  (DX)(R11*8), DX
+	MOVQ  DI, R12
+	IMULQ R11, R12
+	ADDQ  R12, R10
+	MOVQ  $+4, R11
+	JMP   classes3
+
+next5:
 	CMPQ    R8, R9
 	JGE     done2
 	ADDQ    $0x04, R8
@@ -6415,44 +6412,167 @@ group1:
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
-	JL    few4
+	JGE   classes3
+	XORQ  R11, R11
+	MOVQ  96(AX), R12
+	SUBQ  R11, R12
+	LEAQ  (CX), R13
+
+halves6:
+	DECQ    R12
+	JLT     loaded7
+	VPSLLDQ $0x02, X2, X2
+	VPINSRW $0x00, (R13)(R12*2), X2, X2
+	JMP     halves6
+
+loaded7:
+	VCVTPH2PS X2, X1
+	MOVQ      96(AX), R12
+	SUBQ      R11, R12
+	LEAQ      (DX), R13
+
+halves8:
+	DECQ    R12
+	JLT     loaded9
+	VPSLLDQ $0x02, X3, X3
+	VPINSRW $0x00, (R13)(R12*2), X3, X3
+	JMP     halves8
+
+loaded9:
+	VCVTPH2PS   X3, X0
+	VINSERTF128 $0x01, X0, Y1, Y0
+	MOVQ        96(AX), R12
+	SUBQ        R11, R12
+	LEAQ        (CX)(BX*1), R13
+
+halves10:
+	DECQ    R12
+	JLT     loaded11
+	VPSLLDQ $0x02, X5, X5
+	VPINSRW $0x00, (R13)(R12*2), X5, X5
+	JMP     halves10
+
+loaded11:
+	VCVTPH2PS X5, X1
+	MOVQ      96(AX), R12
+	SUBQ      R11, R12
+	LEAQ      (DX)(BX*1), R13
+
+halves12:
+	DECQ    R12
+	JLT     loaded13
+	VPSLLDQ $0x02, X6, X6
+	VPINSRW $0x00, (R13)(R12*2), X6, X6
+	JMP     halves12
+
+loaded13:
+	VCVTPH2PS   X6, X4
+	VINSERTF128 $0x01, X4, Y1, Y4
+	MOVQ        96(AX), R12
+	SUBQ        R11, R12
+	LEAQ        (CX)(BX*2), R13
+
+halves14:
+	DECQ    R12
+	JLT     loaded15
+	VPSLLDQ $0x02, X8, X8
+	VPINSRW $0x00, (R13)(R12*2), X8, X8
+	JMP     halves14
+
+loaded15:
+	VCVTPH2PS X8, X1
+	MOVQ      96(AX), R12
+	SUBQ      R11, R12
+	LEAQ      (DX)(BX*2), R13
+
+halves16:
+	DECQ    R12
+	JLT     loaded17
+	VPSLLDQ $0x02, X9, X9
+	VPINSRW $0x00, (R13)(R12*2), X9, X9
+	JMP     halves16
+
+loaded17:
+	VCVTPH2PS   X9, X7
+	VINSERTF128 $0x01, X7, Y1, Y7
+	MOVQ        96(AX), R12
+	SUBQ        R11, R12
+	LEAQ        (CX)(SI*1), CX
+
+halves18:
+	DECQ    R12
+	JLT     loaded19
+	VPSLLDQ $0x02, X11, X11
+	VPINSRW $0x00, (CX)(R12*2), X11, X11
+	JMP     halves18
+
+loaded19:
+	VCVTPH2PS X11, X1
+	MOVQ      96(AX), CX
+	SUBQ      R11, CX
+	LEAQ      (DX)(SI*1), DX
+
+halves20:
+	DECQ    CX
+	JLT     loaded21
+	VPSLLDQ $0x02, X12, X12
+	VPINSRW $0x00, (DX)(CX*2), X12, X12
+	JMP     halves20
+
+loaded21:
+	VCVTPH2PS   X12, X10
+	VINSERTF128 $0x01, X10, Y1, Y10
+	VUNPCKLPS   Y4, Y0, Y13
+	VUNPCKHPS   Y4, Y0, Y0
+	VUNPCKLPS   Y10, Y7, Y4
+	VUNPCKHPS   Y10, Y7, Y10
+	VUNPCKLPD   Y4, Y13, Y7
+	VUNPCKHPD   Y4, Y13, Y4
+	VUNPCKLPD   Y10, Y0, Y13
+	VUNPCKHPD   Y10, Y0, Y0
+	LEAQ        (R10)(DI*2), CX
+	VMOVUPS     Y7, (R10)
+	VMOVUPS     Y4, (R10)(DI*1)
+	VMOVUPS     Y13, (CX)
+	VMOVUPS     Y0, (CX)(DI*1)
+	JMP         next5
 
 classes3:
 	VCVTPH2PS   (CX), X1
 	VCVTPH2PS   (DX), X0
 	VINSERTF128 $0x01, X0, Y1, Y0
 	VCVTPH2PS   (CX)(BX*1), X1
-	VCVTPH2PS   (DX)(BX*1), X2
-	VINSERTF128 $0x01, X2, Y1, Y2
-	VCVTPH2PS   (CX)(BX*2), X1
-	VCVTPH2PS   (DX)(BX*2), X3
-	VINSERTF128 $0x01, X3, Y1, Y3
-	VCVTPH2PS   (CX)(SI*1), X1
-	VCVTPH2PS   (DX)(SI*1), X4
+	VCVTPH2PS   (DX)(BX*1), X4
 	VINSERTF128 $0x01, X4, Y1, Y4
-	VUNPCKLPS   Y2, Y0, Y5
-	VUNPCKHPS   Y2, Y0, Y0
-	VUNPCKLPS   Y4, Y3, Y2
-	VUNPCKHPS   Y4, Y3, Y4
-	VUNPCKLPD   Y2, Y5, Y3
-	VUNPCKHPD   Y2, Y5, Y2
-	VUNPCKLPD   Y4, Y0, Y5
-	VUNPCKHPD   Y4, Y0, Y0
+	VCVTPH2PS   (CX)(BX*2), X1
+	VCVTPH2PS   (DX)(BX*2), X7
+	VINSERTF128 $0x01, X7, Y1, Y7
+	VCVTPH2PS   (CX)(SI*1), X1
+	VCVTPH2PS   (DX)(SI*1), X10
+	VINSERTF128 $0x01, X10, Y1, Y10
+	VUNPCKLPS   Y4, Y0, Y13
+	VUNPCKHPS   Y4, Y0, Y0
+	VUNPCKLPS   Y10, Y7, Y4
+	VUNPCKHPS   Y10, Y7, Y10
+	VUNPCKLPD   Y4, Y13, Y7
+	VUNPCKHPD   Y4, Y13, Y4
+	VUNPCKLPD   Y10, Y0, Y13
+	VUNPCKHPD   Y10, Y0, Y0
 	LEAQ        (R10)(DI*2), R12
-	VMOVUPS     Y3, (R10)
-	VMOVUPS     Y2, (R10)(DI*1)
-	VMOVUPS     Y5, (R12)
+	VMOVUPS     Y7, (R10)
+	VMOVUPS     Y4, (R10)(DI*1)
+	VMOVUPS     Y13, (R12)
 	VMOVUPS     Y0, (R12)(DI*1)
 	SUBQ        $0x04, R11
-	JE          next6
+	JE          next5
 	CMPQ        R11, $0x04
-	JL          overlap5
+	JL          overlap4
 	ADDQ        $0x08, CX
 	ADDQ        $0x08, DX
 	LEAQ        (R10)(DI*4), R10
 	JMP         classes3
 
-overlap5:
+overlap4:
 	LEAQ  (CX)(R11*2), CX
 	LEAQ  (DX)(R11*2), DX
 	MOVQ  DI, R12
@@ -6461,131 +6581,7 @@ overlap5:
 	MOVQ  $+4, R11
 	JMP   classes3
 
-few4:
-	XORQ R11, R11
-	MOVQ 96(AX), R12
-	SUBQ R11, R12
-	LEAQ (CX), R13
-
-halves7:
-	DECQ    R12
-	JLT     loaded8
-	VPSLLDQ $0x02, X6, X6
-	VPINSRW $0x00, (R13)(R12*2), X6, X6
-	JMP     halves7
-
-loaded8:
-	VCVTPH2PS X6, X1
-	MOVQ      96(AX), R12
-	SUBQ      R11, R12
-	LEAQ      (DX), R13
-
-halves9:
-	DECQ    R12
-	JLT     loaded10
-	VPSLLDQ $0x02, X7, X7
-	VPINSRW $0x00, (R13)(R12*2), X7, X7
-	JMP     halves9
-
-loaded10:
-	VCVTPH2PS   X7, X0
-	VINSERTF128 $0x01, X0, Y1, Y0
-	MOVQ        96(AX), R12
-	SUBQ        R11, R12
-	LEAQ        (CX)(BX*1), R13
-
-halves11:
-	DECQ    R12
-	JLT     loaded12
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R13)(R12*2), X8, X8
-	JMP     halves11
-
-loaded12:
-	VCVTPH2PS X8, X1
-	MOVQ      96(AX), R12
-	SUBQ      R11, R12
-	LEAQ      (DX)(BX*1), R13
-
-halves13:
-	DECQ    R12
-	JLT     loaded14
-	VPSLLDQ $0x02, X9, X9
-	VPINSRW $0x00, (R13)(R12*2), X9, X9
-	JMP     halves13
-
-loaded14:
-	VCVTPH2PS   X9, X2
-	VINSERTF128 $0x01, X2, Y1, Y2
-	MOVQ        96(AX), R12
-	SUBQ        R11, R12
-	LEAQ        (CX)(BX*2), R13
-
-halves15:
-	DECQ    R12
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves15
-
-loaded16:
-	VCVTPH2PS X10, X1
-	MOVQ      96(AX), R12
-	SUBQ      R11, R12
-	LEAQ      (DX)(BX*2), R13
-
-halves17:
-	DECQ    R12
-	JLT     loaded18
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R13)(R12*2), X11, X11
-	JMP     halves17
-
-loaded18:
-	VCVTPH2PS   X11, X3
-	VINSERTF128 $0x01, X3, Y1, Y3
-	MOVQ        96(AX), R12
-	SUBQ        R11, R12
-	LEAQ        (CX)(SI*1), CX
-
-halves19:
-	DECQ    R12
-	JLT     loaded20
-	VPSLLDQ $0x02, X12, X12
-	VPINSRW $0x00, (CX)(R12*2), X12, X12
-	JMP     halves19
-
-loaded20:
-	VCVTPH2PS X12, X1
-	MOVQ      96(AX), CX
-	SUBQ      R11, CX
-	LEAQ      (DX)(SI*1), DX
-
-halves21:
-	DECQ    CX
-	JLT     loaded22
-	VPSLLDQ $0x02, X13, X13
-	VPINSRW $0x00, (DX)(CX*2), X13, X13
-	JMP     halves21
-
-loaded22:
-	VCVTPH2PS   X13, X4
-	VINSERTF128 $0x01, X4, Y1, Y4
-	VUNPCKLPS   Y2, Y0, Y5
-	VUNPCKHPS   Y2, Y0, Y0
-	VUNPCKLPS   Y4, Y3, Y2
-	VUNPCKHPS   Y4, Y3, Y4
-	VUNPCKLPD   Y2, Y5, Y3
-	VUNPCKHPD   Y2, Y5, Y2
-	VUNPCKLPD   Y4, Y0, Y5
-	VUNPCKHPD   Y4, Y0, Y0
-	LEAQ        (R10)(DI*2), CX
-	VMOVUPS     Y3, (R10)
-	VMOVUPS     Y2, (R10)(DI*1)
-	VMOVUPS     Y5, (CX)
-	VMOVUPS     Y0, (CX)(DI*1)
-
-next6:
+next5:
 	CMPQ    R8, R9
 	JGE     done2
 	ADDQ    $0x08, R8
@@ -6611,15 +6607,142 @@ TEXT ·transposeBackFloat16AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, R9
 
 group1:
-	MOVQ  BX, CX
-	IMULQ R8, CX
-	ADDQ  16(AX), CX
-	LEAQ  (CX)(BX*4), DX
-	MOVQ  192(AX), R10
-	LEAQ  (R10)(R8*4), R10
-	MOVQ  96(AX), R11
-	CMPQ  R11, $0x04
-	JL    few4
+	MOVQ      BX, CX
+	IMULQ     R8, CX
+	ADDQ      16(AX), CX
+	LEAQ      (CX)(BX*4), DX
+	MOVQ      192(AX), R10
+	LEAQ      (R10)(R8*4), R10
+	MOVQ      96(AX), R11
+	CMPQ      R11, $0x04
+	JGE       classes3
+	XORQ      R11, R11
+	LEAQ      (R10)(DI*2), R12
+	VMOVUPS   (R10), Y0
+	VMOVUPS   (R10)(DI*1), Y1
+	VMOVUPS   (R12), Y2
+	VMOVUPS   (R12)(DI*1), Y3
+	VUNPCKLPS Y1, Y0, Y4
+	VUNPCKHPS Y1, Y0, Y0
+	VUNPCKLPS Y3, Y2, Y1
+	VUNPCKHPS Y3, Y2, Y3
+	VUNPCKLPD Y1, Y4, Y2
+	VUNPCKHPD Y1, Y4, Y1
+	VUNPCKLPD Y3, Y0, Y4
+	VUNPCKHPD Y3, Y0, Y0
+	VCVTPS2PH $0x00, Y2, X2
+	VPSRLDQ   $0x08, X2, X3
+	MOVQ      96(AX), R10
+	SUBQ      R11, R10
+	LEAQ      (CX), R12
+
+halves6:
+	DECQ    R10
+	JLT     stored7
+	VPEXTRW $0x00, X2, (R12)
+	VPSRLDQ $0x02, X2, X2
+	ADDQ    $0x02, R12
+	JMP     halves6
+
+stored7:
+	MOVQ 96(AX), R10
+	SUBQ R11, R10
+	LEAQ (DX), R12
+
+halves8:
+	DECQ    R10
+	JLT     stored9
+	VPEXTRW $0x00, X3, (R12)
+	VPSRLDQ $0x02, X3, X3
+	ADDQ    $0x02, R12
+	JMP     halves8
+
+stored9:
+	VCVTPS2PH $0x00, Y1, X1
+	VPSRLDQ   $0x08, X1, X2
+	MOVQ      96(AX), R10
+	SUBQ      R11, R10
+	LEAQ      (CX)(BX*1), R12
+
+halves10:
+	DECQ    R10
+	JLT     stored11
+	VPEXTRW $0x00, X1, (R12)
+	VPSRLDQ $0x02, X1, X1
+	ADDQ    $0x02, R12
+	JMP     halves10
+
+stored11:
+	MOVQ 96(AX), R10
+	SUBQ R11, R10
+	LEAQ (DX)(BX*1), R12
+
+halves12:
+	DECQ    R10
+	JLT     stored13
+	VPEXTRW $0x00, X2, (R12)
+	VPSRLDQ $0x02, X2, X2
+	ADDQ    $0x02, R12
+	JMP     halves12
+
+stored13:
+	VCVTPS2PH $0x00, Y4, X1
+	VPSRLDQ   $0x08, X1, X2
+	MOVQ      96(AX), R10
+	SUBQ      R11, R10
+	LEAQ      (CX)(BX*2), R12
+
+halves14:
+	DECQ    R10
+	JLT     stored15
+	VPEXTRW $0x00, X1, (R12)
+	VPSRLDQ $0x02, X1, X1
+	ADDQ    $0x02, R12
+	JMP     halves14
+
+stored15:
+	MOVQ 96(AX), R10
+	SUBQ R11, R10
+	LEAQ (DX)(BX*2), R12
+
+halves16:
+	DECQ    R10
+	JLT     stored17
+	VPEXTRW $0x00, X2, (R12)
+	VPSRLDQ $0x02, X2, X2
+	ADDQ    $0x02, R12
+	JMP     halves16
+
+stored17:
+	VCVTPS2PH $0x00, Y0, X0
+	VPSRLDQ   $0x08, X0, X1
+	MOVQ      96(AX), R10
+	SUBQ      R11, R10
+	LEAQ      (CX)(SI*1), CX
+
+halves18:
+	DECQ    R10
+	JLT     stored19
+	VPEXTRW $0x00, X0, (CX)
+	VPSRLDQ $0x02, X0, X0
+	ADDQ    $0x02, CX
+	JMP     halves18
+
+stored19:
+	MOVQ 96(AX), CX
+	SUBQ R11, CX
+	LEAQ (DX)(SI*1), DX
+
+halves20:
+	DECQ    CX
+	JLT     stored21
+	VPEXTRW $0x00, X1, (DX)
+	VPSRLDQ $0x02, X1, X1
+	ADDQ    $0x02, DX
+	JMP     halves20
+
+stored21:
+	JMP next5
 
 classes3:
 	LEAQ      (R10)(DI*2), R12
@@ -6648,15 +6771,15 @@ classes3:
 	VMOVQ     X0, (CX)(SI*1)
 	VPEXTRQ   $0x01, X0, (DX)(SI*1)
 	SUBQ      $0x04, R11
-	JE        next6
+	JE        next5
 	CMPQ      R11, $0x04
-	JL        overlap5
+	JL        overlap4
 	ADDQ      $0x08, CX
 	ADDQ      $0x08, DX
 	LEAQ      (R10)(DI*4), R10
 	JMP       classes3
 
-overlap5:
+overlap4:
 	LEAQ  (CX)(R11*2), CX
 	LEAQ  (DX)(R11*2), DX
 	MOVQ  DI, R12
@@ -6665,134 +6788,7 @@ overlap5:
 	MOVQ  $+4, R11
 	JMP   classes3
 
-few4:
-	XORQ      R11, R11
-	LEAQ      (R10)(DI*2), R12
-	VMOVUPS   (R10), Y0
-	VMOVUPS   (R10)(DI*1), Y1
-	VMOVUPS   (R12), Y2
-	VMOVUPS   (R12)(DI*1), Y3
-	VUNPCKLPS Y1, Y0, Y4
-	VUNPCKHPS Y1, Y0, Y0
-	VUNPCKLPS Y3, Y2, Y1
-	VUNPCKHPS Y3, Y2, Y3
-	VUNPCKLPD Y1, Y4, Y2
-	VUNPCKHPD Y1, Y4, Y1
-	VUNPCKLPD Y3, Y0, Y4
-	VUNPCKHPD Y3, Y0, Y0
-	VCVTPS2PH $0x00, Y2, X2
-	VPSRLDQ   $0x08, X2, X3
-	MOVQ      96(AX), R10
-	SUBQ      R11, R10
-	LEAQ      (CX), R12
-
-halves7:
-	DECQ    R10
-	JLT     stored8
-	VPEXTRW $0x00, X2, (R12)
-	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R12
-	JMP     halves7
-
-stored8:
-	MOVQ 96(AX), R10
-	SUBQ R11, R10
-	LEAQ (DX), R12
-
-halves9:
-	DECQ    R10
-	JLT     stored10
-	VPEXTRW $0x00, X3, (R12)
-	VPSRLDQ $0x02, X3, X3
-	ADDQ    $0x02, R12
-	JMP     halves9
-
-stored10:
-	VCVTPS2PH $0x00, Y1, X1
-	VPSRLDQ   $0x08, X1, X2
-	MOVQ      96(AX), R10
-	SUBQ      R11, R10
-	LEAQ      (CX)(BX*1), R12
-
-halves11:
-	DECQ    R10
-	JLT     stored12
-	VPEXTRW $0x00, X1, (R12)
-	VPSRLDQ $0x02, X1, X1
-	ADDQ    $0x02, R12
-	JMP     halves11
-
-stored12:
-	MOVQ 96(AX), R10
-	SUBQ R11, R10
-	LEAQ (DX)(BX*1), R12
-
-halves13:
-	DECQ    R10
-	JLT     stored14
-	VPEXTRW $0x00, X2, (R12)
-	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R12
-	JMP     halves13
-
-stored14:
-	VCVTPS2PH $0x00, Y4, X1
-	VPSRLDQ   $0x08, X1, X2
-	MOVQ      96(AX), R10
-	SUBQ      R11, R10
-	LEAQ      (CX)(BX*2), R12
-
-halves15:
-	DECQ    R10
-	JLT     stored16
-	VPEXTRW $0x00, X1, (R12)
-	VPSRLDQ $0x02, X1, X1
-	ADDQ    $0x02, R12
-	JMP     halves15
-
-stored16:
-	MOVQ 96(AX), R10
-	SUBQ R11, R10
-	LEAQ (DX)(BX*2), R12
-
-halves17:
-	DECQ    R10
-	JLT     stored18
-	VPEXTRW $0x00, X2, (R12)
-	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R12
-	JMP     halves17
-
-stored18:
-	VCVTPS2PH $0x00, Y0, X0
-	VPSRLDQ   $0x08, X0, X1
-	MOVQ      96(AX), R10
-	SUBQ      R11, R10
-	LEAQ      (CX)(SI*1), CX
-
-halves19:
-	DECQ    R10
-	JLT     stored20
-	VPEXTRW $0x00, X0, (CX)
-	VPSRLDQ $0x02, X0, X0
-	ADDQ    $0x02, CX
-	JMP     halves19
-
-stored20:
-	MOVQ 96(AX), CX
-	SUBQ R11, CX
-	LEAQ (DX)(SI*1), DX
-
-halves21:
-	DECQ    CX
-	JLT     stored22
-	VPEXTRW $0x00, X1, (DX)
-	VPSRLDQ $0x02, X1, X1
-	ADDQ    $0x02, DX
-	JMP     halves21
-
-stored22:
-next6:
+next5:
 	CMPQ    R8, R9
 	JGE     done2
 	ADDQ    $0x08, R8
@@ -8097,7 +8093,138 @@ group1:
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
-	JL    few4
+	JGE   classes3
+	XORQ  R11, R11
+	MOVQ  96(AX), R12
+	SUBQ  R11, R12
+	LEAQ  (CX), R13
+
+halves6:
+	DECQ    R12
+	JLT     loaded7
+	VPSLLDQ $0x02, X2, X2
+	VPINSRW $0x00, (R13)(R12*2), X2, X2
+	JMP     halves6
+
+loaded7:
+	VPMOVZXWD X2, X1
+	VPSLLD    $0x10, X1, X1
+	MOVQ      96(AX), R12
+	SUBQ      R11, R12
+	LEAQ      (DX), R13
+
+halves8:
+	DECQ    R12
+	JLT     loaded9
+	VPSLLDQ $0x02, X3, X3
+	VPINSRW $0x00, (R13)(R12*2), X3, X3
+	JMP     halves8
+
+loaded9:
+	VPMOVZXWD   X3, X0
+	VPSLLD      $0x10, X0, X0
+	VINSERTF128 $0x01, X0, Y1, Y0
+	MOVQ        96(AX), R12
+	SUBQ        R11, R12
+	LEAQ        (CX)(BX*1), R13
+
+halves10:
+	DECQ    R12
+	JLT     loaded11
+	VPSLLDQ $0x02, X5, X5
+	VPINSRW $0x00, (R13)(R12*2), X5, X5
+	JMP     halves10
+
+loaded11:
+	VPMOVZXWD X5, X1
+	VPSLLD    $0x10, X1, X1
+	MOVQ      96(AX), R12
+	SUBQ      R11, R12
+	LEAQ      (DX)(BX*1), R13
+
+halves12:
+	DECQ    R12
+	JLT     loaded13
+	VPSLLDQ $0x02, X6, X6
+	VPINSRW $0x00, (R13)(R12*2), X6, X6
+	JMP     halves12
+
+loaded13:
+	VPMOVZXWD   X6, X4
+	VPSLLD      $0x10, X4, X4
+	VINSERTF128 $0x01, X4, Y1, Y4
+	MOVQ        96(AX), R12
+	SUBQ        R11, R12
+	LEAQ        (CX)(BX*2), R13
+
+halves14:
+	DECQ    R12
+	JLT     loaded15
+	VPSLLDQ $0x02, X8, X8
+	VPINSRW $0x00, (R13)(R12*2), X8, X8
+	JMP     halves14
+
+loaded15:
+	VPMOVZXWD X8, X1
+	VPSLLD    $0x10, X1, X1
+	MOVQ      96(AX), R12
+	SUBQ      R11, R12
+	LEAQ      (DX)(BX*2), R13
+
+halves16:
+	DECQ    R12
+	JLT     loaded17
+	VPSLLDQ $0x02, X9, X9
+	VPINSRW $0x00, (R13)(R12*2), X9, X9
+	JMP     halves16
+
+loaded17:
+	VPMOVZXWD   X9, X7
+	VPSLLD      $0x10, X7, X7
+	VINSERTF128 $0x01, X7, Y1, Y7
+	MOVQ        96(AX), R12
+	SUBQ        R11, R12
+	LEAQ        (CX)(SI*1), CX
+
+halves18:
+	DECQ    R12
+	JLT     loaded19
+	VPSLLDQ $0x02, X11, X11
+	VPINSRW $0x00, (CX)(R12*2), X11, X11
+	JMP     halves18
+
+loaded19:
+	VPMOVZXWD X11, X1
+	VPSLLD    $0x10, X1, X1
+	MOVQ      96(AX), CX
+	SUBQ      R11, CX
+	LEAQ      (DX)(SI*1), DX
+
+halves20:
+	DECQ    CX
+	JLT     loaded21
+	VPSLLDQ $0x02, X12, X12
+	VPINSRW $0x00, (DX)(CX*2), X12, X12
+	JMP     halves20
+
+loaded21:
+	VPMOVZXWD   X12, X10
+	VPSLLD      $0x10, X10, X10
+	VINSERTF128 $0x01, X10, Y1, Y10
+	VUNPCKLPS   Y4, Y0, Y13
+	VUNPCKHPS   Y4, Y0, Y0
+	VUNPCKLPS   Y10, Y7, Y4
+	VUNPCKHPS   Y10, Y7, Y10
+	VUNPCKLPD   Y4, Y13, Y7
+	VUNPCKHPD   Y4, Y13, Y4
+	VUNPCKLPD   Y10, Y0, Y13
+	VUNPCKHPD   Y10, Y0, Y0
+	LEAQ        (R10)(DI*2), CX
+	VMOVUPS     Y7, (R10)
+	VMOVUPS     Y4, (R10)(DI*1)
+	VMOVUPS     Y13, (CX)
+	VMOVUPS     Y0, (CX)(DI*1)
+	JMP         next5
 
 classes3:
 	VPMOVZXWD   (CX), X1
@@ -8107,42 +8234,42 @@ classes3:
 	VINSERTF128 $0x01, X0, Y1, Y0
 	VPMOVZXWD   (CX)(BX*1), X1
 	VPSLLD      $0x10, X1, X1
-	VPMOVZXWD   (DX)(BX*1), X2
-	VPSLLD      $0x10, X2, X2
-	VINSERTF128 $0x01, X2, Y1, Y2
-	VPMOVZXWD   (CX)(BX*2), X1
-	VPSLLD      $0x10, X1, X1
-	VPMOVZXWD   (DX)(BX*2), X3
-	VPSLLD      $0x10, X3, X3
-	VINSERTF128 $0x01, X3, Y1, Y3
-	VPMOVZXWD   (CX)(SI*1), X1
-	VPSLLD      $0x10, X1, X1
-	VPMOVZXWD   (DX)(SI*1), X4
+	VPMOVZXWD   (DX)(BX*1), X4
 	VPSLLD      $0x10, X4, X4
 	VINSERTF128 $0x01, X4, Y1, Y4
-	VUNPCKLPS   Y2, Y0, Y5
-	VUNPCKHPS   Y2, Y0, Y0
-	VUNPCKLPS   Y4, Y3, Y2
-	VUNPCKHPS   Y4, Y3, Y4
-	VUNPCKLPD   Y2, Y5, Y3
-	VUNPCKHPD   Y2, Y5, Y2
-	VUNPCKLPD   Y4, Y0, Y5
-	VUNPCKHPD   Y4, Y0, Y0
+	VPMOVZXWD   (CX)(BX*2), X1
+	VPSLLD      $0x10, X1, X1
+	VPMOVZXWD   (DX)(BX*2), X7
+	VPSLLD      $0x10, X7, X7
+	VINSERTF128 $0x01, X7, Y1, Y7
+	VPMOVZXWD   (CX)(SI*1), X1
+	VPSLLD      $0x10, X1, X1
+	VPMOVZXWD   (DX)(SI*1), X10
+	VPSLLD      $0x10, X10, X10
+	VINSERTF128 $0x01, X10, Y1, Y10
+	VUNPCKLPS   Y4, Y0, Y13
+	VUNPCKHPS   Y4, Y0, Y0
+	VUNPCKLPS   Y10, Y7, Y4
+	VUNPCKHPS   Y10, Y7, Y10
+	VUNPCKLPD   Y4, Y13, Y7
+	VUNPCKHPD   Y4, Y13, Y4
+	VUNPCKLPD   Y10, Y0, Y13
+	VUNPCKHPD   Y10, Y0, Y0
 	LEAQ        (R10)(DI*2), R12
-	VMOVUPS     Y3, (R10)
-	VMOVUPS     Y2, (R10)(DI*1)
-	VMOVUPS     Y5, (R12)
+	VMOVUPS     Y7, (R10)
+	VMOVUPS     Y4, (R10)(DI*1)
+	VMOVUPS     Y13, (R12)
 	VMOVUPS     Y0, (R12)(DI*1)
 	SUBQ        $0x04, R11
-	JE          next6
+	JE          next5
 	CMPQ        R11, $0x04
-	JL          overlap5
+	JL          overlap4
 	ADDQ        $0x08, CX
 	ADDQ        $0x08, DX
 	LEAQ        (R10)(DI*4), R10
 	JMP         classes3
 
-overlap5:
+overlap4:
 	LEAQ  (CX)(R11*2), CX
 	LEAQ  (DX)(R11*2), DX
 	MOVQ  DI, R12
@@ -8151,139 +8278,7 @@ overlap5:
 	MOVQ  $+4, R11
 	JMP   classes3
 
-few4:
-	XORQ R11, R11
-	MOVQ 96(AX), R12
-	SUBQ R11, R12
-	LEAQ (CX), R13
-
-halves7:
-	DECQ    R12
-	JLT     loaded8
-	VPSLLDQ $0x02, X6, X6
-	VPINSRW $0x00, (R13)(R12*2), X6, X6
-	JMP     halves7
-
-loaded8:
-	VPMOVZXWD X6, X1
-	VPSLLD    $0x10, X1, X1
-	MOVQ      96(AX), R12
-	SUBQ      R11, R12
-	LEAQ      (DX), R13
-
-halves9:
-	DECQ    R12
-	JLT     loaded10
-	VPSLLDQ $0x02, X7, X7
-	VPINSRW $0x00, (R13)(R12*2), X7, X7
-	JMP     halves9
-
-loaded10:
-	VPMOVZXWD   X7, X0
-	VPSLLD      $0x10, X0, X0
-	VINSERTF128 $0x01, X0, Y1, Y0
-	MOVQ        96(AX), R12
-	SUBQ        R11, R12
-	LEAQ        (CX)(BX*1), R13
-
-halves11:
-	DECQ    R12
-	JLT     loaded12
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R13)(R12*2), X8, X8
-	JMP     halves11
-
-loaded12:
-	VPMOVZXWD X8, X1
-	VPSLLD    $0x10, X1, X1
-	MOVQ      96(AX), R12
-	SUBQ      R11, R12
-	LEAQ      (DX)(BX*1), R13
-
-halves13:
-	DECQ    R12
-	JLT     loaded14
-	VPSLLDQ $0x02, X9, X9
-	VPINSRW $0x00, (R13)(R12*2), X9, X9
-	JMP     halves13
-
-loaded14:
-	VPMOVZXWD   X9, X2
-	VPSLLD      $0x10, X2, X2
-	VINSERTF128 $0x01, X2, Y1, Y2
-	MOVQ        96(AX), R12
-	SUBQ        R11, R12
-	LEAQ        (CX)(BX*2), R13
-
-halves15:
-	DECQ    R12
-	JLT     loaded16
-	VPSLLDQ $0x02, X10, X10
-	VPINSRW $0x00, (R13)(R12*2), X10, X10
-	JMP     halves15
-
-loaded16:
-	VPMOVZXWD X10, X1
-	VPSLLD    $0x10, X1, X1
-	MOVQ      96(AX), R12
-	SUBQ      R11, R12
-	LEAQ      (DX)(BX*2), R13
-
-halves17:
-	DECQ    R12
-	JLT     loaded18
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (R13)(R12*2), X11, X11
-	JMP     halves17
-
-loaded18:
-	VPMOVZXWD   X11, X3
-	VPSLLD      $0x10, X3, X3
-	VINSERTF128 $0x01, X3, Y1, Y3
-	MOVQ        96(AX), R12
-	SUBQ        R11, R12
-	LEAQ        (CX)(SI*1), CX
-
-halves19:
-	DECQ    R12
-	JLT     loaded20
-	VPSLLDQ $0x02, X12, X12
-	VPINSRW $0x00, (CX)(R12*2), X12, X12
-	JMP     halves19
-
-loaded20:
-	VPMOVZXWD X12, X1
-	VPSLLD    $0x10, X1, X1
-	MOVQ      96(AX), CX
-	SUBQ      R11, CX
-	LEAQ      (DX)(SI*1), DX
-
-halves21:
-	DECQ    CX
-	JLT     loaded22
-	VPSLLDQ $0x02, X13, X13
-	VPINSRW $0x00, (DX)(CX*2), X13, X13
-	JMP     halves21
-
-loaded22:
-	VPMOVZXWD   X13, X4
-	VPSLLD      $0x10, X4, X4
-	VINSERTF128 $0x01, X4, Y1, Y4
-	VUNPCKLPS   Y2, Y0, Y5
-	VUNPCKHPS   Y2, Y0, Y0
-	VUNPCKLPS   Y4, Y3, Y2
-	VUNPCKHPS   Y4, Y3, Y4
-	VUNPCKLPD   Y2, Y5, Y3
-	VUNPCKHPD   Y2, Y5, Y2
-	VUNPCKLPD   Y4, Y0, Y5
-	VUNPCKHPD   Y4, Y0, Y0
-	LEAQ        (R10)(DI*2), CX
-	VMOVUPS     Y3, (R10)
-	VMOVUPS     Y2, (R10)(DI*1)
-	VMOVUPS     Y5, (CX)
-	VMOVUPS     Y0, (CX)(DI*1)
-
-next6:
+next5:
 	CMPQ    R8, R9
 	JGE     done2
 	ADDQ    $0x08, R8
@@ -8309,15 +8304,166 @@ TEXT ·transposeBackBFloat16AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, R9
 
 group1:
-	MOVQ  BX, CX
-	IMULQ R8, CX
-	ADDQ  16(AX), CX
-	LEAQ  (CX)(BX*4), DX
-	MOVQ  192(AX), R10
-	LEAQ  (R10)(R8*4), R10
-	MOVQ  96(AX), R11
-	CMPQ  R11, $0x04
-	JL    few4
+	MOVQ         BX, CX
+	IMULQ        R8, CX
+	ADDQ         16(AX), CX
+	LEAQ         (CX)(BX*4), DX
+	MOVQ         192(AX), R10
+	LEAQ         (R10)(R8*4), R10
+	MOVQ         96(AX), R11
+	CMPQ         R11, $0x04
+	JGE          classes3
+	XORQ         R11, R11
+	LEAQ         (R10)(DI*2), R12
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(DI*1), Y1
+	VMOVUPS      (R12), Y2
+	VMOVUPS      (R12)(DI*1), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y3
+	VUNPCKLPD    Y1, Y4, Y2
+	VUNPCKHPD    Y1, Y4, Y1
+	VUNPCKLPD    Y3, Y0, Y4
+	VUNPCKHPD    Y3, Y0, Y0
+	VPSRLD       $0x10, Y2, Y3
+	VPAND        constants<>+1120(SB), Y3, Y3
+	VPADDD       constants<>+1152(SB), Y2, Y2
+	VPADDD       Y3, Y2, Y2
+	VPSRLD       $0x10, Y2, Y2
+	VEXTRACTI128 $0x01, Y2, X3
+	VPACKUSDW    X3, X2, X3
+	VPSRLDQ      $0x08, X3, X2
+	MOVQ         96(AX), R10
+	SUBQ         R11, R10
+	LEAQ         (CX), R12
+
+halves6:
+	DECQ    R10
+	JLT     stored7
+	VPEXTRW $0x00, X3, (R12)
+	VPSRLDQ $0x02, X3, X3
+	ADDQ    $0x02, R12
+	JMP     halves6
+
+stored7:
+	MOVQ 96(AX), R10
+	SUBQ R11, R10
+	LEAQ (DX), R12
+
+halves8:
+	DECQ    R10
+	JLT     stored9
+	VPEXTRW $0x00, X2, (R12)
+	VPSRLDQ $0x02, X2, X2
+	ADDQ    $0x02, R12
+	JMP     halves8
+
+stored9:
+	VPSRLD       $0x10, Y1, Y2
+	VPAND        constants<>+1120(SB), Y2, Y2
+	VPADDD       constants<>+1152(SB), Y1, Y1
+	VPADDD       Y2, Y1, Y1
+	VPSRLD       $0x10, Y1, Y1
+	VEXTRACTI128 $0x01, Y1, X2
+	VPACKUSDW    X2, X1, X2
+	VPSRLDQ      $0x08, X2, X1
+	MOVQ         96(AX), R10
+	SUBQ         R11, R10
+	LEAQ         (CX)(BX*1), R12
+
+halves10:
+	DECQ    R10
+	JLT     stored11
+	VPEXTRW $0x00, X2, (R12)
+	VPSRLDQ $0x02, X2, X2
+	ADDQ    $0x02, R12
+	JMP     halves10
+
+stored11:
+	MOVQ 96(AX), R10
+	SUBQ R11, R10
+	LEAQ (DX)(BX*1), R12
+
+halves12:
+	DECQ    R10
+	JLT     stored13
+	VPEXTRW $0x00, X1, (R12)
+	VPSRLDQ $0x02, X1, X1
+	ADDQ    $0x02, R12
+	JMP     halves12
+
+stored13:
+	VPSRLD       $0x10, Y4, Y1
+	VPAND        constants<>+1120(SB), Y1, Y1
+	VPADDD       constants<>+1152(SB), Y4, Y4
+	VPADDD       Y1, Y4, Y4
+	VPSRLD       $0x10, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X1
+	VPACKUSDW    X1, X4, X1
+	VPSRLDQ      $0x08, X1, X2
+	MOVQ         96(AX), R10
+	SUBQ         R11, R10
+	LEAQ         (CX)(BX*2), R12
+
+halves14:
+	DECQ    R10
+	JLT     stored15
+	VPEXTRW $0x00, X1, (R12)
+	VPSRLDQ $0x02, X1, X1
+	ADDQ    $0x02, R12
+	JMP     halves14
+
+stored15:
+	MOVQ 96(AX), R10
+	SUBQ R11, R10
+	LEAQ (DX)(BX*2), R12
+
+halves16:
+	DECQ    R10
+	JLT     stored17
+	VPEXTRW $0x00, X2, (R12)
+	VPSRLDQ $0x02, X2, X2
+	ADDQ    $0x02, R12
+	JMP     halves16
+
+stored17:
+	VPSRLD       $0x10, Y0, Y1
+	VPAND        constants<>+1120(SB), Y1, Y1
+	VPADDD       constants<>+1152(SB), Y0, Y0
+	VPADDD       Y1, Y0, Y0
+	VPSRLD       $0x10, Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPACKUSDW    X1, X0, X1
+	VPSRLDQ      $0x08, X1, X0
+	MOVQ         96(AX), R10
+	SUBQ         R11, R10
+	LEAQ         (CX)(SI*1), CX
+
+halves18:
+	DECQ    R10
+	JLT     stored19
+	VPEXTRW $0x00, X1, (CX)
+	VPSRLDQ $0x02, X1, X1
+	ADDQ    $0x02, CX
+	JMP     halves18
+
+stored19:
+	MOVQ 96(AX), CX
+	SUBQ R11, CX
+	LEAQ (DX)(SI*1), DX
+
+halves20:
+	DECQ    CX
+	JLT     stored21
+	VPEXTRW $0x00, X0, (DX)
+	VPSRLDQ $0x02, X0, X0
+	ADDQ    $0x02, DX
+	JMP     halves20
+
+stored21:
+	JMP next5
 
 classes3:
 	LEAQ         (R10)(DI*2), R12
@@ -8370,15 +8516,15 @@ classes3:
 	VMOVQ        X1, (CX)(SI*1)
 	VPEXTRQ      $0x01, X1, (DX)(SI*1)
 	SUBQ         $0x04, R11
-	JE           next6
+	JE           next5
 	CMPQ         R11, $0x04
-	JL           overlap5
+	JL           overlap4
 	ADDQ         $0x08, CX
 	ADDQ         $0x08, DX
 	LEAQ         (R10)(DI*4), R10
 	JMP          classes3
 
-overlap5:
+overlap4:
 	LEAQ  (CX)(R11*2), CX
 	LEAQ  (DX)(R11*2), DX
 	MOVQ  DI, R12
@@ -8387,158 +8533,7 @@ overlap5:
 	MOVQ  $+4, R11
 	JMP   classes3
 
-few4:
-	XORQ         R11, R11
-	LEAQ         (R10)(DI*2), R12
-	VMOVUPS      (R10), Y0
-	VMOVUPS      (R10)(DI*1), Y1
-	VMOVUPS      (R12), Y2
-	VMOVUPS      (R12)(DI*1), Y3
-	VUNPCKLPS    Y1, Y0, Y4
-	VUNPCKHPS    Y1, Y0, Y0
-	VUNPCKLPS    Y3, Y2, Y1
-	VUNPCKHPS    Y3, Y2, Y3
-	VUNPCKLPD    Y1, Y4, Y2
-	VUNPCKHPD    Y1, Y4, Y1
-	VUNPCKLPD    Y3, Y0, Y4
-	VUNPCKHPD    Y3, Y0, Y0
-	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1120(SB), Y3, Y3
-	VPADDD       constants<>+1152(SB), Y2, Y2
-	VPADDD       Y3, Y2, Y2
-	VPSRLD       $0x10, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X3
-	VPACKUSDW    X3, X2, X3
-	VPSRLDQ      $0x08, X3, X2
-	MOVQ         96(AX), R10
-	SUBQ         R11, R10
-	LEAQ         (CX), R12
-
-halves7:
-	DECQ    R10
-	JLT     stored8
-	VPEXTRW $0x00, X3, (R12)
-	VPSRLDQ $0x02, X3, X3
-	ADDQ    $0x02, R12
-	JMP     halves7
-
-stored8:
-	MOVQ 96(AX), R10
-	SUBQ R11, R10
-	LEAQ (DX), R12
-
-halves9:
-	DECQ    R10
-	JLT     stored10
-	VPEXTRW $0x00, X2, (R12)
-	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R12
-	JMP     halves9
-
-stored10:
-	VPSRLD       $0x10, Y1, Y2
-	VPAND        constants<>+1120(SB), Y2, Y2
-	VPADDD       constants<>+1152(SB), Y1, Y1
-	VPADDD       Y2, Y1, Y1
-	VPSRLD       $0x10, Y1, Y1
-	VEXTRACTI128 $0x01, Y1, X2
-	VPACKUSDW    X2, X1, X2
-	VPSRLDQ      $0x08, X2, X1
-	MOVQ         96(AX), R10
-	SUBQ         R11, R10
-	LEAQ         (CX)(BX*1), R12
-
-halves11:
-	DECQ    R10
-	JLT     stored12
-	VPEXTRW $0x00, X2, (R12)
-	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R12
-	JMP     halves11
-
-stored12:
-	MOVQ 96(AX), R10
-	SUBQ R11, R10
-	LEAQ (DX)(BX*1), R12
-
-halves13:
-	DECQ    R10
-	JLT     stored14
-	VPEXTRW $0x00, X1, (R12)
-	VPSRLDQ $0x02, X1, X1
-	ADDQ    $0x02, R12
-	JMP     halves13
-
-stored14:
-	VPSRLD       $0x10, Y4, Y1
-	VPAND        constants<>+1120(SB), Y1, Y1
-	VPADDD       constants<>+1152(SB), Y4, Y4
-	VPADDD       Y1, Y4, Y4
-	VPSRLD       $0x10, Y4, Y4
-	VEXTRACTI128 $0x01, Y4, X1
-	VPACKUSDW    X1, X4, X1
-	VPSRLDQ      $0x08, X1, X2
-	MOVQ         96(AX), R10
-	SUBQ         R11, R10
-	LEAQ         (CX)(BX*2), R12
-
-halves15:
-	DECQ    R10
-	JLT     stored16
-	VPEXTRW $0x00, X1, (R12)
-	VPSRLDQ $0x02, X1, X1
-	ADDQ    $0x02, R12
-	JMP     halves15
-
-stored16:
-	MOVQ 96(AX), R10
-	SUBQ R11, R10
-	LEAQ (DX)(BX*2), R12
-
-halves17:
-	DECQ    R10
-	JLT     stored18
-	VPEXTRW $0x00, X2, (R12)
-	VPSRLDQ $0x02, X2, X2
-	ADDQ    $0x02, R12
-	JMP     halves17
-
-stored18:
-	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+1120(SB), Y1, Y1
-	VPADDD       constants<>+1152(SB), Y0, Y0
-	VPADDD       Y1, Y0, Y0
-	VPSRLD       $0x10, Y0, Y0
-	VEXTRACTI128 $0x01, Y0, X1
-	VPACKUSDW    X1, X0, X1
-	VPSRLDQ      $0x08, X1, X0
-	MOVQ         96(AX), R10
-	SUBQ         R11, R10
-	LEAQ         (CX)(SI*1), CX
-
-halves19:
-	DECQ    R10
-	JLT     stored20
-	VPEXTRW $0x00, X1, (CX)
-	VPSRLDQ $0x02, X1, X1
-	ADDQ    $0x02, CX
-	JMP     halves19
-
-stored20:
-	MOVQ 96(AX), CX
-	SUBQ R11, CX
-	LEAQ (DX)(SI*1), DX
-
-halves21:
-	DECQ    CX
-	JLT     stored22
-	VPEXTRW $0x00, X0, (DX)
-	VPSRLDQ $0x02, X0, X0
-	ADDQ    $0x02, DX
-	JMP     halves21
-
-stored22:
-next6:
+next5:
 	CMPQ    R8, R9
 	JGE     done2
 	ADDQ    $0x08, R8

@@ -48,30 +48,9 @@ func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtu
 	b.MOVQ(b.arg("n"), class)
 
 	one := func(t *tail) { body(r, operand.Mem{Base: plane}, step, t) }
-	whole, few, classes, done := b.label("classes"), b.label("few"), b.label("overlap"), b.label("next")
+	whole, overlap, done := b.label("classes"), b.label("overlap"), b.label("next")
 	b.CMPQ(class, operand.Imm(4))
-	b.JL(operand.LabelRef(few))
-	b.Label(whole)
-	one(nil)
-	b.SUBQ(operand.Imm(4), class)
-	b.JE(operand.LabelRef(done))
-	b.CMPQ(class, operand.Imm(4))
-	b.JL(operand.LabelRef(classes))
-	b.ADDQ(operand.Imm(uint64(4*b.Element.size())), r.near)
-	b.ADDQ(operand.Imm(uint64(4*b.Element.size())), r.far)
-	b.LEAQ(at(plane, step, 4, 0), plane)
-	b.JMP(operand.LabelRef(whole))
-	b.Label(classes) // 1 to 3 are left: go on by so many
-	hop := b.GP64()
-	b.LEAQ(operand.Mem{Base: r.near, Index: class, Scale: uint8(b.Element.size())}, r.near)
-	b.LEAQ(operand.Mem{Base: r.far, Index: class, Scale: uint8(b.Element.size())}, r.far)
-	b.MOVQ(step, hop)
-	b.IMULQ(class, hop)
-	b.ADDQ(hop, plane)
-	b.MOVQ(operand.I32(4), class)
-	b.JMP(operand.LabelRef(whole))
-
-	b.Label(few)
+	b.JGE(operand.LabelRef(whole))
 	partial := &tail{}
 	if b.Element <= Float64 {
 		partial = b.tails(class, 1)[0]
@@ -81,6 +60,27 @@ func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtu
 		b.XORQ(partial.index, partial.index)
 	}
 	one(partial)
+	b.JMP(operand.LabelRef(done))
+
+	b.Label(whole)
+	one(nil)
+	b.SUBQ(operand.Imm(4), class)
+	b.JE(operand.LabelRef(done))
+	b.CMPQ(class, operand.Imm(4))
+	b.JL(operand.LabelRef(overlap))
+	b.ADDQ(operand.Imm(uint64(4*b.Element.size())), r.near)
+	b.ADDQ(operand.Imm(uint64(4*b.Element.size())), r.far)
+	b.LEAQ(at(plane, step, 4, 0), plane)
+	b.JMP(operand.LabelRef(whole))
+	b.Label(overlap) // 1 to 3 are left: go on by so many
+	hop := b.GP64()
+	b.LEAQ(operand.Mem{Base: r.near, Index: class, Scale: uint8(b.Element.size())}, r.near)
+	b.LEAQ(operand.Mem{Base: r.far, Index: class, Scale: uint8(b.Element.size())}, r.far)
+	b.MOVQ(step, hop)
+	b.IMULQ(class, hop)
+	b.ADDQ(hop, plane)
+	b.MOVQ(operand.I32(4), class)
+	b.JMP(operand.LabelRef(whole))
 	b.Label(done)
 }
 

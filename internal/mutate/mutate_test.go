@@ -123,6 +123,6 @@ func TestMutate(t *testing.T) {
 	}
 	file := filepath.Join(dir, "m_amd64.s")
 	require.NoError(t, mutate(3, 1, file, "Two"))
-	require.ErrorContains(t, mutate(3, 1, file, "Nothing"), "fewer than 90 %")
+	require.ErrorContains(t, mutate(3, 1, file, "Nothing"), "fewer than 95 %")
 	require.ErrorContains(t, mutate(3, 1, file, "Fails"), "before anything is changed")
 }
