@@ -55,6 +55,7 @@ func TestSegments(t *testing.T) {
 }
 
 func segmentsOf[T Element](t *testing.T) {
+	t.Parallel()
 	const classes, n = coef.Long + coef.Segment + 300, coef.Segment
 	g := generator(35)
 	patterns := map[string]func(x []float64, y int){

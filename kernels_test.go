@@ -56,6 +56,7 @@ func kernelForms(g *generator, classes int) map[string][]Option {
 }
 
 func kernelsOf[T Element](t *testing.T) {
+	t.Parallel()
 	g := generator(31)
 	for _, classes := range kernelSizes(testing.Short()) {
 		rows := max(3, min(19, 3000/classes))
@@ -200,6 +201,7 @@ func TestPlaneKernels(t *testing.T) {
 }
 
 func planeKernelsOf[T Element](t *testing.T) {
+	t.Parallel()
 	g := generator(33)
 	for _, classes := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 15, 16, 17, 19, 20, 21, 31, 32, 33, 34, 37, 47, 48, 49, 63, 64, 65, 100, 255, 256, 257, 512, 513, 1030, 4100, 8200} {
 		if testing.Short() && classes > 50 && classes != 257 && classes != 1030 {

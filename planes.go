@@ -31,7 +31,7 @@ const planeBytes = maxSlots * 8
 var tileClasses = [...][4]int{avx2: {30, 15, 38, 34}, avx512: {36, 19, 46, 38}}
 
 // specialTiles is how many times as many classes that takes with specialized kernels.
-const specialTiles = 1.25
+const specialTiles = 1.2
 
 // shapeOf chooses a shape.
 func (w *worker[T, F]) shapeOf(j *job[T]) shape {
