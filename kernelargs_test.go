@@ -70,7 +70,6 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 	a.x, a.t, a.e, a.dst, a.plane = memory(elements), memory(elements), memory(elements), memory(elements), memory(elements)
 	a.u, a.w, a.labels = memory(n), memory(n), base(make([]int32, rows+labelPad))
 	a.planeStep, a.xStep, a.dstStep = planeSlots*sizeF, planeSlots*sizeT, planeSlots*sizeT
-	a.hop = a.planeStep * coef.Lanes / sizeF
 	a.rowBlocks = (n*sizeF + coef.Block - 1) / coef.Block
 	a.folds, a.blocks, a.ahead = rows, a.rowBlocks, rows-coef.RowsAhead
 	lanes := max(rows*a.rowBlocks*coef.Lanes/8, maxSlots*8)

@@ -115,7 +115,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R8)(SI*4), R8
 	MOVQ         SI, BX
-	IMULQ        216(AX), BX
+	IMULQ        208(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R8*4), X2
 	VCVTSS2SD    X2, X2, X2
@@ -425,7 +425,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R9)(DI*4), R9
 	MOVQ         DI, BX
-	IMULQ        216(AX), BX
+	IMULQ        208(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R9*4), X2
 	VCVTSS2SD    X2, X2, X2
@@ -867,7 +867,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
@@ -942,7 +942,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R12)(R10*4), R12
 	MOVQ         R10, BX
-	IMULQ        216(AX), BX
+	IMULQ        208(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R12*4), X2
 	VCVTSS2SD    X2, X2, X2
@@ -1254,7 +1254,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
@@ -1701,7 +1701,7 @@ end2:
 	XORQ         CX, CX
 	VPTEST       Y0, Y0
 	SETNE        CL
-	MOVQ         CX, 288(AX)
+	MOVQ         CX, 280(AX)
 	VZEROUPPER
 	RET
 
@@ -1711,17 +1711,17 @@ TEXT ·foldFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldFloat32AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         224(AX), CX
-	MOVQ         232(AX), DX
-	MOVQ         248(AX), BX
-	MOVQ         240(AX), SI
+	MOVQ         216(AX), CX
+	MOVQ         224(AX), DX
+	MOVQ         240(AX), BX
+	MOVQ         232(AX), SI
 	SHLQ         $0x06, BX
-	VBROADCASTSD 256(AX), Y0
+	VBROADCASTSD 248(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   248(AX), R9
+	MOVQ   240(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -1791,257 +1791,353 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+0(SB), Y0
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
-
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	LEAQ         (BX)(BX*2), SI
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), R8
-	MOVQ         CX, R9
+	MOVQ         CX, DI
 
-max5:
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         200(AX), R9
-	DECQ         R8
-	JNE          max5
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
-	VMOVDQU      (BX), Y3
+max1:
+	VMAXPS (DI), Y2, Y2
+	ADDQ   BX, DI
+	DECQ   R8
+	JNE    max1
+	MOVQ   88(AX), DI
+	MOVQ   88(AX), R8
+	ADDQ   80(AX), R8
+	CMPQ   DI, R8
+	JGE    end3
+
+loop2:
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched5
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
+
+fetch4:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R10
+	JNE        fetch4
+
+fetched5:
+	VMOVUPS      Y2, Y3
+	VBROADCASTSS constants<>+544(SB), Y2
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 312(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 344(AX)(DI*8)
+	MOVQ         56(AX), R9
 	VXORPS       Y4, Y4, Y4
-	VXORPS       Y5, Y5, Y5
-	XORQ         R8, R8
+	MOVQ         $+1504, R10
 
-lane6:
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	MOVQ   200(AX), R9
-	IMULQ  R8, R9
-	ADDQ   CX, R9
-	MOVQ   200(AX), R10
-	IMULQ  R8, R10
-	ADDQ   DX, R10
-	MOVQ   R8, R11
-
-step7:
-	VMOVUPS      (R9), Y9
-	VMOVD        R11, X10
-	VPBROADCASTD X10, Y10
-	VPCMPEQD     Y3, Y10, Y10
-	VBLENDVPS    Y10, Y9, Y4, Y4
-	VSUBPS       Y2, Y9, Y9
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (R10)
-	VMOVD        R11, X10
-	VPBROADCASTD X10, Y10
-	VPCMPEQD     Y3, Y10, Y10
-	VBLENDVPS    Y10, Y11, Y5, Y5
-	VADDPS       Y11, Y6, Y6
-	VADDPS       Y9, Y7, Y7
-	ADDQ         $0x10, R11
-	CMPQ         R11, 96(AX)
-	JGE          summed8
-	ADDQ         208(AX), R9
-	ADDQ         208(AX), R10
-	VMOVUPS      (R9), Y9
-	VMOVD        R11, X10
-	VPBROADCASTD X10, Y10
-	VPCMPEQD     Y3, Y10, Y10
-	VBLENDVPS    Y10, Y9, Y4, Y4
-	VSUBPS       Y2, Y9, Y9
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (R10)
-	VMOVD        R11, X10
-	VPBROADCASTD X10, Y10
-	VPCMPEQD     Y3, Y10, Y10
-	VBLENDVPS    Y10, Y11, Y5, Y5
-	VADDPS       Y11, Y8, Y8
-	VADDPS       Y9, Y7, Y7
-	ADDQ         $0x10, R11
-	CMPQ         R11, 96(AX)
-	JGE          summed8
-	ADDQ         208(AX), R9
-	ADDQ         208(AX), R10
-	JMP          step7
-
-summed8:
-	VADDPS  Y8, Y6, Y6
-	MOVQ    56(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPS Y6, (R9)(R10*1)
-	MOVQ    64(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPS Y7, (R9)(R10*1)
-	INCQ    R8
-	CMPQ    R8, $0x10
-	JGE     lanes9
-	CMPQ    R8, 96(AX)
-	JLT     lane6
-
-lanes9:
-	MOVQ    56(AX), R10
-	MOVQ    R8, R9
-	CMPQ    96(AX), $0x02
-	JNE     more13
-	VMOVUPS (R10), Y2
-	VMINPS  32(R10), Y2, Y3
+clear6:
+	VMOVUPS Y4, (R9)(R10*1)
+	SUBQ    $0x20, R10
+	JGE     clear6
+	VMOVDQU (DX), Y4
+	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
-	VMULPS  Y6, Y2, Y2
-	VADDPS  Y2, Y3, Y3
-	VMOVUPS Y3, 64(R10)
+	MOVQ    CX, R11
+	XORQ    R12, R12
+	XORQ    R10, R10
 
-more13:
-level10:
-	CMPQ R9, $0x01
-	JE   tree12
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
+classes7:
+	MOVQ         96(AX), R13
+	SUBQ         R12, R13
+	CMPQ         R13, $0x04
+	JLT          done8
+	VMOVUPS      (R11), Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VMOVUPS      (R11)(BX*1), Y11
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPCMPEQD     constants<>+608(SB), Y4, Y12
+	VPSLLD       $0x14, Y10, Y10
+	VBLENDVPS    Y12, Y11, Y5, Y5
+	VPADDD       Y9, Y10, Y10
+	VSUBPS       Y3, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y9
+	VMAXPS       Y11, Y0, Y13
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMOVUPS      Y13, Y14
+	VMULPS       Y8, Y8, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD213PS  Y8, Y12, Y9
+	VSUBPS       Y1, Y14, Y8
+	VFMADD213PS  Y10, Y10, Y9
+	VFNMADD132PS constants<>+96(SB), Y13, Y8
+	VMOVUPS      (R11)(BX*2), Y13
+	VMOVUPS      Y9, (R11)
+	VPERMPS      constants<>+192(SB), Y14, Y12
+	VPCMPEQD     constants<>+640(SB), Y4, Y15
+	VPCMPEQD     constants<>+576(SB), Y4, Y10
+	VPSLLD       $0x14, Y14, Y14
+	VBLENDVPS    Y15, Y13, Y5, Y5
+	VBLENDVPS    Y10, Y9, Y6, Y6
+	VPADDD       Y12, Y14, Y14
+	VSUBPS       Y3, Y13, Y13
+	VADDPS       (R9)(R10*1), Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y10
+	VMAXPS       Y13, Y0, Y12
+	VMOVUPS      Y9, (R9)(R10*1)
+	VFMADD213PS  constants<>+160(SB), Y8, Y10
+	VMOVUPS      Y12, Y9
+	VADDPS       1024(R9), Y7, Y7
+	VMULPS       Y8, Y8, Y15
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VMOVUPS      Y7, 1024(R9)
+	VFMADD213PS  Y8, Y15, Y10
+	VSUBPS       Y1, Y9, Y7
+	VMAXPS       32(R11), Y2, Y2
+	VFMADD213PS  Y14, Y14, Y10
+	VFNMADD132PS constants<>+96(SB), Y12, Y7
+	VMOVUPS      (R11)(SI*1), Y14
+	VMOVUPS      Y10, (R11)(BX*1)
+	VPERMPS      constants<>+192(SB), Y9, Y12
+	VPCMPEQD     constants<>+672(SB), Y4, Y15
+	VPCMPEQD     constants<>+608(SB), Y4, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VBLENDVPS    Y15, Y14, Y5, Y5
+	VBLENDVPS    Y8, Y10, Y6, Y6
+	VPADDD       Y12, Y9, Y9
+	VSUBPS       Y3, Y14, Y14
+	VADDPS       32(R9)(R10*1), Y10, Y8
+	VMOVUPS      constants<>+128(SB), Y10
+	VMAXPS       Y14, Y0, Y12
+	VMOVUPS      Y8, 32(R9)(R10*1)
+	VFMADD213PS  constants<>+160(SB), Y7, Y10
+	VMOVUPS      Y12, Y8
+	VADDPS       1056(R9), Y11, Y11
+	VMULPS       Y7, Y7, Y15
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VMOVUPS      Y11, 1056(R9)
+	VFMADD213PS  Y7, Y15, Y10
+	VSUBPS       Y1, Y8, Y7
+	VMAXPS       32(R11)(BX*1), Y2, Y2
+	VFMADD213PS  Y9, Y9, Y10
+	VFNMADD132PS constants<>+96(SB), Y12, Y7
+	VMOVUPS      Y10, (R11)(BX*2)
+	VPERMPS      constants<>+192(SB), Y8, Y11
+	VPCMPEQD     constants<>+640(SB), Y4, Y9
+	VPSLLD       $0x14, Y8, Y8
+	VBLENDVPS    Y9, Y10, Y6, Y6
+	VPADDD       Y11, Y8, Y8
+	VADDPS       64(R9)(R10*1), Y10, Y9
+	VMOVUPS      constants<>+128(SB), Y10
+	VMOVUPS      Y9, 64(R9)(R10*1)
+	VFMADD213PS  constants<>+160(SB), Y7, Y10
+	VADDPS       1088(R9), Y13, Y9
+	VMULPS       Y7, Y7, Y11
+	VMOVUPS      Y9, 1088(R9)
+	VFMADD213PS  Y7, Y11, Y10
+	VMAXPS       32(R11)(BX*2), Y2, Y2
+	VFMADD213PS  Y8, Y8, Y10
+	VMOVUPS      Y10, (R11)(SI*1)
+	VPCMPEQD     constants<>+672(SB), Y4, Y7
+	VBLENDVPS    Y7, Y10, Y6, Y6
+	VADDPS       96(R9)(R10*1), Y10, Y7
+	VMOVUPS      Y7, 96(R9)(R10*1)
+	VADDPS       1120(R9), Y14, Y7
+	VMOVUPS      Y7, 1120(R9)
+	VMAXPS       32(R11)(SI*1), Y2, Y2
+	ADDQ         $0x04, R12
+	ADDQ         $+128, R9
+	LEAQ         (R11)(BX*4), R11
+	VPSUBD       constants<>+704(SB), Y4, Y4
+	TESTQ        $+15, R12
+	JNE          classes7
+	SUBQ         $+512, R9
+	XORQ         $+512, R10
+	JMP          classes7
 
-pairs11:
-	VMOVUPS (R11), Y2
-	VADDPS  32(R11), Y2, Y2
-	VMOVUPS Y2, (R12)
-	ADDQ    $0x40, R11
-	ADDQ    $0x20, R12
-	DECQ    R13
-	JNE     pairs11
-	VMOVUPS (R11), Y2
-	VMOVUPS Y2, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level10
+done8:
+classes9:
+	MOVQ         96(AX), R13
+	SUBQ         R12, R13
+	CMPQ         R13, $0x01
+	JLT          done10
+	VMOVUPS      (R11), Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (R11)
+	VPCMPEQD     constants<>+576(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VADDPS       (R9)(R10*1), Y9, Y8
+	VMOVUPS      Y8, (R9)(R10*1)
+	VADDPS       1024(R9), Y7, Y7
+	VMOVUPS      Y7, 1024(R9)
+	VMAXPS       32(R11), Y2, Y2
+	ADDQ         $0x01, R12
+	ADDQ         $+32, R9
+	ADDQ         BX, R11
+	VPSUBD       constants<>+608(SB), Y4, Y4
+	TESTQ        $+15, R12
+	JNE          classes9
+	SUBQ         $+512, R9
+	XORQ         $+512, R10
+	JMP          classes9
 
-tree12:
-	VMOVUPS      (R10), Y2
+done10:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two14
-	VCVTPS2PD    X2, Y3
-	VBROADCASTSD constants<>+576(SB), Y6
-	VADDPD       Y6, Y3, Y3
-	VMOVUPD      Y3, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VBROADCASTSD constants<>+576(SB), Y3
-	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1432(AX)(SI*8)
-	JMP          sum15
+	JE           two11
+	VBROADCASTSD constants<>+736(SB), Y3
+	VMOVUPS      (R9), Y4
+	VADDPS       512(R9), Y4, Y4
+	VMOVUPS      32(R9), Y7
+	VADDPS       544(R9), Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VMOVUPS      64(R9), Y7
+	VADDPS       576(R9), Y7, Y7
+	VMOVUPS      96(R9), Y8
+	VADDPS       608(R9), Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VMOVUPS      128(R9), Y7
+	VADDPS       640(R9), Y7, Y7
+	VMOVUPS      160(R9), Y8
+	VADDPS       672(R9), Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      192(R9), Y8
+	VADDPS       704(R9), Y8, Y8
+	VMOVUPS      224(R9), Y9
+	VADDPS       736(R9), Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VMOVUPS      256(R9), Y7
+	VADDPS       768(R9), Y7, Y7
+	VMOVUPS      288(R9), Y8
+	VADDPS       800(R9), Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      320(R9), Y8
+	VADDPS       832(R9), Y8, Y8
+	VMOVUPS      352(R9), Y9
+	VADDPS       864(R9), Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      384(R9), Y8
+	VADDPS       896(R9), Y8, Y8
+	VMOVUPS      416(R9), Y9
+	VADDPS       928(R9), Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	VMOVUPS      448(R9), Y9
+	VADDPS       960(R9), Y9, Y9
+	VMOVUPS      480(R9), Y10
+	VADDPS       992(R9), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VCVTPS2PD    X4, Y7
+	VADDPD       Y3, Y7, Y7
+	VMOVUPD      Y7, 1400(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y3, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(DI*8)
+	JMP          sum12
 
-two14:
-	VMOVUPS      64(R9), Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 1432(AX)(SI*8)
+two11:
+	VMOVUPS      (R9), Y3
+	VMOVUPS      32(R9), Y4
+	VMINPS       Y4, Y3, Y7
+	VADDPS       Y4, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMULPS       Y4, Y3, Y3
+	VADDPS       Y3, Y7, Y7
+	VCVTPS2PD    X7, Y3
+	VMOVUPD      Y3, 1400(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y7, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 1432(AX)(DI*8)
 
-sum15:
-	MOVQ 64(AX), R9
-
-level16:
-	CMPQ R8, $0x01
-	JE   tree18
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs17:
-	VMOVUPS (R10), Y2
-	VADDPS  32(R10), Y2, Y2
-	VMOVUPS Y2, (R11)
-	ADDQ    $0x40, R10
-	ADDQ    $0x20, R11
-	DECQ    R12
-	JNE     pairs17
-	VMOVUPS (R10), Y2
-	VMOVUPS Y2, (R11)
-	INCQ    R8
-	SHRQ    $0x01, R8
-	JMP     level16
-
-tree18:
-	VMOVUPS      (R9), Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X4, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y4, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(SI*8)
+sum12:
+	VMOVUPS      1024(R9), Y3
+	VMOVUPS      1056(R9), Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      1088(R9), Y4
+	VMOVUPS      1120(R9), Y7
+	VADDPS       Y7, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      1152(R9), Y4
+	VMOVUPS      1184(R9), Y7
+	VADDPS       Y7, Y4, Y4
+	VMOVUPS      1216(R9), Y7
+	VMOVUPS      1248(R9), Y8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      1280(R9), Y4
+	VMOVUPS      1312(R9), Y7
+	VADDPS       Y7, Y4, Y4
+	VMOVUPS      1344(R9), Y7
+	VMOVUPS      1376(R9), Y8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VMOVUPS      1408(R9), Y7
+	VMOVUPS      1440(R9), Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      1472(R9), Y8
+	VMOVUPS      1504(R9), Y9
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 4664(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y3, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 4696(AX)(DI*8)
+	VCVTPS2PD    X5, Y3
+	VSUBPD       312(AX)(DI*8), Y3, Y3
+	VMOVUPD      Y3, 3576(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y5, X3
+	VCVTPS2PD    X3, Y3
+	VSUBPD       344(AX)(DI*8), Y3, Y3
+	VMOVUPD      Y3, 3608(AX)(DI*8)
+	VCVTPS2PD    X6, Y3
+	VMOVUPD      Y3, 6840(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y6, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 6872(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
-	JLT          loop1
+	ADDQ         $+8, DI
+	CMPQ         DI, R8
+	JLT          loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -2065,7 +2161,7 @@ loop1:
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 272(AX), Y1
+	VBROADCASTSD 264(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y3
 	VMULPD       9048(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
@@ -2111,269 +2207,243 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+0(SB), Y0
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	LEAQ         (BX)(BX*2), SI
+	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
+max1:
+	VMAXPS (SI), Y2, Y2
+	ADDQ   BX, SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
+
+loop2:
 	MOVQ 168(AX), R8
 	MOVQ 96(AX), R9
 	CMPQ R8, (AX)
-	JEQ  fetched4
+	JEQ  fetched5
 	MOVQ SI, R10
 	SUBQ 88(AX), R10
 	SHLQ $0x02, R10
 	ADDQ R10, R8
 	ADDQ 16(AX), R10
 
-fetch3:
+fetch4:
 	PREFETCHT0 (R8)
 	ADDQ       176(AX), R8
 	PREFETCHT0 (R10)
 	ADDQ       184(AX), R10
 	DECQ       R9
-	JNE        fetch3
+	JNE        fetch4
 
-fetched4:
+fetched5:
+	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         96(AX), R8
-	MOVQ         CX, R9
-
-max5:
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         200(AX), R9
-	DECQ         R8
-	JNE          max5
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
-	VMOVDQU      (BX), Y3
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 344(AX)(SI*8)
+	MOVQ         56(AX), R8
 	VXORPS       Y4, Y4, Y4
-	VXORPS       Y5, Y5, Y5
-	XORQ         R8, R8
+	MOVQ         $+1504, R9
 
-lane6:
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	MOVQ   200(AX), R9
-	IMULQ  R8, R9
-	ADDQ   CX, R9
-	MOVQ   200(AX), R10
-	IMULQ  R8, R10
-	ADDQ   DX, R10
-	MOVQ   R8, R11
-
-step7:
-	VMOVUPS      (R9), Y9
-	VMOVD        R11, X10
-	VPBROADCASTD X10, Y10
-	VPCMPEQD     Y3, Y10, Y10
-	VBLENDVPS    Y10, Y9, Y4, Y4
-	VSUBPS       Y2, Y9, Y9
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12)(R11*4), Y10
-	VMULPS       Y9, Y10, Y11
-	VXORPS       Y12, Y12, Y12
-	VCMPPS       $0x04, Y12, Y10, Y10
-	VANDPS       Y10, Y11, Y11
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y13
-	VFMADD213PS  Y9, Y13, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VMOVUPS      Y10, (R10)
-	VMOVD        R11, X9
-	VPBROADCASTD X9, Y9
-	VPCMPEQD     Y3, Y9, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y10, Y6, Y6
-	VADDPS       Y11, Y7, Y7
-	ADDQ         $0x10, R11
-	CMPQ         R11, 96(AX)
-	JGE          summed8
-	ADDQ         208(AX), R9
-	ADDQ         208(AX), R10
-	VMOVUPS      (R9), Y9
-	VMOVD        R11, X10
-	VPBROADCASTD X10, Y10
-	VPCMPEQD     Y3, Y10, Y10
-	VBLENDVPS    Y10, Y9, Y4, Y4
-	VSUBPS       Y2, Y9, Y9
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12)(R11*4), Y10
-	VMULPS       Y9, Y10, Y11
-	VXORPS       Y12, Y12, Y12
-	VCMPPS       $0x04, Y12, Y10, Y10
-	VANDPS       Y10, Y11, Y11
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y10, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y10, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y13
-	VFMADD213PS  Y9, Y13, Y10
-	VFMADD213PS  Y12, Y12, Y10
-	VMOVUPS      Y10, (R10)
-	VMOVD        R11, X9
-	VPBROADCASTD X9, Y9
-	VPCMPEQD     Y3, Y9, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y10, Y8, Y8
-	VADDPS       Y11, Y7, Y7
-	ADDQ         $0x10, R11
-	CMPQ         R11, 96(AX)
-	JGE          summed8
-	ADDQ         208(AX), R9
-	ADDQ         208(AX), R10
-	JMP          step7
-
-summed8:
-	VADDPS  Y8, Y6, Y6
-	MOVQ    56(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPS Y6, (R9)(R10*1)
-	MOVQ    64(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPS Y7, (R9)(R10*1)
-	INCQ    R8
-	CMPQ    R8, $0x10
-	JGE     lanes9
-	CMPQ    R8, 96(AX)
-	JLT     lane6
-
-lanes9:
-	MOVQ    56(AX), R10
-	MOVQ    R8, R9
-	CMPQ    96(AX), $0x02
-	JNE     more13
-	VMOVUPS (R10), Y2
-	VMINPS  32(R10), Y2, Y3
+clear6:
+	VMOVUPS Y4, (R8)(R9*1)
+	SUBQ    $0x20, R9
+	JGE     clear6
+	VMOVDQU (DX), Y4
+	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
-	VMULPS  Y6, Y2, Y2
-	VADDPS  Y2, Y3, Y3
-	VMOVUPS Y3, 64(R10)
+	MOVQ    CX, R10
+	XORQ    R11, R11
+	XORQ    R9, R9
 
-more13:
-level10:
-	CMPQ R9, $0x01
-	JE   tree12
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
+classes7:
+	MOVQ         96(AX), R12
+	SUBQ         R11, R12
+	CMPQ         R12, $0x01
+	JLT          done8
+	VMOVUPS      (R10), Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	MOVQ         32(AX), R12
+	VBROADCASTSS (R12)(R11*4), Y8
+	VMULPS       Y7, Y8, Y9
+	VXORPS       Y10, Y10, Y10
+	VCMPPS       $0x04, Y10, Y8, Y8
+	VANDPS       Y8, Y9, Y9
+	VMAXPS       Y7, Y0, Y8
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y8
+	VFMADD213PS  Y10, Y10, Y8
+	VMOVUPS      Y8, (R10)
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VBLENDVPS    Y7, Y8, Y6, Y6
+	VADDPS       (R8)(R9*1), Y8, Y7
+	VMOVUPS      Y7, (R8)(R9*1)
+	VADDPS       1024(R8), Y9, Y7
+	VMOVUPS      Y7, 1024(R8)
+	VMAXPS       32(R10), Y2, Y2
+	ADDQ         $0x01, R11
+	ADDQ         $+32, R8
+	ADDQ         BX, R10
+	VPSUBD       constants<>+608(SB), Y4, Y4
+	TESTQ        $+15, R11
+	JNE          classes7
+	SUBQ         $+512, R8
+	XORQ         $+512, R9
+	JMP          classes7
 
-pairs11:
-	VMOVUPS (R11), Y2
-	VADDPS  32(R11), Y2, Y2
-	VMOVUPS Y2, (R12)
-	ADDQ    $0x40, R11
-	ADDQ    $0x20, R12
-	DECQ    R13
-	JNE     pairs11
-	VMOVUPS (R11), Y2
-	VMOVUPS Y2, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level10
-
-tree12:
-	VMOVUPS      (R10), Y2
-	MOVQ         56(AX), R9
+done8:
+	MOVQ         56(AX), R8
 	CMPQ         96(AX), $0x02
-	JE           two14
-	VCVTPS2PD    X2, Y3
-	VBROADCASTSD constants<>+576(SB), Y6
-	VADDPD       Y6, Y3, Y3
+	JE           two9
+	VBROADCASTSD constants<>+736(SB), Y3
+	VMOVUPS      (R8), Y4
+	VADDPS       512(R8), Y4, Y4
+	VMOVUPS      32(R8), Y7
+	VADDPS       544(R8), Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VMOVUPS      64(R8), Y7
+	VADDPS       576(R8), Y7, Y7
+	VMOVUPS      96(R8), Y8
+	VADDPS       608(R8), Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VMOVUPS      128(R8), Y7
+	VADDPS       640(R8), Y7, Y7
+	VMOVUPS      160(R8), Y8
+	VADDPS       672(R8), Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      192(R8), Y8
+	VADDPS       704(R8), Y8, Y8
+	VMOVUPS      224(R8), Y9
+	VADDPS       736(R8), Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VMOVUPS      256(R8), Y7
+	VADDPS       768(R8), Y7, Y7
+	VMOVUPS      288(R8), Y8
+	VADDPS       800(R8), Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      320(R8), Y8
+	VADDPS       832(R8), Y8, Y8
+	VMOVUPS      352(R8), Y9
+	VADDPS       864(R8), Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      384(R8), Y8
+	VADDPS       896(R8), Y8, Y8
+	VMOVUPS      416(R8), Y9
+	VADDPS       928(R8), Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	VMOVUPS      448(R8), Y9
+	VADDPS       960(R8), Y9, Y9
+	VMOVUPS      480(R8), Y10
+	VADDPS       992(R8), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VCVTPS2PD    X4, Y7
+	VADDPD       Y3, Y7, Y7
+	VMOVUPD      Y7, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y3, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(SI*8)
+	JMP          sum10
+
+two9:
+	VMOVUPS      (R8), Y3
+	VMOVUPS      32(R8), Y4
+	VMINPS       Y4, Y3, Y7
+	VADDPS       Y4, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMULPS       Y4, Y3, Y3
+	VADDPS       Y3, Y7, Y7
+	VCVTPS2PD    X7, Y3
 	VMOVUPD      Y3, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VBROADCASTSD constants<>+576(SB), Y3
-	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1432(AX)(SI*8)
-	JMP          sum15
+	VEXTRACTF128 $0x01, Y7, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 1432(AX)(SI*8)
 
-two14:
-	VMOVUPS      64(R9), Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 1432(AX)(SI*8)
-
-sum15:
-	MOVQ 64(AX), R9
-
-level16:
-	CMPQ R8, $0x01
-	JE   tree18
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs17:
-	VMOVUPS (R10), Y2
-	VADDPS  32(R10), Y2, Y2
-	VMOVUPS Y2, (R11)
-	ADDQ    $0x40, R10
-	ADDQ    $0x20, R11
-	DECQ    R12
-	JNE     pairs17
-	VMOVUPS (R10), Y2
-	VMOVUPS Y2, (R11)
-	INCQ    R8
-	SHRQ    $0x01, R8
-	JMP     level16
-
-tree18:
-	VMOVUPS      (R9), Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X4, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y4, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(SI*8)
+sum10:
+	VMOVUPS      1024(R8), Y3
+	VMOVUPS      1056(R8), Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      1088(R8), Y4
+	VMOVUPS      1120(R8), Y7
+	VADDPS       Y7, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      1152(R8), Y4
+	VMOVUPS      1184(R8), Y7
+	VADDPS       Y7, Y4, Y4
+	VMOVUPS      1216(R8), Y7
+	VMOVUPS      1248(R8), Y8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      1280(R8), Y4
+	VMOVUPS      1312(R8), Y7
+	VADDPS       Y7, Y4, Y4
+	VMOVUPS      1344(R8), Y7
+	VMOVUPS      1376(R8), Y8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VMOVUPS      1408(R8), Y7
+	VMOVUPS      1440(R8), Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      1472(R8), Y8
+	VMOVUPS      1504(R8), Y9
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VCVTPS2PD    X5, Y3
+	VSUBPD       312(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X3
+	VCVTPS2PD    X3, Y3
+	VSUBPD       344(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
-	JLT          loop1
+	JLT          loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -2397,7 +2467,7 @@ loop1:
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 272(AX), Y1
+	VBROADCASTSD 264(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y3
 	VMULPD       9048(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
@@ -2446,290 +2516,267 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+0(SB), Y0
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         24(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	MOVQ         24(AX), DX
+	MOVQ         200(AX), BX
+	LEAQ         (BX)(BX*2), SI
+	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
+max1:
+	VMAXPS (SI), Y2, Y2
+	ADDQ   BX, SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
+
+loop2:
 	MOVQ 168(AX), R8
 	MOVQ 96(AX), R9
 	CMPQ R8, (AX)
-	JEQ  fetched4
+	JEQ  fetched5
 	MOVQ SI, R10
 	SUBQ 88(AX), R10
 	SHLQ $0x02, R10
 	ADDQ R10, R8
 	ADDQ 16(AX), R10
 
-fetch3:
+fetch4:
 	PREFETCHT0 (R8)
 	ADDQ       176(AX), R8
 	PREFETCHT0 (R10)
 	ADDQ       184(AX), R10
 	DECQ       R9
-	JNE        fetch3
+	JNE        fetch4
 
-fetched4:
+fetched5:
+	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         96(AX), R8
-	MOVQ         CX, R9
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 344(AX)(SI*8)
+	MOVQ         56(AX), R8
+	VXORPS       Y4, Y4, Y4
+	MOVQ         $+2016, R9
 
-max5:
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         200(AX), R9
-	DECQ         R8
-	JNE          max5
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
-	XORQ         R8, R8
+clear6:
+	VMOVUPS Y4, (R8)(R9*1)
+	SUBQ    $0x20, R9
+	JGE     clear6
+	MOVQ    CX, R10
+	MOVQ    DX, R12
+	XORQ    R11, R11
+	XORQ    R9, R9
 
-lane6:
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	MOVQ   200(AX), R9
-	IMULQ  R8, R9
-	ADDQ   CX, R9
-	MOVQ   200(AX), R10
-	IMULQ  R8, R10
-	ADDQ   DX, R10
-	MOVQ   200(AX), R11
-	IMULQ  R8, R11
-	ADDQ   BX, R11
-	MOVQ   R8, R12
-
-step7:
-	VMOVUPS      (R9), Y7
-	VSUBPS       Y2, Y7, Y7
-	VMOVUPS      (R11), Y8
+classes7:
+	MOVQ         96(AX), R13
+	SUBQ         R11, R13
+	CMPQ         R13, $0x01
+	JLT          done8
+	VMOVUPS      (R10), Y4
+	VSUBPS       Y3, Y4, Y4
+	VMOVUPS      (R12), Y5
 	MOVQ         40(AX), R13
-	VBROADCASTSS (R13)(R12*4), Y9
+	VBROADCASTSS (R13)(R11*4), Y6
 	MOVQ         32(AX), R13
-	VBROADCASTSS (R13)(R12*4), Y10
-	VFMADD213PS  Y10, Y9, Y8
-	VMULPS       Y7, Y8, Y9
-	VXORPS       Y10, Y10, Y10
-	VCMPPS       $0x04, Y10, Y8, Y10
-	VANDPS       Y10, Y9, Y9
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y7
-	VFNMADD132PS constants<>+96(SB), Y10, Y7
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y12
-	VFMADD213PS  Y7, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (R10)
-	VADDPS       Y10, Y3, Y3
-	VADDPS       Y9, Y4, Y4
-	VADDPS       Y8, Y5, Y5
-	ADDQ         $0x10, R12
-	CMPQ         R12, 96(AX)
-	JGE          summed8
-	ADDQ         208(AX), R9
-	ADDQ         208(AX), R10
-	ADDQ         208(AX), R11
-	VMOVUPS      (R9), Y7
-	VSUBPS       Y2, Y7, Y7
-	VMOVUPS      (R11), Y8
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13)(R12*4), Y9
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13)(R12*4), Y10
-	VFMADD213PS  Y10, Y9, Y8
-	VMULPS       Y7, Y8, Y9
-	VXORPS       Y10, Y10, Y10
-	VCMPPS       $0x04, Y10, Y8, Y10
-	VANDPS       Y10, Y9, Y9
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y7
-	VFNMADD132PS constants<>+96(SB), Y10, Y7
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y12
-	VFMADD213PS  Y7, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (R10)
-	VADDPS       Y10, Y6, Y6
-	VADDPS       Y9, Y4, Y4
-	VADDPS       Y8, Y5, Y5
-	ADDQ         $0x10, R12
-	CMPQ         R12, 96(AX)
-	JGE          summed8
-	ADDQ         208(AX), R9
-	ADDQ         208(AX), R10
-	ADDQ         208(AX), R11
-	JMP          step7
+	VBROADCASTSS (R13)(R11*4), Y7
+	VFMADD213PS  Y7, Y6, Y5
+	VMULPS       Y4, Y5, Y6
+	VXORPS       Y7, Y7, Y7
+	VCMPPS       $0x04, Y7, Y5, Y7
+	VANDPS       Y7, Y6, Y6
+	VMAXPS       Y4, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y4
+	VFNMADD132PS constants<>+96(SB), Y7, Y4
+	VPERMPS      constants<>+192(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y4, Y7
+	VMULPS       Y4, Y4, Y9
+	VFMADD213PS  Y4, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      Y7, (R10)
+	VADDPS       (R8)(R9*1), Y7, Y4
+	VMOVUPS      Y4, (R8)(R9*1)
+	VADDPS       1024(R8), Y6, Y4
+	VMOVUPS      Y4, 1024(R8)
+	VADDPS       1536(R8), Y5, Y4
+	VMOVUPS      Y4, 1536(R8)
+	VMAXPS       32(R10), Y2, Y2
+	ADDQ         $0x01, R11
+	ADDQ         $+32, R8
+	ADDQ         BX, R10
+	ADDQ         BX, R12
+	TESTQ        $+15, R11
+	JNE          classes7
+	SUBQ         $+512, R8
+	XORQ         $+512, R9
+	JMP          classes7
 
-summed8:
-	VADDPS  Y6, Y3, Y3
-	MOVQ    56(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPS Y3, (R9)(R10*1)
-	MOVQ    64(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPS Y4, (R9)(R10*1)
-	MOVQ    72(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPS Y5, (R9)(R10*1)
-	INCQ    R8
-	CMPQ    R8, $0x10
-	JGE     lanes9
-	CMPQ    R8, 96(AX)
-	JLT     lane6
-
-lanes9:
-	MOVQ    56(AX), R10
-	MOVQ    R8, R9
-	CMPQ    96(AX), $0x02
-	JNE     more13
-	VMOVUPS (R10), Y2
-	VMINPS  32(R10), Y2, Y3
-	VXORPS  Y4, Y4, Y4
-	VMULPS  Y4, Y2, Y2
-	VADDPS  Y2, Y3, Y3
-	VMOVUPS Y3, 64(R10)
-
-more13:
-level10:
-	CMPQ R9, $0x01
-	JE   tree12
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
-
-pairs11:
-	VMOVUPS (R11), Y2
-	VADDPS  32(R11), Y2, Y2
-	VMOVUPS Y2, (R12)
-	ADDQ    $0x40, R11
-	ADDQ    $0x20, R12
-	DECQ    R13
-	JNE     pairs11
-	VMOVUPS (R11), Y2
-	VMOVUPS Y2, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level10
-
-tree12:
-	VMOVUPS      (R10), Y2
-	MOVQ         56(AX), R9
+done8:
+	MOVQ         56(AX), R8
 	CMPQ         96(AX), $0x02
-	JE           two14
-	VCVTPS2PD    X2, Y3
-	VBROADCASTSD constants<>+576(SB), Y4
-	VADDPD       Y4, Y3, Y3
+	JE           two9
+	VBROADCASTSD constants<>+736(SB), Y3
+	VMOVUPS      (R8), Y4
+	VADDPS       512(R8), Y4, Y4
+	VMOVUPS      32(R8), Y5
+	VADDPS       544(R8), Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      64(R8), Y5
+	VADDPS       576(R8), Y5, Y5
+	VMOVUPS      96(R8), Y6
+	VADDPS       608(R8), Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      128(R8), Y5
+	VADDPS       640(R8), Y5, Y5
+	VMOVUPS      160(R8), Y6
+	VADDPS       672(R8), Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VMOVUPS      192(R8), Y6
+	VADDPS       704(R8), Y6, Y6
+	VMOVUPS      224(R8), Y7
+	VADDPS       736(R8), Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      256(R8), Y5
+	VADDPS       768(R8), Y5, Y5
+	VMOVUPS      288(R8), Y6
+	VADDPS       800(R8), Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VMOVUPS      320(R8), Y6
+	VADDPS       832(R8), Y6, Y6
+	VMOVUPS      352(R8), Y7
+	VADDPS       864(R8), Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VMOVUPS      384(R8), Y6
+	VADDPS       896(R8), Y6, Y6
+	VMOVUPS      416(R8), Y7
+	VADDPS       928(R8), Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      448(R8), Y7
+	VADDPS       960(R8), Y7, Y7
+	VMOVUPS      480(R8), Y8
+	VADDPS       992(R8), Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VCVTPS2PD    X4, Y5
+	VADDPD       Y3, Y5, Y5
+	VMOVUPD      Y5, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y3, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(SI*8)
+	JMP          sum10
+
+two9:
+	VMOVUPS      (R8), Y3
+	VMOVUPS      32(R8), Y4
+	VMINPS       Y4, Y3, Y5
+	VADDPS       Y4, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMULPS       Y4, Y3, Y3
+	VADDPS       Y3, Y5, Y5
+	VCVTPS2PD    X5, Y3
 	VMOVUPD      Y3, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VBROADCASTSD constants<>+576(SB), Y3
-	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1432(AX)(SI*8)
-	JMP          sum15
+	VEXTRACTF128 $0x01, Y5, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 1432(AX)(SI*8)
 
-two14:
-	VMOVUPS      64(R9), Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 1432(AX)(SI*8)
-
-sum15:
-	MOVQ 64(AX), R10
-	MOVQ R8, R9
-
-level16:
-	CMPQ R9, $0x01
-	JE   tree18
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
-
-pairs17:
-	VMOVUPS (R11), Y2
-	VADDPS  32(R11), Y2, Y2
-	VMOVUPS Y2, (R12)
-	ADDQ    $0x40, R11
-	ADDQ    $0x20, R12
-	DECQ    R13
-	JNE     pairs17
-	VMOVUPS (R11), Y2
-	VMOVUPS Y2, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level16
-
-tree18:
-	VMOVUPS      (R10), Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	MOVQ         72(AX), R9
-
-level19:
-	CMPQ R8, $0x01
-	JE   tree21
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs20:
-	VMOVUPS (R10), Y2
-	VADDPS  32(R10), Y2, Y2
-	VMOVUPS Y2, (R11)
-	ADDQ    $0x40, R10
-	ADDQ    $0x20, R11
-	DECQ    R12
-	JNE     pairs20
-	VMOVUPS (R10), Y2
-	VMOVUPS Y2, (R11)
-	INCQ    R8
-	SHRQ    $0x01, R8
-	JMP     level19
-
-tree21:
-	VMOVUPS      (R9), Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 2488(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 2520(AX)(SI*8)
+sum10:
+	VMOVUPS      1024(R8), Y3
+	VMOVUPS      1056(R8), Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      1088(R8), Y4
+	VMOVUPS      1120(R8), Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      1152(R8), Y4
+	VMOVUPS      1184(R8), Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      1216(R8), Y5
+	VMOVUPS      1248(R8), Y6
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      1280(R8), Y4
+	VMOVUPS      1312(R8), Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      1344(R8), Y5
+	VMOVUPS      1376(R8), Y6
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      1408(R8), Y5
+	VMOVUPS      1440(R8), Y6
+	VADDPS       Y6, Y5, Y5
+	VMOVUPS      1472(R8), Y6
+	VMOVUPS      1504(R8), Y7
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VMOVUPS      1536(R8), Y3
+	VMOVUPS      1568(R8), Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      1600(R8), Y4
+	VMOVUPS      1632(R8), Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      1664(R8), Y4
+	VMOVUPS      1696(R8), Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      1728(R8), Y5
+	VMOVUPS      1760(R8), Y6
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      1792(R8), Y4
+	VMOVUPS      1824(R8), Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      1856(R8), Y5
+	VMOVUPS      1888(R8), Y6
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      1920(R8), Y5
+	VMOVUPS      1952(R8), Y6
+	VADDPS       Y6, Y5, Y5
+	VMOVUPS      1984(R8), Y6
+	VMOVUPS      2016(R8), Y7
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 2488(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 2520(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
-	JLT          loop1
+	JLT          loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -2753,7 +2800,7 @@ loop1:
 	VCVTPD2PSY   Y0, X2
 	VCVTPD2PSY   Y1, X0
 	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 272(AX), Y1
+	VBROADCASTSD 264(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y3
 	VMULPD       9048(AX)(BX*8), Y1, Y1
 	VCVTPD2PSY   Y3, X2
@@ -2866,8 +2913,8 @@ TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+608(SB), Y0
-	VBROADCASTSD constants<>+640(SB), Y1
+	VBROADCASTSD constants<>+768(SB), Y0
+	VBROADCASTSD constants<>+800(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         SI, SI
 
@@ -2886,13 +2933,13 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R8)(SI*4), R8
 	MOVQ         SI, BX
-	IMULQ        216(AX), BX
+	IMULQ        208(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R8*8), X2
 	VSUBSD       312(AX)(DI*8), X2, X2
 	VMOVSD       X2, 3576(AX)(DI*8)
 	VMOVSD       312(AX)(DI*8), X2
-	VXORPS       constants<>+1024(SB), X2, X2
+	VXORPS       constants<>+1184(SB), X2, X2
 	VBROADCASTSD X2, Y2
 	VMOVSD       112(AX), X3
 	VBROADCASTSD X3, Y3
@@ -2920,101 +2967,101 @@ loop5:
 	VADDPD       Y10, Y8, Y8
 	VMAXPD       Y10, Y0, Y11
 	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+672(SB), Y1, Y12
+	VFMADD132PD  constants<>+832(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
-	VFNMADD231PD constants<>+704(SB), Y10, Y11
-	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VFNMADD231PD constants<>+864(SB), Y10, Y11
+	VFNMADD231PD constants<>+896(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+960(SB), Y10, Y13
-	VPERMPS      constants<>+992(SB), Y10, Y10
+	VPERMPS      constants<>+1120(SB), Y10, Y13
+	VPERMPS      constants<>+1152(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+768(SB), Y10
-	VFMADD213PD  constants<>+800(SB), Y11, Y10
+	VMOVUPD      constants<>+928(SB), Y10
+	VFMADD213PD  constants<>+960(SB), Y11, Y10
 	VMAXPD       32(DX)(R8*8), Y3, Y3
-	VFMADD213PD  constants<>+832(SB), Y11, Y10
+	VFMADD213PD  constants<>+992(SB), Y11, Y10
 	VADDPD       32(CX)(R8*8), Y2, Y13
-	VFMADD213PD  constants<>+864(SB), Y11, Y10
+	VFMADD213PD  constants<>+1024(SB), Y11, Y10
 	VADDPD       Y13, Y9, Y9
-	VFMADD213PD  constants<>+896(SB), Y11, Y10
+	VFMADD213PD  constants<>+1056(SB), Y11, Y10
 	VMAXPD       Y13, Y0, Y14
-	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VFMADD213PD  constants<>+1088(SB), Y11, Y10
 	VMOVUPD      Y14, Y15
 	VMULPD       Y11, Y11, Y13
-	VFMADD132PD  constants<>+672(SB), Y1, Y15
+	VFMADD132PD  constants<>+832(SB), Y1, Y15
 	VFMADD213PD  Y11, Y13, Y10
 	VSUBPD       Y1, Y15, Y11
 	VFMADD213PD  Y12, Y12, Y10
 	VMOVUPD      Y14, Y12
 	VADDPD       Y10, Y4, Y4
-	VFNMADD231PD constants<>+704(SB), Y11, Y12
-	VFNMADD231PD constants<>+736(SB), Y11, Y12
+	VFNMADD231PD constants<>+864(SB), Y11, Y12
+	VFNMADD231PD constants<>+896(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y15, Y10
-	VPERMPS      constants<>+960(SB), Y10, Y11
-	VPERMPS      constants<>+992(SB), Y10, Y10
+	VPERMPS      constants<>+1120(SB), Y10, Y11
+	VPERMPS      constants<>+1152(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y11, Y10
 	VPSLLQ       $0x31, Y15, Y15
 	VPADDQ       Y10, Y15, Y15
-	VMOVUPD      constants<>+768(SB), Y10
-	VFMADD213PD  constants<>+800(SB), Y12, Y10
-	VFMADD213PD  constants<>+832(SB), Y12, Y10
+	VMOVUPD      constants<>+928(SB), Y10
+	VFMADD213PD  constants<>+960(SB), Y12, Y10
+	VFMADD213PD  constants<>+992(SB), Y12, Y10
 	PREFETCHT0   20544(CX)(R8*8)
-	VFMADD213PD  constants<>+864(SB), Y12, Y10
+	VFMADD213PD  constants<>+1024(SB), Y12, Y10
 	VMAXPD       64(DX)(R8*8), Y3, Y3
-	VFMADD213PD  constants<>+896(SB), Y12, Y10
+	VFMADD213PD  constants<>+1056(SB), Y12, Y10
 	VADDPD       64(CX)(R8*8), Y2, Y13
-	VFMADD213PD  constants<>+928(SB), Y12, Y10
+	VFMADD213PD  constants<>+1088(SB), Y12, Y10
 	VADDPD       Y13, Y8, Y8
 	VMULPD       Y12, Y12, Y11
 	VMAXPD       Y13, Y0, Y13
 	VFMADD213PD  Y12, Y11, Y10
 	VMOVUPD      Y13, Y11
 	VFMADD213PD  Y15, Y15, Y10
-	VFMADD132PD  constants<>+672(SB), Y1, Y11
+	VFMADD132PD  constants<>+832(SB), Y1, Y11
 	VADDPD       Y10, Y5, Y5
 	VSUBPD       Y1, Y11, Y10
 	VMOVUPD      Y13, Y12
-	VFNMADD231PD constants<>+704(SB), Y10, Y12
-	VFNMADD231PD constants<>+736(SB), Y10, Y12
+	VFNMADD231PD constants<>+864(SB), Y10, Y12
+	VFNMADD231PD constants<>+896(SB), Y10, Y12
 	VPSHUFD      $0xa0, Y11, Y10
-	VPERMPS      constants<>+960(SB), Y10, Y13
-	VPERMPS      constants<>+992(SB), Y10, Y10
+	VPERMPS      constants<>+1120(SB), Y10, Y13
+	VPERMPS      constants<>+1152(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y11, Y11
 	VPADDQ       Y10, Y11, Y11
-	VMOVUPD      constants<>+768(SB), Y10
-	VFMADD213PD  constants<>+800(SB), Y12, Y10
+	VMOVUPD      constants<>+928(SB), Y10
+	VFMADD213PD  constants<>+960(SB), Y12, Y10
 	VMAXPD       96(DX)(R8*8), Y3, Y3
-	VFMADD213PD  constants<>+832(SB), Y12, Y10
+	VFMADD213PD  constants<>+992(SB), Y12, Y10
 	VADDPD       96(CX)(R8*8), Y2, Y13
-	VFMADD213PD  constants<>+864(SB), Y12, Y10
+	VFMADD213PD  constants<>+1024(SB), Y12, Y10
 	VADDPD       Y13, Y9, Y9
-	VFMADD213PD  constants<>+896(SB), Y12, Y10
+	VFMADD213PD  constants<>+1056(SB), Y12, Y10
 	VMAXPD       Y13, Y0, Y14
-	VFMADD213PD  constants<>+928(SB), Y12, Y10
+	VFMADD213PD  constants<>+1088(SB), Y12, Y10
 	VMOVUPD      Y14, Y15
 	VMULPD       Y12, Y12, Y13
-	VFMADD132PD  constants<>+672(SB), Y1, Y15
+	VFMADD132PD  constants<>+832(SB), Y1, Y15
 	VFMADD213PD  Y12, Y13, Y10
 	VSUBPD       Y1, Y15, Y12
 	VFMADD213PD  Y11, Y11, Y10
 	VMOVUPD      Y14, Y11
 	VADDPD       Y10, Y6, Y6
-	VFNMADD231PD constants<>+704(SB), Y12, Y11
-	VFNMADD231PD constants<>+736(SB), Y12, Y11
+	VFNMADD231PD constants<>+864(SB), Y12, Y11
+	VFNMADD231PD constants<>+896(SB), Y12, Y11
 	VPSHUFD      $0xa0, Y15, Y10
-	VPERMPS      constants<>+960(SB), Y10, Y12
-	VPERMPS      constants<>+992(SB), Y10, Y10
+	VPERMPS      constants<>+1120(SB), Y10, Y12
+	VPERMPS      constants<>+1152(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y12, Y10
 	VPSLLQ       $0x31, Y15, Y15
 	VPADDQ       Y10, Y15, Y15
-	VMOVUPD      constants<>+768(SB), Y10
-	VFMADD213PD  constants<>+800(SB), Y11, Y10
-	VFMADD213PD  constants<>+832(SB), Y11, Y10
-	VFMADD213PD  constants<>+864(SB), Y11, Y10
-	VFMADD213PD  constants<>+896(SB), Y11, Y10
-	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VMOVUPD      constants<>+928(SB), Y10
+	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VFMADD213PD  constants<>+992(SB), Y11, Y10
+	VFMADD213PD  constants<>+1024(SB), Y11, Y10
+	VFMADD213PD  constants<>+1056(SB), Y11, Y10
+	VFMADD213PD  constants<>+1088(SB), Y11, Y10
 	VMULPD       Y11, Y11, Y12
 	VFMADD213PD  Y11, Y12, Y10
 	VFMADD213PD  Y15, Y15, Y10
@@ -3046,22 +3093,22 @@ loop7:
 	VADDPD       Y10, Y8, Y8
 	VMAXPD       Y10, Y0, Y11
 	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+672(SB), Y1, Y12
+	VFMADD132PD  constants<>+832(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
-	VFNMADD231PD constants<>+704(SB), Y10, Y11
-	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VFNMADD231PD constants<>+864(SB), Y10, Y11
+	VFNMADD231PD constants<>+896(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+960(SB), Y10, Y13
-	VPERMPS      constants<>+992(SB), Y10, Y10
+	VPERMPS      constants<>+1120(SB), Y10, Y13
+	VPERMPS      constants<>+1152(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+768(SB), Y10
-	VFMADD213PD  constants<>+800(SB), Y11, Y10
-	VFMADD213PD  constants<>+832(SB), Y11, Y10
-	VFMADD213PD  constants<>+864(SB), Y11, Y10
-	VFMADD213PD  constants<>+896(SB), Y11, Y10
-	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VMOVUPD      constants<>+928(SB), Y10
+	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VFMADD213PD  constants<>+992(SB), Y11, Y10
+	VFMADD213PD  constants<>+1024(SB), Y11, Y10
+	VFMADD213PD  constants<>+1056(SB), Y11, Y10
+	VFMADD213PD  constants<>+1088(SB), Y11, Y10
 	VMULPD       Y11, Y11, Y13
 	VFMADD213PD  Y11, Y13, Y10
 	VFMADD213PD  Y12, Y12, Y10
@@ -3122,8 +3169,8 @@ TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+608(SB), Y0
-	VBROADCASTSD constants<>+640(SB), Y1
+	VBROADCASTSD constants<>+768(SB), Y0
+	VBROADCASTSD constants<>+800(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	XORQ         DI, DI
@@ -3143,13 +3190,13 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R9)(DI*4), R9
 	MOVQ         DI, BX
-	IMULQ        216(AX), BX
+	IMULQ        208(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R9*8), X2
 	VSUBSD       312(AX)(R8*8), X2, X2
 	VMOVSD       X2, 3576(AX)(R8*8)
 	VMOVSD       312(AX)(R8*8), X2
-	VXORPS       constants<>+1024(SB), X2, X2
+	VXORPS       constants<>+1184(SB), X2, X2
 	VBROADCASTSD X2, Y2
 	VMOVSD       112(AX), X3
 	VBROADCASTSD X3, Y3
@@ -3177,104 +3224,104 @@ loop5:
 	VADDPD       Y10, Y8, Y8
 	VMAXPD       Y10, Y0, Y11
 	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+672(SB), Y1, Y12
+	VFMADD132PD  constants<>+832(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
-	VFNMADD231PD constants<>+704(SB), Y10, Y11
-	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VFNMADD231PD constants<>+864(SB), Y10, Y11
+	VFNMADD231PD constants<>+896(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+960(SB), Y10, Y13
-	VPERMPS      constants<>+992(SB), Y10, Y10
+	VPERMPS      constants<>+1120(SB), Y10, Y13
+	VPERMPS      constants<>+1152(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+768(SB), Y10
-	VFMADD213PD  constants<>+800(SB), Y11, Y10
+	VMOVUPD      constants<>+928(SB), Y10
+	VFMADD213PD  constants<>+960(SB), Y11, Y10
 	VMAXPD       32(DX)(R9*8), Y3, Y3
-	VFMADD213PD  constants<>+832(SB), Y11, Y10
+	VFMADD213PD  constants<>+992(SB), Y11, Y10
 	VADDPD       32(CX)(R9*8), Y2, Y13
-	VFMADD213PD  constants<>+864(SB), Y11, Y10
+	VFMADD213PD  constants<>+1024(SB), Y11, Y10
 	VADDPD       Y13, Y9, Y9
-	VFMADD213PD  constants<>+896(SB), Y11, Y10
+	VFMADD213PD  constants<>+1056(SB), Y11, Y10
 	VMAXPD       Y13, Y0, Y14
-	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VFMADD213PD  constants<>+1088(SB), Y11, Y10
 	VMOVUPD      Y14, Y15
 	VMULPD       Y11, Y11, Y13
-	VFMADD132PD  constants<>+672(SB), Y1, Y15
+	VFMADD132PD  constants<>+832(SB), Y1, Y15
 	VFMADD213PD  Y11, Y13, Y10
 	VSUBPD       Y1, Y15, Y11
 	VFMADD213PD  Y12, Y12, Y10
 	VMOVUPD      Y14, Y12
 	VADDPD       Y10, Y4, Y4
-	VFNMADD231PD constants<>+704(SB), Y11, Y12
+	VFNMADD231PD constants<>+864(SB), Y11, Y12
 	VMOVUPD      Y10, (SI)(R9*8)
-	VFNMADD231PD constants<>+736(SB), Y11, Y12
+	VFNMADD231PD constants<>+896(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y15, Y10
-	VPERMPS      constants<>+960(SB), Y10, Y11
-	VPERMPS      constants<>+992(SB), Y10, Y10
+	VPERMPS      constants<>+1120(SB), Y10, Y11
+	VPERMPS      constants<>+1152(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y11, Y10
 	VPSLLQ       $0x31, Y15, Y15
 	VPADDQ       Y10, Y15, Y15
-	VMOVUPD      constants<>+768(SB), Y10
-	VFMADD213PD  constants<>+800(SB), Y12, Y10
-	VFMADD213PD  constants<>+832(SB), Y12, Y10
+	VMOVUPD      constants<>+928(SB), Y10
+	VFMADD213PD  constants<>+960(SB), Y12, Y10
+	VFMADD213PD  constants<>+992(SB), Y12, Y10
 	PREFETCHT0   20544(CX)(R9*8)
-	VFMADD213PD  constants<>+864(SB), Y12, Y10
+	VFMADD213PD  constants<>+1024(SB), Y12, Y10
 	VMAXPD       64(DX)(R9*8), Y3, Y3
-	VFMADD213PD  constants<>+896(SB), Y12, Y10
+	VFMADD213PD  constants<>+1056(SB), Y12, Y10
 	VADDPD       64(CX)(R9*8), Y2, Y13
-	VFMADD213PD  constants<>+928(SB), Y12, Y10
+	VFMADD213PD  constants<>+1088(SB), Y12, Y10
 	VADDPD       Y13, Y8, Y8
 	VMULPD       Y12, Y12, Y11
 	VMAXPD       Y13, Y0, Y13
 	VFMADD213PD  Y12, Y11, Y10
 	VMOVUPD      Y13, Y11
 	VFMADD213PD  Y15, Y15, Y10
-	VFMADD132PD  constants<>+672(SB), Y1, Y11
+	VFMADD132PD  constants<>+832(SB), Y1, Y11
 	VADDPD       Y10, Y5, Y5
 	VSUBPD       Y1, Y11, Y12
 	VMOVUPD      Y10, 32(SI)(R9*8)
 	VMOVUPD      Y13, Y10
-	VFNMADD231PD constants<>+704(SB), Y12, Y10
-	VFNMADD231PD constants<>+736(SB), Y12, Y10
+	VFNMADD231PD constants<>+864(SB), Y12, Y10
+	VFNMADD231PD constants<>+896(SB), Y12, Y10
 	VPSHUFD      $0xa0, Y11, Y12
-	VPERMPS      constants<>+960(SB), Y12, Y13
-	VPERMPS      constants<>+992(SB), Y12, Y12
+	VPERMPS      constants<>+1120(SB), Y12, Y13
+	VPERMPS      constants<>+1152(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y13, Y12
 	VPSLLQ       $0x31, Y11, Y11
 	VPADDQ       Y12, Y11, Y11
-	VMOVUPD      constants<>+768(SB), Y12
-	VFMADD213PD  constants<>+800(SB), Y10, Y12
+	VMOVUPD      constants<>+928(SB), Y12
+	VFMADD213PD  constants<>+960(SB), Y10, Y12
 	VMAXPD       96(DX)(R9*8), Y3, Y3
-	VFMADD213PD  constants<>+832(SB), Y10, Y12
+	VFMADD213PD  constants<>+992(SB), Y10, Y12
 	VADDPD       96(CX)(R9*8), Y2, Y13
-	VFMADD213PD  constants<>+864(SB), Y10, Y12
+	VFMADD213PD  constants<>+1024(SB), Y10, Y12
 	VADDPD       Y13, Y9, Y9
-	VFMADD213PD  constants<>+896(SB), Y10, Y12
+	VFMADD213PD  constants<>+1056(SB), Y10, Y12
 	VMAXPD       Y13, Y0, Y14
-	VFMADD213PD  constants<>+928(SB), Y10, Y12
+	VFMADD213PD  constants<>+1088(SB), Y10, Y12
 	VMOVUPD      Y14, Y15
 	VMULPD       Y10, Y10, Y13
-	VFMADD132PD  constants<>+672(SB), Y1, Y15
+	VFMADD132PD  constants<>+832(SB), Y1, Y15
 	VFMADD213PD  Y10, Y13, Y12
 	VSUBPD       Y1, Y15, Y10
 	VFMADD213PD  Y11, Y11, Y12
 	VMOVUPD      Y14, Y11
 	VADDPD       Y12, Y6, Y6
-	VFNMADD231PD constants<>+704(SB), Y10, Y11
+	VFNMADD231PD constants<>+864(SB), Y10, Y11
 	VMOVUPD      Y12, 64(SI)(R9*8)
-	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VFNMADD231PD constants<>+896(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y15, Y10
-	VPERMPS      constants<>+960(SB), Y10, Y12
-	VPERMPS      constants<>+992(SB), Y10, Y10
+	VPERMPS      constants<>+1120(SB), Y10, Y12
+	VPERMPS      constants<>+1152(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y12, Y10
 	VPSLLQ       $0x31, Y15, Y15
 	VPADDQ       Y10, Y15, Y15
-	VMOVUPD      constants<>+768(SB), Y10
-	VFMADD213PD  constants<>+800(SB), Y11, Y10
-	VFMADD213PD  constants<>+832(SB), Y11, Y10
-	VFMADD213PD  constants<>+864(SB), Y11, Y10
-	VFMADD213PD  constants<>+896(SB), Y11, Y10
-	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VMOVUPD      constants<>+928(SB), Y10
+	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VFMADD213PD  constants<>+992(SB), Y11, Y10
+	VFMADD213PD  constants<>+1024(SB), Y11, Y10
+	VFMADD213PD  constants<>+1056(SB), Y11, Y10
+	VFMADD213PD  constants<>+1088(SB), Y11, Y10
 	VMULPD       Y11, Y11, Y12
 	VFMADD213PD  Y11, Y12, Y10
 	VFMADD213PD  Y15, Y15, Y10
@@ -3307,22 +3354,22 @@ loop7:
 	VADDPD       Y10, Y8, Y8
 	VMAXPD       Y10, Y0, Y11
 	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+672(SB), Y1, Y12
+	VFMADD132PD  constants<>+832(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
-	VFNMADD231PD constants<>+704(SB), Y10, Y11
-	VFNMADD231PD constants<>+736(SB), Y10, Y11
+	VFNMADD231PD constants<>+864(SB), Y10, Y11
+	VFNMADD231PD constants<>+896(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+960(SB), Y10, Y13
-	VPERMPS      constants<>+992(SB), Y10, Y10
+	VPERMPS      constants<>+1120(SB), Y10, Y13
+	VPERMPS      constants<>+1152(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+768(SB), Y10
-	VFMADD213PD  constants<>+800(SB), Y11, Y10
-	VFMADD213PD  constants<>+832(SB), Y11, Y10
-	VFMADD213PD  constants<>+864(SB), Y11, Y10
-	VFMADD213PD  constants<>+896(SB), Y11, Y10
-	VFMADD213PD  constants<>+928(SB), Y11, Y10
+	VMOVUPD      constants<>+928(SB), Y10
+	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VFMADD213PD  constants<>+992(SB), Y11, Y10
+	VFMADD213PD  constants<>+1024(SB), Y11, Y10
+	VFMADD213PD  constants<>+1056(SB), Y11, Y10
+	VFMADD213PD  constants<>+1088(SB), Y11, Y10
 	VMULPD       Y11, Y11, Y13
 	VFMADD213PD  Y11, Y13, Y10
 	VFMADD213PD  Y12, Y12, Y10
@@ -3428,7 +3475,7 @@ row1:
 	VMOVSD       14456(AX)(R8*8), X0
 	VBROADCASTSD X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	VMOVUPD      (CX)(BX*8), Y2
 	XORQ         R8, R8
@@ -3478,8 +3525,8 @@ TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+608(SB), Y0
-	VBROADCASTSD constants<>+640(SB), Y1
+	VBROADCASTSD constants<>+768(SB), Y0
+	VBROADCASTSD constants<>+800(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         24(AX), DI
@@ -3502,13 +3549,13 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R12)(R10*4), R12
 	MOVQ         R10, BX
-	IMULQ        216(AX), BX
+	IMULQ        208(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R12*8), X2
 	VSUBSD       312(AX)(R11*8), X2, X2
 	VMOVSD       X2, 3576(AX)(R11*8)
 	VMOVSD       312(AX)(R11*8), X2
-	VXORPS       constants<>+1024(SB), X2, X2
+	VXORPS       constants<>+1184(SB), X2, X2
 	VBROADCASTSD X2, Y2
 	VMOVSD       112(AX), X3
 	VBROADCASTSD X3, Y3
@@ -3546,22 +3593,22 @@ loop5:
 	VADDPD       Y14, Y8, Y8
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+672(SB), Y1, Y14
+	VFMADD132PD  constants<>+832(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
-	VFNMADD231PD constants<>+704(SB), Y12, Y13
-	VFNMADD231PD constants<>+736(SB), Y12, Y13
+	VFNMADD231PD constants<>+864(SB), Y12, Y13
+	VFNMADD231PD constants<>+896(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+960(SB), Y12, Y15
-	VPERMPS      constants<>+992(SB), Y12, Y12
+	VPERMPS      constants<>+1120(SB), Y12, Y15
+	VPERMPS      constants<>+1152(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+768(SB), Y12
-	VFMADD213PD  constants<>+800(SB), Y13, Y12
-	VFMADD213PD  constants<>+832(SB), Y13, Y12
-	VFMADD213PD  constants<>+864(SB), Y13, Y12
-	VFMADD213PD  constants<>+896(SB), Y13, Y12
-	VFMADD213PD  constants<>+928(SB), Y13, Y12
+	VMOVUPD      constants<>+928(SB), Y12
+	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VFMADD213PD  constants<>+992(SB), Y13, Y12
+	VFMADD213PD  constants<>+1024(SB), Y13, Y12
+	VFMADD213PD  constants<>+1056(SB), Y13, Y12
+	VFMADD213PD  constants<>+1088(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
@@ -3580,22 +3627,22 @@ loop5:
 	VADDPD       Y14, Y9, Y9
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+672(SB), Y1, Y14
+	VFMADD132PD  constants<>+832(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
-	VFNMADD231PD constants<>+704(SB), Y12, Y13
-	VFNMADD231PD constants<>+736(SB), Y12, Y13
+	VFNMADD231PD constants<>+864(SB), Y12, Y13
+	VFNMADD231PD constants<>+896(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+960(SB), Y12, Y15
-	VPERMPS      constants<>+992(SB), Y12, Y12
+	VPERMPS      constants<>+1120(SB), Y12, Y15
+	VPERMPS      constants<>+1152(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+768(SB), Y12
-	VFMADD213PD  constants<>+800(SB), Y13, Y12
-	VFMADD213PD  constants<>+832(SB), Y13, Y12
-	VFMADD213PD  constants<>+864(SB), Y13, Y12
-	VFMADD213PD  constants<>+896(SB), Y13, Y12
-	VFMADD213PD  constants<>+928(SB), Y13, Y12
+	VMOVUPD      constants<>+928(SB), Y12
+	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VFMADD213PD  constants<>+992(SB), Y13, Y12
+	VFMADD213PD  constants<>+1024(SB), Y13, Y12
+	VFMADD213PD  constants<>+1056(SB), Y13, Y12
+	VFMADD213PD  constants<>+1088(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
@@ -3615,22 +3662,22 @@ loop5:
 	VADDPD       Y14, Y8, Y8
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+672(SB), Y1, Y14
+	VFMADD132PD  constants<>+832(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
-	VFNMADD231PD constants<>+704(SB), Y12, Y13
-	VFNMADD231PD constants<>+736(SB), Y12, Y13
+	VFNMADD231PD constants<>+864(SB), Y12, Y13
+	VFNMADD231PD constants<>+896(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+960(SB), Y12, Y15
-	VPERMPS      constants<>+992(SB), Y12, Y12
+	VPERMPS      constants<>+1120(SB), Y12, Y15
+	VPERMPS      constants<>+1152(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+768(SB), Y12
-	VFMADD213PD  constants<>+800(SB), Y13, Y12
-	VFMADD213PD  constants<>+832(SB), Y13, Y12
-	VFMADD213PD  constants<>+864(SB), Y13, Y12
-	VFMADD213PD  constants<>+896(SB), Y13, Y12
-	VFMADD213PD  constants<>+928(SB), Y13, Y12
+	VMOVUPD      constants<>+928(SB), Y12
+	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VFMADD213PD  constants<>+992(SB), Y13, Y12
+	VFMADD213PD  constants<>+1024(SB), Y13, Y12
+	VFMADD213PD  constants<>+1056(SB), Y13, Y12
+	VFMADD213PD  constants<>+1088(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
@@ -3649,22 +3696,22 @@ loop5:
 	VADDPD       Y14, Y9, Y9
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+672(SB), Y1, Y14
+	VFMADD132PD  constants<>+832(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
-	VFNMADD231PD constants<>+704(SB), Y12, Y13
-	VFNMADD231PD constants<>+736(SB), Y12, Y13
+	VFNMADD231PD constants<>+864(SB), Y12, Y13
+	VFNMADD231PD constants<>+896(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+960(SB), Y12, Y15
-	VPERMPS      constants<>+992(SB), Y12, Y12
+	VPERMPS      constants<>+1120(SB), Y12, Y15
+	VPERMPS      constants<>+1152(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+768(SB), Y12
-	VFMADD213PD  constants<>+800(SB), Y13, Y12
-	VFMADD213PD  constants<>+832(SB), Y13, Y12
-	VFMADD213PD  constants<>+864(SB), Y13, Y12
-	VFMADD213PD  constants<>+896(SB), Y13, Y12
-	VFMADD213PD  constants<>+928(SB), Y13, Y12
+	VMOVUPD      constants<>+928(SB), Y12
+	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VFMADD213PD  constants<>+992(SB), Y13, Y12
+	VFMADD213PD  constants<>+1024(SB), Y13, Y12
+	VFMADD213PD  constants<>+1056(SB), Y13, Y12
+	VFMADD213PD  constants<>+1088(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
@@ -3708,22 +3755,22 @@ loop7:
 	VADDPD       Y14, Y8, Y8
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+672(SB), Y1, Y14
+	VFMADD132PD  constants<>+832(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
-	VFNMADD231PD constants<>+704(SB), Y12, Y13
-	VFNMADD231PD constants<>+736(SB), Y12, Y13
+	VFNMADD231PD constants<>+864(SB), Y12, Y13
+	VFNMADD231PD constants<>+896(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+960(SB), Y12, Y15
-	VPERMPS      constants<>+992(SB), Y12, Y12
+	VPERMPS      constants<>+1120(SB), Y12, Y15
+	VPERMPS      constants<>+1152(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+768(SB), Y12
-	VFMADD213PD  constants<>+800(SB), Y13, Y12
-	VFMADD213PD  constants<>+832(SB), Y13, Y12
-	VFMADD213PD  constants<>+864(SB), Y13, Y12
-	VFMADD213PD  constants<>+896(SB), Y13, Y12
-	VFMADD213PD  constants<>+928(SB), Y13, Y12
+	VMOVUPD      constants<>+928(SB), Y12
+	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VFMADD213PD  constants<>+992(SB), Y13, Y12
+	VFMADD213PD  constants<>+1024(SB), Y13, Y12
+	VFMADD213PD  constants<>+1056(SB), Y13, Y12
+	VFMADD213PD  constants<>+1088(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
@@ -3840,7 +3887,7 @@ row1:
 	VMOVSD       14456(AX)(R11*8), X0
 	VBROADCASTSD X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	VMOVUPD      (CX)(R8*8), Y2
 	XORQ         R11, R11
@@ -4256,7 +4303,7 @@ end2:
 	XORQ         CX, CX
 	VPTEST       Y0, Y0
 	SETNE        CL
-	MOVQ         CX, 288(AX)
+	MOVQ         CX, 280(AX)
 	VZEROUPPER
 	RET
 
@@ -4266,17 +4313,17 @@ TEXT ·foldFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldFloat64AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         224(AX), CX
-	MOVQ         232(AX), DX
-	MOVQ         248(AX), BX
-	MOVQ         240(AX), SI
+	MOVQ         216(AX), CX
+	MOVQ         224(AX), DX
+	MOVQ         240(AX), BX
+	MOVQ         232(AX), SI
 	SHLQ         $0x06, BX
-	VBROADCASTSD 256(AX), Y0
+	VBROADCASTSD 248(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   248(AX), R9
+	MOVQ   240(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -4334,249 +4381,333 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+608(SB), Y0
-	VBROADCASTSD constants<>+640(SB), Y1
+	VBROADCASTSD constants<>+768(SB), Y0
+	VBROADCASTSD constants<>+800(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
-
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x03, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VBROADCASTSD constants<>+1056(SB), Y2
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	LEAQ         (BX)(BX*2), SI
+	VBROADCASTSD constants<>+1216(SB), Y2
 	MOVQ         96(AX), R8
-	MOVQ         CX, R9
+	MOVQ         CX, DI
 
-max5:
-	VMAXPD    (R9), Y2, Y2
-	ADDQ      200(AX), R9
-	DECQ      R8
-	JNE       max5
-	VMOVUPD   Y2, 312(AX)(SI*8)
-	VPMOVSXDQ (BX), Y3
-	VXORPS    Y4, Y4, Y4
+max1:
+	VMAXPD (DI), Y2, Y2
+	ADDQ   BX, DI
+	DECQ   R8
+	JNE    max1
+	MOVQ   88(AX), DI
+	MOVQ   88(AX), R8
+	ADDQ   80(AX), R8
+	CMPQ   DI, R8
+	JGE    end3
+
+loop2:
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched5
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x03, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
+
+fetch4:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R10
+	JNE        fetch4
+
+fetched5:
+	VMOVUPD      Y2, Y3
+	VBROADCASTSD constants<>+1216(SB), Y2
+	VMOVUPD      Y3, 312(AX)(DI*8)
+	MOVQ         56(AX), R9
+	VXORPS       Y4, Y4, Y4
+	MOVQ         $+736, R10
+
+clear6:
+	VMOVUPD   Y4, (R9)(R10*1)
+	SUBQ      $0x20, R10
+	JGE       clear6
+	VPMOVSXDQ (DX), Y4
 	VXORPS    Y5, Y5, Y5
-	XORQ      R8, R8
+	VXORPS    Y6, Y6, Y6
+	MOVQ      CX, R11
+	XORQ      R12, R12
+	XORQ      R10, R10
 
-lane6:
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	MOVQ   200(AX), R9
-	IMULQ  R8, R9
-	ADDQ   CX, R9
-	MOVQ   200(AX), R10
-	IMULQ  R8, R10
-	ADDQ   DX, R10
-	MOVQ   R8, R11
+classes7:
+	MOVQ         96(AX), R13
+	SUBQ         R12, R13
+	CMPQ         R13, $0x04
+	JLT          done8
+	VMOVUPD      (R11), Y7
+	VPCMPEQQ     constants<>+576(SB), Y4, Y8
+	VBLENDVPD    Y8, Y7, Y5, Y5
+	VSUBPD       Y3, Y7, Y7
+	VMAXPD       Y7, Y0, Y9
+	VMOVUPD      Y9, Y10
+	VFMADD132PD  constants<>+832(SB), Y1, Y10
+	VSUBPD       Y1, Y10, Y8
+	VFNMADD231PD constants<>+864(SB), Y8, Y9
+	VFNMADD231PD constants<>+896(SB), Y8, Y9
+	VPSHUFD      $0xa0, Y10, Y8
+	VPERMPS      constants<>+1120(SB), Y8, Y11
+	VPERMPS      constants<>+1152(SB), Y8, Y8
+	VBLENDPS     $0xaa, Y8, Y11, Y8
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y8, Y10, Y10
+	VMOVUPD      (R11)(BX*1), Y12
+	VMOVUPD      constants<>+928(SB), Y8
+	VPCMPEQQ     constants<>+1248(SB), Y4, Y11
+	VFMADD213PD  constants<>+960(SB), Y9, Y8
+	VBLENDVPD    Y11, Y12, Y5, Y5
+	VFMADD213PD  constants<>+992(SB), Y9, Y8
+	VSUBPD       Y3, Y12, Y12
+	VFMADD213PD  constants<>+1024(SB), Y9, Y8
+	VMAXPD       Y12, Y0, Y14
+	VFMADD213PD  constants<>+1056(SB), Y9, Y8
+	VMOVUPD      Y14, Y15
+	VFMADD213PD  constants<>+1088(SB), Y9, Y8
+	VFMADD132PD  constants<>+832(SB), Y1, Y15
+	VMULPD       Y9, Y9, Y11
+	VSUBPD       Y1, Y15, Y13
+	VFMADD213PD  Y9, Y11, Y8
+	VMOVUPD      Y14, Y9
+	VFMADD213PD  Y10, Y10, Y8
+	VFNMADD231PD constants<>+864(SB), Y13, Y9
+	VMOVUPD      Y8, (R11)
+	VFNMADD231PD constants<>+896(SB), Y13, Y9
+	VPCMPEQQ     constants<>+576(SB), Y4, Y10
+	VPSHUFD      $0xa0, Y15, Y11
+	VBLENDVPD    Y10, Y8, Y6, Y6
+	VPERMPS      constants<>+1120(SB), Y11, Y10
+	VADDPD       (R9)(R10*1), Y8, Y8
+	VPERMPS      constants<>+1152(SB), Y11, Y11
+	VMOVUPD      Y8, (R9)(R10*1)
+	VBLENDPS     $0xaa, Y11, Y10, Y11
+	VADDPD       512(R9), Y7, Y7
+	VPSLLQ       $0x31, Y15, Y15
+	VMOVUPD      Y7, 512(R9)
+	VPADDQ       Y11, Y15, Y15
+	VMOVUPD      (R11)(BX*2), Y10
+	VMAXPD       32(R11), Y2, Y2
+	VMOVUPD      constants<>+928(SB), Y7
+	VPCMPEQQ     constants<>+1280(SB), Y4, Y8
+	VFMADD213PD  constants<>+960(SB), Y9, Y7
+	VBLENDVPD    Y8, Y10, Y5, Y5
+	VFMADD213PD  constants<>+992(SB), Y9, Y7
+	VSUBPD       Y3, Y10, Y10
+	VFMADD213PD  constants<>+1024(SB), Y9, Y7
+	VMAXPD       Y10, Y0, Y13
+	VFMADD213PD  constants<>+1056(SB), Y9, Y7
+	VMOVUPD      Y13, Y14
+	VFMADD213PD  constants<>+1088(SB), Y9, Y7
+	VFMADD132PD  constants<>+832(SB), Y1, Y14
+	VMULPD       Y9, Y9, Y8
+	VSUBPD       Y1, Y14, Y11
+	VFMADD213PD  Y9, Y8, Y7
+	VMOVUPD      Y13, Y8
+	VFMADD213PD  Y15, Y15, Y7
+	VFNMADD231PD constants<>+864(SB), Y11, Y8
+	VMOVUPD      Y7, (R11)(BX*1)
+	VFNMADD231PD constants<>+896(SB), Y11, Y8
+	VPCMPEQQ     constants<>+1248(SB), Y4, Y9
+	VPSHUFD      $0xa0, Y14, Y11
+	VBLENDVPD    Y9, Y7, Y6, Y6
+	VPERMPS      constants<>+1120(SB), Y11, Y9
+	VADDPD       32(R9)(R10*1), Y7, Y7
+	VPERMPS      constants<>+1152(SB), Y11, Y11
+	VMOVUPD      Y7, 32(R9)(R10*1)
+	VBLENDPS     $0xaa, Y11, Y9, Y11
+	VADDPD       544(R9), Y12, Y7
+	VPSLLQ       $0x31, Y14, Y14
+	VMOVUPD      Y7, 544(R9)
+	VPADDQ       Y11, Y14, Y14
+	VMOVUPD      (R11)(SI*1), Y11
+	VMAXPD       32(R11)(BX*1), Y2, Y2
+	VMOVUPD      constants<>+928(SB), Y7
+	VPCMPEQQ     constants<>+1312(SB), Y4, Y9
+	VFMADD213PD  constants<>+960(SB), Y8, Y7
+	VBLENDVPD    Y9, Y11, Y5, Y5
+	VFMADD213PD  constants<>+992(SB), Y8, Y7
+	VSUBPD       Y3, Y11, Y11
+	VFMADD213PD  constants<>+1024(SB), Y8, Y7
+	VMAXPD       Y11, Y0, Y13
+	VFMADD213PD  constants<>+1056(SB), Y8, Y7
+	VMOVUPD      Y13, Y15
+	VFMADD213PD  constants<>+1088(SB), Y8, Y7
+	VFMADD132PD  constants<>+832(SB), Y1, Y15
+	VMULPD       Y8, Y8, Y9
+	VSUBPD       Y1, Y15, Y12
+	VFMADD213PD  Y8, Y9, Y7
+	VMOVUPD      Y13, Y8
+	VFMADD213PD  Y14, Y14, Y7
+	VFNMADD231PD constants<>+864(SB), Y12, Y8
+	VMOVUPD      Y7, (R11)(BX*2)
+	VFNMADD231PD constants<>+896(SB), Y12, Y8
+	VPCMPEQQ     constants<>+1280(SB), Y4, Y9
+	VPSHUFD      $0xa0, Y15, Y12
+	VBLENDVPD    Y9, Y7, Y6, Y6
+	VPERMPS      constants<>+1120(SB), Y12, Y9
+	VADDPD       64(R9)(R10*1), Y7, Y7
+	VPERMPS      constants<>+1152(SB), Y12, Y12
+	VMOVUPD      Y7, 64(R9)(R10*1)
+	VBLENDPS     $0xaa, Y12, Y9, Y12
+	VADDPD       576(R9), Y10, Y7
+	VPSLLQ       $0x31, Y15, Y15
+	VMOVUPD      Y7, 576(R9)
+	VPADDQ       Y12, Y15, Y15
+	VMAXPD       32(R11)(BX*2), Y2, Y2
+	VMOVUPD      constants<>+928(SB), Y7
+	VFMADD213PD  constants<>+960(SB), Y8, Y7
+	VFMADD213PD  constants<>+992(SB), Y8, Y7
+	VFMADD213PD  constants<>+1024(SB), Y8, Y7
+	VFMADD213PD  constants<>+1056(SB), Y8, Y7
+	VFMADD213PD  constants<>+1088(SB), Y8, Y7
+	VMULPD       Y8, Y8, Y9
+	VFMADD213PD  Y8, Y9, Y7
+	VFMADD213PD  Y15, Y15, Y7
+	VMOVUPD      Y7, (R11)(SI*1)
+	VPCMPEQQ     constants<>+1312(SB), Y4, Y8
+	VBLENDVPD    Y8, Y7, Y6, Y6
+	VADDPD       96(R9)(R10*1), Y7, Y7
+	VMOVUPD      Y7, 96(R9)(R10*1)
+	VADDPD       608(R9), Y11, Y7
+	VMOVUPD      Y7, 608(R9)
+	VMAXPD       32(R11)(SI*1), Y2, Y2
+	ADDQ         $0x04, R12
+	ADDQ         $+128, R9
+	LEAQ         (R11)(BX*4), R11
+	VPSUBQ       constants<>+1344(SB), Y4, Y4
+	TESTQ        $+7, R12
+	JNE          classes7
+	SUBQ         $+256, R9
+	XORQ         $+256, R10
+	JMP          classes7
 
-step7:
-	VMOVUPD      (R9), Y9
-	VMOVQ        R11, X10
-	VPBROADCASTQ X10, Y10
-	VPCMPEQQ     Y3, Y10, Y10
-	VBLENDVPD    Y10, Y9, Y4, Y4
-	VSUBPD       Y2, Y9, Y9
-	VMAXPD       Y9, Y0, Y11
-	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+672(SB), Y1, Y12
-	VSUBPD       Y1, Y12, Y10
-	VFNMADD231PD constants<>+704(SB), Y10, Y11
-	VFNMADD231PD constants<>+736(SB), Y10, Y11
-	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+960(SB), Y10, Y13
-	VPERMPS      constants<>+992(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y13, Y10
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+768(SB), Y10
-	VFMADD213PD  constants<>+800(SB), Y11, Y10
-	VFMADD213PD  constants<>+832(SB), Y11, Y10
-	VFMADD213PD  constants<>+864(SB), Y11, Y10
-	VFMADD213PD  constants<>+896(SB), Y11, Y10
-	VFMADD213PD  constants<>+928(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y13
-	VFMADD213PD  Y11, Y13, Y10
-	VFMADD213PD  Y12, Y12, Y10
-	VMOVUPD      Y10, (R10)
-	VMOVQ        R11, X11
-	VPBROADCASTQ X11, Y11
-	VPCMPEQQ     Y3, Y11, Y11
-	VBLENDVPD    Y11, Y10, Y5, Y5
-	VADDPD       Y10, Y6, Y6
-	VADDPD       Y9, Y7, Y7
-	ADDQ         $0x08, R11
-	CMPQ         R11, 96(AX)
-	JGE          summed8
-	ADDQ         208(AX), R9
-	ADDQ         208(AX), R10
-	VMOVUPD      (R9), Y9
-	VMOVQ        R11, X10
-	VPBROADCASTQ X10, Y10
-	VPCMPEQQ     Y3, Y10, Y10
-	VBLENDVPD    Y10, Y9, Y4, Y4
-	VSUBPD       Y2, Y9, Y9
-	VMAXPD       Y9, Y0, Y11
-	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+672(SB), Y1, Y12
-	VSUBPD       Y1, Y12, Y10
-	VFNMADD231PD constants<>+704(SB), Y10, Y11
-	VFNMADD231PD constants<>+736(SB), Y10, Y11
-	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+960(SB), Y10, Y13
-	VPERMPS      constants<>+992(SB), Y10, Y10
-	VBLENDPS     $0xaa, Y10, Y13, Y10
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+768(SB), Y10
-	VFMADD213PD  constants<>+800(SB), Y11, Y10
-	VFMADD213PD  constants<>+832(SB), Y11, Y10
-	VFMADD213PD  constants<>+864(SB), Y11, Y10
-	VFMADD213PD  constants<>+896(SB), Y11, Y10
-	VFMADD213PD  constants<>+928(SB), Y11, Y10
-	VMULPD       Y11, Y11, Y13
-	VFMADD213PD  Y11, Y13, Y10
-	VFMADD213PD  Y12, Y12, Y10
-	VMOVUPD      Y10, (R10)
-	VMOVQ        R11, X11
-	VPBROADCASTQ X11, Y11
-	VPCMPEQQ     Y3, Y11, Y11
-	VBLENDVPD    Y11, Y10, Y5, Y5
-	VADDPD       Y10, Y8, Y8
-	VADDPD       Y9, Y7, Y7
-	ADDQ         $0x08, R11
-	CMPQ         R11, 96(AX)
-	JGE          summed8
-	ADDQ         208(AX), R9
-	ADDQ         208(AX), R10
-	JMP          step7
+done8:
+classes9:
+	MOVQ         96(AX), R13
+	SUBQ         R12, R13
+	CMPQ         R13, $0x01
+	JLT          done10
+	VMOVUPD      (R11), Y7
+	VPCMPEQQ     constants<>+576(SB), Y4, Y8
+	VBLENDVPD    Y8, Y7, Y5, Y5
+	VSUBPD       Y3, Y7, Y7
+	VMAXPD       Y7, Y0, Y9
+	VMOVUPD      Y9, Y10
+	VFMADD132PD  constants<>+832(SB), Y1, Y10
+	VSUBPD       Y1, Y10, Y8
+	VFNMADD231PD constants<>+864(SB), Y8, Y9
+	VFNMADD231PD constants<>+896(SB), Y8, Y9
+	VPSHUFD      $0xa0, Y10, Y8
+	VPERMPS      constants<>+1120(SB), Y8, Y11
+	VPERMPS      constants<>+1152(SB), Y8, Y8
+	VBLENDPS     $0xaa, Y8, Y11, Y8
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y8, Y10, Y10
+	VMOVUPD      constants<>+928(SB), Y8
+	VFMADD213PD  constants<>+960(SB), Y9, Y8
+	VFMADD213PD  constants<>+992(SB), Y9, Y8
+	VFMADD213PD  constants<>+1024(SB), Y9, Y8
+	VFMADD213PD  constants<>+1056(SB), Y9, Y8
+	VFMADD213PD  constants<>+1088(SB), Y9, Y8
+	VMULPD       Y9, Y9, Y11
+	VFMADD213PD  Y9, Y11, Y8
+	VFMADD213PD  Y10, Y10, Y8
+	VMOVUPD      Y8, (R11)
+	VPCMPEQQ     constants<>+576(SB), Y4, Y9
+	VBLENDVPD    Y9, Y8, Y6, Y6
+	VADDPD       (R9)(R10*1), Y8, Y8
+	VMOVUPD      Y8, (R9)(R10*1)
+	VADDPD       512(R9), Y7, Y7
+	VMOVUPD      Y7, 512(R9)
+	VMAXPD       32(R11), Y2, Y2
+	ADDQ         $0x01, R12
+	ADDQ         $+32, R9
+	ADDQ         BX, R11
+	VPSUBQ       constants<>+1248(SB), Y4, Y4
+	TESTQ        $+7, R12
+	JNE          classes9
+	SUBQ         $+256, R9
+	XORQ         $+256, R10
+	JMP          classes9
 
-summed8:
-	VADDPD  Y8, Y6, Y6
-	MOVQ    56(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPD Y6, (R9)(R10*1)
-	MOVQ    64(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPD Y7, (R9)(R10*1)
-	INCQ    R8
-	CMPQ    R8, $0x08
-	JGE     lanes9
-	CMPQ    R8, 96(AX)
-	JLT     lane6
-
-lanes9:
-	MOVQ    56(AX), R10
-	MOVQ    R8, R9
-	CMPQ    96(AX), $0x02
-	JNE     more13
-	VMOVUPD (R10), Y2
-	VMINPD  32(R10), Y2, Y3
-	VXORPS  Y6, Y6, Y6
-	VMULPD  Y6, Y2, Y2
-	VADDPD  Y2, Y3, Y3
-	VMOVUPD Y3, 64(R10)
-
-more13:
-level10:
-	CMPQ R9, $0x01
-	JE   tree12
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
-
-pairs11:
-	VMOVUPD (R11), Y2
-	VADDPD  32(R11), Y2, Y2
-	VMOVUPD Y2, (R12)
-	ADDQ    $0x40, R11
-	ADDQ    $0x20, R12
-	DECQ    R13
-	JNE     pairs11
-	VMOVUPD (R11), Y2
-	VMOVUPD Y2, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level10
-
-tree12:
-	VMOVUPD      (R10), Y2
+done10:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two14
-	VBROADCASTSD constants<>+576(SB), Y3
-	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(SI*8)
-	JMP          sum15
+	JE           two11
+	VBROADCASTSD constants<>+736(SB), Y3
+	VMOVUPD      (R9), Y4
+	VADDPD       256(R9), Y4, Y4
+	VMOVUPD      32(R9), Y7
+	VADDPD       288(R9), Y7, Y7
+	VADDPD       Y7, Y4, Y4
+	VMOVUPD      64(R9), Y7
+	VADDPD       320(R9), Y7, Y7
+	VMOVUPD      96(R9), Y8
+	VADDPD       352(R9), Y8, Y8
+	VADDPD       Y8, Y7, Y7
+	VADDPD       Y7, Y4, Y4
+	VMOVUPD      128(R9), Y7
+	VADDPD       384(R9), Y7, Y7
+	VMOVUPD      160(R9), Y8
+	VADDPD       416(R9), Y8, Y8
+	VADDPD       Y8, Y7, Y7
+	VMOVUPD      192(R9), Y8
+	VADDPD       448(R9), Y8, Y8
+	VMOVUPD      224(R9), Y9
+	VADDPD       480(R9), Y9, Y9
+	VADDPD       Y9, Y8, Y8
+	VADDPD       Y8, Y7, Y7
+	VADDPD       Y7, Y4, Y4
+	VADDPD       Y3, Y4, Y4
+	VMOVUPD      Y4, 1400(AX)(DI*8)
+	JMP          sum12
 
-two14:
-	VMOVUPD 64(R9), Y2
-	VMOVUPD Y2, 1400(AX)(SI*8)
+two11:
+	VMOVUPD (R9), Y3
+	VMOVUPD 32(R9), Y4
+	VMINPD  Y4, Y3, Y7
+	VADDPD  Y4, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VMULPD  Y4, Y3, Y3
+	VADDPD  Y3, Y7, Y7
+	VMOVUPD Y7, 1400(AX)(DI*8)
 
-sum15:
-	MOVQ 64(AX), R9
-
-level16:
-	CMPQ R8, $0x01
-	JE   tree18
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs17:
-	VMOVUPD (R10), Y2
-	VADDPD  32(R10), Y2, Y2
-	VMOVUPD Y2, (R11)
-	ADDQ    $0x40, R10
-	ADDQ    $0x20, R11
-	DECQ    R12
-	JNE     pairs17
-	VMOVUPD (R10), Y2
-	VMOVUPD Y2, (R11)
-	INCQ    R8
-	SHRQ    $0x01, R8
-	JMP     level16
-
-tree18:
-	VMOVUPD (R9), Y2
-	VMOVUPD Y2, 4664(AX)(SI*8)
-	VSUBPD  312(AX)(SI*8), Y4, Y4
-	VMOVUPD Y4, 3576(AX)(SI*8)
-	VMOVUPD Y5, 6840(AX)(SI*8)
+sum12:
+	VMOVUPD 512(R9), Y3
+	VMOVUPD 544(R9), Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 576(R9), Y4
+	VMOVUPD 608(R9), Y7
+	VADDPD  Y7, Y4, Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 640(R9), Y4
+	VMOVUPD 672(R9), Y7
+	VADDPD  Y7, Y4, Y4
+	VMOVUPD 704(R9), Y7
+	VMOVUPD 736(R9), Y8
+	VADDPD  Y8, Y7, Y7
+	VADDPD  Y7, Y4, Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD Y3, 4664(AX)(DI*8)
+	VSUBPD  312(AX)(DI*8), Y5, Y5
+	VMOVUPD Y5, 3576(AX)(DI*8)
+	VMOVUPD Y6, 6840(AX)(DI*8)
 	ADDQ    $0x20, CX
-	ADDQ    $0x20, DX
-	ADDQ    $0x10, BX
-	ADDQ    $+4, SI
-	CMPQ    SI, DI
-	JLT     loop1
+	ADDQ    $0x10, DX
+	ADDQ    $+4, DI
+	CMPQ    DI, R8
+	JLT     loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -4596,7 +4727,7 @@ TEXT ·planeScaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Y0
-	VBROADCASTSD 272(AX), Y1
+	VBROADCASTSD 264(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y1
 	VPMOVSXDQ    (DX), Y2
 	VMOVUPD      15544(AX)(BX*8), Y3
@@ -4631,261 +4762,188 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+608(SB), Y0
-	VBROADCASTSD constants<>+640(SB), Y1
+	VBROADCASTSD constants<>+768(SB), Y0
+	VBROADCASTSD constants<>+800(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	LEAQ         (BX)(BX*2), SI
+	VBROADCASTSD constants<>+1216(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
+max1:
+	VMAXPD (SI), Y2, Y2
+	ADDQ   BX, SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
+
+loop2:
 	MOVQ 168(AX), R8
 	MOVQ 96(AX), R9
 	CMPQ R8, (AX)
-	JEQ  fetched4
+	JEQ  fetched5
 	MOVQ SI, R10
 	SUBQ 88(AX), R10
 	SHLQ $0x03, R10
 	ADDQ R10, R8
 	ADDQ 16(AX), R10
 
-fetch3:
+fetch4:
 	PREFETCHT0 (R8)
 	ADDQ       176(AX), R8
 	PREFETCHT0 (R10)
 	ADDQ       184(AX), R10
 	DECQ       R9
-	JNE        fetch3
+	JNE        fetch4
 
-fetched4:
-	VBROADCASTSD constants<>+1056(SB), Y2
-	MOVQ         96(AX), R8
-	MOVQ         CX, R9
+fetched5:
+	VMOVUPD      Y2, Y3
+	VBROADCASTSD constants<>+1216(SB), Y2
+	VMOVUPD      Y3, 312(AX)(SI*8)
+	MOVQ         56(AX), R8
+	VXORPS       Y4, Y4, Y4
+	MOVQ         $+736, R9
 
-max5:
-	VMAXPD    (R9), Y2, Y2
-	ADDQ      200(AX), R9
-	DECQ      R8
-	JNE       max5
-	VMOVUPD   Y2, 312(AX)(SI*8)
-	VPMOVSXDQ (BX), Y3
-	VXORPS    Y4, Y4, Y4
+clear6:
+	VMOVUPD   Y4, (R8)(R9*1)
+	SUBQ      $0x20, R9
+	JGE       clear6
+	VPMOVSXDQ (DX), Y4
 	VXORPS    Y5, Y5, Y5
-	XORQ      R8, R8
+	VXORPS    Y6, Y6, Y6
+	MOVQ      CX, R10
+	XORQ      R11, R11
+	XORQ      R9, R9
 
-lane6:
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	MOVQ   200(AX), R9
-	IMULQ  R8, R9
-	ADDQ   CX, R9
-	MOVQ   200(AX), R10
-	IMULQ  R8, R10
-	ADDQ   DX, R10
-	MOVQ   R8, R11
-
-step7:
-	VMOVUPD      (R9), Y9
-	VMOVQ        R11, X10
-	VPBROADCASTQ X10, Y10
-	VPCMPEQQ     Y3, Y10, Y10
-	VBLENDVPD    Y10, Y9, Y4, Y4
-	VSUBPD       Y2, Y9, Y9
+classes7:
+	MOVQ         96(AX), R12
+	SUBQ         R11, R12
+	CMPQ         R12, $0x01
+	JLT          done8
+	VMOVUPD      (R10), Y7
+	VPCMPEQQ     constants<>+576(SB), Y4, Y8
+	VBLENDVPD    Y8, Y7, Y5, Y5
+	VSUBPD       Y3, Y7, Y7
 	MOVQ         32(AX), R12
-	VBROADCASTSD (R12)(R11*8), Y10
-	VMULPD       Y9, Y10, Y11
-	VXORPS       Y12, Y12, Y12
-	VCMPPD       $0x04, Y12, Y10, Y10
-	VANDPD       Y10, Y11, Y11
-	VMAXPD       Y9, Y0, Y10
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+672(SB), Y1, Y12
-	VSUBPD       Y1, Y12, Y9
-	VFNMADD231PD constants<>+704(SB), Y9, Y10
-	VFNMADD231PD constants<>+736(SB), Y9, Y10
-	VPSHUFD      $0xa0, Y12, Y9
-	VPERMPS      constants<>+960(SB), Y9, Y13
-	VPERMPS      constants<>+992(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y13, Y9
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y9, Y12, Y12
-	VMOVUPD      constants<>+768(SB), Y9
-	VFMADD213PD  constants<>+800(SB), Y10, Y9
-	VFMADD213PD  constants<>+832(SB), Y10, Y9
-	VFMADD213PD  constants<>+864(SB), Y10, Y9
-	VFMADD213PD  constants<>+896(SB), Y10, Y9
-	VFMADD213PD  constants<>+928(SB), Y10, Y9
-	VMULPD       Y10, Y10, Y13
-	VFMADD213PD  Y10, Y13, Y9
-	VFMADD213PD  Y12, Y12, Y9
-	VMOVUPD      Y9, (R10)
-	VMOVQ        R11, X10
-	VPBROADCASTQ X10, Y10
-	VPCMPEQQ     Y3, Y10, Y10
-	VBLENDVPD    Y10, Y9, Y5, Y5
-	VADDPD       Y9, Y6, Y6
-	VADDPD       Y11, Y7, Y7
-	ADDQ         $0x08, R11
-	CMPQ         R11, 96(AX)
-	JGE          summed8
-	ADDQ         208(AX), R9
-	ADDQ         208(AX), R10
-	VMOVUPD      (R9), Y9
-	VMOVQ        R11, X10
-	VPBROADCASTQ X10, Y10
-	VPCMPEQQ     Y3, Y10, Y10
-	VBLENDVPD    Y10, Y9, Y4, Y4
-	VSUBPD       Y2, Y9, Y9
-	MOVQ         32(AX), R12
-	VBROADCASTSD (R12)(R11*8), Y10
-	VMULPD       Y9, Y10, Y11
-	VXORPS       Y12, Y12, Y12
-	VCMPPD       $0x04, Y12, Y10, Y10
-	VANDPD       Y10, Y11, Y11
-	VMAXPD       Y9, Y0, Y10
-	VMOVUPD      Y10, Y12
-	VFMADD132PD  constants<>+672(SB), Y1, Y12
-	VSUBPD       Y1, Y12, Y9
-	VFNMADD231PD constants<>+704(SB), Y9, Y10
-	VFNMADD231PD constants<>+736(SB), Y9, Y10
-	VPSHUFD      $0xa0, Y12, Y9
-	VPERMPS      constants<>+960(SB), Y9, Y13
-	VPERMPS      constants<>+992(SB), Y9, Y9
-	VBLENDPS     $0xaa, Y9, Y13, Y9
-	VPSLLQ       $0x31, Y12, Y12
-	VPADDQ       Y9, Y12, Y12
-	VMOVUPD      constants<>+768(SB), Y9
-	VFMADD213PD  constants<>+800(SB), Y10, Y9
-	VFMADD213PD  constants<>+832(SB), Y10, Y9
-	VFMADD213PD  constants<>+864(SB), Y10, Y9
-	VFMADD213PD  constants<>+896(SB), Y10, Y9
-	VFMADD213PD  constants<>+928(SB), Y10, Y9
-	VMULPD       Y10, Y10, Y13
-	VFMADD213PD  Y10, Y13, Y9
-	VFMADD213PD  Y12, Y12, Y9
-	VMOVUPD      Y9, (R10)
-	VMOVQ        R11, X10
-	VPBROADCASTQ X10, Y10
-	VPCMPEQQ     Y3, Y10, Y10
-	VBLENDVPD    Y10, Y9, Y5, Y5
-	VADDPD       Y9, Y8, Y8
-	VADDPD       Y11, Y7, Y7
-	ADDQ         $0x08, R11
-	CMPQ         R11, 96(AX)
-	JGE          summed8
-	ADDQ         208(AX), R9
-	ADDQ         208(AX), R10
-	JMP          step7
+	VBROADCASTSD (R12)(R11*8), Y8
+	VMULPD       Y7, Y8, Y9
+	VXORPS       Y10, Y10, Y10
+	VCMPPD       $0x04, Y10, Y8, Y8
+	VANDPD       Y8, Y9, Y9
+	VMAXPD       Y7, Y0, Y8
+	VMOVUPD      Y8, Y10
+	VFMADD132PD  constants<>+832(SB), Y1, Y10
+	VSUBPD       Y1, Y10, Y7
+	VFNMADD231PD constants<>+864(SB), Y7, Y8
+	VFNMADD231PD constants<>+896(SB), Y7, Y8
+	VPSHUFD      $0xa0, Y10, Y7
+	VPERMPS      constants<>+1120(SB), Y7, Y11
+	VPERMPS      constants<>+1152(SB), Y7, Y7
+	VBLENDPS     $0xaa, Y7, Y11, Y7
+	VPSLLQ       $0x31, Y10, Y10
+	VPADDQ       Y7, Y10, Y10
+	VMOVUPD      constants<>+928(SB), Y7
+	VFMADD213PD  constants<>+960(SB), Y8, Y7
+	VFMADD213PD  constants<>+992(SB), Y8, Y7
+	VFMADD213PD  constants<>+1024(SB), Y8, Y7
+	VFMADD213PD  constants<>+1056(SB), Y8, Y7
+	VFMADD213PD  constants<>+1088(SB), Y8, Y7
+	VMULPD       Y8, Y8, Y11
+	VFMADD213PD  Y8, Y11, Y7
+	VFMADD213PD  Y10, Y10, Y7
+	VMOVUPD      Y7, (R10)
+	VPCMPEQQ     constants<>+576(SB), Y4, Y8
+	VBLENDVPD    Y8, Y7, Y6, Y6
+	VADDPD       (R8)(R9*1), Y7, Y7
+	VMOVUPD      Y7, (R8)(R9*1)
+	VADDPD       512(R8), Y9, Y7
+	VMOVUPD      Y7, 512(R8)
+	VMAXPD       32(R10), Y2, Y2
+	ADDQ         $0x01, R11
+	ADDQ         $+32, R8
+	ADDQ         BX, R10
+	VPSUBQ       constants<>+1248(SB), Y4, Y4
+	TESTQ        $+7, R11
+	JNE          classes7
+	SUBQ         $+256, R8
+	XORQ         $+256, R9
+	JMP          classes7
 
-summed8:
-	VADDPD  Y8, Y6, Y6
-	MOVQ    56(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPD Y6, (R9)(R10*1)
-	MOVQ    64(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPD Y7, (R9)(R10*1)
-	INCQ    R8
-	CMPQ    R8, $0x08
-	JGE     lanes9
-	CMPQ    R8, 96(AX)
-	JLT     lane6
-
-lanes9:
-	MOVQ    56(AX), R10
-	MOVQ    R8, R9
-	CMPQ    96(AX), $0x02
-	JNE     more13
-	VMOVUPD (R10), Y2
-	VMINPD  32(R10), Y2, Y3
-	VXORPS  Y6, Y6, Y6
-	VMULPD  Y6, Y2, Y2
-	VADDPD  Y2, Y3, Y3
-	VMOVUPD Y3, 64(R10)
-
-more13:
-level10:
-	CMPQ R9, $0x01
-	JE   tree12
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
-
-pairs11:
-	VMOVUPD (R11), Y2
-	VADDPD  32(R11), Y2, Y2
-	VMOVUPD Y2, (R12)
-	ADDQ    $0x40, R11
-	ADDQ    $0x20, R12
-	DECQ    R13
-	JNE     pairs11
-	VMOVUPD (R11), Y2
-	VMOVUPD Y2, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level10
-
-tree12:
-	VMOVUPD      (R10), Y2
-	MOVQ         56(AX), R9
+done8:
+	MOVQ         56(AX), R8
 	CMPQ         96(AX), $0x02
-	JE           two14
-	VBROADCASTSD constants<>+576(SB), Y3
-	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(SI*8)
-	JMP          sum15
+	JE           two9
+	VBROADCASTSD constants<>+736(SB), Y3
+	VMOVUPD      (R8), Y4
+	VADDPD       256(R8), Y4, Y4
+	VMOVUPD      32(R8), Y7
+	VADDPD       288(R8), Y7, Y7
+	VADDPD       Y7, Y4, Y4
+	VMOVUPD      64(R8), Y7
+	VADDPD       320(R8), Y7, Y7
+	VMOVUPD      96(R8), Y8
+	VADDPD       352(R8), Y8, Y8
+	VADDPD       Y8, Y7, Y7
+	VADDPD       Y7, Y4, Y4
+	VMOVUPD      128(R8), Y7
+	VADDPD       384(R8), Y7, Y7
+	VMOVUPD      160(R8), Y8
+	VADDPD       416(R8), Y8, Y8
+	VADDPD       Y8, Y7, Y7
+	VMOVUPD      192(R8), Y8
+	VADDPD       448(R8), Y8, Y8
+	VMOVUPD      224(R8), Y9
+	VADDPD       480(R8), Y9, Y9
+	VADDPD       Y9, Y8, Y8
+	VADDPD       Y8, Y7, Y7
+	VADDPD       Y7, Y4, Y4
+	VADDPD       Y3, Y4, Y4
+	VMOVUPD      Y4, 1400(AX)(SI*8)
+	JMP          sum10
 
-two14:
-	VMOVUPD 64(R9), Y2
-	VMOVUPD Y2, 1400(AX)(SI*8)
+two9:
+	VMOVUPD (R8), Y3
+	VMOVUPD 32(R8), Y4
+	VMINPD  Y4, Y3, Y7
+	VADDPD  Y4, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VMULPD  Y4, Y3, Y3
+	VADDPD  Y3, Y7, Y7
+	VMOVUPD Y7, 1400(AX)(SI*8)
 
-sum15:
-	MOVQ 64(AX), R9
-
-level16:
-	CMPQ R8, $0x01
-	JE   tree18
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs17:
-	VMOVUPD (R10), Y2
-	VADDPD  32(R10), Y2, Y2
-	VMOVUPD Y2, (R11)
-	ADDQ    $0x40, R10
-	ADDQ    $0x20, R11
-	DECQ    R12
-	JNE     pairs17
-	VMOVUPD (R10), Y2
-	VMOVUPD Y2, (R11)
-	INCQ    R8
-	SHRQ    $0x01, R8
-	JMP     level16
-
-tree18:
-	VMOVUPD (R9), Y2
-	VMOVUPD Y2, 4664(AX)(SI*8)
-	VSUBPD  312(AX)(SI*8), Y4, Y4
-	VMOVUPD Y4, 3576(AX)(SI*8)
-	VMOVUPD Y5, 6840(AX)(SI*8)
+sum10:
+	VMOVUPD 512(R8), Y3
+	VMOVUPD 544(R8), Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 576(R8), Y4
+	VMOVUPD 608(R8), Y7
+	VADDPD  Y7, Y4, Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 640(R8), Y4
+	VMOVUPD 672(R8), Y7
+	VADDPD  Y7, Y4, Y4
+	VMOVUPD 704(R8), Y7
+	VMOVUPD 736(R8), Y8
+	VADDPD  Y8, Y7, Y7
+	VADDPD  Y7, Y4, Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD Y3, 4664(AX)(SI*8)
+	VSUBPD  312(AX)(SI*8), Y5, Y5
+	VMOVUPD Y5, 3576(AX)(SI*8)
+	VMOVUPD Y6, 6840(AX)(SI*8)
 	ADDQ    $0x20, CX
-	ADDQ    $0x20, DX
-	ADDQ    $0x10, BX
+	ADDQ    $0x10, DX
 	ADDQ    $+4, SI
 	CMPQ    SI, DI
-	JLT     loop1
+	JLT     loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -4905,7 +4963,7 @@ TEXT ·planeScaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Y0
-	VBROADCASTSD 272(AX), Y1
+	VBROADCASTSD 264(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y1
 	VPMOVSXDQ    (DX), Y2
 	VMOVUPD      15544(AX)(BX*8), Y3
@@ -4943,287 +5001,201 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSD constants<>+608(SB), Y0
-	VBROADCASTSD constants<>+640(SB), Y1
+	VBROADCASTSD constants<>+768(SB), Y0
+	VBROADCASTSD constants<>+800(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         24(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	MOVQ         24(AX), DX
+	MOVQ         200(AX), BX
+	LEAQ         (BX)(BX*2), SI
+	VBROADCASTSD constants<>+1216(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
+max1:
+	VMAXPD (SI), Y2, Y2
+	ADDQ   BX, SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
+
+loop2:
 	MOVQ 168(AX), R8
 	MOVQ 96(AX), R9
 	CMPQ R8, (AX)
-	JEQ  fetched4
+	JEQ  fetched5
 	MOVQ SI, R10
 	SUBQ 88(AX), R10
 	SHLQ $0x03, R10
 	ADDQ R10, R8
 	ADDQ 16(AX), R10
 
-fetch3:
+fetch4:
 	PREFETCHT0 (R8)
 	ADDQ       176(AX), R8
 	PREFETCHT0 (R10)
 	ADDQ       184(AX), R10
 	DECQ       R9
-	JNE        fetch3
+	JNE        fetch4
 
-fetched4:
-	VBROADCASTSD constants<>+1056(SB), Y2
-	MOVQ         96(AX), R8
-	MOVQ         CX, R9
+fetched5:
+	VMOVUPD      Y2, Y3
+	VBROADCASTSD constants<>+1216(SB), Y2
+	VMOVUPD      Y3, 312(AX)(SI*8)
+	MOVQ         56(AX), R8
+	VXORPS       Y4, Y4, Y4
+	MOVQ         $+992, R9
 
-max5:
-	VMAXPD  (R9), Y2, Y2
-	ADDQ    200(AX), R9
-	DECQ    R8
-	JNE     max5
-	VMOVUPD Y2, 312(AX)(SI*8)
-	XORQ    R8, R8
+clear6:
+	VMOVUPD Y4, (R8)(R9*1)
+	SUBQ    $0x20, R9
+	JGE     clear6
+	MOVQ    CX, R10
+	MOVQ    DX, R12
+	XORQ    R11, R11
+	XORQ    R9, R9
 
-lane6:
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	MOVQ   200(AX), R9
-	IMULQ  R8, R9
-	ADDQ   CX, R9
-	MOVQ   200(AX), R10
-	IMULQ  R8, R10
-	ADDQ   DX, R10
-	MOVQ   200(AX), R11
-	IMULQ  R8, R11
-	ADDQ   BX, R11
-	MOVQ   R8, R12
-
-step7:
-	VMOVUPD      (R9), Y7
-	VSUBPD       Y2, Y7, Y7
-	VMOVUPD      (R11), Y8
+classes7:
+	MOVQ         96(AX), R13
+	SUBQ         R11, R13
+	CMPQ         R13, $0x01
+	JLT          done8
+	VMOVUPD      (R10), Y4
+	VSUBPD       Y3, Y4, Y4
+	VMOVUPD      (R12), Y5
 	MOVQ         40(AX), R13
-	VBROADCASTSD (R13)(R12*8), Y9
+	VBROADCASTSD (R13)(R11*8), Y6
 	MOVQ         32(AX), R13
-	VBROADCASTSD (R13)(R12*8), Y10
-	VFMADD213PD  Y10, Y9, Y8
-	VMULPD       Y7, Y8, Y9
-	VXORPS       Y10, Y10, Y10
-	VCMPPD       $0x04, Y10, Y8, Y10
-	VANDPD       Y10, Y9, Y9
-	VMAXPD       Y7, Y0, Y10
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+672(SB), Y1, Y11
-	VSUBPD       Y1, Y11, Y7
-	VFNMADD231PD constants<>+704(SB), Y7, Y10
-	VFNMADD231PD constants<>+736(SB), Y7, Y10
-	VPSHUFD      $0xa0, Y11, Y7
-	VPERMPS      constants<>+960(SB), Y7, Y12
-	VPERMPS      constants<>+992(SB), Y7, Y7
-	VBLENDPS     $0xaa, Y7, Y12, Y7
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y7, Y11, Y11
-	VMOVUPD      constants<>+768(SB), Y7
-	VFMADD213PD  constants<>+800(SB), Y10, Y7
-	VFMADD213PD  constants<>+832(SB), Y10, Y7
-	VFMADD213PD  constants<>+864(SB), Y10, Y7
-	VFMADD213PD  constants<>+896(SB), Y10, Y7
-	VFMADD213PD  constants<>+928(SB), Y10, Y7
-	VMULPD       Y10, Y10, Y12
-	VFMADD213PD  Y10, Y12, Y7
-	VFMADD213PD  Y11, Y11, Y7
-	VMOVUPD      Y7, (R10)
-	VADDPD       Y7, Y3, Y3
-	VADDPD       Y9, Y4, Y4
-	VADDPD       Y8, Y5, Y5
-	ADDQ         $0x08, R12
-	CMPQ         R12, 96(AX)
-	JGE          summed8
-	ADDQ         208(AX), R9
-	ADDQ         208(AX), R10
-	ADDQ         208(AX), R11
-	VMOVUPD      (R9), Y7
-	VSUBPD       Y2, Y7, Y7
-	VMOVUPD      (R11), Y8
-	MOVQ         40(AX), R13
-	VBROADCASTSD (R13)(R12*8), Y9
-	MOVQ         32(AX), R13
-	VBROADCASTSD (R13)(R12*8), Y10
-	VFMADD213PD  Y10, Y9, Y8
-	VMULPD       Y7, Y8, Y9
-	VXORPS       Y10, Y10, Y10
-	VCMPPD       $0x04, Y10, Y8, Y10
-	VANDPD       Y10, Y9, Y9
-	VMAXPD       Y7, Y0, Y10
-	VMOVUPD      Y10, Y11
-	VFMADD132PD  constants<>+672(SB), Y1, Y11
-	VSUBPD       Y1, Y11, Y7
-	VFNMADD231PD constants<>+704(SB), Y7, Y10
-	VFNMADD231PD constants<>+736(SB), Y7, Y10
-	VPSHUFD      $0xa0, Y11, Y7
-	VPERMPS      constants<>+960(SB), Y7, Y12
-	VPERMPS      constants<>+992(SB), Y7, Y7
-	VBLENDPS     $0xaa, Y7, Y12, Y7
-	VPSLLQ       $0x31, Y11, Y11
-	VPADDQ       Y7, Y11, Y11
-	VMOVUPD      constants<>+768(SB), Y7
-	VFMADD213PD  constants<>+800(SB), Y10, Y7
-	VFMADD213PD  constants<>+832(SB), Y10, Y7
-	VFMADD213PD  constants<>+864(SB), Y10, Y7
-	VFMADD213PD  constants<>+896(SB), Y10, Y7
-	VFMADD213PD  constants<>+928(SB), Y10, Y7
-	VMULPD       Y10, Y10, Y12
-	VFMADD213PD  Y10, Y12, Y7
-	VFMADD213PD  Y11, Y11, Y7
-	VMOVUPD      Y7, (R10)
-	VADDPD       Y7, Y6, Y6
-	VADDPD       Y9, Y4, Y4
-	VADDPD       Y8, Y5, Y5
-	ADDQ         $0x08, R12
-	CMPQ         R12, 96(AX)
-	JGE          summed8
-	ADDQ         208(AX), R9
-	ADDQ         208(AX), R10
-	ADDQ         208(AX), R11
-	JMP          step7
+	VBROADCASTSD (R13)(R11*8), Y7
+	VFMADD213PD  Y7, Y6, Y5
+	VMULPD       Y4, Y5, Y6
+	VXORPS       Y7, Y7, Y7
+	VCMPPD       $0x04, Y7, Y5, Y7
+	VANDPD       Y7, Y6, Y6
+	VMAXPD       Y4, Y0, Y7
+	VMOVUPD      Y7, Y8
+	VFMADD132PD  constants<>+832(SB), Y1, Y8
+	VSUBPD       Y1, Y8, Y4
+	VFNMADD231PD constants<>+864(SB), Y4, Y7
+	VFNMADD231PD constants<>+896(SB), Y4, Y7
+	VPSHUFD      $0xa0, Y8, Y4
+	VPERMPS      constants<>+1120(SB), Y4, Y9
+	VPERMPS      constants<>+1152(SB), Y4, Y4
+	VBLENDPS     $0xaa, Y4, Y9, Y4
+	VPSLLQ       $0x31, Y8, Y8
+	VPADDQ       Y4, Y8, Y8
+	VMOVUPD      constants<>+928(SB), Y4
+	VFMADD213PD  constants<>+960(SB), Y7, Y4
+	VFMADD213PD  constants<>+992(SB), Y7, Y4
+	VFMADD213PD  constants<>+1024(SB), Y7, Y4
+	VFMADD213PD  constants<>+1056(SB), Y7, Y4
+	VFMADD213PD  constants<>+1088(SB), Y7, Y4
+	VMULPD       Y7, Y7, Y9
+	VFMADD213PD  Y7, Y9, Y4
+	VFMADD213PD  Y8, Y8, Y4
+	VMOVUPD      Y4, (R10)
+	VADDPD       (R8)(R9*1), Y4, Y4
+	VMOVUPD      Y4, (R8)(R9*1)
+	VADDPD       512(R8), Y6, Y4
+	VMOVUPD      Y4, 512(R8)
+	VADDPD       768(R8), Y5, Y4
+	VMOVUPD      Y4, 768(R8)
+	VMAXPD       32(R10), Y2, Y2
+	ADDQ         $0x01, R11
+	ADDQ         $+32, R8
+	ADDQ         BX, R10
+	ADDQ         BX, R12
+	TESTQ        $+7, R11
+	JNE          classes7
+	SUBQ         $+256, R8
+	XORQ         $+256, R9
+	JMP          classes7
 
-summed8:
-	VADDPD  Y6, Y3, Y3
-	MOVQ    56(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPD Y3, (R9)(R10*1)
-	MOVQ    64(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPD Y4, (R9)(R10*1)
-	MOVQ    72(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x05, R10
-	VMOVUPD Y5, (R9)(R10*1)
-	INCQ    R8
-	CMPQ    R8, $0x08
-	JGE     lanes9
-	CMPQ    R8, 96(AX)
-	JLT     lane6
-
-lanes9:
-	MOVQ    56(AX), R10
-	MOVQ    R8, R9
-	CMPQ    96(AX), $0x02
-	JNE     more13
-	VMOVUPD (R10), Y2
-	VMINPD  32(R10), Y2, Y3
-	VXORPS  Y4, Y4, Y4
-	VMULPD  Y4, Y2, Y2
-	VADDPD  Y2, Y3, Y3
-	VMOVUPD Y3, 64(R10)
-
-more13:
-level10:
-	CMPQ R9, $0x01
-	JE   tree12
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
-
-pairs11:
-	VMOVUPD (R11), Y2
-	VADDPD  32(R11), Y2, Y2
-	VMOVUPD Y2, (R12)
-	ADDQ    $0x40, R11
-	ADDQ    $0x20, R12
-	DECQ    R13
-	JNE     pairs11
-	VMOVUPD (R11), Y2
-	VMOVUPD Y2, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level10
-
-tree12:
-	VMOVUPD      (R10), Y2
-	MOVQ         56(AX), R9
+done8:
+	MOVQ         56(AX), R8
 	CMPQ         96(AX), $0x02
-	JE           two14
-	VBROADCASTSD constants<>+576(SB), Y3
-	VADDPD       Y3, Y2, Y2
-	VMOVUPD      Y2, 1400(AX)(SI*8)
-	JMP          sum15
+	JE           two9
+	VBROADCASTSD constants<>+736(SB), Y3
+	VMOVUPD      (R8), Y4
+	VADDPD       256(R8), Y4, Y4
+	VMOVUPD      32(R8), Y5
+	VADDPD       288(R8), Y5, Y5
+	VADDPD       Y5, Y4, Y4
+	VMOVUPD      64(R8), Y5
+	VADDPD       320(R8), Y5, Y5
+	VMOVUPD      96(R8), Y6
+	VADDPD       352(R8), Y6, Y6
+	VADDPD       Y6, Y5, Y5
+	VADDPD       Y5, Y4, Y4
+	VMOVUPD      128(R8), Y5
+	VADDPD       384(R8), Y5, Y5
+	VMOVUPD      160(R8), Y6
+	VADDPD       416(R8), Y6, Y6
+	VADDPD       Y6, Y5, Y5
+	VMOVUPD      192(R8), Y6
+	VADDPD       448(R8), Y6, Y6
+	VMOVUPD      224(R8), Y7
+	VADDPD       480(R8), Y7, Y7
+	VADDPD       Y7, Y6, Y6
+	VADDPD       Y6, Y5, Y5
+	VADDPD       Y5, Y4, Y4
+	VADDPD       Y3, Y4, Y4
+	VMOVUPD      Y4, 1400(AX)(SI*8)
+	JMP          sum10
 
-two14:
-	VMOVUPD 64(R9), Y2
-	VMOVUPD Y2, 1400(AX)(SI*8)
+two9:
+	VMOVUPD (R8), Y3
+	VMOVUPD 32(R8), Y4
+	VMINPD  Y4, Y3, Y5
+	VADDPD  Y4, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VMULPD  Y4, Y3, Y3
+	VADDPD  Y3, Y5, Y5
+	VMOVUPD Y5, 1400(AX)(SI*8)
 
-sum15:
-	MOVQ 64(AX), R10
-	MOVQ R8, R9
-
-level16:
-	CMPQ R9, $0x01
-	JE   tree18
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
-
-pairs17:
-	VMOVUPD (R11), Y2
-	VADDPD  32(R11), Y2, Y2
-	VMOVUPD Y2, (R12)
-	ADDQ    $0x40, R11
-	ADDQ    $0x20, R12
-	DECQ    R13
-	JNE     pairs17
-	VMOVUPD (R11), Y2
-	VMOVUPD Y2, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level16
-
-tree18:
-	VMOVUPD (R10), Y2
-	VMOVUPD Y2, 4664(AX)(SI*8)
-	MOVQ    72(AX), R9
-
-level19:
-	CMPQ R8, $0x01
-	JE   tree21
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs20:
-	VMOVUPD (R10), Y2
-	VADDPD  32(R10), Y2, Y2
-	VMOVUPD Y2, (R11)
-	ADDQ    $0x40, R10
-	ADDQ    $0x20, R11
-	DECQ    R12
-	JNE     pairs20
-	VMOVUPD (R10), Y2
-	VMOVUPD Y2, (R11)
-	INCQ    R8
-	SHRQ    $0x01, R8
-	JMP     level19
-
-tree21:
-	VMOVUPD (R9), Y2
-	VMOVUPD Y2, 2488(AX)(SI*8)
+sum10:
+	VMOVUPD 512(R8), Y3
+	VMOVUPD 544(R8), Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 576(R8), Y4
+	VMOVUPD 608(R8), Y5
+	VADDPD  Y5, Y4, Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 640(R8), Y4
+	VMOVUPD 672(R8), Y5
+	VADDPD  Y5, Y4, Y4
+	VMOVUPD 704(R8), Y5
+	VMOVUPD 736(R8), Y6
+	VADDPD  Y6, Y5, Y5
+	VADDPD  Y5, Y4, Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD Y3, 4664(AX)(SI*8)
+	VMOVUPD 768(R8), Y3
+	VMOVUPD 800(R8), Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 832(R8), Y4
+	VMOVUPD 864(R8), Y5
+	VADDPD  Y5, Y4, Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 896(R8), Y4
+	VMOVUPD 928(R8), Y5
+	VADDPD  Y5, Y4, Y4
+	VMOVUPD 960(R8), Y5
+	VMOVUPD 992(R8), Y6
+	VADDPD  Y6, Y5, Y5
+	VADDPD  Y5, Y4, Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD Y3, 2488(AX)(SI*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
-	ADDQ    $0x20, BX
 	ADDQ    $+4, SI
 	CMPQ    SI, DI
-	JLT     loop1
+	JLT     loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -5243,7 +5215,7 @@ TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Y0
-	VBROADCASTSD 272(AX), Y1
+	VBROADCASTSD 264(AX), Y1
 	VMULPD       9016(AX)(BX*8), Y1, Y1
 	XORQ         DI, DI
 	MOVQ         CX, R8
@@ -5382,7 +5354,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R8)(SI*4), R8
 	MOVQ         SI, BX
-	IMULQ        216(AX), BX
+	IMULQ        208(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R8*2), X2
 	VCVTPH2PS    X2, X2
@@ -5523,7 +5495,7 @@ loop7:
 	LEAQ         (CX)(R8*2), R12
 	SUBQ         R10, R12
 	VMOVDQU      (R12), X10
-	LEAQ         constants<>+1088(SB), R12
+	LEAQ         constants<>+1376(SB), R12
 	VPSHUFB      (R12)(R10*1), X10, X10
 	VCVTPH2PS    X10, Y10
 	VADDPS       Y2, Y10, Y10
@@ -5623,7 +5595,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R9)(DI*4), R9
 	MOVQ         DI, BX
-	IMULQ        216(AX), BX
+	IMULQ        208(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R9*2), X2
 	VCVTPH2PS    X2, X2
@@ -5768,7 +5740,7 @@ loop7:
 	LEAQ         (CX)(R9*2), R13
 	SUBQ         R11, R13
 	VMOVDQU      (R13), X10
-	LEAQ         constants<>+1088(SB), R13
+	LEAQ         constants<>+1376(SB), R13
 	VPSHUFB      (R13)(R11*1), X10, X10
 	VCVTPH2PS    X10, Y10
 	VADDPS       Y2, Y10, Y10
@@ -5900,7 +5872,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
@@ -5979,7 +5951,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R12)(R10*4), R12
 	MOVQ         R10, BX
-	IMULQ        216(AX), BX
+	IMULQ        208(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R12*2), X2
 	VCVTPH2PS    X2, X2
@@ -6158,7 +6130,7 @@ loop7:
 	LEAQ         (CX)(R12*2), BP
 	SUBQ         R14, BP
 	VMOVDQU      (BP), X12
-	LEAQ         constants<>+1088(SB), BP
+	LEAQ         constants<>+1376(SB), BP
 	VPSHUFB      (BP)(R14*1), X12, X12
 	VCVTPH2PS    X12, Y12
 	VADDPS       Y2, Y12, Y12
@@ -6173,7 +6145,7 @@ loop7:
 	LEAQ         (DI)(R12*2), BP
 	SUBQ         R14, BP
 	VMOVDQU      (BP), X13
-	LEAQ         constants<>+1088(SB), BP
+	LEAQ         constants<>+1376(SB), BP
 	VPSHUFB      (BP)(R14*1), X13, X13
 	VCVTPH2PS    X13, Y13
 	VMOVUPS      (R15), Y14
@@ -6324,7 +6296,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
@@ -6976,7 +6948,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R8)(SI*4), R8
 	MOVQ         SI, BX
-	IMULQ        216(AX), BX
+	IMULQ        208(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R8*2), X2
 	VPSLLD       $0x10, X2, X2
@@ -7126,7 +7098,7 @@ loop7:
 	LEAQ         (CX)(R8*2), R12
 	SUBQ         R10, R12
 	VMOVDQU      (R12), X10
-	LEAQ         constants<>+1088(SB), R12
+	LEAQ         constants<>+1376(SB), R12
 	VPSHUFB      (R12)(R10*1), X10, X10
 	VPMOVZXWD    X10, Y10
 	VPSLLD       $0x10, Y10, Y10
@@ -7227,7 +7199,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R9)(DI*4), R9
 	MOVQ         DI, BX
-	IMULQ        216(AX), BX
+	IMULQ        208(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R9*2), X2
 	VPSLLD       $0x10, X2, X2
@@ -7381,7 +7353,7 @@ loop7:
 	LEAQ         (CX)(R9*2), R13
 	SUBQ         R11, R13
 	VMOVDQU      (R13), X10
-	LEAQ         constants<>+1088(SB), R13
+	LEAQ         constants<>+1376(SB), R13
 	VPSHUFB      (R13)(R11*1), X10, X10
 	VPMOVZXWD    X10, Y10
 	VPSLLD       $0x10, Y10, Y10
@@ -7514,7 +7486,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
@@ -7526,8 +7498,8 @@ loop4:
 	VMOVUPS      (CX)(R8*4), Y3
 	VFMSUB213PS  Y1, Y0, Y3
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+1120(SB), Y4, Y4
-	VPADDD       constants<>+1152(SB), Y3, Y3
+	VPAND        constants<>+608(SB), Y4, Y4
+	VPADDD       constants<>+1408(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
@@ -7536,8 +7508,8 @@ loop4:
 	VMOVUPS      32(CX)(R8*4), Y3
 	VFMSUB213PS  Y1, Y0, Y3
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+1120(SB), Y4, Y4
-	VPADDD       constants<>+1152(SB), Y3, Y3
+	VPAND        constants<>+608(SB), Y4, Y4
+	VPADDD       constants<>+1408(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
@@ -7555,8 +7527,8 @@ loop6:
 	VMOVUPS      (CX)(R8*4), Y3
 	VFMSUB213PS  Y1, Y0, Y3
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+1120(SB), Y4, Y4
-	VPADDD       constants<>+1152(SB), Y3, Y3
+	VPAND        constants<>+608(SB), Y4, Y4
+	VPADDD       constants<>+1408(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
@@ -7569,8 +7541,8 @@ loop6:
 end7:
 	VFMSUB213PS  Y1, Y0, Y2
 	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+1120(SB), Y0, Y0
-	VPADDD       constants<>+1152(SB), Y2, Y2
+	VPAND        constants<>+608(SB), Y0, Y0
+	VPADDD       constants<>+1408(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X0
@@ -7617,7 +7589,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R12)(R10*4), R12
 	MOVQ         R10, BX
-	IMULQ        216(AX), BX
+	IMULQ        208(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R12*2), X2
 	VPSLLD       $0x10, X2, X2
@@ -7809,7 +7781,7 @@ loop7:
 	LEAQ         (CX)(R12*2), BP
 	SUBQ         R14, BP
 	VMOVDQU      (BP), X12
-	LEAQ         constants<>+1088(SB), BP
+	LEAQ         constants<>+1376(SB), BP
 	VPSHUFB      (BP)(R14*1), X12, X12
 	VPMOVZXWD    X12, Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -7825,7 +7797,7 @@ loop7:
 	LEAQ         (DI)(R12*2), BP
 	SUBQ         R14, BP
 	VMOVDQU      (BP), X13
-	LEAQ         constants<>+1088(SB), BP
+	LEAQ         constants<>+1376(SB), BP
 	VPSHUFB      (BP)(R14*1), X13, X13
 	VPMOVZXWD    X13, Y13
 	VPSLLD       $0x10, Y13, Y13
@@ -7977,7 +7949,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
@@ -7994,8 +7966,8 @@ loop4:
 	VFMADD213PS  (SI)(R11*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+1120(SB), Y4, Y4
-	VPADDD       constants<>+1152(SB), Y3, Y3
+	VPAND        constants<>+608(SB), Y4, Y4
+	VPADDD       constants<>+1408(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
@@ -8009,8 +7981,8 @@ loop4:
 	VFMADD213PS  32(SI)(R11*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+1120(SB), Y4, Y4
-	VPADDD       constants<>+1152(SB), Y3, Y3
+	VPAND        constants<>+608(SB), Y4, Y4
+	VPADDD       constants<>+1408(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
@@ -8033,8 +8005,8 @@ loop6:
 	VFMADD213PS  (SI)(R11*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+1120(SB), Y4, Y4
-	VPADDD       constants<>+1152(SB), Y3, Y3
+	VPAND        constants<>+608(SB), Y4, Y4
+	VPADDD       constants<>+1408(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
@@ -8052,8 +8024,8 @@ end7:
 	VFMADD213PS  (SI)(R8*4), Y3, Y0
 	VFNMADD231PS Y0, Y1, Y2
 	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+1120(SB), Y0, Y0
-	VPADDD       constants<>+1152(SB), Y2, Y2
+	VPAND        constants<>+608(SB), Y0, Y0
+	VPADDD       constants<>+1408(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X0
@@ -8328,8 +8300,8 @@ group1:
 	VUNPCKLPD    Y3, Y0, Y4
 	VUNPCKHPD    Y3, Y0, Y0
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1120(SB), Y3, Y3
-	VPADDD       constants<>+1152(SB), Y2, Y2
+	VPAND        constants<>+608(SB), Y3, Y3
+	VPADDD       constants<>+1408(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
@@ -8362,8 +8334,8 @@ halves8:
 
 stored9:
 	VPSRLD       $0x10, Y1, Y2
-	VPAND        constants<>+1120(SB), Y2, Y2
-	VPADDD       constants<>+1152(SB), Y1, Y1
+	VPAND        constants<>+608(SB), Y2, Y2
+	VPADDD       constants<>+1408(SB), Y1, Y1
 	VPADDD       Y2, Y1, Y1
 	VPSRLD       $0x10, Y1, Y1
 	VEXTRACTI128 $0x01, Y1, X2
@@ -8396,8 +8368,8 @@ halves12:
 
 stored13:
 	VPSRLD       $0x10, Y4, Y1
-	VPAND        constants<>+1120(SB), Y1, Y1
-	VPADDD       constants<>+1152(SB), Y4, Y4
+	VPAND        constants<>+608(SB), Y1, Y1
+	VPADDD       constants<>+1408(SB), Y4, Y4
 	VPADDD       Y1, Y4, Y4
 	VPSRLD       $0x10, Y4, Y4
 	VEXTRACTI128 $0x01, Y4, X1
@@ -8430,8 +8402,8 @@ halves16:
 
 stored17:
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+1120(SB), Y1, Y1
-	VPADDD       constants<>+1152(SB), Y0, Y0
+	VPAND        constants<>+608(SB), Y1, Y1
+	VPADDD       constants<>+1408(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X1
@@ -8480,8 +8452,8 @@ classes3:
 	VUNPCKLPD    Y3, Y0, Y4
 	VUNPCKHPD    Y3, Y0, Y0
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+1120(SB), Y3, Y3
-	VPADDD       constants<>+1152(SB), Y2, Y2
+	VPAND        constants<>+608(SB), Y3, Y3
+	VPADDD       constants<>+1408(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
@@ -8489,8 +8461,8 @@ classes3:
 	VMOVQ        X3, (CX)
 	VPEXTRQ      $0x01, X3, (DX)
 	VPSRLD       $0x10, Y1, Y2
-	VPAND        constants<>+1120(SB), Y2, Y2
-	VPADDD       constants<>+1152(SB), Y1, Y1
+	VPAND        constants<>+608(SB), Y2, Y2
+	VPADDD       constants<>+1408(SB), Y1, Y1
 	VPADDD       Y2, Y1, Y1
 	VPSRLD       $0x10, Y1, Y1
 	VEXTRACTI128 $0x01, Y1, X2
@@ -8498,8 +8470,8 @@ classes3:
 	VMOVQ        X2, (CX)(BX*1)
 	VPEXTRQ      $0x01, X2, (DX)(BX*1)
 	VPSRLD       $0x10, Y4, Y1
-	VPAND        constants<>+1120(SB), Y1, Y1
-	VPADDD       constants<>+1152(SB), Y4, Y4
+	VPAND        constants<>+608(SB), Y1, Y1
+	VPADDD       constants<>+1408(SB), Y4, Y4
 	VPADDD       Y1, Y4, Y4
 	VPSRLD       $0x10, Y4, Y4
 	VEXTRACTI128 $0x01, Y4, X1
@@ -8507,8 +8479,8 @@ classes3:
 	VMOVQ        X1, (CX)(BX*2)
 	VPEXTRQ      $0x01, X1, (DX)(BX*2)
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+1120(SB), Y1, Y1
-	VPADDD       constants<>+1152(SB), Y0, Y0
+	VPAND        constants<>+608(SB), Y1, Y1
+	VPADDD       constants<>+1408(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X1
@@ -8596,8 +8568,8 @@ class1:
 loop2:
 	VMOVUPS      (DX)(SI*4), Y0
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+1120(SB), Y1, Y1
-	VPADDD       constants<>+1152(SB), Y0, Y0
+	VPAND        constants<>+608(SB), Y1, Y1
+	VPADDD       constants<>+1408(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X1
@@ -8630,71 +8602,71 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 loop1:
 	VMOVUPD      1400(AX)(CX*8), Y0
 	VMOVUPD      2488(AX)(CX*8), Y1
-	VADDPD       constants<>+1184(SB), Y0, Y2
-	VPSUBQ       constants<>+1280(SB), Y2, Y2
-	VPAND        constants<>+1056(SB), Y2, Y3
-	VMOVUPD      constants<>+1184(SB), Y4
+	VADDPD       constants<>+1440(SB), Y0, Y2
+	VPSUBQ       constants<>+1536(SB), Y2, Y2
+	VPAND        constants<>+1216(SB), Y2, Y3
+	VMOVUPD      constants<>+1440(SB), Y4
 	VPSUBQ       Y3, Y4, Y3
 	VPSRLQ       $0x34, Y2, Y2
-	VPOR         constants<>+1248(SB), Y2, Y2
+	VPOR         constants<>+1504(SB), Y2, Y2
 	VMOVUPD      1432(AX)(CX*8), Y5
-	VSUBPD       constants<>+1248(SB), Y2, Y2
+	VSUBPD       constants<>+1504(SB), Y2, Y2
 	VMOVUPD      2520(AX)(CX*8), Y6
-	VSUBPD       constants<>+1184(SB), Y3, Y4
-	VADDPD       constants<>+1184(SB), Y5, Y7
+	VSUBPD       constants<>+1440(SB), Y3, Y4
+	VADDPD       constants<>+1440(SB), Y5, Y7
 	VFMADD231PD  Y3, Y0, Y4
-	VPSUBQ       constants<>+1280(SB), Y7, Y7
-	VADDPD       constants<>+1216(SB), Y4, Y0
-	VPAND        constants<>+1056(SB), Y7, Y9
+	VPSUBQ       constants<>+1536(SB), Y7, Y7
+	VADDPD       constants<>+1472(SB), Y4, Y0
+	VPAND        constants<>+1216(SB), Y7, Y9
 	VDIVPD       Y0, Y4, Y0
-	VMOVUPD      constants<>+1184(SB), Y8
+	VMOVUPD      constants<>+1440(SB), Y8
 	VMULPD       Y0, Y0, Y3
 	VPSUBQ       Y9, Y8, Y9
-	VBROADCASTSD constants<>+1312(SB), Y8
+	VBROADCASTSD constants<>+1568(SB), Y8
 	VPSRLQ       $0x34, Y7, Y7
-	VFMADD213PD  constants<>+1344(SB), Y3, Y8
-	VPOR         constants<>+1248(SB), Y7, Y7
-	VFMADD213PD  constants<>+1376(SB), Y3, Y8
-	VSUBPD       constants<>+1248(SB), Y7, Y7
-	VFMADD213PD  constants<>+1408(SB), Y3, Y8
-	VSUBPD       constants<>+1184(SB), Y9, Y10
-	VFMADD213PD  constants<>+1440(SB), Y3, Y8
+	VFMADD213PD  constants<>+1600(SB), Y3, Y8
+	VPOR         constants<>+1504(SB), Y7, Y7
+	VFMADD213PD  constants<>+1632(SB), Y3, Y8
+	VSUBPD       constants<>+1504(SB), Y7, Y7
+	VFMADD213PD  constants<>+1664(SB), Y3, Y8
+	VSUBPD       constants<>+1440(SB), Y9, Y10
+	VFMADD213PD  constants<>+1696(SB), Y3, Y8
 	VFMADD231PD  Y9, Y5, Y10
-	VFMADD213PD  constants<>+1472(SB), Y3, Y8
-	VADDPD       constants<>+1216(SB), Y10, Y5
-	VFMADD213PD  constants<>+1504(SB), Y3, Y8
+	VFMADD213PD  constants<>+1728(SB), Y3, Y8
+	VADDPD       constants<>+1472(SB), Y10, Y5
+	VFMADD213PD  constants<>+1760(SB), Y3, Y8
 	VDIVPD       Y5, Y10, Y5
 	VFNMADD213PD Y4, Y3, Y8
 	VMULPD       Y5, Y5, Y9
-	VMULPD       constants<>+1568(SB), Y2, Y3
-	VBROADCASTSD constants<>+1312(SB), Y11
+	VMULPD       constants<>+1824(SB), Y2, Y3
+	VBROADCASTSD constants<>+1568(SB), Y11
 	VFNMADD231PD Y8, Y0, Y3
-	VFMADD213PD  constants<>+1344(SB), Y9, Y11
+	VFMADD213PD  constants<>+1600(SB), Y9, Y11
 	VADDPD       Y4, Y3, Y3
-	VFMADD213PD  constants<>+1376(SB), Y9, Y11
-	VFMADD231PD  constants<>+1536(SB), Y2, Y3
-	VFMADD213PD  constants<>+1408(SB), Y9, Y11
+	VFMADD213PD  constants<>+1632(SB), Y9, Y11
+	VFMADD231PD  constants<>+1792(SB), Y2, Y3
+	VFMADD213PD  constants<>+1664(SB), Y9, Y11
 	VMOVUPD      3576(AX)(CX*8), Y2
-	VFMADD213PD  constants<>+1440(SB), Y9, Y11
+	VFMADD213PD  constants<>+1696(SB), Y9, Y11
 	VADDPD       312(AX)(CX*8), Y3, Y0
-	VFMADD213PD  constants<>+1472(SB), Y9, Y11
+	VFMADD213PD  constants<>+1728(SB), Y9, Y11
 	VMOVUPD      Y0, 13368(AX)(CX*8)
-	VFMADD213PD  constants<>+1504(SB), Y9, Y11
+	VFMADD213PD  constants<>+1760(SB), Y9, Y11
 	VSUBPD       Y2, Y3, Y4
 	VFNMADD213PD Y10, Y9, Y11
 	VADDPD       16760(AX), Y4, Y4
-	VMULPD       constants<>+1568(SB), Y7, Y8
+	VMULPD       constants<>+1824(SB), Y7, Y8
 	VMOVUPD      Y4, 16760(AX)
 	VFNMADD231PD Y11, Y5, Y8
 	VMULPD       Y2, Y1, Y2
 	VADDPD       Y10, Y8, Y8
 	VXORPS       Y4, Y4, Y4
-	VFMADD231PD  constants<>+1536(SB), Y7, Y8
+	VFMADD231PD  constants<>+1792(SB), Y7, Y8
 	VCMPPD       $0x04, Y4, Y1, Y4
 	VMOVUPD      3608(AX)(CX*8), Y5
 	VANDPD       Y4, Y2, Y2
 	VADDPD       344(AX)(CX*8), Y8, Y7
-	VBROADCASTSD 264(AX), Y4
+	VBROADCASTSD 256(AX), Y4
 	VMOVUPD      Y7, 13400(AX)(CX*8)
 	VFMADD231PD  4664(AX)(CX*8), Y4, Y2
 	VSUBPD       Y5, Y8, Y4
@@ -8709,8 +8681,8 @@ loop1:
 	VCMPPD       $0x04, Y2, Y6, Y2
 	VMOVUPD      Y3, 16632(AX)
 	VANDPD       Y2, Y1, Y1
-	VBROADCASTSD 280(AX), Y2
-	VBROADCASTSD 264(AX), Y3
+	VBROADCASTSD 272(AX), Y2
+	VBROADCASTSD 256(AX), Y3
 	VMULPD       Y0, Y2, Y2
 	VFMADD231PD  4696(AX)(CX*8), Y3, Y1
 	VMULPD       Y0, Y2, Y2
@@ -8723,7 +8695,7 @@ loop1:
 	VMOVUPD      Y3, 11224(AX)(CX*8)
 	VADDPD       16664(AX), Y3, Y0
 	VMOVUPD      Y0, 16664(AX)
-	VBROADCASTSD 280(AX), Y0
+	VBROADCASTSD 272(AX), Y0
 	VMULPD       Y7, Y0, Y0
 	VMULPD       Y7, Y0, Y0
 	VMOVUPD      Y0, 12312(AX)(CX*8)
@@ -8752,70 +8724,70 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 loop1:
 	VMOVUPD      1400(AX)(CX*8), Y0
 	VMOVUPD      2488(AX)(CX*8), Y1
-	VADDPD       constants<>+1184(SB), Y0, Y2
-	VPSUBQ       constants<>+1280(SB), Y2, Y2
-	VPAND        constants<>+1056(SB), Y2, Y3
-	VMOVUPD      constants<>+1184(SB), Y4
+	VADDPD       constants<>+1440(SB), Y0, Y2
+	VPSUBQ       constants<>+1536(SB), Y2, Y2
+	VPAND        constants<>+1216(SB), Y2, Y3
+	VMOVUPD      constants<>+1440(SB), Y4
 	VPSUBQ       Y3, Y4, Y3
 	VPSRLQ       $0x34, Y2, Y2
-	VPOR         constants<>+1248(SB), Y2, Y2
-	VSUBPD       constants<>+1248(SB), Y2, Y2
-	VSUBPD       constants<>+1184(SB), Y3, Y4
+	VPOR         constants<>+1504(SB), Y2, Y2
+	VSUBPD       constants<>+1504(SB), Y2, Y2
+	VSUBPD       constants<>+1440(SB), Y3, Y4
 	VFMADD231PD  Y3, Y0, Y4
-	VADDPD       constants<>+1216(SB), Y4, Y3
+	VADDPD       constants<>+1472(SB), Y4, Y3
 	VMOVUPD      1432(AX)(CX*8), Y7
 	VDIVPD       Y3, Y4, Y3
 	VMOVUPD      2520(AX)(CX*8), Y8
 	VMULPD       Y3, Y3, Y5
-	VADDPD       constants<>+1184(SB), Y7, Y9
-	VBROADCASTSD constants<>+1312(SB), Y6
-	VPSUBQ       constants<>+1280(SB), Y9, Y9
-	VFMADD213PD  constants<>+1344(SB), Y5, Y6
-	VPAND        constants<>+1056(SB), Y9, Y10
-	VFMADD213PD  constants<>+1376(SB), Y5, Y6
-	VMOVUPD      constants<>+1184(SB), Y11
-	VFMADD213PD  constants<>+1408(SB), Y5, Y6
+	VADDPD       constants<>+1440(SB), Y7, Y9
+	VBROADCASTSD constants<>+1568(SB), Y6
+	VPSUBQ       constants<>+1536(SB), Y9, Y9
+	VFMADD213PD  constants<>+1600(SB), Y5, Y6
+	VPAND        constants<>+1216(SB), Y9, Y10
+	VFMADD213PD  constants<>+1632(SB), Y5, Y6
+	VMOVUPD      constants<>+1440(SB), Y11
+	VFMADD213PD  constants<>+1664(SB), Y5, Y6
 	VPSUBQ       Y10, Y11, Y10
-	VFMADD213PD  constants<>+1440(SB), Y5, Y6
+	VFMADD213PD  constants<>+1696(SB), Y5, Y6
 	VPSRLQ       $0x34, Y9, Y9
-	VFMADD213PD  constants<>+1472(SB), Y5, Y6
-	VPOR         constants<>+1248(SB), Y9, Y9
-	VFMADD213PD  constants<>+1504(SB), Y5, Y6
-	VSUBPD       constants<>+1248(SB), Y9, Y9
+	VFMADD213PD  constants<>+1728(SB), Y5, Y6
+	VPOR         constants<>+1504(SB), Y9, Y9
+	VFMADD213PD  constants<>+1760(SB), Y5, Y6
+	VSUBPD       constants<>+1504(SB), Y9, Y9
 	VFNMADD213PD Y4, Y5, Y6
-	VSUBPD       constants<>+1184(SB), Y10, Y11
-	VMULPD       constants<>+1568(SB), Y2, Y5
+	VSUBPD       constants<>+1440(SB), Y10, Y11
+	VMULPD       constants<>+1824(SB), Y2, Y5
 	VFMADD231PD  Y10, Y7, Y11
 	VFNMADD231PD Y6, Y3, Y5
-	VADDPD       constants<>+1216(SB), Y11, Y3
+	VADDPD       constants<>+1472(SB), Y11, Y3
 	VADDPD       Y4, Y5, Y5
 	VDIVPD       Y3, Y11, Y3
-	VFMADD231PD  constants<>+1536(SB), Y2, Y5
+	VFMADD231PD  constants<>+1792(SB), Y2, Y5
 	VMULPD       Y3, Y3, Y10
 	VMOVUPD      3576(AX)(CX*8), Y4
-	VBROADCASTSD constants<>+1312(SB), Y12
+	VBROADCASTSD constants<>+1568(SB), Y12
 	VADDPD       312(AX)(CX*8), Y5, Y2
-	VFMADD213PD  constants<>+1344(SB), Y10, Y12
+	VFMADD213PD  constants<>+1600(SB), Y10, Y12
 	VMOVUPD      Y2, 13368(AX)(CX*8)
-	VFMADD213PD  constants<>+1376(SB), Y10, Y12
+	VFMADD213PD  constants<>+1632(SB), Y10, Y12
 	VSUBPD       Y4, Y5, Y6
-	VFMADD213PD  constants<>+1408(SB), Y10, Y12
+	VFMADD213PD  constants<>+1664(SB), Y10, Y12
 	VADDPD       16760(AX), Y6, Y6
-	VFMADD213PD  constants<>+1440(SB), Y10, Y12
+	VFMADD213PD  constants<>+1696(SB), Y10, Y12
 	VMOVUPD      Y6, 16760(AX)
-	VFMADD213PD  constants<>+1472(SB), Y10, Y12
+	VFMADD213PD  constants<>+1728(SB), Y10, Y12
 	VMULPD       Y4, Y1, Y4
-	VFMADD213PD  constants<>+1504(SB), Y10, Y12
+	VFMADD213PD  constants<>+1760(SB), Y10, Y12
 	VXORPS       Y6, Y6, Y6
 	VFNMADD213PD Y11, Y10, Y12
 	VCMPPD       $0x04, Y6, Y1, Y6
-	VMULPD       constants<>+1568(SB), Y9, Y10
+	VMULPD       constants<>+1824(SB), Y9, Y10
 	VANDPD       Y6, Y4, Y4
 	VFNMADD231PD Y12, Y3, Y10
-	VBROADCASTSD 264(AX), Y3
+	VBROADCASTSD 256(AX), Y3
 	VADDPD       Y11, Y10, Y10
 	VFMADD231PD  4664(AX)(CX*8), Y3, Y4
-	VFMADD231PD  constants<>+1536(SB), Y9, Y10
+	VFMADD231PD  constants<>+1792(SB), Y9, Y10
 	VADDPD       5752(AX)(CX*8), Y1, Y3
 	VMOVUPD      3608(AX)(CX*8), Y6
 	VADDPD       344(AX)(CX*8), Y10, Y9
@@ -8827,7 +8799,7 @@ loop1:
 	VADDPD       16792(AX), Y4, Y4
 	VMOVUPD      Y5, 16632(AX)
 	VMOVUPD      Y4, 16792(AX)
-	VBROADCASTSD 280(AX), Y4
+	VBROADCASTSD 272(AX), Y4
 	VMULPD       Y6, Y8, Y5
 	VMULPD       Y2, Y4, Y4
 	VXORPS       Y6, Y6, Y6
@@ -8836,22 +8808,22 @@ loop1:
 	VMOVUPD      Y4, 12280(AX)(CX*8)
 	VANDPD       Y6, Y5, Y5
 	VADDPD       16696(AX), Y4, Y4
-	VBROADCASTSD 264(AX), Y6
+	VBROADCASTSD 256(AX), Y6
 	VMOVUPD      Y4, 16696(AX)
 	VFMADD231PD  4696(AX)(CX*8), Y6, Y5
-	VADDPD       constants<>+1184(SB), Y0, Y0
+	VADDPD       constants<>+1440(SB), Y0, Y0
 	VADDPD       5784(AX)(CX*8), Y8, Y6
-	VMOVUPD      constants<>+1184(SB), Y4
+	VMOVUPD      constants<>+1440(SB), Y4
 	VDIVPD       Y0, Y4, Y4
 	VFMSUB213PD  Y5, Y6, Y10
 	VMOVUPD      9016(AX)(CX*8), Y5
 	VMOVUPD      Y10, 11224(AX)(CX*8)
-	VBROADCASTSD 280(AX), Y11
+	VBROADCASTSD 272(AX), Y11
 	VADDPD       16664(AX), Y10, Y10
-	VMULPD       constants<>+1216(SB), Y11, Y11
+	VMULPD       constants<>+1472(SB), Y11, Y11
 	VMOVUPD      Y10, 16664(AX)
 	VMULPD       Y2, Y11, Y11
-	VBROADCASTSD 280(AX), Y2
+	VBROADCASTSD 272(AX), Y2
 	VMULPD       10104(AX)(CX*8), Y11, Y11
 	VMULPD       Y9, Y2, Y2
 	VFMADD213PD  Y11, Y5, Y3
@@ -8863,17 +8835,17 @@ loop1:
 	VMOVUPD      6840(AX)(CX*8), Y2
 	VMOVUPD      Y3, 16728(AX)
 	VMULPD       Y4, Y2, Y3
-	VADDPD       constants<>+1184(SB), Y7, Y7
+	VADDPD       constants<>+1440(SB), Y7, Y7
 	VSUBPD       Y0, Y2, Y2
-	VMOVUPD      constants<>+1184(SB), Y0
+	VMOVUPD      constants<>+1440(SB), Y0
 	VMULPD       Y4, Y2, Y2
 	VDIVPD       Y7, Y0, Y4
 	VMULPD       Y1, Y2, Y2
 	VMOVUPD      9048(AX)(CX*8), Y10
 	VMULPD       Y3, Y11, Y11
-	VBROADCASTSD 280(AX), Y1
+	VBROADCASTSD 272(AX), Y1
 	VMOVUPD      5752(AX)(CX*8), Y0
-	VMULPD       constants<>+1216(SB), Y1, Y1
+	VMULPD       constants<>+1472(SB), Y1, Y1
 	VFMSUB213PD  7928(AX)(CX*8), Y0, Y3
 	VMULPD       Y9, Y1, Y1
 	VADDPD       Y3, Y2, Y2
@@ -9020,7 +8992,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(DI*4), CX
 	MOVQ         DI, SI
-	IMULQ        216(AX), SI
+	IMULQ        208(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (DX)(CX*4), X7
 	VCVTSS2SD    X7, X7, X7
@@ -9036,9 +9008,9 @@ row1:
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VBROADCASTSS constants<>+1600(SB), Z10
-	VBROADCASTSS constants<>+1600(SB), Z11
+	VBROADCASTSS constants<>+576(SB), Z9
+	VBROADCASTSS constants<>+576(SB), Z10
+	VBROADCASTSS constants<>+576(SB), Z11
 	LEAQ         512(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -9274,7 +9246,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R8*4), CX
 	MOVQ         R8, SI
-	IMULQ        216(AX), SI
+	IMULQ        208(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (DX)(CX*4), X7
 	VCVTSS2SD    X7, X7, X7
@@ -9290,9 +9262,9 @@ row1:
 	XORQ         R10, R10
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VBROADCASTSS constants<>+1600(SB), Z10
-	VBROADCASTSS constants<>+1600(SB), Z11
+	VBROADCASTSS constants<>+576(SB), Z9
+	VBROADCASTSS constants<>+576(SB), Z10
+	VBROADCASTSS constants<>+576(SB), Z11
 	LEAQ         512(R10), R11
 	CMPQ         R11, 96(AX)
 	CMOVQGT      96(AX), R11
@@ -9540,7 +9512,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
@@ -9620,7 +9592,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R11*4), CX
 	MOVQ         R11, SI
-	IMULQ        216(AX), SI
+	IMULQ        208(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (DX)(CX*4), X7
 	VCVTSS2SD    X7, X7, X7
@@ -9636,10 +9608,10 @@ row1:
 	XORQ         R13, R13
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VBROADCASTSS constants<>+1600(SB), Z10
-	VBROADCASTSS constants<>+1600(SB), Z11
-	VBROADCASTSS constants<>+1600(SB), Z12
+	VBROADCASTSS constants<>+576(SB), Z9
+	VBROADCASTSS constants<>+576(SB), Z10
+	VBROADCASTSS constants<>+576(SB), Z11
+	VBROADCASTSS constants<>+576(SB), Z12
 	LEAQ         512(R13), R14
 	CMPQ         R14, 96(AX)
 	CMOVQGT      96(AX), R14
@@ -9658,7 +9630,7 @@ loop5:
 	VADDPS        Z14, Z12, Z12
 	VMULPS        Z13, Z14, Z15
 	PREFETCHT0    20544(DX)(R13*4)
-	VBROADCASTSS  constants<>+1600(SB), Z16
+	VBROADCASTSS  constants<>+576(SB), Z16
 	VMAXPS        64(BX)(R13*4), Z8, Z8
 	VCMPPS        $0x04, Z16, Z14, K1
 	VADDPS        64(DX)(R13*4), Z7, Z14
@@ -9673,7 +9645,7 @@ loop5:
 	VCMPPS        $0x15, Z0, Z13, K1
 	VMULPS        Z14, Z16, Z18
 	VSUBPS        Z1, Z17, Z15
-	VBROADCASTSS  constants<>+1600(SB), Z19
+	VBROADCASTSS  constants<>+576(SB), Z19
 	VFNMADD132PS  Z3, Z13, Z15
 	VCMPPS        $0x04, Z19, Z16, K2
 	VPERMPS       Z6, Z17, Z13
@@ -9728,7 +9700,7 @@ loop7:
 	VFMADD213PS   Z16, Z15, Z14
 	VADDPS        Z14, Z12, Z12
 	VMULPS        Z13, Z14, Z15
-	VBROADCASTSS  constants<>+1600(SB), Z16
+	VBROADCASTSS  constants<>+576(SB), Z16
 	VCMPPS        $0x04, Z16, Z14, K2
 	VMOVAPS.Z     Z15, K2, Z15
 	VADDPS        Z15, Z11, Z11
@@ -9831,7 +9803,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
@@ -9900,23 +9872,23 @@ TEXT ·foldFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldFloat32AVX512 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         224(AX), CX
-	MOVQ         232(AX), DX
-	MOVQ         248(AX), BX
-	MOVQ         240(AX), DI
+	MOVQ         216(AX), CX
+	MOVQ         224(AX), DX
+	MOVQ         240(AX), BX
+	MOVQ         232(AX), DI
 	SHLQ         $0x06, BX
 	LEAQ         (BX)(BX*2), SI
-	VBROADCASTSD 256(AX), Z0
+	VBROADCASTSD 248(AX), Z0
 
 rows1:
-	VBROADCASTSS constants<>+1600(SB), Z1
-	VBROADCASTSS constants<>+1600(SB), Z2
-	VBROADCASTSS constants<>+1600(SB), Z3
-	VBROADCASTSS constants<>+1600(SB), Z4
+	VBROADCASTSS constants<>+576(SB), Z1
+	VBROADCASTSS constants<>+576(SB), Z2
+	VBROADCASTSS constants<>+576(SB), Z3
+	VBROADCASTSS constants<>+576(SB), Z4
 	LEAQ         (CX)(BX*4), R8
 	LEAQ         (R8)(BX*4), R9
 	LEAQ         (R9)(BX*4), R10
-	MOVQ         248(AX), R11
+	MOVQ         240(AX), R11
 
 blocks2:
 	VMOVUPS       (CX), Z5
@@ -10034,249 +10006,348 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+160(SB), Z5
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
-
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	LEAQ         (BX)(BX*2), SI
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), R8
-	MOVQ         CX, R9
+	MOVQ         CX, DI
 
-max5:
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          200(AX), R9
-	DECQ          R8
-	JNE           max5
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
-	VMOVDQU32     (BX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
-	XORQ          R8, R8
+max1:
+	VMAXPS (DI), Z7, Z7
+	ADDQ   BX, DI
+	DECQ   R8
+	JNE    max1
+	MOVQ   88(AX), DI
+	MOVQ   88(AX), R8
+	ADDQ   80(AX), R8
+	CMPQ   DI, R8
+	JGE    end3
 
-lane6:
-	VBROADCASTSS constants<>+1600(SB), Z11
-	VBROADCASTSS constants<>+1600(SB), Z12
-	VBROADCASTSS constants<>+1600(SB), Z13
-	MOVQ         200(AX), R9
-	IMULQ        R8, R9
-	ADDQ         CX, R9
-	MOVQ         200(AX), R10
-	IMULQ        R8, R10
-	ADDQ         DX, R10
-	MOVQ         R8, R11
+loop2:
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched5
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x02, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-step7:
-	VMOVUPS       (R9), Z14
-	VPBROADCASTD  R11, Z15
-	VPCMPEQD      Z8, Z15, K1
-	VMOVAPS       Z14, K1, Z9
-	VSUBPS        Z7, Z14, Z14
-	VMOVUPS       Z14, Z16
-	VFMADD132PS   Z2, Z1, Z16
-	VCMPPS        $0x15, Z0, Z14, K2
-	VSUBPS        Z1, Z16, Z15
-	VFNMADD132PS  Z3, Z14, Z15
-	VPERMPS       Z6, Z16, Z17
-	VPSLLD        $0x14, Z16, Z16
-	VPADDD        Z17, Z16, Z16
-	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z15, Z17
-	VMULPS        Z15, Z15, Z18
-	VFMADD213PS   Z15, Z18, Z17
-	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (R10)
-	VMOVAPS       Z17, K1, Z10
-	VADDPS        Z17, Z11, Z11
-	VADDPS        Z14, Z12, Z12
-	ADDQ          $0x10, R11
-	CMPQ          R11, 96(AX)
-	JGE           summed8
-	ADDQ          208(AX), R9
-	ADDQ          208(AX), R10
-	VMOVUPS       (R9), Z14
-	VPBROADCASTD  R11, Z15
-	VPCMPEQD      Z8, Z15, K1
-	VMOVAPS       Z14, K1, Z9
-	VSUBPS        Z7, Z14, Z14
-	VMOVUPS       Z14, Z16
-	VFMADD132PS   Z2, Z1, Z16
-	VCMPPS        $0x15, Z0, Z14, K2
-	VSUBPS        Z1, Z16, Z15
-	VFNMADD132PS  Z3, Z14, Z15
-	VPERMPS       Z6, Z16, Z17
-	VPSLLD        $0x14, Z16, Z16
-	VPADDD        Z17, Z16, Z16
-	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z15, Z17
-	VMULPS        Z15, Z15, Z18
-	VFMADD213PS   Z15, Z18, Z17
-	VFMADD213PS.Z Z16, Z16, K2, Z17
-	VMOVUPS       Z17, (R10)
-	VMOVAPS       Z17, K1, Z10
-	VADDPS        Z17, Z13, Z13
-	VADDPS        Z14, Z12, Z12
-	ADDQ          $0x10, R11
-	CMPQ          R11, 96(AX)
-	JGE           summed8
-	ADDQ          208(AX), R9
-	ADDQ          208(AX), R10
-	JMP           step7
+fetch4:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R10
+	JNE        fetch4
 
-summed8:
-	VADDPS  Z13, Z11, Z11
-	MOVQ    56(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPS Z11, (R9)(R10*1)
-	MOVQ    64(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPS Z12, (R9)(R10*1)
-	INCQ    R8
-	CMPQ    R8, $0x10
-	JGE     lanes9
-	CMPQ    R8, 96(AX)
-	JLT     lane6
+fetched5:
+	VMOVUPS       Z7, Z8
+	VBROADCASTSS  constants<>+544(SB), Z7
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 312(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 376(AX)(DI*8)
+	MOVQ          56(AX), R9
+	VBROADCASTSS  constants<>+576(SB), Z9
+	MOVQ          $+3008, R10
 
-lanes9:
-	MOVQ         56(AX), R10
-	MOVQ         R8, R9
-	CMPQ         96(AX), $0x02
-	JNE          more13
-	VMOVUPS      (R10), Z7
-	VMINPS       64(R10), Z7, Z8
-	VBROADCASTSS constants<>+1600(SB), Z11
-	VMULPS       Z11, Z7, Z7
-	VADDPS       Z7, Z8, Z8
-	VMOVUPS      Z8, 128(R10)
+clear6:
+	VMOVUPS      Z9, (R9)(R10*1)
+	SUBQ         $0x40, R10
+	JGE          clear6
+	VMOVDQU32    (DX), Z9
+	VBROADCASTSS constants<>+576(SB), Z10
+	VBROADCASTSS constants<>+576(SB), Z11
+	MOVQ         CX, R11
+	XORQ         R12, R12
+	XORQ         R10, R10
 
-more13:
-level10:
-	CMPQ R9, $0x01
-	JE   tree12
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
+classes7:
+	MOVQ          96(AX), R13
+	SUBQ          R12, R13
+	CMPQ          R13, $0x04
+	JLT           done8
+	VMOVUPS       (R11), Z12
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z8, Z12, Z12
+	VMOVUPS       Z12, Z14
+	VMOVUPS       (R11)(BX*1), Z16
+	VFMADD132PS   Z2, Z1, Z14
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVAPS       Z16, K3, Z10
+	VSUBPS        Z1, Z14, Z13
+	VSUBPS        Z8, Z16, Z16
+	VFNMADD132PS  Z3, Z12, Z13
+	VMOVUPS       Z16, Z17
+	VMOVUPS       (R11)(BX*2), Z18
+	VPERMPS       Z6, Z14, Z15
+	VFMADD132PS   Z2, Z1, Z17
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
+	VPSLLD        $0x14, Z14, Z14
+	VCMPPS        $0x15, Z0, Z16, K4
+	VMOVAPS       Z18, K5, Z10
+	VPADDD        Z15, Z14, Z14
+	VSUBPS        Z1, Z17, Z20
+	VSUBPS        Z8, Z18, Z18
+	VMOVUPS       Z4, Z15
+	VFNMADD132PS  Z3, Z16, Z20
+	VMOVUPS       Z18, Z22
+	VMOVUPS       (R11)(SI*1), Z23
+	VFMADD213PS   Z5, Z13, Z15
+	VPERMPS       Z6, Z17, Z21
+	VFMADD132PS   Z2, Z1, Z22
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K7
+	VMULPS        Z13, Z13, Z19
+	VPSLLD        $0x14, Z17, Z17
+	VCMPPS        $0x15, Z0, Z18, K6
+	VMOVAPS       Z23, K7, Z10
+	VFMADD213PS   Z13, Z19, Z15
+	VPADDD        Z21, Z17, Z17
+	VSUBPS        Z1, Z22, Z13
+	VSUBPS        Z8, Z23, Z23
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z18, Z13
+	VMOVUPS       Z23, Z24
+	VMOVUPS       Z15, (R11)
+	VFMADD213PS   Z5, Z20, Z14
+	VPERMPS       Z6, Z22, Z21
+	VFMADD132PS   Z2, Z1, Z24
+	VMOVAPS       Z15, K1, Z11
+	VMULPS        Z20, Z20, Z19
+	VPSLLD        $0x14, Z22, Z22
+	VCMPPS        $0x15, Z0, Z23, K1
+	VADDPS        (R9)(R10*1), Z15, Z15
+	VFMADD213PS   Z20, Z19, Z14
+	VPADDD        Z21, Z22, Z22
+	VSUBPS        Z1, Z24, Z19
+	VMOVUPS       Z15, (R9)(R10*1)
+	VFMADD213PS.Z Z17, Z17, K4, Z14
+	VMOVUPS       Z4, Z15
+	VFNMADD132PS  Z3, Z23, Z19
+	VADDPS        2048(R9), Z12, Z12
+	VMOVUPS       Z14, (R11)(BX*1)
+	VFMADD213PS   Z5, Z13, Z15
+	VPERMPS       Z6, Z24, Z17
+	VMOVUPS       Z12, 2048(R9)
+	VMOVAPS       Z14, K3, Z11
+	VMULPS        Z13, Z13, Z12
+	VPSLLD        $0x14, Z24, Z24
+	VMAXPS        64(R11), Z7, Z7
+	VADDPS        64(R9)(R10*1), Z14, Z14
+	VFMADD213PS   Z13, Z12, Z15
+	VPADDD        Z17, Z24, Z24
+	VMOVUPS       Z14, 64(R9)(R10*1)
+	VFMADD213PS.Z Z22, Z22, K6, Z15
+	VMOVUPS       Z4, Z12
+	VADDPS        2112(R9), Z16, Z13
+	VMOVUPS       Z15, (R11)(BX*2)
+	VFMADD213PS   Z5, Z19, Z12
+	VMOVUPS       Z13, 2112(R9)
+	VMOVAPS       Z15, K5, Z11
+	VMULPS        Z19, Z19, Z13
+	VMAXPS        64(R11)(BX*1), Z7, Z7
+	VADDPS        128(R9)(R10*1), Z15, Z14
+	VFMADD213PS   Z19, Z13, Z12
+	VMOVUPS       Z14, 128(R9)(R10*1)
+	VFMADD213PS.Z Z24, Z24, K1, Z12
+	VADDPS        2176(R9), Z18, Z13
+	VMOVUPS       Z12, (R11)(SI*1)
+	VMOVUPS       Z13, 2176(R9)
+	VMOVAPS       Z12, K7, Z11
+	VMAXPS        64(R11)(BX*2), Z7, Z7
+	VADDPS        192(R9)(R10*1), Z12, Z12
+	VMOVUPS       Z12, 192(R9)(R10*1)
+	VADDPS        2240(R9), Z23, Z12
+	VMOVUPS       Z12, 2240(R9)
+	VMAXPS        64(R11)(SI*1), Z7, Z7
+	ADDQ          $0x04, R12
+	ADDQ          $+256, R9
+	LEAQ          (R11)(BX*4), R11
+	VPSUBD.BCST   constants<>+704(SB), Z9, Z9
+	TESTQ         $+15, R12
+	JNE           classes7
+	SUBQ          $+1024, R9
+	XORQ          $+1024, R10
+	JMP           classes7
 
-pairs11:
-	VMOVUPS (R11), Z7
-	VADDPS  64(R11), Z7, Z7
-	VMOVUPS Z7, (R12)
-	ADDQ    $0x80, R11
-	ADDQ    $0x40, R12
-	DECQ    R13
-	JNE     pairs11
-	VMOVUPS (R11), Z7
-	VMOVUPS Z7, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level10
+done8:
+classes9:
+	MOVQ          96(AX), R13
+	SUBQ          R12, R13
+	CMPQ          R13, $0x01
+	JLT           done10
+	VMOVUPS       (R11), Z12
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z8, Z12, Z12
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z14, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z15, Z14, Z14
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z13, Z15
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z15
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VMOVUPS       Z15, (R11)
+	VMOVAPS       Z15, K1, Z11
+	VADDPS        (R9)(R10*1), Z15, Z13
+	VMOVUPS       Z13, (R9)(R10*1)
+	VADDPS        2048(R9), Z12, Z12
+	VMOVUPS       Z12, 2048(R9)
+	VMAXPS        64(R11), Z7, Z7
+	ADDQ          $0x01, R12
+	ADDQ          $+64, R9
+	ADDQ          BX, R11
+	VPSUBD.BCST   constants<>+608(SB), Z9, Z9
+	TESTQ         $+15, R12
+	JNE           classes9
+	SUBQ          $+1024, R9
+	XORQ          $+1024, R10
+	JMP           classes9
 
-tree12:
-	VMOVUPS       (R10), Z7
+done10:
 	MOVQ          56(AX), R9
 	CMPQ          96(AX), $0x02
-	JE            two14
-	VCVTPS2PD     Y7, Z8
-	VBROADCASTSD  constants<>+576(SB), Z11
-	VADDPD        Z11, Z8, Z8
-	VMOVUPD       Z8, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VBROADCASTSD  constants<>+576(SB), Z8
-	VADDPD        Z8, Z7, Z7
-	VMOVUPD       Z7, 1464(AX)(SI*8)
-	JMP           sum15
+	JE            two11
+	VBROADCASTSD  constants<>+736(SB), Z8
+	VMOVUPS       (R9), Z9
+	VADDPS        1024(R9), Z9, Z9
+	VMOVUPS       64(R9), Z12
+	VADDPS        1088(R9), Z12, Z12
+	VADDPS        Z12, Z9, Z9
+	VMOVUPS       128(R9), Z12
+	VADDPS        1152(R9), Z12, Z12
+	VMOVUPS       192(R9), Z13
+	VADDPS        1216(R9), Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z12, Z9, Z9
+	VMOVUPS       256(R9), Z12
+	VADDPS        1280(R9), Z12, Z12
+	VMOVUPS       320(R9), Z13
+	VADDPS        1344(R9), Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VMOVUPS       384(R9), Z13
+	VADDPS        1408(R9), Z13, Z13
+	VMOVUPS       448(R9), Z14
+	VADDPS        1472(R9), Z14, Z14
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z12, Z9, Z9
+	VMOVUPS       512(R9), Z12
+	VADDPS        1536(R9), Z12, Z12
+	VMOVUPS       576(R9), Z13
+	VADDPS        1600(R9), Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VMOVUPS       640(R9), Z13
+	VADDPS        1664(R9), Z13, Z13
+	VMOVUPS       704(R9), Z14
+	VADDPS        1728(R9), Z14, Z14
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VMOVUPS       768(R9), Z13
+	VADDPS        1792(R9), Z13, Z13
+	VMOVUPS       832(R9), Z14
+	VADDPS        1856(R9), Z14, Z14
+	VADDPS        Z14, Z13, Z13
+	VMOVUPS       896(R9), Z14
+	VADDPS        1920(R9), Z14, Z14
+	VMOVUPS       960(R9), Z15
+	VADDPS        1984(R9), Z15, Z15
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z12, Z9, Z9
+	VCVTPS2PD     Y9, Z12
+	VADDPD        Z8, Z12, Z12
+	VMOVUPD       Z12, 1400(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z8, Z9, Z9
+	VMOVUPD       Z9, 1464(AX)(DI*8)
+	JMP           sum12
 
-two14:
-	VMOVUPS       128(R9), Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1464(AX)(SI*8)
+two11:
+	VMOVUPS       (R9), Z8
+	VMOVUPS       64(R9), Z9
+	VMINPS        Z9, Z8, Z12
+	VADDPS        Z9, Z8, Z8
+	VBROADCASTSS  constants<>+576(SB), Z9
+	VMULPS        Z9, Z8, Z8
+	VADDPS        Z8, Z12, Z12
+	VCVTPS2PD     Y12, Z8
+	VMOVUPD       Z8, 1400(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z12, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 1464(AX)(DI*8)
 
-sum15:
-	MOVQ 64(AX), R9
-
-level16:
-	CMPQ R8, $0x01
-	JE   tree18
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs17:
-	VMOVUPS (R10), Z7
-	VADDPS  64(R10), Z7, Z7
-	VMOVUPS Z7, (R11)
-	ADDQ    $0x80, R10
-	ADDQ    $0x40, R11
-	DECQ    R12
-	JNE     pairs17
-	VMOVUPS (R10), Z7
-	VMOVUPS Z7, (R11)
-	INCQ    R8
-	SHRQ    $0x01, R8
-	JMP     level16
-
-tree18:
-	VMOVUPS       (R9), Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(SI*8)
-	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z10, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(SI*8)
+sum12:
+	VMOVUPS       2048(R9), Z8
+	VMOVUPS       2112(R9), Z9
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       2176(R9), Z9
+	VMOVUPS       2240(R9), Z12
+	VADDPS        Z12, Z9, Z9
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       2304(R9), Z9
+	VMOVUPS       2368(R9), Z12
+	VADDPS        Z12, Z9, Z9
+	VMOVUPS       2432(R9), Z12
+	VMOVUPS       2496(R9), Z13
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z12, Z9, Z9
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       2560(R9), Z9
+	VMOVUPS       2624(R9), Z12
+	VADDPS        Z12, Z9, Z9
+	VMOVUPS       2688(R9), Z12
+	VMOVUPS       2752(R9), Z13
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z12, Z9, Z9
+	VMOVUPS       2816(R9), Z12
+	VMOVUPS       2880(R9), Z13
+	VADDPS        Z13, Z12, Z12
+	VMOVUPS       2944(R9), Z13
+	VMOVUPS       3008(R9), Z14
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z12, Z9, Z9
+	VADDPS        Z9, Z8, Z8
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 4664(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 4728(AX)(DI*8)
+	VCVTPS2PD     Y10, Z8
+	VSUBPD        312(AX)(DI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y8
+	VCVTPS2PD     Y8, Z8
+	VSUBPD        376(AX)(DI*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(DI*8)
+	VCVTPS2PD     Y11, Z8
+	VMOVUPD       Z8, 6840(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x40, BX
-	ADDQ          $+16, SI
-	CMPQ          SI, DI
-	JLT           loop1
+	ADDQ          $+16, DI
+	CMPQ          DI, R8
+	JLT           loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -10300,7 +10371,7 @@ loop1:
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 272(AX), Z1
+	VBROADCASTSD 264(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z3
 	VMULPD       9080(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
@@ -10350,261 +10421,242 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+160(SB), Z5
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	LEAQ         (BX)(BX*2), SI
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
+max1:
+	VMAXPS (SI), Z7, Z7
+	ADDQ   BX, SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
+
+loop2:
 	MOVQ 168(AX), R8
 	MOVQ 96(AX), R9
 	CMPQ R8, (AX)
-	JEQ  fetched4
+	JEQ  fetched5
 	MOVQ SI, R10
 	SUBQ 88(AX), R10
 	SHLQ $0x02, R10
 	ADDQ R10, R8
 	ADDQ 16(AX), R10
 
-fetch3:
+fetch4:
 	PREFETCHT0 (R8)
 	ADDQ       176(AX), R8
 	PREFETCHT0 (R10)
 	ADDQ       184(AX), R10
 	DECQ       R9
-	JNE        fetch3
+	JNE        fetch4
 
-fetched4:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         96(AX), R8
-	MOVQ         CX, R9
+fetched5:
+	VMOVUPS       Z7, Z8
+	VBROADCASTSS  constants<>+544(SB), Z7
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 376(AX)(SI*8)
+	MOVQ          56(AX), R8
+	VBROADCASTSS  constants<>+576(SB), Z9
+	MOVQ          $+3008, R9
 
-max5:
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          200(AX), R9
-	DECQ          R8
-	JNE           max5
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
-	VMOVDQU32     (BX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
-	XORQ          R8, R8
+clear6:
+	VMOVUPS      Z9, (R8)(R9*1)
+	SUBQ         $0x40, R9
+	JGE          clear6
+	VMOVDQU32    (DX), Z9
+	VBROADCASTSS constants<>+576(SB), Z10
+	VBROADCASTSS constants<>+576(SB), Z11
+	MOVQ         CX, R10
+	XORQ         R11, R11
+	XORQ         R9, R9
 
-lane6:
-	VBROADCASTSS constants<>+1600(SB), Z11
-	VBROADCASTSS constants<>+1600(SB), Z12
-	VBROADCASTSS constants<>+1600(SB), Z13
-	MOVQ         200(AX), R9
-	IMULQ        R8, R9
-	ADDQ         CX, R9
-	MOVQ         200(AX), R10
-	IMULQ        R8, R10
-	ADDQ         DX, R10
-	MOVQ         R8, R11
-
-step7:
-	VMOVUPS       (R9), Z14
-	VPBROADCASTD  R11, Z15
-	VPCMPEQD      Z8, Z15, K1
-	VMOVAPS       Z14, K1, Z9
-	VSUBPS        Z7, Z14, Z14
+classes7:
+	MOVQ          96(AX), R12
+	SUBQ          R11, R12
+	CMPQ          R12, $0x01
+	JLT           done8
+	VMOVUPS       (R10), Z12
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z8, Z12, Z12
 	MOVQ          32(AX), R12
-	VBROADCASTSS  (R12)(R11*4), Z15
-	VMULPS        Z14, Z15, Z16
-	VBROADCASTSS  constants<>+1600(SB), Z17
-	VCMPPS        $0x04, Z17, Z15, K2
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS       Z14, Z17
-	VFMADD132PS   Z2, Z1, Z17
-	VCMPPS        $0x15, Z0, Z14, K2
-	VSUBPS        Z1, Z17, Z15
-	VFNMADD132PS  Z3, Z14, Z15
-	VPERMPS       Z6, Z17, Z14
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z14, Z17, Z17
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z15, Z14
-	VMULPS        Z15, Z15, Z18
-	VFMADD213PS   Z15, Z18, Z14
-	VFMADD213PS.Z Z17, Z17, K2, Z14
-	VMOVUPS       Z14, (R10)
-	VMOVAPS       Z14, K1, Z10
-	VADDPS        Z14, Z11, Z11
-	VADDPS        Z16, Z12, Z12
-	ADDQ          $0x10, R11
-	CMPQ          R11, 96(AX)
-	JGE           summed8
-	ADDQ          208(AX), R9
-	ADDQ          208(AX), R10
-	VMOVUPS       (R9), Z14
-	VPBROADCASTD  R11, Z15
-	VPCMPEQD      Z8, Z15, K1
-	VMOVAPS       Z14, K1, Z9
-	VSUBPS        Z7, Z14, Z14
-	MOVQ          32(AX), R12
-	VBROADCASTSS  (R12)(R11*4), Z15
-	VMULPS        Z14, Z15, Z16
-	VBROADCASTSS  constants<>+1600(SB), Z17
-	VCMPPS        $0x04, Z17, Z15, K2
-	VMOVAPS.Z     Z16, K2, Z16
-	VMOVUPS       Z14, Z17
-	VFMADD132PS   Z2, Z1, Z17
-	VCMPPS        $0x15, Z0, Z14, K2
-	VSUBPS        Z1, Z17, Z15
-	VFNMADD132PS  Z3, Z14, Z15
-	VPERMPS       Z6, Z17, Z14
-	VPSLLD        $0x14, Z17, Z17
-	VPADDD        Z14, Z17, Z17
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z15, Z14
-	VMULPS        Z15, Z15, Z18
-	VFMADD213PS   Z15, Z18, Z14
-	VFMADD213PS.Z Z17, Z17, K2, Z14
-	VMOVUPS       Z14, (R10)
-	VMOVAPS       Z14, K1, Z10
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z16, Z12, Z12
-	ADDQ          $0x10, R11
-	CMPQ          R11, 96(AX)
-	JGE           summed8
-	ADDQ          208(AX), R9
-	ADDQ          208(AX), R10
-	JMP           step7
+	VBROADCASTSS  (R12)(R11*4), Z13
+	VMULPS        Z12, Z13, Z14
+	VBROADCASTSS  constants<>+576(SB), Z15
+	VCMPPS        $0x04, Z15, Z13, K2
+	VMOVAPS.Z     Z14, K2, Z14
+	VMOVUPS       Z12, Z15
+	VFMADD132PS   Z2, Z1, Z15
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z15, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z15, Z12
+	VPSLLD        $0x14, Z15, Z15
+	VPADDD        Z12, Z15, Z15
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z13, Z12
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z12
+	VFMADD213PS.Z Z15, Z15, K2, Z12
+	VMOVUPS       Z12, (R10)
+	VMOVAPS       Z12, K1, Z11
+	VADDPS        (R8)(R9*1), Z12, Z12
+	VMOVUPS       Z12, (R8)(R9*1)
+	VADDPS        2048(R8), Z14, Z12
+	VMOVUPS       Z12, 2048(R8)
+	VMAXPS        64(R10), Z7, Z7
+	ADDQ          $0x01, R11
+	ADDQ          $+64, R8
+	ADDQ          BX, R10
+	VPSUBD.BCST   constants<>+608(SB), Z9, Z9
+	TESTQ         $+15, R11
+	JNE           classes7
+	SUBQ          $+1024, R8
+	XORQ          $+1024, R9
+	JMP           classes7
 
-summed8:
-	VADDPS  Z13, Z11, Z11
-	MOVQ    56(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPS Z11, (R9)(R10*1)
-	MOVQ    64(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPS Z12, (R9)(R10*1)
-	INCQ    R8
-	CMPQ    R8, $0x10
-	JGE     lanes9
-	CMPQ    R8, 96(AX)
-	JLT     lane6
-
-lanes9:
-	MOVQ         56(AX), R10
-	MOVQ         R8, R9
-	CMPQ         96(AX), $0x02
-	JNE          more13
-	VMOVUPS      (R10), Z7
-	VMINPS       64(R10), Z7, Z8
-	VBROADCASTSS constants<>+1600(SB), Z11
-	VMULPS       Z11, Z7, Z7
-	VADDPS       Z7, Z8, Z8
-	VMOVUPS      Z8, 128(R10)
-
-more13:
-level10:
-	CMPQ R9, $0x01
-	JE   tree12
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
-
-pairs11:
-	VMOVUPS (R11), Z7
-	VADDPS  64(R11), Z7, Z7
-	VMOVUPS Z7, (R12)
-	ADDQ    $0x80, R11
-	ADDQ    $0x40, R12
-	DECQ    R13
-	JNE     pairs11
-	VMOVUPS (R11), Z7
-	VMOVUPS Z7, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level10
-
-tree12:
-	VMOVUPS       (R10), Z7
-	MOVQ          56(AX), R9
+done8:
+	MOVQ          56(AX), R8
 	CMPQ          96(AX), $0x02
-	JE            two14
-	VCVTPS2PD     Y7, Z8
-	VBROADCASTSD  constants<>+576(SB), Z11
-	VADDPD        Z11, Z8, Z8
+	JE            two9
+	VBROADCASTSD  constants<>+736(SB), Z8
+	VMOVUPS       (R8), Z9
+	VADDPS        1024(R8), Z9, Z9
+	VMOVUPS       64(R8), Z12
+	VADDPS        1088(R8), Z12, Z12
+	VADDPS        Z12, Z9, Z9
+	VMOVUPS       128(R8), Z12
+	VADDPS        1152(R8), Z12, Z12
+	VMOVUPS       192(R8), Z13
+	VADDPS        1216(R8), Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z12, Z9, Z9
+	VMOVUPS       256(R8), Z12
+	VADDPS        1280(R8), Z12, Z12
+	VMOVUPS       320(R8), Z13
+	VADDPS        1344(R8), Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VMOVUPS       384(R8), Z13
+	VADDPS        1408(R8), Z13, Z13
+	VMOVUPS       448(R8), Z14
+	VADDPS        1472(R8), Z14, Z14
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z12, Z9, Z9
+	VMOVUPS       512(R8), Z12
+	VADDPS        1536(R8), Z12, Z12
+	VMOVUPS       576(R8), Z13
+	VADDPS        1600(R8), Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VMOVUPS       640(R8), Z13
+	VADDPS        1664(R8), Z13, Z13
+	VMOVUPS       704(R8), Z14
+	VADDPS        1728(R8), Z14, Z14
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VMOVUPS       768(R8), Z13
+	VADDPS        1792(R8), Z13, Z13
+	VMOVUPS       832(R8), Z14
+	VADDPS        1856(R8), Z14, Z14
+	VADDPS        Z14, Z13, Z13
+	VMOVUPS       896(R8), Z14
+	VADDPS        1920(R8), Z14, Z14
+	VMOVUPS       960(R8), Z15
+	VADDPS        1984(R8), Z15, Z15
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z12, Z9, Z9
+	VCVTPS2PD     Y9, Z12
+	VADDPD        Z8, Z12, Z12
+	VMOVUPD       Z12, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z8, Z9, Z9
+	VMOVUPD       Z9, 1464(AX)(SI*8)
+	JMP           sum10
+
+two9:
+	VMOVUPS       (R8), Z8
+	VMOVUPS       64(R8), Z9
+	VMINPS        Z9, Z8, Z12
+	VADDPS        Z9, Z8, Z8
+	VBROADCASTSS  constants<>+576(SB), Z9
+	VMULPS        Z9, Z8, Z8
+	VADDPS        Z8, Z12, Z12
+	VCVTPS2PD     Y12, Z8
 	VMOVUPD       Z8, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VBROADCASTSD  constants<>+576(SB), Z8
-	VADDPD        Z8, Z7, Z7
-	VMOVUPD       Z7, 1464(AX)(SI*8)
-	JMP           sum15
+	VEXTRACTF64X4 $0x01, Z12, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 1464(AX)(SI*8)
 
-two14:
-	VMOVUPS       128(R9), Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1464(AX)(SI*8)
-
-sum15:
-	MOVQ 64(AX), R9
-
-level16:
-	CMPQ R8, $0x01
-	JE   tree18
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs17:
-	VMOVUPS (R10), Z7
-	VADDPS  64(R10), Z7, Z7
-	VMOVUPS Z7, (R11)
-	ADDQ    $0x80, R10
-	ADDQ    $0x40, R11
-	DECQ    R12
-	JNE     pairs17
-	VMOVUPS (R10), Z7
-	VMOVUPS Z7, (R11)
-	INCQ    R8
-	SHRQ    $0x01, R8
-	JMP     level16
-
-tree18:
-	VMOVUPS       (R9), Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(SI*8)
-	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z10, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(SI*8)
+sum10:
+	VMOVUPS       2048(R8), Z8
+	VMOVUPS       2112(R8), Z9
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       2176(R8), Z9
+	VMOVUPS       2240(R8), Z12
+	VADDPS        Z12, Z9, Z9
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       2304(R8), Z9
+	VMOVUPS       2368(R8), Z12
+	VADDPS        Z12, Z9, Z9
+	VMOVUPS       2432(R8), Z12
+	VMOVUPS       2496(R8), Z13
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z12, Z9, Z9
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       2560(R8), Z9
+	VMOVUPS       2624(R8), Z12
+	VADDPS        Z12, Z9, Z9
+	VMOVUPS       2688(R8), Z12
+	VMOVUPS       2752(R8), Z13
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z12, Z9, Z9
+	VMOVUPS       2816(R8), Z12
+	VMOVUPS       2880(R8), Z13
+	VADDPS        Z13, Z12, Z12
+	VMOVUPS       2944(R8), Z13
+	VMOVUPS       3008(R8), Z14
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z12, Z9, Z9
+	VADDPS        Z9, Z8, Z8
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VCVTPS2PD     Y10, Z8
+	VSUBPD        312(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y8
+	VCVTPS2PD     Y8, Z8
+	VSUBPD        376(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z8
+	VMOVUPD       Z8, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x40, BX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
-	JLT           loop1
+	JLT           loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -10628,7 +10680,7 @@ loop1:
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 272(AX), Z1
+	VBROADCASTSD 264(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z3
 	VMULPD       9080(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
@@ -10681,290 +10733,267 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+160(SB), Z5
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         24(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	MOVQ         24(AX), DX
+	MOVQ         200(AX), BX
+	LEAQ         (BX)(BX*2), SI
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
+max1:
+	VMAXPS (SI), Z7, Z7
+	ADDQ   BX, SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
+
+loop2:
 	MOVQ 168(AX), R8
 	MOVQ 96(AX), R9
 	CMPQ R8, (AX)
-	JEQ  fetched4
+	JEQ  fetched5
 	MOVQ SI, R10
 	SUBQ 88(AX), R10
 	SHLQ $0x02, R10
 	ADDQ R10, R8
 	ADDQ 16(AX), R10
 
-fetch3:
+fetch4:
 	PREFETCHT0 (R8)
 	ADDQ       176(AX), R8
 	PREFETCHT0 (R10)
 	ADDQ       184(AX), R10
 	DECQ       R9
-	JNE        fetch3
+	JNE        fetch4
 
-fetched4:
-	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         96(AX), R8
-	MOVQ         CX, R9
+fetched5:
+	VMOVUPS       Z7, Z8
+	VBROADCASTSS  constants<>+544(SB), Z7
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 376(AX)(SI*8)
+	MOVQ          56(AX), R8
+	VBROADCASTSS  constants<>+576(SB), Z9
+	MOVQ          $+4032, R9
 
-max5:
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          200(AX), R9
-	DECQ          R8
-	JNE           max5
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
-	XORQ          R8, R8
+clear6:
+	VMOVUPS Z9, (R8)(R9*1)
+	SUBQ    $0x40, R9
+	JGE     clear6
+	MOVQ    CX, R10
+	MOVQ    DX, R12
+	XORQ    R11, R11
+	XORQ    R9, R9
 
-lane6:
-	VBROADCASTSS constants<>+1600(SB), Z8
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VBROADCASTSS constants<>+1600(SB), Z10
-	VBROADCASTSS constants<>+1600(SB), Z11
-	MOVQ         200(AX), R9
-	IMULQ        R8, R9
-	ADDQ         CX, R9
-	MOVQ         200(AX), R10
-	IMULQ        R8, R10
-	ADDQ         DX, R10
-	MOVQ         200(AX), R11
-	IMULQ        R8, R11
-	ADDQ         BX, R11
-	MOVQ         R8, R12
-
-step7:
-	VMOVUPS       (R9), Z12
-	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       (R11), Z13
+classes7:
+	MOVQ          96(AX), R13
+	SUBQ          R11, R13
+	CMPQ          R13, $0x01
+	JLT           done8
+	VMOVUPS       (R10), Z9
+	VSUBPS        Z8, Z9, Z9
+	VMOVUPS       (R12), Z10
 	MOVQ          40(AX), R13
-	VBROADCASTSS  (R13)(R12*4), Z14
+	VBROADCASTSS  (R13)(R11*4), Z11
 	MOVQ          32(AX), R13
-	VBROADCASTSS  (R13)(R12*4), Z15
-	VFMADD213PS   Z15, Z14, Z13
-	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K1
-	VMOVAPS.Z     Z14, K1, Z14
-	VMOVUPS       Z12, Z16
-	VFMADD132PS   Z2, Z1, Z16
-	VCMPPS        $0x15, Z0, Z12, K1
-	VSUBPS        Z1, Z16, Z15
-	VFNMADD132PS  Z3, Z12, Z15
-	VPERMPS       Z6, Z16, Z12
-	VPSLLD        $0x14, Z16, Z16
-	VPADDD        Z12, Z16, Z16
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z15, Z12
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z12
-	VFMADD213PS.Z Z16, Z16, K1, Z12
-	VMOVUPS       Z12, (R10)
-	VADDPS        Z12, Z8, Z8
-	VADDPS        Z14, Z9, Z9
-	VADDPS        Z13, Z10, Z10
-	ADDQ          $0x10, R12
-	CMPQ          R12, 96(AX)
-	JGE           summed8
-	ADDQ          208(AX), R9
-	ADDQ          208(AX), R10
-	ADDQ          208(AX), R11
-	VMOVUPS       (R9), Z12
-	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       (R11), Z13
-	MOVQ          40(AX), R13
-	VBROADCASTSS  (R13)(R12*4), Z14
-	MOVQ          32(AX), R13
-	VBROADCASTSS  (R13)(R12*4), Z15
-	VFMADD213PS   Z15, Z14, Z13
-	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+1600(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K1
-	VMOVAPS.Z     Z14, K1, Z14
-	VMOVUPS       Z12, Z16
-	VFMADD132PS   Z2, Z1, Z16
-	VCMPPS        $0x15, Z0, Z12, K1
-	VSUBPS        Z1, Z16, Z15
-	VFNMADD132PS  Z3, Z12, Z15
-	VPERMPS       Z6, Z16, Z12
-	VPSLLD        $0x14, Z16, Z16
-	VPADDD        Z12, Z16, Z16
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z15, Z12
-	VMULPS        Z15, Z15, Z17
-	VFMADD213PS   Z15, Z17, Z12
-	VFMADD213PS.Z Z16, Z16, K1, Z12
-	VMOVUPS       Z12, (R10)
-	VADDPS        Z12, Z11, Z11
-	VADDPS        Z14, Z9, Z9
-	VADDPS        Z13, Z10, Z10
-	ADDQ          $0x10, R12
-	CMPQ          R12, 96(AX)
-	JGE           summed8
-	ADDQ          208(AX), R9
-	ADDQ          208(AX), R10
-	ADDQ          208(AX), R11
-	JMP           step7
+	VBROADCASTSS  (R13)(R11*4), Z12
+	VFMADD213PS   Z12, Z11, Z10
+	VMULPS        Z9, Z10, Z11
+	VBROADCASTSS  constants<>+576(SB), Z12
+	VCMPPS        $0x04, Z12, Z10, K1
+	VMOVAPS.Z     Z11, K1, Z11
+	VMOVUPS       Z9, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z9, K1
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z9, Z12
+	VPERMPS       Z6, Z13, Z9
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z9, Z13, Z13
+	VMOVUPS       Z4, Z9
+	VFMADD213PS   Z5, Z12, Z9
+	VMULPS        Z12, Z12, Z14
+	VFMADD213PS   Z12, Z14, Z9
+	VFMADD213PS.Z Z13, Z13, K1, Z9
+	VMOVUPS       Z9, (R10)
+	VADDPS        (R8)(R9*1), Z9, Z9
+	VMOVUPS       Z9, (R8)(R9*1)
+	VADDPS        2048(R8), Z11, Z9
+	VMOVUPS       Z9, 2048(R8)
+	VADDPS        3072(R8), Z10, Z9
+	VMOVUPS       Z9, 3072(R8)
+	VMAXPS        64(R10), Z7, Z7
+	ADDQ          $0x01, R11
+	ADDQ          $+64, R8
+	ADDQ          BX, R10
+	ADDQ          BX, R12
+	TESTQ         $+15, R11
+	JNE           classes7
+	SUBQ          $+1024, R8
+	XORQ          $+1024, R9
+	JMP           classes7
 
-summed8:
-	VADDPS  Z11, Z8, Z8
-	MOVQ    56(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPS Z8, (R9)(R10*1)
-	MOVQ    64(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPS Z9, (R9)(R10*1)
-	MOVQ    72(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPS Z10, (R9)(R10*1)
-	INCQ    R8
-	CMPQ    R8, $0x10
-	JGE     lanes9
-	CMPQ    R8, 96(AX)
-	JLT     lane6
-
-lanes9:
-	MOVQ         56(AX), R10
-	MOVQ         R8, R9
-	CMPQ         96(AX), $0x02
-	JNE          more13
-	VMOVUPS      (R10), Z7
-	VMINPS       64(R10), Z7, Z8
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VMULPS       Z9, Z7, Z7
-	VADDPS       Z7, Z8, Z8
-	VMOVUPS      Z8, 128(R10)
-
-more13:
-level10:
-	CMPQ R9, $0x01
-	JE   tree12
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
-
-pairs11:
-	VMOVUPS (R11), Z7
-	VADDPS  64(R11), Z7, Z7
-	VMOVUPS Z7, (R12)
-	ADDQ    $0x80, R11
-	ADDQ    $0x40, R12
-	DECQ    R13
-	JNE     pairs11
-	VMOVUPS (R11), Z7
-	VMOVUPS Z7, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level10
-
-tree12:
-	VMOVUPS       (R10), Z7
-	MOVQ          56(AX), R9
+done8:
+	MOVQ          56(AX), R8
 	CMPQ          96(AX), $0x02
-	JE            two14
-	VCVTPS2PD     Y7, Z8
-	VBROADCASTSD  constants<>+576(SB), Z9
-	VADDPD        Z9, Z8, Z8
+	JE            two9
+	VBROADCASTSD  constants<>+736(SB), Z8
+	VMOVUPS       (R8), Z9
+	VADDPS        1024(R8), Z9, Z9
+	VMOVUPS       64(R8), Z10
+	VADDPS        1088(R8), Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	VMOVUPS       128(R8), Z10
+	VADDPS        1152(R8), Z10, Z10
+	VMOVUPS       192(R8), Z11
+	VADDPS        1216(R8), Z11, Z11
+	VADDPS        Z11, Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	VMOVUPS       256(R8), Z10
+	VADDPS        1280(R8), Z10, Z10
+	VMOVUPS       320(R8), Z11
+	VADDPS        1344(R8), Z11, Z11
+	VADDPS        Z11, Z10, Z10
+	VMOVUPS       384(R8), Z11
+	VADDPS        1408(R8), Z11, Z11
+	VMOVUPS       448(R8), Z12
+	VADDPS        1472(R8), Z12, Z12
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z11, Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	VMOVUPS       512(R8), Z10
+	VADDPS        1536(R8), Z10, Z10
+	VMOVUPS       576(R8), Z11
+	VADDPS        1600(R8), Z11, Z11
+	VADDPS        Z11, Z10, Z10
+	VMOVUPS       640(R8), Z11
+	VADDPS        1664(R8), Z11, Z11
+	VMOVUPS       704(R8), Z12
+	VADDPS        1728(R8), Z12, Z12
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z11, Z10, Z10
+	VMOVUPS       768(R8), Z11
+	VADDPS        1792(R8), Z11, Z11
+	VMOVUPS       832(R8), Z12
+	VADDPS        1856(R8), Z12, Z12
+	VADDPS        Z12, Z11, Z11
+	VMOVUPS       896(R8), Z12
+	VADDPS        1920(R8), Z12, Z12
+	VMOVUPS       960(R8), Z13
+	VADDPS        1984(R8), Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z11, Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	VCVTPS2PD     Y9, Z10
+	VADDPD        Z8, Z10, Z10
+	VMOVUPD       Z10, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z8, Z9, Z9
+	VMOVUPD       Z9, 1464(AX)(SI*8)
+	JMP           sum10
+
+two9:
+	VMOVUPS       (R8), Z8
+	VMOVUPS       64(R8), Z9
+	VMINPS        Z9, Z8, Z10
+	VADDPS        Z9, Z8, Z8
+	VBROADCASTSS  constants<>+576(SB), Z9
+	VMULPS        Z9, Z8, Z8
+	VADDPS        Z8, Z10, Z10
+	VCVTPS2PD     Y10, Z8
 	VMOVUPD       Z8, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VBROADCASTSD  constants<>+576(SB), Z8
-	VADDPD        Z8, Z7, Z7
-	VMOVUPD       Z7, 1464(AX)(SI*8)
-	JMP           sum15
+	VEXTRACTF64X4 $0x01, Z10, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 1464(AX)(SI*8)
 
-two14:
-	VMOVUPS       128(R9), Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1464(AX)(SI*8)
-
-sum15:
-	MOVQ 64(AX), R10
-	MOVQ R8, R9
-
-level16:
-	CMPQ R9, $0x01
-	JE   tree18
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
-
-pairs17:
-	VMOVUPS (R11), Z7
-	VADDPS  64(R11), Z7, Z7
-	VMOVUPS Z7, (R12)
-	ADDQ    $0x80, R11
-	ADDQ    $0x40, R12
-	DECQ    R13
-	JNE     pairs17
-	VMOVUPS (R11), Z7
-	VMOVUPS Z7, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level16
-
-tree18:
-	VMOVUPS       (R10), Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	MOVQ          72(AX), R9
-
-level19:
-	CMPQ R8, $0x01
-	JE   tree21
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs20:
-	VMOVUPS (R10), Z7
-	VADDPS  64(R10), Z7, Z7
-	VMOVUPS Z7, (R11)
-	ADDQ    $0x80, R10
-	ADDQ    $0x40, R11
-	DECQ    R12
-	JNE     pairs20
-	VMOVUPS (R10), Z7
-	VMOVUPS Z7, (R11)
-	INCQ    R8
-	SHRQ    $0x01, R8
-	JMP     level19
-
-tree21:
-	VMOVUPS       (R9), Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 2488(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 2552(AX)(SI*8)
+sum10:
+	VMOVUPS       2048(R8), Z8
+	VMOVUPS       2112(R8), Z9
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       2176(R8), Z9
+	VMOVUPS       2240(R8), Z10
+	VADDPS        Z10, Z9, Z9
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       2304(R8), Z9
+	VMOVUPS       2368(R8), Z10
+	VADDPS        Z10, Z9, Z9
+	VMOVUPS       2432(R8), Z10
+	VMOVUPS       2496(R8), Z11
+	VADDPS        Z11, Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       2560(R8), Z9
+	VMOVUPS       2624(R8), Z10
+	VADDPS        Z10, Z9, Z9
+	VMOVUPS       2688(R8), Z10
+	VMOVUPS       2752(R8), Z11
+	VADDPS        Z11, Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	VMOVUPS       2816(R8), Z10
+	VMOVUPS       2880(R8), Z11
+	VADDPS        Z11, Z10, Z10
+	VMOVUPS       2944(R8), Z11
+	VMOVUPS       3008(R8), Z12
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z11, Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	VADDPS        Z9, Z8, Z8
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VMOVUPS       3072(R8), Z8
+	VMOVUPS       3136(R8), Z9
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       3200(R8), Z9
+	VMOVUPS       3264(R8), Z10
+	VADDPS        Z10, Z9, Z9
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       3328(R8), Z9
+	VMOVUPS       3392(R8), Z10
+	VADDPS        Z10, Z9, Z9
+	VMOVUPS       3456(R8), Z10
+	VMOVUPS       3520(R8), Z11
+	VADDPS        Z11, Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       3584(R8), Z9
+	VMOVUPS       3648(R8), Z10
+	VADDPS        Z10, Z9, Z9
+	VMOVUPS       3712(R8), Z10
+	VMOVUPS       3776(R8), Z11
+	VADDPS        Z11, Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	VMOVUPS       3840(R8), Z10
+	VMOVUPS       3904(R8), Z11
+	VADDPS        Z11, Z10, Z10
+	VMOVUPS       3968(R8), Z11
+	VMOVUPS       4032(R8), Z12
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z11, Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	VADDPS        Z9, Z8, Z8
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 2488(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 2552(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x40, BX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
-	JLT           loop1
+	JLT           loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -10988,7 +11017,7 @@ loop1:
 	VCVTPD2PS    Z0, Y2
 	VCVTPD2PS    Z1, Y0
 	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 272(AX), Z1
+	VBROADCASTSD 264(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z3
 	VMULPD       9080(AX)(BX*8), Z1, Z1
 	VCVTPD2PS    Z3, Y2
@@ -11113,18 +11142,18 @@ TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+608(SB), Z0
-	VBROADCASTSD constants<>+640(SB), Z1
-	VBROADCASTSD constants<>+672(SB), Z2
-	VBROADCASTSD constants<>+704(SB), Z3
-	VBROADCASTSD constants<>+736(SB), Z4
-	VBROADCASTSD constants<>+768(SB), Z5
-	VBROADCASTSD constants<>+800(SB), Z6
-	VBROADCASTSD constants<>+832(SB), Z7
-	VBROADCASTSD constants<>+864(SB), Z8
-	VBROADCASTSD constants<>+896(SB), Z9
-	VBROADCASTSD constants<>+928(SB), Z10
-	VMOVUPD      constants<>+1632(SB), Z11
+	VBROADCASTSD constants<>+768(SB), Z0
+	VBROADCASTSD constants<>+800(SB), Z1
+	VBROADCASTSD constants<>+832(SB), Z2
+	VBROADCASTSD constants<>+864(SB), Z3
+	VBROADCASTSD constants<>+896(SB), Z4
+	VBROADCASTSD constants<>+928(SB), Z5
+	VBROADCASTSD constants<>+960(SB), Z6
+	VBROADCASTSD constants<>+992(SB), Z7
+	VBROADCASTSD constants<>+1024(SB), Z8
+	VBROADCASTSD constants<>+1056(SB), Z9
+	VBROADCASTSD constants<>+1088(SB), Z10
+	VMOVUPD      constants<>+1856(SB), Z11
 	MOVQ         (AX), DX
 	XORQ         DI, DI
 
@@ -11143,22 +11172,22 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(DI*4), CX
 	MOVQ         DI, SI
-	IMULQ        216(AX), SI
+	IMULQ        208(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
 	VSUBSD       312(AX)(R8*8), X12, X12
 	VMOVSD       X12, 3576(AX)(R8*8)
 	VMOVSD       312(AX)(R8*8), X12
-	VXORPS       constants<>+1024(SB), X12, X12
+	VXORPS       constants<>+1184(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	VMOVSD       112(AX), X13
 	VBROADCASTSD X13, Z13
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSD constants<>+1600(SB), Z14
-	VBROADCASTSD constants<>+1600(SB), Z15
-	VBROADCASTSD constants<>+1600(SB), Z16
+	VBROADCASTSD constants<>+576(SB), Z14
+	VBROADCASTSD constants<>+576(SB), Z15
+	VBROADCASTSD constants<>+576(SB), Z16
 	LEAQ         256(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -11401,18 +11430,18 @@ TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+608(SB), Z0
-	VBROADCASTSD constants<>+640(SB), Z1
-	VBROADCASTSD constants<>+672(SB), Z2
-	VBROADCASTSD constants<>+704(SB), Z3
-	VBROADCASTSD constants<>+736(SB), Z4
-	VBROADCASTSD constants<>+768(SB), Z5
-	VBROADCASTSD constants<>+800(SB), Z6
-	VBROADCASTSD constants<>+832(SB), Z7
-	VBROADCASTSD constants<>+864(SB), Z8
-	VBROADCASTSD constants<>+896(SB), Z9
-	VBROADCASTSD constants<>+928(SB), Z10
-	VMOVUPD      constants<>+1632(SB), Z11
+	VBROADCASTSD constants<>+768(SB), Z0
+	VBROADCASTSD constants<>+800(SB), Z1
+	VBROADCASTSD constants<>+832(SB), Z2
+	VBROADCASTSD constants<>+864(SB), Z3
+	VBROADCASTSD constants<>+896(SB), Z4
+	VBROADCASTSD constants<>+928(SB), Z5
+	VBROADCASTSD constants<>+960(SB), Z6
+	VBROADCASTSD constants<>+992(SB), Z7
+	VBROADCASTSD constants<>+1024(SB), Z8
+	VBROADCASTSD constants<>+1056(SB), Z9
+	VBROADCASTSD constants<>+1088(SB), Z10
+	VMOVUPD      constants<>+1856(SB), Z11
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	XORQ         R8, R8
@@ -11432,22 +11461,22 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R8*4), CX
 	MOVQ         R8, SI
-	IMULQ        216(AX), SI
+	IMULQ        208(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
 	VSUBSD       312(AX)(R9*8), X12, X12
 	VMOVSD       X12, 3576(AX)(R9*8)
 	VMOVSD       312(AX)(R9*8), X12
-	VXORPS       constants<>+1024(SB), X12, X12
+	VXORPS       constants<>+1184(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	VMOVSD       112(AX), X13
 	VBROADCASTSD X13, Z13
 	XORQ         R10, R10
 
 block4:
-	VBROADCASTSD constants<>+1600(SB), Z14
-	VBROADCASTSD constants<>+1600(SB), Z15
-	VBROADCASTSD constants<>+1600(SB), Z16
+	VBROADCASTSD constants<>+576(SB), Z14
+	VBROADCASTSD constants<>+576(SB), Z15
+	VBROADCASTSD constants<>+576(SB), Z16
 	LEAQ         256(R10), R11
 	CMPQ         R11, 96(AX)
 	CMOVQGT      96(AX), R11
@@ -11728,7 +11757,7 @@ row1:
 	VMOVSD       14456(AX)(R8*8), X0
 	VBROADCASTSD X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	VMOVUPD.Z    (DX)(SI*8), K1, Z2
 	XORQ         R8, R8
@@ -11778,18 +11807,18 @@ TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+608(SB), Z0
-	VBROADCASTSD constants<>+640(SB), Z1
-	VBROADCASTSD constants<>+672(SB), Z2
-	VBROADCASTSD constants<>+704(SB), Z3
-	VBROADCASTSD constants<>+736(SB), Z4
-	VBROADCASTSD constants<>+768(SB), Z5
-	VBROADCASTSD constants<>+800(SB), Z6
-	VBROADCASTSD constants<>+832(SB), Z7
-	VBROADCASTSD constants<>+864(SB), Z8
-	VBROADCASTSD constants<>+896(SB), Z9
-	VBROADCASTSD constants<>+928(SB), Z10
-	VMOVUPD      constants<>+1632(SB), Z11
+	VBROADCASTSD constants<>+768(SB), Z0
+	VBROADCASTSD constants<>+800(SB), Z1
+	VBROADCASTSD constants<>+832(SB), Z2
+	VBROADCASTSD constants<>+864(SB), Z3
+	VBROADCASTSD constants<>+896(SB), Z4
+	VBROADCASTSD constants<>+928(SB), Z5
+	VBROADCASTSD constants<>+960(SB), Z6
+	VBROADCASTSD constants<>+992(SB), Z7
+	VBROADCASTSD constants<>+1024(SB), Z8
+	VBROADCASTSD constants<>+1056(SB), Z9
+	VBROADCASTSD constants<>+1088(SB), Z10
+	VMOVUPD      constants<>+1856(SB), Z11
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         24(AX), R8
@@ -11812,23 +11841,23 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R11*4), CX
 	MOVQ         R11, SI
-	IMULQ        216(AX), SI
+	IMULQ        208(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
 	VSUBSD       312(AX)(R12*8), X12, X12
 	VMOVSD       X12, 3576(AX)(R12*8)
 	VMOVSD       312(AX)(R12*8), X12
-	VXORPS       constants<>+1024(SB), X12, X12
+	VXORPS       constants<>+1184(SB), X12, X12
 	VBROADCASTSD X12, Z12
 	VMOVSD       112(AX), X13
 	VBROADCASTSD X13, Z13
 	XORQ         R13, R13
 
 block4:
-	VBROADCASTSD constants<>+1600(SB), Z14
-	VBROADCASTSD constants<>+1600(SB), Z15
-	VBROADCASTSD constants<>+1600(SB), Z16
-	VBROADCASTSD constants<>+1600(SB), Z17
+	VBROADCASTSD constants<>+576(SB), Z14
+	VBROADCASTSD constants<>+576(SB), Z15
+	VBROADCASTSD constants<>+576(SB), Z16
+	VBROADCASTSD constants<>+576(SB), Z17
 	LEAQ         256(R13), R14
 	CMPQ         R14, 96(AX)
 	CMOVQGT      96(AX), R14
@@ -11847,7 +11876,7 @@ loop5:
 	VADDPD        Z19, Z17, Z17
 	VMULPD        Z18, Z19, Z20
 	PREFETCHT0    20544(DX)(R13*8)
-	VBROADCASTSD  constants<>+1600(SB), Z21
+	VBROADCASTSD  constants<>+576(SB), Z21
 	VMAXPD        64(BX)(R13*8), Z13, Z13
 	VCMPPD        $0x04, Z21, Z19, K1
 	VADDPD        64(DX)(R13*8), Z12, Z19
@@ -11862,7 +11891,7 @@ loop5:
 	VCMPPD        $0x15, Z0, Z18, K1
 	VMULPD        Z19, Z21, Z23
 	VSUBPD        Z1, Z22, Z20
-	VBROADCASTSD  constants<>+1600(SB), Z24
+	VBROADCASTSD  constants<>+576(SB), Z24
 	VCMPPD        $0x04, Z24, Z21, K2
 	VFNMADD231PD  Z3, Z20, Z18
 	VMOVAPD.Z     Z23, K2, Z23
@@ -11927,7 +11956,7 @@ loop7:
 	VFMADD213PD   Z21, Z20, Z19
 	VADDPD        Z19, Z17, Z17
 	VMULPD        Z18, Z19, Z20
-	VBROADCASTSD  constants<>+1600(SB), Z21
+	VBROADCASTSD  constants<>+576(SB), Z21
 	VCMPPD        $0x04, Z21, Z19, K2
 	VMOVAPD.Z     Z20, K2, Z20
 	VADDPD        Z20, Z16, Z16
@@ -12031,7 +12060,7 @@ row1:
 	VMOVSD       14456(AX)(R11*8), X0
 	VBROADCASTSD X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	VMOVUPD.Z    (DX)(R9*8), K1, Z2
 	XORQ         R11, R11
@@ -12099,247 +12128,325 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+608(SB), Z0
-	VBROADCASTSD constants<>+640(SB), Z1
-	VBROADCASTSD constants<>+672(SB), Z2
-	VBROADCASTSD constants<>+704(SB), Z3
-	VBROADCASTSD constants<>+736(SB), Z4
-	VBROADCASTSD constants<>+768(SB), Z5
-	VBROADCASTSD constants<>+800(SB), Z6
-	VBROADCASTSD constants<>+832(SB), Z7
-	VBROADCASTSD constants<>+864(SB), Z8
-	VBROADCASTSD constants<>+896(SB), Z9
-	VBROADCASTSD constants<>+928(SB), Z10
-	VMOVUPD      constants<>+1632(SB), Z11
+	VBROADCASTSD constants<>+768(SB), Z0
+	VBROADCASTSD constants<>+800(SB), Z1
+	VBROADCASTSD constants<>+832(SB), Z2
+	VBROADCASTSD constants<>+864(SB), Z3
+	VBROADCASTSD constants<>+896(SB), Z4
+	VBROADCASTSD constants<>+928(SB), Z5
+	VBROADCASTSD constants<>+960(SB), Z6
+	VBROADCASTSD constants<>+992(SB), Z7
+	VBROADCASTSD constants<>+1024(SB), Z8
+	VBROADCASTSD constants<>+1056(SB), Z9
+	VBROADCASTSD constants<>+1088(SB), Z10
+	VMOVUPD      constants<>+1856(SB), Z11
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
-
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x03, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VBROADCASTSD constants<>+1056(SB), Z12
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	LEAQ         (BX)(BX*2), SI
+	VBROADCASTSD constants<>+1216(SB), Z12
 	MOVQ         96(AX), R8
-	MOVQ         CX, R9
+	MOVQ         CX, DI
 
-max5:
-	VMAXPD       (R9), Z12, Z12
-	ADDQ         200(AX), R9
-	DECQ         R8
-	JNE          max5
-	VMOVUPD      Z12, 312(AX)(SI*8)
-	VPMOVSXDQ    (BX), Z13
-	VBROADCASTSD constants<>+1600(SB), Z14
-	VBROADCASTSD constants<>+1600(SB), Z15
-	XORQ         R8, R8
+max1:
+	VMAXPD (DI), Z12, Z12
+	ADDQ   BX, DI
+	DECQ   R8
+	JNE    max1
+	MOVQ   88(AX), DI
+	MOVQ   88(AX), R8
+	ADDQ   80(AX), R8
+	CMPQ   DI, R8
+	JGE    end3
 
-lane6:
-	VBROADCASTSD constants<>+1600(SB), Z16
-	VBROADCASTSD constants<>+1600(SB), Z17
-	VBROADCASTSD constants<>+1600(SB), Z18
-	MOVQ         200(AX), R9
-	IMULQ        R8, R9
-	ADDQ         CX, R9
-	MOVQ         200(AX), R10
-	IMULQ        R8, R10
-	ADDQ         DX, R10
-	MOVQ         R8, R11
+loop2:
+	MOVQ 168(AX), R9
+	MOVQ 96(AX), R10
+	CMPQ R9, (AX)
+	JEQ  fetched5
+	MOVQ DI, R11
+	SUBQ 88(AX), R11
+	SHLQ $0x03, R11
+	ADDQ R11, R9
+	ADDQ 16(AX), R11
 
-step7:
-	VMOVUPD       (R9), Z19
-	VPBROADCASTQ  R11, Z20
-	VPCMPEQQ      Z13, Z20, K1
-	VMOVAPD       Z19, K1, Z14
-	VSUBPD        Z12, Z19, Z19
-	VMOVUPD       Z19, Z21
-	VFMADD132PD   Z2, Z1, Z21
-	VCMPPD        $0x15, Z0, Z19, K2
-	VSUBPD        Z1, Z21, Z20
-	VMOVUPD       Z19, Z22
-	VFNMADD231PD  Z3, Z20, Z22
-	VFNMADD231PD  Z4, Z20, Z22
-	VPERMPD       Z11, Z21, Z20
-	VPSLLQ        $0x31, Z21, Z21
-	VPADDQ        Z20, Z21, Z21
-	VMOVUPD       Z5, Z20
-	VFMADD213PD   Z6, Z22, Z20
-	VFMADD213PD   Z7, Z22, Z20
-	VFMADD213PD   Z8, Z22, Z20
-	VFMADD213PD   Z9, Z22, Z20
-	VFMADD213PD   Z10, Z22, Z20
-	VMULPD        Z22, Z22, Z23
-	VFMADD213PD   Z22, Z23, Z20
-	VFMADD213PD.Z Z21, Z21, K2, Z20
-	VMOVUPD       Z20, (R10)
-	VMOVAPD       Z20, K1, Z15
-	VADDPD        Z20, Z16, Z16
-	VADDPD        Z19, Z17, Z17
-	ADDQ          $0x08, R11
-	CMPQ          R11, 96(AX)
-	JGE           summed8
-	ADDQ          208(AX), R9
-	ADDQ          208(AX), R10
-	VMOVUPD       (R9), Z19
-	VPBROADCASTQ  R11, Z20
-	VPCMPEQQ      Z13, Z20, K1
-	VMOVAPD       Z19, K1, Z14
-	VSUBPD        Z12, Z19, Z19
-	VMOVUPD       Z19, Z21
-	VFMADD132PD   Z2, Z1, Z21
-	VCMPPD        $0x15, Z0, Z19, K2
-	VSUBPD        Z1, Z21, Z20
-	VMOVUPD       Z19, Z22
-	VFNMADD231PD  Z3, Z20, Z22
-	VFNMADD231PD  Z4, Z20, Z22
-	VPERMPD       Z11, Z21, Z20
-	VPSLLQ        $0x31, Z21, Z21
-	VPADDQ        Z20, Z21, Z21
-	VMOVUPD       Z5, Z20
-	VFMADD213PD   Z6, Z22, Z20
-	VFMADD213PD   Z7, Z22, Z20
-	VFMADD213PD   Z8, Z22, Z20
-	VFMADD213PD   Z9, Z22, Z20
-	VFMADD213PD   Z10, Z22, Z20
-	VMULPD        Z22, Z22, Z23
-	VFMADD213PD   Z22, Z23, Z20
-	VFMADD213PD.Z Z21, Z21, K2, Z20
-	VMOVUPD       Z20, (R10)
-	VMOVAPD       Z20, K1, Z15
-	VADDPD        Z20, Z18, Z18
-	VADDPD        Z19, Z17, Z17
-	ADDQ          $0x08, R11
-	CMPQ          R11, 96(AX)
-	JGE           summed8
-	ADDQ          208(AX), R9
-	ADDQ          208(AX), R10
-	JMP           step7
+fetch4:
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R11)
+	ADDQ       184(AX), R11
+	DECQ       R10
+	JNE        fetch4
 
-summed8:
-	VADDPD  Z18, Z16, Z16
-	MOVQ    56(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPD Z16, (R9)(R10*1)
-	MOVQ    64(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPD Z17, (R9)(R10*1)
-	INCQ    R8
-	CMPQ    R8, $0x08
-	JGE     lanes9
-	CMPQ    R8, 96(AX)
-	JLT     lane6
+fetched5:
+	VMOVUPD      Z12, Z13
+	VBROADCASTSD constants<>+1216(SB), Z12
+	VMOVUPD      Z13, 312(AX)(DI*8)
+	MOVQ         56(AX), R9
+	VBROADCASTSD constants<>+576(SB), Z14
+	MOVQ         $+1472, R10
 
-lanes9:
-	MOVQ         56(AX), R10
-	MOVQ         R8, R9
-	CMPQ         96(AX), $0x02
-	JNE          more13
-	VMOVUPD      (R10), Z12
-	VMINPD       64(R10), Z12, Z13
-	VBROADCASTSD constants<>+1600(SB), Z16
-	VMULPD       Z16, Z12, Z12
-	VADDPD       Z12, Z13, Z13
-	VMOVUPD      Z13, 128(R10)
+clear6:
+	VMOVUPD      Z14, (R9)(R10*1)
+	SUBQ         $0x40, R10
+	JGE          clear6
+	VPMOVSXDQ    (DX), Z14
+	VBROADCASTSD constants<>+576(SB), Z15
+	VBROADCASTSD constants<>+576(SB), Z16
+	MOVQ         CX, R11
+	XORQ         R12, R12
+	XORQ         R10, R10
 
-more13:
-level10:
-	CMPQ R9, $0x01
-	JE   tree12
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
+classes7:
+	MOVQ          96(AX), R13
+	SUBQ          R12, R13
+	CMPQ          R13, $0x04
+	JLT           done8
+	VMOVUPD       (R11), Z17
+	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
+	VMOVAPD       Z17, K1, Z15
+	VSUBPD        Z13, Z17, Z17
+	VMOVUPD       Z17, Z19
+	VFMADD132PD   Z2, Z1, Z19
+	VCMPPD        $0x15, Z0, Z17, K2
+	VSUBPD        Z1, Z19, Z18
+	VMOVUPD       Z17, Z20
+	VMOVUPD       (R11)(BX*1), Z21
+	VFNMADD231PD  Z3, Z18, Z20
+	VPCMPEQQ.BCST constants<>+1248(SB), Z14, K3
+	VFNMADD231PD  Z4, Z18, Z20
+	VMOVAPD       Z21, K3, Z15
+	VPERMPD       Z11, Z19, Z18
+	VSUBPD        Z13, Z21, Z21
+	VPSLLQ        $0x31, Z19, Z19
+	VMOVUPD       Z21, Z22
+	VPADDQ        Z18, Z19, Z19
+	VFMADD132PD   Z2, Z1, Z22
+	VMOVUPD       Z5, Z18
+	VCMPPD        $0x15, Z0, Z21, K4
+	VFMADD213PD   Z6, Z20, Z18
+	VSUBPD        Z1, Z22, Z23
+	VFMADD213PD   Z7, Z20, Z18
+	VMOVUPD       Z21, Z24
+	VMOVUPD       (R11)(BX*2), Z26
+	VFMADD213PD   Z8, Z20, Z18
+	VFNMADD231PD  Z3, Z23, Z24
+	VPCMPEQQ.BCST constants<>+1280(SB), Z14, K5
+	VFMADD213PD   Z9, Z20, Z18
+	VFNMADD231PD  Z4, Z23, Z24
+	VMOVAPD       Z26, K5, Z15
+	VFMADD213PD   Z10, Z20, Z18
+	VPERMPD       Z11, Z22, Z25
+	VSUBPD        Z13, Z26, Z26
+	VMULPD        Z20, Z20, Z23
+	VPSLLQ        $0x31, Z22, Z22
+	VMOVUPD       Z26, Z27
+	VFMADD213PD   Z20, Z23, Z18
+	VPADDQ        Z25, Z22, Z22
+	VFMADD132PD   Z2, Z1, Z27
+	VFMADD213PD.Z Z19, Z19, K2, Z18
+	VMOVUPD       Z5, Z19
+	VCMPPD        $0x15, Z0, Z26, K2
+	VMOVUPD       Z18, (R11)
+	VFMADD213PD   Z6, Z24, Z19
+	VSUBPD        Z1, Z27, Z20
+	VMOVAPD       Z18, K1, Z16
+	VFMADD213PD   Z7, Z24, Z19
+	VMOVUPD       Z26, Z23
+	VMOVUPD       (R11)(SI*1), Z25
+	VADDPD        (R9)(R10*1), Z18, Z18
+	VFMADD213PD   Z8, Z24, Z19
+	VFNMADD231PD  Z3, Z20, Z23
+	VPCMPEQQ.BCST constants<>+1312(SB), Z14, K1
+	VMOVUPD       Z18, (R9)(R10*1)
+	VFMADD213PD   Z9, Z24, Z19
+	VFNMADD231PD  Z4, Z20, Z23
+	VMOVAPD       Z25, K1, Z15
+	VADDPD        1024(R9), Z17, Z17
+	VFMADD213PD   Z10, Z24, Z19
+	VPERMPD       Z11, Z27, Z18
+	VSUBPD        Z13, Z25, Z25
+	VMOVUPD       Z17, 1024(R9)
+	VMULPD        Z24, Z24, Z17
+	VPSLLQ        $0x31, Z27, Z27
+	VMOVUPD       Z25, Z20
+	VMAXPD        64(R11), Z12, Z12
+	VFMADD213PD   Z24, Z17, Z19
+	VPADDQ        Z18, Z27, Z27
+	VFMADD132PD   Z2, Z1, Z20
+	VFMADD213PD.Z Z22, Z22, K4, Z19
+	VMOVUPD       Z5, Z17
+	VCMPPD        $0x15, Z0, Z25, K4
+	VMOVUPD       Z19, (R11)(BX*1)
+	VFMADD213PD   Z6, Z23, Z17
+	VSUBPD        Z1, Z20, Z18
+	VMOVAPD       Z19, K3, Z16
+	VFMADD213PD   Z7, Z23, Z17
+	VMOVUPD       Z25, Z22
+	VADDPD        64(R9)(R10*1), Z19, Z19
+	VFMADD213PD   Z8, Z23, Z17
+	VFNMADD231PD  Z3, Z18, Z22
+	VMOVUPD       Z19, 64(R9)(R10*1)
+	VFMADD213PD   Z9, Z23, Z17
+	VFNMADD231PD  Z4, Z18, Z22
+	VADDPD        1088(R9), Z21, Z18
+	VFMADD213PD   Z10, Z23, Z17
+	VPERMPD       Z11, Z20, Z19
+	VMOVUPD       Z18, 1088(R9)
+	VMULPD        Z23, Z23, Z18
+	VPSLLQ        $0x31, Z20, Z20
+	VMAXPD        64(R11)(BX*1), Z12, Z12
+	VFMADD213PD   Z23, Z18, Z17
+	VPADDQ        Z19, Z20, Z20
+	VFMADD213PD.Z Z27, Z27, K2, Z17
+	VMOVUPD       Z5, Z18
+	VMOVUPD       Z17, (R11)(BX*2)
+	VFMADD213PD   Z6, Z22, Z18
+	VMOVAPD       Z17, K5, Z16
+	VFMADD213PD   Z7, Z22, Z18
+	VADDPD        128(R9)(R10*1), Z17, Z17
+	VFMADD213PD   Z8, Z22, Z18
+	VMOVUPD       Z17, 128(R9)(R10*1)
+	VFMADD213PD   Z9, Z22, Z18
+	VADDPD        1152(R9), Z26, Z17
+	VFMADD213PD   Z10, Z22, Z18
+	VMOVUPD       Z17, 1152(R9)
+	VMULPD        Z22, Z22, Z17
+	VMAXPD        64(R11)(BX*2), Z12, Z12
+	VFMADD213PD   Z22, Z17, Z18
+	VFMADD213PD.Z Z20, Z20, K4, Z18
+	VMOVUPD       Z18, (R11)(SI*1)
+	VMOVAPD       Z18, K1, Z16
+	VADDPD        192(R9)(R10*1), Z18, Z17
+	VMOVUPD       Z17, 192(R9)(R10*1)
+	VADDPD        1216(R9), Z25, Z17
+	VMOVUPD       Z17, 1216(R9)
+	VMAXPD        64(R11)(SI*1), Z12, Z12
+	ADDQ          $0x04, R12
+	ADDQ          $+256, R9
+	LEAQ          (R11)(BX*4), R11
+	VPSUBQ.BCST   constants<>+1344(SB), Z14, Z14
+	TESTQ         $+7, R12
+	JNE           classes7
+	SUBQ          $+512, R9
+	XORQ          $+512, R10
+	JMP           classes7
 
-pairs11:
-	VMOVUPD (R11), Z12
-	VADDPD  64(R11), Z12, Z12
-	VMOVUPD Z12, (R12)
-	ADDQ    $0x80, R11
-	ADDQ    $0x40, R12
-	DECQ    R13
-	JNE     pairs11
-	VMOVUPD (R11), Z12
-	VMOVUPD Z12, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level10
+done8:
+classes9:
+	MOVQ          96(AX), R13
+	SUBQ          R12, R13
+	CMPQ          R13, $0x01
+	JLT           done10
+	VMOVUPD       (R11), Z17
+	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
+	VMOVAPD       Z17, K1, Z15
+	VSUBPD        Z13, Z17, Z17
+	VMOVUPD       Z17, Z19
+	VFMADD132PD   Z2, Z1, Z19
+	VCMPPD        $0x15, Z0, Z17, K2
+	VSUBPD        Z1, Z19, Z18
+	VMOVUPD       Z17, Z20
+	VFNMADD231PD  Z3, Z18, Z20
+	VFNMADD231PD  Z4, Z18, Z20
+	VPERMPD       Z11, Z19, Z18
+	VPSLLQ        $0x31, Z19, Z19
+	VPADDQ        Z18, Z19, Z19
+	VMOVUPD       Z5, Z18
+	VFMADD213PD   Z6, Z20, Z18
+	VFMADD213PD   Z7, Z20, Z18
+	VFMADD213PD   Z8, Z20, Z18
+	VFMADD213PD   Z9, Z20, Z18
+	VFMADD213PD   Z10, Z20, Z18
+	VMULPD        Z20, Z20, Z21
+	VFMADD213PD   Z20, Z21, Z18
+	VFMADD213PD.Z Z19, Z19, K2, Z18
+	VMOVUPD       Z18, (R11)
+	VMOVAPD       Z18, K1, Z16
+	VADDPD        (R9)(R10*1), Z18, Z18
+	VMOVUPD       Z18, (R9)(R10*1)
+	VADDPD        1024(R9), Z17, Z17
+	VMOVUPD       Z17, 1024(R9)
+	VMAXPD        64(R11), Z12, Z12
+	ADDQ          $0x01, R12
+	ADDQ          $+64, R9
+	ADDQ          BX, R11
+	VPSUBQ.BCST   constants<>+1248(SB), Z14, Z14
+	TESTQ         $+7, R12
+	JNE           classes9
+	SUBQ          $+512, R9
+	XORQ          $+512, R10
+	JMP           classes9
 
-tree12:
-	VMOVUPD      (R10), Z12
+done10:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two14
-	VBROADCASTSD constants<>+576(SB), Z13
-	VADDPD       Z13, Z12, Z12
-	VMOVUPD      Z12, 1400(AX)(SI*8)
-	JMP          sum15
+	JE           two11
+	VBROADCASTSD constants<>+736(SB), Z13
+	VMOVUPD      (R9), Z14
+	VADDPD       512(R9), Z14, Z14
+	VMOVUPD      64(R9), Z17
+	VADDPD       576(R9), Z17, Z17
+	VADDPD       Z17, Z14, Z14
+	VMOVUPD      128(R9), Z17
+	VADDPD       640(R9), Z17, Z17
+	VMOVUPD      192(R9), Z18
+	VADDPD       704(R9), Z18, Z18
+	VADDPD       Z18, Z17, Z17
+	VADDPD       Z17, Z14, Z14
+	VMOVUPD      256(R9), Z17
+	VADDPD       768(R9), Z17, Z17
+	VMOVUPD      320(R9), Z18
+	VADDPD       832(R9), Z18, Z18
+	VADDPD       Z18, Z17, Z17
+	VMOVUPD      384(R9), Z18
+	VADDPD       896(R9), Z18, Z18
+	VMOVUPD      448(R9), Z19
+	VADDPD       960(R9), Z19, Z19
+	VADDPD       Z19, Z18, Z18
+	VADDPD       Z18, Z17, Z17
+	VADDPD       Z17, Z14, Z14
+	VADDPD       Z13, Z14, Z14
+	VMOVUPD      Z14, 1400(AX)(DI*8)
+	JMP          sum12
 
-two14:
-	VMOVUPD 128(R9), Z12
-	VMOVUPD Z12, 1400(AX)(SI*8)
+two11:
+	VMOVUPD      (R9), Z13
+	VMOVUPD      64(R9), Z14
+	VMINPD       Z14, Z13, Z17
+	VADDPD       Z14, Z13, Z13
+	VBROADCASTSD constants<>+576(SB), Z14
+	VMULPD       Z14, Z13, Z13
+	VADDPD       Z13, Z17, Z17
+	VMOVUPD      Z17, 1400(AX)(DI*8)
 
-sum15:
-	MOVQ 64(AX), R9
-
-level16:
-	CMPQ R8, $0x01
-	JE   tree18
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs17:
-	VMOVUPD (R10), Z12
-	VADDPD  64(R10), Z12, Z12
-	VMOVUPD Z12, (R11)
-	ADDQ    $0x80, R10
-	ADDQ    $0x40, R11
-	DECQ    R12
-	JNE     pairs17
-	VMOVUPD (R10), Z12
-	VMOVUPD Z12, (R11)
-	INCQ    R8
-	SHRQ    $0x01, R8
-	JMP     level16
-
-tree18:
-	VMOVUPD (R9), Z12
-	VMOVUPD Z12, 4664(AX)(SI*8)
-	VSUBPD  312(AX)(SI*8), Z14, Z14
-	VMOVUPD Z14, 3576(AX)(SI*8)
-	VMOVUPD Z15, 6840(AX)(SI*8)
+sum12:
+	VMOVUPD 1024(R9), Z13
+	VMOVUPD 1088(R9), Z14
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD 1152(R9), Z14
+	VMOVUPD 1216(R9), Z17
+	VADDPD  Z17, Z14, Z14
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD 1280(R9), Z14
+	VMOVUPD 1344(R9), Z17
+	VADDPD  Z17, Z14, Z14
+	VMOVUPD 1408(R9), Z17
+	VMOVUPD 1472(R9), Z18
+	VADDPD  Z18, Z17, Z17
+	VADDPD  Z17, Z14, Z14
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD Z13, 4664(AX)(DI*8)
+	VSUBPD  312(AX)(DI*8), Z15, Z15
+	VMOVUPD Z15, 3576(AX)(DI*8)
+	VMOVUPD Z16, 6840(AX)(DI*8)
 	ADDQ    $0x40, CX
-	ADDQ    $0x40, DX
-	ADDQ    $0x20, BX
-	ADDQ    $+8, SI
-	CMPQ    SI, DI
-	JLT     loop1
+	ADDQ    $0x20, DX
+	ADDQ    $+8, DI
+	CMPQ    DI, R8
+	JLT     loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -12359,7 +12466,7 @@ TEXT ·planeScaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Z0
-	VBROADCASTSD 272(AX), Z1
+	VBROADCASTSD 264(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z1
 	VPMOVSXDQ    (DX), Z2
 	VMOVUPD      15544(AX)(BX*8), Z3
@@ -12393,257 +12500,194 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+608(SB), Z0
-	VBROADCASTSD constants<>+640(SB), Z1
-	VBROADCASTSD constants<>+672(SB), Z2
-	VBROADCASTSD constants<>+704(SB), Z3
-	VBROADCASTSD constants<>+736(SB), Z4
-	VBROADCASTSD constants<>+768(SB), Z5
-	VBROADCASTSD constants<>+800(SB), Z6
-	VBROADCASTSD constants<>+832(SB), Z7
-	VBROADCASTSD constants<>+864(SB), Z8
-	VBROADCASTSD constants<>+896(SB), Z9
-	VBROADCASTSD constants<>+928(SB), Z10
-	VMOVUPD      constants<>+1632(SB), Z11
+	VBROADCASTSD constants<>+768(SB), Z0
+	VBROADCASTSD constants<>+800(SB), Z1
+	VBROADCASTSD constants<>+832(SB), Z2
+	VBROADCASTSD constants<>+864(SB), Z3
+	VBROADCASTSD constants<>+896(SB), Z4
+	VBROADCASTSD constants<>+928(SB), Z5
+	VBROADCASTSD constants<>+960(SB), Z6
+	VBROADCASTSD constants<>+992(SB), Z7
+	VBROADCASTSD constants<>+1024(SB), Z8
+	VBROADCASTSD constants<>+1056(SB), Z9
+	VBROADCASTSD constants<>+1088(SB), Z10
+	VMOVUPD      constants<>+1856(SB), Z11
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	LEAQ         (BX)(BX*2), SI
+	VBROADCASTSD constants<>+1216(SB), Z12
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
+max1:
+	VMAXPD (SI), Z12, Z12
+	ADDQ   BX, SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
+
+loop2:
 	MOVQ 168(AX), R8
 	MOVQ 96(AX), R9
 	CMPQ R8, (AX)
-	JEQ  fetched4
+	JEQ  fetched5
 	MOVQ SI, R10
 	SUBQ 88(AX), R10
 	SHLQ $0x03, R10
 	ADDQ R10, R8
 	ADDQ 16(AX), R10
 
-fetch3:
+fetch4:
 	PREFETCHT0 (R8)
 	ADDQ       176(AX), R8
 	PREFETCHT0 (R10)
 	ADDQ       184(AX), R10
 	DECQ       R9
-	JNE        fetch3
+	JNE        fetch4
 
-fetched4:
-	VBROADCASTSD constants<>+1056(SB), Z12
-	MOVQ         96(AX), R8
-	MOVQ         CX, R9
+fetched5:
+	VMOVUPD      Z12, Z13
+	VBROADCASTSD constants<>+1216(SB), Z12
+	VMOVUPD      Z13, 312(AX)(SI*8)
+	MOVQ         56(AX), R8
+	VBROADCASTSD constants<>+576(SB), Z14
+	MOVQ         $+1472, R9
 
-max5:
-	VMAXPD       (R9), Z12, Z12
-	ADDQ         200(AX), R9
-	DECQ         R8
-	JNE          max5
-	VMOVUPD      Z12, 312(AX)(SI*8)
-	VPMOVSXDQ    (BX), Z13
-	VBROADCASTSD constants<>+1600(SB), Z14
-	VBROADCASTSD constants<>+1600(SB), Z15
-	XORQ         R8, R8
+clear6:
+	VMOVUPD      Z14, (R8)(R9*1)
+	SUBQ         $0x40, R9
+	JGE          clear6
+	VPMOVSXDQ    (DX), Z14
+	VBROADCASTSD constants<>+576(SB), Z15
+	VBROADCASTSD constants<>+576(SB), Z16
+	MOVQ         CX, R10
+	XORQ         R11, R11
+	XORQ         R9, R9
 
-lane6:
-	VBROADCASTSD constants<>+1600(SB), Z16
-	VBROADCASTSD constants<>+1600(SB), Z17
-	VBROADCASTSD constants<>+1600(SB), Z18
-	MOVQ         200(AX), R9
-	IMULQ        R8, R9
-	ADDQ         CX, R9
-	MOVQ         200(AX), R10
-	IMULQ        R8, R10
-	ADDQ         DX, R10
-	MOVQ         R8, R11
-
-step7:
-	VMOVUPD       (R9), Z19
-	VPBROADCASTQ  R11, Z20
-	VPCMPEQQ      Z13, Z20, K1
-	VMOVAPD       Z19, K1, Z14
-	VSUBPD        Z12, Z19, Z19
+classes7:
+	MOVQ          96(AX), R12
+	SUBQ          R11, R12
+	CMPQ          R12, $0x01
+	JLT           done8
+	VMOVUPD       (R10), Z17
+	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
+	VMOVAPD       Z17, K1, Z15
+	VSUBPD        Z13, Z17, Z17
 	MOVQ          32(AX), R12
-	VBROADCASTSD  (R12)(R11*8), Z20
-	VMULPD        Z19, Z20, Z21
-	VBROADCASTSD  constants<>+1600(SB), Z22
-	VCMPPD        $0x04, Z22, Z20, K2
-	VMOVAPD.Z     Z21, K2, Z21
-	VMOVUPD       Z19, Z22
-	VFMADD132PD   Z2, Z1, Z22
-	VCMPPD        $0x15, Z0, Z19, K2
-	VSUBPD        Z1, Z22, Z20
-	VFNMADD231PD  Z3, Z20, Z19
-	VFNMADD231PD  Z4, Z20, Z19
-	VPERMPD       Z11, Z22, Z20
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z20, Z22, Z22
-	VMOVUPD       Z5, Z20
-	VFMADD213PD   Z6, Z19, Z20
-	VFMADD213PD   Z7, Z19, Z20
-	VFMADD213PD   Z8, Z19, Z20
-	VFMADD213PD   Z9, Z19, Z20
-	VFMADD213PD   Z10, Z19, Z20
-	VMULPD        Z19, Z19, Z23
-	VFMADD213PD   Z19, Z23, Z20
-	VFMADD213PD.Z Z22, Z22, K2, Z20
-	VMOVUPD       Z20, (R10)
-	VMOVAPD       Z20, K1, Z15
-	VADDPD        Z20, Z16, Z16
-	VADDPD        Z21, Z17, Z17
-	ADDQ          $0x08, R11
-	CMPQ          R11, 96(AX)
-	JGE           summed8
-	ADDQ          208(AX), R9
-	ADDQ          208(AX), R10
-	VMOVUPD       (R9), Z19
-	VPBROADCASTQ  R11, Z20
-	VPCMPEQQ      Z13, Z20, K1
-	VMOVAPD       Z19, K1, Z14
-	VSUBPD        Z12, Z19, Z19
-	MOVQ          32(AX), R12
-	VBROADCASTSD  (R12)(R11*8), Z20
-	VMULPD        Z19, Z20, Z21
-	VBROADCASTSD  constants<>+1600(SB), Z22
-	VCMPPD        $0x04, Z22, Z20, K2
-	VMOVAPD.Z     Z21, K2, Z21
-	VMOVUPD       Z19, Z22
-	VFMADD132PD   Z2, Z1, Z22
-	VCMPPD        $0x15, Z0, Z19, K2
-	VSUBPD        Z1, Z22, Z20
-	VFNMADD231PD  Z3, Z20, Z19
-	VFNMADD231PD  Z4, Z20, Z19
-	VPERMPD       Z11, Z22, Z20
-	VPSLLQ        $0x31, Z22, Z22
-	VPADDQ        Z20, Z22, Z22
-	VMOVUPD       Z5, Z20
-	VFMADD213PD   Z6, Z19, Z20
-	VFMADD213PD   Z7, Z19, Z20
-	VFMADD213PD   Z8, Z19, Z20
-	VFMADD213PD   Z9, Z19, Z20
-	VFMADD213PD   Z10, Z19, Z20
-	VMULPD        Z19, Z19, Z23
-	VFMADD213PD   Z19, Z23, Z20
-	VFMADD213PD.Z Z22, Z22, K2, Z20
-	VMOVUPD       Z20, (R10)
-	VMOVAPD       Z20, K1, Z15
-	VADDPD        Z20, Z18, Z18
-	VADDPD        Z21, Z17, Z17
-	ADDQ          $0x08, R11
-	CMPQ          R11, 96(AX)
-	JGE           summed8
-	ADDQ          208(AX), R9
-	ADDQ          208(AX), R10
-	JMP           step7
+	VBROADCASTSD  (R12)(R11*8), Z18
+	VMULPD        Z17, Z18, Z19
+	VBROADCASTSD  constants<>+576(SB), Z20
+	VCMPPD        $0x04, Z20, Z18, K2
+	VMOVAPD.Z     Z19, K2, Z19
+	VMOVUPD       Z17, Z20
+	VFMADD132PD   Z2, Z1, Z20
+	VCMPPD        $0x15, Z0, Z17, K2
+	VSUBPD        Z1, Z20, Z18
+	VFNMADD231PD  Z3, Z18, Z17
+	VFNMADD231PD  Z4, Z18, Z17
+	VPERMPD       Z11, Z20, Z18
+	VPSLLQ        $0x31, Z20, Z20
+	VPADDQ        Z18, Z20, Z20
+	VMOVUPD       Z5, Z18
+	VFMADD213PD   Z6, Z17, Z18
+	VFMADD213PD   Z7, Z17, Z18
+	VFMADD213PD   Z8, Z17, Z18
+	VFMADD213PD   Z9, Z17, Z18
+	VFMADD213PD   Z10, Z17, Z18
+	VMULPD        Z17, Z17, Z21
+	VFMADD213PD   Z17, Z21, Z18
+	VFMADD213PD.Z Z20, Z20, K2, Z18
+	VMOVUPD       Z18, (R10)
+	VMOVAPD       Z18, K1, Z16
+	VADDPD        (R8)(R9*1), Z18, Z17
+	VMOVUPD       Z17, (R8)(R9*1)
+	VADDPD        1024(R8), Z19, Z17
+	VMOVUPD       Z17, 1024(R8)
+	VMAXPD        64(R10), Z12, Z12
+	ADDQ          $0x01, R11
+	ADDQ          $+64, R8
+	ADDQ          BX, R10
+	VPSUBQ.BCST   constants<>+1248(SB), Z14, Z14
+	TESTQ         $+7, R11
+	JNE           classes7
+	SUBQ          $+512, R8
+	XORQ          $+512, R9
+	JMP           classes7
 
-summed8:
-	VADDPD  Z18, Z16, Z16
-	MOVQ    56(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPD Z16, (R9)(R10*1)
-	MOVQ    64(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPD Z17, (R9)(R10*1)
-	INCQ    R8
-	CMPQ    R8, $0x08
-	JGE     lanes9
-	CMPQ    R8, 96(AX)
-	JLT     lane6
-
-lanes9:
-	MOVQ         56(AX), R10
-	MOVQ         R8, R9
+done8:
+	MOVQ         56(AX), R8
 	CMPQ         96(AX), $0x02
-	JNE          more13
-	VMOVUPD      (R10), Z12
-	VMINPD       64(R10), Z12, Z13
-	VBROADCASTSD constants<>+1600(SB), Z16
-	VMULPD       Z16, Z12, Z12
-	VADDPD       Z12, Z13, Z13
-	VMOVUPD      Z13, 128(R10)
+	JE           two9
+	VBROADCASTSD constants<>+736(SB), Z13
+	VMOVUPD      (R8), Z14
+	VADDPD       512(R8), Z14, Z14
+	VMOVUPD      64(R8), Z17
+	VADDPD       576(R8), Z17, Z17
+	VADDPD       Z17, Z14, Z14
+	VMOVUPD      128(R8), Z17
+	VADDPD       640(R8), Z17, Z17
+	VMOVUPD      192(R8), Z18
+	VADDPD       704(R8), Z18, Z18
+	VADDPD       Z18, Z17, Z17
+	VADDPD       Z17, Z14, Z14
+	VMOVUPD      256(R8), Z17
+	VADDPD       768(R8), Z17, Z17
+	VMOVUPD      320(R8), Z18
+	VADDPD       832(R8), Z18, Z18
+	VADDPD       Z18, Z17, Z17
+	VMOVUPD      384(R8), Z18
+	VADDPD       896(R8), Z18, Z18
+	VMOVUPD      448(R8), Z19
+	VADDPD       960(R8), Z19, Z19
+	VADDPD       Z19, Z18, Z18
+	VADDPD       Z18, Z17, Z17
+	VADDPD       Z17, Z14, Z14
+	VADDPD       Z13, Z14, Z14
+	VMOVUPD      Z14, 1400(AX)(SI*8)
+	JMP          sum10
 
-more13:
-level10:
-	CMPQ R9, $0x01
-	JE   tree12
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
+two9:
+	VMOVUPD      (R8), Z13
+	VMOVUPD      64(R8), Z14
+	VMINPD       Z14, Z13, Z17
+	VADDPD       Z14, Z13, Z13
+	VBROADCASTSD constants<>+576(SB), Z14
+	VMULPD       Z14, Z13, Z13
+	VADDPD       Z13, Z17, Z17
+	VMOVUPD      Z17, 1400(AX)(SI*8)
 
-pairs11:
-	VMOVUPD (R11), Z12
-	VADDPD  64(R11), Z12, Z12
-	VMOVUPD Z12, (R12)
-	ADDQ    $0x80, R11
-	ADDQ    $0x40, R12
-	DECQ    R13
-	JNE     pairs11
-	VMOVUPD (R11), Z12
-	VMOVUPD Z12, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level10
-
-tree12:
-	VMOVUPD      (R10), Z12
-	MOVQ         56(AX), R9
-	CMPQ         96(AX), $0x02
-	JE           two14
-	VBROADCASTSD constants<>+576(SB), Z13
-	VADDPD       Z13, Z12, Z12
-	VMOVUPD      Z12, 1400(AX)(SI*8)
-	JMP          sum15
-
-two14:
-	VMOVUPD 128(R9), Z12
-	VMOVUPD Z12, 1400(AX)(SI*8)
-
-sum15:
-	MOVQ 64(AX), R9
-
-level16:
-	CMPQ R8, $0x01
-	JE   tree18
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs17:
-	VMOVUPD (R10), Z12
-	VADDPD  64(R10), Z12, Z12
-	VMOVUPD Z12, (R11)
-	ADDQ    $0x80, R10
-	ADDQ    $0x40, R11
-	DECQ    R12
-	JNE     pairs17
-	VMOVUPD (R10), Z12
-	VMOVUPD Z12, (R11)
-	INCQ    R8
-	SHRQ    $0x01, R8
-	JMP     level16
-
-tree18:
-	VMOVUPD (R9), Z12
-	VMOVUPD Z12, 4664(AX)(SI*8)
-	VSUBPD  312(AX)(SI*8), Z14, Z14
-	VMOVUPD Z14, 3576(AX)(SI*8)
-	VMOVUPD Z15, 6840(AX)(SI*8)
+sum10:
+	VMOVUPD 1024(R8), Z13
+	VMOVUPD 1088(R8), Z14
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD 1152(R8), Z14
+	VMOVUPD 1216(R8), Z17
+	VADDPD  Z17, Z14, Z14
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD 1280(R8), Z14
+	VMOVUPD 1344(R8), Z17
+	VADDPD  Z17, Z14, Z14
+	VMOVUPD 1408(R8), Z17
+	VMOVUPD 1472(R8), Z18
+	VADDPD  Z18, Z17, Z17
+	VADDPD  Z17, Z14, Z14
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD Z13, 4664(AX)(SI*8)
+	VSUBPD  312(AX)(SI*8), Z15, Z15
+	VMOVUPD Z15, 3576(AX)(SI*8)
+	VMOVUPD Z16, 6840(AX)(SI*8)
 	ADDQ    $0x40, CX
-	ADDQ    $0x40, DX
-	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
 	ADDQ    $+8, SI
 	CMPQ    SI, DI
-	JLT     loop1
+	JLT     loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -12663,7 +12707,7 @@ TEXT ·planeScaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Z0
-	VBROADCASTSD 272(AX), Z1
+	VBROADCASTSD 264(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z1
 	VPMOVSXDQ    (DX), Z2
 	VMOVUPD      15544(AX)(BX*8), Z3
@@ -12700,291 +12744,208 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSD constants<>+608(SB), Z0
-	VBROADCASTSD constants<>+640(SB), Z1
-	VBROADCASTSD constants<>+672(SB), Z2
-	VBROADCASTSD constants<>+704(SB), Z3
-	VBROADCASTSD constants<>+736(SB), Z4
-	VBROADCASTSD constants<>+768(SB), Z5
-	VBROADCASTSD constants<>+800(SB), Z6
-	VBROADCASTSD constants<>+832(SB), Z7
-	VBROADCASTSD constants<>+864(SB), Z8
-	VBROADCASTSD constants<>+896(SB), Z9
-	VBROADCASTSD constants<>+928(SB), Z10
-	VMOVUPD      constants<>+1632(SB), Z11
+	VBROADCASTSD constants<>+768(SB), Z0
+	VBROADCASTSD constants<>+800(SB), Z1
+	VBROADCASTSD constants<>+832(SB), Z2
+	VBROADCASTSD constants<>+864(SB), Z3
+	VBROADCASTSD constants<>+896(SB), Z4
+	VBROADCASTSD constants<>+928(SB), Z5
+	VBROADCASTSD constants<>+960(SB), Z6
+	VBROADCASTSD constants<>+992(SB), Z7
+	VBROADCASTSD constants<>+1024(SB), Z8
+	VBROADCASTSD constants<>+1056(SB), Z9
+	VBROADCASTSD constants<>+1088(SB), Z10
+	VMOVUPD      constants<>+1856(SB), Z11
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         24(AX), BX
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	MOVQ         24(AX), DX
+	MOVQ         200(AX), BX
+	LEAQ         (BX)(BX*2), SI
+	VBROADCASTSD constants<>+1216(SB), Z12
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
+max1:
+	VMAXPD (SI), Z12, Z12
+	ADDQ   BX, SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
+
+loop2:
 	MOVQ 168(AX), R8
 	MOVQ 96(AX), R9
 	CMPQ R8, (AX)
-	JEQ  fetched4
+	JEQ  fetched5
 	MOVQ SI, R10
 	SUBQ 88(AX), R10
 	SHLQ $0x03, R10
 	ADDQ R10, R8
 	ADDQ 16(AX), R10
 
-fetch3:
+fetch4:
 	PREFETCHT0 (R8)
 	ADDQ       176(AX), R8
 	PREFETCHT0 (R10)
 	ADDQ       184(AX), R10
 	DECQ       R9
-	JNE        fetch3
+	JNE        fetch4
 
-fetched4:
-	VBROADCASTSD constants<>+1056(SB), Z12
-	MOVQ         96(AX), R8
-	MOVQ         CX, R9
+fetched5:
+	VMOVUPD      Z12, Z13
+	VBROADCASTSD constants<>+1216(SB), Z12
+	VMOVUPD      Z13, 312(AX)(SI*8)
+	MOVQ         56(AX), R8
+	VBROADCASTSD constants<>+576(SB), Z14
+	MOVQ         $+1984, R9
 
-max5:
-	VMAXPD  (R9), Z12, Z12
-	ADDQ    200(AX), R9
-	DECQ    R8
-	JNE     max5
-	VMOVUPD Z12, 312(AX)(SI*8)
-	XORQ    R8, R8
+clear6:
+	VMOVUPD Z14, (R8)(R9*1)
+	SUBQ    $0x40, R9
+	JGE     clear6
+	MOVQ    CX, R10
+	MOVQ    DX, R12
+	XORQ    R11, R11
+	XORQ    R9, R9
 
-lane6:
-	VBROADCASTSD constants<>+1600(SB), Z13
-	VBROADCASTSD constants<>+1600(SB), Z14
-	VBROADCASTSD constants<>+1600(SB), Z15
-	VBROADCASTSD constants<>+1600(SB), Z16
-	MOVQ         200(AX), R9
-	IMULQ        R8, R9
-	ADDQ         CX, R9
-	MOVQ         200(AX), R10
-	IMULQ        R8, R10
-	ADDQ         DX, R10
-	MOVQ         200(AX), R11
-	IMULQ        R8, R11
-	ADDQ         BX, R11
-	MOVQ         R8, R12
-
-step7:
-	VMOVUPD       (R9), Z17
-	VSUBPD        Z12, Z17, Z17
-	VMOVUPD       (R11), Z18
+classes7:
+	MOVQ          96(AX), R13
+	SUBQ          R11, R13
+	CMPQ          R13, $0x01
+	JLT           done8
+	VMOVUPD       (R10), Z14
+	VSUBPD        Z13, Z14, Z14
+	VMOVUPD       (R12), Z15
 	MOVQ          40(AX), R13
-	VBROADCASTSD  (R13)(R12*8), Z19
+	VBROADCASTSD  (R13)(R11*8), Z16
 	MOVQ          32(AX), R13
-	VBROADCASTSD  (R13)(R12*8), Z20
-	VFMADD213PD   Z20, Z19, Z18
-	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1600(SB), Z20
-	VCMPPD        $0x04, Z20, Z18, K1
-	VMOVAPD.Z     Z19, K1, Z19
-	VMOVUPD       Z17, Z21
-	VFMADD132PD   Z2, Z1, Z21
-	VCMPPD        $0x15, Z0, Z17, K1
-	VSUBPD        Z1, Z21, Z20
-	VFNMADD231PD  Z3, Z20, Z17
-	VFNMADD231PD  Z4, Z20, Z17
-	VPERMPD       Z11, Z21, Z20
-	VPSLLQ        $0x31, Z21, Z21
-	VPADDQ        Z20, Z21, Z21
-	VMOVUPD       Z5, Z20
-	VFMADD213PD   Z6, Z17, Z20
-	VFMADD213PD   Z7, Z17, Z20
-	VFMADD213PD   Z8, Z17, Z20
-	VFMADD213PD   Z9, Z17, Z20
-	VFMADD213PD   Z10, Z17, Z20
-	VMULPD        Z17, Z17, Z22
-	VFMADD213PD   Z17, Z22, Z20
-	VFMADD213PD.Z Z21, Z21, K1, Z20
-	VMOVUPD       Z20, (R10)
-	VADDPD        Z20, Z13, Z13
-	VADDPD        Z19, Z14, Z14
-	VADDPD        Z18, Z15, Z15
-	ADDQ          $0x08, R12
-	CMPQ          R12, 96(AX)
-	JGE           summed8
-	ADDQ          208(AX), R9
-	ADDQ          208(AX), R10
-	ADDQ          208(AX), R11
-	VMOVUPD       (R9), Z17
-	VSUBPD        Z12, Z17, Z17
-	VMOVUPD       (R11), Z18
-	MOVQ          40(AX), R13
-	VBROADCASTSD  (R13)(R12*8), Z19
-	MOVQ          32(AX), R13
-	VBROADCASTSD  (R13)(R12*8), Z20
-	VFMADD213PD   Z20, Z19, Z18
-	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+1600(SB), Z20
-	VCMPPD        $0x04, Z20, Z18, K1
-	VMOVAPD.Z     Z19, K1, Z19
-	VMOVUPD       Z17, Z21
-	VFMADD132PD   Z2, Z1, Z21
-	VCMPPD        $0x15, Z0, Z17, K1
-	VSUBPD        Z1, Z21, Z20
-	VFNMADD231PD  Z3, Z20, Z17
-	VFNMADD231PD  Z4, Z20, Z17
-	VPERMPD       Z11, Z21, Z20
-	VPSLLQ        $0x31, Z21, Z21
-	VPADDQ        Z20, Z21, Z21
-	VMOVUPD       Z5, Z20
-	VFMADD213PD   Z6, Z17, Z20
-	VFMADD213PD   Z7, Z17, Z20
-	VFMADD213PD   Z8, Z17, Z20
-	VFMADD213PD   Z9, Z17, Z20
-	VFMADD213PD   Z10, Z17, Z20
-	VMULPD        Z17, Z17, Z22
-	VFMADD213PD   Z17, Z22, Z20
-	VFMADD213PD.Z Z21, Z21, K1, Z20
-	VMOVUPD       Z20, (R10)
-	VADDPD        Z20, Z16, Z16
-	VADDPD        Z19, Z14, Z14
-	VADDPD        Z18, Z15, Z15
-	ADDQ          $0x08, R12
-	CMPQ          R12, 96(AX)
-	JGE           summed8
-	ADDQ          208(AX), R9
-	ADDQ          208(AX), R10
-	ADDQ          208(AX), R11
-	JMP           step7
+	VBROADCASTSD  (R13)(R11*8), Z17
+	VFMADD213PD   Z17, Z16, Z15
+	VMULPD        Z14, Z15, Z16
+	VBROADCASTSD  constants<>+576(SB), Z17
+	VCMPPD        $0x04, Z17, Z15, K1
+	VMOVAPD.Z     Z16, K1, Z16
+	VMOVUPD       Z14, Z18
+	VFMADD132PD   Z2, Z1, Z18
+	VCMPPD        $0x15, Z0, Z14, K1
+	VSUBPD        Z1, Z18, Z17
+	VFNMADD231PD  Z3, Z17, Z14
+	VFNMADD231PD  Z4, Z17, Z14
+	VPERMPD       Z11, Z18, Z17
+	VPSLLQ        $0x31, Z18, Z18
+	VPADDQ        Z17, Z18, Z18
+	VMOVUPD       Z5, Z17
+	VFMADD213PD   Z6, Z14, Z17
+	VFMADD213PD   Z7, Z14, Z17
+	VFMADD213PD   Z8, Z14, Z17
+	VFMADD213PD   Z9, Z14, Z17
+	VFMADD213PD   Z10, Z14, Z17
+	VMULPD        Z14, Z14, Z19
+	VFMADD213PD   Z14, Z19, Z17
+	VFMADD213PD.Z Z18, Z18, K1, Z17
+	VMOVUPD       Z17, (R10)
+	VADDPD        (R8)(R9*1), Z17, Z14
+	VMOVUPD       Z14, (R8)(R9*1)
+	VADDPD        1024(R8), Z16, Z14
+	VMOVUPD       Z14, 1024(R8)
+	VADDPD        1536(R8), Z15, Z14
+	VMOVUPD       Z14, 1536(R8)
+	VMAXPD        64(R10), Z12, Z12
+	ADDQ          $0x01, R11
+	ADDQ          $+64, R8
+	ADDQ          BX, R10
+	ADDQ          BX, R12
+	TESTQ         $+7, R11
+	JNE           classes7
+	SUBQ          $+512, R8
+	XORQ          $+512, R9
+	JMP           classes7
 
-summed8:
-	VADDPD  Z16, Z13, Z13
-	MOVQ    56(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPD Z13, (R9)(R10*1)
-	MOVQ    64(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPD Z14, (R9)(R10*1)
-	MOVQ    72(AX), R9
-	MOVQ    R8, R10
-	SHLQ    $0x06, R10
-	VMOVUPD Z15, (R9)(R10*1)
-	INCQ    R8
-	CMPQ    R8, $0x08
-	JGE     lanes9
-	CMPQ    R8, 96(AX)
-	JLT     lane6
-
-lanes9:
-	MOVQ         56(AX), R10
-	MOVQ         R8, R9
+done8:
+	MOVQ         56(AX), R8
 	CMPQ         96(AX), $0x02
-	JNE          more13
-	VMOVUPD      (R10), Z12
-	VMINPD       64(R10), Z12, Z13
-	VBROADCASTSD constants<>+1600(SB), Z14
-	VMULPD       Z14, Z12, Z12
-	VADDPD       Z12, Z13, Z13
-	VMOVUPD      Z13, 128(R10)
+	JE           two9
+	VBROADCASTSD constants<>+736(SB), Z13
+	VMOVUPD      (R8), Z14
+	VADDPD       512(R8), Z14, Z14
+	VMOVUPD      64(R8), Z15
+	VADDPD       576(R8), Z15, Z15
+	VADDPD       Z15, Z14, Z14
+	VMOVUPD      128(R8), Z15
+	VADDPD       640(R8), Z15, Z15
+	VMOVUPD      192(R8), Z16
+	VADDPD       704(R8), Z16, Z16
+	VADDPD       Z16, Z15, Z15
+	VADDPD       Z15, Z14, Z14
+	VMOVUPD      256(R8), Z15
+	VADDPD       768(R8), Z15, Z15
+	VMOVUPD      320(R8), Z16
+	VADDPD       832(R8), Z16, Z16
+	VADDPD       Z16, Z15, Z15
+	VMOVUPD      384(R8), Z16
+	VADDPD       896(R8), Z16, Z16
+	VMOVUPD      448(R8), Z17
+	VADDPD       960(R8), Z17, Z17
+	VADDPD       Z17, Z16, Z16
+	VADDPD       Z16, Z15, Z15
+	VADDPD       Z15, Z14, Z14
+	VADDPD       Z13, Z14, Z14
+	VMOVUPD      Z14, 1400(AX)(SI*8)
+	JMP          sum10
 
-more13:
-level10:
-	CMPQ R9, $0x01
-	JE   tree12
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
+two9:
+	VMOVUPD      (R8), Z13
+	VMOVUPD      64(R8), Z14
+	VMINPD       Z14, Z13, Z15
+	VADDPD       Z14, Z13, Z13
+	VBROADCASTSD constants<>+576(SB), Z14
+	VMULPD       Z14, Z13, Z13
+	VADDPD       Z13, Z15, Z15
+	VMOVUPD      Z15, 1400(AX)(SI*8)
 
-pairs11:
-	VMOVUPD (R11), Z12
-	VADDPD  64(R11), Z12, Z12
-	VMOVUPD Z12, (R12)
-	ADDQ    $0x80, R11
-	ADDQ    $0x40, R12
-	DECQ    R13
-	JNE     pairs11
-	VMOVUPD (R11), Z12
-	VMOVUPD Z12, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level10
-
-tree12:
-	VMOVUPD      (R10), Z12
-	MOVQ         56(AX), R9
-	CMPQ         96(AX), $0x02
-	JE           two14
-	VBROADCASTSD constants<>+576(SB), Z13
-	VADDPD       Z13, Z12, Z12
-	VMOVUPD      Z12, 1400(AX)(SI*8)
-	JMP          sum15
-
-two14:
-	VMOVUPD 128(R9), Z12
-	VMOVUPD Z12, 1400(AX)(SI*8)
-
-sum15:
-	MOVQ 64(AX), R10
-	MOVQ R8, R9
-
-level16:
-	CMPQ R9, $0x01
-	JE   tree18
-	MOVQ R10, R11
-	MOVQ R10, R12
-	MOVQ R9, R13
-	SHRQ $0x01, R13
-
-pairs17:
-	VMOVUPD (R11), Z12
-	VADDPD  64(R11), Z12, Z12
-	VMOVUPD Z12, (R12)
-	ADDQ    $0x80, R11
-	ADDQ    $0x40, R12
-	DECQ    R13
-	JNE     pairs17
-	VMOVUPD (R11), Z12
-	VMOVUPD Z12, (R12)
-	INCQ    R9
-	SHRQ    $0x01, R9
-	JMP     level16
-
-tree18:
-	VMOVUPD (R10), Z12
-	VMOVUPD Z12, 4664(AX)(SI*8)
-	MOVQ    72(AX), R9
-
-level19:
-	CMPQ R8, $0x01
-	JE   tree21
-	MOVQ R9, R10
-	MOVQ R9, R11
-	MOVQ R8, R12
-	SHRQ $0x01, R12
-
-pairs20:
-	VMOVUPD (R10), Z12
-	VADDPD  64(R10), Z12, Z12
-	VMOVUPD Z12, (R11)
-	ADDQ    $0x80, R10
-	ADDQ    $0x40, R11
-	DECQ    R12
-	JNE     pairs20
-	VMOVUPD (R10), Z12
-	VMOVUPD Z12, (R11)
-	INCQ    R8
-	SHRQ    $0x01, R8
-	JMP     level19
-
-tree21:
-	VMOVUPD (R9), Z12
-	VMOVUPD Z12, 2488(AX)(SI*8)
+sum10:
+	VMOVUPD 1024(R8), Z13
+	VMOVUPD 1088(R8), Z14
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD 1152(R8), Z14
+	VMOVUPD 1216(R8), Z15
+	VADDPD  Z15, Z14, Z14
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD 1280(R8), Z14
+	VMOVUPD 1344(R8), Z15
+	VADDPD  Z15, Z14, Z14
+	VMOVUPD 1408(R8), Z15
+	VMOVUPD 1472(R8), Z16
+	VADDPD  Z16, Z15, Z15
+	VADDPD  Z15, Z14, Z14
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD Z13, 4664(AX)(SI*8)
+	VMOVUPD 1536(R8), Z13
+	VMOVUPD 1600(R8), Z14
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD 1664(R8), Z14
+	VMOVUPD 1728(R8), Z15
+	VADDPD  Z15, Z14, Z14
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD 1792(R8), Z14
+	VMOVUPD 1856(R8), Z15
+	VADDPD  Z15, Z14, Z14
+	VMOVUPD 1920(R8), Z15
+	VMOVUPD 1984(R8), Z16
+	VADDPD  Z16, Z15, Z15
+	VADDPD  Z15, Z14, Z14
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD Z13, 2488(AX)(SI*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x40, DX
-	ADDQ    $0x40, BX
 	ADDQ    $+8, SI
 	CMPQ    SI, DI
-	JLT     loop1
+	JLT     loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -13004,7 +12965,7 @@ TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      14456(AX)(BX*8), Z0
-	VBROADCASTSD 272(AX), Z1
+	VBROADCASTSD 264(AX), Z1
 	VMULPD       9016(AX)(BX*8), Z1, Z1
 	XORQ         DI, DI
 	MOVQ         CX, R8
@@ -13160,7 +13121,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(DI*4), CX
 	MOVQ         DI, SI
-	IMULQ        216(AX), SI
+	IMULQ        208(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
@@ -13177,9 +13138,9 @@ row1:
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VBROADCASTSS constants<>+1600(SB), Z10
-	VBROADCASTSS constants<>+1600(SB), Z11
+	VBROADCASTSS constants<>+576(SB), Z9
+	VBROADCASTSS constants<>+576(SB), Z10
+	VBROADCASTSS constants<>+576(SB), Z11
 	LEAQ         512(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -13426,7 +13387,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R8*4), CX
 	MOVQ         R8, SI
-	IMULQ        216(AX), SI
+	IMULQ        208(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
@@ -13443,9 +13404,9 @@ row1:
 	XORQ         R10, R10
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VBROADCASTSS constants<>+1600(SB), Z10
-	VBROADCASTSS constants<>+1600(SB), Z11
+	VBROADCASTSS constants<>+576(SB), Z9
+	VBROADCASTSS constants<>+576(SB), Z10
+	VBROADCASTSS constants<>+576(SB), Z11
 	LEAQ         512(R10), R11
 	CMPQ         R11, 96(AX)
 	CMOVQGT      96(AX), R11
@@ -13704,7 +13665,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
@@ -13785,7 +13746,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R11*4), CX
 	MOVQ         R11, SI
-	IMULQ        216(AX), SI
+	IMULQ        208(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
@@ -13802,10 +13763,10 @@ row1:
 	XORQ         R13, R13
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VBROADCASTSS constants<>+1600(SB), Z10
-	VBROADCASTSS constants<>+1600(SB), Z11
-	VBROADCASTSS constants<>+1600(SB), Z12
+	VBROADCASTSS constants<>+576(SB), Z9
+	VBROADCASTSS constants<>+576(SB), Z10
+	VBROADCASTSS constants<>+576(SB), Z11
+	VBROADCASTSS constants<>+576(SB), Z12
 	LEAQ         512(R13), R14
 	CMPQ         R14, 96(AX)
 	CMOVQGT      96(AX), R14
@@ -13828,7 +13789,7 @@ loop5:
 	VMAXPS        Z15, Z8, Z8
 	VMULPS        Z13, Z14, Z15
 	VCVTPH2PS     32(DX)(R13*2), Z17
-	VBROADCASTSS  constants<>+1600(SB), Z16
+	VBROADCASTSS  constants<>+576(SB), Z16
 	VADDPS        Z7, Z17, Z17
 	VCMPPS        $0x04, Z16, Z14, K1
 	VCVTPH2PS     32(R8)(R13*2), Z14
@@ -13841,7 +13802,7 @@ loop5:
 	VFMADD132PS   Z2, Z1, Z16
 	VMULPS        Z17, Z14, Z18
 	VCMPPS        $0x15, Z0, Z13, K1
-	VBROADCASTSS  constants<>+1600(SB), Z19
+	VBROADCASTSS  constants<>+576(SB), Z19
 	VSUBPS        Z1, Z16, Z15
 	VCMPPS        $0x04, Z19, Z14, K2
 	VFNMADD132PS  Z3, Z13, Z15
@@ -13900,7 +13861,7 @@ loop7:
 	VFMADD213PS   Z16, Z15, Z14
 	VADDPS        Z14, Z12, Z12
 	VMULPS        Z13, Z14, Z15
-	VBROADCASTSS  constants<>+1600(SB), Z16
+	VBROADCASTSS  constants<>+576(SB), Z16
 	VCMPPS        $0x04, Z16, Z14, K2
 	VMOVAPS.Z     Z15, K2, Z15
 	VADDPS        Z15, Z11, Z11
@@ -14003,7 +13964,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
@@ -14198,7 +14159,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(DI*4), CX
 	MOVQ         DI, SI
-	IMULQ        216(AX), SI
+	IMULQ        208(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
@@ -14215,9 +14176,9 @@ row1:
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VBROADCASTSS constants<>+1600(SB), Z10
-	VBROADCASTSS constants<>+1600(SB), Z11
+	VBROADCASTSS constants<>+576(SB), Z9
+	VBROADCASTSS constants<>+576(SB), Z10
+	VBROADCASTSS constants<>+576(SB), Z11
 	LEAQ         512(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -14478,7 +14439,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R8*4), CX
 	MOVQ         R8, SI
-	IMULQ        216(AX), SI
+	IMULQ        208(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
@@ -14495,9 +14456,9 @@ row1:
 	XORQ         R10, R10
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VBROADCASTSS constants<>+1600(SB), Z10
-	VBROADCASTSS constants<>+1600(SB), Z11
+	VBROADCASTSS constants<>+576(SB), Z9
+	VBROADCASTSS constants<>+576(SB), Z10
+	VBROADCASTSS constants<>+576(SB), Z11
 	LEAQ         512(R10), R11
 	CMPQ         R11, 96(AX)
 	CMOVQGT      96(AX), R11
@@ -14770,7 +14731,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
@@ -14782,9 +14743,9 @@ loop4:
 	VMOVUPS      (DX)(R8*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+1120(SB), Z5
+	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
-	VPBROADCASTD constants<>+1152(SB), Z5
+	VPBROADCASTD constants<>+1408(SB), Z5
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
@@ -14792,9 +14753,9 @@ loop4:
 	VMOVUPS      64(DX)(R8*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+1120(SB), Z5
+	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
-	VPBROADCASTD constants<>+1152(SB), Z5
+	VPBROADCASTD constants<>+1408(SB), Z5
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
@@ -14811,9 +14772,9 @@ loop6:
 	VMOVUPS      (DX)(R8*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+1120(SB), Z5
+	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
-	VPBROADCASTD constants<>+1152(SB), Z5
+	VPBROADCASTD constants<>+1408(SB), Z5
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
@@ -14825,9 +14786,9 @@ loop6:
 end7:
 	VFMSUB213PS  Z1, Z0, Z2
 	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+1120(SB), Z1
+	VPBROADCASTD constants<>+608(SB), Z1
 	VPANDD       Z1, Z0, Z0
-	VPBROADCASTD constants<>+1152(SB), Z1
+	VPBROADCASTD constants<>+1408(SB), Z1
 	VPADDD       Z1, Z2, Z2
 	VPADDD       Z0, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -14878,7 +14839,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R11*4), CX
 	MOVQ         R11, SI
-	IMULQ        216(AX), SI
+	IMULQ        208(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
@@ -14895,10 +14856,10 @@ row1:
 	XORQ         R13, R13
 
 block4:
-	VBROADCASTSS constants<>+1600(SB), Z9
-	VBROADCASTSS constants<>+1600(SB), Z10
-	VBROADCASTSS constants<>+1600(SB), Z11
-	VBROADCASTSS constants<>+1600(SB), Z12
+	VBROADCASTSS constants<>+576(SB), Z9
+	VBROADCASTSS constants<>+576(SB), Z10
+	VBROADCASTSS constants<>+576(SB), Z11
+	VBROADCASTSS constants<>+576(SB), Z12
 	LEAQ         512(R13), R14
 	CMPQ         R14, 96(AX)
 	CMOVQGT      96(AX), R14
@@ -14927,7 +14888,7 @@ loop5:
 	VPSLLD        $0x10, Z17, Z17
 	VMULPS        Z13, Z14, Z15
 	VADDPS        Z7, Z17, Z17
-	VBROADCASTSS  constants<>+1600(SB), Z16
+	VBROADCASTSS  constants<>+576(SB), Z16
 	VPMOVZXWD     32(R8)(R13*2), Z18
 	VCMPPS        $0x04, Z16, Z14, K1
 	VPSLLD        $0x10, Z18, Z18
@@ -14940,7 +14901,7 @@ loop5:
 	VFMADD132PS   Z2, Z1, Z15
 	VMULPS        Z17, Z18, Z16
 	VCMPPS        $0x15, Z0, Z13, K1
-	VBROADCASTSS  constants<>+1600(SB), Z19
+	VBROADCASTSS  constants<>+576(SB), Z19
 	VSUBPS        Z1, Z15, Z14
 	VCMPPS        $0x04, Z19, Z18, K2
 	VFNMADD132PS  Z3, Z13, Z14
@@ -15002,7 +14963,7 @@ loop7:
 	VFMADD213PS   Z16, Z15, Z14
 	VADDPS        Z14, Z12, Z12
 	VMULPS        Z13, Z14, Z15
-	VBROADCASTSS  constants<>+1600(SB), Z16
+	VBROADCASTSS  constants<>+576(SB), Z16
 	VCMPPS        $0x04, Z16, Z14, K2
 	VMOVAPS.Z     Z15, K2, Z15
 	VADDPS        Z15, Z11, Z11
@@ -15105,7 +15066,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       272(AX), X1, X1
+	VMULSD       264(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
@@ -15122,9 +15083,9 @@ loop4:
 	VFMADD213PS  (DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+1120(SB), Z5
+	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
-	VPBROADCASTD constants<>+1152(SB), Z5
+	VPBROADCASTD constants<>+1408(SB), Z5
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
@@ -15137,9 +15098,9 @@ loop4:
 	VFMADD213PS  64(DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+1120(SB), Z5
+	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
-	VPBROADCASTD constants<>+1152(SB), Z5
+	VPBROADCASTD constants<>+1408(SB), Z5
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
@@ -15161,9 +15122,9 @@ loop6:
 	VFMADD213PS  (DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+1120(SB), Z5
+	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
-	VPBROADCASTD constants<>+1152(SB), Z5
+	VPBROADCASTD constants<>+1408(SB), Z5
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
@@ -15182,9 +15143,9 @@ end7:
 	VFMADD213PS  Z4, Z3, Z0
 	VFNMADD231PS Z0, Z1, Z2
 	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+1120(SB), Z1
+	VPBROADCASTD constants<>+608(SB), Z1
 	VPANDD       Z1, Z0, Z0
-	VPBROADCASTD constants<>+1152(SB), Z1
+	VPBROADCASTD constants<>+1408(SB), Z1
 	VPADDD       Z1, Z2, Z2
 	VPADDD       Z0, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -15207,10 +15168,10 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// finishAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD constants<>+1184(SB), Z0
-	VBROADCASTSD 280(AX), Z1
-	VBROADCASTSD constants<>+1600(SB), Z2
-	VBROADCASTSD 264(AX), Z3
+	VBROADCASTSD constants<>+1440(SB), Z0
+	VBROADCASTSD 272(AX), Z1
+	VBROADCASTSD constants<>+576(SB), Z2
+	VBROADCASTSD 256(AX), Z3
 	VMOVUPD      16632(AX), Z4
 	VMOVUPD      16696(AX), Z5
 	VMOVUPD      16760(AX), Z6
@@ -15225,127 +15186,127 @@ loop1:
 	VMOVUPD          1400(AX)(CX*8), Z7
 	VMOVUPD          2488(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
-	VPSUBQ.BCST      constants<>+1280(SB), Z9, Z9
-	VPANDQ.BCST      constants<>+1056(SB), Z9, Z10
+	VPSUBQ.BCST      constants<>+1536(SB), Z9, Z9
+	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
 	VMOVUPD          Z0, Z11
 	VPSUBQ           Z10, Z11, Z10
 	VMOVUPD          1464(AX)(CX*8), Z11
 	VPSRLQ           $0x34, Z9, Z9
 	VMOVUPD          2552(AX)(CX*8), Z13
-	VPORQ.BCST       constants<>+1248(SB), Z9, Z9
+	VPORQ.BCST       constants<>+1504(SB), Z9, Z9
 	VADDPD           Z0, Z11, Z14
-	VSUBPD.BCST      constants<>+1248(SB), Z9, Z9
-	VPSUBQ.BCST      constants<>+1280(SB), Z14, Z14
+	VSUBPD.BCST      constants<>+1504(SB), Z9, Z9
+	VPSUBQ.BCST      constants<>+1536(SB), Z14, Z14
 	VSUBPD           Z0, Z10, Z12
-	VPANDQ.BCST      constants<>+1056(SB), Z14, Z15
+	VPANDQ.BCST      constants<>+1216(SB), Z14, Z15
 	VFMADD231PD      Z10, Z7, Z12
 	VMOVUPD          Z0, Z10
-	VADDPD.BCST      constants<>+1216(SB), Z12, Z7
+	VADDPD.BCST      constants<>+1472(SB), Z12, Z7
 	VPSUBQ           Z15, Z10, Z15
 	VMOVUPD          1528(AX)(CX*8), Z10
 	VDIVPD           Z7, Z12, Z7
 	VPSRLQ           $0x34, Z14, Z17
 	VMOVUPD          2616(AX)(CX*8), Z19
 	VMULPD           Z7, Z7, Z14
-	VPORQ.BCST       constants<>+1248(SB), Z17, Z17
+	VPORQ.BCST       constants<>+1504(SB), Z17, Z17
 	VADDPD           Z0, Z10, Z20
-	VBROADCASTSD     constants<>+1312(SB), Z16
-	VSUBPD.BCST      constants<>+1248(SB), Z17, Z17
-	VPSUBQ.BCST      constants<>+1280(SB), Z20, Z20
-	VFMADD213PD.BCST constants<>+1344(SB), Z14, Z16
+	VBROADCASTSD     constants<>+1568(SB), Z16
+	VSUBPD.BCST      constants<>+1504(SB), Z17, Z17
+	VPSUBQ.BCST      constants<>+1536(SB), Z20, Z20
+	VFMADD213PD.BCST constants<>+1600(SB), Z14, Z16
 	VSUBPD           Z0, Z15, Z18
-	VPANDQ.BCST      constants<>+1056(SB), Z20, Z21
-	VFMADD213PD.BCST constants<>+1376(SB), Z14, Z16
+	VPANDQ.BCST      constants<>+1216(SB), Z20, Z21
+	VFMADD213PD.BCST constants<>+1632(SB), Z14, Z16
 	VFMADD231PD      Z15, Z11, Z18
 	VMOVUPD          Z0, Z15
-	VFMADD213PD.BCST constants<>+1408(SB), Z14, Z16
-	VADDPD.BCST      constants<>+1216(SB), Z18, Z11
+	VFMADD213PD.BCST constants<>+1664(SB), Z14, Z16
+	VADDPD.BCST      constants<>+1472(SB), Z18, Z11
 	VPSUBQ           Z21, Z15, Z21
 	VMOVUPD          1592(AX)(CX*8), Z15
-	VFMADD213PD.BCST constants<>+1440(SB), Z14, Z16
+	VFMADD213PD.BCST constants<>+1696(SB), Z14, Z16
 	VDIVPD           Z11, Z18, Z11
 	VPSRLQ           $0x34, Z20, Z23
 	VMOVUPD          2680(AX)(CX*8), Z24
-	VFMADD213PD.BCST constants<>+1472(SB), Z14, Z16
+	VFMADD213PD.BCST constants<>+1728(SB), Z14, Z16
 	VMULPD           Z11, Z11, Z20
-	VPORQ.BCST       constants<>+1248(SB), Z23, Z23
+	VPORQ.BCST       constants<>+1504(SB), Z23, Z23
 	VADDPD           Z0, Z15, Z25
-	VFMADD213PD.BCST constants<>+1504(SB), Z14, Z16
-	VBROADCASTSD     constants<>+1312(SB), Z22
-	VSUBPD.BCST      constants<>+1248(SB), Z23, Z23
-	VPSUBQ.BCST      constants<>+1280(SB), Z25, Z25
+	VFMADD213PD.BCST constants<>+1760(SB), Z14, Z16
+	VBROADCASTSD     constants<>+1568(SB), Z22
+	VSUBPD.BCST      constants<>+1504(SB), Z23, Z23
+	VPSUBQ.BCST      constants<>+1536(SB), Z25, Z25
 	VFNMADD213PD     Z12, Z14, Z16
-	VFMADD213PD.BCST constants<>+1344(SB), Z20, Z22
+	VFMADD213PD.BCST constants<>+1600(SB), Z20, Z22
 	VSUBPD           Z0, Z21, Z26
-	VPANDQ.BCST      constants<>+1056(SB), Z25, Z27
-	VMULPD.BCST      constants<>+1568(SB), Z9, Z14
-	VFMADD213PD.BCST constants<>+1376(SB), Z20, Z22
+	VPANDQ.BCST      constants<>+1216(SB), Z25, Z27
+	VMULPD.BCST      constants<>+1824(SB), Z9, Z14
+	VFMADD213PD.BCST constants<>+1632(SB), Z20, Z22
 	VFMADD231PD      Z21, Z10, Z26
 	VMOVUPD          Z0, Z10
 	VFNMADD231PD     Z16, Z7, Z14
-	VFMADD213PD.BCST constants<>+1408(SB), Z20, Z22
-	VADDPD.BCST      constants<>+1216(SB), Z26, Z7
+	VFMADD213PD.BCST constants<>+1664(SB), Z20, Z22
+	VADDPD.BCST      constants<>+1472(SB), Z26, Z7
 	VPSUBQ           Z27, Z10, Z27
 	VADDPD           Z12, Z14, Z14
-	VFMADD213PD.BCST constants<>+1440(SB), Z20, Z22
+	VFMADD213PD.BCST constants<>+1696(SB), Z20, Z22
 	VDIVPD           Z7, Z26, Z7
 	VPSRLQ           $0x34, Z25, Z10
-	VFMADD231PD.BCST constants<>+1536(SB), Z9, Z14
-	VFMADD213PD.BCST constants<>+1472(SB), Z20, Z22
+	VFMADD231PD.BCST constants<>+1792(SB), Z9, Z14
+	VFMADD213PD.BCST constants<>+1728(SB), Z20, Z22
 	VMULPD           Z7, Z7, Z16
-	VPORQ.BCST       constants<>+1248(SB), Z10, Z10
+	VPORQ.BCST       constants<>+1504(SB), Z10, Z10
 	VMOVUPD          3576(AX)(CX*8), Z12
-	VFMADD213PD.BCST constants<>+1504(SB), Z20, Z22
-	VBROADCASTSD     constants<>+1312(SB), Z21
-	VSUBPD.BCST      constants<>+1248(SB), Z10, Z10
+	VFMADD213PD.BCST constants<>+1760(SB), Z20, Z22
+	VBROADCASTSD     constants<>+1568(SB), Z21
+	VSUBPD.BCST      constants<>+1504(SB), Z10, Z10
 	VADDPD           312(AX)(CX*8), Z14, Z9
 	VFNMADD213PD     Z18, Z20, Z22
-	VFMADD213PD.BCST constants<>+1344(SB), Z16, Z21
+	VFMADD213PD.BCST constants<>+1600(SB), Z16, Z21
 	VSUBPD           Z0, Z27, Z25
 	VMOVUPD          Z9, 13368(AX)(CX*8)
-	VMULPD.BCST      constants<>+1568(SB), Z17, Z20
-	VFMADD213PD.BCST constants<>+1376(SB), Z16, Z21
+	VMULPD.BCST      constants<>+1824(SB), Z17, Z20
+	VFMADD213PD.BCST constants<>+1632(SB), Z16, Z21
 	VFMADD231PD      Z27, Z15, Z25
 	VSUBPD           Z12, Z14, Z15
 	VFNMADD231PD     Z22, Z11, Z20
-	VFMADD213PD.BCST constants<>+1408(SB), Z16, Z21
-	VADDPD.BCST      constants<>+1216(SB), Z25, Z11
+	VFMADD213PD.BCST constants<>+1664(SB), Z16, Z21
+	VADDPD.BCST      constants<>+1472(SB), Z25, Z11
 	VADDPD           Z15, Z6, Z6
 	VADDPD           Z18, Z20, Z20
-	VFMADD213PD.BCST constants<>+1440(SB), Z16, Z21
+	VFMADD213PD.BCST constants<>+1696(SB), Z16, Z21
 	VDIVPD           Z11, Z25, Z11
 	VMULPD           Z12, Z8, Z12
-	VFMADD231PD.BCST constants<>+1536(SB), Z17, Z20
-	VFMADD213PD.BCST constants<>+1472(SB), Z16, Z21
+	VFMADD231PD.BCST constants<>+1792(SB), Z17, Z20
+	VFMADD213PD.BCST constants<>+1728(SB), Z16, Z21
 	VMULPD           Z11, Z11, Z18
 	VCMPPD           $0x04, Z2, Z8, K1
 	VMOVUPD          3640(AX)(CX*8), Z17
-	VFMADD213PD.BCST constants<>+1504(SB), Z16, Z21
-	VBROADCASTSD     constants<>+1312(SB), Z22
+	VFMADD213PD.BCST constants<>+1760(SB), Z16, Z21
+	VBROADCASTSD     constants<>+1568(SB), Z22
 	VMOVAPD.Z        Z12, K1, Z12
 	VADDPD           376(AX)(CX*8), Z20, Z15
 	VFNMADD213PD     Z26, Z16, Z21
-	VFMADD213PD.BCST constants<>+1344(SB), Z18, Z22
+	VFMADD213PD.BCST constants<>+1600(SB), Z18, Z22
 	VFMADD231PD      4664(AX)(CX*8), Z3, Z12
 	VMOVUPD          Z15, 13432(AX)(CX*8)
-	VMULPD.BCST      constants<>+1568(SB), Z23, Z16
-	VFMADD213PD.BCST constants<>+1376(SB), Z18, Z22
+	VMULPD.BCST      constants<>+1824(SB), Z23, Z16
+	VFMADD213PD.BCST constants<>+1632(SB), Z18, Z22
 	VADDPD           5752(AX)(CX*8), Z8, Z8
 	VSUBPD           Z17, Z20, Z27
 	VFNMADD231PD     Z21, Z7, Z16
-	VFMADD213PD.BCST constants<>+1408(SB), Z18, Z22
+	VFMADD213PD.BCST constants<>+1664(SB), Z18, Z22
 	VMOVUPD          Z14, Z7
 	VADDPD           Z27, Z6, Z6
 	VADDPD           Z26, Z16, Z16
-	VFMADD213PD.BCST constants<>+1440(SB), Z18, Z22
+	VFMADD213PD.BCST constants<>+1696(SB), Z18, Z22
 	VFMSUB213PD      Z12, Z8, Z7
 	VMULPD           Z17, Z13, Z8
-	VFMADD231PD.BCST constants<>+1536(SB), Z23, Z16
-	VFMADD213PD.BCST constants<>+1472(SB), Z18, Z22
+	VFMADD231PD.BCST constants<>+1792(SB), Z23, Z16
+	VFMADD213PD.BCST constants<>+1728(SB), Z18, Z22
 	VMOVUPD          Z7, 11192(AX)(CX*8)
 	VCMPPD           $0x04, Z2, Z13, K1
 	VMOVUPD          3704(AX)(CX*8), Z12
-	VFMADD213PD.BCST constants<>+1504(SB), Z18, Z22
+	VFMADD213PD.BCST constants<>+1760(SB), Z18, Z22
 	VADDPD           Z7, Z4, Z4
 	VMOVAPD.Z        Z8, K1, Z8
 	VADDPD           440(AX)(CX*8), Z16, Z7
@@ -15353,7 +15314,7 @@ loop1:
 	VMULPD           Z9, Z1, Z14
 	VFMADD231PD      4728(AX)(CX*8), Z3, Z8
 	VMOVUPD          Z7, 13496(AX)(CX*8)
-	VMULPD.BCST      constants<>+1568(SB), Z10, Z17
+	VMULPD.BCST      constants<>+1824(SB), Z10, Z17
 	VMULPD           Z9, Z14, Z14
 	VADDPD           5816(AX)(CX*8), Z13, Z9
 	VSUBPD           Z12, Z16, Z13
@@ -15365,7 +15326,7 @@ loop1:
 	VADDPD           Z14, Z5, Z5
 	VFMSUB213PD      Z8, Z9, Z11
 	VMULPD           Z12, Z19, Z8
-	VFMADD231PD.BCST constants<>+1536(SB), Z10, Z17
+	VFMADD231PD.BCST constants<>+1792(SB), Z10, Z17
 	VMOVUPD          Z11, 11256(AX)(CX*8)
 	VCMPPD           $0x04, Z2, Z19, K1
 	VMOVUPD          3768(AX)(CX*8), Z9
@@ -15414,30 +15375,30 @@ loop3:
 	VMOVUPD          1400(AX)(CX*8), Z7
 	VMOVUPD          2488(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
-	VPSUBQ.BCST      constants<>+1280(SB), Z9, Z9
-	VPANDQ.BCST      constants<>+1056(SB), Z9, Z10
+	VPSUBQ.BCST      constants<>+1536(SB), Z9, Z9
+	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
 	VMOVUPD          Z0, Z11
 	VPSUBQ           Z10, Z11, Z10
 	VPSRLQ           $0x34, Z9, Z9
-	VPORQ.BCST       constants<>+1248(SB), Z9, Z9
-	VSUBPD.BCST      constants<>+1248(SB), Z9, Z9
+	VPORQ.BCST       constants<>+1504(SB), Z9, Z9
+	VSUBPD.BCST      constants<>+1504(SB), Z9, Z9
 	VSUBPD           Z0, Z10, Z11
 	VFMADD231PD      Z10, Z7, Z11
-	VADDPD.BCST      constants<>+1216(SB), Z11, Z7
+	VADDPD.BCST      constants<>+1472(SB), Z11, Z7
 	VDIVPD           Z7, Z11, Z7
 	VMULPD           Z7, Z7, Z10
-	VBROADCASTSD     constants<>+1312(SB), Z12
-	VFMADD213PD.BCST constants<>+1344(SB), Z10, Z12
-	VFMADD213PD.BCST constants<>+1376(SB), Z10, Z12
-	VFMADD213PD.BCST constants<>+1408(SB), Z10, Z12
-	VFMADD213PD.BCST constants<>+1440(SB), Z10, Z12
-	VFMADD213PD.BCST constants<>+1472(SB), Z10, Z12
-	VFMADD213PD.BCST constants<>+1504(SB), Z10, Z12
+	VBROADCASTSD     constants<>+1568(SB), Z12
+	VFMADD213PD.BCST constants<>+1600(SB), Z10, Z12
+	VFMADD213PD.BCST constants<>+1632(SB), Z10, Z12
+	VFMADD213PD.BCST constants<>+1664(SB), Z10, Z12
+	VFMADD213PD.BCST constants<>+1696(SB), Z10, Z12
+	VFMADD213PD.BCST constants<>+1728(SB), Z10, Z12
+	VFMADD213PD.BCST constants<>+1760(SB), Z10, Z12
 	VFNMADD213PD     Z11, Z10, Z12
-	VMULPD.BCST      constants<>+1568(SB), Z9, Z10
+	VMULPD.BCST      constants<>+1824(SB), Z9, Z10
 	VFNMADD231PD     Z12, Z7, Z10
 	VADDPD           Z11, Z10, Z10
-	VFMADD231PD.BCST constants<>+1536(SB), Z9, Z10
+	VFMADD231PD.BCST constants<>+1792(SB), Z9, Z10
 	VMOVUPD          3576(AX)(CX*8), Z9
 	VADDPD           312(AX)(CX*8), Z10, Z7
 	VMOVUPD          Z7, 13368(AX)(CX*8)
@@ -15472,10 +15433,10 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// finishGradAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD constants<>+1184(SB), Z0
-	VBROADCASTSD 280(AX), Z1
-	VBROADCASTSD constants<>+1600(SB), Z2
-	VBROADCASTSD 264(AX), Z3
+	VBROADCASTSD constants<>+1440(SB), Z0
+	VBROADCASTSD 272(AX), Z1
+	VBROADCASTSD constants<>+576(SB), Z2
+	VBROADCASTSD 256(AX), Z3
 	VMOVUPD      16632(AX), Z4
 	VMOVUPD      16696(AX), Z5
 	VMOVUPD      16760(AX), Z6
@@ -15490,117 +15451,117 @@ loop1:
 	VMOVUPD          1400(AX)(CX*8), Z7
 	VMOVUPD          2488(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
-	VPSUBQ.BCST      constants<>+1280(SB), Z9, Z9
-	VPANDQ.BCST      constants<>+1056(SB), Z9, Z10
+	VPSUBQ.BCST      constants<>+1536(SB), Z9, Z9
+	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
 	VMOVUPD          Z0, Z11
 	VPSUBQ           Z10, Z11, Z10
 	VPSRLQ           $0x34, Z9, Z9
-	VPORQ.BCST       constants<>+1248(SB), Z9, Z9
-	VSUBPD.BCST      constants<>+1248(SB), Z9, Z9
+	VPORQ.BCST       constants<>+1504(SB), Z9, Z9
+	VSUBPD.BCST      constants<>+1504(SB), Z9, Z9
 	VSUBPD           Z0, Z10, Z11
 	VMOVUPD          1464(AX)(CX*8), Z12
 	VFMADD231PD      Z10, Z7, Z11
 	VMOVUPD          2552(AX)(CX*8), Z15
-	VADDPD.BCST      constants<>+1216(SB), Z11, Z10
+	VADDPD.BCST      constants<>+1472(SB), Z11, Z10
 	VADDPD           Z0, Z12, Z16
 	VDIVPD           Z10, Z11, Z10
-	VPSUBQ.BCST      constants<>+1280(SB), Z16, Z16
+	VPSUBQ.BCST      constants<>+1536(SB), Z16, Z16
 	VMULPD           Z10, Z10, Z13
-	VPANDQ.BCST      constants<>+1056(SB), Z16, Z17
-	VBROADCASTSD     constants<>+1312(SB), Z14
+	VPANDQ.BCST      constants<>+1216(SB), Z16, Z17
+	VBROADCASTSD     constants<>+1568(SB), Z14
 	VMOVUPD          Z0, Z18
-	VFMADD213PD.BCST constants<>+1344(SB), Z13, Z14
+	VFMADD213PD.BCST constants<>+1600(SB), Z13, Z14
 	VPSUBQ           Z17, Z18, Z17
-	VFMADD213PD.BCST constants<>+1376(SB), Z13, Z14
+	VFMADD213PD.BCST constants<>+1632(SB), Z13, Z14
 	VPSRLQ           $0x34, Z16, Z16
-	VFMADD213PD.BCST constants<>+1408(SB), Z13, Z14
-	VPORQ.BCST       constants<>+1248(SB), Z16, Z16
-	VFMADD213PD.BCST constants<>+1440(SB), Z13, Z14
-	VSUBPD.BCST      constants<>+1248(SB), Z16, Z16
-	VFMADD213PD.BCST constants<>+1472(SB), Z13, Z14
+	VFMADD213PD.BCST constants<>+1664(SB), Z13, Z14
+	VPORQ.BCST       constants<>+1504(SB), Z16, Z16
+	VFMADD213PD.BCST constants<>+1696(SB), Z13, Z14
+	VSUBPD.BCST      constants<>+1504(SB), Z16, Z16
+	VFMADD213PD.BCST constants<>+1728(SB), Z13, Z14
 	VSUBPD           Z0, Z17, Z18
 	VMOVUPD          1528(AX)(CX*8), Z19
-	VFMADD213PD.BCST constants<>+1504(SB), Z13, Z14
+	VFMADD213PD.BCST constants<>+1760(SB), Z13, Z14
 	VFMADD231PD      Z17, Z12, Z18
 	VMOVUPD          2616(AX)(CX*8), Z17
 	VFNMADD213PD     Z11, Z13, Z14
-	VADDPD.BCST      constants<>+1216(SB), Z18, Z20
+	VADDPD.BCST      constants<>+1472(SB), Z18, Z20
 	VADDPD           Z0, Z19, Z21
-	VMULPD.BCST      constants<>+1568(SB), Z9, Z13
+	VMULPD.BCST      constants<>+1824(SB), Z9, Z13
 	VDIVPD           Z20, Z18, Z20
-	VPSUBQ.BCST      constants<>+1280(SB), Z21, Z21
+	VPSUBQ.BCST      constants<>+1536(SB), Z21, Z21
 	VFNMADD231PD     Z14, Z10, Z13
 	VMULPD           Z20, Z20, Z10
-	VPANDQ.BCST      constants<>+1056(SB), Z21, Z14
+	VPANDQ.BCST      constants<>+1216(SB), Z21, Z14
 	VADDPD           Z11, Z13, Z13
-	VBROADCASTSD     constants<>+1312(SB), Z11
+	VBROADCASTSD     constants<>+1568(SB), Z11
 	VMOVUPD          Z0, Z22
-	VFMADD231PD.BCST constants<>+1536(SB), Z9, Z13
-	VFMADD213PD.BCST constants<>+1344(SB), Z10, Z11
+	VFMADD231PD.BCST constants<>+1792(SB), Z9, Z13
+	VFMADD213PD.BCST constants<>+1600(SB), Z10, Z11
 	VPSUBQ           Z14, Z22, Z14
 	VMOVUPD          3576(AX)(CX*8), Z9
-	VFMADD213PD.BCST constants<>+1376(SB), Z10, Z11
+	VFMADD213PD.BCST constants<>+1632(SB), Z10, Z11
 	VPSRLQ           $0x34, Z21, Z23
 	VADDPD           312(AX)(CX*8), Z13, Z21
-	VFMADD213PD.BCST constants<>+1408(SB), Z10, Z11
-	VPORQ.BCST       constants<>+1248(SB), Z23, Z23
+	VFMADD213PD.BCST constants<>+1664(SB), Z10, Z11
+	VPORQ.BCST       constants<>+1504(SB), Z23, Z23
 	VMOVUPD          Z21, 13368(AX)(CX*8)
-	VFMADD213PD.BCST constants<>+1440(SB), Z10, Z11
-	VSUBPD.BCST      constants<>+1248(SB), Z23, Z23
+	VFMADD213PD.BCST constants<>+1696(SB), Z10, Z11
+	VSUBPD.BCST      constants<>+1504(SB), Z23, Z23
 	VSUBPD           Z9, Z13, Z22
-	VFMADD213PD.BCST constants<>+1472(SB), Z10, Z11
+	VFMADD213PD.BCST constants<>+1728(SB), Z10, Z11
 	VSUBPD           Z0, Z14, Z24
 	VMOVUPD          1592(AX)(CX*8), Z25
 	VADDPD           Z22, Z6, Z6
-	VFMADD213PD.BCST constants<>+1504(SB), Z10, Z11
+	VFMADD213PD.BCST constants<>+1760(SB), Z10, Z11
 	VFMADD231PD      Z14, Z19, Z24
 	VMOVUPD          2680(AX)(CX*8), Z14
 	VMULPD           Z9, Z8, Z9
 	VFNMADD213PD     Z18, Z10, Z11
-	VADDPD.BCST      constants<>+1216(SB), Z24, Z22
+	VADDPD.BCST      constants<>+1472(SB), Z24, Z22
 	VADDPD           Z0, Z25, Z26
 	VCMPPD           $0x04, Z2, Z8, K1
-	VMULPD.BCST      constants<>+1568(SB), Z16, Z10
+	VMULPD.BCST      constants<>+1824(SB), Z16, Z10
 	VDIVPD           Z22, Z24, Z22
-	VPSUBQ.BCST      constants<>+1280(SB), Z26, Z26
+	VPSUBQ.BCST      constants<>+1536(SB), Z26, Z26
 	VMOVAPD.Z        Z9, K1, Z9
 	VFNMADD231PD     Z11, Z20, Z10
 	VMULPD           Z22, Z22, Z11
-	VPANDQ.BCST      constants<>+1056(SB), Z26, Z20
+	VPANDQ.BCST      constants<>+1216(SB), Z26, Z20
 	VFMADD231PD      4664(AX)(CX*8), Z3, Z9
 	VADDPD           Z18, Z10, Z10
-	VBROADCASTSD     constants<>+1312(SB), Z27
+	VBROADCASTSD     constants<>+1568(SB), Z27
 	VMOVUPD          Z0, Z28
 	VADDPD           5752(AX)(CX*8), Z8, Z18
-	VFMADD231PD.BCST constants<>+1536(SB), Z16, Z10
-	VFMADD213PD.BCST constants<>+1344(SB), Z11, Z27
+	VFMADD231PD.BCST constants<>+1792(SB), Z16, Z10
+	VFMADD213PD.BCST constants<>+1600(SB), Z11, Z27
 	VPSUBQ           Z20, Z28, Z20
 	VMOVUPD          3640(AX)(CX*8), Z16
-	VFMADD213PD.BCST constants<>+1376(SB), Z11, Z27
+	VFMADD213PD.BCST constants<>+1632(SB), Z11, Z27
 	VPSRLQ           $0x34, Z26, Z26
 	VFMSUB213PD      Z9, Z18, Z13
 	VADDPD           376(AX)(CX*8), Z10, Z9
-	VFMADD213PD.BCST constants<>+1408(SB), Z11, Z27
-	VPORQ.BCST       constants<>+1248(SB), Z26, Z26
+	VFMADD213PD.BCST constants<>+1664(SB), Z11, Z27
+	VPORQ.BCST       constants<>+1504(SB), Z26, Z26
 	VMOVUPD          Z13, 11192(AX)(CX*8)
 	VMOVUPD          Z9, 13432(AX)(CX*8)
-	VFMADD213PD.BCST constants<>+1440(SB), Z11, Z27
-	VSUBPD.BCST      constants<>+1248(SB), Z26, Z26
+	VFMADD213PD.BCST constants<>+1696(SB), Z11, Z27
+	VSUBPD.BCST      constants<>+1504(SB), Z26, Z26
 	VADDPD           Z13, Z4, Z4
 	VSUBPD           Z16, Z10, Z28
-	VFMADD213PD.BCST constants<>+1472(SB), Z11, Z27
+	VFMADD213PD.BCST constants<>+1728(SB), Z11, Z27
 	VSUBPD           Z0, Z20, Z29
 	VMULPD           Z21, Z1, Z13
 	VADDPD           Z28, Z6, Z6
-	VFMADD213PD.BCST constants<>+1504(SB), Z11, Z27
+	VFMADD213PD.BCST constants<>+1760(SB), Z11, Z27
 	VFMADD231PD      Z20, Z25, Z29
 	VMULPD           Z21, Z13, Z13
 	VMULPD           Z16, Z15, Z16
 	VFNMADD213PD     Z24, Z11, Z27
-	VADDPD.BCST      constants<>+1216(SB), Z29, Z20
+	VADDPD.BCST      constants<>+1472(SB), Z29, Z20
 	VMOVUPD          Z13, 12280(AX)(CX*8)
 	VCMPPD           $0x04, Z2, Z15, K1
-	VMULPD.BCST      constants<>+1568(SB), Z23, Z11
+	VMULPD.BCST      constants<>+1824(SB), Z23, Z11
 	VDIVPD           Z20, Z29, Z20
 	VADDPD           Z13, Z5, Z5
 	VMOVAPD.Z        Z16, K1, Z16
@@ -15609,31 +15570,31 @@ loop1:
 	VADDPD           Z0, Z7, Z7
 	VFMADD231PD      4728(AX)(CX*8), Z3, Z16
 	VADDPD           Z24, Z11, Z11
-	VBROADCASTSD     constants<>+1312(SB), Z27
+	VBROADCASTSD     constants<>+1568(SB), Z27
 	VMOVUPD          Z0, Z22
 	VADDPD           5816(AX)(CX*8), Z15, Z24
-	VFMADD231PD.BCST constants<>+1536(SB), Z23, Z11
-	VFMADD213PD.BCST constants<>+1344(SB), Z13, Z27
+	VFMADD231PD.BCST constants<>+1792(SB), Z23, Z11
+	VFMADD213PD.BCST constants<>+1600(SB), Z13, Z27
 	VDIVPD           Z7, Z22, Z22
 	VMOVUPD          Z10, Z23
 	VMOVUPD          3704(AX)(CX*8), Z28
-	VFMADD213PD.BCST constants<>+1376(SB), Z13, Z27
+	VFMADD213PD.BCST constants<>+1632(SB), Z13, Z27
 	VMOVUPD          9016(AX)(CX*8), Z10
 	VFMSUB213PD      Z16, Z24, Z23
 	VADDPD           440(AX)(CX*8), Z11, Z30
-	VFMADD213PD.BCST constants<>+1408(SB), Z13, Z27
-	VMULPD.BCST      constants<>+1216(SB), Z1, Z16
+	VFMADD213PD.BCST constants<>+1664(SB), Z13, Z27
+	VMULPD.BCST      constants<>+1472(SB), Z1, Z16
 	VMOVUPD          Z23, 11256(AX)(CX*8)
 	VMOVUPD          Z30, 13496(AX)(CX*8)
-	VFMADD213PD.BCST constants<>+1440(SB), Z13, Z27
+	VFMADD213PD.BCST constants<>+1696(SB), Z13, Z27
 	VMULPD           Z21, Z16, Z16
 	VADDPD           Z23, Z4, Z4
 	VSUBPD           Z28, Z11, Z23
-	VFMADD213PD.BCST constants<>+1472(SB), Z13, Z27
+	VFMADD213PD.BCST constants<>+1728(SB), Z13, Z27
 	VMULPD           10104(AX)(CX*8), Z16, Z16
 	VMULPD           Z9, Z1, Z21
 	VADDPD           Z23, Z6, Z6
-	VFMADD213PD.BCST constants<>+1504(SB), Z13, Z27
+	VFMADD213PD.BCST constants<>+1760(SB), Z13, Z27
 	VFMADD213PD      Z16, Z10, Z18
 	VMULPD           Z9, Z21, Z21
 	VMULPD           Z28, Z17, Z23
@@ -15641,7 +15602,7 @@ loop1:
 	VMULPD           Z22, Z18, Z18
 	VMOVUPD          Z21, 12344(AX)(CX*8)
 	VCMPPD           $0x04, Z2, Z17, K1
-	VMULPD.BCST      constants<>+1568(SB), Z26, Z13
+	VMULPD.BCST      constants<>+1824(SB), Z26, Z13
 	VMOVUPD          Z18, 14456(AX)(CX*8)
 	VADDPD           Z21, Z5, Z5
 	VMOVAPD.Z        Z23, K1, Z23
@@ -15653,7 +15614,7 @@ loop1:
 	VMULPD           Z22, Z18, Z20
 	VMOVUPD          Z0, Z21
 	VADDPD           5880(AX)(CX*8), Z17, Z27
-	VFMADD231PD.BCST constants<>+1536(SB), Z26, Z13
+	VFMADD231PD.BCST constants<>+1792(SB), Z26, Z13
 	VSUBPD           Z7, Z18, Z18
 	VDIVPD           Z12, Z21, Z21
 	VMOVUPD          Z11, Z7
@@ -15663,7 +15624,7 @@ loop1:
 	VFMSUB213PD      Z23, Z27, Z7
 	VADDPD           504(AX)(CX*8), Z13, Z23
 	VMULPD           Z8, Z18, Z18
-	VMULPD.BCST      constants<>+1216(SB), Z1, Z8
+	VMULPD.BCST      constants<>+1472(SB), Z1, Z8
 	VMOVUPD          Z7, 11320(AX)(CX*8)
 	VMOVUPD          Z23, 13560(AX)(CX*8)
 	VMULPD           Z20, Z16, Z16
@@ -15700,7 +15661,7 @@ loop1:
 	VMOVUPD          9144(AX)(CX*8), Z13
 	VFMSUB213PD      Z7, Z18, Z12
 	VMULPD           Z15, Z9, Z9
-	VMULPD.BCST      constants<>+1216(SB), Z1, Z7
+	VMULPD.BCST      constants<>+1472(SB), Z1, Z7
 	VMOVUPD          Z12, 11384(AX)(CX*8)
 	VMULPD           Z10, Z8, Z8
 	VMULPD           Z30, Z7, Z7
@@ -15727,7 +15688,7 @@ loop1:
 	VMULPD           Z16, Z8, Z8
 	VMOVUPD          9208(AX)(CX*8), Z15
 	VMULPD           Z17, Z8, Z8
-	VMULPD.BCST      constants<>+1216(SB), Z1, Z16
+	VMULPD.BCST      constants<>+1472(SB), Z1, Z16
 	VMULPD           Z9, Z7, Z7
 	VMULPD           Z23, Z16, Z16
 	VMOVUPD          5880(AX)(CX*8), Z11
@@ -15762,30 +15723,30 @@ loop3:
 	VMOVUPD          1400(AX)(CX*8), Z7
 	VMOVUPD          2488(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
-	VPSUBQ.BCST      constants<>+1280(SB), Z9, Z9
-	VPANDQ.BCST      constants<>+1056(SB), Z9, Z10
+	VPSUBQ.BCST      constants<>+1536(SB), Z9, Z9
+	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
 	VMOVUPD          Z0, Z11
 	VPSUBQ           Z10, Z11, Z10
 	VPSRLQ           $0x34, Z9, Z9
-	VPORQ.BCST       constants<>+1248(SB), Z9, Z9
-	VSUBPD.BCST      constants<>+1248(SB), Z9, Z9
+	VPORQ.BCST       constants<>+1504(SB), Z9, Z9
+	VSUBPD.BCST      constants<>+1504(SB), Z9, Z9
 	VSUBPD           Z0, Z10, Z11
 	VFMADD231PD      Z10, Z7, Z11
-	VADDPD.BCST      constants<>+1216(SB), Z11, Z10
+	VADDPD.BCST      constants<>+1472(SB), Z11, Z10
 	VDIVPD           Z10, Z11, Z10
 	VMULPD           Z10, Z10, Z12
-	VBROADCASTSD     constants<>+1312(SB), Z13
-	VFMADD213PD.BCST constants<>+1344(SB), Z12, Z13
-	VFMADD213PD.BCST constants<>+1376(SB), Z12, Z13
-	VFMADD213PD.BCST constants<>+1408(SB), Z12, Z13
-	VFMADD213PD.BCST constants<>+1440(SB), Z12, Z13
-	VFMADD213PD.BCST constants<>+1472(SB), Z12, Z13
-	VFMADD213PD.BCST constants<>+1504(SB), Z12, Z13
+	VBROADCASTSD     constants<>+1568(SB), Z13
+	VFMADD213PD.BCST constants<>+1600(SB), Z12, Z13
+	VFMADD213PD.BCST constants<>+1632(SB), Z12, Z13
+	VFMADD213PD.BCST constants<>+1664(SB), Z12, Z13
+	VFMADD213PD.BCST constants<>+1696(SB), Z12, Z13
+	VFMADD213PD.BCST constants<>+1728(SB), Z12, Z13
+	VFMADD213PD.BCST constants<>+1760(SB), Z12, Z13
 	VFNMADD213PD     Z11, Z12, Z13
-	VMULPD.BCST      constants<>+1568(SB), Z9, Z12
+	VMULPD.BCST      constants<>+1824(SB), Z9, Z12
 	VFNMADD231PD     Z13, Z10, Z12
 	VADDPD           Z11, Z12, Z12
-	VFMADD231PD.BCST constants<>+1536(SB), Z9, Z12
+	VFMADD231PD.BCST constants<>+1792(SB), Z9, Z12
 	VMOVUPD          3576(AX)(CX*8), Z10
 	VADDPD           312(AX)(CX*8), Z12, Z9
 	VMOVUPD          Z9, 13368(AX)(CX*8)
@@ -15807,7 +15768,7 @@ loop3:
 	VMOVUPD          Z0, Z10
 	VDIVPD           Z7, Z10, Z10
 	VMOVUPD          9016(AX)(CX*8), Z13
-	VMULPD.BCST      constants<>+1216(SB), Z1, Z12
+	VMULPD.BCST      constants<>+1472(SB), Z1, Z12
 	VMULPD           Z9, Z12, Z12
 	VMULPD           10104(AX)(CX*8), Z12, Z12
 	VFMADD213PD      Z12, Z13, Z11
@@ -15846,6 +15807,8 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Y6
+	VMAXPS       (CX)(BX*1), Y6, Y6
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -15870,11 +15833,7 @@ fetch3:
 	JNE        fetch3
 
 fetched4:
-	MOVQ         CX, R8
-	VMOVUPS      (R8), Y2
-	ADDQ         BX, R8
-	VMOVUPS      (R8), Y3
-	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y6, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
@@ -15883,7 +15842,7 @@ fetched4:
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1600(SB), Y3, Y6
+	VPCMPEQD     constants<>+576(SB), Y3, Y6
 	VBLENDVPS    Y6, Y5, Y4, Y4
 	VSUBPS       Y2, Y5, Y5
 	VMAXPS       Y5, Y0, Y7
@@ -15895,7 +15854,7 @@ fetched4:
 	VPSLLD       $0x14, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y9
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+1120(SB), Y3, Y7
+	VPCMPEQD     constants<>+608(SB), Y3, Y7
 	VMOVUPS      constants<>+128(SB), Y3
 	VBLENDVPS    Y7, Y9, Y4, Y4
 	VFMADD213PS  constants<>+160(SB), Y6, Y3
@@ -15906,25 +15865,27 @@ fetched4:
 	VMOVUPS      Y7, Y2
 	VFMADD213PS  Y8, Y8, Y3
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y6
-	VFNMADD132PS constants<>+96(SB), Y7, Y6
+	VMOVUPS      32(CX), Y6
+	VSUBPS       Y1, Y2, Y8
+	VFNMADD132PS constants<>+96(SB), Y7, Y8
 	VPERMPS      constants<>+192(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
 	VPADDD       Y7, Y2, Y2
 	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y6, Y7
-	VMULPS       Y6, Y6, Y8
-	VFMADD213PS  Y6, Y8, Y7
+	VFMADD213PS  constants<>+160(SB), Y8, Y7
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y7
 	VFMADD213PS  Y2, Y2, Y7
+	VMAXPS       32(CX)(BX*1), Y6, Y6
 	VMINPS       Y7, Y3, Y2
-	VADDPS       Y3, Y7, Y7
-	VXORPS       Y3, Y3, Y3
-	VMULPS       Y3, Y7, Y7
-	VADDPS       Y2, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VXORPS       Y7, Y7, Y7
+	VMULPS       Y7, Y3, Y3
+	VADDPS       Y3, Y2, Y2
 	VADDPS       Y5, Y9, Y9
-	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y7, X2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 1432(AX)(SI*8)
 	VCVTPS2PD    X9, Y2
@@ -15958,50 +15919,47 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+0(SB), Y0
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Y7
+	VMAXPS       (CX)(BX*1), Y7, Y7
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ         CX, R9
-	VMOVUPS      (R9), Y2
-	ADDQ         SI, R9
-	VMOVUPS      (R9), Y3
-	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y7, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(DI*8)
-	VMOVDQU      (BX), Y3
+	VMOVUPD      Y3, 344(AX)(SI*8)
+	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VPCMPEQD     constants<>+576(SB), Y3, Y7
 	VBLENDVPS    Y7, Y6, Y4, Y4
 	VSUBPS       Y2, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -16011,9 +15969,9 @@ fetched4:
 	VFNMADD132PS constants<>+96(SB), Y8, Y7
 	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(SI*1), Y10
+	VMOVUPS      (CX)(BX*1), Y10
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+1120(SB), Y3, Y11
+	VPCMPEQD     constants<>+608(SB), Y3, Y11
 	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y4, Y4
 	VFMADD213PS  constants<>+160(SB), Y7, Y8
@@ -16024,55 +15982,56 @@ fetched4:
 	VMOVUPS      Y11, Y2
 	VFMADD213PS  Y9, Y9, Y8
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VMOVUPS      Y8, (DX)
+	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y2, Y9
-	VPCMPEQD     constants<>+1600(SB), Y3, Y7
+	VPCMPEQD     constants<>+576(SB), Y3, Y7
 	VFNMADD132PS constants<>+96(SB), Y11, Y9
 	VBLENDVPS    Y7, Y8, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y2, Y7
+	VPERMPS      constants<>+192(SB), Y2, Y11
+	VMOVUPS      32(CX), Y7
 	VPSLLD       $0x14, Y2, Y2
-	VPADDD       Y7, Y2, Y2
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
-	VMULPS       Y9, Y9, Y11
-	VFMADD213PS  Y9, Y11, Y7
-	VFMADD213PS  Y2, Y2, Y7
-	VMOVUPS      Y7, (DX)(SI*1)
-	VPCMPEQD     constants<>+1120(SB), Y3, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VMINPS       Y7, Y8, Y2
-	VADDPS       Y8, Y7, Y7
+	VPADDD       Y11, Y2, Y2
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y2, Y2, Y11
+	VMOVUPS      Y11, (CX)(BX*1)
+	VPCMPEQD     constants<>+608(SB), Y3, Y2
+	VBLENDVPS    Y2, Y11, Y5, Y5
+	VMAXPS       32(CX)(BX*1), Y7, Y7
+	VMINPS       Y11, Y8, Y2
+	VADDPS       Y11, Y8, Y8
 	VXORPS       Y3, Y3, Y3
-	VMULPS       Y3, Y7, Y7
-	VADDPS       Y2, Y7, Y7
+	VMULPS       Y3, Y8, Y8
+	VADDPS       Y8, Y2, Y2
 	VADDPS       Y6, Y10, Y10
-	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 1400(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y7, X2
+	VCVTPS2PD    X2, Y3
+	VMOVUPD      Y3, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 1432(AX)(DI*8)
+	VMOVUPD      Y2, 1432(AX)(SI*8)
 	VCVTPS2PD    X10, Y2
-	VMOVUPD      Y2, 4664(AX)(DI*8)
+	VMOVUPD      Y2, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y10, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X4, Y2
-	VSUBPD       312(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(DI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(DI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6840(AX)(DI*8)
+	VMOVUPD      Y2, 6840(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(DI*8)
+	VMOVUPD      Y2, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -16095,6 +16054,8 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Z8
+	VMAXPS       (CX)(BX*1), Z8, Z8
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16119,26 +16080,22 @@ fetch3:
 	JNE        fetch3
 
 fetched4:
-	MOVQ          CX, R8
-	VMOVUPS       (R8), Z7
-	ADDQ          BX, R8
-	VMOVUPS       (R8), Z8
-	VMAXPS        Z8, Z7, Z7
+	VMOVAPS       Z8, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 376(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+576(SB), Z9
 	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VMOVUPS       Z10, Z11
 	VMOVUPS       (CX)(BX*1), Z12
 	VFMADD132PS   Z2, Z1, Z11
-	VPCMPEQD.BCST constants<>+1120(SB), Z8, K2
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K2
 	VCMPPS        $0x15, Z0, Z10, K1
 	VMOVAPS       Z12, K2, Z9
 	VSUBPS        Z1, Z11, Z8
@@ -16160,20 +16117,22 @@ fetched4:
 	VFMADD213PS   Z8, Z14, Z7
 	VPADDD        Z16, Z13, Z13
 	VFMADD213PS.Z Z11, Z11, K1, Z7
-	VMOVUPS       Z4, Z8
-	VFMADD213PS   Z5, Z15, Z8
-	VMULPS        Z15, Z15, Z11
-	VFMADD213PS   Z15, Z11, Z8
-	VFMADD213PS.Z Z13, Z13, K2, Z8
-	VMINPS        Z8, Z7, Z11
-	VADDPS        Z7, Z8, Z8
-	VBROADCASTSS  constants<>+1600(SB), Z7
-	VMULPS        Z7, Z8, Z8
-	VADDPS        Z11, Z8, Z8
+	VMOVUPS       Z4, Z11
+	VMOVUPS       64(CX), Z8
+	VFMADD213PS   Z5, Z15, Z11
+	VMULPS        Z15, Z15, Z14
+	VFMADD213PS   Z15, Z14, Z11
+	VFMADD213PS.Z Z13, Z13, K2, Z11
+	VMAXPS        64(CX)(BX*1), Z8, Z8
+	VMINPS        Z11, Z7, Z13
+	VADDPS        Z11, Z7, Z7
+	VBROADCASTSS  constants<>+576(SB), Z11
+	VMULPS        Z11, Z7, Z7
+	VADDPS        Z7, Z13, Z13
 	VADDPS        Z10, Z12, Z12
-	VCVTPS2PD     Y8, Z7
+	VCVTPS2PD     Y13, Z7
 	VMOVUPD       Z7, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y7
+	VEXTRACTF64X4 $0x01, Z13, Y7
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 1464(AX)(SI*8)
 	VCVTPS2PD     Y12, Z7
@@ -16212,56 +16171,53 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+160(SB), Z5
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Z8
+	VMAXPS       (CX)(BX*1), Z8, Z8
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ          CX, R9
-	VMOVUPS       (R9), Z7
-	ADDQ          SI, R9
-	VMOVUPS       (R9), Z8
-	VMAXPS        Z8, Z7, Z7
+	VMOVAPS       Z8, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(DI*8)
-	VMOVDQU32     (BX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
+	VMOVUPD       Z8, 376(AX)(SI*8)
+	VMOVDQU32     (DX), Z8
+	VBROADCASTSS  constants<>+576(SB), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VMOVUPS       Z11, Z12
-	VMOVUPS       (CX)(SI*1), Z13
+	VMOVUPS       (CX)(BX*1), Z13
 	VFMADD132PS   Z2, Z1, Z12
-	VPCMPEQD.BCST constants<>+1120(SB), Z8, K3
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K3
 	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVAPS       Z13, K3, Z9
 	VSUBPS        Z1, Z12, Z8
@@ -16283,48 +16239,49 @@ fetched4:
 	VFMADD213PS   Z8, Z15, Z7
 	VPADDD        Z17, Z14, Z14
 	VFMADD213PS.Z Z12, Z12, K2, Z7
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z7, (DX)
-	VFMADD213PS   Z5, Z16, Z8
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z7, (CX)
+	VFMADD213PS   Z5, Z16, Z12
 	VMOVAPS       Z7, K1, Z10
-	VMULPS        Z16, Z16, Z12
-	VFMADD213PS   Z16, Z12, Z8
-	VFMADD213PS.Z Z14, Z14, K4, Z8
-	VMOVUPS       Z8, (DX)(SI*1)
-	VMOVAPS       Z8, K3, Z10
-	VMINPS        Z8, Z7, Z12
-	VADDPS        Z7, Z8, Z8
-	VBROADCASTSS  constants<>+1600(SB), Z7
-	VMULPS        Z7, Z8, Z8
-	VADDPS        Z12, Z8, Z8
+	VMULPS        Z16, Z16, Z15
+	VMOVUPS       64(CX), Z8
+	VFMADD213PS   Z16, Z15, Z12
+	VFMADD213PS.Z Z14, Z14, K4, Z12
+	VMOVUPS       Z12, (CX)(BX*1)
+	VMOVAPS       Z12, K3, Z10
+	VMAXPS        64(CX)(BX*1), Z8, Z8
+	VMINPS        Z12, Z7, Z14
+	VADDPS        Z12, Z7, Z7
+	VBROADCASTSS  constants<>+576(SB), Z12
+	VMULPS        Z12, Z7, Z7
+	VADDPS        Z7, Z14, Z14
 	VADDPS        Z11, Z13, Z13
-	VCVTPS2PD     Y8, Z7
-	VMOVUPD       Z7, 1400(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y7
+	VCVTPS2PD     Y14, Z7
+	VMOVUPD       Z7, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z14, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1464(AX)(DI*8)
+	VMOVUPD       Z7, 1464(AX)(SI*8)
 	VCVTPS2PD     Y13, Z7
-	VMOVUPD       Z7, 4664(AX)(DI*8)
+	VMOVUPD       Z7, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(DI*8)
+	VSUBPD        312(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(DI*8)
+	VSUBPD        376(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6840(AX)(DI*8)
+	VMOVUPD       Z7, 6840(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(DI*8)
+	VMOVUPD       Z7, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x40, BX
-	ADDQ          $+16, DI
-	CMPQ          DI, R8
+	ADDQ          $+16, SI
+	CMPQ          SI, DI
 	JLT           loop1
 
 end2:
@@ -16342,6 +16299,9 @@ TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Y3
+	VMAXPS       (CX)(BX*1), Y3, Y3
+	VMAXPS       (CX)(BX*2), Y3, Y3
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16366,98 +16326,95 @@ fetch3:
 	JNE        fetch3
 
 fetched4:
-	MOVQ         CX, R8
-	VMOVUPS      (R8), Y2
-	ADDQ         BX, R8
-	VMOVUPS      (R8), Y3
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y2, Y2
-	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y3, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 344(AX)(SI*8)
-	VMOVDQU      (DX), Y3
-	VXORPS       Y4, Y4, Y4
-	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1600(SB), Y3, Y6
-	VBLENDVPS    Y6, Y5, Y4, Y4
-	VSUBPS       Y2, Y5, Y5
-	VMAXPS       Y5, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+96(SB), Y7, Y6
-	VPERMPS      constants<>+192(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+1120(SB), Y3, Y10
+	VMOVDQU      (DX), Y4
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      (CX), Y6
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VBLENDVPS    Y3, Y6, Y5, Y5
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y3
+	VFMADD132PS  constants<>+64(SB), Y1, Y3
+	VSUBPS       Y1, Y3, Y9
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y3, Y7
+	VPSLLD       $0x14, Y3, Y3
+	VMOVUPS      (CX)(BX*1), Y8
+	VPADDD       Y7, Y3, Y3
+	VPCMPEQD     constants<>+608(SB), Y4, Y10
 	VMOVUPS      constants<>+128(SB), Y7
-	VBLENDVPS    Y10, Y9, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y6, Y7
-	VSUBPS       Y2, Y9, Y9
-	VMULPS       Y6, Y6, Y10
-	VMAXPS       Y9, Y0, Y11
-	VFMADD213PS  Y6, Y10, Y7
-	VMOVUPS      Y11, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
-	VSUBPS       Y1, Y6, Y8
-	VFNMADD132PS constants<>+96(SB), Y11, Y8
-	VPERMPS      constants<>+192(SB), Y6, Y10
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y10, Y6, Y6
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VSUBPS       Y2, Y8, Y8
+	VMULPS       Y9, Y9, Y11
+	VMAXPS       Y8, Y0, Y10
+	VFMADD213PS  Y9, Y11, Y7
+	VMOVUPS      Y10, Y11
+	VFMADD213PS  Y3, Y3, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VMOVUPS      32(CX), Y3
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y8, Y10
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y10
-	VFMADD213PS  Y6, Y6, Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMAXPS       32(CX)(BX*1), Y3, Y3
 	VADDPS       Y7, Y10, Y10
-	VADDPS       Y5, Y9, Y9
+	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R8
 	VMOVUPS      Y10, 64(R8)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y9, 64(R8)
-	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1696(SB), Y3, Y3
-	VBLENDVPS    Y3, Y5, Y4, Y4
-	VSUBPS       Y2, Y5, Y5
-	VMAXPS       Y5, Y0, Y3
-	VMOVUPS      Y3, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
-	VSUBPS       Y1, Y6, Y2
-	VFNMADD132PS constants<>+96(SB), Y3, Y2
-	VPERMPS      constants<>+192(SB), Y6, Y3
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y3, Y6, Y6
-	VMOVUPS      constants<>+128(SB), Y3
-	VFMADD213PS  constants<>+160(SB), Y2, Y3
-	VMULPS       Y2, Y2, Y7
-	VFMADD213PS  Y2, Y7, Y3
-	VFMADD213PS  Y6, Y6, Y3
 	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y3, Y3
-	MOVQ         64(AX), R8
-	VADDPS       64(R8), Y5, Y5
-	VBROADCASTSD constants<>+576(SB), Y2
-	VCVTPS2PD    X3, Y6
-	VADDPD       Y2, Y6, Y6
-	VMOVUPD      Y6, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X3
-	VCVTPS2PD    X3, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1432(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
+	VMOVUPS      Y8, 1088(R8)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+640(SB), Y4, Y4
+	VBLENDVPS    Y4, Y6, Y5, Y5
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y4
+	VMOVUPS      Y4, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VSUBPS       Y1, Y7, Y2
+	VFNMADD132PS constants<>+96(SB), Y4, Y2
+	VPERMPS      constants<>+192(SB), Y7, Y4
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y4, Y7, Y7
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y2, Y4
+	VMULPS       Y2, Y2, Y8
+	VFMADD213PS  Y2, Y8, Y4
+	VFMADD213PS  Y7, Y7, Y4
+	VMAXPS       32(CX)(BX*2), Y3, Y3
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y4, Y4
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y6, Y6
+	VBROADCASTSD constants<>+736(SB), Y2
+	VCVTPS2PD    X4, Y7
+	VADDPD       Y2, Y7, Y7
+	VMOVUPD      Y7, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VCVTPS2PD    X6, Y2
 	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
+	VEXTRACTF128 $0x01, Y6, X2
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X4, Y2
+	VCVTPS2PD    X5, Y2
 	VSUBPD       312(AX)(SI*8), Y2, Y2
 	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y4, X2
+	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
 	VSUBPD       344(AX)(SI*8), Y2, Y2
 	VMOVUPD      Y2, 3608(AX)(SI*8)
@@ -16480,150 +16437,148 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+0(SB), Y0
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Y3
+	VMAXPS       (CX)(BX*1), Y3, Y3
+	VMAXPS       (CX)(BX*2), Y3, Y3
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ         CX, R9
-	VMOVUPS      (R9), Y2
-	ADDQ         SI, R9
-	VMOVUPS      (R9), Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y3, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(DI*8)
-	VMOVDQU      (BX), Y3
-	VXORPS       Y4, Y4, Y4
+	VMOVUPD      Y3, 344(AX)(SI*8)
+	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+1600(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
+	VXORPS       Y6, Y6, Y6
+	VMOVUPS      (CX), Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VBLENDVPS    Y3, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y8
+	VMOVUPS      Y8, Y3
+	VFMADD132PS  constants<>+64(SB), Y1, Y3
+	VSUBPS       Y1, Y3, Y10
+	VFNMADD132PS constants<>+96(SB), Y8, Y10
+	VPERMPS      constants<>+192(SB), Y3, Y8
+	VPSLLD       $0x14, Y3, Y3
+	VMOVUPS      (CX)(BX*1), Y9
+	VPADDD       Y8, Y3, Y3
+	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VBLENDVPS    Y11, Y9, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y10, Y8
+	VSUBPS       Y2, Y9, Y9
+	VMULPS       Y10, Y10, Y11
+	VMAXPS       Y9, Y0, Y12
+	VFMADD213PS  Y10, Y11, Y8
+	VMOVUPS      Y12, Y11
+	VFMADD213PS  Y3, Y3, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VMOVUPS      Y8, (CX)
+	VSUBPS       Y1, Y11, Y10
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VFNMADD132PS constants<>+96(SB), Y12, Y10
+	VBLENDVPS    Y3, Y8, Y6, Y6
+	VPERMPS      constants<>+192(SB), Y11, Y12
+	VMOVUPS      32(CX), Y3
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y12, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y10, Y12
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y12
+	VFMADD213PS  Y11, Y11, Y12
+	VMOVUPS      Y12, (CX)(BX*1)
+	VPCMPEQD     constants<>+608(SB), Y4, Y10
+	VBLENDVPS    Y10, Y12, Y6, Y6
+	VMAXPS       32(CX)(BX*1), Y3, Y3
+	VADDPS       Y8, Y12, Y12
+	VADDPS       Y7, Y9, Y9
+	MOVQ         56(AX), R8
+	VMOVUPS      Y12, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y9, 1088(R8)
+	VMOVUPS      (CX)(BX*2), Y7
+	VPCMPEQD     constants<>+640(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VSUBPS       Y1, Y9, Y2
+	VFNMADD132PS constants<>+96(SB), Y8, Y2
 	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(SI*1), Y10
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+1120(SB), Y3, Y11
 	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VSUBPS       Y2, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
+	VFMADD213PS  constants<>+160(SB), Y2, Y8
+	VMULPS       Y2, Y2, Y10
+	VFMADD213PS  Y2, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
-	VMOVUPS      Y8, (DX)
-	VSUBPS       Y1, Y7, Y11
-	VPCMPEQD     constants<>+1600(SB), Y3, Y9
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, (DX)(SI*1)
-	VPCMPEQD     constants<>+1120(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	VMOVUPS      (CX)(SI*2), Y6
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y2
-	VFNMADD132PS constants<>+96(SB), Y7, Y2
-	VPERMPS      constants<>+192(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y2, Y7
-	VMULPS       Y2, Y2, Y9
-	VFMADD213PS  Y2, Y9, Y7
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (DX)(SI*2)
-	VPCMPEQD     constants<>+1696(SB), Y3, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y6, Y6
-	VBROADCASTSD constants<>+576(SB), Y2
-	VCVTPS2PD    X7, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1400(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y7, X3
-	VCVTPS2PD    X3, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1432(AX)(DI*8)
-	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 4664(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y6, X2
+	VMOVUPS      Y8, (CX)(BX*2)
+	VPCMPEQD     constants<>+640(SB), Y4, Y2
+	VBLENDVPS    Y2, Y8, Y6, Y6
+	VMAXPS       32(CX)(BX*2), Y3, Y3
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y7, Y7
+	VBROADCASTSD constants<>+736(SB), Y2
+	VCVTPS2PD    X8, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y8, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VCVTPS2PD    X7, Y2
+	VMOVUPD      Y2, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(DI*8)
-	VCVTPS2PD    X4, Y2
-	VSUBPD       312(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6840(AX)(DI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(DI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y2
+	VMOVUPD      Y2, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -16646,6 +16601,9 @@ TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Z12
+	VMAXPS       (CX)(BX*1), Z12, Z12
+	VMAXPS       (CX)(BX*2), Z12, Z12
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16670,28 +16628,22 @@ fetch3:
 	JNE        fetch3
 
 fetched4:
-	MOVQ          CX, R8
-	VMOVUPS       (R8), Z7
-	ADDQ          BX, R8
-	VMOVUPS       (R8), Z8
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	VMAXPS        Z8, Z7, Z7
+	VMOVAPS       Z12, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 376(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+576(SB), Z9
 	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VMOVUPS       Z10, Z12
 	VMOVUPS       (CX)(BX*1), Z14
 	VFMADD132PS   Z2, Z1, Z12
-	VPCMPEQD.BCST constants<>+1120(SB), Z8, K2
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K2
 	VCMPPS        $0x15, Z0, Z10, K1
 	VMOVAPS       Z14, K2, Z9
 	VSUBPS        Z1, Z12, Z11
@@ -16701,7 +16653,7 @@ fetched4:
 	VMOVUPS       (CX)(BX*2), Z16
 	VPERMPS       Z6, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z15
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K3
+	VPCMPEQD.BCST constants<>+640(SB), Z8, K3
 	VPSLLD        $0x14, Z12, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVAPS       Z16, K3, Z9
@@ -16721,25 +16673,28 @@ fetched4:
 	VPADDD        Z17, Z15, Z15
 	VSUBPS        Z1, Z18, Z11
 	VFMADD213PS.Z Z12, Z12, K1, Z7
-	VMOVUPS       Z4, Z12
+	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z16, Z11
-	VFMADD213PS   Z5, Z8, Z12
-	VPERMPS       Z6, Z18, Z17
-	VMULPS        Z8, Z8, Z13
+	VMOVUPS       64(CX), Z12
+	VFMADD213PS   Z5, Z8, Z13
+	VPERMPS       Z6, Z18, Z19
+	VMULPS        Z8, Z8, Z17
 	VPSLLD        $0x14, Z18, Z18
-	VFMADD213PS   Z8, Z13, Z12
-	VPADDD        Z17, Z18, Z18
-	VFMADD213PS.Z Z15, Z15, K2, Z12
+	VFMADD213PS   Z8, Z17, Z13
+	VPADDD        Z19, Z18, Z18
+	VFMADD213PS.Z Z15, Z15, K2, Z13
 	VMOVUPS       Z4, Z8
+	VMAXPS        64(CX)(BX*1), Z12, Z12
 	VFMADD213PS   Z5, Z11, Z8
-	VMULPS        Z11, Z11, Z13
-	VFMADD213PS   Z11, Z13, Z8
+	VMULPS        Z11, Z11, Z15
+	VFMADD213PS   Z11, Z15, Z8
 	VFMADD213PS.Z Z18, Z18, K3, Z8
-	VADDPS        Z7, Z12, Z12
+	VMAXPS        64(CX)(BX*2), Z12, Z12
+	VADDPS        Z7, Z13, Z13
 	VADDPS        Z10, Z14, Z14
-	VADDPS        Z12, Z8, Z8
+	VADDPS        Z13, Z8, Z8
 	VADDPS        Z14, Z16, Z16
-	VBROADCASTSD  constants<>+576(SB), Z7
+	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y8, Z10
 	VADDPD        Z7, Z10, Z10
 	VMOVUPD       Z10, 1400(AX)(SI*8)
@@ -16783,68 +16738,64 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+160(SB), Z5
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Z13
+	VMAXPS       (CX)(BX*1), Z13, Z13
+	VMAXPS       (CX)(BX*2), Z13, Z13
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ          CX, R9
-	VMOVUPS       (R9), Z7
-	ADDQ          SI, R9
-	VMOVUPS       (R9), Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	VMAXPS        Z8, Z7, Z7
+	VMOVAPS       Z13, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(DI*8)
-	VMOVDQU32     (BX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
+	VMOVUPD       Z8, 376(AX)(SI*8)
+	VMOVDQU32     (DX), Z8
+	VBROADCASTSS  constants<>+576(SB), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(SI*1), Z15
+	VMOVUPS       (CX)(BX*1), Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+1120(SB), Z8, K3
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K3
 	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVAPS       Z15, K3, Z9
 	VSUBPS        Z1, Z13, Z12
 	VSUBPS        Z7, Z15, Z15
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(SI*2), Z17
+	VMOVUPS       (CX)(BX*2), Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K5
+	VPCMPEQD.BCST constants<>+640(SB), Z8, K5
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K4
 	VMOVAPS       Z17, K5, Z9
@@ -16864,60 +16815,62 @@ fetched4:
 	VPADDD        Z18, Z16, Z16
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z13, Z13, K2, Z7
-	VMOVUPS       Z4, Z13
+	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z17, Z12
-	VMOVUPS       Z7, (DX)
-	VFMADD213PS   Z5, Z8, Z13
-	VPERMPS       Z6, Z19, Z18
+	VMOVUPS       Z7, (CX)
+	VFMADD213PS   Z5, Z8, Z14
+	VPERMPS       Z6, Z19, Z20
 	VMOVAPS       Z7, K1, Z10
-	VMULPS        Z8, Z8, Z14
+	VMULPS        Z8, Z8, Z18
 	VPSLLD        $0x14, Z19, Z19
-	VFMADD213PS   Z8, Z14, Z13
-	VPADDD        Z18, Z19, Z19
-	VFMADD213PS.Z Z16, Z16, K4, Z13
+	VMOVUPS       64(CX), Z13
+	VFMADD213PS   Z8, Z18, Z14
+	VPADDD        Z20, Z19, Z19
+	VFMADD213PS.Z Z16, Z16, K4, Z14
 	VMOVUPS       Z4, Z8
-	VMOVUPS       Z13, (DX)(SI*1)
+	VMOVUPS       Z14, (CX)(BX*1)
 	VFMADD213PS   Z5, Z12, Z8
-	VMOVAPS       Z13, K3, Z10
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z8
+	VMOVAPS       Z14, K3, Z10
+	VMULPS        Z12, Z12, Z16
+	VMAXPS        64(CX)(BX*1), Z13, Z13
+	VFMADD213PS   Z12, Z16, Z8
 	VFMADD213PS.Z Z19, Z19, K6, Z8
-	VMOVUPS       Z8, (DX)(SI*2)
+	VMOVUPS       Z8, (CX)(BX*2)
 	VMOVAPS       Z8, K5, Z10
-	VADDPS        Z7, Z13, Z13
+	VMAXPS        64(CX)(BX*2), Z13, Z13
+	VADDPS        Z7, Z14, Z14
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z13, Z8, Z8
+	VADDPS        Z14, Z8, Z8
 	VADDPS        Z15, Z17, Z17
-	VBROADCASTSD  constants<>+576(SB), Z7
+	VBROADCASTSD  constants<>+736(SB), Z7
 	VCVTPS2PD     Y8, Z11
 	VADDPD        Z7, Z11, Z11
-	VMOVUPD       Z11, 1400(AX)(DI*8)
+	VMOVUPD       Z11, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1464(AX)(DI*8)
+	VMOVUPD       Z8, 1464(AX)(SI*8)
 	VCVTPS2PD     Y17, Z7
-	VMOVUPD       Z7, 4664(AX)(DI*8)
+	VMOVUPD       Z7, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z17, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(DI*8)
+	VSUBPD        312(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y7
 	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(DI*8)
+	VSUBPD        376(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6840(AX)(DI*8)
+	VMOVUPD       Z7, 6840(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(DI*8)
+	VMOVUPD       Z7, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x40, BX
-	ADDQ          $+16, DI
-	CMPQ          DI, R8
+	ADDQ          $+16, SI
+	CMPQ          SI, DI
 	JLT           loop1
 
 end2:
@@ -16935,6 +16888,11 @@ TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Y3
+	VMAXPS       (CX)(BX*1), Y3, Y3
+	VMAXPS       (CX)(BX*2), Y3, Y3
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -16959,120 +16917,116 @@ fetch3:
 	JNE        fetch3
 
 fetched4:
-	MOVQ         CX, R8
-	VMOVUPS      (R8), Y2
-	ADDQ         BX, R8
-	VMOVUPS      (R8), Y3
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y2, Y2
-	ADDQ         BX, R8
-	VMAXPS       (R8), Y3, Y3
-	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y3, Y2
 	VCVTPS2PD    X2, Y3
 	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 344(AX)(SI*8)
-	VMOVDQU      (DX), Y3
-	VXORPS       Y4, Y4, Y4
-	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+1600(SB), Y3, Y6
-	VBLENDVPS    Y6, Y5, Y4, Y4
-	VSUBPS       Y2, Y5, Y5
-	VMAXPS       Y5, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+96(SB), Y7, Y6
-	VPERMPS      constants<>+192(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+1120(SB), Y3, Y10
+	VMOVDQU      (DX), Y4
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      (CX), Y6
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VBLENDVPS    Y3, Y6, Y5, Y5
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y3
+	VFMADD132PS  constants<>+64(SB), Y1, Y3
+	VSUBPS       Y1, Y3, Y9
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y3, Y7
+	VPSLLD       $0x14, Y3, Y3
+	VMOVUPS      (CX)(BX*1), Y8
+	VPADDD       Y7, Y3, Y3
+	VPCMPEQD     constants<>+608(SB), Y4, Y10
 	VMOVUPS      constants<>+128(SB), Y7
-	VBLENDVPS    Y10, Y9, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y6, Y7
-	VSUBPS       Y2, Y9, Y9
-	VMULPS       Y6, Y6, Y10
-	VMAXPS       Y9, Y0, Y11
-	VFMADD213PS  Y6, Y10, Y7
-	VMOVUPS      Y11, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
-	VSUBPS       Y1, Y6, Y8
-	VFNMADD132PS constants<>+96(SB), Y11, Y8
-	VPERMPS      constants<>+192(SB), Y6, Y10
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y10, Y6, Y6
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VSUBPS       Y2, Y8, Y8
+	VMULPS       Y9, Y9, Y11
+	VMAXPS       Y8, Y0, Y10
+	VFMADD213PS  Y9, Y11, Y7
+	VMOVUPS      Y10, Y11
+	VFMADD213PS  Y3, Y3, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VMOVUPS      32(CX), Y3
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y8, Y10
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y10
-	VFMADD213PS  Y6, Y6, Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMAXPS       32(CX)(BX*1), Y3, Y3
 	VADDPS       Y7, Y10, Y10
-	VADDPS       Y5, Y9, Y9
+	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R8
 	VMOVUPS      Y10, 64(R8)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y9, 64(R8)
-	VMOVUPS      (CX)(BX*2), Y5
-	VPCMPEQD     constants<>+1696(SB), Y3, Y6
-	VBLENDVPS    Y6, Y5, Y4, Y4
-	VSUBPS       Y2, Y5, Y5
-	VMAXPS       Y5, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+96(SB), Y7, Y6
-	VPERMPS      constants<>+192(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1088(R8)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+640(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y2, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, BX, R8
-	VPADDD       Y7, Y8, Y8
-	VMOVUPS      (CX)(R8*1), Y9
-	VMOVUPS      constants<>+128(SB), Y7
-	VPCMPEQD     constants<>+1728(SB), Y3, Y3
-	VFMADD213PS  constants<>+160(SB), Y6, Y7
-	VBLENDVPS    Y3, Y9, Y4, Y4
-	VMULPS       Y6, Y6, Y3
-	VSUBPS       Y2, Y9, Y9
-	VFMADD213PS  Y6, Y3, Y7
-	VMAXPS       Y9, Y0, Y2
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y2, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
-	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+96(SB), Y2, Y3
-	VPERMPS      constants<>+192(SB), Y6, Y2
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y2, Y6, Y6
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      (CX)(R8*1), Y10
+	VMOVUPS      constants<>+128(SB), Y8
+	VPCMPEQD     constants<>+672(SB), Y4, Y4
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VBLENDVPS    Y4, Y10, Y5, Y5
+	VMULPS       Y7, Y7, Y4
+	VSUBPS       Y2, Y10, Y10
+	VFMADD213PS  Y7, Y4, Y8
+	VMAXPS       Y10, Y0, Y2
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y2, Y7
+	VMAXPS       32(CX)(BX*2), Y3, Y3
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VSUBPS       Y1, Y7, Y4
+	VFNMADD132PS constants<>+96(SB), Y2, Y4
+	VPERMPS      constants<>+192(SB), Y7, Y2
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y2, Y7, Y7
 	VMOVUPS      constants<>+128(SB), Y2
-	VFMADD213PS  constants<>+160(SB), Y3, Y2
-	VMULPS       Y3, Y3, Y8
-	VFMADD213PS  Y3, Y8, Y2
-	VFMADD213PS  Y6, Y6, Y2
-	VADDPS       Y7, Y2, Y2
-	VADDPS       Y5, Y9, Y9
+	VFMADD213PS  constants<>+160(SB), Y4, Y2
+	VMULPS       Y4, Y4, Y9
+	VFMADD213PS  Y4, Y9, Y2
+	VFMADD213PS  Y7, Y7, Y2
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y8, Y2, Y2
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R8
 	VADDPS       64(R8), Y2, Y2
-	MOVQ         64(AX), R8
-	VADDPS       64(R8), Y9, Y9
-	VBROADCASTSD constants<>+576(SB), Y3
-	VCVTPS2PD    X2, Y5
-	VADDPD       Y3, Y5, Y5
-	VMOVUPD      Y5, 1400(AX)(SI*8)
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y10, Y10
+	VBROADCASTSD constants<>+736(SB), Y4
+	VCVTPS2PD    X2, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
-	VADDPD       Y3, Y2, Y2
+	VADDPD       Y4, Y2, Y2
 	VMOVUPD      Y2, 1432(AX)(SI*8)
-	VCVTPS2PD    X9, Y2
+	VCVTPS2PD    X10, Y2
 	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y9, X2
+	VEXTRACTF128 $0x01, Y10, X2
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X4, Y2
+	VCVTPS2PD    X5, Y2
 	VSUBPD       312(AX)(SI*8), Y2, Y2
 	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y4, X2
+	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
 	VSUBPD       344(AX)(SI*8), Y2, Y2
 	VMOVUPD      Y2, 3608(AX)(SI*8)
@@ -17095,176 +17049,174 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+0(SB), Y0
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Y3
+	VMAXPS       (CX)(BX*1), Y3, Y3
+	VMAXPS       (CX)(BX*2), Y3, Y3
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ         CX, R9
-	VMOVUPS      (R9), Y2
-	ADDQ         SI, R9
-	VMOVUPS      (R9), Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y3, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(DI*8)
-	VMOVDQU      (BX), Y3
-	VXORPS       Y4, Y4, Y4
+	VMOVUPD      Y3, 344(AX)(SI*8)
+	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+1600(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(SI*1), Y10
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+1120(SB), Y3, Y11
+	VXORPS       Y6, Y6, Y6
+	VMOVUPS      (CX), Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VBLENDVPS    Y3, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y8
+	VMOVUPS      Y8, Y3
+	VFMADD132PS  constants<>+64(SB), Y1, Y3
+	VSUBPS       Y1, Y3, Y10
+	VFNMADD132PS constants<>+96(SB), Y8, Y10
+	VPERMPS      constants<>+192(SB), Y3, Y8
+	VPSLLD       $0x14, Y3, Y3
+	VMOVUPS      (CX)(BX*1), Y9
+	VPADDD       Y8, Y3, Y3
+	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VSUBPS       Y2, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
-	VMOVUPS      Y8, (DX)
-	VSUBPS       Y1, Y7, Y11
-	VPCMPEQD     constants<>+1600(SB), Y3, Y9
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VBLENDVPS    Y11, Y9, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y10, Y8
+	VSUBPS       Y2, Y9, Y9
+	VMULPS       Y10, Y10, Y11
+	VMAXPS       Y9, Y0, Y12
+	VFMADD213PS  Y10, Y11, Y8
+	VMOVUPS      Y12, Y11
+	VFMADD213PS  Y3, Y3, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VMOVUPS      Y8, (CX)
+	VSUBPS       Y1, Y11, Y10
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VFNMADD132PS constants<>+96(SB), Y12, Y10
+	VBLENDVPS    Y3, Y8, Y6, Y6
+	VPERMPS      constants<>+192(SB), Y11, Y12
+	VMOVUPS      32(CX), Y3
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y12, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y10, Y12
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y12
+	VFMADD213PS  Y11, Y11, Y12
+	VMOVUPS      Y12, (CX)(BX*1)
+	VPCMPEQD     constants<>+608(SB), Y4, Y10
+	VBLENDVPS    Y10, Y12, Y6, Y6
+	VMAXPS       32(CX)(BX*1), Y3, Y3
+	VADDPS       Y8, Y12, Y12
+	VADDPS       Y7, Y9, Y9
+	MOVQ         56(AX), R8
+	VMOVUPS      Y12, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y9, 1088(R8)
+	VMOVUPS      (CX)(BX*2), Y7
+	VPCMPEQD     constants<>+640(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	IMUL3Q       $0x03, BX, R8
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      (CX)(R8*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, (DX)(SI*1)
-	VPCMPEQD     constants<>+1120(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	VMOVUPS      (CX)(SI*2), Y6
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x03, SI, R9
-	VPADDD       Y8, Y9, Y9
-	IMUL3Q       $0x03, SI, R10
-	VMOVUPS      constants<>+128(SB), Y8
-	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VPCMPEQD     constants<>+1728(SB), Y3, Y12
-	VMULPS       Y7, Y7, Y10
-	VBLENDVPS    Y12, Y11, Y4, Y4
-	VFMADD213PS  Y7, Y10, Y8
-	VSUBPS       Y2, Y11, Y11
-	VFMADD213PS  Y9, Y9, Y8
-	VMAXPS       Y11, Y0, Y7
-	VMOVUPS      Y8, (DX)(SI*2)
-	VMOVUPS      Y7, Y9
-	VPCMPEQD     constants<>+1696(SB), Y3, Y2
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VBLENDVPS    Y2, Y8, Y5, Y5
-	VSUBPS       Y1, Y9, Y2
-	VFNMADD132PS constants<>+96(SB), Y7, Y2
-	VPERMPS      constants<>+192(SB), Y9, Y7
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y7, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y2, Y7
-	VMULPS       Y2, Y2, Y10
-	VFMADD213PS  Y2, Y10, Y7
-	VFMADD213PS  Y9, Y9, Y7
-	VMOVUPS      Y7, (DX)(R9*1)
-	VPCMPEQD     constants<>+1728(SB), Y3, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	VBROADCASTSD constants<>+576(SB), Y2
-	VCVTPS2PD    X7, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1400(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y7, X3
-	VCVTPS2PD    X3, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1432(AX)(DI*8)
-	VCVTPS2PD    X11, Y2
-	VMOVUPD      Y2, 4664(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y11, X2
+	VPCMPEQD     constants<>+672(SB), Y4, Y11
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VMULPS       Y8, Y8, Y11
+	VSUBPS       Y2, Y12, Y12
+	VFMADD213PS  Y8, Y11, Y9
+	VMAXPS       Y12, Y0, Y2
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y2, Y11
+	VMOVUPS      Y9, (CX)(BX*2)
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VPCMPEQD     constants<>+640(SB), Y4, Y8
+	VSUBPS       Y1, Y11, Y10
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VFNMADD132PS constants<>+96(SB), Y2, Y10
+	VMAXPS       32(CX)(BX*2), Y3, Y3
+	VPERMPS      constants<>+192(SB), Y11, Y2
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y2, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y2
+	VFMADD213PS  constants<>+160(SB), Y10, Y2
+	VMULPS       Y10, Y10, Y8
+	VFMADD213PS  Y10, Y8, Y2
+	VFMADD213PS  Y11, Y11, Y2
+	VMOVUPS      Y2, (CX)(R8*1)
+	VPCMPEQD     constants<>+672(SB), Y4, Y4
+	VBLENDVPS    Y4, Y2, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y2, Y2
+	VADDPS       Y7, Y12, Y12
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y2, Y2
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y12, Y12
+	VBROADCASTSD constants<>+736(SB), Y4
+	VCVTPS2PD    X2, Y7
+	VADDPD       Y4, Y7, Y7
+	VMOVUPD      Y7, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(DI*8)
-	VCVTPS2PD    X4, Y2
-	VSUBPD       312(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X2
+	VADDPD       Y4, Y2, Y2
+	VMOVUPD      Y2, 1432(AX)(SI*8)
+	VCVTPS2PD    X12, Y2
+	VMOVUPD      Y2, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y12, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6840(AX)(DI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(DI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y2
+	VMOVUPD      Y2, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -17287,6 +17239,11 @@ TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Z7
+	VMAXPS       (CX)(BX*1), Z7, Z7
+	VMAXPS       (CX)(BX*2), Z7, Z7
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Z7, Z7
 	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
 	ADDQ         80(AX), DI
@@ -17311,30 +17268,21 @@ fetch3:
 	JNE        fetch3
 
 fetched4:
-	MOVQ          CX, R8
-	VMOVUPS       (R8), Z7
-	ADDQ          BX, R8
-	VMOVUPS       (R8), Z8
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z7, Z7
-	ADDQ          BX, R8
-	VMAXPS        (R8), Z8, Z8
-	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 376(AX)(SI*8)
 	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
+	VBROADCASTSS  constants<>+576(SB), Z9
 	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K1
 	VMOVAPS       Z10, K1, Z9
 	VSUBPS        Z7, Z10, Z10
 	VMOVUPS       Z10, Z12
 	VMOVUPS       (CX)(BX*1), Z14
 	VFMADD132PS   Z2, Z1, Z12
-	VPCMPEQD.BCST constants<>+1120(SB), Z8, K2
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K2
 	VCMPPS        $0x15, Z0, Z10, K1
 	VMOVAPS       Z14, K2, Z9
 	VSUBPS        Z1, Z12, Z11
@@ -17344,7 +17292,7 @@ fetched4:
 	VMOVUPS       (CX)(BX*2), Z16
 	VPERMPS       Z6, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z15
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K3
+	VPCMPEQD.BCST constants<>+640(SB), Z8, K3
 	VPSLLD        $0x14, Z12, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVAPS       Z16, K3, Z9
@@ -17362,7 +17310,7 @@ fetched4:
 	VMULPS        Z11, Z11, Z17
 	VPSLLD        $0x14, Z15, Z15
 	VCMPPS        $0x15, Z0, Z16, K3
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K4
+	VPCMPEQD.BCST constants<>+672(SB), Z8, K4
 	VFMADD213PS   Z11, Z17, Z13
 	VPADDD        Z19, Z15, Z15
 	VSUBPS        Z1, Z20, Z8
@@ -17371,57 +17319,61 @@ fetched4:
 	VMOVUPS       Z4, Z11
 	VFNMADD132PS  Z3, Z16, Z8
 	VSUBPS        Z7, Z21, Z21
+	VMOVUPS       64(CX), Z7
 	VFMADD213PS   Z5, Z18, Z11
-	VPERMPS       Z6, Z20, Z12
-	VMOVUPS       Z21, Z17
-	VMULPS        Z18, Z18, Z7
+	VPERMPS       Z6, Z20, Z17
+	VMOVUPS       Z21, Z19
+	VMULPS        Z18, Z18, Z12
 	VPSLLD        $0x14, Z20, Z20
-	VFMADD132PS   Z2, Z1, Z17
-	VFMADD213PS   Z18, Z7, Z11
-	VPADDD        Z12, Z20, Z20
+	VFMADD132PS   Z2, Z1, Z19
+	VFMADD213PS   Z18, Z12, Z11
+	VPADDD        Z17, Z20, Z20
 	VCMPPS        $0x15, Z0, Z21, K1
 	VFMADD213PS.Z Z15, Z15, K2, Z11
-	VMOVUPS       Z4, Z7
-	VSUBPS        Z1, Z17, Z15
-	VFMADD213PS   Z5, Z8, Z7
-	VFNMADD132PS  Z3, Z21, Z15
-	VMULPS        Z8, Z8, Z12
-	VPERMPS       Z6, Z17, Z18
-	VFMADD213PS   Z8, Z12, Z7
-	VPSLLD        $0x14, Z17, Z17
-	VFMADD213PS.Z Z20, Z20, K3, Z7
-	VPADDD        Z18, Z17, Z17
+	VMOVUPS       Z4, Z12
+	VSUBPS        Z1, Z19, Z17
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VFMADD213PS   Z5, Z8, Z12
+	VFNMADD132PS  Z3, Z21, Z17
+	VMULPS        Z8, Z8, Z15
+	VPERMPS       Z6, Z19, Z18
+	VFMADD213PS   Z8, Z15, Z12
+	VPSLLD        $0x14, Z19, Z19
+	VFMADD213PS.Z Z20, Z20, K3, Z12
+	VPADDD        Z18, Z19, Z19
+	VMAXPS        64(CX)(BX*2), Z7, Z7
 	VMOVUPS       Z4, Z8
-	VFMADD213PS   Z5, Z15, Z8
-	VMULPS        Z15, Z15, Z12
-	VFMADD213PS   Z15, Z12, Z8
-	VFMADD213PS.Z Z17, Z17, K1, Z8
+	VFMADD213PS   Z5, Z17, Z8
+	VMULPS        Z17, Z17, Z15
+	VFMADD213PS   Z17, Z15, Z8
+	VFMADD213PS.Z Z19, Z19, K1, Z8
+	VMAXPS        64(CX)(R8*1), Z7, Z7
 	VADDPS        Z13, Z11, Z11
 	VADDPS        Z10, Z14, Z14
-	VADDPS        Z7, Z8, Z8
+	VADDPS        Z12, Z8, Z8
 	VADDPS        Z16, Z21, Z21
 	VADDPS        Z11, Z8, Z8
 	VADDPS        Z14, Z21, Z21
-	VBROADCASTSD  constants<>+576(SB), Z7
-	VCVTPS2PD     Y8, Z10
-	VADDPD        Z7, Z10, Z10
-	VMOVUPD       Z10, 1400(AX)(SI*8)
+	VBROADCASTSD  constants<>+736(SB), Z10
+	VCVTPS2PD     Y8, Z11
+	VADDPD        Z10, Z11, Z11
+	VMOVUPD       Z11, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VADDPD        Z7, Z8, Z8
+	VADDPD        Z10, Z8, Z8
 	VMOVUPD       Z8, 1464(AX)(SI*8)
-	VCVTPS2PD     Y21, Z7
-	VMOVUPD       Z7, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z21, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(SI*8)
+	VCVTPS2PD     Y21, Z8
+	VMOVUPD       Z8, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z21, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VCVTPS2PD     Y9, Z8
+	VSUBPD        312(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y8
+	VCVTPS2PD     Y8, Z8
+	VSUBPD        376(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -17446,70 +17398,65 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+160(SB), Z5
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Z7
+	VMAXPS       (CX)(BX*1), Z7, Z7
+	VMAXPS       (CX)(BX*2), Z7, Z7
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Z7, Z7
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ          CX, R9
-	VMOVUPS       (R9), Z7
-	ADDQ          SI, R9
-	VMOVUPS       (R9), Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	VMAXPS        Z8, Z7, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(DI*8)
-	VMOVDQU32     (BX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
+	VMOVUPD       Z8, 376(AX)(SI*8)
+	VMOVDQU32     (DX), Z8
+	VBROADCASTSS  constants<>+576(SB), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K1
 	VMOVAPS       Z11, K1, Z9
 	VSUBPS        Z7, Z11, Z11
 	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(SI*1), Z15
+	VMOVUPS       (CX)(BX*1), Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+1120(SB), Z8, K3
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K3
 	VCMPPS        $0x15, Z0, Z11, K2
 	VMOVAPS       Z15, K3, Z9
 	VSUBPS        Z1, Z13, Z12
 	VSUBPS        Z7, Z15, Z15
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(SI*2), Z17
+	VMOVUPS       (CX)(BX*2), Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K5
+	VPCMPEQD.BCST constants<>+640(SB), Z8, K5
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K4
 	VMOVAPS       Z17, K5, Z9
@@ -17519,93 +17466,95 @@ fetched4:
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	IMUL3Q        $0x03, SI, R9
+	IMUL3Q        $0x03, BX, R8
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	IMUL3Q        $0x03, SI, R10
+	VMOVUPS       (CX)(R8*1), Z22
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K6
-	VMOVUPS       (CX)(R10*1), Z22
+	VPCMPEQD.BCST constants<>+672(SB), Z8, K7
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z12
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K7
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z4, Z8
-	VFNMADD132PS  Z3, Z17, Z12
+	VSUBPS        Z1, Z21, Z8
 	VMOVAPS       Z22, K7, Z9
-	VMOVUPS       Z14, (DX)
-	VFMADD213PS   Z5, Z19, Z8
-	VPERMPS       Z6, Z21, Z13
-	VSUBPS        Z7, Z22, Z22
-	VMOVAPS       Z14, K1, Z10
-	VMULPS        Z19, Z19, Z7
-	VPSLLD        $0x14, Z21, Z21
-	VMOVUPS       Z22, Z18
-	VFMADD213PS   Z19, Z7, Z8
-	VPADDD        Z13, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z18
-	VFMADD213PS.Z Z16, Z16, K4, Z8
-	VMOVUPS       Z4, Z7
-	VCMPPS        $0x15, Z0, Z22, K1
-	VMOVUPS       Z8, (DX)(SI*1)
-	VFMADD213PS   Z5, Z12, Z7
-	VSUBPS        Z1, Z18, Z16
-	VMOVAPS       Z8, K3, Z10
-	VMULPS        Z12, Z12, Z13
-	VFNMADD132PS  Z3, Z22, Z16
-	VFMADD213PS   Z12, Z13, Z7
-	VPERMPS       Z6, Z18, Z12
-	VFMADD213PS.Z Z21, Z21, K6, Z7
-	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       Z7, (DX)(SI*2)
-	VPADDD        Z12, Z18, Z18
-	VMOVAPS       Z7, K5, Z10
+	VFMADD213PS.Z Z13, Z13, K2, Z14
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z16, Z12
-	VMULPS        Z16, Z16, Z13
-	VFMADD213PS   Z16, Z13, Z12
-	VFMADD213PS.Z Z18, Z18, K1, Z12
-	VMOVUPS       Z12, (DX)(R9*1)
-	VMOVAPS       Z12, K7, Z10
-	VADDPS        Z14, Z8, Z8
+	VFNMADD132PS  Z3, Z17, Z8
+	VSUBPS        Z7, Z22, Z22
+	VMOVUPS       Z14, (CX)
+	VFMADD213PS   Z5, Z19, Z12
+	VPERMPS       Z6, Z21, Z18
+	VMOVUPS       Z22, Z20
+	VMOVAPS       Z14, K1, Z10
+	VMULPS        Z19, Z19, Z13
+	VPSLLD        $0x14, Z21, Z21
+	VFMADD132PS   Z2, Z1, Z20
+	VMOVUPS       64(CX), Z7
+	VFMADD213PS   Z19, Z13, Z12
+	VPADDD        Z18, Z21, Z21
+	VCMPPS        $0x15, Z0, Z22, K1
+	VFMADD213PS.Z Z16, Z16, K4, Z12
+	VMOVUPS       Z4, Z13
+	VSUBPS        Z1, Z20, Z18
+	VMOVUPS       Z12, (CX)(BX*1)
+	VFMADD213PS   Z5, Z8, Z13
+	VFNMADD132PS  Z3, Z22, Z18
+	VMOVAPS       Z12, K3, Z10
+	VMULPS        Z8, Z8, Z16
+	VPERMPS       Z6, Z20, Z19
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VFMADD213PS   Z8, Z16, Z13
+	VPSLLD        $0x14, Z20, Z20
+	VFMADD213PS.Z Z21, Z21, K6, Z13
+	VPADDD        Z19, Z20, Z20
+	VMOVUPS       Z13, (CX)(BX*2)
+	VMOVUPS       Z4, Z8
+	VMOVAPS       Z13, K5, Z10
+	VFMADD213PS   Z5, Z18, Z8
+	VMAXPS        64(CX)(BX*2), Z7, Z7
+	VMULPS        Z18, Z18, Z16
+	VFMADD213PS   Z18, Z16, Z8
+	VFMADD213PS.Z Z20, Z20, K1, Z8
+	VMOVUPS       Z8, (CX)(R8*1)
+	VMOVAPS       Z8, K7, Z10
+	VMAXPS        64(CX)(R8*1), Z7, Z7
+	VADDPS        Z14, Z12, Z12
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z7, Z12, Z12
+	VADDPS        Z13, Z8, Z8
 	VADDPS        Z17, Z22, Z22
-	VADDPS        Z8, Z12, Z12
+	VADDPS        Z12, Z8, Z8
 	VADDPS        Z15, Z22, Z22
-	VBROADCASTSD  constants<>+576(SB), Z7
-	VCVTPS2PD     Y12, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1400(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z12, Y8
+	VBROADCASTSD  constants<>+736(SB), Z11
+	VCVTPS2PD     Y8, Z12
+	VADDPD        Z11, Z12, Z12
+	VMOVUPD       Z12, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1464(AX)(DI*8)
-	VCVTPS2PD     Y22, Z7
-	VMOVUPD       Z7, 4664(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z22, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(DI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(DI*8)
-	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6840(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z10, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(DI*8)
+	VADDPD        Z11, Z8, Z8
+	VMOVUPD       Z8, 1464(AX)(SI*8)
+	VCVTPS2PD     Y22, Z8
+	VMOVUPD       Z8, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z22, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VCVTPS2PD     Y9, Z8
+	VSUBPD        312(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y8
+	VCVTPS2PD     Y8, Z8
+	VSUBPD        376(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VCVTPS2PD     Y10, Z8
+	VMOVUPD       Z8, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x40, BX
-	ADDQ          $+16, DI
-	CMPQ          DI, R8
+	ADDQ          $+16, SI
+	CMPQ          SI, DI
 	JLT           loop1
 
 end2:
@@ -17621,206 +17570,204 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+0(SB), Y0
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Y3
+	VMAXPS       (CX)(BX*1), Y3, Y3
+	VMAXPS       (CX)(BX*2), Y3, Y3
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	VMAXPS       (CX)(BX*4), Y3, Y3
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ         CX, R9
-	VMOVUPS      (R9), Y2
-	ADDQ         SI, R9
-	VMOVUPS      (R9), Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y3, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(DI*8)
-	VMOVDQU      (BX), Y3
-	VXORPS       Y4, Y4, Y4
+	VMOVUPD      Y3, 344(AX)(SI*8)
+	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+1600(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(SI*1), Y10
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+1120(SB), Y3, Y11
+	VXORPS       Y6, Y6, Y6
+	VMOVUPS      (CX), Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VBLENDVPS    Y3, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y8
+	VMOVUPS      Y8, Y3
+	VFMADD132PS  constants<>+64(SB), Y1, Y3
+	VSUBPS       Y1, Y3, Y10
+	VFNMADD132PS constants<>+96(SB), Y8, Y10
+	VPERMPS      constants<>+192(SB), Y3, Y8
+	VPSLLD       $0x14, Y3, Y3
+	VMOVUPS      (CX)(BX*1), Y9
+	VPADDD       Y8, Y3, Y3
+	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VSUBPS       Y2, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
-	VMOVUPS      Y8, (DX)
-	VSUBPS       Y1, Y7, Y11
-	VPCMPEQD     constants<>+1600(SB), Y3, Y9
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, (DX)(SI*1)
-	VPCMPEQD     constants<>+1120(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	VMOVUPS      (CX)(SI*2), Y6
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x03, SI, R9
-	VPADDD       Y8, Y9, Y9
-	IMUL3Q       $0x03, SI, R10
-	VMOVUPS      constants<>+128(SB), Y8
-	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VPCMPEQD     constants<>+1728(SB), Y3, Y12
-	VMULPS       Y7, Y7, Y10
-	VBLENDVPS    Y12, Y11, Y4, Y4
-	VFMADD213PS  Y7, Y10, Y8
-	VSUBPS       Y2, Y11, Y11
-	VFMADD213PS  Y9, Y9, Y8
-	VMAXPS       Y11, Y0, Y9
-	VMOVUPS      Y8, (DX)(SI*2)
+	VBLENDVPS    Y11, Y9, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y10, Y8
+	VSUBPS       Y2, Y9, Y9
+	VMULPS       Y10, Y10, Y11
+	VMAXPS       Y9, Y0, Y12
+	VFMADD213PS  Y10, Y11, Y8
+	VMOVUPS      Y12, Y11
+	VFMADD213PS  Y3, Y3, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VMOVUPS      Y8, (CX)
+	VSUBPS       Y1, Y11, Y10
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VFNMADD132PS constants<>+96(SB), Y12, Y10
+	VBLENDVPS    Y3, Y8, Y6, Y6
+	VPERMPS      constants<>+192(SB), Y11, Y12
+	VMOVUPS      32(CX), Y3
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y12, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y10, Y12
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y12
+	VFMADD213PS  Y11, Y11, Y12
+	VMOVUPS      Y12, (CX)(BX*1)
+	VPCMPEQD     constants<>+608(SB), Y4, Y10
+	VBLENDVPS    Y10, Y12, Y6, Y6
+	VMAXPS       32(CX)(BX*1), Y3, Y3
+	VADDPS       Y8, Y12, Y12
+	VADDPS       Y7, Y9, Y9
+	MOVQ         56(AX), R8
+	VMOVUPS      Y12, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y9, 1088(R8)
+	VMOVUPS      (CX)(BX*2), Y7
+	VPCMPEQD     constants<>+640(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
+	IMUL3Q       $0x03, BX, R8
 	VPADDD       Y9, Y10, Y10
+	VMOVUPS      (CX)(R8*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y12
-	VFMADD213PS  Y7, Y12, Y9
+	VPCMPEQD     constants<>+672(SB), Y4, Y11
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VMULPS       Y8, Y8, Y11
+	VSUBPS       Y2, Y12, Y12
+	VFMADD213PS  Y8, Y11, Y9
+	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (DX)(R9*1)
-	VPCMPEQD     constants<>+1728(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y11, 96(R9)
-	VMOVUPS      (CX)(SI*4), Y6
-	VPCMPEQD     constants<>+1760(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y2
-	VFNMADD132PS constants<>+96(SB), Y7, Y2
-	VPERMPS      constants<>+192(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y2, Y7
-	VMULPS       Y2, Y2, Y9
-	VFMADD213PS  Y2, Y9, Y7
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (DX)(SI*4)
-	VPCMPEQD     constants<>+1760(SB), Y3, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y7, Y7
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y6, Y6
-	VBROADCASTSD constants<>+576(SB), Y2
-	VCVTPS2PD    X7, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1400(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y7, X3
-	VCVTPS2PD    X3, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1432(AX)(DI*8)
-	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 4664(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y6, X2
+	VMOVUPS      Y8, Y13
+	VMOVUPS      Y9, (CX)(BX*2)
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VPCMPEQD     constants<>+640(SB), Y4, Y10
+	VSUBPS       Y1, Y13, Y11
+	VBLENDVPS    Y10, Y9, Y6, Y6
+	VFNMADD132PS constants<>+96(SB), Y8, Y11
+	VMAXPS       32(CX)(BX*2), Y3, Y3
+	VPERMPS      constants<>+192(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y10
+	VFMADD213PS  Y11, Y10, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VMOVUPS      Y8, (CX)(R8*1)
+	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y7, Y12, Y12
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y12, Y12
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 96(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y12, 1120(R8)
+	VMOVUPS      (CX)(BX*4), Y7
+	VPCMPEQD     constants<>+704(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y2
+	VFNMADD132PS constants<>+96(SB), Y8, Y2
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y2, Y8
+	VMULPS       Y2, Y2, Y10
+	VFMADD213PS  Y2, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(BX*4)
+	VPCMPEQD     constants<>+704(SB), Y4, Y2
+	VBLENDVPS    Y2, Y8, Y6, Y6
+	VMAXPS       32(CX)(BX*4), Y3, Y3
+	MOVQ         56(AX), R8
+	VADDPS       96(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       1120(R8), Y7, Y7
+	VBROADCASTSD constants<>+736(SB), Y2
+	VCVTPS2PD    X8, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y8, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VCVTPS2PD    X7, Y2
+	VMOVUPD      Y2, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(DI*8)
-	VCVTPS2PD    X4, Y2
-	VSUBPD       312(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6840(AX)(DI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(DI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y2
+	VMOVUPD      Y2, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -17841,189 +17788,187 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+160(SB), Z5
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Z8
+	VMAXPS       (CX)(BX*1), Z8, Z8
+	VMAXPS       (CX)(BX*2), Z8, Z8
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	VMAXPS       (CX)(BX*4), Z8, Z8
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ          CX, R9
-	VMOVUPS       (R9), Z7
-	ADDQ          SI, R9
-	VMOVUPS       (R9), Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	VMAXPS        Z8, Z7, Z7
+	VMOVAPS       Z8, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(DI*8)
-	VMOVDQU32     (BX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
-	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(SI*1), Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+1120(SB), Z8, K3
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVAPS       Z15, K3, Z9
-	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z7, Z15, Z15
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(SI*2), Z17
-	VPERMPS       Z6, Z13, Z14
+	VMOVUPD       Z8, 376(AX)(SI*8)
+	VMOVDQU32     (DX), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+576(SB), Z11
+	VMOVUPS       (CX), Z12
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z8
+	VMOVUPS       (CX)(BX*1), Z14
+	VFMADD132PS   Z2, Z1, Z8
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVAPS       Z14, K3, Z10
+	VSUBPS        Z1, Z8, Z17
+	VSUBPS        Z7, Z14, Z14
+	VFNMADD132PS  Z3, Z12, Z17
+	VMOVUPS       Z14, Z16
+	VMOVUPS       (CX)(BX*2), Z19
+	VPERMPS       Z6, Z8, Z13
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K5
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z7, Z17, Z17
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z21
-	IMUL3Q        $0x03, SI, R9
-	VFMADD213PS   Z5, Z12, Z14
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
+	VPSLLD        $0x14, Z8, Z8
+	VCMPPS        $0x15, Z0, Z14, K4
+	VMOVAPS       Z19, K5, Z10
+	VPADDD        Z13, Z8, Z8
+	VSUBPS        Z1, Z16, Z15
+	VSUBPS        Z7, Z19, Z19
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z14, Z15
+	VMOVUPS       Z19, Z21
+	IMUL3Q        $0x03, BX, R8
+	VFMADD213PS   Z5, Z17, Z13
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	IMUL3Q        $0x03, SI, R10
-	VMULPS        Z12, Z12, Z18
+	VMOVUPS       (CX)(R8*1), Z23
+	VMULPS        Z17, Z17, Z18
 	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K6
-	VMOVUPS       (CX)(R10*1), Z22
-	VFMADD213PS   Z12, Z18, Z14
+	VCMPPS        $0x15, Z0, Z19, K6
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K7
+	VFMADD213PS   Z17, Z18, Z13
 	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z12
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K7
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z17, Z12
-	VMOVAPS       Z22, K7, Z9
-	VMOVUPS       Z14, (DX)
-	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z21, Z20
-	VSUBPS        Z7, Z22, Z22
-	VMOVAPS       Z14, K1, Z10
-	VMULPS        Z19, Z19, Z18
+	VSUBPS        Z1, Z21, Z20
+	VMOVAPS       Z23, K7, Z10
+	VFMADD213PS.Z Z8, Z8, K2, Z13
+	VMOVUPS       Z4, Z17
+	VFNMADD132PS  Z3, Z19, Z20
+	VSUBPS        Z7, Z23, Z23
+	VMOVUPS       Z13, (CX)
+	VFMADD213PS   Z5, Z15, Z17
+	VPERMPS       Z6, Z21, Z22
+	VMOVUPS       Z23, Z24
+	VMOVAPS       Z13, K1, Z11
+	VMULPS        Z15, Z15, Z18
 	VPSLLD        $0x14, Z21, Z21
-	VMOVUPS       Z22, Z23
-	VFMADD213PS   Z19, Z18, Z13
-	VPADDD        Z20, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z23
-	VFMADD213PS.Z Z16, Z16, K4, Z13
+	VFMADD132PS   Z2, Z1, Z24
+	VMOVUPS       64(CX), Z8
+	VFMADD213PS   Z15, Z18, Z17
+	VPADDD        Z22, Z21, Z21
+	VCMPPS        $0x15, Z0, Z23, K1
+	VFMADD213PS.Z Z16, Z16, K4, Z17
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z1, Z24, Z18
+	VMOVUPS       Z17, (CX)(BX*1)
+	VFMADD213PS   Z5, Z20, Z15
+	VFNMADD132PS  Z3, Z23, Z18
+	VMOVAPS       Z17, K3, Z11
+	VMULPS        Z20, Z20, Z16
+	VPERMPS       Z6, Z24, Z22
+	VMAXPS        64(CX)(BX*1), Z8, Z8
+	VFMADD213PS   Z20, Z16, Z15
+	VPSLLD        $0x14, Z24, Z24
+	VFMADD213PS.Z Z21, Z21, K6, Z15
+	VPADDD        Z22, Z24, Z24
+	VMOVUPS       Z15, (CX)(BX*2)
 	VMOVUPS       Z4, Z16
-	VCMPPS        $0x15, Z0, Z22, K1
-	VMOVUPS       Z13, (DX)(SI*1)
-	VFMADD213PS   Z5, Z12, Z16
-	VSUBPS        Z1, Z23, Z19
-	VMOVAPS       Z13, K3, Z10
-	VMULPS        Z12, Z12, Z18
-	VFNMADD132PS  Z3, Z22, Z19
-	VFMADD213PS   Z12, Z18, Z16
-	VPERMPS       Z6, Z23, Z12
-	VFMADD213PS.Z Z21, Z21, K6, Z16
-	VPSLLD        $0x14, Z23, Z23
-	VMOVUPS       Z16, (DX)(SI*2)
-	VPADDD        Z12, Z23, Z23
-	VMOVAPS       Z16, K5, Z10
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z19, Z12
-	VMULPS        Z19, Z19, Z18
-	VFMADD213PS   Z19, Z18, Z12
-	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, (DX)(R9*1)
-	VMOVAPS       Z12, K7, Z10
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z12, Z12
-	VADDPS        Z17, Z22, Z22
-	VADDPS        Z13, Z12, Z12
-	VADDPS        Z15, Z22, Z22
-	VMOVUPS       (CX)(SI*4), Z11
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z8
-	VFMADD132PS   Z2, Z1, Z8
-	VCMPPS        $0x15, Z0, Z11, K2
-	VSUBPS        Z1, Z8, Z7
-	VFNMADD132PS  Z3, Z11, Z7
-	VPERMPS       Z6, Z8, Z13
-	VPSLLD        $0x14, Z8, Z8
-	VPADDD        Z13, Z8, Z8
+	VMOVAPS       Z15, K5, Z11
+	VFMADD213PS   Z5, Z18, Z16
+	VMAXPS        64(CX)(BX*2), Z8, Z8
+	VMULPS        Z18, Z18, Z20
+	VFMADD213PS   Z18, Z20, Z16
+	VFMADD213PS.Z Z24, Z24, K1, Z16
+	VMOVUPS       Z16, (CX)(R8*1)
+	VMOVAPS       Z16, K7, Z11
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VADDPS        Z13, Z17, Z17
+	VADDPS        Z12, Z14, Z14
+	VADDPS        Z15, Z16, Z16
+	VADDPS        Z19, Z23, Z23
+	VADDPS        Z17, Z16, Z16
+	VADDPS        Z14, Z23, Z23
+	VMOVUPS       (CX)(BX*4), Z12
+	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z9
+	VFMADD132PS   Z2, Z1, Z9
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z9, Z7
+	VFNMADD132PS  Z3, Z12, Z7
+	VPERMPS       Z6, Z9, Z13
+	VPSLLD        $0x14, Z9, Z9
+	VPADDD        Z13, Z9, Z9
 	VMOVUPS       Z4, Z13
 	VFMADD213PS   Z5, Z7, Z13
 	VMULPS        Z7, Z7, Z14
 	VFMADD213PS   Z7, Z14, Z13
-	VFMADD213PS.Z Z8, Z8, K2, Z13
-	VMOVUPS       Z13, (DX)(SI*4)
-	VMOVAPS       Z13, K1, Z10
-	VADDPS        Z12, Z13, Z13
-	VADDPS        Z22, Z11, Z11
-	VBROADCASTSD  constants<>+576(SB), Z7
-	VCVTPS2PD     Y13, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1400(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z13, Y8
-	VCVTPS2PD     Y8, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1464(AX)(DI*8)
-	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 4664(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y7
+	VFMADD213PS.Z Z9, Z9, K2, Z13
+	VMOVUPS       Z13, (CX)(BX*4)
+	VMOVAPS       Z13, K1, Z11
+	VMAXPS        64(CX)(BX*4), Z8, Z8
+	VADDPS        Z16, Z13, Z13
+	VADDPS        Z23, Z12, Z12
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y13, Z9
+	VADDPD        Z7, Z9, Z9
+	VMOVUPD       Z9, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z13, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z7, Z9, Z9
+	VMOVUPD       Z9, 1464(AX)(SI*8)
+	VCVTPS2PD     Y12, Z7
+	VMOVUPD       Z7, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z12, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(DI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6840(AX)(DI*8)
+	VSUBPD        312(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(DI*8)
+	VSUBPD        376(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z7
+	VMOVUPD       Z7, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x40, BX
-	ADDQ          $+16, DI
-	CMPQ          DI, R8
+	ADDQ          $+16, SI
+	CMPQ          SI, DI
 	JLT           loop1
 
 end2:
@@ -18039,290 +17984,288 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+0(SB), Y0
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Y3
+	VMAXPS       (CX)(BX*1), Y3, Y3
+	VMAXPS       (CX)(BX*2), Y3, Y3
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	VMAXPS       (CX)(BX*4), Y3, Y3
+	IMUL3Q       $0x05, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x06, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x07, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ         CX, R9
-	VMOVUPS      (R9), Y2
-	ADDQ         SI, R9
-	VMOVUPS      (R9), Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y3, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(DI*8)
-	VMOVDQU      (BX), Y3
-	VXORPS       Y4, Y4, Y4
+	VMOVUPD      Y3, 344(AX)(SI*8)
+	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+1600(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(SI*1), Y10
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+1120(SB), Y3, Y11
+	VXORPS       Y6, Y6, Y6
+	VMOVUPS      (CX), Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VBLENDVPS    Y3, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y8
+	VMOVUPS      Y8, Y3
+	VFMADD132PS  constants<>+64(SB), Y1, Y3
+	VSUBPS       Y1, Y3, Y10
+	VFNMADD132PS constants<>+96(SB), Y8, Y10
+	VPERMPS      constants<>+192(SB), Y3, Y8
+	VPSLLD       $0x14, Y3, Y3
+	VMOVUPS      (CX)(BX*1), Y9
+	VPADDD       Y8, Y3, Y3
+	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VSUBPS       Y2, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
-	VMOVUPS      Y8, (DX)
-	VSUBPS       Y1, Y7, Y11
-	VPCMPEQD     constants<>+1600(SB), Y3, Y9
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, (DX)(SI*1)
-	VPCMPEQD     constants<>+1120(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	VMOVUPS      (CX)(SI*2), Y6
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x03, SI, R9
-	VPADDD       Y8, Y9, Y9
-	IMUL3Q       $0x03, SI, R10
-	VMOVUPS      constants<>+128(SB), Y8
-	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VPCMPEQD     constants<>+1728(SB), Y3, Y12
-	VMULPS       Y7, Y7, Y10
-	VBLENDVPS    Y12, Y11, Y4, Y4
-	VFMADD213PS  Y7, Y10, Y8
-	VSUBPS       Y2, Y11, Y11
-	VFMADD213PS  Y9, Y9, Y8
-	VMAXPS       Y11, Y0, Y9
-	VMOVUPS      Y8, (DX)(SI*2)
+	VBLENDVPS    Y11, Y9, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y10, Y8
+	VSUBPS       Y2, Y9, Y9
+	VMULPS       Y10, Y10, Y11
+	VMAXPS       Y9, Y0, Y12
+	VFMADD213PS  Y10, Y11, Y8
+	VMOVUPS      Y12, Y11
+	VFMADD213PS  Y3, Y3, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VMOVUPS      Y8, (CX)
+	VSUBPS       Y1, Y11, Y10
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VFNMADD132PS constants<>+96(SB), Y12, Y10
+	VBLENDVPS    Y3, Y8, Y6, Y6
+	VPERMPS      constants<>+192(SB), Y11, Y12
+	VMOVUPS      32(CX), Y3
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y12, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y10, Y12
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y12
+	VFMADD213PS  Y11, Y11, Y12
+	VMOVUPS      Y12, (CX)(BX*1)
+	VPCMPEQD     constants<>+608(SB), Y4, Y10
+	VBLENDVPS    Y10, Y12, Y6, Y6
+	VMAXPS       32(CX)(BX*1), Y3, Y3
+	VADDPS       Y8, Y12, Y12
+	VADDPS       Y7, Y9, Y9
+	MOVQ         56(AX), R8
+	VMOVUPS      Y12, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y9, 1088(R8)
+	VMOVUPS      (CX)(BX*2), Y7
+	VPCMPEQD     constants<>+640(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
+	IMUL3Q       $0x03, BX, R8
 	VPADDD       Y9, Y10, Y10
+	VMOVUPS      (CX)(R8*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y12
-	VFMADD213PS  Y7, Y12, Y9
+	VPCMPEQD     constants<>+672(SB), Y4, Y11
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VMULPS       Y8, Y8, Y11
+	VSUBPS       Y2, Y12, Y12
+	VFMADD213PS  Y8, Y11, Y9
+	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (DX)(R9*1)
-	VPCMPEQD     constants<>+1728(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y11, 96(R9)
-	VMOVUPS      (CX)(SI*4), Y6
-	VPCMPEQD     constants<>+1760(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x05, SI, R9
-	VPADDD       Y8, Y9, Y9
-	IMUL3Q       $0x05, SI, R10
+	VMOVUPS      Y8, Y13
+	VMOVUPS      Y9, (CX)(BX*2)
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VPCMPEQD     constants<>+640(SB), Y4, Y10
+	VSUBPS       Y1, Y13, Y11
+	VBLENDVPS    Y10, Y9, Y6, Y6
+	VFNMADD132PS constants<>+96(SB), Y8, Y11
+	VMAXPS       32(CX)(BX*2), Y3, Y3
+	VPERMPS      constants<>+192(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
 	VMOVUPS      constants<>+128(SB), Y8
-	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VPCMPEQD     constants<>+1792(SB), Y3, Y12
-	VMULPS       Y7, Y7, Y10
-	VBLENDVPS    Y12, Y11, Y4, Y4
-	VFMADD213PS  Y7, Y10, Y8
-	VSUBPS       Y2, Y11, Y11
-	VFMADD213PS  Y9, Y9, Y8
-	VMAXPS       Y11, Y0, Y9
-	VMOVUPS      Y8, (DX)(SI*4)
+	VFMADD213PS  constants<>+160(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y10
+	VFMADD213PS  Y11, Y10, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VMOVUPS      Y8, (CX)(R8*1)
+	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y7, Y12, Y12
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y12, Y12
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 96(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y12, 1120(R8)
+	VMOVUPS      (CX)(BX*4), Y7
+	VPCMPEQD     constants<>+704(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
+	IMUL3Q       $0x05, BX, R8
 	VPADDD       Y9, Y10, Y10
+	VMOVUPS      (CX)(R8*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y12
-	VFMADD213PS  Y7, Y12, Y9
+	VPCMPEQD     constants<>+1920(SB), Y4, Y11
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VMULPS       Y8, Y8, Y11
+	VSUBPS       Y2, Y12, Y12
+	VFMADD213PS  Y8, Y11, Y9
+	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (DX)(R9*1)
-	VPCMPEQD     constants<>+1792(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	IMUL3Q       $0x06, SI, R9
-	IMUL3Q       $0x06, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+1824(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	IMUL3Q       $0x07, SI, R10
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	IMUL3Q       $0x07, SI, R11
-	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(R11*1), Y10
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+1856(SB), Y3, Y11
+	VMOVUPS      Y8, Y13
+	VMOVUPS      Y9, (CX)(BX*4)
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VPCMPEQD     constants<>+704(SB), Y4, Y10
+	VSUBPS       Y1, Y13, Y11
+	VBLENDVPS    Y10, Y9, Y6, Y6
+	VFNMADD132PS constants<>+96(SB), Y8, Y11
+	VMAXPS       32(CX)(BX*4), Y3, Y3
+	VPERMPS      constants<>+192(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
 	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VSUBPS       Y2, Y10, Y10
-	VMULPS       Y7, Y7, Y2
-	VMAXPS       Y10, Y0, Y11
-	VFMADD213PS  Y7, Y2, Y8
-	VMOVUPS      Y11, Y2
-	VFMADD213PS  Y9, Y9, Y8
+	VFMADD213PS  constants<>+160(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y10
+	VFMADD213PS  Y11, Y10, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VMOVUPS      Y8, (CX)(R8*1)
+	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y7, Y12, Y12
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y12, 1088(R8)
+	IMUL3Q       $0x06, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	IMUL3Q       $0x07, BX, R9
+	VPSLLD       $0x14, Y10, Y10
+	VMOVUPS      (CX)(R9*1), Y11
+	VPADDD       Y9, Y10, Y10
+	VPCMPEQD     constants<>+1984(SB), Y4, Y12
+	VMOVUPS      constants<>+128(SB), Y9
+	VBLENDVPS    Y12, Y11, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VSUBPS       Y2, Y11, Y11
+	VMULPS       Y8, Y8, Y2
+	VMAXPS       Y11, Y0, Y12
+	VFMADD213PS  Y8, Y2, Y9
+	VMOVUPS      Y12, Y2
+	VFMADD213PS  Y10, Y10, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VMOVUPS      Y8, (DX)(R9*1)
-	VSUBPS       Y1, Y2, Y9
-	VPCMPEQD     constants<>+1824(SB), Y3, Y7
-	VFNMADD132PS constants<>+96(SB), Y11, Y9
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y2, Y7
+	VMOVUPS      Y9, (CX)(R8*1)
+	VSUBPS       Y1, Y2, Y10
+	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VFNMADD132PS constants<>+96(SB), Y12, Y10
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VPERMPS      constants<>+192(SB), Y2, Y8
+	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VPSLLD       $0x14, Y2, Y2
-	VPADDD       Y7, Y2, Y2
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
-	VMULPS       Y9, Y9, Y11
-	VFMADD213PS  Y9, Y11, Y7
-	VFMADD213PS  Y2, Y2, Y7
-	VMOVUPS      Y7, (DX)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y3, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y7, Y7
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y10, Y10
-	VBROADCASTSD constants<>+576(SB), Y2
-	VCVTPS2PD    X7, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1400(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y7, X3
-	VCVTPS2PD    X3, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1432(AX)(DI*8)
-	VCVTPS2PD    X10, Y2
-	VMOVUPD      Y2, 4664(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y10, X2
+	VPADDD       Y8, Y2, Y2
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y2, Y2, Y8
+	VMOVUPS      Y8, (CX)(R9*1)
+	VPCMPEQD     constants<>+1984(SB), Y4, Y2
+	VBLENDVPS    Y2, Y8, Y6, Y6
+	VMAXPS       32(CX)(R9*1), Y3, Y3
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y7, Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       96(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       1120(R8), Y11, Y11
+	VBROADCASTSD constants<>+736(SB), Y2
+	VCVTPS2PD    X8, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y8, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VCVTPS2PD    X11, Y2
+	VMOVUPD      Y2, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y11, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(DI*8)
-	VCVTPS2PD    X4, Y2
-	VSUBPD       312(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6840(AX)(DI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(DI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y2
+	VMOVUPD      Y2, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -18343,264 +18286,262 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+160(SB), Z5
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Z8
+	VMAXPS       (CX)(BX*1), Z8, Z8
+	VMAXPS       (CX)(BX*2), Z8, Z8
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	VMAXPS       (CX)(BX*4), Z8, Z8
+	IMUL3Q       $0x05, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x06, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x07, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ          CX, R9
-	VMOVUPS       (R9), Z7
-	ADDQ          SI, R9
-	VMOVUPS       (R9), Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	VMAXPS        Z8, Z7, Z7
+	VMOVAPS       Z8, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(DI*8)
-	VMOVDQU32     (BX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
-	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(SI*1), Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+1120(SB), Z8, K3
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVAPS       Z15, K3, Z9
-	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z7, Z15, Z15
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(SI*2), Z17
-	VPERMPS       Z6, Z13, Z14
+	VMOVUPD       Z8, 376(AX)(SI*8)
+	VMOVDQU32     (DX), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+576(SB), Z11
+	VMOVUPS       (CX), Z12
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z8
+	VMOVUPS       (CX)(BX*1), Z14
+	VFMADD132PS   Z2, Z1, Z8
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVAPS       Z14, K3, Z10
+	VSUBPS        Z1, Z8, Z17
+	VSUBPS        Z7, Z14, Z14
+	VFNMADD132PS  Z3, Z12, Z17
+	VMOVUPS       Z14, Z16
+	VMOVUPS       (CX)(BX*2), Z19
+	VPERMPS       Z6, Z8, Z13
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K5
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z7, Z17, Z17
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z21
-	IMUL3Q        $0x03, SI, R9
-	VFMADD213PS   Z5, Z12, Z14
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
+	VPSLLD        $0x14, Z8, Z8
+	VCMPPS        $0x15, Z0, Z14, K4
+	VMOVAPS       Z19, K5, Z10
+	VPADDD        Z13, Z8, Z8
+	VSUBPS        Z1, Z16, Z15
+	VSUBPS        Z7, Z19, Z19
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z14, Z15
+	VMOVUPS       Z19, Z21
+	IMUL3Q        $0x03, BX, R8
+	VFMADD213PS   Z5, Z17, Z13
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	IMUL3Q        $0x03, SI, R10
-	VMULPS        Z12, Z12, Z18
+	VMOVUPS       (CX)(R8*1), Z23
+	VMULPS        Z17, Z17, Z18
 	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K6
-	VMOVUPS       (CX)(R10*1), Z22
-	VFMADD213PS   Z12, Z18, Z14
+	VCMPPS        $0x15, Z0, Z19, K6
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K7
+	VFMADD213PS   Z17, Z18, Z13
 	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z12
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K7
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z17, Z12
-	VMOVAPS       Z22, K7, Z9
-	VMOVUPS       Z14, (DX)
-	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z21, Z20
-	VSUBPS        Z7, Z22, Z22
-	VMOVAPS       Z14, K1, Z10
-	VMULPS        Z19, Z19, Z18
-	VPSLLD        $0x14, Z21, Z21
-	VMOVUPS       Z22, Z23
-	VFMADD213PS   Z19, Z18, Z13
-	VPADDD        Z20, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z23
-	VFMADD213PS.Z Z16, Z16, K4, Z13
-	VMOVUPS       Z4, Z16
-	VCMPPS        $0x15, Z0, Z22, K1
-	VMOVUPS       Z13, (DX)(SI*1)
-	VFMADD213PS   Z5, Z12, Z16
-	VSUBPS        Z1, Z23, Z19
-	VMOVAPS       Z13, K3, Z10
-	VMULPS        Z12, Z12, Z18
-	VFNMADD132PS  Z3, Z22, Z19
-	VFMADD213PS   Z12, Z18, Z16
-	VPERMPS       Z6, Z23, Z12
-	VFMADD213PS.Z Z21, Z21, K6, Z16
-	VPSLLD        $0x14, Z23, Z23
-	VMOVUPS       Z16, (DX)(SI*2)
-	VPADDD        Z12, Z23, Z23
-	VMOVAPS       Z16, K5, Z10
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z19, Z12
-	VMULPS        Z19, Z19, Z18
-	VFMADD213PS   Z19, Z18, Z12
-	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, (DX)(R9*1)
-	VMOVAPS       Z12, K7, Z10
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z12, Z12
-	VADDPS        Z17, Z22, Z22
-	VADDPS        Z13, Z12, Z12
-	VADDPS        Z15, Z22, Z22
-	VMOVUPS       (CX)(SI*4), Z11
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z14
-	IMUL3Q        $0x05, SI, R9
-	VFMADD132PS   Z2, Z1, Z14
-	IMUL3Q        $0x05, SI, R10
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVUPS       (CX)(R10*1), Z16
-	VSUBPS        Z1, Z14, Z13
-	VPCMPEQD.BCST constants<>+1792(SB), Z8, K3
-	VFNMADD132PS  Z3, Z11, Z13
-	VMOVAPS       Z16, K3, Z9
-	IMUL3Q        $0x06, SI, R10
-	VPERMPS       Z6, Z14, Z15
-	VSUBPS        Z7, Z16, Z16
-	IMUL3Q        $0x06, SI, R11
-	VPSLLD        $0x14, Z14, Z14
-	VMOVUPS       Z16, Z17
-	VMOVUPS       (CX)(R11*1), Z18
-	VPADDD        Z15, Z14, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K5
-	VMOVUPS       Z4, Z15
-	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVAPS       Z18, K5, Z9
-	IMUL3Q        $0x07, SI, R11
-	VFMADD213PS   Z5, Z13, Z15
-	VSUBPS        Z1, Z17, Z20
-	VSUBPS        Z7, Z18, Z18
-	IMUL3Q        $0x07, SI, R12
-	VMULPS        Z13, Z13, Z19
-	VFNMADD132PS  Z3, Z16, Z20
-	VMOVUPS       Z18, Z21
-	VMOVUPS       (CX)(R12*1), Z23
-	VFMADD213PS   Z13, Z19, Z15
-	VPERMPS       Z6, Z17, Z13
-	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K6
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VPSLLD        $0x14, Z17, Z17
-	VCMPPS        $0x15, Z0, Z18, K2
-	VMOVAPS       Z23, K6, Z9
-	VMOVUPS       Z15, (DX)(SI*4)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z1, Z21, Z8
+	VSUBPS        Z1, Z21, Z20
+	VMOVAPS       Z23, K7, Z10
+	VFMADD213PS.Z Z8, Z8, K2, Z13
+	VMOVUPS       Z4, Z17
+	VFNMADD132PS  Z3, Z19, Z20
 	VSUBPS        Z7, Z23, Z23
-	VMOVAPS       Z15, K1, Z10
-	VMOVUPS       Z4, Z7
-	VFNMADD132PS  Z3, Z18, Z8
-	VMOVUPS       Z23, Z19
-	VFMADD213PS   Z5, Z20, Z7
-	VPERMPS       Z6, Z21, Z14
-	VFMADD132PS   Z2, Z1, Z19
-	VMULPS        Z20, Z20, Z13
+	VMOVUPS       Z13, (CX)
+	VFMADD213PS   Z5, Z15, Z17
+	VPERMPS       Z6, Z21, Z22
+	VMOVUPS       Z23, Z24
+	VMOVAPS       Z13, K1, Z11
+	VMULPS        Z15, Z15, Z18
 	VPSLLD        $0x14, Z21, Z21
+	VFMADD132PS   Z2, Z1, Z24
+	VMOVUPS       64(CX), Z8
+	VFMADD213PS   Z15, Z18, Z17
+	VPADDD        Z22, Z21, Z21
 	VCMPPS        $0x15, Z0, Z23, K1
-	VFMADD213PS   Z20, Z13, Z7
-	VPADDD        Z14, Z21, Z21
-	VSUBPS        Z1, Z19, Z13
-	VFMADD213PS.Z Z17, Z17, K4, Z7
+	VFMADD213PS.Z Z16, Z16, K4, Z17
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z1, Z24, Z18
+	VMOVUPS       Z17, (CX)(BX*1)
+	VFMADD213PS   Z5, Z20, Z15
+	VFNMADD132PS  Z3, Z23, Z18
+	VMOVAPS       Z17, K3, Z11
+	VMULPS        Z20, Z20, Z16
+	VPERMPS       Z6, Z24, Z22
+	VMAXPS        64(CX)(BX*1), Z8, Z8
+	VFMADD213PS   Z20, Z16, Z15
+	VPSLLD        $0x14, Z24, Z24
+	VFMADD213PS.Z Z21, Z21, K6, Z15
+	VPADDD        Z22, Z24, Z24
+	VMOVUPS       Z15, (CX)(BX*2)
+	VMOVUPS       Z4, Z16
+	VMOVAPS       Z15, K5, Z11
+	VFMADD213PS   Z5, Z18, Z16
+	VMAXPS        64(CX)(BX*2), Z8, Z8
+	VMULPS        Z18, Z18, Z20
+	VFMADD213PS   Z18, Z20, Z16
+	VFMADD213PS.Z Z24, Z24, K1, Z16
+	VMOVUPS       Z16, (CX)(R8*1)
+	VMOVAPS       Z16, K7, Z11
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VADDPS        Z13, Z17, Z17
+	VADDPS        Z12, Z14, Z14
+	VADDPS        Z15, Z16, Z16
+	VADDPS        Z19, Z23, Z23
+	VADDPS        Z17, Z16, Z16
+	VADDPS        Z14, Z23, Z23
+	VMOVUPS       (CX)(BX*4), Z12
+	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z14
+	IMUL3Q        $0x05, BX, R8
+	VFMADD132PS   Z2, Z1, Z14
+	VMOVUPS       (CX)(R8*1), Z17
+	VCMPPS        $0x15, Z0, Z12, K2
+	VPCMPEQD.BCST constants<>+1920(SB), Z9, K3
+	VSUBPS        Z1, Z14, Z13
+	VMOVAPS       Z17, K3, Z10
+	VFNMADD132PS  Z3, Z12, Z13
+	VSUBPS        Z7, Z17, Z17
+	IMUL3Q        $0x06, BX, R9
+	VPERMPS       Z6, Z14, Z15
+	VMOVUPS       Z17, Z18
+	VMOVUPS       (CX)(R9*1), Z19
+	VPSLLD        $0x14, Z14, Z14
+	VFMADD132PS   Z2, Z1, Z18
+	VPCMPEQD.BCST constants<>+1952(SB), Z9, K5
+	VPADDD        Z15, Z14, Z14
+	VCMPPS        $0x15, Z0, Z17, K4
+	VMOVAPS       Z19, K5, Z10
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z1, Z18, Z21
+	VSUBPS        Z7, Z19, Z19
+	IMUL3Q        $0x07, BX, R10
+	VFMADD213PS   Z5, Z13, Z15
+	VFNMADD132PS  Z3, Z17, Z21
+	VMOVUPS       Z19, Z24
+	VMOVUPS       (CX)(R10*1), Z25
+	VMULPS        Z13, Z13, Z20
+	VPERMPS       Z6, Z18, Z22
+	VFMADD132PS   Z2, Z1, Z24
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K7
+	VFMADD213PS   Z13, Z20, Z15
+	VPSLLD        $0x14, Z18, Z18
+	VCMPPS        $0x15, Z0, Z19, K6
+	VMOVAPS       Z25, K7, Z10
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VPADDD        Z22, Z18, Z18
+	VSUBPS        Z1, Z24, Z9
+	VSUBPS        Z7, Z25, Z25
+	VMOVUPS       Z15, (CX)(BX*4)
+	VMOVUPS       Z4, Z7
+	VFNMADD132PS  Z3, Z19, Z9
+	VMOVUPS       Z25, Z20
+	VMOVAPS       Z15, K1, Z11
+	VFMADD213PS   Z5, Z21, Z7
+	VPERMPS       Z6, Z24, Z14
+	VFMADD132PS   Z2, Z1, Z20
+	VMAXPS        64(CX)(BX*4), Z8, Z8
+	VMULPS        Z21, Z21, Z13
+	VPSLLD        $0x14, Z24, Z24
+	VCMPPS        $0x15, Z0, Z25, K1
+	VFMADD213PS   Z21, Z13, Z7
+	VPADDD        Z14, Z24, Z24
+	VSUBPS        Z1, Z20, Z13
+	VFMADD213PS.Z Z18, Z18, K4, Z7
 	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z23, Z13
-	VMOVUPS       Z7, (DX)(R9*1)
-	VFMADD213PS   Z5, Z8, Z14
-	VPERMPS       Z6, Z19, Z20
-	VMOVAPS       Z7, K3, Z10
-	VMULPS        Z8, Z8, Z17
-	VPSLLD        $0x14, Z19, Z19
-	VFMADD213PS   Z8, Z17, Z14
-	VPADDD        Z20, Z19, Z19
-	VFMADD213PS.Z Z21, Z21, K2, Z14
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z14, (DX)(R10*1)
-	VFMADD213PS   Z5, Z13, Z8
-	VMOVAPS       Z14, K5, Z10
-	VMULPS        Z13, Z13, Z17
-	VFMADD213PS   Z13, Z17, Z8
-	VFMADD213PS.Z Z19, Z19, K1, Z8
-	VMOVUPS       Z8, (DX)(R11*1)
-	VMOVAPS       Z8, K6, Z10
+	VFNMADD132PS  Z3, Z25, Z13
+	VMOVUPS       Z7, (CX)(R8*1)
+	VFMADD213PS   Z5, Z9, Z14
+	VPERMPS       Z6, Z20, Z21
+	VMOVAPS       Z7, K3, Z11
+	VMULPS        Z9, Z9, Z18
+	VPSLLD        $0x14, Z20, Z20
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VFMADD213PS   Z9, Z18, Z14
+	VPADDD        Z21, Z20, Z20
+	VFMADD213PS.Z Z24, Z24, K6, Z14
+	VMOVUPS       Z4, Z9
+	VMOVUPS       Z14, (CX)(R9*1)
+	VFMADD213PS   Z5, Z13, Z9
+	VMOVAPS       Z14, K5, Z11
+	VMULPS        Z13, Z13, Z18
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VFMADD213PS   Z13, Z18, Z9
+	VFMADD213PS.Z Z20, Z20, K1, Z9
+	VMOVUPS       Z9, (CX)(R10*1)
+	VMOVAPS       Z9, K7, Z11
+	VMAXPS        64(CX)(R10*1), Z8, Z8
 	VADDPS        Z15, Z7, Z7
-	VADDPS        Z11, Z16, Z16
-	VADDPS        Z14, Z8, Z8
-	VADDPS        Z18, Z23, Z23
-	VADDPS        Z7, Z8, Z8
-	VADDPS        Z16, Z23, Z23
-	VADDPS        Z12, Z8, Z8
-	VADDPS        Z22, Z23, Z23
-	VBROADCASTSD  constants<>+576(SB), Z7
-	VCVTPS2PD     Y8, Z11
-	VADDPD        Z7, Z11, Z11
-	VMOVUPD       Z11, 1400(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y8
-	VCVTPS2PD     Y8, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1464(AX)(DI*8)
-	VCVTPS2PD     Y23, Z7
-	VMOVUPD       Z7, 4664(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z23, Y7
+	VADDPS        Z12, Z17, Z17
+	VADDPS        Z14, Z9, Z9
+	VADDPS        Z19, Z25, Z25
+	VADDPS        Z7, Z9, Z9
+	VADDPS        Z17, Z25, Z25
+	VADDPS        Z16, Z9, Z9
+	VADDPS        Z23, Z25, Z25
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y9, Z12
+	VADDPD        Z7, Z12, Z12
+	VMOVUPD       Z12, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z7, Z9, Z9
+	VMOVUPD       Z9, 1464(AX)(SI*8)
+	VCVTPS2PD     Y25, Z7
+	VMOVUPD       Z7, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z25, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(DI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6840(AX)(DI*8)
+	VSUBPD        312(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(DI*8)
+	VSUBPD        376(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z7
+	VMOVUPD       Z7, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x40, BX
-	ADDQ          $+16, DI
-	CMPQ          DI, R8
+	ADDQ          $+16, SI
+	CMPQ          SI, DI
 	JLT           loop1
 
 end2:
@@ -18616,346 +18557,344 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+0(SB), Y0
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Y3
+	VMAXPS       (CX)(BX*1), Y3, Y3
+	VMAXPS       (CX)(BX*2), Y3, Y3
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	VMAXPS       (CX)(BX*4), Y3, Y3
+	IMUL3Q       $0x05, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x06, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x07, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	VMAXPS       (CX)(BX*8), Y3, Y3
+	IMUL3Q       $0x09, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ         CX, R9
-	VMOVUPS      (R9), Y2
-	ADDQ         SI, R9
-	VMOVUPS      (R9), Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y3, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(DI*8)
-	VMOVDQU      (BX), Y3
-	VXORPS       Y4, Y4, Y4
+	VMOVUPD      Y3, 344(AX)(SI*8)
+	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+1600(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(SI*1), Y10
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+1120(SB), Y3, Y11
+	VXORPS       Y6, Y6, Y6
+	VMOVUPS      (CX), Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VBLENDVPS    Y3, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y8
+	VMOVUPS      Y8, Y3
+	VFMADD132PS  constants<>+64(SB), Y1, Y3
+	VSUBPS       Y1, Y3, Y10
+	VFNMADD132PS constants<>+96(SB), Y8, Y10
+	VPERMPS      constants<>+192(SB), Y3, Y8
+	VPSLLD       $0x14, Y3, Y3
+	VMOVUPS      (CX)(BX*1), Y9
+	VPADDD       Y8, Y3, Y3
+	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VSUBPS       Y2, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
-	VMOVUPS      Y8, (DX)
-	VSUBPS       Y1, Y7, Y11
-	VPCMPEQD     constants<>+1600(SB), Y3, Y9
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, (DX)(SI*1)
-	VPCMPEQD     constants<>+1120(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	VMOVUPS      (CX)(SI*2), Y6
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x03, SI, R9
-	VPADDD       Y8, Y9, Y9
-	IMUL3Q       $0x03, SI, R10
-	VMOVUPS      constants<>+128(SB), Y8
-	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VPCMPEQD     constants<>+1728(SB), Y3, Y12
-	VMULPS       Y7, Y7, Y10
-	VBLENDVPS    Y12, Y11, Y4, Y4
-	VFMADD213PS  Y7, Y10, Y8
-	VSUBPS       Y2, Y11, Y11
-	VFMADD213PS  Y9, Y9, Y8
-	VMAXPS       Y11, Y0, Y9
-	VMOVUPS      Y8, (DX)(SI*2)
+	VBLENDVPS    Y11, Y9, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y10, Y8
+	VSUBPS       Y2, Y9, Y9
+	VMULPS       Y10, Y10, Y11
+	VMAXPS       Y9, Y0, Y12
+	VFMADD213PS  Y10, Y11, Y8
+	VMOVUPS      Y12, Y11
+	VFMADD213PS  Y3, Y3, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VMOVUPS      Y8, (CX)
+	VSUBPS       Y1, Y11, Y10
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VFNMADD132PS constants<>+96(SB), Y12, Y10
+	VBLENDVPS    Y3, Y8, Y6, Y6
+	VPERMPS      constants<>+192(SB), Y11, Y12
+	VMOVUPS      32(CX), Y3
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y12, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y10, Y12
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y12
+	VFMADD213PS  Y11, Y11, Y12
+	VMOVUPS      Y12, (CX)(BX*1)
+	VPCMPEQD     constants<>+608(SB), Y4, Y10
+	VBLENDVPS    Y10, Y12, Y6, Y6
+	VMAXPS       32(CX)(BX*1), Y3, Y3
+	VADDPS       Y8, Y12, Y12
+	VADDPS       Y7, Y9, Y9
+	MOVQ         56(AX), R8
+	VMOVUPS      Y12, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y9, 1088(R8)
+	VMOVUPS      (CX)(BX*2), Y7
+	VPCMPEQD     constants<>+640(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
+	IMUL3Q       $0x03, BX, R8
 	VPADDD       Y9, Y10, Y10
+	VMOVUPS      (CX)(R8*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y12
-	VFMADD213PS  Y7, Y12, Y9
+	VPCMPEQD     constants<>+672(SB), Y4, Y11
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VMULPS       Y8, Y8, Y11
+	VSUBPS       Y2, Y12, Y12
+	VFMADD213PS  Y8, Y11, Y9
+	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (DX)(R9*1)
-	VPCMPEQD     constants<>+1728(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y11, 96(R9)
-	VMOVUPS      (CX)(SI*4), Y6
-	VPCMPEQD     constants<>+1760(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x05, SI, R9
-	VPADDD       Y8, Y9, Y9
-	IMUL3Q       $0x05, SI, R10
+	VMOVUPS      Y8, Y13
+	VMOVUPS      Y9, (CX)(BX*2)
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VPCMPEQD     constants<>+640(SB), Y4, Y10
+	VSUBPS       Y1, Y13, Y11
+	VBLENDVPS    Y10, Y9, Y6, Y6
+	VFNMADD132PS constants<>+96(SB), Y8, Y11
+	VMAXPS       32(CX)(BX*2), Y3, Y3
+	VPERMPS      constants<>+192(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
 	VMOVUPS      constants<>+128(SB), Y8
-	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VPCMPEQD     constants<>+1792(SB), Y3, Y12
-	VMULPS       Y7, Y7, Y10
-	VBLENDVPS    Y12, Y11, Y4, Y4
-	VFMADD213PS  Y7, Y10, Y8
-	VSUBPS       Y2, Y11, Y11
-	VFMADD213PS  Y9, Y9, Y8
-	VMAXPS       Y11, Y0, Y9
-	VMOVUPS      Y8, (DX)(SI*4)
+	VFMADD213PS  constants<>+160(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y10
+	VFMADD213PS  Y11, Y10, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VMOVUPS      Y8, (CX)(R8*1)
+	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y7, Y12, Y12
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y12, Y12
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 96(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y12, 1120(R8)
+	VMOVUPS      (CX)(BX*4), Y7
+	VPCMPEQD     constants<>+704(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
+	IMUL3Q       $0x05, BX, R8
 	VPADDD       Y9, Y10, Y10
+	VMOVUPS      (CX)(R8*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y12
-	VFMADD213PS  Y7, Y12, Y9
+	VPCMPEQD     constants<>+1920(SB), Y4, Y11
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VMULPS       Y8, Y8, Y11
+	VSUBPS       Y2, Y12, Y12
+	VFMADD213PS  Y8, Y11, Y9
+	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (DX)(R9*1)
-	VPCMPEQD     constants<>+1792(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	IMUL3Q       $0x06, SI, R9
-	IMUL3Q       $0x06, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+1824(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	IMUL3Q       $0x07, SI, R10
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	IMUL3Q       $0x07, SI, R11
-	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(R11*1), Y10
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+1856(SB), Y3, Y11
+	VMOVUPS      Y8, Y13
+	VMOVUPS      Y9, (CX)(BX*4)
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VPCMPEQD     constants<>+704(SB), Y4, Y10
+	VSUBPS       Y1, Y13, Y11
+	VBLENDVPS    Y10, Y9, Y6, Y6
+	VFNMADD132PS constants<>+96(SB), Y8, Y11
+	VMAXPS       32(CX)(BX*4), Y3, Y3
+	VPERMPS      constants<>+192(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
 	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VSUBPS       Y2, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
-	VMOVUPS      Y8, (DX)(R9*1)
-	VSUBPS       Y1, Y7, Y11
-	VPCMPEQD     constants<>+1824(SB), Y3, Y9
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VFMADD213PS  constants<>+160(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y10
+	VFMADD213PS  Y11, Y10, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VMOVUPS      Y8, (CX)(R8*1)
+	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y7, Y12, Y12
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y12, 1088(R8)
+	IMUL3Q       $0x06, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	IMUL3Q       $0x07, BX, R9
+	VPSLLD       $0x14, Y10, Y10
+	VMOVUPS      (CX)(R9*1), Y11
+	VPADDD       Y9, Y10, Y10
+	VPCMPEQD     constants<>+1984(SB), Y4, Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, (DX)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 128(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y10, 128(R9)
-	VMOVUPS      (CX)(SI*8), Y6
-	VPCMPEQD     constants<>+1888(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x09, SI, R9
-	VPADDD       Y8, Y9, Y9
-	IMUL3Q       $0x09, SI, R10
-	VMOVUPS      constants<>+128(SB), Y8
-	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VPCMPEQD     constants<>+1920(SB), Y3, Y12
-	VMULPS       Y7, Y7, Y10
-	VBLENDVPS    Y12, Y11, Y4, Y4
-	VFMADD213PS  Y7, Y10, Y8
+	VBLENDVPS    Y12, Y11, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VSUBPS       Y2, Y11, Y11
-	VFMADD213PS  Y9, Y9, Y8
-	VMAXPS       Y11, Y0, Y7
-	VMOVUPS      Y8, (DX)(SI*8)
-	VMOVUPS      Y7, Y9
-	VPCMPEQD     constants<>+1888(SB), Y3, Y2
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VBLENDVPS    Y2, Y8, Y5, Y5
-	VSUBPS       Y1, Y9, Y2
-	VFNMADD132PS constants<>+96(SB), Y7, Y2
-	VPERMPS      constants<>+192(SB), Y9, Y7
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y7, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y2, Y7
-	VMULPS       Y2, Y2, Y10
-	VFMADD213PS  Y2, Y10, Y7
-	VFMADD213PS  Y9, Y9, Y7
-	VMOVUPS      Y7, (DX)(R9*1)
-	VPCMPEQD     constants<>+1920(SB), Y3, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R9
-	VADDPS       128(R9), Y7, Y7
-	MOVQ         64(AX), R9
-	VADDPS       128(R9), Y11, Y11
-	VBROADCASTSD constants<>+576(SB), Y2
-	VCVTPS2PD    X7, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1400(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y7, X3
-	VCVTPS2PD    X3, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1432(AX)(DI*8)
-	VCVTPS2PD    X11, Y2
-	VMOVUPD      Y2, 4664(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y11, X2
+	VMULPS       Y8, Y8, Y12
+	VMAXPS       Y11, Y0, Y13
+	VFMADD213PS  Y8, Y12, Y9
+	VMOVUPS      Y13, Y8
+	VFMADD213PS  Y10, Y10, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VMOVUPS      Y9, (CX)(R8*1)
+	VSUBPS       Y1, Y8, Y12
+	VPCMPEQD     constants<>+1952(SB), Y4, Y10
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VBLENDVPS    Y10, Y9, Y6, Y6
+	VPERMPS      constants<>+192(SB), Y8, Y10
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y10, Y8, Y8
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y8, Y8, Y10
+	VMOVUPS      Y10, (CX)(R9*1)
+	VPCMPEQD     constants<>+1984(SB), Y4, Y8
+	VBLENDVPS    Y8, Y10, Y6, Y6
+	VMAXPS       32(CX)(R9*1), Y3, Y3
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y7, Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       96(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1120(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 128(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 1152(R8)
+	VMOVUPS      (CX)(BX*8), Y7
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	IMUL3Q       $0x09, BX, R8
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      (CX)(R8*1), Y12
+	VMOVUPS      constants<>+128(SB), Y9
+	VPCMPEQD     constants<>+2048(SB), Y4, Y11
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VMULPS       Y8, Y8, Y11
+	VSUBPS       Y2, Y12, Y12
+	VFMADD213PS  Y8, Y11, Y9
+	VMAXPS       Y12, Y0, Y2
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y2, Y11
+	VMOVUPS      Y9, (CX)(BX*8)
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VSUBPS       Y1, Y11, Y10
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VFNMADD132PS constants<>+96(SB), Y2, Y10
+	VMAXPS       32(CX)(BX*8), Y3, Y3
+	VPERMPS      constants<>+192(SB), Y11, Y2
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y2, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y2
+	VFMADD213PS  constants<>+160(SB), Y10, Y2
+	VMULPS       Y10, Y10, Y8
+	VFMADD213PS  Y10, Y8, Y2
+	VFMADD213PS  Y11, Y11, Y2
+	VMOVUPS      Y2, (CX)(R8*1)
+	VPCMPEQD     constants<>+2048(SB), Y4, Y4
+	VBLENDVPS    Y4, Y2, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y2, Y2
+	VADDPS       Y7, Y12, Y12
+	MOVQ         56(AX), R8
+	VADDPS       128(R8), Y2, Y2
+	MOVQ         56(AX), R8
+	VADDPS       1152(R8), Y12, Y12
+	VBROADCASTSD constants<>+736(SB), Y4
+	VCVTPS2PD    X2, Y7
+	VADDPD       Y4, Y7, Y7
+	VMOVUPD      Y7, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y2, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(DI*8)
-	VCVTPS2PD    X4, Y2
-	VSUBPD       312(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X2
+	VADDPD       Y4, Y2, Y2
+	VMOVUPD      Y2, 1432(AX)(SI*8)
+	VCVTPS2PD    X12, Y2
+	VMOVUPD      Y2, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y12, X2
 	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6840(AX)(DI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(DI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y2
+	VMOVUPD      Y2, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -18976,312 +18915,310 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+160(SB), Z5
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Z8
+	VMAXPS       (CX)(BX*1), Z8, Z8
+	VMAXPS       (CX)(BX*2), Z8, Z8
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	VMAXPS       (CX)(BX*4), Z8, Z8
+	IMUL3Q       $0x05, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x06, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x07, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	VMAXPS       (CX)(BX*8), Z8, Z8
+	IMUL3Q       $0x09, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ          CX, R9
-	VMOVUPS       (R9), Z7
-	ADDQ          SI, R9
-	VMOVUPS       (R9), Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	VMAXPS        Z8, Z7, Z7
+	VMOVAPS       Z8, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(DI*8)
-	VMOVDQU32     (BX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
-	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(SI*1), Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+1120(SB), Z8, K3
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVAPS       Z15, K3, Z9
-	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z7, Z15, Z15
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(SI*2), Z17
-	VPERMPS       Z6, Z13, Z14
+	VMOVUPD       Z8, 376(AX)(SI*8)
+	VMOVDQU32     (DX), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+576(SB), Z11
+	VMOVUPS       (CX), Z12
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z8
+	VMOVUPS       (CX)(BX*1), Z14
+	VFMADD132PS   Z2, Z1, Z8
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVAPS       Z14, K3, Z10
+	VSUBPS        Z1, Z8, Z17
+	VSUBPS        Z7, Z14, Z14
+	VFNMADD132PS  Z3, Z12, Z17
+	VMOVUPS       Z14, Z16
+	VMOVUPS       (CX)(BX*2), Z19
+	VPERMPS       Z6, Z8, Z13
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K5
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z7, Z17, Z17
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z21
-	IMUL3Q        $0x03, SI, R9
-	VFMADD213PS   Z5, Z12, Z14
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
+	VPSLLD        $0x14, Z8, Z8
+	VCMPPS        $0x15, Z0, Z14, K4
+	VMOVAPS       Z19, K5, Z10
+	VPADDD        Z13, Z8, Z8
+	VSUBPS        Z1, Z16, Z15
+	VSUBPS        Z7, Z19, Z19
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z14, Z15
+	VMOVUPS       Z19, Z21
+	IMUL3Q        $0x03, BX, R8
+	VFMADD213PS   Z5, Z17, Z13
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	IMUL3Q        $0x03, SI, R10
-	VMULPS        Z12, Z12, Z18
+	VMOVUPS       (CX)(R8*1), Z23
+	VMULPS        Z17, Z17, Z18
 	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K6
-	VMOVUPS       (CX)(R10*1), Z22
-	VFMADD213PS   Z12, Z18, Z14
+	VCMPPS        $0x15, Z0, Z19, K6
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K7
+	VFMADD213PS   Z17, Z18, Z13
 	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z12
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K7
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z17, Z12
-	VMOVAPS       Z22, K7, Z9
-	VMOVUPS       Z14, (DX)
-	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z21, Z20
-	VSUBPS        Z7, Z22, Z22
-	VMOVAPS       Z14, K1, Z10
-	VMULPS        Z19, Z19, Z18
-	VPSLLD        $0x14, Z21, Z21
-	VMOVUPS       Z22, Z23
-	VFMADD213PS   Z19, Z18, Z13
-	VPADDD        Z20, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z23
-	VFMADD213PS.Z Z16, Z16, K4, Z13
-	VMOVUPS       Z4, Z16
-	VCMPPS        $0x15, Z0, Z22, K1
-	VMOVUPS       Z13, (DX)(SI*1)
-	VFMADD213PS   Z5, Z12, Z16
-	VSUBPS        Z1, Z23, Z19
-	VMOVAPS       Z13, K3, Z10
-	VMULPS        Z12, Z12, Z18
-	VFNMADD132PS  Z3, Z22, Z19
-	VFMADD213PS   Z12, Z18, Z16
-	VPERMPS       Z6, Z23, Z12
-	VFMADD213PS.Z Z21, Z21, K6, Z16
-	VPSLLD        $0x14, Z23, Z23
-	VMOVUPS       Z16, (DX)(SI*2)
-	VPADDD        Z12, Z23, Z23
-	VMOVAPS       Z16, K5, Z10
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z19, Z12
-	VMULPS        Z19, Z19, Z18
-	VFMADD213PS   Z19, Z18, Z12
-	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, (DX)(R9*1)
-	VMOVAPS       Z12, K7, Z10
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z12, Z12
-	VADDPS        Z17, Z22, Z22
-	VADDPS        Z13, Z12, Z12
-	VADDPS        Z15, Z22, Z22
-	VMOVUPS       (CX)(SI*4), Z11
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z14
-	IMUL3Q        $0x05, SI, R9
-	VFMADD132PS   Z2, Z1, Z14
-	IMUL3Q        $0x05, SI, R10
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVUPS       (CX)(R10*1), Z16
-	VSUBPS        Z1, Z14, Z13
-	VPCMPEQD.BCST constants<>+1792(SB), Z8, K3
-	VFNMADD132PS  Z3, Z11, Z13
-	VMOVAPS       Z16, K3, Z9
-	IMUL3Q        $0x06, SI, R10
-	VPERMPS       Z6, Z14, Z15
-	VSUBPS        Z7, Z16, Z16
-	IMUL3Q        $0x06, SI, R11
-	VPSLLD        $0x14, Z14, Z14
-	VMOVUPS       Z16, Z17
-	VMOVUPS       (CX)(R11*1), Z18
-	VPADDD        Z15, Z14, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K5
-	VMOVUPS       Z4, Z15
-	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVAPS       Z18, K5, Z9
-	IMUL3Q        $0x07, SI, R11
-	VFMADD213PS   Z5, Z13, Z15
-	VSUBPS        Z1, Z17, Z20
-	VSUBPS        Z7, Z18, Z18
-	IMUL3Q        $0x07, SI, R12
-	VMULPS        Z13, Z13, Z19
-	VFNMADD132PS  Z3, Z16, Z20
-	VMOVUPS       Z18, Z21
-	VMOVUPS       (CX)(R12*1), Z23
-	VFMADD213PS   Z13, Z19, Z15
-	VPERMPS       Z6, Z17, Z13
-	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K6
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VPSLLD        $0x14, Z17, Z17
-	VCMPPS        $0x15, Z0, Z18, K2
-	VMOVAPS       Z23, K6, Z9
-	VMOVUPS       Z15, (DX)(SI*4)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z1, Z21, Z19
-	VSUBPS        Z7, Z23, Z23
-	VMOVAPS       Z15, K1, Z10
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z18, Z19
-	VMOVUPS       Z23, Z25
-	VFMADD213PS   Z5, Z20, Z13
-	VPERMPS       Z6, Z21, Z24
-	VFMADD132PS   Z2, Z1, Z25
-	VMULPS        Z20, Z20, Z14
-	VPSLLD        $0x14, Z21, Z21
-	VCMPPS        $0x15, Z0, Z23, K1
-	VFMADD213PS   Z20, Z14, Z13
-	VPADDD        Z24, Z21, Z21
-	VSUBPS        Z1, Z25, Z14
-	VFMADD213PS.Z Z17, Z17, K4, Z13
+	VSUBPS        Z1, Z21, Z20
+	VMOVAPS       Z23, K7, Z10
+	VFMADD213PS.Z Z8, Z8, K2, Z13
 	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z23, Z14
-	VMOVUPS       Z13, (DX)(R9*1)
-	VFMADD213PS   Z5, Z19, Z17
-	VPERMPS       Z6, Z25, Z24
-	VMOVAPS       Z13, K3, Z10
-	VMULPS        Z19, Z19, Z20
-	VPSLLD        $0x14, Z25, Z25
-	VFMADD213PS   Z19, Z20, Z17
-	VPADDD        Z24, Z25, Z25
-	VFMADD213PS.Z Z21, Z21, K2, Z17
-	VMOVUPS       Z4, Z19
-	VMOVUPS       Z17, (DX)(R10*1)
-	VFMADD213PS   Z5, Z14, Z19
-	VMOVAPS       Z17, K5, Z10
-	VMULPS        Z14, Z14, Z20
-	VFMADD213PS   Z14, Z20, Z19
-	VFMADD213PS.Z Z25, Z25, K1, Z19
-	VMOVUPS       Z19, (DX)(R11*1)
-	VMOVAPS       Z19, K6, Z10
+	VFNMADD132PS  Z3, Z19, Z20
+	VSUBPS        Z7, Z23, Z23
+	VMOVUPS       Z13, (CX)
+	VFMADD213PS   Z5, Z15, Z17
+	VPERMPS       Z6, Z21, Z22
+	VMOVUPS       Z23, Z24
+	VMOVAPS       Z13, K1, Z11
+	VMULPS        Z15, Z15, Z18
+	VPSLLD        $0x14, Z21, Z21
+	VFMADD132PS   Z2, Z1, Z24
+	VMOVUPS       64(CX), Z8
+	VFMADD213PS   Z15, Z18, Z17
+	VPADDD        Z22, Z21, Z21
+	VCMPPS        $0x15, Z0, Z23, K1
+	VFMADD213PS.Z Z16, Z16, K4, Z17
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z1, Z24, Z18
+	VMOVUPS       Z17, (CX)(BX*1)
+	VFMADD213PS   Z5, Z20, Z15
+	VFNMADD132PS  Z3, Z23, Z18
+	VMOVAPS       Z17, K3, Z11
+	VMULPS        Z20, Z20, Z16
+	VPERMPS       Z6, Z24, Z22
+	VMAXPS        64(CX)(BX*1), Z8, Z8
+	VFMADD213PS   Z20, Z16, Z15
+	VPSLLD        $0x14, Z24, Z24
+	VFMADD213PS.Z Z21, Z21, K6, Z15
+	VPADDD        Z22, Z24, Z24
+	VMOVUPS       Z15, (CX)(BX*2)
+	VMOVUPS       Z4, Z16
+	VMOVAPS       Z15, K5, Z11
+	VFMADD213PS   Z5, Z18, Z16
+	VMAXPS        64(CX)(BX*2), Z8, Z8
+	VMULPS        Z18, Z18, Z20
+	VFMADD213PS   Z18, Z20, Z16
+	VFMADD213PS.Z Z24, Z24, K1, Z16
+	VMOVUPS       Z16, (CX)(R8*1)
+	VMOVAPS       Z16, K7, Z11
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VADDPS        Z13, Z17, Z17
+	VADDPS        Z12, Z14, Z14
+	VADDPS        Z15, Z16, Z16
+	VADDPS        Z19, Z23, Z23
+	VADDPS        Z17, Z16, Z16
+	VADDPS        Z14, Z23, Z23
+	VMOVUPS       (CX)(BX*4), Z12
+	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z14
+	IMUL3Q        $0x05, BX, R8
+	VFMADD132PS   Z2, Z1, Z14
+	VMOVUPS       (CX)(R8*1), Z17
+	VCMPPS        $0x15, Z0, Z12, K2
+	VPCMPEQD.BCST constants<>+1920(SB), Z9, K3
+	VSUBPS        Z1, Z14, Z13
+	VMOVAPS       Z17, K3, Z10
+	VFNMADD132PS  Z3, Z12, Z13
+	VSUBPS        Z7, Z17, Z17
+	IMUL3Q        $0x06, BX, R9
+	VPERMPS       Z6, Z14, Z15
+	VMOVUPS       Z17, Z18
+	VMOVUPS       (CX)(R9*1), Z19
+	VPSLLD        $0x14, Z14, Z14
+	VFMADD132PS   Z2, Z1, Z18
+	VPCMPEQD.BCST constants<>+1952(SB), Z9, K5
+	VPADDD        Z15, Z14, Z14
+	VCMPPS        $0x15, Z0, Z17, K4
+	VMOVAPS       Z19, K5, Z10
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z1, Z18, Z21
+	VSUBPS        Z7, Z19, Z19
+	IMUL3Q        $0x07, BX, R10
+	VFMADD213PS   Z5, Z13, Z15
+	VFNMADD132PS  Z3, Z17, Z21
+	VMOVUPS       Z19, Z24
+	VMOVUPS       (CX)(R10*1), Z25
+	VMULPS        Z13, Z13, Z20
+	VPERMPS       Z6, Z18, Z22
+	VFMADD132PS   Z2, Z1, Z24
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K7
+	VFMADD213PS   Z13, Z20, Z15
+	VPSLLD        $0x14, Z18, Z18
+	VCMPPS        $0x15, Z0, Z19, K6
+	VMOVAPS       Z25, K7, Z10
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VPADDD        Z22, Z18, Z18
+	VSUBPS        Z1, Z24, Z20
+	VSUBPS        Z7, Z25, Z25
+	VMOVUPS       Z15, (CX)(BX*4)
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z19, Z20
+	VMOVUPS       Z25, Z26
+	VMOVAPS       Z15, K1, Z11
+	VFMADD213PS   Z5, Z21, Z13
+	VPERMPS       Z6, Z24, Z22
+	VFMADD132PS   Z2, Z1, Z26
+	VMAXPS        64(CX)(BX*4), Z8, Z8
+	VMULPS        Z21, Z21, Z14
+	VPSLLD        $0x14, Z24, Z24
+	VCMPPS        $0x15, Z0, Z25, K1
+	VFMADD213PS   Z21, Z14, Z13
+	VPADDD        Z22, Z24, Z24
+	VSUBPS        Z1, Z26, Z14
+	VFMADD213PS.Z Z18, Z18, K4, Z13
+	VMOVUPS       Z4, Z18
+	VFNMADD132PS  Z3, Z25, Z14
+	VMOVUPS       Z13, (CX)(R8*1)
+	VFMADD213PS   Z5, Z20, Z18
+	VPERMPS       Z6, Z26, Z22
+	VMOVAPS       Z13, K3, Z11
+	VMULPS        Z20, Z20, Z21
+	VPSLLD        $0x14, Z26, Z26
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VFMADD213PS   Z20, Z21, Z18
+	VPADDD        Z22, Z26, Z26
+	VFMADD213PS.Z Z24, Z24, K6, Z18
+	VMOVUPS       Z4, Z20
+	VMOVUPS       Z18, (CX)(R9*1)
+	VFMADD213PS   Z5, Z14, Z20
+	VMOVAPS       Z18, K5, Z11
+	VMULPS        Z14, Z14, Z21
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VFMADD213PS   Z14, Z21, Z20
+	VFMADD213PS.Z Z26, Z26, K1, Z20
+	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVAPS       Z20, K7, Z11
+	VMAXPS        64(CX)(R10*1), Z8, Z8
 	VADDPS        Z15, Z13, Z13
-	VADDPS        Z11, Z16, Z16
-	VADDPS        Z17, Z19, Z19
-	VADDPS        Z18, Z23, Z23
-	VADDPS        Z13, Z19, Z19
-	VADDPS        Z16, Z23, Z23
-	VADDPS        Z12, Z19, Z19
-	VADDPS        Z22, Z23, Z23
-	VMOVUPS       (CX)(SI*8), Z11
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	IMUL3Q        $0x09, SI, R9
+	VADDPS        Z12, Z17, Z17
+	VADDPS        Z18, Z20, Z20
+	VADDPS        Z19, Z25, Z25
+	VADDPS        Z13, Z20, Z20
+	VADDPS        Z17, Z25, Z25
+	VADDPS        Z16, Z20, Z20
+	VADDPS        Z23, Z25, Z25
+	VMOVUPS       (CX)(BX*8), Z12
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z13
+	IMUL3Q        $0x09, BX, R8
 	VFMADD132PS   Z2, Z1, Z13
-	IMUL3Q        $0x09, SI, R10
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVUPS       (CX)(R10*1), Z14
-	VSUBPS        Z1, Z13, Z12
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K3
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVAPS       Z14, K3, Z9
-	VPERMPS       Z6, Z13, Z8
+	VMOVUPS       (CX)(R8*1), Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
+	VSUBPS        Z1, Z13, Z9
+	VMOVAPS       Z14, K3, Z10
+	VFNMADD132PS  Z3, Z12, Z9
 	VSUBPS        Z7, Z14, Z14
+	VPERMPS       Z6, Z13, Z7
+	VMOVUPS       Z14, Z15
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       Z14, Z7
-	VPADDD        Z8, Z13, Z13
-	VFMADD132PS   Z2, Z1, Z7
-	VMOVUPS       Z4, Z8
+	VFMADD132PS   Z2, Z1, Z15
+	VPADDD        Z7, Z13, Z13
 	VCMPPS        $0x15, Z0, Z14, K4
-	VFMADD213PS   Z5, Z12, Z8
-	VSUBPS        Z1, Z7, Z16
-	VMULPS        Z12, Z12, Z15
-	VFNMADD132PS  Z3, Z14, Z16
-	VFMADD213PS   Z12, Z15, Z8
-	VPERMPS       Z6, Z7, Z12
-	VFMADD213PS.Z Z13, Z13, K2, Z8
-	VPSLLD        $0x14, Z7, Z7
-	VMOVUPS       Z8, (DX)(SI*8)
-	VPADDD        Z12, Z7, Z7
-	VMOVAPS       Z8, K1, Z10
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z16, Z12
-	VMULPS        Z16, Z16, Z13
-	VFMADD213PS   Z16, Z13, Z12
-	VFMADD213PS.Z Z7, Z7, K4, Z12
-	VMOVUPS       Z12, (DX)(R9*1)
-	VMOVAPS       Z12, K3, Z10
-	VADDPS        Z8, Z12, Z12
-	VADDPS        Z11, Z14, Z14
-	VADDPS        Z19, Z12, Z12
-	VADDPS        Z23, Z14, Z14
-	VBROADCASTSD  constants<>+576(SB), Z7
-	VCVTPS2PD     Y12, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1400(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z12, Y8
-	VCVTPS2PD     Y8, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1464(AX)(DI*8)
+	VMOVUPS       Z4, Z7
+	VSUBPS        Z1, Z15, Z17
+	VFMADD213PS   Z5, Z9, Z7
+	VFNMADD132PS  Z3, Z14, Z17
+	VMULPS        Z9, Z9, Z16
+	VPERMPS       Z6, Z15, Z18
+	VFMADD213PS   Z9, Z16, Z7
+	VPSLLD        $0x14, Z15, Z15
+	VFMADD213PS.Z Z13, Z13, K2, Z7
+	VPADDD        Z18, Z15, Z15
+	VMOVUPS       Z7, (CX)(BX*8)
+	VMOVUPS       Z4, Z9
+	VMOVAPS       Z7, K1, Z11
+	VFMADD213PS   Z5, Z17, Z9
+	VMAXPS        64(CX)(BX*8), Z8, Z8
+	VMULPS        Z17, Z17, Z13
+	VFMADD213PS   Z17, Z13, Z9
+	VFMADD213PS.Z Z15, Z15, K4, Z9
+	VMOVUPS       Z9, (CX)(R8*1)
+	VMOVAPS       Z9, K3, Z11
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VADDPS        Z7, Z9, Z9
+	VADDPS        Z12, Z14, Z14
+	VADDPS        Z20, Z9, Z9
+	VADDPS        Z25, Z14, Z14
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y9, Z12
+	VADDPD        Z7, Z12, Z12
+	VMOVUPD       Z12, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z7, Z9, Z9
+	VMOVUPD       Z9, 1464(AX)(SI*8)
 	VCVTPS2PD     Y14, Z7
-	VMOVUPD       Z7, 4664(AX)(DI*8)
+	VMOVUPD       Z7, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z14, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(DI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6840(AX)(DI*8)
+	VSUBPD        312(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(DI*8)
+	VSUBPD        376(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z7
+	VMOVUPD       Z7, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x40, BX
-	ADDQ          $+16, DI
-	CMPQ          DI, R8
+	ADDQ          $+16, SI
+	CMPQ          SI, DI
 	JLT           loop1
 
 end2:
@@ -19297,520 +19234,518 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+0(SB), Y0
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Y3
+	VMAXPS       (CX)(BX*1), Y3, Y3
+	VMAXPS       (CX)(BX*2), Y3, Y3
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	VMAXPS       (CX)(BX*4), Y3, Y3
+	IMUL3Q       $0x05, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x06, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x07, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	VMAXPS       (CX)(BX*8), Y3, Y3
+	IMUL3Q       $0x09, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0a, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0b, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0c, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0d, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0e, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0f, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ         CX, R9
-	VMOVUPS      (R9), Y2
-	ADDQ         SI, R9
-	VMOVUPS      (R9), Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y3, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(DI*8)
-	VMOVDQU      (BX), Y3
-	VXORPS       Y4, Y4, Y4
+	VMOVUPD      Y3, 344(AX)(SI*8)
+	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+1600(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(SI*1), Y10
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+1120(SB), Y3, Y11
+	VXORPS       Y6, Y6, Y6
+	VMOVUPS      (CX), Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VBLENDVPS    Y3, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y8
+	VMOVUPS      Y8, Y3
+	VFMADD132PS  constants<>+64(SB), Y1, Y3
+	VSUBPS       Y1, Y3, Y10
+	VFNMADD132PS constants<>+96(SB), Y8, Y10
+	VPERMPS      constants<>+192(SB), Y3, Y8
+	VPSLLD       $0x14, Y3, Y3
+	VMOVUPS      (CX)(BX*1), Y9
+	VPADDD       Y8, Y3, Y3
+	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VSUBPS       Y2, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
-	VMOVUPS      Y8, (DX)
-	VSUBPS       Y1, Y7, Y11
-	VPCMPEQD     constants<>+1600(SB), Y3, Y9
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, (DX)(SI*1)
-	VPCMPEQD     constants<>+1120(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	VMOVUPS      (CX)(SI*2), Y6
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x03, SI, R9
-	VPADDD       Y8, Y9, Y9
-	IMUL3Q       $0x03, SI, R10
-	VMOVUPS      constants<>+128(SB), Y8
-	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VPCMPEQD     constants<>+1728(SB), Y3, Y12
-	VMULPS       Y7, Y7, Y10
-	VBLENDVPS    Y12, Y11, Y4, Y4
-	VFMADD213PS  Y7, Y10, Y8
-	VSUBPS       Y2, Y11, Y11
-	VFMADD213PS  Y9, Y9, Y8
-	VMAXPS       Y11, Y0, Y9
-	VMOVUPS      Y8, (DX)(SI*2)
+	VBLENDVPS    Y11, Y9, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y10, Y8
+	VSUBPS       Y2, Y9, Y9
+	VMULPS       Y10, Y10, Y11
+	VMAXPS       Y9, Y0, Y12
+	VFMADD213PS  Y10, Y11, Y8
+	VMOVUPS      Y12, Y11
+	VFMADD213PS  Y3, Y3, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VMOVUPS      Y8, (CX)
+	VSUBPS       Y1, Y11, Y10
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VFNMADD132PS constants<>+96(SB), Y12, Y10
+	VBLENDVPS    Y3, Y8, Y6, Y6
+	VPERMPS      constants<>+192(SB), Y11, Y12
+	VMOVUPS      32(CX), Y3
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y12, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y10, Y12
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y12
+	VFMADD213PS  Y11, Y11, Y12
+	VMOVUPS      Y12, (CX)(BX*1)
+	VPCMPEQD     constants<>+608(SB), Y4, Y10
+	VBLENDVPS    Y10, Y12, Y6, Y6
+	VMAXPS       32(CX)(BX*1), Y3, Y3
+	VADDPS       Y8, Y12, Y12
+	VADDPS       Y7, Y9, Y9
+	MOVQ         56(AX), R8
+	VMOVUPS      Y12, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y9, 1088(R8)
+	VMOVUPS      (CX)(BX*2), Y7
+	VPCMPEQD     constants<>+640(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
+	IMUL3Q       $0x03, BX, R8
 	VPADDD       Y9, Y10, Y10
+	VMOVUPS      (CX)(R8*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y12
-	VFMADD213PS  Y7, Y12, Y9
+	VPCMPEQD     constants<>+672(SB), Y4, Y11
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VMULPS       Y8, Y8, Y11
+	VSUBPS       Y2, Y12, Y12
+	VFMADD213PS  Y8, Y11, Y9
+	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (DX)(R9*1)
-	VPCMPEQD     constants<>+1728(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y11, Y11
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y11, 96(R9)
-	VMOVUPS      (CX)(SI*4), Y6
-	VPCMPEQD     constants<>+1760(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x05, SI, R9
-	VPADDD       Y8, Y9, Y9
-	IMUL3Q       $0x05, SI, R10
+	VMOVUPS      Y8, Y13
+	VMOVUPS      Y9, (CX)(BX*2)
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VPCMPEQD     constants<>+640(SB), Y4, Y10
+	VSUBPS       Y1, Y13, Y11
+	VBLENDVPS    Y10, Y9, Y6, Y6
+	VFNMADD132PS constants<>+96(SB), Y8, Y11
+	VMAXPS       32(CX)(BX*2), Y3, Y3
+	VPERMPS      constants<>+192(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
 	VMOVUPS      constants<>+128(SB), Y8
-	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VPCMPEQD     constants<>+1792(SB), Y3, Y12
-	VMULPS       Y7, Y7, Y10
-	VBLENDVPS    Y12, Y11, Y4, Y4
-	VFMADD213PS  Y7, Y10, Y8
-	VSUBPS       Y2, Y11, Y11
-	VFMADD213PS  Y9, Y9, Y8
-	VMAXPS       Y11, Y0, Y9
-	VMOVUPS      Y8, (DX)(SI*4)
+	VFMADD213PS  constants<>+160(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y10
+	VFMADD213PS  Y11, Y10, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VMOVUPS      Y8, (CX)(R8*1)
+	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y7, Y12, Y12
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y12, Y12
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 96(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y12, 1120(R8)
+	VMOVUPS      (CX)(BX*4), Y7
+	VPCMPEQD     constants<>+704(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VPCMPEQD     constants<>+1760(SB), Y3, Y7
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
+	IMUL3Q       $0x05, BX, R8
 	VPADDD       Y9, Y10, Y10
+	VMOVUPS      (CX)(R8*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y12
-	VFMADD213PS  Y7, Y12, Y9
+	VPCMPEQD     constants<>+1920(SB), Y4, Y11
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VMULPS       Y8, Y8, Y11
+	VSUBPS       Y2, Y12, Y12
+	VFMADD213PS  Y8, Y11, Y9
+	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (DX)(R9*1)
-	VPCMPEQD     constants<>+1792(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	IMUL3Q       $0x06, SI, R9
-	IMUL3Q       $0x06, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+1824(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	IMUL3Q       $0x07, SI, R10
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	IMUL3Q       $0x07, SI, R11
-	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(R11*1), Y10
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+1856(SB), Y3, Y11
+	VMOVUPS      Y8, Y13
+	VMOVUPS      Y9, (CX)(BX*4)
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VPCMPEQD     constants<>+704(SB), Y4, Y10
+	VSUBPS       Y1, Y13, Y11
+	VBLENDVPS    Y10, Y9, Y6, Y6
+	VFNMADD132PS constants<>+96(SB), Y8, Y11
+	VMAXPS       32(CX)(BX*4), Y3, Y3
+	VPERMPS      constants<>+192(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
 	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VSUBPS       Y2, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
-	VMOVUPS      Y8, (DX)(R9*1)
-	VSUBPS       Y1, Y7, Y11
-	VPCMPEQD     constants<>+1824(SB), Y3, Y9
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, (DX)(R10*1)
-	VPCMPEQD     constants<>+1856(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 128(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y10, 128(R9)
-	VMOVUPS      (CX)(SI*8), Y6
-	VPCMPEQD     constants<>+1888(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x09, SI, R9
-	VPADDD       Y8, Y9, Y9
-	IMUL3Q       $0x09, SI, R10
-	VMOVUPS      constants<>+128(SB), Y8
-	VMOVUPS      (CX)(R10*1), Y11
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VPCMPEQD     constants<>+1920(SB), Y3, Y12
-	VMULPS       Y7, Y7, Y10
-	VBLENDVPS    Y12, Y11, Y4, Y4
-	VFMADD213PS  Y7, Y10, Y8
-	VSUBPS       Y2, Y11, Y11
-	VFMADD213PS  Y9, Y9, Y8
-	VMAXPS       Y11, Y0, Y9
-	VMOVUPS      Y8, (DX)(SI*8)
+	VFMADD213PS  constants<>+160(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y10
+	VFMADD213PS  Y11, Y10, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VMOVUPS      Y8, (CX)(R8*1)
+	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y7, Y12, Y12
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y12, 1088(R8)
+	IMUL3Q       $0x06, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VPCMPEQD     constants<>+1888(SB), Y3, Y7
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+96(SB), Y9, Y7
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	IMUL3Q       $0x07, BX, R9
+	VPSLLD       $0x14, Y10, Y10
+	VMOVUPS      (CX)(R9*1), Y11
+	VPADDD       Y9, Y10, Y10
+	VPCMPEQD     constants<>+1984(SB), Y4, Y12
+	VMOVUPS      constants<>+128(SB), Y9
+	VBLENDVPS    Y12, Y11, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VSUBPS       Y2, Y11, Y11
+	VMULPS       Y8, Y8, Y12
+	VMAXPS       Y11, Y0, Y13
+	VFMADD213PS  Y8, Y12, Y9
+	VMOVUPS      Y13, Y8
+	VFMADD213PS  Y10, Y10, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VMOVUPS      Y9, (CX)(R8*1)
+	VSUBPS       Y1, Y8, Y12
+	VPCMPEQD     constants<>+1952(SB), Y4, Y10
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VBLENDVPS    Y10, Y9, Y6, Y6
+	VPERMPS      constants<>+192(SB), Y8, Y10
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y10, Y8, Y8
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y8, Y8, Y10
+	VMOVUPS      Y10, (CX)(R9*1)
+	VPCMPEQD     constants<>+1984(SB), Y4, Y8
+	VBLENDVPS    Y8, Y10, Y6, Y6
+	VMAXPS       32(CX)(R9*1), Y3, Y3
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y7, Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       96(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1120(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 128(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 1152(R8)
+	VMOVUPS      (CX)(BX*8), Y7
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
+	IMUL3Q       $0x09, BX, R8
 	VPADDD       Y9, Y10, Y10
+	VMOVUPS      (CX)(R8*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y12
-	VFMADD213PS  Y7, Y12, Y9
+	VPCMPEQD     constants<>+2048(SB), Y4, Y11
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VBLENDVPS    Y11, Y12, Y5, Y5
+	VMULPS       Y8, Y8, Y11
+	VSUBPS       Y2, Y12, Y12
+	VFMADD213PS  Y8, Y11, Y9
+	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (DX)(R9*1)
-	VPCMPEQD     constants<>+1920(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y11, 64(R9)
-	IMUL3Q       $0x0a, SI, R9
-	IMUL3Q       $0x0a, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+1952(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	IMUL3Q       $0x0b, SI, R10
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	IMUL3Q       $0x0b, SI, R11
-	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(R11*1), Y10
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+1984(SB), Y3, Y11
+	VMOVUPS      Y8, Y13
+	VMOVUPS      Y9, (CX)(BX*8)
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VPCMPEQD     constants<>+2016(SB), Y4, Y10
+	VSUBPS       Y1, Y13, Y11
+	VBLENDVPS    Y10, Y9, Y6, Y6
+	VFNMADD132PS constants<>+96(SB), Y8, Y11
+	VMAXPS       32(CX)(BX*8), Y3, Y3
+	VPERMPS      constants<>+192(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y8, Y13, Y13
 	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VSUBPS       Y2, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
-	VMOVUPS      Y8, (DX)(R9*1)
-	VSUBPS       Y1, Y7, Y11
-	VPCMPEQD     constants<>+1952(SB), Y3, Y9
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VFMADD213PS  constants<>+160(SB), Y11, Y8
+	VMULPS       Y11, Y11, Y10
+	VFMADD213PS  Y11, Y10, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VMOVUPS      Y8, (CX)(R8*1)
+	VPCMPEQD     constants<>+2048(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y7, Y12, Y12
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y12, 1088(R8)
+	IMUL3Q       $0x0a, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	IMUL3Q       $0x0b, BX, R9
+	VPSLLD       $0x14, Y10, Y10
+	VMOVUPS      (CX)(R9*1), Y11
+	VPADDD       Y9, Y10, Y10
+	VPCMPEQD     constants<>+2112(SB), Y4, Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, (DX)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y10, 96(R9)
-	IMUL3Q       $0x0c, SI, R9
-	IMUL3Q       $0x0c, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2016(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	IMUL3Q       $0x0d, SI, R10
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	IMUL3Q       $0x0d, SI, R11
-	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(R11*1), Y10
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2048(SB), Y3, Y11
-	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VSUBPS       Y2, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
-	VMOVUPS      Y8, (DX)(R9*1)
-	VSUBPS       Y1, Y7, Y11
-	VPCMPEQD     constants<>+2016(SB), Y3, Y9
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y7, Y9
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y9, Y7, Y7
+	VBLENDVPS    Y12, Y11, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VSUBPS       Y2, Y11, Y11
+	VMULPS       Y8, Y8, Y12
+	VMAXPS       Y11, Y0, Y13
+	VFMADD213PS  Y8, Y12, Y9
+	VMOVUPS      Y13, Y8
+	VFMADD213PS  Y10, Y10, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VMOVUPS      Y9, (CX)(R8*1)
+	VSUBPS       Y1, Y8, Y12
+	VPCMPEQD     constants<>+2080(SB), Y4, Y10
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VBLENDVPS    Y10, Y9, Y6, Y6
+	VPERMPS      constants<>+192(SB), Y8, Y10
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y10, Y8, Y8
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y8, Y8, Y10
+	VMOVUPS      Y10, (CX)(R9*1)
+	VPCMPEQD     constants<>+2112(SB), Y4, Y8
+	VBLENDVPS    Y8, Y10, Y6, Y6
+	VMAXPS       32(CX)(R9*1), Y3, Y3
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y7, Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 96(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 1120(R8)
+	IMUL3Q       $0x0c, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+2144(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	IMUL3Q       $0x0d, BX, R9
+	VPSLLD       $0x14, Y10, Y10
+	VMOVUPS      (CX)(R9*1), Y11
+	VPADDD       Y9, Y10, Y10
+	VPCMPEQD     constants<>+2176(SB), Y4, Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, (DX)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y3, Y7
-	VBLENDVPS    Y7, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	IMUL3Q       $0x0e, SI, R9
-	IMUL3Q       $0x0e, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2080(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	IMUL3Q       $0x0f, SI, R10
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	IMUL3Q       $0x0f, SI, R11
-	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(R11*1), Y10
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2112(SB), Y3, Y11
-	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VSUBPS       Y2, Y10, Y10
-	VMULPS       Y7, Y7, Y2
-	VMAXPS       Y10, Y0, Y11
-	VFMADD213PS  Y7, Y2, Y8
-	VMOVUPS      Y11, Y2
-	VFMADD213PS  Y9, Y9, Y8
+	VBLENDVPS    Y12, Y11, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VSUBPS       Y2, Y11, Y11
+	VMULPS       Y8, Y8, Y12
+	VMAXPS       Y11, Y0, Y13
+	VFMADD213PS  Y8, Y12, Y9
+	VMOVUPS      Y13, Y8
+	VFMADD213PS  Y10, Y10, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VMOVUPS      Y9, (CX)(R8*1)
+	VSUBPS       Y1, Y8, Y12
+	VPCMPEQD     constants<>+2144(SB), Y4, Y10
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VBLENDVPS    Y10, Y9, Y6, Y6
+	VPERMPS      constants<>+192(SB), Y8, Y10
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y10, Y8, Y8
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y8, Y8, Y10
+	VMOVUPS      Y10, (CX)(R9*1)
+	VPCMPEQD     constants<>+2176(SB), Y4, Y8
+	VBLENDVPS    Y8, Y10, Y6, Y6
+	VMAXPS       32(CX)(R9*1), Y3, Y3
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y7, Y11, Y11
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 1088(R8)
+	IMUL3Q       $0x0e, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	IMUL3Q       $0x0f, BX, R9
+	VPSLLD       $0x14, Y10, Y10
+	VMOVUPS      (CX)(R9*1), Y11
+	VPADDD       Y9, Y10, Y10
+	VPCMPEQD     constants<>+2240(SB), Y4, Y12
+	VMOVUPS      constants<>+128(SB), Y9
+	VBLENDVPS    Y12, Y11, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VSUBPS       Y2, Y11, Y11
+	VMULPS       Y8, Y8, Y2
+	VMAXPS       Y11, Y0, Y12
+	VFMADD213PS  Y8, Y2, Y9
+	VMOVUPS      Y12, Y2
+	VFMADD213PS  Y10, Y10, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VMOVUPS      Y8, (DX)(R9*1)
-	VSUBPS       Y1, Y2, Y9
-	VPCMPEQD     constants<>+2080(SB), Y3, Y7
-	VFNMADD132PS constants<>+96(SB), Y11, Y9
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y2, Y7
+	VMOVUPS      Y9, (CX)(R8*1)
+	VSUBPS       Y1, Y2, Y10
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VFNMADD132PS constants<>+96(SB), Y12, Y10
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VPERMPS      constants<>+192(SB), Y2, Y8
+	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VPSLLD       $0x14, Y2, Y2
-	VPADDD       Y7, Y2, Y2
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
-	VMULPS       Y9, Y9, Y11
-	VFMADD213PS  Y9, Y11, Y7
-	VFMADD213PS  Y2, Y2, Y7
-	VMOVUPS      Y7, (DX)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y3, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y7, Y7
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       128(R9), Y7, Y7
-	MOVQ         64(AX), R9
-	VADDPS       128(R9), Y10, Y10
-	VBROADCASTSD constants<>+576(SB), Y2
-	VCVTPS2PD    X7, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1400(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y7, X3
-	VCVTPS2PD    X3, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1432(AX)(DI*8)
-	VCVTPS2PD    X10, Y2
-	VMOVUPD      Y2, 4664(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y10, X2
+	VPADDD       Y8, Y2, Y2
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  Y10, Y12, Y8
+	VFMADD213PS  Y2, Y2, Y8
+	VMOVUPS      Y8, (CX)(R9*1)
+	VPCMPEQD     constants<>+2240(SB), Y4, Y2
+	VBLENDVPS    Y2, Y8, Y6, Y6
+	VMAXPS       32(CX)(R9*1), Y3, Y3
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y7, Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       96(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       1120(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       128(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       1152(R8), Y11, Y11
+	VBROADCASTSD constants<>+736(SB), Y2
+	VCVTPS2PD    X8, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y8, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VCVTPS2PD    X11, Y2
+	VMOVUPD      Y2, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y11, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(DI*8)
-	VCVTPS2PD    X4, Y2
-	VSUBPD       312(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6840(AX)(DI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(DI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y2
+	VMOVUPD      Y2, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -19831,462 +19766,460 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+160(SB), Z5
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Z8
+	VMAXPS       (CX)(BX*1), Z8, Z8
+	VMAXPS       (CX)(BX*2), Z8, Z8
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	VMAXPS       (CX)(BX*4), Z8, Z8
+	IMUL3Q       $0x05, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x06, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x07, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	VMAXPS       (CX)(BX*8), Z8, Z8
+	IMUL3Q       $0x09, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0a, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0b, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0c, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0d, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0e, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0f, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ          CX, R9
-	VMOVUPS       (R9), Z7
-	ADDQ          SI, R9
-	VMOVUPS       (R9), Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	VMAXPS        Z8, Z7, Z7
+	VMOVAPS       Z8, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(DI*8)
-	VMOVDQU32     (BX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
-	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(SI*1), Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+1120(SB), Z8, K3
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVAPS       Z15, K3, Z9
-	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z7, Z15, Z15
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(SI*2), Z17
-	VPERMPS       Z6, Z13, Z14
+	VMOVUPD       Z8, 376(AX)(SI*8)
+	VMOVDQU32     (DX), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+576(SB), Z11
+	VMOVUPS       (CX), Z12
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z8
+	VMOVUPS       (CX)(BX*1), Z14
+	VFMADD132PS   Z2, Z1, Z8
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVAPS       Z14, K3, Z10
+	VSUBPS        Z1, Z8, Z17
+	VSUBPS        Z7, Z14, Z14
+	VFNMADD132PS  Z3, Z12, Z17
+	VMOVUPS       Z14, Z16
+	VMOVUPS       (CX)(BX*2), Z19
+	VPERMPS       Z6, Z8, Z13
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K5
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z7, Z17, Z17
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z21
-	IMUL3Q        $0x03, SI, R9
-	VFMADD213PS   Z5, Z12, Z14
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
+	VPSLLD        $0x14, Z8, Z8
+	VCMPPS        $0x15, Z0, Z14, K4
+	VMOVAPS       Z19, K5, Z10
+	VPADDD        Z13, Z8, Z8
+	VSUBPS        Z1, Z16, Z15
+	VSUBPS        Z7, Z19, Z19
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z14, Z15
+	VMOVUPS       Z19, Z21
+	IMUL3Q        $0x03, BX, R8
+	VFMADD213PS   Z5, Z17, Z13
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	IMUL3Q        $0x03, SI, R10
-	VMULPS        Z12, Z12, Z18
+	VMOVUPS       (CX)(R8*1), Z23
+	VMULPS        Z17, Z17, Z18
 	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K6
-	VMOVUPS       (CX)(R10*1), Z22
-	VFMADD213PS   Z12, Z18, Z14
+	VCMPPS        $0x15, Z0, Z19, K6
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K7
+	VFMADD213PS   Z17, Z18, Z13
 	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z12
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K7
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z17, Z12
-	VMOVAPS       Z22, K7, Z9
-	VMOVUPS       Z14, (DX)
-	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z21, Z20
-	VSUBPS        Z7, Z22, Z22
-	VMOVAPS       Z14, K1, Z10
-	VMULPS        Z19, Z19, Z18
-	VPSLLD        $0x14, Z21, Z21
-	VMOVUPS       Z22, Z23
-	VFMADD213PS   Z19, Z18, Z13
-	VPADDD        Z20, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z23
-	VFMADD213PS.Z Z16, Z16, K4, Z13
-	VMOVUPS       Z4, Z16
-	VCMPPS        $0x15, Z0, Z22, K1
-	VMOVUPS       Z13, (DX)(SI*1)
-	VFMADD213PS   Z5, Z12, Z16
-	VSUBPS        Z1, Z23, Z19
-	VMOVAPS       Z13, K3, Z10
-	VMULPS        Z12, Z12, Z18
-	VFNMADD132PS  Z3, Z22, Z19
-	VFMADD213PS   Z12, Z18, Z16
-	VPERMPS       Z6, Z23, Z12
-	VFMADD213PS.Z Z21, Z21, K6, Z16
-	VPSLLD        $0x14, Z23, Z23
-	VMOVUPS       Z16, (DX)(SI*2)
-	VPADDD        Z12, Z23, Z23
-	VMOVAPS       Z16, K5, Z10
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z19, Z12
-	VMULPS        Z19, Z19, Z18
-	VFMADD213PS   Z19, Z18, Z12
-	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, (DX)(R9*1)
-	VMOVAPS       Z12, K7, Z10
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z12, Z12
-	VADDPS        Z17, Z22, Z22
-	VADDPS        Z13, Z12, Z12
-	VADDPS        Z15, Z22, Z22
-	VMOVUPS       (CX)(SI*4), Z11
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z14
-	IMUL3Q        $0x05, SI, R9
-	VFMADD132PS   Z2, Z1, Z14
-	IMUL3Q        $0x05, SI, R10
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVUPS       (CX)(R10*1), Z16
-	VSUBPS        Z1, Z14, Z13
-	VPCMPEQD.BCST constants<>+1792(SB), Z8, K3
-	VFNMADD132PS  Z3, Z11, Z13
-	VMOVAPS       Z16, K3, Z9
-	IMUL3Q        $0x06, SI, R10
-	VPERMPS       Z6, Z14, Z15
-	VSUBPS        Z7, Z16, Z16
-	IMUL3Q        $0x06, SI, R11
-	VPSLLD        $0x14, Z14, Z14
-	VMOVUPS       Z16, Z17
-	VMOVUPS       (CX)(R11*1), Z18
-	VPADDD        Z15, Z14, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K5
-	VMOVUPS       Z4, Z15
-	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVAPS       Z18, K5, Z9
-	IMUL3Q        $0x07, SI, R11
-	VFMADD213PS   Z5, Z13, Z15
-	VSUBPS        Z1, Z17, Z20
-	VSUBPS        Z7, Z18, Z18
-	IMUL3Q        $0x07, SI, R12
-	VMULPS        Z13, Z13, Z19
-	VFNMADD132PS  Z3, Z16, Z20
-	VMOVUPS       Z18, Z21
-	VMOVUPS       (CX)(R12*1), Z23
-	VFMADD213PS   Z13, Z19, Z15
-	VPERMPS       Z6, Z17, Z13
-	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K6
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VPSLLD        $0x14, Z17, Z17
-	VCMPPS        $0x15, Z0, Z18, K2
-	VMOVAPS       Z23, K6, Z9
-	VMOVUPS       Z15, (DX)(SI*4)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z1, Z21, Z19
-	VSUBPS        Z7, Z23, Z23
-	VMOVAPS       Z15, K1, Z10
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z18, Z19
-	VMOVUPS       Z23, Z25
-	VFMADD213PS   Z5, Z20, Z13
-	VPERMPS       Z6, Z21, Z24
-	VFMADD132PS   Z2, Z1, Z25
-	VMULPS        Z20, Z20, Z14
-	VPSLLD        $0x14, Z21, Z21
-	VCMPPS        $0x15, Z0, Z23, K1
-	VFMADD213PS   Z20, Z14, Z13
-	VPADDD        Z24, Z21, Z21
-	VSUBPS        Z1, Z25, Z14
-	VFMADD213PS.Z Z17, Z17, K4, Z13
+	VSUBPS        Z1, Z21, Z20
+	VMOVAPS       Z23, K7, Z10
+	VFMADD213PS.Z Z8, Z8, K2, Z13
 	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z23, Z14
-	VMOVUPS       Z13, (DX)(R9*1)
-	VFMADD213PS   Z5, Z19, Z17
-	VPERMPS       Z6, Z25, Z24
-	VMOVAPS       Z13, K3, Z10
-	VMULPS        Z19, Z19, Z20
-	VPSLLD        $0x14, Z25, Z25
-	VFMADD213PS   Z19, Z20, Z17
-	VPADDD        Z24, Z25, Z25
-	VFMADD213PS.Z Z21, Z21, K2, Z17
-	VMOVUPS       Z4, Z19
-	VMOVUPS       Z17, (DX)(R10*1)
-	VFMADD213PS   Z5, Z14, Z19
-	VMOVAPS       Z17, K5, Z10
-	VMULPS        Z14, Z14, Z20
-	VFMADD213PS   Z14, Z20, Z19
-	VFMADD213PS.Z Z25, Z25, K1, Z19
-	VMOVUPS       Z19, (DX)(R11*1)
-	VMOVAPS       Z19, K6, Z10
-	VADDPS        Z15, Z13, Z13
-	VADDPS        Z11, Z16, Z16
-	VADDPS        Z17, Z19, Z19
-	VADDPS        Z18, Z23, Z23
-	VADDPS        Z13, Z19, Z19
-	VADDPS        Z16, Z23, Z23
-	VADDPS        Z12, Z19, Z19
-	VADDPS        Z22, Z23, Z23
-	VMOVUPS       (CX)(SI*8), Z11
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	IMUL3Q        $0x09, SI, R9
-	VFMADD132PS   Z2, Z1, Z13
-	IMUL3Q        $0x09, SI, R10
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVUPS       (CX)(R10*1), Z15
-	VSUBPS        Z1, Z13, Z12
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K3
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVAPS       Z15, K3, Z9
-	IMUL3Q        $0x0a, SI, R10
-	VPERMPS       Z6, Z13, Z14
-	VSUBPS        Z7, Z15, Z15
-	IMUL3Q        $0x0a, SI, R11
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(R11*1), Z17
-	VPADDD        Z14, Z13, Z13
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K5
-	VMOVUPS       Z4, Z14
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	IMUL3Q        $0x0b, SI, R11
-	VFMADD213PS   Z5, Z12, Z14
-	VSUBPS        Z1, Z16, Z20
-	VSUBPS        Z7, Z17, Z17
-	IMUL3Q        $0x0b, SI, R12
-	VMULPS        Z12, Z12, Z18
-	VFNMADD132PS  Z3, Z15, Z20
-	VMOVUPS       Z17, Z21
-	VMOVUPS       (CX)(R12*1), Z22
-	VFMADD213PS   Z12, Z18, Z14
-	VPERMPS       Z6, Z16, Z12
-	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K6
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K2
-	VMOVAPS       Z22, K6, Z9
-	VMOVUPS       Z14, (DX)(SI*8)
-	VPADDD        Z12, Z16, Z16
-	VSUBPS        Z1, Z21, Z18
-	VSUBPS        Z7, Z22, Z22
-	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z17, Z18
-	VMOVUPS       Z22, Z25
-	VFMADD213PS   Z5, Z20, Z12
-	VPERMPS       Z6, Z21, Z24
-	VFMADD132PS   Z2, Z1, Z25
-	VMULPS        Z20, Z20, Z13
+	VFNMADD132PS  Z3, Z19, Z20
+	VSUBPS        Z7, Z23, Z23
+	VMOVUPS       Z13, (CX)
+	VFMADD213PS   Z5, Z15, Z17
+	VPERMPS       Z6, Z21, Z22
+	VMOVUPS       Z23, Z24
+	VMOVAPS       Z13, K1, Z11
+	VMULPS        Z15, Z15, Z18
 	VPSLLD        $0x14, Z21, Z21
-	VCMPPS        $0x15, Z0, Z22, K1
-	VFMADD213PS   Z20, Z13, Z12
-	VPADDD        Z24, Z21, Z21
-	VSUBPS        Z1, Z25, Z13
-	VFMADD213PS.Z Z16, Z16, K4, Z12
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z22, Z13
-	VMOVUPS       Z12, (DX)(R9*1)
-	VFMADD213PS   Z5, Z18, Z16
-	VPERMPS       Z6, Z25, Z24
-	VMOVAPS       Z12, K3, Z10
-	VMULPS        Z18, Z18, Z20
-	VPSLLD        $0x14, Z25, Z25
-	VFMADD213PS   Z18, Z20, Z16
-	VPADDD        Z24, Z25, Z25
-	VFMADD213PS.Z Z21, Z21, K2, Z16
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z16, (DX)(R10*1)
-	VFMADD213PS   Z5, Z13, Z18
-	VMOVAPS       Z16, K5, Z10
-	VMULPS        Z13, Z13, Z20
-	VFMADD213PS   Z13, Z20, Z18
-	VFMADD213PS.Z Z25, Z25, K1, Z18
-	VMOVUPS       Z18, (DX)(R11*1)
-	VMOVAPS       Z18, K6, Z10
-	VADDPS        Z14, Z12, Z12
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z18, Z18
-	VADDPS        Z17, Z22, Z22
-	VADDPS        Z12, Z18, Z18
-	VADDPS        Z15, Z22, Z22
-	IMUL3Q        $0x0c, SI, R9
-	IMUL3Q        $0x0c, SI, R10
-	VMOVUPS       (CX)(R10*1), Z11
-	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	IMUL3Q        $0x0d, SI, R10
-	VSUBPS        Z7, Z11, Z11
-	IMUL3Q        $0x0d, SI, R11
-	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(R11*1), Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+2048(SB), Z8, K3
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVAPS       Z15, K3, Z9
-	IMUL3Q        $0x0e, SI, R11
-	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z7, Z15, Z15
-	IMUL3Q        $0x0e, SI, R12
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(R12*1), Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+2080(SB), Z8, K5
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	IMUL3Q        $0x0f, SI, R12
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z20
-	VSUBPS        Z7, Z17, Z17
-	IMUL3Q        $0x0f, SI, R13
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z20
-	VMOVUPS       Z17, Z24
-	VMOVUPS       (CX)(R13*1), Z25
-	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z21
 	VFMADD132PS   Z2, Z1, Z24
-	VPCMPEQD.BCST constants<>+2112(SB), Z8, K7
-	VMULPS        Z12, Z12, Z8
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K6
-	VMOVAPS       Z25, K7, Z9
-	VFMADD213PS   Z12, Z8, Z14
-	VPADDD        Z21, Z16, Z16
-	VSUBPS        Z1, Z24, Z8
+	VMOVUPS       64(CX), Z8
+	VFMADD213PS   Z15, Z18, Z17
+	VPADDD        Z22, Z21, Z21
+	VCMPPS        $0x15, Z0, Z23, K1
+	VFMADD213PS.Z Z16, Z16, K4, Z17
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z1, Z24, Z18
+	VMOVUPS       Z17, (CX)(BX*1)
+	VFMADD213PS   Z5, Z20, Z15
+	VFNMADD132PS  Z3, Z23, Z18
+	VMOVAPS       Z17, K3, Z11
+	VMULPS        Z20, Z20, Z16
+	VPERMPS       Z6, Z24, Z22
+	VMAXPS        64(CX)(BX*1), Z8, Z8
+	VFMADD213PS   Z20, Z16, Z15
+	VPSLLD        $0x14, Z24, Z24
+	VFMADD213PS.Z Z21, Z21, K6, Z15
+	VPADDD        Z22, Z24, Z24
+	VMOVUPS       Z15, (CX)(BX*2)
+	VMOVUPS       Z4, Z16
+	VMOVAPS       Z15, K5, Z11
+	VFMADD213PS   Z5, Z18, Z16
+	VMAXPS        64(CX)(BX*2), Z8, Z8
+	VMULPS        Z18, Z18, Z20
+	VFMADD213PS   Z18, Z20, Z16
+	VFMADD213PS.Z Z24, Z24, K1, Z16
+	VMOVUPS       Z16, (CX)(R8*1)
+	VMOVAPS       Z16, K7, Z11
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VADDPS        Z13, Z17, Z17
+	VADDPS        Z12, Z14, Z14
+	VADDPS        Z15, Z16, Z16
+	VADDPS        Z19, Z23, Z23
+	VADDPS        Z17, Z16, Z16
+	VADDPS        Z14, Z23, Z23
+	VMOVUPS       (CX)(BX*4), Z12
+	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z14
+	IMUL3Q        $0x05, BX, R8
+	VFMADD132PS   Z2, Z1, Z14
+	VMOVUPS       (CX)(R8*1), Z17
+	VCMPPS        $0x15, Z0, Z12, K2
+	VPCMPEQD.BCST constants<>+1920(SB), Z9, K3
+	VSUBPS        Z1, Z14, Z13
+	VMOVAPS       Z17, K3, Z10
+	VFNMADD132PS  Z3, Z12, Z13
+	VSUBPS        Z7, Z17, Z17
+	IMUL3Q        $0x06, BX, R9
+	VPERMPS       Z6, Z14, Z15
+	VMOVUPS       Z17, Z18
+	VMOVUPS       (CX)(R9*1), Z19
+	VPSLLD        $0x14, Z14, Z14
+	VFMADD132PS   Z2, Z1, Z18
+	VPCMPEQD.BCST constants<>+1952(SB), Z9, K5
+	VPADDD        Z15, Z14, Z14
+	VCMPPS        $0x15, Z0, Z17, K4
+	VMOVAPS       Z19, K5, Z10
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z1, Z18, Z21
+	VSUBPS        Z7, Z19, Z19
+	IMUL3Q        $0x07, BX, R10
+	VFMADD213PS   Z5, Z13, Z15
+	VFNMADD132PS  Z3, Z17, Z21
+	VMOVUPS       Z19, Z24
+	VMOVUPS       (CX)(R10*1), Z25
+	VMULPS        Z13, Z13, Z20
+	VPERMPS       Z6, Z18, Z22
+	VFMADD132PS   Z2, Z1, Z24
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K7
+	VFMADD213PS   Z13, Z20, Z15
+	VPSLLD        $0x14, Z18, Z18
+	VCMPPS        $0x15, Z0, Z19, K6
+	VMOVAPS       Z25, K7, Z10
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VPADDD        Z22, Z18, Z18
+	VSUBPS        Z1, Z24, Z20
 	VSUBPS        Z7, Z25, Z25
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z4, Z7
-	VFNMADD132PS  Z3, Z17, Z8
-	VMOVUPS       Z25, Z21
-	VMOVUPS       Z14, (DX)(R9*1)
-	VFMADD213PS   Z5, Z20, Z7
-	VPERMPS       Z6, Z24, Z13
-	VFMADD132PS   Z2, Z1, Z21
-	VMOVAPS       Z14, K1, Z10
-	VMULPS        Z20, Z20, Z12
+	VMOVUPS       Z15, (CX)(BX*4)
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z19, Z20
+	VMOVUPS       Z25, Z26
+	VMOVAPS       Z15, K1, Z11
+	VFMADD213PS   Z5, Z21, Z13
+	VPERMPS       Z6, Z24, Z22
+	VFMADD132PS   Z2, Z1, Z26
+	VMAXPS        64(CX)(BX*4), Z8, Z8
+	VMULPS        Z21, Z21, Z14
 	VPSLLD        $0x14, Z24, Z24
 	VCMPPS        $0x15, Z0, Z25, K1
-	VFMADD213PS   Z20, Z12, Z7
-	VPADDD        Z13, Z24, Z24
-	VSUBPS        Z1, Z21, Z12
-	VFMADD213PS.Z Z16, Z16, K4, Z7
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z25, Z12
-	VMOVUPS       Z7, (DX)(R10*1)
-	VFMADD213PS   Z5, Z8, Z13
-	VPERMPS       Z6, Z21, Z20
-	VMOVAPS       Z7, K3, Z10
-	VMULPS        Z8, Z8, Z16
-	VPSLLD        $0x14, Z21, Z21
-	VFMADD213PS   Z8, Z16, Z13
-	VPADDD        Z20, Z21, Z21
-	VFMADD213PS.Z Z24, Z24, K6, Z13
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z13, (DX)(R11*1)
-	VFMADD213PS   Z5, Z12, Z8
-	VMOVAPS       Z13, K5, Z10
-	VMULPS        Z12, Z12, Z16
-	VFMADD213PS   Z12, Z16, Z8
-	VFMADD213PS.Z Z21, Z21, K1, Z8
-	VMOVUPS       Z8, (DX)(R12*1)
-	VMOVAPS       Z8, K7, Z10
-	VADDPS        Z14, Z7, Z7
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z13, Z8, Z8
+	VFMADD213PS   Z21, Z14, Z13
+	VPADDD        Z22, Z24, Z24
+	VSUBPS        Z1, Z26, Z14
+	VFMADD213PS.Z Z18, Z18, K4, Z13
+	VMOVUPS       Z4, Z18
+	VFNMADD132PS  Z3, Z25, Z14
+	VMOVUPS       Z13, (CX)(R8*1)
+	VFMADD213PS   Z5, Z20, Z18
+	VPERMPS       Z6, Z26, Z22
+	VMOVAPS       Z13, K3, Z11
+	VMULPS        Z20, Z20, Z21
+	VPSLLD        $0x14, Z26, Z26
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VFMADD213PS   Z20, Z21, Z18
+	VPADDD        Z22, Z26, Z26
+	VFMADD213PS.Z Z24, Z24, K6, Z18
+	VMOVUPS       Z4, Z20
+	VMOVUPS       Z18, (CX)(R9*1)
+	VFMADD213PS   Z5, Z14, Z20
+	VMOVAPS       Z18, K5, Z11
+	VMULPS        Z14, Z14, Z21
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VFMADD213PS   Z14, Z21, Z20
+	VFMADD213PS.Z Z26, Z26, K1, Z20
+	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVAPS       Z20, K7, Z11
+	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VADDPS        Z15, Z13, Z13
+	VADDPS        Z12, Z17, Z17
+	VADDPS        Z18, Z20, Z20
+	VADDPS        Z19, Z25, Z25
+	VADDPS        Z13, Z20, Z20
 	VADDPS        Z17, Z25, Z25
-	VADDPS        Z7, Z8, Z8
-	VADDPS        Z15, Z25, Z25
-	VADDPS        Z18, Z8, Z8
-	VADDPS        Z22, Z25, Z25
-	VADDPS        Z19, Z8, Z8
+	VADDPS        Z16, Z20, Z20
 	VADDPS        Z23, Z25, Z25
-	VBROADCASTSD  constants<>+576(SB), Z7
-	VCVTPS2PD     Y8, Z11
-	VADDPD        Z7, Z11, Z11
-	VMOVUPD       Z11, 1400(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y8
-	VCVTPS2PD     Y8, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1464(AX)(DI*8)
-	VCVTPS2PD     Y25, Z7
-	VMOVUPD       Z7, 4664(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z25, Y7
+	VMOVUPS       (CX)(BX*8), Z12
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z14
+	IMUL3Q        $0x09, BX, R8
+	VFMADD132PS   Z2, Z1, Z14
+	VMOVUPS       (CX)(R8*1), Z16
+	VCMPPS        $0x15, Z0, Z12, K2
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
+	VSUBPS        Z1, Z14, Z13
+	VMOVAPS       Z16, K3, Z10
+	VFNMADD132PS  Z3, Z12, Z13
+	VSUBPS        Z7, Z16, Z16
+	IMUL3Q        $0x0a, BX, R9
+	VPERMPS       Z6, Z14, Z15
+	VMOVUPS       Z16, Z17
+	VMOVUPS       (CX)(R9*1), Z18
+	VPSLLD        $0x14, Z14, Z14
+	VFMADD132PS   Z2, Z1, Z17
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K5
+	VPADDD        Z15, Z14, Z14
+	VCMPPS        $0x15, Z0, Z16, K4
+	VMOVAPS       Z18, K5, Z10
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z1, Z17, Z21
+	VSUBPS        Z7, Z18, Z18
+	IMUL3Q        $0x0b, BX, R10
+	VFMADD213PS   Z5, Z13, Z15
+	VFNMADD132PS  Z3, Z16, Z21
+	VMOVUPS       Z18, Z23
+	VMOVUPS       (CX)(R10*1), Z24
+	VMULPS        Z13, Z13, Z19
+	VPERMPS       Z6, Z17, Z22
+	VFMADD132PS   Z2, Z1, Z23
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K7
+	VFMADD213PS   Z13, Z19, Z15
+	VPSLLD        $0x14, Z17, Z17
+	VCMPPS        $0x15, Z0, Z18, K6
+	VMOVAPS       Z24, K7, Z10
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VPADDD        Z22, Z17, Z17
+	VSUBPS        Z1, Z23, Z19
+	VSUBPS        Z7, Z24, Z24
+	VMOVUPS       Z15, (CX)(BX*8)
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z18, Z19
+	VMOVUPS       Z24, Z26
+	VMOVAPS       Z15, K1, Z11
+	VFMADD213PS   Z5, Z21, Z13
+	VPERMPS       Z6, Z23, Z22
+	VFMADD132PS   Z2, Z1, Z26
+	VMAXPS        64(CX)(BX*8), Z8, Z8
+	VMULPS        Z21, Z21, Z14
+	VPSLLD        $0x14, Z23, Z23
+	VCMPPS        $0x15, Z0, Z24, K1
+	VFMADD213PS   Z21, Z14, Z13
+	VPADDD        Z22, Z23, Z23
+	VSUBPS        Z1, Z26, Z14
+	VFMADD213PS.Z Z17, Z17, K4, Z13
+	VMOVUPS       Z4, Z17
+	VFNMADD132PS  Z3, Z24, Z14
+	VMOVUPS       Z13, (CX)(R8*1)
+	VFMADD213PS   Z5, Z19, Z17
+	VPERMPS       Z6, Z26, Z22
+	VMOVAPS       Z13, K3, Z11
+	VMULPS        Z19, Z19, Z21
+	VPSLLD        $0x14, Z26, Z26
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VFMADD213PS   Z19, Z21, Z17
+	VPADDD        Z22, Z26, Z26
+	VFMADD213PS.Z Z23, Z23, K6, Z17
+	VMOVUPS       Z4, Z19
+	VMOVUPS       Z17, (CX)(R9*1)
+	VFMADD213PS   Z5, Z14, Z19
+	VMOVAPS       Z17, K5, Z11
+	VMULPS        Z14, Z14, Z21
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VFMADD213PS   Z14, Z21, Z19
+	VFMADD213PS.Z Z26, Z26, K1, Z19
+	VMOVUPS       Z19, (CX)(R10*1)
+	VMOVAPS       Z19, K7, Z11
+	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VADDPS        Z15, Z13, Z13
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z18, Z24, Z24
+	VADDPS        Z13, Z19, Z19
+	VADDPS        Z16, Z24, Z24
+	IMUL3Q        $0x0c, BX, R8
+	VMOVUPS       (CX)(R8*1), Z12
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	IMUL3Q        $0x0d, BX, R9
+	VMOVUPS       Z12, Z14
+	VMOVUPS       (CX)(R9*1), Z16
+	VFMADD132PS   Z2, Z1, Z14
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K3
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVAPS       Z16, K3, Z10
+	VSUBPS        Z1, Z14, Z13
+	VSUBPS        Z7, Z16, Z16
+	IMUL3Q        $0x0e, BX, R10
+	VFNMADD132PS  Z3, Z12, Z13
+	VMOVUPS       Z16, Z17
+	VMOVUPS       (CX)(R10*1), Z18
+	VPERMPS       Z6, Z14, Z15
+	VFMADD132PS   Z2, Z1, Z17
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K5
+	VPSLLD        $0x14, Z14, Z14
+	VCMPPS        $0x15, Z0, Z16, K4
+	VMOVAPS       Z18, K5, Z10
+	VPADDD        Z15, Z14, Z14
+	VSUBPS        Z1, Z17, Z21
+	VSUBPS        Z7, Z18, Z18
+	IMUL3Q        $0x0f, BX, R11
+	VMOVUPS       Z4, Z15
+	VFNMADD132PS  Z3, Z16, Z21
+	VMOVUPS       Z18, Z23
+	VMOVUPS       (CX)(R11*1), Z26
+	VFMADD213PS   Z5, Z13, Z15
+	VPERMPS       Z6, Z17, Z22
+	VFMADD132PS   Z2, Z1, Z23
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K7
+	VMULPS        Z13, Z13, Z9
+	VPSLLD        $0x14, Z17, Z17
+	VCMPPS        $0x15, Z0, Z18, K6
+	VMOVAPS       Z26, K7, Z10
+	VFMADD213PS   Z13, Z9, Z15
+	VPADDD        Z22, Z17, Z17
+	VSUBPS        Z1, Z23, Z9
+	VSUBPS        Z7, Z26, Z26
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VMOVUPS       Z4, Z7
+	VFNMADD132PS  Z3, Z18, Z9
+	VMOVUPS       Z26, Z22
+	VMOVUPS       Z15, (CX)(R8*1)
+	VFMADD213PS   Z5, Z21, Z7
+	VPERMPS       Z6, Z23, Z14
+	VFMADD132PS   Z2, Z1, Z22
+	VMOVAPS       Z15, K1, Z11
+	VMULPS        Z21, Z21, Z13
+	VPSLLD        $0x14, Z23, Z23
+	VCMPPS        $0x15, Z0, Z26, K1
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VFMADD213PS   Z21, Z13, Z7
+	VPADDD        Z14, Z23, Z23
+	VSUBPS        Z1, Z22, Z13
+	VFMADD213PS.Z Z17, Z17, K4, Z7
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z26, Z13
+	VMOVUPS       Z7, (CX)(R9*1)
+	VFMADD213PS   Z5, Z9, Z14
+	VPERMPS       Z6, Z22, Z21
+	VMOVAPS       Z7, K3, Z11
+	VMULPS        Z9, Z9, Z17
+	VPSLLD        $0x14, Z22, Z22
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VFMADD213PS   Z9, Z17, Z14
+	VPADDD        Z21, Z22, Z22
+	VFMADD213PS.Z Z23, Z23, K6, Z14
+	VMOVUPS       Z4, Z9
+	VMOVUPS       Z14, (CX)(R10*1)
+	VFMADD213PS   Z5, Z13, Z9
+	VMOVAPS       Z14, K5, Z11
+	VMULPS        Z13, Z13, Z17
+	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VFMADD213PS   Z13, Z17, Z9
+	VFMADD213PS.Z Z22, Z22, K1, Z9
+	VMOVUPS       Z9, (CX)(R11*1)
+	VMOVAPS       Z9, K7, Z11
+	VMAXPS        64(CX)(R11*1), Z8, Z8
+	VADDPS        Z15, Z7, Z7
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z14, Z9, Z9
+	VADDPS        Z18, Z26, Z26
+	VADDPS        Z7, Z9, Z9
+	VADDPS        Z16, Z26, Z26
+	VADDPS        Z19, Z9, Z9
+	VADDPS        Z24, Z26, Z26
+	VADDPS        Z20, Z9, Z9
+	VADDPS        Z25, Z26, Z26
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y9, Z12
+	VADDPD        Z7, Z12, Z12
+	VMOVUPD       Z12, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z7, Z9, Z9
+	VMOVUPD       Z9, 1464(AX)(SI*8)
+	VCVTPS2PD     Y26, Z7
+	VMOVUPD       Z7, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z26, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(DI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6840(AX)(DI*8)
+	VSUBPD        312(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(DI*8)
+	VSUBPD        376(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z7
+	VMOVUPD       Z7, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x40, BX
-	ADDQ          $+16, DI
-	CMPQ          DI, R8
+	ADDQ          $+16, SI
+	CMPQ          SI, DI
 	JLT           loop1
 
 end2:
@@ -20302,598 +20235,596 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+0(SB), Y0
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Y3
+	VMAXPS       (CX)(BX*1), Y3, Y3
+	VMAXPS       (CX)(BX*2), Y3, Y3
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	VMAXPS       (CX)(BX*4), Y3, Y3
+	IMUL3Q       $0x05, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x06, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x07, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	VMAXPS       (CX)(BX*8), Y3, Y3
+	IMUL3Q       $0x09, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0a, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0b, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0c, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0d, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0e, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0f, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x10, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x11, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x12, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ         CX, R9
-	VMOVUPS      (R9), Y2
-	ADDQ         SI, R9
-	VMOVUPS      (R9), Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y3, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(DI*8)
-	VMOVDQU      (BX), Y3
-	VXORPS       Y4, Y4, Y4
+	VMOVUPD      Y3, 344(AX)(SI*8)
+	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+1600(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
+	VXORPS       Y6, Y6, Y6
+	VMOVUPS      (CX), Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VBLENDVPS    Y3, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VSUBPS       Y1, Y9, Y3
+	VFNMADD132PS constants<>+96(SB), Y8, Y3
 	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  constants<>+160(SB), Y3, Y8
+	VMULPS       Y3, Y3, Y10
+	VFMADD213PS  Y3, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)
-	VPCMPEQD     constants<>+1600(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x10, SI, R9
-	IMUL3Q       $0x10, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2144(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+2144(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y10, Y8, Y8
-	VMOVUPS      (CX)(SI*1), Y7
-	VPCMPEQD     constants<>+1120(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(SI*1)
-	VPCMPEQD     constants<>+1120(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x11, SI, R9
-	IMUL3Q       $0x11, SI, R10
-	VMOVUPS      (CX)(R10*1), Y9
-	VPCMPEQD     constants<>+2176(SB), Y3, Y11
-	VBLENDVPS    Y11, Y9, Y4, Y4
+	VMOVUPS      Y8, (CX)
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VBLENDVPS    Y3, Y8, Y6, Y6
+	VMOVUPS      32(CX), Y3
+	IMUL3Q       $0x10, BX, R8
+	VMOVUPS      (CX)(R8*1), Y9
+	VPCMPEQD     constants<>+2272(SB), Y4, Y10
+	VBLENDVPS    Y10, Y9, Y5, Y5
 	VSUBPS       Y2, Y9, Y9
-	VMAXPS       Y9, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VPERMPS      constants<>+192(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y12
-	VFMADD213PS  constants<>+160(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (DX)(R9*1)
-	VPCMPEQD     constants<>+2176(SB), Y3, Y11
-	VBLENDVPS    Y11, Y12, Y5, Y5
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2272(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y7, Y7
-	VADDPS       Y12, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(SI*2), Y6
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(SI*2)
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x12, SI, R9
-	IMUL3Q       $0x12, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2208(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+2208(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x03, SI, R9
-	IMUL3Q       $0x03, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1728(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1728(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(SI*4), Y6
-	VPCMPEQD     constants<>+1760(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(SI*4)
-	VPCMPEQD     constants<>+1760(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x05, SI, R9
-	IMUL3Q       $0x05, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1792(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1792(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, SI, R9
-	IMUL3Q       $0x06, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+1824(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(R9*1)
-	VPCMPEQD     constants<>+1824(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, SI, R9
-	IMUL3Q       $0x07, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1856(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1856(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y10, Y10
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 128(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 128(R9)
-	VMOVUPS      (CX)(SI*8), Y6
-	VPCMPEQD     constants<>+1888(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(SI*8)
-	VPCMPEQD     constants<>+1888(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x09, SI, R9
-	IMUL3Q       $0x09, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1920(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1920(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0a, SI, R9
-	IMUL3Q       $0x0a, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+1952(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(R9*1)
-	VPCMPEQD     constants<>+1952(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0b, SI, R9
-	IMUL3Q       $0x0b, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1984(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1984(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 96(R9)
-	IMUL3Q       $0x0c, SI, R9
-	IMUL3Q       $0x0c, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2016(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(R9*1)
-	VPCMPEQD     constants<>+2016(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0d, SI, R9
-	IMUL3Q       $0x0d, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2048(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+2048(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0e, SI, R9
-	IMUL3Q       $0x0e, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2080(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(R9*1)
-	VPCMPEQD     constants<>+2080(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0f, SI, R9
-	IMUL3Q       $0x0f, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2112(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
+	VADDPS       Y11, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y9
+	VPCMPEQD     constants<>+608(SB), Y4, Y10
+	VBLENDVPS    Y10, Y9, Y5, Y5
+	VSUBPS       Y2, Y9, Y9
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(BX*1)
+	VPCMPEQD     constants<>+608(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(BX*1), Y3, Y3
+	IMUL3Q       $0x11, BX, R8
+	VMOVUPS      (CX)(R8*1), Y10
+	VPCMPEQD     constants<>+2304(SB), Y4, Y12
+	VBLENDVPS    Y12, Y10, Y5, Y5
+	VSUBPS       Y2, Y10, Y10
+	VMAXPS       Y10, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VMOVUPS      Y13, (CX)(R8*1)
+	VPCMPEQD     constants<>+2304(SB), Y4, Y12
+	VBLENDVPS    Y12, Y13, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y10, Y9, Y9
+	VADDPS       Y13, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y7, Y9, Y9
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y9, 1088(R8)
+	VMOVUPS      (CX)(BX*2), Y7
+	VPCMPEQD     constants<>+640(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y2
-	VFNMADD132PS constants<>+96(SB), Y9, Y2
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y2, Y9
-	VMULPS       Y2, Y2, Y11
-	VFMADD213PS  Y2, Y11, Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (DX)(R9*1)
-	VPCMPEQD     constants<>+2112(SB), Y3, Y2
-	VBLENDVPS    Y2, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       128(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       128(R9), Y7, Y7
-	VBROADCASTSD constants<>+576(SB), Y2
-	VCVTPS2PD    X9, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1400(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y9, X3
-	VCVTPS2PD    X3, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1432(AX)(DI*8)
-	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 4664(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y7, X2
+	VMOVUPS      Y9, (CX)(BX*2)
+	VPCMPEQD     constants<>+640(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(BX*2), Y3, Y3
+	IMUL3Q       $0x12, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2336(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2336(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y11, Y9, Y9
+	IMUL3Q       $0x03, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 96(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1120(R8)
+	VMOVUPS      (CX)(BX*4), Y7
+	VPCMPEQD     constants<>+704(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(BX*4)
+	VPCMPEQD     constants<>+704(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(BX*4), Y3, Y3
+	IMUL3Q       $0x05, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1088(R8)
+	IMUL3Q       $0x06, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R8*1)
+	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	IMUL3Q       $0x07, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       96(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       1120(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 128(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1152(R8)
+	VMOVUPS      (CX)(BX*8), Y7
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(BX*8)
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(BX*8), Y3, Y3
+	IMUL3Q       $0x09, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2048(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2048(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1088(R8)
+	IMUL3Q       $0x0a, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R8*1)
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	IMUL3Q       $0x0b, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2112(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2112(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 96(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1120(R8)
+	IMUL3Q       $0x0c, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+2144(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R8*1)
+	VPCMPEQD     constants<>+2144(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	IMUL3Q       $0x0d, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2176(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2176(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1088(R8)
+	IMUL3Q       $0x0e, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R8*1)
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	IMUL3Q       $0x0f, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2240(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y2
+	VFNMADD132PS constants<>+96(SB), Y10, Y2
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y2, Y10
+	VMULPS       Y2, Y2, Y12
+	VFMADD213PS  Y2, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R8*1)
+	VPCMPEQD     constants<>+2240(SB), Y4, Y2
+	VBLENDVPS    Y2, Y10, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       96(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1120(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       128(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1152(R8), Y8, Y8
+	VBROADCASTSD constants<>+736(SB), Y2
+	VCVTPS2PD    X10, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y10, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VCVTPS2PD    X8, Y2
+	VMOVUPD      Y2, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y8, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(DI*8)
-	VCVTPS2PD    X4, Y2
-	VSUBPD       312(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6840(AX)(DI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(DI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y2
+	VMOVUPD      Y2, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -20914,537 +20845,553 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+160(SB), Z5
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Z8
+	VMAXPS       (CX)(BX*1), Z8, Z8
+	VMAXPS       (CX)(BX*2), Z8, Z8
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	VMAXPS       (CX)(BX*4), Z8, Z8
+	IMUL3Q       $0x05, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x06, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x07, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	VMAXPS       (CX)(BX*8), Z8, Z8
+	IMUL3Q       $0x09, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0a, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0b, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0c, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0d, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0e, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0f, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x10, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x11, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x12, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ          CX, R9
-	VMOVUPS       (R9), Z7
-	ADDQ          SI, R9
-	VMOVUPS       (R9), Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	VMAXPS        Z8, Z7, Z7
+	VMOVAPS       Z8, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(DI*8)
-	VMOVDQU32     (BX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
-	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(SI*1), Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+1120(SB), Z8, K3
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVAPS       Z15, K3, Z9
-	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z7, Z15, Z15
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(SI*2), Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K5
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z7, Z17, Z17
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z21
-	IMUL3Q        $0x03, SI, R11
-	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z21
-	IMUL3Q        $0x03, SI, R9
-	VMULPS        Z12, Z12, Z18
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K6
-	VMOVUPS       (CX)(R9*1), Z22
-	VFMADD213PS   Z12, Z18, Z14
-	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z12
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K7
-	VFMADD213PS.Z Z13, Z13, K2, Z14
+	VMOVUPD       Z8, 376(AX)(SI*8)
+	VMOVDQU32     (DX), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+576(SB), Z11
+	VMOVUPS       (CX), Z12
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z8
+	VFMADD132PS   Z2, Z1, Z8
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z8, Z14
+	VFNMADD132PS  Z3, Z12, Z14
+	VMOVUPS       (CX)(BX*1), Z18
+	VPERMPS       Z6, Z8, Z13
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
+	VPSLLD        $0x14, Z8, Z8
+	VMOVAPS       Z18, K3, Z10
+	VPADDD        Z13, Z8, Z8
+	VSUBPS        Z7, Z18, Z18
 	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z17, Z12
-	VMOVAPS       Z22, K7, Z9
-	VMOVUPS       Z14, (DX)
-	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z21, Z20
-	VSUBPS        Z7, Z22, Z22
-	VMOVAPS       Z14, K1, Z10
-	VMULPS        Z19, Z19, Z18
-	VPSLLD        $0x14, Z21, Z21
-	VMOVUPS       Z22, Z23
-	IMUL3Q        $0x10, SI, R9
-	VFMADD213PS   Z19, Z18, Z13
-	VPADDD        Z20, Z21, Z21
+	VMOVUPS       Z18, Z15
+	VFMADD213PS   Z5, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z15
+	VMULPS        Z14, Z14, Z16
+	VCMPPS        $0x15, Z0, Z18, K4
+	VFMADD213PS   Z14, Z16, Z13
+	VSUBPS        Z1, Z15, Z16
+	VFMADD213PS.Z Z8, Z8, K2, Z13
+	VFNMADD132PS  Z3, Z18, Z16
+	VMOVUPS       (CX)(BX*2), Z21
+	VMOVUPS       Z13, (CX)
+	VPERMPS       Z6, Z15, Z14
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K2
+	VMOVAPS       Z13, K1, Z11
+	VPSLLD        $0x14, Z15, Z15
+	VMOVAPS       Z21, K2, Z10
+	VMOVUPS       64(CX), Z8
+	VPADDD        Z14, Z15, Z15
+	VSUBPS        Z7, Z21, Z21
+	IMUL3Q        $0x10, BX, R8
+	VMOVUPS       Z4, Z19
+	VMOVUPS       Z21, Z23
+	VMOVUPS       (CX)(R8*1), Z14
+	VFMADD213PS   Z5, Z16, Z19
 	VFMADD132PS   Z2, Z1, Z23
-	IMUL3Q        $0x10, SI, R10
-	VFMADD213PS.Z Z16, Z16, K4, Z13
-	VMOVUPS       Z4, Z18
-	VCMPPS        $0x15, Z0, Z22, K2
-	VMOVUPS       (CX)(R10*1), Z16
-	VMOVUPS       Z13, (DX)(SI*1)
-	VFMADD213PS   Z5, Z12, Z18
-	VSUBPS        Z1, Z23, Z20
-	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
-	VMOVAPS       Z13, K3, Z10
-	VMULPS        Z12, Z12, Z19
-	VFNMADD132PS  Z3, Z22, Z20
-	VMOVAPS       Z16, K1, Z9
-	IMUL3Q        $0x11, SI, R10
-	VFMADD213PS   Z12, Z19, Z18
-	VPERMPS       Z6, Z23, Z12
-	VSUBPS        Z7, Z16, Z16
-	IMUL3Q        $0x11, SI, R12
-	VFMADD213PS.Z Z21, Z21, K6, Z18
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K1
+	VMULPS        Z16, Z16, Z17
+	VCMPPS        $0x15, Z0, Z21, K5
+	VMOVAPS       Z14, K1, Z10
+	VFMADD213PS   Z16, Z17, Z19
+	VSUBPS        Z1, Z23, Z22
+	VSUBPS        Z7, Z14, Z14
+	VFMADD213PS.Z Z15, Z15, K4, Z19
+	VFNMADD132PS  Z3, Z21, Z22
+	IMUL3Q        $0x03, BX, R11
+	VMOVUPS       Z14, Z16
+	VMOVUPS       Z19, (CX)(BX*1)
+	VPERMPS       Z6, Z23, Z15
+	VMOVUPS       (CX)(R11*1), Z26
+	VFMADD132PS   Z2, Z1, Z16
+	VMOVAPS       Z19, K3, Z11
 	VPSLLD        $0x14, Z23, Z23
-	VMOVUPS       Z16, Z19
-	VMOVUPS       (CX)(R12*1), Z21
-	VMOVUPS       Z18, (DX)(SI*2)
-	VPADDD        Z12, Z23, Z23
-	VFMADD132PS   Z2, Z1, Z19
-	VPCMPEQD.BCST constants<>+2176(SB), Z8, K3
-	VMOVAPS       Z18, K5, Z10
-	VMOVUPS       Z4, Z26
-	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVAPS       Z21, K3, Z9
-	IMUL3Q        $0x12, SI, R12
-	VFMADD213PS   Z5, Z20, Z26
-	VSUBPS        Z1, Z19, Z12
-	VSUBPS        Z7, Z21, Z21
-	IMUL3Q        $0x12, SI, R13
-	VMULPS        Z20, Z20, Z27
-	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       Z21, Z24
-	VMOVUPS       (CX)(R13*1), Z25
-	VFMADD213PS   Z20, Z27, Z26
-	VPERMPS       Z6, Z19, Z20
-	VFMADD132PS   Z2, Z1, Z24
-	VPCMPEQD.BCST constants<>+2208(SB), Z8, K5
-	VFMADD213PS.Z Z23, Z23, K2, Z26
-	VPSLLD        $0x14, Z19, Z19
-	VCMPPS        $0x15, Z0, Z21, K2
-	VMOVAPS       Z25, K5, Z9
-	VMOVUPS       Z26, (DX)(R11*1)
-	VPADDD        Z20, Z19, Z19
-	VSUBPS        Z1, Z24, Z27
-	VSUBPS        Z7, Z25, Z25
-	VMOVAPS       Z26, K7, Z10
-	VMOVUPS       Z4, Z20
-	VFNMADD132PS  Z3, Z21, Z27
-	VMOVUPS       Z25, Z29
-	VFMADD213PS   Z5, Z12, Z20
-	VPERMPS       Z6, Z24, Z28
-	VFMADD132PS   Z2, Z1, Z29
-	VMULPS        Z12, Z12, Z23
-	VPSLLD        $0x14, Z24, Z24
-	VCMPPS        $0x15, Z0, Z25, K6
-	VFMADD213PS   Z12, Z23, Z20
-	VPADDD        Z28, Z24, Z24
-	VSUBPS        Z1, Z29, Z12
-	VFMADD213PS.Z Z19, Z19, K4, Z20
-	VMOVUPS       Z4, Z19
-	VFNMADD132PS  Z3, Z25, Z12
-	VMOVUPS       Z20, (DX)(R9*1)
-	VFMADD213PS   Z5, Z27, Z19
-	VPERMPS       Z6, Z29, Z28
-	VMOVAPS       Z20, K1, Z10
-	VMULPS        Z27, Z27, Z23
-	VPSLLD        $0x14, Z29, Z29
-	VADDPS        Z16, Z11, Z11
-	VFMADD213PS   Z27, Z23, Z19
-	VPADDD        Z28, Z29, Z29
-	VADDPS        Z20, Z14, Z14
-	VFMADD213PS.Z Z24, Z24, K2, Z19
-	VMOVUPS       Z4, Z16
-	VMOVUPS       Z19, (DX)(R10*1)
-	VFMADD213PS   Z5, Z12, Z16
-	VMOVAPS       Z19, K3, Z10
-	VMULPS        Z12, Z12, Z20
-	VADDPS        Z21, Z15, Z15
-	VFMADD213PS   Z12, Z20, Z16
-	VADDPS        Z19, Z13, Z13
-	VFMADD213PS.Z Z29, Z29, K6, Z16
-	VMOVUPS       Z16, (DX)(R12*1)
-	VMOVAPS       Z16, K5, Z10
-	VADDPS        Z25, Z17, Z17
-	VADDPS        Z16, Z18, Z18
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z18, Z26, Z26
-	VADDPS        Z17, Z22, Z22
-	VADDPS        Z13, Z26, Z26
-	VADDPS        Z15, Z22, Z22
-	VMOVUPS       (CX)(SI*4), Z11
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	IMUL3Q        $0x05, SI, R9
-	VFMADD132PS   Z2, Z1, Z13
-	IMUL3Q        $0x05, SI, R10
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVUPS       (CX)(R10*1), Z15
-	VSUBPS        Z1, Z13, Z12
-	VPCMPEQD.BCST constants<>+1792(SB), Z8, K3
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVAPS       Z15, K3, Z9
-	IMUL3Q        $0x06, SI, R10
-	VPERMPS       Z6, Z13, Z14
-	VSUBPS        Z7, Z15, Z15
-	IMUL3Q        $0x06, SI, R11
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(R11*1), Z17
-	VPADDD        Z14, Z13, Z13
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K5
-	VMOVUPS       Z4, Z14
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	IMUL3Q        $0x07, SI, R11
-	VFMADD213PS   Z5, Z12, Z14
-	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z7, Z17, Z17
-	IMUL3Q        $0x07, SI, R12
-	VMULPS        Z12, Z12, Z18
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z20
-	VMOVUPS       (CX)(R12*1), Z21
-	VFMADD213PS   Z12, Z18, Z14
-	VPERMPS       Z6, Z16, Z12
-	VFMADD132PS   Z2, Z1, Z20
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K6
-	VFMADD213PS.Z Z13, Z13, K2, Z14
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K6
+	VCMPPS        $0x15, Z0, Z14, K3
+	VMAXPS        64(CX)(BX*1), Z8, Z8
+	VPADDD        Z15, Z23, Z23
+	VMOVAPS       Z26, K6, Z10
+	VSUBPS        Z1, Z16, Z15
+	IMUL3Q        $0x11, BX, R9
+	VMOVUPS       Z4, Z24
+	VSUBPS        Z7, Z26, Z26
+	VFNMADD132PS  Z3, Z14, Z15
+	VMOVUPS       (CX)(R9*1), Z20
+	VFMADD213PS   Z5, Z22, Z24
+	VMOVUPS       Z26, Z27
+	VPERMPS       Z6, Z16, Z17
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
+	VMULPS        Z22, Z22, Z25
+	VFMADD132PS   Z2, Z1, Z27
 	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K2
-	VMOVAPS       Z21, K6, Z9
-	VMOVUPS       Z14, (DX)(SI*4)
-	VPADDD        Z12, Z16, Z16
-	VSUBPS        Z1, Z20, Z18
-	VSUBPS        Z7, Z21, Z21
-	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z17, Z18
-	VMOVUPS       Z21, Z24
-	VFMADD213PS   Z5, Z19, Z12
-	VPERMPS       Z6, Z20, Z23
-	VFMADD132PS   Z2, Z1, Z24
-	VMULPS        Z19, Z19, Z13
-	VPSLLD        $0x14, Z20, Z20
-	VCMPPS        $0x15, Z0, Z21, K1
-	VFMADD213PS   Z19, Z13, Z12
-	VPADDD        Z23, Z20, Z20
-	VSUBPS        Z1, Z24, Z13
-	VFMADD213PS.Z Z16, Z16, K4, Z12
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z21, Z13
-	VMOVUPS       Z12, (DX)(R9*1)
-	VFMADD213PS   Z5, Z18, Z16
-	VPERMPS       Z6, Z24, Z23
-	VMOVAPS       Z12, K3, Z10
-	VMULPS        Z18, Z18, Z19
-	VPSLLD        $0x14, Z24, Z24
-	VFMADD213PS   Z18, Z19, Z16
-	VPADDD        Z23, Z24, Z24
-	VFMADD213PS.Z Z20, Z20, K2, Z16
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z16, (DX)(R10*1)
-	VFMADD213PS   Z5, Z13, Z18
-	VMOVAPS       Z16, K5, Z10
-	VMULPS        Z13, Z13, Z19
-	VFMADD213PS   Z13, Z19, Z18
-	VFMADD213PS.Z Z24, Z24, K1, Z18
-	VMOVUPS       Z18, (DX)(R11*1)
-	VMOVAPS       Z18, K6, Z10
+	VMOVAPS       Z20, K4, Z10
+	VFMADD213PS   Z22, Z25, Z24
+	VCMPPS        $0x15, Z0, Z26, K7
+	VPADDD        Z17, Z16, Z16
+	VSUBPS        Z7, Z20, Z20
+	VFMADD213PS.Z Z23, Z23, K5, Z24
+	VSUBPS        Z1, Z27, Z25
+	VMOVUPS       Z4, Z17
+	VMOVUPS       Z20, Z23
+	VMOVUPS       Z24, (CX)(BX*2)
+	VFNMADD132PS  Z3, Z26, Z25
+	VFMADD213PS   Z5, Z15, Z17
+	VFMADD132PS   Z2, Z1, Z23
+	VMOVAPS       Z24, K2, Z11
+	VPERMPS       Z6, Z27, Z28
+	VMULPS        Z15, Z15, Z22
+	VCMPPS        $0x15, Z0, Z20, K2
+	VMAXPS        64(CX)(BX*2), Z8, Z8
+	VPSLLD        $0x14, Z27, Z27
+	VFMADD213PS   Z15, Z22, Z17
+	VSUBPS        Z1, Z23, Z15
+	IMUL3Q        $0x12, BX, R10
+	VPADDD        Z28, Z27, Z27
+	VFMADD213PS.Z Z16, Z16, K3, Z17
+	VFNMADD132PS  Z3, Z20, Z15
+	VMOVUPS       (CX)(R10*1), Z22
+	VMOVUPS       Z4, Z28
+	VMOVUPS       Z17, (CX)(R8*1)
+	VPERMPS       Z6, Z23, Z16
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K3
+	VFMADD213PS   Z5, Z25, Z28
+	VMOVAPS       Z17, K1, Z11
+	VPSLLD        $0x14, Z23, Z23
+	VMOVAPS       Z22, K3, Z10
+	VMULPS        Z25, Z25, Z29
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VPADDD        Z16, Z23, Z23
+	VSUBPS        Z7, Z22, Z22
+	VFMADD213PS   Z25, Z29, Z28
 	VADDPS        Z14, Z12, Z12
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z18, Z18
-	VADDPS        Z17, Z21, Z21
-	VADDPS        Z12, Z18, Z18
-	VADDPS        Z15, Z21, Z21
-	VADDPS        Z26, Z18, Z18
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z22, Z16
+	VFMADD213PS.Z Z27, Z27, K7, Z28
+	VADDPS        Z17, Z13, Z13
+	VFMADD213PS   Z5, Z15, Z14
+	VFMADD132PS   Z2, Z1, Z16
+	VMOVUPS       Z28, (CX)(R11*1)
+	VMULPS        Z15, Z15, Z17
+	VCMPPS        $0x15, Z0, Z22, K1
+	VMOVAPS       Z28, K6, Z11
+	VFMADD213PS   Z15, Z17, Z14
+	VSUBPS        Z1, Z16, Z15
+	VMAXPS        64(CX)(R11*1), Z8, Z8
+	VFMADD213PS.Z Z23, Z23, K2, Z14
+	VFNMADD132PS  Z3, Z22, Z15
+	VMOVUPS       Z14, (CX)(R9*1)
+	VPERMPS       Z6, Z16, Z17
+	VMOVAPS       Z14, K4, Z11
+	VPSLLD        $0x14, Z16, Z16
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VPADDD        Z17, Z16, Z16
+	VADDPS        Z20, Z18, Z18
+	VMOVUPS       Z4, Z17
+	VADDPS        Z14, Z19, Z19
+	VFMADD213PS   Z5, Z15, Z17
+	VMULPS        Z15, Z15, Z14
+	VFMADD213PS   Z15, Z14, Z17
+	VFMADD213PS.Z Z16, Z16, K1, Z17
+	VMOVUPS       Z17, (CX)(R10*1)
+	VMOVAPS       Z17, K3, Z11
+	VMAXPS        64(CX)(R10*1), Z8, Z8
 	VADDPS        Z22, Z21, Z21
-	VMOVUPS       (CX)(SI*8), Z11
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	IMUL3Q        $0x09, SI, R9
-	VFMADD132PS   Z2, Z1, Z13
-	IMUL3Q        $0x09, SI, R10
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVUPS       (CX)(R10*1), Z15
-	VSUBPS        Z1, Z13, Z12
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K3
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVAPS       Z15, K3, Z9
-	IMUL3Q        $0x0a, SI, R10
-	VPERMPS       Z6, Z13, Z14
-	VSUBPS        Z7, Z15, Z15
-	IMUL3Q        $0x0a, SI, R11
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(R11*1), Z17
-	VPADDD        Z14, Z13, Z13
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K5
-	VMOVUPS       Z4, Z14
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	IMUL3Q        $0x0b, SI, R11
-	VFMADD213PS   Z5, Z12, Z14
-	VSUBPS        Z1, Z16, Z20
+	VADDPS        Z17, Z24, Z24
+	VADDPS        Z13, Z19, Z19
+	VADDPS        Z12, Z18, Z18
+	VADDPS        Z24, Z28, Z28
+	VADDPS        Z21, Z26, Z26
+	VADDPS        Z19, Z28, Z28
+	VADDPS        Z18, Z26, Z26
+	MOVQ          56(AX), R8
+	VMOVUPS       Z28, 192(R8)
+	MOVQ          56(AX), R8
+	VMOVUPS       Z26, 2240(R8)
+	VMOVUPS       (CX)(BX*4), Z12
+	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	IMUL3Q        $0x05, BX, R8
+	VPERMPS       Z6, Z14, Z15
+	VMOVUPS       (CX)(R8*1), Z16
+	VPSLLD        $0x14, Z14, Z14
+	VPCMPEQD.BCST constants<>+1920(SB), Z9, K3
+	VPADDD        Z15, Z14, Z14
+	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z7, Z16, Z16
+	VFMADD213PS   Z5, Z13, Z15
+	VMOVUPS       Z16, Z18
+	VMULPS        Z13, Z13, Z17
+	VFMADD132PS   Z2, Z1, Z18
+	VFMADD213PS   Z13, Z17, Z15
+	VCMPPS        $0x15, Z0, Z16, K4
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VSUBPS        Z1, Z18, Z13
+	IMUL3Q        $0x06, BX, R9
+	VMOVUPS       Z15, (CX)(BX*4)
+	VFNMADD132PS  Z3, Z16, Z13
+	VMOVUPS       (CX)(R9*1), Z17
+	VMOVAPS       Z15, K1, Z11
+	VPERMPS       Z6, Z18, Z14
+	VPCMPEQD.BCST constants<>+1952(SB), Z9, K1
+	VMAXPS        64(CX)(BX*4), Z8, Z8
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z17, K1, Z10
+	VPADDD        Z14, Z18, Z18
 	VSUBPS        Z7, Z17, Z17
-	IMUL3Q        $0x0b, SI, R12
-	VMULPS        Z12, Z12, Z19
-	VFNMADD132PS  Z3, Z15, Z20
-	VMOVUPS       Z17, Z22
-	VMOVUPS       (CX)(R12*1), Z23
-	VFMADD213PS   Z12, Z19, Z14
-	VPERMPS       Z6, Z16, Z12
-	VFMADD132PS   Z2, Z1, Z22
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K6
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VPSLLD        $0x14, Z16, Z16
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z20
+	VMULPS        Z13, Z13, Z19
 	VCMPPS        $0x15, Z0, Z17, K2
-	VMOVAPS       Z23, K6, Z9
-	VMOVUPS       Z14, (DX)(SI*8)
-	VPADDD        Z12, Z16, Z16
-	VSUBPS        Z1, Z22, Z19
-	VSUBPS        Z7, Z23, Z23
-	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z17, Z19
-	VMOVUPS       Z23, Z25
-	VFMADD213PS   Z5, Z20, Z12
-	VPERMPS       Z6, Z22, Z24
-	VFMADD132PS   Z2, Z1, Z25
-	VMULPS        Z20, Z20, Z13
-	VPSLLD        $0x14, Z22, Z22
-	VCMPPS        $0x15, Z0, Z23, K1
-	VFMADD213PS   Z20, Z13, Z12
-	VPADDD        Z24, Z22, Z22
-	VSUBPS        Z1, Z25, Z13
-	VFMADD213PS.Z Z16, Z16, K4, Z12
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z23, Z13
-	VMOVUPS       Z12, (DX)(R9*1)
-	VFMADD213PS   Z5, Z19, Z16
-	VPERMPS       Z6, Z25, Z24
-	VMOVAPS       Z12, K3, Z10
-	VMULPS        Z19, Z19, Z20
-	VPSLLD        $0x14, Z25, Z25
-	VFMADD213PS   Z19, Z20, Z16
-	VPADDD        Z24, Z25, Z25
-	VFMADD213PS.Z Z22, Z22, K2, Z16
-	VMOVUPS       Z4, Z19
-	VMOVUPS       Z16, (DX)(R10*1)
-	VFMADD213PS   Z5, Z13, Z19
-	VMOVAPS       Z16, K5, Z10
-	VMULPS        Z13, Z13, Z20
-	VFMADD213PS   Z13, Z20, Z19
-	VFMADD213PS.Z Z25, Z25, K1, Z19
-	VMOVUPS       Z19, (DX)(R11*1)
-	VMOVAPS       Z19, K6, Z10
-	VADDPS        Z14, Z12, Z12
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z19, Z19
-	VADDPS        Z17, Z23, Z23
-	VADDPS        Z12, Z19, Z19
-	VADDPS        Z15, Z23, Z23
-	IMUL3Q        $0x0c, SI, R9
-	IMUL3Q        $0x0c, SI, R10
-	VMOVUPS       (CX)(R10*1), Z11
-	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	IMUL3Q        $0x0d, SI, R10
-	VSUBPS        Z7, Z11, Z11
-	IMUL3Q        $0x0d, SI, R11
-	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(R11*1), Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+2048(SB), Z8, K3
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVAPS       Z15, K3, Z9
-	IMUL3Q        $0x0e, SI, R11
-	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z7, Z15, Z15
-	IMUL3Q        $0x0e, SI, R12
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(R12*1), Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+2080(SB), Z8, K5
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	IMUL3Q        $0x0f, SI, R12
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z20
-	VSUBPS        Z7, Z17, Z17
-	IMUL3Q        $0x0f, SI, R13
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z20
-	VMOVUPS       Z17, Z24
-	VMOVUPS       (CX)(R13*1), Z25
-	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z22
-	VFMADD132PS   Z2, Z1, Z24
-	VPCMPEQD.BCST constants<>+2112(SB), Z8, K7
-	VMULPS        Z12, Z12, Z8
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K6
-	VMOVAPS       Z25, K7, Z9
-	VFMADD213PS   Z12, Z8, Z14
-	VPADDD        Z22, Z16, Z16
-	VSUBPS        Z1, Z24, Z8
-	VSUBPS        Z7, Z25, Z25
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z4, Z7
-	VFNMADD132PS  Z3, Z17, Z8
-	VMOVUPS       Z25, Z22
-	VMOVUPS       Z14, (DX)(R9*1)
-	VFMADD213PS   Z5, Z20, Z7
-	VPERMPS       Z6, Z24, Z13
+	VFMADD213PS   Z13, Z19, Z14
+	VSUBPS        Z1, Z20, Z13
+	IMUL3Q        $0x07, BX, R10
+	VFMADD213PS.Z Z18, Z18, K4, Z14
+	VFNMADD132PS  Z3, Z17, Z13
+	VMOVUPS       (CX)(R10*1), Z19
+	VMOVUPS       Z14, (CX)(R8*1)
+	VPERMPS       Z6, Z20, Z18
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K4
+	VMOVAPS       Z14, K3, Z11
+	VPSLLD        $0x14, Z20, Z20
+	VMOVAPS       Z19, K4, Z10
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VPADDD        Z18, Z20, Z20
+	VSUBPS        Z7, Z19, Z19
+	VMOVUPS       Z4, Z18
+	VMOVUPS       Z19, Z22
+	VFMADD213PS   Z5, Z13, Z18
 	VFMADD132PS   Z2, Z1, Z22
-	VMOVAPS       Z14, K1, Z10
-	VMULPS        Z20, Z20, Z12
-	VPSLLD        $0x14, Z24, Z24
-	VCMPPS        $0x15, Z0, Z25, K1
-	VFMADD213PS   Z20, Z12, Z7
-	VPADDD        Z13, Z24, Z24
-	VSUBPS        Z1, Z22, Z12
-	VFMADD213PS.Z Z16, Z16, K4, Z7
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z25, Z12
-	VMOVUPS       Z7, (DX)(R10*1)
-	VFMADD213PS   Z5, Z8, Z13
+	VMULPS        Z13, Z13, Z21
+	VCMPPS        $0x15, Z0, Z19, K3
+	VFMADD213PS   Z13, Z21, Z18
+	VSUBPS        Z1, Z22, Z13
+	VFMADD213PS.Z Z20, Z20, K2, Z18
+	VFNMADD132PS  Z3, Z19, Z13
+	VMOVUPS       Z18, (CX)(R9*1)
 	VPERMPS       Z6, Z22, Z20
-	VMOVAPS       Z7, K3, Z10
-	VMULPS        Z8, Z8, Z16
+	VMOVAPS       Z18, K1, Z11
 	VPSLLD        $0x14, Z22, Z22
-	VFMADD213PS   Z8, Z16, Z13
+	VMAXPS        64(CX)(R9*1), Z8, Z8
 	VPADDD        Z20, Z22, Z22
-	VFMADD213PS.Z Z24, Z24, K6, Z13
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z13, (DX)(R11*1)
-	VFMADD213PS   Z5, Z12, Z8
-	VMOVAPS       Z13, K5, Z10
-	VMULPS        Z12, Z12, Z16
-	VFMADD213PS   Z12, Z16, Z8
-	VFMADD213PS.Z Z22, Z22, K1, Z8
-	VMOVUPS       Z8, (DX)(R12*1)
-	VMOVAPS       Z8, K7, Z10
-	VADDPS        Z14, Z7, Z7
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z13, Z8, Z8
-	VADDPS        Z17, Z25, Z25
-	VADDPS        Z7, Z8, Z8
-	VADDPS        Z15, Z25, Z25
-	VADDPS        Z19, Z8, Z8
-	VADDPS        Z23, Z25, Z25
-	VADDPS        Z18, Z8, Z8
-	VADDPS        Z21, Z25, Z25
-	VBROADCASTSD  constants<>+576(SB), Z7
-	VCVTPS2PD     Y8, Z11
-	VADDPD        Z7, Z11, Z11
-	VMOVUPD       Z11, 1400(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y8
-	VCVTPS2PD     Y8, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1464(AX)(DI*8)
-	VCVTPS2PD     Y25, Z7
-	VMOVUPD       Z7, 4664(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z25, Y7
+	VMOVUPS       Z4, Z20
+	VFMADD213PS   Z5, Z13, Z20
+	VMULPS        Z13, Z13, Z21
+	VFMADD213PS   Z13, Z21, Z20
+	VFMADD213PS.Z Z22, Z22, K3, Z20
+	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVAPS       Z20, K4, Z11
+	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z18, Z20, Z20
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z14, Z20, Z20
+	VADDPS        Z16, Z19, Z19
+	MOVQ          56(AX), R8
+	VADDPS        192(R8), Z20, Z20
+	MOVQ          56(AX), R8
+	VADDPS        2240(R8), Z19, Z19
+	MOVQ          56(AX), R8
+	VMOVUPS       Z20, 256(R8)
+	MOVQ          56(AX), R8
+	VMOVUPS       Z19, 2304(R8)
+	VMOVUPS       (CX)(BX*8), Z12
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	IMUL3Q        $0x09, BX, R8
+	VPERMPS       Z6, Z14, Z15
+	VMOVUPS       (CX)(R8*1), Z16
+	VPSLLD        $0x14, Z14, Z14
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
+	VPADDD        Z15, Z14, Z14
+	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z7, Z16, Z16
+	VFMADD213PS   Z5, Z13, Z15
+	VMOVUPS       Z16, Z18
+	VMULPS        Z13, Z13, Z17
+	VFMADD132PS   Z2, Z1, Z18
+	VFMADD213PS   Z13, Z17, Z15
+	VCMPPS        $0x15, Z0, Z16, K4
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VSUBPS        Z1, Z18, Z13
+	IMUL3Q        $0x0a, BX, R9
+	VMOVUPS       Z15, (CX)(BX*8)
+	VFNMADD132PS  Z3, Z16, Z13
+	VMOVUPS       (CX)(R9*1), Z17
+	VMOVAPS       Z15, K1, Z11
+	VPERMPS       Z6, Z18, Z14
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VMAXPS        64(CX)(BX*8), Z8, Z8
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z17, K1, Z10
+	VPADDD        Z14, Z18, Z18
+	VSUBPS        Z7, Z17, Z17
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z20
+	VMULPS        Z13, Z13, Z19
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z13, Z19, Z14
+	VSUBPS        Z1, Z20, Z13
+	IMUL3Q        $0x0b, BX, R10
+	VFMADD213PS.Z Z18, Z18, K4, Z14
+	VFNMADD132PS  Z3, Z17, Z13
+	VMOVUPS       (CX)(R10*1), Z19
+	VMOVUPS       Z14, (CX)(R8*1)
+	VPERMPS       Z6, Z20, Z18
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K4
+	VMOVAPS       Z14, K3, Z11
+	VPSLLD        $0x14, Z20, Z20
+	VMOVAPS       Z19, K4, Z10
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VPADDD        Z18, Z20, Z20
+	VSUBPS        Z7, Z19, Z19
+	VMOVUPS       Z4, Z18
+	VMOVUPS       Z19, Z22
+	VFMADD213PS   Z5, Z13, Z18
+	VFMADD132PS   Z2, Z1, Z22
+	VMULPS        Z13, Z13, Z21
+	VCMPPS        $0x15, Z0, Z19, K3
+	VFMADD213PS   Z13, Z21, Z18
+	VSUBPS        Z1, Z22, Z13
+	VFMADD213PS.Z Z20, Z20, K2, Z18
+	VFNMADD132PS  Z3, Z19, Z13
+	VMOVUPS       Z18, (CX)(R9*1)
+	VPERMPS       Z6, Z22, Z20
+	VMOVAPS       Z18, K1, Z11
+	VPSLLD        $0x14, Z22, Z22
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VPADDD        Z20, Z22, Z22
+	VMOVUPS       Z4, Z20
+	VFMADD213PS   Z5, Z13, Z20
+	VMULPS        Z13, Z13, Z21
+	VFMADD213PS   Z13, Z21, Z20
+	VFMADD213PS.Z Z22, Z22, K3, Z20
+	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVAPS       Z20, K4, Z11
+	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z18, Z20, Z20
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z14, Z20, Z20
+	VADDPS        Z16, Z19, Z19
+	MOVQ          56(AX), R8
+	VMOVUPS       Z20, 192(R8)
+	MOVQ          56(AX), R8
+	VMOVUPS       Z19, 2240(R8)
+	IMUL3Q        $0x0c, BX, R8
+	VMOVUPS       (CX)(R8*1), Z12
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	IMUL3Q        $0x0d, BX, R9
+	VFNMADD132PS  Z3, Z12, Z13
+	VMOVUPS       (CX)(R9*1), Z16
+	VPERMPS       Z6, Z14, Z15
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K3
+	VPSLLD        $0x14, Z14, Z14
+	VMOVAPS       Z16, K3, Z10
+	VPADDD        Z15, Z14, Z14
+	VSUBPS        Z7, Z16, Z16
+	VMOVUPS       Z4, Z15
+	VMOVUPS       Z16, Z18
+	VFMADD213PS   Z5, Z13, Z15
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z13, Z13, Z17
+	VCMPPS        $0x15, Z0, Z16, K4
+	VFMADD213PS   Z13, Z17, Z15
+	VSUBPS        Z1, Z18, Z13
+	IMUL3Q        $0x0e, BX, R10
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VFNMADD132PS  Z3, Z16, Z13
+	VMOVUPS       (CX)(R10*1), Z17
+	VMOVUPS       Z15, (CX)(R8*1)
+	VPERMPS       Z6, Z18, Z14
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K2
+	VMOVAPS       Z15, K1, Z11
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z17, K2, Z10
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VPADDD        Z14, Z18, Z18
+	VSUBPS        Z7, Z17, Z17
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z20
+	VMULPS        Z13, Z13, Z19
+	VCMPPS        $0x15, Z0, Z17, K1
+	VFMADD213PS   Z13, Z19, Z14
+	VSUBPS        Z1, Z20, Z13
+	IMUL3Q        $0x0f, BX, R8
+	VFMADD213PS.Z Z18, Z18, K4, Z14
+	VFNMADD132PS  Z3, Z17, Z13
+	VMOVUPS       (CX)(R8*1), Z19
+	VMOVUPS       Z14, (CX)(R9*1)
+	VPERMPS       Z6, Z20, Z18
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K4
+	VMOVAPS       Z14, K3, Z11
+	VPSLLD        $0x14, Z20, Z20
+	VMOVAPS       Z19, K4, Z10
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VPADDD        Z18, Z20, Z20
+	VSUBPS        Z7, Z19, Z19
+	VMOVUPS       Z4, Z7
+	VMOVUPS       Z19, Z18
+	VFMADD213PS   Z5, Z13, Z7
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z13, Z13, Z9
+	VCMPPS        $0x15, Z0, Z19, K3
+	VFMADD213PS   Z13, Z9, Z7
+	VSUBPS        Z1, Z18, Z9
+	VFMADD213PS.Z Z20, Z20, K1, Z7
+	VFNMADD132PS  Z3, Z19, Z9
+	VMOVUPS       Z7, (CX)(R10*1)
+	VPERMPS       Z6, Z18, Z13
+	VMOVAPS       Z7, K2, Z11
+	VPSLLD        $0x14, Z18, Z18
+	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VPADDD        Z13, Z18, Z18
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z9, Z13
+	VMULPS        Z9, Z9, Z20
+	VFMADD213PS   Z9, Z20, Z13
+	VFMADD213PS.Z Z18, Z18, K3, Z13
+	VMOVUPS       Z13, (CX)(R8*1)
+	VMOVAPS       Z13, K4, Z11
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z7, Z13, Z13
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z16, Z19, Z19
+	MOVQ          56(AX), R8
+	VADDPS        192(R8), Z13, Z13
+	MOVQ          56(AX), R8
+	VADDPS        2240(R8), Z19, Z19
+	MOVQ          56(AX), R8
+	VADDPS        256(R8), Z13, Z13
+	MOVQ          56(AX), R8
+	VADDPS        2304(R8), Z19, Z19
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y13, Z9
+	VADDPD        Z7, Z9, Z9
+	VMOVUPD       Z9, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z13, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z7, Z9, Z9
+	VMOVUPD       Z9, 1464(AX)(SI*8)
+	VCVTPS2PD     Y19, Z7
+	VMOVUPD       Z7, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z19, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(DI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6840(AX)(DI*8)
+	VSUBPD        312(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(DI*8)
+	VSUBPD        376(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z7
+	VMOVUPD       Z7, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x40, BX
-	ADDQ          $+16, DI
-	CMPQ          DI, R8
+	ADDQ          $+16, SI
+	CMPQ          SI, DI
 	JLT           loop1
 
 end2:
@@ -21460,624 +21407,622 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+0(SB), Y0
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Y3
+	VMAXPS       (CX)(BX*1), Y3, Y3
+	VMAXPS       (CX)(BX*2), Y3, Y3
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	VMAXPS       (CX)(BX*4), Y3, Y3
+	IMUL3Q       $0x05, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x06, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x07, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	VMAXPS       (CX)(BX*8), Y3, Y3
+	IMUL3Q       $0x09, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0a, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0b, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0c, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0d, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0e, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0f, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x10, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x11, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x12, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x13, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ         CX, R9
-	VMOVUPS      (R9), Y2
-	ADDQ         SI, R9
-	VMOVUPS      (R9), Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y3, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(DI*8)
-	VMOVDQU      (BX), Y3
-	VXORPS       Y4, Y4, Y4
+	VMOVUPD      Y3, 344(AX)(SI*8)
+	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+1600(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
+	VXORPS       Y6, Y6, Y6
+	VMOVUPS      (CX), Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VBLENDVPS    Y3, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VSUBPS       Y1, Y9, Y3
+	VFNMADD132PS constants<>+96(SB), Y8, Y3
 	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  constants<>+160(SB), Y3, Y8
+	VMULPS       Y3, Y3, Y10
+	VFMADD213PS  Y3, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)
-	VPCMPEQD     constants<>+1600(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x10, SI, R9
-	IMUL3Q       $0x10, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2144(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+2144(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y10, Y8, Y8
-	VMOVUPS      (CX)(SI*1), Y7
-	VPCMPEQD     constants<>+1120(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(SI*1)
-	VPCMPEQD     constants<>+1120(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x11, SI, R9
-	IMUL3Q       $0x11, SI, R10
-	VMOVUPS      (CX)(R10*1), Y9
-	VPCMPEQD     constants<>+2176(SB), Y3, Y11
-	VBLENDVPS    Y11, Y9, Y4, Y4
+	VMOVUPS      Y8, (CX)
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VBLENDVPS    Y3, Y8, Y6, Y6
+	VMOVUPS      32(CX), Y3
+	IMUL3Q       $0x10, BX, R8
+	VMOVUPS      (CX)(R8*1), Y9
+	VPCMPEQD     constants<>+2272(SB), Y4, Y10
+	VBLENDVPS    Y10, Y9, Y5, Y5
 	VSUBPS       Y2, Y9, Y9
-	VMAXPS       Y9, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VPERMPS      constants<>+192(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y12
-	VFMADD213PS  constants<>+160(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (DX)(R9*1)
-	VPCMPEQD     constants<>+2176(SB), Y3, Y11
-	VBLENDVPS    Y11, Y12, Y5, Y5
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2272(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y7, Y7
-	VADDPS       Y12, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(SI*2), Y6
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(SI*2)
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x12, SI, R9
-	IMUL3Q       $0x12, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2208(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+2208(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x03, SI, R9
-	IMUL3Q       $0x03, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1728(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1728(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x13, SI, R9
-	IMUL3Q       $0x13, SI, R10
-	VMOVUPS      (CX)(R10*1), Y9
-	VPCMPEQD     constants<>+2240(SB), Y3, Y11
-	VBLENDVPS    Y11, Y9, Y4, Y4
+	VADDPS       Y11, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y9
+	VPCMPEQD     constants<>+608(SB), Y4, Y10
+	VBLENDVPS    Y10, Y9, Y5, Y5
 	VSUBPS       Y2, Y9, Y9
-	VMAXPS       Y9, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VPERMPS      constants<>+192(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y12
-	VFMADD213PS  constants<>+160(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (DX)(R9*1)
-	VPCMPEQD     constants<>+2240(SB), Y3, Y11
-	VBLENDVPS    Y11, Y12, Y5, Y5
-	VADDPS       Y9, Y7, Y7
-	VADDPS       Y12, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(SI*4), Y6
-	VPCMPEQD     constants<>+1760(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(SI*4)
-	VPCMPEQD     constants<>+1760(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x05, SI, R9
-	IMUL3Q       $0x05, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1792(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1792(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, SI, R9
-	IMUL3Q       $0x06, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+1824(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(R9*1)
-	VPCMPEQD     constants<>+1824(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, SI, R9
-	IMUL3Q       $0x07, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1856(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1856(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y10, Y10
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 128(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 128(R9)
-	VMOVUPS      (CX)(SI*8), Y6
-	VPCMPEQD     constants<>+1888(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(SI*8)
-	VPCMPEQD     constants<>+1888(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x09, SI, R9
-	IMUL3Q       $0x09, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1920(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1920(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0a, SI, R9
-	IMUL3Q       $0x0a, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+1952(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(R9*1)
-	VPCMPEQD     constants<>+1952(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0b, SI, R9
-	IMUL3Q       $0x0b, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1984(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1984(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 96(R9)
-	IMUL3Q       $0x0c, SI, R9
-	IMUL3Q       $0x0c, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2016(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(R9*1)
-	VPCMPEQD     constants<>+2016(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0d, SI, R9
-	IMUL3Q       $0x0d, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2048(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+2048(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0e, SI, R9
-	IMUL3Q       $0x0e, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2080(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(R9*1)
-	VPCMPEQD     constants<>+2080(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0f, SI, R9
-	IMUL3Q       $0x0f, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2112(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(BX*1)
+	VPCMPEQD     constants<>+608(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(BX*1), Y3, Y3
+	IMUL3Q       $0x11, BX, R8
+	VMOVUPS      (CX)(R8*1), Y10
+	VPCMPEQD     constants<>+2304(SB), Y4, Y12
+	VBLENDVPS    Y12, Y10, Y5, Y5
+	VSUBPS       Y2, Y10, Y10
+	VMAXPS       Y10, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VMOVUPS      Y13, (CX)(R8*1)
+	VPCMPEQD     constants<>+2304(SB), Y4, Y12
+	VBLENDVPS    Y12, Y13, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y10, Y9, Y9
+	VADDPS       Y13, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y7, Y9, Y9
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y9, 1088(R8)
+	VMOVUPS      (CX)(BX*2), Y7
+	VPCMPEQD     constants<>+640(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y2
-	VFNMADD132PS constants<>+96(SB), Y9, Y2
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y2, Y9
-	VMULPS       Y2, Y2, Y11
-	VFMADD213PS  Y2, Y11, Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (DX)(R9*1)
-	VPCMPEQD     constants<>+2112(SB), Y3, Y2
-	VBLENDVPS    Y2, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       128(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       128(R9), Y7, Y7
-	VBROADCASTSD constants<>+576(SB), Y2
-	VCVTPS2PD    X9, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1400(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y9, X3
-	VCVTPS2PD    X3, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1432(AX)(DI*8)
-	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 4664(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y7, X2
+	VMOVUPS      Y9, (CX)(BX*2)
+	VPCMPEQD     constants<>+640(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(BX*2), Y3, Y3
+	IMUL3Q       $0x12, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2336(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2336(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y11, Y9, Y9
+	IMUL3Q       $0x03, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	IMUL3Q       $0x13, BX, R8
+	VMOVUPS      (CX)(R8*1), Y10
+	VPCMPEQD     constants<>+2368(SB), Y4, Y12
+	VBLENDVPS    Y12, Y10, Y5, Y5
+	VSUBPS       Y2, Y10, Y10
+	VMAXPS       Y10, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VMOVUPS      Y13, (CX)(R8*1)
+	VPCMPEQD     constants<>+2368(SB), Y4, Y12
+	VBLENDVPS    Y12, Y13, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y10, Y8, Y8
+	VADDPS       Y13, Y11, Y11
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 96(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1120(R8)
+	VMOVUPS      (CX)(BX*4), Y7
+	VPCMPEQD     constants<>+704(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(BX*4)
+	VPCMPEQD     constants<>+704(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(BX*4), Y3, Y3
+	IMUL3Q       $0x05, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1088(R8)
+	IMUL3Q       $0x06, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R8*1)
+	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	IMUL3Q       $0x07, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       96(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       1120(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 128(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1152(R8)
+	VMOVUPS      (CX)(BX*8), Y7
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(BX*8)
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(BX*8), Y3, Y3
+	IMUL3Q       $0x09, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2048(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2048(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1088(R8)
+	IMUL3Q       $0x0a, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R8*1)
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	IMUL3Q       $0x0b, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2112(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2112(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 96(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1120(R8)
+	IMUL3Q       $0x0c, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+2144(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R8*1)
+	VPCMPEQD     constants<>+2144(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	IMUL3Q       $0x0d, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2176(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2176(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1088(R8)
+	IMUL3Q       $0x0e, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R8*1)
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	IMUL3Q       $0x0f, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2240(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y2
+	VFNMADD132PS constants<>+96(SB), Y10, Y2
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y2, Y10
+	VMULPS       Y2, Y2, Y12
+	VFMADD213PS  Y2, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R8*1)
+	VPCMPEQD     constants<>+2240(SB), Y4, Y2
+	VBLENDVPS    Y2, Y10, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       96(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1120(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       128(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1152(R8), Y8, Y8
+	VBROADCASTSD constants<>+736(SB), Y2
+	VCVTPS2PD    X10, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y10, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VCVTPS2PD    X8, Y2
+	VMOVUPD      Y2, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y8, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(DI*8)
-	VCVTPS2PD    X4, Y2
-	VSUBPD       312(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6840(AX)(DI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(DI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y2
+	VMOVUPD      Y2, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -22098,562 +22043,578 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+160(SB), Z5
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Z8
+	VMAXPS       (CX)(BX*1), Z8, Z8
+	VMAXPS       (CX)(BX*2), Z8, Z8
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	VMAXPS       (CX)(BX*4), Z8, Z8
+	IMUL3Q       $0x05, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x06, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x07, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	VMAXPS       (CX)(BX*8), Z8, Z8
+	IMUL3Q       $0x09, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0a, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0b, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0c, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0d, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0e, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0f, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x10, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x11, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x12, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x13, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ          CX, R9
-	VMOVUPS       (R9), Z7
-	ADDQ          SI, R9
-	VMOVUPS       (R9), Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	VMAXPS        Z8, Z7, Z7
+	VMOVAPS       Z8, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(DI*8)
-	VMOVDQU32     (BX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
-	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(SI*1), Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+1120(SB), Z8, K3
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVAPS       Z15, K3, Z9
-	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z7, Z15, Z15
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(SI*2), Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K5
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z7, Z17, Z17
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z21
-	IMUL3Q        $0x03, SI, R11
-	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z21
-	IMUL3Q        $0x03, SI, R9
-	VMULPS        Z12, Z12, Z18
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K6
-	VMOVUPS       (CX)(R9*1), Z22
-	VFMADD213PS   Z12, Z18, Z14
-	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z12
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K7
-	VFMADD213PS.Z Z13, Z13, K2, Z14
+	VMOVUPD       Z8, 376(AX)(SI*8)
+	VMOVDQU32     (DX), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+576(SB), Z11
+	VMOVUPS       (CX), Z12
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z8
+	VFMADD132PS   Z2, Z1, Z8
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z8, Z14
+	VFNMADD132PS  Z3, Z12, Z14
+	VMOVUPS       (CX)(BX*1), Z18
+	VPERMPS       Z6, Z8, Z13
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
+	VPSLLD        $0x14, Z8, Z8
+	VMOVAPS       Z18, K3, Z10
+	VPADDD        Z13, Z8, Z8
+	VSUBPS        Z7, Z18, Z18
 	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z17, Z12
-	VMOVAPS       Z22, K7, Z9
-	VMOVUPS       Z14, (DX)
-	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z21, Z20
-	VSUBPS        Z7, Z22, Z22
-	VMOVAPS       Z14, K1, Z10
-	VMULPS        Z19, Z19, Z18
-	VPSLLD        $0x14, Z21, Z21
-	VMOVUPS       Z22, Z23
-	IMUL3Q        $0x10, SI, R9
-	VFMADD213PS   Z19, Z18, Z13
-	VPADDD        Z20, Z21, Z21
+	VMOVUPS       Z18, Z15
+	VFMADD213PS   Z5, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z15
+	VMULPS        Z14, Z14, Z16
+	VCMPPS        $0x15, Z0, Z18, K4
+	VFMADD213PS   Z14, Z16, Z13
+	VSUBPS        Z1, Z15, Z16
+	VFMADD213PS.Z Z8, Z8, K2, Z13
+	VFNMADD132PS  Z3, Z18, Z16
+	VMOVUPS       (CX)(BX*2), Z21
+	VMOVUPS       Z13, (CX)
+	VPERMPS       Z6, Z15, Z14
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K2
+	VMOVAPS       Z13, K1, Z11
+	VPSLLD        $0x14, Z15, Z15
+	VMOVAPS       Z21, K2, Z10
+	VMOVUPS       64(CX), Z8
+	VPADDD        Z14, Z15, Z15
+	VSUBPS        Z7, Z21, Z21
+	IMUL3Q        $0x10, BX, R8
+	VMOVUPS       Z4, Z19
+	VMOVUPS       Z21, Z23
+	VMOVUPS       (CX)(R8*1), Z14
+	VFMADD213PS   Z5, Z16, Z19
 	VFMADD132PS   Z2, Z1, Z23
-	IMUL3Q        $0x10, SI, R10
-	VFMADD213PS.Z Z16, Z16, K4, Z13
-	VMOVUPS       Z4, Z18
-	VCMPPS        $0x15, Z0, Z22, K2
-	VMOVUPS       (CX)(R10*1), Z16
-	VMOVUPS       Z13, (DX)(SI*1)
-	VFMADD213PS   Z5, Z12, Z18
-	VSUBPS        Z1, Z23, Z20
-	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
-	VMOVAPS       Z13, K3, Z10
-	VMULPS        Z12, Z12, Z19
-	VFNMADD132PS  Z3, Z22, Z20
-	VMOVAPS       Z16, K1, Z9
-	IMUL3Q        $0x11, SI, R10
-	VFMADD213PS   Z12, Z19, Z18
-	VPERMPS       Z6, Z23, Z12
-	VSUBPS        Z7, Z16, Z16
-	IMUL3Q        $0x11, SI, R12
-	VFMADD213PS.Z Z21, Z21, K6, Z18
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K1
+	VMULPS        Z16, Z16, Z17
+	VCMPPS        $0x15, Z0, Z21, K5
+	VMOVAPS       Z14, K1, Z10
+	VFMADD213PS   Z16, Z17, Z19
+	VSUBPS        Z1, Z23, Z22
+	VSUBPS        Z7, Z14, Z14
+	VFMADD213PS.Z Z15, Z15, K4, Z19
+	VFNMADD132PS  Z3, Z21, Z22
+	IMUL3Q        $0x03, BX, R11
+	VMOVUPS       Z14, Z16
+	VMOVUPS       Z19, (CX)(BX*1)
+	VPERMPS       Z6, Z23, Z15
+	VMOVUPS       (CX)(R11*1), Z26
+	VFMADD132PS   Z2, Z1, Z16
+	VMOVAPS       Z19, K3, Z11
 	VPSLLD        $0x14, Z23, Z23
-	VMOVUPS       Z16, Z19
-	VMOVUPS       (CX)(R12*1), Z21
-	VMOVUPS       Z18, (DX)(SI*2)
-	VPADDD        Z12, Z23, Z23
-	VFMADD132PS   Z2, Z1, Z19
-	VPCMPEQD.BCST constants<>+2176(SB), Z8, K3
-	VMOVAPS       Z18, K5, Z10
-	VMOVUPS       Z4, Z26
-	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVAPS       Z21, K3, Z9
-	IMUL3Q        $0x12, SI, R12
-	VFMADD213PS   Z5, Z20, Z26
-	VSUBPS        Z1, Z19, Z12
-	VSUBPS        Z7, Z21, Z21
-	IMUL3Q        $0x12, SI, R13
-	VMULPS        Z20, Z20, Z27
-	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       Z21, Z24
-	VMOVUPS       (CX)(R13*1), Z25
-	VFMADD213PS   Z20, Z27, Z26
-	VPERMPS       Z6, Z19, Z20
-	VFMADD132PS   Z2, Z1, Z24
-	VPCMPEQD.BCST constants<>+2208(SB), Z8, K5
-	VFMADD213PS.Z Z23, Z23, K2, Z26
-	VPSLLD        $0x14, Z19, Z19
-	VCMPPS        $0x15, Z0, Z21, K2
-	VMOVAPS       Z25, K5, Z9
-	VMOVUPS       Z26, (DX)(R11*1)
-	VPADDD        Z20, Z19, Z19
-	VSUBPS        Z1, Z24, Z27
-	VSUBPS        Z7, Z25, Z25
-	VMOVAPS       Z26, K7, Z10
-	VMOVUPS       Z4, Z20
-	VFNMADD132PS  Z3, Z21, Z27
-	VMOVUPS       Z25, Z29
-	IMUL3Q        $0x13, SI, R11
-	VFMADD213PS   Z5, Z12, Z20
-	VPERMPS       Z6, Z24, Z28
-	VFMADD132PS   Z2, Z1, Z29
-	IMUL3Q        $0x13, SI, R13
-	VMULPS        Z12, Z12, Z23
-	VPSLLD        $0x14, Z24, Z24
-	VCMPPS        $0x15, Z0, Z25, K6
-	VMOVUPS       (CX)(R13*1), Z30
-	VFMADD213PS   Z12, Z23, Z20
-	VPADDD        Z28, Z24, Z24
-	VSUBPS        Z1, Z29, Z12
-	VPCMPEQD.BCST constants<>+2240(SB), Z8, K7
-	VFMADD213PS.Z Z19, Z19, K4, Z20
-	VMOVUPS       Z4, Z19
-	VFNMADD132PS  Z3, Z25, Z12
-	VMOVAPS       Z30, K7, Z9
-	VMOVUPS       Z20, (DX)(R9*1)
-	VFMADD213PS   Z5, Z27, Z19
-	VPERMPS       Z6, Z29, Z28
-	VSUBPS        Z7, Z30, Z30
-	VMOVAPS       Z20, K1, Z10
-	VMULPS        Z27, Z27, Z23
-	VPSLLD        $0x14, Z29, Z29
-	VMOVUPS       Z30, Z31
-	VADDPS        Z16, Z11, Z11
-	VFMADD213PS   Z27, Z23, Z19
-	VPADDD        Z28, Z29, Z29
-	VFMADD132PS   Z2, Z1, Z31
-	VADDPS        Z20, Z14, Z14
-	VFMADD213PS.Z Z24, Z24, K2, Z19
-	VMOVUPS       Z4, Z16
-	VCMPPS        $0x15, Z0, Z30, K1
-	VMOVUPS       Z19, (DX)(R10*1)
-	VFMADD213PS   Z5, Z12, Z16
-	VSUBPS        Z1, Z31, Z23
-	VMOVAPS       Z19, K3, Z10
-	VMULPS        Z12, Z12, Z20
-	VFNMADD132PS  Z3, Z30, Z23
-	VADDPS        Z21, Z15, Z15
-	VFMADD213PS   Z12, Z20, Z16
-	VPERMPS       Z6, Z31, Z12
-	VADDPS        Z19, Z13, Z13
-	VFMADD213PS.Z Z29, Z29, K6, Z16
-	VPSLLD        $0x14, Z31, Z31
-	VMOVUPS       Z16, (DX)(R12*1)
-	VPADDD        Z12, Z31, Z31
-	VMOVAPS       Z16, K5, Z10
-	VMOVUPS       Z4, Z12
-	VADDPS        Z25, Z17, Z17
-	VFMADD213PS   Z5, Z23, Z12
-	VADDPS        Z16, Z18, Z18
-	VMULPS        Z23, Z23, Z16
-	VFMADD213PS   Z23, Z16, Z12
-	VFMADD213PS.Z Z31, Z31, K1, Z12
-	VMOVUPS       Z12, (DX)(R11*1)
-	VMOVAPS       Z12, K7, Z10
-	VADDPS        Z30, Z22, Z22
-	VADDPS        Z12, Z26, Z26
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z18, Z26, Z26
-	VADDPS        Z17, Z22, Z22
-	VADDPS        Z13, Z26, Z26
-	VADDPS        Z15, Z22, Z22
-	VMOVUPS       (CX)(SI*4), Z11
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	IMUL3Q        $0x05, SI, R9
-	VFMADD132PS   Z2, Z1, Z13
-	IMUL3Q        $0x05, SI, R10
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVUPS       (CX)(R10*1), Z15
-	VSUBPS        Z1, Z13, Z12
-	VPCMPEQD.BCST constants<>+1792(SB), Z8, K3
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVAPS       Z15, K3, Z9
-	IMUL3Q        $0x06, SI, R10
-	VPERMPS       Z6, Z13, Z14
-	VSUBPS        Z7, Z15, Z15
-	IMUL3Q        $0x06, SI, R11
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(R11*1), Z17
-	VPADDD        Z14, Z13, Z13
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K5
-	VMOVUPS       Z4, Z14
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	IMUL3Q        $0x07, SI, R11
-	VFMADD213PS   Z5, Z12, Z14
-	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z7, Z17, Z17
-	IMUL3Q        $0x07, SI, R12
-	VMULPS        Z12, Z12, Z18
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z20
-	VMOVUPS       (CX)(R12*1), Z21
-	VFMADD213PS   Z12, Z18, Z14
-	VPERMPS       Z6, Z16, Z12
-	VFMADD132PS   Z2, Z1, Z20
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K6
-	VFMADD213PS.Z Z13, Z13, K2, Z14
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K6
+	VCMPPS        $0x15, Z0, Z14, K3
+	VMAXPS        64(CX)(BX*1), Z8, Z8
+	VPADDD        Z15, Z23, Z23
+	VMOVAPS       Z26, K6, Z10
+	VSUBPS        Z1, Z16, Z15
+	IMUL3Q        $0x11, BX, R9
+	VMOVUPS       Z4, Z24
+	VSUBPS        Z7, Z26, Z26
+	VFNMADD132PS  Z3, Z14, Z15
+	VMOVUPS       (CX)(R9*1), Z20
+	VFMADD213PS   Z5, Z22, Z24
+	VMOVUPS       Z26, Z27
+	VPERMPS       Z6, Z16, Z17
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
+	VMULPS        Z22, Z22, Z25
+	VFMADD132PS   Z2, Z1, Z27
 	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K2
-	VMOVAPS       Z21, K6, Z9
-	VMOVUPS       Z14, (DX)(SI*4)
-	VPADDD        Z12, Z16, Z16
-	VSUBPS        Z1, Z20, Z18
-	VSUBPS        Z7, Z21, Z21
-	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z17, Z18
-	VMOVUPS       Z21, Z24
-	VFMADD213PS   Z5, Z19, Z12
-	VPERMPS       Z6, Z20, Z23
-	VFMADD132PS   Z2, Z1, Z24
-	VMULPS        Z19, Z19, Z13
-	VPSLLD        $0x14, Z20, Z20
-	VCMPPS        $0x15, Z0, Z21, K1
-	VFMADD213PS   Z19, Z13, Z12
-	VPADDD        Z23, Z20, Z20
-	VSUBPS        Z1, Z24, Z13
-	VFMADD213PS.Z Z16, Z16, K4, Z12
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z21, Z13
-	VMOVUPS       Z12, (DX)(R9*1)
-	VFMADD213PS   Z5, Z18, Z16
-	VPERMPS       Z6, Z24, Z23
-	VMOVAPS       Z12, K3, Z10
-	VMULPS        Z18, Z18, Z19
-	VPSLLD        $0x14, Z24, Z24
-	VFMADD213PS   Z18, Z19, Z16
-	VPADDD        Z23, Z24, Z24
-	VFMADD213PS.Z Z20, Z20, K2, Z16
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z16, (DX)(R10*1)
-	VFMADD213PS   Z5, Z13, Z18
-	VMOVAPS       Z16, K5, Z10
-	VMULPS        Z13, Z13, Z19
-	VFMADD213PS   Z13, Z19, Z18
-	VFMADD213PS.Z Z24, Z24, K1, Z18
-	VMOVUPS       Z18, (DX)(R11*1)
-	VMOVAPS       Z18, K6, Z10
+	VMOVAPS       Z20, K4, Z10
+	VFMADD213PS   Z22, Z25, Z24
+	VCMPPS        $0x15, Z0, Z26, K7
+	VPADDD        Z17, Z16, Z16
+	VSUBPS        Z7, Z20, Z20
+	VFMADD213PS.Z Z23, Z23, K5, Z24
+	VSUBPS        Z1, Z27, Z25
+	VMOVUPS       Z4, Z17
+	VMOVUPS       Z20, Z23
+	VMOVUPS       Z24, (CX)(BX*2)
+	VFNMADD132PS  Z3, Z26, Z25
+	VFMADD213PS   Z5, Z15, Z17
+	VFMADD132PS   Z2, Z1, Z23
+	VMOVAPS       Z24, K2, Z11
+	VPERMPS       Z6, Z27, Z28
+	VMULPS        Z15, Z15, Z22
+	VCMPPS        $0x15, Z0, Z20, K2
+	VMAXPS        64(CX)(BX*2), Z8, Z8
+	VPSLLD        $0x14, Z27, Z27
+	VFMADD213PS   Z15, Z22, Z17
+	VSUBPS        Z1, Z23, Z15
+	IMUL3Q        $0x12, BX, R10
+	VPADDD        Z28, Z27, Z27
+	VFMADD213PS.Z Z16, Z16, K3, Z17
+	VFNMADD132PS  Z3, Z20, Z15
+	VMOVUPS       (CX)(R10*1), Z22
+	VMOVUPS       Z4, Z28
+	VMOVUPS       Z17, (CX)(R8*1)
+	VPERMPS       Z6, Z23, Z16
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K3
+	VFMADD213PS   Z5, Z25, Z28
+	VMOVAPS       Z17, K1, Z11
+	VPSLLD        $0x14, Z23, Z23
+	VMOVAPS       Z22, K3, Z10
+	VMULPS        Z25, Z25, Z29
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VPADDD        Z16, Z23, Z23
+	VSUBPS        Z7, Z22, Z22
+	VFMADD213PS   Z25, Z29, Z28
 	VADDPS        Z14, Z12, Z12
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z18, Z18
-	VADDPS        Z17, Z21, Z21
-	VADDPS        Z12, Z18, Z18
-	VADDPS        Z15, Z21, Z21
-	VADDPS        Z26, Z18, Z18
-	VADDPS        Z22, Z21, Z21
-	VMOVUPS       (CX)(SI*8), Z11
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	IMUL3Q        $0x09, SI, R9
-	VFMADD132PS   Z2, Z1, Z13
-	IMUL3Q        $0x09, SI, R10
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVUPS       (CX)(R10*1), Z15
-	VSUBPS        Z1, Z13, Z12
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K3
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVAPS       Z15, K3, Z9
-	IMUL3Q        $0x0a, SI, R10
-	VPERMPS       Z6, Z13, Z14
-	VSUBPS        Z7, Z15, Z15
-	IMUL3Q        $0x0a, SI, R11
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(R11*1), Z17
-	VPADDD        Z14, Z13, Z13
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K5
 	VMOVUPS       Z4, Z14
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	IMUL3Q        $0x0b, SI, R11
-	VFMADD213PS   Z5, Z12, Z14
-	VSUBPS        Z1, Z16, Z20
-	VSUBPS        Z7, Z17, Z17
-	IMUL3Q        $0x0b, SI, R12
-	VMULPS        Z12, Z12, Z19
-	VFNMADD132PS  Z3, Z15, Z20
-	VMOVUPS       Z17, Z22
-	VMOVUPS       (CX)(R12*1), Z23
-	VFMADD213PS   Z12, Z19, Z14
-	VPERMPS       Z6, Z16, Z12
-	VFMADD132PS   Z2, Z1, Z22
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K6
-	VFMADD213PS.Z Z13, Z13, K2, Z14
+	VMOVUPS       Z22, Z16
+	VFMADD213PS.Z Z27, Z27, K7, Z28
+	VADDPS        Z17, Z13, Z13
+	VFMADD213PS   Z5, Z15, Z14
+	VFMADD132PS   Z2, Z1, Z16
+	VMOVUPS       Z28, (CX)(R11*1)
+	VMULPS        Z15, Z15, Z17
+	VCMPPS        $0x15, Z0, Z22, K1
+	VMOVAPS       Z28, K6, Z11
+	VFMADD213PS   Z15, Z17, Z14
+	VSUBPS        Z1, Z16, Z15
+	VMAXPS        64(CX)(R11*1), Z8, Z8
+	VFMADD213PS.Z Z23, Z23, K2, Z14
+	VFNMADD132PS  Z3, Z22, Z15
+	IMUL3Q        $0x13, BX, R8
+	VMOVUPS       Z14, (CX)(R9*1)
+	VPERMPS       Z6, Z16, Z17
+	VMOVUPS       (CX)(R8*1), Z23
+	VMOVAPS       Z14, K4, Z11
 	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K2
-	VMOVAPS       Z23, K6, Z9
-	VMOVUPS       Z14, (DX)(SI*8)
-	VPADDD        Z12, Z16, Z16
-	VSUBPS        Z1, Z22, Z19
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K2
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VPADDD        Z17, Z16, Z16
+	VMOVAPS       Z23, K2, Z10
+	VADDPS        Z20, Z18, Z18
+	VMOVUPS       Z4, Z17
 	VSUBPS        Z7, Z23, Z23
-	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z17, Z19
-	VMOVUPS       Z23, Z25
-	VFMADD213PS   Z5, Z20, Z12
-	VPERMPS       Z6, Z22, Z24
-	VFMADD132PS   Z2, Z1, Z25
-	VMULPS        Z20, Z20, Z13
-	VPSLLD        $0x14, Z22, Z22
-	VCMPPS        $0x15, Z0, Z23, K1
-	VFMADD213PS   Z20, Z13, Z12
-	VPADDD        Z24, Z22, Z22
-	VSUBPS        Z1, Z25, Z13
-	VFMADD213PS.Z Z16, Z16, K4, Z12
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z23, Z13
-	VMOVUPS       Z12, (DX)(R9*1)
-	VFMADD213PS   Z5, Z19, Z16
-	VPERMPS       Z6, Z25, Z24
-	VMOVAPS       Z12, K3, Z10
-	VMULPS        Z19, Z19, Z20
-	VPSLLD        $0x14, Z25, Z25
-	VFMADD213PS   Z19, Z20, Z16
-	VPADDD        Z24, Z25, Z25
-	VFMADD213PS.Z Z22, Z22, K2, Z16
-	VMOVUPS       Z4, Z19
-	VMOVUPS       Z16, (DX)(R10*1)
-	VFMADD213PS   Z5, Z13, Z19
-	VMOVAPS       Z16, K5, Z10
-	VMULPS        Z13, Z13, Z20
-	VFMADD213PS   Z13, Z20, Z19
-	VFMADD213PS.Z Z25, Z25, K1, Z19
-	VMOVUPS       Z19, (DX)(R11*1)
-	VMOVAPS       Z19, K6, Z10
-	VADDPS        Z14, Z12, Z12
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z19, Z19
-	VADDPS        Z17, Z23, Z23
-	VADDPS        Z12, Z19, Z19
-	VADDPS        Z15, Z23, Z23
-	IMUL3Q        $0x0c, SI, R9
-	IMUL3Q        $0x0c, SI, R10
-	VMOVUPS       (CX)(R10*1), Z11
-	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	IMUL3Q        $0x0d, SI, R10
-	VSUBPS        Z7, Z11, Z11
-	IMUL3Q        $0x0d, SI, R11
-	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(R11*1), Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+2048(SB), Z8, K3
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVAPS       Z15, K3, Z9
-	IMUL3Q        $0x0e, SI, R11
-	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z7, Z15, Z15
-	IMUL3Q        $0x0e, SI, R12
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(R12*1), Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+2080(SB), Z8, K5
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	IMUL3Q        $0x0f, SI, R12
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z20
+	VADDPS        Z14, Z19, Z19
+	VFMADD213PS   Z5, Z15, Z17
+	VMOVUPS       Z23, Z20
+	VMULPS        Z15, Z15, Z14
+	VFMADD132PS   Z2, Z1, Z20
+	VFMADD213PS   Z15, Z14, Z17
+	VCMPPS        $0x15, Z0, Z23, K4
+	VFMADD213PS.Z Z16, Z16, K1, Z17
+	VSUBPS        Z1, Z20, Z14
+	VMOVUPS       Z17, (CX)(R10*1)
+	VFNMADD132PS  Z3, Z23, Z14
+	VMOVAPS       Z17, K3, Z11
+	VPERMPS       Z6, Z20, Z15
+	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VPSLLD        $0x14, Z20, Z20
+	VADDPS        Z22, Z21, Z21
+	VPADDD        Z15, Z20, Z20
+	VADDPS        Z17, Z24, Z24
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z15
+	VFMADD213PS.Z Z20, Z20, K4, Z15
+	VMOVUPS       Z15, (CX)(R8*1)
+	VMOVAPS       Z15, K2, Z11
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VADDPS        Z23, Z26, Z26
+	VADDPS        Z15, Z28, Z28
+	VADDPS        Z13, Z19, Z19
+	VADDPS        Z12, Z18, Z18
+	VADDPS        Z24, Z28, Z28
+	VADDPS        Z21, Z26, Z26
+	VADDPS        Z19, Z28, Z28
+	VADDPS        Z18, Z26, Z26
+	MOVQ          56(AX), R8
+	VMOVUPS       Z28, 192(R8)
+	MOVQ          56(AX), R8
+	VMOVUPS       Z26, 2240(R8)
+	VMOVUPS       (CX)(BX*4), Z12
+	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	IMUL3Q        $0x05, BX, R8
+	VPERMPS       Z6, Z14, Z15
+	VMOVUPS       (CX)(R8*1), Z16
+	VPSLLD        $0x14, Z14, Z14
+	VPCMPEQD.BCST constants<>+1920(SB), Z9, K3
+	VPADDD        Z15, Z14, Z14
+	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z7, Z16, Z16
+	VFMADD213PS   Z5, Z13, Z15
+	VMOVUPS       Z16, Z18
+	VMULPS        Z13, Z13, Z17
+	VFMADD132PS   Z2, Z1, Z18
+	VFMADD213PS   Z13, Z17, Z15
+	VCMPPS        $0x15, Z0, Z16, K4
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VSUBPS        Z1, Z18, Z13
+	IMUL3Q        $0x06, BX, R9
+	VMOVUPS       Z15, (CX)(BX*4)
+	VFNMADD132PS  Z3, Z16, Z13
+	VMOVUPS       (CX)(R9*1), Z17
+	VMOVAPS       Z15, K1, Z11
+	VPERMPS       Z6, Z18, Z14
+	VPCMPEQD.BCST constants<>+1952(SB), Z9, K1
+	VMAXPS        64(CX)(BX*4), Z8, Z8
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z17, K1, Z10
+	VPADDD        Z14, Z18, Z18
 	VSUBPS        Z7, Z17, Z17
-	IMUL3Q        $0x0f, SI, R13
 	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z20
-	VMOVUPS       Z17, Z24
-	VMOVUPS       (CX)(R13*1), Z25
-	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z22
-	VFMADD132PS   Z2, Z1, Z24
-	VPCMPEQD.BCST constants<>+2112(SB), Z8, K7
-	VMULPS        Z12, Z12, Z8
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K6
-	VMOVAPS       Z25, K7, Z9
-	VFMADD213PS   Z12, Z8, Z14
-	VPADDD        Z22, Z16, Z16
-	VSUBPS        Z1, Z24, Z8
-	VSUBPS        Z7, Z25, Z25
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z4, Z7
-	VFNMADD132PS  Z3, Z17, Z8
-	VMOVUPS       Z25, Z22
-	VMOVUPS       Z14, (DX)(R9*1)
-	VFMADD213PS   Z5, Z20, Z7
-	VPERMPS       Z6, Z24, Z13
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z20
+	VMULPS        Z13, Z13, Z19
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z13, Z19, Z14
+	VSUBPS        Z1, Z20, Z13
+	IMUL3Q        $0x07, BX, R10
+	VFMADD213PS.Z Z18, Z18, K4, Z14
+	VFNMADD132PS  Z3, Z17, Z13
+	VMOVUPS       (CX)(R10*1), Z19
+	VMOVUPS       Z14, (CX)(R8*1)
+	VPERMPS       Z6, Z20, Z18
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K4
+	VMOVAPS       Z14, K3, Z11
+	VPSLLD        $0x14, Z20, Z20
+	VMOVAPS       Z19, K4, Z10
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VPADDD        Z18, Z20, Z20
+	VSUBPS        Z7, Z19, Z19
+	VMOVUPS       Z4, Z18
+	VMOVUPS       Z19, Z22
+	VFMADD213PS   Z5, Z13, Z18
 	VFMADD132PS   Z2, Z1, Z22
-	VMOVAPS       Z14, K1, Z10
-	VMULPS        Z20, Z20, Z12
-	VPSLLD        $0x14, Z24, Z24
-	VCMPPS        $0x15, Z0, Z25, K1
-	VFMADD213PS   Z20, Z12, Z7
-	VPADDD        Z13, Z24, Z24
-	VSUBPS        Z1, Z22, Z12
-	VFMADD213PS.Z Z16, Z16, K4, Z7
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z25, Z12
-	VMOVUPS       Z7, (DX)(R10*1)
-	VFMADD213PS   Z5, Z8, Z13
+	VMULPS        Z13, Z13, Z21
+	VCMPPS        $0x15, Z0, Z19, K3
+	VFMADD213PS   Z13, Z21, Z18
+	VSUBPS        Z1, Z22, Z13
+	VFMADD213PS.Z Z20, Z20, K2, Z18
+	VFNMADD132PS  Z3, Z19, Z13
+	VMOVUPS       Z18, (CX)(R9*1)
 	VPERMPS       Z6, Z22, Z20
-	VMOVAPS       Z7, K3, Z10
-	VMULPS        Z8, Z8, Z16
+	VMOVAPS       Z18, K1, Z11
 	VPSLLD        $0x14, Z22, Z22
-	VFMADD213PS   Z8, Z16, Z13
+	VMAXPS        64(CX)(R9*1), Z8, Z8
 	VPADDD        Z20, Z22, Z22
-	VFMADD213PS.Z Z24, Z24, K6, Z13
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z13, (DX)(R11*1)
-	VFMADD213PS   Z5, Z12, Z8
-	VMOVAPS       Z13, K5, Z10
-	VMULPS        Z12, Z12, Z16
-	VFMADD213PS   Z12, Z16, Z8
-	VFMADD213PS.Z Z22, Z22, K1, Z8
-	VMOVUPS       Z8, (DX)(R12*1)
-	VMOVAPS       Z8, K7, Z10
-	VADDPS        Z14, Z7, Z7
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z13, Z8, Z8
-	VADDPS        Z17, Z25, Z25
-	VADDPS        Z7, Z8, Z8
-	VADDPS        Z15, Z25, Z25
-	VADDPS        Z19, Z8, Z8
-	VADDPS        Z23, Z25, Z25
-	VADDPS        Z18, Z8, Z8
-	VADDPS        Z21, Z25, Z25
-	VBROADCASTSD  constants<>+576(SB), Z7
-	VCVTPS2PD     Y8, Z11
-	VADDPD        Z7, Z11, Z11
-	VMOVUPD       Z11, 1400(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y8
-	VCVTPS2PD     Y8, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1464(AX)(DI*8)
-	VCVTPS2PD     Y25, Z7
-	VMOVUPD       Z7, 4664(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z25, Y7
+	VMOVUPS       Z4, Z20
+	VFMADD213PS   Z5, Z13, Z20
+	VMULPS        Z13, Z13, Z21
+	VFMADD213PS   Z13, Z21, Z20
+	VFMADD213PS.Z Z22, Z22, K3, Z20
+	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVAPS       Z20, K4, Z11
+	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z18, Z20, Z20
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z14, Z20, Z20
+	VADDPS        Z16, Z19, Z19
+	MOVQ          56(AX), R8
+	VADDPS        192(R8), Z20, Z20
+	MOVQ          56(AX), R8
+	VADDPS        2240(R8), Z19, Z19
+	MOVQ          56(AX), R8
+	VMOVUPS       Z20, 256(R8)
+	MOVQ          56(AX), R8
+	VMOVUPS       Z19, 2304(R8)
+	VMOVUPS       (CX)(BX*8), Z12
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	IMUL3Q        $0x09, BX, R8
+	VPERMPS       Z6, Z14, Z15
+	VMOVUPS       (CX)(R8*1), Z16
+	VPSLLD        $0x14, Z14, Z14
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
+	VPADDD        Z15, Z14, Z14
+	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z7, Z16, Z16
+	VFMADD213PS   Z5, Z13, Z15
+	VMOVUPS       Z16, Z18
+	VMULPS        Z13, Z13, Z17
+	VFMADD132PS   Z2, Z1, Z18
+	VFMADD213PS   Z13, Z17, Z15
+	VCMPPS        $0x15, Z0, Z16, K4
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VSUBPS        Z1, Z18, Z13
+	IMUL3Q        $0x0a, BX, R9
+	VMOVUPS       Z15, (CX)(BX*8)
+	VFNMADD132PS  Z3, Z16, Z13
+	VMOVUPS       (CX)(R9*1), Z17
+	VMOVAPS       Z15, K1, Z11
+	VPERMPS       Z6, Z18, Z14
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VMAXPS        64(CX)(BX*8), Z8, Z8
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z17, K1, Z10
+	VPADDD        Z14, Z18, Z18
+	VSUBPS        Z7, Z17, Z17
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z20
+	VMULPS        Z13, Z13, Z19
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z13, Z19, Z14
+	VSUBPS        Z1, Z20, Z13
+	IMUL3Q        $0x0b, BX, R10
+	VFMADD213PS.Z Z18, Z18, K4, Z14
+	VFNMADD132PS  Z3, Z17, Z13
+	VMOVUPS       (CX)(R10*1), Z19
+	VMOVUPS       Z14, (CX)(R8*1)
+	VPERMPS       Z6, Z20, Z18
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K4
+	VMOVAPS       Z14, K3, Z11
+	VPSLLD        $0x14, Z20, Z20
+	VMOVAPS       Z19, K4, Z10
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VPADDD        Z18, Z20, Z20
+	VSUBPS        Z7, Z19, Z19
+	VMOVUPS       Z4, Z18
+	VMOVUPS       Z19, Z22
+	VFMADD213PS   Z5, Z13, Z18
+	VFMADD132PS   Z2, Z1, Z22
+	VMULPS        Z13, Z13, Z21
+	VCMPPS        $0x15, Z0, Z19, K3
+	VFMADD213PS   Z13, Z21, Z18
+	VSUBPS        Z1, Z22, Z13
+	VFMADD213PS.Z Z20, Z20, K2, Z18
+	VFNMADD132PS  Z3, Z19, Z13
+	VMOVUPS       Z18, (CX)(R9*1)
+	VPERMPS       Z6, Z22, Z20
+	VMOVAPS       Z18, K1, Z11
+	VPSLLD        $0x14, Z22, Z22
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VPADDD        Z20, Z22, Z22
+	VMOVUPS       Z4, Z20
+	VFMADD213PS   Z5, Z13, Z20
+	VMULPS        Z13, Z13, Z21
+	VFMADD213PS   Z13, Z21, Z20
+	VFMADD213PS.Z Z22, Z22, K3, Z20
+	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVAPS       Z20, K4, Z11
+	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z18, Z20, Z20
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z14, Z20, Z20
+	VADDPS        Z16, Z19, Z19
+	MOVQ          56(AX), R8
+	VMOVUPS       Z20, 192(R8)
+	MOVQ          56(AX), R8
+	VMOVUPS       Z19, 2240(R8)
+	IMUL3Q        $0x0c, BX, R8
+	VMOVUPS       (CX)(R8*1), Z12
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	IMUL3Q        $0x0d, BX, R9
+	VFNMADD132PS  Z3, Z12, Z13
+	VMOVUPS       (CX)(R9*1), Z16
+	VPERMPS       Z6, Z14, Z15
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K3
+	VPSLLD        $0x14, Z14, Z14
+	VMOVAPS       Z16, K3, Z10
+	VPADDD        Z15, Z14, Z14
+	VSUBPS        Z7, Z16, Z16
+	VMOVUPS       Z4, Z15
+	VMOVUPS       Z16, Z18
+	VFMADD213PS   Z5, Z13, Z15
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z13, Z13, Z17
+	VCMPPS        $0x15, Z0, Z16, K4
+	VFMADD213PS   Z13, Z17, Z15
+	VSUBPS        Z1, Z18, Z13
+	IMUL3Q        $0x0e, BX, R10
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VFNMADD132PS  Z3, Z16, Z13
+	VMOVUPS       (CX)(R10*1), Z17
+	VMOVUPS       Z15, (CX)(R8*1)
+	VPERMPS       Z6, Z18, Z14
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K2
+	VMOVAPS       Z15, K1, Z11
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z17, K2, Z10
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VPADDD        Z14, Z18, Z18
+	VSUBPS        Z7, Z17, Z17
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z20
+	VMULPS        Z13, Z13, Z19
+	VCMPPS        $0x15, Z0, Z17, K1
+	VFMADD213PS   Z13, Z19, Z14
+	VSUBPS        Z1, Z20, Z13
+	IMUL3Q        $0x0f, BX, R8
+	VFMADD213PS.Z Z18, Z18, K4, Z14
+	VFNMADD132PS  Z3, Z17, Z13
+	VMOVUPS       (CX)(R8*1), Z19
+	VMOVUPS       Z14, (CX)(R9*1)
+	VPERMPS       Z6, Z20, Z18
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K4
+	VMOVAPS       Z14, K3, Z11
+	VPSLLD        $0x14, Z20, Z20
+	VMOVAPS       Z19, K4, Z10
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VPADDD        Z18, Z20, Z20
+	VSUBPS        Z7, Z19, Z19
+	VMOVUPS       Z4, Z7
+	VMOVUPS       Z19, Z18
+	VFMADD213PS   Z5, Z13, Z7
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z13, Z13, Z9
+	VCMPPS        $0x15, Z0, Z19, K3
+	VFMADD213PS   Z13, Z9, Z7
+	VSUBPS        Z1, Z18, Z9
+	VFMADD213PS.Z Z20, Z20, K1, Z7
+	VFNMADD132PS  Z3, Z19, Z9
+	VMOVUPS       Z7, (CX)(R10*1)
+	VPERMPS       Z6, Z18, Z13
+	VMOVAPS       Z7, K2, Z11
+	VPSLLD        $0x14, Z18, Z18
+	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VPADDD        Z13, Z18, Z18
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z9, Z13
+	VMULPS        Z9, Z9, Z20
+	VFMADD213PS   Z9, Z20, Z13
+	VFMADD213PS.Z Z18, Z18, K3, Z13
+	VMOVUPS       Z13, (CX)(R8*1)
+	VMOVAPS       Z13, K4, Z11
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z7, Z13, Z13
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z16, Z19, Z19
+	MOVQ          56(AX), R8
+	VADDPS        192(R8), Z13, Z13
+	MOVQ          56(AX), R8
+	VADDPS        2240(R8), Z19, Z19
+	MOVQ          56(AX), R8
+	VADDPS        256(R8), Z13, Z13
+	MOVQ          56(AX), R8
+	VADDPS        2304(R8), Z19, Z19
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y13, Z9
+	VADDPD        Z7, Z9, Z9
+	VMOVUPD       Z9, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z13, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z7, Z9, Z9
+	VMOVUPD       Z9, 1464(AX)(SI*8)
+	VCVTPS2PD     Y19, Z7
+	VMOVUPD       Z7, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z19, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(DI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6840(AX)(DI*8)
+	VSUBPD        312(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(DI*8)
+	VSUBPD        376(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z7
+	VMOVUPD       Z7, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x40, BX
-	ADDQ          $+16, DI
-	CMPQ          DI, R8
+	ADDQ          $+16, SI
+	CMPQ          SI, DI
 	JLT           loop1
 
 end2:
@@ -22669,650 +22630,648 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+0(SB), Y0
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Y3
+	VMAXPS       (CX)(BX*1), Y3, Y3
+	VMAXPS       (CX)(BX*2), Y3, Y3
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	VMAXPS       (CX)(BX*4), Y3, Y3
+	IMUL3Q       $0x05, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x06, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x07, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	VMAXPS       (CX)(BX*8), Y3, Y3
+	IMUL3Q       $0x09, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0a, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0b, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0c, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0d, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0e, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x0f, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x10, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x11, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x12, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x13, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	IMUL3Q       $0x14, BX, SI
+	VMAXPS       (CX)(SI*1), Y3, Y3
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ         CX, R9
-	VMOVUPS      (R9), Y2
-	ADDQ         SI, R9
-	VMOVUPS      (R9), Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y3, Y3
-	ADDQ         SI, R9
-	VMAXPS       (R9), Y2, Y2
-	VMAXPS       Y3, Y2, Y2
+	VMOVAPS      Y3, Y2
 	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(DI*8)
+	VMOVUPD      Y3, 312(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y2, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(DI*8)
-	VMOVDQU      (BX), Y3
-	VXORPS       Y4, Y4, Y4
+	VMOVUPD      Y3, 344(AX)(SI*8)
+	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+1600(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
+	VXORPS       Y6, Y6, Y6
+	VMOVUPS      (CX), Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VBLENDVPS    Y3, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VSUBPS       Y1, Y9, Y3
+	VFNMADD132PS constants<>+96(SB), Y8, Y3
 	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  constants<>+160(SB), Y3, Y8
+	VMULPS       Y3, Y3, Y10
+	VFMADD213PS  Y3, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)
-	VPCMPEQD     constants<>+1600(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x10, SI, R9
-	IMUL3Q       $0x10, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2144(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+2144(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y10, Y8, Y8
-	VMOVUPS      (CX)(SI*1), Y7
-	VPCMPEQD     constants<>+1120(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(SI*1)
-	VPCMPEQD     constants<>+1120(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x11, SI, R9
-	IMUL3Q       $0x11, SI, R10
-	VMOVUPS      (CX)(R10*1), Y9
-	VPCMPEQD     constants<>+2176(SB), Y3, Y11
-	VBLENDVPS    Y11, Y9, Y4, Y4
+	VMOVUPS      Y8, (CX)
+	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VBLENDVPS    Y3, Y8, Y6, Y6
+	VMOVUPS      32(CX), Y3
+	IMUL3Q       $0x10, BX, R8
+	VMOVUPS      (CX)(R8*1), Y9
+	VPCMPEQD     constants<>+2272(SB), Y4, Y10
+	VBLENDVPS    Y10, Y9, Y5, Y5
 	VSUBPS       Y2, Y9, Y9
-	VMAXPS       Y9, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VPERMPS      constants<>+192(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y12
-	VFMADD213PS  constants<>+160(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (DX)(R9*1)
-	VPCMPEQD     constants<>+2176(SB), Y3, Y11
-	VBLENDVPS    Y11, Y12, Y5, Y5
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2272(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y7, Y7
-	VADDPS       Y12, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 64(R9)
-	VMOVUPS      (CX)(SI*2), Y6
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(SI*2)
-	VPCMPEQD     constants<>+1696(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x12, SI, R9
-	IMUL3Q       $0x12, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2208(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+2208(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x03, SI, R9
-	IMUL3Q       $0x03, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1728(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1728(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	IMUL3Q       $0x13, SI, R9
-	IMUL3Q       $0x13, SI, R10
-	VMOVUPS      (CX)(R10*1), Y9
-	VPCMPEQD     constants<>+2240(SB), Y3, Y11
-	VBLENDVPS    Y11, Y9, Y4, Y4
+	VADDPS       Y11, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y9
+	VPCMPEQD     constants<>+608(SB), Y4, Y10
+	VBLENDVPS    Y10, Y9, Y5, Y5
 	VSUBPS       Y2, Y9, Y9
-	VMAXPS       Y9, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VPERMPS      constants<>+192(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y12
-	VFMADD213PS  constants<>+160(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (DX)(R9*1)
-	VPCMPEQD     constants<>+2240(SB), Y3, Y11
-	VBLENDVPS    Y11, Y12, Y5, Y5
-	VADDPS       Y9, Y7, Y7
-	VADDPS       Y12, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 96(R9)
-	VMOVUPS      (CX)(SI*4), Y6
-	VPCMPEQD     constants<>+1760(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(SI*4)
-	VPCMPEQD     constants<>+1760(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x14, SI, R9
-	IMUL3Q       $0x14, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2272(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+2272(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x05, SI, R9
-	IMUL3Q       $0x05, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1792(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1792(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x06, SI, R9
-	IMUL3Q       $0x06, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+1824(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(R9*1)
-	VPCMPEQD     constants<>+1824(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x07, SI, R9
-	IMUL3Q       $0x07, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1856(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1856(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y10, Y10
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 128(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 128(R9)
-	VMOVUPS      (CX)(SI*8), Y6
-	VPCMPEQD     constants<>+1888(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(SI*8)
-	VPCMPEQD     constants<>+1888(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x09, SI, R9
-	IMUL3Q       $0x09, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1920(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1920(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0a, SI, R9
-	IMUL3Q       $0x0a, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+1952(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(R9*1)
-	VPCMPEQD     constants<>+1952(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0b, SI, R9
-	IMUL3Q       $0x0b, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1984(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+1984(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 96(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 96(R9)
-	IMUL3Q       $0x0c, SI, R9
-	IMUL3Q       $0x0c, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2016(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(R9*1)
-	VPCMPEQD     constants<>+2016(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0d, SI, R9
-	IMUL3Q       $0x0d, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2048(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (DX)(R9*1)
-	VPCMPEQD     constants<>+2048(SB), Y3, Y9
-	VBLENDVPS    Y9, Y10, Y5, Y5
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y7, 64(R9)
-	IMUL3Q       $0x0e, SI, R9
-	IMUL3Q       $0x0e, SI, R10
-	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2080(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (DX)(R9*1)
-	VPCMPEQD     constants<>+2080(SB), Y3, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	IMUL3Q       $0x0f, SI, R9
-	IMUL3Q       $0x0f, SI, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2112(SB), Y3, Y9
-	VBLENDVPS    Y9, Y7, Y4, Y4
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(BX*1)
+	VPCMPEQD     constants<>+608(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(BX*1), Y3, Y3
+	IMUL3Q       $0x11, BX, R8
+	VMOVUPS      (CX)(R8*1), Y10
+	VPCMPEQD     constants<>+2304(SB), Y4, Y12
+	VBLENDVPS    Y12, Y10, Y5, Y5
+	VSUBPS       Y2, Y10, Y10
+	VMAXPS       Y10, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VMOVUPS      Y13, (CX)(R8*1)
+	VPCMPEQD     constants<>+2304(SB), Y4, Y12
+	VBLENDVPS    Y12, Y13, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y10, Y9, Y9
+	VADDPS       Y13, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y7, Y9, Y9
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y9, 1088(R8)
+	VMOVUPS      (CX)(BX*2), Y7
+	VPCMPEQD     constants<>+640(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y2
-	VFNMADD132PS constants<>+96(SB), Y9, Y2
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
 	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y2, Y9
-	VMULPS       Y2, Y2, Y11
-	VFMADD213PS  Y2, Y11, Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (DX)(R9*1)
-	VPCMPEQD     constants<>+2112(SB), Y3, Y2
-	VBLENDVPS    Y2, Y9, Y5, Y5
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       64(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       96(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       128(R9), Y9, Y9
-	MOVQ         64(AX), R9
-	VADDPS       128(R9), Y7, Y7
-	VBROADCASTSD constants<>+576(SB), Y2
-	VCVTPS2PD    X9, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1400(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y9, X3
-	VCVTPS2PD    X3, Y3
-	VADDPD       Y2, Y3, Y3
-	VMOVUPD      Y3, 1432(AX)(DI*8)
-	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 4664(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y7, X2
+	VMOVUPS      Y9, (CX)(BX*2)
+	VPCMPEQD     constants<>+640(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(BX*2), Y3, Y3
+	IMUL3Q       $0x12, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2336(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2336(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y11, Y9, Y9
+	IMUL3Q       $0x03, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	IMUL3Q       $0x13, BX, R8
+	VMOVUPS      (CX)(R8*1), Y10
+	VPCMPEQD     constants<>+2368(SB), Y4, Y12
+	VBLENDVPS    Y12, Y10, Y5, Y5
+	VSUBPS       Y2, Y10, Y10
+	VMAXPS       Y10, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VPERMPS      constants<>+192(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+128(SB), Y13
+	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VMOVUPS      Y13, (CX)(R8*1)
+	VPCMPEQD     constants<>+2368(SB), Y4, Y12
+	VBLENDVPS    Y12, Y13, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y10, Y8, Y8
+	VADDPS       Y13, Y11, Y11
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 96(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1120(R8)
+	VMOVUPS      (CX)(BX*4), Y7
+	VPCMPEQD     constants<>+704(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(BX*4)
+	VPCMPEQD     constants<>+704(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(BX*4), Y3, Y3
+	IMUL3Q       $0x14, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2400(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2400(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y11, Y9, Y9
+	IMUL3Q       $0x05, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1088(R8)
+	IMUL3Q       $0x06, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R8*1)
+	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	IMUL3Q       $0x07, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       96(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       1120(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 128(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1152(R8)
+	VMOVUPS      (CX)(BX*8), Y7
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(BX*8)
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(BX*8), Y3, Y3
+	IMUL3Q       $0x09, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2048(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2048(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1088(R8)
+	IMUL3Q       $0x0a, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R8*1)
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	IMUL3Q       $0x0b, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2112(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2112(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 96(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1120(R8)
+	IMUL3Q       $0x0c, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+2144(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R8*1)
+	VPCMPEQD     constants<>+2144(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	IMUL3Q       $0x0d, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2176(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, (CX)(R8*1)
+	VPCMPEQD     constants<>+2176(SB), Y4, Y10
+	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 64(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y8, 1088(R8)
+	IMUL3Q       $0x0e, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R8*1)
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	IMUL3Q       $0x0f, BX, R8
+	VMOVUPS      (CX)(R8*1), Y8
+	VPCMPEQD     constants<>+2240(SB), Y4, Y10
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VSUBPS       Y2, Y8, Y8
+	VMAXPS       Y8, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y2
+	VFNMADD132PS constants<>+96(SB), Y10, Y2
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y2, Y10
+	VMULPS       Y2, Y2, Y12
+	VFMADD213PS  Y2, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R8*1)
+	VPCMPEQD     constants<>+2240(SB), Y4, Y2
+	VBLENDVPS    Y2, Y10, Y6, Y6
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y7, Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       96(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1120(R8), Y8, Y8
+	MOVQ         56(AX), R8
+	VADDPS       128(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1152(R8), Y8, Y8
+	VBROADCASTSD constants<>+736(SB), Y2
+	VCVTPS2PD    X10, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y10, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y2, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VCVTPS2PD    X8, Y2
+	VMOVUPD      Y2, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y8, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(DI*8)
-	VCVTPS2PD    X4, Y2
-	VSUBPD       312(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(DI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(DI*8)
+	VMOVUPD      Y2, 4696(AX)(SI*8)
 	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6840(AX)(DI*8)
+	VSUBPD       312(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3576(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X2
 	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(DI*8)
+	VSUBPD       344(AX)(SI*8), Y2, Y2
+	VMOVUPD      Y2, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y2
+	VMOVUPD      Y2, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -23333,587 +23292,603 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+160(SB), Z5
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
-	MOVQ         8(AX), DX
-	MOVQ         48(AX), BX
-	MOVQ         200(AX), SI
+	MOVQ         48(AX), DX
+	MOVQ         200(AX), BX
+	VMOVUPS      (CX), Z8
+	VMAXPS       (CX)(BX*1), Z8, Z8
+	VMAXPS       (CX)(BX*2), Z8, Z8
+	IMUL3Q       $0x03, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	VMAXPS       (CX)(BX*4), Z8, Z8
+	IMUL3Q       $0x05, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x06, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x07, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	VMAXPS       (CX)(BX*8), Z8, Z8
+	IMUL3Q       $0x09, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0a, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0b, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0c, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0d, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0e, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x0f, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x10, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x11, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x12, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x13, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	IMUL3Q       $0x14, BX, SI
+	VMAXPS       (CX)(SI*1), Z8, Z8
+	MOVQ         88(AX), SI
 	MOVQ         88(AX), DI
-	MOVQ         88(AX), R8
-	ADDQ         80(AX), R8
-	CMPQ         DI, R8
+	ADDQ         80(AX), DI
+	CMPQ         SI, DI
 	JGE          end2
 
 loop1:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
+	MOVQ 168(AX), R8
+	MOVQ 96(AX), R9
+	CMPQ R8, (AX)
 	JEQ  fetched4
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
+	MOVQ SI, R10
+	SUBQ 88(AX), R10
+	SHLQ $0x02, R10
+	ADDQ R10, R8
+	ADDQ 16(AX), R10
 
 fetch3:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
+	PREFETCHT0 (R8)
+	ADDQ       176(AX), R8
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	DECQ       R9
 	JNE        fetch3
 
 fetched4:
-	MOVQ          CX, R9
-	VMOVUPS       (R9), Z7
-	ADDQ          SI, R9
-	VMOVUPS       (R9), Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z8, Z8
-	ADDQ          SI, R9
-	VMAXPS        (R9), Z7, Z7
-	VMAXPS        Z8, Z7, Z7
+	VMOVAPS       Z8, Z7
 	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(DI*8)
+	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(DI*8)
-	VMOVDQU32     (BX), Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
-	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+1600(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(SI*1), Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+1120(SB), Z8, K3
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVAPS       Z15, K3, Z9
-	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z7, Z15, Z15
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(SI*2), Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1696(SB), Z8, K5
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z7, Z17, Z17
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z21
-	IMUL3Q        $0x03, SI, R11
-	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z21
-	IMUL3Q        $0x03, SI, R9
-	VMULPS        Z12, Z12, Z18
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K6
-	VMOVUPS       (CX)(R9*1), Z22
-	VFMADD213PS   Z12, Z18, Z14
-	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z12
-	VPCMPEQD.BCST constants<>+1728(SB), Z8, K7
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z17, Z12
-	VMOVAPS       Z22, K7, Z9
-	VMOVUPS       Z14, (DX)
-	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z21, Z20
-	VSUBPS        Z7, Z22, Z22
-	VMOVAPS       Z14, K1, Z10
-	VMULPS        Z19, Z19, Z18
-	VPSLLD        $0x14, Z21, Z21
-	VMOVUPS       Z22, Z23
-	IMUL3Q        $0x10, SI, R9
-	VFMADD213PS   Z19, Z18, Z13
-	VPADDD        Z20, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z23
-	IMUL3Q        $0x10, SI, R10
-	VFMADD213PS.Z Z16, Z16, K4, Z13
-	VMOVUPS       Z4, Z18
-	VCMPPS        $0x15, Z0, Z22, K2
-	VMOVUPS       (CX)(R10*1), Z16
-	VMOVUPS       Z13, (DX)(SI*1)
-	VFMADD213PS   Z5, Z12, Z18
-	VSUBPS        Z1, Z23, Z20
-	VPCMPEQD.BCST constants<>+2144(SB), Z8, K1
-	VMOVAPS       Z13, K3, Z10
-	VMULPS        Z12, Z12, Z19
-	VFNMADD132PS  Z3, Z22, Z20
-	VMOVAPS       Z16, K1, Z9
-	IMUL3Q        $0x11, SI, R10
-	VFMADD213PS   Z12, Z19, Z18
-	VPERMPS       Z6, Z23, Z12
-	VSUBPS        Z7, Z16, Z16
-	IMUL3Q        $0x11, SI, R12
-	VFMADD213PS.Z Z21, Z21, K6, Z18
-	VPSLLD        $0x14, Z23, Z23
-	VMOVUPS       Z16, Z19
-	VMOVUPS       (CX)(R12*1), Z21
-	VMOVUPS       Z18, (DX)(SI*2)
-	VPADDD        Z12, Z23, Z23
-	VFMADD132PS   Z2, Z1, Z19
-	VPCMPEQD.BCST constants<>+2176(SB), Z8, K3
-	VMOVAPS       Z18, K5, Z10
-	VMOVUPS       Z4, Z26
-	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVAPS       Z21, K3, Z9
-	IMUL3Q        $0x12, SI, R12
-	VFMADD213PS   Z5, Z20, Z26
-	VSUBPS        Z1, Z19, Z12
-	VSUBPS        Z7, Z21, Z21
-	IMUL3Q        $0x12, SI, R13
-	VMULPS        Z20, Z20, Z27
-	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       Z21, Z24
-	VMOVUPS       (CX)(R13*1), Z25
-	VFMADD213PS   Z20, Z27, Z26
-	VPERMPS       Z6, Z19, Z20
-	VFMADD132PS   Z2, Z1, Z24
-	VPCMPEQD.BCST constants<>+2208(SB), Z8, K5
-	VFMADD213PS.Z Z23, Z23, K2, Z26
-	VPSLLD        $0x14, Z19, Z19
-	VCMPPS        $0x15, Z0, Z21, K2
-	VMOVAPS       Z25, K5, Z9
-	VMOVUPS       Z26, (DX)(R11*1)
-	VPADDD        Z20, Z19, Z19
-	VSUBPS        Z1, Z24, Z27
-	VSUBPS        Z7, Z25, Z25
-	VMOVAPS       Z26, K7, Z10
-	VMOVUPS       Z4, Z20
-	VFNMADD132PS  Z3, Z21, Z27
-	VMOVUPS       Z25, Z29
-	IMUL3Q        $0x13, SI, R11
-	VFMADD213PS   Z5, Z12, Z20
-	VPERMPS       Z6, Z24, Z28
-	VFMADD132PS   Z2, Z1, Z29
-	IMUL3Q        $0x13, SI, R13
-	VMULPS        Z12, Z12, Z23
-	VPSLLD        $0x14, Z24, Z24
-	VCMPPS        $0x15, Z0, Z25, K6
-	VMOVUPS       (CX)(R13*1), Z30
-	VFMADD213PS   Z12, Z23, Z20
-	VPADDD        Z28, Z24, Z24
-	VSUBPS        Z1, Z29, Z12
-	VPCMPEQD.BCST constants<>+2240(SB), Z8, K7
-	VFMADD213PS.Z Z19, Z19, K4, Z20
-	VMOVUPS       Z4, Z19
-	VFNMADD132PS  Z3, Z25, Z12
-	VMOVAPS       Z30, K7, Z9
-	VMOVUPS       Z20, (DX)(R9*1)
-	VFMADD213PS   Z5, Z27, Z19
-	VPERMPS       Z6, Z29, Z28
-	VSUBPS        Z7, Z30, Z30
-	VMOVAPS       Z20, K1, Z10
-	VMULPS        Z27, Z27, Z23
-	VPSLLD        $0x14, Z29, Z29
-	VMOVUPS       Z30, Z31
-	VADDPS        Z16, Z11, Z11
-	VFMADD213PS   Z27, Z23, Z19
-	VPADDD        Z28, Z29, Z29
-	VFMADD132PS   Z2, Z1, Z31
-	VADDPS        Z20, Z14, Z14
-	VFMADD213PS.Z Z24, Z24, K2, Z19
-	VMOVUPS       Z4, Z16
-	VCMPPS        $0x15, Z0, Z30, K1
-	VMOVUPS       Z19, (DX)(R10*1)
-	VFMADD213PS   Z5, Z12, Z16
-	VSUBPS        Z1, Z31, Z23
-	VMOVAPS       Z19, K3, Z10
-	VMULPS        Z12, Z12, Z20
-	VFNMADD132PS  Z3, Z30, Z23
-	VADDPS        Z21, Z15, Z15
-	VFMADD213PS   Z12, Z20, Z16
-	VPERMPS       Z6, Z31, Z12
-	VADDPS        Z19, Z13, Z13
-	VFMADD213PS.Z Z29, Z29, K6, Z16
-	VPSLLD        $0x14, Z31, Z31
-	VMOVUPS       Z16, (DX)(R12*1)
-	VPADDD        Z12, Z31, Z31
-	VMOVAPS       Z16, K5, Z10
-	VMOVUPS       Z4, Z12
-	VADDPS        Z25, Z17, Z17
-	VFMADD213PS   Z5, Z23, Z12
-	VADDPS        Z16, Z18, Z18
-	VMULPS        Z23, Z23, Z16
-	VFMADD213PS   Z23, Z16, Z12
-	VFMADD213PS.Z Z31, Z31, K1, Z12
-	VMOVUPS       Z12, (DX)(R11*1)
-	VMOVAPS       Z12, K7, Z10
-	VADDPS        Z30, Z22, Z22
-	VADDPS        Z12, Z26, Z26
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z18, Z26, Z26
-	VADDPS        Z17, Z22, Z22
-	VADDPS        Z13, Z26, Z26
-	VADDPS        Z15, Z22, Z22
-	VMOVUPS       (CX)(SI*4), Z11
-	VPCMPEQD.BCST constants<>+1760(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	IMUL3Q        $0x05, SI, R11
-	VFMADD132PS   Z2, Z1, Z13
-	IMUL3Q        $0x05, SI, R9
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVUPS       (CX)(R9*1), Z15
-	VSUBPS        Z1, Z13, Z12
-	VPCMPEQD.BCST constants<>+1792(SB), Z8, K3
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVAPS       Z15, K3, Z9
-	IMUL3Q        $0x06, SI, R12
-	VPERMPS       Z6, Z13, Z14
-	VSUBPS        Z7, Z15, Z15
-	IMUL3Q        $0x06, SI, R9
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(R9*1), Z17
-	VPADDD        Z14, Z13, Z13
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1824(SB), Z8, K5
-	VMOVUPS       Z4, Z14
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	IMUL3Q        $0x07, SI, R13
-	VFMADD213PS   Z5, Z12, Z14
-	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z7, Z17, Z17
-	IMUL3Q        $0x07, SI, R9
-	VMULPS        Z12, Z12, Z18
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z20
-	VMOVUPS       (CX)(R9*1), Z21
-	VFMADD213PS   Z12, Z18, Z14
-	VPERMPS       Z6, Z16, Z12
-	VFMADD132PS   Z2, Z1, Z20
-	VPCMPEQD.BCST constants<>+1856(SB), Z8, K6
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K2
-	VMOVAPS       Z21, K6, Z9
-	VMOVUPS       Z14, (DX)(SI*4)
-	VPADDD        Z12, Z16, Z16
-	VSUBPS        Z1, Z20, Z23
-	VSUBPS        Z7, Z21, Z21
-	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z17, Z23
-	VMOVUPS       Z21, Z25
-	IMUL3Q        $0x14, SI, R9
-	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z20, Z24
-	VFMADD132PS   Z2, Z1, Z25
-	IMUL3Q        $0x14, SI, R10
-	VMULPS        Z19, Z19, Z18
-	VPSLLD        $0x14, Z20, Z20
-	VCMPPS        $0x15, Z0, Z21, K7
-	VMOVUPS       (CX)(R10*1), Z12
-	VFMADD213PS   Z19, Z18, Z13
-	VPADDD        Z24, Z20, Z20
-	VSUBPS        Z1, Z25, Z18
-	VPCMPEQD.BCST constants<>+2272(SB), Z8, K1
-	VFMADD213PS.Z Z16, Z16, K4, Z13
-	VMOVUPS       Z4, Z19
-	VFNMADD132PS  Z3, Z21, Z18
-	VMOVAPS       Z12, K1, Z9
-	VMOVUPS       Z13, (DX)(R11*1)
-	VFMADD213PS   Z5, Z23, Z19
-	VPERMPS       Z6, Z25, Z27
+	VMOVUPD       Z8, 376(AX)(SI*8)
+	VMOVDQU32     (DX), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+576(SB), Z11
+	VMOVUPS       (CX), Z12
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
 	VSUBPS        Z7, Z12, Z12
-	VMOVAPS       Z13, K3, Z10
-	VMULPS        Z23, Z23, Z24
-	VPSLLD        $0x14, Z25, Z25
-	VMOVUPS       Z12, Z16
-	VFMADD213PS   Z23, Z24, Z19
-	VPADDD        Z27, Z25, Z25
-	VFMADD132PS   Z2, Z1, Z16
-	VFMADD213PS.Z Z20, Z20, K2, Z19
-	VMOVUPS       Z4, Z23
+	VMOVUPS       Z12, Z8
+	VFMADD132PS   Z2, Z1, Z8
 	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVUPS       Z19, (DX)(R12*1)
-	VFMADD213PS   Z5, Z18, Z23
-	VSUBPS        Z1, Z16, Z20
-	VMOVAPS       Z19, K5, Z10
-	VMULPS        Z18, Z18, Z24
-	VFNMADD132PS  Z3, Z12, Z20
-	VFMADD213PS   Z18, Z24, Z23
-	VPERMPS       Z6, Z16, Z18
-	VFMADD213PS.Z Z25, Z25, K7, Z23
-	VPSLLD        $0x14, Z16, Z16
-	VMOVUPS       Z23, (DX)(R13*1)
-	VPADDD        Z18, Z16, Z16
-	VMOVAPS       Z23, K6, Z10
-	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z5, Z20, Z18
-	VMULPS        Z20, Z20, Z24
-	VFMADD213PS   Z20, Z24, Z18
-	VFMADD213PS.Z Z16, Z16, K2, Z18
-	VMOVUPS       Z18, (DX)(R9*1)
-	VMOVAPS       Z18, K1, Z10
-	VADDPS        Z12, Z11, Z11
-	VADDPS        Z18, Z14, Z14
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z19, Z23, Z23
-	VADDPS        Z17, Z21, Z21
-	VADDPS        Z13, Z23, Z23
-	VADDPS        Z15, Z21, Z21
-	VADDPS        Z26, Z23, Z23
-	VADDPS        Z22, Z21, Z21
-	VMOVUPS       (CX)(SI*8), Z11
-	VPCMPEQD.BCST constants<>+1888(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	IMUL3Q        $0x09, SI, R9
-	VFMADD132PS   Z2, Z1, Z13
-	IMUL3Q        $0x09, SI, R10
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVUPS       (CX)(R10*1), Z15
-	VSUBPS        Z1, Z13, Z12
-	VPCMPEQD.BCST constants<>+1920(SB), Z8, K3
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVAPS       Z15, K3, Z9
-	IMUL3Q        $0x0a, SI, R10
-	VPERMPS       Z6, Z13, Z14
-	VSUBPS        Z7, Z15, Z15
-	IMUL3Q        $0x0a, SI, R11
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(R11*1), Z17
-	VPADDD        Z14, Z13, Z13
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+1952(SB), Z8, K5
-	VMOVUPS       Z4, Z14
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	IMUL3Q        $0x0b, SI, R11
-	VFMADD213PS   Z5, Z12, Z14
-	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z7, Z17, Z17
-	IMUL3Q        $0x0b, SI, R12
-	VMULPS        Z12, Z12, Z18
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z20
-	VMOVUPS       (CX)(R12*1), Z22
-	VFMADD213PS   Z12, Z18, Z14
-	VPERMPS       Z6, Z16, Z12
-	VFMADD132PS   Z2, Z1, Z20
-	VPCMPEQD.BCST constants<>+1984(SB), Z8, K6
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K2
-	VMOVAPS       Z22, K6, Z9
-	VMOVUPS       Z14, (DX)(SI*8)
-	VPADDD        Z12, Z16, Z16
-	VSUBPS        Z1, Z20, Z18
-	VSUBPS        Z7, Z22, Z22
-	VMOVAPS       Z14, K1, Z10
-	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z17, Z18
-	VMOVUPS       Z22, Z25
-	VFMADD213PS   Z5, Z19, Z12
-	VPERMPS       Z6, Z20, Z24
-	VFMADD132PS   Z2, Z1, Z25
-	VMULPS        Z19, Z19, Z13
-	VPSLLD        $0x14, Z20, Z20
-	VCMPPS        $0x15, Z0, Z22, K1
-	VFMADD213PS   Z19, Z13, Z12
-	VPADDD        Z24, Z20, Z20
-	VSUBPS        Z1, Z25, Z13
-	VFMADD213PS.Z Z16, Z16, K4, Z12
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z22, Z13
-	VMOVUPS       Z12, (DX)(R9*1)
-	VFMADD213PS   Z5, Z18, Z16
-	VPERMPS       Z6, Z25, Z24
-	VMOVAPS       Z12, K3, Z10
-	VMULPS        Z18, Z18, Z19
-	VPSLLD        $0x14, Z25, Z25
-	VFMADD213PS   Z18, Z19, Z16
-	VPADDD        Z24, Z25, Z25
-	VFMADD213PS.Z Z20, Z20, K2, Z16
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z16, (DX)(R10*1)
-	VFMADD213PS   Z5, Z13, Z18
-	VMOVAPS       Z16, K5, Z10
-	VMULPS        Z13, Z13, Z19
-	VFMADD213PS   Z13, Z19, Z18
-	VFMADD213PS.Z Z25, Z25, K1, Z18
-	VMOVUPS       Z18, (DX)(R11*1)
-	VMOVAPS       Z18, K6, Z10
-	VADDPS        Z14, Z12, Z12
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z18, Z18
-	VADDPS        Z17, Z22, Z22
-	VADDPS        Z12, Z18, Z18
-	VADDPS        Z15, Z22, Z22
-	IMUL3Q        $0x0c, SI, R9
-	IMUL3Q        $0x0c, SI, R10
-	VMOVUPS       (CX)(R10*1), Z11
-	VPCMPEQD.BCST constants<>+2016(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	IMUL3Q        $0x0d, SI, R10
-	VSUBPS        Z7, Z11, Z11
-	IMUL3Q        $0x0d, SI, R11
-	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(R11*1), Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+2048(SB), Z8, K3
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVAPS       Z15, K3, Z9
-	IMUL3Q        $0x0e, SI, R11
-	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z7, Z15, Z15
-	IMUL3Q        $0x0e, SI, R12
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(R12*1), Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+2080(SB), Z8, K5
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	IMUL3Q        $0x0f, SI, R12
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z7, Z17, Z17
-	IMUL3Q        $0x0f, SI, R13
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z24
-	VMOVUPS       (CX)(R13*1), Z25
-	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z24
-	VPCMPEQD.BCST constants<>+2112(SB), Z8, K7
-	VMULPS        Z12, Z12, Z8
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K6
-	VMOVAPS       Z25, K7, Z9
-	VFMADD213PS   Z12, Z8, Z14
-	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z24, Z8
-	VSUBPS        Z7, Z25, Z25
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z4, Z7
-	VFNMADD132PS  Z3, Z17, Z8
-	VMOVUPS       Z25, Z20
-	VMOVUPS       Z14, (DX)(R9*1)
-	VFMADD213PS   Z5, Z19, Z7
-	VPERMPS       Z6, Z24, Z13
-	VFMADD132PS   Z2, Z1, Z20
-	VMOVAPS       Z14, K1, Z10
-	VMULPS        Z19, Z19, Z12
-	VPSLLD        $0x14, Z24, Z24
-	VCMPPS        $0x15, Z0, Z25, K1
-	VFMADD213PS   Z19, Z12, Z7
-	VPADDD        Z13, Z24, Z24
-	VSUBPS        Z1, Z20, Z12
-	VFMADD213PS.Z Z16, Z16, K4, Z7
+	VSUBPS        Z1, Z8, Z14
+	VFNMADD132PS  Z3, Z12, Z14
+	VMOVUPS       (CX)(BX*1), Z18
+	VPERMPS       Z6, Z8, Z13
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
+	VPSLLD        $0x14, Z8, Z8
+	VMOVAPS       Z18, K3, Z10
+	VPADDD        Z13, Z8, Z8
+	VSUBPS        Z7, Z18, Z18
 	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z25, Z12
-	VMOVUPS       Z7, (DX)(R10*1)
-	VFMADD213PS   Z5, Z8, Z13
-	VPERMPS       Z6, Z20, Z19
-	VMOVAPS       Z7, K3, Z10
-	VMULPS        Z8, Z8, Z16
+	VMOVUPS       Z18, Z15
+	VFMADD213PS   Z5, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z15
+	VMULPS        Z14, Z14, Z16
+	VCMPPS        $0x15, Z0, Z18, K4
+	VFMADD213PS   Z14, Z16, Z13
+	VSUBPS        Z1, Z15, Z16
+	VFMADD213PS.Z Z8, Z8, K2, Z13
+	VFNMADD132PS  Z3, Z18, Z16
+	VMOVUPS       (CX)(BX*2), Z21
+	VMOVUPS       Z13, (CX)
+	VPERMPS       Z6, Z15, Z14
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K2
+	VMOVAPS       Z13, K1, Z11
+	VPSLLD        $0x14, Z15, Z15
+	VMOVAPS       Z21, K2, Z10
+	VMOVUPS       64(CX), Z8
+	VPADDD        Z14, Z15, Z15
+	VSUBPS        Z7, Z21, Z21
+	IMUL3Q        $0x10, BX, R8
+	VMOVUPS       Z4, Z19
+	VMOVUPS       Z21, Z23
+	VMOVUPS       (CX)(R8*1), Z14
+	VFMADD213PS   Z5, Z16, Z19
+	VFMADD132PS   Z2, Z1, Z23
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K1
+	VMULPS        Z16, Z16, Z17
+	VCMPPS        $0x15, Z0, Z21, K5
+	VMOVAPS       Z14, K1, Z10
+	VFMADD213PS   Z16, Z17, Z19
+	VSUBPS        Z1, Z23, Z22
+	VSUBPS        Z7, Z14, Z14
+	VFMADD213PS.Z Z15, Z15, K4, Z19
+	VFNMADD132PS  Z3, Z21, Z22
+	IMUL3Q        $0x03, BX, R11
+	VMOVUPS       Z14, Z16
+	VMOVUPS       Z19, (CX)(BX*1)
+	VPERMPS       Z6, Z23, Z15
+	VMOVUPS       (CX)(R11*1), Z26
+	VFMADD132PS   Z2, Z1, Z16
+	VMOVAPS       Z19, K3, Z11
+	VPSLLD        $0x14, Z23, Z23
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K6
+	VCMPPS        $0x15, Z0, Z14, K3
+	VMAXPS        64(CX)(BX*1), Z8, Z8
+	VPADDD        Z15, Z23, Z23
+	VMOVAPS       Z26, K6, Z10
+	VSUBPS        Z1, Z16, Z15
+	IMUL3Q        $0x11, BX, R9
+	VMOVUPS       Z4, Z24
+	VSUBPS        Z7, Z26, Z26
+	VFNMADD132PS  Z3, Z14, Z15
+	VMOVUPS       (CX)(R9*1), Z20
+	VFMADD213PS   Z5, Z22, Z24
+	VMOVUPS       Z26, Z27
+	VPERMPS       Z6, Z16, Z17
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
+	VMULPS        Z22, Z22, Z25
+	VFMADD132PS   Z2, Z1, Z27
+	VPSLLD        $0x14, Z16, Z16
+	VMOVAPS       Z20, K4, Z10
+	VFMADD213PS   Z22, Z25, Z24
+	VCMPPS        $0x15, Z0, Z26, K7
+	VPADDD        Z17, Z16, Z16
+	VSUBPS        Z7, Z20, Z20
+	VFMADD213PS.Z Z23, Z23, K5, Z24
+	VSUBPS        Z1, Z27, Z25
+	VMOVUPS       Z4, Z17
+	VMOVUPS       Z20, Z23
+	VMOVUPS       Z24, (CX)(BX*2)
+	VFNMADD132PS  Z3, Z26, Z25
+	VFMADD213PS   Z5, Z15, Z17
+	VFMADD132PS   Z2, Z1, Z23
+	VMOVAPS       Z24, K2, Z11
+	VPERMPS       Z6, Z27, Z28
+	VMULPS        Z15, Z15, Z22
+	VCMPPS        $0x15, Z0, Z20, K2
+	VMAXPS        64(CX)(BX*2), Z8, Z8
+	VPSLLD        $0x14, Z27, Z27
+	VFMADD213PS   Z15, Z22, Z17
+	VSUBPS        Z1, Z23, Z15
+	IMUL3Q        $0x12, BX, R10
+	VPADDD        Z28, Z27, Z27
+	VFMADD213PS.Z Z16, Z16, K3, Z17
+	VFNMADD132PS  Z3, Z20, Z15
+	VMOVUPS       (CX)(R10*1), Z22
+	VMOVUPS       Z4, Z28
+	VMOVUPS       Z17, (CX)(R8*1)
+	VPERMPS       Z6, Z23, Z16
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K3
+	VFMADD213PS   Z5, Z25, Z28
+	VMOVAPS       Z17, K1, Z11
+	VPSLLD        $0x14, Z23, Z23
+	VMOVAPS       Z22, K3, Z10
+	VMULPS        Z25, Z25, Z29
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VPADDD        Z16, Z23, Z23
+	VSUBPS        Z7, Z22, Z22
+	VFMADD213PS   Z25, Z29, Z28
+	VADDPS        Z14, Z12, Z12
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z22, Z16
+	VFMADD213PS.Z Z27, Z27, K7, Z28
+	VADDPS        Z17, Z13, Z13
+	VFMADD213PS   Z5, Z15, Z14
+	VFMADD132PS   Z2, Z1, Z16
+	VMOVUPS       Z28, (CX)(R11*1)
+	VMULPS        Z15, Z15, Z17
+	VCMPPS        $0x15, Z0, Z22, K1
+	VMOVAPS       Z28, K6, Z11
+	VFMADD213PS   Z15, Z17, Z14
+	VSUBPS        Z1, Z16, Z15
+	VMAXPS        64(CX)(R11*1), Z8, Z8
+	VFMADD213PS.Z Z23, Z23, K2, Z14
+	VFNMADD132PS  Z3, Z22, Z15
+	IMUL3Q        $0x13, BX, R8
+	VMOVUPS       Z14, (CX)(R9*1)
+	VPERMPS       Z6, Z16, Z17
+	VMOVUPS       (CX)(R8*1), Z23
+	VMOVAPS       Z14, K4, Z11
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K2
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VPADDD        Z17, Z16, Z16
+	VMOVAPS       Z23, K2, Z10
+	VADDPS        Z20, Z18, Z18
+	VMOVUPS       Z4, Z17
+	VSUBPS        Z7, Z23, Z23
+	VADDPS        Z14, Z19, Z19
+	VFMADD213PS   Z5, Z15, Z17
+	VMOVUPS       Z23, Z20
+	VMULPS        Z15, Z15, Z14
+	VFMADD132PS   Z2, Z1, Z20
+	VFMADD213PS   Z15, Z14, Z17
+	VCMPPS        $0x15, Z0, Z23, K4
+	VFMADD213PS.Z Z16, Z16, K1, Z17
+	VSUBPS        Z1, Z20, Z14
+	VMOVUPS       Z17, (CX)(R10*1)
+	VFNMADD132PS  Z3, Z23, Z14
+	VMOVAPS       Z17, K3, Z11
+	VPERMPS       Z6, Z20, Z15
+	VMAXPS        64(CX)(R10*1), Z8, Z8
 	VPSLLD        $0x14, Z20, Z20
-	VFMADD213PS   Z8, Z16, Z13
-	VPADDD        Z19, Z20, Z20
-	VFMADD213PS.Z Z24, Z24, K6, Z13
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z13, (DX)(R11*1)
-	VFMADD213PS   Z5, Z12, Z8
-	VMOVAPS       Z13, K5, Z10
-	VMULPS        Z12, Z12, Z16
-	VFMADD213PS   Z12, Z16, Z8
-	VFMADD213PS.Z Z20, Z20, K1, Z8
-	VMOVUPS       Z8, (DX)(R12*1)
-	VMOVAPS       Z8, K7, Z10
-	VADDPS        Z14, Z7, Z7
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z13, Z8, Z8
-	VADDPS        Z17, Z25, Z25
-	VADDPS        Z7, Z8, Z8
-	VADDPS        Z15, Z25, Z25
-	VADDPS        Z18, Z8, Z8
-	VADDPS        Z22, Z25, Z25
-	VADDPS        Z23, Z8, Z8
-	VADDPS        Z21, Z25, Z25
-	VBROADCASTSD  constants<>+576(SB), Z7
-	VCVTPS2PD     Y8, Z11
-	VADDPD        Z7, Z11, Z11
-	VMOVUPD       Z11, 1400(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y8
-	VCVTPS2PD     Y8, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1464(AX)(DI*8)
-	VCVTPS2PD     Y25, Z7
-	VMOVUPD       Z7, 4664(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z25, Y7
+	VADDPS        Z22, Z21, Z21
+	VPADDD        Z15, Z20, Z20
+	VADDPS        Z17, Z24, Z24
+	VMOVUPS       Z4, Z15
+	VFMADD213PS   Z5, Z14, Z15
+	VMULPS        Z14, Z14, Z16
+	VFMADD213PS   Z14, Z16, Z15
+	VFMADD213PS.Z Z20, Z20, K4, Z15
+	VMOVUPS       Z15, (CX)(R8*1)
+	VMOVAPS       Z15, K2, Z11
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VADDPS        Z23, Z26, Z26
+	VADDPS        Z15, Z28, Z28
+	VADDPS        Z13, Z19, Z19
+	VADDPS        Z12, Z18, Z18
+	VADDPS        Z24, Z28, Z28
+	VADDPS        Z21, Z26, Z26
+	VADDPS        Z19, Z28, Z28
+	VADDPS        Z18, Z26, Z26
+	MOVQ          56(AX), R8
+	VMOVUPS       Z28, 192(R8)
+	MOVQ          56(AX), R8
+	VMOVUPS       Z26, 2240(R8)
+	VMOVUPS       (CX)(BX*4), Z12
+	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	IMUL3Q        $0x05, BX, R9
+	VPERMPS       Z6, Z14, Z15
+	VMOVUPS       (CX)(R9*1), Z16
+	VPSLLD        $0x14, Z14, Z14
+	VPCMPEQD.BCST constants<>+1920(SB), Z9, K3
+	VPADDD        Z15, Z14, Z14
+	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z7, Z16, Z16
+	VFMADD213PS   Z5, Z13, Z15
+	VMOVUPS       Z16, Z18
+	VMULPS        Z13, Z13, Z17
+	VFMADD132PS   Z2, Z1, Z18
+	VFMADD213PS   Z13, Z17, Z15
+	VCMPPS        $0x15, Z0, Z16, K4
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VSUBPS        Z1, Z18, Z14
+	IMUL3Q        $0x06, BX, R10
+	VMOVUPS       Z15, (CX)(BX*4)
+	VFNMADD132PS  Z3, Z16, Z14
+	VMOVUPS       (CX)(R10*1), Z19
+	VMOVAPS       Z15, K1, Z11
+	VPERMPS       Z6, Z18, Z13
+	VPCMPEQD.BCST constants<>+1952(SB), Z9, K2
+	VMAXPS        64(CX)(BX*4), Z8, Z8
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z19, K2, Z10
+	IMUL3Q        $0x14, BX, R8
+	VPADDD        Z13, Z18, Z18
+	VSUBPS        Z7, Z19, Z19
+	VMOVUPS       (CX)(R8*1), Z13
+	VMOVUPS       Z4, Z17
+	VMOVUPS       Z19, Z21
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K1
+	VFMADD213PS   Z5, Z14, Z17
+	VFMADD132PS   Z2, Z1, Z21
+	VMOVAPS       Z13, K1, Z10
+	VMULPS        Z14, Z14, Z20
+	VCMPPS        $0x15, Z0, Z19, K5
+	VSUBPS        Z7, Z13, Z13
+	VFMADD213PS   Z14, Z20, Z17
+	VSUBPS        Z1, Z21, Z20
+	IMUL3Q        $0x07, BX, R11
+	VMOVUPS       Z13, Z14
+	VFMADD213PS.Z Z18, Z18, K4, Z17
+	VFNMADD132PS  Z3, Z19, Z20
+	VMOVUPS       (CX)(R11*1), Z25
+	VFMADD132PS   Z2, Z1, Z14
+	VMOVUPS       Z17, (CX)(R9*1)
+	VPERMPS       Z6, Z21, Z22
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K6
+	VCMPPS        $0x15, Z0, Z13, K4
+	VMOVAPS       Z17, K3, Z11
+	VPSLLD        $0x14, Z21, Z21
+	VMOVAPS       Z25, K6, Z10
+	VSUBPS        Z1, Z14, Z18
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VPADDD        Z22, Z21, Z21
+	VSUBPS        Z7, Z25, Z25
+	VFNMADD132PS  Z3, Z13, Z18
+	VMOVUPS       Z4, Z23
+	VMOVUPS       Z25, Z26
+	VPERMPS       Z6, Z14, Z22
+	VFMADD213PS   Z5, Z20, Z23
+	VFMADD132PS   Z2, Z1, Z26
+	VPSLLD        $0x14, Z14, Z14
+	VMULPS        Z20, Z20, Z24
+	VCMPPS        $0x15, Z0, Z25, K3
+	VPADDD        Z22, Z14, Z14
+	VFMADD213PS   Z20, Z24, Z23
+	VSUBPS        Z1, Z26, Z22
+	VMOVUPS       Z4, Z20
+	VFMADD213PS.Z Z21, Z21, K5, Z23
+	VFNMADD132PS  Z3, Z25, Z22
+	VFMADD213PS   Z5, Z18, Z20
+	VMOVUPS       Z23, (CX)(R10*1)
+	VPERMPS       Z6, Z26, Z24
+	VMULPS        Z18, Z18, Z21
+	VMOVAPS       Z23, K2, Z11
+	VPSLLD        $0x14, Z26, Z26
+	VFMADD213PS   Z18, Z21, Z20
+	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VPADDD        Z24, Z26, Z26
+	VFMADD213PS.Z Z14, Z14, K4, Z20
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z20, (CX)(R8*1)
+	VFMADD213PS   Z5, Z22, Z14
+	VMOVAPS       Z20, K1, Z11
+	VMULPS        Z22, Z22, Z18
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VFMADD213PS   Z22, Z18, Z14
+	VADDPS        Z13, Z12, Z12
+	VFMADD213PS.Z Z26, Z26, K3, Z14
+	VADDPS        Z20, Z15, Z15
+	VMOVUPS       Z14, (CX)(R11*1)
+	VMOVAPS       Z14, K6, Z11
+	VMAXPS        64(CX)(R11*1), Z8, Z8
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z23, Z14, Z14
+	VADDPS        Z19, Z25, Z25
+	VADDPS        Z17, Z14, Z14
+	VADDPS        Z16, Z25, Z25
+	MOVQ          56(AX), R8
+	VADDPS        192(R8), Z14, Z14
+	MOVQ          56(AX), R8
+	VADDPS        2240(R8), Z25, Z25
+	MOVQ          56(AX), R8
+	VMOVUPS       Z14, 256(R8)
+	MOVQ          56(AX), R8
+	VMOVUPS       Z25, 2304(R8)
+	VMOVUPS       (CX)(BX*8), Z12
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	IMUL3Q        $0x09, BX, R8
+	VPERMPS       Z6, Z14, Z15
+	VMOVUPS       (CX)(R8*1), Z16
+	VPSLLD        $0x14, Z14, Z14
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
+	VPADDD        Z15, Z14, Z14
+	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z7, Z16, Z16
+	VFMADD213PS   Z5, Z13, Z15
+	VMOVUPS       Z16, Z18
+	VMULPS        Z13, Z13, Z17
+	VFMADD132PS   Z2, Z1, Z18
+	VFMADD213PS   Z13, Z17, Z15
+	VCMPPS        $0x15, Z0, Z16, K4
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VSUBPS        Z1, Z18, Z13
+	IMUL3Q        $0x0a, BX, R9
+	VMOVUPS       Z15, (CX)(BX*8)
+	VFNMADD132PS  Z3, Z16, Z13
+	VMOVUPS       (CX)(R9*1), Z17
+	VMOVAPS       Z15, K1, Z11
+	VPERMPS       Z6, Z18, Z14
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VMAXPS        64(CX)(BX*8), Z8, Z8
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z17, K1, Z10
+	VPADDD        Z14, Z18, Z18
+	VSUBPS        Z7, Z17, Z17
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z20
+	VMULPS        Z13, Z13, Z19
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z13, Z19, Z14
+	VSUBPS        Z1, Z20, Z13
+	IMUL3Q        $0x0b, BX, R10
+	VFMADD213PS.Z Z18, Z18, K4, Z14
+	VFNMADD132PS  Z3, Z17, Z13
+	VMOVUPS       (CX)(R10*1), Z19
+	VMOVUPS       Z14, (CX)(R8*1)
+	VPERMPS       Z6, Z20, Z18
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K4
+	VMOVAPS       Z14, K3, Z11
+	VPSLLD        $0x14, Z20, Z20
+	VMOVAPS       Z19, K4, Z10
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VPADDD        Z18, Z20, Z20
+	VSUBPS        Z7, Z19, Z19
+	VMOVUPS       Z4, Z18
+	VMOVUPS       Z19, Z22
+	VFMADD213PS   Z5, Z13, Z18
+	VFMADD132PS   Z2, Z1, Z22
+	VMULPS        Z13, Z13, Z21
+	VCMPPS        $0x15, Z0, Z19, K3
+	VFMADD213PS   Z13, Z21, Z18
+	VSUBPS        Z1, Z22, Z13
+	VFMADD213PS.Z Z20, Z20, K2, Z18
+	VFNMADD132PS  Z3, Z19, Z13
+	VMOVUPS       Z18, (CX)(R9*1)
+	VPERMPS       Z6, Z22, Z20
+	VMOVAPS       Z18, K1, Z11
+	VPSLLD        $0x14, Z22, Z22
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VPADDD        Z20, Z22, Z22
+	VMOVUPS       Z4, Z20
+	VFMADD213PS   Z5, Z13, Z20
+	VMULPS        Z13, Z13, Z21
+	VFMADD213PS   Z13, Z21, Z20
+	VFMADD213PS.Z Z22, Z22, K3, Z20
+	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVAPS       Z20, K4, Z11
+	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z18, Z20, Z20
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z14, Z20, Z20
+	VADDPS        Z16, Z19, Z19
+	MOVQ          56(AX), R8
+	VMOVUPS       Z20, 192(R8)
+	MOVQ          56(AX), R8
+	VMOVUPS       Z19, 2240(R8)
+	IMUL3Q        $0x0c, BX, R8
+	VMOVUPS       (CX)(R8*1), Z12
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z7, Z12, Z12
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	IMUL3Q        $0x0d, BX, R9
+	VFNMADD132PS  Z3, Z12, Z13
+	VMOVUPS       (CX)(R9*1), Z16
+	VPERMPS       Z6, Z14, Z15
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K3
+	VPSLLD        $0x14, Z14, Z14
+	VMOVAPS       Z16, K3, Z10
+	VPADDD        Z15, Z14, Z14
+	VSUBPS        Z7, Z16, Z16
+	VMOVUPS       Z4, Z15
+	VMOVUPS       Z16, Z18
+	VFMADD213PS   Z5, Z13, Z15
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z13, Z13, Z17
+	VCMPPS        $0x15, Z0, Z16, K4
+	VFMADD213PS   Z13, Z17, Z15
+	VSUBPS        Z1, Z18, Z13
+	IMUL3Q        $0x0e, BX, R10
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VFNMADD132PS  Z3, Z16, Z13
+	VMOVUPS       (CX)(R10*1), Z17
+	VMOVUPS       Z15, (CX)(R8*1)
+	VPERMPS       Z6, Z18, Z14
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K2
+	VMOVAPS       Z15, K1, Z11
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z17, K2, Z10
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VPADDD        Z14, Z18, Z18
+	VSUBPS        Z7, Z17, Z17
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z20
+	VMULPS        Z13, Z13, Z19
+	VCMPPS        $0x15, Z0, Z17, K1
+	VFMADD213PS   Z13, Z19, Z14
+	VSUBPS        Z1, Z20, Z13
+	IMUL3Q        $0x0f, BX, R8
+	VFMADD213PS.Z Z18, Z18, K4, Z14
+	VFNMADD132PS  Z3, Z17, Z13
+	VMOVUPS       (CX)(R8*1), Z19
+	VMOVUPS       Z14, (CX)(R9*1)
+	VPERMPS       Z6, Z20, Z18
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K4
+	VMOVAPS       Z14, K3, Z11
+	VPSLLD        $0x14, Z20, Z20
+	VMOVAPS       Z19, K4, Z10
+	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VPADDD        Z18, Z20, Z20
+	VSUBPS        Z7, Z19, Z19
+	VMOVUPS       Z4, Z7
+	VMOVUPS       Z19, Z18
+	VFMADD213PS   Z5, Z13, Z7
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z13, Z13, Z9
+	VCMPPS        $0x15, Z0, Z19, K3
+	VFMADD213PS   Z13, Z9, Z7
+	VSUBPS        Z1, Z18, Z9
+	VFMADD213PS.Z Z20, Z20, K1, Z7
+	VFNMADD132PS  Z3, Z19, Z9
+	VMOVUPS       Z7, (CX)(R10*1)
+	VPERMPS       Z6, Z18, Z13
+	VMOVAPS       Z7, K2, Z11
+	VPSLLD        $0x14, Z18, Z18
+	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VPADDD        Z13, Z18, Z18
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z9, Z13
+	VMULPS        Z9, Z9, Z20
+	VFMADD213PS   Z9, Z20, Z13
+	VFMADD213PS.Z Z18, Z18, K3, Z13
+	VMOVUPS       Z13, (CX)(R8*1)
+	VMOVAPS       Z13, K4, Z11
+	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z7, Z13, Z13
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z16, Z19, Z19
+	MOVQ          56(AX), R8
+	VADDPS        192(R8), Z13, Z13
+	MOVQ          56(AX), R8
+	VADDPS        2240(R8), Z19, Z19
+	MOVQ          56(AX), R8
+	VADDPS        256(R8), Z13, Z13
+	MOVQ          56(AX), R8
+	VADDPS        2304(R8), Z19, Z19
+	VBROADCASTSD  constants<>+736(SB), Z7
+	VCVTPS2PD     Y13, Z9
+	VADDPD        Z7, Z9, Z9
+	VMOVUPD       Z9, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z13, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z7, Z9, Z9
+	VMOVUPD       Z9, 1464(AX)(SI*8)
+	VCVTPS2PD     Y19, Z7
+	VMOVUPD       Z7, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z19, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(DI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(DI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(DI*8)
+	VMOVUPD       Z7, 4728(AX)(SI*8)
 	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6840(AX)(DI*8)
+	VSUBPD        312(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y7
 	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(DI*8)
+	VSUBPD        376(AX)(SI*8), Z7, Z7
+	VMOVUPD       Z7, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z7
+	VMOVUPD       Z7, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $0x40, BX
-	ADDQ          $+16, DI
-	CMPQ          DI, R8
+	ADDQ          $+16, SI
+	CMPQ          SI, DI
 	JLT           loop1
 
 end2:
@@ -23953,7 +23928,7 @@ row1:
 	CMOVQGE       CX, DX
 	MOVLQSX       (R8)(SI*4), R8
 	MOVQ          SI, BX
-	IMULQ         216(AX), BX
+	IMULQ         208(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R8*4), X7
 	VCVTSS2SD     X7, X7, X7
@@ -23966,9 +23941,9 @@ row1:
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
-	VBROADCASTSS  constants<>+1600(SB), Z11
+	VBROADCASTSS  constants<>+576(SB), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+576(SB), Z11
 	PREFETCHT0    20480(CX)
 	VMAXPS        (DX), Z8, Z8
 	VADDPS        (CX), Z7, Z12
@@ -24160,7 +24135,7 @@ row1:
 	CMOVQGE       CX, DX
 	MOVLQSX       (R9)(DI*4), R9
 	MOVQ          DI, BX
-	IMULQ         216(AX), BX
+	IMULQ         208(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R9*4), X7
 	VCVTSS2SD     X7, X7, X7
@@ -24173,9 +24148,9 @@ row1:
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
-	VBROADCASTSS  constants<>+1600(SB), Z11
+	VBROADCASTSS  constants<>+576(SB), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+576(SB), Z11
 	PREFETCHT0    20480(CX)
 	VMAXPS        (DX), Z8, Z8
 	VADDPS        (CX), Z7, Z12
@@ -24372,7 +24347,7 @@ row1:
 	CMOVQGE       CX, DX
 	MOVLQSX       (R8)(SI*4), R8
 	MOVQ          SI, BX
-	IMULQ         216(AX), BX
+	IMULQ         208(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R8*4), X7
 	VCVTSS2SD     X7, X7, X7
@@ -24385,9 +24360,9 @@ row1:
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
-	VBROADCASTSS  constants<>+1600(SB), Z9
-	VBROADCASTSS  constants<>+1600(SB), Z10
-	VBROADCASTSS  constants<>+1600(SB), Z11
+	VBROADCASTSS  constants<>+576(SB), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+576(SB), Z11
 	PREFETCHT0    20480(CX)
 	VMAXPS        (DX), Z8, Z8
 	VADDPS        (CX), Z7, Z12
@@ -24634,220 +24609,236 @@ DATA constants<>+544(SB)/8, $0xff800000ff800000
 DATA constants<>+552(SB)/8, $0xff800000ff800000
 DATA constants<>+560(SB)/8, $0xff800000ff800000
 DATA constants<>+568(SB)/8, $0xff800000ff800000
-DATA constants<>+576(SB)/8, $0xbff0000000000000
-DATA constants<>+584(SB)/8, $0xbff0000000000000
-DATA constants<>+592(SB)/8, $0xbff0000000000000
-DATA constants<>+600(SB)/8, $0xbff0000000000000
-DATA constants<>+608(SB)/8, $0xc08628b851eb851f
-DATA constants<>+616(SB)/8, $0xc08628b851eb851f
-DATA constants<>+624(SB)/8, $0xc08628b851eb851f
-DATA constants<>+632(SB)/8, $0xc08628b851eb851f
-DATA constants<>+640(SB)/8, $0x4338000000000000
-DATA constants<>+648(SB)/8, $0x4338000000000000
-DATA constants<>+656(SB)/8, $0x4338000000000000
-DATA constants<>+664(SB)/8, $0x4338000000000000
-DATA constants<>+672(SB)/8, $0x40271547652b82fe
-DATA constants<>+680(SB)/8, $0x40271547652b82fe
-DATA constants<>+688(SB)/8, $0x40271547652b82fe
-DATA constants<>+696(SB)/8, $0x40271547652b82fe
-DATA constants<>+704(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+712(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+720(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+728(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+736(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+744(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+752(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+760(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+768(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+776(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+784(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+792(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+800(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+808(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+816(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+824(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+832(SB)/8, $0x3f811111125cda6d
-DATA constants<>+840(SB)/8, $0x3f811111125cda6d
-DATA constants<>+848(SB)/8, $0x3f811111125cda6d
-DATA constants<>+856(SB)/8, $0x3f811111125cda6d
-DATA constants<>+864(SB)/8, $0x3fa555555480d747
-DATA constants<>+872(SB)/8, $0x3fa555555480d747
-DATA constants<>+880(SB)/8, $0x3fa555555480d747
-DATA constants<>+888(SB)/8, $0x3fa555555480d747
-DATA constants<>+896(SB)/8, $0x3fc5555555555133
-DATA constants<>+904(SB)/8, $0x3fc5555555555133
-DATA constants<>+912(SB)/8, $0x3fc5555555555133
-DATA constants<>+920(SB)/8, $0x3fc5555555555133
-DATA constants<>+928(SB)/8, $0x3fe000000000010b
-DATA constants<>+936(SB)/8, $0x3fe000000000010b
-DATA constants<>+944(SB)/8, $0x3fe000000000010b
-DATA constants<>+952(SB)/8, $0x3fe000000000010b
-DATA constants<>+960(SB)/8, $0x3c7d517b00000000
-DATA constants<>+968(SB)/8, $0xd5362a270a31b715
-DATA constants<>+976(SB)/8, $0x422aa0db667f3bcd
-DATA constants<>+984(SB)/8, $0xdcfba487995ad3ad
-DATA constants<>+992(SB)/8, $0x3fef72b83ff00000
-DATA constants<>+1000(SB)/8, $0x3feebfda3fef06fe
-DATA constants<>+1008(SB)/8, $0x3feeace53feea09e
-DATA constants<>+1016(SB)/8, $0x3fef58183feee89f
-DATA constants<>+1024(SB)/8, $0x8000000000000000
-DATA constants<>+1032(SB)/8, $0x8000000000000000
-DATA constants<>+1040(SB)/8, $0x8000000000000000
-DATA constants<>+1048(SB)/8, $0x8000000000000000
-DATA constants<>+1056(SB)/8, $0xfff0000000000000
-DATA constants<>+1064(SB)/8, $0xfff0000000000000
-DATA constants<>+1072(SB)/8, $0xfff0000000000000
-DATA constants<>+1080(SB)/8, $0xfff0000000000000
-DATA constants<>+1088(SB)/8, $0x0706050403020100
-DATA constants<>+1096(SB)/8, $0x0f0e0d0c0b0a0908
-DATA constants<>+1104(SB)/8, $0x8080808080808080
-DATA constants<>+1112(SB)/8, $0x8080808080808080
-DATA constants<>+1120(SB)/8, $0x0000000100000001
-DATA constants<>+1128(SB)/8, $0x0000000100000001
-DATA constants<>+1136(SB)/8, $0x0000000100000001
-DATA constants<>+1144(SB)/8, $0x0000000100000001
-DATA constants<>+1152(SB)/8, $0x00007fff00007fff
-DATA constants<>+1160(SB)/8, $0x00007fff00007fff
-DATA constants<>+1168(SB)/8, $0x00007fff00007fff
-DATA constants<>+1176(SB)/8, $0x00007fff00007fff
-DATA constants<>+1184(SB)/8, $0x3ff0000000000000
-DATA constants<>+1192(SB)/8, $0x3ff0000000000000
-DATA constants<>+1200(SB)/8, $0x3ff0000000000000
-DATA constants<>+1208(SB)/8, $0x3ff0000000000000
-DATA constants<>+1216(SB)/8, $0x4000000000000000
-DATA constants<>+1224(SB)/8, $0x4000000000000000
-DATA constants<>+1232(SB)/8, $0x4000000000000000
-DATA constants<>+1240(SB)/8, $0x4000000000000000
-DATA constants<>+1248(SB)/8, $0x4330000000000000
-DATA constants<>+1256(SB)/8, $0x4330000000000000
-DATA constants<>+1264(SB)/8, $0x4330000000000000
-DATA constants<>+1272(SB)/8, $0x4330000000000000
-DATA constants<>+1280(SB)/8, $0x3fe8000000000000
-DATA constants<>+1288(SB)/8, $0x3fe8000000000000
-DATA constants<>+1296(SB)/8, $0x3fe8000000000000
-DATA constants<>+1304(SB)/8, $0x3fe8000000000000
-DATA constants<>+1312(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1320(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1328(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1336(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1344(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1352(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1360(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1368(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1376(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1384(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1392(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1400(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1408(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1416(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1424(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1432(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1440(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1448(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1456(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1464(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1472(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1480(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1488(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1496(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1504(SB)/8, $0x3fe5555555555776
-DATA constants<>+1512(SB)/8, $0x3fe5555555555776
-DATA constants<>+1520(SB)/8, $0x3fe5555555555776
-DATA constants<>+1528(SB)/8, $0x3fe5555555555776
-DATA constants<>+1536(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1544(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1552(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1560(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1568(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1576(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1584(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1592(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1600(SB)/8, $0x0000000000000000
-DATA constants<>+1608(SB)/8, $0x0000000000000000
-DATA constants<>+1616(SB)/8, $0x0000000000000000
-DATA constants<>+1624(SB)/8, $0x0000000000000000
-DATA constants<>+1632(SB)/8, $0x3ff0000000000000
-DATA constants<>+1640(SB)/8, $0x3fef72b83c7d517b
-DATA constants<>+1648(SB)/8, $0x3fef06fe0a31b715
-DATA constants<>+1656(SB)/8, $0x3feebfdad5362a27
-DATA constants<>+1664(SB)/8, $0x3feea09e667f3bcd
-DATA constants<>+1672(SB)/8, $0x3feeace5422aa0db
-DATA constants<>+1680(SB)/8, $0x3feee89f995ad3ad
-DATA constants<>+1688(SB)/8, $0x3fef5818dcfba487
-DATA constants<>+1696(SB)/8, $0x0000000200000002
-DATA constants<>+1704(SB)/8, $0x0000000200000002
-DATA constants<>+1712(SB)/8, $0x0000000200000002
-DATA constants<>+1720(SB)/8, $0x0000000200000002
-DATA constants<>+1728(SB)/8, $0x0000000300000003
-DATA constants<>+1736(SB)/8, $0x0000000300000003
-DATA constants<>+1744(SB)/8, $0x0000000300000003
-DATA constants<>+1752(SB)/8, $0x0000000300000003
-DATA constants<>+1760(SB)/8, $0x0000000400000004
-DATA constants<>+1768(SB)/8, $0x0000000400000004
-DATA constants<>+1776(SB)/8, $0x0000000400000004
-DATA constants<>+1784(SB)/8, $0x0000000400000004
-DATA constants<>+1792(SB)/8, $0x0000000500000005
-DATA constants<>+1800(SB)/8, $0x0000000500000005
-DATA constants<>+1808(SB)/8, $0x0000000500000005
-DATA constants<>+1816(SB)/8, $0x0000000500000005
-DATA constants<>+1824(SB)/8, $0x0000000600000006
-DATA constants<>+1832(SB)/8, $0x0000000600000006
-DATA constants<>+1840(SB)/8, $0x0000000600000006
-DATA constants<>+1848(SB)/8, $0x0000000600000006
-DATA constants<>+1856(SB)/8, $0x0000000700000007
-DATA constants<>+1864(SB)/8, $0x0000000700000007
-DATA constants<>+1872(SB)/8, $0x0000000700000007
-DATA constants<>+1880(SB)/8, $0x0000000700000007
-DATA constants<>+1888(SB)/8, $0x0000000800000008
-DATA constants<>+1896(SB)/8, $0x0000000800000008
-DATA constants<>+1904(SB)/8, $0x0000000800000008
-DATA constants<>+1912(SB)/8, $0x0000000800000008
-DATA constants<>+1920(SB)/8, $0x0000000900000009
-DATA constants<>+1928(SB)/8, $0x0000000900000009
-DATA constants<>+1936(SB)/8, $0x0000000900000009
-DATA constants<>+1944(SB)/8, $0x0000000900000009
-DATA constants<>+1952(SB)/8, $0x0000000a0000000a
-DATA constants<>+1960(SB)/8, $0x0000000a0000000a
-DATA constants<>+1968(SB)/8, $0x0000000a0000000a
-DATA constants<>+1976(SB)/8, $0x0000000a0000000a
-DATA constants<>+1984(SB)/8, $0x0000000b0000000b
-DATA constants<>+1992(SB)/8, $0x0000000b0000000b
-DATA constants<>+2000(SB)/8, $0x0000000b0000000b
-DATA constants<>+2008(SB)/8, $0x0000000b0000000b
-DATA constants<>+2016(SB)/8, $0x0000000c0000000c
-DATA constants<>+2024(SB)/8, $0x0000000c0000000c
-DATA constants<>+2032(SB)/8, $0x0000000c0000000c
-DATA constants<>+2040(SB)/8, $0x0000000c0000000c
-DATA constants<>+2048(SB)/8, $0x0000000d0000000d
-DATA constants<>+2056(SB)/8, $0x0000000d0000000d
-DATA constants<>+2064(SB)/8, $0x0000000d0000000d
-DATA constants<>+2072(SB)/8, $0x0000000d0000000d
-DATA constants<>+2080(SB)/8, $0x0000000e0000000e
-DATA constants<>+2088(SB)/8, $0x0000000e0000000e
-DATA constants<>+2096(SB)/8, $0x0000000e0000000e
-DATA constants<>+2104(SB)/8, $0x0000000e0000000e
-DATA constants<>+2112(SB)/8, $0x0000000f0000000f
-DATA constants<>+2120(SB)/8, $0x0000000f0000000f
-DATA constants<>+2128(SB)/8, $0x0000000f0000000f
-DATA constants<>+2136(SB)/8, $0x0000000f0000000f
-DATA constants<>+2144(SB)/8, $0x0000001000000010
-DATA constants<>+2152(SB)/8, $0x0000001000000010
-DATA constants<>+2160(SB)/8, $0x0000001000000010
-DATA constants<>+2168(SB)/8, $0x0000001000000010
-DATA constants<>+2176(SB)/8, $0x0000001100000011
-DATA constants<>+2184(SB)/8, $0x0000001100000011
-DATA constants<>+2192(SB)/8, $0x0000001100000011
-DATA constants<>+2200(SB)/8, $0x0000001100000011
-DATA constants<>+2208(SB)/8, $0x0000001200000012
-DATA constants<>+2216(SB)/8, $0x0000001200000012
-DATA constants<>+2224(SB)/8, $0x0000001200000012
-DATA constants<>+2232(SB)/8, $0x0000001200000012
-DATA constants<>+2240(SB)/8, $0x0000001300000013
-DATA constants<>+2248(SB)/8, $0x0000001300000013
-DATA constants<>+2256(SB)/8, $0x0000001300000013
-DATA constants<>+2264(SB)/8, $0x0000001300000013
-DATA constants<>+2272(SB)/8, $0x0000001400000014
-DATA constants<>+2280(SB)/8, $0x0000001400000014
-DATA constants<>+2288(SB)/8, $0x0000001400000014
-DATA constants<>+2296(SB)/8, $0x0000001400000014
-GLOBL constants<>(SB), RODATA|NOPTR, $2304
+DATA constants<>+576(SB)/8, $0x0000000000000000
+DATA constants<>+584(SB)/8, $0x0000000000000000
+DATA constants<>+592(SB)/8, $0x0000000000000000
+DATA constants<>+600(SB)/8, $0x0000000000000000
+DATA constants<>+608(SB)/8, $0x0000000100000001
+DATA constants<>+616(SB)/8, $0x0000000100000001
+DATA constants<>+624(SB)/8, $0x0000000100000001
+DATA constants<>+632(SB)/8, $0x0000000100000001
+DATA constants<>+640(SB)/8, $0x0000000200000002
+DATA constants<>+648(SB)/8, $0x0000000200000002
+DATA constants<>+656(SB)/8, $0x0000000200000002
+DATA constants<>+664(SB)/8, $0x0000000200000002
+DATA constants<>+672(SB)/8, $0x0000000300000003
+DATA constants<>+680(SB)/8, $0x0000000300000003
+DATA constants<>+688(SB)/8, $0x0000000300000003
+DATA constants<>+696(SB)/8, $0x0000000300000003
+DATA constants<>+704(SB)/8, $0x0000000400000004
+DATA constants<>+712(SB)/8, $0x0000000400000004
+DATA constants<>+720(SB)/8, $0x0000000400000004
+DATA constants<>+728(SB)/8, $0x0000000400000004
+DATA constants<>+736(SB)/8, $0xbff0000000000000
+DATA constants<>+744(SB)/8, $0xbff0000000000000
+DATA constants<>+752(SB)/8, $0xbff0000000000000
+DATA constants<>+760(SB)/8, $0xbff0000000000000
+DATA constants<>+768(SB)/8, $0xc08628b851eb851f
+DATA constants<>+776(SB)/8, $0xc08628b851eb851f
+DATA constants<>+784(SB)/8, $0xc08628b851eb851f
+DATA constants<>+792(SB)/8, $0xc08628b851eb851f
+DATA constants<>+800(SB)/8, $0x4338000000000000
+DATA constants<>+808(SB)/8, $0x4338000000000000
+DATA constants<>+816(SB)/8, $0x4338000000000000
+DATA constants<>+824(SB)/8, $0x4338000000000000
+DATA constants<>+832(SB)/8, $0x40271547652b82fe
+DATA constants<>+840(SB)/8, $0x40271547652b82fe
+DATA constants<>+848(SB)/8, $0x40271547652b82fe
+DATA constants<>+856(SB)/8, $0x40271547652b82fe
+DATA constants<>+864(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+872(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+880(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+888(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+896(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+904(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+912(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+920(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+928(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+936(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+944(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+952(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+960(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+968(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+976(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+984(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+992(SB)/8, $0x3f811111125cda6d
+DATA constants<>+1000(SB)/8, $0x3f811111125cda6d
+DATA constants<>+1008(SB)/8, $0x3f811111125cda6d
+DATA constants<>+1016(SB)/8, $0x3f811111125cda6d
+DATA constants<>+1024(SB)/8, $0x3fa555555480d747
+DATA constants<>+1032(SB)/8, $0x3fa555555480d747
+DATA constants<>+1040(SB)/8, $0x3fa555555480d747
+DATA constants<>+1048(SB)/8, $0x3fa555555480d747
+DATA constants<>+1056(SB)/8, $0x3fc5555555555133
+DATA constants<>+1064(SB)/8, $0x3fc5555555555133
+DATA constants<>+1072(SB)/8, $0x3fc5555555555133
+DATA constants<>+1080(SB)/8, $0x3fc5555555555133
+DATA constants<>+1088(SB)/8, $0x3fe000000000010b
+DATA constants<>+1096(SB)/8, $0x3fe000000000010b
+DATA constants<>+1104(SB)/8, $0x3fe000000000010b
+DATA constants<>+1112(SB)/8, $0x3fe000000000010b
+DATA constants<>+1120(SB)/8, $0x3c7d517b00000000
+DATA constants<>+1128(SB)/8, $0xd5362a270a31b715
+DATA constants<>+1136(SB)/8, $0x422aa0db667f3bcd
+DATA constants<>+1144(SB)/8, $0xdcfba487995ad3ad
+DATA constants<>+1152(SB)/8, $0x3fef72b83ff00000
+DATA constants<>+1160(SB)/8, $0x3feebfda3fef06fe
+DATA constants<>+1168(SB)/8, $0x3feeace53feea09e
+DATA constants<>+1176(SB)/8, $0x3fef58183feee89f
+DATA constants<>+1184(SB)/8, $0x8000000000000000
+DATA constants<>+1192(SB)/8, $0x8000000000000000
+DATA constants<>+1200(SB)/8, $0x8000000000000000
+DATA constants<>+1208(SB)/8, $0x8000000000000000
+DATA constants<>+1216(SB)/8, $0xfff0000000000000
+DATA constants<>+1224(SB)/8, $0xfff0000000000000
+DATA constants<>+1232(SB)/8, $0xfff0000000000000
+DATA constants<>+1240(SB)/8, $0xfff0000000000000
+DATA constants<>+1248(SB)/8, $0x0000000000000001
+DATA constants<>+1256(SB)/8, $0x0000000000000001
+DATA constants<>+1264(SB)/8, $0x0000000000000001
+DATA constants<>+1272(SB)/8, $0x0000000000000001
+DATA constants<>+1280(SB)/8, $0x0000000000000002
+DATA constants<>+1288(SB)/8, $0x0000000000000002
+DATA constants<>+1296(SB)/8, $0x0000000000000002
+DATA constants<>+1304(SB)/8, $0x0000000000000002
+DATA constants<>+1312(SB)/8, $0x0000000000000003
+DATA constants<>+1320(SB)/8, $0x0000000000000003
+DATA constants<>+1328(SB)/8, $0x0000000000000003
+DATA constants<>+1336(SB)/8, $0x0000000000000003
+DATA constants<>+1344(SB)/8, $0x0000000000000004
+DATA constants<>+1352(SB)/8, $0x0000000000000004
+DATA constants<>+1360(SB)/8, $0x0000000000000004
+DATA constants<>+1368(SB)/8, $0x0000000000000004
+DATA constants<>+1376(SB)/8, $0x0706050403020100
+DATA constants<>+1384(SB)/8, $0x0f0e0d0c0b0a0908
+DATA constants<>+1392(SB)/8, $0x8080808080808080
+DATA constants<>+1400(SB)/8, $0x8080808080808080
+DATA constants<>+1408(SB)/8, $0x00007fff00007fff
+DATA constants<>+1416(SB)/8, $0x00007fff00007fff
+DATA constants<>+1424(SB)/8, $0x00007fff00007fff
+DATA constants<>+1432(SB)/8, $0x00007fff00007fff
+DATA constants<>+1440(SB)/8, $0x3ff0000000000000
+DATA constants<>+1448(SB)/8, $0x3ff0000000000000
+DATA constants<>+1456(SB)/8, $0x3ff0000000000000
+DATA constants<>+1464(SB)/8, $0x3ff0000000000000
+DATA constants<>+1472(SB)/8, $0x4000000000000000
+DATA constants<>+1480(SB)/8, $0x4000000000000000
+DATA constants<>+1488(SB)/8, $0x4000000000000000
+DATA constants<>+1496(SB)/8, $0x4000000000000000
+DATA constants<>+1504(SB)/8, $0x4330000000000000
+DATA constants<>+1512(SB)/8, $0x4330000000000000
+DATA constants<>+1520(SB)/8, $0x4330000000000000
+DATA constants<>+1528(SB)/8, $0x4330000000000000
+DATA constants<>+1536(SB)/8, $0x3fe8000000000000
+DATA constants<>+1544(SB)/8, $0x3fe8000000000000
+DATA constants<>+1552(SB)/8, $0x3fe8000000000000
+DATA constants<>+1560(SB)/8, $0x3fe8000000000000
+DATA constants<>+1568(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1576(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1584(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1592(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1600(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1608(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1616(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1624(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1632(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1640(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1648(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1656(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1664(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1672(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1680(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1688(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1696(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1704(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1712(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1720(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1728(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1736(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1744(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1752(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1760(SB)/8, $0x3fe5555555555776
+DATA constants<>+1768(SB)/8, $0x3fe5555555555776
+DATA constants<>+1776(SB)/8, $0x3fe5555555555776
+DATA constants<>+1784(SB)/8, $0x3fe5555555555776
+DATA constants<>+1792(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1800(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1808(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1816(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1824(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1832(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1840(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1848(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1856(SB)/8, $0x3ff0000000000000
+DATA constants<>+1864(SB)/8, $0x3fef72b83c7d517b
+DATA constants<>+1872(SB)/8, $0x3fef06fe0a31b715
+DATA constants<>+1880(SB)/8, $0x3feebfdad5362a27
+DATA constants<>+1888(SB)/8, $0x3feea09e667f3bcd
+DATA constants<>+1896(SB)/8, $0x3feeace5422aa0db
+DATA constants<>+1904(SB)/8, $0x3feee89f995ad3ad
+DATA constants<>+1912(SB)/8, $0x3fef5818dcfba487
+DATA constants<>+1920(SB)/8, $0x0000000500000005
+DATA constants<>+1928(SB)/8, $0x0000000500000005
+DATA constants<>+1936(SB)/8, $0x0000000500000005
+DATA constants<>+1944(SB)/8, $0x0000000500000005
+DATA constants<>+1952(SB)/8, $0x0000000600000006
+DATA constants<>+1960(SB)/8, $0x0000000600000006
+DATA constants<>+1968(SB)/8, $0x0000000600000006
+DATA constants<>+1976(SB)/8, $0x0000000600000006
+DATA constants<>+1984(SB)/8, $0x0000000700000007
+DATA constants<>+1992(SB)/8, $0x0000000700000007
+DATA constants<>+2000(SB)/8, $0x0000000700000007
+DATA constants<>+2008(SB)/8, $0x0000000700000007
+DATA constants<>+2016(SB)/8, $0x0000000800000008
+DATA constants<>+2024(SB)/8, $0x0000000800000008
+DATA constants<>+2032(SB)/8, $0x0000000800000008
+DATA constants<>+2040(SB)/8, $0x0000000800000008
+DATA constants<>+2048(SB)/8, $0x0000000900000009
+DATA constants<>+2056(SB)/8, $0x0000000900000009
+DATA constants<>+2064(SB)/8, $0x0000000900000009
+DATA constants<>+2072(SB)/8, $0x0000000900000009
+DATA constants<>+2080(SB)/8, $0x0000000a0000000a
+DATA constants<>+2088(SB)/8, $0x0000000a0000000a
+DATA constants<>+2096(SB)/8, $0x0000000a0000000a
+DATA constants<>+2104(SB)/8, $0x0000000a0000000a
+DATA constants<>+2112(SB)/8, $0x0000000b0000000b
+DATA constants<>+2120(SB)/8, $0x0000000b0000000b
+DATA constants<>+2128(SB)/8, $0x0000000b0000000b
+DATA constants<>+2136(SB)/8, $0x0000000b0000000b
+DATA constants<>+2144(SB)/8, $0x0000000c0000000c
+DATA constants<>+2152(SB)/8, $0x0000000c0000000c
+DATA constants<>+2160(SB)/8, $0x0000000c0000000c
+DATA constants<>+2168(SB)/8, $0x0000000c0000000c
+DATA constants<>+2176(SB)/8, $0x0000000d0000000d
+DATA constants<>+2184(SB)/8, $0x0000000d0000000d
+DATA constants<>+2192(SB)/8, $0x0000000d0000000d
+DATA constants<>+2200(SB)/8, $0x0000000d0000000d
+DATA constants<>+2208(SB)/8, $0x0000000e0000000e
+DATA constants<>+2216(SB)/8, $0x0000000e0000000e
+DATA constants<>+2224(SB)/8, $0x0000000e0000000e
+DATA constants<>+2232(SB)/8, $0x0000000e0000000e
+DATA constants<>+2240(SB)/8, $0x0000000f0000000f
+DATA constants<>+2248(SB)/8, $0x0000000f0000000f
+DATA constants<>+2256(SB)/8, $0x0000000f0000000f
+DATA constants<>+2264(SB)/8, $0x0000000f0000000f
+DATA constants<>+2272(SB)/8, $0x0000001000000010
+DATA constants<>+2280(SB)/8, $0x0000001000000010
+DATA constants<>+2288(SB)/8, $0x0000001000000010
+DATA constants<>+2296(SB)/8, $0x0000001000000010
+DATA constants<>+2304(SB)/8, $0x0000001100000011
+DATA constants<>+2312(SB)/8, $0x0000001100000011
+DATA constants<>+2320(SB)/8, $0x0000001100000011
+DATA constants<>+2328(SB)/8, $0x0000001100000011
+DATA constants<>+2336(SB)/8, $0x0000001200000012
+DATA constants<>+2344(SB)/8, $0x0000001200000012
+DATA constants<>+2352(SB)/8, $0x0000001200000012
+DATA constants<>+2360(SB)/8, $0x0000001200000012
+DATA constants<>+2368(SB)/8, $0x0000001300000013
+DATA constants<>+2376(SB)/8, $0x0000001300000013
+DATA constants<>+2384(SB)/8, $0x0000001300000013
+DATA constants<>+2392(SB)/8, $0x0000001300000013
+DATA constants<>+2400(SB)/8, $0x0000001400000014
+DATA constants<>+2408(SB)/8, $0x0000001400000014
+DATA constants<>+2416(SB)/8, $0x0000001400000014
+DATA constants<>+2424(SB)/8, $0x0000001400000014
+GLOBL constants<>(SB), RODATA|NOPTR, $2432

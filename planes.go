@@ -28,10 +28,7 @@ const planeSlots = maxSlots + 16
 const planeBytes = maxSlots * 8
 
 // tileClasses is up to how many classes tiles are faster than rows, by instruction set and kind of element (measured).
-var tileClasses = [...][4]int{avx2: {30, 15, 38, 34}, avx512: {36, 19, 46, 38}}
-
-// specialTiles is how many times as many classes that takes with specialized kernels.
-const specialTiles = 1.2
+var tileClasses = [...][4]int{avx2: {34, 17, 64, 64}, avx512: {41, 23, 62, 55}}
 
 // shapeOf chooses a shape.
 func (w *worker[T, F]) shapeOf(j *job[T]) shape {
@@ -43,12 +40,7 @@ func (w *worker[T, F]) shapeOf(j *job[T]) shape {
 		return planes
 	case classes == 1:
 		return lanesOfClasses
-	}
-	limit := float64(tileClasses[w.isa][kind[T]()])
-	if w.specialPlanes != nil {
-		limit *= specialTiles
-	}
-	if float64(classes) <= limit {
+	case classes <= tileClasses[w.isa][kind[T]()]:
 		return tiles
 	}
 	return lanesOfClasses
@@ -113,9 +105,7 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 		w.dst, w.dstStep = base(w.planeX), w.planeStep
 	}
 	w.x, w.e = base(w.planeX), base(w.planeX)
-	w.hop = w.planeStep * vectorRows[F]()
-	n := planeBytes / sizeF
-	w.lanesE, w.lanesD, w.lanesA = base(w.planeLanes), base(w.planeLanes[n:]), base(w.planeLanes[2*n:])
+	w.lanesE = base(w.planeLanes)
 	w.rows = paddedRows[F](w.rows)
 	if w.form == uniform && !j.grads() {
 		w.run(opPlaneSum, w.form)

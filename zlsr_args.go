@@ -45,8 +45,7 @@ type args struct {
 	xStep     int            // bytes from a class to the next of logits and targets whose class axis is not last,
 	dstStep   int            // and of the gradient
 	plane     unsafe.Pointer // transposed rows: F for each slot, class after class
-	planeStep int            // bytes from a class to the next there,
-	hop       int            // and times the lanes of a sum
+	planeStep int            // bytes from a class to the next there
 	rowBlocks int            // blocks of a row
 	lanes     unsafe.Pointer // fold: lanes, blocks × Lanes bytes for each row
 	sums      unsafe.Pointer // fold: float64 for each row
@@ -57,7 +56,7 @@ type args struct {
 	epsG      float64        // what a coefficient counts in the gradient
 	lambda    float64        // factor of the z-loss
 	bad       int            // labels: out: 0 if all are classes
-	_         [2]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
+	_         [3]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
 	pivot     slots          // m, the row's maximum
 	rest      slots          // Σe − 1
 	main      slots          // (1−ε)·w_y, or Σa
@@ -78,8 +77,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABI1daa4271_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABI2fe9d4a5_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABI1daa4271_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABI2fe9d4a5_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

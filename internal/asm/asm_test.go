@@ -22,3 +22,8 @@ func TestAwkwardClasses(t *testing.T) {
 		require.NoError(t, err, "%d classes", classes)
 	}
 }
+
+// TestAlignment: what kernels write for each row starts a cache line, if the struct starts 8 bytes behind one.
+func TestAlignment(t *testing.T) {
+	require.Equal(t, 56, offset("pivot")%64)
+}

@@ -333,14 +333,16 @@ func (b *builder) rows(body func(row, slot reg.GPVirtual), next func()) {
 	b.Label(done)
 }
 
-// loop runs the body while i < end, stepping i.
+// loop runs the body while i < end, stepping i; a step of 0 leaves that to the body.
 func (b *builder) loop(i, end reg.Register, step int, body func()) {
 	loop, done := b.label("loop"), b.label("end")
 	b.CMPQ(i, end)
 	b.JGE(operand.LabelRef(done))
 	b.Label(loop)
 	body()
-	b.ADDQ(operand.I32(int32(step)), i)
+	if step != 0 {
+		b.ADDQ(operand.I32(int32(step)), i)
+	}
 	b.CMPQ(i, end)
 	b.JLT(operand.LabelRef(loop))
 	b.Label(done)

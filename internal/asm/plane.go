@@ -143,13 +143,14 @@ func (b *builder) blend(v vec, mask reg.Register, x vec) {
 	}
 }
 
-// planeCoefficient is a class's coefficient for a vector of rows. The class is in k or constant.
+// planeCoefficient is the coefficient of class number, or k + number, for a vector of rows.
 func (b *builder) planeCoefficient(k reg.Register, number int, t operand.Mem) vec {
 	scalar := func(name string) vec {
-		if k == nil {
-			return b.broadcast(operand.Mem{Base: b.load(name), Disp: number * b.f()})
+		m := operand.Mem{Base: b.load(name), Disp: number * b.f()}
+		if k != nil {
+			m.Index, m.Scale = k, uint8(b.f())
 		}
-		return b.broadcast(at(b.load(name), k, b.f(), 0))
+		return b.broadcast(m)
 	}
 	if b.Form == Classwise {
 		return scalar("u")
@@ -159,6 +160,20 @@ func (b *builder) planeCoefficient(k reg.Register, number int, t operand.Mem) ve
 	return a
 }
 
+// Sums over planes lie behind lanesE, with a vector for each lane: Σe of even blocks of classes, of odd ones, Σd or Σa·d, and Σa.
+const (
+	evenE = iota
+	oddE
+	sumD
+	sumA
+	others // what else waits in memory
+)
+
+// laneAt is where a lane of a sum is, or of those behind it.
+func (b *builder) laneAt(base reg.Register, sum, lane int) operand.Mem {
+	return operand.Mem{Base: base, Disp: (sum*b.planeLanes() + lane) * b.vectorBytes()}
+}
+
 // planeSum finds maxima and sums of vectors of rows.
 func (b *builder) planeSum() {
 	b.doc("finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and", map[Form]string{
@@ -166,111 +181,142 @@ func (b *builder) planeSum() {
 		Classwise: "Σu·(x−m), and what the targets' classes have.",
 		Dense:     "Σa and Σa·(x−m), where a = t·w + u.",
 	}[b.Form])
+	const group = 4
 	exp := b.expConstants()
-	lanes := b.planeLanes()
-	x, e, t, labels := b.planeArgs()
+	x, t, labels := b.planeArgs()
+	step, step3 := b.load("planeStep"), b.GP64()
+	b.LEAQ(at(step, step, 2, 0), step3)
+	class := func(base reg.Register, i int) operand.Mem {
+		if i == 3 {
+			return at(base, step3, 1, 0)
+		}
+		return planeClass(operand.Mem{Base: base}, step, i)
+	}
+
+	// The maximum of the next vector is found beside the sums of this one, which would wait for it.
+	next, p, k := b.negInf(), b.GP64(), b.load("n")
+	b.MOVQ(x, p)
+	first := b.label("max")
+	b.Label(first)
+	b.maxT(next, operand.Mem{Base: p}, nil)
+	b.ADDQ(step, p)
+	b.DECQ(k)
+	b.JNE(operand.LabelRef(first))
+
 	b.positions(func(slot reg.GPVirtual) {
-		// The maximum.
 		b.prefetch(slot)
-		m, k, p := b.negInf(), b.load("n"), b.GP64()
-		b.MOVQ(x, p)
-		loop := b.label("max")
-		b.Label(loop)
-		b.maxT(m, operand.Mem{Base: p}, nil)
-		b.ADDQ(b.arg("planeStep"), p)
-		b.DECQ(k)
-		b.JNE(operand.LabelRef(loop))
+		m := b.copy(next)
+		b.ps(b.VMOVAPS, b.VMOVAPD, b.negInf(), next)
 		b.put(m, "pivot", slot)
-
+		lane, odd, zero := b.load("lanesE"), b.GP64(), b.zero()
+		kinds, clear := sumA, b.label("clear")
+		if b.Form == Dense {
+			kinds = others
+		}
+		b.MOVQ(operand.I32(int32((kinds*b.planeLanes()-1)*b.vectorBytes())), odd)
+		b.Label(clear)
+		b.storeF(zero, operand.Mem{Base: lane, Index: odd, Scale: 1}, nil)
+		b.SUBQ(operand.Imm(uint64(b.vectorBytes())), odd)
+		b.JGE(operand.LabelRef(clear))
 		st := b.newPlaneState(&exp, m, labels)
-		// Lane after lane.
-		lane := b.GP64()
-		b.XORQ(lane, lane)
-		laneLoop := b.label("lane")
-		b.Label(laneLoop)
-		sum, second := b.zeroSums(), b.zero()
-		pe, pt := b.GP64(), b.GP64()
-		along := func(p, base reg.Register) {
-			b.MOVQ(b.arg("planeStep"), p)
-			b.IMULQ(lane, p)
-			b.ADDQ(base, p)
+		p, pt, k := b.GP64(), reg.GPVirtual(nil), b.GP64()
+		b.MOVQ(x, p)
+		if t != nil {
+			pt = b.GP64()
+			b.MOVQ(t, pt)
 		}
-		along(p, x)
-		if b.Op == PlaneSumExp {
-			along(pe, e)
-		}
-		if b.Form == Dense {
-			along(pt, t)
-		}
-		k = b.GP64()
-		b.MOVQ(lane, k)
-		steps, done := b.label("step"), b.label("summed")
-		b.Label(steps)
-		for i := range 2 {
-			one := st.class(operand.Mem{Base: p}, operand.Mem{Base: pe}, operand.Mem{Base: pt}, k, 0)
-			to := []vec{sum.e, second}[i]
-			b.add(to, to, one.e)
-			b.addSums(sum, one)
-			b.ADDQ(operand.Imm(uint64(lanes)), k)
-			b.CMPQ(k, b.arg("n"))
-			b.JGE(operand.LabelRef(done))
-			b.ADDQ(b.arg("hop"), p)
-			if b.Op == PlaneSumExp {
-				b.ADDQ(b.arg("hop"), pe)
+		b.XORQ(k, k)
+		b.XORQ(odd, odd)
+		one := func(i int) {
+			mx, mt := class(p, i), operand.Mem{}
+			if t != nil {
+				mt = class(pt, i)
 			}
-			if b.Form == Dense {
-				b.ADDQ(b.arg("hop"), pt)
+			s := st.class(mx, mt, k, i)
+			accumulate := func(v vec, to operand.Mem) {
+				sum := b.vector()
+				b.add(sum, v, to)
+				b.storeF(sum, to, nil)
+			}
+			e := b.laneAt(lane, evenE, i)
+			e.Index, e.Scale = odd, 1
+			accumulate(s.e, e)
+			accumulate(s.d, b.laneAt(lane, sumD, i))
+			if s.a != nil {
+				accumulate(s.a, b.laneAt(lane, sumA, i))
+			}
+			mx.Disp += b.vectorBytes()
+			b.maxT(next, mx, nil)
+		}
+		goOn := func(n int) {
+			b.ADDQ(operand.Imm(uint64(n)), k)
+			b.ADDQ(operand.I32(int32(n*b.vectorBytes())), lane)
+			if n == group {
+				b.LEAQ(at(p, step, group, 0), p)
+			} else {
+				b.ADDQ(step, p)
+			}
+			if t != nil && n == group {
+				b.LEAQ(at(pt, step, group, 0), pt)
+			} else if t != nil {
+				b.ADDQ(step, pt)
+			}
+			if t == nil {
+				st.countTarget(n)
 			}
 		}
-		b.JMP(operand.LabelRef(steps))
-		b.Label(done)
-		b.add(sum.e, sum.e, second)
-		store := func(v vec, name string) {
-			b.storeF(v, at(b.load(name), b.scaled(lane, b.vectorBytes()), 1, 0), nil)
+		// classes runs the body for so many classes after another, while there are so many.
+		classes := func(n int, body func()) {
+			loop, done, left := b.label("classes"), b.label("done"), b.GP64()
+			b.Label(loop)
+			b.MOVQ(b.arg("n"), left)
+			b.SUBQ(k, left)
+			b.CMPQ(left, operand.Imm(uint64(n)))
+			b.JLT(operand.LabelRef(done))
+			body()
+			goOn(n)
+			b.TESTQ(operand.I32(int32(b.planeLanes()-1)), k)
+			b.JNE(operand.LabelRef(loop))
+			b.SUBQ(operand.I32(int32(b.planeLanes()*b.vectorBytes())), lane)
+			b.XORQ(operand.I32(int32(b.planeLanes()*b.vectorBytes())), odd)
+			b.JMP(operand.LabelRef(loop))
+			b.Label(done)
 		}
-		store(sum.e, "lanesE")
-		store(sum.d, "lanesD")
-		if b.Form == Dense {
-			store(sum.a, "lanesA")
+		if b.Form == Uniform {
+			skew := map[ISA]int{AVX2: 8, AVX512: 4}[b.ISA]
+			if b.double() {
+				skew *= 2
+			}
+			classes(group, func() { b.weave(group, skew, one) })
 		}
-		b.INCQ(lane)
-		b.CMPQ(lane, operand.Imm(uint64(lanes)))
-		last := b.label("lanes")
-		b.JGE(operand.LabelRef(last))
-		b.CMPQ(lane, b.arg("n"))
-		b.JLT(operand.LabelRef(laneLoop))
-		b.Label(last)
+		classes(1, func() { one(0) })
+		lanes := b.load("lanesE")
 
-		// lane is how many there are. Σe − 1; of two classes, the smaller exponential, the other being 1.
-		s := b.tree(lane, "lanesE")
-		two, end := b.label("two"), b.label("sum")
-		rest := b.load("lanesE")
+		// Σe − 1; of two classes, the smaller exponential, the other being 1.
+		two, done := b.label("two"), b.label("sum")
 		b.CMPQ(b.arg("n"), operand.Imm(2))
 		b.JE(operand.LabelRef(two))
-		b.doubles(s, func(i int, v vec) {
-			bias := b.vector()
-			b.VBROADCASTSD(b.data.float64(-1), bias)
+		bias := b.vector()
+		b.VBROADCASTSD(b.data.float64(-1), bias)
+		b.doubles(b.tree(lanes, evenE, b.planeLanes()), func(i int, v vec) {
 			b.VADDPD(bias, v, v)
 			b.VMOVUPD(v, b.slots("rest", slot, i))
 		})
-		b.JMP(operand.LabelRef(end))
+		b.JMP(operand.LabelRef(done))
 		b.Label(two)
-		b.put(b.copy(operand.Mem{Base: rest, Disp: 2 * b.vectorBytes()}), "rest", slot)
-		b.Label(end)
-		b.put(b.tree(lane, "lanesD"), "d", slot)
+		b.put(b.smaller(b.copy(b.laneAt(lanes, evenE, 0)), b.copy(b.laneAt(lanes, evenE, 1))), "rest", slot)
+		b.Label(done)
+		b.put(b.tree(lanes, sumD, b.planeLanes()), "d", slot)
 		if b.Form == Dense {
-			b.put(b.tree(lane, "lanesA"), "main", slot)
+			b.put(b.tree(lanes, sumA, b.planeLanes()), "main", slot)
 		}
 		st.putTarget(slot)
-	}, func() { b.nextPositions(x, e, t, labels) })
+	}, func() { b.nextPositions(x, t, labels) })
 }
 
 // planeArgs loads what sums over planes are made of, as far as the form has it.
-func (b *builder) planeArgs() (x, e, t, labels reg.GPVirtual) {
+func (b *builder) planeArgs() (x, t, labels reg.GPVirtual) {
 	x = b.load("x")
-	if b.Op == PlaneSumExp {
-		e = b.load("e")
-	}
 	if b.Form == Dense {
 		t = b.load("t")
 	} else {
@@ -280,16 +326,41 @@ func (b *builder) planeArgs() (x, e, t, labels reg.GPVirtual) {
 }
 
 // nextPositions advances to the next vector of rows.
-func (b *builder) nextPositions(x, e, t, labels reg.GPVirtual) {
-	b.advance(x, b.Element.size())
-	if e != nil {
-		b.advance(e, b.f())
-	}
+func (b *builder) nextPositions(x, t, labels reg.GPVirtual) {
+	b.advance(x, b.f())
 	if t != nil {
-		b.advance(t, b.Element.size())
+		b.advance(t, b.f())
 	} else {
 		b.advance(labels, 4)
 	}
+}
+
+// tree adds up the lanes of a sum by adjacent pairs.
+func (b *builder) tree(base reg.Register, sum, lanes int) vec {
+	var up func(lo, n int) vec
+	up = func(lo, n int) vec {
+		if n > 1 {
+			s := up(lo, n/2)
+			b.add(s, s, up(lo+n/2, n/2))
+			return s
+		}
+		s := b.copy(b.laneAt(base, sum, lo))
+		if sum == evenE {
+			b.add(s, s, b.laneAt(base, oddE, lo))
+		}
+		return s
+	}
+	return up(0, lanes)
+}
+
+// smaller is the smaller of two exponentials, or a NaN if one of them is.
+func (b *builder) smaller(v, w vec) vec {
+	s := b.vector()
+	b.ps(b.VMINPS, b.VMINPD, w, v, s)
+	b.add(v, v, w)
+	b.mul(v, v, b.zero()) // 0, or NaN
+	b.add(s, s, v)
+	return s
 }
 
 // prefetch prefetches a vector of rows of the next chunk's logits and, with a gradient, of this chunk's gradient, unless next
@@ -342,14 +413,9 @@ func (b *builder) newPlaneState(exp *expConstants, m vec, labels reg.Register) *
 	return st
 }
 
-// class computes a class, whose number is in k or constant: e, d or a·d, and a.
-func (st *planeState) class(x, e, t operand.Mem, k reg.Register, number int) (s sums) {
-	here := func() reg.Register {
-		if k != nil {
-			return st.equal(st.target, st.spreadInt(k.(reg.GPVirtual)))
-		}
-		return st.equalTo(st.target, number)
-	}
+// class computes class number, or k + number: e, which takes x's place, d or a·d, and a.
+func (st *planeState) class(x, t operand.Mem, k reg.Register, number int) (s sums) {
+	here := func() reg.Register { return st.equalTo(st.target, number) }
 	v := st.loadT(x, nil)
 	var mask reg.Register
 	if st.Form != Dense {
@@ -369,7 +435,7 @@ func (st *planeState) class(x, e, t operand.Mem, k reg.Register, number int) (s 
 	}
 	s.e = st.exp(st.constants, d)
 	if st.Op == PlaneSumExp {
-		st.storeF(s.e, e, nil)
+		st.storeF(s.e, x, nil)
 		if st.Form != Dense {
 			if st.ISA == AVX2 { // registers
 				mask = here()
@@ -391,9 +457,18 @@ func (st *planeState) blendTarget(target *vec, i int, mask reg.Register, x vec) 
 	st.storeF(v, st.waiting(i), nil)
 }
 
-// waiting is the memory for that, in the upper half of the lanes.
+// waiting is the memory for that.
 func (st *planeState) waiting(i int) operand.Mem {
-	return operand.Mem{Base: st.load("lanesE"), Disp: 512 + i*st.vectorBytes()}
+	return st.laneAt(st.load("lanesE"), others, i)
+}
+
+// countTarget takes n classes from where the targets are.
+func (st *planeState) countTarget(n int) {
+	if st.double() {
+		st.VPSUBQ(st.data.fill(uint64(n)), st.target, st.target)
+	} else {
+		st.VPSUBD(st.data.uint32(uint32(n)), st.target, st.target)
+	}
 }
 
 // sums are sums under way: Σe, Σd or Σa·d, and for distributions Σa.
@@ -439,64 +514,6 @@ func (st *planeState) putTarget(slot reg.Register) {
 	if st.Op == PlaneSumExp {
 		st.put(st.targetE, "ey", slot)
 	}
-}
-
-// scaled is a register times a power of two.
-func (b *builder) scaled(r reg.Register, by int) reg.GPVirtual {
-	s := b.GP64()
-	b.MOVQ(r, s)
-	shift := 0
-	for 1<<shift < by {
-		shift++
-	}
-	b.SHLQ(operand.Imm(uint64(shift)), s)
-	return s
-}
-
-// tree adds up count vectors in memory by adjacent pairs. Of the two exponentials of two classes it also leaves the smaller
-// one, or a NaN if one of them is, behind their sum.
-func (b *builder) tree(count reg.Register, lanes string) vec {
-	n, base := b.GP64(), b.load(lanes)
-	b.MOVQ(count, n)
-	level, pairs, done := b.label("level"), b.label("pairs"), b.label("tree")
-	if lanes == "lanesE" {
-		b.smaller(base)
-	}
-	b.Label(level)
-	b.CMPQ(n, operand.Imm(1))
-	b.JE(operand.LabelRef(done))
-	from, to, i := b.GP64(), b.GP64(), b.GP64()
-	b.MOVQ(base, from)
-	b.MOVQ(base, to)
-	b.MOVQ(n, i)
-	b.SHRQ(operand.Imm(1), i)
-	b.Label(pairs)
-	v := b.copy(operand.Mem{Base: from})
-	b.add(v, v, operand.Mem{Base: from, Disp: b.vectorBytes()})
-	b.storeF(v, operand.Mem{Base: to}, nil)
-	b.ADDQ(operand.Imm(uint64(2*b.vectorBytes())), from)
-	b.ADDQ(operand.Imm(uint64(b.vectorBytes())), to)
-	b.DECQ(i)
-	b.JNE(operand.LabelRef(pairs))
-	b.storeF(b.copy(operand.Mem{Base: from}), operand.Mem{Base: to}, nil) // the last of an odd number
-	b.INCQ(n)
-	b.SHRQ(operand.Imm(1), n)
-	b.JMP(operand.LabelRef(level))
-	b.Label(done)
-	return b.copy(operand.Mem{Base: base})
-}
-
-// smaller writes the smaller of the first two vectors behind them, if these are all.
-func (b *builder) smaller(base reg.Register) {
-	skip := b.label("more")
-	b.CMPQ(b.arg("n"), operand.Imm(2))
-	b.JNE(operand.LabelRef(skip))
-	v, s := b.copy(operand.Mem{Base: base}), b.vector()
-	b.ps(b.VMINPS, b.VMINPD, operand.Mem{Base: base, Disp: b.vectorBytes()}, v, s)
-	b.mul(v, v, b.zero()) // 0, or NaN
-	b.add(s, s, v)
-	b.storeF(s, operand.Mem{Base: base, Disp: 2 * b.vectorBytes()}, nil)
-	b.Label(skip)
 }
 
 // planeScale turns exponentials into gradients, where they are.

@@ -10,49 +10,47 @@ func (b *builder) planeSumUnrolled() {
 	b.doc("is planeSum for a constant number of classes.")
 	exp := b.expConstants()
 	lanes := b.planeLanes()
-	x, e, t, labels := b.planeArgs()
+	x, t, labels := b.planeArgs()
 	step := b.load("planeStep")
+	// The maximum of the next vector is found beside the sums of this one, which would wait for it.
+	m, next := b.vector(), b.vector()
+	maximum := func(k int, p operand.Mem) {
+		if k == 0 {
+			b.ps(b.VMOVUPS, b.VMOVUPD, p, next)
+		} else {
+			b.maxT(next, p, nil)
+		}
+	}
+	to := func(base reg.Register, k int) operand.Mem {
+		switch k {
+		case 0:
+			return operand.Mem{Base: base}
+		case 1, 2, 4, 8:
+			return at(base, step, k, 0)
+		}
+		p := b.GP64()
+		b.IMUL3Q(operand.Imm(uint64(k)), step, p)
+		return at(base, p, 1, 0)
+	}
+	for k := range b.Classes {
+		maximum(k, to(x, k))
+	}
 	b.positions(func(slot reg.GPVirtual) {
 		b.prefetch(slot)
-		p := b.GP64()
-		var maxima [2]vec
-		b.MOVQ(x, p)
-		for k := range b.Classes {
-			if k > 0 {
-				b.ADDQ(step, p)
-			}
-			if k < 2 {
-				maxima[k] = b.loadT(operand.Mem{Base: p}, nil)
-			} else {
-				b.maxT(maxima[k%2], operand.Mem{Base: p}, nil)
-			}
-		}
-		m := maxima[0]
-		b.maximum(m, m, maxima[1])
+		b.ps(b.VMOVAPS, b.VMOVAPD, next, m)
 		b.put(m, "pivot", slot)
 		st := b.newPlaneState(&exp, m, labels)
-		to := func(base reg.Register, k int) operand.Mem {
-			switch k {
-			case 0:
-				return operand.Mem{Base: base}
-			case 1, 2, 4, 8:
-				return at(base, step, k, 0)
-			}
-			p := b.GP64()
-			b.IMUL3Q(operand.Imm(uint64(k)), step, p)
-			return at(base, p, 1, 0)
-		}
 		leaf := func(l int) (s sums) {
 			var second vec
 			for i, k := 0, l; k < b.Classes; i, k = i+1, k+lanes {
-				var me, mt operand.Mem
-				if e != nil {
-					me = to(e, k)
-				}
+				var mt operand.Mem
 				if t != nil {
 					mt = to(t, k)
 				}
-				one := st.class(to(x, k), me, mt, nil, k)
+				mx := to(x, k)
+				one := st.class(mx, mt, nil, k)
+				mx.Disp += b.vectorBytes()
+				maximum(k, mx)
 				switch i {
 				case 0:
 					s = one
@@ -75,6 +73,9 @@ func (b *builder) planeSumUnrolled() {
 		case b.Form != Uniform || b.double():
 		case b.ISA == AVX512 && b.Classes < 2*lanes:
 			woven, skew = 4, 4
+			if b.Classes > lanes {
+				skew = 8
+			}
 		case b.Classes <= lanes:
 			woven, skew = 2, 10
 		}
@@ -82,24 +83,26 @@ func (b *builder) planeSumUnrolled() {
 		spilled := 9
 		switch {
 		case b.Classes == 2: // both are wanted twice
-		case b.ISA == AVX2 && b.Form != Uniform:
+		case b.ISA == AVX2 && (b.Form != Uniform || b.double() || b.Classes > 2*lanes):
 			spilled = 1
 		case b.ISA == AVX2 || b.double() || b.Form != Uniform:
 			spilled = 2
+		case b.Classes > lanes:
+			spilled = 3
 		}
-		spill := func(level int, name string, v vec) operand.Op {
+		spill := func(level, sum int, v vec) operand.Op {
 			if level < spilled {
 				return v
 			}
-			m := operand.Mem{Base: b.load(name), Disp: level * b.vectorBytes()}
+			m := b.laneAt(b.load("lanesE"), sum, level)
 			b.storeF(v, m, nil)
 			return nil
 		}
-		fill := func(level int, name string, v operand.Op) operand.Op {
+		fill := func(level, sum int, v operand.Op) operand.Op {
 			if v != nil {
 				return v
 			}
-			return operand.Mem{Base: b.load(name), Disp: level * b.vectorBytes()}
+			return b.laneAt(b.load("lanesE"), sum, level)
 		}
 		leaves := make([]sums, min(b.Classes, lanes))
 		var tree func(lo, level int) sums
@@ -115,23 +118,19 @@ func (b *builder) planeSumUnrolled() {
 			if lo+half >= len(leaves) {
 				return s
 			}
-			e, d, a := spill(level, "lanesE", s.e), spill(level, "lanesD", s.d), operand.Op(nil)
+			e, d, a := spill(level, evenE, s.e), spill(level, sumD, s.d), operand.Op(nil)
 			if s.a != nil {
-				a = spill(level, "lanesA", s.a)
+				a = spill(level, sumA, s.a)
 			}
 			r := tree(lo+half, level-1)
 			if b.Classes == 2 { // the smaller exponential, the other being 1; NaN if one is
-				small := b.vector()
-				b.ps(b.VMINPS, b.VMINPD, r.e, s.e, small)
-				b.add(r.e, r.e, s.e)
-				b.mul(r.e, r.e, b.zero())
-				b.add(r.e, r.e, small)
+				r.e = b.smaller(s.e, r.e)
 			} else {
-				b.add(r.e, r.e, fill(level, "lanesE", e))
+				b.add(r.e, r.e, fill(level, evenE, e))
 			}
-			b.add(r.d, r.d, fill(level, "lanesD", d))
+			b.add(r.d, r.d, fill(level, sumD, d))
 			if s.a != nil {
-				b.add(r.a, r.a, fill(level, "lanesA", a))
+				b.add(r.a, r.a, fill(level, sumA, a))
 			}
 			return r
 		}
@@ -151,5 +150,5 @@ func (b *builder) planeSumUnrolled() {
 			b.put(s.a, "main", slot)
 		}
 		st.putTarget(slot)
-	}, func() { b.nextPositions(x, e, t, labels) })
+	}, func() { b.nextPositions(x, t, labels) })
 }
