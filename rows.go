@@ -20,11 +20,13 @@ type worker[T Element, F real] struct {
 	isa           isa
 	least         int // classes that kernels for rows want
 	form          form
-	special       *special // kernels for the classes of a row, or of a whole segment of it; nil if there are none
-	specialRest   *special // those for its last segment
-	specialPlanes *special // those for planes, which are of F
+	specialFor    specialKey // what the next three are for
+	special       *special   // kernels for the classes of a row, or of a whole segment of it; nil if there are none
+	specialRest   *special   // those for its last segment
+	specialPlanes *special   // those for planes, which are of F
 	want          shape
 	shape         shape                      // of the chunk: what is wanted if there are rows enough
+	used          int                        // how many slots a job has
 	main0         float64                    // main of rows without weights
 	cleared       bool                       // slots have been cleared since main was set
 	planeX        []F                        // a chunk's logits, and their exponentials, with a vector of rows for each class
@@ -111,17 +113,14 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		w.zeroT, w.zeroW = grow(w.zeroT, classes), grow(w.zeroW, classes)
 		w.t, w.w, w.tStride = base(w.zeroT), base(w.zeroW), 0
 	}
-	w.special = findSpecial(w.isa, kind[T](), coef.SegmentOf(classes))
-	w.specialRest = findSpecial(w.isa, kind[T](), classes%coef.SegmentOf(classes))
-	if w.specialPlanes = findSpecial(w.isa, computedKind[T](), classes); w.specialPlanes != nil && w.specialPlanes.kernels[opPlaneSumExp][uniform] == nil {
-		w.specialPlanes = nil
-	}
+	w.findSpecials(specialKey{c.isa, kind[T](), classes})
 	g, gz := j.g, j.gz
 	if up := j.perRow.Upstream; len(up) == 1 {
 		g, gz = upstream(g, up[0]), upstream(gz, up[0])
 	}
 	w.cleared, w.main0 = true, 1-c.smoothing
-	for i := range maxSlots + slotPad {
+	w.used = min(maxSlots, j.rows+coef.RowLanes) + slotPad
+	for i := range w.used {
 		w.eu[i], w.uy[i], w.g[i], w.gz[i] = eu, uy, g, gz
 		w.y[i], w.ey[i] = 0, 0
 	}
@@ -367,7 +366,7 @@ func (w *worker[T, F]) exponential(r, y int) float64 {
 func (w *worker[T, F]) targets(j *job[T], labels []int32) {
 	c := j.c
 	if j.index && w.cleared && c.weights == nil {
-		for s := range w.main {
+		for s := range w.used {
 			w.main[s] = w.main0
 		}
 		w.cleared = false

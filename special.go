@@ -71,15 +71,33 @@ func findSpecial(i isa, element, classes int) *special {
 	return specials[specialKey{i, element, classes}]
 }
 
+// findSpecialPlanes is findSpecial if that has kernels for planes.
+func findSpecialPlanes(i isa, element, classes int) *special {
+	if s := findSpecial(i, element, classes); s != nil && s.kernels[opPlaneSumExp][uniform] != nil {
+		return s
+	}
+	return nil
+}
+
+// findSpecials looks up what there is for a job, unless it is like the one before.
+func (w *worker[T, F]) findSpecials(k specialKey) {
+	if w.specialFor == k {
+		return
+	}
+	w.specialFor = k
+	segment := coef.SegmentOf(k.classes)
+	w.special = findSpecial(k.isa, k.element, segment)
+	w.specialRest = findSpecial(k.isa, k.element, k.classes%segment)
+	w.specialPlanes = findSpecialPlanes(k.isa, computedKind[T](), k.classes)
+}
+
 // SpecializedFor names the instruction sets, as [Kernels] does, for which there are kernels specialized for rows of so many
 // classes of an element type: those of this package, and those that packages made by go generate have registered.
 func SpecializedFor[T Element](classes int) (names []string) {
 	for _, i := range available {
 		s := findSpecial(i, kind[T](), coef.SegmentOf(classes))
 		if classes <= coef.Long && s == nil {
-			if s = findSpecial(i, computedKind[T](), classes); s != nil && s.kernels[opPlaneSumExp][uniform] == nil {
-				s = nil
-			}
+			s = findSpecialPlanes(i, computedKind[T](), classes)
 		}
 		if s != nil {
 			names = append(names, i.String())
