@@ -200,6 +200,9 @@ func sumExpDenseFloat32AVX512(a *args)
 func scaleDenseFloat32AVX512(a *args)
 
 //go:noescape
+func transposeFloat32AVX512(a *args)
+
+//go:noescape
 func foldFloat32AVX512(a *args)
 
 //go:noescape

@@ -1355,18 +1355,18 @@ done3:
 	RET
 
 other1:
-	MOVQ 120(AX), BX
-	LEAQ (BX)(BX*2), SI
+	MOVQ 120(AX), CX
+	LEAQ (CX)(CX*2), DX
 	MOVQ 200(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
 
 group4:
-	MOVQ        BX, CX
-	IMULQ       R8, CX
-	ADDQ        (AX), CX
-	LEAQ        (CX)(BX*4), DX
+	MOVQ        CX, BX
+	IMULQ       R8, BX
+	ADDQ        (AX), BX
+	LEAQ        (BX)(CX*4), SI
 	MOVQ        192(AX), R10
 	LEAQ        (R10)(R8*4), R10
 	MOVQ        96(AX), R11
@@ -1377,24 +1377,24 @@ group4:
 	SHLQ        $0x02, R11
 	SUBQ        R11, R12
 	VMOVUPS     (R12), X0
-	VMASKMOVPS  (CX), X0, X1
+	VMASKMOVPS  (BX), X0, X1
 	VMOVUPS     (R12), X0
-	VMASKMOVPS  (DX), X0, X0
+	VMASKMOVPS  (SI), X0, X0
 	VINSERTF128 $0x01, X0, Y1, Y0
 	VMOVUPS     (R12), X1
-	VMASKMOVPS  (CX)(BX*1), X1, X1
+	VMASKMOVPS  (BX)(CX*1), X1, X1
 	VMOVUPS     (R12), X2
-	VMASKMOVPS  (DX)(BX*1), X2, X2
+	VMASKMOVPS  (SI)(CX*1), X2, X2
 	VINSERTF128 $0x01, X2, Y1, Y2
 	VMOVUPS     (R12), X1
-	VMASKMOVPS  (CX)(BX*2), X1, X1
+	VMASKMOVPS  (BX)(CX*2), X1, X1
 	VMOVUPS     (R12), X3
-	VMASKMOVPS  (DX)(BX*2), X3, X3
+	VMASKMOVPS  (SI)(CX*2), X3, X3
 	VINSERTF128 $0x01, X3, Y1, Y3
 	VMOVUPS     (R12), X1
-	VMASKMOVPS  (CX)(SI*1), X1, X1
+	VMASKMOVPS  (BX)(DX*1), X1, X1
 	VMOVUPS     (R12), X4
-	VMASKMOVPS  (DX)(SI*1), X4, X4
+	VMASKMOVPS  (SI)(DX*1), X4, X4
 	VINSERTF128 $0x01, X4, Y1, Y4
 	VUNPCKLPS   Y2, Y0, Y5
 	VUNPCKHPS   Y2, Y0, Y0
@@ -1404,22 +1404,22 @@ group4:
 	VUNPCKHPD   Y2, Y5, Y2
 	VUNPCKLPD   Y4, Y0, Y5
 	VUNPCKHPD   Y4, Y0, Y0
-	LEAQ        (R10)(DI*2), CX
+	LEAQ        (R10)(DI*2), BX
 	VMOVUPS     Y3, (R10)
 	VMOVUPS     Y2, (R10)(DI*1)
-	VMOVUPS     Y5, (CX)
-	VMOVUPS     Y0, (CX)(DI*1)
+	VMOVUPS     Y5, (BX)
+	VMOVUPS     Y0, (BX)(DI*1)
 	JMP         next8
 
 classes6:
-	VMOVUPS     (CX), X1
-	VINSERTF128 $0x01, (DX), Y1, Y0
-	VMOVUPS     (CX)(BX*1), X1
-	VINSERTF128 $0x01, (DX)(BX*1), Y1, Y2
-	VMOVUPS     (CX)(BX*2), X1
-	VINSERTF128 $0x01, (DX)(BX*2), Y1, Y3
-	VMOVUPS     (CX)(SI*1), X1
-	VINSERTF128 $0x01, (DX)(SI*1), Y1, Y4
+	VMOVUPS     (BX), X1
+	VINSERTF128 $0x01, (SI), Y1, Y0
+	VMOVUPS     (BX)(CX*1), X1
+	VINSERTF128 $0x01, (SI)(CX*1), Y1, Y2
+	VMOVUPS     (BX)(CX*2), X1
+	VINSERTF128 $0x01, (SI)(CX*2), Y1, Y3
+	VMOVUPS     (BX)(DX*1), X1
+	VINSERTF128 $0x01, (SI)(DX*1), Y1, Y4
 	VUNPCKLPS   Y2, Y0, Y5
 	VUNPCKHPS   Y2, Y0, Y0
 	VUNPCKLPS   Y4, Y3, Y2
@@ -1437,14 +1437,14 @@ classes6:
 	JE          next8
 	CMPQ        R11, $0x04
 	JL          overlap7
-	ADDQ        $0x10, CX
-	ADDQ        $0x10, DX
+	ADDQ        $0x10, BX
+	ADDQ        $0x10, SI
 	LEAQ        (R10)(DI*4), R10
 	JMP         classes6
 
 overlap7:
-	LEAQ  (CX)(R11*4), CX
-	LEAQ  (DX)(R11*4), DX
+	LEAQ  (BX)(R11*4), BX
+	LEAQ  (SI)(R11*4), SI
 	MOVQ  DI, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
@@ -1501,18 +1501,18 @@ done3:
 	RET
 
 other1:
-	MOVQ 136(AX), BX
-	LEAQ (BX)(BX*2), SI
+	MOVQ 136(AX), CX
+	LEAQ (CX)(CX*2), DX
 	MOVQ 200(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
 
 group4:
-	MOVQ         BX, CX
-	IMULQ        R8, CX
-	ADDQ         16(AX), CX
-	LEAQ         (CX)(BX*4), DX
+	MOVQ         CX, BX
+	IMULQ        R8, BX
+	ADDQ         16(AX), BX
+	LEAQ         (BX)(CX*4), SI
 	MOVQ         192(AX), R10
 	LEAQ         (R10)(R8*4), R10
 	MOVQ         96(AX), R11
@@ -1536,21 +1536,21 @@ group4:
 	VUNPCKLPD    Y3, Y0, Y4
 	VUNPCKHPD    Y3, Y0, Y0
 	VMOVUPS      (R12), X3
-	VMASKMOVPS   X2, X3, (CX)
+	VMASKMOVPS   X2, X3, (BX)
 	VEXTRACTF128 $0x01, Y2, X2
-	VMASKMOVPS   X2, X3, (DX)
+	VMASKMOVPS   X2, X3, (SI)
 	VMOVUPS      (R12), X2
-	VMASKMOVPS   X1, X2, (CX)(BX*1)
+	VMASKMOVPS   X1, X2, (BX)(CX*1)
 	VEXTRACTF128 $0x01, Y1, X1
-	VMASKMOVPS   X1, X2, (DX)(BX*1)
+	VMASKMOVPS   X1, X2, (SI)(CX*1)
 	VMOVUPS      (R12), X1
-	VMASKMOVPS   X4, X1, (CX)(BX*2)
+	VMASKMOVPS   X4, X1, (BX)(CX*2)
 	VEXTRACTF128 $0x01, Y4, X2
-	VMASKMOVPS   X2, X1, (DX)(BX*2)
+	VMASKMOVPS   X2, X1, (SI)(CX*2)
 	VMOVUPS      (R12), X1
-	VMASKMOVPS   X0, X1, (CX)(SI*1)
+	VMASKMOVPS   X0, X1, (BX)(DX*1)
 	VEXTRACTF128 $0x01, Y0, X0
-	VMASKMOVPS   X0, X1, (DX)(SI*1)
+	VMASKMOVPS   X0, X1, (SI)(DX*1)
 	JMP          next8
 
 classes6:
@@ -1567,26 +1567,26 @@ classes6:
 	VUNPCKHPD    Y1, Y4, Y1
 	VUNPCKLPD    Y3, Y0, Y4
 	VUNPCKHPD    Y3, Y0, Y0
-	VMOVUPS      X2, (CX)
-	VEXTRACTF128 $0x01, Y2, (DX)
-	VMOVUPS      X1, (CX)(BX*1)
-	VEXTRACTF128 $0x01, Y1, (DX)(BX*1)
-	VMOVUPS      X4, (CX)(BX*2)
-	VEXTRACTF128 $0x01, Y4, (DX)(BX*2)
-	VMOVUPS      X0, (CX)(SI*1)
-	VEXTRACTF128 $0x01, Y0, (DX)(SI*1)
+	VMOVUPS      X2, (BX)
+	VEXTRACTF128 $0x01, Y2, (SI)
+	VMOVUPS      X1, (BX)(CX*1)
+	VEXTRACTF128 $0x01, Y1, (SI)(CX*1)
+	VMOVUPS      X4, (BX)(CX*2)
+	VEXTRACTF128 $0x01, Y4, (SI)(CX*2)
+	VMOVUPS      X0, (BX)(DX*1)
+	VEXTRACTF128 $0x01, Y0, (SI)(DX*1)
 	SUBQ         $0x04, R11
 	JE           next8
 	CMPQ         R11, $0x04
 	JL           overlap7
-	ADDQ         $0x10, CX
-	ADDQ         $0x10, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
 	LEAQ         (R10)(DI*4), R10
 	JMP          classes6
 
 overlap7:
-	LEAQ  (CX)(R11*4), CX
-	LEAQ  (DX)(R11*4), DX
+	LEAQ  (BX)(R11*4), BX
+	LEAQ  (SI)(R11*4), SI
 	MOVQ  DI, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
@@ -2084,33 +2084,25 @@ two11:
 
 sum12:
 	VMOVUPS      1024(R9), Y3
-	VMOVUPS      1056(R9), Y4
-	VADDPS       Y4, Y3, Y3
+	VADDPS       1056(R9), Y3, Y3
 	VMOVUPS      1088(R9), Y4
-	VMOVUPS      1120(R9), Y7
-	VADDPS       Y7, Y4, Y4
+	VADDPS       1120(R9), Y4, Y4
 	VADDPS       Y4, Y3, Y3
 	VMOVUPS      1152(R9), Y4
-	VMOVUPS      1184(R9), Y7
-	VADDPS       Y7, Y4, Y4
+	VADDPS       1184(R9), Y4, Y4
 	VMOVUPS      1216(R9), Y7
-	VMOVUPS      1248(R9), Y8
-	VADDPS       Y8, Y7, Y7
+	VADDPS       1248(R9), Y7, Y7
 	VADDPS       Y7, Y4, Y4
 	VADDPS       Y4, Y3, Y3
 	VMOVUPS      1280(R9), Y4
-	VMOVUPS      1312(R9), Y7
-	VADDPS       Y7, Y4, Y4
+	VADDPS       1312(R9), Y4, Y4
 	VMOVUPS      1344(R9), Y7
-	VMOVUPS      1376(R9), Y8
-	VADDPS       Y8, Y7, Y7
+	VADDPS       1376(R9), Y7, Y7
 	VADDPS       Y7, Y4, Y4
 	VMOVUPS      1408(R9), Y7
-	VMOVUPS      1440(R9), Y8
-	VADDPS       Y8, Y7, Y7
+	VADDPS       1440(R9), Y7, Y7
 	VMOVUPS      1472(R9), Y8
-	VMOVUPS      1504(R9), Y9
-	VADDPS       Y9, Y8, Y8
+	VADDPS       1504(R9), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y4, Y4
 	VADDPS       Y4, Y3, Y3
@@ -2390,33 +2382,25 @@ two9:
 
 sum10:
 	VMOVUPS      1024(R8), Y3
-	VMOVUPS      1056(R8), Y4
-	VADDPS       Y4, Y3, Y3
+	VADDPS       1056(R8), Y3, Y3
 	VMOVUPS      1088(R8), Y4
-	VMOVUPS      1120(R8), Y7
-	VADDPS       Y7, Y4, Y4
+	VADDPS       1120(R8), Y4, Y4
 	VADDPS       Y4, Y3, Y3
 	VMOVUPS      1152(R8), Y4
-	VMOVUPS      1184(R8), Y7
-	VADDPS       Y7, Y4, Y4
+	VADDPS       1184(R8), Y4, Y4
 	VMOVUPS      1216(R8), Y7
-	VMOVUPS      1248(R8), Y8
-	VADDPS       Y8, Y7, Y7
+	VADDPS       1248(R8), Y7, Y7
 	VADDPS       Y7, Y4, Y4
 	VADDPS       Y4, Y3, Y3
 	VMOVUPS      1280(R8), Y4
-	VMOVUPS      1312(R8), Y7
-	VADDPS       Y7, Y4, Y4
+	VADDPS       1312(R8), Y4, Y4
 	VMOVUPS      1344(R8), Y7
-	VMOVUPS      1376(R8), Y8
-	VADDPS       Y8, Y7, Y7
+	VADDPS       1376(R8), Y7, Y7
 	VADDPS       Y7, Y4, Y4
 	VMOVUPS      1408(R8), Y7
-	VMOVUPS      1440(R8), Y8
-	VADDPS       Y8, Y7, Y7
+	VADDPS       1440(R8), Y7, Y7
 	VMOVUPS      1472(R8), Y8
-	VMOVUPS      1504(R8), Y9
-	VADDPS       Y9, Y8, Y8
+	VADDPS       1504(R8), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y4, Y4
 	VADDPS       Y4, Y3, Y3
@@ -2699,33 +2683,25 @@ two9:
 
 sum10:
 	VMOVUPS      1024(R8), Y3
-	VMOVUPS      1056(R8), Y4
-	VADDPS       Y4, Y3, Y3
+	VADDPS       1056(R8), Y3, Y3
 	VMOVUPS      1088(R8), Y4
-	VMOVUPS      1120(R8), Y5
-	VADDPS       Y5, Y4, Y4
+	VADDPS       1120(R8), Y4, Y4
 	VADDPS       Y4, Y3, Y3
 	VMOVUPS      1152(R8), Y4
-	VMOVUPS      1184(R8), Y5
-	VADDPS       Y5, Y4, Y4
+	VADDPS       1184(R8), Y4, Y4
 	VMOVUPS      1216(R8), Y5
-	VMOVUPS      1248(R8), Y6
-	VADDPS       Y6, Y5, Y5
+	VADDPS       1248(R8), Y5, Y5
 	VADDPS       Y5, Y4, Y4
 	VADDPS       Y4, Y3, Y3
 	VMOVUPS      1280(R8), Y4
-	VMOVUPS      1312(R8), Y5
-	VADDPS       Y5, Y4, Y4
+	VADDPS       1312(R8), Y4, Y4
 	VMOVUPS      1344(R8), Y5
-	VMOVUPS      1376(R8), Y6
-	VADDPS       Y6, Y5, Y5
+	VADDPS       1376(R8), Y5, Y5
 	VADDPS       Y5, Y4, Y4
 	VMOVUPS      1408(R8), Y5
-	VMOVUPS      1440(R8), Y6
-	VADDPS       Y6, Y5, Y5
+	VADDPS       1440(R8), Y5, Y5
 	VMOVUPS      1472(R8), Y6
-	VMOVUPS      1504(R8), Y7
-	VADDPS       Y7, Y6, Y6
+	VADDPS       1504(R8), Y6, Y6
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y5, Y4, Y4
 	VADDPS       Y4, Y3, Y3
@@ -2735,33 +2711,25 @@ sum10:
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 4696(AX)(SI*8)
 	VMOVUPS      1536(R8), Y3
-	VMOVUPS      1568(R8), Y4
-	VADDPS       Y4, Y3, Y3
+	VADDPS       1568(R8), Y3, Y3
 	VMOVUPS      1600(R8), Y4
-	VMOVUPS      1632(R8), Y5
-	VADDPS       Y5, Y4, Y4
+	VADDPS       1632(R8), Y4, Y4
 	VADDPS       Y4, Y3, Y3
 	VMOVUPS      1664(R8), Y4
-	VMOVUPS      1696(R8), Y5
-	VADDPS       Y5, Y4, Y4
+	VADDPS       1696(R8), Y4, Y4
 	VMOVUPS      1728(R8), Y5
-	VMOVUPS      1760(R8), Y6
-	VADDPS       Y6, Y5, Y5
+	VADDPS       1760(R8), Y5, Y5
 	VADDPS       Y5, Y4, Y4
 	VADDPS       Y4, Y3, Y3
 	VMOVUPS      1792(R8), Y4
-	VMOVUPS      1824(R8), Y5
-	VADDPS       Y5, Y4, Y4
+	VADDPS       1824(R8), Y4, Y4
 	VMOVUPS      1856(R8), Y5
-	VMOVUPS      1888(R8), Y6
-	VADDPS       Y6, Y5, Y5
+	VADDPS       1888(R8), Y5, Y5
 	VADDPS       Y5, Y4, Y4
 	VMOVUPS      1920(R8), Y5
-	VMOVUPS      1952(R8), Y6
-	VADDPS       Y6, Y5, Y5
+	VADDPS       1952(R8), Y5, Y5
 	VMOVUPS      1984(R8), Y6
-	VMOVUPS      2016(R8), Y7
-	VADDPS       Y7, Y6, Y6
+	VADDPS       2016(R8), Y6, Y6
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y5, Y4, Y4
 	VADDPS       Y4, Y3, Y3
@@ -3954,36 +3922,35 @@ TEXT ·transposeFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeFloat64AVX2 copies rows to planes, as F.
-	MOVQ 120(AX), BX
-	LEAQ (BX)(BX*2), SI
-	MOVQ 200(AX), DI
-	MOVQ 80(AX), R9
-	XORQ R8, R8
-	SUBQ $0x04, R9
+	MOVQ 120(AX), CX
+	LEAQ (CX)(CX*2), DX
+	MOVQ 200(AX), SI
+	MOVQ 80(AX), R8
+	XORQ DI, DI
+	SUBQ $0x04, R8
 
 group1:
-	MOVQ       BX, CX
-	IMULQ      R8, CX
-	ADDQ       (AX), CX
-	LEAQ       (CX)(BX*4), DX
-	MOVQ       192(AX), R10
-	LEAQ       (R10)(R8*8), R10
-	MOVQ       96(AX), R11
-	CMPQ       R11, $0x04
+	MOVQ       CX, BX
+	IMULQ      DI, BX
+	ADDQ       (AX), BX
+	MOVQ       192(AX), R9
+	LEAQ       (R9)(DI*8), R9
+	MOVQ       96(AX), R10
+	CMPQ       R10, $0x04
 	JGE        classes3
-	LEAQ       constants<>+288(SB), DX
-	ADDQ       $0x80, DX
-	SHLQ       $0x03, R11
-	SUBQ       R11, DX
-	XORQ       R11, R11
-	VMOVUPD    (DX), Y0
-	VMASKMOVPD (CX), Y0, Y0
-	VMOVUPD    (DX), Y1
-	VMASKMOVPD (CX)(BX*1), Y1, Y1
-	VMOVUPD    (DX), Y2
-	VMASKMOVPD (CX)(BX*2), Y2, Y2
-	VMOVUPD    (DX), Y3
-	VMASKMOVPD (CX)(SI*1), Y3, Y3
+	LEAQ       constants<>+288(SB), R11
+	ADDQ       $0x80, R11
+	SHLQ       $0x03, R10
+	SUBQ       R10, R11
+	XORQ       R10, R10
+	VMOVUPD    (R11), Y0
+	VMASKMOVPD (BX), Y0, Y0
+	VMOVUPD    (R11), Y1
+	VMASKMOVPD (BX)(CX*1), Y1, Y1
+	VMOVUPD    (R11), Y2
+	VMASKMOVPD (BX)(CX*2), Y2, Y2
+	VMOVUPD    (R11), Y3
+	VMASKMOVPD (BX)(DX*1), Y3, Y3
 	VUNPCKLPD  Y1, Y0, Y4
 	VUNPCKHPD  Y1, Y0, Y0
 	VUNPCKLPD  Y3, Y2, Y1
@@ -3992,18 +3959,18 @@ group1:
 	VPERM2F128 $0x20, Y5, Y0, Y3
 	VPERM2F128 $0x31, Y1, Y4, Y1
 	VPERM2F128 $0x31, Y5, Y0, Y0
-	LEAQ       (R10)(DI*2), CX
-	VMOVUPD    Y2, (R10)
-	VMOVUPD    Y3, (R10)(DI*1)
-	VMOVUPD    Y1, (CX)
-	VMOVUPD    Y0, (CX)(DI*1)
+	LEAQ       (R9)(SI*2), BX
+	VMOVUPD    Y2, (R9)
+	VMOVUPD    Y3, (R9)(SI*1)
+	VMOVUPD    Y1, (BX)
+	VMOVUPD    Y0, (BX)(SI*1)
 	JMP        next5
 
 classes3:
-	VMOVUPD    (CX), Y0
-	VMOVUPD    (CX)(BX*1), Y1
-	VMOVUPD    (CX)(BX*2), Y2
-	VMOVUPD    (CX)(SI*1), Y3
+	VMOVUPD    (BX), Y0
+	VMOVUPD    (BX)(CX*1), Y1
+	VMOVUPD    (BX)(CX*2), Y2
+	VMOVUPD    (BX)(DX*1), Y3
 	VUNPCKLPD  Y1, Y0, Y4
 	VUNPCKHPD  Y1, Y0, Y0
 	VUNPCKLPD  Y3, Y2, Y1
@@ -4012,35 +3979,33 @@ classes3:
 	VPERM2F128 $0x20, Y5, Y0, Y3
 	VPERM2F128 $0x31, Y1, Y4, Y1
 	VPERM2F128 $0x31, Y5, Y0, Y0
-	LEAQ       (R10)(DI*2), R12
-	VMOVUPD    Y2, (R10)
-	VMOVUPD    Y3, (R10)(DI*1)
-	VMOVUPD    Y1, (R12)
-	VMOVUPD    Y0, (R12)(DI*1)
-	SUBQ       $0x04, R11
+	LEAQ       (R9)(SI*2), R11
+	VMOVUPD    Y2, (R9)
+	VMOVUPD    Y3, (R9)(SI*1)
+	VMOVUPD    Y1, (R11)
+	VMOVUPD    Y0, (R11)(SI*1)
+	SUBQ       $0x04, R10
 	JE         next5
-	CMPQ       R11, $0x04
+	CMPQ       R10, $0x04
 	JL         overlap4
-	ADDQ       $0x20, CX
-	ADDQ       $0x20, DX
-	LEAQ       (R10)(DI*4), R10
+	ADDQ       $0x20, BX
+	LEAQ       (R9)(SI*4), R9
 	JMP        classes3
 
 overlap4:
-	LEAQ  (CX)(R11*8), CX
-	LEAQ  (DX)(R11*8), DX
-	MOVQ  DI, R12
-	IMULQ R11, R12
-	ADDQ  R12, R10
-	MOVQ  $+4, R11
+	LEAQ  (BX)(R10*8), BX
+	MOVQ  SI, R11
+	IMULQ R10, R11
+	ADDQ  R11, R9
+	MOVQ  $+4, R10
 	JMP   classes3
 
 next5:
-	CMPQ    R8, R9
+	CMPQ    DI, R8
 	JGE     done2
-	ADDQ    $0x04, R8
-	CMPQ    R8, R9
-	CMOVQGT R9, R8
+	ADDQ    $0x04, DI
+	CMPQ    DI, R8
+	CMOVQGT R8, DI
 	JMP     group1
 
 done2:
@@ -4053,33 +4018,32 @@ TEXT ·transposeBackFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeBackFloat64AVX2 copies planes to rows, rounded to elements.
-	MOVQ 136(AX), BX
-	LEAQ (BX)(BX*2), SI
-	MOVQ 200(AX), DI
-	MOVQ 80(AX), R9
-	XORQ R8, R8
-	SUBQ $0x04, R9
+	MOVQ 136(AX), CX
+	LEAQ (CX)(CX*2), DX
+	MOVQ 200(AX), SI
+	MOVQ 80(AX), R8
+	XORQ DI, DI
+	SUBQ $0x04, R8
 
 group1:
-	MOVQ         BX, CX
-	IMULQ        R8, CX
-	ADDQ         16(AX), CX
-	LEAQ         (CX)(BX*4), DX
-	MOVQ         192(AX), R10
-	LEAQ         (R10)(R8*8), R10
-	MOVQ         96(AX), R11
-	CMPQ         R11, $0x04
+	MOVQ         CX, BX
+	IMULQ        DI, BX
+	ADDQ         16(AX), BX
+	MOVQ         192(AX), R9
+	LEAQ         (R9)(DI*8), R9
+	MOVQ         96(AX), R10
+	CMPQ         R10, $0x04
 	JGE          classes3
-	LEAQ         constants<>+288(SB), DX
-	ADDQ         $0x80, DX
-	SHLQ         $0x03, R11
-	SUBQ         R11, DX
-	XORQ         DX, DX
-	LEAQ         (R10)(DI*2), R11
-	VMOVUPD      (R10), Y0
-	VMOVUPD      (R10)(DI*1), Y1
+	LEAQ         constants<>+288(SB), R11
+	ADDQ         $0x80, R11
+	SHLQ         $0x03, R10
+	SUBQ         R10, R11
+	XORQ         R10, R10
+	LEAQ         (R9)(SI*2), R11
+	VMOVUPD      (R9), Y0
+	VMOVUPD      (R9)(SI*1), Y1
 	VMOVUPD      (R11), Y2
-	VMOVUPD      (R11)(DI*1), Y3
+	VMOVUPD      (R11)(SI*1), Y3
 	VUNPCKLPD    Y1, Y0, Y4
 	VUNPCKHPD    Y1, Y0, Y0
 	VUNPCKLPD    Y3, Y2, Y1
@@ -4089,77 +4053,77 @@ group1:
 	VPERM2F128   $0x31, Y1, Y4, Y1
 	VPERM2F128   $0x31, Y5, Y0, Y0
 	MOVQ         96(AX), R11
-	SUBQ         DX, R11
-	LEAQ         (CX), R10
+	SUBQ         R10, R11
+	LEAQ         (BX), R9
 	VMOVAPS      X2, X4
 	TESTQ        $+2, R11
 	JEQ          skip6
-	VMOVUPS      X4, (R10)
+	VMOVUPS      X4, (R9)
 	VEXTRACTF128 $0x01, Y2, X4
-	ADDQ         $0x10, R10
+	ADDQ         $0x10, R9
 
 skip6:
 	TESTQ  $+1, R11
 	JEQ    skip7
-	VMOVSD X4, (R10)
+	VMOVSD X4, (R9)
 
 skip7:
 	MOVQ         96(AX), R11
-	SUBQ         DX, R11
-	LEAQ         (CX)(BX*1), R10
+	SUBQ         R10, R11
+	LEAQ         (BX)(CX*1), R9
 	VMOVAPS      X3, X2
 	TESTQ        $+2, R11
 	JEQ          skip8
-	VMOVUPS      X2, (R10)
+	VMOVUPS      X2, (R9)
 	VEXTRACTF128 $0x01, Y3, X2
-	ADDQ         $0x10, R10
+	ADDQ         $0x10, R9
 
 skip8:
 	TESTQ  $+1, R11
 	JEQ    skip9
-	VMOVSD X2, (R10)
+	VMOVSD X2, (R9)
 
 skip9:
 	MOVQ         96(AX), R11
-	SUBQ         DX, R11
-	LEAQ         (CX)(BX*2), R10
+	SUBQ         R10, R11
+	LEAQ         (BX)(CX*2), R9
 	VMOVAPS      X1, X2
 	TESTQ        $+2, R11
 	JEQ          skip10
-	VMOVUPS      X2, (R10)
+	VMOVUPS      X2, (R9)
 	VEXTRACTF128 $0x01, Y1, X2
-	ADDQ         $0x10, R10
+	ADDQ         $0x10, R9
 
 skip10:
 	TESTQ  $+1, R11
 	JEQ    skip11
-	VMOVSD X2, (R10)
+	VMOVSD X2, (R9)
 
 skip11:
-	MOVQ         96(AX), R10
-	SUBQ         DX, R10
-	LEAQ         (CX)(SI*1), CX
+	MOVQ         96(AX), R9
+	SUBQ         R10, R9
+	LEAQ         (BX)(DX*1), BX
 	VMOVAPS      X0, X1
-	TESTQ        $+2, R10
+	TESTQ        $+2, R9
 	JEQ          skip12
-	VMOVUPS      X1, (CX)
+	VMOVUPS      X1, (BX)
 	VEXTRACTF128 $0x01, Y0, X1
-	ADDQ         $0x10, CX
+	ADDQ         $0x10, BX
 
 skip12:
-	TESTQ  $+1, R10
+	TESTQ  $+1, R9
 	JEQ    skip13
-	VMOVSD X1, (CX)
+	VMOVSD X1, (BX)
 
 skip13:
 	JMP next5
 
 classes3:
-	LEAQ       (R10)(DI*2), R12
-	VMOVUPD    (R10), Y0
-	VMOVUPD    (R10)(DI*1), Y1
-	VMOVUPD    (R12), Y2
-	VMOVUPD    (R12)(DI*1), Y3
+	LEAQ       (R9)(SI*2), R11
+	VMOVUPD    (R9), Y0
+	VMOVUPD    (R9)(SI*1), Y1
+	VMOVUPD    (R11), Y2
+	VMOVUPD    (R11)(SI*1), Y3
 	VUNPCKLPD  Y1, Y0, Y4
 	VUNPCKHPD  Y1, Y0, Y0
 	VUNPCKLPD  Y3, Y2, Y1
@@ -4168,34 +4132,32 @@ classes3:
 	VPERM2F128 $0x20, Y5, Y0, Y3
 	VPERM2F128 $0x31, Y1, Y4, Y1
 	VPERM2F128 $0x31, Y5, Y0, Y0
-	VMOVUPD    Y2, (CX)
-	VMOVUPD    Y3, (CX)(BX*1)
-	VMOVUPD    Y1, (CX)(BX*2)
-	VMOVUPD    Y0, (CX)(SI*1)
-	SUBQ       $0x04, R11
+	VMOVUPD    Y2, (BX)
+	VMOVUPD    Y3, (BX)(CX*1)
+	VMOVUPD    Y1, (BX)(CX*2)
+	VMOVUPD    Y0, (BX)(DX*1)
+	SUBQ       $0x04, R10
 	JE         next5
-	CMPQ       R11, $0x04
+	CMPQ       R10, $0x04
 	JL         overlap4
-	ADDQ       $0x20, CX
-	ADDQ       $0x20, DX
-	LEAQ       (R10)(DI*4), R10
+	ADDQ       $0x20, BX
+	LEAQ       (R9)(SI*4), R9
 	JMP        classes3
 
 overlap4:
-	LEAQ  (CX)(R11*8), CX
-	LEAQ  (DX)(R11*8), DX
-	MOVQ  DI, R12
-	IMULQ R11, R12
-	ADDQ  R12, R10
-	MOVQ  $+4, R11
+	LEAQ  (BX)(R10*8), BX
+	MOVQ  SI, R11
+	IMULQ R10, R11
+	ADDQ  R11, R9
+	MOVQ  $+4, R10
 	JMP   classes3
 
 next5:
-	CMPQ    R8, R9
+	CMPQ    DI, R8
 	JGE     done2
-	ADDQ    $0x04, R8
-	CMPQ    R8, R9
-	CMOVQGT R9, R8
+	ADDQ    $0x04, DI
+	CMPQ    DI, R8
+	CMOVQGT R8, DI
 	JMP     group1
 
 done2:
@@ -4683,18 +4645,14 @@ two11:
 
 sum12:
 	VMOVUPD 512(R9), Y3
-	VMOVUPD 544(R9), Y4
-	VADDPD  Y4, Y3, Y3
+	VADDPD  544(R9), Y3, Y3
 	VMOVUPD 576(R9), Y4
-	VMOVUPD 608(R9), Y7
-	VADDPD  Y7, Y4, Y4
+	VADDPD  608(R9), Y4, Y4
 	VADDPD  Y4, Y3, Y3
 	VMOVUPD 640(R9), Y4
-	VMOVUPD 672(R9), Y7
-	VADDPD  Y7, Y4, Y4
+	VADDPD  672(R9), Y4, Y4
 	VMOVUPD 704(R9), Y7
-	VMOVUPD 736(R9), Y8
-	VADDPD  Y8, Y7, Y7
+	VADDPD  736(R9), Y7, Y7
 	VADDPD  Y7, Y4, Y4
 	VADDPD  Y4, Y3, Y3
 	VMOVUPD Y3, 4664(AX)(DI*8)
@@ -4919,18 +4877,14 @@ two9:
 
 sum10:
 	VMOVUPD 512(R8), Y3
-	VMOVUPD 544(R8), Y4
-	VADDPD  Y4, Y3, Y3
+	VADDPD  544(R8), Y3, Y3
 	VMOVUPD 576(R8), Y4
-	VMOVUPD 608(R8), Y7
-	VADDPD  Y7, Y4, Y4
+	VADDPD  608(R8), Y4, Y4
 	VADDPD  Y4, Y3, Y3
 	VMOVUPD 640(R8), Y4
-	VMOVUPD 672(R8), Y7
-	VADDPD  Y7, Y4, Y4
+	VADDPD  672(R8), Y4, Y4
 	VMOVUPD 704(R8), Y7
-	VMOVUPD 736(R8), Y8
-	VADDPD  Y8, Y7, Y7
+	VADDPD  736(R8), Y7, Y7
 	VADDPD  Y7, Y4, Y4
 	VADDPD  Y4, Y3, Y3
 	VMOVUPD Y3, 4664(AX)(SI*8)
@@ -5158,34 +5112,26 @@ two9:
 
 sum10:
 	VMOVUPD 512(R8), Y3
-	VMOVUPD 544(R8), Y4
-	VADDPD  Y4, Y3, Y3
+	VADDPD  544(R8), Y3, Y3
 	VMOVUPD 576(R8), Y4
-	VMOVUPD 608(R8), Y5
-	VADDPD  Y5, Y4, Y4
+	VADDPD  608(R8), Y4, Y4
 	VADDPD  Y4, Y3, Y3
 	VMOVUPD 640(R8), Y4
-	VMOVUPD 672(R8), Y5
-	VADDPD  Y5, Y4, Y4
+	VADDPD  672(R8), Y4, Y4
 	VMOVUPD 704(R8), Y5
-	VMOVUPD 736(R8), Y6
-	VADDPD  Y6, Y5, Y5
+	VADDPD  736(R8), Y5, Y5
 	VADDPD  Y5, Y4, Y4
 	VADDPD  Y4, Y3, Y3
 	VMOVUPD Y3, 4664(AX)(SI*8)
 	VMOVUPD 768(R8), Y3
-	VMOVUPD 800(R8), Y4
-	VADDPD  Y4, Y3, Y3
+	VADDPD  800(R8), Y3, Y3
 	VMOVUPD 832(R8), Y4
-	VMOVUPD 864(R8), Y5
-	VADDPD  Y5, Y4, Y4
+	VADDPD  864(R8), Y4, Y4
 	VADDPD  Y4, Y3, Y3
 	VMOVUPD 896(R8), Y4
-	VMOVUPD 928(R8), Y5
-	VADDPD  Y5, Y4, Y4
+	VADDPD  928(R8), Y4, Y4
 	VMOVUPD 960(R8), Y5
-	VMOVUPD 992(R8), Y6
-	VADDPD  Y6, Y5, Y5
+	VADDPD  992(R8), Y5, Y5
 	VADDPD  Y5, Y4, Y4
 	VADDPD  Y4, Y3, Y3
 	VMOVUPD Y3, 2488(AX)(SI*8)
@@ -6368,18 +6314,18 @@ TEXT ·transposeFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeFloat16AVX2 copies rows to planes, as F.
-	MOVQ 120(AX), BX
-	LEAQ (BX)(BX*2), SI
+	MOVQ 120(AX), CX
+	LEAQ (CX)(CX*2), DX
 	MOVQ 200(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
 
 group1:
-	MOVQ  BX, CX
-	IMULQ R8, CX
-	ADDQ  (AX), CX
-	LEAQ  (CX)(BX*4), DX
+	MOVQ  CX, BX
+	IMULQ R8, BX
+	ADDQ  (AX), BX
+	LEAQ  (BX)(CX*4), SI
 	MOVQ  192(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
@@ -6388,7 +6334,7 @@ group1:
 	XORQ  R11, R11
 	MOVQ  96(AX), R12
 	SUBQ  R11, R12
-	LEAQ  (CX), R13
+	LEAQ  (BX), R13
 
 halves6:
 	DECQ    R12
@@ -6401,7 +6347,7 @@ loaded7:
 	VCVTPH2PS X2, X1
 	MOVQ      96(AX), R12
 	SUBQ      R11, R12
-	LEAQ      (DX), R13
+	LEAQ      (SI), R13
 
 halves8:
 	DECQ    R12
@@ -6415,7 +6361,7 @@ loaded9:
 	VINSERTF128 $0x01, X0, Y1, Y0
 	MOVQ        96(AX), R12
 	SUBQ        R11, R12
-	LEAQ        (CX)(BX*1), R13
+	LEAQ        (BX)(CX*1), R13
 
 halves10:
 	DECQ    R12
@@ -6428,7 +6374,7 @@ loaded11:
 	VCVTPH2PS X5, X1
 	MOVQ      96(AX), R12
 	SUBQ      R11, R12
-	LEAQ      (DX)(BX*1), R13
+	LEAQ      (SI)(CX*1), R13
 
 halves12:
 	DECQ    R12
@@ -6442,7 +6388,7 @@ loaded13:
 	VINSERTF128 $0x01, X4, Y1, Y4
 	MOVQ        96(AX), R12
 	SUBQ        R11, R12
-	LEAQ        (CX)(BX*2), R13
+	LEAQ        (BX)(CX*2), R13
 
 halves14:
 	DECQ    R12
@@ -6455,7 +6401,7 @@ loaded15:
 	VCVTPH2PS X8, X1
 	MOVQ      96(AX), R12
 	SUBQ      R11, R12
-	LEAQ      (DX)(BX*2), R13
+	LEAQ      (SI)(CX*2), R13
 
 halves16:
 	DECQ    R12
@@ -6469,26 +6415,26 @@ loaded17:
 	VINSERTF128 $0x01, X7, Y1, Y7
 	MOVQ        96(AX), R12
 	SUBQ        R11, R12
-	LEAQ        (CX)(SI*1), CX
+	LEAQ        (BX)(DX*1), BX
 
 halves18:
 	DECQ    R12
 	JLT     loaded19
 	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (CX)(R12*2), X11, X11
+	VPINSRW $0x00, (BX)(R12*2), X11, X11
 	JMP     halves18
 
 loaded19:
 	VCVTPH2PS X11, X1
-	MOVQ      96(AX), CX
-	SUBQ      R11, CX
-	LEAQ      (DX)(SI*1), DX
+	MOVQ      96(AX), BX
+	SUBQ      R11, BX
+	LEAQ      (SI)(DX*1), SI
 
 halves20:
-	DECQ    CX
+	DECQ    BX
 	JLT     loaded21
 	VPSLLDQ $0x02, X12, X12
-	VPINSRW $0x00, (DX)(CX*2), X12, X12
+	VPINSRW $0x00, (SI)(BX*2), X12, X12
 	JMP     halves20
 
 loaded21:
@@ -6502,25 +6448,25 @@ loaded21:
 	VUNPCKHPD   Y4, Y13, Y4
 	VUNPCKLPD   Y10, Y0, Y13
 	VUNPCKHPD   Y10, Y0, Y0
-	LEAQ        (R10)(DI*2), CX
+	LEAQ        (R10)(DI*2), BX
 	VMOVUPS     Y7, (R10)
 	VMOVUPS     Y4, (R10)(DI*1)
-	VMOVUPS     Y13, (CX)
-	VMOVUPS     Y0, (CX)(DI*1)
+	VMOVUPS     Y13, (BX)
+	VMOVUPS     Y0, (BX)(DI*1)
 	JMP         next5
 
 classes3:
-	VCVTPH2PS   (CX), X1
-	VCVTPH2PS   (DX), X0
+	VCVTPH2PS   (BX), X1
+	VCVTPH2PS   (SI), X0
 	VINSERTF128 $0x01, X0, Y1, Y0
-	VCVTPH2PS   (CX)(BX*1), X1
-	VCVTPH2PS   (DX)(BX*1), X4
+	VCVTPH2PS   (BX)(CX*1), X1
+	VCVTPH2PS   (SI)(CX*1), X4
 	VINSERTF128 $0x01, X4, Y1, Y4
-	VCVTPH2PS   (CX)(BX*2), X1
-	VCVTPH2PS   (DX)(BX*2), X7
+	VCVTPH2PS   (BX)(CX*2), X1
+	VCVTPH2PS   (SI)(CX*2), X7
 	VINSERTF128 $0x01, X7, Y1, Y7
-	VCVTPH2PS   (CX)(SI*1), X1
-	VCVTPH2PS   (DX)(SI*1), X10
+	VCVTPH2PS   (BX)(DX*1), X1
+	VCVTPH2PS   (SI)(DX*1), X10
 	VINSERTF128 $0x01, X10, Y1, Y10
 	VUNPCKLPS   Y4, Y0, Y13
 	VUNPCKHPS   Y4, Y0, Y0
@@ -6539,14 +6485,14 @@ classes3:
 	JE          next5
 	CMPQ        R11, $0x04
 	JL          overlap4
-	ADDQ        $0x08, CX
-	ADDQ        $0x08, DX
+	ADDQ        $0x08, BX
+	ADDQ        $0x08, SI
 	LEAQ        (R10)(DI*4), R10
 	JMP         classes3
 
 overlap4:
-	LEAQ  (CX)(R11*2), CX
-	LEAQ  (DX)(R11*2), DX
+	LEAQ  (BX)(R11*2), BX
+	LEAQ  (SI)(R11*2), SI
 	MOVQ  DI, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
@@ -6571,18 +6517,18 @@ TEXT ·transposeBackFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeBackFloat16AVX2 copies planes to rows, rounded to elements.
-	MOVQ 136(AX), BX
-	LEAQ (BX)(BX*2), SI
+	MOVQ 136(AX), CX
+	LEAQ (CX)(CX*2), DX
 	MOVQ 200(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
 
 group1:
-	MOVQ      BX, CX
-	IMULQ     R8, CX
-	ADDQ      16(AX), CX
-	LEAQ      (CX)(BX*4), DX
+	MOVQ      CX, BX
+	IMULQ     R8, BX
+	ADDQ      16(AX), BX
+	LEAQ      (BX)(CX*4), SI
 	MOVQ      192(AX), R10
 	LEAQ      (R10)(R8*4), R10
 	MOVQ      96(AX), R11
@@ -6606,7 +6552,7 @@ group1:
 	VPSRLDQ   $0x08, X2, X3
 	MOVQ      96(AX), R10
 	SUBQ      R11, R10
-	LEAQ      (CX), R12
+	LEAQ      (BX), R12
 
 halves6:
 	DECQ    R10
@@ -6619,7 +6565,7 @@ halves6:
 stored7:
 	MOVQ 96(AX), R10
 	SUBQ R11, R10
-	LEAQ (DX), R12
+	LEAQ (SI), R12
 
 halves8:
 	DECQ    R10
@@ -6634,7 +6580,7 @@ stored9:
 	VPSRLDQ   $0x08, X1, X2
 	MOVQ      96(AX), R10
 	SUBQ      R11, R10
-	LEAQ      (CX)(BX*1), R12
+	LEAQ      (BX)(CX*1), R12
 
 halves10:
 	DECQ    R10
@@ -6647,7 +6593,7 @@ halves10:
 stored11:
 	MOVQ 96(AX), R10
 	SUBQ R11, R10
-	LEAQ (DX)(BX*1), R12
+	LEAQ (SI)(CX*1), R12
 
 halves12:
 	DECQ    R10
@@ -6662,7 +6608,7 @@ stored13:
 	VPSRLDQ   $0x08, X1, X2
 	MOVQ      96(AX), R10
 	SUBQ      R11, R10
-	LEAQ      (CX)(BX*2), R12
+	LEAQ      (BX)(CX*2), R12
 
 halves14:
 	DECQ    R10
@@ -6675,7 +6621,7 @@ halves14:
 stored15:
 	MOVQ 96(AX), R10
 	SUBQ R11, R10
-	LEAQ (DX)(BX*2), R12
+	LEAQ (SI)(CX*2), R12
 
 halves16:
 	DECQ    R10
@@ -6690,27 +6636,27 @@ stored17:
 	VPSRLDQ   $0x08, X0, X1
 	MOVQ      96(AX), R10
 	SUBQ      R11, R10
-	LEAQ      (CX)(SI*1), CX
+	LEAQ      (BX)(DX*1), BX
 
 halves18:
 	DECQ    R10
 	JLT     stored19
-	VPEXTRW $0x00, X0, (CX)
+	VPEXTRW $0x00, X0, (BX)
 	VPSRLDQ $0x02, X0, X0
-	ADDQ    $0x02, CX
+	ADDQ    $0x02, BX
 	JMP     halves18
 
 stored19:
-	MOVQ 96(AX), CX
-	SUBQ R11, CX
-	LEAQ (DX)(SI*1), DX
+	MOVQ 96(AX), BX
+	SUBQ R11, BX
+	LEAQ (SI)(DX*1), SI
 
 halves20:
-	DECQ    CX
+	DECQ    BX
 	JLT     stored21
-	VPEXTRW $0x00, X1, (DX)
+	VPEXTRW $0x00, X1, (SI)
 	VPSRLDQ $0x02, X1, X1
-	ADDQ    $0x02, DX
+	ADDQ    $0x02, SI
 	JMP     halves20
 
 stored21:
@@ -6731,29 +6677,29 @@ classes3:
 	VUNPCKLPD Y3, Y0, Y4
 	VUNPCKHPD Y3, Y0, Y0
 	VCVTPS2PH $0x00, Y2, X2
-	VMOVQ     X2, (CX)
-	VPEXTRQ   $0x01, X2, (DX)
+	VMOVQ     X2, (BX)
+	VPEXTRQ   $0x01, X2, (SI)
 	VCVTPS2PH $0x00, Y1, X1
-	VMOVQ     X1, (CX)(BX*1)
-	VPEXTRQ   $0x01, X1, (DX)(BX*1)
+	VMOVQ     X1, (BX)(CX*1)
+	VPEXTRQ   $0x01, X1, (SI)(CX*1)
 	VCVTPS2PH $0x00, Y4, X1
-	VMOVQ     X1, (CX)(BX*2)
-	VPEXTRQ   $0x01, X1, (DX)(BX*2)
+	VMOVQ     X1, (BX)(CX*2)
+	VPEXTRQ   $0x01, X1, (SI)(CX*2)
 	VCVTPS2PH $0x00, Y0, X0
-	VMOVQ     X0, (CX)(SI*1)
-	VPEXTRQ   $0x01, X0, (DX)(SI*1)
+	VMOVQ     X0, (BX)(DX*1)
+	VPEXTRQ   $0x01, X0, (SI)(DX*1)
 	SUBQ      $0x04, R11
 	JE        next5
 	CMPQ      R11, $0x04
 	JL        overlap4
-	ADDQ      $0x08, CX
-	ADDQ      $0x08, DX
+	ADDQ      $0x08, BX
+	ADDQ      $0x08, SI
 	LEAQ      (R10)(DI*4), R10
 	JMP       classes3
 
 overlap4:
-	LEAQ  (CX)(R11*2), CX
-	LEAQ  (DX)(R11*2), DX
+	LEAQ  (BX)(R11*2), BX
+	LEAQ  (SI)(R11*2), SI
 	MOVQ  DI, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
@@ -8049,18 +7995,18 @@ TEXT ·transposeBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeBFloat16AVX2 copies rows to planes, as F.
-	MOVQ 120(AX), BX
-	LEAQ (BX)(BX*2), SI
+	MOVQ 120(AX), CX
+	LEAQ (CX)(CX*2), DX
 	MOVQ 200(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
 
 group1:
-	MOVQ  BX, CX
-	IMULQ R8, CX
-	ADDQ  (AX), CX
-	LEAQ  (CX)(BX*4), DX
+	MOVQ  CX, BX
+	IMULQ R8, BX
+	ADDQ  (AX), BX
+	LEAQ  (BX)(CX*4), SI
 	MOVQ  192(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
@@ -8069,7 +8015,7 @@ group1:
 	XORQ  R11, R11
 	MOVQ  96(AX), R12
 	SUBQ  R11, R12
-	LEAQ  (CX), R13
+	LEAQ  (BX), R13
 
 halves6:
 	DECQ    R12
@@ -8083,7 +8029,7 @@ loaded7:
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), R12
 	SUBQ      R11, R12
-	LEAQ      (DX), R13
+	LEAQ      (SI), R13
 
 halves8:
 	DECQ    R12
@@ -8098,7 +8044,7 @@ loaded9:
 	VINSERTF128 $0x01, X0, Y1, Y0
 	MOVQ        96(AX), R12
 	SUBQ        R11, R12
-	LEAQ        (CX)(BX*1), R13
+	LEAQ        (BX)(CX*1), R13
 
 halves10:
 	DECQ    R12
@@ -8112,7 +8058,7 @@ loaded11:
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), R12
 	SUBQ      R11, R12
-	LEAQ      (DX)(BX*1), R13
+	LEAQ      (SI)(CX*1), R13
 
 halves12:
 	DECQ    R12
@@ -8127,7 +8073,7 @@ loaded13:
 	VINSERTF128 $0x01, X4, Y1, Y4
 	MOVQ        96(AX), R12
 	SUBQ        R11, R12
-	LEAQ        (CX)(BX*2), R13
+	LEAQ        (BX)(CX*2), R13
 
 halves14:
 	DECQ    R12
@@ -8141,7 +8087,7 @@ loaded15:
 	VPSLLD    $0x10, X1, X1
 	MOVQ      96(AX), R12
 	SUBQ      R11, R12
-	LEAQ      (DX)(BX*2), R13
+	LEAQ      (SI)(CX*2), R13
 
 halves16:
 	DECQ    R12
@@ -8156,27 +8102,27 @@ loaded17:
 	VINSERTF128 $0x01, X7, Y1, Y7
 	MOVQ        96(AX), R12
 	SUBQ        R11, R12
-	LEAQ        (CX)(SI*1), CX
+	LEAQ        (BX)(DX*1), BX
 
 halves18:
 	DECQ    R12
 	JLT     loaded19
 	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (CX)(R12*2), X11, X11
+	VPINSRW $0x00, (BX)(R12*2), X11, X11
 	JMP     halves18
 
 loaded19:
 	VPMOVZXWD X11, X1
 	VPSLLD    $0x10, X1, X1
-	MOVQ      96(AX), CX
-	SUBQ      R11, CX
-	LEAQ      (DX)(SI*1), DX
+	MOVQ      96(AX), BX
+	SUBQ      R11, BX
+	LEAQ      (SI)(DX*1), SI
 
 halves20:
-	DECQ    CX
+	DECQ    BX
 	JLT     loaded21
 	VPSLLDQ $0x02, X12, X12
-	VPINSRW $0x00, (DX)(CX*2), X12, X12
+	VPINSRW $0x00, (SI)(BX*2), X12, X12
 	JMP     halves20
 
 loaded21:
@@ -8191,32 +8137,32 @@ loaded21:
 	VUNPCKHPD   Y4, Y13, Y4
 	VUNPCKLPD   Y10, Y0, Y13
 	VUNPCKHPD   Y10, Y0, Y0
-	LEAQ        (R10)(DI*2), CX
+	LEAQ        (R10)(DI*2), BX
 	VMOVUPS     Y7, (R10)
 	VMOVUPS     Y4, (R10)(DI*1)
-	VMOVUPS     Y13, (CX)
-	VMOVUPS     Y0, (CX)(DI*1)
+	VMOVUPS     Y13, (BX)
+	VMOVUPS     Y0, (BX)(DI*1)
 	JMP         next5
 
 classes3:
-	VPMOVZXWD   (CX), X1
+	VPMOVZXWD   (BX), X1
 	VPSLLD      $0x10, X1, X1
-	VPMOVZXWD   (DX), X0
+	VPMOVZXWD   (SI), X0
 	VPSLLD      $0x10, X0, X0
 	VINSERTF128 $0x01, X0, Y1, Y0
-	VPMOVZXWD   (CX)(BX*1), X1
+	VPMOVZXWD   (BX)(CX*1), X1
 	VPSLLD      $0x10, X1, X1
-	VPMOVZXWD   (DX)(BX*1), X4
+	VPMOVZXWD   (SI)(CX*1), X4
 	VPSLLD      $0x10, X4, X4
 	VINSERTF128 $0x01, X4, Y1, Y4
-	VPMOVZXWD   (CX)(BX*2), X1
+	VPMOVZXWD   (BX)(CX*2), X1
 	VPSLLD      $0x10, X1, X1
-	VPMOVZXWD   (DX)(BX*2), X7
+	VPMOVZXWD   (SI)(CX*2), X7
 	VPSLLD      $0x10, X7, X7
 	VINSERTF128 $0x01, X7, Y1, Y7
-	VPMOVZXWD   (CX)(SI*1), X1
+	VPMOVZXWD   (BX)(DX*1), X1
 	VPSLLD      $0x10, X1, X1
-	VPMOVZXWD   (DX)(SI*1), X10
+	VPMOVZXWD   (SI)(DX*1), X10
 	VPSLLD      $0x10, X10, X10
 	VINSERTF128 $0x01, X10, Y1, Y10
 	VUNPCKLPS   Y4, Y0, Y13
@@ -8236,14 +8182,14 @@ classes3:
 	JE          next5
 	CMPQ        R11, $0x04
 	JL          overlap4
-	ADDQ        $0x08, CX
-	ADDQ        $0x08, DX
+	ADDQ        $0x08, BX
+	ADDQ        $0x08, SI
 	LEAQ        (R10)(DI*4), R10
 	JMP         classes3
 
 overlap4:
-	LEAQ  (CX)(R11*2), CX
-	LEAQ  (DX)(R11*2), DX
+	LEAQ  (BX)(R11*2), BX
+	LEAQ  (SI)(R11*2), SI
 	MOVQ  DI, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
@@ -8268,18 +8214,18 @@ TEXT ·transposeBackBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// transposeBackBFloat16AVX2 copies planes to rows, rounded to elements.
-	MOVQ 136(AX), BX
-	LEAQ (BX)(BX*2), SI
+	MOVQ 136(AX), CX
+	LEAQ (CX)(CX*2), DX
 	MOVQ 200(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
 
 group1:
-	MOVQ         BX, CX
-	IMULQ        R8, CX
-	ADDQ         16(AX), CX
-	LEAQ         (CX)(BX*4), DX
+	MOVQ         CX, BX
+	IMULQ        R8, BX
+	ADDQ         16(AX), BX
+	LEAQ         (BX)(CX*4), SI
 	MOVQ         192(AX), R10
 	LEAQ         (R10)(R8*4), R10
 	MOVQ         96(AX), R11
@@ -8309,7 +8255,7 @@ group1:
 	VPSRLDQ      $0x08, X3, X2
 	MOVQ         96(AX), R10
 	SUBQ         R11, R10
-	LEAQ         (CX), R12
+	LEAQ         (BX), R12
 
 halves6:
 	DECQ    R10
@@ -8322,7 +8268,7 @@ halves6:
 stored7:
 	MOVQ 96(AX), R10
 	SUBQ R11, R10
-	LEAQ (DX), R12
+	LEAQ (SI), R12
 
 halves8:
 	DECQ    R10
@@ -8343,7 +8289,7 @@ stored9:
 	VPSRLDQ      $0x08, X2, X1
 	MOVQ         96(AX), R10
 	SUBQ         R11, R10
-	LEAQ         (CX)(BX*1), R12
+	LEAQ         (BX)(CX*1), R12
 
 halves10:
 	DECQ    R10
@@ -8356,7 +8302,7 @@ halves10:
 stored11:
 	MOVQ 96(AX), R10
 	SUBQ R11, R10
-	LEAQ (DX)(BX*1), R12
+	LEAQ (SI)(CX*1), R12
 
 halves12:
 	DECQ    R10
@@ -8377,7 +8323,7 @@ stored13:
 	VPSRLDQ      $0x08, X1, X2
 	MOVQ         96(AX), R10
 	SUBQ         R11, R10
-	LEAQ         (CX)(BX*2), R12
+	LEAQ         (BX)(CX*2), R12
 
 halves14:
 	DECQ    R10
@@ -8390,7 +8336,7 @@ halves14:
 stored15:
 	MOVQ 96(AX), R10
 	SUBQ R11, R10
-	LEAQ (DX)(BX*2), R12
+	LEAQ (SI)(CX*2), R12
 
 halves16:
 	DECQ    R10
@@ -8411,27 +8357,27 @@ stored17:
 	VPSRLDQ      $0x08, X1, X0
 	MOVQ         96(AX), R10
 	SUBQ         R11, R10
-	LEAQ         (CX)(SI*1), CX
+	LEAQ         (BX)(DX*1), BX
 
 halves18:
 	DECQ    R10
 	JLT     stored19
-	VPEXTRW $0x00, X1, (CX)
+	VPEXTRW $0x00, X1, (BX)
 	VPSRLDQ $0x02, X1, X1
-	ADDQ    $0x02, CX
+	ADDQ    $0x02, BX
 	JMP     halves18
 
 stored19:
-	MOVQ 96(AX), CX
-	SUBQ R11, CX
-	LEAQ (DX)(SI*1), DX
+	MOVQ 96(AX), BX
+	SUBQ R11, BX
+	LEAQ (SI)(DX*1), SI
 
 halves20:
-	DECQ    CX
+	DECQ    BX
 	JLT     stored21
-	VPEXTRW $0x00, X0, (DX)
+	VPEXTRW $0x00, X0, (SI)
 	VPSRLDQ $0x02, X0, X0
-	ADDQ    $0x02, DX
+	ADDQ    $0x02, SI
 	JMP     halves20
 
 stored21:
@@ -8458,8 +8404,8 @@ classes3:
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
 	VPACKUSDW    X3, X2, X3
-	VMOVQ        X3, (CX)
-	VPEXTRQ      $0x01, X3, (DX)
+	VMOVQ        X3, (BX)
+	VPEXTRQ      $0x01, X3, (SI)
 	VPSRLD       $0x10, Y1, Y2
 	VPAND        constants<>+608(SB), Y2, Y2
 	VPADDD       constants<>+1408(SB), Y1, Y1
@@ -8467,8 +8413,8 @@ classes3:
 	VPSRLD       $0x10, Y1, Y1
 	VEXTRACTI128 $0x01, Y1, X2
 	VPACKUSDW    X2, X1, X2
-	VMOVQ        X2, (CX)(BX*1)
-	VPEXTRQ      $0x01, X2, (DX)(BX*1)
+	VMOVQ        X2, (BX)(CX*1)
+	VPEXTRQ      $0x01, X2, (SI)(CX*1)
 	VPSRLD       $0x10, Y4, Y1
 	VPAND        constants<>+608(SB), Y1, Y1
 	VPADDD       constants<>+1408(SB), Y4, Y4
@@ -8476,8 +8422,8 @@ classes3:
 	VPSRLD       $0x10, Y4, Y4
 	VEXTRACTI128 $0x01, Y4, X1
 	VPACKUSDW    X1, X4, X1
-	VMOVQ        X1, (CX)(BX*2)
-	VPEXTRQ      $0x01, X1, (DX)(BX*2)
+	VMOVQ        X1, (BX)(CX*2)
+	VPEXTRQ      $0x01, X1, (SI)(CX*2)
 	VPSRLD       $0x10, Y0, Y1
 	VPAND        constants<>+608(SB), Y1, Y1
 	VPADDD       constants<>+1408(SB), Y0, Y0
@@ -8485,20 +8431,20 @@ classes3:
 	VPSRLD       $0x10, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X1
 	VPACKUSDW    X1, X0, X1
-	VMOVQ        X1, (CX)(SI*1)
-	VPEXTRQ      $0x01, X1, (DX)(SI*1)
+	VMOVQ        X1, (BX)(DX*1)
+	VPEXTRQ      $0x01, X1, (SI)(DX*1)
 	SUBQ         $0x04, R11
 	JE           next5
 	CMPQ         R11, $0x04
 	JL           overlap4
-	ADDQ         $0x08, CX
-	ADDQ         $0x08, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x08, SI
 	LEAQ         (R10)(DI*4), R10
 	JMP          classes3
 
 overlap4:
-	LEAQ  (CX)(R11*2), CX
-	LEAQ  (DX)(R11*2), DX
+	LEAQ  (BX)(R11*2), BX
+	LEAQ  (SI)(R11*2), SI
 	MOVQ  DI, R12
 	IMULQ R11, R12
 	ADDQ  R12, R10
@@ -9866,6 +9812,176 @@ done3:
 	VZEROUPPER
 	RET
 
+// func transposeFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F, AVX512VL, CMOV
+TEXT ·transposeFloat32AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// transposeFloat32AVX512 copies rows to planes, as F.
+	CMPQ 96(AX), $0x02
+	JNE  other1
+	CMPQ 120(AX), $0x08
+	JNE  other1
+	MOVQ (AX), CX
+	MOVQ 192(AX), DX
+	MOVQ 192(AX), BX
+	ADDQ 200(AX), BX
+	MOVQ 80(AX), SI
+	XORQ AX, AX
+	SUBQ $0x10, SI
+
+group2:
+	VMOVUPS (CX)(AX*8), Z0
+	VMOVUPS 64(CX)(AX*8), Z1
+	VSHUFPS $0x88, Z1, Z0, Z2
+	VSHUFPS $0xdd, Z1, Z0, Z0
+	VMOVUPS constants<>+1856(SB), Z1
+	VPERMPD Z2, Z1, Z2
+	VPERMPD Z0, Z1, Z0
+	VMOVUPS Z2, (DX)(AX*4)
+	VMOVUPS Z0, (BX)(AX*4)
+	CMPQ    AX, SI
+	JGE     done3
+	ADDQ    $0x10, AX
+	CMPQ    AX, SI
+	CMOVQGT SI, AX
+	JMP     group2
+
+done3:
+	VZEROUPPER
+	RET
+
+other1:
+	MOVQ 120(AX), DX
+	LEAQ (DX)(DX*2), BX
+	MOVQ 200(AX), R10
+	MOVQ 80(AX), R12
+	XORQ R11, R11
+	SUBQ $0x10, R12
+
+group4:
+	MOVQ         DX, SI
+	IMULQ        R11, SI
+	ADDQ         (AX), SI
+	LEAQ         (SI)(DX*4), DI
+	LEAQ         (DI)(DX*4), R8
+	LEAQ         (R8)(DX*4), R9
+	MOVQ         192(AX), R13
+	LEAQ         (R13)(R11*4), R13
+	MOVQ         96(AX), CX
+	CMPQ         CX, $0x04
+	JGE          classes6
+	MOVL         $0x00000001, R14
+	SHLQ         CL, R14
+	DECQ         R14
+	KMOVW        R14, K1
+	VMOVUPS.Z    (SI), K1, X1
+	VMOVUPS.Z    (DI), K1, X0
+	VINSERTF32X4 $0x01, X0, Z1, Z0
+	VMOVUPS.Z    (R8), K1, X1
+	VINSERTF32X4 $0x02, X1, Z0, Z0
+	VMOVUPS.Z    (R9), K1, X1
+	VINSERTF32X4 $0x03, X1, Z0, Z0
+	VMOVUPS.Z    (SI)(DX*1), K1, X1
+	VMOVUPS.Z    (DI)(DX*1), K1, X2
+	VINSERTF32X4 $0x01, X2, Z1, Z2
+	VMOVUPS.Z    (R8)(DX*1), K1, X1
+	VINSERTF32X4 $0x02, X1, Z2, Z2
+	VMOVUPS.Z    (R9)(DX*1), K1, X1
+	VINSERTF32X4 $0x03, X1, Z2, Z2
+	VMOVUPS.Z    (SI)(DX*2), K1, X1
+	VMOVUPS.Z    (DI)(DX*2), K1, X3
+	VINSERTF32X4 $0x01, X3, Z1, Z3
+	VMOVUPS.Z    (R8)(DX*2), K1, X1
+	VINSERTF32X4 $0x02, X1, Z3, Z3
+	VMOVUPS.Z    (R9)(DX*2), K1, X1
+	VINSERTF32X4 $0x03, X1, Z3, Z3
+	VMOVUPS.Z    (SI)(BX*1), K1, X1
+	VMOVUPS.Z    (DI)(BX*1), K1, X4
+	VINSERTF32X4 $0x01, X4, Z1, Z4
+	VMOVUPS.Z    (R8)(BX*1), K1, X1
+	VINSERTF32X4 $0x02, X1, Z4, Z4
+	VMOVUPS.Z    (R9)(BX*1), K1, X1
+	VINSERTF32X4 $0x03, X1, Z4, Z4
+	VUNPCKLPS    Z2, Z0, Z5
+	VUNPCKHPS    Z2, Z0, Z0
+	VUNPCKLPS    Z4, Z3, Z2
+	VUNPCKHPS    Z4, Z3, Z4
+	VUNPCKLPD    Z2, Z5, Z3
+	VUNPCKHPD    Z2, Z5, Z2
+	VUNPCKLPD    Z4, Z0, Z5
+	VUNPCKHPD    Z4, Z0, Z0
+	LEAQ         (R13)(R10*2), CX
+	VMOVUPS      Z3, (R13)
+	VMOVUPS      Z2, (R13)(R10*1)
+	VMOVUPS      Z5, (CX)
+	VMOVUPS      Z0, (CX)(R10*1)
+	JMP          next8
+
+classes6:
+	VMOVUPS      (SI), X1
+	VINSERTF32X4 $0x01, (DI), Z1, Z0
+	VINSERTF32X4 $0x02, (R8), Z0, Z0
+	VINSERTF32X4 $0x03, (R9), Z0, Z0
+	VMOVUPS      (SI)(DX*1), X1
+	VINSERTF32X4 $0x01, (DI)(DX*1), Z1, Z2
+	VINSERTF32X4 $0x02, (R8)(DX*1), Z2, Z2
+	VINSERTF32X4 $0x03, (R9)(DX*1), Z2, Z2
+	VMOVUPS      (SI)(DX*2), X1
+	VINSERTF32X4 $0x01, (DI)(DX*2), Z1, Z3
+	VINSERTF32X4 $0x02, (R8)(DX*2), Z3, Z3
+	VINSERTF32X4 $0x03, (R9)(DX*2), Z3, Z3
+	VMOVUPS      (SI)(BX*1), X1
+	VINSERTF32X4 $0x01, (DI)(BX*1), Z1, Z4
+	VINSERTF32X4 $0x02, (R8)(BX*1), Z4, Z4
+	VINSERTF32X4 $0x03, (R9)(BX*1), Z4, Z4
+	VUNPCKLPS    Z2, Z0, Z5
+	VUNPCKHPS    Z2, Z0, Z0
+	VUNPCKLPS    Z4, Z3, Z2
+	VUNPCKHPS    Z4, Z3, Z4
+	VUNPCKLPD    Z2, Z5, Z3
+	VUNPCKHPD    Z2, Z5, Z2
+	VUNPCKLPD    Z4, Z0, Z5
+	VUNPCKHPD    Z4, Z0, Z0
+	LEAQ         (R13)(R10*2), R14
+	VMOVUPS      Z3, (R13)
+	VMOVUPS      Z2, (R13)(R10*1)
+	VMOVUPS      Z5, (R14)
+	VMOVUPS      Z0, (R14)(R10*1)
+	SUBQ         $0x04, CX
+	JE           next8
+	CMPQ         CX, $0x04
+	JL           overlap7
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	ADDQ         $0x10, R8
+	ADDQ         $0x10, R9
+	LEAQ         (R13)(R10*4), R13
+	JMP          classes6
+
+overlap7:
+	LEAQ  (SI)(CX*4), SI
+	LEAQ  (DI)(CX*4), DI
+	LEAQ  (R8)(CX*4), R8
+	LEAQ  (R9)(CX*4), R9
+	MOVQ  R10, R14
+	IMULQ CX, R14
+	ADDQ  R14, R13
+	MOVQ  $+4, CX
+	JMP   classes6
+
+next8:
+	CMPQ    R11, R12
+	JGE     done5
+	ADDQ    $0x10, R11
+	CMPQ    R11, R12
+	CMOVQGT R12, R11
+	JMP     group4
+
+done5:
+	VZEROUPPER
+	RET
+
 // func foldFloat32AVX512(a *byte)
 // Requires: AVX, AVX512F
 TEXT ·foldFloat32AVX512(SB), NOSPLIT, $0-8
@@ -10294,33 +10410,25 @@ two11:
 
 sum12:
 	VMOVUPS       2048(R9), Z8
-	VMOVUPS       2112(R9), Z9
-	VADDPS        Z9, Z8, Z8
+	VADDPS        2112(R9), Z8, Z8
 	VMOVUPS       2176(R9), Z9
-	VMOVUPS       2240(R9), Z12
-	VADDPS        Z12, Z9, Z9
+	VADDPS        2240(R9), Z9, Z9
 	VADDPS        Z9, Z8, Z8
 	VMOVUPS       2304(R9), Z9
-	VMOVUPS       2368(R9), Z12
-	VADDPS        Z12, Z9, Z9
+	VADDPS        2368(R9), Z9, Z9
 	VMOVUPS       2432(R9), Z12
-	VMOVUPS       2496(R9), Z13
-	VADDPS        Z13, Z12, Z12
+	VADDPS        2496(R9), Z12, Z12
 	VADDPS        Z12, Z9, Z9
 	VADDPS        Z9, Z8, Z8
 	VMOVUPS       2560(R9), Z9
-	VMOVUPS       2624(R9), Z12
-	VADDPS        Z12, Z9, Z9
+	VADDPS        2624(R9), Z9, Z9
 	VMOVUPS       2688(R9), Z12
-	VMOVUPS       2752(R9), Z13
-	VADDPS        Z13, Z12, Z12
+	VADDPS        2752(R9), Z12, Z12
 	VADDPS        Z12, Z9, Z9
 	VMOVUPS       2816(R9), Z12
-	VMOVUPS       2880(R9), Z13
-	VADDPS        Z13, Z12, Z12
+	VADDPS        2880(R9), Z12, Z12
 	VMOVUPS       2944(R9), Z13
-	VMOVUPS       3008(R9), Z14
-	VADDPS        Z14, Z13, Z13
+	VADDPS        3008(R9), Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z9, Z9
 	VADDPS        Z9, Z8, Z8
@@ -10603,33 +10711,25 @@ two9:
 
 sum10:
 	VMOVUPS       2048(R8), Z8
-	VMOVUPS       2112(R8), Z9
-	VADDPS        Z9, Z8, Z8
+	VADDPS        2112(R8), Z8, Z8
 	VMOVUPS       2176(R8), Z9
-	VMOVUPS       2240(R8), Z12
-	VADDPS        Z12, Z9, Z9
+	VADDPS        2240(R8), Z9, Z9
 	VADDPS        Z9, Z8, Z8
 	VMOVUPS       2304(R8), Z9
-	VMOVUPS       2368(R8), Z12
-	VADDPS        Z12, Z9, Z9
+	VADDPS        2368(R8), Z9, Z9
 	VMOVUPS       2432(R8), Z12
-	VMOVUPS       2496(R8), Z13
-	VADDPS        Z13, Z12, Z12
+	VADDPS        2496(R8), Z12, Z12
 	VADDPS        Z12, Z9, Z9
 	VADDPS        Z9, Z8, Z8
 	VMOVUPS       2560(R8), Z9
-	VMOVUPS       2624(R8), Z12
-	VADDPS        Z12, Z9, Z9
+	VADDPS        2624(R8), Z9, Z9
 	VMOVUPS       2688(R8), Z12
-	VMOVUPS       2752(R8), Z13
-	VADDPS        Z13, Z12, Z12
+	VADDPS        2752(R8), Z12, Z12
 	VADDPS        Z12, Z9, Z9
 	VMOVUPS       2816(R8), Z12
-	VMOVUPS       2880(R8), Z13
-	VADDPS        Z13, Z12, Z12
+	VADDPS        2880(R8), Z12, Z12
 	VMOVUPS       2944(R8), Z13
-	VMOVUPS       3008(R8), Z14
-	VADDPS        Z14, Z13, Z13
+	VADDPS        3008(R8), Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z9, Z9
 	VADDPS        Z9, Z8, Z8
@@ -10916,33 +11016,25 @@ two9:
 
 sum10:
 	VMOVUPS       2048(R8), Z8
-	VMOVUPS       2112(R8), Z9
-	VADDPS        Z9, Z8, Z8
+	VADDPS        2112(R8), Z8, Z8
 	VMOVUPS       2176(R8), Z9
-	VMOVUPS       2240(R8), Z10
-	VADDPS        Z10, Z9, Z9
+	VADDPS        2240(R8), Z9, Z9
 	VADDPS        Z9, Z8, Z8
 	VMOVUPS       2304(R8), Z9
-	VMOVUPS       2368(R8), Z10
-	VADDPS        Z10, Z9, Z9
+	VADDPS        2368(R8), Z9, Z9
 	VMOVUPS       2432(R8), Z10
-	VMOVUPS       2496(R8), Z11
-	VADDPS        Z11, Z10, Z10
+	VADDPS        2496(R8), Z10, Z10
 	VADDPS        Z10, Z9, Z9
 	VADDPS        Z9, Z8, Z8
 	VMOVUPS       2560(R8), Z9
-	VMOVUPS       2624(R8), Z10
-	VADDPS        Z10, Z9, Z9
+	VADDPS        2624(R8), Z9, Z9
 	VMOVUPS       2688(R8), Z10
-	VMOVUPS       2752(R8), Z11
-	VADDPS        Z11, Z10, Z10
+	VADDPS        2752(R8), Z10, Z10
 	VADDPS        Z10, Z9, Z9
 	VMOVUPS       2816(R8), Z10
-	VMOVUPS       2880(R8), Z11
-	VADDPS        Z11, Z10, Z10
+	VADDPS        2880(R8), Z10, Z10
 	VMOVUPS       2944(R8), Z11
-	VMOVUPS       3008(R8), Z12
-	VADDPS        Z12, Z11, Z11
+	VADDPS        3008(R8), Z11, Z11
 	VADDPS        Z11, Z10, Z10
 	VADDPS        Z10, Z9, Z9
 	VADDPS        Z9, Z8, Z8
@@ -10952,33 +11044,25 @@ sum10:
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 4728(AX)(SI*8)
 	VMOVUPS       3072(R8), Z8
-	VMOVUPS       3136(R8), Z9
-	VADDPS        Z9, Z8, Z8
+	VADDPS        3136(R8), Z8, Z8
 	VMOVUPS       3200(R8), Z9
-	VMOVUPS       3264(R8), Z10
-	VADDPS        Z10, Z9, Z9
+	VADDPS        3264(R8), Z9, Z9
 	VADDPS        Z9, Z8, Z8
 	VMOVUPS       3328(R8), Z9
-	VMOVUPS       3392(R8), Z10
-	VADDPS        Z10, Z9, Z9
+	VADDPS        3392(R8), Z9, Z9
 	VMOVUPS       3456(R8), Z10
-	VMOVUPS       3520(R8), Z11
-	VADDPS        Z11, Z10, Z10
+	VADDPS        3520(R8), Z10, Z10
 	VADDPS        Z10, Z9, Z9
 	VADDPS        Z9, Z8, Z8
 	VMOVUPS       3584(R8), Z9
-	VMOVUPS       3648(R8), Z10
-	VADDPS        Z10, Z9, Z9
+	VADDPS        3648(R8), Z9, Z9
 	VMOVUPS       3712(R8), Z10
-	VMOVUPS       3776(R8), Z11
-	VADDPS        Z11, Z10, Z10
+	VADDPS        3776(R8), Z10, Z10
 	VADDPS        Z10, Z9, Z9
 	VMOVUPS       3840(R8), Z10
-	VMOVUPS       3904(R8), Z11
-	VADDPS        Z11, Z10, Z10
+	VADDPS        3904(R8), Z10, Z10
 	VMOVUPS       3968(R8), Z11
-	VMOVUPS       4032(R8), Z12
-	VADDPS        Z12, Z11, Z11
+	VADDPS        4032(R8), Z11, Z11
 	VADDPS        Z11, Z10, Z10
 	VADDPS        Z10, Z9, Z9
 	VADDPS        Z9, Z8, Z8
@@ -11153,7 +11237,7 @@ TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1024(SB), Z8
 	VBROADCASTSD constants<>+1056(SB), Z9
 	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1856(SB), Z11
+	VMOVUPD      constants<>+1920(SB), Z11
 	MOVQ         (AX), DX
 	XORQ         DI, DI
 
@@ -11441,7 +11525,7 @@ TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1024(SB), Z8
 	VBROADCASTSD constants<>+1056(SB), Z9
 	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1856(SB), Z11
+	VMOVUPD      constants<>+1920(SB), Z11
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	XORQ         R8, R8
@@ -11818,7 +11902,7 @@ TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1024(SB), Z8
 	VBROADCASTSD constants<>+1056(SB), Z9
 	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1856(SB), Z11
+	VMOVUPD      constants<>+1920(SB), Z11
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         24(AX), R8
@@ -12139,7 +12223,7 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1024(SB), Z8
 	VBROADCASTSD constants<>+1056(SB), Z9
 	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1856(SB), Z11
+	VMOVUPD      constants<>+1920(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
@@ -12422,18 +12506,14 @@ two11:
 
 sum12:
 	VMOVUPD 1024(R9), Z13
-	VMOVUPD 1088(R9), Z14
-	VADDPD  Z14, Z13, Z13
+	VADDPD  1088(R9), Z13, Z13
 	VMOVUPD 1152(R9), Z14
-	VMOVUPD 1216(R9), Z17
-	VADDPD  Z17, Z14, Z14
+	VADDPD  1216(R9), Z14, Z14
 	VADDPD  Z14, Z13, Z13
 	VMOVUPD 1280(R9), Z14
-	VMOVUPD 1344(R9), Z17
-	VADDPD  Z17, Z14, Z14
+	VADDPD  1344(R9), Z14, Z14
 	VMOVUPD 1408(R9), Z17
-	VMOVUPD 1472(R9), Z18
-	VADDPD  Z18, Z17, Z17
+	VADDPD  1472(R9), Z17, Z17
 	VADDPD  Z17, Z14, Z14
 	VADDPD  Z14, Z13, Z13
 	VMOVUPD Z13, 4664(AX)(DI*8)
@@ -12511,7 +12591,7 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1024(SB), Z8
 	VBROADCASTSD constants<>+1056(SB), Z9
 	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1856(SB), Z11
+	VMOVUPD      constants<>+1920(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
@@ -12663,18 +12743,14 @@ two9:
 
 sum10:
 	VMOVUPD 1024(R8), Z13
-	VMOVUPD 1088(R8), Z14
-	VADDPD  Z14, Z13, Z13
+	VADDPD  1088(R8), Z13, Z13
 	VMOVUPD 1152(R8), Z14
-	VMOVUPD 1216(R8), Z17
-	VADDPD  Z17, Z14, Z14
+	VADDPD  1216(R8), Z14, Z14
 	VADDPD  Z14, Z13, Z13
 	VMOVUPD 1280(R8), Z14
-	VMOVUPD 1344(R8), Z17
-	VADDPD  Z17, Z14, Z14
+	VADDPD  1344(R8), Z14, Z14
 	VMOVUPD 1408(R8), Z17
-	VMOVUPD 1472(R8), Z18
-	VADDPD  Z18, Z17, Z17
+	VADDPD  1472(R8), Z17, Z17
 	VADDPD  Z17, Z14, Z14
 	VADDPD  Z14, Z13, Z13
 	VMOVUPD Z13, 4664(AX)(SI*8)
@@ -12755,7 +12831,7 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1024(SB), Z8
 	VBROADCASTSD constants<>+1056(SB), Z9
 	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1856(SB), Z11
+	VMOVUPD      constants<>+1920(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	MOVQ         200(AX), BX
@@ -12908,34 +12984,26 @@ two9:
 
 sum10:
 	VMOVUPD 1024(R8), Z13
-	VMOVUPD 1088(R8), Z14
-	VADDPD  Z14, Z13, Z13
+	VADDPD  1088(R8), Z13, Z13
 	VMOVUPD 1152(R8), Z14
-	VMOVUPD 1216(R8), Z15
-	VADDPD  Z15, Z14, Z14
+	VADDPD  1216(R8), Z14, Z14
 	VADDPD  Z14, Z13, Z13
 	VMOVUPD 1280(R8), Z14
-	VMOVUPD 1344(R8), Z15
-	VADDPD  Z15, Z14, Z14
+	VADDPD  1344(R8), Z14, Z14
 	VMOVUPD 1408(R8), Z15
-	VMOVUPD 1472(R8), Z16
-	VADDPD  Z16, Z15, Z15
+	VADDPD  1472(R8), Z15, Z15
 	VADDPD  Z15, Z14, Z14
 	VADDPD  Z14, Z13, Z13
 	VMOVUPD Z13, 4664(AX)(SI*8)
 	VMOVUPD 1536(R8), Z13
-	VMOVUPD 1600(R8), Z14
-	VADDPD  Z14, Z13, Z13
+	VADDPD  1600(R8), Z13, Z13
 	VMOVUPD 1664(R8), Z14
-	VMOVUPD 1728(R8), Z15
-	VADDPD  Z15, Z14, Z14
+	VADDPD  1728(R8), Z14, Z14
 	VADDPD  Z14, Z13, Z13
 	VMOVUPD 1792(R8), Z14
-	VMOVUPD 1856(R8), Z15
-	VADDPD  Z15, Z14, Z14
+	VADDPD  1856(R8), Z14, Z14
 	VMOVUPD 1920(R8), Z15
-	VMOVUPD 1984(R8), Z16
-	VADDPD  Z16, Z15, Z15
+	VADDPD  1984(R8), Z15, Z15
 	VADDPD  Z15, Z14, Z14
 	VADDPD  Z14, Z13, Z13
 	VMOVUPD Z13, 2488(AX)(SI*8)
@@ -18149,7 +18217,7 @@ fetched4:
 	VPADDD       Y9, Y10, Y10
 	VMOVUPS      (CX)(R8*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+1920(SB), Y4, Y11
+	VPCMPEQD     constants<>+1984(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
@@ -18174,7 +18242,7 @@ fetched4:
 	VFMADD213PS  Y11, Y10, Y8
 	VFMADD213PS  Y13, Y13, Y8
 	VMOVUPS      Y8, (CX)(R8*1)
-	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y8, Y8
@@ -18185,7 +18253,7 @@ fetched4:
 	VMOVUPS      Y12, 1088(R8)
 	IMUL3Q       $0x06, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -18198,7 +18266,7 @@ fetched4:
 	VPSLLD       $0x14, Y10, Y10
 	VMOVUPS      (CX)(R9*1), Y11
 	VPADDD       Y9, Y10, Y10
-	VPCMPEQD     constants<>+1984(SB), Y4, Y12
+	VPCMPEQD     constants<>+2048(SB), Y4, Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VBLENDVPS    Y12, Y11, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
@@ -18211,7 +18279,7 @@ fetched4:
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
 	VMOVUPS      Y9, (CX)(R8*1)
 	VSUBPS       Y1, Y2, Y10
-	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VFNMADD132PS constants<>+96(SB), Y12, Y10
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VPERMPS      constants<>+192(SB), Y2, Y8
@@ -18224,7 +18292,7 @@ fetched4:
 	VFMADD213PS  Y10, Y12, Y8
 	VFMADD213PS  Y2, Y2, Y8
 	VMOVUPS      Y8, (CX)(R9*1)
-	VPCMPEQD     constants<>+1984(SB), Y4, Y2
+	VPCMPEQD     constants<>+2048(SB), Y4, Y2
 	VBLENDVPS    Y2, Y8, Y6, Y6
 	VMAXPS       32(CX)(R9*1), Y3, Y3
 	VADDPS       Y9, Y8, Y8
@@ -18431,7 +18499,7 @@ fetched4:
 	VFMADD132PS   Z2, Z1, Z14
 	VMOVUPS       (CX)(R8*1), Z17
 	VCMPPS        $0x15, Z0, Z12, K2
-	VPCMPEQD.BCST constants<>+1920(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VSUBPS        Z1, Z14, Z13
 	VMOVAPS       Z17, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z13
@@ -18442,7 +18510,7 @@ fetched4:
 	VMOVUPS       (CX)(R9*1), Z19
 	VPSLLD        $0x14, Z14, Z14
 	VFMADD132PS   Z2, Z1, Z18
-	VPCMPEQD.BCST constants<>+1952(SB), Z9, K5
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K5
 	VPADDD        Z15, Z14, Z14
 	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVAPS       Z19, K5, Z10
@@ -18457,7 +18525,7 @@ fetched4:
 	VMULPS        Z13, Z13, Z20
 	VPERMPS       Z6, Z18, Z22
 	VFMADD132PS   Z2, Z1, Z24
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K7
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K7
 	VFMADD213PS   Z13, Z20, Z15
 	VPSLLD        $0x14, Z18, Z18
 	VCMPPS        $0x15, Z0, Z19, K6
@@ -18725,7 +18793,7 @@ fetched4:
 	VPADDD       Y9, Y10, Y10
 	VMOVUPS      (CX)(R8*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+1920(SB), Y4, Y11
+	VPCMPEQD     constants<>+1984(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
@@ -18750,7 +18818,7 @@ fetched4:
 	VFMADD213PS  Y11, Y10, Y8
 	VFMADD213PS  Y13, Y13, Y8
 	VMOVUPS      Y8, (CX)(R8*1)
-	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y8, Y8
@@ -18761,7 +18829,7 @@ fetched4:
 	VMOVUPS      Y12, 1088(R8)
 	IMUL3Q       $0x06, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -18774,7 +18842,7 @@ fetched4:
 	VPSLLD       $0x14, Y10, Y10
 	VMOVUPS      (CX)(R9*1), Y11
 	VPADDD       Y9, Y10, Y10
-	VPCMPEQD     constants<>+1984(SB), Y4, Y12
+	VPCMPEQD     constants<>+2048(SB), Y4, Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VBLENDVPS    Y12, Y11, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
@@ -18787,7 +18855,7 @@ fetched4:
 	VFMADD132PS  constants<>+64(SB), Y1, Y8
 	VMOVUPS      Y9, (CX)(R8*1)
 	VSUBPS       Y1, Y8, Y12
-	VPCMPEQD     constants<>+1952(SB), Y4, Y10
+	VPCMPEQD     constants<>+2016(SB), Y4, Y10
 	VFNMADD132PS constants<>+96(SB), Y13, Y12
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VPERMPS      constants<>+192(SB), Y8, Y10
@@ -18800,7 +18868,7 @@ fetched4:
 	VFMADD213PS  Y12, Y13, Y10
 	VFMADD213PS  Y8, Y8, Y10
 	VMOVUPS      Y10, (CX)(R9*1)
-	VPCMPEQD     constants<>+1984(SB), Y4, Y8
+	VPCMPEQD     constants<>+2048(SB), Y4, Y8
 	VBLENDVPS    Y8, Y10, Y6, Y6
 	VMAXPS       32(CX)(R9*1), Y3, Y3
 	VADDPS       Y9, Y10, Y10
@@ -18818,7 +18886,7 @@ fetched4:
 	MOVQ         56(AX), R8
 	VMOVUPS      Y11, 1152(R8)
 	VMOVUPS      (CX)(BX*8), Y7
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -18832,7 +18900,7 @@ fetched4:
 	VPADDD       Y9, Y10, Y10
 	VMOVUPS      (CX)(R8*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+2048(SB), Y4, Y11
+	VPCMPEQD     constants<>+2112(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
@@ -18843,7 +18911,7 @@ fetched4:
 	VMOVUPS      Y2, Y11
 	VMOVUPS      Y9, (CX)(BX*8)
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VSUBPS       Y1, Y11, Y10
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VFNMADD132PS constants<>+96(SB), Y2, Y10
@@ -18857,7 +18925,7 @@ fetched4:
 	VFMADD213PS  Y10, Y8, Y2
 	VFMADD213PS  Y11, Y11, Y2
 	VMOVUPS      Y2, (CX)(R8*1)
-	VPCMPEQD     constants<>+2048(SB), Y4, Y4
+	VPCMPEQD     constants<>+2112(SB), Y4, Y4
 	VBLENDVPS    Y4, Y2, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y2, Y2
@@ -19063,7 +19131,7 @@ fetched4:
 	VFMADD132PS   Z2, Z1, Z14
 	VMOVUPS       (CX)(R8*1), Z17
 	VCMPPS        $0x15, Z0, Z12, K2
-	VPCMPEQD.BCST constants<>+1920(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VSUBPS        Z1, Z14, Z13
 	VMOVAPS       Z17, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z13
@@ -19074,7 +19142,7 @@ fetched4:
 	VMOVUPS       (CX)(R9*1), Z19
 	VPSLLD        $0x14, Z14, Z14
 	VFMADD132PS   Z2, Z1, Z18
-	VPCMPEQD.BCST constants<>+1952(SB), Z9, K5
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K5
 	VPADDD        Z15, Z14, Z14
 	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVAPS       Z19, K5, Z10
@@ -19089,7 +19157,7 @@ fetched4:
 	VMULPS        Z13, Z13, Z20
 	VPERMPS       Z6, Z18, Z22
 	VFMADD132PS   Z2, Z1, Z24
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K7
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K7
 	VFMADD213PS   Z13, Z20, Z15
 	VPSLLD        $0x14, Z18, Z18
 	VCMPPS        $0x15, Z0, Z19, K6
@@ -19146,7 +19214,7 @@ fetched4:
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z23, Z25, Z25
 	VMOVUPS       (CX)(BX*8), Z12
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
 	VSUBPS        Z7, Z12, Z12
 	VMOVUPS       Z12, Z13
@@ -19154,7 +19222,7 @@ fetched4:
 	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       (CX)(R8*1), Z14
 	VCMPPS        $0x15, Z0, Z12, K2
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
 	VSUBPS        Z1, Z13, Z9
 	VMOVAPS       Z14, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z9
@@ -19414,7 +19482,7 @@ fetched4:
 	VPADDD       Y9, Y10, Y10
 	VMOVUPS      (CX)(R8*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+1920(SB), Y4, Y11
+	VPCMPEQD     constants<>+1984(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
@@ -19439,7 +19507,7 @@ fetched4:
 	VFMADD213PS  Y11, Y10, Y8
 	VFMADD213PS  Y13, Y13, Y8
 	VMOVUPS      Y8, (CX)(R8*1)
-	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y8, Y8
@@ -19450,7 +19518,7 @@ fetched4:
 	VMOVUPS      Y12, 1088(R8)
 	IMUL3Q       $0x06, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -19463,7 +19531,7 @@ fetched4:
 	VPSLLD       $0x14, Y10, Y10
 	VMOVUPS      (CX)(R9*1), Y11
 	VPADDD       Y9, Y10, Y10
-	VPCMPEQD     constants<>+1984(SB), Y4, Y12
+	VPCMPEQD     constants<>+2048(SB), Y4, Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VBLENDVPS    Y12, Y11, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
@@ -19476,7 +19544,7 @@ fetched4:
 	VFMADD132PS  constants<>+64(SB), Y1, Y8
 	VMOVUPS      Y9, (CX)(R8*1)
 	VSUBPS       Y1, Y8, Y12
-	VPCMPEQD     constants<>+1952(SB), Y4, Y10
+	VPCMPEQD     constants<>+2016(SB), Y4, Y10
 	VFNMADD132PS constants<>+96(SB), Y13, Y12
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VPERMPS      constants<>+192(SB), Y8, Y10
@@ -19489,7 +19557,7 @@ fetched4:
 	VFMADD213PS  Y12, Y13, Y10
 	VFMADD213PS  Y8, Y8, Y10
 	VMOVUPS      Y10, (CX)(R9*1)
-	VPCMPEQD     constants<>+1984(SB), Y4, Y8
+	VPCMPEQD     constants<>+2048(SB), Y4, Y8
 	VBLENDVPS    Y8, Y10, Y6, Y6
 	VMAXPS       32(CX)(R9*1), Y3, Y3
 	VADDPS       Y9, Y10, Y10
@@ -19507,7 +19575,7 @@ fetched4:
 	MOVQ         56(AX), R8
 	VMOVUPS      Y11, 1152(R8)
 	VMOVUPS      (CX)(BX*8), Y7
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -19521,7 +19589,7 @@ fetched4:
 	VPADDD       Y9, Y10, Y10
 	VMOVUPS      (CX)(R8*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+2048(SB), Y4, Y11
+	VPCMPEQD     constants<>+2112(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
@@ -19532,7 +19600,7 @@ fetched4:
 	VMOVUPS      Y8, Y13
 	VMOVUPS      Y9, (CX)(BX*8)
 	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VPCMPEQD     constants<>+2016(SB), Y4, Y10
+	VPCMPEQD     constants<>+2080(SB), Y4, Y10
 	VSUBPS       Y1, Y13, Y11
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VFNMADD132PS constants<>+96(SB), Y8, Y11
@@ -19546,7 +19614,7 @@ fetched4:
 	VFMADD213PS  Y11, Y10, Y8
 	VFMADD213PS  Y13, Y13, Y8
 	VMOVUPS      Y8, (CX)(R8*1)
-	VPCMPEQD     constants<>+2048(SB), Y4, Y10
+	VPCMPEQD     constants<>+2112(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y8, Y8
@@ -19557,60 +19625,6 @@ fetched4:
 	VMOVUPS      Y12, 1088(R8)
 	IMUL3Q       $0x0a, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	IMUL3Q       $0x0b, BX, R9
-	VPSLLD       $0x14, Y10, Y10
-	VMOVUPS      (CX)(R9*1), Y11
-	VPADDD       Y9, Y10, Y10
-	VPCMPEQD     constants<>+2112(SB), Y4, Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VBLENDVPS    Y12, Y11, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VSUBPS       Y2, Y11, Y11
-	VMULPS       Y8, Y8, Y12
-	VMAXPS       Y11, Y0, Y13
-	VFMADD213PS  Y8, Y12, Y9
-	VMOVUPS      Y13, Y8
-	VFMADD213PS  Y10, Y10, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VMOVUPS      Y9, (CX)(R8*1)
-	VSUBPS       Y1, Y8, Y12
-	VPCMPEQD     constants<>+2080(SB), Y4, Y10
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VBLENDVPS    Y10, Y9, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y8, Y10
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y10, Y8, Y8
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y8, Y8, Y10
-	VMOVUPS      Y10, (CX)(R9*1)
-	VPCMPEQD     constants<>+2112(SB), Y4, Y8
-	VBLENDVPS    Y8, Y10, Y6, Y6
-	VMAXPS       32(CX)(R9*1), Y3, Y3
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y7, Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y10, Y10
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 96(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 1120(R8)
-	IMUL3Q       $0x0c, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
 	VPCMPEQD     constants<>+2144(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
@@ -19620,7 +19634,7 @@ fetched4:
 	VSUBPS       Y1, Y10, Y8
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
-	IMUL3Q       $0x0d, BX, R9
+	IMUL3Q       $0x0b, BX, R9
 	VPSLLD       $0x14, Y10, Y10
 	VMOVUPS      (CX)(R9*1), Y11
 	VPADDD       Y9, Y10, Y10
@@ -19656,12 +19670,66 @@ fetched4:
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y7, Y11, Y11
 	MOVQ         56(AX), R8
+	VADDPS       64(R8), Y10, Y10
+	MOVQ         56(AX), R8
+	VADDPS       1088(R8), Y11, Y11
+	MOVQ         56(AX), R8
+	VMOVUPS      Y10, 96(R8)
+	MOVQ         56(AX), R8
+	VMOVUPS      Y11, 1120(R8)
+	IMUL3Q       $0x0c, BX, R8
+	VMOVUPS      (CX)(R8*1), Y7
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VBLENDVPS    Y8, Y7, Y5, Y5
+	VSUBPS       Y2, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	IMUL3Q       $0x0d, BX, R9
+	VPSLLD       $0x14, Y10, Y10
+	VMOVUPS      (CX)(R9*1), Y11
+	VPADDD       Y9, Y10, Y10
+	VPCMPEQD     constants<>+2240(SB), Y4, Y12
+	VMOVUPS      constants<>+128(SB), Y9
+	VBLENDVPS    Y12, Y11, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VSUBPS       Y2, Y11, Y11
+	VMULPS       Y8, Y8, Y12
+	VMAXPS       Y11, Y0, Y13
+	VFMADD213PS  Y8, Y12, Y9
+	VMOVUPS      Y13, Y8
+	VFMADD213PS  Y10, Y10, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VMOVUPS      Y9, (CX)(R8*1)
+	VSUBPS       Y1, Y8, Y12
+	VPCMPEQD     constants<>+2208(SB), Y4, Y10
+	VFNMADD132PS constants<>+96(SB), Y13, Y12
+	VBLENDVPS    Y10, Y9, Y6, Y6
+	VPERMPS      constants<>+192(SB), Y8, Y10
+	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y10, Y8, Y8
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y8, Y8, Y10
+	VMOVUPS      Y10, (CX)(R9*1)
+	VPCMPEQD     constants<>+2240(SB), Y4, Y8
+	VBLENDVPS    Y8, Y10, Y6, Y6
+	VMAXPS       32(CX)(R9*1), Y3, Y3
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y7, Y11, Y11
+	MOVQ         56(AX), R8
 	VMOVUPS      Y10, 64(R8)
 	MOVQ         56(AX), R8
 	VMOVUPS      Y11, 1088(R8)
 	IMUL3Q       $0x0e, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -19674,7 +19742,7 @@ fetched4:
 	VPSLLD       $0x14, Y10, Y10
 	VMOVUPS      (CX)(R9*1), Y11
 	VPADDD       Y9, Y10, Y10
-	VPCMPEQD     constants<>+2240(SB), Y4, Y12
+	VPCMPEQD     constants<>+2304(SB), Y4, Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VBLENDVPS    Y12, Y11, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
@@ -19687,7 +19755,7 @@ fetched4:
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
 	VMOVUPS      Y9, (CX)(R8*1)
 	VSUBPS       Y1, Y2, Y10
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VFNMADD132PS constants<>+96(SB), Y12, Y10
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VPERMPS      constants<>+192(SB), Y2, Y8
@@ -19700,7 +19768,7 @@ fetched4:
 	VFMADD213PS  Y10, Y12, Y8
 	VFMADD213PS  Y2, Y2, Y8
 	VMOVUPS      Y8, (CX)(R9*1)
-	VPCMPEQD     constants<>+2240(SB), Y4, Y2
+	VPCMPEQD     constants<>+2304(SB), Y4, Y2
 	VBLENDVPS    Y2, Y8, Y6, Y6
 	VMAXPS       32(CX)(R9*1), Y3, Y3
 	VADDPS       Y9, Y8, Y8
@@ -19926,7 +19994,7 @@ fetched4:
 	VFMADD132PS   Z2, Z1, Z14
 	VMOVUPS       (CX)(R8*1), Z17
 	VCMPPS        $0x15, Z0, Z12, K2
-	VPCMPEQD.BCST constants<>+1920(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VSUBPS        Z1, Z14, Z13
 	VMOVAPS       Z17, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z13
@@ -19937,7 +20005,7 @@ fetched4:
 	VMOVUPS       (CX)(R9*1), Z19
 	VPSLLD        $0x14, Z14, Z14
 	VFMADD132PS   Z2, Z1, Z18
-	VPCMPEQD.BCST constants<>+1952(SB), Z9, K5
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K5
 	VPADDD        Z15, Z14, Z14
 	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVAPS       Z19, K5, Z10
@@ -19952,7 +20020,7 @@ fetched4:
 	VMULPS        Z13, Z13, Z20
 	VPERMPS       Z6, Z18, Z22
 	VFMADD132PS   Z2, Z1, Z24
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K7
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K7
 	VFMADD213PS   Z13, Z20, Z15
 	VPSLLD        $0x14, Z18, Z18
 	VCMPPS        $0x15, Z0, Z19, K6
@@ -20009,7 +20077,7 @@ fetched4:
 	VADDPS        Z16, Z20, Z20
 	VADDPS        Z23, Z25, Z25
 	VMOVUPS       (CX)(BX*8), Z12
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
 	VSUBPS        Z7, Z12, Z12
 	VMOVUPS       Z12, Z14
@@ -20017,7 +20085,7 @@ fetched4:
 	VFMADD132PS   Z2, Z1, Z14
 	VMOVUPS       (CX)(R8*1), Z16
 	VCMPPS        $0x15, Z0, Z12, K2
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
 	VSUBPS        Z1, Z14, Z13
 	VMOVAPS       Z16, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z13
@@ -20028,7 +20096,7 @@ fetched4:
 	VMOVUPS       (CX)(R9*1), Z18
 	VPSLLD        $0x14, Z14, Z14
 	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2080(SB), Z9, K5
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K5
 	VPADDD        Z15, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K4
 	VMOVAPS       Z18, K5, Z10
@@ -20043,7 +20111,7 @@ fetched4:
 	VMULPS        Z13, Z13, Z19
 	VPERMPS       Z6, Z17, Z22
 	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K7
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K7
 	VFMADD213PS   Z13, Z19, Z15
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K6
@@ -20099,14 +20167,14 @@ fetched4:
 	VADDPS        Z16, Z24, Z24
 	IMUL3Q        $0x0c, BX, R8
 	VMOVUPS       (CX)(R8*1), Z12
-	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
 	VSUBPS        Z7, Z12, Z12
 	IMUL3Q        $0x0d, BX, R9
 	VMOVUPS       Z12, Z14
 	VMOVUPS       (CX)(R9*1), Z16
 	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+2176(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
 	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVAPS       Z16, K3, Z10
 	VSUBPS        Z1, Z14, Z13
@@ -20117,7 +20185,7 @@ fetched4:
 	VMOVUPS       (CX)(R10*1), Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2208(SB), Z9, K5
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K5
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K4
 	VMOVAPS       Z18, K5, Z10
@@ -20132,7 +20200,7 @@ fetched4:
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z17, Z22
 	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2240(SB), Z9, K7
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K7
 	VMULPS        Z13, Z13, Z9
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K6
@@ -20328,7 +20396,7 @@ fetched4:
 	VMOVUPS      32(CX), Y3
 	IMUL3Q       $0x10, BX, R8
 	VMOVUPS      (CX)(R8*1), Y9
-	VPCMPEQD     constants<>+2272(SB), Y4, Y10
+	VPCMPEQD     constants<>+2336(SB), Y4, Y10
 	VBLENDVPS    Y10, Y9, Y5, Y5
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y11
@@ -20345,7 +20413,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2272(SB), Y4, Y10
+	VPCMPEQD     constants<>+2336(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y7, Y7
@@ -20373,7 +20441,7 @@ fetched4:
 	VMAXPS       32(CX)(BX*1), Y3, Y3
 	IMUL3Q       $0x11, BX, R8
 	VMOVUPS      (CX)(R8*1), Y10
-	VPCMPEQD     constants<>+2304(SB), Y4, Y12
+	VPCMPEQD     constants<>+2368(SB), Y4, Y12
 	VBLENDVPS    Y12, Y10, Y5, Y5
 	VSUBPS       Y2, Y10, Y10
 	VMAXPS       Y10, Y0, Y13
@@ -20390,7 +20458,7 @@ fetched4:
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
 	VMOVUPS      Y13, (CX)(R8*1)
-	VPCMPEQD     constants<>+2304(SB), Y4, Y12
+	VPCMPEQD     constants<>+2368(SB), Y4, Y12
 	VBLENDVPS    Y12, Y13, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y10, Y9, Y9
@@ -20424,7 +20492,7 @@ fetched4:
 	VMAXPS       32(CX)(BX*2), Y3, Y3
 	IMUL3Q       $0x12, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2336(SB), Y4, Y10
+	VPCMPEQD     constants<>+2400(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -20441,7 +20509,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2336(SB), Y4, Y10
+	VPCMPEQD     constants<>+2400(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y8, Y7, Y7
@@ -20501,7 +20569,7 @@ fetched4:
 	VMAXPS       32(CX)(BX*4), Y3, Y3
 	IMUL3Q       $0x05, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -20518,7 +20586,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -20529,7 +20597,7 @@ fetched4:
 	VMOVUPS      Y8, 1088(R8)
 	IMUL3Q       $0x06, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -20546,12 +20614,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(R8*1)
-	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	IMUL3Q       $0x07, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VPCMPEQD     constants<>+2048(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -20568,7 +20636,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VPCMPEQD     constants<>+2048(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -20586,7 +20654,7 @@ fetched4:
 	MOVQ         56(AX), R8
 	VMOVUPS      Y8, 1152(R8)
 	VMOVUPS      (CX)(BX*8), Y7
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -20603,12 +20671,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(BX*8)
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(BX*8), Y3, Y3
 	IMUL3Q       $0x09, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2048(SB), Y4, Y10
+	VPCMPEQD     constants<>+2112(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -20625,7 +20693,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2048(SB), Y4, Y10
+	VPCMPEQD     constants<>+2112(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -20636,7 +20704,7 @@ fetched4:
 	VMOVUPS      Y8, 1088(R8)
 	IMUL3Q       $0x0a, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
+	VPCMPEQD     constants<>+2144(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -20653,12 +20721,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(R8*1)
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
+	VPCMPEQD     constants<>+2144(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	IMUL3Q       $0x0b, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2112(SB), Y4, Y10
+	VPCMPEQD     constants<>+2176(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -20675,7 +20743,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2112(SB), Y4, Y10
+	VPCMPEQD     constants<>+2176(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -20690,7 +20758,7 @@ fetched4:
 	VMOVUPS      Y8, 1120(R8)
 	IMUL3Q       $0x0c, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+2144(SB), Y4, Y8
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -20707,12 +20775,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(R8*1)
-	VPCMPEQD     constants<>+2144(SB), Y4, Y8
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	IMUL3Q       $0x0d, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2176(SB), Y4, Y10
+	VPCMPEQD     constants<>+2240(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -20729,7 +20797,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2176(SB), Y4, Y10
+	VPCMPEQD     constants<>+2240(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -20740,7 +20808,7 @@ fetched4:
 	VMOVUPS      Y8, 1088(R8)
 	IMUL3Q       $0x0e, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -20757,12 +20825,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(R8*1)
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	IMUL3Q       $0x0f, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2240(SB), Y4, Y10
+	VPCMPEQD     constants<>+2304(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y10
@@ -20779,7 +20847,7 @@ fetched4:
 	VFMADD213PS  Y2, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, (CX)(R8*1)
-	VPCMPEQD     constants<>+2240(SB), Y4, Y2
+	VPCMPEQD     constants<>+2304(SB), Y4, Y2
 	VBLENDVPS    Y2, Y10, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y10, Y10
@@ -20957,7 +21025,7 @@ fetched4:
 	VMOVUPS       (CX)(R8*1), Z14
 	VFMADD213PS   Z5, Z16, Z19
 	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2272(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K1
 	VMULPS        Z16, Z16, Z17
 	VCMPPS        $0x15, Z0, Z21, K5
 	VMOVAPS       Z14, K1, Z10
@@ -20988,7 +21056,7 @@ fetched4:
 	VFMADD213PS   Z5, Z22, Z24
 	VMOVUPS       Z26, Z27
 	VPERMPS       Z6, Z16, Z17
-	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K4
 	VMULPS        Z22, Z22, Z25
 	VFMADD132PS   Z2, Z1, Z27
 	VPSLLD        $0x14, Z16, Z16
@@ -21021,7 +21089,7 @@ fetched4:
 	VMOVUPS       Z4, Z28
 	VMOVUPS       Z17, (CX)(R8*1)
 	VPERMPS       Z6, Z23, Z16
-	VPCMPEQD.BCST constants<>+2336(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
 	VFMADD213PS   Z5, Z25, Z28
 	VMOVAPS       Z17, K1, Z11
 	VPSLLD        $0x14, Z23, Z23
@@ -21088,7 +21156,7 @@ fetched4:
 	VPERMPS       Z6, Z14, Z15
 	VMOVUPS       (CX)(R8*1), Z16
 	VPSLLD        $0x14, Z14, Z14
-	VPCMPEQD.BCST constants<>+1920(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
@@ -21107,7 +21175,7 @@ fetched4:
 	VMOVUPS       (CX)(R9*1), Z17
 	VMOVAPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+1952(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
 	VMAXPS        64(CX)(BX*4), Z8, Z8
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K1, Z10
@@ -21127,7 +21195,7 @@ fetched4:
 	VMOVUPS       (CX)(R10*1), Z19
 	VMOVUPS       Z14, (CX)(R8*1)
 	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
@@ -21173,7 +21241,7 @@ fetched4:
 	MOVQ          56(AX), R8
 	VMOVUPS       Z19, 2304(R8)
 	VMOVUPS       (CX)(BX*8), Z12
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
 	VSUBPS        Z7, Z12, Z12
 	VMOVUPS       Z12, Z14
@@ -21185,7 +21253,7 @@ fetched4:
 	VPERMPS       Z6, Z14, Z15
 	VMOVUPS       (CX)(R8*1), Z16
 	VPSLLD        $0x14, Z14, Z14
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
@@ -21204,7 +21272,7 @@ fetched4:
 	VMOVUPS       (CX)(R9*1), Z17
 	VMOVAPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
 	VMAXPS        64(CX)(BX*8), Z8, Z8
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K1, Z10
@@ -21224,7 +21292,7 @@ fetched4:
 	VMOVUPS       (CX)(R10*1), Z19
 	VMOVUPS       Z14, (CX)(R8*1)
 	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
@@ -21267,7 +21335,7 @@ fetched4:
 	VMOVUPS       Z19, 2240(R8)
 	IMUL3Q        $0x0c, BX, R8
 	VMOVUPS       (CX)(R8*1), Z12
-	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
 	VSUBPS        Z7, Z12, Z12
 	VMOVUPS       Z12, Z14
@@ -21278,7 +21346,7 @@ fetched4:
 	VFNMADD132PS  Z3, Z12, Z13
 	VMOVUPS       (CX)(R9*1), Z16
 	VPERMPS       Z6, Z14, Z15
-	VPCMPEQD.BCST constants<>+2176(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VPADDD        Z15, Z14, Z14
@@ -21297,7 +21365,7 @@ fetched4:
 	VMOVUPS       (CX)(R10*1), Z17
 	VMOVUPS       Z15, (CX)(R8*1)
 	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2208(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
 	VMOVAPS       Z15, K1, Z11
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K2, Z10
@@ -21318,7 +21386,7 @@ fetched4:
 	VMOVUPS       (CX)(R8*1), Z19
 	VMOVUPS       Z14, (CX)(R9*1)
 	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2240(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
@@ -21502,7 +21570,7 @@ fetched4:
 	VMOVUPS      32(CX), Y3
 	IMUL3Q       $0x10, BX, R8
 	VMOVUPS      (CX)(R8*1), Y9
-	VPCMPEQD     constants<>+2272(SB), Y4, Y10
+	VPCMPEQD     constants<>+2336(SB), Y4, Y10
 	VBLENDVPS    Y10, Y9, Y5, Y5
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y11
@@ -21519,7 +21587,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2272(SB), Y4, Y10
+	VPCMPEQD     constants<>+2336(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y7, Y7
@@ -21547,7 +21615,7 @@ fetched4:
 	VMAXPS       32(CX)(BX*1), Y3, Y3
 	IMUL3Q       $0x11, BX, R8
 	VMOVUPS      (CX)(R8*1), Y10
-	VPCMPEQD     constants<>+2304(SB), Y4, Y12
+	VPCMPEQD     constants<>+2368(SB), Y4, Y12
 	VBLENDVPS    Y12, Y10, Y5, Y5
 	VSUBPS       Y2, Y10, Y10
 	VMAXPS       Y10, Y0, Y13
@@ -21564,7 +21632,7 @@ fetched4:
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
 	VMOVUPS      Y13, (CX)(R8*1)
-	VPCMPEQD     constants<>+2304(SB), Y4, Y12
+	VPCMPEQD     constants<>+2368(SB), Y4, Y12
 	VBLENDVPS    Y12, Y13, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y10, Y9, Y9
@@ -21598,7 +21666,7 @@ fetched4:
 	VMAXPS       32(CX)(BX*2), Y3, Y3
 	IMUL3Q       $0x12, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2336(SB), Y4, Y10
+	VPCMPEQD     constants<>+2400(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -21615,7 +21683,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2336(SB), Y4, Y10
+	VPCMPEQD     constants<>+2400(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y8, Y7, Y7
@@ -21644,7 +21712,7 @@ fetched4:
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	IMUL3Q       $0x13, BX, R8
 	VMOVUPS      (CX)(R8*1), Y10
-	VPCMPEQD     constants<>+2368(SB), Y4, Y12
+	VPCMPEQD     constants<>+2432(SB), Y4, Y12
 	VBLENDVPS    Y12, Y10, Y5, Y5
 	VSUBPS       Y2, Y10, Y10
 	VMAXPS       Y10, Y0, Y13
@@ -21661,7 +21729,7 @@ fetched4:
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
 	VMOVUPS      Y13, (CX)(R8*1)
-	VPCMPEQD     constants<>+2368(SB), Y4, Y12
+	VPCMPEQD     constants<>+2432(SB), Y4, Y12
 	VBLENDVPS    Y12, Y13, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y10, Y8, Y8
@@ -21699,7 +21767,7 @@ fetched4:
 	VMAXPS       32(CX)(BX*4), Y3, Y3
 	IMUL3Q       $0x05, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -21716,7 +21784,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -21727,7 +21795,7 @@ fetched4:
 	VMOVUPS      Y8, 1088(R8)
 	IMUL3Q       $0x06, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -21744,12 +21812,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(R8*1)
-	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	IMUL3Q       $0x07, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VPCMPEQD     constants<>+2048(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -21766,7 +21834,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VPCMPEQD     constants<>+2048(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -21784,7 +21852,7 @@ fetched4:
 	MOVQ         56(AX), R8
 	VMOVUPS      Y8, 1152(R8)
 	VMOVUPS      (CX)(BX*8), Y7
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -21801,12 +21869,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(BX*8)
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(BX*8), Y3, Y3
 	IMUL3Q       $0x09, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2048(SB), Y4, Y10
+	VPCMPEQD     constants<>+2112(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -21823,7 +21891,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2048(SB), Y4, Y10
+	VPCMPEQD     constants<>+2112(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -21834,7 +21902,7 @@ fetched4:
 	VMOVUPS      Y8, 1088(R8)
 	IMUL3Q       $0x0a, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
+	VPCMPEQD     constants<>+2144(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -21851,12 +21919,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(R8*1)
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
+	VPCMPEQD     constants<>+2144(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	IMUL3Q       $0x0b, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2112(SB), Y4, Y10
+	VPCMPEQD     constants<>+2176(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -21873,7 +21941,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2112(SB), Y4, Y10
+	VPCMPEQD     constants<>+2176(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -21888,7 +21956,7 @@ fetched4:
 	VMOVUPS      Y8, 1120(R8)
 	IMUL3Q       $0x0c, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+2144(SB), Y4, Y8
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -21905,12 +21973,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(R8*1)
-	VPCMPEQD     constants<>+2144(SB), Y4, Y8
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	IMUL3Q       $0x0d, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2176(SB), Y4, Y10
+	VPCMPEQD     constants<>+2240(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -21927,7 +21995,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2176(SB), Y4, Y10
+	VPCMPEQD     constants<>+2240(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -21938,7 +22006,7 @@ fetched4:
 	VMOVUPS      Y8, 1088(R8)
 	IMUL3Q       $0x0e, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -21955,12 +22023,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(R8*1)
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	IMUL3Q       $0x0f, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2240(SB), Y4, Y10
+	VPCMPEQD     constants<>+2304(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y10
@@ -21977,7 +22045,7 @@ fetched4:
 	VFMADD213PS  Y2, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, (CX)(R8*1)
-	VPCMPEQD     constants<>+2240(SB), Y4, Y2
+	VPCMPEQD     constants<>+2304(SB), Y4, Y2
 	VBLENDVPS    Y2, Y10, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y10, Y10
@@ -22157,7 +22225,7 @@ fetched4:
 	VMOVUPS       (CX)(R8*1), Z14
 	VFMADD213PS   Z5, Z16, Z19
 	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2272(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K1
 	VMULPS        Z16, Z16, Z17
 	VCMPPS        $0x15, Z0, Z21, K5
 	VMOVAPS       Z14, K1, Z10
@@ -22188,7 +22256,7 @@ fetched4:
 	VFMADD213PS   Z5, Z22, Z24
 	VMOVUPS       Z26, Z27
 	VPERMPS       Z6, Z16, Z17
-	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K4
 	VMULPS        Z22, Z22, Z25
 	VFMADD132PS   Z2, Z1, Z27
 	VPSLLD        $0x14, Z16, Z16
@@ -22221,7 +22289,7 @@ fetched4:
 	VMOVUPS       Z4, Z28
 	VMOVUPS       Z17, (CX)(R8*1)
 	VPERMPS       Z6, Z23, Z16
-	VPCMPEQD.BCST constants<>+2336(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
 	VFMADD213PS   Z5, Z25, Z28
 	VMOVAPS       Z17, K1, Z11
 	VPSLLD        $0x14, Z23, Z23
@@ -22253,7 +22321,7 @@ fetched4:
 	VMOVUPS       (CX)(R8*1), Z23
 	VMOVAPS       Z14, K4, Z11
 	VPSLLD        $0x14, Z16, Z16
-	VPCMPEQD.BCST constants<>+2368(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VMAXPS        64(CX)(R9*1), Z8, Z8
 	VPADDD        Z17, Z16, Z16
 	VMOVAPS       Z23, K2, Z10
@@ -22311,7 +22379,7 @@ fetched4:
 	VPERMPS       Z6, Z14, Z15
 	VMOVUPS       (CX)(R8*1), Z16
 	VPSLLD        $0x14, Z14, Z14
-	VPCMPEQD.BCST constants<>+1920(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
@@ -22330,7 +22398,7 @@ fetched4:
 	VMOVUPS       (CX)(R9*1), Z17
 	VMOVAPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+1952(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
 	VMAXPS        64(CX)(BX*4), Z8, Z8
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K1, Z10
@@ -22350,7 +22418,7 @@ fetched4:
 	VMOVUPS       (CX)(R10*1), Z19
 	VMOVUPS       Z14, (CX)(R8*1)
 	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
@@ -22396,7 +22464,7 @@ fetched4:
 	MOVQ          56(AX), R8
 	VMOVUPS       Z19, 2304(R8)
 	VMOVUPS       (CX)(BX*8), Z12
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
 	VSUBPS        Z7, Z12, Z12
 	VMOVUPS       Z12, Z14
@@ -22408,7 +22476,7 @@ fetched4:
 	VPERMPS       Z6, Z14, Z15
 	VMOVUPS       (CX)(R8*1), Z16
 	VPSLLD        $0x14, Z14, Z14
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
@@ -22427,7 +22495,7 @@ fetched4:
 	VMOVUPS       (CX)(R9*1), Z17
 	VMOVAPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
 	VMAXPS        64(CX)(BX*8), Z8, Z8
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K1, Z10
@@ -22447,7 +22515,7 @@ fetched4:
 	VMOVUPS       (CX)(R10*1), Z19
 	VMOVUPS       Z14, (CX)(R8*1)
 	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
@@ -22490,7 +22558,7 @@ fetched4:
 	VMOVUPS       Z19, 2240(R8)
 	IMUL3Q        $0x0c, BX, R8
 	VMOVUPS       (CX)(R8*1), Z12
-	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
 	VSUBPS        Z7, Z12, Z12
 	VMOVUPS       Z12, Z14
@@ -22501,7 +22569,7 @@ fetched4:
 	VFNMADD132PS  Z3, Z12, Z13
 	VMOVUPS       (CX)(R9*1), Z16
 	VPERMPS       Z6, Z14, Z15
-	VPCMPEQD.BCST constants<>+2176(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VPADDD        Z15, Z14, Z14
@@ -22520,7 +22588,7 @@ fetched4:
 	VMOVUPS       (CX)(R10*1), Z17
 	VMOVUPS       Z15, (CX)(R8*1)
 	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2208(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
 	VMOVAPS       Z15, K1, Z11
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K2, Z10
@@ -22541,7 +22609,7 @@ fetched4:
 	VMOVUPS       (CX)(R8*1), Z19
 	VMOVUPS       Z14, (CX)(R9*1)
 	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2240(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
@@ -22727,7 +22795,7 @@ fetched4:
 	VMOVUPS      32(CX), Y3
 	IMUL3Q       $0x10, BX, R8
 	VMOVUPS      (CX)(R8*1), Y9
-	VPCMPEQD     constants<>+2272(SB), Y4, Y10
+	VPCMPEQD     constants<>+2336(SB), Y4, Y10
 	VBLENDVPS    Y10, Y9, Y5, Y5
 	VSUBPS       Y2, Y9, Y9
 	VMAXPS       Y9, Y0, Y11
@@ -22744,7 +22812,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2272(SB), Y4, Y10
+	VPCMPEQD     constants<>+2336(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y7, Y7
@@ -22772,7 +22840,7 @@ fetched4:
 	VMAXPS       32(CX)(BX*1), Y3, Y3
 	IMUL3Q       $0x11, BX, R8
 	VMOVUPS      (CX)(R8*1), Y10
-	VPCMPEQD     constants<>+2304(SB), Y4, Y12
+	VPCMPEQD     constants<>+2368(SB), Y4, Y12
 	VBLENDVPS    Y12, Y10, Y5, Y5
 	VSUBPS       Y2, Y10, Y10
 	VMAXPS       Y10, Y0, Y13
@@ -22789,7 +22857,7 @@ fetched4:
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
 	VMOVUPS      Y13, (CX)(R8*1)
-	VPCMPEQD     constants<>+2304(SB), Y4, Y12
+	VPCMPEQD     constants<>+2368(SB), Y4, Y12
 	VBLENDVPS    Y12, Y13, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y10, Y9, Y9
@@ -22823,7 +22891,7 @@ fetched4:
 	VMAXPS       32(CX)(BX*2), Y3, Y3
 	IMUL3Q       $0x12, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2336(SB), Y4, Y10
+	VPCMPEQD     constants<>+2400(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -22840,7 +22908,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2336(SB), Y4, Y10
+	VPCMPEQD     constants<>+2400(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y8, Y7, Y7
@@ -22869,7 +22937,7 @@ fetched4:
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	IMUL3Q       $0x13, BX, R8
 	VMOVUPS      (CX)(R8*1), Y10
-	VPCMPEQD     constants<>+2368(SB), Y4, Y12
+	VPCMPEQD     constants<>+2432(SB), Y4, Y12
 	VBLENDVPS    Y12, Y10, Y5, Y5
 	VSUBPS       Y2, Y10, Y10
 	VMAXPS       Y10, Y0, Y13
@@ -22886,7 +22954,7 @@ fetched4:
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
 	VMOVUPS      Y13, (CX)(R8*1)
-	VPCMPEQD     constants<>+2368(SB), Y4, Y12
+	VPCMPEQD     constants<>+2432(SB), Y4, Y12
 	VBLENDVPS    Y12, Y13, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y10, Y8, Y8
@@ -22924,7 +22992,7 @@ fetched4:
 	VMAXPS       32(CX)(BX*4), Y3, Y3
 	IMUL3Q       $0x14, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2400(SB), Y4, Y10
+	VPCMPEQD     constants<>+2464(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -22941,14 +23009,14 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2400(SB), Y4, Y10
+	VPCMPEQD     constants<>+2464(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y11, Y9, Y9
 	IMUL3Q       $0x05, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -22965,7 +23033,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+1920(SB), Y4, Y10
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -22976,7 +23044,7 @@ fetched4:
 	VMOVUPS      Y8, 1088(R8)
 	IMUL3Q       $0x06, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -22993,12 +23061,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(R8*1)
-	VPCMPEQD     constants<>+1952(SB), Y4, Y8
+	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	IMUL3Q       $0x07, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VPCMPEQD     constants<>+2048(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -23015,7 +23083,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VPCMPEQD     constants<>+2048(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -23033,7 +23101,7 @@ fetched4:
 	MOVQ         56(AX), R8
 	VMOVUPS      Y8, 1152(R8)
 	VMOVUPS      (CX)(BX*8), Y7
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -23050,12 +23118,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(BX*8)
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(BX*8), Y3, Y3
 	IMUL3Q       $0x09, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2048(SB), Y4, Y10
+	VPCMPEQD     constants<>+2112(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -23072,7 +23140,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2048(SB), Y4, Y10
+	VPCMPEQD     constants<>+2112(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -23083,7 +23151,7 @@ fetched4:
 	VMOVUPS      Y8, 1088(R8)
 	IMUL3Q       $0x0a, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
+	VPCMPEQD     constants<>+2144(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -23100,12 +23168,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(R8*1)
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
+	VPCMPEQD     constants<>+2144(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	IMUL3Q       $0x0b, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2112(SB), Y4, Y10
+	VPCMPEQD     constants<>+2176(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -23122,7 +23190,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2112(SB), Y4, Y10
+	VPCMPEQD     constants<>+2176(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -23137,7 +23205,7 @@ fetched4:
 	VMOVUPS      Y8, 1120(R8)
 	IMUL3Q       $0x0c, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+2144(SB), Y4, Y8
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -23154,12 +23222,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(R8*1)
-	VPCMPEQD     constants<>+2144(SB), Y4, Y8
+	VPCMPEQD     constants<>+2208(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	IMUL3Q       $0x0d, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2176(SB), Y4, Y10
+	VPCMPEQD     constants<>+2240(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
@@ -23176,7 +23244,7 @@ fetched4:
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
 	VMOVUPS      Y11, (CX)(R8*1)
-	VPCMPEQD     constants<>+2176(SB), Y4, Y10
+	VPCMPEQD     constants<>+2240(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y11, Y11
@@ -23187,7 +23255,7 @@ fetched4:
 	VMOVUPS      Y8, 1088(R8)
 	IMUL3Q       $0x0e, BX, R8
 	VMOVUPS      (CX)(R8*1), Y7
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y2, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -23204,12 +23272,12 @@ fetched4:
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
 	VMOVUPS      Y9, (CX)(R8*1)
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
+	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	IMUL3Q       $0x0f, BX, R8
 	VMOVUPS      (CX)(R8*1), Y8
-	VPCMPEQD     constants<>+2240(SB), Y4, Y10
+	VPCMPEQD     constants<>+2304(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
 	VSUBPS       Y2, Y8, Y8
 	VMAXPS       Y8, Y0, Y10
@@ -23226,7 +23294,7 @@ fetched4:
 	VFMADD213PS  Y2, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, (CX)(R8*1)
-	VPCMPEQD     constants<>+2240(SB), Y4, Y2
+	VPCMPEQD     constants<>+2304(SB), Y4, Y2
 	VBLENDVPS    Y2, Y10, Y6, Y6
 	VMAXPS       32(CX)(R8*1), Y3, Y3
 	VADDPS       Y9, Y10, Y10
@@ -23408,7 +23476,7 @@ fetched4:
 	VMOVUPS       (CX)(R8*1), Z14
 	VFMADD213PS   Z5, Z16, Z19
 	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2272(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K1
 	VMULPS        Z16, Z16, Z17
 	VCMPPS        $0x15, Z0, Z21, K5
 	VMOVAPS       Z14, K1, Z10
@@ -23439,7 +23507,7 @@ fetched4:
 	VFMADD213PS   Z5, Z22, Z24
 	VMOVUPS       Z26, Z27
 	VPERMPS       Z6, Z16, Z17
-	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K4
 	VMULPS        Z22, Z22, Z25
 	VFMADD132PS   Z2, Z1, Z27
 	VPSLLD        $0x14, Z16, Z16
@@ -23472,7 +23540,7 @@ fetched4:
 	VMOVUPS       Z4, Z28
 	VMOVUPS       Z17, (CX)(R8*1)
 	VPERMPS       Z6, Z23, Z16
-	VPCMPEQD.BCST constants<>+2336(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
 	VFMADD213PS   Z5, Z25, Z28
 	VMOVAPS       Z17, K1, Z11
 	VPSLLD        $0x14, Z23, Z23
@@ -23504,7 +23572,7 @@ fetched4:
 	VMOVUPS       (CX)(R8*1), Z23
 	VMOVAPS       Z14, K4, Z11
 	VPSLLD        $0x14, Z16, Z16
-	VPCMPEQD.BCST constants<>+2368(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VMAXPS        64(CX)(R9*1), Z8, Z8
 	VPADDD        Z17, Z16, Z16
 	VMOVAPS       Z23, K2, Z10
@@ -23562,7 +23630,7 @@ fetched4:
 	VPERMPS       Z6, Z14, Z15
 	VMOVUPS       (CX)(R9*1), Z16
 	VPSLLD        $0x14, Z14, Z14
-	VPCMPEQD.BCST constants<>+1920(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
@@ -23581,7 +23649,7 @@ fetched4:
 	VMOVUPS       (CX)(R10*1), Z19
 	VMOVAPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z13
-	VPCMPEQD.BCST constants<>+1952(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K2
 	VMAXPS        64(CX)(BX*4), Z8, Z8
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z19, K2, Z10
@@ -23591,7 +23659,7 @@ fetched4:
 	VMOVUPS       (CX)(R8*1), Z13
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z19, Z21
-	VPCMPEQD.BCST constants<>+2400(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
 	VFMADD213PS   Z5, Z14, Z17
 	VFMADD132PS   Z2, Z1, Z21
 	VMOVAPS       Z13, K1, Z10
@@ -23608,7 +23676,7 @@ fetched4:
 	VFMADD132PS   Z2, Z1, Z14
 	VMOVUPS       Z17, (CX)(R9*1)
 	VPERMPS       Z6, Z21, Z22
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K6
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K6
 	VCMPPS        $0x15, Z0, Z13, K4
 	VMOVAPS       Z17, K3, Z11
 	VPSLLD        $0x14, Z21, Z21
@@ -23670,7 +23738,7 @@ fetched4:
 	MOVQ          56(AX), R8
 	VMOVUPS       Z25, 2304(R8)
 	VMOVUPS       (CX)(BX*8), Z12
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
 	VSUBPS        Z7, Z12, Z12
 	VMOVUPS       Z12, Z14
@@ -23682,7 +23750,7 @@ fetched4:
 	VPERMPS       Z6, Z14, Z15
 	VMOVUPS       (CX)(R8*1), Z16
 	VPSLLD        $0x14, Z14, Z14
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
@@ -23701,7 +23769,7 @@ fetched4:
 	VMOVUPS       (CX)(R9*1), Z17
 	VMOVAPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
 	VMAXPS        64(CX)(BX*8), Z8, Z8
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K1, Z10
@@ -23721,7 +23789,7 @@ fetched4:
 	VMOVUPS       (CX)(R10*1), Z19
 	VMOVUPS       Z14, (CX)(R8*1)
 	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
@@ -23764,7 +23832,7 @@ fetched4:
 	VMOVUPS       Z19, 2240(R8)
 	IMUL3Q        $0x0c, BX, R8
 	VMOVUPS       (CX)(R8*1), Z12
-	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
 	VSUBPS        Z7, Z12, Z12
 	VMOVUPS       Z12, Z14
@@ -23775,7 +23843,7 @@ fetched4:
 	VFNMADD132PS  Z3, Z12, Z13
 	VMOVUPS       (CX)(R9*1), Z16
 	VPERMPS       Z6, Z14, Z15
-	VPCMPEQD.BCST constants<>+2176(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VPADDD        Z15, Z14, Z14
@@ -23794,7 +23862,7 @@ fetched4:
 	VMOVUPS       (CX)(R10*1), Z17
 	VMOVUPS       Z15, (CX)(R8*1)
 	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2208(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
 	VMOVAPS       Z15, K1, Z11
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K2, Z10
@@ -23815,7 +23883,7 @@ fetched4:
 	VMOVUPS       (CX)(R8*1), Z19
 	VMOVUPS       Z14, (CX)(R9*1)
 	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2240(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
@@ -24769,76 +24837,84 @@ DATA constants<>+1824(SB)/8, $0x3c7abc9e3b39803f
 DATA constants<>+1832(SB)/8, $0x3c7abc9e3b39803f
 DATA constants<>+1840(SB)/8, $0x3c7abc9e3b39803f
 DATA constants<>+1848(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1856(SB)/8, $0x3ff0000000000000
-DATA constants<>+1864(SB)/8, $0x3fef72b83c7d517b
-DATA constants<>+1872(SB)/8, $0x3fef06fe0a31b715
-DATA constants<>+1880(SB)/8, $0x3feebfdad5362a27
-DATA constants<>+1888(SB)/8, $0x3feea09e667f3bcd
-DATA constants<>+1896(SB)/8, $0x3feeace5422aa0db
-DATA constants<>+1904(SB)/8, $0x3feee89f995ad3ad
-DATA constants<>+1912(SB)/8, $0x3fef5818dcfba487
-DATA constants<>+1920(SB)/8, $0x0000000500000005
-DATA constants<>+1928(SB)/8, $0x0000000500000005
-DATA constants<>+1936(SB)/8, $0x0000000500000005
-DATA constants<>+1944(SB)/8, $0x0000000500000005
-DATA constants<>+1952(SB)/8, $0x0000000600000006
-DATA constants<>+1960(SB)/8, $0x0000000600000006
-DATA constants<>+1968(SB)/8, $0x0000000600000006
-DATA constants<>+1976(SB)/8, $0x0000000600000006
-DATA constants<>+1984(SB)/8, $0x0000000700000007
-DATA constants<>+1992(SB)/8, $0x0000000700000007
-DATA constants<>+2000(SB)/8, $0x0000000700000007
-DATA constants<>+2008(SB)/8, $0x0000000700000007
-DATA constants<>+2016(SB)/8, $0x0000000800000008
-DATA constants<>+2024(SB)/8, $0x0000000800000008
-DATA constants<>+2032(SB)/8, $0x0000000800000008
-DATA constants<>+2040(SB)/8, $0x0000000800000008
-DATA constants<>+2048(SB)/8, $0x0000000900000009
-DATA constants<>+2056(SB)/8, $0x0000000900000009
-DATA constants<>+2064(SB)/8, $0x0000000900000009
-DATA constants<>+2072(SB)/8, $0x0000000900000009
-DATA constants<>+2080(SB)/8, $0x0000000a0000000a
-DATA constants<>+2088(SB)/8, $0x0000000a0000000a
-DATA constants<>+2096(SB)/8, $0x0000000a0000000a
-DATA constants<>+2104(SB)/8, $0x0000000a0000000a
-DATA constants<>+2112(SB)/8, $0x0000000b0000000b
-DATA constants<>+2120(SB)/8, $0x0000000b0000000b
-DATA constants<>+2128(SB)/8, $0x0000000b0000000b
-DATA constants<>+2136(SB)/8, $0x0000000b0000000b
-DATA constants<>+2144(SB)/8, $0x0000000c0000000c
-DATA constants<>+2152(SB)/8, $0x0000000c0000000c
-DATA constants<>+2160(SB)/8, $0x0000000c0000000c
-DATA constants<>+2168(SB)/8, $0x0000000c0000000c
-DATA constants<>+2176(SB)/8, $0x0000000d0000000d
-DATA constants<>+2184(SB)/8, $0x0000000d0000000d
-DATA constants<>+2192(SB)/8, $0x0000000d0000000d
-DATA constants<>+2200(SB)/8, $0x0000000d0000000d
-DATA constants<>+2208(SB)/8, $0x0000000e0000000e
-DATA constants<>+2216(SB)/8, $0x0000000e0000000e
-DATA constants<>+2224(SB)/8, $0x0000000e0000000e
-DATA constants<>+2232(SB)/8, $0x0000000e0000000e
-DATA constants<>+2240(SB)/8, $0x0000000f0000000f
-DATA constants<>+2248(SB)/8, $0x0000000f0000000f
-DATA constants<>+2256(SB)/8, $0x0000000f0000000f
-DATA constants<>+2264(SB)/8, $0x0000000f0000000f
-DATA constants<>+2272(SB)/8, $0x0000001000000010
-DATA constants<>+2280(SB)/8, $0x0000001000000010
-DATA constants<>+2288(SB)/8, $0x0000001000000010
-DATA constants<>+2296(SB)/8, $0x0000001000000010
-DATA constants<>+2304(SB)/8, $0x0000001100000011
-DATA constants<>+2312(SB)/8, $0x0000001100000011
-DATA constants<>+2320(SB)/8, $0x0000001100000011
-DATA constants<>+2328(SB)/8, $0x0000001100000011
-DATA constants<>+2336(SB)/8, $0x0000001200000012
-DATA constants<>+2344(SB)/8, $0x0000001200000012
-DATA constants<>+2352(SB)/8, $0x0000001200000012
-DATA constants<>+2360(SB)/8, $0x0000001200000012
-DATA constants<>+2368(SB)/8, $0x0000001300000013
-DATA constants<>+2376(SB)/8, $0x0000001300000013
-DATA constants<>+2384(SB)/8, $0x0000001300000013
-DATA constants<>+2392(SB)/8, $0x0000001300000013
-DATA constants<>+2400(SB)/8, $0x0000001400000014
-DATA constants<>+2408(SB)/8, $0x0000001400000014
-DATA constants<>+2416(SB)/8, $0x0000001400000014
-DATA constants<>+2424(SB)/8, $0x0000001400000014
-GLOBL constants<>(SB), RODATA|NOPTR, $2432
+DATA constants<>+1856(SB)/8, $0x0000000000000000
+DATA constants<>+1864(SB)/8, $0x0000000000000002
+DATA constants<>+1872(SB)/8, $0x0000000000000004
+DATA constants<>+1880(SB)/8, $0x0000000000000006
+DATA constants<>+1888(SB)/8, $0x0000000000000001
+DATA constants<>+1896(SB)/8, $0x0000000000000003
+DATA constants<>+1904(SB)/8, $0x0000000000000005
+DATA constants<>+1912(SB)/8, $0x0000000000000007
+DATA constants<>+1920(SB)/8, $0x3ff0000000000000
+DATA constants<>+1928(SB)/8, $0x3fef72b83c7d517b
+DATA constants<>+1936(SB)/8, $0x3fef06fe0a31b715
+DATA constants<>+1944(SB)/8, $0x3feebfdad5362a27
+DATA constants<>+1952(SB)/8, $0x3feea09e667f3bcd
+DATA constants<>+1960(SB)/8, $0x3feeace5422aa0db
+DATA constants<>+1968(SB)/8, $0x3feee89f995ad3ad
+DATA constants<>+1976(SB)/8, $0x3fef5818dcfba487
+DATA constants<>+1984(SB)/8, $0x0000000500000005
+DATA constants<>+1992(SB)/8, $0x0000000500000005
+DATA constants<>+2000(SB)/8, $0x0000000500000005
+DATA constants<>+2008(SB)/8, $0x0000000500000005
+DATA constants<>+2016(SB)/8, $0x0000000600000006
+DATA constants<>+2024(SB)/8, $0x0000000600000006
+DATA constants<>+2032(SB)/8, $0x0000000600000006
+DATA constants<>+2040(SB)/8, $0x0000000600000006
+DATA constants<>+2048(SB)/8, $0x0000000700000007
+DATA constants<>+2056(SB)/8, $0x0000000700000007
+DATA constants<>+2064(SB)/8, $0x0000000700000007
+DATA constants<>+2072(SB)/8, $0x0000000700000007
+DATA constants<>+2080(SB)/8, $0x0000000800000008
+DATA constants<>+2088(SB)/8, $0x0000000800000008
+DATA constants<>+2096(SB)/8, $0x0000000800000008
+DATA constants<>+2104(SB)/8, $0x0000000800000008
+DATA constants<>+2112(SB)/8, $0x0000000900000009
+DATA constants<>+2120(SB)/8, $0x0000000900000009
+DATA constants<>+2128(SB)/8, $0x0000000900000009
+DATA constants<>+2136(SB)/8, $0x0000000900000009
+DATA constants<>+2144(SB)/8, $0x0000000a0000000a
+DATA constants<>+2152(SB)/8, $0x0000000a0000000a
+DATA constants<>+2160(SB)/8, $0x0000000a0000000a
+DATA constants<>+2168(SB)/8, $0x0000000a0000000a
+DATA constants<>+2176(SB)/8, $0x0000000b0000000b
+DATA constants<>+2184(SB)/8, $0x0000000b0000000b
+DATA constants<>+2192(SB)/8, $0x0000000b0000000b
+DATA constants<>+2200(SB)/8, $0x0000000b0000000b
+DATA constants<>+2208(SB)/8, $0x0000000c0000000c
+DATA constants<>+2216(SB)/8, $0x0000000c0000000c
+DATA constants<>+2224(SB)/8, $0x0000000c0000000c
+DATA constants<>+2232(SB)/8, $0x0000000c0000000c
+DATA constants<>+2240(SB)/8, $0x0000000d0000000d
+DATA constants<>+2248(SB)/8, $0x0000000d0000000d
+DATA constants<>+2256(SB)/8, $0x0000000d0000000d
+DATA constants<>+2264(SB)/8, $0x0000000d0000000d
+DATA constants<>+2272(SB)/8, $0x0000000e0000000e
+DATA constants<>+2280(SB)/8, $0x0000000e0000000e
+DATA constants<>+2288(SB)/8, $0x0000000e0000000e
+DATA constants<>+2296(SB)/8, $0x0000000e0000000e
+DATA constants<>+2304(SB)/8, $0x0000000f0000000f
+DATA constants<>+2312(SB)/8, $0x0000000f0000000f
+DATA constants<>+2320(SB)/8, $0x0000000f0000000f
+DATA constants<>+2328(SB)/8, $0x0000000f0000000f
+DATA constants<>+2336(SB)/8, $0x0000001000000010
+DATA constants<>+2344(SB)/8, $0x0000001000000010
+DATA constants<>+2352(SB)/8, $0x0000001000000010
+DATA constants<>+2360(SB)/8, $0x0000001000000010
+DATA constants<>+2368(SB)/8, $0x0000001100000011
+DATA constants<>+2376(SB)/8, $0x0000001100000011
+DATA constants<>+2384(SB)/8, $0x0000001100000011
+DATA constants<>+2392(SB)/8, $0x0000001100000011
+DATA constants<>+2400(SB)/8, $0x0000001200000012
+DATA constants<>+2408(SB)/8, $0x0000001200000012
+DATA constants<>+2416(SB)/8, $0x0000001200000012
+DATA constants<>+2424(SB)/8, $0x0000001200000012
+DATA constants<>+2432(SB)/8, $0x0000001300000013
+DATA constants<>+2440(SB)/8, $0x0000001300000013
+DATA constants<>+2448(SB)/8, $0x0000001300000013
+DATA constants<>+2456(SB)/8, $0x0000001300000013
+DATA constants<>+2464(SB)/8, $0x0000001400000014
+DATA constants<>+2472(SB)/8, $0x0000001400000014
+DATA constants<>+2480(SB)/8, $0x0000001400000014
+DATA constants<>+2488(SB)/8, $0x0000001400000014
+GLOBL constants<>(SB), RODATA|NOPTR, $2496

@@ -30,6 +30,9 @@ const planeBytes = maxSlots * 8
 // tileClasses is up to how many classes tiles are faster than rows, by instruction set and kind of element (measured).
 var tileClasses = [...][4]int{avx2: {34, 17, 64, 64}, avx512: {41, 23, 62, 55}}
 
+// tileRows is how many rows the kernels that transpose want.
+var tileRows = [...][4]int{avx2: {8, 8, 8, 8}, avx512: {16, 8, 8, 8}}
+
 // shapeOf chooses a shape.
 func (w *worker[T, F]) shapeOf(j *job[T]) shape {
 	classes := j.logits.Classes
@@ -58,7 +61,7 @@ func (w *worker[T, F]) fits(rows int) (int, bool) {
 		}
 		return rows, true
 	case tiles:
-		return rows, rows >= 8
+		return rows, rows >= tileRows[w.isa][kind[T]()]
 	}
 	return rows, false
 }

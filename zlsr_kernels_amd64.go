@@ -71,6 +71,7 @@ var kernels = []kernel{
 	{"scaleUniformFloat32AVX512", avx512, 0, opScale, uniform},
 	{"sumExpDenseFloat32AVX512", avx512, 0, opSumExp, dense},
 	{"scaleDenseFloat32AVX512", avx512, 0, opScale, dense},
+	{"transposeFloat32AVX512", avx512, 0, opTranspose, uniform},
 	{"foldFloat32AVX512", avx512, 0, opFold, uniform},
 	{"planeSumExpUniformFloat32AVX512", avx512, 0, opPlaneSumExp, uniform},
 	{"planeScaleUniformFloat32AVX512", avx512, 0, opPlaneScale, uniform},
@@ -168,7 +169,7 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseFloat32AVX2(a)
 	case 14:
 		scaleDenseFloat32AVX2(a)
-	case 28, 284:
+	case 28:
 		transposeFloat32AVX2(a)
 	case 32, 288:
 		transposeBackFloat32AVX2(a)
@@ -284,6 +285,8 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseFloat32AVX512(a)
 	case 270:
 		scaleDenseFloat32AVX512(a)
+	case 284:
+		transposeFloat32AVX512(a)
 	case 304:
 		foldFloat32AVX512(a)
 	case 276:

@@ -85,6 +85,9 @@ func (d *data) shifts() operand.Mem {
 	return d.add("shifts", 0x0706050403020100, 0x0F0E0D0C0B0A0908, 0x8080808080808080, 0x8080808080808080)
 }
 
+// evenThenOdd are indices of the words with even numbers, and then of the others.
+func (d *data) evenThenOdd() operand.Mem { return d.add("evenThenOdd", 0, 2, 4, 6, 1, 3, 5, 7) }
+
 // emit writes the data.
 func (d *data) emit() {
 	d.ctx.StaticGlobal(dataName)

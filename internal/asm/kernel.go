@@ -121,9 +121,9 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 				ks = append(ks, Kernel{isa, e, SumExp, f, 0}, Kernel{isa, e, Scale, f, 0})
 			}
 			if isa == AVX512 && e == Float32 {
-				ks = append(ks, Kernel{isa, e, Fold, 0, 0})
+				ks = append(ks, Kernel{isa, e, Transpose, 0, 0}, Kernel{isa, e, Fold, 0, 0})
 			}
-			if isa == AVX2 { // AVX-512 has nothing to add to these, but to a fold of float32
+			if isa == AVX2 { // AVX-512 has nothing to add to these, but for float32
 				for _, op := range []Op{Transpose, TransposeBack, Widen, Narrow} {
 					ks = append(ks, Kernel{isa, e, op, 0, 0})
 				}
@@ -180,7 +180,7 @@ const forwardClasses = 4
 
 // Shared reports whether a kernel serves both instruction sets.
 func (k Kernel) Shared() bool {
-	return k.Op >= Transpose && k.Op <= Fold && !(k.Op == Fold && k.Element == Float32)
+	return k.Op >= Transpose && k.Op <= Fold && !(k.Element == Float32 && (k.Op == Fold || k.Op == Transpose))
 }
 
 // builder writes one kernel.

@@ -339,14 +339,17 @@ func (b *builder) nextPositions(x, t, labels reg.GPVirtual) {
 func (b *builder) tree(base reg.Register, sum, lanes int) vec {
 	var up func(lo, n int) vec
 	up = func(lo, n int) vec {
-		if n > 1 {
+		if n > 1 && (n > 2 || sum == evenE) {
 			s := up(lo, n/2)
 			b.add(s, s, up(lo+n/2, n/2))
 			return s
 		}
 		s := b.copy(b.laneAt(base, sum, lo))
-		if sum == evenE {
+		switch {
+		case sum == evenE:
 			b.add(s, s, b.laneAt(base, oddE, lo))
+		case n == 2:
+			b.add(s, s, b.laneAt(base, sum, lo+1))
 		}
 		return s
 	}

@@ -6,15 +6,18 @@ import (
 )
 
 // Kernels that turn rows into planes, for few classes, and back. They take four classes of a group of rows at a time: what
-// fits in four YMM registers.
+// fits in four vectors.
 
-// tileRows is the number of rows of a group.
-func (b *builder) tileRows() int { return 32 / b.f() }
+// tileRows is the number of rows of a group: 8 of float32 or 4 of float64 in AVX2, 16 of float32 in AVX-512.
+func (b *builder) tileRows() int { return b.width() }
 
 // tiles runs the body for each group of rows and four classes: row is the group's first row, class the first class. The last
 // of both overlap those before, so that nothing beyond is touched; with fewer than four classes, partial is their mask.
 func (b *builder) tiles(base string, stride string, body func(row *rowPointers, plane operand.Mem, next reg.Register, partial *tail)) {
-	r := &rowPointers{b: b, near: b.GP64(), far: b.GP64(), stride: b.load(stride), stride3: b.GP64()}
+	r := &rowPointers{stride: b.load(stride), stride3: b.GP64()}
+	for i := 0; i < b.tileRows(); i += 4 {
+		r.fours = append(r.fours, b.GP64())
+	}
 	b.LEAQ(at(r.stride, r.stride, 2, 0), r.stride3)
 	step := b.load("planeStep")
 	b.groups(func(row reg.GPVirtual) { b.tileClasses(r, base, row, step, body) })
@@ -39,10 +42,13 @@ func (b *builder) groups(body func(row reg.GPVirtual)) {
 
 // tileClasses runs the body of tiles for a group of rows: for four classes after another.
 func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtual, body func(row *rowPointers, plane operand.Mem, next reg.Register, partial *tail)) {
-	b.MOVQ(r.stride, r.near)
-	b.IMULQ(row, r.near)
-	b.ADDQ(b.arg(base), r.near)
-	b.LEAQ(at(r.near, r.stride, 4, 0), r.far)
+	first := r.fours[0]
+	b.MOVQ(r.stride, first)
+	b.IMULQ(row, first)
+	b.ADDQ(b.arg(base), first)
+	for i, p := range r.fours[1:] {
+		b.LEAQ(at(r.fours[i], r.stride, 4, 0), p)
+	}
 	plane, class := b.load("plane"), b.GP64()
 	b.LEAQ(at(plane, row, b.f(), 0), plane)
 	b.MOVQ(b.arg("n"), class)
@@ -68,14 +74,16 @@ func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtu
 	b.JE(operand.LabelRef(done))
 	b.CMPQ(class, operand.Imm(4))
 	b.JL(operand.LabelRef(overlap))
-	b.ADDQ(operand.Imm(uint64(4*b.Element.size())), r.near)
-	b.ADDQ(operand.Imm(uint64(4*b.Element.size())), r.far)
+	for _, p := range r.fours {
+		b.ADDQ(operand.Imm(uint64(4*b.Element.size())), p)
+	}
 	b.LEAQ(at(plane, step, 4, 0), plane)
 	b.JMP(operand.LabelRef(whole))
 	b.Label(overlap) // 1 to 3 are left: go on by so many
 	hop := b.GP64()
-	b.LEAQ(operand.Mem{Base: r.near, Index: class, Scale: uint8(b.Element.size())}, r.near)
-	b.LEAQ(operand.Mem{Base: r.far, Index: class, Scale: uint8(b.Element.size())}, r.far)
+	for _, p := range r.fours {
+		b.LEAQ(at(p, class, b.Element.size(), 0), p)
+	}
 	b.MOVQ(step, hop)
 	b.IMULQ(class, hop)
 	b.ADDQ(hop, plane)
@@ -84,18 +92,15 @@ func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtu
 	b.Label(done)
 }
 
-// rowPointers are addresses of a group of rows: near has the first four, far the others.
+// rowPointers are addresses of a group of rows, of four after four.
 type rowPointers struct {
-	b                          *builder
-	near, far, stride, stride3 reg.GPVirtual
+	fours           []reg.GPVirtual
+	stride, stride3 reg.GPVirtual
 }
 
 // mem is where row i of the group is.
 func (r *rowPointers) mem(i int) operand.Mem {
-	base := r.near
-	if i >= 4 {
-		base = r.far
-	}
+	base := r.fours[i/4]
 	switch i % 4 {
 	case 1:
 		return at(base, r.stride, 1, 0)
@@ -120,7 +125,7 @@ func planeClass(plane operand.Mem, step reg.Register, i int) operand.Mem {
 func (b *builder) square(v [4]vec) (w [4]vec) {
 	var t [4]vec
 	for i := range t {
-		t[i], w[i] = b.YMM(), b.YMM()
+		t[i], w[i] = b.vector(), b.vector()
 	}
 	if b.double() {
 		b.VUNPCKLPD(v[1], v[0], t[0])
@@ -148,6 +153,10 @@ func (b *builder) square(v [4]vec) (w [4]vec) {
 func (b *builder) four(m operand.Mem, t *tail) vec {
 	v := b.XMM()
 	var src operand.Op = m
+	if t != nil && b.ISA == AVX512 {
+		b.VMOVUPS_Z(m, t.k, v)
+		return v
+	}
 	if t != nil && b.Element == Float32 {
 		mask := b.XMM()
 		b.VMOVUPS(t.mask, mask)
@@ -166,6 +175,27 @@ func (b *builder) four(m operand.Mem, t *tail) vec {
 		b.VPMOVZXWD(src, v)
 		b.VPSLLD(operand.Imm(16), v, v)
 	}
+	return v
+}
+
+// fours loads four elements of row i of a group, and of every fourth row after it.
+func (b *builder) fours(row *rowPointers, i int, t *tail) vec {
+	v := b.vector()
+	low := b.four(row.mem(i), t)
+	part := func(number int) operand.Op {
+		if m := row.mem(i + 4*number); b.Element != Float32 || t != nil {
+			return b.four(m, t)
+		} else {
+			return m
+		}
+	}
+	if b.ISA == AVX2 {
+		b.VINSERTF128(operand.Imm(1), part(1), low.AsY(), v)
+		return v
+	}
+	b.VINSERTF32X4(operand.Imm(1), part(1), low.AsZ(), v)
+	b.VINSERTF32X4(operand.Imm(2), part(2), v, v)
+	b.VINSERTF32X4(operand.Imm(3), part(3), v, v)
 	return v
 }
 
@@ -192,13 +222,19 @@ func (b *builder) pairsOfClasses(base, stride string, body func(rows, first, sec
 func (b *builder) transpose() {
 	b.doc("copies rows to planes, as F.")
 	b.pairsOfClasses("x", "xStride", func(rows, first, second operand.Mem) {
-		v, w, even, odd := b.copy(rows), b.YMM(), b.YMM(), b.YMM()
-		rows.Disp += 32
+		v, w, even, odd := b.copy(rows), b.vector(), b.vector(), b.vector()
+		rows.Disp += b.vectorBytes()
 		b.VMOVUPS(rows, w)
 		b.VSHUFPS(operand.Imm(0x88), w, v, even)
 		b.VSHUFPS(operand.Imm(0xDD), w, v, odd)
-		b.VPERMPD(operand.Imm(0xD8), even, even)
-		b.VPERMPD(operand.Imm(0xD8), odd, odd)
+		if b.ISA == AVX512 {
+			evenThenOdd := b.copy(b.data.evenThenOdd())
+			b.VPERMPD(even, evenThenOdd, even)
+			b.VPERMPD(odd, evenThenOdd, odd)
+		} else {
+			b.VPERMPD(operand.Imm(0xD8), even, even)
+			b.VPERMPD(operand.Imm(0xD8), odd, odd)
+		}
 		b.VMOVUPS(even, first)
 		b.VMOVUPS(odd, second)
 	})
@@ -209,13 +245,7 @@ func (b *builder) transpose() {
 				v[i] = b.loadF(row.mem(i), t)
 				continue
 			}
-			v[i] = b.YMM()
-			near := b.four(row.mem(i), t)
-			if b.Element == Float32 && t == nil {
-				b.VINSERTF128(operand.Imm(1), row.mem(i+4), near.AsY(), v[i])
-			} else {
-				b.VINSERTF128(operand.Imm(1), b.four(row.mem(i+4), t), near.AsY(), v[i])
-			}
+			v[i] = b.fours(row, i, t)
 		}
 		b.planeRows(b.square(v), plane, step)
 	})
