@@ -314,25 +314,13 @@ func planeSumUniformFloat32AVX512K2(a unsafe.Pointer)
 func planeSumExpUniformFloat32AVX512K2(a unsafe.Pointer)
 
 //go:noescape
-func planeSumUniformFloat32AVX2K3(a unsafe.Pointer)
-
-//go:noescape
 func planeSumExpUniformFloat32AVX2K3(a unsafe.Pointer)
-
-//go:noescape
-func planeSumUniformFloat32AVX512K3(a unsafe.Pointer)
 
 //go:noescape
 func planeSumExpUniformFloat32AVX512K3(a unsafe.Pointer)
 
 //go:noescape
-func planeSumUniformFloat32AVX2K4(a unsafe.Pointer)
-
-//go:noescape
 func planeSumExpUniformFloat32AVX2K4(a unsafe.Pointer)
-
-//go:noescape
-func planeSumUniformFloat32AVX512K4(a unsafe.Pointer)
 
 //go:noescape
 func planeSumExpUniformFloat32AVX512K4(a unsafe.Pointer)

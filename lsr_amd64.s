@@ -1800,7 +1800,7 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (DI), Y2, Y2
-	ADDQ   BX, DI
+	ADDQ   200(AX), DI
 	DECQ   R8
 	JNE    max1
 	MOVQ   88(AX), DI
@@ -1810,25 +1810,14 @@ max1:
 	JGE    end3
 
 loop2:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
-	JEQ  fetched5
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
-
-fetch4:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
-	JNE        fetch4
-
-fetched5:
+	MOVQ         DI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         168(AX), R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x02, R10
+	ADDQ         16(AX), R10
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
@@ -1836,27 +1825,48 @@ fetched5:
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
 	VMOVUPD      Y4, 344(AX)(DI*8)
-	MOVQ         56(AX), R9
+	MOVQ         56(AX), R11
 	VXORPS       Y4, Y4, Y4
-	MOVQ         $+1504, R10
+	MOVQ         $+1504, R12
 
-clear6:
-	VMOVUPS Y4, (R9)(R10*1)
-	SUBQ    $0x20, R10
-	JGE     clear6
+clear4:
+	VMOVUPS Y4, (R11)(R12*1)
+	SUBQ    $0x20, R12
+	JGE     clear4
 	VMOVDQU (DX), Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
-	MOVQ    CX, R11
+	MOVQ    CX, R13
+	XORQ    R14, R14
 	XORQ    R12, R12
-	XORQ    R10, R10
 
-classes7:
-	MOVQ         96(AX), R13
-	SUBQ         R12, R13
-	CMPQ         R13, $0x04
-	JLT          done8
-	VMOVUPS      (R11), Y7
+classes5:
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x04
+	JLT        done6
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
+	JEQ        fetched7
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+
+fetched7:
+	VMOVUPS      (R13), Y7
 	VPCMPEQD     constants<>+576(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -1865,7 +1875,7 @@ classes7:
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y8
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VMOVUPS      (R11)(BX*1), Y11
+	VMOVUPS      (R13)(BX*1), Y11
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VPSLLD       $0x14, Y10, Y10
@@ -1882,8 +1892,8 @@ classes7:
 	VSUBPS       Y1, Y14, Y8
 	VFMADD213PS  Y10, Y10, Y9
 	VFNMADD132PS constants<>+96(SB), Y13, Y8
-	VMOVUPS      (R11)(BX*2), Y13
-	VMOVUPS      Y9, (R11)
+	VMOVUPS      (R13)(BX*2), Y13
+	VMOVUPS      Y9, (R13)
 	VPERMPS      constants<>+192(SB), Y14, Y12
 	VPCMPEQD     constants<>+640(SB), Y4, Y15
 	VPCMPEQD     constants<>+576(SB), Y4, Y10
@@ -1892,23 +1902,23 @@ classes7:
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VPADDD       Y12, Y14, Y14
 	VSUBPS       Y3, Y13, Y13
-	VADDPS       (R9)(R10*1), Y9, Y9
+	VADDPS       (R11)(R12*1), Y9, Y9
 	VMOVUPS      constants<>+128(SB), Y10
 	VMAXPS       Y13, Y0, Y12
-	VMOVUPS      Y9, (R9)(R10*1)
+	VMOVUPS      Y9, (R11)(R12*1)
 	VFMADD213PS  constants<>+160(SB), Y8, Y10
 	VMOVUPS      Y12, Y9
-	VADDPS       1024(R9), Y7, Y7
+	VADDPS       1024(R11), Y7, Y7
 	VMULPS       Y8, Y8, Y15
 	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VMOVUPS      Y7, 1024(R9)
+	VMOVUPS      Y7, 1024(R11)
 	VFMADD213PS  Y8, Y15, Y10
 	VSUBPS       Y1, Y9, Y7
-	VMAXPS       32(R11), Y2, Y2
+	VMAXPS       32(R13), Y2, Y2
 	VFMADD213PS  Y14, Y14, Y10
 	VFNMADD132PS constants<>+96(SB), Y12, Y7
-	VMOVUPS      (R11)(SI*1), Y14
-	VMOVUPS      Y10, (R11)(BX*1)
+	VMOVUPS      (R13)(SI*1), Y14
+	VMOVUPS      Y10, (R13)(BX*1)
 	VPERMPS      constants<>+192(SB), Y9, Y12
 	VPCMPEQD     constants<>+672(SB), Y4, Y15
 	VPCMPEQD     constants<>+608(SB), Y4, Y8
@@ -1917,62 +1927,71 @@ classes7:
 	VBLENDVPS    Y8, Y10, Y6, Y6
 	VPADDD       Y12, Y9, Y9
 	VSUBPS       Y3, Y14, Y14
-	VADDPS       32(R9)(R10*1), Y10, Y8
+	VADDPS       32(R11)(R12*1), Y10, Y8
 	VMOVUPS      constants<>+128(SB), Y10
 	VMAXPS       Y14, Y0, Y12
-	VMOVUPS      Y8, 32(R9)(R10*1)
+	VMOVUPS      Y8, 32(R11)(R12*1)
 	VFMADD213PS  constants<>+160(SB), Y7, Y10
 	VMOVUPS      Y12, Y8
-	VADDPS       1056(R9), Y11, Y11
+	VADDPS       1056(R11), Y11, Y11
 	VMULPS       Y7, Y7, Y15
 	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VMOVUPS      Y11, 1056(R9)
+	VMOVUPS      Y11, 1056(R11)
 	VFMADD213PS  Y7, Y15, Y10
 	VSUBPS       Y1, Y8, Y7
-	VMAXPS       32(R11)(BX*1), Y2, Y2
+	VMAXPS       32(R13)(BX*1), Y2, Y2
 	VFMADD213PS  Y9, Y9, Y10
 	VFNMADD132PS constants<>+96(SB), Y12, Y7
-	VMOVUPS      Y10, (R11)(BX*2)
+	VMOVUPS      Y10, (R13)(BX*2)
 	VPERMPS      constants<>+192(SB), Y8, Y11
 	VPCMPEQD     constants<>+640(SB), Y4, Y9
 	VPSLLD       $0x14, Y8, Y8
 	VBLENDVPS    Y9, Y10, Y6, Y6
 	VPADDD       Y11, Y8, Y8
-	VADDPS       64(R9)(R10*1), Y10, Y9
+	VADDPS       64(R11)(R12*1), Y10, Y9
 	VMOVUPS      constants<>+128(SB), Y10
-	VMOVUPS      Y9, 64(R9)(R10*1)
+	VMOVUPS      Y9, 64(R11)(R12*1)
 	VFMADD213PS  constants<>+160(SB), Y7, Y10
-	VADDPS       1088(R9), Y13, Y9
+	VADDPS       1088(R11), Y13, Y9
 	VMULPS       Y7, Y7, Y11
-	VMOVUPS      Y9, 1088(R9)
+	VMOVUPS      Y9, 1088(R11)
 	VFMADD213PS  Y7, Y11, Y10
-	VMAXPS       32(R11)(BX*2), Y2, Y2
+	VMAXPS       32(R13)(BX*2), Y2, Y2
 	VFMADD213PS  Y8, Y8, Y10
-	VMOVUPS      Y10, (R11)(SI*1)
+	VMOVUPS      Y10, (R13)(SI*1)
 	VPCMPEQD     constants<>+672(SB), Y4, Y7
 	VBLENDVPS    Y7, Y10, Y6, Y6
-	VADDPS       96(R9)(R10*1), Y10, Y7
-	VMOVUPS      Y7, 96(R9)(R10*1)
-	VADDPS       1120(R9), Y14, Y7
-	VMOVUPS      Y7, 1120(R9)
-	VMAXPS       32(R11)(SI*1), Y2, Y2
-	ADDQ         $0x04, R12
-	ADDQ         $+128, R9
-	LEAQ         (R11)(BX*4), R11
+	VADDPS       96(R11)(R12*1), Y10, Y7
+	VMOVUPS      Y7, 96(R11)(R12*1)
+	VADDPS       1120(R11), Y14, Y7
+	VMOVUPS      Y7, 1120(R11)
+	VMAXPS       32(R13)(SI*1), Y2, Y2
+	ADDQ         $0x04, R14
+	ADDQ         $+128, R11
+	LEAQ         (R13)(BX*4), R13
 	VPSUBD       constants<>+704(SB), Y4, Y4
-	TESTQ        $+15, R12
-	JNE          classes7
-	SUBQ         $+512, R9
-	XORQ         $+512, R10
-	JMP          classes7
+	TESTQ        $+15, R14
+	JNE          classes5
+	SUBQ         $+512, R11
+	XORQ         $+512, R12
+	JMP          classes5
 
-done8:
-classes9:
-	MOVQ         96(AX), R13
-	SUBQ         R12, R13
-	CMPQ         R13, $0x01
-	JLT          done10
-	VMOVUPS      (R11), Y7
+done6:
+classes8:
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
+	JLT        done9
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
+	JEQ        fetched10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+
+fetched10:
+	VMOVUPS      (R13), Y7
 	VPCMPEQD     constants<>+576(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -1989,25 +2008,25 @@ classes9:
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (R11)
+	VMOVUPS      Y9, (R13)
 	VPCMPEQD     constants<>+576(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VADDPS       (R9)(R10*1), Y9, Y8
-	VMOVUPS      Y8, (R9)(R10*1)
-	VADDPS       1024(R9), Y7, Y7
-	VMOVUPS      Y7, 1024(R9)
-	VMAXPS       32(R11), Y2, Y2
-	ADDQ         $0x01, R12
-	ADDQ         $+32, R9
-	ADDQ         BX, R11
+	VADDPS       (R11)(R12*1), Y9, Y8
+	VMOVUPS      Y8, (R11)(R12*1)
+	VADDPS       1024(R11), Y7, Y7
+	VMOVUPS      Y7, 1024(R11)
+	VMAXPS       32(R13), Y2, Y2
+	ADDQ         $0x01, R14
+	ADDQ         $+32, R11
+	ADDQ         200(AX), R13
 	VPSUBD       constants<>+608(SB), Y4, Y4
-	TESTQ        $+15, R12
-	JNE          classes9
-	SUBQ         $+512, R9
-	XORQ         $+512, R10
-	JMP          classes9
+	TESTQ        $+15, R14
+	JNE          classes8
+	SUBQ         $+512, R11
+	XORQ         $+512, R12
+	JMP          classes8
 
-done10:
+done9:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two11
@@ -2200,76 +2219,72 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
-	LEAQ         (BX)(BX*2), SI
 	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Y2, Y2
-	ADDQ   BX, SI
-	DECQ   DI
+	VMAXPS (BX), Y2, Y2
+	ADDQ   200(AX), BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
-	CMPQ   SI, DI
+	ADDQ   80(AX), SI
+	CMPQ   BX, SI
 	JGE    end3
 
 loop2:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched5
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch4:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch4
-
-fetched5:
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x02, DI
+	ADDQ         168(AX), DI
+	MOVQ         BX, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         16(AX), R8
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 312(AX)(SI*8)
+	VMOVUPD      Y4, 312(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 344(AX)(SI*8)
-	MOVQ         56(AX), R8
+	VMOVUPD      Y4, 344(AX)(BX*8)
+	MOVQ         56(AX), R9
 	VXORPS       Y4, Y4, Y4
-	MOVQ         $+1504, R9
+	MOVQ         $+1504, R10
 
-clear6:
-	VMOVUPS Y4, (R8)(R9*1)
-	SUBQ    $0x20, R9
-	JGE     clear6
+clear4:
+	VMOVUPS Y4, (R9)(R10*1)
+	SUBQ    $0x20, R10
+	JGE     clear4
 	VMOVDQU (DX), Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
-	MOVQ    CX, R10
-	XORQ    R11, R11
-	XORQ    R9, R9
+	MOVQ    CX, R11
+	XORQ    R12, R12
+	XORQ    R10, R10
 
-classes7:
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	CMPQ         R12, $0x01
-	JLT          done8
-	VMOVUPS      (R10), Y7
+classes5:
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x01
+	JLT        done6
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
+	JEQ        fetched7
+	PREFETCHT0 (DI)
+	ADDQ       176(AX), DI
+	PREFETCHT0 (R8)
+	ADDQ       184(AX), R8
+
+fetched7:
+	VMOVUPS      (R11), Y7
 	VPCMPEQD     constants<>+576(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
-	MOVQ         32(AX), R12
-	VBROADCASTSS (R12)(R11*4), Y8
+	MOVQ         32(AX), R13
+	VBROADCASTSS (R13)(R12*4), Y8
 	VMULPS       Y7, Y8, Y9
 	VXORPS       Y10, Y10, Y10
 	VCMPPS       $0x04, Y10, Y8, Y8
@@ -2287,144 +2302,144 @@ classes7:
 	VMULPS       Y7, Y7, Y11
 	VFMADD213PS  Y7, Y11, Y8
 	VFMADD213PS  Y10, Y10, Y8
-	VMOVUPS      Y8, (R10)
+	VMOVUPS      Y8, (R11)
 	VPCMPEQD     constants<>+576(SB), Y4, Y7
 	VBLENDVPS    Y7, Y8, Y6, Y6
-	VADDPS       (R8)(R9*1), Y8, Y7
-	VMOVUPS      Y7, (R8)(R9*1)
-	VADDPS       1024(R8), Y9, Y7
-	VMOVUPS      Y7, 1024(R8)
-	VMAXPS       32(R10), Y2, Y2
-	ADDQ         $0x01, R11
-	ADDQ         $+32, R8
-	ADDQ         BX, R10
+	VADDPS       (R9)(R10*1), Y8, Y7
+	VMOVUPS      Y7, (R9)(R10*1)
+	VADDPS       1024(R9), Y9, Y7
+	VMOVUPS      Y7, 1024(R9)
+	VMAXPS       32(R11), Y2, Y2
+	ADDQ         $0x01, R12
+	ADDQ         $+32, R9
+	ADDQ         200(AX), R11
 	VPSUBD       constants<>+608(SB), Y4, Y4
-	TESTQ        $+15, R11
-	JNE          classes7
-	SUBQ         $+512, R8
-	XORQ         $+512, R9
-	JMP          classes7
+	TESTQ        $+15, R12
+	JNE          classes5
+	SUBQ         $+512, R9
+	XORQ         $+512, R10
+	JMP          classes5
 
-done8:
-	MOVQ         56(AX), R8
+done6:
+	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
-	JE           two9
+	JE           two8
 	VBROADCASTSD constants<>+736(SB), Y3
-	VMOVUPS      (R8), Y4
-	VADDPS       512(R8), Y4, Y4
-	VMOVUPS      32(R8), Y7
-	VADDPS       544(R8), Y7, Y7
+	VMOVUPS      (DI), Y4
+	VADDPS       512(DI), Y4, Y4
+	VMOVUPS      32(DI), Y7
+	VADDPS       544(DI), Y7, Y7
 	VADDPS       Y7, Y4, Y4
-	VMOVUPS      64(R8), Y7
-	VADDPS       576(R8), Y7, Y7
-	VMOVUPS      96(R8), Y8
-	VADDPS       608(R8), Y8, Y8
+	VMOVUPS      64(DI), Y7
+	VADDPS       576(DI), Y7, Y7
+	VMOVUPS      96(DI), Y8
+	VADDPS       608(DI), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y4, Y4
-	VMOVUPS      128(R8), Y7
-	VADDPS       640(R8), Y7, Y7
-	VMOVUPS      160(R8), Y8
-	VADDPS       672(R8), Y8, Y8
+	VMOVUPS      128(DI), Y7
+	VADDPS       640(DI), Y7, Y7
+	VMOVUPS      160(DI), Y8
+	VADDPS       672(DI), Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VMOVUPS      192(R8), Y8
-	VADDPS       704(R8), Y8, Y8
-	VMOVUPS      224(R8), Y9
-	VADDPS       736(R8), Y9, Y9
+	VMOVUPS      192(DI), Y8
+	VADDPS       704(DI), Y8, Y8
+	VMOVUPS      224(DI), Y9
+	VADDPS       736(DI), Y9, Y9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y4, Y4
-	VMOVUPS      256(R8), Y7
-	VADDPS       768(R8), Y7, Y7
-	VMOVUPS      288(R8), Y8
-	VADDPS       800(R8), Y8, Y8
+	VMOVUPS      256(DI), Y7
+	VADDPS       768(DI), Y7, Y7
+	VMOVUPS      288(DI), Y8
+	VADDPS       800(DI), Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VMOVUPS      320(R8), Y8
-	VADDPS       832(R8), Y8, Y8
-	VMOVUPS      352(R8), Y9
-	VADDPS       864(R8), Y9, Y9
+	VMOVUPS      320(DI), Y8
+	VADDPS       832(DI), Y8, Y8
+	VMOVUPS      352(DI), Y9
+	VADDPS       864(DI), Y9, Y9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VMOVUPS      384(R8), Y8
-	VADDPS       896(R8), Y8, Y8
-	VMOVUPS      416(R8), Y9
-	VADDPS       928(R8), Y9, Y9
+	VMOVUPS      384(DI), Y8
+	VADDPS       896(DI), Y8, Y8
+	VMOVUPS      416(DI), Y9
+	VADDPS       928(DI), Y9, Y9
 	VADDPS       Y9, Y8, Y8
-	VMOVUPS      448(R8), Y9
-	VADDPS       960(R8), Y9, Y9
-	VMOVUPS      480(R8), Y10
-	VADDPS       992(R8), Y10, Y10
+	VMOVUPS      448(DI), Y9
+	VADDPS       960(DI), Y9, Y9
+	VMOVUPS      480(DI), Y10
+	VADDPS       992(DI), Y10, Y10
 	VADDPS       Y10, Y9, Y9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y4, Y4
 	VCVTPS2PD    X4, Y7
 	VADDPD       Y3, Y7, Y7
-	VMOVUPD      Y7, 1400(AX)(SI*8)
+	VMOVUPD      Y7, 1400(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X4
 	VCVTPS2PD    X4, Y4
 	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(SI*8)
-	JMP          sum10
+	VMOVUPD      Y4, 1432(AX)(BX*8)
+	JMP          sum9
 
-two9:
-	VMOVUPS      (R8), Y3
-	VMOVUPS      32(R8), Y4
+two8:
+	VMOVUPS      (DI), Y3
+	VMOVUPS      32(DI), Y4
 	VMINPS       Y4, Y3, Y7
 	VADDPS       Y4, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMULPS       Y4, Y3, Y3
 	VADDPS       Y3, Y7, Y7
 	VCVTPS2PD    X7, Y3
-	VMOVUPD      Y3, 1400(AX)(SI*8)
+	VMOVUPD      Y3, 1400(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y7, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 1432(AX)(SI*8)
+	VMOVUPD      Y3, 1432(AX)(BX*8)
 
-sum10:
-	VMOVUPS      1024(R8), Y3
-	VADDPS       1056(R8), Y3, Y3
-	VMOVUPS      1088(R8), Y4
-	VADDPS       1120(R8), Y4, Y4
+sum9:
+	VMOVUPS      1024(DI), Y3
+	VADDPS       1056(DI), Y3, Y3
+	VMOVUPS      1088(DI), Y4
+	VADDPS       1120(DI), Y4, Y4
 	VADDPS       Y4, Y3, Y3
-	VMOVUPS      1152(R8), Y4
-	VADDPS       1184(R8), Y4, Y4
-	VMOVUPS      1216(R8), Y7
-	VADDPS       1248(R8), Y7, Y7
+	VMOVUPS      1152(DI), Y4
+	VADDPS       1184(DI), Y4, Y4
+	VMOVUPS      1216(DI), Y7
+	VADDPS       1248(DI), Y7, Y7
 	VADDPS       Y7, Y4, Y4
 	VADDPS       Y4, Y3, Y3
-	VMOVUPS      1280(R8), Y4
-	VADDPS       1312(R8), Y4, Y4
-	VMOVUPS      1344(R8), Y7
-	VADDPS       1376(R8), Y7, Y7
+	VMOVUPS      1280(DI), Y4
+	VADDPS       1312(DI), Y4, Y4
+	VMOVUPS      1344(DI), Y7
+	VADDPS       1376(DI), Y7, Y7
 	VADDPS       Y7, Y4, Y4
-	VMOVUPS      1408(R8), Y7
-	VADDPS       1440(R8), Y7, Y7
-	VMOVUPS      1472(R8), Y8
-	VADDPS       1504(R8), Y8, Y8
+	VMOVUPS      1408(DI), Y7
+	VADDPS       1440(DI), Y7, Y7
+	VMOVUPS      1472(DI), Y8
+	VADDPS       1504(DI), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y4, Y4
 	VADDPS       Y4, Y3, Y3
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VMOVUPD      Y4, 4664(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VMOVUPD      Y3, 4696(AX)(BX*8)
 	VCVTPS2PD    X5, Y3
-	VSUBPD       312(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VSUBPD       312(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 3576(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
-	VSUBPD       344(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VSUBPD       344(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 3608(AX)(BX*8)
 	VCVTPS2PD    X6, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VMOVUPD      Y3, 6840(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y6, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
+	VMOVUPD      Y3, 6872(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop2
 
 end3:
@@ -2501,75 +2516,71 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
-	MOVQ         200(AX), BX
-	LEAQ         (BX)(BX*2), SI
+	SUBQ         CX, DX
 	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Y2, Y2
-	ADDQ   BX, SI
-	DECQ   DI
+	VMAXPS (BX), Y2, Y2
+	ADDQ   200(AX), BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
-	CMPQ   SI, DI
+	ADDQ   80(AX), SI
+	CMPQ   BX, SI
 	JGE    end3
 
 loop2:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched5
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch4:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch4
-
-fetched5:
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x02, DI
+	ADDQ         168(AX), DI
+	MOVQ         BX, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         16(AX), R8
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 312(AX)(SI*8)
+	VMOVUPD      Y4, 312(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 344(AX)(SI*8)
-	MOVQ         56(AX), R8
+	VMOVUPD      Y4, 344(AX)(BX*8)
+	MOVQ         56(AX), R9
 	VXORPS       Y4, Y4, Y4
-	MOVQ         $+2016, R9
+	MOVQ         $+2016, R10
 
-clear6:
-	VMOVUPS Y4, (R8)(R9*1)
-	SUBQ    $0x20, R9
-	JGE     clear6
-	MOVQ    CX, R10
-	MOVQ    DX, R12
-	XORQ    R11, R11
-	XORQ    R9, R9
+clear4:
+	VMOVUPS Y4, (R9)(R10*1)
+	SUBQ    $0x20, R10
+	JGE     clear4
+	MOVQ    CX, R11
+	XORQ    R12, R12
+	XORQ    R10, R10
 
-classes7:
-	MOVQ         96(AX), R13
-	SUBQ         R11, R13
-	CMPQ         R13, $0x01
-	JLT          done8
-	VMOVUPS      (R10), Y4
+classes5:
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x01
+	JLT        done6
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
+	JEQ        fetched7
+	PREFETCHT0 (DI)
+	ADDQ       176(AX), DI
+	PREFETCHT0 (R8)
+	ADDQ       184(AX), R8
+
+fetched7:
+	VMOVUPS      (R11), Y4
 	VSUBPS       Y3, Y4, Y4
-	VMOVUPS      (R12), Y5
+	VMOVUPS      (R11)(DX*1), Y5
 	MOVQ         40(AX), R13
-	VBROADCASTSS (R13)(R11*4), Y6
+	VBROADCASTSS (R13)(R12*4), Y6
 	MOVQ         32(AX), R13
-	VBROADCASTSS (R13)(R11*4), Y7
+	VBROADCASTSS (R13)(R12*4), Y7
 	VFMADD213PS  Y7, Y6, Y5
 	VMULPS       Y4, Y5, Y6
 	VXORPS       Y7, Y7, Y7
@@ -2588,160 +2599,158 @@ classes7:
 	VMULPS       Y4, Y4, Y9
 	VFMADD213PS  Y4, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (R10)
-	VADDPS       (R8)(R9*1), Y7, Y4
-	VMOVUPS      Y4, (R8)(R9*1)
-	VADDPS       1024(R8), Y6, Y4
-	VMOVUPS      Y4, 1024(R8)
-	VADDPS       1536(R8), Y5, Y4
-	VMOVUPS      Y4, 1536(R8)
-	VMAXPS       32(R10), Y2, Y2
-	ADDQ         $0x01, R11
-	ADDQ         $+32, R8
-	ADDQ         BX, R10
-	ADDQ         BX, R12
-	TESTQ        $+15, R11
-	JNE          classes7
-	SUBQ         $+512, R8
-	XORQ         $+512, R9
-	JMP          classes7
+	VMOVUPS      Y7, (R11)
+	VADDPS       (R9)(R10*1), Y7, Y4
+	VMOVUPS      Y4, (R9)(R10*1)
+	VADDPS       1024(R9), Y6, Y4
+	VMOVUPS      Y4, 1024(R9)
+	VADDPS       1536(R9), Y5, Y4
+	VMOVUPS      Y4, 1536(R9)
+	VMAXPS       32(R11), Y2, Y2
+	ADDQ         $0x01, R12
+	ADDQ         $+32, R9
+	ADDQ         200(AX), R11
+	TESTQ        $+15, R12
+	JNE          classes5
+	SUBQ         $+512, R9
+	XORQ         $+512, R10
+	JMP          classes5
 
-done8:
-	MOVQ         56(AX), R8
+done6:
+	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
-	JE           two9
+	JE           two8
 	VBROADCASTSD constants<>+736(SB), Y3
-	VMOVUPS      (R8), Y4
-	VADDPS       512(R8), Y4, Y4
-	VMOVUPS      32(R8), Y5
-	VADDPS       544(R8), Y5, Y5
+	VMOVUPS      (DI), Y4
+	VADDPS       512(DI), Y4, Y4
+	VMOVUPS      32(DI), Y5
+	VADDPS       544(DI), Y5, Y5
 	VADDPS       Y5, Y4, Y4
-	VMOVUPS      64(R8), Y5
-	VADDPS       576(R8), Y5, Y5
-	VMOVUPS      96(R8), Y6
-	VADDPS       608(R8), Y6, Y6
+	VMOVUPS      64(DI), Y5
+	VADDPS       576(DI), Y5, Y5
+	VMOVUPS      96(DI), Y6
+	VADDPS       608(DI), Y6, Y6
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y5, Y4, Y4
-	VMOVUPS      128(R8), Y5
-	VADDPS       640(R8), Y5, Y5
-	VMOVUPS      160(R8), Y6
-	VADDPS       672(R8), Y6, Y6
+	VMOVUPS      128(DI), Y5
+	VADDPS       640(DI), Y5, Y5
+	VMOVUPS      160(DI), Y6
+	VADDPS       672(DI), Y6, Y6
 	VADDPS       Y6, Y5, Y5
-	VMOVUPS      192(R8), Y6
-	VADDPS       704(R8), Y6, Y6
-	VMOVUPS      224(R8), Y7
-	VADDPS       736(R8), Y7, Y7
+	VMOVUPS      192(DI), Y6
+	VADDPS       704(DI), Y6, Y6
+	VMOVUPS      224(DI), Y7
+	VADDPS       736(DI), Y7, Y7
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y5, Y4, Y4
-	VMOVUPS      256(R8), Y5
-	VADDPS       768(R8), Y5, Y5
-	VMOVUPS      288(R8), Y6
-	VADDPS       800(R8), Y6, Y6
+	VMOVUPS      256(DI), Y5
+	VADDPS       768(DI), Y5, Y5
+	VMOVUPS      288(DI), Y6
+	VADDPS       800(DI), Y6, Y6
 	VADDPS       Y6, Y5, Y5
-	VMOVUPS      320(R8), Y6
-	VADDPS       832(R8), Y6, Y6
-	VMOVUPS      352(R8), Y7
-	VADDPS       864(R8), Y7, Y7
+	VMOVUPS      320(DI), Y6
+	VADDPS       832(DI), Y6, Y6
+	VMOVUPS      352(DI), Y7
+	VADDPS       864(DI), Y7, Y7
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y6, Y5, Y5
-	VMOVUPS      384(R8), Y6
-	VADDPS       896(R8), Y6, Y6
-	VMOVUPS      416(R8), Y7
-	VADDPS       928(R8), Y7, Y7
+	VMOVUPS      384(DI), Y6
+	VADDPS       896(DI), Y6, Y6
+	VMOVUPS      416(DI), Y7
+	VADDPS       928(DI), Y7, Y7
 	VADDPS       Y7, Y6, Y6
-	VMOVUPS      448(R8), Y7
-	VADDPS       960(R8), Y7, Y7
-	VMOVUPS      480(R8), Y8
-	VADDPS       992(R8), Y8, Y8
+	VMOVUPS      448(DI), Y7
+	VADDPS       960(DI), Y7, Y7
+	VMOVUPS      480(DI), Y8
+	VADDPS       992(DI), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y5, Y4, Y4
 	VCVTPS2PD    X4, Y5
 	VADDPD       Y3, Y5, Y5
-	VMOVUPD      Y5, 1400(AX)(SI*8)
+	VMOVUPD      Y5, 1400(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X4
 	VCVTPS2PD    X4, Y4
 	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(SI*8)
-	JMP          sum10
+	VMOVUPD      Y4, 1432(AX)(BX*8)
+	JMP          sum9
 
-two9:
-	VMOVUPS      (R8), Y3
-	VMOVUPS      32(R8), Y4
+two8:
+	VMOVUPS      (DI), Y3
+	VMOVUPS      32(DI), Y4
 	VMINPS       Y4, Y3, Y5
 	VADDPS       Y4, Y3, Y3
 	VXORPS       Y4, Y4, Y4
 	VMULPS       Y4, Y3, Y3
 	VADDPS       Y3, Y5, Y5
 	VCVTPS2PD    X5, Y3
-	VMOVUPD      Y3, 1400(AX)(SI*8)
+	VMOVUPD      Y3, 1400(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 1432(AX)(SI*8)
+	VMOVUPD      Y3, 1432(AX)(BX*8)
 
-sum10:
-	VMOVUPS      1024(R8), Y3
-	VADDPS       1056(R8), Y3, Y3
-	VMOVUPS      1088(R8), Y4
-	VADDPS       1120(R8), Y4, Y4
+sum9:
+	VMOVUPS      1024(DI), Y3
+	VADDPS       1056(DI), Y3, Y3
+	VMOVUPS      1088(DI), Y4
+	VADDPS       1120(DI), Y4, Y4
 	VADDPS       Y4, Y3, Y3
-	VMOVUPS      1152(R8), Y4
-	VADDPS       1184(R8), Y4, Y4
-	VMOVUPS      1216(R8), Y5
-	VADDPS       1248(R8), Y5, Y5
+	VMOVUPS      1152(DI), Y4
+	VADDPS       1184(DI), Y4, Y4
+	VMOVUPS      1216(DI), Y5
+	VADDPS       1248(DI), Y5, Y5
 	VADDPS       Y5, Y4, Y4
 	VADDPS       Y4, Y3, Y3
-	VMOVUPS      1280(R8), Y4
-	VADDPS       1312(R8), Y4, Y4
-	VMOVUPS      1344(R8), Y5
-	VADDPS       1376(R8), Y5, Y5
+	VMOVUPS      1280(DI), Y4
+	VADDPS       1312(DI), Y4, Y4
+	VMOVUPS      1344(DI), Y5
+	VADDPS       1376(DI), Y5, Y5
 	VADDPS       Y5, Y4, Y4
-	VMOVUPS      1408(R8), Y5
-	VADDPS       1440(R8), Y5, Y5
-	VMOVUPS      1472(R8), Y6
-	VADDPS       1504(R8), Y6, Y6
+	VMOVUPS      1408(DI), Y5
+	VADDPS       1440(DI), Y5, Y5
+	VMOVUPS      1472(DI), Y6
+	VADDPS       1504(DI), Y6, Y6
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y5, Y4, Y4
 	VADDPS       Y4, Y3, Y3
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VMOVUPD      Y4, 4664(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(SI*8)
-	VMOVUPS      1536(R8), Y3
-	VADDPS       1568(R8), Y3, Y3
-	VMOVUPS      1600(R8), Y4
-	VADDPS       1632(R8), Y4, Y4
+	VMOVUPD      Y3, 4696(AX)(BX*8)
+	VMOVUPS      1536(DI), Y3
+	VADDPS       1568(DI), Y3, Y3
+	VMOVUPS      1600(DI), Y4
+	VADDPS       1632(DI), Y4, Y4
 	VADDPS       Y4, Y3, Y3
-	VMOVUPS      1664(R8), Y4
-	VADDPS       1696(R8), Y4, Y4
-	VMOVUPS      1728(R8), Y5
-	VADDPS       1760(R8), Y5, Y5
+	VMOVUPS      1664(DI), Y4
+	VADDPS       1696(DI), Y4, Y4
+	VMOVUPS      1728(DI), Y5
+	VADDPS       1760(DI), Y5, Y5
 	VADDPS       Y5, Y4, Y4
 	VADDPS       Y4, Y3, Y3
-	VMOVUPS      1792(R8), Y4
-	VADDPS       1824(R8), Y4, Y4
-	VMOVUPS      1856(R8), Y5
-	VADDPS       1888(R8), Y5, Y5
+	VMOVUPS      1792(DI), Y4
+	VADDPS       1824(DI), Y4, Y4
+	VMOVUPS      1856(DI), Y5
+	VADDPS       1888(DI), Y5, Y5
 	VADDPS       Y5, Y4, Y4
-	VMOVUPS      1920(R8), Y5
-	VADDPS       1952(R8), Y5, Y5
-	VMOVUPS      1984(R8), Y6
-	VADDPS       2016(R8), Y6, Y6
+	VMOVUPS      1920(DI), Y5
+	VADDPS       1952(DI), Y5, Y5
+	VMOVUPS      1984(DI), Y6
+	VADDPS       2016(DI), Y6, Y6
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y5, Y4, Y4
 	VADDPS       Y4, Y3, Y3
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 2488(AX)(SI*8)
+	VMOVUPD      Y4, 2488(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 2520(AX)(SI*8)
+	VMOVUPD      Y3, 2520(AX)(BX*8)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop2
 
 end3:
@@ -4355,7 +4364,7 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (DI), Y2, Y2
-	ADDQ   BX, DI
+	ADDQ   200(AX), DI
 	DECQ   R8
 	JNE    max1
 	MOVQ   88(AX), DI
@@ -4365,49 +4374,59 @@ max1:
 	JGE    end3
 
 loop2:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
-	JEQ  fetched5
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x03, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
-
-fetch4:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
-	JNE        fetch4
-
-fetched5:
+	MOVQ         DI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x03, R9
+	ADDQ         168(AX), R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x03, R10
+	ADDQ         16(AX), R10
 	VMOVUPD      Y2, Y3
 	VBROADCASTSD constants<>+1216(SB), Y2
 	VMOVUPD      Y3, 312(AX)(DI*8)
-	MOVQ         56(AX), R9
+	MOVQ         56(AX), R11
 	VXORPS       Y4, Y4, Y4
-	MOVQ         $+736, R10
+	MOVQ         $+736, R12
 
-clear6:
-	VMOVUPD   Y4, (R9)(R10*1)
-	SUBQ      $0x20, R10
-	JGE       clear6
+clear4:
+	VMOVUPD   Y4, (R11)(R12*1)
+	SUBQ      $0x20, R12
+	JGE       clear4
 	VPMOVSXDQ (DX), Y4
 	VXORPS    Y5, Y5, Y5
 	VXORPS    Y6, Y6, Y6
-	MOVQ      CX, R11
+	MOVQ      CX, R13
+	XORQ      R14, R14
 	XORQ      R12, R12
-	XORQ      R10, R10
 
-classes7:
-	MOVQ         96(AX), R13
-	SUBQ         R12, R13
-	CMPQ         R13, $0x04
-	JLT          done8
-	VMOVUPD      (R11), Y7
+classes5:
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x04
+	JLT        done6
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
+	JEQ        fetched7
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+
+fetched7:
+	VMOVUPD      (R13), Y7
 	VPCMPEQQ     constants<>+576(SB), Y4, Y8
 	VBLENDVPD    Y8, Y7, Y5, Y5
 	VSUBPD       Y3, Y7, Y7
@@ -4423,7 +4442,7 @@ classes7:
 	VBLENDPS     $0xaa, Y8, Y11, Y8
 	VPSLLQ       $0x31, Y10, Y10
 	VPADDQ       Y8, Y10, Y10
-	VMOVUPD      (R11)(BX*1), Y12
+	VMOVUPD      (R13)(BX*1), Y12
 	VMOVUPD      constants<>+928(SB), Y8
 	VPCMPEQQ     constants<>+1248(SB), Y4, Y11
 	VFMADD213PD  constants<>+960(SB), Y9, Y8
@@ -4442,22 +4461,22 @@ classes7:
 	VMOVUPD      Y14, Y9
 	VFMADD213PD  Y10, Y10, Y8
 	VFNMADD231PD constants<>+864(SB), Y13, Y9
-	VMOVUPD      Y8, (R11)
+	VMOVUPD      Y8, (R13)
 	VFNMADD231PD constants<>+896(SB), Y13, Y9
 	VPCMPEQQ     constants<>+576(SB), Y4, Y10
 	VPSHUFD      $0xa0, Y15, Y11
 	VBLENDVPD    Y10, Y8, Y6, Y6
 	VPERMPS      constants<>+1120(SB), Y11, Y10
-	VADDPD       (R9)(R10*1), Y8, Y8
+	VADDPD       (R11)(R12*1), Y8, Y8
 	VPERMPS      constants<>+1152(SB), Y11, Y11
-	VMOVUPD      Y8, (R9)(R10*1)
+	VMOVUPD      Y8, (R11)(R12*1)
 	VBLENDPS     $0xaa, Y11, Y10, Y11
-	VADDPD       512(R9), Y7, Y7
+	VADDPD       512(R11), Y7, Y7
 	VPSLLQ       $0x31, Y15, Y15
-	VMOVUPD      Y7, 512(R9)
+	VMOVUPD      Y7, 512(R11)
 	VPADDQ       Y11, Y15, Y15
-	VMOVUPD      (R11)(BX*2), Y10
-	VMAXPD       32(R11), Y2, Y2
+	VMOVUPD      (R13)(BX*2), Y10
+	VMAXPD       32(R13), Y2, Y2
 	VMOVUPD      constants<>+928(SB), Y7
 	VPCMPEQQ     constants<>+1280(SB), Y4, Y8
 	VFMADD213PD  constants<>+960(SB), Y9, Y7
@@ -4476,22 +4495,22 @@ classes7:
 	VMOVUPD      Y13, Y8
 	VFMADD213PD  Y15, Y15, Y7
 	VFNMADD231PD constants<>+864(SB), Y11, Y8
-	VMOVUPD      Y7, (R11)(BX*1)
+	VMOVUPD      Y7, (R13)(BX*1)
 	VFNMADD231PD constants<>+896(SB), Y11, Y8
 	VPCMPEQQ     constants<>+1248(SB), Y4, Y9
 	VPSHUFD      $0xa0, Y14, Y11
 	VBLENDVPD    Y9, Y7, Y6, Y6
 	VPERMPS      constants<>+1120(SB), Y11, Y9
-	VADDPD       32(R9)(R10*1), Y7, Y7
+	VADDPD       32(R11)(R12*1), Y7, Y7
 	VPERMPS      constants<>+1152(SB), Y11, Y11
-	VMOVUPD      Y7, 32(R9)(R10*1)
+	VMOVUPD      Y7, 32(R11)(R12*1)
 	VBLENDPS     $0xaa, Y11, Y9, Y11
-	VADDPD       544(R9), Y12, Y7
+	VADDPD       544(R11), Y12, Y7
 	VPSLLQ       $0x31, Y14, Y14
-	VMOVUPD      Y7, 544(R9)
+	VMOVUPD      Y7, 544(R11)
 	VPADDQ       Y11, Y14, Y14
-	VMOVUPD      (R11)(SI*1), Y11
-	VMAXPD       32(R11)(BX*1), Y2, Y2
+	VMOVUPD      (R13)(SI*1), Y11
+	VMAXPD       32(R13)(BX*1), Y2, Y2
 	VMOVUPD      constants<>+928(SB), Y7
 	VPCMPEQQ     constants<>+1312(SB), Y4, Y9
 	VFMADD213PD  constants<>+960(SB), Y8, Y7
@@ -4510,21 +4529,21 @@ classes7:
 	VMOVUPD      Y13, Y8
 	VFMADD213PD  Y14, Y14, Y7
 	VFNMADD231PD constants<>+864(SB), Y12, Y8
-	VMOVUPD      Y7, (R11)(BX*2)
+	VMOVUPD      Y7, (R13)(BX*2)
 	VFNMADD231PD constants<>+896(SB), Y12, Y8
 	VPCMPEQQ     constants<>+1280(SB), Y4, Y9
 	VPSHUFD      $0xa0, Y15, Y12
 	VBLENDVPD    Y9, Y7, Y6, Y6
 	VPERMPS      constants<>+1120(SB), Y12, Y9
-	VADDPD       64(R9)(R10*1), Y7, Y7
+	VADDPD       64(R11)(R12*1), Y7, Y7
 	VPERMPS      constants<>+1152(SB), Y12, Y12
-	VMOVUPD      Y7, 64(R9)(R10*1)
+	VMOVUPD      Y7, 64(R11)(R12*1)
 	VBLENDPS     $0xaa, Y12, Y9, Y12
-	VADDPD       576(R9), Y10, Y7
+	VADDPD       576(R11), Y10, Y7
 	VPSLLQ       $0x31, Y15, Y15
-	VMOVUPD      Y7, 576(R9)
+	VMOVUPD      Y7, 576(R11)
 	VPADDQ       Y12, Y15, Y15
-	VMAXPD       32(R11)(BX*2), Y2, Y2
+	VMAXPD       32(R13)(BX*2), Y2, Y2
 	VMOVUPD      constants<>+928(SB), Y7
 	VFMADD213PD  constants<>+960(SB), Y8, Y7
 	VFMADD213PD  constants<>+992(SB), Y8, Y7
@@ -4534,31 +4553,40 @@ classes7:
 	VMULPD       Y8, Y8, Y9
 	VFMADD213PD  Y8, Y9, Y7
 	VFMADD213PD  Y15, Y15, Y7
-	VMOVUPD      Y7, (R11)(SI*1)
+	VMOVUPD      Y7, (R13)(SI*1)
 	VPCMPEQQ     constants<>+1312(SB), Y4, Y8
 	VBLENDVPD    Y8, Y7, Y6, Y6
-	VADDPD       96(R9)(R10*1), Y7, Y7
-	VMOVUPD      Y7, 96(R9)(R10*1)
-	VADDPD       608(R9), Y11, Y7
-	VMOVUPD      Y7, 608(R9)
-	VMAXPD       32(R11)(SI*1), Y2, Y2
-	ADDQ         $0x04, R12
-	ADDQ         $+128, R9
-	LEAQ         (R11)(BX*4), R11
+	VADDPD       96(R11)(R12*1), Y7, Y7
+	VMOVUPD      Y7, 96(R11)(R12*1)
+	VADDPD       608(R11), Y11, Y7
+	VMOVUPD      Y7, 608(R11)
+	VMAXPD       32(R13)(SI*1), Y2, Y2
+	ADDQ         $0x04, R14
+	ADDQ         $+128, R11
+	LEAQ         (R13)(BX*4), R13
 	VPSUBQ       constants<>+1344(SB), Y4, Y4
-	TESTQ        $+7, R12
-	JNE          classes7
-	SUBQ         $+256, R9
-	XORQ         $+256, R10
-	JMP          classes7
+	TESTQ        $+7, R14
+	JNE          classes5
+	SUBQ         $+256, R11
+	XORQ         $+256, R12
+	JMP          classes5
 
-done8:
-classes9:
-	MOVQ         96(AX), R13
-	SUBQ         R12, R13
-	CMPQ         R13, $0x01
-	JLT          done10
-	VMOVUPD      (R11), Y7
+done6:
+classes8:
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
+	JLT        done9
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
+	JEQ        fetched10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+
+fetched10:
+	VMOVUPD      (R13), Y7
 	VPCMPEQQ     constants<>+576(SB), Y4, Y8
 	VBLENDVPD    Y8, Y7, Y5, Y5
 	VSUBPD       Y3, Y7, Y7
@@ -4583,25 +4611,25 @@ classes9:
 	VMULPD       Y9, Y9, Y11
 	VFMADD213PD  Y9, Y11, Y8
 	VFMADD213PD  Y10, Y10, Y8
-	VMOVUPD      Y8, (R11)
+	VMOVUPD      Y8, (R13)
 	VPCMPEQQ     constants<>+576(SB), Y4, Y9
 	VBLENDVPD    Y9, Y8, Y6, Y6
-	VADDPD       (R9)(R10*1), Y8, Y8
-	VMOVUPD      Y8, (R9)(R10*1)
-	VADDPD       512(R9), Y7, Y7
-	VMOVUPD      Y7, 512(R9)
-	VMAXPD       32(R11), Y2, Y2
-	ADDQ         $0x01, R12
-	ADDQ         $+32, R9
-	ADDQ         BX, R11
+	VADDPD       (R11)(R12*1), Y8, Y8
+	VMOVUPD      Y8, (R11)(R12*1)
+	VADDPD       512(R11), Y7, Y7
+	VMOVUPD      Y7, 512(R11)
+	VMAXPD       32(R13), Y2, Y2
+	ADDQ         $0x01, R14
+	ADDQ         $+32, R11
+	ADDQ         200(AX), R13
 	VPSUBQ       constants<>+1248(SB), Y4, Y4
-	TESTQ        $+7, R12
-	JNE          classes9
-	SUBQ         $+256, R9
-	XORQ         $+256, R10
-	JMP          classes9
+	TESTQ        $+7, R14
+	JNE          classes8
+	SUBQ         $+256, R11
+	XORQ         $+256, R12
+	JMP          classes8
 
-done10:
+done9:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two11
@@ -4724,72 +4752,68 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+800(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
-	LEAQ         (BX)(BX*2), SI
 	VBROADCASTSD constants<>+1216(SB), Y2
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPD (SI), Y2, Y2
-	ADDQ   BX, SI
-	DECQ   DI
+	VMAXPD (BX), Y2, Y2
+	ADDQ   200(AX), BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
-	CMPQ   SI, DI
+	ADDQ   80(AX), SI
+	CMPQ   BX, SI
 	JGE    end3
 
 loop2:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched5
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x03, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch4:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch4
-
-fetched5:
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x03, DI
+	ADDQ         168(AX), DI
+	MOVQ         BX, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x03, R8
+	ADDQ         16(AX), R8
 	VMOVUPD      Y2, Y3
 	VBROADCASTSD constants<>+1216(SB), Y2
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	MOVQ         56(AX), R8
+	VMOVUPD      Y3, 312(AX)(BX*8)
+	MOVQ         56(AX), R9
 	VXORPS       Y4, Y4, Y4
-	MOVQ         $+736, R9
+	MOVQ         $+736, R10
 
-clear6:
-	VMOVUPD   Y4, (R8)(R9*1)
-	SUBQ      $0x20, R9
-	JGE       clear6
+clear4:
+	VMOVUPD   Y4, (R9)(R10*1)
+	SUBQ      $0x20, R10
+	JGE       clear4
 	VPMOVSXDQ (DX), Y4
 	VXORPS    Y5, Y5, Y5
 	VXORPS    Y6, Y6, Y6
-	MOVQ      CX, R10
-	XORQ      R11, R11
-	XORQ      R9, R9
+	MOVQ      CX, R11
+	XORQ      R12, R12
+	XORQ      R10, R10
 
-classes7:
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	CMPQ         R12, $0x01
-	JLT          done8
-	VMOVUPD      (R10), Y7
+classes5:
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x01
+	JLT        done6
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
+	JEQ        fetched7
+	PREFETCHT0 (DI)
+	ADDQ       176(AX), DI
+	PREFETCHT0 (R8)
+	ADDQ       184(AX), R8
+
+fetched7:
+	VMOVUPD      (R11), Y7
 	VPCMPEQQ     constants<>+576(SB), Y4, Y8
 	VBLENDVPD    Y8, Y7, Y5, Y5
 	VSUBPD       Y3, Y7, Y7
-	MOVQ         32(AX), R12
-	VBROADCASTSD (R12)(R11*8), Y8
+	MOVQ         32(AX), R13
+	VBROADCASTSD (R13)(R12*8), Y8
 	VMULPD       Y7, Y8, Y9
 	VXORPS       Y10, Y10, Y10
 	VCMPPD       $0x04, Y10, Y8, Y8
@@ -4815,86 +4839,86 @@ classes7:
 	VMULPD       Y8, Y8, Y11
 	VFMADD213PD  Y8, Y11, Y7
 	VFMADD213PD  Y10, Y10, Y7
-	VMOVUPD      Y7, (R10)
+	VMOVUPD      Y7, (R11)
 	VPCMPEQQ     constants<>+576(SB), Y4, Y8
 	VBLENDVPD    Y8, Y7, Y6, Y6
-	VADDPD       (R8)(R9*1), Y7, Y7
-	VMOVUPD      Y7, (R8)(R9*1)
-	VADDPD       512(R8), Y9, Y7
-	VMOVUPD      Y7, 512(R8)
-	VMAXPD       32(R10), Y2, Y2
-	ADDQ         $0x01, R11
-	ADDQ         $+32, R8
-	ADDQ         BX, R10
+	VADDPD       (R9)(R10*1), Y7, Y7
+	VMOVUPD      Y7, (R9)(R10*1)
+	VADDPD       512(R9), Y9, Y7
+	VMOVUPD      Y7, 512(R9)
+	VMAXPD       32(R11), Y2, Y2
+	ADDQ         $0x01, R12
+	ADDQ         $+32, R9
+	ADDQ         200(AX), R11
 	VPSUBQ       constants<>+1248(SB), Y4, Y4
-	TESTQ        $+7, R11
-	JNE          classes7
-	SUBQ         $+256, R8
-	XORQ         $+256, R9
-	JMP          classes7
+	TESTQ        $+7, R12
+	JNE          classes5
+	SUBQ         $+256, R9
+	XORQ         $+256, R10
+	JMP          classes5
 
-done8:
-	MOVQ         56(AX), R8
+done6:
+	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
-	JE           two9
+	JE           two8
 	VBROADCASTSD constants<>+736(SB), Y3
-	VMOVUPD      (R8), Y4
-	VADDPD       256(R8), Y4, Y4
-	VMOVUPD      32(R8), Y7
-	VADDPD       288(R8), Y7, Y7
+	VMOVUPD      (DI), Y4
+	VADDPD       256(DI), Y4, Y4
+	VMOVUPD      32(DI), Y7
+	VADDPD       288(DI), Y7, Y7
 	VADDPD       Y7, Y4, Y4
-	VMOVUPD      64(R8), Y7
-	VADDPD       320(R8), Y7, Y7
-	VMOVUPD      96(R8), Y8
-	VADDPD       352(R8), Y8, Y8
+	VMOVUPD      64(DI), Y7
+	VADDPD       320(DI), Y7, Y7
+	VMOVUPD      96(DI), Y8
+	VADDPD       352(DI), Y8, Y8
 	VADDPD       Y8, Y7, Y7
 	VADDPD       Y7, Y4, Y4
-	VMOVUPD      128(R8), Y7
-	VADDPD       384(R8), Y7, Y7
-	VMOVUPD      160(R8), Y8
-	VADDPD       416(R8), Y8, Y8
+	VMOVUPD      128(DI), Y7
+	VADDPD       384(DI), Y7, Y7
+	VMOVUPD      160(DI), Y8
+	VADDPD       416(DI), Y8, Y8
 	VADDPD       Y8, Y7, Y7
-	VMOVUPD      192(R8), Y8
-	VADDPD       448(R8), Y8, Y8
-	VMOVUPD      224(R8), Y9
-	VADDPD       480(R8), Y9, Y9
+	VMOVUPD      192(DI), Y8
+	VADDPD       448(DI), Y8, Y8
+	VMOVUPD      224(DI), Y9
+	VADDPD       480(DI), Y9, Y9
 	VADDPD       Y9, Y8, Y8
 	VADDPD       Y8, Y7, Y7
 	VADDPD       Y7, Y4, Y4
 	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1400(AX)(SI*8)
-	JMP          sum10
+	VMOVUPD      Y4, 1400(AX)(BX*8)
+	JMP          sum9
 
-two9:
-	VMOVUPD (R8), Y3
-	VMOVUPD 32(R8), Y4
+two8:
+	VMOVUPD (DI), Y3
+	VMOVUPD 32(DI), Y4
 	VMINPD  Y4, Y3, Y7
 	VADDPD  Y4, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VMULPD  Y4, Y3, Y3
 	VADDPD  Y3, Y7, Y7
-	VMOVUPD Y7, 1400(AX)(SI*8)
+	VMOVUPD Y7, 1400(AX)(BX*8)
 
-sum10:
-	VMOVUPD 512(R8), Y3
-	VADDPD  544(R8), Y3, Y3
-	VMOVUPD 576(R8), Y4
-	VADDPD  608(R8), Y4, Y4
+sum9:
+	VMOVUPD 512(DI), Y3
+	VADDPD  544(DI), Y3, Y3
+	VMOVUPD 576(DI), Y4
+	VADDPD  608(DI), Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD 640(R8), Y4
-	VADDPD  672(R8), Y4, Y4
-	VMOVUPD 704(R8), Y7
-	VADDPD  736(R8), Y7, Y7
+	VMOVUPD 640(DI), Y4
+	VADDPD  672(DI), Y4, Y4
+	VMOVUPD 704(DI), Y7
+	VADDPD  736(DI), Y7, Y7
 	VADDPD  Y7, Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 4664(AX)(SI*8)
-	VSUBPD  312(AX)(SI*8), Y5, Y5
-	VMOVUPD Y5, 3576(AX)(SI*8)
-	VMOVUPD Y6, 6840(AX)(SI*8)
+	VMOVUPD Y3, 4664(AX)(BX*8)
+	VSUBPD  312(AX)(BX*8), Y5, Y5
+	VMOVUPD Y5, 3576(AX)(BX*8)
+	VMOVUPD Y6, 6840(AX)(BX*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
-	ADDQ    $+4, SI
-	CMPQ    SI, DI
+	ADDQ    $+4, BX
+	CMPQ    BX, SI
 	JLT     loop2
 
 end3:
@@ -4959,71 +4983,67 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+800(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
-	MOVQ         200(AX), BX
-	LEAQ         (BX)(BX*2), SI
+	SUBQ         CX, DX
 	VBROADCASTSD constants<>+1216(SB), Y2
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPD (SI), Y2, Y2
-	ADDQ   BX, SI
-	DECQ   DI
+	VMAXPD (BX), Y2, Y2
+	ADDQ   200(AX), BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
-	CMPQ   SI, DI
+	ADDQ   80(AX), SI
+	CMPQ   BX, SI
 	JGE    end3
 
 loop2:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched5
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x03, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch4:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch4
-
-fetched5:
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x03, DI
+	ADDQ         168(AX), DI
+	MOVQ         BX, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x03, R8
+	ADDQ         16(AX), R8
 	VMOVUPD      Y2, Y3
 	VBROADCASTSD constants<>+1216(SB), Y2
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	MOVQ         56(AX), R8
+	VMOVUPD      Y3, 312(AX)(BX*8)
+	MOVQ         56(AX), R9
 	VXORPS       Y4, Y4, Y4
-	MOVQ         $+992, R9
+	MOVQ         $+992, R10
 
-clear6:
-	VMOVUPD Y4, (R8)(R9*1)
-	SUBQ    $0x20, R9
-	JGE     clear6
-	MOVQ    CX, R10
-	MOVQ    DX, R12
-	XORQ    R11, R11
-	XORQ    R9, R9
+clear4:
+	VMOVUPD Y4, (R9)(R10*1)
+	SUBQ    $0x20, R10
+	JGE     clear4
+	MOVQ    CX, R11
+	XORQ    R12, R12
+	XORQ    R10, R10
 
-classes7:
-	MOVQ         96(AX), R13
-	SUBQ         R11, R13
-	CMPQ         R13, $0x01
-	JLT          done8
-	VMOVUPD      (R10), Y4
+classes5:
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x01
+	JLT        done6
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
+	JEQ        fetched7
+	PREFETCHT0 (DI)
+	ADDQ       176(AX), DI
+	PREFETCHT0 (R8)
+	ADDQ       184(AX), R8
+
+fetched7:
+	VMOVUPD      (R11), Y4
 	VSUBPD       Y3, Y4, Y4
-	VMOVUPD      (R12), Y5
+	VMOVUPD      (R11)(DX*1), Y5
 	MOVQ         40(AX), R13
-	VBROADCASTSD (R13)(R11*8), Y6
+	VBROADCASTSD (R13)(R12*8), Y6
 	MOVQ         32(AX), R13
-	VBROADCASTSD (R13)(R11*8), Y7
+	VBROADCASTSD (R13)(R12*8), Y7
 	VFMADD213PD  Y7, Y6, Y5
 	VMULPD       Y4, Y5, Y6
 	VXORPS       Y7, Y7, Y7
@@ -5050,95 +5070,93 @@ classes7:
 	VMULPD       Y7, Y7, Y9
 	VFMADD213PD  Y7, Y9, Y4
 	VFMADD213PD  Y8, Y8, Y4
-	VMOVUPD      Y4, (R10)
-	VADDPD       (R8)(R9*1), Y4, Y4
-	VMOVUPD      Y4, (R8)(R9*1)
-	VADDPD       512(R8), Y6, Y4
-	VMOVUPD      Y4, 512(R8)
-	VADDPD       768(R8), Y5, Y4
-	VMOVUPD      Y4, 768(R8)
-	VMAXPD       32(R10), Y2, Y2
-	ADDQ         $0x01, R11
-	ADDQ         $+32, R8
-	ADDQ         BX, R10
-	ADDQ         BX, R12
-	TESTQ        $+7, R11
-	JNE          classes7
-	SUBQ         $+256, R8
-	XORQ         $+256, R9
-	JMP          classes7
+	VMOVUPD      Y4, (R11)
+	VADDPD       (R9)(R10*1), Y4, Y4
+	VMOVUPD      Y4, (R9)(R10*1)
+	VADDPD       512(R9), Y6, Y4
+	VMOVUPD      Y4, 512(R9)
+	VADDPD       768(R9), Y5, Y4
+	VMOVUPD      Y4, 768(R9)
+	VMAXPD       32(R11), Y2, Y2
+	ADDQ         $0x01, R12
+	ADDQ         $+32, R9
+	ADDQ         200(AX), R11
+	TESTQ        $+7, R12
+	JNE          classes5
+	SUBQ         $+256, R9
+	XORQ         $+256, R10
+	JMP          classes5
 
-done8:
-	MOVQ         56(AX), R8
+done6:
+	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
-	JE           two9
+	JE           two8
 	VBROADCASTSD constants<>+736(SB), Y3
-	VMOVUPD      (R8), Y4
-	VADDPD       256(R8), Y4, Y4
-	VMOVUPD      32(R8), Y5
-	VADDPD       288(R8), Y5, Y5
+	VMOVUPD      (DI), Y4
+	VADDPD       256(DI), Y4, Y4
+	VMOVUPD      32(DI), Y5
+	VADDPD       288(DI), Y5, Y5
 	VADDPD       Y5, Y4, Y4
-	VMOVUPD      64(R8), Y5
-	VADDPD       320(R8), Y5, Y5
-	VMOVUPD      96(R8), Y6
-	VADDPD       352(R8), Y6, Y6
+	VMOVUPD      64(DI), Y5
+	VADDPD       320(DI), Y5, Y5
+	VMOVUPD      96(DI), Y6
+	VADDPD       352(DI), Y6, Y6
 	VADDPD       Y6, Y5, Y5
 	VADDPD       Y5, Y4, Y4
-	VMOVUPD      128(R8), Y5
-	VADDPD       384(R8), Y5, Y5
-	VMOVUPD      160(R8), Y6
-	VADDPD       416(R8), Y6, Y6
+	VMOVUPD      128(DI), Y5
+	VADDPD       384(DI), Y5, Y5
+	VMOVUPD      160(DI), Y6
+	VADDPD       416(DI), Y6, Y6
 	VADDPD       Y6, Y5, Y5
-	VMOVUPD      192(R8), Y6
-	VADDPD       448(R8), Y6, Y6
-	VMOVUPD      224(R8), Y7
-	VADDPD       480(R8), Y7, Y7
+	VMOVUPD      192(DI), Y6
+	VADDPD       448(DI), Y6, Y6
+	VMOVUPD      224(DI), Y7
+	VADDPD       480(DI), Y7, Y7
 	VADDPD       Y7, Y6, Y6
 	VADDPD       Y6, Y5, Y5
 	VADDPD       Y5, Y4, Y4
 	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1400(AX)(SI*8)
-	JMP          sum10
+	VMOVUPD      Y4, 1400(AX)(BX*8)
+	JMP          sum9
 
-two9:
-	VMOVUPD (R8), Y3
-	VMOVUPD 32(R8), Y4
+two8:
+	VMOVUPD (DI), Y3
+	VMOVUPD 32(DI), Y4
 	VMINPD  Y4, Y3, Y5
 	VADDPD  Y4, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VMULPD  Y4, Y3, Y3
 	VADDPD  Y3, Y5, Y5
-	VMOVUPD Y5, 1400(AX)(SI*8)
+	VMOVUPD Y5, 1400(AX)(BX*8)
 
-sum10:
-	VMOVUPD 512(R8), Y3
-	VADDPD  544(R8), Y3, Y3
-	VMOVUPD 576(R8), Y4
-	VADDPD  608(R8), Y4, Y4
+sum9:
+	VMOVUPD 512(DI), Y3
+	VADDPD  544(DI), Y3, Y3
+	VMOVUPD 576(DI), Y4
+	VADDPD  608(DI), Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD 640(R8), Y4
-	VADDPD  672(R8), Y4, Y4
-	VMOVUPD 704(R8), Y5
-	VADDPD  736(R8), Y5, Y5
+	VMOVUPD 640(DI), Y4
+	VADDPD  672(DI), Y4, Y4
+	VMOVUPD 704(DI), Y5
+	VADDPD  736(DI), Y5, Y5
 	VADDPD  Y5, Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 4664(AX)(SI*8)
-	VMOVUPD 768(R8), Y3
-	VADDPD  800(R8), Y3, Y3
-	VMOVUPD 832(R8), Y4
-	VADDPD  864(R8), Y4, Y4
+	VMOVUPD Y3, 4664(AX)(BX*8)
+	VMOVUPD 768(DI), Y3
+	VADDPD  800(DI), Y3, Y3
+	VMOVUPD 832(DI), Y4
+	VADDPD  864(DI), Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD 896(R8), Y4
-	VADDPD  928(R8), Y4, Y4
-	VMOVUPD 960(R8), Y5
-	VADDPD  992(R8), Y5, Y5
+	VMOVUPD 896(DI), Y4
+	VADDPD  928(DI), Y4, Y4
+	VMOVUPD 960(DI), Y5
+	VADDPD  992(DI), Y5, Y5
 	VADDPD  Y5, Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 2488(AX)(SI*8)
+	VMOVUPD Y3, 2488(AX)(BX*8)
 	ADDQ    $0x20, CX
-	ADDQ    $0x20, DX
-	ADDQ    $+4, SI
-	CMPQ    SI, DI
+	ADDQ    $+4, BX
+	CMPQ    BX, SI
 	JLT     loop2
 
 end3:
@@ -10131,7 +10149,7 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (DI), Z7, Z7
-	ADDQ   BX, DI
+	ADDQ   200(AX), DI
 	DECQ   R8
 	JNE    max1
 	MOVQ   88(AX), DI
@@ -10141,25 +10159,14 @@ max1:
 	JGE    end3
 
 loop2:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
-	JEQ  fetched5
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x02, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
-
-fetch4:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
-	JNE        fetch4
-
-fetched5:
+	MOVQ          DI, R9
+	SUBQ          88(AX), R9
+	SHLQ          $0x02, R9
+	ADDQ          168(AX), R9
+	MOVQ          DI, R10
+	SUBQ          88(AX), R10
+	SHLQ          $0x02, R10
+	ADDQ          16(AX), R10
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
@@ -10167,32 +10174,53 @@ fetched5:
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
 	VMOVUPD       Z9, 376(AX)(DI*8)
-	MOVQ          56(AX), R9
+	MOVQ          56(AX), R11
 	VBROADCASTSS  constants<>+576(SB), Z9
-	MOVQ          $+3008, R10
+	MOVQ          $+3008, R12
 
-clear6:
-	VMOVUPS      Z9, (R9)(R10*1)
-	SUBQ         $0x40, R10
-	JGE          clear6
+clear4:
+	VMOVUPS      Z9, (R11)(R12*1)
+	SUBQ         $0x40, R12
+	JGE          clear4
 	VMOVDQU32    (DX), Z9
 	VBROADCASTSS constants<>+576(SB), Z10
 	VBROADCASTSS constants<>+576(SB), Z11
-	MOVQ         CX, R11
+	MOVQ         CX, R13
+	XORQ         R14, R14
 	XORQ         R12, R12
-	XORQ         R10, R10
 
-classes7:
-	MOVQ          96(AX), R13
-	SUBQ          R12, R13
-	CMPQ          R13, $0x04
-	JLT           done8
-	VMOVUPS       (R11), Z12
+classes5:
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x04
+	JLT        done6
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
+	JEQ        fetched7
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+
+fetched7:
+	VMOVUPS       (R13), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
-	VMOVUPS       (R11)(BX*1), Z16
+	VMOVUPS       (R13)(BX*1), Z16
 	VFMADD132PS   Z2, Z1, Z14
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VCMPPS        $0x15, Z0, Z12, K2
@@ -10201,7 +10229,7 @@ classes7:
 	VSUBPS        Z8, Z16, Z16
 	VFNMADD132PS  Z3, Z12, Z13
 	VMOVUPS       Z16, Z17
-	VMOVUPS       (R11)(BX*2), Z18
+	VMOVUPS       (R13)(BX*2), Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
@@ -10214,7 +10242,7 @@ classes7:
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z16, Z20
 	VMOVUPS       Z18, Z22
-	VMOVUPS       (R11)(SI*1), Z23
+	VMOVUPS       (R13)(SI*1), Z23
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z22
@@ -10231,7 +10259,7 @@ classes7:
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z18, Z13
 	VMOVUPS       Z23, Z24
-	VMOVUPS       Z15, (R11)
+	VMOVUPS       Z15, (R13)
 	VFMADD213PS   Z5, Z20, Z14
 	VPERMPS       Z6, Z22, Z21
 	VFMADD132PS   Z2, Z1, Z24
@@ -10239,67 +10267,76 @@ classes7:
 	VMULPS        Z20, Z20, Z19
 	VPSLLD        $0x14, Z22, Z22
 	VCMPPS        $0x15, Z0, Z23, K1
-	VADDPS        (R9)(R10*1), Z15, Z15
+	VADDPS        (R11)(R12*1), Z15, Z15
 	VFMADD213PS   Z20, Z19, Z14
 	VPADDD        Z21, Z22, Z22
 	VSUBPS        Z1, Z24, Z19
-	VMOVUPS       Z15, (R9)(R10*1)
+	VMOVUPS       Z15, (R11)(R12*1)
 	VFMADD213PS.Z Z17, Z17, K4, Z14
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z23, Z19
-	VADDPS        2048(R9), Z12, Z12
-	VMOVUPS       Z14, (R11)(BX*1)
+	VADDPS        2048(R11), Z12, Z12
+	VMOVUPS       Z14, (R13)(BX*1)
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z24, Z17
-	VMOVUPS       Z12, 2048(R9)
+	VMOVUPS       Z12, 2048(R11)
 	VMOVAPS       Z14, K3, Z11
 	VMULPS        Z13, Z13, Z12
 	VPSLLD        $0x14, Z24, Z24
-	VMAXPS        64(R11), Z7, Z7
-	VADDPS        64(R9)(R10*1), Z14, Z14
+	VMAXPS        64(R13), Z7, Z7
+	VADDPS        64(R11)(R12*1), Z14, Z14
 	VFMADD213PS   Z13, Z12, Z15
 	VPADDD        Z17, Z24, Z24
-	VMOVUPS       Z14, 64(R9)(R10*1)
+	VMOVUPS       Z14, 64(R11)(R12*1)
 	VFMADD213PS.Z Z22, Z22, K6, Z15
 	VMOVUPS       Z4, Z12
-	VADDPS        2112(R9), Z16, Z13
-	VMOVUPS       Z15, (R11)(BX*2)
+	VADDPS        2112(R11), Z16, Z13
+	VMOVUPS       Z15, (R13)(BX*2)
 	VFMADD213PS   Z5, Z19, Z12
-	VMOVUPS       Z13, 2112(R9)
+	VMOVUPS       Z13, 2112(R11)
 	VMOVAPS       Z15, K5, Z11
 	VMULPS        Z19, Z19, Z13
-	VMAXPS        64(R11)(BX*1), Z7, Z7
-	VADDPS        128(R9)(R10*1), Z15, Z14
+	VMAXPS        64(R13)(BX*1), Z7, Z7
+	VADDPS        128(R11)(R12*1), Z15, Z14
 	VFMADD213PS   Z19, Z13, Z12
-	VMOVUPS       Z14, 128(R9)(R10*1)
+	VMOVUPS       Z14, 128(R11)(R12*1)
 	VFMADD213PS.Z Z24, Z24, K1, Z12
-	VADDPS        2176(R9), Z18, Z13
-	VMOVUPS       Z12, (R11)(SI*1)
-	VMOVUPS       Z13, 2176(R9)
+	VADDPS        2176(R11), Z18, Z13
+	VMOVUPS       Z12, (R13)(SI*1)
+	VMOVUPS       Z13, 2176(R11)
 	VMOVAPS       Z12, K7, Z11
-	VMAXPS        64(R11)(BX*2), Z7, Z7
-	VADDPS        192(R9)(R10*1), Z12, Z12
-	VMOVUPS       Z12, 192(R9)(R10*1)
-	VADDPS        2240(R9), Z23, Z12
-	VMOVUPS       Z12, 2240(R9)
-	VMAXPS        64(R11)(SI*1), Z7, Z7
-	ADDQ          $0x04, R12
-	ADDQ          $+256, R9
-	LEAQ          (R11)(BX*4), R11
+	VMAXPS        64(R13)(BX*2), Z7, Z7
+	VADDPS        192(R11)(R12*1), Z12, Z12
+	VMOVUPS       Z12, 192(R11)(R12*1)
+	VADDPS        2240(R11), Z23, Z12
+	VMOVUPS       Z12, 2240(R11)
+	VMAXPS        64(R13)(SI*1), Z7, Z7
+	ADDQ          $0x04, R14
+	ADDQ          $+256, R11
+	LEAQ          (R13)(BX*4), R13
 	VPSUBD.BCST   constants<>+704(SB), Z9, Z9
-	TESTQ         $+15, R12
-	JNE           classes7
-	SUBQ          $+1024, R9
-	XORQ          $+1024, R10
-	JMP           classes7
+	TESTQ         $+15, R14
+	JNE           classes5
+	SUBQ          $+1024, R11
+	XORQ          $+1024, R12
+	JMP           classes5
 
-done8:
-classes9:
-	MOVQ          96(AX), R13
-	SUBQ          R12, R13
-	CMPQ          R13, $0x01
-	JLT           done10
-	VMOVUPS       (R11), Z12
+done6:
+classes8:
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
+	JLT        done9
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
+	JEQ        fetched10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+
+fetched10:
+	VMOVUPS       (R13), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
@@ -10316,24 +10353,24 @@ classes9:
 	VMULPS        Z13, Z13, Z16
 	VFMADD213PS   Z13, Z16, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (R11)
+	VMOVUPS       Z15, (R13)
 	VMOVAPS       Z15, K1, Z11
-	VADDPS        (R9)(R10*1), Z15, Z13
-	VMOVUPS       Z13, (R9)(R10*1)
-	VADDPS        2048(R9), Z12, Z12
-	VMOVUPS       Z12, 2048(R9)
-	VMAXPS        64(R11), Z7, Z7
-	ADDQ          $0x01, R12
-	ADDQ          $+64, R9
-	ADDQ          BX, R11
+	VADDPS        (R11)(R12*1), Z15, Z13
+	VMOVUPS       Z13, (R11)(R12*1)
+	VADDPS        2048(R11), Z12, Z12
+	VMOVUPS       Z12, 2048(R11)
+	VMAXPS        64(R13), Z7, Z7
+	ADDQ          $0x01, R14
+	ADDQ          $+64, R11
+	ADDQ          200(AX), R13
 	VPSUBD.BCST   constants<>+608(SB), Z9, Z9
-	TESTQ         $+15, R12
-	JNE           classes9
-	SUBQ          $+1024, R9
-	XORQ          $+1024, R10
-	JMP           classes9
+	TESTQ         $+15, R14
+	JNE           classes8
+	SUBQ          $+1024, R11
+	XORQ          $+1024, R12
+	JMP           classes8
 
-done10:
+done9:
 	MOVQ          56(AX), R9
 	CMPQ          96(AX), $0x02
 	JE            two11
@@ -10530,76 +10567,72 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
-	LEAQ         (BX)(BX*2), SI
 	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Z7, Z7
-	ADDQ   BX, SI
-	DECQ   DI
+	VMAXPS (BX), Z7, Z7
+	ADDQ   200(AX), BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
-	CMPQ   SI, DI
+	ADDQ   80(AX), SI
+	CMPQ   BX, SI
 	JGE    end3
 
 loop2:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched5
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch4:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch4
-
-fetched5:
+	MOVQ          BX, DI
+	SUBQ          88(AX), DI
+	SHLQ          $0x02, DI
+	ADDQ          168(AX), DI
+	MOVQ          BX, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          16(AX), R8
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 312(AX)(SI*8)
+	VMOVUPD       Z9, 312(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 376(AX)(SI*8)
-	MOVQ          56(AX), R8
+	VMOVUPD       Z9, 376(AX)(BX*8)
+	MOVQ          56(AX), R9
 	VBROADCASTSS  constants<>+576(SB), Z9
-	MOVQ          $+3008, R9
+	MOVQ          $+3008, R10
 
-clear6:
-	VMOVUPS      Z9, (R8)(R9*1)
-	SUBQ         $0x40, R9
-	JGE          clear6
+clear4:
+	VMOVUPS      Z9, (R9)(R10*1)
+	SUBQ         $0x40, R10
+	JGE          clear4
 	VMOVDQU32    (DX), Z9
 	VBROADCASTSS constants<>+576(SB), Z10
 	VBROADCASTSS constants<>+576(SB), Z11
-	MOVQ         CX, R10
-	XORQ         R11, R11
-	XORQ         R9, R9
+	MOVQ         CX, R11
+	XORQ         R12, R12
+	XORQ         R10, R10
 
-classes7:
-	MOVQ          96(AX), R12
-	SUBQ          R11, R12
-	CMPQ          R12, $0x01
-	JLT           done8
-	VMOVUPS       (R10), Z12
+classes5:
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x01
+	JLT        done6
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
+	JEQ        fetched7
+	PREFETCHT0 (DI)
+	ADDQ       176(AX), DI
+	PREFETCHT0 (R8)
+	ADDQ       184(AX), R8
+
+fetched7:
+	VMOVUPS       (R11), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
-	MOVQ          32(AX), R12
-	VBROADCASTSS  (R12)(R11*4), Z13
+	MOVQ          32(AX), R13
+	VBROADCASTSS  (R13)(R12*4), Z13
 	VMULPS        Z12, Z13, Z14
 	VBROADCASTSS  constants<>+576(SB), Z15
 	VCMPPS        $0x04, Z15, Z13, K2
@@ -10617,143 +10650,143 @@ classes7:
 	VMULPS        Z13, Z13, Z16
 	VFMADD213PS   Z13, Z16, Z12
 	VFMADD213PS.Z Z15, Z15, K2, Z12
-	VMOVUPS       Z12, (R10)
+	VMOVUPS       Z12, (R11)
 	VMOVAPS       Z12, K1, Z11
-	VADDPS        (R8)(R9*1), Z12, Z12
-	VMOVUPS       Z12, (R8)(R9*1)
-	VADDPS        2048(R8), Z14, Z12
-	VMOVUPS       Z12, 2048(R8)
-	VMAXPS        64(R10), Z7, Z7
-	ADDQ          $0x01, R11
-	ADDQ          $+64, R8
-	ADDQ          BX, R10
+	VADDPS        (R9)(R10*1), Z12, Z12
+	VMOVUPS       Z12, (R9)(R10*1)
+	VADDPS        2048(R9), Z14, Z12
+	VMOVUPS       Z12, 2048(R9)
+	VMAXPS        64(R11), Z7, Z7
+	ADDQ          $0x01, R12
+	ADDQ          $+64, R9
+	ADDQ          200(AX), R11
 	VPSUBD.BCST   constants<>+608(SB), Z9, Z9
-	TESTQ         $+15, R11
-	JNE           classes7
-	SUBQ          $+1024, R8
-	XORQ          $+1024, R9
-	JMP           classes7
+	TESTQ         $+15, R12
+	JNE           classes5
+	SUBQ          $+1024, R9
+	XORQ          $+1024, R10
+	JMP           classes5
 
-done8:
-	MOVQ          56(AX), R8
+done6:
+	MOVQ          56(AX), DI
 	CMPQ          96(AX), $0x02
-	JE            two9
+	JE            two8
 	VBROADCASTSD  constants<>+736(SB), Z8
-	VMOVUPS       (R8), Z9
-	VADDPS        1024(R8), Z9, Z9
-	VMOVUPS       64(R8), Z12
-	VADDPS        1088(R8), Z12, Z12
+	VMOVUPS       (DI), Z9
+	VADDPS        1024(DI), Z9, Z9
+	VMOVUPS       64(DI), Z12
+	VADDPS        1088(DI), Z12, Z12
 	VADDPS        Z12, Z9, Z9
-	VMOVUPS       128(R8), Z12
-	VADDPS        1152(R8), Z12, Z12
-	VMOVUPS       192(R8), Z13
-	VADDPS        1216(R8), Z13, Z13
+	VMOVUPS       128(DI), Z12
+	VADDPS        1152(DI), Z12, Z12
+	VMOVUPS       192(DI), Z13
+	VADDPS        1216(DI), Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z9, Z9
-	VMOVUPS       256(R8), Z12
-	VADDPS        1280(R8), Z12, Z12
-	VMOVUPS       320(R8), Z13
-	VADDPS        1344(R8), Z13, Z13
+	VMOVUPS       256(DI), Z12
+	VADDPS        1280(DI), Z12, Z12
+	VMOVUPS       320(DI), Z13
+	VADDPS        1344(DI), Z13, Z13
 	VADDPS        Z13, Z12, Z12
-	VMOVUPS       384(R8), Z13
-	VADDPS        1408(R8), Z13, Z13
-	VMOVUPS       448(R8), Z14
-	VADDPS        1472(R8), Z14, Z14
+	VMOVUPS       384(DI), Z13
+	VADDPS        1408(DI), Z13, Z13
+	VMOVUPS       448(DI), Z14
+	VADDPS        1472(DI), Z14, Z14
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z9, Z9
-	VMOVUPS       512(R8), Z12
-	VADDPS        1536(R8), Z12, Z12
-	VMOVUPS       576(R8), Z13
-	VADDPS        1600(R8), Z13, Z13
+	VMOVUPS       512(DI), Z12
+	VADDPS        1536(DI), Z12, Z12
+	VMOVUPS       576(DI), Z13
+	VADDPS        1600(DI), Z13, Z13
 	VADDPS        Z13, Z12, Z12
-	VMOVUPS       640(R8), Z13
-	VADDPS        1664(R8), Z13, Z13
-	VMOVUPS       704(R8), Z14
-	VADDPS        1728(R8), Z14, Z14
+	VMOVUPS       640(DI), Z13
+	VADDPS        1664(DI), Z13, Z13
+	VMOVUPS       704(DI), Z14
+	VADDPS        1728(DI), Z14, Z14
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z13, Z12, Z12
-	VMOVUPS       768(R8), Z13
-	VADDPS        1792(R8), Z13, Z13
-	VMOVUPS       832(R8), Z14
-	VADDPS        1856(R8), Z14, Z14
+	VMOVUPS       768(DI), Z13
+	VADDPS        1792(DI), Z13, Z13
+	VMOVUPS       832(DI), Z14
+	VADDPS        1856(DI), Z14, Z14
 	VADDPS        Z14, Z13, Z13
-	VMOVUPS       896(R8), Z14
-	VADDPS        1920(R8), Z14, Z14
-	VMOVUPS       960(R8), Z15
-	VADDPS        1984(R8), Z15, Z15
+	VMOVUPS       896(DI), Z14
+	VADDPS        1920(DI), Z14, Z14
+	VMOVUPS       960(DI), Z15
+	VADDPS        1984(DI), Z15, Z15
 	VADDPS        Z15, Z14, Z14
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z9, Z9
 	VCVTPS2PD     Y9, Z12
 	VADDPD        Z8, Z12, Z12
-	VMOVUPD       Z12, 1400(AX)(SI*8)
+	VMOVUPD       Z12, 1400(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
 	VADDPD        Z8, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(SI*8)
-	JMP           sum10
+	VMOVUPD       Z9, 1464(AX)(BX*8)
+	JMP           sum9
 
-two9:
-	VMOVUPS       (R8), Z8
-	VMOVUPS       64(R8), Z9
+two8:
+	VMOVUPS       (DI), Z8
+	VMOVUPS       64(DI), Z9
 	VMINPS        Z9, Z8, Z12
 	VADDPS        Z9, Z8, Z8
 	VBROADCASTSS  constants<>+576(SB), Z9
 	VMULPS        Z9, Z8, Z8
 	VADDPS        Z8, Z12, Z12
 	VCVTPS2PD     Y12, Z8
-	VMOVUPD       Z8, 1400(AX)(SI*8)
+	VMOVUPD       Z8, 1400(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z12, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 1464(AX)(SI*8)
+	VMOVUPD       Z8, 1464(AX)(BX*8)
 
-sum10:
-	VMOVUPS       2048(R8), Z8
-	VADDPS        2112(R8), Z8, Z8
-	VMOVUPS       2176(R8), Z9
-	VADDPS        2240(R8), Z9, Z9
+sum9:
+	VMOVUPS       2048(DI), Z8
+	VADDPS        2112(DI), Z8, Z8
+	VMOVUPS       2176(DI), Z9
+	VADDPS        2240(DI), Z9, Z9
 	VADDPS        Z9, Z8, Z8
-	VMOVUPS       2304(R8), Z9
-	VADDPS        2368(R8), Z9, Z9
-	VMOVUPS       2432(R8), Z12
-	VADDPS        2496(R8), Z12, Z12
+	VMOVUPS       2304(DI), Z9
+	VADDPS        2368(DI), Z9, Z9
+	VMOVUPS       2432(DI), Z12
+	VADDPS        2496(DI), Z12, Z12
 	VADDPS        Z12, Z9, Z9
 	VADDPS        Z9, Z8, Z8
-	VMOVUPS       2560(R8), Z9
-	VADDPS        2624(R8), Z9, Z9
-	VMOVUPS       2688(R8), Z12
-	VADDPS        2752(R8), Z12, Z12
+	VMOVUPS       2560(DI), Z9
+	VADDPS        2624(DI), Z9, Z9
+	VMOVUPS       2688(DI), Z12
+	VADDPS        2752(DI), Z12, Z12
 	VADDPS        Z12, Z9, Z9
-	VMOVUPS       2816(R8), Z12
-	VADDPS        2880(R8), Z12, Z12
-	VMOVUPS       2944(R8), Z13
-	VADDPS        3008(R8), Z13, Z13
+	VMOVUPS       2816(DI), Z12
+	VADDPS        2880(DI), Z12, Z12
+	VMOVUPS       2944(DI), Z13
+	VADDPS        3008(DI), Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z9, Z9
 	VADDPS        Z9, Z8, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VMOVUPD       Z9, 4664(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VMOVUPD       Z8, 4728(AX)(BX*8)
 	VCVTPS2PD     Y10, Z8
-	VSUBPD        312(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VSUBPD        312(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
-	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VSUBPD        376(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(BX*8)
 	VCVTPS2PD     Y11, Z8
-	VMOVUPD       Z8, 6840(AX)(SI*8)
+	VMOVUPD       Z8, 6840(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z11, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
+	VMOVUPD       Z8, 6904(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $+16, SI
-	CMPQ          SI, DI
+	ADDQ          $+16, BX
+	CMPQ          BX, SI
 	JLT           loop2
 
 end3:
@@ -10834,75 +10867,71 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
-	MOVQ         200(AX), BX
-	LEAQ         (BX)(BX*2), SI
+	SUBQ         CX, DX
 	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Z7, Z7
-	ADDQ   BX, SI
-	DECQ   DI
+	VMAXPS (BX), Z7, Z7
+	ADDQ   200(AX), BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
-	CMPQ   SI, DI
+	ADDQ   80(AX), SI
+	CMPQ   BX, SI
 	JGE    end3
 
 loop2:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched5
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch4:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch4
-
-fetched5:
+	MOVQ          BX, DI
+	SUBQ          88(AX), DI
+	SHLQ          $0x02, DI
+	ADDQ          168(AX), DI
+	MOVQ          BX, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          16(AX), R8
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 312(AX)(SI*8)
+	VMOVUPD       Z9, 312(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 376(AX)(SI*8)
-	MOVQ          56(AX), R8
+	VMOVUPD       Z9, 376(AX)(BX*8)
+	MOVQ          56(AX), R9
 	VBROADCASTSS  constants<>+576(SB), Z9
-	MOVQ          $+4032, R9
+	MOVQ          $+4032, R10
 
-clear6:
-	VMOVUPS Z9, (R8)(R9*1)
-	SUBQ    $0x40, R9
-	JGE     clear6
-	MOVQ    CX, R10
-	MOVQ    DX, R12
-	XORQ    R11, R11
-	XORQ    R9, R9
+clear4:
+	VMOVUPS Z9, (R9)(R10*1)
+	SUBQ    $0x40, R10
+	JGE     clear4
+	MOVQ    CX, R11
+	XORQ    R12, R12
+	XORQ    R10, R10
 
-classes7:
-	MOVQ          96(AX), R13
-	SUBQ          R11, R13
-	CMPQ          R13, $0x01
-	JLT           done8
-	VMOVUPS       (R10), Z9
+classes5:
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x01
+	JLT        done6
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
+	JEQ        fetched7
+	PREFETCHT0 (DI)
+	ADDQ       176(AX), DI
+	PREFETCHT0 (R8)
+	ADDQ       184(AX), R8
+
+fetched7:
+	VMOVUPS       (R11), Z9
 	VSUBPS        Z8, Z9, Z9
-	VMOVUPS       (R12), Z10
+	VMOVUPS       (R11)(DX*1), Z10
 	MOVQ          40(AX), R13
-	VBROADCASTSS  (R13)(R11*4), Z11
+	VBROADCASTSS  (R13)(R12*4), Z11
 	MOVQ          32(AX), R13
-	VBROADCASTSS  (R13)(R11*4), Z12
+	VBROADCASTSS  (R13)(R12*4), Z12
 	VFMADD213PS   Z12, Z11, Z10
 	VMULPS        Z9, Z10, Z11
 	VBROADCASTSS  constants<>+576(SB), Z12
@@ -10921,160 +10950,158 @@ classes7:
 	VMULPS        Z12, Z12, Z14
 	VFMADD213PS   Z12, Z14, Z9
 	VFMADD213PS.Z Z13, Z13, K1, Z9
-	VMOVUPS       Z9, (R10)
-	VADDPS        (R8)(R9*1), Z9, Z9
-	VMOVUPS       Z9, (R8)(R9*1)
-	VADDPS        2048(R8), Z11, Z9
-	VMOVUPS       Z9, 2048(R8)
-	VADDPS        3072(R8), Z10, Z9
-	VMOVUPS       Z9, 3072(R8)
-	VMAXPS        64(R10), Z7, Z7
-	ADDQ          $0x01, R11
-	ADDQ          $+64, R8
-	ADDQ          BX, R10
-	ADDQ          BX, R12
-	TESTQ         $+15, R11
-	JNE           classes7
-	SUBQ          $+1024, R8
-	XORQ          $+1024, R9
-	JMP           classes7
+	VMOVUPS       Z9, (R11)
+	VADDPS        (R9)(R10*1), Z9, Z9
+	VMOVUPS       Z9, (R9)(R10*1)
+	VADDPS        2048(R9), Z11, Z9
+	VMOVUPS       Z9, 2048(R9)
+	VADDPS        3072(R9), Z10, Z9
+	VMOVUPS       Z9, 3072(R9)
+	VMAXPS        64(R11), Z7, Z7
+	ADDQ          $0x01, R12
+	ADDQ          $+64, R9
+	ADDQ          200(AX), R11
+	TESTQ         $+15, R12
+	JNE           classes5
+	SUBQ          $+1024, R9
+	XORQ          $+1024, R10
+	JMP           classes5
 
-done8:
-	MOVQ          56(AX), R8
+done6:
+	MOVQ          56(AX), DI
 	CMPQ          96(AX), $0x02
-	JE            two9
+	JE            two8
 	VBROADCASTSD  constants<>+736(SB), Z8
-	VMOVUPS       (R8), Z9
-	VADDPS        1024(R8), Z9, Z9
-	VMOVUPS       64(R8), Z10
-	VADDPS        1088(R8), Z10, Z10
+	VMOVUPS       (DI), Z9
+	VADDPS        1024(DI), Z9, Z9
+	VMOVUPS       64(DI), Z10
+	VADDPS        1088(DI), Z10, Z10
 	VADDPS        Z10, Z9, Z9
-	VMOVUPS       128(R8), Z10
-	VADDPS        1152(R8), Z10, Z10
-	VMOVUPS       192(R8), Z11
-	VADDPS        1216(R8), Z11, Z11
+	VMOVUPS       128(DI), Z10
+	VADDPS        1152(DI), Z10, Z10
+	VMOVUPS       192(DI), Z11
+	VADDPS        1216(DI), Z11, Z11
 	VADDPS        Z11, Z10, Z10
 	VADDPS        Z10, Z9, Z9
-	VMOVUPS       256(R8), Z10
-	VADDPS        1280(R8), Z10, Z10
-	VMOVUPS       320(R8), Z11
-	VADDPS        1344(R8), Z11, Z11
+	VMOVUPS       256(DI), Z10
+	VADDPS        1280(DI), Z10, Z10
+	VMOVUPS       320(DI), Z11
+	VADDPS        1344(DI), Z11, Z11
 	VADDPS        Z11, Z10, Z10
-	VMOVUPS       384(R8), Z11
-	VADDPS        1408(R8), Z11, Z11
-	VMOVUPS       448(R8), Z12
-	VADDPS        1472(R8), Z12, Z12
+	VMOVUPS       384(DI), Z11
+	VADDPS        1408(DI), Z11, Z11
+	VMOVUPS       448(DI), Z12
+	VADDPS        1472(DI), Z12, Z12
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z11, Z10, Z10
 	VADDPS        Z10, Z9, Z9
-	VMOVUPS       512(R8), Z10
-	VADDPS        1536(R8), Z10, Z10
-	VMOVUPS       576(R8), Z11
-	VADDPS        1600(R8), Z11, Z11
+	VMOVUPS       512(DI), Z10
+	VADDPS        1536(DI), Z10, Z10
+	VMOVUPS       576(DI), Z11
+	VADDPS        1600(DI), Z11, Z11
 	VADDPS        Z11, Z10, Z10
-	VMOVUPS       640(R8), Z11
-	VADDPS        1664(R8), Z11, Z11
-	VMOVUPS       704(R8), Z12
-	VADDPS        1728(R8), Z12, Z12
+	VMOVUPS       640(DI), Z11
+	VADDPS        1664(DI), Z11, Z11
+	VMOVUPS       704(DI), Z12
+	VADDPS        1728(DI), Z12, Z12
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z11, Z10, Z10
-	VMOVUPS       768(R8), Z11
-	VADDPS        1792(R8), Z11, Z11
-	VMOVUPS       832(R8), Z12
-	VADDPS        1856(R8), Z12, Z12
+	VMOVUPS       768(DI), Z11
+	VADDPS        1792(DI), Z11, Z11
+	VMOVUPS       832(DI), Z12
+	VADDPS        1856(DI), Z12, Z12
 	VADDPS        Z12, Z11, Z11
-	VMOVUPS       896(R8), Z12
-	VADDPS        1920(R8), Z12, Z12
-	VMOVUPS       960(R8), Z13
-	VADDPS        1984(R8), Z13, Z13
+	VMOVUPS       896(DI), Z12
+	VADDPS        1920(DI), Z12, Z12
+	VMOVUPS       960(DI), Z13
+	VADDPS        1984(DI), Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z11, Z10, Z10
 	VADDPS        Z10, Z9, Z9
 	VCVTPS2PD     Y9, Z10
 	VADDPD        Z8, Z10, Z10
-	VMOVUPD       Z10, 1400(AX)(SI*8)
+	VMOVUPD       Z10, 1400(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
 	VADDPD        Z8, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(SI*8)
-	JMP           sum10
+	VMOVUPD       Z9, 1464(AX)(BX*8)
+	JMP           sum9
 
-two9:
-	VMOVUPS       (R8), Z8
-	VMOVUPS       64(R8), Z9
+two8:
+	VMOVUPS       (DI), Z8
+	VMOVUPS       64(DI), Z9
 	VMINPS        Z9, Z8, Z10
 	VADDPS        Z9, Z8, Z8
 	VBROADCASTSS  constants<>+576(SB), Z9
 	VMULPS        Z9, Z8, Z8
 	VADDPS        Z8, Z10, Z10
 	VCVTPS2PD     Y10, Z8
-	VMOVUPD       Z8, 1400(AX)(SI*8)
+	VMOVUPD       Z8, 1400(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 1464(AX)(SI*8)
+	VMOVUPD       Z8, 1464(AX)(BX*8)
 
-sum10:
-	VMOVUPS       2048(R8), Z8
-	VADDPS        2112(R8), Z8, Z8
-	VMOVUPS       2176(R8), Z9
-	VADDPS        2240(R8), Z9, Z9
+sum9:
+	VMOVUPS       2048(DI), Z8
+	VADDPS        2112(DI), Z8, Z8
+	VMOVUPS       2176(DI), Z9
+	VADDPS        2240(DI), Z9, Z9
 	VADDPS        Z9, Z8, Z8
-	VMOVUPS       2304(R8), Z9
-	VADDPS        2368(R8), Z9, Z9
-	VMOVUPS       2432(R8), Z10
-	VADDPS        2496(R8), Z10, Z10
+	VMOVUPS       2304(DI), Z9
+	VADDPS        2368(DI), Z9, Z9
+	VMOVUPS       2432(DI), Z10
+	VADDPS        2496(DI), Z10, Z10
 	VADDPS        Z10, Z9, Z9
 	VADDPS        Z9, Z8, Z8
-	VMOVUPS       2560(R8), Z9
-	VADDPS        2624(R8), Z9, Z9
-	VMOVUPS       2688(R8), Z10
-	VADDPS        2752(R8), Z10, Z10
+	VMOVUPS       2560(DI), Z9
+	VADDPS        2624(DI), Z9, Z9
+	VMOVUPS       2688(DI), Z10
+	VADDPS        2752(DI), Z10, Z10
 	VADDPS        Z10, Z9, Z9
-	VMOVUPS       2816(R8), Z10
-	VADDPS        2880(R8), Z10, Z10
-	VMOVUPS       2944(R8), Z11
-	VADDPS        3008(R8), Z11, Z11
+	VMOVUPS       2816(DI), Z10
+	VADDPS        2880(DI), Z10, Z10
+	VMOVUPS       2944(DI), Z11
+	VADDPS        3008(DI), Z11, Z11
 	VADDPS        Z11, Z10, Z10
 	VADDPS        Z10, Z9, Z9
 	VADDPS        Z9, Z8, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VMOVUPD       Z9, 4664(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
-	VMOVUPS       3072(R8), Z8
-	VADDPS        3136(R8), Z8, Z8
-	VMOVUPS       3200(R8), Z9
-	VADDPS        3264(R8), Z9, Z9
+	VMOVUPD       Z8, 4728(AX)(BX*8)
+	VMOVUPS       3072(DI), Z8
+	VADDPS        3136(DI), Z8, Z8
+	VMOVUPS       3200(DI), Z9
+	VADDPS        3264(DI), Z9, Z9
 	VADDPS        Z9, Z8, Z8
-	VMOVUPS       3328(R8), Z9
-	VADDPS        3392(R8), Z9, Z9
-	VMOVUPS       3456(R8), Z10
-	VADDPS        3520(R8), Z10, Z10
+	VMOVUPS       3328(DI), Z9
+	VADDPS        3392(DI), Z9, Z9
+	VMOVUPS       3456(DI), Z10
+	VADDPS        3520(DI), Z10, Z10
 	VADDPS        Z10, Z9, Z9
 	VADDPS        Z9, Z8, Z8
-	VMOVUPS       3584(R8), Z9
-	VADDPS        3648(R8), Z9, Z9
-	VMOVUPS       3712(R8), Z10
-	VADDPS        3776(R8), Z10, Z10
+	VMOVUPS       3584(DI), Z9
+	VADDPS        3648(DI), Z9, Z9
+	VMOVUPS       3712(DI), Z10
+	VADDPS        3776(DI), Z10, Z10
 	VADDPS        Z10, Z9, Z9
-	VMOVUPS       3840(R8), Z10
-	VADDPS        3904(R8), Z10, Z10
-	VMOVUPS       3968(R8), Z11
-	VADDPS        4032(R8), Z11, Z11
+	VMOVUPS       3840(DI), Z10
+	VADDPS        3904(DI), Z10, Z10
+	VMOVUPS       3968(DI), Z11
+	VADDPS        4032(DI), Z11, Z11
 	VADDPS        Z11, Z10, Z10
 	VADDPS        Z10, Z9, Z9
 	VADDPS        Z9, Z8, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 2488(AX)(SI*8)
+	VMOVUPD       Z9, 2488(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 2552(AX)(SI*8)
+	VMOVUPD       Z8, 2552(AX)(BX*8)
 	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
-	ADDQ          $+16, SI
-	CMPQ          SI, DI
+	ADDQ          $+16, BX
+	CMPQ          BX, SI
 	JLT           loop2
 
 end3:
@@ -12234,7 +12261,7 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (DI), Z12, Z12
-	ADDQ   BX, DI
+	ADDQ   200(AX), DI
 	DECQ   R8
 	JNE    max1
 	MOVQ   88(AX), DI
@@ -12244,49 +12271,59 @@ max1:
 	JGE    end3
 
 loop2:
-	MOVQ 168(AX), R9
-	MOVQ 96(AX), R10
-	CMPQ R9, (AX)
-	JEQ  fetched5
-	MOVQ DI, R11
-	SUBQ 88(AX), R11
-	SHLQ $0x03, R11
-	ADDQ R11, R9
-	ADDQ 16(AX), R11
-
-fetch4:
-	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R11)
-	ADDQ       184(AX), R11
-	DECQ       R10
-	JNE        fetch4
-
-fetched5:
+	MOVQ         DI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x03, R9
+	ADDQ         168(AX), R9
+	MOVQ         DI, R10
+	SUBQ         88(AX), R10
+	SHLQ         $0x03, R10
+	ADDQ         16(AX), R10
 	VMOVUPD      Z12, Z13
 	VBROADCASTSD constants<>+1216(SB), Z12
 	VMOVUPD      Z13, 312(AX)(DI*8)
-	MOVQ         56(AX), R9
+	MOVQ         56(AX), R11
 	VBROADCASTSD constants<>+576(SB), Z14
-	MOVQ         $+1472, R10
+	MOVQ         $+1472, R12
 
-clear6:
-	VMOVUPD      Z14, (R9)(R10*1)
-	SUBQ         $0x40, R10
-	JGE          clear6
+clear4:
+	VMOVUPD      Z14, (R11)(R12*1)
+	SUBQ         $0x40, R12
+	JGE          clear4
 	VPMOVSXDQ    (DX), Z14
 	VBROADCASTSD constants<>+576(SB), Z15
 	VBROADCASTSD constants<>+576(SB), Z16
-	MOVQ         CX, R11
+	MOVQ         CX, R13
+	XORQ         R14, R14
 	XORQ         R12, R12
-	XORQ         R10, R10
 
-classes7:
-	MOVQ          96(AX), R13
-	SUBQ          R12, R13
-	CMPQ          R13, $0x04
-	JLT           done8
-	VMOVUPD       (R11), Z17
+classes5:
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x04
+	JLT        done6
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
+	JEQ        fetched7
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+
+fetched7:
+	VMOVUPD       (R13), Z17
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
 	VMOVAPD       Z17, K1, Z15
 	VSUBPD        Z13, Z17, Z17
@@ -12295,7 +12332,7 @@ classes7:
 	VCMPPD        $0x15, Z0, Z17, K2
 	VSUBPD        Z1, Z19, Z18
 	VMOVUPD       Z17, Z20
-	VMOVUPD       (R11)(BX*1), Z21
+	VMOVUPD       (R13)(BX*1), Z21
 	VFNMADD231PD  Z3, Z18, Z20
 	VPCMPEQQ.BCST constants<>+1248(SB), Z14, K3
 	VFNMADD231PD  Z4, Z18, Z20
@@ -12312,7 +12349,7 @@ classes7:
 	VSUBPD        Z1, Z22, Z23
 	VFMADD213PD   Z7, Z20, Z18
 	VMOVUPD       Z21, Z24
-	VMOVUPD       (R11)(BX*2), Z26
+	VMOVUPD       (R13)(BX*2), Z26
 	VFMADD213PD   Z8, Z20, Z18
 	VFNMADD231PD  Z3, Z23, Z24
 	VPCMPEQQ.BCST constants<>+1280(SB), Z14, K5
@@ -12331,98 +12368,107 @@ classes7:
 	VFMADD213PD.Z Z19, Z19, K2, Z18
 	VMOVUPD       Z5, Z19
 	VCMPPD        $0x15, Z0, Z26, K2
-	VMOVUPD       Z18, (R11)
+	VMOVUPD       Z18, (R13)
 	VFMADD213PD   Z6, Z24, Z19
 	VSUBPD        Z1, Z27, Z20
 	VMOVAPD       Z18, K1, Z16
 	VFMADD213PD   Z7, Z24, Z19
 	VMOVUPD       Z26, Z23
-	VMOVUPD       (R11)(SI*1), Z25
-	VADDPD        (R9)(R10*1), Z18, Z18
+	VMOVUPD       (R13)(SI*1), Z25
+	VADDPD        (R11)(R12*1), Z18, Z18
 	VFMADD213PD   Z8, Z24, Z19
 	VFNMADD231PD  Z3, Z20, Z23
 	VPCMPEQQ.BCST constants<>+1312(SB), Z14, K1
-	VMOVUPD       Z18, (R9)(R10*1)
+	VMOVUPD       Z18, (R11)(R12*1)
 	VFMADD213PD   Z9, Z24, Z19
 	VFNMADD231PD  Z4, Z20, Z23
 	VMOVAPD       Z25, K1, Z15
-	VADDPD        1024(R9), Z17, Z17
+	VADDPD        1024(R11), Z17, Z17
 	VFMADD213PD   Z10, Z24, Z19
 	VPERMPD       Z11, Z27, Z18
 	VSUBPD        Z13, Z25, Z25
-	VMOVUPD       Z17, 1024(R9)
+	VMOVUPD       Z17, 1024(R11)
 	VMULPD        Z24, Z24, Z17
 	VPSLLQ        $0x31, Z27, Z27
 	VMOVUPD       Z25, Z20
-	VMAXPD        64(R11), Z12, Z12
+	VMAXPD        64(R13), Z12, Z12
 	VFMADD213PD   Z24, Z17, Z19
 	VPADDQ        Z18, Z27, Z27
 	VFMADD132PD   Z2, Z1, Z20
 	VFMADD213PD.Z Z22, Z22, K4, Z19
 	VMOVUPD       Z5, Z17
 	VCMPPD        $0x15, Z0, Z25, K4
-	VMOVUPD       Z19, (R11)(BX*1)
+	VMOVUPD       Z19, (R13)(BX*1)
 	VFMADD213PD   Z6, Z23, Z17
 	VSUBPD        Z1, Z20, Z18
 	VMOVAPD       Z19, K3, Z16
 	VFMADD213PD   Z7, Z23, Z17
 	VMOVUPD       Z25, Z22
-	VADDPD        64(R9)(R10*1), Z19, Z19
+	VADDPD        64(R11)(R12*1), Z19, Z19
 	VFMADD213PD   Z8, Z23, Z17
 	VFNMADD231PD  Z3, Z18, Z22
-	VMOVUPD       Z19, 64(R9)(R10*1)
+	VMOVUPD       Z19, 64(R11)(R12*1)
 	VFMADD213PD   Z9, Z23, Z17
 	VFNMADD231PD  Z4, Z18, Z22
-	VADDPD        1088(R9), Z21, Z18
+	VADDPD        1088(R11), Z21, Z18
 	VFMADD213PD   Z10, Z23, Z17
 	VPERMPD       Z11, Z20, Z19
-	VMOVUPD       Z18, 1088(R9)
+	VMOVUPD       Z18, 1088(R11)
 	VMULPD        Z23, Z23, Z18
 	VPSLLQ        $0x31, Z20, Z20
-	VMAXPD        64(R11)(BX*1), Z12, Z12
+	VMAXPD        64(R13)(BX*1), Z12, Z12
 	VFMADD213PD   Z23, Z18, Z17
 	VPADDQ        Z19, Z20, Z20
 	VFMADD213PD.Z Z27, Z27, K2, Z17
 	VMOVUPD       Z5, Z18
-	VMOVUPD       Z17, (R11)(BX*2)
+	VMOVUPD       Z17, (R13)(BX*2)
 	VFMADD213PD   Z6, Z22, Z18
 	VMOVAPD       Z17, K5, Z16
 	VFMADD213PD   Z7, Z22, Z18
-	VADDPD        128(R9)(R10*1), Z17, Z17
+	VADDPD        128(R11)(R12*1), Z17, Z17
 	VFMADD213PD   Z8, Z22, Z18
-	VMOVUPD       Z17, 128(R9)(R10*1)
+	VMOVUPD       Z17, 128(R11)(R12*1)
 	VFMADD213PD   Z9, Z22, Z18
-	VADDPD        1152(R9), Z26, Z17
+	VADDPD        1152(R11), Z26, Z17
 	VFMADD213PD   Z10, Z22, Z18
-	VMOVUPD       Z17, 1152(R9)
+	VMOVUPD       Z17, 1152(R11)
 	VMULPD        Z22, Z22, Z17
-	VMAXPD        64(R11)(BX*2), Z12, Z12
+	VMAXPD        64(R13)(BX*2), Z12, Z12
 	VFMADD213PD   Z22, Z17, Z18
 	VFMADD213PD.Z Z20, Z20, K4, Z18
-	VMOVUPD       Z18, (R11)(SI*1)
+	VMOVUPD       Z18, (R13)(SI*1)
 	VMOVAPD       Z18, K1, Z16
-	VADDPD        192(R9)(R10*1), Z18, Z17
-	VMOVUPD       Z17, 192(R9)(R10*1)
-	VADDPD        1216(R9), Z25, Z17
-	VMOVUPD       Z17, 1216(R9)
-	VMAXPD        64(R11)(SI*1), Z12, Z12
-	ADDQ          $0x04, R12
-	ADDQ          $+256, R9
-	LEAQ          (R11)(BX*4), R11
+	VADDPD        192(R11)(R12*1), Z18, Z17
+	VMOVUPD       Z17, 192(R11)(R12*1)
+	VADDPD        1216(R11), Z25, Z17
+	VMOVUPD       Z17, 1216(R11)
+	VMAXPD        64(R13)(SI*1), Z12, Z12
+	ADDQ          $0x04, R14
+	ADDQ          $+256, R11
+	LEAQ          (R13)(BX*4), R13
 	VPSUBQ.BCST   constants<>+1344(SB), Z14, Z14
-	TESTQ         $+7, R12
-	JNE           classes7
-	SUBQ          $+512, R9
-	XORQ          $+512, R10
-	JMP           classes7
+	TESTQ         $+7, R14
+	JNE           classes5
+	SUBQ          $+512, R11
+	XORQ          $+512, R12
+	JMP           classes5
 
-done8:
-classes9:
-	MOVQ          96(AX), R13
-	SUBQ          R12, R13
-	CMPQ          R13, $0x01
-	JLT           done10
-	VMOVUPD       (R11), Z17
+done6:
+classes8:
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
+	JLT        done9
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
+	JEQ        fetched10
+	PREFETCHT0 (R9)
+	ADDQ       176(AX), R9
+	PREFETCHT0 (R10)
+	ADDQ       184(AX), R10
+
+fetched10:
+	VMOVUPD       (R13), Z17
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
 	VMOVAPD       Z17, K1, Z15
 	VSUBPD        Z13, Z17, Z17
@@ -12445,24 +12491,24 @@ classes9:
 	VMULPD        Z20, Z20, Z21
 	VFMADD213PD   Z20, Z21, Z18
 	VFMADD213PD.Z Z19, Z19, K2, Z18
-	VMOVUPD       Z18, (R11)
+	VMOVUPD       Z18, (R13)
 	VMOVAPD       Z18, K1, Z16
-	VADDPD        (R9)(R10*1), Z18, Z18
-	VMOVUPD       Z18, (R9)(R10*1)
-	VADDPD        1024(R9), Z17, Z17
-	VMOVUPD       Z17, 1024(R9)
-	VMAXPD        64(R11), Z12, Z12
-	ADDQ          $0x01, R12
-	ADDQ          $+64, R9
-	ADDQ          BX, R11
+	VADDPD        (R11)(R12*1), Z18, Z18
+	VMOVUPD       Z18, (R11)(R12*1)
+	VADDPD        1024(R11), Z17, Z17
+	VMOVUPD       Z17, 1024(R11)
+	VMAXPD        64(R13), Z12, Z12
+	ADDQ          $0x01, R14
+	ADDQ          $+64, R11
+	ADDQ          200(AX), R13
 	VPSUBQ.BCST   constants<>+1248(SB), Z14, Z14
-	TESTQ         $+7, R12
-	JNE           classes9
-	SUBQ          $+512, R9
-	XORQ          $+512, R10
-	JMP           classes9
+	TESTQ         $+7, R14
+	JNE           classes8
+	SUBQ          $+512, R11
+	XORQ          $+512, R12
+	JMP           classes8
 
-done10:
+done9:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two11
@@ -12594,72 +12640,68 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	VMOVUPD      constants<>+1920(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
-	LEAQ         (BX)(BX*2), SI
 	VBROADCASTSD constants<>+1216(SB), Z12
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPD (SI), Z12, Z12
-	ADDQ   BX, SI
-	DECQ   DI
+	VMAXPD (BX), Z12, Z12
+	ADDQ   200(AX), BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
-	CMPQ   SI, DI
+	ADDQ   80(AX), SI
+	CMPQ   BX, SI
 	JGE    end3
 
 loop2:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched5
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x03, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch4:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch4
-
-fetched5:
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x03, DI
+	ADDQ         168(AX), DI
+	MOVQ         BX, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x03, R8
+	ADDQ         16(AX), R8
 	VMOVUPD      Z12, Z13
 	VBROADCASTSD constants<>+1216(SB), Z12
-	VMOVUPD      Z13, 312(AX)(SI*8)
-	MOVQ         56(AX), R8
+	VMOVUPD      Z13, 312(AX)(BX*8)
+	MOVQ         56(AX), R9
 	VBROADCASTSD constants<>+576(SB), Z14
-	MOVQ         $+1472, R9
+	MOVQ         $+1472, R10
 
-clear6:
-	VMOVUPD      Z14, (R8)(R9*1)
-	SUBQ         $0x40, R9
-	JGE          clear6
+clear4:
+	VMOVUPD      Z14, (R9)(R10*1)
+	SUBQ         $0x40, R10
+	JGE          clear4
 	VPMOVSXDQ    (DX), Z14
 	VBROADCASTSD constants<>+576(SB), Z15
 	VBROADCASTSD constants<>+576(SB), Z16
-	MOVQ         CX, R10
-	XORQ         R11, R11
-	XORQ         R9, R9
+	MOVQ         CX, R11
+	XORQ         R12, R12
+	XORQ         R10, R10
 
-classes7:
-	MOVQ          96(AX), R12
-	SUBQ          R11, R12
-	CMPQ          R12, $0x01
-	JLT           done8
-	VMOVUPD       (R10), Z17
+classes5:
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x01
+	JLT        done6
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
+	JEQ        fetched7
+	PREFETCHT0 (DI)
+	ADDQ       176(AX), DI
+	PREFETCHT0 (R8)
+	ADDQ       184(AX), R8
+
+fetched7:
+	VMOVUPD       (R11), Z17
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
 	VMOVAPD       Z17, K1, Z15
 	VSUBPD        Z13, Z17, Z17
-	MOVQ          32(AX), R12
-	VBROADCASTSD  (R12)(R11*8), Z18
+	MOVQ          32(AX), R13
+	VBROADCASTSD  (R13)(R12*8), Z18
 	VMULPD        Z17, Z18, Z19
 	VBROADCASTSD  constants<>+576(SB), Z20
 	VCMPPD        $0x04, Z20, Z18, K2
@@ -12682,85 +12724,85 @@ classes7:
 	VMULPD        Z17, Z17, Z21
 	VFMADD213PD   Z17, Z21, Z18
 	VFMADD213PD.Z Z20, Z20, K2, Z18
-	VMOVUPD       Z18, (R10)
+	VMOVUPD       Z18, (R11)
 	VMOVAPD       Z18, K1, Z16
-	VADDPD        (R8)(R9*1), Z18, Z17
-	VMOVUPD       Z17, (R8)(R9*1)
-	VADDPD        1024(R8), Z19, Z17
-	VMOVUPD       Z17, 1024(R8)
-	VMAXPD        64(R10), Z12, Z12
-	ADDQ          $0x01, R11
-	ADDQ          $+64, R8
-	ADDQ          BX, R10
+	VADDPD        (R9)(R10*1), Z18, Z17
+	VMOVUPD       Z17, (R9)(R10*1)
+	VADDPD        1024(R9), Z19, Z17
+	VMOVUPD       Z17, 1024(R9)
+	VMAXPD        64(R11), Z12, Z12
+	ADDQ          $0x01, R12
+	ADDQ          $+64, R9
+	ADDQ          200(AX), R11
 	VPSUBQ.BCST   constants<>+1248(SB), Z14, Z14
-	TESTQ         $+7, R11
-	JNE           classes7
-	SUBQ          $+512, R8
-	XORQ          $+512, R9
-	JMP           classes7
+	TESTQ         $+7, R12
+	JNE           classes5
+	SUBQ          $+512, R9
+	XORQ          $+512, R10
+	JMP           classes5
 
-done8:
-	MOVQ         56(AX), R8
+done6:
+	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
-	JE           two9
+	JE           two8
 	VBROADCASTSD constants<>+736(SB), Z13
-	VMOVUPD      (R8), Z14
-	VADDPD       512(R8), Z14, Z14
-	VMOVUPD      64(R8), Z17
-	VADDPD       576(R8), Z17, Z17
+	VMOVUPD      (DI), Z14
+	VADDPD       512(DI), Z14, Z14
+	VMOVUPD      64(DI), Z17
+	VADDPD       576(DI), Z17, Z17
 	VADDPD       Z17, Z14, Z14
-	VMOVUPD      128(R8), Z17
-	VADDPD       640(R8), Z17, Z17
-	VMOVUPD      192(R8), Z18
-	VADDPD       704(R8), Z18, Z18
+	VMOVUPD      128(DI), Z17
+	VADDPD       640(DI), Z17, Z17
+	VMOVUPD      192(DI), Z18
+	VADDPD       704(DI), Z18, Z18
 	VADDPD       Z18, Z17, Z17
 	VADDPD       Z17, Z14, Z14
-	VMOVUPD      256(R8), Z17
-	VADDPD       768(R8), Z17, Z17
-	VMOVUPD      320(R8), Z18
-	VADDPD       832(R8), Z18, Z18
+	VMOVUPD      256(DI), Z17
+	VADDPD       768(DI), Z17, Z17
+	VMOVUPD      320(DI), Z18
+	VADDPD       832(DI), Z18, Z18
 	VADDPD       Z18, Z17, Z17
-	VMOVUPD      384(R8), Z18
-	VADDPD       896(R8), Z18, Z18
-	VMOVUPD      448(R8), Z19
-	VADDPD       960(R8), Z19, Z19
+	VMOVUPD      384(DI), Z18
+	VADDPD       896(DI), Z18, Z18
+	VMOVUPD      448(DI), Z19
+	VADDPD       960(DI), Z19, Z19
 	VADDPD       Z19, Z18, Z18
 	VADDPD       Z18, Z17, Z17
 	VADDPD       Z17, Z14, Z14
 	VADDPD       Z13, Z14, Z14
-	VMOVUPD      Z14, 1400(AX)(SI*8)
-	JMP          sum10
+	VMOVUPD      Z14, 1400(AX)(BX*8)
+	JMP          sum9
 
-two9:
-	VMOVUPD      (R8), Z13
-	VMOVUPD      64(R8), Z14
+two8:
+	VMOVUPD      (DI), Z13
+	VMOVUPD      64(DI), Z14
 	VMINPD       Z14, Z13, Z17
 	VADDPD       Z14, Z13, Z13
 	VBROADCASTSD constants<>+576(SB), Z14
 	VMULPD       Z14, Z13, Z13
 	VADDPD       Z13, Z17, Z17
-	VMOVUPD      Z17, 1400(AX)(SI*8)
+	VMOVUPD      Z17, 1400(AX)(BX*8)
 
-sum10:
-	VMOVUPD 1024(R8), Z13
-	VADDPD  1088(R8), Z13, Z13
-	VMOVUPD 1152(R8), Z14
-	VADDPD  1216(R8), Z14, Z14
+sum9:
+	VMOVUPD 1024(DI), Z13
+	VADDPD  1088(DI), Z13, Z13
+	VMOVUPD 1152(DI), Z14
+	VADDPD  1216(DI), Z14, Z14
 	VADDPD  Z14, Z13, Z13
-	VMOVUPD 1280(R8), Z14
-	VADDPD  1344(R8), Z14, Z14
-	VMOVUPD 1408(R8), Z17
-	VADDPD  1472(R8), Z17, Z17
+	VMOVUPD 1280(DI), Z14
+	VADDPD  1344(DI), Z14, Z14
+	VMOVUPD 1408(DI), Z17
+	VADDPD  1472(DI), Z17, Z17
 	VADDPD  Z17, Z14, Z14
 	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 4664(AX)(SI*8)
-	VSUBPD  312(AX)(SI*8), Z15, Z15
-	VMOVUPD Z15, 3576(AX)(SI*8)
-	VMOVUPD Z16, 6840(AX)(SI*8)
+	VMOVUPD Z13, 4664(AX)(BX*8)
+	VSUBPD  312(AX)(BX*8), Z15, Z15
+	VMOVUPD Z15, 3576(AX)(BX*8)
+	VMOVUPD Z16, 6840(AX)(BX*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x20, DX
-	ADDQ    $+8, SI
-	CMPQ    SI, DI
+	ADDQ    $+8, BX
+	CMPQ    BX, SI
 	JLT     loop2
 
 end3:
@@ -12834,71 +12876,67 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	VMOVUPD      constants<>+1920(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
-	MOVQ         200(AX), BX
-	LEAQ         (BX)(BX*2), SI
+	SUBQ         CX, DX
 	VBROADCASTSD constants<>+1216(SB), Z12
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPD (SI), Z12, Z12
-	ADDQ   BX, SI
-	DECQ   DI
+	VMAXPD (BX), Z12, Z12
+	ADDQ   200(AX), BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
-	CMPQ   SI, DI
+	ADDQ   80(AX), SI
+	CMPQ   BX, SI
 	JGE    end3
 
 loop2:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched5
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x03, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch4:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch4
-
-fetched5:
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x03, DI
+	ADDQ         168(AX), DI
+	MOVQ         BX, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x03, R8
+	ADDQ         16(AX), R8
 	VMOVUPD      Z12, Z13
 	VBROADCASTSD constants<>+1216(SB), Z12
-	VMOVUPD      Z13, 312(AX)(SI*8)
-	MOVQ         56(AX), R8
+	VMOVUPD      Z13, 312(AX)(BX*8)
+	MOVQ         56(AX), R9
 	VBROADCASTSD constants<>+576(SB), Z14
-	MOVQ         $+1984, R9
+	MOVQ         $+1984, R10
 
-clear6:
-	VMOVUPD Z14, (R8)(R9*1)
-	SUBQ    $0x40, R9
-	JGE     clear6
-	MOVQ    CX, R10
-	MOVQ    DX, R12
-	XORQ    R11, R11
-	XORQ    R9, R9
+clear4:
+	VMOVUPD Z14, (R9)(R10*1)
+	SUBQ    $0x40, R10
+	JGE     clear4
+	MOVQ    CX, R11
+	XORQ    R12, R12
+	XORQ    R10, R10
 
-classes7:
-	MOVQ          96(AX), R13
-	SUBQ          R11, R13
-	CMPQ          R13, $0x01
-	JLT           done8
-	VMOVUPD       (R10), Z14
+classes5:
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x01
+	JLT        done6
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
+	JEQ        fetched7
+	PREFETCHT0 (DI)
+	ADDQ       176(AX), DI
+	PREFETCHT0 (R8)
+	ADDQ       184(AX), R8
+
+fetched7:
+	VMOVUPD       (R11), Z14
 	VSUBPD        Z13, Z14, Z14
-	VMOVUPD       (R12), Z15
+	VMOVUPD       (R11)(DX*1), Z15
 	MOVQ          40(AX), R13
-	VBROADCASTSD  (R13)(R11*8), Z16
+	VBROADCASTSD  (R13)(R12*8), Z16
 	MOVQ          32(AX), R13
-	VBROADCASTSD  (R13)(R11*8), Z17
+	VBROADCASTSD  (R13)(R12*8), Z17
 	VFMADD213PD   Z17, Z16, Z15
 	VMULPD        Z14, Z15, Z16
 	VBROADCASTSD  constants<>+576(SB), Z17
@@ -12922,95 +12960,93 @@ classes7:
 	VMULPD        Z14, Z14, Z19
 	VFMADD213PD   Z14, Z19, Z17
 	VFMADD213PD.Z Z18, Z18, K1, Z17
-	VMOVUPD       Z17, (R10)
-	VADDPD        (R8)(R9*1), Z17, Z14
-	VMOVUPD       Z14, (R8)(R9*1)
-	VADDPD        1024(R8), Z16, Z14
-	VMOVUPD       Z14, 1024(R8)
-	VADDPD        1536(R8), Z15, Z14
-	VMOVUPD       Z14, 1536(R8)
-	VMAXPD        64(R10), Z12, Z12
-	ADDQ          $0x01, R11
-	ADDQ          $+64, R8
-	ADDQ          BX, R10
-	ADDQ          BX, R12
-	TESTQ         $+7, R11
-	JNE           classes7
-	SUBQ          $+512, R8
-	XORQ          $+512, R9
-	JMP           classes7
+	VMOVUPD       Z17, (R11)
+	VADDPD        (R9)(R10*1), Z17, Z14
+	VMOVUPD       Z14, (R9)(R10*1)
+	VADDPD        1024(R9), Z16, Z14
+	VMOVUPD       Z14, 1024(R9)
+	VADDPD        1536(R9), Z15, Z14
+	VMOVUPD       Z14, 1536(R9)
+	VMAXPD        64(R11), Z12, Z12
+	ADDQ          $0x01, R12
+	ADDQ          $+64, R9
+	ADDQ          200(AX), R11
+	TESTQ         $+7, R12
+	JNE           classes5
+	SUBQ          $+512, R9
+	XORQ          $+512, R10
+	JMP           classes5
 
-done8:
-	MOVQ         56(AX), R8
+done6:
+	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
-	JE           two9
+	JE           two8
 	VBROADCASTSD constants<>+736(SB), Z13
-	VMOVUPD      (R8), Z14
-	VADDPD       512(R8), Z14, Z14
-	VMOVUPD      64(R8), Z15
-	VADDPD       576(R8), Z15, Z15
+	VMOVUPD      (DI), Z14
+	VADDPD       512(DI), Z14, Z14
+	VMOVUPD      64(DI), Z15
+	VADDPD       576(DI), Z15, Z15
 	VADDPD       Z15, Z14, Z14
-	VMOVUPD      128(R8), Z15
-	VADDPD       640(R8), Z15, Z15
-	VMOVUPD      192(R8), Z16
-	VADDPD       704(R8), Z16, Z16
+	VMOVUPD      128(DI), Z15
+	VADDPD       640(DI), Z15, Z15
+	VMOVUPD      192(DI), Z16
+	VADDPD       704(DI), Z16, Z16
 	VADDPD       Z16, Z15, Z15
 	VADDPD       Z15, Z14, Z14
-	VMOVUPD      256(R8), Z15
-	VADDPD       768(R8), Z15, Z15
-	VMOVUPD      320(R8), Z16
-	VADDPD       832(R8), Z16, Z16
+	VMOVUPD      256(DI), Z15
+	VADDPD       768(DI), Z15, Z15
+	VMOVUPD      320(DI), Z16
+	VADDPD       832(DI), Z16, Z16
 	VADDPD       Z16, Z15, Z15
-	VMOVUPD      384(R8), Z16
-	VADDPD       896(R8), Z16, Z16
-	VMOVUPD      448(R8), Z17
-	VADDPD       960(R8), Z17, Z17
+	VMOVUPD      384(DI), Z16
+	VADDPD       896(DI), Z16, Z16
+	VMOVUPD      448(DI), Z17
+	VADDPD       960(DI), Z17, Z17
 	VADDPD       Z17, Z16, Z16
 	VADDPD       Z16, Z15, Z15
 	VADDPD       Z15, Z14, Z14
 	VADDPD       Z13, Z14, Z14
-	VMOVUPD      Z14, 1400(AX)(SI*8)
-	JMP          sum10
+	VMOVUPD      Z14, 1400(AX)(BX*8)
+	JMP          sum9
 
-two9:
-	VMOVUPD      (R8), Z13
-	VMOVUPD      64(R8), Z14
+two8:
+	VMOVUPD      (DI), Z13
+	VMOVUPD      64(DI), Z14
 	VMINPD       Z14, Z13, Z15
 	VADDPD       Z14, Z13, Z13
 	VBROADCASTSD constants<>+576(SB), Z14
 	VMULPD       Z14, Z13, Z13
 	VADDPD       Z13, Z15, Z15
-	VMOVUPD      Z15, 1400(AX)(SI*8)
+	VMOVUPD      Z15, 1400(AX)(BX*8)
 
-sum10:
-	VMOVUPD 1024(R8), Z13
-	VADDPD  1088(R8), Z13, Z13
-	VMOVUPD 1152(R8), Z14
-	VADDPD  1216(R8), Z14, Z14
+sum9:
+	VMOVUPD 1024(DI), Z13
+	VADDPD  1088(DI), Z13, Z13
+	VMOVUPD 1152(DI), Z14
+	VADDPD  1216(DI), Z14, Z14
 	VADDPD  Z14, Z13, Z13
-	VMOVUPD 1280(R8), Z14
-	VADDPD  1344(R8), Z14, Z14
-	VMOVUPD 1408(R8), Z15
-	VADDPD  1472(R8), Z15, Z15
+	VMOVUPD 1280(DI), Z14
+	VADDPD  1344(DI), Z14, Z14
+	VMOVUPD 1408(DI), Z15
+	VADDPD  1472(DI), Z15, Z15
 	VADDPD  Z15, Z14, Z14
 	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 4664(AX)(SI*8)
-	VMOVUPD 1536(R8), Z13
-	VADDPD  1600(R8), Z13, Z13
-	VMOVUPD 1664(R8), Z14
-	VADDPD  1728(R8), Z14, Z14
+	VMOVUPD Z13, 4664(AX)(BX*8)
+	VMOVUPD 1536(DI), Z13
+	VADDPD  1600(DI), Z13, Z13
+	VMOVUPD 1664(DI), Z14
+	VADDPD  1728(DI), Z14, Z14
 	VADDPD  Z14, Z13, Z13
-	VMOVUPD 1792(R8), Z14
-	VADDPD  1856(R8), Z14, Z14
-	VMOVUPD 1920(R8), Z15
-	VADDPD  1984(R8), Z15, Z15
+	VMOVUPD 1792(DI), Z14
+	VADDPD  1856(DI), Z14, Z14
+	VMOVUPD 1920(DI), Z15
+	VADDPD  1984(DI), Z15, Z15
 	VADDPD  Z15, Z14, Z14
 	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 2488(AX)(SI*8)
+	VMOVUPD Z13, 2488(AX)(BX*8)
 	ADDQ    $0x40, CX
-	ADDQ    $0x40, DX
-	ADDQ    $+8, SI
-	CMPQ    SI, DI
+	ADDQ    $+8, BX
+	CMPQ    BX, SI
 	JLT     loop2
 
 end3:
@@ -15875,106 +15911,104 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Y6
-	VMAXPS       (CX)(BX*1), Y6, Y6
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Y2, Y2
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS      Y6, Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
-	VMOVDQU      (DX), Y3
-	VXORPS       Y4, Y4, Y4
-	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+576(SB), Y3, Y6
-	VBLENDVPS    Y6, Y5, Y4, Y4
-	VSUBPS       Y2, Y5, Y5
-	VMAXPS       Y5, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+96(SB), Y7, Y6
-	VPERMPS      constants<>+192(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+608(SB), Y3, Y7
-	VMOVUPS      constants<>+128(SB), Y3
-	VBLENDVPS    Y7, Y9, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y6, Y3
-	VSUBPS       Y2, Y9, Y9
-	VMULPS       Y6, Y6, Y2
-	VMAXPS       Y9, Y0, Y7
-	VFMADD213PS  Y6, Y2, Y3
-	VMOVUPS      Y7, Y2
-	VFMADD213PS  Y8, Y8, Y3
+loop2:
+	VMOVUPS      Y2, Y8
+	VCVTPS2PD    X8, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y8, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 344(AX)(SI*8)
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	VMOVDQU      (DX), Y5
+	VXORPS       Y3, Y3, Y3
+	VMOVUPS      (CX), Y4
+	VPCMPEQD     constants<>+576(SB), Y5, Y2
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VSUBPS       Y8, Y4, Y4
+	VMAXPS       Y4, Y0, Y6
+	VMOVUPS      Y6, Y2
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VMOVUPS      32(CX), Y6
-	VSUBPS       Y1, Y2, Y8
-	VFNMADD132PS constants<>+96(SB), Y7, Y8
-	VPERMPS      constants<>+192(SB), Y2, Y7
+	VSUBPS       Y1, Y2, Y7
+	VFNMADD132PS constants<>+96(SB), Y6, Y7
+	VPERMPS      constants<>+192(SB), Y2, Y9
 	VPSLLD       $0x14, Y2, Y2
-	VPADDD       Y7, Y2, Y2
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y8, Y7
-	VMULPS       Y8, Y8, Y10
-	VFMADD213PS  Y8, Y10, Y7
-	VFMADD213PS  Y2, Y2, Y7
-	VMAXPS       32(CX)(BX*1), Y6, Y6
-	VMINPS       Y7, Y3, Y2
-	VADDPS       Y7, Y3, Y3
-	VXORPS       Y7, Y7, Y7
-	VMULPS       Y7, Y3, Y3
-	VADDPS       Y3, Y2, Y2
-	VADDPS       Y5, Y9, Y9
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 1432(AX)(SI*8)
-	VCVTPS2PD    X9, Y2
-	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y9, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X4, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y4, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
+	VMOVUPS      (CX)(BX*1), Y6
+	VPADDD       Y9, Y2, Y2
+	VPCMPEQD     constants<>+608(SB), Y5, Y9
+	VMOVUPS      constants<>+128(SB), Y5
+	VBLENDVPS    Y9, Y6, Y3, Y3
+	VFMADD213PS  constants<>+160(SB), Y7, Y5
+	VSUBPS       Y8, Y6, Y6
+	VMULPS       Y7, Y7, Y9
+	VMAXPS       Y6, Y0, Y8
+	VFMADD213PS  Y7, Y9, Y5
+	VMOVUPS      Y8, Y9
+	VFMADD213PS  Y2, Y2, Y5
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VMOVUPS      32(CX), Y2
+	VSUBPS       Y1, Y9, Y7
+	PREFETCHT0   (R8)
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	ADDQ         176(AX), R8
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMAXPS       32(CX)(BX*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	VMINPS       Y8, Y5, Y7
+	VADDPS       Y8, Y5, Y5
+	VXORPS       Y8, Y8, Y8
+	VMULPS       Y8, Y5, Y5
+	VADDPS       Y5, Y7, Y7
+	VADDPS       Y4, Y6, Y6
+	VCVTPS2PD    X7, Y4
+	VMOVUPD      Y4, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VCVTPS2PD    X6, Y4
+	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VCVTPS2PD    X3, Y4
+	VSUBPD       312(AX)(SI*8), Y4, Y4
+	VMOVUPD      Y4, 3576(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X3
+	VCVTPS2PD    X3, Y3
+	VSUBPD       344(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3608(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
-	JLT          loop1
+	JLT          loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -15989,120 +16023,124 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Y7
-	VMAXPS       (CX)(BX*1), Y7, Y7
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Y2, Y2
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS      Y7, Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
+loop2:
+	VMOVUPS      Y2, Y10
+	VCVTPS2PD    X10, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y10, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 344(AX)(SI*8)
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y3, Y7
-	VBLENDVPS    Y7, Y6, Y4, Y4
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(BX*1), Y10
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y3, Y11
-	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y10, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VSUBPS       Y2, Y10, Y10
-	VMULPS       Y7, Y7, Y2
-	VMAXPS       Y10, Y0, Y11
-	VFMADD213PS  Y7, Y2, Y8
-	VMOVUPS      Y11, Y2
-	VFMADD213PS  Y9, Y9, Y8
+	VPCMPEQD     constants<>+576(SB), Y3, Y2
+	VBLENDVPS    Y2, Y6, Y4, Y4
+	VSUBPS       Y10, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y2
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y2, Y9
-	VPCMPEQD     constants<>+576(SB), Y3, Y7
-	VFNMADD132PS constants<>+96(SB), Y11, Y9
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y2, Y11
-	VMOVUPS      32(CX), Y7
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
-	VPADDD       Y11, Y2, Y2
+	VMOVUPS      (CX)(BX*1), Y8
+	VPADDD       Y7, Y2, Y2
+	VPCMPEQD     constants<>+608(SB), Y3, Y11
+	VMOVUPS      constants<>+128(SB), Y7
+	VBLENDVPS    Y11, Y8, Y4, Y4
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VSUBPS       Y10, Y8, Y8
+	VMULPS       Y9, Y9, Y10
+	VMAXPS       Y8, Y0, Y11
+	VFMADD213PS  Y9, Y10, Y7
+	VMOVUPS      Y11, Y10
+	VFMADD213PS  Y2, Y2, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VMOVUPS      Y7, (CX)
+	VSUBPS       Y1, Y10, Y9
+	VPCMPEQD     constants<>+576(SB), Y3, Y2
+	VFNMADD132PS constants<>+96(SB), Y11, Y9
+	VBLENDVPS    Y2, Y7, Y5, Y5
+	VPERMPS      constants<>+192(SB), Y10, Y11
+	VMOVUPS      32(CX), Y2
+	VPSLLD       $0x14, Y10, Y10
+	PREFETCHT0   (R8)
+	VPADDD       Y11, Y10, Y10
+	ADDQ         176(AX), R8
 	VMOVUPS      constants<>+128(SB), Y11
+	PREFETCHT0   (R9)
 	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	ADDQ         184(AX), R9
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y2, Y2, Y11
+	VFMADD213PS  Y10, Y10, Y11
 	VMOVUPS      Y11, (CX)(BX*1)
-	VPCMPEQD     constants<>+608(SB), Y3, Y2
-	VBLENDVPS    Y2, Y11, Y5, Y5
-	VMAXPS       32(CX)(BX*1), Y7, Y7
-	VMINPS       Y11, Y8, Y2
-	VADDPS       Y11, Y8, Y8
-	VXORPS       Y3, Y3, Y3
-	VMULPS       Y3, Y8, Y8
-	VADDPS       Y8, Y2, Y2
-	VADDPS       Y6, Y10, Y10
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 1432(AX)(SI*8)
-	VCVTPS2PD    X10, Y2
-	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y10, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X4, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y4, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
-	VMOVUPD      Y2, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(SI*8)
+	VPCMPEQD     constants<>+608(SB), Y3, Y3
+	VBLENDVPS    Y3, Y11, Y5, Y5
+	VMAXPS       32(CX)(BX*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VMINPS       Y11, Y7, Y3
+	VADDPS       Y11, Y7, Y7
+	VXORPS       Y9, Y9, Y9
+	VMULPS       Y9, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VADDPS       Y6, Y8, Y8
+	VCVTPS2PD    X3, Y6
+	VMOVUPD      Y6, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 1432(AX)(SI*8)
+	VCVTPS2PD    X8, Y3
+	VMOVUPD      Y3, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y8, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VCVTPS2PD    X4, Y3
+	VSUBPD       312(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X3
+	VCVTPS2PD    X3, Y3
+	VSUBPD       344(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VCVTPS2PD    X5, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
-	JLT          loop1
+	JLT          loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -16122,106 +16160,104 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Z8
-	VMAXPS       (CX)(BX*1), Z8, Z8
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Z7, Z7
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS       Z8, Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
-	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+576(SB), Z9
-	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+576(SB), Z8, K1
-	VMOVAPS       Z10, K1, Z9
-	VSUBPS        Z7, Z10, Z10
-	VMOVUPS       Z10, Z11
-	VMOVUPS       (CX)(BX*1), Z12
-	VFMADD132PS   Z2, Z1, Z11
-	VPCMPEQD.BCST constants<>+608(SB), Z8, K2
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVAPS       Z12, K2, Z9
-	VSUBPS        Z1, Z11, Z8
-	VSUBPS        Z7, Z12, Z12
-	VFNMADD132PS  Z3, Z10, Z8
-	VMOVUPS       Z12, Z13
-	VPERMPS       Z6, Z11, Z7
+loop2:
+	VMOVUPS       Z7, Z10
+	VCVTPS2PD     Y10, Z7
+	VMOVUPD       Z7, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 376(AX)(SI*8)
+	MOVQ          SI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          168(AX), R8
+	VMOVDQU32     (DX), Z7
+	VBROADCASTSS  constants<>+576(SB), Z8
+	VMOVUPS       (CX), Z9
+	VPCMPEQD.BCST constants<>+576(SB), Z7, K1
+	VMOVAPS       Z9, K1, Z8
+	VSUBPS        Z10, Z9, Z9
+	VMOVUPS       Z9, Z14
+	VMOVUPS       (CX)(BX*1), Z11
+	VFMADD132PS   Z2, Z1, Z14
+	VPCMPEQD.BCST constants<>+608(SB), Z7, K2
+	VCMPPS        $0x15, Z0, Z9, K1
+	VMOVAPS       Z11, K2, Z8
+	VSUBPS        Z1, Z14, Z7
+	VSUBPS        Z10, Z11, Z11
+	VFNMADD132PS  Z3, Z9, Z7
+	VMOVUPS       Z11, Z13
+	VPERMPS       Z6, Z14, Z10
 	VFMADD132PS   Z2, Z1, Z13
-	VPSLLD        $0x14, Z11, Z11
-	VCMPPS        $0x15, Z0, Z12, K2
-	VPADDD        Z7, Z11, Z11
-	VSUBPS        Z1, Z13, Z15
-	VMOVUPS       Z4, Z7
-	VFNMADD132PS  Z3, Z12, Z15
-	VFMADD213PS   Z5, Z8, Z7
+	VPSLLD        $0x14, Z14, Z14
+	VCMPPS        $0x15, Z0, Z11, K2
+	VPADDD        Z10, Z14, Z14
+	VSUBPS        Z1, Z13, Z12
+	VMOVUPS       Z4, Z10
+	VFNMADD132PS  Z3, Z11, Z12
+	VFMADD213PS   Z5, Z7, Z10
 	VPERMPS       Z6, Z13, Z16
-	VMULPS        Z8, Z8, Z14
+	VMULPS        Z7, Z7, Z15
 	VPSLLD        $0x14, Z13, Z13
-	VFMADD213PS   Z8, Z14, Z7
+	VFMADD213PS   Z7, Z15, Z10
 	VPADDD        Z16, Z13, Z13
-	VFMADD213PS.Z Z11, Z11, K1, Z7
-	VMOVUPS       Z4, Z11
-	VMOVUPS       64(CX), Z8
-	VFMADD213PS   Z5, Z15, Z11
-	VMULPS        Z15, Z15, Z14
-	VFMADD213PS   Z15, Z14, Z11
-	VFMADD213PS.Z Z13, Z13, K2, Z11
-	VMAXPS        64(CX)(BX*1), Z8, Z8
-	VMINPS        Z11, Z7, Z13
-	VADDPS        Z11, Z7, Z7
-	VBROADCASTSS  constants<>+576(SB), Z11
-	VMULPS        Z11, Z7, Z7
-	VADDPS        Z7, Z13, Z13
+	VFMADD213PS.Z Z14, Z14, K1, Z10
+	VMOVUPS       Z4, Z14
+	VMOVUPS       64(CX), Z7
+	VFMADD213PS   Z5, Z12, Z14
+	PREFETCHT0    (R8)
+	VMULPS        Z12, Z12, Z15
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z12, Z15, Z14
+	VFMADD213PS.Z Z13, Z13, K2, Z14
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	VMINPS        Z14, Z10, Z12
+	VADDPS        Z14, Z10, Z10
+	VBROADCASTSS  constants<>+576(SB), Z13
+	VMULPS        Z13, Z10, Z10
 	VADDPS        Z10, Z12, Z12
-	VCVTPS2PD     Y13, Z7
-	VMOVUPD       Z7, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z13, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1464(AX)(SI*8)
-	VCVTPS2PD     Y12, Z7
-	VMOVUPD       Z7, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z12, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(SI*8)
+	VADDPS        Z9, Z11, Z11
+	VCVTPS2PD     Y12, Z9
+	VMOVUPD       Z9, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z12, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 1464(AX)(SI*8)
+	VCVTPS2PD     Y11, Z9
+	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VCVTPS2PD     Y8, Z9
+	VSUBPD        312(AX)(SI*8), Z9, Z9
+	VMOVUPD       Z9, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
+	VCVTPS2PD     Y8, Z8
+	VSUBPD        376(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
-	JLT           loop1
+	JLT           loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -16241,258 +16277,122 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Z8
-	VMAXPS       (CX)(BX*1), Z8, Z8
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Z7, Z7
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS       Z8, Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
-	VMOVDQU32     (DX), Z8
+loop2:
+	VMOVUPS       Z7, Z11
+	VCVTPS2PD     Y11, Z7
+	VMOVUPD       Z7, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 376(AX)(SI*8)
+	MOVQ          SI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          168(AX), R8
+	MOVQ          SI, R9
+	SUBQ          88(AX), R9
+	SHLQ          $0x02, R9
+	ADDQ          16(AX), R9
+	VMOVDQU32     (DX), Z7
+	VBROADCASTSS  constants<>+576(SB), Z8
 	VBROADCASTSS  constants<>+576(SB), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
-	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VMOVUPS       (CX)(BX*1), Z13
-	VFMADD132PS   Z2, Z1, Z12
-	VPCMPEQD.BCST constants<>+608(SB), Z8, K3
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVAPS       Z13, K3, Z9
-	VSUBPS        Z1, Z12, Z8
-	VSUBPS        Z7, Z13, Z13
-	VFNMADD132PS  Z3, Z11, Z8
-	VMOVUPS       Z13, Z14
-	VPERMPS       Z6, Z12, Z7
+	VMOVUPS       (CX), Z10
+	VPCMPEQD.BCST constants<>+576(SB), Z7, K1
+	VMOVAPS       Z10, K1, Z8
+	VSUBPS        Z11, Z10, Z10
+	VMOVUPS       Z10, Z15
+	VMOVUPS       (CX)(BX*1), Z12
+	VFMADD132PS   Z2, Z1, Z15
+	VPCMPEQD.BCST constants<>+608(SB), Z7, K3
+	VCMPPS        $0x15, Z0, Z10, K2
+	VMOVAPS       Z12, K3, Z8
+	VSUBPS        Z1, Z15, Z7
+	VSUBPS        Z11, Z12, Z12
+	VFNMADD132PS  Z3, Z10, Z7
+	VMOVUPS       Z12, Z14
+	VPERMPS       Z6, Z15, Z11
 	VFMADD132PS   Z2, Z1, Z14
-	VPSLLD        $0x14, Z12, Z12
-	VCMPPS        $0x15, Z0, Z13, K4
-	VPADDD        Z7, Z12, Z12
-	VSUBPS        Z1, Z14, Z16
-	VMOVUPS       Z4, Z7
-	VFNMADD132PS  Z3, Z13, Z16
-	VFMADD213PS   Z5, Z8, Z7
+	VPSLLD        $0x14, Z15, Z15
+	VCMPPS        $0x15, Z0, Z12, K4
+	VPADDD        Z11, Z15, Z15
+	VSUBPS        Z1, Z14, Z13
+	VMOVUPS       Z4, Z11
+	VFNMADD132PS  Z3, Z12, Z13
+	VFMADD213PS   Z5, Z7, Z11
 	VPERMPS       Z6, Z14, Z17
-	VMULPS        Z8, Z8, Z15
+	VMULPS        Z7, Z7, Z16
 	VPSLLD        $0x14, Z14, Z14
-	VFMADD213PS   Z8, Z15, Z7
+	VFMADD213PS   Z7, Z16, Z11
 	VPADDD        Z17, Z14, Z14
-	VFMADD213PS.Z Z12, Z12, K2, Z7
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z7, (CX)
-	VFMADD213PS   Z5, Z16, Z12
-	VMOVAPS       Z7, K1, Z10
-	VMULPS        Z16, Z16, Z15
-	VMOVUPS       64(CX), Z8
-	VFMADD213PS   Z16, Z15, Z12
-	VFMADD213PS.Z Z14, Z14, K4, Z12
-	VMOVUPS       Z12, (CX)(BX*1)
-	VMOVAPS       Z12, K3, Z10
-	VMAXPS        64(CX)(BX*1), Z8, Z8
-	VMINPS        Z12, Z7, Z14
-	VADDPS        Z12, Z7, Z7
-	VBROADCASTSS  constants<>+576(SB), Z12
-	VMULPS        Z12, Z7, Z7
-	VADDPS        Z7, Z14, Z14
+	VFMADD213PS.Z Z15, Z15, K2, Z11
+	VMOVUPS       Z4, Z15
+	VMOVUPS       Z11, (CX)
+	VFMADD213PS   Z5, Z13, Z15
+	VMOVAPS       Z11, K1, Z9
+	VMULPS        Z13, Z13, Z16
+	VMOVUPS       64(CX), Z7
+	VFMADD213PS   Z13, Z16, Z15
+	PREFETCHT0    (R8)
+	VFMADD213PS.Z Z14, Z14, K4, Z15
+	ADDQ          176(AX), R8
+	VMOVUPS       Z15, (CX)(BX*1)
+	PREFETCHT0    (R9)
+	VMOVAPS       Z15, K3, Z9
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VMINPS        Z15, Z11, Z13
+	VADDPS        Z15, Z11, Z11
+	VBROADCASTSS  constants<>+576(SB), Z14
+	VMULPS        Z14, Z11, Z11
 	VADDPS        Z11, Z13, Z13
-	VCVTPS2PD     Y14, Z7
-	VMOVUPD       Z7, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z14, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 1464(AX)(SI*8)
-	VCVTPS2PD     Y13, Z7
-	VMOVUPD       Z7, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z13, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(SI*8)
-	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z10, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(SI*8)
+	VADDPS        Z10, Z12, Z12
+	VCVTPS2PD     Y13, Z10
+	VMOVUPD       Z10, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z13, Y10
+	VCVTPS2PD     Y10, Z10
+	VMOVUPD       Z10, 1464(AX)(SI*8)
+	VCVTPS2PD     Y12, Z10
+	VMOVUPD       Z10, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z12, Y10
+	VCVTPS2PD     Y10, Z10
+	VMOVUPD       Z10, 4728(AX)(SI*8)
+	VCVTPS2PD     Y8, Z10
+	VSUBPD        312(AX)(SI*8), Z10, Z10
+	VMOVUPD       Z10, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
+	VCVTPS2PD     Y8, Z8
+	VSUBPD        376(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VCVTPS2PD     Y9, Z8
+	VMOVUPD       Z8, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
-	JLT           loop1
+	JLT           loop2
 
-end2:
-	VZEROUPPER
-	RET
-
-// func planeSumUniformFloat32AVX2K3(a *byte)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·planeSumUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// planeSumUniformFloat32AVX2K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
-	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Y3
-	VMAXPS       (CX)(BX*1), Y3, Y3
-	VMAXPS       (CX)(BX*2), Y3, Y3
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
-
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS      Y3, Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
-	VMOVDQU      (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
-	VBLENDVPS    Y3, Y6, Y5, Y5
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y3
-	VFMADD132PS  constants<>+64(SB), Y1, Y3
-	VSUBPS       Y1, Y3, Y9
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	VPERMPS      constants<>+192(SB), Y3, Y7
-	VPSLLD       $0x14, Y3, Y3
-	VMOVUPS      (CX)(BX*1), Y8
-	VPADDD       Y7, Y3, Y3
-	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
-	VSUBPS       Y2, Y8, Y8
-	VMULPS       Y9, Y9, Y11
-	VMAXPS       Y8, Y0, Y10
-	VFMADD213PS  Y9, Y11, Y7
-	VMOVUPS      Y10, Y11
-	VFMADD213PS  Y3, Y3, Y7
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VMOVUPS      32(CX), Y3
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMAXPS       32(CX)(BX*1), Y3, Y3
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y6, Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1088(R8)
-	VMOVUPS      (CX)(BX*2), Y6
-	VPCMPEQD     constants<>+640(SB), Y4, Y4
-	VBLENDVPS    Y4, Y6, Y5, Y5
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y4
-	VMOVUPS      Y4, Y7
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
-	VSUBPS       Y1, Y7, Y2
-	VFNMADD132PS constants<>+96(SB), Y4, Y2
-	VPERMPS      constants<>+192(SB), Y7, Y4
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y4, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y2, Y4
-	VMULPS       Y2, Y2, Y8
-	VFMADD213PS  Y2, Y8, Y4
-	VFMADD213PS  Y7, Y7, Y4
-	VMAXPS       32(CX)(BX*2), Y3, Y3
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y4, Y4
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y6, Y6
-	VBROADCASTSD constants<>+736(SB), Y2
-	VCVTPS2PD    X4, Y7
-	VADDPD       Y2, Y7, Y7
-	VMOVUPD      Y7, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y4, X4
-	VCVTPS2PD    X4, Y4
-	VADDPD       Y2, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
-	JLT          loop1
-
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -16507,288 +16407,156 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Y3
-	VMAXPS       (CX)(BX*1), Y3, Y3
-	VMAXPS       (CX)(BX*2), Y3, Y3
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Y2, Y2
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS      Y3, Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
+loop2:
+	VMOVUPS      Y2, Y3
+	VCVTPS2PD    X3, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 344(AX)(SI*8)
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VXORPS       Y6, Y6, Y6
 	VMOVUPS      (CX), Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
-	VBLENDVPS    Y3, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
+	VBLENDVPS    Y2, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y3
-	VFMADD132PS  constants<>+64(SB), Y1, Y3
-	VSUBPS       Y1, Y3, Y10
+	VMOVUPS      Y8, Y2
+	VFMADD132PS  constants<>+64(SB), Y1, Y2
+	VSUBPS       Y1, Y2, Y10
 	VFNMADD132PS constants<>+96(SB), Y8, Y10
-	VPERMPS      constants<>+192(SB), Y3, Y8
-	VPSLLD       $0x14, Y3, Y3
+	VPERMPS      constants<>+192(SB), Y2, Y8
+	VPSLLD       $0x14, Y2, Y2
 	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y8, Y3, Y3
+	VPADDD       Y8, Y2, Y2
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y10, Y8
-	VSUBPS       Y2, Y9, Y9
+	VSUBPS       Y3, Y9, Y9
 	VMULPS       Y10, Y10, Y11
 	VMAXPS       Y9, Y0, Y12
 	VFMADD213PS  Y10, Y11, Y8
 	VMOVUPS      Y12, Y11
-	VFMADD213PS  Y3, Y3, Y8
+	VFMADD213PS  Y2, Y2, Y8
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y11, Y10
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
 	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VBLENDVPS    Y3, Y8, Y6, Y6
+	VBLENDVPS    Y2, Y8, Y6, Y6
 	VPERMPS      constants<>+192(SB), Y11, Y12
-	VMOVUPS      32(CX), Y3
+	VMOVUPS      32(CX), Y2
 	VPSLLD       $0x14, Y11, Y11
+	PREFETCHT0   (R8)
 	VPADDD       Y12, Y11, Y11
+	ADDQ         176(AX), R8
 	VMOVUPS      constants<>+128(SB), Y12
+	PREFETCHT0   (R9)
 	VFMADD213PS  constants<>+160(SB), Y10, Y12
+	ADDQ         184(AX), R9
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y12
 	VFMADD213PS  Y11, Y11, Y12
 	VMOVUPS      Y12, (CX)(BX*1)
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
 	VBLENDVPS    Y10, Y12, Y6, Y6
-	VMAXPS       32(CX)(BX*1), Y3, Y3
+	VMAXPS       32(CX)(BX*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y8, Y12, Y12
 	VADDPS       Y7, Y9, Y9
-	MOVQ         56(AX), R8
-	VMOVUPS      Y12, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y9, 1088(R8)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y12, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y9, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y7
 	VPCMPEQD     constants<>+640(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y2
-	VFNMADD132PS constants<>+96(SB), Y8, Y2
+	VSUBPS       Y1, Y9, Y3
+	VFNMADD132PS constants<>+96(SB), Y8, Y3
 	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y2, Y8
-	VMULPS       Y2, Y2, Y10
-	VFMADD213PS  Y2, Y10, Y8
+	VFMADD213PS  constants<>+160(SB), Y3, Y8
+	VMULPS       Y3, Y3, Y10
+	VFMADD213PS  Y3, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, (CX)(BX*2)
-	VPCMPEQD     constants<>+640(SB), Y4, Y2
-	VBLENDVPS    Y2, Y8, Y6, Y6
-	VMAXPS       32(CX)(BX*2), Y3, Y3
+	VPCMPEQD     constants<>+640(SB), Y4, Y3
+	VBLENDVPS    Y3, Y8, Y6, Y6
+	VMAXPS       32(CX)(BX*2), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	MOVQ         56(AX), R8
 	VADDPS       64(R8), Y8, Y8
 	MOVQ         56(AX), R8
 	VADDPS       1088(R8), Y7, Y7
-	VBROADCASTSD constants<>+736(SB), Y2
+	VBROADCASTSD constants<>+736(SB), Y3
 	VCVTPS2PD    X8, Y4
-	VADDPD       Y2, Y4, Y4
+	VADDPD       Y3, Y4, Y4
 	VMOVUPD      Y4, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y8, X4
 	VCVTPS2PD    X4, Y4
-	VADDPD       Y2, Y4, Y4
+	VADDPD       Y3, Y4, Y4
 	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y7, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(SI*8)
+	VCVTPS2PD    X7, Y3
+	VMOVUPD      Y3, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VCVTPS2PD    X5, Y3
+	VSUBPD       312(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X3
+	VCVTPS2PD    X3, Y3
+	VSUBPD       344(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
-	JLT          loop1
+	JLT          loop2
 
-end2:
-	VZEROUPPER
-	RET
-
-// func planeSumUniformFloat32AVX512K3(a *byte)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·planeSumUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// planeSumUniformFloat32AVX512K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Z12
-	VMAXPS       (CX)(BX*1), Z12, Z12
-	VMAXPS       (CX)(BX*2), Z12, Z12
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
-
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS       Z12, Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
-	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+576(SB), Z9
-	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+576(SB), Z8, K1
-	VMOVAPS       Z10, K1, Z9
-	VSUBPS        Z7, Z10, Z10
-	VMOVUPS       Z10, Z12
-	VMOVUPS       (CX)(BX*1), Z14
-	VFMADD132PS   Z2, Z1, Z12
-	VPCMPEQD.BCST constants<>+608(SB), Z8, K2
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVAPS       Z14, K2, Z9
-	VSUBPS        Z1, Z12, Z11
-	VSUBPS        Z7, Z14, Z14
-	VFNMADD132PS  Z3, Z10, Z11
-	VMOVUPS       Z14, Z15
-	VMOVUPS       (CX)(BX*2), Z16
-	VPERMPS       Z6, Z12, Z13
-	VFMADD132PS   Z2, Z1, Z15
-	VPCMPEQD.BCST constants<>+640(SB), Z8, K3
-	VPSLLD        $0x14, Z12, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VMOVAPS       Z16, K3, Z9
-	VPADDD        Z13, Z12, Z12
-	VSUBPS        Z1, Z15, Z8
-	VSUBPS        Z7, Z16, Z16
-	VMOVUPS       Z4, Z7
-	VFNMADD132PS  Z3, Z14, Z8
-	VMOVUPS       Z16, Z18
-	VFMADD213PS   Z5, Z11, Z7
-	VPERMPS       Z6, Z15, Z17
-	VFMADD132PS   Z2, Z1, Z18
-	VMULPS        Z11, Z11, Z13
-	VPSLLD        $0x14, Z15, Z15
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS   Z11, Z13, Z7
-	VPADDD        Z17, Z15, Z15
-	VSUBPS        Z1, Z18, Z11
-	VFMADD213PS.Z Z12, Z12, K1, Z7
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z16, Z11
-	VMOVUPS       64(CX), Z12
-	VFMADD213PS   Z5, Z8, Z13
-	VPERMPS       Z6, Z18, Z19
-	VMULPS        Z8, Z8, Z17
-	VPSLLD        $0x14, Z18, Z18
-	VFMADD213PS   Z8, Z17, Z13
-	VPADDD        Z19, Z18, Z18
-	VFMADD213PS.Z Z15, Z15, K2, Z13
-	VMOVUPS       Z4, Z8
-	VMAXPS        64(CX)(BX*1), Z12, Z12
-	VFMADD213PS   Z5, Z11, Z8
-	VMULPS        Z11, Z11, Z15
-	VFMADD213PS   Z11, Z15, Z8
-	VFMADD213PS.Z Z18, Z18, K3, Z8
-	VMAXPS        64(CX)(BX*2), Z12, Z12
-	VADDPS        Z7, Z13, Z13
-	VADDPS        Z10, Z14, Z14
-	VADDPS        Z13, Z8, Z8
-	VADDPS        Z14, Z16, Z16
-	VBROADCASTSD  constants<>+736(SB), Z7
-	VCVTPS2PD     Y8, Z10
-	VADDPD        Z7, Z10, Z10
-	VMOVUPD       Z10, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y8
-	VCVTPS2PD     Y8, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1464(AX)(SI*8)
-	VCVTPS2PD     Y16, Z7
-	VMOVUPD       Z7, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z16, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(SI*8)
-	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
-	ADDQ          $+16, SI
-	CMPQ          SI, DI
-	JLT           loop1
-
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -16808,303 +16576,147 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Z13
-	VMAXPS       (CX)(BX*1), Z13, Z13
-	VMAXPS       (CX)(BX*2), Z13, Z13
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Z7, Z7
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS       Z13, Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
-	VMOVDQU32     (DX), Z8
+loop2:
+	VMOVUPS       Z7, Z11
+	VCVTPS2PD     Y11, Z7
+	VMOVUPD       Z7, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 376(AX)(SI*8)
+	MOVQ          SI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          168(AX), R8
+	MOVQ          SI, R9
+	SUBQ          88(AX), R9
+	SHLQ          $0x02, R9
+	ADDQ          16(AX), R9
+	VMOVDQU32     (DX), Z13
+	VBROADCASTSS  constants<>+576(SB), Z8
 	VBROADCASTSS  constants<>+576(SB), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
-	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(BX*1), Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z8, K3
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVAPS       Z15, K3, Z9
-	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z7, Z15, Z15
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
+	VMOVUPS       (CX), Z10
+	VPCMPEQD.BCST constants<>+576(SB), Z13, K1
+	VMOVAPS       Z10, K1, Z8
+	VSUBPS        Z11, Z10, Z10
+	VMOVUPS       Z10, Z7
+	VMOVUPS       (CX)(BX*1), Z12
+	VFMADD132PS   Z2, Z1, Z7
+	VPCMPEQD.BCST constants<>+608(SB), Z13, K3
+	VCMPPS        $0x15, Z0, Z10, K2
+	VMOVAPS       Z12, K3, Z8
+	VSUBPS        Z1, Z7, Z15
+	VSUBPS        Z11, Z12, Z12
+	VFNMADD132PS  Z3, Z10, Z15
+	VMOVUPS       Z12, Z14
 	VMOVUPS       (CX)(BX*2), Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z8, K5
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z8
-	VSUBPS        Z7, Z17, Z17
-	VMOVUPS       Z4, Z7
-	VFNMADD132PS  Z3, Z15, Z8
+	VPERMPS       Z6, Z7, Z16
+	VFMADD132PS   Z2, Z1, Z14
+	VPCMPEQD.BCST constants<>+640(SB), Z13, K5
+	VPSLLD        $0x14, Z7, Z7
+	VCMPPS        $0x15, Z0, Z12, K4
+	VMOVAPS       Z17, K5, Z8
+	VPADDD        Z16, Z7, Z7
+	VSUBPS        Z1, Z14, Z13
+	VSUBPS        Z11, Z17, Z17
+	VMOVUPS       Z4, Z11
+	VFNMADD132PS  Z3, Z12, Z13
 	VMOVUPS       Z17, Z19
-	VFMADD213PS   Z5, Z12, Z7
-	VPERMPS       Z6, Z16, Z18
+	VFMADD213PS   Z5, Z15, Z11
+	VPERMPS       Z6, Z14, Z18
 	VFMADD132PS   Z2, Z1, Z19
-	VMULPS        Z12, Z12, Z14
-	VPSLLD        $0x14, Z16, Z16
+	VMULPS        Z15, Z15, Z16
+	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z17, K6
-	VFMADD213PS   Z12, Z14, Z7
-	VPADDD        Z18, Z16, Z16
-	VSUBPS        Z1, Z19, Z12
-	VFMADD213PS.Z Z13, Z13, K2, Z7
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z17, Z12
-	VMOVUPS       Z7, (CX)
-	VFMADD213PS   Z5, Z8, Z14
+	VFMADD213PS   Z15, Z16, Z11
+	VPADDD        Z18, Z14, Z14
+	VSUBPS        Z1, Z19, Z18
+	VFMADD213PS.Z Z7, Z7, K2, Z11
+	VMOVUPS       Z4, Z15
+	VFNMADD132PS  Z3, Z17, Z18
+	VMOVUPS       Z11, (CX)
+	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z19, Z20
-	VMOVAPS       Z7, K1, Z10
-	VMULPS        Z8, Z8, Z18
+	VMOVAPS       Z11, K1, Z9
+	VMULPS        Z13, Z13, Z16
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       64(CX), Z13
-	VFMADD213PS   Z8, Z18, Z14
+	VMOVUPS       64(CX), Z7
+	VFMADD213PS   Z13, Z16, Z15
 	VPADDD        Z20, Z19, Z19
-	VFMADD213PS.Z Z16, Z16, K4, Z14
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z14, (CX)(BX*1)
-	VFMADD213PS   Z5, Z12, Z8
-	VMOVAPS       Z14, K3, Z10
-	VMULPS        Z12, Z12, Z16
-	VMAXPS        64(CX)(BX*1), Z13, Z13
-	VFMADD213PS   Z12, Z16, Z8
-	VFMADD213PS.Z Z19, Z19, K6, Z8
-	VMOVUPS       Z8, (CX)(BX*2)
-	VMOVAPS       Z8, K5, Z10
-	VMAXPS        64(CX)(BX*2), Z13, Z13
-	VADDPS        Z7, Z14, Z14
+	PREFETCHT0    (R8)
+	VFMADD213PS.Z Z14, Z14, K4, Z15
+	VMOVUPS       Z4, Z13
+	ADDQ          176(AX), R8
+	VMOVUPS       Z15, (CX)(BX*1)
+	VFMADD213PS   Z5, Z18, Z13
+	PREFETCHT0    (R9)
+	VMOVAPS       Z15, K3, Z9
+	VMULPS        Z18, Z18, Z14
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VFMADD213PS   Z18, Z14, Z13
+	PREFETCHT0    (R8)
+	VFMADD213PS.Z Z19, Z19, K6, Z13
+	ADDQ          176(AX), R8
+	VMOVUPS       Z13, (CX)(BX*2)
+	PREFETCHT0    (R9)
+	VMOVAPS       Z13, K5, Z9
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(BX*2), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z14, Z8, Z8
-	VADDPS        Z15, Z17, Z17
-	VBROADCASTSD  constants<>+736(SB), Z7
-	VCVTPS2PD     Y8, Z11
-	VADDPD        Z7, Z11, Z11
+	VADDPS        Z10, Z12, Z12
+	VADDPS        Z15, Z13, Z13
+	VADDPS        Z12, Z17, Z17
+	VBROADCASTSD  constants<>+736(SB), Z10
+	VCVTPS2PD     Y13, Z11
+	VADDPD        Z10, Z11, Z11
 	VMOVUPD       Z11, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z13, Y11
+	VCVTPS2PD     Y11, Z11
+	VADDPD        Z10, Z11, Z11
+	VMOVUPD       Z11, 1464(AX)(SI*8)
+	VCVTPS2PD     Y17, Z10
+	VMOVUPD       Z10, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z17, Y10
+	VCVTPS2PD     Y10, Z10
+	VMOVUPD       Z10, 4728(AX)(SI*8)
+	VCVTPS2PD     Y8, Z10
+	VSUBPD        312(AX)(SI*8), Z10, Z10
+	VMOVUPD       Z10, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VADDPD        Z7, Z8, Z8
-	VMOVUPD       Z8, 1464(AX)(SI*8)
-	VCVTPS2PD     Y17, Z7
-	VMOVUPD       Z7, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z17, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	VCVTPS2PD     Y9, Z7
-	VSUBPD        312(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(SI*8)
-	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z10, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(SI*8)
+	VSUBPD        376(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VCVTPS2PD     Y9, Z8
+	VMOVUPD       Z8, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
-	JLT           loop1
+	JLT           loop2
 
-end2:
-	VZEROUPPER
-	RET
-
-// func planeSumUniformFloat32AVX2K4(a *byte)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·planeSumUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// planeSumUniformFloat32AVX2K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
-	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Y3
-	VMAXPS       (CX)(BX*1), Y3, Y3
-	VMAXPS       (CX)(BX*2), Y3, Y3
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
-
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS      Y3, Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
-	VMOVDQU      (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
-	VBLENDVPS    Y3, Y6, Y5, Y5
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y3
-	VFMADD132PS  constants<>+64(SB), Y1, Y3
-	VSUBPS       Y1, Y3, Y9
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	VPERMPS      constants<>+192(SB), Y3, Y7
-	VPSLLD       $0x14, Y3, Y3
-	VMOVUPS      (CX)(BX*1), Y8
-	VPADDD       Y7, Y3, Y3
-	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
-	VSUBPS       Y2, Y8, Y8
-	VMULPS       Y9, Y9, Y11
-	VMAXPS       Y8, Y0, Y10
-	VFMADD213PS  Y9, Y11, Y7
-	VMOVUPS      Y10, Y11
-	VFMADD213PS  Y3, Y3, Y7
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VMOVUPS      32(CX), Y3
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMAXPS       32(CX)(BX*1), Y3, Y3
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y6, Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1088(R8)
-	VMOVUPS      (CX)(BX*2), Y6
-	VPCMPEQD     constants<>+640(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y2, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x03, BX, R8
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      (CX)(R8*1), Y10
-	VMOVUPS      constants<>+128(SB), Y8
-	VPCMPEQD     constants<>+672(SB), Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VBLENDVPS    Y4, Y10, Y5, Y5
-	VMULPS       Y7, Y7, Y4
-	VSUBPS       Y2, Y10, Y10
-	VFMADD213PS  Y7, Y4, Y8
-	VMAXPS       Y10, Y0, Y2
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y2, Y7
-	VMAXPS       32(CX)(BX*2), Y3, Y3
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
-	VSUBPS       Y1, Y7, Y4
-	VFNMADD132PS constants<>+96(SB), Y2, Y4
-	VPERMPS      constants<>+192(SB), Y7, Y2
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y2, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y2
-	VFMADD213PS  constants<>+160(SB), Y4, Y2
-	VMULPS       Y4, Y4, Y9
-	VFMADD213PS  Y4, Y9, Y2
-	VFMADD213PS  Y7, Y7, Y2
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	VADDPS       Y8, Y2, Y2
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y2, Y2
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y10, Y10
-	VBROADCASTSD constants<>+736(SB), Y4
-	VCVTPS2PD    X2, Y6
-	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VADDPD       Y4, Y2, Y2
-	VMOVUPD      Y2, 1432(AX)(SI*8)
-	VCVTPS2PD    X10, Y2
-	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y10, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
-	JLT          loop1
-
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -17119,98 +16731,99 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Y3
-	VMAXPS       (CX)(BX*1), Y3, Y3
-	VMAXPS       (CX)(BX*2), Y3, Y3
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Y2, Y2
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS      Y3, Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
+loop2:
+	VMOVUPS      Y2, Y3
+	VCVTPS2PD    X3, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 344(AX)(SI*8)
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VXORPS       Y6, Y6, Y6
 	VMOVUPS      (CX), Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
-	VBLENDVPS    Y3, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
+	VBLENDVPS    Y2, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y3
-	VFMADD132PS  constants<>+64(SB), Y1, Y3
-	VSUBPS       Y1, Y3, Y10
+	VMOVUPS      Y8, Y2
+	VFMADD132PS  constants<>+64(SB), Y1, Y2
+	VSUBPS       Y1, Y2, Y10
 	VFNMADD132PS constants<>+96(SB), Y8, Y10
-	VPERMPS      constants<>+192(SB), Y3, Y8
-	VPSLLD       $0x14, Y3, Y3
+	VPERMPS      constants<>+192(SB), Y2, Y8
+	VPSLLD       $0x14, Y2, Y2
 	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y8, Y3, Y3
+	VPADDD       Y8, Y2, Y2
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y10, Y8
-	VSUBPS       Y2, Y9, Y9
+	VSUBPS       Y3, Y9, Y9
 	VMULPS       Y10, Y10, Y11
 	VMAXPS       Y9, Y0, Y12
 	VFMADD213PS  Y10, Y11, Y8
 	VMOVUPS      Y12, Y11
-	VFMADD213PS  Y3, Y3, Y8
+	VFMADD213PS  Y2, Y2, Y8
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y11, Y10
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
 	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VBLENDVPS    Y3, Y8, Y6, Y6
+	VBLENDVPS    Y2, Y8, Y6, Y6
 	VPERMPS      constants<>+192(SB), Y11, Y12
-	VMOVUPS      32(CX), Y3
+	VMOVUPS      32(CX), Y2
 	VPSLLD       $0x14, Y11, Y11
+	PREFETCHT0   (R8)
 	VPADDD       Y12, Y11, Y11
+	ADDQ         176(AX), R8
 	VMOVUPS      constants<>+128(SB), Y12
+	PREFETCHT0   (R9)
 	VFMADD213PS  constants<>+160(SB), Y10, Y12
+	ADDQ         184(AX), R9
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y12
 	VFMADD213PS  Y11, Y11, Y12
 	VMOVUPS      Y12, (CX)(BX*1)
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
 	VBLENDVPS    Y10, Y12, Y6, Y6
-	VMAXPS       32(CX)(BX*1), Y3, Y3
+	VMAXPS       32(CX)(BX*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y8, Y12, Y12
 	VADDPS       Y7, Y9, Y9
-	MOVQ         56(AX), R8
-	VMOVUPS      Y12, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y9, 1088(R8)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y12, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y9, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y7
 	VPCMPEQD     constants<>+640(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -17218,237 +16831,84 @@ fetched4:
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x03, BX, R8
+	IMUL3Q       $0x03, BX, R10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R8*1), Y12
+	VMOVUPS      (CX)(R10*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VPCMPEQD     constants<>+672(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y2, Y12, Y12
+	VSUBPS       Y3, Y12, Y12
 	VFMADD213PS  Y8, Y11, Y9
-	VMAXPS       Y12, Y0, Y2
+	VMAXPS       Y12, Y0, Y3
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y2, Y11
+	VMOVUPS      Y3, Y11
 	VMOVUPS      Y9, (CX)(BX*2)
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VPCMPEQD     constants<>+640(SB), Y4, Y8
 	VSUBPS       Y1, Y11, Y10
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VFNMADD132PS constants<>+96(SB), Y2, Y10
-	VMAXPS       32(CX)(BX*2), Y3, Y3
-	VPERMPS      constants<>+192(SB), Y11, Y2
+	VFNMADD132PS constants<>+96(SB), Y3, Y10
+	VMAXPS       32(CX)(BX*2), Y2, Y2
+	VPERMPS      constants<>+192(SB), Y11, Y3
+	PREFETCHT0   (R8)
 	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y2, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y2
-	VFMADD213PS  constants<>+160(SB), Y10, Y2
+	ADDQ         176(AX), R8
+	VPADDD       Y3, Y11, Y11
+	PREFETCHT0   (R9)
+	VMOVUPS      constants<>+128(SB), Y3
+	ADDQ         184(AX), R9
+	VFMADD213PS  constants<>+160(SB), Y10, Y3
 	VMULPS       Y10, Y10, Y8
-	VFMADD213PS  Y10, Y8, Y2
-	VFMADD213PS  Y11, Y11, Y2
-	VMOVUPS      Y2, (CX)(R8*1)
+	VFMADD213PS  Y10, Y8, Y3
+	VFMADD213PS  Y11, Y11, Y3
+	VMOVUPS      Y3, (CX)(R10*1)
 	VPCMPEQD     constants<>+672(SB), Y4, Y4
-	VBLENDVPS    Y4, Y2, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	VADDPS       Y9, Y2, Y2
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y9, Y3, Y3
 	VADDPS       Y7, Y12, Y12
 	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y2, Y2
+	VADDPS       64(R8), Y3, Y3
 	MOVQ         56(AX), R8
 	VADDPS       1088(R8), Y12, Y12
 	VBROADCASTSD constants<>+736(SB), Y4
-	VCVTPS2PD    X2, Y7
+	VCVTPS2PD    X3, Y7
 	VADDPD       Y4, Y7, Y7
 	VMOVUPD      Y7, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VADDPD       Y4, Y2, Y2
-	VMOVUPD      Y2, 1432(AX)(SI*8)
-	VCVTPS2PD    X12, Y2
-	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y12, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X3
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y4, Y3, Y3
+	VMOVUPD      Y3, 1432(AX)(SI*8)
+	VCVTPS2PD    X12, Y3
+	VMOVUPD      Y3, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y12, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VCVTPS2PD    X5, Y3
+	VSUBPD       312(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X3
+	VCVTPS2PD    X3, Y3
+	VSUBPD       344(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
-	JLT          loop1
+	JLT          loop2
 
-end2:
-	VZEROUPPER
-	RET
-
-// func planeSumUniformFloat32AVX512K4(a *byte)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·planeSumUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// planeSumUniformFloat32AVX512K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
-	MOVQ         (AX), CX
-	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Z7
-	VMAXPS       (CX)(BX*1), Z7, Z7
-	VMAXPS       (CX)(BX*2), Z7, Z7
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Z7, Z7
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
-
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
-
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
-	VMOVDQU32     (DX), Z8
-	VBROADCASTSS  constants<>+576(SB), Z9
-	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+576(SB), Z8, K1
-	VMOVAPS       Z10, K1, Z9
-	VSUBPS        Z7, Z10, Z10
-	VMOVUPS       Z10, Z12
-	VMOVUPS       (CX)(BX*1), Z14
-	VFMADD132PS   Z2, Z1, Z12
-	VPCMPEQD.BCST constants<>+608(SB), Z8, K2
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVAPS       Z14, K2, Z9
-	VSUBPS        Z1, Z12, Z11
-	VSUBPS        Z7, Z14, Z14
-	VFNMADD132PS  Z3, Z10, Z11
-	VMOVUPS       Z14, Z15
-	VMOVUPS       (CX)(BX*2), Z16
-	VPERMPS       Z6, Z12, Z13
-	VFMADD132PS   Z2, Z1, Z15
-	VPCMPEQD.BCST constants<>+640(SB), Z8, K3
-	VPSLLD        $0x14, Z12, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VMOVAPS       Z16, K3, Z9
-	VPADDD        Z13, Z12, Z12
-	VSUBPS        Z1, Z15, Z18
-	VSUBPS        Z7, Z16, Z16
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z14, Z18
-	VMOVUPS       Z16, Z20
-	IMUL3Q        $0x03, BX, R8
-	VFMADD213PS   Z5, Z11, Z13
-	VPERMPS       Z6, Z15, Z19
-	VFMADD132PS   Z2, Z1, Z20
-	VMOVUPS       (CX)(R8*1), Z21
-	VMULPS        Z11, Z11, Z17
-	VPSLLD        $0x14, Z15, Z15
-	VCMPPS        $0x15, Z0, Z16, K3
-	VPCMPEQD.BCST constants<>+672(SB), Z8, K4
-	VFMADD213PS   Z11, Z17, Z13
-	VPADDD        Z19, Z15, Z15
-	VSUBPS        Z1, Z20, Z8
-	VMOVAPS       Z21, K4, Z9
-	VFMADD213PS.Z Z12, Z12, K1, Z13
-	VMOVUPS       Z4, Z11
-	VFNMADD132PS  Z3, Z16, Z8
-	VSUBPS        Z7, Z21, Z21
-	VMOVUPS       64(CX), Z7
-	VFMADD213PS   Z5, Z18, Z11
-	VPERMPS       Z6, Z20, Z17
-	VMOVUPS       Z21, Z19
-	VMULPS        Z18, Z18, Z12
-	VPSLLD        $0x14, Z20, Z20
-	VFMADD132PS   Z2, Z1, Z19
-	VFMADD213PS   Z18, Z12, Z11
-	VPADDD        Z17, Z20, Z20
-	VCMPPS        $0x15, Z0, Z21, K1
-	VFMADD213PS.Z Z15, Z15, K2, Z11
-	VMOVUPS       Z4, Z12
-	VSUBPS        Z1, Z19, Z17
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VFMADD213PS   Z5, Z8, Z12
-	VFNMADD132PS  Z3, Z21, Z17
-	VMULPS        Z8, Z8, Z15
-	VPERMPS       Z6, Z19, Z18
-	VFMADD213PS   Z8, Z15, Z12
-	VPSLLD        $0x14, Z19, Z19
-	VFMADD213PS.Z Z20, Z20, K3, Z12
-	VPADDD        Z18, Z19, Z19
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VMOVUPS       Z4, Z8
-	VFMADD213PS   Z5, Z17, Z8
-	VMULPS        Z17, Z17, Z15
-	VFMADD213PS   Z17, Z15, Z8
-	VFMADD213PS.Z Z19, Z19, K1, Z8
-	VMAXPS        64(CX)(R8*1), Z7, Z7
-	VADDPS        Z13, Z11, Z11
-	VADDPS        Z10, Z14, Z14
-	VADDPS        Z12, Z8, Z8
-	VADDPS        Z16, Z21, Z21
-	VADDPS        Z11, Z8, Z8
-	VADDPS        Z14, Z21, Z21
-	VBROADCASTSD  constants<>+736(SB), Z10
-	VCVTPS2PD     Y8, Z11
-	VADDPD        Z10, Z11, Z11
-	VMOVUPD       Z11, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y8
-	VCVTPS2PD     Y8, Z8
-	VADDPD        Z10, Z8, Z8
-	VMOVUPD       Z8, 1464(AX)(SI*8)
-	VCVTPS2PD     Y21, Z8
-	VMOVUPD       Z8, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z21, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
-	VCVTPS2PD     Y9, Z8
-	VSUBPD        312(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y8
-	VCVTPS2PD     Y8, Z8
-	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(SI*8)
-	ADDQ          $0x40, CX
-	ADDQ          $0x40, DX
-	ADDQ          $+16, SI
-	CMPQ          SI, DI
-	JLT           loop1
-
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -17468,164 +16928,173 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Z7
-	VMAXPS       (CX)(BX*1), Z7, Z7
-	VMAXPS       (CX)(BX*2), Z7, Z7
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Z7, Z7
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Z7, Z7
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
+loop2:
 	VCVTPS2PD     Y7, Z8
 	VMOVUPD       Z8, 312(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z7, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 376(AX)(SI*8)
-	VMOVDQU32     (DX), Z8
+	MOVQ          SI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          168(AX), R8
+	MOVQ          SI, R9
+	SUBQ          88(AX), R9
+	SHLQ          $0x02, R9
+	ADDQ          16(AX), R9
+	VMOVDQU32     (DX), Z16
+	VBROADCASTSS  constants<>+576(SB), Z8
 	VBROADCASTSS  constants<>+576(SB), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
-	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z8, K1
-	VMOVAPS       Z11, K1, Z9
-	VSUBPS        Z7, Z11, Z11
-	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(BX*1), Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z8, K3
-	VCMPPS        $0x15, Z0, Z11, K2
-	VMOVAPS       Z15, K3, Z9
-	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z7, Z15, Z15
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
+	VMOVUPS       (CX), Z10
+	VPCMPEQD.BCST constants<>+576(SB), Z16, K1
+	VMOVAPS       Z10, K1, Z8
+	VSUBPS        Z7, Z10, Z10
+	VMOVUPS       Z10, Z15
+	VMOVUPS       (CX)(BX*1), Z12
+	VFMADD132PS   Z2, Z1, Z15
+	VPCMPEQD.BCST constants<>+608(SB), Z16, K3
+	VCMPPS        $0x15, Z0, Z10, K2
+	VMOVAPS       Z12, K3, Z8
+	VSUBPS        Z1, Z15, Z18
+	VSUBPS        Z7, Z12, Z12
+	VFNMADD132PS  Z3, Z10, Z18
+	VMOVUPS       Z12, Z14
 	VMOVUPS       (CX)(BX*2), Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z8, K5
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K4
-	VMOVAPS       Z17, K5, Z9
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z19
+	VPERMPS       Z6, Z15, Z11
+	VFMADD132PS   Z2, Z1, Z14
+	VPCMPEQD.BCST constants<>+640(SB), Z16, K5
+	VPSLLD        $0x14, Z15, Z15
+	VCMPPS        $0x15, Z0, Z12, K4
+	VMOVAPS       Z17, K5, Z8
+	VPADDD        Z11, Z15, Z15
+	VSUBPS        Z1, Z14, Z13
 	VSUBPS        Z7, Z17, Z17
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z21
-	IMUL3Q        $0x03, BX, R8
-	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z21
-	VMOVUPS       (CX)(R8*1), Z22
-	VMULPS        Z12, Z12, Z18
-	VPSLLD        $0x14, Z16, Z16
+	VMOVUPS       Z4, Z11
+	VFNMADD132PS  Z3, Z12, Z13
+	VMOVUPS       Z17, Z19
+	IMUL3Q        $0x03, BX, R10
+	VFMADD213PS   Z5, Z18, Z11
+	VPERMPS       Z6, Z14, Z22
+	VFMADD132PS   Z2, Z1, Z19
+	VMOVUPS       (CX)(R10*1), Z21
+	VMULPS        Z18, Z18, Z20
+	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z17, K6
-	VPCMPEQD.BCST constants<>+672(SB), Z8, K7
-	VFMADD213PS   Z12, Z18, Z14
-	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z8
-	VMOVAPS       Z22, K7, Z9
-	VFMADD213PS.Z Z13, Z13, K2, Z14
-	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z17, Z8
-	VSUBPS        Z7, Z22, Z22
-	VMOVUPS       Z14, (CX)
-	VFMADD213PS   Z5, Z19, Z12
-	VPERMPS       Z6, Z21, Z18
-	VMOVUPS       Z22, Z20
-	VMOVAPS       Z14, K1, Z10
-	VMULPS        Z19, Z19, Z13
-	VPSLLD        $0x14, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z20
+	VPCMPEQD.BCST constants<>+672(SB), Z16, K7
+	VFMADD213PS   Z18, Z20, Z11
+	VPADDD        Z22, Z14, Z14
+	VSUBPS        Z1, Z19, Z18
+	VMOVAPS       Z21, K7, Z8
+	VFMADD213PS.Z Z15, Z15, K2, Z11
+	VMOVUPS       Z4, Z15
+	VFNMADD132PS  Z3, Z17, Z18
+	VSUBPS        Z7, Z21, Z21
+	VMOVUPS       Z11, (CX)
+	VFMADD213PS   Z5, Z13, Z15
+	VPERMPS       Z6, Z19, Z20
+	VMOVUPS       Z21, Z22
+	VMOVAPS       Z11, K1, Z9
+	VMULPS        Z13, Z13, Z16
+	VPSLLD        $0x14, Z19, Z19
+	VFMADD132PS   Z2, Z1, Z22
 	VMOVUPS       64(CX), Z7
-	VFMADD213PS   Z19, Z13, Z12
-	VPADDD        Z18, Z21, Z21
-	VCMPPS        $0x15, Z0, Z22, K1
-	VFMADD213PS.Z Z16, Z16, K4, Z12
+	VFMADD213PS   Z13, Z16, Z15
+	VPADDD        Z20, Z19, Z19
+	VCMPPS        $0x15, Z0, Z21, K1
+	PREFETCHT0    (R8)
+	VFMADD213PS.Z Z14, Z14, K4, Z15
 	VMOVUPS       Z4, Z13
-	VSUBPS        Z1, Z20, Z18
-	VMOVUPS       Z12, (CX)(BX*1)
-	VFMADD213PS   Z5, Z8, Z13
-	VFNMADD132PS  Z3, Z22, Z18
-	VMOVAPS       Z12, K3, Z10
-	VMULPS        Z8, Z8, Z16
-	VPERMPS       Z6, Z20, Z19
+	VSUBPS        Z1, Z22, Z16
+	ADDQ          176(AX), R8
+	VMOVUPS       Z15, (CX)(BX*1)
+	VFMADD213PS   Z5, Z18, Z13
+	VFNMADD132PS  Z3, Z21, Z16
+	PREFETCHT0    (R9)
+	VMOVAPS       Z15, K3, Z9
+	VMULPS        Z18, Z18, Z14
+	VPERMPS       Z6, Z22, Z20
+	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VFMADD213PS   Z8, Z16, Z13
-	VPSLLD        $0x14, Z20, Z20
-	VFMADD213PS.Z Z21, Z21, K6, Z13
-	VPADDD        Z19, Z20, Z20
+	VFMADD213PS   Z18, Z14, Z13
+	VPSLLD        $0x14, Z22, Z22
+	PREFETCHT0    (R8)
+	VFMADD213PS.Z Z19, Z19, K6, Z13
+	VPADDD        Z20, Z22, Z22
+	ADDQ          176(AX), R8
 	VMOVUPS       Z13, (CX)(BX*2)
-	VMOVUPS       Z4, Z8
-	VMOVAPS       Z13, K5, Z10
-	VFMADD213PS   Z5, Z18, Z8
+	VMOVUPS       Z4, Z14
+	PREFETCHT0    (R9)
+	VMOVAPS       Z13, K5, Z9
+	VFMADD213PS   Z5, Z16, Z14
+	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VMULPS        Z18, Z18, Z16
-	VFMADD213PS   Z18, Z16, Z8
-	VFMADD213PS.Z Z20, Z20, K1, Z8
-	VMOVUPS       Z8, (CX)(R8*1)
-	VMOVAPS       Z8, K7, Z10
-	VMAXPS        64(CX)(R8*1), Z7, Z7
-	VADDPS        Z14, Z12, Z12
+	VMULPS        Z16, Z16, Z18
+	PREFETCHT0    (R8)
+	VFMADD213PS   Z16, Z18, Z14
+	ADDQ          176(AX), R8
+	VFMADD213PS.Z Z22, Z22, K1, Z14
+	PREFETCHT0    (R9)
+	VMOVUPS       Z14, (CX)(R10*1)
+	ADDQ          184(AX), R9
+	VMOVAPS       Z14, K7, Z9
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z13, Z8, Z8
-	VADDPS        Z17, Z22, Z22
-	VADDPS        Z12, Z8, Z8
-	VADDPS        Z15, Z22, Z22
-	VBROADCASTSD  constants<>+736(SB), Z11
-	VCVTPS2PD     Y8, Z12
-	VADDPD        Z11, Z12, Z12
-	VMOVUPD       Z12, 1400(AX)(SI*8)
+	VADDPS        Z10, Z12, Z12
+	VADDPS        Z13, Z14, Z14
+	VADDPS        Z17, Z21, Z21
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z12, Z21, Z21
+	VBROADCASTSD  constants<>+736(SB), Z10
+	VCVTPS2PD     Y14, Z11
+	VADDPD        Z10, Z11, Z11
+	VMOVUPD       Z11, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z14, Y11
+	VCVTPS2PD     Y11, Z11
+	VADDPD        Z10, Z11, Z11
+	VMOVUPD       Z11, 1464(AX)(SI*8)
+	VCVTPS2PD     Y21, Z10
+	VMOVUPD       Z10, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z21, Y10
+	VCVTPS2PD     Y10, Z10
+	VMOVUPD       Z10, 4728(AX)(SI*8)
+	VCVTPS2PD     Y8, Z10
+	VSUBPD        312(AX)(SI*8), Z10, Z10
+	VMOVUPD       Z10, 3576(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
-	VCVTPS2PD     Y8, Z8
-	VADDPD        Z11, Z8, Z8
-	VMOVUPD       Z8, 1464(AX)(SI*8)
-	VCVTPS2PD     Y22, Z8
-	VMOVUPD       Z8, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z22, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
-	VCVTPS2PD     Y9, Z8
-	VSUBPD        312(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
-	VCVTPS2PD     Y10, Z8
+	VCVTPS2PD     Y9, Z8
 	VMOVUPD       Z8, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z10, Y8
+	VEXTRACTF64X4 $0x01, Z9, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
-	JLT           loop1
+	JLT           loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -17640,99 +17109,99 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Y3
-	VMAXPS       (CX)(BX*1), Y3, Y3
-	VMAXPS       (CX)(BX*2), Y3, Y3
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	VMAXPS       (CX)(BX*4), Y3, Y3
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Y2, Y2
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS      Y3, Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
+loop2:
+	VMOVUPS      Y2, Y3
+	VCVTPS2PD    X3, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 344(AX)(SI*8)
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VXORPS       Y6, Y6, Y6
 	VMOVUPS      (CX), Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
-	VBLENDVPS    Y3, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
+	VBLENDVPS    Y2, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y3
-	VFMADD132PS  constants<>+64(SB), Y1, Y3
-	VSUBPS       Y1, Y3, Y10
+	VMOVUPS      Y8, Y2
+	VFMADD132PS  constants<>+64(SB), Y1, Y2
+	VSUBPS       Y1, Y2, Y10
 	VFNMADD132PS constants<>+96(SB), Y8, Y10
-	VPERMPS      constants<>+192(SB), Y3, Y8
-	VPSLLD       $0x14, Y3, Y3
+	VPERMPS      constants<>+192(SB), Y2, Y8
+	VPSLLD       $0x14, Y2, Y2
 	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y8, Y3, Y3
+	VPADDD       Y8, Y2, Y2
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y10, Y8
-	VSUBPS       Y2, Y9, Y9
+	VSUBPS       Y3, Y9, Y9
 	VMULPS       Y10, Y10, Y11
 	VMAXPS       Y9, Y0, Y12
 	VFMADD213PS  Y10, Y11, Y8
 	VMOVUPS      Y12, Y11
-	VFMADD213PS  Y3, Y3, Y8
+	VFMADD213PS  Y2, Y2, Y8
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y11, Y10
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
 	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VBLENDVPS    Y3, Y8, Y6, Y6
+	VBLENDVPS    Y2, Y8, Y6, Y6
 	VPERMPS      constants<>+192(SB), Y11, Y12
-	VMOVUPS      32(CX), Y3
+	VMOVUPS      32(CX), Y2
 	VPSLLD       $0x14, Y11, Y11
+	PREFETCHT0   (R8)
 	VPADDD       Y12, Y11, Y11
+	ADDQ         176(AX), R8
 	VMOVUPS      constants<>+128(SB), Y12
+	PREFETCHT0   (R9)
 	VFMADD213PS  constants<>+160(SB), Y10, Y12
+	ADDQ         184(AX), R9
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y12
 	VFMADD213PS  Y11, Y11, Y12
 	VMOVUPS      Y12, (CX)(BX*1)
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
 	VBLENDVPS    Y10, Y12, Y6, Y6
-	VMAXPS       32(CX)(BX*1), Y3, Y3
+	VMAXPS       32(CX)(BX*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y8, Y12, Y12
 	VADDPS       Y7, Y9, Y9
-	MOVQ         56(AX), R8
-	VMOVUPS      Y12, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y9, 1088(R8)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y12, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y9, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y7
 	VPCMPEQD     constants<>+640(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -17740,15 +17209,15 @@ fetched4:
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x03, BX, R8
+	IMUL3Q       $0x03, BX, R10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R8*1), Y12
+	VMOVUPS      (CX)(R10*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VPCMPEQD     constants<>+672(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y2, Y12, Y12
+	VSUBPS       Y3, Y12, Y12
 	VFMADD213PS  Y8, Y11, Y9
 	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
@@ -17759,86 +17228,98 @@ fetched4:
 	VSUBPS       Y1, Y13, Y11
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*2), Y3, Y3
+	VMAXPS       32(CX)(BX*2), Y2, Y2
 	VPERMPS      constants<>+192(SB), Y13, Y8
+	PREFETCHT0   (R8)
 	VPSLLD       $0x14, Y13, Y13
+	ADDQ         176(AX), R8
 	VPADDD       Y8, Y13, Y13
+	PREFETCHT0   (R9)
 	VMOVUPS      constants<>+128(SB), Y8
+	ADDQ         184(AX), R9
 	VFMADD213PS  constants<>+160(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y10
 	VFMADD213PS  Y11, Y10, Y8
 	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R8*1)
+	VMOVUPS      Y8, (CX)(R10*1)
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y12, Y12
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 96(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y12, 1120(R8)
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y12, Y12
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y12, 1120(R10)
 	VMOVUPS      (CX)(BX*4), Y7
 	VPCMPEQD     constants<>+704(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y2
-	VFNMADD132PS constants<>+96(SB), Y8, Y2
+	VSUBPS       Y1, Y9, Y3
+	VFNMADD132PS constants<>+96(SB), Y8, Y3
 	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y2, Y8
-	VMULPS       Y2, Y2, Y10
-	VFMADD213PS  Y2, Y10, Y8
+	VFMADD213PS  constants<>+160(SB), Y3, Y8
+	VMULPS       Y3, Y3, Y10
+	VFMADD213PS  Y3, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, (CX)(BX*4)
-	VPCMPEQD     constants<>+704(SB), Y4, Y2
-	VBLENDVPS    Y2, Y8, Y6, Y6
-	VMAXPS       32(CX)(BX*4), Y3, Y3
+	VPCMPEQD     constants<>+704(SB), Y4, Y3
+	VBLENDVPS    Y3, Y8, Y6, Y6
+	VMAXPS       32(CX)(BX*4), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	MOVQ         56(AX), R8
 	VADDPS       96(R8), Y8, Y8
 	MOVQ         56(AX), R8
 	VADDPS       1120(R8), Y7, Y7
-	VBROADCASTSD constants<>+736(SB), Y2
+	VBROADCASTSD constants<>+736(SB), Y3
 	VCVTPS2PD    X8, Y4
-	VADDPD       Y2, Y4, Y4
+	VADDPD       Y3, Y4, Y4
 	VMOVUPD      Y4, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y8, X4
 	VCVTPS2PD    X4, Y4
-	VADDPD       Y2, Y4, Y4
+	VADDPD       Y3, Y4, Y4
 	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X7, Y2
-	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y7, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(SI*8)
+	VCVTPS2PD    X7, Y3
+	VMOVUPD      Y3, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VCVTPS2PD    X5, Y3
+	VSUBPD       312(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X3
+	VCVTPS2PD    X3, Y3
+	VSUBPD       344(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
-	JLT          loop1
+	JLT          loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -17858,79 +17339,71 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Z8
-	VMAXPS       (CX)(BX*1), Z8, Z8
-	VMAXPS       (CX)(BX*2), Z8, Z8
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	VMAXPS       (CX)(BX*4), Z8, Z8
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Z7, Z7
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS       Z8, Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
+loop2:
+	VMOVUPS       Z7, Z8
+	VCVTPS2PD     Y8, Z7
+	VMOVUPD       Z7, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 376(AX)(SI*8)
+	MOVQ          SI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          168(AX), R8
+	MOVQ          SI, R9
+	SUBQ          88(AX), R9
+	SHLQ          $0x02, R9
+	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VBROADCASTSS  constants<>+576(SB), Z11
 	VMOVUPS       (CX), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z8
+	VSUBPS        Z8, Z12, Z12
+	VMOVUPS       Z12, Z7
 	VMOVUPS       (CX)(BX*1), Z14
-	VFMADD132PS   Z2, Z1, Z8
+	VFMADD132PS   Z2, Z1, Z7
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVAPS       Z14, K3, Z10
-	VSUBPS        Z1, Z8, Z17
-	VSUBPS        Z7, Z14, Z14
+	VSUBPS        Z1, Z7, Z17
+	VSUBPS        Z8, Z14, Z14
 	VFNMADD132PS  Z3, Z12, Z17
 	VMOVUPS       Z14, Z16
 	VMOVUPS       (CX)(BX*2), Z19
-	VPERMPS       Z6, Z8, Z13
+	VPERMPS       Z6, Z7, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
-	VPSLLD        $0x14, Z8, Z8
+	VPSLLD        $0x14, Z7, Z7
 	VCMPPS        $0x15, Z0, Z14, K4
 	VMOVAPS       Z19, K5, Z10
-	VPADDD        Z13, Z8, Z8
+	VPADDD        Z13, Z7, Z7
 	VSUBPS        Z1, Z16, Z15
-	VSUBPS        Z7, Z19, Z19
+	VSUBPS        Z8, Z19, Z19
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z14, Z15
 	VMOVUPS       Z19, Z21
-	IMUL3Q        $0x03, BX, R8
+	IMUL3Q        $0x03, BX, R10
 	VFMADD213PS   Z5, Z17, Z13
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	VMOVUPS       (CX)(R8*1), Z23
+	VMOVUPS       (CX)(R10*1), Z23
 	VMULPS        Z17, Z17, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z19, K6
@@ -17939,10 +17412,10 @@ fetched4:
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z20
 	VMOVAPS       Z23, K7, Z10
-	VFMADD213PS.Z Z8, Z8, K2, Z13
+	VFMADD213PS.Z Z7, Z7, K2, Z13
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z19, Z20
-	VSUBPS        Z7, Z23, Z23
+	VSUBPS        Z8, Z23, Z23
 	VMOVUPS       Z13, (CX)
 	VFMADD213PS   Z5, Z15, Z17
 	VPERMPS       Z6, Z21, Z22
@@ -17951,35 +17424,51 @@ fetched4:
 	VMULPS        Z15, Z15, Z18
 	VPSLLD        $0x14, Z21, Z21
 	VFMADD132PS   Z2, Z1, Z24
-	VMOVUPS       64(CX), Z8
+	VMOVUPS       64(CX), Z7
 	VFMADD213PS   Z15, Z18, Z17
 	VPADDD        Z22, Z21, Z21
 	VCMPPS        $0x15, Z0, Z23, K1
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z16, Z16, K4, Z17
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z24, Z18
+	ADDQ          176(AX), R8
 	VMOVUPS       Z17, (CX)(BX*1)
 	VFMADD213PS   Z5, Z20, Z15
 	VFNMADD132PS  Z3, Z23, Z18
+	PREFETCHT0    (R9)
 	VMOVAPS       Z17, K3, Z11
 	VMULPS        Z20, Z20, Z16
 	VPERMPS       Z6, Z24, Z22
-	VMAXPS        64(CX)(BX*1), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(BX*1), Z7, Z7
 	VFMADD213PS   Z20, Z16, Z15
 	VPSLLD        $0x14, Z24, Z24
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z21, Z21, K6, Z15
 	VPADDD        Z22, Z24, Z24
+	ADDQ          176(AX), R8
 	VMOVUPS       Z15, (CX)(BX*2)
 	VMOVUPS       Z4, Z16
+	PREFETCHT0    (R9)
 	VMOVAPS       Z15, K5, Z11
 	VFMADD213PS   Z5, Z18, Z16
-	VMAXPS        64(CX)(BX*2), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(BX*2), Z7, Z7
 	VMULPS        Z18, Z18, Z20
+	PREFETCHT0    (R8)
 	VFMADD213PS   Z18, Z20, Z16
+	ADDQ          176(AX), R8
 	VFMADD213PS.Z Z24, Z24, K1, Z16
-	VMOVUPS       Z16, (CX)(R8*1)
+	PREFETCHT0    (R9)
+	VMOVUPS       Z16, (CX)(R10*1)
+	ADDQ          184(AX), R9
 	VMOVAPS       Z16, K7, Z11
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z13, Z17, Z17
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z15, Z16, Z16
@@ -17989,57 +17478,61 @@ fetched4:
 	VMOVUPS       (CX)(BX*4), Z12
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z9
 	VFMADD132PS   Z2, Z1, Z9
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z9, Z7
-	VFNMADD132PS  Z3, Z12, Z7
+	VSUBPS        Z1, Z9, Z8
+	VFNMADD132PS  Z3, Z12, Z8
 	VPERMPS       Z6, Z9, Z13
 	VPSLLD        $0x14, Z9, Z9
 	VPADDD        Z13, Z9, Z9
 	VMOVUPS       Z4, Z13
-	VFMADD213PS   Z5, Z7, Z13
-	VMULPS        Z7, Z7, Z14
-	VFMADD213PS   Z7, Z14, Z13
+	VFMADD213PS   Z5, Z8, Z13
+	VMULPS        Z8, Z8, Z14
+	VFMADD213PS   Z8, Z14, Z13
 	VFMADD213PS.Z Z9, Z9, K2, Z13
 	VMOVUPS       Z13, (CX)(BX*4)
 	VMOVAPS       Z13, K1, Z11
-	VMAXPS        64(CX)(BX*4), Z8, Z8
+	VMAXPS        64(CX)(BX*4), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z16, Z13, Z13
 	VADDPS        Z23, Z12, Z12
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+736(SB), Z8
 	VCVTPS2PD     Y13, Z9
-	VADDPD        Z7, Z9, Z9
+	VADDPD        Z8, Z9, Z9
 	VMOVUPD       Z9, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y9
 	VCVTPS2PD     Y9, Z9
-	VADDPD        Z7, Z9, Z9
+	VADDPD        Z8, Z9, Z9
 	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y12, Z7
-	VMOVUPD       Z7, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z12, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	VCVTPS2PD     Y10, Z7
-	VSUBPD        312(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z10, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(SI*8)
-	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(SI*8)
+	VCVTPS2PD     Y12, Z8
+	VMOVUPD       Z8, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z12, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VCVTPS2PD     Y10, Z8
+	VSUBPD        312(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y8
+	VCVTPS2PD     Y8, Z8
+	VSUBPD        376(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z8
+	VMOVUPD       Z8, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
-	JLT           loop1
+	JLT           loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -18054,105 +17547,99 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Y3
-	VMAXPS       (CX)(BX*1), Y3, Y3
-	VMAXPS       (CX)(BX*2), Y3, Y3
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	VMAXPS       (CX)(BX*4), Y3, Y3
-	IMUL3Q       $0x05, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x06, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x07, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Y2, Y2
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS      Y3, Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
+loop2:
+	VMOVUPS      Y2, Y3
+	VCVTPS2PD    X3, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 344(AX)(SI*8)
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VXORPS       Y6, Y6, Y6
 	VMOVUPS      (CX), Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
-	VBLENDVPS    Y3, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
+	VBLENDVPS    Y2, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y3
-	VFMADD132PS  constants<>+64(SB), Y1, Y3
-	VSUBPS       Y1, Y3, Y10
+	VMOVUPS      Y8, Y2
+	VFMADD132PS  constants<>+64(SB), Y1, Y2
+	VSUBPS       Y1, Y2, Y10
 	VFNMADD132PS constants<>+96(SB), Y8, Y10
-	VPERMPS      constants<>+192(SB), Y3, Y8
-	VPSLLD       $0x14, Y3, Y3
+	VPERMPS      constants<>+192(SB), Y2, Y8
+	VPSLLD       $0x14, Y2, Y2
 	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y8, Y3, Y3
+	VPADDD       Y8, Y2, Y2
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y10, Y8
-	VSUBPS       Y2, Y9, Y9
+	VSUBPS       Y3, Y9, Y9
 	VMULPS       Y10, Y10, Y11
 	VMAXPS       Y9, Y0, Y12
 	VFMADD213PS  Y10, Y11, Y8
 	VMOVUPS      Y12, Y11
-	VFMADD213PS  Y3, Y3, Y8
+	VFMADD213PS  Y2, Y2, Y8
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y11, Y10
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
 	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VBLENDVPS    Y3, Y8, Y6, Y6
+	VBLENDVPS    Y2, Y8, Y6, Y6
 	VPERMPS      constants<>+192(SB), Y11, Y12
-	VMOVUPS      32(CX), Y3
+	VMOVUPS      32(CX), Y2
 	VPSLLD       $0x14, Y11, Y11
+	PREFETCHT0   (R8)
 	VPADDD       Y12, Y11, Y11
+	ADDQ         176(AX), R8
 	VMOVUPS      constants<>+128(SB), Y12
+	PREFETCHT0   (R9)
 	VFMADD213PS  constants<>+160(SB), Y10, Y12
+	ADDQ         184(AX), R9
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y12
 	VFMADD213PS  Y11, Y11, Y12
 	VMOVUPS      Y12, (CX)(BX*1)
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
 	VBLENDVPS    Y10, Y12, Y6, Y6
-	VMAXPS       32(CX)(BX*1), Y3, Y3
+	VMAXPS       32(CX)(BX*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y8, Y12, Y12
 	VADDPS       Y7, Y9, Y9
-	MOVQ         56(AX), R8
-	VMOVUPS      Y12, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y9, 1088(R8)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y12, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y9, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y7
 	VPCMPEQD     constants<>+640(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -18160,15 +17647,15 @@ fetched4:
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x03, BX, R8
+	IMUL3Q       $0x03, BX, R10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R8*1), Y12
+	VMOVUPS      (CX)(R10*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VPCMPEQD     constants<>+672(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y2, Y12, Y12
+	VSUBPS       Y3, Y12, Y12
 	VFMADD213PS  Y8, Y11, Y9
 	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
@@ -18179,33 +17666,41 @@ fetched4:
 	VSUBPS       Y1, Y13, Y11
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*2), Y3, Y3
+	VMAXPS       32(CX)(BX*2), Y2, Y2
 	VPERMPS      constants<>+192(SB), Y13, Y8
+	PREFETCHT0   (R8)
 	VPSLLD       $0x14, Y13, Y13
+	ADDQ         176(AX), R8
 	VPADDD       Y8, Y13, Y13
+	PREFETCHT0   (R9)
 	VMOVUPS      constants<>+128(SB), Y8
+	ADDQ         184(AX), R9
 	VFMADD213PS  constants<>+160(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y10
 	VFMADD213PS  Y11, Y10, Y8
 	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R8*1)
+	VMOVUPS      Y8, (CX)(R10*1)
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y12, Y12
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 96(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y12, 1120(R8)
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y12, Y12
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y12, 1120(R10)
 	VMOVUPS      (CX)(BX*4), Y7
 	VPCMPEQD     constants<>+704(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -18213,15 +17708,15 @@ fetched4:
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x05, BX, R8
+	IMUL3Q       $0x05, BX, R10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R8*1), Y12
+	VMOVUPS      (CX)(R10*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VPCMPEQD     constants<>+1984(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y2, Y12, Y12
+	VSUBPS       Y3, Y12, Y12
 	VFMADD213PS  Y8, Y11, Y9
 	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
@@ -18232,69 +17727,85 @@ fetched4:
 	VSUBPS       Y1, Y13, Y11
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*4), Y3, Y3
+	VMAXPS       32(CX)(BX*4), Y2, Y2
 	VPERMPS      constants<>+192(SB), Y13, Y8
+	PREFETCHT0   (R8)
 	VPSLLD       $0x14, Y13, Y13
+	ADDQ         176(AX), R8
 	VPADDD       Y8, Y13, Y13
+	PREFETCHT0   (R9)
 	VMOVUPS      constants<>+128(SB), Y8
+	ADDQ         184(AX), R9
 	VFMADD213PS  constants<>+160(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y10
 	VFMADD213PS  Y11, Y10, Y8
 	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R8*1)
+	VMOVUPS      Y8, (CX)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y12, 1088(R8)
-	IMUL3Q       $0x06, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y12, 1088(R10)
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y8
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
-	IMUL3Q       $0x07, BX, R9
+	IMUL3Q       $0x07, BX, R11
 	VPSLLD       $0x14, Y10, Y10
-	VMOVUPS      (CX)(R9*1), Y11
+	VMOVUPS      (CX)(R11*1), Y11
 	VPADDD       Y9, Y10, Y10
 	VPCMPEQD     constants<>+2048(SB), Y4, Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VBLENDVPS    Y12, Y11, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VSUBPS       Y2, Y11, Y11
-	VMULPS       Y8, Y8, Y2
+	VSUBPS       Y3, Y11, Y11
+	VMULPS       Y8, Y8, Y3
 	VMAXPS       Y11, Y0, Y12
-	VFMADD213PS  Y8, Y2, Y9
-	VMOVUPS      Y12, Y2
+	VFMADD213PS  Y8, Y3, Y9
+	VMOVUPS      Y12, Y3
 	VFMADD213PS  Y10, Y10, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VMOVUPS      Y9, (CX)(R8*1)
-	VSUBPS       Y1, Y2, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y3
+	VMOVUPS      Y9, (CX)(R10*1)
+	VSUBPS       Y1, Y3, Y10
 	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VFNMADD132PS constants<>+96(SB), Y12, Y10
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y2, Y8
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	VPSLLD       $0x14, Y2, Y2
-	VPADDD       Y8, Y2, Y2
+	VPERMPS      constants<>+192(SB), Y3, Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	VPSLLD       $0x14, Y3, Y3
+	PREFETCHT0   (R8)
+	VPADDD       Y8, Y3, Y3
+	ADDQ         176(AX), R8
 	VMOVUPS      constants<>+128(SB), Y8
+	PREFETCHT0   (R9)
 	VFMADD213PS  constants<>+160(SB), Y10, Y8
+	ADDQ         184(AX), R9
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y2, Y2, Y8
-	VMOVUPS      Y8, (CX)(R9*1)
-	VPCMPEQD     constants<>+2048(SB), Y4, Y2
-	VBLENDVPS    Y2, Y8, Y6, Y6
-	VMAXPS       32(CX)(R9*1), Y3, Y3
+	VFMADD213PS  Y3, Y3, Y8
+	VMOVUPS      Y8, (CX)(R11*1)
+	VPCMPEQD     constants<>+2048(SB), Y4, Y3
+	VBLENDVPS    Y3, Y8, Y6, Y6
+	VMAXPS       32(CX)(R11*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y7, Y11, Y11
 	MOVQ         56(AX), R8
@@ -18305,38 +17816,38 @@ fetched4:
 	VADDPS       96(R8), Y8, Y8
 	MOVQ         56(AX), R8
 	VADDPS       1120(R8), Y11, Y11
-	VBROADCASTSD constants<>+736(SB), Y2
+	VBROADCASTSD constants<>+736(SB), Y3
 	VCVTPS2PD    X8, Y4
-	VADDPD       Y2, Y4, Y4
+	VADDPD       Y3, Y4, Y4
 	VMOVUPD      Y4, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y8, X4
 	VCVTPS2PD    X4, Y4
-	VADDPD       Y2, Y4, Y4
+	VADDPD       Y3, Y4, Y4
 	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X11, Y2
-	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y11, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(SI*8)
+	VCVTPS2PD    X11, Y3
+	VMOVUPD      Y3, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y11, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VCVTPS2PD    X5, Y3
+	VSUBPD       312(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X3
+	VCVTPS2PD    X3, Y3
+	VSUBPD       344(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
-	JLT          loop1
+	JLT          loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -18356,85 +17867,71 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Z8
-	VMAXPS       (CX)(BX*1), Z8, Z8
-	VMAXPS       (CX)(BX*2), Z8, Z8
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	VMAXPS       (CX)(BX*4), Z8, Z8
-	IMUL3Q       $0x05, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x06, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x07, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Z7, Z7
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS       Z8, Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
+loop2:
+	VMOVUPS       Z7, Z8
+	VCVTPS2PD     Y8, Z7
+	VMOVUPD       Z7, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 376(AX)(SI*8)
+	MOVQ          SI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          168(AX), R8
+	MOVQ          SI, R9
+	SUBQ          88(AX), R9
+	SHLQ          $0x02, R9
+	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VBROADCASTSS  constants<>+576(SB), Z11
 	VMOVUPS       (CX), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z8
+	VSUBPS        Z8, Z12, Z12
+	VMOVUPS       Z12, Z7
 	VMOVUPS       (CX)(BX*1), Z14
-	VFMADD132PS   Z2, Z1, Z8
+	VFMADD132PS   Z2, Z1, Z7
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVAPS       Z14, K3, Z10
-	VSUBPS        Z1, Z8, Z17
-	VSUBPS        Z7, Z14, Z14
+	VSUBPS        Z1, Z7, Z17
+	VSUBPS        Z8, Z14, Z14
 	VFNMADD132PS  Z3, Z12, Z17
 	VMOVUPS       Z14, Z16
 	VMOVUPS       (CX)(BX*2), Z19
-	VPERMPS       Z6, Z8, Z13
+	VPERMPS       Z6, Z7, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
-	VPSLLD        $0x14, Z8, Z8
+	VPSLLD        $0x14, Z7, Z7
 	VCMPPS        $0x15, Z0, Z14, K4
 	VMOVAPS       Z19, K5, Z10
-	VPADDD        Z13, Z8, Z8
+	VPADDD        Z13, Z7, Z7
 	VSUBPS        Z1, Z16, Z15
-	VSUBPS        Z7, Z19, Z19
+	VSUBPS        Z8, Z19, Z19
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z14, Z15
 	VMOVUPS       Z19, Z21
-	IMUL3Q        $0x03, BX, R8
+	IMUL3Q        $0x03, BX, R10
 	VFMADD213PS   Z5, Z17, Z13
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	VMOVUPS       (CX)(R8*1), Z23
+	VMOVUPS       (CX)(R10*1), Z23
 	VMULPS        Z17, Z17, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z19, K6
@@ -18443,10 +17940,10 @@ fetched4:
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z20
 	VMOVAPS       Z23, K7, Z10
-	VFMADD213PS.Z Z8, Z8, K2, Z13
+	VFMADD213PS.Z Z7, Z7, K2, Z13
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z19, Z20
-	VSUBPS        Z7, Z23, Z23
+	VSUBPS        Z8, Z23, Z23
 	VMOVUPS       Z13, (CX)
 	VFMADD213PS   Z5, Z15, Z17
 	VPERMPS       Z6, Z21, Z22
@@ -18455,35 +17952,51 @@ fetched4:
 	VMULPS        Z15, Z15, Z18
 	VPSLLD        $0x14, Z21, Z21
 	VFMADD132PS   Z2, Z1, Z24
-	VMOVUPS       64(CX), Z8
+	VMOVUPS       64(CX), Z7
 	VFMADD213PS   Z15, Z18, Z17
 	VPADDD        Z22, Z21, Z21
 	VCMPPS        $0x15, Z0, Z23, K1
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z16, Z16, K4, Z17
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z24, Z18
+	ADDQ          176(AX), R8
 	VMOVUPS       Z17, (CX)(BX*1)
 	VFMADD213PS   Z5, Z20, Z15
 	VFNMADD132PS  Z3, Z23, Z18
+	PREFETCHT0    (R9)
 	VMOVAPS       Z17, K3, Z11
 	VMULPS        Z20, Z20, Z16
 	VPERMPS       Z6, Z24, Z22
-	VMAXPS        64(CX)(BX*1), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(BX*1), Z7, Z7
 	VFMADD213PS   Z20, Z16, Z15
 	VPSLLD        $0x14, Z24, Z24
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z21, Z21, K6, Z15
 	VPADDD        Z22, Z24, Z24
+	ADDQ          176(AX), R8
 	VMOVUPS       Z15, (CX)(BX*2)
 	VMOVUPS       Z4, Z16
+	PREFETCHT0    (R9)
 	VMOVAPS       Z15, K5, Z11
 	VFMADD213PS   Z5, Z18, Z16
-	VMAXPS        64(CX)(BX*2), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(BX*2), Z7, Z7
 	VMULPS        Z18, Z18, Z20
+	PREFETCHT0    (R8)
 	VFMADD213PS   Z18, Z20, Z16
+	ADDQ          176(AX), R8
 	VFMADD213PS.Z Z24, Z24, K1, Z16
-	VMOVUPS       Z16, (CX)(R8*1)
+	PREFETCHT0    (R9)
+	VMOVUPS       Z16, (CX)(R10*1)
+	ADDQ          184(AX), R9
 	VMOVAPS       Z16, K7, Z11
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z13, Z17, Z17
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z15, Z16, Z16
@@ -18493,21 +18006,21 @@ fetched4:
 	VMOVUPS       (CX)(BX*4), Z12
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
-	IMUL3Q        $0x05, BX, R8
+	IMUL3Q        $0x05, BX, R10
 	VFMADD132PS   Z2, Z1, Z14
-	VMOVUPS       (CX)(R8*1), Z17
+	VMOVUPS       (CX)(R10*1), Z17
 	VCMPPS        $0x15, Z0, Z12, K2
 	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VSUBPS        Z1, Z14, Z13
 	VMOVAPS       Z17, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z13
-	VSUBPS        Z7, Z17, Z17
-	IMUL3Q        $0x06, BX, R9
+	VSUBPS        Z8, Z17, Z17
+	IMUL3Q        $0x06, BX, R11
 	VPERMPS       Z6, Z14, Z15
 	VMOVUPS       Z17, Z18
-	VMOVUPS       (CX)(R9*1), Z19
+	VMOVUPS       (CX)(R11*1), Z19
 	VPSLLD        $0x14, Z14, Z14
 	VFMADD132PS   Z2, Z1, Z18
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K5
@@ -18516,12 +18029,12 @@ fetched4:
 	VMOVAPS       Z19, K5, Z10
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z18, Z21
-	VSUBPS        Z7, Z19, Z19
-	IMUL3Q        $0x07, BX, R10
+	VSUBPS        Z8, Z19, Z19
+	IMUL3Q        $0x07, BX, R12
 	VFMADD213PS   Z5, Z13, Z15
 	VFNMADD132PS  Z3, Z17, Z21
 	VMOVUPS       Z19, Z24
-	VMOVUPS       (CX)(R10*1), Z25
+	VMOVUPS       (CX)(R12*1), Z25
 	VMULPS        Z13, Z13, Z20
 	VPERMPS       Z6, Z18, Z22
 	VFMADD132PS   Z2, Z1, Z24
@@ -18533,86 +18046,102 @@ fetched4:
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VPADDD        Z22, Z18, Z18
 	VSUBPS        Z1, Z24, Z9
-	VSUBPS        Z7, Z25, Z25
+	VSUBPS        Z8, Z25, Z25
 	VMOVUPS       Z15, (CX)(BX*4)
-	VMOVUPS       Z4, Z7
+	VMOVUPS       Z4, Z8
 	VFNMADD132PS  Z3, Z19, Z9
 	VMOVUPS       Z25, Z20
 	VMOVAPS       Z15, K1, Z11
-	VFMADD213PS   Z5, Z21, Z7
+	VFMADD213PS   Z5, Z21, Z8
 	VPERMPS       Z6, Z24, Z14
 	VFMADD132PS   Z2, Z1, Z20
-	VMAXPS        64(CX)(BX*4), Z8, Z8
+	VMAXPS        64(CX)(BX*4), Z7, Z7
 	VMULPS        Z21, Z21, Z13
 	VPSLLD        $0x14, Z24, Z24
 	VCMPPS        $0x15, Z0, Z25, K1
-	VFMADD213PS   Z21, Z13, Z7
+	PREFETCHT0    (R8)
+	VFMADD213PS   Z21, Z13, Z8
 	VPADDD        Z14, Z24, Z24
 	VSUBPS        Z1, Z20, Z13
-	VFMADD213PS.Z Z18, Z18, K4, Z7
+	ADDQ          176(AX), R8
+	VFMADD213PS.Z Z18, Z18, K4, Z8
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z25, Z13
-	VMOVUPS       Z7, (CX)(R8*1)
+	PREFETCHT0    (R9)
+	VMOVUPS       Z8, (CX)(R10*1)
 	VFMADD213PS   Z5, Z9, Z14
 	VPERMPS       Z6, Z20, Z21
-	VMOVAPS       Z7, K3, Z11
+	ADDQ          184(AX), R9
+	VMOVAPS       Z8, K3, Z11
 	VMULPS        Z9, Z9, Z18
 	VPSLLD        $0x14, Z20, Z20
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VFMADD213PS   Z9, Z18, Z14
 	VPADDD        Z21, Z20, Z20
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z24, Z24, K6, Z14
 	VMOVUPS       Z4, Z9
-	VMOVUPS       Z14, (CX)(R9*1)
+	ADDQ          176(AX), R8
+	VMOVUPS       Z14, (CX)(R11*1)
 	VFMADD213PS   Z5, Z13, Z9
+	PREFETCHT0    (R9)
 	VMOVAPS       Z14, K5, Z11
 	VMULPS        Z13, Z13, Z18
-	VMAXPS        64(CX)(R9*1), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VFMADD213PS   Z13, Z18, Z9
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z20, Z20, K1, Z9
-	VMOVUPS       Z9, (CX)(R10*1)
+	ADDQ          176(AX), R8
+	VMOVUPS       Z9, (CX)(R12*1)
+	PREFETCHT0    (R9)
 	VMOVAPS       Z9, K7, Z11
-	VMAXPS        64(CX)(R10*1), Z8, Z8
-	VADDPS        Z15, Z7, Z7
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VADDPS        Z15, Z8, Z8
 	VADDPS        Z12, Z17, Z17
 	VADDPS        Z14, Z9, Z9
 	VADDPS        Z19, Z25, Z25
-	VADDPS        Z7, Z9, Z9
+	VADDPS        Z8, Z9, Z9
 	VADDPS        Z17, Z25, Z25
 	VADDPS        Z16, Z9, Z9
 	VADDPS        Z23, Z25, Z25
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+736(SB), Z8
 	VCVTPS2PD     Y9, Z12
-	VADDPD        Z7, Z12, Z12
+	VADDPD        Z8, Z12, Z12
 	VMOVUPD       Z12, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
-	VADDPD        Z7, Z9, Z9
+	VADDPD        Z8, Z9, Z9
 	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y25, Z7
-	VMOVUPD       Z7, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z25, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	VCVTPS2PD     Y10, Z7
-	VSUBPD        312(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z10, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(SI*8)
-	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(SI*8)
+	VCVTPS2PD     Y25, Z8
+	VMOVUPD       Z8, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z25, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VCVTPS2PD     Y10, Z8
+	VSUBPD        312(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y8
+	VCVTPS2PD     Y8, Z8
+	VSUBPD        376(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z8
+	VMOVUPD       Z8, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
-	JLT           loop1
+	JLT           loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -18627,108 +18156,99 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Y3
-	VMAXPS       (CX)(BX*1), Y3, Y3
-	VMAXPS       (CX)(BX*2), Y3, Y3
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	VMAXPS       (CX)(BX*4), Y3, Y3
-	IMUL3Q       $0x05, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x06, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x07, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	VMAXPS       (CX)(BX*8), Y3, Y3
-	IMUL3Q       $0x09, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Y2, Y2
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS      Y3, Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
+loop2:
+	VMOVUPS      Y2, Y3
+	VCVTPS2PD    X3, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 344(AX)(SI*8)
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VXORPS       Y6, Y6, Y6
 	VMOVUPS      (CX), Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
-	VBLENDVPS    Y3, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
+	VBLENDVPS    Y2, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y3
-	VFMADD132PS  constants<>+64(SB), Y1, Y3
-	VSUBPS       Y1, Y3, Y10
+	VMOVUPS      Y8, Y2
+	VFMADD132PS  constants<>+64(SB), Y1, Y2
+	VSUBPS       Y1, Y2, Y10
 	VFNMADD132PS constants<>+96(SB), Y8, Y10
-	VPERMPS      constants<>+192(SB), Y3, Y8
-	VPSLLD       $0x14, Y3, Y3
+	VPERMPS      constants<>+192(SB), Y2, Y8
+	VPSLLD       $0x14, Y2, Y2
 	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y8, Y3, Y3
+	VPADDD       Y8, Y2, Y2
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y10, Y8
-	VSUBPS       Y2, Y9, Y9
+	VSUBPS       Y3, Y9, Y9
 	VMULPS       Y10, Y10, Y11
 	VMAXPS       Y9, Y0, Y12
 	VFMADD213PS  Y10, Y11, Y8
 	VMOVUPS      Y12, Y11
-	VFMADD213PS  Y3, Y3, Y8
+	VFMADD213PS  Y2, Y2, Y8
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y11, Y10
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
 	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VBLENDVPS    Y3, Y8, Y6, Y6
+	VBLENDVPS    Y2, Y8, Y6, Y6
 	VPERMPS      constants<>+192(SB), Y11, Y12
-	VMOVUPS      32(CX), Y3
+	VMOVUPS      32(CX), Y2
 	VPSLLD       $0x14, Y11, Y11
+	PREFETCHT0   (R8)
 	VPADDD       Y12, Y11, Y11
+	ADDQ         176(AX), R8
 	VMOVUPS      constants<>+128(SB), Y12
+	PREFETCHT0   (R9)
 	VFMADD213PS  constants<>+160(SB), Y10, Y12
+	ADDQ         184(AX), R9
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y12
 	VFMADD213PS  Y11, Y11, Y12
 	VMOVUPS      Y12, (CX)(BX*1)
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
 	VBLENDVPS    Y10, Y12, Y6, Y6
-	VMAXPS       32(CX)(BX*1), Y3, Y3
+	VMAXPS       32(CX)(BX*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y8, Y12, Y12
 	VADDPS       Y7, Y9, Y9
-	MOVQ         56(AX), R8
-	VMOVUPS      Y12, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y9, 1088(R8)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y12, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y9, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y7
 	VPCMPEQD     constants<>+640(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -18736,15 +18256,15 @@ fetched4:
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x03, BX, R8
+	IMUL3Q       $0x03, BX, R10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R8*1), Y12
+	VMOVUPS      (CX)(R10*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VPCMPEQD     constants<>+672(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y2, Y12, Y12
+	VSUBPS       Y3, Y12, Y12
 	VFMADD213PS  Y8, Y11, Y9
 	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
@@ -18755,33 +18275,41 @@ fetched4:
 	VSUBPS       Y1, Y13, Y11
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*2), Y3, Y3
+	VMAXPS       32(CX)(BX*2), Y2, Y2
 	VPERMPS      constants<>+192(SB), Y13, Y8
+	PREFETCHT0   (R8)
 	VPSLLD       $0x14, Y13, Y13
+	ADDQ         176(AX), R8
 	VPADDD       Y8, Y13, Y13
+	PREFETCHT0   (R9)
 	VMOVUPS      constants<>+128(SB), Y8
+	ADDQ         184(AX), R9
 	VFMADD213PS  constants<>+160(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y10
 	VFMADD213PS  Y11, Y10, Y8
 	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R8*1)
+	VMOVUPS      Y8, (CX)(R10*1)
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y12, Y12
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 96(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y12, 1120(R8)
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y12, Y12
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y12, 1120(R10)
 	VMOVUPS      (CX)(BX*4), Y7
 	VPCMPEQD     constants<>+704(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -18789,15 +18317,15 @@ fetched4:
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x05, BX, R8
+	IMUL3Q       $0x05, BX, R10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R8*1), Y12
+	VMOVUPS      (CX)(R10*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VPCMPEQD     constants<>+1984(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y2, Y12, Y12
+	VSUBPS       Y3, Y12, Y12
 	VFMADD213PS  Y8, Y11, Y9
 	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
@@ -18808,87 +18336,103 @@ fetched4:
 	VSUBPS       Y1, Y13, Y11
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*4), Y3, Y3
+	VMAXPS       32(CX)(BX*4), Y2, Y2
 	VPERMPS      constants<>+192(SB), Y13, Y8
+	PREFETCHT0   (R8)
 	VPSLLD       $0x14, Y13, Y13
+	ADDQ         176(AX), R8
 	VPADDD       Y8, Y13, Y13
+	PREFETCHT0   (R9)
 	VMOVUPS      constants<>+128(SB), Y8
+	ADDQ         184(AX), R9
 	VFMADD213PS  constants<>+160(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y10
 	VFMADD213PS  Y11, Y10, Y8
 	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R8*1)
+	VMOVUPS      Y8, (CX)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y12, 1088(R8)
-	IMUL3Q       $0x06, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y12, 1088(R10)
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y8
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
-	IMUL3Q       $0x07, BX, R9
+	IMUL3Q       $0x07, BX, R11
 	VPSLLD       $0x14, Y10, Y10
-	VMOVUPS      (CX)(R9*1), Y11
+	VMOVUPS      (CX)(R11*1), Y11
 	VPADDD       Y9, Y10, Y10
 	VPCMPEQD     constants<>+2048(SB), Y4, Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VBLENDVPS    Y12, Y11, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VSUBPS       Y2, Y11, Y11
+	VSUBPS       Y3, Y11, Y11
 	VMULPS       Y8, Y8, Y12
 	VMAXPS       Y11, Y0, Y13
 	VFMADD213PS  Y8, Y12, Y9
 	VMOVUPS      Y13, Y8
 	VFMADD213PS  Y10, Y10, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VSUBPS       Y1, Y8, Y12
 	VPCMPEQD     constants<>+2016(SB), Y4, Y10
 	VFNMADD132PS constants<>+96(SB), Y13, Y12
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VPERMPS      constants<>+192(SB), Y8, Y10
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
 	VPSLLD       $0x14, Y8, Y8
+	PREFETCHT0   (R8)
 	VPADDD       Y10, Y8, Y8
+	ADDQ         176(AX), R8
 	VMOVUPS      constants<>+128(SB), Y10
+	PREFETCHT0   (R9)
 	VFMADD213PS  constants<>+160(SB), Y12, Y10
+	ADDQ         184(AX), R9
 	VMULPS       Y12, Y12, Y13
 	VFMADD213PS  Y12, Y13, Y10
 	VFMADD213PS  Y8, Y8, Y10
-	VMOVUPS      Y10, (CX)(R9*1)
+	VMOVUPS      Y10, (CX)(R11*1)
 	VPCMPEQD     constants<>+2048(SB), Y4, Y8
 	VBLENDVPS    Y8, Y10, Y6, Y6
-	VMAXPS       32(CX)(R9*1), Y3, Y3
+	VMAXPS       32(CX)(R11*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y7, Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y10, Y10
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y10, Y10
-	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 128(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 1152(R8)
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y10, Y10
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y10, Y10
+	MOVQ         56(AX), R10
+	VADDPS       1120(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VMOVUPS      Y10, 128(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 1152(R10)
 	VMOVUPS      (CX)(BX*8), Y7
 	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -18896,76 +18440,84 @@ fetched4:
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x09, BX, R8
+	IMUL3Q       $0x09, BX, R10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R8*1), Y12
+	VMOVUPS      (CX)(R10*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VPCMPEQD     constants<>+2112(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y2, Y12, Y12
+	VSUBPS       Y3, Y12, Y12
 	VFMADD213PS  Y8, Y11, Y9
-	VMAXPS       Y12, Y0, Y2
+	VMAXPS       Y12, Y0, Y3
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y2, Y11
+	VMOVUPS      Y3, Y11
 	VMOVUPS      Y9, (CX)(BX*8)
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VSUBPS       Y1, Y11, Y10
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VFNMADD132PS constants<>+96(SB), Y2, Y10
-	VMAXPS       32(CX)(BX*8), Y3, Y3
-	VPERMPS      constants<>+192(SB), Y11, Y2
+	VFNMADD132PS constants<>+96(SB), Y3, Y10
+	VMAXPS       32(CX)(BX*8), Y2, Y2
+	VPERMPS      constants<>+192(SB), Y11, Y3
+	PREFETCHT0   (R8)
 	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y2, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y2
-	VFMADD213PS  constants<>+160(SB), Y10, Y2
+	ADDQ         176(AX), R8
+	VPADDD       Y3, Y11, Y11
+	PREFETCHT0   (R9)
+	VMOVUPS      constants<>+128(SB), Y3
+	ADDQ         184(AX), R9
+	VFMADD213PS  constants<>+160(SB), Y10, Y3
 	VMULPS       Y10, Y10, Y8
-	VFMADD213PS  Y10, Y8, Y2
-	VFMADD213PS  Y11, Y11, Y2
-	VMOVUPS      Y2, (CX)(R8*1)
+	VFMADD213PS  Y10, Y8, Y3
+	VFMADD213PS  Y11, Y11, Y3
+	VMOVUPS      Y3, (CX)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y4, Y4
-	VBLENDVPS    Y4, Y2, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	VADDPS       Y9, Y2, Y2
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y9, Y3, Y3
 	VADDPS       Y7, Y12, Y12
 	MOVQ         56(AX), R8
-	VADDPS       128(R8), Y2, Y2
+	VADDPS       128(R8), Y3, Y3
 	MOVQ         56(AX), R8
 	VADDPS       1152(R8), Y12, Y12
 	VBROADCASTSD constants<>+736(SB), Y4
-	VCVTPS2PD    X2, Y7
+	VCVTPS2PD    X3, Y7
 	VADDPD       Y4, Y7, Y7
 	VMOVUPD      Y7, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTPS2PD    X2, Y2
-	VADDPD       Y4, Y2, Y2
-	VMOVUPD      Y2, 1432(AX)(SI*8)
-	VCVTPS2PD    X12, Y2
-	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y12, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X3
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y4, Y3, Y3
+	VMOVUPD      Y3, 1432(AX)(SI*8)
+	VCVTPS2PD    X12, Y3
+	VMOVUPD      Y3, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y12, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VCVTPS2PD    X5, Y3
+	VSUBPD       312(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X3
+	VCVTPS2PD    X3, Y3
+	VSUBPD       344(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
-	JLT          loop1
+	JLT          loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -18985,88 +18537,71 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Z8
-	VMAXPS       (CX)(BX*1), Z8, Z8
-	VMAXPS       (CX)(BX*2), Z8, Z8
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	VMAXPS       (CX)(BX*4), Z8, Z8
-	IMUL3Q       $0x05, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x06, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x07, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	VMAXPS       (CX)(BX*8), Z8, Z8
-	IMUL3Q       $0x09, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Z7, Z7
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS       Z8, Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
+loop2:
+	VMOVUPS       Z7, Z8
+	VCVTPS2PD     Y8, Z7
+	VMOVUPD       Z7, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 376(AX)(SI*8)
+	MOVQ          SI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          168(AX), R8
+	MOVQ          SI, R9
+	SUBQ          88(AX), R9
+	SHLQ          $0x02, R9
+	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VBROADCASTSS  constants<>+576(SB), Z11
 	VMOVUPS       (CX), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z8
+	VSUBPS        Z8, Z12, Z12
+	VMOVUPS       Z12, Z7
 	VMOVUPS       (CX)(BX*1), Z14
-	VFMADD132PS   Z2, Z1, Z8
+	VFMADD132PS   Z2, Z1, Z7
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVAPS       Z14, K3, Z10
-	VSUBPS        Z1, Z8, Z17
-	VSUBPS        Z7, Z14, Z14
+	VSUBPS        Z1, Z7, Z17
+	VSUBPS        Z8, Z14, Z14
 	VFNMADD132PS  Z3, Z12, Z17
 	VMOVUPS       Z14, Z16
 	VMOVUPS       (CX)(BX*2), Z19
-	VPERMPS       Z6, Z8, Z13
+	VPERMPS       Z6, Z7, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
-	VPSLLD        $0x14, Z8, Z8
+	VPSLLD        $0x14, Z7, Z7
 	VCMPPS        $0x15, Z0, Z14, K4
 	VMOVAPS       Z19, K5, Z10
-	VPADDD        Z13, Z8, Z8
+	VPADDD        Z13, Z7, Z7
 	VSUBPS        Z1, Z16, Z15
-	VSUBPS        Z7, Z19, Z19
+	VSUBPS        Z8, Z19, Z19
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z14, Z15
 	VMOVUPS       Z19, Z21
-	IMUL3Q        $0x03, BX, R8
+	IMUL3Q        $0x03, BX, R10
 	VFMADD213PS   Z5, Z17, Z13
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	VMOVUPS       (CX)(R8*1), Z23
+	VMOVUPS       (CX)(R10*1), Z23
 	VMULPS        Z17, Z17, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z19, K6
@@ -19075,10 +18610,10 @@ fetched4:
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z20
 	VMOVAPS       Z23, K7, Z10
-	VFMADD213PS.Z Z8, Z8, K2, Z13
+	VFMADD213PS.Z Z7, Z7, K2, Z13
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z19, Z20
-	VSUBPS        Z7, Z23, Z23
+	VSUBPS        Z8, Z23, Z23
 	VMOVUPS       Z13, (CX)
 	VFMADD213PS   Z5, Z15, Z17
 	VPERMPS       Z6, Z21, Z22
@@ -19087,35 +18622,51 @@ fetched4:
 	VMULPS        Z15, Z15, Z18
 	VPSLLD        $0x14, Z21, Z21
 	VFMADD132PS   Z2, Z1, Z24
-	VMOVUPS       64(CX), Z8
+	VMOVUPS       64(CX), Z7
 	VFMADD213PS   Z15, Z18, Z17
 	VPADDD        Z22, Z21, Z21
 	VCMPPS        $0x15, Z0, Z23, K1
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z16, Z16, K4, Z17
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z24, Z18
+	ADDQ          176(AX), R8
 	VMOVUPS       Z17, (CX)(BX*1)
 	VFMADD213PS   Z5, Z20, Z15
 	VFNMADD132PS  Z3, Z23, Z18
+	PREFETCHT0    (R9)
 	VMOVAPS       Z17, K3, Z11
 	VMULPS        Z20, Z20, Z16
 	VPERMPS       Z6, Z24, Z22
-	VMAXPS        64(CX)(BX*1), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(BX*1), Z7, Z7
 	VFMADD213PS   Z20, Z16, Z15
 	VPSLLD        $0x14, Z24, Z24
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z21, Z21, K6, Z15
 	VPADDD        Z22, Z24, Z24
+	ADDQ          176(AX), R8
 	VMOVUPS       Z15, (CX)(BX*2)
 	VMOVUPS       Z4, Z16
+	PREFETCHT0    (R9)
 	VMOVAPS       Z15, K5, Z11
 	VFMADD213PS   Z5, Z18, Z16
-	VMAXPS        64(CX)(BX*2), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(BX*2), Z7, Z7
 	VMULPS        Z18, Z18, Z20
+	PREFETCHT0    (R8)
 	VFMADD213PS   Z18, Z20, Z16
+	ADDQ          176(AX), R8
 	VFMADD213PS.Z Z24, Z24, K1, Z16
-	VMOVUPS       Z16, (CX)(R8*1)
+	PREFETCHT0    (R9)
+	VMOVUPS       Z16, (CX)(R10*1)
+	ADDQ          184(AX), R9
 	VMOVAPS       Z16, K7, Z11
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z13, Z17, Z17
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z15, Z16, Z16
@@ -19125,21 +18676,21 @@ fetched4:
 	VMOVUPS       (CX)(BX*4), Z12
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
-	IMUL3Q        $0x05, BX, R8
+	IMUL3Q        $0x05, BX, R10
 	VFMADD132PS   Z2, Z1, Z14
-	VMOVUPS       (CX)(R8*1), Z17
+	VMOVUPS       (CX)(R10*1), Z17
 	VCMPPS        $0x15, Z0, Z12, K2
 	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VSUBPS        Z1, Z14, Z13
 	VMOVAPS       Z17, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z13
-	VSUBPS        Z7, Z17, Z17
-	IMUL3Q        $0x06, BX, R9
+	VSUBPS        Z8, Z17, Z17
+	IMUL3Q        $0x06, BX, R11
 	VPERMPS       Z6, Z14, Z15
 	VMOVUPS       Z17, Z18
-	VMOVUPS       (CX)(R9*1), Z19
+	VMOVUPS       (CX)(R11*1), Z19
 	VPSLLD        $0x14, Z14, Z14
 	VFMADD132PS   Z2, Z1, Z18
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K5
@@ -19148,12 +18699,12 @@ fetched4:
 	VMOVAPS       Z19, K5, Z10
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z18, Z21
-	VSUBPS        Z7, Z19, Z19
-	IMUL3Q        $0x07, BX, R10
+	VSUBPS        Z8, Z19, Z19
+	IMUL3Q        $0x07, BX, R12
 	VFMADD213PS   Z5, Z13, Z15
 	VFNMADD132PS  Z3, Z17, Z21
 	VMOVUPS       Z19, Z24
-	VMOVUPS       (CX)(R10*1), Z25
+	VMOVUPS       (CX)(R12*1), Z25
 	VMULPS        Z13, Z13, Z20
 	VPERMPS       Z6, Z18, Z22
 	VFMADD132PS   Z2, Z1, Z24
@@ -19165,7 +18716,7 @@ fetched4:
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VPADDD        Z22, Z18, Z18
 	VSUBPS        Z1, Z24, Z20
-	VSUBPS        Z7, Z25, Z25
+	VSUBPS        Z8, Z25, Z25
 	VMOVUPS       Z15, (CX)(BX*4)
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z19, Z20
@@ -19174,37 +18725,53 @@ fetched4:
 	VFMADD213PS   Z5, Z21, Z13
 	VPERMPS       Z6, Z24, Z22
 	VFMADD132PS   Z2, Z1, Z26
-	VMAXPS        64(CX)(BX*4), Z8, Z8
+	VMAXPS        64(CX)(BX*4), Z7, Z7
 	VMULPS        Z21, Z21, Z14
 	VPSLLD        $0x14, Z24, Z24
 	VCMPPS        $0x15, Z0, Z25, K1
+	PREFETCHT0    (R8)
 	VFMADD213PS   Z21, Z14, Z13
 	VPADDD        Z22, Z24, Z24
 	VSUBPS        Z1, Z26, Z14
+	ADDQ          176(AX), R8
 	VFMADD213PS.Z Z18, Z18, K4, Z13
 	VMOVUPS       Z4, Z18
 	VFNMADD132PS  Z3, Z25, Z14
-	VMOVUPS       Z13, (CX)(R8*1)
+	PREFETCHT0    (R9)
+	VMOVUPS       Z13, (CX)(R10*1)
 	VFMADD213PS   Z5, Z20, Z18
 	VPERMPS       Z6, Z26, Z22
+	ADDQ          184(AX), R9
 	VMOVAPS       Z13, K3, Z11
 	VMULPS        Z20, Z20, Z21
 	VPSLLD        $0x14, Z26, Z26
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VFMADD213PS   Z20, Z21, Z18
 	VPADDD        Z22, Z26, Z26
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z24, Z24, K6, Z18
 	VMOVUPS       Z4, Z20
-	VMOVUPS       Z18, (CX)(R9*1)
+	ADDQ          176(AX), R8
+	VMOVUPS       Z18, (CX)(R11*1)
 	VFMADD213PS   Z5, Z14, Z20
+	PREFETCHT0    (R9)
 	VMOVAPS       Z18, K5, Z11
 	VMULPS        Z14, Z14, Z21
-	VMAXPS        64(CX)(R9*1), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VFMADD213PS   Z14, Z21, Z20
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z26, Z26, K1, Z20
-	VMOVUPS       Z20, (CX)(R10*1)
+	ADDQ          176(AX), R8
+	VMOVUPS       Z20, (CX)(R12*1)
+	PREFETCHT0    (R9)
 	VMOVAPS       Z20, K7, Z11
-	VMAXPS        64(CX)(R10*1), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z15, Z13, Z13
 	VADDPS        Z12, Z17, Z17
 	VADDPS        Z18, Z20, Z20
@@ -19216,80 +18783,88 @@ fetched4:
 	VMOVUPS       (CX)(BX*8), Z12
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z13
-	IMUL3Q        $0x09, BX, R8
+	IMUL3Q        $0x09, BX, R10
 	VFMADD132PS   Z2, Z1, Z13
-	VMOVUPS       (CX)(R8*1), Z14
+	VMOVUPS       (CX)(R10*1), Z14
 	VCMPPS        $0x15, Z0, Z12, K2
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
 	VSUBPS        Z1, Z13, Z9
 	VMOVAPS       Z14, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z9
-	VSUBPS        Z7, Z14, Z14
-	VPERMPS       Z6, Z13, Z7
+	VSUBPS        Z8, Z14, Z14
+	VPERMPS       Z6, Z13, Z8
 	VMOVUPS       Z14, Z15
 	VPSLLD        $0x14, Z13, Z13
 	VFMADD132PS   Z2, Z1, Z15
-	VPADDD        Z7, Z13, Z13
+	VPADDD        Z8, Z13, Z13
 	VCMPPS        $0x15, Z0, Z14, K4
-	VMOVUPS       Z4, Z7
+	VMOVUPS       Z4, Z8
 	VSUBPS        Z1, Z15, Z17
-	VFMADD213PS   Z5, Z9, Z7
+	VFMADD213PS   Z5, Z9, Z8
 	VFNMADD132PS  Z3, Z14, Z17
 	VMULPS        Z9, Z9, Z16
 	VPERMPS       Z6, Z15, Z18
-	VFMADD213PS   Z9, Z16, Z7
+	VFMADD213PS   Z9, Z16, Z8
 	VPSLLD        $0x14, Z15, Z15
-	VFMADD213PS.Z Z13, Z13, K2, Z7
+	VFMADD213PS.Z Z13, Z13, K2, Z8
 	VPADDD        Z18, Z15, Z15
-	VMOVUPS       Z7, (CX)(BX*8)
+	VMOVUPS       Z8, (CX)(BX*8)
 	VMOVUPS       Z4, Z9
-	VMOVAPS       Z7, K1, Z11
+	VMOVAPS       Z8, K1, Z11
 	VFMADD213PS   Z5, Z17, Z9
-	VMAXPS        64(CX)(BX*8), Z8, Z8
+	VMAXPS        64(CX)(BX*8), Z7, Z7
 	VMULPS        Z17, Z17, Z13
+	PREFETCHT0    (R8)
 	VFMADD213PS   Z17, Z13, Z9
+	ADDQ          176(AX), R8
 	VFMADD213PS.Z Z15, Z15, K4, Z9
-	VMOVUPS       Z9, (CX)(R8*1)
+	PREFETCHT0    (R9)
+	VMOVUPS       Z9, (CX)(R10*1)
+	ADDQ          184(AX), R9
 	VMOVAPS       Z9, K3, Z11
-	VMAXPS        64(CX)(R8*1), Z8, Z8
-	VADDPS        Z7, Z9, Z9
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VADDPS        Z8, Z9, Z9
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z20, Z9, Z9
 	VADDPS        Z25, Z14, Z14
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+736(SB), Z8
 	VCVTPS2PD     Y9, Z12
-	VADDPD        Z7, Z12, Z12
+	VADDPD        Z8, Z12, Z12
 	VMOVUPD       Z12, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
-	VADDPD        Z7, Z9, Z9
+	VADDPD        Z8, Z9, Z9
 	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y14, Z7
-	VMOVUPD       Z7, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z14, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	VCVTPS2PD     Y10, Z7
-	VSUBPD        312(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z10, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(SI*8)
-	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(SI*8)
+	VCVTPS2PD     Y14, Z8
+	VMOVUPD       Z8, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z14, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VCVTPS2PD     Y10, Z8
+	VSUBPD        312(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y8
+	VCVTPS2PD     Y8, Z8
+	VSUBPD        376(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z8
+	VMOVUPD       Z8, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
-	JLT           loop1
+	JLT           loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -19304,120 +18879,99 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Y3
-	VMAXPS       (CX)(BX*1), Y3, Y3
-	VMAXPS       (CX)(BX*2), Y3, Y3
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	VMAXPS       (CX)(BX*4), Y3, Y3
-	IMUL3Q       $0x05, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x06, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x07, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	VMAXPS       (CX)(BX*8), Y3, Y3
-	IMUL3Q       $0x09, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0a, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0b, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0c, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0d, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0e, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0f, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Y2, Y2
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS      Y3, Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
+loop2:
+	VMOVUPS      Y2, Y3
+	VCVTPS2PD    X3, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 344(AX)(SI*8)
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VXORPS       Y6, Y6, Y6
 	VMOVUPS      (CX), Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
-	VBLENDVPS    Y3, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
+	VBLENDVPS    Y2, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y3
-	VFMADD132PS  constants<>+64(SB), Y1, Y3
-	VSUBPS       Y1, Y3, Y10
+	VMOVUPS      Y8, Y2
+	VFMADD132PS  constants<>+64(SB), Y1, Y2
+	VSUBPS       Y1, Y2, Y10
 	VFNMADD132PS constants<>+96(SB), Y8, Y10
-	VPERMPS      constants<>+192(SB), Y3, Y8
-	VPSLLD       $0x14, Y3, Y3
+	VPERMPS      constants<>+192(SB), Y2, Y8
+	VPSLLD       $0x14, Y2, Y2
 	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y8, Y3, Y3
+	VPADDD       Y8, Y2, Y2
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y10, Y8
-	VSUBPS       Y2, Y9, Y9
+	VSUBPS       Y3, Y9, Y9
 	VMULPS       Y10, Y10, Y11
 	VMAXPS       Y9, Y0, Y12
 	VFMADD213PS  Y10, Y11, Y8
 	VMOVUPS      Y12, Y11
-	VFMADD213PS  Y3, Y3, Y8
+	VFMADD213PS  Y2, Y2, Y8
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y11, Y10
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
 	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VBLENDVPS    Y3, Y8, Y6, Y6
+	VBLENDVPS    Y2, Y8, Y6, Y6
 	VPERMPS      constants<>+192(SB), Y11, Y12
-	VMOVUPS      32(CX), Y3
+	VMOVUPS      32(CX), Y2
 	VPSLLD       $0x14, Y11, Y11
+	PREFETCHT0   (R8)
 	VPADDD       Y12, Y11, Y11
+	ADDQ         176(AX), R8
 	VMOVUPS      constants<>+128(SB), Y12
+	PREFETCHT0   (R9)
 	VFMADD213PS  constants<>+160(SB), Y10, Y12
+	ADDQ         184(AX), R9
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y12
 	VFMADD213PS  Y11, Y11, Y12
 	VMOVUPS      Y12, (CX)(BX*1)
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
 	VBLENDVPS    Y10, Y12, Y6, Y6
-	VMAXPS       32(CX)(BX*1), Y3, Y3
+	VMAXPS       32(CX)(BX*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y8, Y12, Y12
 	VADDPS       Y7, Y9, Y9
-	MOVQ         56(AX), R8
-	VMOVUPS      Y12, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y9, 1088(R8)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y12, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y9, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y7
 	VPCMPEQD     constants<>+640(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -19425,15 +18979,15 @@ fetched4:
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x03, BX, R8
+	IMUL3Q       $0x03, BX, R10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R8*1), Y12
+	VMOVUPS      (CX)(R10*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VPCMPEQD     constants<>+672(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y2, Y12, Y12
+	VSUBPS       Y3, Y12, Y12
 	VFMADD213PS  Y8, Y11, Y9
 	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
@@ -19444,33 +18998,41 @@ fetched4:
 	VSUBPS       Y1, Y13, Y11
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*2), Y3, Y3
+	VMAXPS       32(CX)(BX*2), Y2, Y2
 	VPERMPS      constants<>+192(SB), Y13, Y8
+	PREFETCHT0   (R8)
 	VPSLLD       $0x14, Y13, Y13
+	ADDQ         176(AX), R8
 	VPADDD       Y8, Y13, Y13
+	PREFETCHT0   (R9)
 	VMOVUPS      constants<>+128(SB), Y8
+	ADDQ         184(AX), R9
 	VFMADD213PS  constants<>+160(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y10
 	VFMADD213PS  Y11, Y10, Y8
 	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R8*1)
+	VMOVUPS      Y8, (CX)(R10*1)
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y12, Y12
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 96(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y12, 1120(R8)
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y12, Y12
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y12, 1120(R10)
 	VMOVUPS      (CX)(BX*4), Y7
 	VPCMPEQD     constants<>+704(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -19478,15 +19040,15 @@ fetched4:
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x05, BX, R8
+	IMUL3Q       $0x05, BX, R10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R8*1), Y12
+	VMOVUPS      (CX)(R10*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VPCMPEQD     constants<>+1984(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y2, Y12, Y12
+	VSUBPS       Y3, Y12, Y12
 	VFMADD213PS  Y8, Y11, Y9
 	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
@@ -19497,87 +19059,103 @@ fetched4:
 	VSUBPS       Y1, Y13, Y11
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*4), Y3, Y3
+	VMAXPS       32(CX)(BX*4), Y2, Y2
 	VPERMPS      constants<>+192(SB), Y13, Y8
+	PREFETCHT0   (R8)
 	VPSLLD       $0x14, Y13, Y13
+	ADDQ         176(AX), R8
 	VPADDD       Y8, Y13, Y13
+	PREFETCHT0   (R9)
 	VMOVUPS      constants<>+128(SB), Y8
+	ADDQ         184(AX), R9
 	VFMADD213PS  constants<>+160(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y10
 	VFMADD213PS  Y11, Y10, Y8
 	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R8*1)
+	VMOVUPS      Y8, (CX)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y12, 1088(R8)
-	IMUL3Q       $0x06, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y12, 1088(R10)
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y8
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
-	IMUL3Q       $0x07, BX, R9
+	IMUL3Q       $0x07, BX, R11
 	VPSLLD       $0x14, Y10, Y10
-	VMOVUPS      (CX)(R9*1), Y11
+	VMOVUPS      (CX)(R11*1), Y11
 	VPADDD       Y9, Y10, Y10
 	VPCMPEQD     constants<>+2048(SB), Y4, Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VBLENDVPS    Y12, Y11, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VSUBPS       Y2, Y11, Y11
+	VSUBPS       Y3, Y11, Y11
 	VMULPS       Y8, Y8, Y12
 	VMAXPS       Y11, Y0, Y13
 	VFMADD213PS  Y8, Y12, Y9
 	VMOVUPS      Y13, Y8
 	VFMADD213PS  Y10, Y10, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VSUBPS       Y1, Y8, Y12
 	VPCMPEQD     constants<>+2016(SB), Y4, Y10
 	VFNMADD132PS constants<>+96(SB), Y13, Y12
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VPERMPS      constants<>+192(SB), Y8, Y10
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
 	VPSLLD       $0x14, Y8, Y8
+	PREFETCHT0   (R8)
 	VPADDD       Y10, Y8, Y8
+	ADDQ         176(AX), R8
 	VMOVUPS      constants<>+128(SB), Y10
+	PREFETCHT0   (R9)
 	VFMADD213PS  constants<>+160(SB), Y12, Y10
+	ADDQ         184(AX), R9
 	VMULPS       Y12, Y12, Y13
 	VFMADD213PS  Y12, Y13, Y10
 	VFMADD213PS  Y8, Y8, Y10
-	VMOVUPS      Y10, (CX)(R9*1)
+	VMOVUPS      Y10, (CX)(R11*1)
 	VPCMPEQD     constants<>+2048(SB), Y4, Y8
 	VBLENDVPS    Y8, Y10, Y6, Y6
-	VMAXPS       32(CX)(R9*1), Y3, Y3
+	VMAXPS       32(CX)(R11*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y7, Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y10, Y10
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y10, Y10
-	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 128(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 1152(R8)
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y10, Y10
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y10, Y10
+	MOVQ         56(AX), R10
+	VADDPS       1120(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VMOVUPS      Y10, 128(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 1152(R10)
 	VMOVUPS      (CX)(BX*8), Y7
 	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -19585,15 +19163,15 @@ fetched4:
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x09, BX, R8
+	IMUL3Q       $0x09, BX, R10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R8*1), Y12
+	VMOVUPS      (CX)(R10*1), Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VPCMPEQD     constants<>+2112(SB), Y4, Y11
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VBLENDVPS    Y11, Y12, Y5, Y5
 	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y2, Y12, Y12
+	VSUBPS       Y3, Y12, Y12
 	VFMADD213PS  Y8, Y11, Y9
 	VMAXPS       Y12, Y0, Y8
 	VFMADD213PS  Y10, Y10, Y9
@@ -19604,173 +19182,205 @@ fetched4:
 	VSUBPS       Y1, Y13, Y11
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*8), Y3, Y3
+	VMAXPS       32(CX)(BX*8), Y2, Y2
 	VPERMPS      constants<>+192(SB), Y13, Y8
+	PREFETCHT0   (R8)
 	VPSLLD       $0x14, Y13, Y13
+	ADDQ         176(AX), R8
 	VPADDD       Y8, Y13, Y13
+	PREFETCHT0   (R9)
 	VMOVUPS      constants<>+128(SB), Y8
+	ADDQ         184(AX), R9
 	VFMADD213PS  constants<>+160(SB), Y11, Y8
 	VMULPS       Y11, Y11, Y10
 	VFMADD213PS  Y11, Y10, Y8
 	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R8*1)
+	VMOVUPS      Y8, (CX)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y12, 1088(R8)
-	IMUL3Q       $0x0a, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y12, 1088(R10)
+	IMUL3Q       $0x0a, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2144(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y8
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
-	IMUL3Q       $0x0b, BX, R9
+	IMUL3Q       $0x0b, BX, R11
 	VPSLLD       $0x14, Y10, Y10
-	VMOVUPS      (CX)(R9*1), Y11
+	VMOVUPS      (CX)(R11*1), Y11
 	VPADDD       Y9, Y10, Y10
 	VPCMPEQD     constants<>+2176(SB), Y4, Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VBLENDVPS    Y12, Y11, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VSUBPS       Y2, Y11, Y11
+	VSUBPS       Y3, Y11, Y11
 	VMULPS       Y8, Y8, Y12
 	VMAXPS       Y11, Y0, Y13
 	VFMADD213PS  Y8, Y12, Y9
 	VMOVUPS      Y13, Y8
 	VFMADD213PS  Y10, Y10, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VSUBPS       Y1, Y8, Y12
 	VPCMPEQD     constants<>+2144(SB), Y4, Y10
 	VFNMADD132PS constants<>+96(SB), Y13, Y12
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VPERMPS      constants<>+192(SB), Y8, Y10
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
 	VPSLLD       $0x14, Y8, Y8
+	PREFETCHT0   (R8)
 	VPADDD       Y10, Y8, Y8
+	ADDQ         176(AX), R8
 	VMOVUPS      constants<>+128(SB), Y10
+	PREFETCHT0   (R9)
 	VFMADD213PS  constants<>+160(SB), Y12, Y10
+	ADDQ         184(AX), R9
 	VMULPS       Y12, Y12, Y13
 	VFMADD213PS  Y12, Y13, Y10
 	VFMADD213PS  Y8, Y8, Y10
-	VMOVUPS      Y10, (CX)(R9*1)
+	VMOVUPS      Y10, (CX)(R11*1)
 	VPCMPEQD     constants<>+2176(SB), Y4, Y8
 	VBLENDVPS    Y8, Y10, Y6, Y6
-	VMAXPS       32(CX)(R9*1), Y3, Y3
+	VMAXPS       32(CX)(R11*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y7, Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y10, Y10
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 96(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 1120(R8)
-	IMUL3Q       $0x0c, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y10, Y10
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VMOVUPS      Y10, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 1120(R10)
+	IMUL3Q       $0x0c, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2208(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y8
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
-	IMUL3Q       $0x0d, BX, R9
+	IMUL3Q       $0x0d, BX, R11
 	VPSLLD       $0x14, Y10, Y10
-	VMOVUPS      (CX)(R9*1), Y11
+	VMOVUPS      (CX)(R11*1), Y11
 	VPADDD       Y9, Y10, Y10
 	VPCMPEQD     constants<>+2240(SB), Y4, Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VBLENDVPS    Y12, Y11, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VSUBPS       Y2, Y11, Y11
+	VSUBPS       Y3, Y11, Y11
 	VMULPS       Y8, Y8, Y12
 	VMAXPS       Y11, Y0, Y13
 	VFMADD213PS  Y8, Y12, Y9
 	VMOVUPS      Y13, Y8
 	VFMADD213PS  Y10, Y10, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VSUBPS       Y1, Y8, Y12
 	VPCMPEQD     constants<>+2208(SB), Y4, Y10
 	VFNMADD132PS constants<>+96(SB), Y13, Y12
 	VBLENDVPS    Y10, Y9, Y6, Y6
 	VPERMPS      constants<>+192(SB), Y8, Y10
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
 	VPSLLD       $0x14, Y8, Y8
+	PREFETCHT0   (R8)
 	VPADDD       Y10, Y8, Y8
+	ADDQ         176(AX), R8
 	VMOVUPS      constants<>+128(SB), Y10
+	PREFETCHT0   (R9)
 	VFMADD213PS  constants<>+160(SB), Y12, Y10
+	ADDQ         184(AX), R9
 	VMULPS       Y12, Y12, Y13
 	VFMADD213PS  Y12, Y13, Y10
 	VFMADD213PS  Y8, Y8, Y10
-	VMOVUPS      Y10, (CX)(R9*1)
+	VMOVUPS      Y10, (CX)(R11*1)
 	VPCMPEQD     constants<>+2240(SB), Y4, Y8
 	VBLENDVPS    Y8, Y10, Y6, Y6
-	VMAXPS       32(CX)(R9*1), Y3, Y3
+	VMAXPS       32(CX)(R11*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y7, Y11, Y11
-	MOVQ         56(AX), R8
-	VMOVUPS      Y10, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 1088(R8)
-	IMUL3Q       $0x0e, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y10, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 1088(R10)
+	IMUL3Q       $0x0e, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y8
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	VPERMPS      constants<>+192(SB), Y10, Y9
-	IMUL3Q       $0x0f, BX, R9
+	IMUL3Q       $0x0f, BX, R11
 	VPSLLD       $0x14, Y10, Y10
-	VMOVUPS      (CX)(R9*1), Y11
+	VMOVUPS      (CX)(R11*1), Y11
 	VPADDD       Y9, Y10, Y10
 	VPCMPEQD     constants<>+2304(SB), Y4, Y12
 	VMOVUPS      constants<>+128(SB), Y9
 	VBLENDVPS    Y12, Y11, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VSUBPS       Y2, Y11, Y11
-	VMULPS       Y8, Y8, Y2
+	VSUBPS       Y3, Y11, Y11
+	VMULPS       Y8, Y8, Y3
 	VMAXPS       Y11, Y0, Y12
-	VFMADD213PS  Y8, Y2, Y9
-	VMOVUPS      Y12, Y2
+	VFMADD213PS  Y8, Y3, Y9
+	VMOVUPS      Y12, Y3
 	VFMADD213PS  Y10, Y10, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VMOVUPS      Y9, (CX)(R8*1)
-	VSUBPS       Y1, Y2, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y3
+	VMOVUPS      Y9, (CX)(R10*1)
+	VSUBPS       Y1, Y3, Y10
 	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VFNMADD132PS constants<>+96(SB), Y12, Y10
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y2, Y8
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	VPSLLD       $0x14, Y2, Y2
-	VPADDD       Y8, Y2, Y2
+	VPERMPS      constants<>+192(SB), Y3, Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	VPSLLD       $0x14, Y3, Y3
+	PREFETCHT0   (R8)
+	VPADDD       Y8, Y3, Y3
+	ADDQ         176(AX), R8
 	VMOVUPS      constants<>+128(SB), Y8
+	PREFETCHT0   (R9)
 	VFMADD213PS  constants<>+160(SB), Y10, Y8
+	ADDQ         184(AX), R9
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y2, Y2, Y8
-	VMOVUPS      Y8, (CX)(R9*1)
-	VPCMPEQD     constants<>+2304(SB), Y4, Y2
-	VBLENDVPS    Y2, Y8, Y6, Y6
-	VMAXPS       32(CX)(R9*1), Y3, Y3
+	VFMADD213PS  Y3, Y3, Y8
+	VMOVUPS      Y8, (CX)(R11*1)
+	VPCMPEQD     constants<>+2304(SB), Y4, Y3
+	VBLENDVPS    Y3, Y8, Y6, Y6
+	VMAXPS       32(CX)(R11*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y7, Y11, Y11
 	MOVQ         56(AX), R8
@@ -19785,38 +19395,38 @@ fetched4:
 	VADDPS       128(R8), Y8, Y8
 	MOVQ         56(AX), R8
 	VADDPS       1152(R8), Y11, Y11
-	VBROADCASTSD constants<>+736(SB), Y2
+	VBROADCASTSD constants<>+736(SB), Y3
 	VCVTPS2PD    X8, Y4
-	VADDPD       Y2, Y4, Y4
+	VADDPD       Y3, Y4, Y4
 	VMOVUPD      Y4, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y8, X4
 	VCVTPS2PD    X4, Y4
-	VADDPD       Y2, Y4, Y4
+	VADDPD       Y3, Y4, Y4
 	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X11, Y2
-	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y11, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(SI*8)
+	VCVTPS2PD    X11, Y3
+	VMOVUPD      Y3, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y11, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VCVTPS2PD    X5, Y3
+	VSUBPD       312(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X3
+	VCVTPS2PD    X3, Y3
+	VSUBPD       344(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
-	JLT          loop1
+	JLT          loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -19836,100 +19446,71 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Z8
-	VMAXPS       (CX)(BX*1), Z8, Z8
-	VMAXPS       (CX)(BX*2), Z8, Z8
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	VMAXPS       (CX)(BX*4), Z8, Z8
-	IMUL3Q       $0x05, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x06, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x07, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	VMAXPS       (CX)(BX*8), Z8, Z8
-	IMUL3Q       $0x09, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0a, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0b, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0c, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0d, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0e, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0f, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Z7, Z7
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS       Z8, Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
+loop2:
+	VMOVUPS       Z7, Z8
+	VCVTPS2PD     Y8, Z7
+	VMOVUPD       Z7, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 376(AX)(SI*8)
+	MOVQ          SI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          168(AX), R8
+	MOVQ          SI, R9
+	SUBQ          88(AX), R9
+	SHLQ          $0x02, R9
+	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VBROADCASTSS  constants<>+576(SB), Z11
 	VMOVUPS       (CX), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z8
+	VSUBPS        Z8, Z12, Z12
+	VMOVUPS       Z12, Z7
 	VMOVUPS       (CX)(BX*1), Z14
-	VFMADD132PS   Z2, Z1, Z8
+	VFMADD132PS   Z2, Z1, Z7
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVAPS       Z14, K3, Z10
-	VSUBPS        Z1, Z8, Z17
-	VSUBPS        Z7, Z14, Z14
+	VSUBPS        Z1, Z7, Z17
+	VSUBPS        Z8, Z14, Z14
 	VFNMADD132PS  Z3, Z12, Z17
 	VMOVUPS       Z14, Z16
 	VMOVUPS       (CX)(BX*2), Z19
-	VPERMPS       Z6, Z8, Z13
+	VPERMPS       Z6, Z7, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
-	VPSLLD        $0x14, Z8, Z8
+	VPSLLD        $0x14, Z7, Z7
 	VCMPPS        $0x15, Z0, Z14, K4
 	VMOVAPS       Z19, K5, Z10
-	VPADDD        Z13, Z8, Z8
+	VPADDD        Z13, Z7, Z7
 	VSUBPS        Z1, Z16, Z15
-	VSUBPS        Z7, Z19, Z19
+	VSUBPS        Z8, Z19, Z19
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z14, Z15
 	VMOVUPS       Z19, Z21
-	IMUL3Q        $0x03, BX, R8
+	IMUL3Q        $0x03, BX, R10
 	VFMADD213PS   Z5, Z17, Z13
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	VMOVUPS       (CX)(R8*1), Z23
+	VMOVUPS       (CX)(R10*1), Z23
 	VMULPS        Z17, Z17, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z19, K6
@@ -19938,10 +19519,10 @@ fetched4:
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z20
 	VMOVAPS       Z23, K7, Z10
-	VFMADD213PS.Z Z8, Z8, K2, Z13
+	VFMADD213PS.Z Z7, Z7, K2, Z13
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z19, Z20
-	VSUBPS        Z7, Z23, Z23
+	VSUBPS        Z8, Z23, Z23
 	VMOVUPS       Z13, (CX)
 	VFMADD213PS   Z5, Z15, Z17
 	VPERMPS       Z6, Z21, Z22
@@ -19950,35 +19531,51 @@ fetched4:
 	VMULPS        Z15, Z15, Z18
 	VPSLLD        $0x14, Z21, Z21
 	VFMADD132PS   Z2, Z1, Z24
-	VMOVUPS       64(CX), Z8
+	VMOVUPS       64(CX), Z7
 	VFMADD213PS   Z15, Z18, Z17
 	VPADDD        Z22, Z21, Z21
 	VCMPPS        $0x15, Z0, Z23, K1
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z16, Z16, K4, Z17
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z24, Z18
+	ADDQ          176(AX), R8
 	VMOVUPS       Z17, (CX)(BX*1)
 	VFMADD213PS   Z5, Z20, Z15
 	VFNMADD132PS  Z3, Z23, Z18
+	PREFETCHT0    (R9)
 	VMOVAPS       Z17, K3, Z11
 	VMULPS        Z20, Z20, Z16
 	VPERMPS       Z6, Z24, Z22
-	VMAXPS        64(CX)(BX*1), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(BX*1), Z7, Z7
 	VFMADD213PS   Z20, Z16, Z15
 	VPSLLD        $0x14, Z24, Z24
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z21, Z21, K6, Z15
 	VPADDD        Z22, Z24, Z24
+	ADDQ          176(AX), R8
 	VMOVUPS       Z15, (CX)(BX*2)
 	VMOVUPS       Z4, Z16
+	PREFETCHT0    (R9)
 	VMOVAPS       Z15, K5, Z11
 	VFMADD213PS   Z5, Z18, Z16
-	VMAXPS        64(CX)(BX*2), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(BX*2), Z7, Z7
 	VMULPS        Z18, Z18, Z20
+	PREFETCHT0    (R8)
 	VFMADD213PS   Z18, Z20, Z16
+	ADDQ          176(AX), R8
 	VFMADD213PS.Z Z24, Z24, K1, Z16
-	VMOVUPS       Z16, (CX)(R8*1)
+	PREFETCHT0    (R9)
+	VMOVUPS       Z16, (CX)(R10*1)
+	ADDQ          184(AX), R9
 	VMOVAPS       Z16, K7, Z11
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z13, Z17, Z17
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z15, Z16, Z16
@@ -19988,21 +19585,21 @@ fetched4:
 	VMOVUPS       (CX)(BX*4), Z12
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
-	IMUL3Q        $0x05, BX, R8
+	IMUL3Q        $0x05, BX, R10
 	VFMADD132PS   Z2, Z1, Z14
-	VMOVUPS       (CX)(R8*1), Z17
+	VMOVUPS       (CX)(R10*1), Z17
 	VCMPPS        $0x15, Z0, Z12, K2
 	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VSUBPS        Z1, Z14, Z13
 	VMOVAPS       Z17, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z13
-	VSUBPS        Z7, Z17, Z17
-	IMUL3Q        $0x06, BX, R9
+	VSUBPS        Z8, Z17, Z17
+	IMUL3Q        $0x06, BX, R11
 	VPERMPS       Z6, Z14, Z15
 	VMOVUPS       Z17, Z18
-	VMOVUPS       (CX)(R9*1), Z19
+	VMOVUPS       (CX)(R11*1), Z19
 	VPSLLD        $0x14, Z14, Z14
 	VFMADD132PS   Z2, Z1, Z18
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K5
@@ -20011,12 +19608,12 @@ fetched4:
 	VMOVAPS       Z19, K5, Z10
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z18, Z21
-	VSUBPS        Z7, Z19, Z19
-	IMUL3Q        $0x07, BX, R10
+	VSUBPS        Z8, Z19, Z19
+	IMUL3Q        $0x07, BX, R12
 	VFMADD213PS   Z5, Z13, Z15
 	VFNMADD132PS  Z3, Z17, Z21
 	VMOVUPS       Z19, Z24
-	VMOVUPS       (CX)(R10*1), Z25
+	VMOVUPS       (CX)(R12*1), Z25
 	VMULPS        Z13, Z13, Z20
 	VPERMPS       Z6, Z18, Z22
 	VFMADD132PS   Z2, Z1, Z24
@@ -20028,7 +19625,7 @@ fetched4:
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VPADDD        Z22, Z18, Z18
 	VSUBPS        Z1, Z24, Z20
-	VSUBPS        Z7, Z25, Z25
+	VSUBPS        Z8, Z25, Z25
 	VMOVUPS       Z15, (CX)(BX*4)
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z19, Z20
@@ -20037,37 +19634,53 @@ fetched4:
 	VFMADD213PS   Z5, Z21, Z13
 	VPERMPS       Z6, Z24, Z22
 	VFMADD132PS   Z2, Z1, Z26
-	VMAXPS        64(CX)(BX*4), Z8, Z8
+	VMAXPS        64(CX)(BX*4), Z7, Z7
 	VMULPS        Z21, Z21, Z14
 	VPSLLD        $0x14, Z24, Z24
 	VCMPPS        $0x15, Z0, Z25, K1
+	PREFETCHT0    (R8)
 	VFMADD213PS   Z21, Z14, Z13
 	VPADDD        Z22, Z24, Z24
 	VSUBPS        Z1, Z26, Z14
+	ADDQ          176(AX), R8
 	VFMADD213PS.Z Z18, Z18, K4, Z13
 	VMOVUPS       Z4, Z18
 	VFNMADD132PS  Z3, Z25, Z14
-	VMOVUPS       Z13, (CX)(R8*1)
+	PREFETCHT0    (R9)
+	VMOVUPS       Z13, (CX)(R10*1)
 	VFMADD213PS   Z5, Z20, Z18
 	VPERMPS       Z6, Z26, Z22
+	ADDQ          184(AX), R9
 	VMOVAPS       Z13, K3, Z11
 	VMULPS        Z20, Z20, Z21
 	VPSLLD        $0x14, Z26, Z26
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VFMADD213PS   Z20, Z21, Z18
 	VPADDD        Z22, Z26, Z26
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z24, Z24, K6, Z18
 	VMOVUPS       Z4, Z20
-	VMOVUPS       Z18, (CX)(R9*1)
+	ADDQ          176(AX), R8
+	VMOVUPS       Z18, (CX)(R11*1)
 	VFMADD213PS   Z5, Z14, Z20
+	PREFETCHT0    (R9)
 	VMOVAPS       Z18, K5, Z11
 	VMULPS        Z14, Z14, Z21
-	VMAXPS        64(CX)(R9*1), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VFMADD213PS   Z14, Z21, Z20
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z26, Z26, K1, Z20
-	VMOVUPS       Z20, (CX)(R10*1)
+	ADDQ          176(AX), R8
+	VMOVUPS       Z20, (CX)(R12*1)
+	PREFETCHT0    (R9)
 	VMOVAPS       Z20, K7, Z11
-	VMAXPS        64(CX)(R10*1), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z15, Z13, Z13
 	VADDPS        Z12, Z17, Z17
 	VADDPS        Z18, Z20, Z20
@@ -20079,21 +19692,21 @@ fetched4:
 	VMOVUPS       (CX)(BX*8), Z12
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
-	IMUL3Q        $0x09, BX, R8
+	IMUL3Q        $0x09, BX, R10
 	VFMADD132PS   Z2, Z1, Z14
-	VMOVUPS       (CX)(R8*1), Z16
+	VMOVUPS       (CX)(R10*1), Z16
 	VCMPPS        $0x15, Z0, Z12, K2
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
 	VSUBPS        Z1, Z14, Z13
 	VMOVAPS       Z16, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z13
-	VSUBPS        Z7, Z16, Z16
-	IMUL3Q        $0x0a, BX, R9
+	VSUBPS        Z8, Z16, Z16
+	IMUL3Q        $0x0a, BX, R11
 	VPERMPS       Z6, Z14, Z15
 	VMOVUPS       Z16, Z17
-	VMOVUPS       (CX)(R9*1), Z18
+	VMOVUPS       (CX)(R11*1), Z18
 	VPSLLD        $0x14, Z14, Z14
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2144(SB), Z9, K5
@@ -20102,12 +19715,12 @@ fetched4:
 	VMOVAPS       Z18, K5, Z10
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z17, Z21
-	VSUBPS        Z7, Z18, Z18
-	IMUL3Q        $0x0b, BX, R10
+	VSUBPS        Z8, Z18, Z18
+	IMUL3Q        $0x0b, BX, R12
 	VFMADD213PS   Z5, Z13, Z15
 	VFNMADD132PS  Z3, Z16, Z21
 	VMOVUPS       Z18, Z23
-	VMOVUPS       (CX)(R10*1), Z24
+	VMOVUPS       (CX)(R12*1), Z24
 	VMULPS        Z13, Z13, Z19
 	VPERMPS       Z6, Z17, Z22
 	VFMADD132PS   Z2, Z1, Z23
@@ -20119,7 +19732,7 @@ fetched4:
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VPADDD        Z22, Z17, Z17
 	VSUBPS        Z1, Z23, Z19
-	VSUBPS        Z7, Z24, Z24
+	VSUBPS        Z8, Z24, Z24
 	VMOVUPS       Z15, (CX)(BX*8)
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z18, Z19
@@ -20128,61 +19741,77 @@ fetched4:
 	VFMADD213PS   Z5, Z21, Z13
 	VPERMPS       Z6, Z23, Z22
 	VFMADD132PS   Z2, Z1, Z26
-	VMAXPS        64(CX)(BX*8), Z8, Z8
+	VMAXPS        64(CX)(BX*8), Z7, Z7
 	VMULPS        Z21, Z21, Z14
 	VPSLLD        $0x14, Z23, Z23
 	VCMPPS        $0x15, Z0, Z24, K1
+	PREFETCHT0    (R8)
 	VFMADD213PS   Z21, Z14, Z13
 	VPADDD        Z22, Z23, Z23
 	VSUBPS        Z1, Z26, Z14
+	ADDQ          176(AX), R8
 	VFMADD213PS.Z Z17, Z17, K4, Z13
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z24, Z14
-	VMOVUPS       Z13, (CX)(R8*1)
+	PREFETCHT0    (R9)
+	VMOVUPS       Z13, (CX)(R10*1)
 	VFMADD213PS   Z5, Z19, Z17
 	VPERMPS       Z6, Z26, Z22
+	ADDQ          184(AX), R9
 	VMOVAPS       Z13, K3, Z11
 	VMULPS        Z19, Z19, Z21
 	VPSLLD        $0x14, Z26, Z26
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VFMADD213PS   Z19, Z21, Z17
 	VPADDD        Z22, Z26, Z26
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z23, Z23, K6, Z17
 	VMOVUPS       Z4, Z19
-	VMOVUPS       Z17, (CX)(R9*1)
+	ADDQ          176(AX), R8
+	VMOVUPS       Z17, (CX)(R11*1)
 	VFMADD213PS   Z5, Z14, Z19
+	PREFETCHT0    (R9)
 	VMOVAPS       Z17, K5, Z11
 	VMULPS        Z14, Z14, Z21
-	VMAXPS        64(CX)(R9*1), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VFMADD213PS   Z14, Z21, Z19
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z26, Z26, K1, Z19
-	VMOVUPS       Z19, (CX)(R10*1)
+	ADDQ          176(AX), R8
+	VMOVUPS       Z19, (CX)(R12*1)
+	PREFETCHT0    (R9)
 	VMOVAPS       Z19, K7, Z11
-	VMAXPS        64(CX)(R10*1), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z15, Z13, Z13
 	VADDPS        Z12, Z16, Z16
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z18, Z24, Z24
 	VADDPS        Z13, Z19, Z19
 	VADDPS        Z16, Z24, Z24
-	IMUL3Q        $0x0c, BX, R8
-	VMOVUPS       (CX)(R8*1), Z12
+	IMUL3Q        $0x0c, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
 	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
-	IMUL3Q        $0x0d, BX, R9
+	VSUBPS        Z8, Z12, Z12
+	IMUL3Q        $0x0d, BX, R11
 	VMOVUPS       Z12, Z14
-	VMOVUPS       (CX)(R9*1), Z16
+	VMOVUPS       (CX)(R11*1), Z16
 	VFMADD132PS   Z2, Z1, Z14
 	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
 	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVAPS       Z16, K3, Z10
 	VSUBPS        Z1, Z14, Z13
-	VSUBPS        Z7, Z16, Z16
-	IMUL3Q        $0x0e, BX, R10
+	VSUBPS        Z8, Z16, Z16
+	IMUL3Q        $0x0e, BX, R12
 	VFNMADD132PS  Z3, Z12, Z13
 	VMOVUPS       Z16, Z17
-	VMOVUPS       (CX)(R10*1), Z18
+	VMOVUPS       (CX)(R12*1), Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2272(SB), Z9, K5
@@ -20191,12 +19820,12 @@ fetched4:
 	VMOVAPS       Z18, K5, Z10
 	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z1, Z17, Z21
-	VSUBPS        Z7, Z18, Z18
-	IMUL3Q        $0x0f, BX, R11
+	VSUBPS        Z8, Z18, Z18
+	IMUL3Q        $0x0f, BX, R13
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z16, Z21
 	VMOVUPS       Z18, Z23
-	VMOVUPS       (CX)(R11*1), Z26
+	VMOVUPS       (CX)(R13*1), Z26
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z17, Z22
 	VFMADD132PS   Z2, Z1, Z23
@@ -20208,89 +19837,105 @@ fetched4:
 	VFMADD213PS   Z13, Z9, Z15
 	VPADDD        Z22, Z17, Z17
 	VSUBPS        Z1, Z23, Z9
-	VSUBPS        Z7, Z26, Z26
+	VSUBPS        Z8, Z26, Z26
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z4, Z7
+	VMOVUPS       Z4, Z8
 	VFNMADD132PS  Z3, Z18, Z9
 	VMOVUPS       Z26, Z22
-	VMOVUPS       Z15, (CX)(R8*1)
-	VFMADD213PS   Z5, Z21, Z7
+	VMOVUPS       Z15, (CX)(R10*1)
+	VFMADD213PS   Z5, Z21, Z8
 	VPERMPS       Z6, Z23, Z14
 	VFMADD132PS   Z2, Z1, Z22
 	VMOVAPS       Z15, K1, Z11
 	VMULPS        Z21, Z21, Z13
 	VPSLLD        $0x14, Z23, Z23
 	VCMPPS        $0x15, Z0, Z26, K1
-	VMAXPS        64(CX)(R8*1), Z8, Z8
-	VFMADD213PS   Z21, Z13, Z7
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VFMADD213PS   Z21, Z13, Z8
 	VPADDD        Z14, Z23, Z23
 	VSUBPS        Z1, Z22, Z13
-	VFMADD213PS.Z Z17, Z17, K4, Z7
+	PREFETCHT0    (R8)
+	VFMADD213PS.Z Z17, Z17, K4, Z8
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z26, Z13
-	VMOVUPS       Z7, (CX)(R9*1)
+	ADDQ          176(AX), R8
+	VMOVUPS       Z8, (CX)(R11*1)
 	VFMADD213PS   Z5, Z9, Z14
 	VPERMPS       Z6, Z22, Z21
-	VMOVAPS       Z7, K3, Z11
+	PREFETCHT0    (R9)
+	VMOVAPS       Z8, K3, Z11
 	VMULPS        Z9, Z9, Z17
 	VPSLLD        $0x14, Z22, Z22
-	VMAXPS        64(CX)(R9*1), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VFMADD213PS   Z9, Z17, Z14
 	VPADDD        Z21, Z22, Z22
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z23, Z23, K6, Z14
 	VMOVUPS       Z4, Z9
-	VMOVUPS       Z14, (CX)(R10*1)
+	ADDQ          176(AX), R8
+	VMOVUPS       Z14, (CX)(R12*1)
 	VFMADD213PS   Z5, Z13, Z9
+	PREFETCHT0    (R9)
 	VMOVAPS       Z14, K5, Z11
 	VMULPS        Z13, Z13, Z17
-	VMAXPS        64(CX)(R10*1), Z8, Z8
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(R12*1), Z7, Z7
 	VFMADD213PS   Z13, Z17, Z9
+	PREFETCHT0    (R8)
 	VFMADD213PS.Z Z22, Z22, K1, Z9
-	VMOVUPS       Z9, (CX)(R11*1)
+	ADDQ          176(AX), R8
+	VMOVUPS       Z9, (CX)(R13*1)
+	PREFETCHT0    (R9)
 	VMOVAPS       Z9, K7, Z11
-	VMAXPS        64(CX)(R11*1), Z8, Z8
-	VADDPS        Z15, Z7, Z7
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(R13*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VADDPS        Z15, Z8, Z8
 	VADDPS        Z12, Z16, Z16
 	VADDPS        Z14, Z9, Z9
 	VADDPS        Z18, Z26, Z26
-	VADDPS        Z7, Z9, Z9
+	VADDPS        Z8, Z9, Z9
 	VADDPS        Z16, Z26, Z26
 	VADDPS        Z19, Z9, Z9
 	VADDPS        Z24, Z26, Z26
 	VADDPS        Z20, Z9, Z9
 	VADDPS        Z25, Z26, Z26
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+736(SB), Z8
 	VCVTPS2PD     Y9, Z12
-	VADDPD        Z7, Z12, Z12
+	VADDPD        Z8, Z12, Z12
 	VMOVUPD       Z12, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
-	VADDPD        Z7, Z9, Z9
+	VADDPD        Z8, Z9, Z9
 	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y26, Z7
-	VMOVUPD       Z7, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z26, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	VCVTPS2PD     Y10, Z7
-	VSUBPD        312(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z10, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(SI*8)
-	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(SI*8)
+	VCVTPS2PD     Y26, Z8
+	VMOVUPD       Z8, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z26, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VCVTPS2PD     Y10, Z8
+	VSUBPD        312(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y8
+	VCVTPS2PD     Y8, Z8
+	VSUBPD        376(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z8
+	VMOVUPD       Z8, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
-	JLT           loop1
+	JLT           loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -20305,100 +19950,69 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Y3
-	VMAXPS       (CX)(BX*1), Y3, Y3
-	VMAXPS       (CX)(BX*2), Y3, Y3
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	VMAXPS       (CX)(BX*4), Y3, Y3
-	IMUL3Q       $0x05, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x06, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x07, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	VMAXPS       (CX)(BX*8), Y3, Y3
-	IMUL3Q       $0x09, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0a, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0b, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0c, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0d, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0e, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0f, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x10, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x11, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x12, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Y2, Y2
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS      Y3, Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
+loop2:
+	VMOVUPS      Y2, Y3
+	VCVTPS2PD    X3, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 344(AX)(SI*8)
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VXORPS       Y6, Y6, Y6
 	VMOVUPS      (CX), Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
-	VBLENDVPS    Y3, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
+	VBLENDVPS    Y2, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y3
-	VFNMADD132PS constants<>+96(SB), Y8, Y3
+	VSUBPS       Y1, Y9, Y2
+	VFNMADD132PS constants<>+96(SB), Y8, Y2
 	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y3, Y8
-	VMULPS       Y3, Y3, Y10
-	VFMADD213PS  Y3, Y10, Y8
+	VFMADD213PS  constants<>+160(SB), Y2, Y8
+	VMULPS       Y2, Y2, Y10
+	VFMADD213PS  Y2, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, (CX)
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
-	VBLENDVPS    Y3, Y8, Y6, Y6
-	VMOVUPS      32(CX), Y3
-	IMUL3Q       $0x10, BX, R8
-	VMOVUPS      (CX)(R8*1), Y9
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
+	VBLENDVPS    Y2, Y8, Y6, Y6
+	VMOVUPS      32(CX), Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x10, BX, R10
+	VMOVUPS      (CX)(R10*1), Y9
 	VPCMPEQD     constants<>+2336(SB), Y4, Y10
 	VBLENDVPS    Y10, Y9, Y5, Y5
-	VSUBPS       Y2, Y9, Y9
+	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -20412,16 +20026,20 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2336(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y7, Y7
 	VADDPS       Y11, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
 	VBLENDVPS    Y10, Y9, Y5, Y5
-	VSUBPS       Y2, Y9, Y9
+	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -20438,12 +20056,16 @@ fetched4:
 	VMOVUPS      Y11, (CX)(BX*1)
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(BX*1), Y3, Y3
-	IMUL3Q       $0x11, BX, R8
-	VMOVUPS      (CX)(R8*1), Y10
+	VMAXPS       32(CX)(BX*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x11, BX, R10
+	VMOVUPS      (CX)(R10*1), Y10
 	VPCMPEQD     constants<>+2368(SB), Y4, Y12
 	VBLENDVPS    Y12, Y10, Y5, Y5
-	VSUBPS       Y2, Y10, Y10
+	VSUBPS       Y3, Y10, Y10
 	VMAXPS       Y10, Y0, Y13
 	VMOVUPS      Y13, Y14
 	VFMADD132PS  constants<>+64(SB), Y1, Y14
@@ -20457,22 +20079,26 @@ fetched4:
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
-	VMOVUPS      Y13, (CX)(R8*1)
+	VMOVUPS      Y13, (CX)(R10*1)
 	VPCMPEQD     constants<>+2368(SB), Y4, Y12
 	VBLENDVPS    Y12, Y13, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y10, Y9, Y9
 	VADDPS       Y13, Y11, Y11
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y7, Y9, Y9
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y9, 1088(R8)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y9, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y7
 	VPCMPEQD     constants<>+640(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -20489,12 +20115,16 @@ fetched4:
 	VMOVUPS      Y9, (CX)(BX*2)
 	VPCMPEQD     constants<>+640(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(BX*2), Y3, Y3
-	IMUL3Q       $0x12, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(BX*2), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x12, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2400(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -20508,17 +20138,21 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2400(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y11, Y9, Y9
-	IMUL3Q       $0x03, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -20532,24 +20166,28 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 96(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1120(R8)
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1120(R10)
 	VMOVUPS      (CX)(BX*4), Y7
 	VPCMPEQD     constants<>+704(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -20566,12 +20204,16 @@ fetched4:
 	VMOVUPS      Y9, (CX)(BX*4)
 	VPCMPEQD     constants<>+704(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(BX*4), Y3, Y3
-	IMUL3Q       $0x05, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(BX*4), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x05, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -20585,21 +20227,25 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1088(R8)
-	IMUL3Q       $0x06, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1088(R10)
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -20613,15 +20259,19 @@ fetched4:
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	IMUL3Q       $0x07, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x07, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2048(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -20635,28 +20285,32 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 128(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1152(R8)
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1120(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 128(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1152(R10)
 	VMOVUPS      (CX)(BX*8), Y7
 	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -20673,12 +20327,16 @@ fetched4:
 	VMOVUPS      Y9, (CX)(BX*8)
 	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(BX*8), Y3, Y3
-	IMUL3Q       $0x09, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(BX*8), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x09, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2112(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -20692,21 +20350,25 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1088(R8)
-	IMUL3Q       $0x0a, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1088(R10)
+	IMUL3Q       $0x0a, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2144(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -20720,15 +20382,19 @@ fetched4:
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VPCMPEQD     constants<>+2144(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	IMUL3Q       $0x0b, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x0b, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2176(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -20742,25 +20408,29 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2176(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 96(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1120(R8)
-	IMUL3Q       $0x0c, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1120(R10)
+	IMUL3Q       $0x0c, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2208(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -20774,15 +20444,19 @@ fetched4:
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VPCMPEQD     constants<>+2208(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	IMUL3Q       $0x0d, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x0d, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2240(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -20796,21 +20470,25 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2240(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1088(R8)
-	IMUL3Q       $0x0e, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1088(R10)
+	IMUL3Q       $0x0e, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -20824,32 +20502,40 @@ fetched4:
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	IMUL3Q       $0x0f, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x0f, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2304(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y2
-	VFNMADD132PS constants<>+96(SB), Y10, Y2
+	VSUBPS       Y1, Y11, Y3
+	VFNMADD132PS constants<>+96(SB), Y10, Y3
 	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y2, Y10
-	VMULPS       Y2, Y2, Y12
-	VFMADD213PS  Y2, Y12, Y10
+	VFMADD213PS  constants<>+160(SB), Y3, Y10
+	VMULPS       Y3, Y3, Y12
+	VFMADD213PS  Y3, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R8*1)
-	VPCMPEQD     constants<>+2304(SB), Y4, Y2
-	VBLENDVPS    Y2, Y10, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMOVUPS      Y10, (CX)(R10*1)
+	VPCMPEQD     constants<>+2304(SB), Y4, Y3
+	VBLENDVPS    Y3, Y10, Y6, Y6
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y7, Y8, Y8
 	MOVQ         56(AX), R8
@@ -20864,38 +20550,38 @@ fetched4:
 	VADDPS       128(R8), Y10, Y10
 	MOVQ         56(AX), R8
 	VADDPS       1152(R8), Y8, Y8
-	VBROADCASTSD constants<>+736(SB), Y2
+	VBROADCASTSD constants<>+736(SB), Y3
 	VCVTPS2PD    X10, Y4
-	VADDPD       Y2, Y4, Y4
+	VADDPD       Y3, Y4, Y4
 	VMOVUPD      Y4, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y10, X4
 	VCVTPS2PD    X4, Y4
-	VADDPD       Y2, Y4, Y4
+	VADDPD       Y3, Y4, Y4
 	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X8, Y2
-	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y8, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(SI*8)
+	VCVTPS2PD    X8, Y3
+	VMOVUPD      Y3, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y8, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VCVTPS2PD    X5, Y3
+	VSUBPD       312(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X3
+	VCVTPS2PD    X3, Y3
+	VSUBPD       344(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
-	JLT          loop1
+	JLT          loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -20915,252 +20601,245 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Z8
-	VMAXPS       (CX)(BX*1), Z8, Z8
-	VMAXPS       (CX)(BX*2), Z8, Z8
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	VMAXPS       (CX)(BX*4), Z8, Z8
-	IMUL3Q       $0x05, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x06, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x07, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	VMAXPS       (CX)(BX*8), Z8, Z8
-	IMUL3Q       $0x09, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0a, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0b, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0c, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0d, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0e, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0f, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x10, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x11, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x12, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Z7, Z7
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS       Z8, Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
+loop2:
+	VMOVUPS       Z7, Z8
+	VCVTPS2PD     Y8, Z7
+	VMOVUPD       Z7, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 376(AX)(SI*8)
+	MOVQ          SI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          168(AX), R8
+	MOVQ          SI, R9
+	SUBQ          88(AX), R9
+	SHLQ          $0x02, R9
+	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VBROADCASTSS  constants<>+576(SB), Z11
 	VMOVUPS       (CX), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z8
-	VFMADD132PS   Z2, Z1, Z8
+	VSUBPS        Z8, Z12, Z12
+	VMOVUPS       Z12, Z7
+	VFMADD132PS   Z2, Z1, Z7
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z8, Z14
-	VFNMADD132PS  Z3, Z12, Z14
+	VSUBPS        Z1, Z7, Z15
+	VFNMADD132PS  Z3, Z12, Z15
 	VMOVUPS       (CX)(BX*1), Z18
-	VPERMPS       Z6, Z8, Z13
+	VPERMPS       Z6, Z7, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
-	VPSLLD        $0x14, Z8, Z8
+	VPSLLD        $0x14, Z7, Z7
 	VMOVAPS       Z18, K3, Z10
-	VPADDD        Z13, Z8, Z8
-	VSUBPS        Z7, Z18, Z18
+	VPADDD        Z13, Z7, Z7
+	VSUBPS        Z8, Z18, Z18
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z18, Z15
-	VFMADD213PS   Z5, Z14, Z13
-	VFMADD132PS   Z2, Z1, Z15
-	VMULPS        Z14, Z14, Z16
+	VMOVUPS       Z18, Z14
+	VFMADD213PS   Z5, Z15, Z13
+	VFMADD132PS   Z2, Z1, Z14
+	VMULPS        Z15, Z15, Z16
 	VCMPPS        $0x15, Z0, Z18, K4
-	VFMADD213PS   Z14, Z16, Z13
-	VSUBPS        Z1, Z15, Z16
-	VFMADD213PS.Z Z8, Z8, K2, Z13
-	VFNMADD132PS  Z3, Z18, Z16
+	VFMADD213PS   Z15, Z16, Z13
+	VSUBPS        Z1, Z14, Z15
+	VFMADD213PS.Z Z7, Z7, K2, Z13
+	VFNMADD132PS  Z3, Z18, Z15
 	VMOVUPS       (CX)(BX*2), Z21
 	VMOVUPS       Z13, (CX)
-	VPERMPS       Z6, Z15, Z14
+	VPERMPS       Z6, Z14, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K2
 	VMOVAPS       Z13, K1, Z11
-	VPSLLD        $0x14, Z15, Z15
+	VPSLLD        $0x14, Z14, Z14
 	VMOVAPS       Z21, K2, Z10
-	VMOVUPS       64(CX), Z8
-	VPADDD        Z14, Z15, Z15
-	VSUBPS        Z7, Z21, Z21
-	IMUL3Q        $0x10, BX, R8
+	VMOVUPS       64(CX), Z7
+	VPADDD        Z16, Z14, Z14
+	VSUBPS        Z8, Z21, Z21
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z19
-	VMOVUPS       Z21, Z23
-	VMOVUPS       (CX)(R8*1), Z14
-	VFMADD213PS   Z5, Z16, Z19
-	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2336(SB), Z9, K1
-	VMULPS        Z16, Z16, Z17
-	VCMPPS        $0x15, Z0, Z21, K5
-	VMOVAPS       Z14, K1, Z10
-	VFMADD213PS   Z16, Z17, Z19
-	VSUBPS        Z1, Z23, Z22
-	VSUBPS        Z7, Z14, Z14
-	VFMADD213PS.Z Z15, Z15, K4, Z19
-	VFNMADD132PS  Z3, Z21, Z22
-	IMUL3Q        $0x03, BX, R11
-	VMOVUPS       Z14, Z16
+	VMOVUPS       Z21, Z17
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z15, Z19
+	VFMADD132PS   Z2, Z1, Z17
+	PREFETCHT0    (R9)
+	VMULPS        Z15, Z15, Z16
+	VCMPPS        $0x15, Z0, Z21, K1
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z15, Z16, Z19
+	VSUBPS        Z1, Z17, Z15
+	IMUL3Q        $0x10, BX, R10
+	VFMADD213PS.Z Z14, Z14, K4, Z19
+	VFNMADD132PS  Z3, Z21, Z15
+	IMUL3Q        $0x03, BX, R13
+	VMOVUPS       (CX)(R10*1), Z14
 	VMOVUPS       Z19, (CX)(BX*1)
-	VPERMPS       Z6, Z23, Z15
-	VMOVUPS       (CX)(R11*1), Z26
-	VFMADD132PS   Z2, Z1, Z16
+	VPERMPS       Z6, Z17, Z16
+	VMOVUPS       (CX)(R13*1), Z23
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K4
 	VMOVAPS       Z19, K3, Z11
-	VPSLLD        $0x14, Z23, Z23
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K6
+	VPSLLD        $0x14, Z17, Z17
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K5
+	VMOVAPS       Z14, K4, Z10
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VPADDD        Z16, Z17, Z17
+	VMOVAPS       Z23, K5, Z10
+	VSUBPS        Z8, Z14, Z14
+	PREFETCHT0    (R8)
+	VMOVUPS       Z4, Z22
+	VSUBPS        Z8, Z23, Z23
+	VMOVUPS       Z14, Z16
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z15, Z22
+	VMOVUPS       Z23, Z25
+	VFMADD132PS   Z2, Z1, Z16
+	PREFETCHT0    (R9)
+	VMULPS        Z15, Z15, Z20
+	VFMADD132PS   Z2, Z1, Z25
 	VCMPPS        $0x15, Z0, Z14, K3
-	VMAXPS        64(CX)(BX*1), Z8, Z8
-	VPADDD        Z15, Z23, Z23
-	VMOVAPS       Z26, K6, Z10
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z15, Z20, Z22
+	VCMPPS        $0x15, Z0, Z23, K6
 	VSUBPS        Z1, Z16, Z15
-	IMUL3Q        $0x11, BX, R9
-	VMOVUPS       Z4, Z24
-	VSUBPS        Z7, Z26, Z26
+	IMUL3Q        $0x11, BX, R11
+	VFMADD213PS.Z Z17, Z17, K1, Z22
+	VSUBPS        Z1, Z25, Z24
 	VFNMADD132PS  Z3, Z14, Z15
-	VMOVUPS       (CX)(R9*1), Z20
-	VFMADD213PS   Z5, Z22, Z24
-	VMOVUPS       Z26, Z27
+	VMOVUPS       (CX)(R11*1), Z20
+	VMOVUPS       Z22, (CX)(BX*2)
+	VFNMADD132PS  Z3, Z23, Z24
 	VPERMPS       Z6, Z16, Z17
-	VPCMPEQD.BCST constants<>+2368(SB), Z9, K4
-	VMULPS        Z22, Z22, Z25
-	VFMADD132PS   Z2, Z1, Z27
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
+	VMOVAPS       Z22, K2, Z11
+	VPERMPS       Z6, Z25, Z26
 	VPSLLD        $0x14, Z16, Z16
-	VMOVAPS       Z20, K4, Z10
-	VFMADD213PS   Z22, Z25, Z24
-	VCMPPS        $0x15, Z0, Z26, K7
+	VMOVAPS       Z20, K1, Z10
+	VMAXPS        64(CX)(BX*2), Z7, Z7
+	VPSLLD        $0x14, Z25, Z25
 	VPADDD        Z17, Z16, Z16
-	VSUBPS        Z7, Z20, Z20
-	VFMADD213PS.Z Z23, Z23, K5, Z24
-	VSUBPS        Z1, Z27, Z25
+	VSUBPS        Z8, Z20, Z20
+	PREFETCHT0    (R8)
+	VPADDD        Z26, Z25, Z25
 	VMOVUPS       Z4, Z17
-	VMOVUPS       Z20, Z23
-	VMOVUPS       Z24, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z26, Z25
+	VMOVUPS       Z20, Z27
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z28
 	VFMADD213PS   Z5, Z15, Z17
-	VFMADD132PS   Z2, Z1, Z23
-	VMOVAPS       Z24, K2, Z11
-	VPERMPS       Z6, Z27, Z28
-	VMULPS        Z15, Z15, Z22
+	VFMADD132PS   Z2, Z1, Z27
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z24, Z28
+	VMULPS        Z15, Z15, Z26
 	VCMPPS        $0x15, Z0, Z20, K2
-	VMAXPS        64(CX)(BX*2), Z8, Z8
-	VPSLLD        $0x14, Z27, Z27
-	VFMADD213PS   Z15, Z22, Z17
-	VSUBPS        Z1, Z23, Z15
-	IMUL3Q        $0x12, BX, R10
-	VPADDD        Z28, Z27, Z27
+	ADDQ          184(AX), R9
+	VMULPS        Z24, Z24, Z29
+	VFMADD213PS   Z15, Z26, Z17
+	VSUBPS        Z1, Z27, Z15
+	IMUL3Q        $0x12, BX, R12
+	VFMADD213PS   Z24, Z29, Z28
 	VFMADD213PS.Z Z16, Z16, K3, Z17
 	VFNMADD132PS  Z3, Z20, Z15
-	VMOVUPS       (CX)(R10*1), Z22
-	VMOVUPS       Z4, Z28
-	VMOVUPS       Z17, (CX)(R8*1)
-	VPERMPS       Z6, Z23, Z16
-	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
-	VFMADD213PS   Z5, Z25, Z28
-	VMOVAPS       Z17, K1, Z11
-	VPSLLD        $0x14, Z23, Z23
-	VMOVAPS       Z22, K3, Z10
-	VMULPS        Z25, Z25, Z29
-	VMAXPS        64(CX)(R8*1), Z8, Z8
-	VPADDD        Z16, Z23, Z23
-	VSUBPS        Z7, Z22, Z22
-	VFMADD213PS   Z25, Z29, Z28
-	VADDPS        Z14, Z12, Z12
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z22, Z16
-	VFMADD213PS.Z Z27, Z27, K7, Z28
-	VADDPS        Z17, Z13, Z13
-	VFMADD213PS   Z5, Z15, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VMOVUPS       Z28, (CX)(R11*1)
-	VMULPS        Z15, Z15, Z17
-	VCMPPS        $0x15, Z0, Z22, K1
-	VMOVAPS       Z28, K6, Z11
-	VFMADD213PS   Z15, Z17, Z14
-	VSUBPS        Z1, Z16, Z15
-	VMAXPS        64(CX)(R11*1), Z8, Z8
-	VFMADD213PS.Z Z23, Z23, K2, Z14
-	VFNMADD132PS  Z3, Z22, Z15
-	VMOVUPS       Z14, (CX)(R9*1)
-	VPERMPS       Z6, Z16, Z17
-	VMOVAPS       Z14, K4, Z11
-	VPSLLD        $0x14, Z16, Z16
-	VMAXPS        64(CX)(R9*1), Z8, Z8
-	VPADDD        Z17, Z16, Z16
-	VADDPS        Z20, Z18, Z18
-	VMOVUPS       Z4, Z17
-	VADDPS        Z14, Z19, Z19
-	VFMADD213PS   Z5, Z15, Z17
-	VMULPS        Z15, Z15, Z14
-	VFMADD213PS   Z15, Z14, Z17
-	VFMADD213PS.Z Z16, Z16, K1, Z17
+	VMOVUPS       (CX)(R12*1), Z16
+	VFMADD213PS.Z Z25, Z25, K6, Z28
 	VMOVUPS       Z17, (CX)(R10*1)
-	VMOVAPS       Z17, K3, Z11
-	VMAXPS        64(CX)(R10*1), Z8, Z8
-	VADDPS        Z22, Z21, Z21
-	VADDPS        Z17, Z24, Z24
+	VPERMPS       Z6, Z27, Z24
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
+	VMOVUPS       Z28, (CX)(R13*1)
+	VMOVAPS       Z17, K4, Z11
+	VPSLLD        $0x14, Z27, Z27
+	VMOVAPS       Z16, K3, Z10
+	VMOVAPS       Z28, K5, Z11
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VPADDD        Z24, Z27, Z27
+	VSUBPS        Z8, Z16, Z16
+	VMAXPS        64(CX)(R13*1), Z7, Z7
+	PREFETCHT0    (R8)
+	VMOVUPS       Z4, Z24
+	VMOVUPS       Z16, Z26
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z15, Z24
+	VFMADD132PS   Z2, Z1, Z26
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	VMULPS        Z15, Z15, Z25
+	VCMPPS        $0x15, Z0, Z16, K4
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z15, Z25, Z24
+	VSUBPS        Z1, Z26, Z15
+	ADDQ          184(AX), R9
+	VADDPS        Z14, Z12, Z12
+	VFMADD213PS.Z Z27, Z27, K2, Z24
+	VFNMADD132PS  Z3, Z16, Z15
+	VADDPS        Z17, Z13, Z13
+	VMOVUPS       Z24, (CX)(R11*1)
+	VPERMPS       Z6, Z26, Z14
+	VMOVAPS       Z24, K1, Z11
+	VPSLLD        $0x14, Z26, Z26
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPADDD        Z14, Z26, Z26
+	PREFETCHT0    (R8)
+	VMOVUPS       Z4, Z14
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z15, Z14
+	PREFETCHT0    (R9)
+	VMULPS        Z15, Z15, Z17
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z15, Z17, Z14
+	VADDPS        Z20, Z18, Z18
+	VFMADD213PS.Z Z26, Z26, K4, Z14
+	VADDPS        Z24, Z19, Z19
+	VMOVUPS       Z14, (CX)(R12*1)
+	VMOVAPS       Z14, K3, Z11
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VADDPS        Z16, Z21, Z21
+	VADDPS        Z14, Z22, Z22
 	VADDPS        Z13, Z19, Z19
 	VADDPS        Z12, Z18, Z18
-	VADDPS        Z24, Z28, Z28
-	VADDPS        Z21, Z26, Z26
+	VADDPS        Z22, Z28, Z28
+	VADDPS        Z21, Z23, Z23
 	VADDPS        Z19, Z28, Z28
-	VADDPS        Z18, Z26, Z26
-	MOVQ          56(AX), R8
-	VMOVUPS       Z28, 192(R8)
-	MOVQ          56(AX), R8
-	VMOVUPS       Z26, 2240(R8)
+	VADDPS        Z18, Z23, Z23
+	MOVQ          56(AX), R10
+	VMOVUPS       Z28, 192(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z23, 2240(R10)
 	VMOVUPS       (CX)(BX*4), Z12
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z1, Z14, Z13
 	VFNMADD132PS  Z3, Z12, Z13
-	IMUL3Q        $0x05, BX, R8
+	IMUL3Q        $0x05, BX, R10
 	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       (CX)(R8*1), Z16
+	VMOVUPS       (CX)(R10*1), Z16
 	VPSLLD        $0x14, Z14, Z14
 	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
-	VSUBPS        Z7, Z16, Z16
+	VSUBPS        Z8, Z16, Z16
 	VFMADD213PS   Z5, Z13, Z15
 	VMOVUPS       Z16, Z18
 	VMULPS        Z13, Z13, Z17
@@ -21169,95 +20848,111 @@ fetched4:
 	VCMPPS        $0x15, Z0, Z16, K4
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x06, BX, R9
+	IMUL3Q        $0x06, BX, R11
 	VMOVUPS       Z15, (CX)(BX*4)
 	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R9*1), Z17
+	VMOVUPS       (CX)(R11*1), Z17
 	VMOVAPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
-	VMAXPS        64(CX)(BX*4), Z8, Z8
+	VMAXPS        64(CX)(BX*4), Z7, Z7
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K1, Z10
+	PREFETCHT0    (R8)
 	VPADDD        Z14, Z18, Z18
-	VSUBPS        Z7, Z17, Z17
+	VSUBPS        Z8, Z17, Z17
+	ADDQ          176(AX), R8
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z17, Z20
+	PREFETCHT0    (R9)
 	VFMADD213PS   Z5, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z20
+	ADDQ          184(AX), R9
 	VMULPS        Z13, Z13, Z19
 	VCMPPS        $0x15, Z0, Z17, K2
 	VFMADD213PS   Z13, Z19, Z14
 	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x07, BX, R10
+	IMUL3Q        $0x07, BX, R12
 	VFMADD213PS.Z Z18, Z18, K4, Z14
 	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R10*1), Z19
-	VMOVUPS       Z14, (CX)(R8*1)
+	VMOVUPS       (CX)(R12*1), Z19
+	VMOVUPS       Z14, (CX)(R10*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2048(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
-	VSUBPS        Z7, Z19, Z19
+	VSUBPS        Z8, Z19, Z19
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z18
 	VMOVUPS       Z19, Z22
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z13, Z18
 	VFMADD132PS   Z2, Z1, Z22
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z21
 	VCMPPS        $0x15, Z0, Z19, K3
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z13, Z21, Z18
 	VSUBPS        Z1, Z22, Z13
 	VFMADD213PS.Z Z20, Z20, K2, Z18
 	VFNMADD132PS  Z3, Z19, Z13
-	VMOVUPS       Z18, (CX)(R9*1)
+	VMOVUPS       Z18, (CX)(R11*1)
 	VPERMPS       Z6, Z22, Z20
 	VMOVAPS       Z18, K1, Z11
 	VPSLLD        $0x14, Z22, Z22
-	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z20, Z22, Z22
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z20
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z13, Z20
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z21
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z13, Z21, Z20
 	VFMADD213PS.Z Z22, Z22, K3, Z20
-	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVUPS       Z20, (CX)(R12*1)
 	VMOVAPS       Z20, K4, Z11
-	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z15, Z14, Z14
 	VADDPS        Z12, Z16, Z16
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z14, Z20, Z20
 	VADDPS        Z16, Z19, Z19
-	MOVQ          56(AX), R8
-	VADDPS        192(R8), Z20, Z20
-	MOVQ          56(AX), R8
-	VADDPS        2240(R8), Z19, Z19
-	MOVQ          56(AX), R8
-	VMOVUPS       Z20, 256(R8)
-	MOVQ          56(AX), R8
-	VMOVUPS       Z19, 2304(R8)
+	MOVQ          56(AX), R10
+	VADDPS        192(R10), Z20, Z20
+	MOVQ          56(AX), R10
+	VADDPS        2240(R10), Z19, Z19
+	MOVQ          56(AX), R10
+	VMOVUPS       Z20, 256(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z19, 2304(R10)
 	VMOVUPS       (CX)(BX*8), Z12
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z1, Z14, Z13
 	VFNMADD132PS  Z3, Z12, Z13
-	IMUL3Q        $0x09, BX, R8
+	IMUL3Q        $0x09, BX, R10
 	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       (CX)(R8*1), Z16
+	VMOVUPS       (CX)(R10*1), Z16
 	VPSLLD        $0x14, Z14, Z14
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
-	VSUBPS        Z7, Z16, Z16
+	VSUBPS        Z8, Z16, Z16
 	VFMADD213PS   Z5, Z13, Z15
 	VMOVUPS       Z16, Z18
 	VMULPS        Z13, Z13, Z17
@@ -21266,91 +20961,107 @@ fetched4:
 	VCMPPS        $0x15, Z0, Z16, K4
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x0a, BX, R9
+	IMUL3Q        $0x0a, BX, R11
 	VMOVUPS       Z15, (CX)(BX*8)
 	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R9*1), Z17
+	VMOVUPS       (CX)(R11*1), Z17
 	VMOVAPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
-	VMAXPS        64(CX)(BX*8), Z8, Z8
+	VMAXPS        64(CX)(BX*8), Z7, Z7
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K1, Z10
+	PREFETCHT0    (R8)
 	VPADDD        Z14, Z18, Z18
-	VSUBPS        Z7, Z17, Z17
+	VSUBPS        Z8, Z17, Z17
+	ADDQ          176(AX), R8
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z17, Z20
+	PREFETCHT0    (R9)
 	VFMADD213PS   Z5, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z20
+	ADDQ          184(AX), R9
 	VMULPS        Z13, Z13, Z19
 	VCMPPS        $0x15, Z0, Z17, K2
 	VFMADD213PS   Z13, Z19, Z14
 	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x0b, BX, R10
+	IMUL3Q        $0x0b, BX, R12
 	VFMADD213PS.Z Z18, Z18, K4, Z14
 	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R10*1), Z19
-	VMOVUPS       Z14, (CX)(R8*1)
+	VMOVUPS       (CX)(R12*1), Z19
+	VMOVUPS       Z14, (CX)(R10*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2176(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
-	VSUBPS        Z7, Z19, Z19
+	VSUBPS        Z8, Z19, Z19
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z18
 	VMOVUPS       Z19, Z22
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z13, Z18
 	VFMADD132PS   Z2, Z1, Z22
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z21
 	VCMPPS        $0x15, Z0, Z19, K3
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z13, Z21, Z18
 	VSUBPS        Z1, Z22, Z13
 	VFMADD213PS.Z Z20, Z20, K2, Z18
 	VFNMADD132PS  Z3, Z19, Z13
-	VMOVUPS       Z18, (CX)(R9*1)
+	VMOVUPS       Z18, (CX)(R11*1)
 	VPERMPS       Z6, Z22, Z20
 	VMOVAPS       Z18, K1, Z11
 	VPSLLD        $0x14, Z22, Z22
-	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z20, Z22, Z22
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z20
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z13, Z20
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z21
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z13, Z21, Z20
 	VFMADD213PS.Z Z22, Z22, K3, Z20
-	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVUPS       Z20, (CX)(R12*1)
 	VMOVAPS       Z20, K4, Z11
-	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z15, Z14, Z14
 	VADDPS        Z12, Z16, Z16
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z14, Z20, Z20
 	VADDPS        Z16, Z19, Z19
-	MOVQ          56(AX), R8
-	VMOVUPS       Z20, 192(R8)
-	MOVQ          56(AX), R8
-	VMOVUPS       Z19, 2240(R8)
-	IMUL3Q        $0x0c, BX, R8
-	VMOVUPS       (CX)(R8*1), Z12
+	MOVQ          56(AX), R10
+	VMOVUPS       Z20, 192(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z19, 2240(R10)
+	IMUL3Q        $0x0c, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
 	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z1, Z14, Z13
-	IMUL3Q        $0x0d, BX, R9
+	IMUL3Q        $0x0d, BX, R11
 	VFNMADD132PS  Z3, Z12, Z13
-	VMOVUPS       (CX)(R9*1), Z16
+	VMOVUPS       (CX)(R11*1), Z16
 	VPERMPS       Z6, Z14, Z15
 	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VPADDD        Z15, Z14, Z14
-	VSUBPS        Z7, Z16, Z16
+	VSUBPS        Z8, Z16, Z16
 	VMOVUPS       Z4, Z15
 	VMOVUPS       Z16, Z18
 	VFMADD213PS   Z5, Z13, Z15
@@ -21359,67 +21070,83 @@ fetched4:
 	VCMPPS        $0x15, Z0, Z16, K4
 	VFMADD213PS   Z13, Z17, Z15
 	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x0e, BX, R10
+	IMUL3Q        $0x0e, BX, R12
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R10*1), Z17
-	VMOVUPS       Z15, (CX)(R8*1)
+	VMOVUPS       (CX)(R12*1), Z17
+	VMOVUPS       Z15, (CX)(R10*1)
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
 	VMOVAPS       Z15, K1, Z11
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K2, Z10
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z14, Z18, Z18
-	VSUBPS        Z7, Z17, Z17
+	VSUBPS        Z8, Z17, Z17
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z17, Z20
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z20
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z19
 	VCMPPS        $0x15, Z0, Z17, K1
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z13, Z19, Z14
 	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x0f, BX, R8
+	IMUL3Q        $0x0f, BX, R10
 	VFMADD213PS.Z Z18, Z18, K4, Z14
 	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R8*1), Z19
-	VMOVUPS       Z14, (CX)(R9*1)
+	VMOVUPS       (CX)(R10*1), Z19
+	VMOVUPS       Z14, (CX)(R11*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
-	VSUBPS        Z7, Z19, Z19
-	VMOVUPS       Z4, Z7
+	VSUBPS        Z8, Z19, Z19
+	PREFETCHT0    (R8)
+	VMOVUPS       Z4, Z8
 	VMOVUPS       Z19, Z18
-	VFMADD213PS   Z5, Z13, Z7
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z13, Z8
 	VFMADD132PS   Z2, Z1, Z18
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z9
 	VCMPPS        $0x15, Z0, Z19, K3
-	VFMADD213PS   Z13, Z9, Z7
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z13, Z9, Z8
 	VSUBPS        Z1, Z18, Z9
-	VFMADD213PS.Z Z20, Z20, K1, Z7
+	VFMADD213PS.Z Z20, Z20, K1, Z8
 	VFNMADD132PS  Z3, Z19, Z9
-	VMOVUPS       Z7, (CX)(R10*1)
+	VMOVUPS       Z8, (CX)(R12*1)
 	VPERMPS       Z6, Z18, Z13
-	VMOVAPS       Z7, K2, Z11
+	VMOVAPS       Z8, K2, Z11
 	VPSLLD        $0x14, Z18, Z18
-	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VMAXPS        64(CX)(R12*1), Z7, Z7
 	VPADDD        Z13, Z18, Z18
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z13
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z9, Z13
+	PREFETCHT0    (R9)
 	VMULPS        Z9, Z9, Z20
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z9, Z20, Z13
 	VFMADD213PS.Z Z18, Z18, K3, Z13
-	VMOVUPS       Z13, (CX)(R8*1)
+	VMOVUPS       Z13, (CX)(R10*1)
 	VMOVAPS       Z13, K4, Z11
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z15, Z14, Z14
 	VADDPS        Z12, Z16, Z16
-	VADDPS        Z7, Z13, Z13
+	VADDPS        Z8, Z13, Z13
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z16, Z19, Z19
@@ -21431,38 +21158,38 @@ fetched4:
 	VADDPS        256(R8), Z13, Z13
 	MOVQ          56(AX), R8
 	VADDPS        2304(R8), Z19, Z19
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+736(SB), Z8
 	VCVTPS2PD     Y13, Z9
-	VADDPD        Z7, Z9, Z9
+	VADDPD        Z8, Z9, Z9
 	VMOVUPD       Z9, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y9
 	VCVTPS2PD     Y9, Z9
-	VADDPD        Z7, Z9, Z9
+	VADDPD        Z8, Z9, Z9
 	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y19, Z7
-	VMOVUPD       Z7, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z19, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	VCVTPS2PD     Y10, Z7
-	VSUBPD        312(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z10, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(SI*8)
-	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(SI*8)
+	VCVTPS2PD     Y19, Z8
+	VMOVUPD       Z8, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z19, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VCVTPS2PD     Y10, Z8
+	VSUBPD        312(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y8
+	VCVTPS2PD     Y8, Z8
+	VSUBPD        376(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z8
+	VMOVUPD       Z8, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
-	JLT           loop1
+	JLT           loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -21477,102 +21204,69 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Y3
-	VMAXPS       (CX)(BX*1), Y3, Y3
-	VMAXPS       (CX)(BX*2), Y3, Y3
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	VMAXPS       (CX)(BX*4), Y3, Y3
-	IMUL3Q       $0x05, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x06, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x07, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	VMAXPS       (CX)(BX*8), Y3, Y3
-	IMUL3Q       $0x09, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0a, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0b, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0c, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0d, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0e, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0f, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x10, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x11, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x12, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x13, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Y2, Y2
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS      Y3, Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
+loop2:
+	VMOVUPS      Y2, Y3
+	VCVTPS2PD    X3, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 344(AX)(SI*8)
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VXORPS       Y6, Y6, Y6
 	VMOVUPS      (CX), Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
-	VBLENDVPS    Y3, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
+	VBLENDVPS    Y2, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y3
-	VFNMADD132PS constants<>+96(SB), Y8, Y3
+	VSUBPS       Y1, Y9, Y2
+	VFNMADD132PS constants<>+96(SB), Y8, Y2
 	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y3, Y8
-	VMULPS       Y3, Y3, Y10
-	VFMADD213PS  Y3, Y10, Y8
+	VFMADD213PS  constants<>+160(SB), Y2, Y8
+	VMULPS       Y2, Y2, Y10
+	VFMADD213PS  Y2, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, (CX)
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
-	VBLENDVPS    Y3, Y8, Y6, Y6
-	VMOVUPS      32(CX), Y3
-	IMUL3Q       $0x10, BX, R8
-	VMOVUPS      (CX)(R8*1), Y9
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
+	VBLENDVPS    Y2, Y8, Y6, Y6
+	VMOVUPS      32(CX), Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x10, BX, R10
+	VMOVUPS      (CX)(R10*1), Y9
 	VPCMPEQD     constants<>+2336(SB), Y4, Y10
 	VBLENDVPS    Y10, Y9, Y5, Y5
-	VSUBPS       Y2, Y9, Y9
+	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -21586,16 +21280,20 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2336(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y7, Y7
 	VADDPS       Y11, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
 	VBLENDVPS    Y10, Y9, Y5, Y5
-	VSUBPS       Y2, Y9, Y9
+	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -21612,12 +21310,16 @@ fetched4:
 	VMOVUPS      Y11, (CX)(BX*1)
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(BX*1), Y3, Y3
-	IMUL3Q       $0x11, BX, R8
-	VMOVUPS      (CX)(R8*1), Y10
+	VMAXPS       32(CX)(BX*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x11, BX, R10
+	VMOVUPS      (CX)(R10*1), Y10
 	VPCMPEQD     constants<>+2368(SB), Y4, Y12
 	VBLENDVPS    Y12, Y10, Y5, Y5
-	VSUBPS       Y2, Y10, Y10
+	VSUBPS       Y3, Y10, Y10
 	VMAXPS       Y10, Y0, Y13
 	VMOVUPS      Y13, Y14
 	VFMADD132PS  constants<>+64(SB), Y1, Y14
@@ -21631,22 +21333,26 @@ fetched4:
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
-	VMOVUPS      Y13, (CX)(R8*1)
+	VMOVUPS      Y13, (CX)(R10*1)
 	VPCMPEQD     constants<>+2368(SB), Y4, Y12
 	VBLENDVPS    Y12, Y13, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y10, Y9, Y9
 	VADDPS       Y13, Y11, Y11
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y7, Y9, Y9
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y9, 1088(R8)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y9, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y7
 	VPCMPEQD     constants<>+640(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -21663,12 +21369,16 @@ fetched4:
 	VMOVUPS      Y9, (CX)(BX*2)
 	VPCMPEQD     constants<>+640(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(BX*2), Y3, Y3
-	IMUL3Q       $0x12, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(BX*2), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x12, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2400(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -21682,17 +21392,21 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2400(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y11, Y9, Y9
-	IMUL3Q       $0x03, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -21706,15 +21420,19 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	IMUL3Q       $0x13, BX, R8
-	VMOVUPS      (CX)(R8*1), Y10
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x13, BX, R10
+	VMOVUPS      (CX)(R10*1), Y10
 	VPCMPEQD     constants<>+2432(SB), Y4, Y12
 	VBLENDVPS    Y12, Y10, Y5, Y5
-	VSUBPS       Y2, Y10, Y10
+	VSUBPS       Y3, Y10, Y10
 	VMAXPS       Y10, Y0, Y13
 	VMOVUPS      Y13, Y14
 	VFMADD132PS  constants<>+64(SB), Y1, Y14
@@ -21728,26 +21446,30 @@ fetched4:
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
-	VMOVUPS      Y13, (CX)(R8*1)
+	VMOVUPS      Y13, (CX)(R10*1)
 	VPCMPEQD     constants<>+2432(SB), Y4, Y12
 	VBLENDVPS    Y12, Y13, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y10, Y8, Y8
 	VADDPS       Y13, Y11, Y11
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 96(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1120(R8)
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1120(R10)
 	VMOVUPS      (CX)(BX*4), Y7
 	VPCMPEQD     constants<>+704(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -21764,12 +21486,16 @@ fetched4:
 	VMOVUPS      Y9, (CX)(BX*4)
 	VPCMPEQD     constants<>+704(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(BX*4), Y3, Y3
-	IMUL3Q       $0x05, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(BX*4), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x05, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -21783,21 +21509,25 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1088(R8)
-	IMUL3Q       $0x06, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1088(R10)
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -21811,15 +21541,19 @@ fetched4:
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	IMUL3Q       $0x07, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x07, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2048(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -21833,28 +21567,32 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 128(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1152(R8)
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1120(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 128(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1152(R10)
 	VMOVUPS      (CX)(BX*8), Y7
 	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -21871,12 +21609,16 @@ fetched4:
 	VMOVUPS      Y9, (CX)(BX*8)
 	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(BX*8), Y3, Y3
-	IMUL3Q       $0x09, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(BX*8), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x09, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2112(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -21890,21 +21632,25 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1088(R8)
-	IMUL3Q       $0x0a, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1088(R10)
+	IMUL3Q       $0x0a, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2144(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -21918,15 +21664,19 @@ fetched4:
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VPCMPEQD     constants<>+2144(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	IMUL3Q       $0x0b, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x0b, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2176(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -21940,25 +21690,29 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2176(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 96(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1120(R8)
-	IMUL3Q       $0x0c, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1120(R10)
+	IMUL3Q       $0x0c, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2208(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -21972,15 +21726,19 @@ fetched4:
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VPCMPEQD     constants<>+2208(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	IMUL3Q       $0x0d, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x0d, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2240(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -21994,21 +21752,25 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2240(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1088(R8)
-	IMUL3Q       $0x0e, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1088(R10)
+	IMUL3Q       $0x0e, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -22022,32 +21784,40 @@ fetched4:
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	IMUL3Q       $0x0f, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x0f, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2304(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y2
-	VFNMADD132PS constants<>+96(SB), Y10, Y2
+	VSUBPS       Y1, Y11, Y3
+	VFNMADD132PS constants<>+96(SB), Y10, Y3
 	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y2, Y10
-	VMULPS       Y2, Y2, Y12
-	VFMADD213PS  Y2, Y12, Y10
+	VFMADD213PS  constants<>+160(SB), Y3, Y10
+	VMULPS       Y3, Y3, Y12
+	VFMADD213PS  Y3, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R8*1)
-	VPCMPEQD     constants<>+2304(SB), Y4, Y2
-	VBLENDVPS    Y2, Y10, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMOVUPS      Y10, (CX)(R10*1)
+	VPCMPEQD     constants<>+2304(SB), Y4, Y3
+	VBLENDVPS    Y3, Y10, Y6, Y6
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y7, Y8, Y8
 	MOVQ         56(AX), R8
@@ -22062,38 +21832,38 @@ fetched4:
 	VADDPS       128(R8), Y10, Y10
 	MOVQ         56(AX), R8
 	VADDPS       1152(R8), Y8, Y8
-	VBROADCASTSD constants<>+736(SB), Y2
+	VBROADCASTSD constants<>+736(SB), Y3
 	VCVTPS2PD    X10, Y4
-	VADDPD       Y2, Y4, Y4
+	VADDPD       Y3, Y4, Y4
 	VMOVUPD      Y4, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y10, X4
 	VCVTPS2PD    X4, Y4
-	VADDPD       Y2, Y4, Y4
+	VADDPD       Y3, Y4, Y4
 	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X8, Y2
-	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y8, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(SI*8)
+	VCVTPS2PD    X8, Y3
+	VMOVUPD      Y3, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y8, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VCVTPS2PD    X5, Y3
+	VSUBPD       312(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X3
+	VCVTPS2PD    X3, Y3
+	VSUBPD       344(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
-	JLT          loop1
+	JLT          loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -22113,277 +21883,272 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Z8
-	VMAXPS       (CX)(BX*1), Z8, Z8
-	VMAXPS       (CX)(BX*2), Z8, Z8
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	VMAXPS       (CX)(BX*4), Z8, Z8
-	IMUL3Q       $0x05, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x06, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x07, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	VMAXPS       (CX)(BX*8), Z8, Z8
-	IMUL3Q       $0x09, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0a, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0b, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0c, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0d, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0e, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0f, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x10, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x11, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x12, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x13, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Z7, Z7
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS       Z8, Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
+loop2:
+	VMOVUPS       Z7, Z8
+	VCVTPS2PD     Y8, Z7
+	VMOVUPD       Z7, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 376(AX)(SI*8)
+	MOVQ          SI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          168(AX), R8
+	MOVQ          SI, R9
+	SUBQ          88(AX), R9
+	SHLQ          $0x02, R9
+	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VBROADCASTSS  constants<>+576(SB), Z11
 	VMOVUPS       (CX), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z8
-	VFMADD132PS   Z2, Z1, Z8
+	VSUBPS        Z8, Z12, Z12
+	VMOVUPS       Z12, Z7
+	VFMADD132PS   Z2, Z1, Z7
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z8, Z14
-	VFNMADD132PS  Z3, Z12, Z14
+	VSUBPS        Z1, Z7, Z15
+	VFNMADD132PS  Z3, Z12, Z15
 	VMOVUPS       (CX)(BX*1), Z18
-	VPERMPS       Z6, Z8, Z13
+	VPERMPS       Z6, Z7, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
-	VPSLLD        $0x14, Z8, Z8
+	VPSLLD        $0x14, Z7, Z7
 	VMOVAPS       Z18, K3, Z10
-	VPADDD        Z13, Z8, Z8
-	VSUBPS        Z7, Z18, Z18
+	VPADDD        Z13, Z7, Z7
+	VSUBPS        Z8, Z18, Z18
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z18, Z15
-	VFMADD213PS   Z5, Z14, Z13
-	VFMADD132PS   Z2, Z1, Z15
-	VMULPS        Z14, Z14, Z16
+	VMOVUPS       Z18, Z14
+	VFMADD213PS   Z5, Z15, Z13
+	VFMADD132PS   Z2, Z1, Z14
+	VMULPS        Z15, Z15, Z16
 	VCMPPS        $0x15, Z0, Z18, K4
-	VFMADD213PS   Z14, Z16, Z13
-	VSUBPS        Z1, Z15, Z16
-	VFMADD213PS.Z Z8, Z8, K2, Z13
-	VFNMADD132PS  Z3, Z18, Z16
+	VFMADD213PS   Z15, Z16, Z13
+	VSUBPS        Z1, Z14, Z15
+	VFMADD213PS.Z Z7, Z7, K2, Z13
+	VFNMADD132PS  Z3, Z18, Z15
 	VMOVUPS       (CX)(BX*2), Z21
 	VMOVUPS       Z13, (CX)
-	VPERMPS       Z6, Z15, Z14
+	VPERMPS       Z6, Z14, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K2
 	VMOVAPS       Z13, K1, Z11
-	VPSLLD        $0x14, Z15, Z15
+	VPSLLD        $0x14, Z14, Z14
 	VMOVAPS       Z21, K2, Z10
-	VMOVUPS       64(CX), Z8
-	VPADDD        Z14, Z15, Z15
-	VSUBPS        Z7, Z21, Z21
-	IMUL3Q        $0x10, BX, R8
+	VMOVUPS       64(CX), Z7
+	VPADDD        Z16, Z14, Z14
+	VSUBPS        Z8, Z21, Z21
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z19
-	VMOVUPS       Z21, Z23
-	VMOVUPS       (CX)(R8*1), Z14
-	VFMADD213PS   Z5, Z16, Z19
-	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2336(SB), Z9, K1
-	VMULPS        Z16, Z16, Z17
-	VCMPPS        $0x15, Z0, Z21, K5
-	VMOVAPS       Z14, K1, Z10
-	VFMADD213PS   Z16, Z17, Z19
-	VSUBPS        Z1, Z23, Z22
-	VSUBPS        Z7, Z14, Z14
-	VFMADD213PS.Z Z15, Z15, K4, Z19
-	VFNMADD132PS  Z3, Z21, Z22
-	IMUL3Q        $0x03, BX, R11
-	VMOVUPS       Z14, Z16
+	VMOVUPS       Z21, Z17
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z15, Z19
+	VFMADD132PS   Z2, Z1, Z17
+	PREFETCHT0    (R9)
+	VMULPS        Z15, Z15, Z16
+	VCMPPS        $0x15, Z0, Z21, K1
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z15, Z16, Z19
+	VSUBPS        Z1, Z17, Z15
+	IMUL3Q        $0x10, BX, R10
+	VFMADD213PS.Z Z14, Z14, K4, Z19
+	VFNMADD132PS  Z3, Z21, Z15
+	IMUL3Q        $0x03, BX, R13
+	VMOVUPS       (CX)(R10*1), Z14
 	VMOVUPS       Z19, (CX)(BX*1)
-	VPERMPS       Z6, Z23, Z15
-	VMOVUPS       (CX)(R11*1), Z26
-	VFMADD132PS   Z2, Z1, Z16
+	VPERMPS       Z6, Z17, Z16
+	VMOVUPS       (CX)(R13*1), Z23
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K4
 	VMOVAPS       Z19, K3, Z11
-	VPSLLD        $0x14, Z23, Z23
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K6
+	VPSLLD        $0x14, Z17, Z17
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K5
+	VMOVAPS       Z14, K4, Z10
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VPADDD        Z16, Z17, Z17
+	VMOVAPS       Z23, K5, Z10
+	VSUBPS        Z8, Z14, Z14
+	PREFETCHT0    (R8)
+	VMOVUPS       Z4, Z22
+	VSUBPS        Z8, Z23, Z23
+	VMOVUPS       Z14, Z16
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z15, Z22
+	VMOVUPS       Z23, Z25
+	VFMADD132PS   Z2, Z1, Z16
+	PREFETCHT0    (R9)
+	VMULPS        Z15, Z15, Z20
+	VFMADD132PS   Z2, Z1, Z25
 	VCMPPS        $0x15, Z0, Z14, K3
-	VMAXPS        64(CX)(BX*1), Z8, Z8
-	VPADDD        Z15, Z23, Z23
-	VMOVAPS       Z26, K6, Z10
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z15, Z20, Z22
+	VCMPPS        $0x15, Z0, Z23, K6
 	VSUBPS        Z1, Z16, Z15
-	IMUL3Q        $0x11, BX, R9
-	VMOVUPS       Z4, Z24
-	VSUBPS        Z7, Z26, Z26
+	IMUL3Q        $0x11, BX, R11
+	VFMADD213PS.Z Z17, Z17, K1, Z22
+	VSUBPS        Z1, Z25, Z24
 	VFNMADD132PS  Z3, Z14, Z15
-	VMOVUPS       (CX)(R9*1), Z20
-	VFMADD213PS   Z5, Z22, Z24
-	VMOVUPS       Z26, Z27
+	VMOVUPS       (CX)(R11*1), Z20
+	VMOVUPS       Z22, (CX)(BX*2)
+	VFNMADD132PS  Z3, Z23, Z24
 	VPERMPS       Z6, Z16, Z17
-	VPCMPEQD.BCST constants<>+2368(SB), Z9, K4
-	VMULPS        Z22, Z22, Z25
-	VFMADD132PS   Z2, Z1, Z27
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
+	VMOVAPS       Z22, K2, Z11
+	VPERMPS       Z6, Z25, Z26
 	VPSLLD        $0x14, Z16, Z16
-	VMOVAPS       Z20, K4, Z10
-	VFMADD213PS   Z22, Z25, Z24
-	VCMPPS        $0x15, Z0, Z26, K7
+	VMOVAPS       Z20, K1, Z10
+	VMAXPS        64(CX)(BX*2), Z7, Z7
+	VPSLLD        $0x14, Z25, Z25
 	VPADDD        Z17, Z16, Z16
-	VSUBPS        Z7, Z20, Z20
-	VFMADD213PS.Z Z23, Z23, K5, Z24
-	VSUBPS        Z1, Z27, Z25
+	VSUBPS        Z8, Z20, Z20
+	PREFETCHT0    (R8)
+	VPADDD        Z26, Z25, Z25
 	VMOVUPS       Z4, Z17
-	VMOVUPS       Z20, Z23
-	VMOVUPS       Z24, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z26, Z25
+	VMOVUPS       Z20, Z27
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z28
 	VFMADD213PS   Z5, Z15, Z17
-	VFMADD132PS   Z2, Z1, Z23
-	VMOVAPS       Z24, K2, Z11
-	VPERMPS       Z6, Z27, Z28
-	VMULPS        Z15, Z15, Z22
+	VFMADD132PS   Z2, Z1, Z27
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z24, Z28
+	VMULPS        Z15, Z15, Z26
 	VCMPPS        $0x15, Z0, Z20, K2
-	VMAXPS        64(CX)(BX*2), Z8, Z8
-	VPSLLD        $0x14, Z27, Z27
-	VFMADD213PS   Z15, Z22, Z17
-	VSUBPS        Z1, Z23, Z15
-	IMUL3Q        $0x12, BX, R10
-	VPADDD        Z28, Z27, Z27
+	ADDQ          184(AX), R9
+	VMULPS        Z24, Z24, Z29
+	VFMADD213PS   Z15, Z26, Z17
+	VSUBPS        Z1, Z27, Z15
+	IMUL3Q        $0x12, BX, R12
+	VFMADD213PS   Z24, Z29, Z28
 	VFMADD213PS.Z Z16, Z16, K3, Z17
 	VFNMADD132PS  Z3, Z20, Z15
-	VMOVUPS       (CX)(R10*1), Z22
-	VMOVUPS       Z4, Z28
-	VMOVUPS       Z17, (CX)(R8*1)
-	VPERMPS       Z6, Z23, Z16
-	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
-	VFMADD213PS   Z5, Z25, Z28
-	VMOVAPS       Z17, K1, Z11
-	VPSLLD        $0x14, Z23, Z23
-	VMOVAPS       Z22, K3, Z10
-	VMULPS        Z25, Z25, Z29
-	VMAXPS        64(CX)(R8*1), Z8, Z8
-	VPADDD        Z16, Z23, Z23
-	VSUBPS        Z7, Z22, Z22
-	VFMADD213PS   Z25, Z29, Z28
-	VADDPS        Z14, Z12, Z12
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z22, Z16
-	VFMADD213PS.Z Z27, Z27, K7, Z28
-	VADDPS        Z17, Z13, Z13
-	VFMADD213PS   Z5, Z15, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VMOVUPS       Z28, (CX)(R11*1)
-	VMULPS        Z15, Z15, Z17
-	VCMPPS        $0x15, Z0, Z22, K1
-	VMOVAPS       Z28, K6, Z11
-	VFMADD213PS   Z15, Z17, Z14
-	VSUBPS        Z1, Z16, Z15
-	VMAXPS        64(CX)(R11*1), Z8, Z8
-	VFMADD213PS.Z Z23, Z23, K2, Z14
-	VFNMADD132PS  Z3, Z22, Z15
-	IMUL3Q        $0x13, BX, R8
-	VMOVUPS       Z14, (CX)(R9*1)
-	VPERMPS       Z6, Z16, Z17
-	VMOVUPS       (CX)(R8*1), Z23
-	VMOVAPS       Z14, K4, Z11
-	VPSLLD        $0x14, Z16, Z16
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
-	VMAXPS        64(CX)(R9*1), Z8, Z8
-	VPADDD        Z17, Z16, Z16
-	VMOVAPS       Z23, K2, Z10
-	VADDPS        Z20, Z18, Z18
-	VMOVUPS       Z4, Z17
-	VSUBPS        Z7, Z23, Z23
-	VADDPS        Z14, Z19, Z19
-	VFMADD213PS   Z5, Z15, Z17
-	VMOVUPS       Z23, Z20
-	VMULPS        Z15, Z15, Z14
-	VFMADD132PS   Z2, Z1, Z20
-	VFMADD213PS   Z15, Z14, Z17
-	VCMPPS        $0x15, Z0, Z23, K4
-	VFMADD213PS.Z Z16, Z16, K1, Z17
-	VSUBPS        Z1, Z20, Z14
+	VMOVUPS       (CX)(R12*1), Z16
+	VFMADD213PS.Z Z25, Z25, K6, Z28
 	VMOVUPS       Z17, (CX)(R10*1)
-	VFNMADD132PS  Z3, Z23, Z14
-	VMOVAPS       Z17, K3, Z11
-	VPERMPS       Z6, Z20, Z15
-	VMAXPS        64(CX)(R10*1), Z8, Z8
-	VPSLLD        $0x14, Z20, Z20
-	VADDPS        Z22, Z21, Z21
-	VPADDD        Z15, Z20, Z20
-	VADDPS        Z17, Z24, Z24
-	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z16
-	VFMADD213PS   Z14, Z16, Z15
-	VFMADD213PS.Z Z20, Z20, K4, Z15
-	VMOVUPS       Z15, (CX)(R8*1)
-	VMOVAPS       Z15, K2, Z11
-	VMAXPS        64(CX)(R8*1), Z8, Z8
-	VADDPS        Z23, Z26, Z26
-	VADDPS        Z15, Z28, Z28
+	VPERMPS       Z6, Z27, Z24
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
+	VMOVUPS       Z28, (CX)(R13*1)
+	VMOVAPS       Z17, K4, Z11
+	VPSLLD        $0x14, Z27, Z27
+	VMOVAPS       Z16, K3, Z10
+	VMOVAPS       Z28, K5, Z11
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VPADDD        Z24, Z27, Z27
+	VSUBPS        Z8, Z16, Z16
+	VMAXPS        64(CX)(R13*1), Z7, Z7
+	PREFETCHT0    (R8)
+	VMOVUPS       Z4, Z24
+	VMOVUPS       Z16, Z26
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z15, Z24
+	VFMADD132PS   Z2, Z1, Z26
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	VMULPS        Z15, Z15, Z25
+	VCMPPS        $0x15, Z0, Z16, K4
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z15, Z25, Z24
+	VSUBPS        Z1, Z26, Z15
+	ADDQ          184(AX), R9
+	VADDPS        Z14, Z12, Z12
+	VFMADD213PS.Z Z27, Z27, K2, Z24
+	VFNMADD132PS  Z3, Z16, Z15
+	IMUL3Q        $0x13, BX, R10
+	VADDPS        Z17, Z13, Z13
+	VMOVUPS       Z24, (CX)(R11*1)
+	VPERMPS       Z6, Z26, Z14
+	VMOVUPS       (CX)(R10*1), Z17
+	VMOVAPS       Z24, K1, Z11
+	VPSLLD        $0x14, Z26, Z26
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPADDD        Z14, Z26, Z26
+	VMOVAPS       Z17, K1, Z10
+	PREFETCHT0    (R8)
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z8, Z17, Z17
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z15, Z14
+	VMOVUPS       Z17, Z27
+	PREFETCHT0    (R9)
+	VMULPS        Z15, Z15, Z25
+	VFMADD132PS   Z2, Z1, Z27
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z15, Z25, Z14
+	VCMPPS        $0x15, Z0, Z17, K2
+	VADDPS        Z20, Z18, Z18
+	VFMADD213PS.Z Z26, Z26, K4, Z14
+	VSUBPS        Z1, Z27, Z15
+	VADDPS        Z24, Z19, Z19
+	VMOVUPS       Z14, (CX)(R12*1)
+	VFNMADD132PS  Z3, Z17, Z15
+	VMOVAPS       Z14, K3, Z11
+	VPERMPS       Z6, Z27, Z20
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	VPSLLD        $0x14, Z27, Z27
+	PREFETCHT0    (R8)
+	VPADDD        Z20, Z27, Z27
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z20
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z15, Z20
+	ADDQ          184(AX), R9
+	VMULPS        Z15, Z15, Z24
+	VADDPS        Z16, Z21, Z21
+	VFMADD213PS   Z15, Z24, Z20
+	VADDPS        Z14, Z22, Z22
+	VFMADD213PS.Z Z27, Z27, K2, Z20
+	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVAPS       Z20, K1, Z11
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VADDPS        Z17, Z23, Z23
+	VADDPS        Z20, Z28, Z28
 	VADDPS        Z13, Z19, Z19
 	VADDPS        Z12, Z18, Z18
-	VADDPS        Z24, Z28, Z28
-	VADDPS        Z21, Z26, Z26
+	VADDPS        Z22, Z28, Z28
+	VADDPS        Z21, Z23, Z23
 	VADDPS        Z19, Z28, Z28
-	VADDPS        Z18, Z26, Z26
-	MOVQ          56(AX), R8
-	VMOVUPS       Z28, 192(R8)
-	MOVQ          56(AX), R8
-	VMOVUPS       Z26, 2240(R8)
+	VADDPS        Z18, Z23, Z23
+	MOVQ          56(AX), R10
+	VMOVUPS       Z28, 192(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z23, 2240(R10)
 	VMOVUPS       (CX)(BX*4), Z12
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z1, Z14, Z13
 	VFNMADD132PS  Z3, Z12, Z13
-	IMUL3Q        $0x05, BX, R8
+	IMUL3Q        $0x05, BX, R10
 	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       (CX)(R8*1), Z16
+	VMOVUPS       (CX)(R10*1), Z16
 	VPSLLD        $0x14, Z14, Z14
 	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
-	VSUBPS        Z7, Z16, Z16
+	VSUBPS        Z8, Z16, Z16
 	VFMADD213PS   Z5, Z13, Z15
 	VMOVUPS       Z16, Z18
 	VMULPS        Z13, Z13, Z17
@@ -22392,95 +22157,111 @@ fetched4:
 	VCMPPS        $0x15, Z0, Z16, K4
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x06, BX, R9
+	IMUL3Q        $0x06, BX, R11
 	VMOVUPS       Z15, (CX)(BX*4)
 	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R9*1), Z17
+	VMOVUPS       (CX)(R11*1), Z17
 	VMOVAPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
-	VMAXPS        64(CX)(BX*4), Z8, Z8
+	VMAXPS        64(CX)(BX*4), Z7, Z7
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K1, Z10
+	PREFETCHT0    (R8)
 	VPADDD        Z14, Z18, Z18
-	VSUBPS        Z7, Z17, Z17
+	VSUBPS        Z8, Z17, Z17
+	ADDQ          176(AX), R8
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z17, Z20
+	PREFETCHT0    (R9)
 	VFMADD213PS   Z5, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z20
+	ADDQ          184(AX), R9
 	VMULPS        Z13, Z13, Z19
 	VCMPPS        $0x15, Z0, Z17, K2
 	VFMADD213PS   Z13, Z19, Z14
 	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x07, BX, R10
+	IMUL3Q        $0x07, BX, R12
 	VFMADD213PS.Z Z18, Z18, K4, Z14
 	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R10*1), Z19
-	VMOVUPS       Z14, (CX)(R8*1)
+	VMOVUPS       (CX)(R12*1), Z19
+	VMOVUPS       Z14, (CX)(R10*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2048(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
-	VSUBPS        Z7, Z19, Z19
+	VSUBPS        Z8, Z19, Z19
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z18
 	VMOVUPS       Z19, Z22
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z13, Z18
 	VFMADD132PS   Z2, Z1, Z22
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z21
 	VCMPPS        $0x15, Z0, Z19, K3
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z13, Z21, Z18
 	VSUBPS        Z1, Z22, Z13
 	VFMADD213PS.Z Z20, Z20, K2, Z18
 	VFNMADD132PS  Z3, Z19, Z13
-	VMOVUPS       Z18, (CX)(R9*1)
+	VMOVUPS       Z18, (CX)(R11*1)
 	VPERMPS       Z6, Z22, Z20
 	VMOVAPS       Z18, K1, Z11
 	VPSLLD        $0x14, Z22, Z22
-	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z20, Z22, Z22
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z20
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z13, Z20
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z21
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z13, Z21, Z20
 	VFMADD213PS.Z Z22, Z22, K3, Z20
-	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVUPS       Z20, (CX)(R12*1)
 	VMOVAPS       Z20, K4, Z11
-	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z15, Z14, Z14
 	VADDPS        Z12, Z16, Z16
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z14, Z20, Z20
 	VADDPS        Z16, Z19, Z19
-	MOVQ          56(AX), R8
-	VADDPS        192(R8), Z20, Z20
-	MOVQ          56(AX), R8
-	VADDPS        2240(R8), Z19, Z19
-	MOVQ          56(AX), R8
-	VMOVUPS       Z20, 256(R8)
-	MOVQ          56(AX), R8
-	VMOVUPS       Z19, 2304(R8)
+	MOVQ          56(AX), R10
+	VADDPS        192(R10), Z20, Z20
+	MOVQ          56(AX), R10
+	VADDPS        2240(R10), Z19, Z19
+	MOVQ          56(AX), R10
+	VMOVUPS       Z20, 256(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z19, 2304(R10)
 	VMOVUPS       (CX)(BX*8), Z12
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z1, Z14, Z13
 	VFNMADD132PS  Z3, Z12, Z13
-	IMUL3Q        $0x09, BX, R8
+	IMUL3Q        $0x09, BX, R10
 	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       (CX)(R8*1), Z16
+	VMOVUPS       (CX)(R10*1), Z16
 	VPSLLD        $0x14, Z14, Z14
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
-	VSUBPS        Z7, Z16, Z16
+	VSUBPS        Z8, Z16, Z16
 	VFMADD213PS   Z5, Z13, Z15
 	VMOVUPS       Z16, Z18
 	VMULPS        Z13, Z13, Z17
@@ -22489,91 +22270,107 @@ fetched4:
 	VCMPPS        $0x15, Z0, Z16, K4
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x0a, BX, R9
+	IMUL3Q        $0x0a, BX, R11
 	VMOVUPS       Z15, (CX)(BX*8)
 	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R9*1), Z17
+	VMOVUPS       (CX)(R11*1), Z17
 	VMOVAPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
-	VMAXPS        64(CX)(BX*8), Z8, Z8
+	VMAXPS        64(CX)(BX*8), Z7, Z7
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K1, Z10
+	PREFETCHT0    (R8)
 	VPADDD        Z14, Z18, Z18
-	VSUBPS        Z7, Z17, Z17
+	VSUBPS        Z8, Z17, Z17
+	ADDQ          176(AX), R8
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z17, Z20
+	PREFETCHT0    (R9)
 	VFMADD213PS   Z5, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z20
+	ADDQ          184(AX), R9
 	VMULPS        Z13, Z13, Z19
 	VCMPPS        $0x15, Z0, Z17, K2
 	VFMADD213PS   Z13, Z19, Z14
 	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x0b, BX, R10
+	IMUL3Q        $0x0b, BX, R12
 	VFMADD213PS.Z Z18, Z18, K4, Z14
 	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R10*1), Z19
-	VMOVUPS       Z14, (CX)(R8*1)
+	VMOVUPS       (CX)(R12*1), Z19
+	VMOVUPS       Z14, (CX)(R10*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2176(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
-	VSUBPS        Z7, Z19, Z19
+	VSUBPS        Z8, Z19, Z19
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z18
 	VMOVUPS       Z19, Z22
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z13, Z18
 	VFMADD132PS   Z2, Z1, Z22
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z21
 	VCMPPS        $0x15, Z0, Z19, K3
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z13, Z21, Z18
 	VSUBPS        Z1, Z22, Z13
 	VFMADD213PS.Z Z20, Z20, K2, Z18
 	VFNMADD132PS  Z3, Z19, Z13
-	VMOVUPS       Z18, (CX)(R9*1)
+	VMOVUPS       Z18, (CX)(R11*1)
 	VPERMPS       Z6, Z22, Z20
 	VMOVAPS       Z18, K1, Z11
 	VPSLLD        $0x14, Z22, Z22
-	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z20, Z22, Z22
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z20
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z13, Z20
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z21
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z13, Z21, Z20
 	VFMADD213PS.Z Z22, Z22, K3, Z20
-	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVUPS       Z20, (CX)(R12*1)
 	VMOVAPS       Z20, K4, Z11
-	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z15, Z14, Z14
 	VADDPS        Z12, Z16, Z16
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z14, Z20, Z20
 	VADDPS        Z16, Z19, Z19
-	MOVQ          56(AX), R8
-	VMOVUPS       Z20, 192(R8)
-	MOVQ          56(AX), R8
-	VMOVUPS       Z19, 2240(R8)
-	IMUL3Q        $0x0c, BX, R8
-	VMOVUPS       (CX)(R8*1), Z12
+	MOVQ          56(AX), R10
+	VMOVUPS       Z20, 192(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z19, 2240(R10)
+	IMUL3Q        $0x0c, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
 	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z1, Z14, Z13
-	IMUL3Q        $0x0d, BX, R9
+	IMUL3Q        $0x0d, BX, R11
 	VFNMADD132PS  Z3, Z12, Z13
-	VMOVUPS       (CX)(R9*1), Z16
+	VMOVUPS       (CX)(R11*1), Z16
 	VPERMPS       Z6, Z14, Z15
 	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VPADDD        Z15, Z14, Z14
-	VSUBPS        Z7, Z16, Z16
+	VSUBPS        Z8, Z16, Z16
 	VMOVUPS       Z4, Z15
 	VMOVUPS       Z16, Z18
 	VFMADD213PS   Z5, Z13, Z15
@@ -22582,67 +22379,83 @@ fetched4:
 	VCMPPS        $0x15, Z0, Z16, K4
 	VFMADD213PS   Z13, Z17, Z15
 	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x0e, BX, R10
+	IMUL3Q        $0x0e, BX, R12
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R10*1), Z17
-	VMOVUPS       Z15, (CX)(R8*1)
+	VMOVUPS       (CX)(R12*1), Z17
+	VMOVUPS       Z15, (CX)(R10*1)
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
 	VMOVAPS       Z15, K1, Z11
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K2, Z10
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z14, Z18, Z18
-	VSUBPS        Z7, Z17, Z17
+	VSUBPS        Z8, Z17, Z17
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z17, Z20
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z20
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z19
 	VCMPPS        $0x15, Z0, Z17, K1
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z13, Z19, Z14
 	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x0f, BX, R8
+	IMUL3Q        $0x0f, BX, R10
 	VFMADD213PS.Z Z18, Z18, K4, Z14
 	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R8*1), Z19
-	VMOVUPS       Z14, (CX)(R9*1)
+	VMOVUPS       (CX)(R10*1), Z19
+	VMOVUPS       Z14, (CX)(R11*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
-	VSUBPS        Z7, Z19, Z19
-	VMOVUPS       Z4, Z7
+	VSUBPS        Z8, Z19, Z19
+	PREFETCHT0    (R8)
+	VMOVUPS       Z4, Z8
 	VMOVUPS       Z19, Z18
-	VFMADD213PS   Z5, Z13, Z7
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z13, Z8
 	VFMADD132PS   Z2, Z1, Z18
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z9
 	VCMPPS        $0x15, Z0, Z19, K3
-	VFMADD213PS   Z13, Z9, Z7
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z13, Z9, Z8
 	VSUBPS        Z1, Z18, Z9
-	VFMADD213PS.Z Z20, Z20, K1, Z7
+	VFMADD213PS.Z Z20, Z20, K1, Z8
 	VFNMADD132PS  Z3, Z19, Z9
-	VMOVUPS       Z7, (CX)(R10*1)
+	VMOVUPS       Z8, (CX)(R12*1)
 	VPERMPS       Z6, Z18, Z13
-	VMOVAPS       Z7, K2, Z11
+	VMOVAPS       Z8, K2, Z11
 	VPSLLD        $0x14, Z18, Z18
-	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VMAXPS        64(CX)(R12*1), Z7, Z7
 	VPADDD        Z13, Z18, Z18
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z13
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z9, Z13
+	PREFETCHT0    (R9)
 	VMULPS        Z9, Z9, Z20
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z9, Z20, Z13
 	VFMADD213PS.Z Z18, Z18, K3, Z13
-	VMOVUPS       Z13, (CX)(R8*1)
+	VMOVUPS       Z13, (CX)(R10*1)
 	VMOVAPS       Z13, K4, Z11
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z15, Z14, Z14
 	VADDPS        Z12, Z16, Z16
-	VADDPS        Z7, Z13, Z13
+	VADDPS        Z8, Z13, Z13
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z16, Z19, Z19
@@ -22654,38 +22467,38 @@ fetched4:
 	VADDPS        256(R8), Z13, Z13
 	MOVQ          56(AX), R8
 	VADDPS        2304(R8), Z19, Z19
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+736(SB), Z8
 	VCVTPS2PD     Y13, Z9
-	VADDPD        Z7, Z9, Z9
+	VADDPD        Z8, Z9, Z9
 	VMOVUPD       Z9, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y9
 	VCVTPS2PD     Y9, Z9
-	VADDPD        Z7, Z9, Z9
+	VADDPD        Z8, Z9, Z9
 	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y19, Z7
-	VMOVUPD       Z7, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z19, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	VCVTPS2PD     Y10, Z7
-	VSUBPD        312(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z10, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(SI*8)
-	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(SI*8)
+	VCVTPS2PD     Y19, Z8
+	VMOVUPD       Z8, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z19, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VCVTPS2PD     Y10, Z8
+	VSUBPD        312(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y8
+	VCVTPS2PD     Y8, Z8
+	VSUBPD        376(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z8
+	VMOVUPD       Z8, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
-	JLT           loop1
+	JLT           loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -22700,104 +22513,69 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Y3
-	VMAXPS       (CX)(BX*1), Y3, Y3
-	VMAXPS       (CX)(BX*2), Y3, Y3
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	VMAXPS       (CX)(BX*4), Y3, Y3
-	IMUL3Q       $0x05, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x06, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x07, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	VMAXPS       (CX)(BX*8), Y3, Y3
-	IMUL3Q       $0x09, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0a, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0b, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0c, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0d, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0e, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x0f, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x10, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x11, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x12, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x13, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	IMUL3Q       $0x14, BX, SI
-	VMAXPS       (CX)(SI*1), Y3, Y3
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Y2
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Y2, Y2
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS      Y3, Y2
-	VCVTPS2PD    X2, Y3
-	VMOVUPD      Y3, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 344(AX)(SI*8)
+loop2:
+	VMOVUPS      Y2, Y3
+	VCVTPS2PD    X3, Y2
+	VMOVUPD      Y2, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X2
+	VCVTPS2PD    X2, Y2
+	VMOVUPD      Y2, 344(AX)(SI*8)
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         SI, R9
+	SUBQ         88(AX), R9
+	SHLQ         $0x02, R9
+	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VXORPS       Y6, Y6, Y6
 	VMOVUPS      (CX), Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
-	VBLENDVPS    Y3, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
+	VBLENDVPS    Y2, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y3
-	VFNMADD132PS constants<>+96(SB), Y8, Y3
+	VSUBPS       Y1, Y9, Y2
+	VFNMADD132PS constants<>+96(SB), Y8, Y2
 	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y3, Y8
-	VMULPS       Y3, Y3, Y10
-	VFMADD213PS  Y3, Y10, Y8
+	VFMADD213PS  constants<>+160(SB), Y2, Y8
+	VMULPS       Y2, Y2, Y10
+	VFMADD213PS  Y2, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, (CX)
-	VPCMPEQD     constants<>+576(SB), Y4, Y3
-	VBLENDVPS    Y3, Y8, Y6, Y6
-	VMOVUPS      32(CX), Y3
-	IMUL3Q       $0x10, BX, R8
-	VMOVUPS      (CX)(R8*1), Y9
+	VPCMPEQD     constants<>+576(SB), Y4, Y2
+	VBLENDVPS    Y2, Y8, Y6, Y6
+	VMOVUPS      32(CX), Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x10, BX, R10
+	VMOVUPS      (CX)(R10*1), Y9
 	VPCMPEQD     constants<>+2336(SB), Y4, Y10
 	VBLENDVPS    Y10, Y9, Y5, Y5
-	VSUBPS       Y2, Y9, Y9
+	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -22811,16 +22589,20 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2336(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y7, Y7
 	VADDPS       Y11, Y8, Y8
 	VMOVUPS      (CX)(BX*1), Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
 	VBLENDVPS    Y10, Y9, Y5, Y5
-	VSUBPS       Y2, Y9, Y9
+	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -22837,12 +22619,16 @@ fetched4:
 	VMOVUPS      Y11, (CX)(BX*1)
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(BX*1), Y3, Y3
-	IMUL3Q       $0x11, BX, R8
-	VMOVUPS      (CX)(R8*1), Y10
+	VMAXPS       32(CX)(BX*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x11, BX, R10
+	VMOVUPS      (CX)(R10*1), Y10
 	VPCMPEQD     constants<>+2368(SB), Y4, Y12
 	VBLENDVPS    Y12, Y10, Y5, Y5
-	VSUBPS       Y2, Y10, Y10
+	VSUBPS       Y3, Y10, Y10
 	VMAXPS       Y10, Y0, Y13
 	VMOVUPS      Y13, Y14
 	VFMADD132PS  constants<>+64(SB), Y1, Y14
@@ -22856,22 +22642,26 @@ fetched4:
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
-	VMOVUPS      Y13, (CX)(R8*1)
+	VMOVUPS      Y13, (CX)(R10*1)
 	VPCMPEQD     constants<>+2368(SB), Y4, Y12
 	VBLENDVPS    Y12, Y13, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y10, Y9, Y9
 	VADDPS       Y13, Y11, Y11
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y7, Y9, Y9
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y9, 1088(R8)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y9, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y7
 	VPCMPEQD     constants<>+640(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -22888,12 +22678,16 @@ fetched4:
 	VMOVUPS      Y9, (CX)(BX*2)
 	VPCMPEQD     constants<>+640(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(BX*2), Y3, Y3
-	IMUL3Q       $0x12, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(BX*2), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x12, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2400(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -22907,17 +22701,21 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2400(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y11, Y9, Y9
-	IMUL3Q       $0x03, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -22931,15 +22729,19 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	IMUL3Q       $0x13, BX, R8
-	VMOVUPS      (CX)(R8*1), Y10
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x13, BX, R10
+	VMOVUPS      (CX)(R10*1), Y10
 	VPCMPEQD     constants<>+2432(SB), Y4, Y12
 	VBLENDVPS    Y12, Y10, Y5, Y5
-	VSUBPS       Y2, Y10, Y10
+	VSUBPS       Y3, Y10, Y10
 	VMAXPS       Y10, Y0, Y13
 	VMOVUPS      Y13, Y14
 	VFMADD132PS  constants<>+64(SB), Y1, Y14
@@ -22953,26 +22755,30 @@ fetched4:
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
-	VMOVUPS      Y13, (CX)(R8*1)
+	VMOVUPS      Y13, (CX)(R10*1)
 	VPCMPEQD     constants<>+2432(SB), Y4, Y12
 	VBLENDVPS    Y12, Y13, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y10, Y8, Y8
 	VADDPS       Y13, Y11, Y11
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 96(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1120(R8)
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1120(R10)
 	VMOVUPS      (CX)(BX*4), Y7
 	VPCMPEQD     constants<>+704(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -22989,12 +22795,16 @@ fetched4:
 	VMOVUPS      Y9, (CX)(BX*4)
 	VPCMPEQD     constants<>+704(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(BX*4), Y3, Y3
-	IMUL3Q       $0x14, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(BX*4), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x14, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2464(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -23008,17 +22818,21 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2464(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y11, Y9, Y9
-	IMUL3Q       $0x05, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	IMUL3Q       $0x05, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -23032,21 +22846,25 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+1984(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1088(R8)
-	IMUL3Q       $0x06, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1088(R10)
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -23060,15 +22878,19 @@ fetched4:
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VPCMPEQD     constants<>+2016(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	IMUL3Q       $0x07, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x07, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2048(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -23082,28 +22904,32 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2048(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 128(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1152(R8)
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1120(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 128(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1152(R10)
 	VMOVUPS      (CX)(BX*8), Y7
 	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -23120,12 +22946,16 @@ fetched4:
 	VMOVUPS      Y9, (CX)(BX*8)
 	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(BX*8), Y3, Y3
-	IMUL3Q       $0x09, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(BX*8), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x09, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2112(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -23139,21 +22969,25 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2112(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1088(R8)
-	IMUL3Q       $0x0a, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1088(R10)
+	IMUL3Q       $0x0a, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2144(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -23167,15 +23001,19 @@ fetched4:
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VPCMPEQD     constants<>+2144(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	IMUL3Q       $0x0b, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x0b, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2176(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -23189,25 +23027,29 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2176(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y11, Y11
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 96(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1120(R8)
-	IMUL3Q       $0x0c, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y8, Y8
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1120(R10)
+	IMUL3Q       $0x0c, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2208(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -23221,15 +23063,19 @@ fetched4:
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VPCMPEQD     constants<>+2208(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	IMUL3Q       $0x0d, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x0d, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2240(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
@@ -23243,21 +23089,25 @@ fetched4:
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R8*1)
+	VMOVUPS      Y11, (CX)(R10*1)
 	VPCMPEQD     constants<>+2240(SB), Y4, Y10
 	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y11, Y11
 	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R8
-	VMOVUPS      Y11, 64(R8)
-	MOVQ         56(AX), R8
-	VMOVUPS      Y8, 1088(R8)
-	IMUL3Q       $0x0e, BX, R8
-	VMOVUPS      (CX)(R8*1), Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y8, 1088(R10)
+	IMUL3Q       $0x0e, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
@@ -23271,32 +23121,40 @@ fetched4:
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R8*1)
+	VMOVUPS      Y9, (CX)(R10*1)
 	VPCMPEQD     constants<>+2272(SB), Y4, Y8
 	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
-	IMUL3Q       $0x0f, BX, R8
-	VMOVUPS      (CX)(R8*1), Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	IMUL3Q       $0x0f, BX, R10
+	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2304(SB), Y4, Y10
 	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y2
-	VFNMADD132PS constants<>+96(SB), Y10, Y2
+	VSUBPS       Y1, Y11, Y3
+	VFNMADD132PS constants<>+96(SB), Y10, Y3
 	VPERMPS      constants<>+192(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
 	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y2, Y10
-	VMULPS       Y2, Y2, Y12
-	VFMADD213PS  Y2, Y12, Y10
+	VFMADD213PS  constants<>+160(SB), Y3, Y10
+	VMULPS       Y3, Y3, Y12
+	VFMADD213PS  Y3, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R8*1)
-	VPCMPEQD     constants<>+2304(SB), Y4, Y2
-	VBLENDVPS    Y2, Y10, Y6, Y6
-	VMAXPS       32(CX)(R8*1), Y3, Y3
+	VMOVUPS      Y10, (CX)(R10*1)
+	VPCMPEQD     constants<>+2304(SB), Y4, Y3
+	VBLENDVPS    Y3, Y10, Y6, Y6
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
 	VADDPS       Y9, Y10, Y10
 	VADDPS       Y7, Y8, Y8
 	MOVQ         56(AX), R8
@@ -23311,38 +23169,38 @@ fetched4:
 	VADDPS       128(R8), Y10, Y10
 	MOVQ         56(AX), R8
 	VADDPS       1152(R8), Y8, Y8
-	VBROADCASTSD constants<>+736(SB), Y2
+	VBROADCASTSD constants<>+736(SB), Y3
 	VCVTPS2PD    X10, Y4
-	VADDPD       Y2, Y4, Y4
+	VADDPD       Y3, Y4, Y4
 	VMOVUPD      Y4, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y10, X4
 	VCVTPS2PD    X4, Y4
-	VADDPD       Y2, Y4, Y4
+	VADDPD       Y3, Y4, Y4
 	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X8, Y2
-	VMOVUPD      Y2, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y8, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 4696(AX)(SI*8)
-	VCVTPS2PD    X5, Y2
-	VSUBPD       312(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X2, Y2
-	VSUBPD       344(AX)(SI*8), Y2, Y2
-	VMOVUPD      Y2, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y2
-	VMOVUPD      Y2, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 6872(AX)(SI*8)
+	VCVTPS2PD    X8, Y3
+	VMOVUPD      Y3, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y8, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VCVTPS2PD    X5, Y3
+	VSUBPD       312(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X3
+	VCVTPS2PD    X3, Y3
+	VSUBPD       344(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VCVTPS2PD    X6, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
-	JLT          loop1
+	JLT          loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 
@@ -23362,399 +23220,272 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
-	VMOVUPS      (CX), Z8
-	VMAXPS       (CX)(BX*1), Z8, Z8
-	VMAXPS       (CX)(BX*2), Z8, Z8
-	IMUL3Q       $0x03, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	VMAXPS       (CX)(BX*4), Z8, Z8
-	IMUL3Q       $0x05, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x06, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x07, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	VMAXPS       (CX)(BX*8), Z8, Z8
-	IMUL3Q       $0x09, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0a, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0b, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0c, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0d, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0e, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x0f, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x10, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x11, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x12, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x13, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	IMUL3Q       $0x14, BX, SI
-	VMAXPS       (CX)(SI*1), Z8, Z8
-	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
-	CMPQ         SI, DI
-	JGE          end2
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         96(AX), DI
+	MOVQ         CX, SI
 
-loop1:
-	MOVQ 168(AX), R8
-	MOVQ 96(AX), R9
-	CMPQ R8, (AX)
-	JEQ  fetched4
-	MOVQ SI, R10
-	SUBQ 88(AX), R10
-	SHLQ $0x02, R10
-	ADDQ R10, R8
-	ADDQ 16(AX), R10
+max1:
+	VMAXPS (SI), Z7, Z7
+	ADDQ   200(AX), SI
+	DECQ   DI
+	JNE    max1
+	MOVQ   88(AX), SI
+	MOVQ   88(AX), DI
+	ADDQ   80(AX), DI
+	CMPQ   SI, DI
+	JGE    end3
 
-fetch3:
-	PREFETCHT0 (R8)
-	ADDQ       176(AX), R8
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
-	DECQ       R9
-	JNE        fetch3
-
-fetched4:
-	VMOVAPS       Z8, Z7
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
+loop2:
+	VMOVUPS       Z7, Z8
+	VCVTPS2PD     Y8, Z7
+	VMOVUPD       Z7, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 376(AX)(SI*8)
+	MOVQ          SI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          168(AX), R8
+	MOVQ          SI, R9
+	SUBQ          88(AX), R9
+	SHLQ          $0x02, R9
+	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VBROADCASTSS  constants<>+576(SB), Z11
 	VMOVUPS       (CX), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z8
-	VFMADD132PS   Z2, Z1, Z8
+	VSUBPS        Z8, Z12, Z12
+	VMOVUPS       Z12, Z7
+	VFMADD132PS   Z2, Z1, Z7
 	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z8, Z14
-	VFNMADD132PS  Z3, Z12, Z14
+	VSUBPS        Z1, Z7, Z15
+	VFNMADD132PS  Z3, Z12, Z15
 	VMOVUPS       (CX)(BX*1), Z18
-	VPERMPS       Z6, Z8, Z13
+	VPERMPS       Z6, Z7, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
-	VPSLLD        $0x14, Z8, Z8
+	VPSLLD        $0x14, Z7, Z7
 	VMOVAPS       Z18, K3, Z10
-	VPADDD        Z13, Z8, Z8
-	VSUBPS        Z7, Z18, Z18
+	VPADDD        Z13, Z7, Z7
+	VSUBPS        Z8, Z18, Z18
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z18, Z15
-	VFMADD213PS   Z5, Z14, Z13
-	VFMADD132PS   Z2, Z1, Z15
-	VMULPS        Z14, Z14, Z16
+	VMOVUPS       Z18, Z14
+	VFMADD213PS   Z5, Z15, Z13
+	VFMADD132PS   Z2, Z1, Z14
+	VMULPS        Z15, Z15, Z16
 	VCMPPS        $0x15, Z0, Z18, K4
-	VFMADD213PS   Z14, Z16, Z13
-	VSUBPS        Z1, Z15, Z16
-	VFMADD213PS.Z Z8, Z8, K2, Z13
-	VFNMADD132PS  Z3, Z18, Z16
+	VFMADD213PS   Z15, Z16, Z13
+	VSUBPS        Z1, Z14, Z15
+	VFMADD213PS.Z Z7, Z7, K2, Z13
+	VFNMADD132PS  Z3, Z18, Z15
 	VMOVUPS       (CX)(BX*2), Z21
 	VMOVUPS       Z13, (CX)
-	VPERMPS       Z6, Z15, Z14
+	VPERMPS       Z6, Z14, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K2
 	VMOVAPS       Z13, K1, Z11
-	VPSLLD        $0x14, Z15, Z15
+	VPSLLD        $0x14, Z14, Z14
 	VMOVAPS       Z21, K2, Z10
-	VMOVUPS       64(CX), Z8
-	VPADDD        Z14, Z15, Z15
-	VSUBPS        Z7, Z21, Z21
-	IMUL3Q        $0x10, BX, R8
+	VMOVUPS       64(CX), Z7
+	VPADDD        Z16, Z14, Z14
+	VSUBPS        Z8, Z21, Z21
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z19
-	VMOVUPS       Z21, Z23
-	VMOVUPS       (CX)(R8*1), Z14
-	VFMADD213PS   Z5, Z16, Z19
-	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2336(SB), Z9, K1
-	VMULPS        Z16, Z16, Z17
-	VCMPPS        $0x15, Z0, Z21, K5
-	VMOVAPS       Z14, K1, Z10
-	VFMADD213PS   Z16, Z17, Z19
-	VSUBPS        Z1, Z23, Z22
-	VSUBPS        Z7, Z14, Z14
-	VFMADD213PS.Z Z15, Z15, K4, Z19
-	VFNMADD132PS  Z3, Z21, Z22
-	IMUL3Q        $0x03, BX, R11
-	VMOVUPS       Z14, Z16
+	VMOVUPS       Z21, Z17
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z15, Z19
+	VFMADD132PS   Z2, Z1, Z17
+	PREFETCHT0    (R9)
+	VMULPS        Z15, Z15, Z16
+	VCMPPS        $0x15, Z0, Z21, K1
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z15, Z16, Z19
+	VSUBPS        Z1, Z17, Z15
+	IMUL3Q        $0x10, BX, R10
+	VFMADD213PS.Z Z14, Z14, K4, Z19
+	VFNMADD132PS  Z3, Z21, Z15
+	IMUL3Q        $0x03, BX, R13
+	VMOVUPS       (CX)(R10*1), Z14
 	VMOVUPS       Z19, (CX)(BX*1)
-	VPERMPS       Z6, Z23, Z15
-	VMOVUPS       (CX)(R11*1), Z26
-	VFMADD132PS   Z2, Z1, Z16
+	VPERMPS       Z6, Z17, Z16
+	VMOVUPS       (CX)(R13*1), Z23
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K4
 	VMOVAPS       Z19, K3, Z11
-	VPSLLD        $0x14, Z23, Z23
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K6
+	VPSLLD        $0x14, Z17, Z17
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K5
+	VMOVAPS       Z14, K4, Z10
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VPADDD        Z16, Z17, Z17
+	VMOVAPS       Z23, K5, Z10
+	VSUBPS        Z8, Z14, Z14
+	PREFETCHT0    (R8)
+	VMOVUPS       Z4, Z22
+	VSUBPS        Z8, Z23, Z23
+	VMOVUPS       Z14, Z16
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z15, Z22
+	VMOVUPS       Z23, Z25
+	VFMADD132PS   Z2, Z1, Z16
+	PREFETCHT0    (R9)
+	VMULPS        Z15, Z15, Z20
+	VFMADD132PS   Z2, Z1, Z25
 	VCMPPS        $0x15, Z0, Z14, K3
-	VMAXPS        64(CX)(BX*1), Z8, Z8
-	VPADDD        Z15, Z23, Z23
-	VMOVAPS       Z26, K6, Z10
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z15, Z20, Z22
+	VCMPPS        $0x15, Z0, Z23, K6
 	VSUBPS        Z1, Z16, Z15
-	IMUL3Q        $0x11, BX, R9
-	VMOVUPS       Z4, Z24
-	VSUBPS        Z7, Z26, Z26
+	IMUL3Q        $0x11, BX, R11
+	VFMADD213PS.Z Z17, Z17, K1, Z22
+	VSUBPS        Z1, Z25, Z24
 	VFNMADD132PS  Z3, Z14, Z15
-	VMOVUPS       (CX)(R9*1), Z20
-	VFMADD213PS   Z5, Z22, Z24
-	VMOVUPS       Z26, Z27
+	VMOVUPS       (CX)(R11*1), Z20
+	VMOVUPS       Z22, (CX)(BX*2)
+	VFNMADD132PS  Z3, Z23, Z24
 	VPERMPS       Z6, Z16, Z17
-	VPCMPEQD.BCST constants<>+2368(SB), Z9, K4
-	VMULPS        Z22, Z22, Z25
-	VFMADD132PS   Z2, Z1, Z27
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
+	VMOVAPS       Z22, K2, Z11
+	VPERMPS       Z6, Z25, Z26
 	VPSLLD        $0x14, Z16, Z16
-	VMOVAPS       Z20, K4, Z10
-	VFMADD213PS   Z22, Z25, Z24
-	VCMPPS        $0x15, Z0, Z26, K7
+	VMOVAPS       Z20, K1, Z10
+	VMAXPS        64(CX)(BX*2), Z7, Z7
+	VPSLLD        $0x14, Z25, Z25
 	VPADDD        Z17, Z16, Z16
-	VSUBPS        Z7, Z20, Z20
-	VFMADD213PS.Z Z23, Z23, K5, Z24
-	VSUBPS        Z1, Z27, Z25
+	VSUBPS        Z8, Z20, Z20
+	PREFETCHT0    (R8)
+	VPADDD        Z26, Z25, Z25
 	VMOVUPS       Z4, Z17
-	VMOVUPS       Z20, Z23
-	VMOVUPS       Z24, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z26, Z25
+	VMOVUPS       Z20, Z27
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z28
 	VFMADD213PS   Z5, Z15, Z17
-	VFMADD132PS   Z2, Z1, Z23
-	VMOVAPS       Z24, K2, Z11
-	VPERMPS       Z6, Z27, Z28
-	VMULPS        Z15, Z15, Z22
+	VFMADD132PS   Z2, Z1, Z27
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z24, Z28
+	VMULPS        Z15, Z15, Z26
 	VCMPPS        $0x15, Z0, Z20, K2
-	VMAXPS        64(CX)(BX*2), Z8, Z8
-	VPSLLD        $0x14, Z27, Z27
-	VFMADD213PS   Z15, Z22, Z17
-	VSUBPS        Z1, Z23, Z15
-	IMUL3Q        $0x12, BX, R10
-	VPADDD        Z28, Z27, Z27
+	ADDQ          184(AX), R9
+	VMULPS        Z24, Z24, Z29
+	VFMADD213PS   Z15, Z26, Z17
+	VSUBPS        Z1, Z27, Z15
+	IMUL3Q        $0x12, BX, R12
+	VFMADD213PS   Z24, Z29, Z28
 	VFMADD213PS.Z Z16, Z16, K3, Z17
 	VFNMADD132PS  Z3, Z20, Z15
-	VMOVUPS       (CX)(R10*1), Z22
-	VMOVUPS       Z4, Z28
-	VMOVUPS       Z17, (CX)(R8*1)
-	VPERMPS       Z6, Z23, Z16
-	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
-	VFMADD213PS   Z5, Z25, Z28
-	VMOVAPS       Z17, K1, Z11
-	VPSLLD        $0x14, Z23, Z23
-	VMOVAPS       Z22, K3, Z10
-	VMULPS        Z25, Z25, Z29
-	VMAXPS        64(CX)(R8*1), Z8, Z8
-	VPADDD        Z16, Z23, Z23
-	VSUBPS        Z7, Z22, Z22
-	VFMADD213PS   Z25, Z29, Z28
-	VADDPS        Z14, Z12, Z12
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z22, Z16
-	VFMADD213PS.Z Z27, Z27, K7, Z28
-	VADDPS        Z17, Z13, Z13
-	VFMADD213PS   Z5, Z15, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VMOVUPS       Z28, (CX)(R11*1)
-	VMULPS        Z15, Z15, Z17
-	VCMPPS        $0x15, Z0, Z22, K1
-	VMOVAPS       Z28, K6, Z11
-	VFMADD213PS   Z15, Z17, Z14
-	VSUBPS        Z1, Z16, Z15
-	VMAXPS        64(CX)(R11*1), Z8, Z8
-	VFMADD213PS.Z Z23, Z23, K2, Z14
-	VFNMADD132PS  Z3, Z22, Z15
-	IMUL3Q        $0x13, BX, R8
-	VMOVUPS       Z14, (CX)(R9*1)
-	VPERMPS       Z6, Z16, Z17
-	VMOVUPS       (CX)(R8*1), Z23
-	VMOVAPS       Z14, K4, Z11
-	VPSLLD        $0x14, Z16, Z16
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
-	VMAXPS        64(CX)(R9*1), Z8, Z8
-	VPADDD        Z17, Z16, Z16
-	VMOVAPS       Z23, K2, Z10
-	VADDPS        Z20, Z18, Z18
-	VMOVUPS       Z4, Z17
-	VSUBPS        Z7, Z23, Z23
-	VADDPS        Z14, Z19, Z19
-	VFMADD213PS   Z5, Z15, Z17
-	VMOVUPS       Z23, Z20
-	VMULPS        Z15, Z15, Z14
-	VFMADD132PS   Z2, Z1, Z20
-	VFMADD213PS   Z15, Z14, Z17
-	VCMPPS        $0x15, Z0, Z23, K4
-	VFMADD213PS.Z Z16, Z16, K1, Z17
-	VSUBPS        Z1, Z20, Z14
+	VMOVUPS       (CX)(R12*1), Z16
+	VFMADD213PS.Z Z25, Z25, K6, Z28
 	VMOVUPS       Z17, (CX)(R10*1)
-	VFNMADD132PS  Z3, Z23, Z14
-	VMOVAPS       Z17, K3, Z11
-	VPERMPS       Z6, Z20, Z15
-	VMAXPS        64(CX)(R10*1), Z8, Z8
-	VPSLLD        $0x14, Z20, Z20
-	VADDPS        Z22, Z21, Z21
-	VPADDD        Z15, Z20, Z20
-	VADDPS        Z17, Z24, Z24
-	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z14, Z15
-	VMULPS        Z14, Z14, Z16
-	VFMADD213PS   Z14, Z16, Z15
-	VFMADD213PS.Z Z20, Z20, K4, Z15
-	VMOVUPS       Z15, (CX)(R8*1)
-	VMOVAPS       Z15, K2, Z11
-	VMAXPS        64(CX)(R8*1), Z8, Z8
-	VADDPS        Z23, Z26, Z26
-	VADDPS        Z15, Z28, Z28
+	VPERMPS       Z6, Z27, Z24
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
+	VMOVUPS       Z28, (CX)(R13*1)
+	VMOVAPS       Z17, K4, Z11
+	VPSLLD        $0x14, Z27, Z27
+	VMOVAPS       Z16, K3, Z10
+	VMOVAPS       Z28, K5, Z11
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VPADDD        Z24, Z27, Z27
+	VSUBPS        Z8, Z16, Z16
+	VMAXPS        64(CX)(R13*1), Z7, Z7
+	PREFETCHT0    (R8)
+	VMOVUPS       Z4, Z24
+	VMOVUPS       Z16, Z26
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z15, Z24
+	VFMADD132PS   Z2, Z1, Z26
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	VMULPS        Z15, Z15, Z25
+	VCMPPS        $0x15, Z0, Z16, K4
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z15, Z25, Z24
+	VSUBPS        Z1, Z26, Z15
+	ADDQ          184(AX), R9
+	VADDPS        Z14, Z12, Z12
+	VFMADD213PS.Z Z27, Z27, K2, Z24
+	VFNMADD132PS  Z3, Z16, Z15
+	IMUL3Q        $0x13, BX, R10
+	VADDPS        Z17, Z13, Z13
+	VMOVUPS       Z24, (CX)(R11*1)
+	VPERMPS       Z6, Z26, Z14
+	VMOVUPS       (CX)(R10*1), Z17
+	VMOVAPS       Z24, K1, Z11
+	VPSLLD        $0x14, Z26, Z26
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPADDD        Z14, Z26, Z26
+	VMOVAPS       Z17, K1, Z10
+	PREFETCHT0    (R8)
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z8, Z17, Z17
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z15, Z14
+	VMOVUPS       Z17, Z27
+	PREFETCHT0    (R9)
+	VMULPS        Z15, Z15, Z25
+	VFMADD132PS   Z2, Z1, Z27
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z15, Z25, Z14
+	VCMPPS        $0x15, Z0, Z17, K2
+	VADDPS        Z20, Z18, Z18
+	VFMADD213PS.Z Z26, Z26, K4, Z14
+	VSUBPS        Z1, Z27, Z15
+	VADDPS        Z24, Z19, Z19
+	VMOVUPS       Z14, (CX)(R12*1)
+	VFNMADD132PS  Z3, Z17, Z15
+	VMOVAPS       Z14, K3, Z11
+	VPERMPS       Z6, Z27, Z20
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	VPSLLD        $0x14, Z27, Z27
+	PREFETCHT0    (R8)
+	VPADDD        Z20, Z27, Z27
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z20
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z15, Z20
+	ADDQ          184(AX), R9
+	VMULPS        Z15, Z15, Z24
+	VADDPS        Z16, Z21, Z21
+	VFMADD213PS   Z15, Z24, Z20
+	VADDPS        Z14, Z22, Z22
+	VFMADD213PS.Z Z27, Z27, K2, Z20
+	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVAPS       Z20, K1, Z11
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VADDPS        Z17, Z23, Z23
+	VADDPS        Z20, Z28, Z28
 	VADDPS        Z13, Z19, Z19
 	VADDPS        Z12, Z18, Z18
-	VADDPS        Z24, Z28, Z28
-	VADDPS        Z21, Z26, Z26
+	VADDPS        Z22, Z28, Z28
+	VADDPS        Z21, Z23, Z23
 	VADDPS        Z19, Z28, Z28
-	VADDPS        Z18, Z26, Z26
-	MOVQ          56(AX), R8
-	VMOVUPS       Z28, 192(R8)
-	MOVQ          56(AX), R8
-	VMOVUPS       Z26, 2240(R8)
+	VADDPS        Z18, Z23, Z23
+	MOVQ          56(AX), R10
+	VMOVUPS       Z28, 192(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z23, 2240(R10)
 	VMOVUPS       (CX)(BX*4), Z12
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z1, Z14, Z13
 	VFNMADD132PS  Z3, Z12, Z13
-	IMUL3Q        $0x05, BX, R9
+	IMUL3Q        $0x05, BX, R11
 	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       (CX)(R9*1), Z16
+	VMOVUPS       (CX)(R11*1), Z16
 	VPSLLD        $0x14, Z14, Z14
 	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
-	VSUBPS        Z7, Z16, Z16
-	VFMADD213PS   Z5, Z13, Z15
-	VMOVUPS       Z16, Z18
-	VMULPS        Z13, Z13, Z17
-	VFMADD132PS   Z2, Z1, Z18
-	VFMADD213PS   Z13, Z17, Z15
-	VCMPPS        $0x15, Z0, Z16, K4
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VSUBPS        Z1, Z18, Z14
-	IMUL3Q        $0x06, BX, R10
-	VMOVUPS       Z15, (CX)(BX*4)
-	VFNMADD132PS  Z3, Z16, Z14
-	VMOVUPS       (CX)(R10*1), Z19
-	VMOVAPS       Z15, K1, Z11
-	VPERMPS       Z6, Z18, Z13
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K2
-	VMAXPS        64(CX)(BX*4), Z8, Z8
-	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z19, K2, Z10
-	IMUL3Q        $0x14, BX, R8
-	VPADDD        Z13, Z18, Z18
-	VSUBPS        Z7, Z19, Z19
-	VMOVUPS       (CX)(R8*1), Z13
-	VMOVUPS       Z4, Z17
-	VMOVUPS       Z19, Z21
-	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
-	VFMADD213PS   Z5, Z14, Z17
-	VFMADD132PS   Z2, Z1, Z21
-	VMOVAPS       Z13, K1, Z10
-	VMULPS        Z14, Z14, Z20
-	VCMPPS        $0x15, Z0, Z19, K5
-	VSUBPS        Z7, Z13, Z13
-	VFMADD213PS   Z14, Z20, Z17
-	VSUBPS        Z1, Z21, Z20
-	IMUL3Q        $0x07, BX, R11
-	VMOVUPS       Z13, Z14
-	VFMADD213PS.Z Z18, Z18, K4, Z17
-	VFNMADD132PS  Z3, Z19, Z20
-	VMOVUPS       (CX)(R11*1), Z25
-	VFMADD132PS   Z2, Z1, Z14
-	VMOVUPS       Z17, (CX)(R9*1)
-	VPERMPS       Z6, Z21, Z22
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K6
-	VCMPPS        $0x15, Z0, Z13, K4
-	VMOVAPS       Z17, K3, Z11
-	VPSLLD        $0x14, Z21, Z21
-	VMOVAPS       Z25, K6, Z10
-	VSUBPS        Z1, Z14, Z18
-	VMAXPS        64(CX)(R9*1), Z8, Z8
-	VPADDD        Z22, Z21, Z21
-	VSUBPS        Z7, Z25, Z25
-	VFNMADD132PS  Z3, Z13, Z18
-	VMOVUPS       Z4, Z23
-	VMOVUPS       Z25, Z26
-	VPERMPS       Z6, Z14, Z22
-	VFMADD213PS   Z5, Z20, Z23
-	VFMADD132PS   Z2, Z1, Z26
-	VPSLLD        $0x14, Z14, Z14
-	VMULPS        Z20, Z20, Z24
-	VCMPPS        $0x15, Z0, Z25, K3
-	VPADDD        Z22, Z14, Z14
-	VFMADD213PS   Z20, Z24, Z23
-	VSUBPS        Z1, Z26, Z22
-	VMOVUPS       Z4, Z20
-	VFMADD213PS.Z Z21, Z21, K5, Z23
-	VFNMADD132PS  Z3, Z25, Z22
-	VFMADD213PS   Z5, Z18, Z20
-	VMOVUPS       Z23, (CX)(R10*1)
-	VPERMPS       Z6, Z26, Z24
-	VMULPS        Z18, Z18, Z21
-	VMOVAPS       Z23, K2, Z11
-	VPSLLD        $0x14, Z26, Z26
-	VFMADD213PS   Z18, Z21, Z20
-	VMAXPS        64(CX)(R10*1), Z8, Z8
-	VPADDD        Z24, Z26, Z26
-	VFMADD213PS.Z Z14, Z14, K4, Z20
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z20, (CX)(R8*1)
-	VFMADD213PS   Z5, Z22, Z14
-	VMOVAPS       Z20, K1, Z11
-	VMULPS        Z22, Z22, Z18
-	VMAXPS        64(CX)(R8*1), Z8, Z8
-	VFMADD213PS   Z22, Z18, Z14
-	VADDPS        Z13, Z12, Z12
-	VFMADD213PS.Z Z26, Z26, K3, Z14
-	VADDPS        Z20, Z15, Z15
-	VMOVUPS       Z14, (CX)(R11*1)
-	VMOVAPS       Z14, K6, Z11
-	VMAXPS        64(CX)(R11*1), Z8, Z8
-	VADDPS        Z15, Z17, Z17
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z23, Z14, Z14
-	VADDPS        Z19, Z25, Z25
-	VADDPS        Z17, Z14, Z14
-	VADDPS        Z16, Z25, Z25
-	MOVQ          56(AX), R8
-	VADDPS        192(R8), Z14, Z14
-	MOVQ          56(AX), R8
-	VADDPS        2240(R8), Z25, Z25
-	MOVQ          56(AX), R8
-	VMOVUPS       Z14, 256(R8)
-	MOVQ          56(AX), R8
-	VMOVUPS       Z25, 2304(R8)
-	VMOVUPS       (CX)(BX*8), Z12
-	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	IMUL3Q        $0x09, BX, R8
-	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       (CX)(R8*1), Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
-	VPADDD        Z15, Z14, Z14
-	VMOVAPS       Z16, K3, Z10
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z7, Z16, Z16
+	VSUBPS        Z8, Z16, Z16
 	VFMADD213PS   Z5, Z13, Z15
 	VMOVUPS       Z16, Z18
 	VMULPS        Z13, Z13, Z17
@@ -23763,91 +23494,247 @@ fetched4:
 	VCMPPS        $0x15, Z0, Z16, K4
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x0a, BX, R9
+	IMUL3Q        $0x06, BX, R12
+	VMOVUPS       Z15, (CX)(BX*4)
+	VFNMADD132PS  Z3, Z16, Z13
+	VMOVUPS       (CX)(R12*1), Z17
+	VMOVAPS       Z15, K1, Z11
+	VPERMPS       Z6, Z18, Z14
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	VMAXPS        64(CX)(BX*4), Z7, Z7
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z17, K1, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z14, Z18, Z18
+	VSUBPS        Z8, Z17, Z17
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z17, Z20
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z20
+	ADDQ          184(AX), R9
+	VMULPS        Z13, Z13, Z19
+	VCMPPS        $0x15, Z0, Z17, K2
+	IMUL3Q        $0x14, BX, R10
+	VFMADD213PS   Z13, Z19, Z14
+	VSUBPS        Z1, Z20, Z19
+	IMUL3Q        $0x07, BX, R13
+	VMOVUPS       (CX)(R10*1), Z13
+	VFMADD213PS.Z Z18, Z18, K4, Z14
+	VFNMADD132PS  Z3, Z17, Z19
+	VMOVUPS       (CX)(R13*1), Z24
+	VPCMPEQD.BCST constants<>+2464(SB), Z9, K4
+	VMOVUPS       Z14, (CX)(R11*1)
+	VPERMPS       Z6, Z20, Z18
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K5
+	VMOVAPS       Z13, K4, Z10
+	VMOVAPS       Z14, K3, Z11
+	VPSLLD        $0x14, Z20, Z20
+	VMOVAPS       Z24, K5, Z10
+	VSUBPS        Z8, Z13, Z13
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPADDD        Z18, Z20, Z20
+	VSUBPS        Z8, Z24, Z24
+	VMOVUPS       Z13, Z21
+	PREFETCHT0    (R8)
+	VMOVUPS       Z4, Z22
+	VMOVUPS       Z24, Z25
+	VFMADD132PS   Z2, Z1, Z21
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z19, Z22
+	VFMADD132PS   Z2, Z1, Z25
+	VCMPPS        $0x15, Z0, Z13, K3
+	PREFETCHT0    (R9)
+	VMULPS        Z19, Z19, Z23
+	VCMPPS        $0x15, Z0, Z24, K6
+	VSUBPS        Z1, Z21, Z18
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z19, Z23, Z22
+	VSUBPS        Z1, Z25, Z19
+	VFNMADD132PS  Z3, Z13, Z18
+	VFMADD213PS.Z Z20, Z20, K2, Z22
+	VFNMADD132PS  Z3, Z24, Z19
+	VPERMPS       Z6, Z21, Z20
+	VMOVUPS       Z22, (CX)(R12*1)
+	VPERMPS       Z6, Z25, Z23
+	VPSLLD        $0x14, Z21, Z21
+	VMOVAPS       Z22, K1, Z11
+	VPSLLD        $0x14, Z25, Z25
+	VPADDD        Z20, Z21, Z21
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	VPADDD        Z23, Z25, Z25
+	VMOVUPS       Z4, Z20
+	PREFETCHT0    (R8)
+	VMOVUPS       Z4, Z26
+	VFMADD213PS   Z5, Z18, Z20
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z19, Z26
+	VMULPS        Z18, Z18, Z23
+	PREFETCHT0    (R9)
+	VMULPS        Z19, Z19, Z27
+	VFMADD213PS   Z18, Z23, Z20
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z19, Z27, Z26
+	VFMADD213PS.Z Z21, Z21, K3, Z20
+	VFMADD213PS.Z Z25, Z25, K6, Z26
+	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVUPS       Z26, (CX)(R13*1)
+	VMOVAPS       Z20, K4, Z11
+	VMOVAPS       Z26, K5, Z11
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VMAXPS        64(CX)(R13*1), Z7, Z7
+	PREFETCHT0    (R8)
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	ADDQ          184(AX), R9
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z20, Z15, Z15
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z22, Z26, Z26
+	VADDPS        Z17, Z24, Z24
+	VADDPS        Z14, Z26, Z26
+	VADDPS        Z16, Z24, Z24
+	MOVQ          56(AX), R10
+	VADDPS        192(R10), Z26, Z26
+	MOVQ          56(AX), R10
+	VADDPS        2240(R10), Z24, Z24
+	MOVQ          56(AX), R10
+	VMOVUPS       Z26, 256(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z24, 2304(R10)
+	VMOVUPS       (CX)(BX*8), Z12
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VMOVAPS       Z12, K1, Z10
+	VSUBPS        Z8, Z12, Z12
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	IMUL3Q        $0x09, BX, R10
+	VPERMPS       Z6, Z14, Z15
+	VMOVUPS       (CX)(R10*1), Z16
+	VPSLLD        $0x14, Z14, Z14
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
+	VPADDD        Z15, Z14, Z14
+	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z4, Z15
+	VSUBPS        Z8, Z16, Z16
+	VFMADD213PS   Z5, Z13, Z15
+	VMOVUPS       Z16, Z18
+	VMULPS        Z13, Z13, Z17
+	VFMADD132PS   Z2, Z1, Z18
+	VFMADD213PS   Z13, Z17, Z15
+	VCMPPS        $0x15, Z0, Z16, K4
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VSUBPS        Z1, Z18, Z13
+	IMUL3Q        $0x0a, BX, R11
 	VMOVUPS       Z15, (CX)(BX*8)
 	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R9*1), Z17
+	VMOVUPS       (CX)(R11*1), Z17
 	VMOVAPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
-	VMAXPS        64(CX)(BX*8), Z8, Z8
+	VMAXPS        64(CX)(BX*8), Z7, Z7
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K1, Z10
+	PREFETCHT0    (R8)
 	VPADDD        Z14, Z18, Z18
-	VSUBPS        Z7, Z17, Z17
+	VSUBPS        Z8, Z17, Z17
+	ADDQ          176(AX), R8
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z17, Z20
+	PREFETCHT0    (R9)
 	VFMADD213PS   Z5, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z20
+	ADDQ          184(AX), R9
 	VMULPS        Z13, Z13, Z19
 	VCMPPS        $0x15, Z0, Z17, K2
 	VFMADD213PS   Z13, Z19, Z14
 	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x0b, BX, R10
+	IMUL3Q        $0x0b, BX, R12
 	VFMADD213PS.Z Z18, Z18, K4, Z14
 	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R10*1), Z19
-	VMOVUPS       Z14, (CX)(R8*1)
+	VMOVUPS       (CX)(R12*1), Z19
+	VMOVUPS       Z14, (CX)(R10*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2176(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
-	VSUBPS        Z7, Z19, Z19
+	VSUBPS        Z8, Z19, Z19
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z18
 	VMOVUPS       Z19, Z22
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z13, Z18
 	VFMADD132PS   Z2, Z1, Z22
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z21
 	VCMPPS        $0x15, Z0, Z19, K3
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z13, Z21, Z18
 	VSUBPS        Z1, Z22, Z13
 	VFMADD213PS.Z Z20, Z20, K2, Z18
 	VFNMADD132PS  Z3, Z19, Z13
-	VMOVUPS       Z18, (CX)(R9*1)
+	VMOVUPS       Z18, (CX)(R11*1)
 	VPERMPS       Z6, Z22, Z20
 	VMOVAPS       Z18, K1, Z11
 	VPSLLD        $0x14, Z22, Z22
-	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z20, Z22, Z22
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z20
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z13, Z20
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z21
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z13, Z21, Z20
 	VFMADD213PS.Z Z22, Z22, K3, Z20
-	VMOVUPS       Z20, (CX)(R10*1)
+	VMOVUPS       Z20, (CX)(R12*1)
 	VMOVAPS       Z20, K4, Z11
-	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z15, Z14, Z14
 	VADDPS        Z12, Z16, Z16
 	VADDPS        Z18, Z20, Z20
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z14, Z20, Z20
 	VADDPS        Z16, Z19, Z19
-	MOVQ          56(AX), R8
-	VMOVUPS       Z20, 192(R8)
-	MOVQ          56(AX), R8
-	VMOVUPS       Z19, 2240(R8)
-	IMUL3Q        $0x0c, BX, R8
-	VMOVUPS       (CX)(R8*1), Z12
+	MOVQ          56(AX), R10
+	VMOVUPS       Z20, 192(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z19, 2240(R10)
+	IMUL3Q        $0x0c, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
 	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
 	VMOVAPS       Z12, K1, Z10
-	VSUBPS        Z7, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z12, K2
 	VSUBPS        Z1, Z14, Z13
-	IMUL3Q        $0x0d, BX, R9
+	IMUL3Q        $0x0d, BX, R11
 	VFNMADD132PS  Z3, Z12, Z13
-	VMOVUPS       (CX)(R9*1), Z16
+	VMOVUPS       (CX)(R11*1), Z16
 	VPERMPS       Z6, Z14, Z15
 	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VMOVAPS       Z16, K3, Z10
 	VPADDD        Z15, Z14, Z14
-	VSUBPS        Z7, Z16, Z16
+	VSUBPS        Z8, Z16, Z16
 	VMOVUPS       Z4, Z15
 	VMOVUPS       Z16, Z18
 	VFMADD213PS   Z5, Z13, Z15
@@ -23856,67 +23743,83 @@ fetched4:
 	VCMPPS        $0x15, Z0, Z16, K4
 	VFMADD213PS   Z13, Z17, Z15
 	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x0e, BX, R10
+	IMUL3Q        $0x0e, BX, R12
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R10*1), Z17
-	VMOVUPS       Z15, (CX)(R8*1)
+	VMOVUPS       (CX)(R12*1), Z17
+	VMOVUPS       Z15, (CX)(R10*1)
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
 	VMOVAPS       Z15, K1, Z11
 	VPSLLD        $0x14, Z18, Z18
 	VMOVAPS       Z17, K2, Z10
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z14, Z18, Z18
-	VSUBPS        Z7, Z17, Z17
+	VSUBPS        Z8, Z17, Z17
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z17, Z20
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z20
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z19
 	VCMPPS        $0x15, Z0, Z17, K1
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z13, Z19, Z14
 	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x0f, BX, R8
+	IMUL3Q        $0x0f, BX, R10
 	VFMADD213PS.Z Z18, Z18, K4, Z14
 	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R8*1), Z19
-	VMOVUPS       Z14, (CX)(R9*1)
+	VMOVUPS       (CX)(R10*1), Z19
+	VMOVUPS       Z14, (CX)(R11*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
 	VMOVAPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R9*1), Z8, Z8
+	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
-	VSUBPS        Z7, Z19, Z19
-	VMOVUPS       Z4, Z7
+	VSUBPS        Z8, Z19, Z19
+	PREFETCHT0    (R8)
+	VMOVUPS       Z4, Z8
 	VMOVUPS       Z19, Z18
-	VFMADD213PS   Z5, Z13, Z7
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z5, Z13, Z8
 	VFMADD132PS   Z2, Z1, Z18
+	PREFETCHT0    (R9)
 	VMULPS        Z13, Z13, Z9
 	VCMPPS        $0x15, Z0, Z19, K3
-	VFMADD213PS   Z13, Z9, Z7
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z13, Z9, Z8
 	VSUBPS        Z1, Z18, Z9
-	VFMADD213PS.Z Z20, Z20, K1, Z7
+	VFMADD213PS.Z Z20, Z20, K1, Z8
 	VFNMADD132PS  Z3, Z19, Z9
-	VMOVUPS       Z7, (CX)(R10*1)
+	VMOVUPS       Z8, (CX)(R12*1)
 	VPERMPS       Z6, Z18, Z13
-	VMOVAPS       Z7, K2, Z11
+	VMOVAPS       Z8, K2, Z11
 	VPSLLD        $0x14, Z18, Z18
-	VMAXPS        64(CX)(R10*1), Z8, Z8
+	VMAXPS        64(CX)(R12*1), Z7, Z7
 	VPADDD        Z13, Z18, Z18
+	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z13
+	ADDQ          176(AX), R8
 	VFMADD213PS   Z5, Z9, Z13
+	PREFETCHT0    (R9)
 	VMULPS        Z9, Z9, Z20
+	ADDQ          184(AX), R9
 	VFMADD213PS   Z9, Z20, Z13
 	VFMADD213PS.Z Z18, Z18, K3, Z13
-	VMOVUPS       Z13, (CX)(R8*1)
+	VMOVUPS       Z13, (CX)(R10*1)
 	VMOVAPS       Z13, K4, Z11
-	VMAXPS        64(CX)(R8*1), Z8, Z8
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z15, Z14, Z14
 	VADDPS        Z12, Z16, Z16
-	VADDPS        Z7, Z13, Z13
+	VADDPS        Z8, Z13, Z13
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z16, Z19, Z19
@@ -23928,38 +23831,38 @@ fetched4:
 	VADDPS        256(R8), Z13, Z13
 	MOVQ          56(AX), R8
 	VADDPS        2304(R8), Z19, Z19
-	VBROADCASTSD  constants<>+736(SB), Z7
+	VBROADCASTSD  constants<>+736(SB), Z8
 	VCVTPS2PD     Y13, Z9
-	VADDPD        Z7, Z9, Z9
+	VADDPD        Z8, Z9, Z9
 	VMOVUPD       Z9, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y9
 	VCVTPS2PD     Y9, Z9
-	VADDPD        Z7, Z9, Z9
+	VADDPD        Z8, Z9, Z9
 	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y19, Z7
-	VMOVUPD       Z7, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z19, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 4728(AX)(SI*8)
-	VCVTPS2PD     Y10, Z7
-	VSUBPD        312(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z10, Y7
-	VCVTPS2PD     Y7, Z7
-	VSUBPD        376(AX)(SI*8), Z7, Z7
-	VMOVUPD       Z7, 3640(AX)(SI*8)
-	VCVTPS2PD     Y11, Z7
-	VMOVUPD       Z7, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 6904(AX)(SI*8)
+	VCVTPS2PD     Y19, Z8
+	VMOVUPD       Z8, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z19, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VCVTPS2PD     Y10, Z8
+	VSUBPD        312(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y8
+	VCVTPS2PD     Y8, Z8
+	VSUBPD        376(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VCVTPS2PD     Y11, Z8
+	VMOVUPD       Z8, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
-	JLT           loop1
+	JLT           loop2
 
-end2:
+end3:
 	VZEROUPPER
 	RET
 

@@ -117,22 +117,10 @@ var builtin = []special{
 		opPlaneSum:    {uniform: planeSumUniformFloat32AVX512K2},
 		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K2},
 	}},
-	{avx2, 0, 3, [ops][forms]func(unsafe.Pointer){
-		opPlaneSum:    {uniform: planeSumUniformFloat32AVX2K3},
-		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K3},
-	}},
-	{avx512, 0, 3, [ops][forms]func(unsafe.Pointer){
-		opPlaneSum:    {uniform: planeSumUniformFloat32AVX512K3},
-		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K3},
-	}},
-	{avx2, 0, 4, [ops][forms]func(unsafe.Pointer){
-		opPlaneSum:    {uniform: planeSumUniformFloat32AVX2K4},
-		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K4},
-	}},
-	{avx512, 0, 4, [ops][forms]func(unsafe.Pointer){
-		opPlaneSum:    {uniform: planeSumUniformFloat32AVX512K4},
-		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K4},
-	}},
+	{avx2, 0, 3, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K3}}},
+	{avx512, 0, 3, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K3}}},
+	{avx2, 0, 4, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K4}}},
+	{avx512, 0, 4, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K4}}},
 	{avx2, 0, 5, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K5}}},
 	{avx512, 0, 5, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K5}}},
 	{avx2, 0, 8, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K8}}},

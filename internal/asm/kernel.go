@@ -176,7 +176,7 @@ const PlaneClasses, RowClasses = 64, 16
 
 // forwardClasses is up to how many of them the forward pass has a kernel of its own; beyond, it stores exponentials that
 // nobody reads.
-const forwardClasses = 4
+const forwardClasses = 2
 
 // Shared reports whether a kernel serves both instruction sets.
 func (k Kernel) Shared() bool {

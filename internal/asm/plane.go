@@ -184,27 +184,18 @@ func (b *builder) planeSum() {
 	const group = 4
 	exp := b.expConstants()
 	x, t, labels := b.planeArgs()
-	step, step3 := b.load("planeStep"), b.GP64()
-	b.LEAQ(at(step, step, 2, 0), step3)
-	class := func(base reg.Register, i int) operand.Mem {
-		if i == 3 {
-			return at(base, step3, 1, 0)
-		}
-		return planeClass(operand.Mem{Base: base}, step, i)
+	var step, step3 reg.GPVirtual
+	if b.Form == Uniform {
+		step, step3 = b.load("planeStep"), b.GP64()
+		b.LEAQ(at(step, step, 2, 0), step3)
+	}
+	if t != nil { // relative to x
+		b.SUBQ(x, t)
 	}
 
-	// The maximum of the next vector is found beside the sums of this one, which would wait for it.
-	next, p, k := b.negInf(), b.GP64(), b.load("n")
-	b.MOVQ(x, p)
-	first := b.label("max")
-	b.Label(first)
-	b.maxT(next, operand.Mem{Base: p}, nil)
-	b.ADDQ(step, p)
-	b.DECQ(k)
-	b.JNE(operand.LabelRef(first))
-
+	next := b.firstMaximum(x)
 	b.positions(func(slot reg.GPVirtual) {
-		b.prefetch(slot)
+		fetch := b.streams(slot)
 		m := b.copy(next)
 		b.ps(b.VMOVAPS, b.VMOVAPD, b.negInf(), next)
 		b.put(m, "pivot", slot)
@@ -219,18 +210,14 @@ func (b *builder) planeSum() {
 		b.SUBQ(operand.Imm(uint64(b.vectorBytes())), odd)
 		b.JGE(operand.LabelRef(clear))
 		st := b.newPlaneState(&exp, m, labels)
-		p, pt, k := b.GP64(), reg.GPVirtual(nil), b.GP64()
+		p, k := b.GP64(), b.GP64()
 		b.MOVQ(x, p)
-		if t != nil {
-			pt = b.GP64()
-			b.MOVQ(t, pt)
-		}
 		b.XORQ(k, k)
 		b.XORQ(odd, odd)
 		one := func(i int) {
-			mx, mt := class(p, i), operand.Mem{}
-			if t != nil {
-				mt = class(pt, i)
+			mx, mt := planeClass(operand.Mem{Base: p}, step, i), operand.Mem{Base: p, Index: t, Scale: 1}
+			if i == 3 {
+				mx = at(p, step3, 1, 0)
 			}
 			s := st.class(mx, mt, k, i)
 			accumulate := func(v vec, to operand.Mem) {
@@ -254,12 +241,7 @@ func (b *builder) planeSum() {
 			if n == group {
 				b.LEAQ(at(p, step, group, 0), p)
 			} else {
-				b.ADDQ(step, p)
-			}
-			if t != nil && n == group {
-				b.LEAQ(at(pt, step, group, 0), pt)
-			} else if t != nil {
-				b.ADDQ(step, pt)
+				b.ADDQ(b.arg("planeStep"), p)
 			}
 			if t == nil {
 				st.countTarget(n)
@@ -273,6 +255,15 @@ func (b *builder) planeSum() {
 			b.SUBQ(k, left)
 			b.CMPQ(left, operand.Imm(uint64(n)))
 			b.JLT(operand.LabelRef(done))
+			// Tiles have nothing to prefetch: next is x.
+			near, fetched := b.GP64(), b.label("fetched")
+			b.MOVQ(b.arg("next"), near)
+			b.CMPQ(near, b.arg("x"))
+			b.JEQ(operand.LabelRef(fetched))
+			for range n {
+				b.prefetch(fetch)
+			}
+			b.Label(fetched)
 			body()
 			goOn(n)
 			b.TESTQ(operand.I32(int32(b.planeLanes()-1)), k)
@@ -311,7 +302,20 @@ func (b *builder) planeSum() {
 			b.put(b.tree(lanes, sumA, b.planeLanes()), "main", slot)
 		}
 		st.putTarget(slot)
-	}, func() { b.nextPositions(x, t, labels) })
+	}, func() { b.nextPositions(x, nil, labels) })
+}
+
+// firstMaximum is the maximum of the first vector of rows. Those of the next ones are found beside the sums of the one before,
+// which would wait for it.
+func (b *builder) firstMaximum(x reg.Register) vec {
+	m, p, left, loop := b.negInf(), b.GP64(), b.load("n"), b.label("max")
+	b.MOVQ(x, p)
+	b.Label(loop)
+	b.maxT(m, operand.Mem{Base: p}, nil)
+	b.ADDQ(b.arg("planeStep"), p)
+	b.DECQ(left)
+	b.JNE(operand.LabelRef(loop))
+	return m
 }
 
 // planeArgs loads what sums over planes are made of, as far as the form has it.
@@ -330,7 +334,8 @@ func (b *builder) nextPositions(x, t, labels reg.GPVirtual) {
 	b.advance(x, b.f())
 	if t != nil {
 		b.advance(t, b.f())
-	} else {
+	}
+	if labels != nil {
 		b.advance(labels, 4)
 	}
 }
@@ -366,29 +371,33 @@ func (b *builder) smaller(v, w vec) vec {
 	return s
 }
 
-// prefetch prefetches a vector of rows of the next chunk's logits and, with a gradient, of this chunk's gradient, unless next
-// says that there is nothing to. Far apart as the classes are, the CPU would not do so by itself in time.
-func (b *builder) prefetch(slot reg.Register) {
-	next, left, loop, done := b.load("next"), b.load("n"), b.label("fetch"), b.label("fetched")
-	b.CMPQ(next, b.arg("x"))
-	b.JEQ(operand.LabelRef(done))
-	bytes := b.GP64()
-	b.MOVQ(slot, bytes)
-	b.SUBQ(b.arg("first"), bytes)
-	b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), bytes)
-	b.ADDQ(bytes, next)
-	dst := bytes
-	b.ADDQ(b.arg("dst"), dst)
-	b.Label(loop)
-	b.PREFETCHT0(operand.Mem{Base: next})
-	b.ADDQ(b.arg("xStep"), next)
-	if b.Op == PlaneSumExp {
-		b.PREFETCHT0(operand.Mem{Base: dst})
-		b.ADDQ(b.arg("dstStep"), dst)
+// A stream is where to prefetch classes: of the next chunk's logits or, with a gradient, of this chunk's. Far apart as the
+// classes are, the CPU would not do so by itself in time.
+type stream struct {
+	p    reg.GPVirtual
+	step operand.Mem
+}
+
+// streams start at the first class of a vector of rows.
+func (b *builder) streams(slot reg.Register) (s []stream) {
+	args := [][2]string{{"next", "xStep"}, {"dst", "dstStep"}}
+	for _, arg := range args[:b.Op-PlaneSum+1] {
+		p := b.GP64()
+		b.MOVQ(slot, p)
+		b.SUBQ(b.arg("first"), p)
+		b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), p)
+		b.ADDQ(b.arg(arg[0]), p)
+		s = append(s, stream{p, b.arg(arg[1])})
 	}
-	b.DECQ(left)
-	b.JNE(operand.LabelRef(loop))
-	b.Label(done)
+	return s
+}
+
+// prefetch prefetches one class more. All of a vector's at once would have to wait for one another.
+func (b *builder) prefetch(streams []stream) {
+	for _, s := range streams {
+		b.PREFETCHT0(operand.Mem{Base: s.p})
+		b.ADDQ(s.step, s.p)
+	}
 }
 
 // planeState is what a vector of rows has in registers.

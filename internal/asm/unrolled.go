@@ -12,15 +12,7 @@ func (b *builder) planeSumUnrolled() {
 	lanes := b.planeLanes()
 	x, t, labels := b.planeArgs()
 	step := b.load("planeStep")
-	// The maximum of the next vector is found beside the sums of this one, which would wait for it.
-	m, next := b.vector(), b.vector()
-	maximum := func(k int, p operand.Mem) {
-		if k == 0 {
-			b.ps(b.VMOVUPS, b.VMOVUPD, p, next)
-		} else {
-			b.maxT(next, p, nil)
-		}
-	}
+	next := b.firstMaximum(x)
 	to := func(base reg.Register, k int) operand.Mem {
 		switch k {
 		case 0:
@@ -32,13 +24,10 @@ func (b *builder) planeSumUnrolled() {
 		b.IMUL3Q(operand.Imm(uint64(k)), step, p)
 		return at(base, p, 1, 0)
 	}
-	for k := range b.Classes {
-		maximum(k, to(x, k))
-	}
 	b.positions(func(slot reg.GPVirtual) {
-		b.prefetch(slot)
-		b.ps(b.VMOVAPS, b.VMOVAPD, next, m)
+		m := b.copy(next)
 		b.put(m, "pivot", slot)
+		fetch := b.streams(slot)
 		st := b.newPlaneState(&exp, m, labels)
 		leaf := func(l int) (s sums) {
 			var second vec
@@ -50,7 +39,12 @@ func (b *builder) planeSumUnrolled() {
 				mx := to(x, k)
 				one := st.class(mx, mt, nil, k)
 				mx.Disp += b.vectorBytes()
-				maximum(k, mx)
+				if k == 0 {
+					b.ps(b.VMOVUPS, b.VMOVUPD, mx, next)
+				} else {
+					b.maxT(next, mx, nil)
+				}
+				b.prefetch(fetch)
 				switch i {
 				case 0:
 					s = one
