@@ -35,9 +35,6 @@ func transposeBackFloat32AVX2(a *args)
 func widenFloat32AVX2(a *args)
 
 //go:noescape
-func narrowFloat32AVX2(a *args)
-
-//go:noescape
 func labelsFloat32AVX2(a *args)
 
 //go:noescape
@@ -87,9 +84,6 @@ func transposeBackFloat64AVX2(a *args)
 
 //go:noescape
 func widenFloat64AVX2(a *args)
-
-//go:noescape
-func narrowFloat64AVX2(a *args)
 
 //go:noescape
 func labelsFloat64AVX2(a *args)

@@ -1636,37 +1636,6 @@ end3:
 	VZEROUPPER
 	RET
 
-// func narrowFloat32AVX2(a *byte)
-// Requires: AVX
-TEXT ·narrowFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// narrowFloat32AVX2 copies planes of F to planes of elements, rounded.
-	MOVQ 16(AX), CX
-	MOVQ 192(AX), DX
-	MOVQ 96(AX), BX
-	MOVQ 80(AX), DI
-
-class1:
-	XORQ SI, SI
-	CMPQ SI, DI
-	JGE  end3
-
-loop2:
-	VMOVUPS (DX)(SI*4), Y0
-	VMOVUPS Y0, (CX)(SI*4)
-	ADDQ    $+8, SI
-	CMPQ    SI, DI
-	JLT     loop2
-
-end3:
-	ADDQ 184(AX), CX
-	ADDQ 200(AX), DX
-	DECQ BX
-	JNE  class1
-	VZEROUPPER
-	RET
-
 // func labelsFloat32AVX2(a *byte)
 // Requires: AVX, AVX2
 TEXT ·labelsFloat32AVX2(SB), NOSPLIT, $0-8
@@ -2157,52 +2126,79 @@ end3:
 TEXT ·planeScaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleUniformFloat32AVX2 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
+	// planeScaleUniformFloat32AVX2 turns exponentials into gradients, for some rows at a time: e·f − smooth, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 48(AX), DX
-	MOVQ 88(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
 	MOVQ 88(AX), SI
-	ADDQ 80(AX), SI
-	CMPQ BX, SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14456(AX)(BX*8), Y0
-	VMOVUPD      14488(AX)(BX*8), Y1
-	VCVTPD2PSY   Y0, X2
-	VCVTPD2PSY   Y1, X0
-	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 264(AX), Y1
-	VMULPD       9016(AX)(BX*8), Y1, Y3
-	VMULPD       9048(AX)(BX*8), Y1, Y1
-	VCVTPD2PSY   Y3, X2
-	VCVTPD2PSY   Y1, X1
-	VINSERTF128  $0x01, X1, Y2, Y1
-	VMOVDQU      (DX), Y3
-	VMOVUPD      15544(AX)(BX*8), Y4
-	VMOVUPD      15576(AX)(BX*8), Y5
+	VBROADCASTSD 264(AX), Y0
+	LEAQ         (SI), R8
+	VMOVUPD      14456(AX)(R8*8), Y1
+	VMOVUPD      14488(AX)(R8*8), Y2
+	VCVTPD2PSY   Y1, X3
+	VCVTPD2PSY   Y2, X1
+	VINSERTF128  $0x01, X1, Y3, Y1
+	VMULPD       9016(AX)(R8*8), Y0, Y2
+	VMULPD       9048(AX)(R8*8), Y0, Y4
+	VCVTPD2PSY   Y2, X3
 	VCVTPD2PSY   Y4, X2
-	VCVTPD2PSY   Y5, X4
-	VINSERTF128  $0x01, X4, Y2, Y4
-	XORQ         DI, DI
-	MOVQ         CX, R8
+	VINSERTF128  $0x01, X2, Y3, Y2
+	VMOVDQU      (BX), Y4
+	VMOVUPD      15544(AX)(R8*8), Y5
+	VMOVUPD      15576(AX)(R8*8), Y6
+	VCVTPD2PSY   Y5, X3
+	VCVTPD2PSY   Y6, X5
+	VINSERTF128  $0x01, X5, Y3, Y5
+	LEAQ         8(SI), R8
+	VMOVUPD      14456(AX)(R8*8), Y6
+	VMOVUPD      14488(AX)(R8*8), Y7
+	VCVTPD2PSY   Y6, X3
+	VCVTPD2PSY   Y7, X6
+	VINSERTF128  $0x01, X6, Y3, Y6
+	VMULPD       9016(AX)(R8*8), Y0, Y7
+	VMULPD       9048(AX)(R8*8), Y0, Y0
+	VCVTPD2PSY   Y7, X3
+	VCVTPD2PSY   Y0, X0
+	VINSERTF128  $0x01, X0, Y3, Y0
+	VMOVDQU      32(BX), Y7
+	VMOVUPD      15544(AX)(R8*8), Y8
+	VMOVUPD      15576(AX)(R8*8), Y9
+	VCVTPD2PSY   Y8, X3
+	VCVTPD2PSY   Y9, X8
+	VINSERTF128  $0x01, X8, Y3, Y8
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
 
 class3:
-	VMOVUPS      (R8), Y5
-	VFMSUB213PS  Y1, Y0, Y5
-	VMOVD        DI, X6
-	VPBROADCASTD X6, Y6
-	VPCMPEQD     Y3, Y6, Y6
-	VBLENDVPS    Y6, Y4, Y5, Y5
-	VMOVUPS      Y5, (R8)
-	ADDQ         200(AX), R8
-	INCQ         DI
-	CMPQ         DI, 96(AX)
+	VMOVD        R8, X9
+	VPBROADCASTD X9, Y9
+	VMOVUPS      (R9), Y10
+	VFMSUB213PS  Y2, Y1, Y10
+	VPCMPEQD     Y4, Y9, Y11
+	VBLENDVPS    Y11, Y5, Y10, Y10
+	VMOVUPS      Y10, (R10)
+	VMOVUPS      32(R9), Y10
+	VFMSUB213PS  Y0, Y6, Y10
+	VPCMPEQD     Y7, Y9, Y9
+	VBLENDVPS    Y9, Y8, Y10, Y10
+	VMOVUPS      Y10, 32(R10)
+	ADDQ         200(AX), R9
+	ADDQ         184(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $+8, BX
-	CMPQ         BX, SI
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	ADDQ         $+16, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -2451,55 +2447,85 @@ end3:
 TEXT ·planeScaleClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleClasswiseFloat32AVX2 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleClasswiseFloat32AVX2 turns exponentials into gradients, for some rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 48(AX), DX
-	MOVQ 88(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
 	MOVQ 88(AX), SI
-	ADDQ 80(AX), SI
-	CMPQ BX, SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14456(AX)(BX*8), Y0
-	VMOVUPD      14488(AX)(BX*8), Y1
-	VCVTPD2PSY   Y0, X2
-	VCVTPD2PSY   Y1, X0
-	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 264(AX), Y1
-	VMULPD       9016(AX)(BX*8), Y1, Y3
-	VMULPD       9048(AX)(BX*8), Y1, Y1
-	VCVTPD2PSY   Y3, X2
-	VCVTPD2PSY   Y1, X1
-	VINSERTF128  $0x01, X1, Y2, Y1
-	VMOVDQU      (DX), Y3
-	VMOVUPD      15544(AX)(BX*8), Y4
-	VMOVUPD      15576(AX)(BX*8), Y5
+	VBROADCASTSD 264(AX), Y0
+	LEAQ         (SI), R8
+	VMOVUPD      14456(AX)(R8*8), Y1
+	VMOVUPD      14488(AX)(R8*8), Y2
+	VCVTPD2PSY   Y1, X3
+	VCVTPD2PSY   Y2, X1
+	VINSERTF128  $0x01, X1, Y3, Y1
+	VMULPD       9016(AX)(R8*8), Y0, Y2
+	VMULPD       9048(AX)(R8*8), Y0, Y4
+	VCVTPD2PSY   Y2, X3
 	VCVTPD2PSY   Y4, X2
-	VCVTPD2PSY   Y5, X4
-	VINSERTF128  $0x01, X4, Y2, Y4
-	XORQ         DI, DI
-	MOVQ         CX, R8
+	VINSERTF128  $0x01, X2, Y3, Y2
+	VMOVDQU      (BX), Y4
+	VMOVUPD      15544(AX)(R8*8), Y5
+	VMOVUPD      15576(AX)(R8*8), Y6
+	VCVTPD2PSY   Y5, X3
+	VCVTPD2PSY   Y6, X5
+	VINSERTF128  $0x01, X5, Y3, Y5
+	LEAQ         8(SI), R8
+	VMOVUPD      14456(AX)(R8*8), Y6
+	VMOVUPD      14488(AX)(R8*8), Y7
+	VCVTPD2PSY   Y6, X3
+	VCVTPD2PSY   Y7, X6
+	VINSERTF128  $0x01, X6, Y3, Y6
+	VMULPD       9016(AX)(R8*8), Y0, Y7
+	VMULPD       9048(AX)(R8*8), Y0, Y0
+	VCVTPD2PSY   Y7, X3
+	VCVTPD2PSY   Y0, X0
+	VINSERTF128  $0x01, X0, Y3, Y0
+	VMOVDQU      32(BX), Y7
+	VMOVUPD      15544(AX)(R8*8), Y8
+	VMOVUPD      15576(AX)(R8*8), Y9
+	VCVTPD2PSY   Y8, X3
+	VCVTPD2PSY   Y9, X8
+	VINSERTF128  $0x01, X8, Y3, Y8
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
 
 class3:
-	VMOVUPS      (R8), Y5
-	VMULPS       Y0, Y5, Y5
-	MOVQ         32(AX), R9
-	VBROADCASTSS (R9)(DI*4), Y6
-	VFNMADD231PS Y6, Y1, Y5
-	VMOVD        DI, X6
-	VPBROADCASTD X6, Y6
-	VPCMPEQD     Y3, Y6, Y6
-	VBLENDVPS    Y6, Y4, Y5, Y5
-	VMOVUPS      Y5, (R8)
-	ADDQ         200(AX), R8
-	INCQ         DI
-	CMPQ         DI, 96(AX)
+	VMOVD        R8, X9
+	VPBROADCASTD X9, Y9
+	VMOVUPS      (R9), Y10
+	VMULPS       Y1, Y10, Y10
+	MOVQ         32(AX), R11
+	VBROADCASTSS (R11)(R8*4), Y11
+	VFNMADD231PS Y11, Y2, Y10
+	VPCMPEQD     Y4, Y9, Y11
+	VBLENDVPS    Y11, Y5, Y10, Y10
+	VMOVUPS      Y10, (R10)
+	VMOVUPS      32(R9), Y10
+	VMULPS       Y6, Y10, Y10
+	MOVQ         32(AX), R11
+	VBROADCASTSS (R11)(R8*4), Y11
+	VFNMADD231PS Y11, Y0, Y10
+	VPCMPEQD     Y7, Y9, Y9
+	VBLENDVPS    Y9, Y8, Y10, Y10
+	VMOVUPS      Y10, 32(R10)
+	ADDQ         200(AX), R9
+	ADDQ         184(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $+8, BX
-	CMPQ         BX, SI
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	ADDQ         $+16, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -2762,51 +2788,77 @@ end3:
 TEXT ·planeScaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleDenseFloat32AVX2 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleDenseFloat32AVX2 turns exponentials into gradients, for some rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 24(AX), DX
-	MOVQ 88(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), BX
 	MOVQ 88(AX), SI
-	ADDQ 80(AX), SI
-	CMPQ BX, SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14456(AX)(BX*8), Y0
-	VMOVUPD      14488(AX)(BX*8), Y1
-	VCVTPD2PSY   Y0, X2
-	VCVTPD2PSY   Y1, X0
-	VINSERTF128  $0x01, X0, Y2, Y0
-	VBROADCASTSD 264(AX), Y1
-	VMULPD       9016(AX)(BX*8), Y1, Y3
-	VMULPD       9048(AX)(BX*8), Y1, Y1
-	VCVTPD2PSY   Y3, X2
-	VCVTPD2PSY   Y1, X1
-	VINSERTF128  $0x01, X1, Y2, Y1
-	XORQ         DI, DI
-	MOVQ         CX, R8
-	MOVQ         DX, R9
+	VBROADCASTSD 264(AX), Y0
+	LEAQ         (SI), R8
+	VMOVUPD      14456(AX)(R8*8), Y1
+	VMOVUPD      14488(AX)(R8*8), Y2
+	VCVTPD2PSY   Y1, X3
+	VCVTPD2PSY   Y2, X1
+	VINSERTF128  $0x01, X1, Y3, Y1
+	VMULPD       9016(AX)(R8*8), Y0, Y2
+	VMULPD       9048(AX)(R8*8), Y0, Y4
+	VCVTPD2PSY   Y2, X3
+	VCVTPD2PSY   Y4, X2
+	VINSERTF128  $0x01, X2, Y3, Y2
+	LEAQ         8(SI), R8
+	VMOVUPD      14456(AX)(R8*8), Y4
+	VMOVUPD      14488(AX)(R8*8), Y5
+	VCVTPD2PSY   Y4, X3
+	VCVTPD2PSY   Y5, X4
+	VINSERTF128  $0x01, X4, Y3, Y4
+	VMULPD       9016(AX)(R8*8), Y0, Y5
+	VMULPD       9048(AX)(R8*8), Y0, Y0
+	VCVTPD2PSY   Y5, X3
+	VCVTPD2PSY   Y0, X0
+	VINSERTF128  $0x01, X0, Y3, Y0
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
+	MOVQ         BX, R11
 
 class3:
-	VMOVUPS      (R8), Y3
-	VMULPS       Y0, Y3, Y3
-	VMOVUPS      (R9), Y4
-	MOVQ         40(AX), R10
-	VBROADCASTSS (R10)(DI*4), Y5
-	MOVQ         32(AX), R10
-	VBROADCASTSS (R10)(DI*4), Y6
-	VFMADD213PS  Y6, Y5, Y4
-	VFNMADD231PS Y4, Y1, Y3
-	VMOVUPS      Y3, (R8)
-	ADDQ         200(AX), R8
+	VMOVUPS      (R9), Y5
+	VMULPS       Y1, Y5, Y5
+	VMOVUPS      (R11), Y6
+	MOVQ         40(AX), R12
+	VBROADCASTSS (R12)(R8*4), Y7
+	MOVQ         32(AX), R12
+	VBROADCASTSS (R12)(R8*4), Y8
+	VFMADD213PS  Y8, Y7, Y6
+	VFNMADD231PS Y6, Y2, Y5
+	VMOVUPS      Y5, (R10)
+	VMOVUPS      32(R9), Y5
+	VMULPS       Y4, Y5, Y5
+	VMOVUPS      32(R11), Y6
+	MOVQ         40(AX), R12
+	VBROADCASTSS (R12)(R8*4), Y7
+	MOVQ         32(AX), R12
+	VBROADCASTSS (R12)(R8*4), Y8
+	VFMADD213PS  Y8, Y7, Y6
+	VFNMADD231PS Y6, Y0, Y5
+	VMOVUPS      Y5, 32(R10)
 	ADDQ         200(AX), R9
-	INCQ         DI
-	CMPQ         DI, 96(AX)
+	ADDQ         184(AX), R10
+	ADDQ         200(AX), R11
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $+8, BX
-	CMPQ         BX, SI
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	ADDQ         $+16, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -4204,37 +4256,6 @@ end3:
 	VZEROUPPER
 	RET
 
-// func narrowFloat64AVX2(a *byte)
-// Requires: AVX
-TEXT ·narrowFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// narrowFloat64AVX2 copies planes of F to planes of elements, rounded.
-	MOVQ 16(AX), CX
-	MOVQ 192(AX), DX
-	MOVQ 96(AX), BX
-	MOVQ 80(AX), DI
-
-class1:
-	XORQ SI, SI
-	CMPQ SI, DI
-	JGE  end3
-
-loop2:
-	VMOVUPD (DX)(SI*8), Y0
-	VMOVUPD Y0, (CX)(SI*8)
-	ADDQ    $+4, SI
-	CMPQ    SI, DI
-	JLT     loop2
-
-end3:
-	ADDQ 184(AX), CX
-	ADDQ 200(AX), DX
-	DECQ BX
-	JNE  class1
-	VZEROUPPER
-	RET
-
 // func labelsFloat64AVX2(a *byte)
 // Requires: AVX, AVX2
 TEXT ·labelsFloat64AVX2(SB), NOSPLIT, $0-8
@@ -4702,40 +4723,55 @@ end3:
 TEXT ·planeScaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleUniformFloat64AVX2 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
+	// planeScaleUniformFloat64AVX2 turns exponentials into gradients, for some rows at a time: e·f − smooth, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 48(AX), DX
-	MOVQ 88(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
 	MOVQ 88(AX), SI
-	ADDQ 80(AX), SI
-	CMPQ BX, SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14456(AX)(BX*8), Y0
-	VBROADCASTSD 264(AX), Y1
-	VMULPD       9016(AX)(BX*8), Y1, Y1
-	VPMOVSXDQ    (DX), Y2
-	VMOVUPD      15544(AX)(BX*8), Y3
-	XORQ         DI, DI
-	MOVQ         CX, R8
+	VBROADCASTSD 264(AX), Y0
+	LEAQ         (SI), R8
+	VMOVUPD      14456(AX)(R8*8), Y1
+	VMULPD       9016(AX)(R8*8), Y0, Y2
+	VPMOVSXDQ    (BX), Y3
+	VMOVUPD      15544(AX)(R8*8), Y4
+	LEAQ         4(SI), R8
+	VMOVUPD      14456(AX)(R8*8), Y5
+	VMULPD       9016(AX)(R8*8), Y0, Y0
+	VPMOVSXDQ    16(BX), Y6
+	VMOVUPD      15544(AX)(R8*8), Y7
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
 
 class3:
-	VMOVUPD      (R8), Y4
-	VFMSUB213PD  Y1, Y0, Y4
-	VMOVQ        DI, X5
-	VPBROADCASTQ X5, Y5
-	VPCMPEQQ     Y2, Y5, Y5
-	VBLENDVPD    Y5, Y3, Y4, Y4
-	VMOVUPD      Y4, (R8)
-	ADDQ         200(AX), R8
-	INCQ         DI
-	CMPQ         DI, 96(AX)
+	VMOVQ        R8, X8
+	VPBROADCASTQ X8, Y8
+	VMOVUPD      (R9), Y9
+	VFMSUB213PD  Y2, Y1, Y9
+	VPCMPEQQ     Y3, Y8, Y10
+	VBLENDVPD    Y10, Y4, Y9, Y9
+	VMOVUPD      Y9, (R10)
+	VMOVUPD      32(R9), Y9
+	VFMSUB213PD  Y0, Y5, Y9
+	VPCMPEQQ     Y6, Y8, Y8
+	VBLENDVPD    Y8, Y7, Y9, Y9
+	VMOVUPD      Y9, 32(R10)
+	ADDQ         200(AX), R9
+	ADDQ         184(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
-	ADDQ         $0x20, CX
-	ADDQ         $0x10, DX
-	ADDQ         $+4, BX
-	CMPQ         BX, SI
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x20, BX
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -4930,43 +4966,61 @@ end3:
 TEXT ·planeScaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleClasswiseFloat64AVX2 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleClasswiseFloat64AVX2 turns exponentials into gradients, for some rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 48(AX), DX
-	MOVQ 88(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
 	MOVQ 88(AX), SI
-	ADDQ 80(AX), SI
-	CMPQ BX, SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14456(AX)(BX*8), Y0
-	VBROADCASTSD 264(AX), Y1
-	VMULPD       9016(AX)(BX*8), Y1, Y1
-	VPMOVSXDQ    (DX), Y2
-	VMOVUPD      15544(AX)(BX*8), Y3
-	XORQ         DI, DI
-	MOVQ         CX, R8
+	VBROADCASTSD 264(AX), Y0
+	LEAQ         (SI), R8
+	VMOVUPD      14456(AX)(R8*8), Y1
+	VMULPD       9016(AX)(R8*8), Y0, Y2
+	VPMOVSXDQ    (BX), Y3
+	VMOVUPD      15544(AX)(R8*8), Y4
+	LEAQ         4(SI), R8
+	VMOVUPD      14456(AX)(R8*8), Y5
+	VMULPD       9016(AX)(R8*8), Y0, Y0
+	VPMOVSXDQ    16(BX), Y6
+	VMOVUPD      15544(AX)(R8*8), Y7
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
 
 class3:
-	VMOVUPD      (R8), Y4
-	VMULPD       Y0, Y4, Y4
-	MOVQ         32(AX), R9
-	VBROADCASTSD (R9)(DI*8), Y5
-	VFNMADD231PD Y5, Y1, Y4
-	VMOVQ        DI, X5
-	VPBROADCASTQ X5, Y5
-	VPCMPEQQ     Y2, Y5, Y5
-	VBLENDVPD    Y5, Y3, Y4, Y4
-	VMOVUPD      Y4, (R8)
-	ADDQ         200(AX), R8
-	INCQ         DI
-	CMPQ         DI, 96(AX)
+	VMOVQ        R8, X8
+	VPBROADCASTQ X8, Y8
+	VMOVUPD      (R9), Y9
+	VMULPD       Y1, Y9, Y9
+	MOVQ         32(AX), R11
+	VBROADCASTSD (R11)(R8*8), Y10
+	VFNMADD231PD Y10, Y2, Y9
+	VPCMPEQQ     Y3, Y8, Y10
+	VBLENDVPD    Y10, Y4, Y9, Y9
+	VMOVUPD      Y9, (R10)
+	VMOVUPD      32(R9), Y9
+	VMULPD       Y5, Y9, Y9
+	MOVQ         32(AX), R11
+	VBROADCASTSD (R11)(R8*8), Y10
+	VFNMADD231PD Y10, Y0, Y9
+	VPCMPEQQ     Y6, Y8, Y8
+	VBLENDVPD    Y8, Y7, Y9, Y9
+	VMOVUPD      Y9, 32(R10)
+	ADDQ         200(AX), R9
+	ADDQ         184(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
-	ADDQ         $0x20, CX
-	ADDQ         $0x10, DX
-	ADDQ         $+4, BX
-	CMPQ         BX, SI
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x20, BX
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -5168,43 +5222,61 @@ end3:
 TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleDenseFloat64AVX2 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleDenseFloat64AVX2 turns exponentials into gradients, for some rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 24(AX), DX
-	MOVQ 88(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), BX
 	MOVQ 88(AX), SI
-	ADDQ 80(AX), SI
-	CMPQ BX, SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14456(AX)(BX*8), Y0
-	VBROADCASTSD 264(AX), Y1
-	VMULPD       9016(AX)(BX*8), Y1, Y1
-	XORQ         DI, DI
-	MOVQ         CX, R8
-	MOVQ         DX, R9
+	VBROADCASTSD 264(AX), Y0
+	LEAQ         (SI), R8
+	VMOVUPD      14456(AX)(R8*8), Y1
+	VMULPD       9016(AX)(R8*8), Y0, Y2
+	LEAQ         4(SI), R8
+	VMOVUPD      14456(AX)(R8*8), Y3
+	VMULPD       9016(AX)(R8*8), Y0, Y0
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
+	MOVQ         BX, R11
 
 class3:
-	VMOVUPD      (R8), Y2
-	VMULPD       Y0, Y2, Y2
-	VMOVUPD      (R9), Y3
-	MOVQ         40(AX), R10
-	VBROADCASTSD (R10)(DI*8), Y4
-	MOVQ         32(AX), R10
-	VBROADCASTSD (R10)(DI*8), Y5
-	VFMADD213PD  Y5, Y4, Y3
-	VFNMADD231PD Y3, Y1, Y2
-	VMOVUPD      Y2, (R8)
-	ADDQ         200(AX), R8
+	VMOVUPD      (R9), Y4
+	VMULPD       Y1, Y4, Y4
+	VMOVUPD      (R11), Y5
+	MOVQ         40(AX), R12
+	VBROADCASTSD (R12)(R8*8), Y6
+	MOVQ         32(AX), R12
+	VBROADCASTSD (R12)(R8*8), Y7
+	VFMADD213PD  Y7, Y6, Y5
+	VFNMADD231PD Y5, Y2, Y4
+	VMOVUPD      Y4, (R10)
+	VMOVUPD      32(R9), Y4
+	VMULPD       Y3, Y4, Y4
+	VMOVUPD      32(R11), Y5
+	MOVQ         40(AX), R12
+	VBROADCASTSD (R12)(R8*8), Y6
+	MOVQ         32(AX), R12
+	VBROADCASTSD (R12)(R8*8), Y7
+	VFMADD213PD  Y7, Y6, Y5
+	VFNMADD231PD Y5, Y0, Y4
+	VMOVUPD      Y4, 32(R10)
 	ADDQ         200(AX), R9
-	INCQ         DI
-	CMPQ         DI, 96(AX)
+	ADDQ         184(AX), R10
+	ADDQ         200(AX), R11
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $+4, BX
-	CMPQ         BX, SI
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -10217,14 +10289,14 @@ classes5:
 fetched7:
 	VMOVUPS       (R13), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VMOVUPS       (R13)(BX*1), Z16
 	VFMADD132PS   Z2, Z1, Z14
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z16, K3, Z10
 	VSUBPS        Z1, Z14, Z13
 	VSUBPS        Z8, Z16, Z16
 	VFNMADD132PS  Z3, Z12, Z13
@@ -10235,7 +10307,7 @@ fetched7:
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVAPS       Z18, K5, Z10
+	VMOVUPS       Z18, K5, Z10
 	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z1, Z17, Z20
 	VSUBPS        Z8, Z18, Z18
@@ -10250,7 +10322,7 @@ fetched7:
 	VMULPS        Z13, Z13, Z19
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K6
-	VMOVAPS       Z23, K7, Z10
+	VMOVUPS       Z23, K7, Z10
 	VFMADD213PS   Z13, Z19, Z15
 	VPADDD        Z21, Z17, Z17
 	VSUBPS        Z1, Z22, Z13
@@ -10263,7 +10335,7 @@ fetched7:
 	VFMADD213PS   Z5, Z20, Z14
 	VPERMPS       Z6, Z22, Z21
 	VFMADD132PS   Z2, Z1, Z24
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VMULPS        Z20, Z20, Z19
 	VPSLLD        $0x14, Z22, Z22
 	VCMPPS        $0x15, Z0, Z23, K1
@@ -10280,7 +10352,7 @@ fetched7:
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z24, Z17
 	VMOVUPS       Z12, 2048(R11)
-	VMOVAPS       Z14, K3, Z11
+	VMOVUPS       Z14, K3, Z11
 	VMULPS        Z13, Z13, Z12
 	VPSLLD        $0x14, Z24, Z24
 	VMAXPS        64(R13), Z7, Z7
@@ -10294,7 +10366,7 @@ fetched7:
 	VMOVUPS       Z15, (R13)(BX*2)
 	VFMADD213PS   Z5, Z19, Z12
 	VMOVUPS       Z13, 2112(R11)
-	VMOVAPS       Z15, K5, Z11
+	VMOVUPS       Z15, K5, Z11
 	VMULPS        Z19, Z19, Z13
 	VMAXPS        64(R13)(BX*1), Z7, Z7
 	VADDPS        128(R11)(R12*1), Z15, Z14
@@ -10304,7 +10376,7 @@ fetched7:
 	VADDPS        2176(R11), Z18, Z13
 	VMOVUPS       Z12, (R13)(SI*1)
 	VMOVUPS       Z13, 2176(R11)
-	VMOVAPS       Z12, K7, Z11
+	VMOVUPS       Z12, K7, Z11
 	VMAXPS        64(R13)(BX*2), Z7, Z7
 	VADDPS        192(R11)(R12*1), Z12, Z12
 	VMOVUPS       Z12, 192(R11)(R12*1)
@@ -10338,7 +10410,7 @@ classes8:
 fetched10:
 	VMOVUPS       (R13), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
@@ -10354,7 +10426,7 @@ fetched10:
 	VFMADD213PS   Z13, Z16, Z15
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z15, (R13)
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VADDPS        (R11)(R12*1), Z15, Z13
 	VMOVUPS       Z13, (R11)(R12*1)
 	VADDPS        2048(R11), Z12, Z12
@@ -10501,51 +10573,56 @@ end3:
 TEXT ·planeScaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleUniformFloat32AVX512 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
+	// planeScaleUniformFloat32AVX512 turns exponentials into gradients, for some rows at a time: e·f − smooth, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 48(AX), DX
-	MOVQ 88(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
 	MOVQ 88(AX), SI
-	ADDQ 80(AX), SI
-	CMPQ BX, SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14456(AX)(BX*8), Z0
-	VMOVUPD      14520(AX)(BX*8), Z1
-	VCVTPD2PS    Z0, Y2
-	VCVTPD2PS    Z1, Y0
-	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 264(AX), Z1
-	VMULPD       9016(AX)(BX*8), Z1, Z3
-	VMULPD       9080(AX)(BX*8), Z1, Z1
-	VCVTPD2PS    Z3, Y2
-	VCVTPD2PS    Z1, Y1
-	VINSERTF64X4 $0x01, Y1, Z2, Z1
-	VMOVDQU32    (DX), Z3
-	VMOVUPD      15544(AX)(BX*8), Z4
-	VMOVUPD      15608(AX)(BX*8), Z5
-	VCVTPD2PS    Z4, Y2
+	VBROADCASTSD 264(AX), Z0
+	LEAQ         (SI), R8
+	VMOVUPD      14456(AX)(R8*8), Z1
+	VMOVUPD      14520(AX)(R8*8), Z2
+	VCVTPD2PS    Z1, Y3
+	VCVTPD2PS    Z2, Y1
+	VINSERTF64X4 $0x01, Y1, Z3, Z1
+	VMULPD       9016(AX)(R8*8), Z0, Z2
+	VMULPD       9080(AX)(R8*8), Z0, Z0
+	VCVTPD2PS    Z2, Y3
+	VCVTPD2PS    Z0, Y0
+	VINSERTF64X4 $0x01, Y0, Z3, Z0
+	VMOVDQU32    (BX), Z2
+	VMOVUPD      15544(AX)(R8*8), Z4
+	VMOVUPD      15608(AX)(R8*8), Z5
+	VCVTPD2PS    Z4, Y3
 	VCVTPD2PS    Z5, Y4
-	VINSERTF64X4 $0x01, Y4, Z2, Z4
-	XORQ         DI, DI
-	MOVQ         CX, R8
+	VINSERTF64X4 $0x01, Y4, Z3, Z4
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
 
 class3:
-	VMOVUPS      (R8), Z5
-	VFMSUB213PS  Z1, Z0, Z5
-	VPBROADCASTD DI, Z6
-	VPCMPEQD     Z3, Z6, K1
-	VMOVAPS      Z4, K1, Z5
-	VMOVUPS      Z5, (R8)
-	ADDQ         200(AX), R8
-	INCQ         DI
-	CMPQ         DI, 96(AX)
+	VPBROADCASTD R8, Z5
+	VMOVUPS      (R9), Z6
+	VFMSUB213PS  Z0, Z1, Z6
+	VPCMPEQD     Z2, Z5, K1
+	VMOVUPS      Z4, K1, Z6
+	VMOVUPS      Z6, (R10)
+	ADDQ         200(AX), R9
+	ADDQ         184(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
-	ADDQ         $+16, BX
-	CMPQ         BX, SI
+	ADDQ         $0x40, BX
+	ADDQ         $+16, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -10629,7 +10706,7 @@ classes5:
 fetched7:
 	VMOVUPS       (R11), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	MOVQ          32(AX), R13
 	VBROADCASTSS  (R13)(R12*4), Z13
@@ -10651,7 +10728,7 @@ fetched7:
 	VFMADD213PS   Z13, Z16, Z12
 	VFMADD213PS.Z Z15, Z15, K2, Z12
 	VMOVUPS       Z12, (R11)
-	VMOVAPS       Z12, K1, Z11
+	VMOVUPS       Z12, K1, Z11
 	VADDPS        (R9)(R10*1), Z12, Z12
 	VMOVUPS       Z12, (R9)(R10*1)
 	VADDPS        2048(R9), Z14, Z12
@@ -10798,54 +10875,59 @@ end3:
 TEXT ·planeScaleClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleClasswiseFloat32AVX512 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleClasswiseFloat32AVX512 turns exponentials into gradients, for some rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 48(AX), DX
-	MOVQ 88(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
 	MOVQ 88(AX), SI
-	ADDQ 80(AX), SI
-	CMPQ BX, SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14456(AX)(BX*8), Z0
-	VMOVUPD      14520(AX)(BX*8), Z1
-	VCVTPD2PS    Z0, Y2
-	VCVTPD2PS    Z1, Y0
-	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 264(AX), Z1
-	VMULPD       9016(AX)(BX*8), Z1, Z3
-	VMULPD       9080(AX)(BX*8), Z1, Z1
-	VCVTPD2PS    Z3, Y2
-	VCVTPD2PS    Z1, Y1
-	VINSERTF64X4 $0x01, Y1, Z2, Z1
-	VMOVDQU32    (DX), Z3
-	VMOVUPD      15544(AX)(BX*8), Z4
-	VMOVUPD      15608(AX)(BX*8), Z5
-	VCVTPD2PS    Z4, Y2
+	VBROADCASTSD 264(AX), Z0
+	LEAQ         (SI), R8
+	VMOVUPD      14456(AX)(R8*8), Z1
+	VMOVUPD      14520(AX)(R8*8), Z2
+	VCVTPD2PS    Z1, Y3
+	VCVTPD2PS    Z2, Y1
+	VINSERTF64X4 $0x01, Y1, Z3, Z1
+	VMULPD       9016(AX)(R8*8), Z0, Z2
+	VMULPD       9080(AX)(R8*8), Z0, Z0
+	VCVTPD2PS    Z2, Y3
+	VCVTPD2PS    Z0, Y0
+	VINSERTF64X4 $0x01, Y0, Z3, Z0
+	VMOVDQU32    (BX), Z2
+	VMOVUPD      15544(AX)(R8*8), Z4
+	VMOVUPD      15608(AX)(R8*8), Z5
+	VCVTPD2PS    Z4, Y3
 	VCVTPD2PS    Z5, Y4
-	VINSERTF64X4 $0x01, Y4, Z2, Z4
-	XORQ         DI, DI
-	MOVQ         CX, R8
+	VINSERTF64X4 $0x01, Y4, Z3, Z4
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
 
 class3:
-	VMOVUPS      (R8), Z5
-	VMULPS       Z0, Z5, Z5
-	MOVQ         32(AX), R9
-	VBROADCASTSS (R9)(DI*4), Z6
-	VFNMADD231PS Z6, Z1, Z5
-	VPBROADCASTD DI, Z6
-	VPCMPEQD     Z3, Z6, K1
-	VMOVAPS      Z4, K1, Z5
-	VMOVUPS      Z5, (R8)
-	ADDQ         200(AX), R8
-	INCQ         DI
-	CMPQ         DI, 96(AX)
+	VPBROADCASTD R8, Z5
+	VMOVUPS      (R9), Z6
+	VMULPS       Z1, Z6, Z6
+	MOVQ         32(AX), R11
+	VBROADCASTSS (R11)(R8*4), Z7
+	VFNMADD231PS Z7, Z0, Z6
+	VPCMPEQD     Z2, Z5, K1
+	VMOVUPS      Z4, K1, Z6
+	VMOVUPS      Z6, (R10)
+	ADDQ         200(AX), R9
+	ADDQ         184(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
-	ADDQ         $+16, BX
-	CMPQ         BX, SI
+	ADDQ         $0x40, BX
+	ADDQ         $+16, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -11113,51 +11195,56 @@ end3:
 TEXT ·planeScaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleDenseFloat32AVX512 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleDenseFloat32AVX512 turns exponentials into gradients, for some rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 24(AX), DX
-	MOVQ 88(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), BX
 	MOVQ 88(AX), SI
-	ADDQ 80(AX), SI
-	CMPQ BX, SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14456(AX)(BX*8), Z0
-	VMOVUPD      14520(AX)(BX*8), Z1
-	VCVTPD2PS    Z0, Y2
-	VCVTPD2PS    Z1, Y0
-	VINSERTF64X4 $0x01, Y0, Z2, Z0
-	VBROADCASTSD 264(AX), Z1
-	VMULPD       9016(AX)(BX*8), Z1, Z3
-	VMULPD       9080(AX)(BX*8), Z1, Z1
-	VCVTPD2PS    Z3, Y2
-	VCVTPD2PS    Z1, Y1
-	VINSERTF64X4 $0x01, Y1, Z2, Z1
-	XORQ         DI, DI
-	MOVQ         CX, R8
-	MOVQ         DX, R9
+	VBROADCASTSD 264(AX), Z0
+	LEAQ         (SI), R8
+	VMOVUPD      14456(AX)(R8*8), Z1
+	VMOVUPD      14520(AX)(R8*8), Z2
+	VCVTPD2PS    Z1, Y3
+	VCVTPD2PS    Z2, Y1
+	VINSERTF64X4 $0x01, Y1, Z3, Z1
+	VMULPD       9016(AX)(R8*8), Z0, Z2
+	VMULPD       9080(AX)(R8*8), Z0, Z0
+	VCVTPD2PS    Z2, Y3
+	VCVTPD2PS    Z0, Y0
+	VINSERTF64X4 $0x01, Y0, Z3, Z0
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
+	MOVQ         BX, R11
 
 class3:
-	VMOVUPS      (R8), Z3
-	VMULPS       Z0, Z3, Z3
-	VMOVUPS      (R9), Z4
-	MOVQ         40(AX), R10
-	VBROADCASTSS (R10)(DI*4), Z5
-	MOVQ         32(AX), R10
-	VBROADCASTSS (R10)(DI*4), Z6
+	VMOVUPS      (R9), Z2
+	VMULPS       Z1, Z2, Z2
+	VMOVUPS      (R11), Z4
+	MOVQ         40(AX), R12
+	VBROADCASTSS (R12)(R8*4), Z5
+	MOVQ         32(AX), R12
+	VBROADCASTSS (R12)(R8*4), Z6
 	VFMADD213PS  Z6, Z5, Z4
-	VFNMADD231PS Z4, Z1, Z3
-	VMOVUPS      Z3, (R8)
-	ADDQ         200(AX), R8
+	VFNMADD231PS Z4, Z0, Z2
+	VMOVUPS      Z2, (R10)
 	ADDQ         200(AX), R9
-	INCQ         DI
-	CMPQ         DI, 96(AX)
+	ADDQ         184(AX), R10
+	ADDQ         200(AX), R11
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
-	ADDQ         $+16, BX
-	CMPQ         BX, SI
+	ADDQ         $0x40, BX
+	ADDQ         $+16, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -12325,7 +12412,7 @@ classes5:
 fetched7:
 	VMOVUPD       (R13), Z17
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
-	VMOVAPD       Z17, K1, Z15
+	VMOVUPD       Z17, K1, Z15
 	VSUBPD        Z13, Z17, Z17
 	VMOVUPD       Z17, Z19
 	VFMADD132PD   Z2, Z1, Z19
@@ -12336,7 +12423,7 @@ fetched7:
 	VFNMADD231PD  Z3, Z18, Z20
 	VPCMPEQQ.BCST constants<>+1248(SB), Z14, K3
 	VFNMADD231PD  Z4, Z18, Z20
-	VMOVAPD       Z21, K3, Z15
+	VMOVUPD       Z21, K3, Z15
 	VPERMPD       Z11, Z19, Z18
 	VSUBPD        Z13, Z21, Z21
 	VPSLLQ        $0x31, Z19, Z19
@@ -12355,7 +12442,7 @@ fetched7:
 	VPCMPEQQ.BCST constants<>+1280(SB), Z14, K5
 	VFMADD213PD   Z9, Z20, Z18
 	VFNMADD231PD  Z4, Z23, Z24
-	VMOVAPD       Z26, K5, Z15
+	VMOVUPD       Z26, K5, Z15
 	VFMADD213PD   Z10, Z20, Z18
 	VPERMPD       Z11, Z22, Z25
 	VSUBPD        Z13, Z26, Z26
@@ -12371,7 +12458,7 @@ fetched7:
 	VMOVUPD       Z18, (R13)
 	VFMADD213PD   Z6, Z24, Z19
 	VSUBPD        Z1, Z27, Z20
-	VMOVAPD       Z18, K1, Z16
+	VMOVUPD       Z18, K1, Z16
 	VFMADD213PD   Z7, Z24, Z19
 	VMOVUPD       Z26, Z23
 	VMOVUPD       (R13)(SI*1), Z25
@@ -12382,7 +12469,7 @@ fetched7:
 	VMOVUPD       Z18, (R11)(R12*1)
 	VFMADD213PD   Z9, Z24, Z19
 	VFNMADD231PD  Z4, Z20, Z23
-	VMOVAPD       Z25, K1, Z15
+	VMOVUPD       Z25, K1, Z15
 	VADDPD        1024(R11), Z17, Z17
 	VFMADD213PD   Z10, Z24, Z19
 	VPERMPD       Z11, Z27, Z18
@@ -12401,7 +12488,7 @@ fetched7:
 	VMOVUPD       Z19, (R13)(BX*1)
 	VFMADD213PD   Z6, Z23, Z17
 	VSUBPD        Z1, Z20, Z18
-	VMOVAPD       Z19, K3, Z16
+	VMOVUPD       Z19, K3, Z16
 	VFMADD213PD   Z7, Z23, Z17
 	VMOVUPD       Z25, Z22
 	VADDPD        64(R11)(R12*1), Z19, Z19
@@ -12423,7 +12510,7 @@ fetched7:
 	VMOVUPD       Z5, Z18
 	VMOVUPD       Z17, (R13)(BX*2)
 	VFMADD213PD   Z6, Z22, Z18
-	VMOVAPD       Z17, K5, Z16
+	VMOVUPD       Z17, K5, Z16
 	VFMADD213PD   Z7, Z22, Z18
 	VADDPD        128(R11)(R12*1), Z17, Z17
 	VFMADD213PD   Z8, Z22, Z18
@@ -12437,7 +12524,7 @@ fetched7:
 	VFMADD213PD   Z22, Z17, Z18
 	VFMADD213PD.Z Z20, Z20, K4, Z18
 	VMOVUPD       Z18, (R13)(SI*1)
-	VMOVAPD       Z18, K1, Z16
+	VMOVUPD       Z18, K1, Z16
 	VADDPD        192(R11)(R12*1), Z18, Z17
 	VMOVUPD       Z17, 192(R11)(R12*1)
 	VADDPD        1216(R11), Z25, Z17
@@ -12470,7 +12557,7 @@ classes8:
 fetched10:
 	VMOVUPD       (R13), Z17
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
-	VMOVAPD       Z17, K1, Z15
+	VMOVUPD       Z17, K1, Z15
 	VSUBPD        Z13, Z17, Z17
 	VMOVUPD       Z17, Z19
 	VFMADD132PD   Z2, Z1, Z19
@@ -12492,7 +12579,7 @@ fetched10:
 	VFMADD213PD   Z20, Z21, Z18
 	VFMADD213PD.Z Z19, Z19, K2, Z18
 	VMOVUPD       Z18, (R13)
-	VMOVAPD       Z18, K1, Z16
+	VMOVUPD       Z18, K1, Z16
 	VADDPD        (R11)(R12*1), Z18, Z18
 	VMOVUPD       Z18, (R11)(R12*1)
 	VADDPD        1024(R11), Z17, Z17
@@ -12581,39 +12668,44 @@ end3:
 TEXT ·planeScaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleUniformFloat64AVX512 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth, but gy for the target's class.
+	// planeScaleUniformFloat64AVX512 turns exponentials into gradients, for some rows at a time: e·f − smooth, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 48(AX), DX
-	MOVQ 88(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
 	MOVQ 88(AX), SI
-	ADDQ 80(AX), SI
-	CMPQ BX, SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14456(AX)(BX*8), Z0
-	VBROADCASTSD 264(AX), Z1
-	VMULPD       9016(AX)(BX*8), Z1, Z1
-	VPMOVSXDQ    (DX), Z2
-	VMOVUPD      15544(AX)(BX*8), Z3
-	XORQ         DI, DI
-	MOVQ         CX, R8
+	VBROADCASTSD 264(AX), Z0
+	LEAQ         (SI), R8
+	VMOVUPD      14456(AX)(R8*8), Z1
+	VMULPD       9016(AX)(R8*8), Z0, Z0
+	VPMOVSXDQ    (BX), Z2
+	VMOVUPD      15544(AX)(R8*8), Z3
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
 
 class3:
-	VMOVUPD      (R8), Z4
-	VFMSUB213PD  Z1, Z0, Z4
-	VPBROADCASTQ DI, Z5
-	VPCMPEQQ     Z2, Z5, K1
-	VMOVAPD      Z3, K1, Z4
-	VMOVUPD      Z4, (R8)
-	ADDQ         200(AX), R8
-	INCQ         DI
-	CMPQ         DI, 96(AX)
+	VPBROADCASTQ R8, Z4
+	VMOVUPD      (R9), Z5
+	VFMSUB213PD  Z0, Z1, Z5
+	VPCMPEQQ     Z2, Z4, K1
+	VMOVUPD      Z3, K1, Z5
+	VMOVUPD      Z5, (R10)
+	ADDQ         200(AX), R9
+	ADDQ         184(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
 	ADDQ         $0x40, CX
-	ADDQ         $0x20, DX
-	ADDQ         $+8, BX
-	CMPQ         BX, SI
+	ADDQ         $0x40, DX
+	ADDQ         $0x20, BX
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -12698,7 +12790,7 @@ classes5:
 fetched7:
 	VMOVUPD       (R11), Z17
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
-	VMOVAPD       Z17, K1, Z15
+	VMOVUPD       Z17, K1, Z15
 	VSUBPD        Z13, Z17, Z17
 	MOVQ          32(AX), R13
 	VBROADCASTSD  (R13)(R12*8), Z18
@@ -12725,7 +12817,7 @@ fetched7:
 	VFMADD213PD   Z17, Z21, Z18
 	VFMADD213PD.Z Z20, Z20, K2, Z18
 	VMOVUPD       Z18, (R11)
-	VMOVAPD       Z18, K1, Z16
+	VMOVUPD       Z18, K1, Z16
 	VADDPD        (R9)(R10*1), Z18, Z17
 	VMOVUPD       Z17, (R9)(R10*1)
 	VADDPD        1024(R9), Z19, Z17
@@ -12814,42 +12906,47 @@ end3:
 TEXT ·planeScaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleClasswiseFloat64AVX512 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleClasswiseFloat64AVX512 turns exponentials into gradients, for some rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 48(AX), DX
-	MOVQ 88(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 48(AX), BX
 	MOVQ 88(AX), SI
-	ADDQ 80(AX), SI
-	CMPQ BX, SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14456(AX)(BX*8), Z0
-	VBROADCASTSD 264(AX), Z1
-	VMULPD       9016(AX)(BX*8), Z1, Z1
-	VPMOVSXDQ    (DX), Z2
-	VMOVUPD      15544(AX)(BX*8), Z3
-	XORQ         DI, DI
-	MOVQ         CX, R8
+	VBROADCASTSD 264(AX), Z0
+	LEAQ         (SI), R8
+	VMOVUPD      14456(AX)(R8*8), Z1
+	VMULPD       9016(AX)(R8*8), Z0, Z0
+	VPMOVSXDQ    (BX), Z2
+	VMOVUPD      15544(AX)(R8*8), Z3
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
 
 class3:
-	VMOVUPD      (R8), Z4
-	VMULPD       Z0, Z4, Z4
-	MOVQ         32(AX), R9
-	VBROADCASTSD (R9)(DI*8), Z5
-	VFNMADD231PD Z5, Z1, Z4
-	VPBROADCASTQ DI, Z5
-	VPCMPEQQ     Z2, Z5, K1
-	VMOVAPD      Z3, K1, Z4
-	VMOVUPD      Z4, (R8)
-	ADDQ         200(AX), R8
-	INCQ         DI
-	CMPQ         DI, 96(AX)
+	VPBROADCASTQ R8, Z4
+	VMOVUPD      (R9), Z5
+	VMULPD       Z1, Z5, Z5
+	MOVQ         32(AX), R11
+	VBROADCASTSD (R11)(R8*8), Z6
+	VFNMADD231PD Z6, Z0, Z5
+	VPCMPEQQ     Z2, Z4, K1
+	VMOVUPD      Z3, K1, Z5
+	VMOVUPD      Z5, (R10)
+	ADDQ         200(AX), R9
+	ADDQ         184(AX), R10
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
 	ADDQ         $0x40, CX
-	ADDQ         $0x20, DX
-	ADDQ         $+8, BX
-	CMPQ         BX, SI
+	ADDQ         $0x40, DX
+	ADDQ         $0x20, BX
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -13058,43 +13155,48 @@ end3:
 TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// planeScaleDenseFloat64AVX512 turns exponentials into gradients where they are, for a vector of rows at a time: e·f − smooth·a, but gy for the target's class.
+	// planeScaleDenseFloat64AVX512 turns exponentials into gradients, for some rows at a time: e·f − smooth·a, but gy for the target's class.
 	MOVQ 8(AX), CX
-	MOVQ 24(AX), DX
-	MOVQ 88(AX), BX
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), BX
 	MOVQ 88(AX), SI
-	ADDQ 80(AX), SI
-	CMPQ BX, SI
+	MOVQ 88(AX), DI
+	ADDQ 80(AX), DI
+	CMPQ SI, DI
 	JGE  end2
 
 loop1:
-	VMOVUPD      14456(AX)(BX*8), Z0
-	VBROADCASTSD 264(AX), Z1
-	VMULPD       9016(AX)(BX*8), Z1, Z1
-	XORQ         DI, DI
-	MOVQ         CX, R8
-	MOVQ         DX, R9
+	VBROADCASTSD 264(AX), Z0
+	LEAQ         (SI), R8
+	VMOVUPD      14456(AX)(R8*8), Z1
+	VMULPD       9016(AX)(R8*8), Z0, Z0
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         DX, R10
+	MOVQ         BX, R11
 
 class3:
-	VMOVUPD      (R8), Z2
-	VMULPD       Z0, Z2, Z2
-	VMOVUPD      (R9), Z3
-	MOVQ         40(AX), R10
-	VBROADCASTSD (R10)(DI*8), Z4
-	MOVQ         32(AX), R10
-	VBROADCASTSD (R10)(DI*8), Z5
+	VMOVUPD      (R9), Z2
+	VMULPD       Z1, Z2, Z2
+	VMOVUPD      (R11), Z3
+	MOVQ         40(AX), R12
+	VBROADCASTSD (R12)(R8*8), Z4
+	MOVQ         32(AX), R12
+	VBROADCASTSD (R12)(R8*8), Z5
 	VFMADD213PD  Z5, Z4, Z3
-	VFNMADD231PD Z3, Z1, Z2
-	VMOVUPD      Z2, (R8)
-	ADDQ         200(AX), R8
+	VFNMADD231PD Z3, Z0, Z2
+	VMOVUPD      Z2, (R10)
 	ADDQ         200(AX), R9
-	INCQ         DI
-	CMPQ         DI, 96(AX)
+	ADDQ         184(AX), R10
+	ADDQ         200(AX), R11
+	INCQ         R8
+	CMPQ         R8, 96(AX)
 	JLT          class3
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
-	ADDQ         $+8, BX
-	CMPQ         BX, SI
+	ADDQ         $0x40, BX
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 
 end2:
@@ -16190,14 +16292,14 @@ loop2:
 	VBROADCASTSS  constants<>+576(SB), Z8
 	VMOVUPS       (CX), Z9
 	VPCMPEQD.BCST constants<>+576(SB), Z7, K1
-	VMOVAPS       Z9, K1, Z8
+	VMOVUPS       Z9, K1, Z8
 	VSUBPS        Z10, Z9, Z9
 	VMOVUPS       Z9, Z14
 	VMOVUPS       (CX)(BX*1), Z11
 	VFMADD132PS   Z2, Z1, Z14
 	VPCMPEQD.BCST constants<>+608(SB), Z7, K2
 	VCMPPS        $0x15, Z0, Z9, K1
-	VMOVAPS       Z11, K2, Z8
+	VMOVUPS       Z11, K2, Z8
 	VSUBPS        Z1, Z14, Z7
 	VSUBPS        Z10, Z11, Z11
 	VFNMADD132PS  Z3, Z9, Z7
@@ -16312,14 +16414,14 @@ loop2:
 	VBROADCASTSS  constants<>+576(SB), Z9
 	VMOVUPS       (CX), Z10
 	VPCMPEQD.BCST constants<>+576(SB), Z7, K1
-	VMOVAPS       Z10, K1, Z8
+	VMOVUPS       Z10, K1, Z8
 	VSUBPS        Z11, Z10, Z10
 	VMOVUPS       Z10, Z15
 	VMOVUPS       (CX)(BX*1), Z12
 	VFMADD132PS   Z2, Z1, Z15
 	VPCMPEQD.BCST constants<>+608(SB), Z7, K3
 	VCMPPS        $0x15, Z0, Z10, K2
-	VMOVAPS       Z12, K3, Z8
+	VMOVUPS       Z12, K3, Z8
 	VSUBPS        Z1, Z15, Z7
 	VSUBPS        Z11, Z12, Z12
 	VFNMADD132PS  Z3, Z10, Z7
@@ -16342,7 +16444,7 @@ loop2:
 	VMOVUPS       Z4, Z15
 	VMOVUPS       Z11, (CX)
 	VFMADD213PS   Z5, Z13, Z15
-	VMOVAPS       Z11, K1, Z9
+	VMOVUPS       Z11, K1, Z9
 	VMULPS        Z13, Z13, Z16
 	VMOVUPS       64(CX), Z7
 	VFMADD213PS   Z13, Z16, Z15
@@ -16351,7 +16453,7 @@ loop2:
 	ADDQ          176(AX), R8
 	VMOVUPS       Z15, (CX)(BX*1)
 	PREFETCHT0    (R9)
-	VMOVAPS       Z15, K3, Z9
+	VMOVUPS       Z15, K3, Z9
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	PREFETCHT0    (R8)
@@ -16611,14 +16713,14 @@ loop2:
 	VBROADCASTSS  constants<>+576(SB), Z9
 	VMOVUPS       (CX), Z10
 	VPCMPEQD.BCST constants<>+576(SB), Z13, K1
-	VMOVAPS       Z10, K1, Z8
+	VMOVUPS       Z10, K1, Z8
 	VSUBPS        Z11, Z10, Z10
 	VMOVUPS       Z10, Z7
 	VMOVUPS       (CX)(BX*1), Z12
 	VFMADD132PS   Z2, Z1, Z7
 	VPCMPEQD.BCST constants<>+608(SB), Z13, K3
 	VCMPPS        $0x15, Z0, Z10, K2
-	VMOVAPS       Z12, K3, Z8
+	VMOVUPS       Z12, K3, Z8
 	VSUBPS        Z1, Z7, Z15
 	VSUBPS        Z11, Z12, Z12
 	VFNMADD132PS  Z3, Z10, Z15
@@ -16629,7 +16731,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+640(SB), Z13, K5
 	VPSLLD        $0x14, Z7, Z7
 	VCMPPS        $0x15, Z0, Z12, K4
-	VMOVAPS       Z17, K5, Z8
+	VMOVUPS       Z17, K5, Z8
 	VPADDD        Z16, Z7, Z7
 	VSUBPS        Z1, Z14, Z13
 	VSUBPS        Z11, Z17, Z17
@@ -16651,7 +16753,7 @@ loop2:
 	VMOVUPS       Z11, (CX)
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z19, Z20
-	VMOVAPS       Z11, K1, Z9
+	VMOVUPS       Z11, K1, Z9
 	VMULPS        Z13, Z13, Z16
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       64(CX), Z7
@@ -16664,7 +16766,7 @@ loop2:
 	VMOVUPS       Z15, (CX)(BX*1)
 	VFMADD213PS   Z5, Z18, Z13
 	PREFETCHT0    (R9)
-	VMOVAPS       Z15, K3, Z9
+	VMOVUPS       Z15, K3, Z9
 	VMULPS        Z18, Z18, Z14
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
@@ -16674,7 +16776,7 @@ loop2:
 	ADDQ          176(AX), R8
 	VMOVUPS       Z13, (CX)(BX*2)
 	PREFETCHT0    (R9)
-	VMOVAPS       Z13, K5, Z9
+	VMOVUPS       Z13, K5, Z9
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
 	PREFETCHT0    (R8)
@@ -16962,14 +17064,14 @@ loop2:
 	VBROADCASTSS  constants<>+576(SB), Z9
 	VMOVUPS       (CX), Z10
 	VPCMPEQD.BCST constants<>+576(SB), Z16, K1
-	VMOVAPS       Z10, K1, Z8
+	VMOVUPS       Z10, K1, Z8
 	VSUBPS        Z7, Z10, Z10
 	VMOVUPS       Z10, Z15
 	VMOVUPS       (CX)(BX*1), Z12
 	VFMADD132PS   Z2, Z1, Z15
 	VPCMPEQD.BCST constants<>+608(SB), Z16, K3
 	VCMPPS        $0x15, Z0, Z10, K2
-	VMOVAPS       Z12, K3, Z8
+	VMOVUPS       Z12, K3, Z8
 	VSUBPS        Z1, Z15, Z18
 	VSUBPS        Z7, Z12, Z12
 	VFNMADD132PS  Z3, Z10, Z18
@@ -16980,7 +17082,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+640(SB), Z16, K5
 	VPSLLD        $0x14, Z15, Z15
 	VCMPPS        $0x15, Z0, Z12, K4
-	VMOVAPS       Z17, K5, Z8
+	VMOVUPS       Z17, K5, Z8
 	VPADDD        Z11, Z15, Z15
 	VSUBPS        Z1, Z14, Z13
 	VSUBPS        Z7, Z17, Z17
@@ -16999,7 +17101,7 @@ loop2:
 	VFMADD213PS   Z18, Z20, Z11
 	VPADDD        Z22, Z14, Z14
 	VSUBPS        Z1, Z19, Z18
-	VMOVAPS       Z21, K7, Z8
+	VMOVUPS       Z21, K7, Z8
 	VFMADD213PS.Z Z15, Z15, K2, Z11
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z17, Z18
@@ -17008,7 +17110,7 @@ loop2:
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z19, Z20
 	VMOVUPS       Z21, Z22
-	VMOVAPS       Z11, K1, Z9
+	VMOVUPS       Z11, K1, Z9
 	VMULPS        Z13, Z13, Z16
 	VPSLLD        $0x14, Z19, Z19
 	VFMADD132PS   Z2, Z1, Z22
@@ -17025,7 +17127,7 @@ loop2:
 	VFMADD213PS   Z5, Z18, Z13
 	VFNMADD132PS  Z3, Z21, Z16
 	PREFETCHT0    (R9)
-	VMOVAPS       Z15, K3, Z9
+	VMOVUPS       Z15, K3, Z9
 	VMULPS        Z18, Z18, Z14
 	VPERMPS       Z6, Z22, Z20
 	ADDQ          184(AX), R9
@@ -17039,7 +17141,7 @@ loop2:
 	VMOVUPS       Z13, (CX)(BX*2)
 	VMOVUPS       Z4, Z14
 	PREFETCHT0    (R9)
-	VMOVAPS       Z13, K5, Z9
+	VMOVUPS       Z13, K5, Z9
 	VFMADD213PS   Z5, Z16, Z14
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
@@ -17051,7 +17153,7 @@ loop2:
 	PREFETCHT0    (R9)
 	VMOVUPS       Z14, (CX)(R10*1)
 	ADDQ          184(AX), R9
-	VMOVAPS       Z14, K7, Z9
+	VMOVUPS       Z14, K7, Z9
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -17374,14 +17476,14 @@ loop2:
 	VBROADCASTSS  constants<>+576(SB), Z11
 	VMOVUPS       (CX), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z7
 	VMOVUPS       (CX)(BX*1), Z14
 	VFMADD132PS   Z2, Z1, Z7
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVAPS       Z14, K3, Z10
+	VMOVUPS       Z14, K3, Z10
 	VSUBPS        Z1, Z7, Z17
 	VSUBPS        Z8, Z14, Z14
 	VFNMADD132PS  Z3, Z12, Z17
@@ -17392,7 +17494,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
 	VPSLLD        $0x14, Z7, Z7
 	VCMPPS        $0x15, Z0, Z14, K4
-	VMOVAPS       Z19, K5, Z10
+	VMOVUPS       Z19, K5, Z10
 	VPADDD        Z13, Z7, Z7
 	VSUBPS        Z1, Z16, Z15
 	VSUBPS        Z8, Z19, Z19
@@ -17411,7 +17513,7 @@ loop2:
 	VFMADD213PS   Z17, Z18, Z13
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z20
-	VMOVAPS       Z23, K7, Z10
+	VMOVUPS       Z23, K7, Z10
 	VFMADD213PS.Z Z7, Z7, K2, Z13
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z19, Z20
@@ -17420,7 +17522,7 @@ loop2:
 	VFMADD213PS   Z5, Z15, Z17
 	VPERMPS       Z6, Z21, Z22
 	VMOVUPS       Z23, Z24
-	VMOVAPS       Z13, K1, Z11
+	VMOVUPS       Z13, K1, Z11
 	VMULPS        Z15, Z15, Z18
 	VPSLLD        $0x14, Z21, Z21
 	VFMADD132PS   Z2, Z1, Z24
@@ -17437,7 +17539,7 @@ loop2:
 	VFMADD213PS   Z5, Z20, Z15
 	VFNMADD132PS  Z3, Z23, Z18
 	PREFETCHT0    (R9)
-	VMOVAPS       Z17, K3, Z11
+	VMOVUPS       Z17, K3, Z11
 	VMULPS        Z20, Z20, Z16
 	VPERMPS       Z6, Z24, Z22
 	ADDQ          184(AX), R9
@@ -17451,7 +17553,7 @@ loop2:
 	VMOVUPS       Z15, (CX)(BX*2)
 	VMOVUPS       Z4, Z16
 	PREFETCHT0    (R9)
-	VMOVAPS       Z15, K5, Z11
+	VMOVUPS       Z15, K5, Z11
 	VFMADD213PS   Z5, Z18, Z16
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
@@ -17463,7 +17565,7 @@ loop2:
 	PREFETCHT0    (R9)
 	VMOVUPS       Z16, (CX)(R10*1)
 	ADDQ          184(AX), R9
-	VMOVAPS       Z16, K7, Z11
+	VMOVUPS       Z16, K7, Z11
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -17477,7 +17579,7 @@ loop2:
 	VADDPS        Z14, Z23, Z23
 	VMOVUPS       (CX)(BX*4), Z12
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z9
 	VFMADD132PS   Z2, Z1, Z9
@@ -17493,7 +17595,7 @@ loop2:
 	VFMADD213PS   Z8, Z14, Z13
 	VFMADD213PS.Z Z9, Z9, K2, Z13
 	VMOVUPS       Z13, (CX)(BX*4)
-	VMOVAPS       Z13, K1, Z11
+	VMOVUPS       Z13, K1, Z11
 	VMAXPS        64(CX)(BX*4), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -17902,14 +18004,14 @@ loop2:
 	VBROADCASTSS  constants<>+576(SB), Z11
 	VMOVUPS       (CX), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z7
 	VMOVUPS       (CX)(BX*1), Z14
 	VFMADD132PS   Z2, Z1, Z7
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVAPS       Z14, K3, Z10
+	VMOVUPS       Z14, K3, Z10
 	VSUBPS        Z1, Z7, Z17
 	VSUBPS        Z8, Z14, Z14
 	VFNMADD132PS  Z3, Z12, Z17
@@ -17920,7 +18022,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
 	VPSLLD        $0x14, Z7, Z7
 	VCMPPS        $0x15, Z0, Z14, K4
-	VMOVAPS       Z19, K5, Z10
+	VMOVUPS       Z19, K5, Z10
 	VPADDD        Z13, Z7, Z7
 	VSUBPS        Z1, Z16, Z15
 	VSUBPS        Z8, Z19, Z19
@@ -17939,7 +18041,7 @@ loop2:
 	VFMADD213PS   Z17, Z18, Z13
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z20
-	VMOVAPS       Z23, K7, Z10
+	VMOVUPS       Z23, K7, Z10
 	VFMADD213PS.Z Z7, Z7, K2, Z13
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z19, Z20
@@ -17948,7 +18050,7 @@ loop2:
 	VFMADD213PS   Z5, Z15, Z17
 	VPERMPS       Z6, Z21, Z22
 	VMOVUPS       Z23, Z24
-	VMOVAPS       Z13, K1, Z11
+	VMOVUPS       Z13, K1, Z11
 	VMULPS        Z15, Z15, Z18
 	VPSLLD        $0x14, Z21, Z21
 	VFMADD132PS   Z2, Z1, Z24
@@ -17965,7 +18067,7 @@ loop2:
 	VFMADD213PS   Z5, Z20, Z15
 	VFNMADD132PS  Z3, Z23, Z18
 	PREFETCHT0    (R9)
-	VMOVAPS       Z17, K3, Z11
+	VMOVUPS       Z17, K3, Z11
 	VMULPS        Z20, Z20, Z16
 	VPERMPS       Z6, Z24, Z22
 	ADDQ          184(AX), R9
@@ -17979,7 +18081,7 @@ loop2:
 	VMOVUPS       Z15, (CX)(BX*2)
 	VMOVUPS       Z4, Z16
 	PREFETCHT0    (R9)
-	VMOVAPS       Z15, K5, Z11
+	VMOVUPS       Z15, K5, Z11
 	VFMADD213PS   Z5, Z18, Z16
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
@@ -17991,7 +18093,7 @@ loop2:
 	PREFETCHT0    (R9)
 	VMOVUPS       Z16, (CX)(R10*1)
 	ADDQ          184(AX), R9
-	VMOVAPS       Z16, K7, Z11
+	VMOVUPS       Z16, K7, Z11
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -18005,7 +18107,7 @@ loop2:
 	VADDPS        Z14, Z23, Z23
 	VMOVUPS       (CX)(BX*4), Z12
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	IMUL3Q        $0x05, BX, R10
@@ -18014,7 +18116,7 @@ loop2:
 	VCMPPS        $0x15, Z0, Z12, K2
 	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VSUBPS        Z1, Z14, Z13
-	VMOVAPS       Z17, K3, Z10
+	VMOVUPS       Z17, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z13
 	VSUBPS        Z8, Z17, Z17
 	IMUL3Q        $0x06, BX, R11
@@ -18026,7 +18128,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K5
 	VPADDD        Z15, Z14, Z14
 	VCMPPS        $0x15, Z0, Z17, K4
-	VMOVAPS       Z19, K5, Z10
+	VMOVUPS       Z19, K5, Z10
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z18, Z21
 	VSUBPS        Z8, Z19, Z19
@@ -18042,7 +18144,7 @@ loop2:
 	VFMADD213PS   Z13, Z20, Z15
 	VPSLLD        $0x14, Z18, Z18
 	VCMPPS        $0x15, Z0, Z19, K6
-	VMOVAPS       Z25, K7, Z10
+	VMOVUPS       Z25, K7, Z10
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VPADDD        Z22, Z18, Z18
 	VSUBPS        Z1, Z24, Z9
@@ -18051,7 +18153,7 @@ loop2:
 	VMOVUPS       Z4, Z8
 	VFNMADD132PS  Z3, Z19, Z9
 	VMOVUPS       Z25, Z20
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VFMADD213PS   Z5, Z21, Z8
 	VPERMPS       Z6, Z24, Z14
 	VFMADD132PS   Z2, Z1, Z20
@@ -18072,7 +18174,7 @@ loop2:
 	VFMADD213PS   Z5, Z9, Z14
 	VPERMPS       Z6, Z20, Z21
 	ADDQ          184(AX), R9
-	VMOVAPS       Z8, K3, Z11
+	VMOVUPS       Z8, K3, Z11
 	VMULPS        Z9, Z9, Z18
 	VPSLLD        $0x14, Z20, Z20
 	VMAXPS        64(CX)(R10*1), Z7, Z7
@@ -18085,7 +18187,7 @@ loop2:
 	VMOVUPS       Z14, (CX)(R11*1)
 	VFMADD213PS   Z5, Z13, Z9
 	PREFETCHT0    (R9)
-	VMOVAPS       Z14, K5, Z11
+	VMOVUPS       Z14, K5, Z11
 	VMULPS        Z13, Z13, Z18
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R11*1), Z7, Z7
@@ -18095,7 +18197,7 @@ loop2:
 	ADDQ          176(AX), R8
 	VMOVUPS       Z9, (CX)(R12*1)
 	PREFETCHT0    (R9)
-	VMOVAPS       Z9, K7, Z11
+	VMOVUPS       Z9, K7, Z11
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
@@ -18572,14 +18674,14 @@ loop2:
 	VBROADCASTSS  constants<>+576(SB), Z11
 	VMOVUPS       (CX), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z7
 	VMOVUPS       (CX)(BX*1), Z14
 	VFMADD132PS   Z2, Z1, Z7
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVAPS       Z14, K3, Z10
+	VMOVUPS       Z14, K3, Z10
 	VSUBPS        Z1, Z7, Z17
 	VSUBPS        Z8, Z14, Z14
 	VFNMADD132PS  Z3, Z12, Z17
@@ -18590,7 +18692,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
 	VPSLLD        $0x14, Z7, Z7
 	VCMPPS        $0x15, Z0, Z14, K4
-	VMOVAPS       Z19, K5, Z10
+	VMOVUPS       Z19, K5, Z10
 	VPADDD        Z13, Z7, Z7
 	VSUBPS        Z1, Z16, Z15
 	VSUBPS        Z8, Z19, Z19
@@ -18609,7 +18711,7 @@ loop2:
 	VFMADD213PS   Z17, Z18, Z13
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z20
-	VMOVAPS       Z23, K7, Z10
+	VMOVUPS       Z23, K7, Z10
 	VFMADD213PS.Z Z7, Z7, K2, Z13
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z19, Z20
@@ -18618,7 +18720,7 @@ loop2:
 	VFMADD213PS   Z5, Z15, Z17
 	VPERMPS       Z6, Z21, Z22
 	VMOVUPS       Z23, Z24
-	VMOVAPS       Z13, K1, Z11
+	VMOVUPS       Z13, K1, Z11
 	VMULPS        Z15, Z15, Z18
 	VPSLLD        $0x14, Z21, Z21
 	VFMADD132PS   Z2, Z1, Z24
@@ -18635,7 +18737,7 @@ loop2:
 	VFMADD213PS   Z5, Z20, Z15
 	VFNMADD132PS  Z3, Z23, Z18
 	PREFETCHT0    (R9)
-	VMOVAPS       Z17, K3, Z11
+	VMOVUPS       Z17, K3, Z11
 	VMULPS        Z20, Z20, Z16
 	VPERMPS       Z6, Z24, Z22
 	ADDQ          184(AX), R9
@@ -18649,7 +18751,7 @@ loop2:
 	VMOVUPS       Z15, (CX)(BX*2)
 	VMOVUPS       Z4, Z16
 	PREFETCHT0    (R9)
-	VMOVAPS       Z15, K5, Z11
+	VMOVUPS       Z15, K5, Z11
 	VFMADD213PS   Z5, Z18, Z16
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
@@ -18661,7 +18763,7 @@ loop2:
 	PREFETCHT0    (R9)
 	VMOVUPS       Z16, (CX)(R10*1)
 	ADDQ          184(AX), R9
-	VMOVAPS       Z16, K7, Z11
+	VMOVUPS       Z16, K7, Z11
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -18675,7 +18777,7 @@ loop2:
 	VADDPS        Z14, Z23, Z23
 	VMOVUPS       (CX)(BX*4), Z12
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	IMUL3Q        $0x05, BX, R10
@@ -18684,7 +18786,7 @@ loop2:
 	VCMPPS        $0x15, Z0, Z12, K2
 	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VSUBPS        Z1, Z14, Z13
-	VMOVAPS       Z17, K3, Z10
+	VMOVUPS       Z17, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z13
 	VSUBPS        Z8, Z17, Z17
 	IMUL3Q        $0x06, BX, R11
@@ -18696,7 +18798,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K5
 	VPADDD        Z15, Z14, Z14
 	VCMPPS        $0x15, Z0, Z17, K4
-	VMOVAPS       Z19, K5, Z10
+	VMOVUPS       Z19, K5, Z10
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z18, Z21
 	VSUBPS        Z8, Z19, Z19
@@ -18712,7 +18814,7 @@ loop2:
 	VFMADD213PS   Z13, Z20, Z15
 	VPSLLD        $0x14, Z18, Z18
 	VCMPPS        $0x15, Z0, Z19, K6
-	VMOVAPS       Z25, K7, Z10
+	VMOVUPS       Z25, K7, Z10
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VPADDD        Z22, Z18, Z18
 	VSUBPS        Z1, Z24, Z20
@@ -18721,7 +18823,7 @@ loop2:
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z19, Z20
 	VMOVUPS       Z25, Z26
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VFMADD213PS   Z5, Z21, Z13
 	VPERMPS       Z6, Z24, Z22
 	VFMADD132PS   Z2, Z1, Z26
@@ -18742,7 +18844,7 @@ loop2:
 	VFMADD213PS   Z5, Z20, Z18
 	VPERMPS       Z6, Z26, Z22
 	ADDQ          184(AX), R9
-	VMOVAPS       Z13, K3, Z11
+	VMOVUPS       Z13, K3, Z11
 	VMULPS        Z20, Z20, Z21
 	VPSLLD        $0x14, Z26, Z26
 	VMAXPS        64(CX)(R10*1), Z7, Z7
@@ -18755,7 +18857,7 @@ loop2:
 	VMOVUPS       Z18, (CX)(R11*1)
 	VFMADD213PS   Z5, Z14, Z20
 	PREFETCHT0    (R9)
-	VMOVAPS       Z18, K5, Z11
+	VMOVUPS       Z18, K5, Z11
 	VMULPS        Z14, Z14, Z21
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R11*1), Z7, Z7
@@ -18765,7 +18867,7 @@ loop2:
 	ADDQ          176(AX), R8
 	VMOVUPS       Z20, (CX)(R12*1)
 	PREFETCHT0    (R9)
-	VMOVAPS       Z20, K7, Z11
+	VMOVUPS       Z20, K7, Z11
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
@@ -18782,7 +18884,7 @@ loop2:
 	VADDPS        Z23, Z25, Z25
 	VMOVUPS       (CX)(BX*8), Z12
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z13
 	IMUL3Q        $0x09, BX, R10
@@ -18791,7 +18893,7 @@ loop2:
 	VCMPPS        $0x15, Z0, Z12, K2
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
 	VSUBPS        Z1, Z13, Z9
-	VMOVAPS       Z14, K3, Z10
+	VMOVUPS       Z14, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z9
 	VSUBPS        Z8, Z14, Z14
 	VPERMPS       Z6, Z13, Z8
@@ -18812,7 +18914,7 @@ loop2:
 	VPADDD        Z18, Z15, Z15
 	VMOVUPS       Z8, (CX)(BX*8)
 	VMOVUPS       Z4, Z9
-	VMOVAPS       Z8, K1, Z11
+	VMOVUPS       Z8, K1, Z11
 	VFMADD213PS   Z5, Z17, Z9
 	VMAXPS        64(CX)(BX*8), Z7, Z7
 	VMULPS        Z17, Z17, Z13
@@ -18823,7 +18925,7 @@ loop2:
 	PREFETCHT0    (R9)
 	VMOVUPS       Z9, (CX)(R10*1)
 	ADDQ          184(AX), R9
-	VMOVAPS       Z9, K3, Z11
+	VMOVUPS       Z9, K3, Z11
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -19481,14 +19583,14 @@ loop2:
 	VBROADCASTSS  constants<>+576(SB), Z11
 	VMOVUPS       (CX), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z7
 	VMOVUPS       (CX)(BX*1), Z14
 	VFMADD132PS   Z2, Z1, Z7
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVAPS       Z14, K3, Z10
+	VMOVUPS       Z14, K3, Z10
 	VSUBPS        Z1, Z7, Z17
 	VSUBPS        Z8, Z14, Z14
 	VFNMADD132PS  Z3, Z12, Z17
@@ -19499,7 +19601,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
 	VPSLLD        $0x14, Z7, Z7
 	VCMPPS        $0x15, Z0, Z14, K4
-	VMOVAPS       Z19, K5, Z10
+	VMOVUPS       Z19, K5, Z10
 	VPADDD        Z13, Z7, Z7
 	VSUBPS        Z1, Z16, Z15
 	VSUBPS        Z8, Z19, Z19
@@ -19518,7 +19620,7 @@ loop2:
 	VFMADD213PS   Z17, Z18, Z13
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z20
-	VMOVAPS       Z23, K7, Z10
+	VMOVUPS       Z23, K7, Z10
 	VFMADD213PS.Z Z7, Z7, K2, Z13
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z19, Z20
@@ -19527,7 +19629,7 @@ loop2:
 	VFMADD213PS   Z5, Z15, Z17
 	VPERMPS       Z6, Z21, Z22
 	VMOVUPS       Z23, Z24
-	VMOVAPS       Z13, K1, Z11
+	VMOVUPS       Z13, K1, Z11
 	VMULPS        Z15, Z15, Z18
 	VPSLLD        $0x14, Z21, Z21
 	VFMADD132PS   Z2, Z1, Z24
@@ -19544,7 +19646,7 @@ loop2:
 	VFMADD213PS   Z5, Z20, Z15
 	VFNMADD132PS  Z3, Z23, Z18
 	PREFETCHT0    (R9)
-	VMOVAPS       Z17, K3, Z11
+	VMOVUPS       Z17, K3, Z11
 	VMULPS        Z20, Z20, Z16
 	VPERMPS       Z6, Z24, Z22
 	ADDQ          184(AX), R9
@@ -19558,7 +19660,7 @@ loop2:
 	VMOVUPS       Z15, (CX)(BX*2)
 	VMOVUPS       Z4, Z16
 	PREFETCHT0    (R9)
-	VMOVAPS       Z15, K5, Z11
+	VMOVUPS       Z15, K5, Z11
 	VFMADD213PS   Z5, Z18, Z16
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
@@ -19570,7 +19672,7 @@ loop2:
 	PREFETCHT0    (R9)
 	VMOVUPS       Z16, (CX)(R10*1)
 	ADDQ          184(AX), R9
-	VMOVAPS       Z16, K7, Z11
+	VMOVUPS       Z16, K7, Z11
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -19584,7 +19686,7 @@ loop2:
 	VADDPS        Z14, Z23, Z23
 	VMOVUPS       (CX)(BX*4), Z12
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	IMUL3Q        $0x05, BX, R10
@@ -19593,7 +19695,7 @@ loop2:
 	VCMPPS        $0x15, Z0, Z12, K2
 	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VSUBPS        Z1, Z14, Z13
-	VMOVAPS       Z17, K3, Z10
+	VMOVUPS       Z17, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z13
 	VSUBPS        Z8, Z17, Z17
 	IMUL3Q        $0x06, BX, R11
@@ -19605,7 +19707,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K5
 	VPADDD        Z15, Z14, Z14
 	VCMPPS        $0x15, Z0, Z17, K4
-	VMOVAPS       Z19, K5, Z10
+	VMOVUPS       Z19, K5, Z10
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z18, Z21
 	VSUBPS        Z8, Z19, Z19
@@ -19621,7 +19723,7 @@ loop2:
 	VFMADD213PS   Z13, Z20, Z15
 	VPSLLD        $0x14, Z18, Z18
 	VCMPPS        $0x15, Z0, Z19, K6
-	VMOVAPS       Z25, K7, Z10
+	VMOVUPS       Z25, K7, Z10
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VPADDD        Z22, Z18, Z18
 	VSUBPS        Z1, Z24, Z20
@@ -19630,7 +19732,7 @@ loop2:
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z19, Z20
 	VMOVUPS       Z25, Z26
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VFMADD213PS   Z5, Z21, Z13
 	VPERMPS       Z6, Z24, Z22
 	VFMADD132PS   Z2, Z1, Z26
@@ -19651,7 +19753,7 @@ loop2:
 	VFMADD213PS   Z5, Z20, Z18
 	VPERMPS       Z6, Z26, Z22
 	ADDQ          184(AX), R9
-	VMOVAPS       Z13, K3, Z11
+	VMOVUPS       Z13, K3, Z11
 	VMULPS        Z20, Z20, Z21
 	VPSLLD        $0x14, Z26, Z26
 	VMAXPS        64(CX)(R10*1), Z7, Z7
@@ -19664,7 +19766,7 @@ loop2:
 	VMOVUPS       Z18, (CX)(R11*1)
 	VFMADD213PS   Z5, Z14, Z20
 	PREFETCHT0    (R9)
-	VMOVAPS       Z18, K5, Z11
+	VMOVUPS       Z18, K5, Z11
 	VMULPS        Z14, Z14, Z21
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R11*1), Z7, Z7
@@ -19674,7 +19776,7 @@ loop2:
 	ADDQ          176(AX), R8
 	VMOVUPS       Z20, (CX)(R12*1)
 	PREFETCHT0    (R9)
-	VMOVAPS       Z20, K7, Z11
+	VMOVUPS       Z20, K7, Z11
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
@@ -19691,7 +19793,7 @@ loop2:
 	VADDPS        Z23, Z25, Z25
 	VMOVUPS       (CX)(BX*8), Z12
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	IMUL3Q        $0x09, BX, R10
@@ -19700,7 +19802,7 @@ loop2:
 	VCMPPS        $0x15, Z0, Z12, K2
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
 	VSUBPS        Z1, Z14, Z13
-	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z16, K3, Z10
 	VFNMADD132PS  Z3, Z12, Z13
 	VSUBPS        Z8, Z16, Z16
 	IMUL3Q        $0x0a, BX, R11
@@ -19712,7 +19814,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2144(SB), Z9, K5
 	VPADDD        Z15, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVAPS       Z18, K5, Z10
+	VMOVUPS       Z18, K5, Z10
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z17, Z21
 	VSUBPS        Z8, Z18, Z18
@@ -19728,7 +19830,7 @@ loop2:
 	VFMADD213PS   Z13, Z19, Z15
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K6
-	VMOVAPS       Z24, K7, Z10
+	VMOVUPS       Z24, K7, Z10
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VPADDD        Z22, Z17, Z17
 	VSUBPS        Z1, Z23, Z19
@@ -19737,7 +19839,7 @@ loop2:
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z18, Z19
 	VMOVUPS       Z24, Z26
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VFMADD213PS   Z5, Z21, Z13
 	VPERMPS       Z6, Z23, Z22
 	VFMADD132PS   Z2, Z1, Z26
@@ -19758,7 +19860,7 @@ loop2:
 	VFMADD213PS   Z5, Z19, Z17
 	VPERMPS       Z6, Z26, Z22
 	ADDQ          184(AX), R9
-	VMOVAPS       Z13, K3, Z11
+	VMOVUPS       Z13, K3, Z11
 	VMULPS        Z19, Z19, Z21
 	VPSLLD        $0x14, Z26, Z26
 	VMAXPS        64(CX)(R10*1), Z7, Z7
@@ -19771,7 +19873,7 @@ loop2:
 	VMOVUPS       Z17, (CX)(R11*1)
 	VFMADD213PS   Z5, Z14, Z19
 	PREFETCHT0    (R9)
-	VMOVAPS       Z17, K5, Z11
+	VMOVUPS       Z17, K5, Z11
 	VMULPS        Z14, Z14, Z21
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R11*1), Z7, Z7
@@ -19781,7 +19883,7 @@ loop2:
 	ADDQ          176(AX), R8
 	VMOVUPS       Z19, (CX)(R12*1)
 	PREFETCHT0    (R9)
-	VMOVAPS       Z19, K7, Z11
+	VMOVUPS       Z19, K7, Z11
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
@@ -19797,7 +19899,7 @@ loop2:
 	IMUL3Q        $0x0c, BX, R10
 	VMOVUPS       (CX)(R10*1), Z12
 	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	IMUL3Q        $0x0d, BX, R11
 	VMOVUPS       Z12, Z14
@@ -19805,7 +19907,7 @@ loop2:
 	VFMADD132PS   Z2, Z1, Z14
 	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
 	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z16, K3, Z10
 	VSUBPS        Z1, Z14, Z13
 	VSUBPS        Z8, Z16, Z16
 	IMUL3Q        $0x0e, BX, R12
@@ -19817,7 +19919,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2272(SB), Z9, K5
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVAPS       Z18, K5, Z10
+	VMOVUPS       Z18, K5, Z10
 	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z1, Z17, Z21
 	VSUBPS        Z8, Z18, Z18
@@ -19833,7 +19935,7 @@ loop2:
 	VMULPS        Z13, Z13, Z9
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K6
-	VMOVAPS       Z26, K7, Z10
+	VMOVUPS       Z26, K7, Z10
 	VFMADD213PS   Z13, Z9, Z15
 	VPADDD        Z22, Z17, Z17
 	VSUBPS        Z1, Z23, Z9
@@ -19846,7 +19948,7 @@ loop2:
 	VFMADD213PS   Z5, Z21, Z8
 	VPERMPS       Z6, Z23, Z14
 	VFMADD132PS   Z2, Z1, Z22
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VMULPS        Z21, Z21, Z13
 	VPSLLD        $0x14, Z23, Z23
 	VCMPPS        $0x15, Z0, Z26, K1
@@ -19863,7 +19965,7 @@ loop2:
 	VFMADD213PS   Z5, Z9, Z14
 	VPERMPS       Z6, Z22, Z21
 	PREFETCHT0    (R9)
-	VMOVAPS       Z8, K3, Z11
+	VMOVUPS       Z8, K3, Z11
 	VMULPS        Z9, Z9, Z17
 	VPSLLD        $0x14, Z22, Z22
 	ADDQ          184(AX), R9
@@ -19877,7 +19979,7 @@ loop2:
 	VMOVUPS       Z14, (CX)(R12*1)
 	VFMADD213PS   Z5, Z13, Z9
 	PREFETCHT0    (R9)
-	VMOVAPS       Z14, K5, Z11
+	VMOVUPS       Z14, K5, Z11
 	VMULPS        Z13, Z13, Z17
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R12*1), Z7, Z7
@@ -19887,7 +19989,7 @@ loop2:
 	ADDQ          176(AX), R8
 	VMOVUPS       Z9, (CX)(R13*1)
 	PREFETCHT0    (R9)
-	VMOVAPS       Z9, K7, Z11
+	VMOVUPS       Z9, K7, Z11
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R13*1), Z7, Z7
 	PREFETCHT0    (R8)
@@ -20636,7 +20738,7 @@ loop2:
 	VBROADCASTSS  constants<>+576(SB), Z11
 	VMOVUPS       (CX), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z7
 	VFMADD132PS   Z2, Z1, Z7
@@ -20647,7 +20749,7 @@ loop2:
 	VPERMPS       Z6, Z7, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z7, Z7
-	VMOVAPS       Z18, K3, Z10
+	VMOVUPS       Z18, K3, Z10
 	VPADDD        Z13, Z7, Z7
 	VSUBPS        Z8, Z18, Z18
 	VMOVUPS       Z4, Z13
@@ -20664,9 +20766,9 @@ loop2:
 	VMOVUPS       Z13, (CX)
 	VPERMPS       Z6, Z14, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K2
-	VMOVAPS       Z13, K1, Z11
+	VMOVUPS       Z13, K1, Z11
 	VPSLLD        $0x14, Z14, Z14
-	VMOVAPS       Z21, K2, Z10
+	VMOVUPS       Z21, K2, Z10
 	VMOVUPS       64(CX), Z7
 	VPADDD        Z16, Z14, Z14
 	VSUBPS        Z8, Z21, Z21
@@ -20691,13 +20793,13 @@ loop2:
 	VPERMPS       Z6, Z17, Z16
 	VMOVUPS       (CX)(R13*1), Z23
 	VPCMPEQD.BCST constants<>+2336(SB), Z9, K4
-	VMOVAPS       Z19, K3, Z11
+	VMOVUPS       Z19, K3, Z11
 	VPSLLD        $0x14, Z17, Z17
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K5
-	VMOVAPS       Z14, K4, Z10
+	VMOVUPS       Z14, K4, Z10
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	VPADDD        Z16, Z17, Z17
-	VMOVAPS       Z23, K5, Z10
+	VMOVUPS       Z23, K5, Z10
 	VSUBPS        Z8, Z14, Z14
 	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z22
@@ -20724,10 +20826,10 @@ loop2:
 	VFNMADD132PS  Z3, Z23, Z24
 	VPERMPS       Z6, Z16, Z17
 	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
-	VMOVAPS       Z22, K2, Z11
+	VMOVUPS       Z22, K2, Z11
 	VPERMPS       Z6, Z25, Z26
 	VPSLLD        $0x14, Z16, Z16
-	VMOVAPS       Z20, K1, Z10
+	VMOVUPS       Z20, K1, Z10
 	VMAXPS        64(CX)(BX*2), Z7, Z7
 	VPSLLD        $0x14, Z25, Z25
 	VPADDD        Z17, Z16, Z16
@@ -20758,10 +20860,10 @@ loop2:
 	VPERMPS       Z6, Z27, Z24
 	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
 	VMOVUPS       Z28, (CX)(R13*1)
-	VMOVAPS       Z17, K4, Z11
+	VMOVUPS       Z17, K4, Z11
 	VPSLLD        $0x14, Z27, Z27
-	VMOVAPS       Z16, K3, Z10
-	VMOVAPS       Z28, K5, Z11
+	VMOVUPS       Z16, K3, Z10
+	VMOVUPS       Z28, K5, Z11
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z24, Z27, Z27
 	VSUBPS        Z8, Z16, Z16
@@ -20788,7 +20890,7 @@ loop2:
 	VADDPS        Z17, Z13, Z13
 	VMOVUPS       Z24, (CX)(R11*1)
 	VPERMPS       Z6, Z26, Z14
-	VMOVAPS       Z24, K1, Z11
+	VMOVUPS       Z24, K1, Z11
 	VPSLLD        $0x14, Z26, Z26
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z14, Z26, Z26
@@ -20804,7 +20906,7 @@ loop2:
 	VFMADD213PS.Z Z26, Z26, K4, Z14
 	VADDPS        Z24, Z19, Z19
 	VMOVUPS       Z14, (CX)(R12*1)
-	VMOVAPS       Z14, K3, Z11
+	VMOVUPS       Z14, K3, Z11
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -20824,7 +20926,7 @@ loop2:
 	VMOVUPS       Z23, 2240(R10)
 	VMOVUPS       (CX)(BX*4), Z12
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
@@ -20837,7 +20939,7 @@ loop2:
 	VPSLLD        $0x14, Z14, Z14
 	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
-	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z8, Z16, Z16
 	VFMADD213PS   Z5, Z13, Z15
@@ -20852,12 +20954,12 @@ loop2:
 	VMOVUPS       Z15, (CX)(BX*4)
 	VFNMADD132PS  Z3, Z16, Z13
 	VMOVUPS       (CX)(R11*1), Z17
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
 	VMAXPS        64(CX)(BX*4), Z7, Z7
 	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z17, K1, Z10
+	VMOVUPS       Z17, K1, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z14, Z18, Z18
 	VSUBPS        Z8, Z17, Z17
@@ -20879,9 +20981,9 @@ loop2:
 	VMOVUPS       Z14, (CX)(R10*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2048(SB), Z9, K4
-	VMOVAPS       Z14, K3, Z11
+	VMOVUPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
-	VMOVAPS       Z19, K4, Z10
+	VMOVUPS       Z19, K4, Z10
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
 	VSUBPS        Z8, Z19, Z19
@@ -20901,7 +21003,7 @@ loop2:
 	VFNMADD132PS  Z3, Z19, Z13
 	VMOVUPS       Z18, (CX)(R11*1)
 	VPERMPS       Z6, Z22, Z20
-	VMOVAPS       Z18, K1, Z11
+	VMOVUPS       Z18, K1, Z11
 	VPSLLD        $0x14, Z22, Z22
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z20, Z22, Z22
@@ -20915,7 +21017,7 @@ loop2:
 	VFMADD213PS   Z13, Z21, Z20
 	VFMADD213PS.Z Z22, Z22, K3, Z20
 	VMOVUPS       Z20, (CX)(R12*1)
-	VMOVAPS       Z20, K4, Z11
+	VMOVUPS       Z20, K4, Z11
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -20937,7 +21039,7 @@ loop2:
 	VMOVUPS       Z19, 2304(R10)
 	VMOVUPS       (CX)(BX*8), Z12
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
@@ -20950,7 +21052,7 @@ loop2:
 	VPSLLD        $0x14, Z14, Z14
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
-	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z8, Z16, Z16
 	VFMADD213PS   Z5, Z13, Z15
@@ -20965,12 +21067,12 @@ loop2:
 	VMOVUPS       Z15, (CX)(BX*8)
 	VFNMADD132PS  Z3, Z16, Z13
 	VMOVUPS       (CX)(R11*1), Z17
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
 	VMAXPS        64(CX)(BX*8), Z7, Z7
 	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z17, K1, Z10
+	VMOVUPS       Z17, K1, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z14, Z18, Z18
 	VSUBPS        Z8, Z17, Z17
@@ -20992,9 +21094,9 @@ loop2:
 	VMOVUPS       Z14, (CX)(R10*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2176(SB), Z9, K4
-	VMOVAPS       Z14, K3, Z11
+	VMOVUPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
-	VMOVAPS       Z19, K4, Z10
+	VMOVUPS       Z19, K4, Z10
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
 	VSUBPS        Z8, Z19, Z19
@@ -21014,7 +21116,7 @@ loop2:
 	VFNMADD132PS  Z3, Z19, Z13
 	VMOVUPS       Z18, (CX)(R11*1)
 	VPERMPS       Z6, Z22, Z20
-	VMOVAPS       Z18, K1, Z11
+	VMOVUPS       Z18, K1, Z11
 	VPSLLD        $0x14, Z22, Z22
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z20, Z22, Z22
@@ -21028,7 +21130,7 @@ loop2:
 	VFMADD213PS   Z13, Z21, Z20
 	VFMADD213PS.Z Z22, Z22, K3, Z20
 	VMOVUPS       Z20, (CX)(R12*1)
-	VMOVAPS       Z20, K4, Z11
+	VMOVUPS       Z20, K4, Z11
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -21047,7 +21149,7 @@ loop2:
 	IMUL3Q        $0x0c, BX, R10
 	VMOVUPS       (CX)(R10*1), Z12
 	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
@@ -21059,7 +21161,7 @@ loop2:
 	VPERMPS       Z6, Z14, Z15
 	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
-	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z16, K3, Z10
 	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z8, Z16, Z16
 	VMOVUPS       Z4, Z15
@@ -21077,9 +21179,9 @@ loop2:
 	VMOVUPS       Z15, (CX)(R10*1)
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z17, K2, Z10
+	VMOVUPS       Z17, K2, Z10
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z14, Z18, Z18
 	VSUBPS        Z8, Z17, Z17
@@ -21102,9 +21204,9 @@ loop2:
 	VMOVUPS       Z14, (CX)(R11*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
-	VMOVAPS       Z14, K3, Z11
+	VMOVUPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
-	VMOVAPS       Z19, K4, Z10
+	VMOVUPS       Z19, K4, Z10
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
 	VSUBPS        Z8, Z19, Z19
@@ -21124,7 +21226,7 @@ loop2:
 	VFNMADD132PS  Z3, Z19, Z9
 	VMOVUPS       Z8, (CX)(R12*1)
 	VPERMPS       Z6, Z18, Z13
-	VMOVAPS       Z8, K2, Z11
+	VMOVUPS       Z8, K2, Z11
 	VPSLLD        $0x14, Z18, Z18
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	VPADDD        Z13, Z18, Z18
@@ -21138,7 +21240,7 @@ loop2:
 	VFMADD213PS   Z9, Z20, Z13
 	VFMADD213PS.Z Z18, Z18, K3, Z13
 	VMOVUPS       Z13, (CX)(R10*1)
-	VMOVAPS       Z13, K4, Z11
+	VMOVUPS       Z13, K4, Z11
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -21918,7 +22020,7 @@ loop2:
 	VBROADCASTSS  constants<>+576(SB), Z11
 	VMOVUPS       (CX), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z7
 	VFMADD132PS   Z2, Z1, Z7
@@ -21929,7 +22031,7 @@ loop2:
 	VPERMPS       Z6, Z7, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z7, Z7
-	VMOVAPS       Z18, K3, Z10
+	VMOVUPS       Z18, K3, Z10
 	VPADDD        Z13, Z7, Z7
 	VSUBPS        Z8, Z18, Z18
 	VMOVUPS       Z4, Z13
@@ -21946,9 +22048,9 @@ loop2:
 	VMOVUPS       Z13, (CX)
 	VPERMPS       Z6, Z14, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K2
-	VMOVAPS       Z13, K1, Z11
+	VMOVUPS       Z13, K1, Z11
 	VPSLLD        $0x14, Z14, Z14
-	VMOVAPS       Z21, K2, Z10
+	VMOVUPS       Z21, K2, Z10
 	VMOVUPS       64(CX), Z7
 	VPADDD        Z16, Z14, Z14
 	VSUBPS        Z8, Z21, Z21
@@ -21973,13 +22075,13 @@ loop2:
 	VPERMPS       Z6, Z17, Z16
 	VMOVUPS       (CX)(R13*1), Z23
 	VPCMPEQD.BCST constants<>+2336(SB), Z9, K4
-	VMOVAPS       Z19, K3, Z11
+	VMOVUPS       Z19, K3, Z11
 	VPSLLD        $0x14, Z17, Z17
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K5
-	VMOVAPS       Z14, K4, Z10
+	VMOVUPS       Z14, K4, Z10
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	VPADDD        Z16, Z17, Z17
-	VMOVAPS       Z23, K5, Z10
+	VMOVUPS       Z23, K5, Z10
 	VSUBPS        Z8, Z14, Z14
 	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z22
@@ -22006,10 +22108,10 @@ loop2:
 	VFNMADD132PS  Z3, Z23, Z24
 	VPERMPS       Z6, Z16, Z17
 	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
-	VMOVAPS       Z22, K2, Z11
+	VMOVUPS       Z22, K2, Z11
 	VPERMPS       Z6, Z25, Z26
 	VPSLLD        $0x14, Z16, Z16
-	VMOVAPS       Z20, K1, Z10
+	VMOVUPS       Z20, K1, Z10
 	VMAXPS        64(CX)(BX*2), Z7, Z7
 	VPSLLD        $0x14, Z25, Z25
 	VPADDD        Z17, Z16, Z16
@@ -22040,10 +22142,10 @@ loop2:
 	VPERMPS       Z6, Z27, Z24
 	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
 	VMOVUPS       Z28, (CX)(R13*1)
-	VMOVAPS       Z17, K4, Z11
+	VMOVUPS       Z17, K4, Z11
 	VPSLLD        $0x14, Z27, Z27
-	VMOVAPS       Z16, K3, Z10
-	VMOVAPS       Z28, K5, Z11
+	VMOVUPS       Z16, K3, Z10
+	VMOVUPS       Z28, K5, Z11
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z24, Z27, Z27
 	VSUBPS        Z8, Z16, Z16
@@ -22072,12 +22174,12 @@ loop2:
 	VMOVUPS       Z24, (CX)(R11*1)
 	VPERMPS       Z6, Z26, Z14
 	VMOVUPS       (CX)(R10*1), Z17
-	VMOVAPS       Z24, K1, Z11
+	VMOVUPS       Z24, K1, Z11
 	VPSLLD        $0x14, Z26, Z26
 	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z14, Z26, Z26
-	VMOVAPS       Z17, K1, Z10
+	VMOVUPS       Z17, K1, Z10
 	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z8, Z17, Z17
@@ -22096,7 +22198,7 @@ loop2:
 	VADDPS        Z24, Z19, Z19
 	VMOVUPS       Z14, (CX)(R12*1)
 	VFNMADD132PS  Z3, Z17, Z15
-	VMOVAPS       Z14, K3, Z11
+	VMOVUPS       Z14, K3, Z11
 	VPERMPS       Z6, Z27, Z20
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	VPSLLD        $0x14, Z27, Z27
@@ -22113,7 +22215,7 @@ loop2:
 	VADDPS        Z14, Z22, Z22
 	VFMADD213PS.Z Z27, Z27, K2, Z20
 	VMOVUPS       Z20, (CX)(R10*1)
-	VMOVAPS       Z20, K1, Z11
+	VMOVUPS       Z20, K1, Z11
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -22133,7 +22235,7 @@ loop2:
 	VMOVUPS       Z23, 2240(R10)
 	VMOVUPS       (CX)(BX*4), Z12
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
@@ -22146,7 +22248,7 @@ loop2:
 	VPSLLD        $0x14, Z14, Z14
 	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
-	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z8, Z16, Z16
 	VFMADD213PS   Z5, Z13, Z15
@@ -22161,12 +22263,12 @@ loop2:
 	VMOVUPS       Z15, (CX)(BX*4)
 	VFNMADD132PS  Z3, Z16, Z13
 	VMOVUPS       (CX)(R11*1), Z17
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
 	VMAXPS        64(CX)(BX*4), Z7, Z7
 	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z17, K1, Z10
+	VMOVUPS       Z17, K1, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z14, Z18, Z18
 	VSUBPS        Z8, Z17, Z17
@@ -22188,9 +22290,9 @@ loop2:
 	VMOVUPS       Z14, (CX)(R10*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2048(SB), Z9, K4
-	VMOVAPS       Z14, K3, Z11
+	VMOVUPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
-	VMOVAPS       Z19, K4, Z10
+	VMOVUPS       Z19, K4, Z10
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
 	VSUBPS        Z8, Z19, Z19
@@ -22210,7 +22312,7 @@ loop2:
 	VFNMADD132PS  Z3, Z19, Z13
 	VMOVUPS       Z18, (CX)(R11*1)
 	VPERMPS       Z6, Z22, Z20
-	VMOVAPS       Z18, K1, Z11
+	VMOVUPS       Z18, K1, Z11
 	VPSLLD        $0x14, Z22, Z22
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z20, Z22, Z22
@@ -22224,7 +22326,7 @@ loop2:
 	VFMADD213PS   Z13, Z21, Z20
 	VFMADD213PS.Z Z22, Z22, K3, Z20
 	VMOVUPS       Z20, (CX)(R12*1)
-	VMOVAPS       Z20, K4, Z11
+	VMOVUPS       Z20, K4, Z11
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -22246,7 +22348,7 @@ loop2:
 	VMOVUPS       Z19, 2304(R10)
 	VMOVUPS       (CX)(BX*8), Z12
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
@@ -22259,7 +22361,7 @@ loop2:
 	VPSLLD        $0x14, Z14, Z14
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
-	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z8, Z16, Z16
 	VFMADD213PS   Z5, Z13, Z15
@@ -22274,12 +22376,12 @@ loop2:
 	VMOVUPS       Z15, (CX)(BX*8)
 	VFNMADD132PS  Z3, Z16, Z13
 	VMOVUPS       (CX)(R11*1), Z17
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
 	VMAXPS        64(CX)(BX*8), Z7, Z7
 	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z17, K1, Z10
+	VMOVUPS       Z17, K1, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z14, Z18, Z18
 	VSUBPS        Z8, Z17, Z17
@@ -22301,9 +22403,9 @@ loop2:
 	VMOVUPS       Z14, (CX)(R10*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2176(SB), Z9, K4
-	VMOVAPS       Z14, K3, Z11
+	VMOVUPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
-	VMOVAPS       Z19, K4, Z10
+	VMOVUPS       Z19, K4, Z10
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
 	VSUBPS        Z8, Z19, Z19
@@ -22323,7 +22425,7 @@ loop2:
 	VFNMADD132PS  Z3, Z19, Z13
 	VMOVUPS       Z18, (CX)(R11*1)
 	VPERMPS       Z6, Z22, Z20
-	VMOVAPS       Z18, K1, Z11
+	VMOVUPS       Z18, K1, Z11
 	VPSLLD        $0x14, Z22, Z22
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z20, Z22, Z22
@@ -22337,7 +22439,7 @@ loop2:
 	VFMADD213PS   Z13, Z21, Z20
 	VFMADD213PS.Z Z22, Z22, K3, Z20
 	VMOVUPS       Z20, (CX)(R12*1)
-	VMOVAPS       Z20, K4, Z11
+	VMOVUPS       Z20, K4, Z11
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -22356,7 +22458,7 @@ loop2:
 	IMUL3Q        $0x0c, BX, R10
 	VMOVUPS       (CX)(R10*1), Z12
 	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
@@ -22368,7 +22470,7 @@ loop2:
 	VPERMPS       Z6, Z14, Z15
 	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
-	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z16, K3, Z10
 	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z8, Z16, Z16
 	VMOVUPS       Z4, Z15
@@ -22386,9 +22488,9 @@ loop2:
 	VMOVUPS       Z15, (CX)(R10*1)
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z17, K2, Z10
+	VMOVUPS       Z17, K2, Z10
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z14, Z18, Z18
 	VSUBPS        Z8, Z17, Z17
@@ -22411,9 +22513,9 @@ loop2:
 	VMOVUPS       Z14, (CX)(R11*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
-	VMOVAPS       Z14, K3, Z11
+	VMOVUPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
-	VMOVAPS       Z19, K4, Z10
+	VMOVUPS       Z19, K4, Z10
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
 	VSUBPS        Z8, Z19, Z19
@@ -22433,7 +22535,7 @@ loop2:
 	VFNMADD132PS  Z3, Z19, Z9
 	VMOVUPS       Z8, (CX)(R12*1)
 	VPERMPS       Z6, Z18, Z13
-	VMOVAPS       Z8, K2, Z11
+	VMOVUPS       Z8, K2, Z11
 	VPSLLD        $0x14, Z18, Z18
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	VPADDD        Z13, Z18, Z18
@@ -22447,7 +22549,7 @@ loop2:
 	VFMADD213PS   Z9, Z20, Z13
 	VFMADD213PS.Z Z18, Z18, K3, Z13
 	VMOVUPS       Z13, (CX)(R10*1)
-	VMOVAPS       Z13, K4, Z11
+	VMOVUPS       Z13, K4, Z11
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -23255,7 +23357,7 @@ loop2:
 	VBROADCASTSS  constants<>+576(SB), Z11
 	VMOVUPS       (CX), Z12
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z7
 	VFMADD132PS   Z2, Z1, Z7
@@ -23266,7 +23368,7 @@ loop2:
 	VPERMPS       Z6, Z7, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z7, Z7
-	VMOVAPS       Z18, K3, Z10
+	VMOVUPS       Z18, K3, Z10
 	VPADDD        Z13, Z7, Z7
 	VSUBPS        Z8, Z18, Z18
 	VMOVUPS       Z4, Z13
@@ -23283,9 +23385,9 @@ loop2:
 	VMOVUPS       Z13, (CX)
 	VPERMPS       Z6, Z14, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K2
-	VMOVAPS       Z13, K1, Z11
+	VMOVUPS       Z13, K1, Z11
 	VPSLLD        $0x14, Z14, Z14
-	VMOVAPS       Z21, K2, Z10
+	VMOVUPS       Z21, K2, Z10
 	VMOVUPS       64(CX), Z7
 	VPADDD        Z16, Z14, Z14
 	VSUBPS        Z8, Z21, Z21
@@ -23310,13 +23412,13 @@ loop2:
 	VPERMPS       Z6, Z17, Z16
 	VMOVUPS       (CX)(R13*1), Z23
 	VPCMPEQD.BCST constants<>+2336(SB), Z9, K4
-	VMOVAPS       Z19, K3, Z11
+	VMOVUPS       Z19, K3, Z11
 	VPSLLD        $0x14, Z17, Z17
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K5
-	VMOVAPS       Z14, K4, Z10
+	VMOVUPS       Z14, K4, Z10
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	VPADDD        Z16, Z17, Z17
-	VMOVAPS       Z23, K5, Z10
+	VMOVUPS       Z23, K5, Z10
 	VSUBPS        Z8, Z14, Z14
 	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z22
@@ -23343,10 +23445,10 @@ loop2:
 	VFNMADD132PS  Z3, Z23, Z24
 	VPERMPS       Z6, Z16, Z17
 	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
-	VMOVAPS       Z22, K2, Z11
+	VMOVUPS       Z22, K2, Z11
 	VPERMPS       Z6, Z25, Z26
 	VPSLLD        $0x14, Z16, Z16
-	VMOVAPS       Z20, K1, Z10
+	VMOVUPS       Z20, K1, Z10
 	VMAXPS        64(CX)(BX*2), Z7, Z7
 	VPSLLD        $0x14, Z25, Z25
 	VPADDD        Z17, Z16, Z16
@@ -23377,10 +23479,10 @@ loop2:
 	VPERMPS       Z6, Z27, Z24
 	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
 	VMOVUPS       Z28, (CX)(R13*1)
-	VMOVAPS       Z17, K4, Z11
+	VMOVUPS       Z17, K4, Z11
 	VPSLLD        $0x14, Z27, Z27
-	VMOVAPS       Z16, K3, Z10
-	VMOVAPS       Z28, K5, Z11
+	VMOVUPS       Z16, K3, Z10
+	VMOVUPS       Z28, K5, Z11
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z24, Z27, Z27
 	VSUBPS        Z8, Z16, Z16
@@ -23409,12 +23511,12 @@ loop2:
 	VMOVUPS       Z24, (CX)(R11*1)
 	VPERMPS       Z6, Z26, Z14
 	VMOVUPS       (CX)(R10*1), Z17
-	VMOVAPS       Z24, K1, Z11
+	VMOVUPS       Z24, K1, Z11
 	VPSLLD        $0x14, Z26, Z26
 	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z14, Z26, Z26
-	VMOVAPS       Z17, K1, Z10
+	VMOVUPS       Z17, K1, Z10
 	PREFETCHT0    (R8)
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z8, Z17, Z17
@@ -23433,7 +23535,7 @@ loop2:
 	VADDPS        Z24, Z19, Z19
 	VMOVUPS       Z14, (CX)(R12*1)
 	VFNMADD132PS  Z3, Z17, Z15
-	VMOVAPS       Z14, K3, Z11
+	VMOVUPS       Z14, K3, Z11
 	VPERMPS       Z6, Z27, Z20
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	VPSLLD        $0x14, Z27, Z27
@@ -23450,7 +23552,7 @@ loop2:
 	VADDPS        Z14, Z22, Z22
 	VFMADD213PS.Z Z27, Z27, K2, Z20
 	VMOVUPS       Z20, (CX)(R10*1)
-	VMOVAPS       Z20, K1, Z11
+	VMOVUPS       Z20, K1, Z11
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -23470,7 +23572,7 @@ loop2:
 	VMOVUPS       Z23, 2240(R10)
 	VMOVUPS       (CX)(BX*4), Z12
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
@@ -23483,7 +23585,7 @@ loop2:
 	VPSLLD        $0x14, Z14, Z14
 	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
-	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z8, Z16, Z16
 	VFMADD213PS   Z5, Z13, Z15
@@ -23498,12 +23600,12 @@ loop2:
 	VMOVUPS       Z15, (CX)(BX*4)
 	VFNMADD132PS  Z3, Z16, Z13
 	VMOVUPS       (CX)(R12*1), Z17
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
 	VMAXPS        64(CX)(BX*4), Z7, Z7
 	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z17, K1, Z10
+	VMOVUPS       Z17, K1, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z14, Z18, Z18
 	VSUBPS        Z8, Z17, Z17
@@ -23528,10 +23630,10 @@ loop2:
 	VMOVUPS       Z14, (CX)(R11*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2048(SB), Z9, K5
-	VMOVAPS       Z13, K4, Z10
-	VMOVAPS       Z14, K3, Z11
+	VMOVUPS       Z13, K4, Z10
+	VMOVUPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
-	VMOVAPS       Z24, K5, Z10
+	VMOVUPS       Z24, K5, Z10
 	VSUBPS        Z8, Z13, Z13
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
@@ -23559,7 +23661,7 @@ loop2:
 	VMOVUPS       Z22, (CX)(R12*1)
 	VPERMPS       Z6, Z25, Z23
 	VPSLLD        $0x14, Z21, Z21
-	VMOVAPS       Z22, K1, Z11
+	VMOVUPS       Z22, K1, Z11
 	VPSLLD        $0x14, Z25, Z25
 	VPADDD        Z20, Z21, Z21
 	VMAXPS        64(CX)(R12*1), Z7, Z7
@@ -23580,8 +23682,8 @@ loop2:
 	VFMADD213PS.Z Z25, Z25, K6, Z26
 	VMOVUPS       Z20, (CX)(R10*1)
 	VMOVUPS       Z26, (CX)(R13*1)
-	VMOVAPS       Z20, K4, Z11
-	VMOVAPS       Z26, K5, Z11
+	VMOVUPS       Z20, K4, Z11
+	VMOVUPS       Z26, K5, Z11
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VMAXPS        64(CX)(R13*1), Z7, Z7
 	PREFETCHT0    (R8)
@@ -23610,7 +23712,7 @@ loop2:
 	VMOVUPS       Z24, 2304(R10)
 	VMOVUPS       (CX)(BX*8), Z12
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
@@ -23623,7 +23725,7 @@ loop2:
 	VPSLLD        $0x14, Z14, Z14
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
 	VPADDD        Z15, Z14, Z14
-	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z16, K3, Z10
 	VMOVUPS       Z4, Z15
 	VSUBPS        Z8, Z16, Z16
 	VFMADD213PS   Z5, Z13, Z15
@@ -23638,12 +23740,12 @@ loop2:
 	VMOVUPS       Z15, (CX)(BX*8)
 	VFNMADD132PS  Z3, Z16, Z13
 	VMOVUPS       (CX)(R11*1), Z17
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
 	VMAXPS        64(CX)(BX*8), Z7, Z7
 	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z17, K1, Z10
+	VMOVUPS       Z17, K1, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z14, Z18, Z18
 	VSUBPS        Z8, Z17, Z17
@@ -23665,9 +23767,9 @@ loop2:
 	VMOVUPS       Z14, (CX)(R10*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2176(SB), Z9, K4
-	VMOVAPS       Z14, K3, Z11
+	VMOVUPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
-	VMOVAPS       Z19, K4, Z10
+	VMOVUPS       Z19, K4, Z10
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
 	VSUBPS        Z8, Z19, Z19
@@ -23687,7 +23789,7 @@ loop2:
 	VFNMADD132PS  Z3, Z19, Z13
 	VMOVUPS       Z18, (CX)(R11*1)
 	VPERMPS       Z6, Z22, Z20
-	VMOVAPS       Z18, K1, Z11
+	VMOVUPS       Z18, K1, Z11
 	VPSLLD        $0x14, Z22, Z22
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z20, Z22, Z22
@@ -23701,7 +23803,7 @@ loop2:
 	VFMADD213PS   Z13, Z21, Z20
 	VFMADD213PS.Z Z22, Z22, K3, Z20
 	VMOVUPS       Z20, (CX)(R12*1)
-	VMOVAPS       Z20, K4, Z11
+	VMOVUPS       Z20, K4, Z11
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -23720,7 +23822,7 @@ loop2:
 	IMUL3Q        $0x0c, BX, R10
 	VMOVUPS       (CX)(R10*1), Z12
 	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
-	VMOVAPS       Z12, K1, Z10
+	VMOVUPS       Z12, K1, Z10
 	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z12, Z14
 	VFMADD132PS   Z2, Z1, Z14
@@ -23732,7 +23834,7 @@ loop2:
 	VPERMPS       Z6, Z14, Z15
 	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
-	VMOVAPS       Z16, K3, Z10
+	VMOVUPS       Z16, K3, Z10
 	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z8, Z16, Z16
 	VMOVUPS       Z4, Z15
@@ -23750,9 +23852,9 @@ loop2:
 	VMOVUPS       Z15, (CX)(R10*1)
 	VPERMPS       Z6, Z18, Z14
 	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
-	VMOVAPS       Z15, K1, Z11
+	VMOVUPS       Z15, K1, Z11
 	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z17, K2, Z10
+	VMOVUPS       Z17, K2, Z10
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPADDD        Z14, Z18, Z18
 	VSUBPS        Z8, Z17, Z17
@@ -23775,9 +23877,9 @@ loop2:
 	VMOVUPS       Z14, (CX)(R11*1)
 	VPERMPS       Z6, Z20, Z18
 	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
-	VMOVAPS       Z14, K3, Z11
+	VMOVUPS       Z14, K3, Z11
 	VPSLLD        $0x14, Z20, Z20
-	VMOVAPS       Z19, K4, Z10
+	VMOVUPS       Z19, K4, Z10
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPADDD        Z18, Z20, Z20
 	VSUBPS        Z8, Z19, Z19
@@ -23797,7 +23899,7 @@ loop2:
 	VFNMADD132PS  Z3, Z19, Z9
 	VMOVUPS       Z8, (CX)(R12*1)
 	VPERMPS       Z6, Z18, Z13
-	VMOVAPS       Z8, K2, Z11
+	VMOVUPS       Z8, K2, Z11
 	VPSLLD        $0x14, Z18, Z18
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	VPADDD        Z13, Z18, Z18
@@ -23811,7 +23913,7 @@ loop2:
 	VFMADD213PS   Z9, Z20, Z13
 	VFMADD213PS.Z Z18, Z18, K3, Z13
 	VMOVUPS       Z13, (CX)(R10*1)
-	VMOVAPS       Z13, K4, Z11
+	VMOVUPS       Z13, K4, Z11
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8

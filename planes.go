@@ -128,17 +128,23 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 	}
 }
 
-// gradientPlanes turns the exponentials that sumPlanes has left into gradients, there, and copies these to the caller's.
+// gradientPlanes turns the exponentials that sumPlanes has left into gradients: at once in the caller's memory, where that has
+// planes of F, or in planeX, to be copied.
 func (w *worker[T, F]) gradientPlanes() {
-	caller := w.view
+	caller, dstStep := w.view, w.dstStep
+	direct := w.shape == planes && w.whole() && unsafe.Sizeof(*new(T)) == unsafe.Sizeof(F(0))
+	if !direct {
+		w.dst, w.dstStep = base(w.planeX), w.planeStep
+	}
 	w.e, w.t = base(w.planeX), nil
 	if w.form == dense {
 		w.t = base(w.planeT)
 	}
 	w.rows = paddedRows[F](w.rows)
 	w.run(opPlaneScale, w.form)
-	w.view, w.plane = caller, base(w.planeX)
+	w.view, w.dstStep, w.plane = caller, dstStep, base(w.planeX)
 	switch {
+	case direct:
 	case w.shape == tiles:
 		w.run(opTransposeBack, 0)
 	case w.whole():

@@ -16,7 +16,6 @@ var kernels = []kernel{
 	{"transposeFloat32AVX2", avx2, 0, opTranspose, uniform},
 	{"transposeBackFloat32AVX2", avx2, 0, opTransposeBack, uniform},
 	{"widenFloat32AVX2", avx2, 0, opWiden, uniform},
-	{"narrowFloat32AVX2", avx2, 0, opNarrow, uniform},
 	{"labelsFloat32AVX2", avx2, 0, opLabels, uniform},
 	{"foldFloat32AVX2", avx2, 0, opFold, uniform},
 	{"planeSumExpUniformFloat32AVX2", avx2, 0, opPlaneSumExp, uniform},
@@ -34,7 +33,6 @@ var kernels = []kernel{
 	{"transposeFloat64AVX2", avx2, 1, opTranspose, uniform},
 	{"transposeBackFloat64AVX2", avx2, 1, opTransposeBack, uniform},
 	{"widenFloat64AVX2", avx2, 1, opWiden, uniform},
-	{"narrowFloat64AVX2", avx2, 1, opNarrow, uniform},
 	{"labelsFloat64AVX2", avx2, 1, opLabels, uniform},
 	{"foldFloat64AVX2", avx2, 1, opFold, uniform},
 	{"planeSumExpUniformFloat64AVX2", avx2, 1, opPlaneSumExp, uniform},
@@ -163,8 +161,6 @@ func call(i isa, element int, o op, f form, a *args) {
 		transposeBackFloat32AVX2(a)
 	case 36, 292:
 		widenFloat32AVX2(a)
-	case 40, 296:
-		narrowFloat32AVX2(a)
 	case 44, 300:
 		labelsFloat32AVX2(a)
 	case 48:
@@ -199,8 +195,6 @@ func call(i isa, element int, o op, f form, a *args) {
 		transposeBackFloat64AVX2(a)
 	case 100, 356:
 		widenFloat64AVX2(a)
-	case 104, 360:
-		narrowFloat64AVX2(a)
 	case 108, 364:
 		labelsFloat64AVX2(a)
 	case 112, 368:

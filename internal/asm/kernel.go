@@ -124,11 +124,13 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 				ks = append(ks, Kernel{isa, e, Transpose, 0, 0}, Kernel{isa, e, Fold, 0, 0})
 			}
 			if isa == AVX2 { // AVX-512 has nothing to add to these, but for float32
-				for _, op := range []Op{Transpose, TransposeBack, Widen, Narrow} {
+				for _, op := range []Op{Transpose, TransposeBack, Widen} {
 					ks = append(ks, Kernel{isa, e, op, 0, 0})
 				}
 				if e <= Float64 {
 					ks = append(ks, Kernel{isa, e, Labels, 0, 0}, Kernel{isa, e, Fold, 0, 0})
+				} else { // gradients are planes of F
+					ks = append(ks, Kernel{isa, e, Narrow, 0, 0})
 				}
 			}
 			if e <= Float64 { // planes of the half types are widened first

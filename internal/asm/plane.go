@@ -80,15 +80,15 @@ func (b *builder) get(name string, slot reg.Register) vec {
 }
 
 // labelVector loads the labels of a vector of rows, each as wide as F.
-func (b *builder) labelVector(labels reg.Register) vec {
+func (b *builder) labelVector(labels operand.Mem) vec {
 	v := b.vector()
 	switch {
 	case b.double():
-		b.VPMOVSXDQ(operand.Mem{Base: labels}, v)
+		b.VPMOVSXDQ(labels, v)
 	case b.ISA == AVX512:
-		b.VMOVDQU32(operand.Mem{Base: labels}, v)
+		b.VMOVDQU32(labels, v)
 	default:
-		b.VMOVDQU(operand.Mem{Base: labels}, v)
+		b.VMOVDQU(labels, v)
 	}
 	return v
 }
@@ -131,11 +131,11 @@ func (b *builder) equal(x operand.Op, y vec) reg.Register {
 	return m
 }
 
-// blend sets v = x where the mask is set.
-func (b *builder) blend(v vec, mask reg.Register, x vec) {
+// blend sets v = x where the mask is set. x may be memory.
+func (b *builder) blend(v vec, mask reg.Register, x operand.Op) {
 	switch {
 	case b.ISA == AVX512:
-		b.ps(b.VMOVAPS, b.VMOVAPD, x, mask, v)
+		b.ps(b.VMOVUPS, b.VMOVUPD, x, mask, v)
 	case b.double():
 		b.VBLENDVPD(mask, x, v, v)
 	default:
@@ -412,12 +412,12 @@ type planeState struct {
 func (b *builder) newPlaneState(exp *expConstants, m vec, labels reg.Register) *planeState {
 	st := &planeState{builder: b, constants: exp, m: m, inMemory: b.Classes != 0 && b.ISA == AVX2 && b.Form == Classwise}
 	if st.inMemory {
-		st.target = b.labelVector(labels)
+		st.target = b.labelVector(operand.Mem{Base: labels})
 		for i := range 2 {
 			b.storeF(b.zero(), st.waiting(i), nil)
 		}
 	} else if b.Form != Dense {
-		st.target, st.targetX = b.labelVector(labels), b.zero()
+		st.target, st.targetX = b.labelVector(operand.Mem{Base: labels}), b.zero()
 		if b.Op == PlaneSumExp {
 			st.targetE = b.zero()
 		}
@@ -528,58 +528,74 @@ func (st *planeState) putTarget(slot reg.Register) {
 	}
 }
 
-// planeScale turns exponentials into gradients, where they are.
+// planeScale turns exponentials into gradients, of a cache line's worth of rows at a time.
 func (b *builder) planeScale() {
-	b.doc("turns exponentials into gradients where they are, for a vector of rows at a time: "+map[bool]string{true: "e·f − smooth,", false: "e·f − smooth·a,"}[b.Form == Uniform],
+	b.doc("turns exponentials into gradients, for some rows at a time: "+map[bool]string{true: "e·f − smooth,", false: "e·f − smooth·a,"}[b.Form == Uniform],
 		"but gy for the target's class.")
-	e := b.load("e")
+	e, dst := b.load("e"), b.load("dst")
 	var t, labels reg.GPVirtual
 	if b.Form == Dense {
 		t = b.load("t")
 	} else {
 		labels = b.load("labels")
 	}
-	b.positions(func(slot reg.GPVirtual) {
-		f := b.get("f", slot)
+	slot, end := b.load("first"), b.load("first")
+	b.ADDQ(b.arg("rows"), end)
+	b.loop(slot, end, b.planeLanes(), func() {
+		type factors struct{ f, smooth, target, gy vec }
+		rows := make([]factors, b.parts())
 		epsG := b.vector()
 		b.VBROADCASTSD(b.arg("epsG"), epsG)
-		smooth := b.scaledFactor(slot, epsG)
-		var target, gy vec
-		if b.Form != Dense {
-			target, gy = b.labelVector(labels), b.get("gy", slot)
+		for i := range rows {
+			at := b.GP64()
+			b.LEAQ(operand.Mem{Base: slot, Disp: i * b.width()}, at)
+			rows[i].f, rows[i].smooth = b.get("f", at), b.scaledFactor(at, epsG)
+			if b.Form != Dense {
+				rows[i].target, rows[i].gy = b.labelVector(operand.Mem{Base: labels, Disp: 4 * i * b.width()}), b.get("gy", at)
+			}
 		}
-		k, pe, pt := b.GP64(), b.GP64(), b.GP64()
+		k, pe, pd, pt := b.GP64(), b.GP64(), b.GP64(), b.GP64()
 		b.XORQ(k, k)
 		b.MOVQ(e, pe)
+		b.MOVQ(dst, pd)
 		if b.Form == Dense {
 			b.MOVQ(t, pt)
 		}
 		loop := b.label("class")
 		b.Label(loop)
-		v := b.loadF(operand.Mem{Base: pe}, nil)
-		if b.Form == Uniform {
-			b.ps(b.VFMSUB213PS, b.VFMSUB213PD, smooth, f, v)
-		} else {
-			b.mul(v, v, f)
-			b.negMulAddTo(v, smooth, b.planeCoefficient(k, 0, operand.Mem{Base: pt}))
-		}
+		var number vec
 		if b.Form != Dense {
-			b.blend(v, b.equal(target, b.spreadInt(k)), gy)
+			number = b.spreadInt(k)
 		}
-		b.storeF(v, operand.Mem{Base: pe}, nil)
+		for i, r := range rows {
+			part := func(base reg.Register) operand.Mem { return operand.Mem{Base: base, Disp: i * b.vectorBytes()} }
+			v := b.loadF(part(pe), nil)
+			if b.Form == Uniform {
+				b.ps(b.VFMSUB213PS, b.VFMSUB213PD, r.smooth, r.f, v)
+			} else {
+				b.mul(v, v, r.f)
+				b.negMulAddTo(v, r.smooth, b.planeCoefficient(k, 0, part(pt)))
+			}
+			if b.Form != Dense {
+				b.blend(v, b.equal(r.target, number), r.gy)
+			}
+			b.storeF(v, part(pd), nil)
+		}
 		b.ADDQ(b.arg("planeStep"), pe)
+		b.ADDQ(b.arg("dstStep"), pd)
 		if b.Form == Dense {
 			b.ADDQ(b.arg("planeStep"), pt)
 		}
 		b.INCQ(k)
 		b.CMPQ(k, b.arg("n"))
 		b.JLT(operand.LabelRef(loop))
-	}, func() {
-		b.advance(e, b.f())
+
+		b.ADDQ(operand.Imm(coef.Lanes), e)
+		b.ADDQ(operand.Imm(coef.Lanes), dst)
 		if b.Form == Dense {
-			b.advance(t, b.Element.size())
+			b.ADDQ(operand.Imm(coef.Lanes), t)
 		} else {
-			b.advance(labels, 4)
+			b.ADDQ(operand.Imm(uint64(4*b.planeLanes())), labels)
 		}
 	})
 }
