@@ -26,8 +26,8 @@ type worker[T Element, F real] struct {
 	specialPlanes *special   // those for planes, which are of F
 	want          shape
 	shape         shape                      // of the chunk: what is wanted if there are rows enough
-	used          int                        // how many slots a job has
-	main0         float64                    // main of rows without weights
+	common                                   // what slots have
+	own           bool                       // or had, since the last job overwrote it
 	cleared       bool                       // slots have been cleared since main was set
 	planeX        []F                        // a chunk's logits, and their exponentials, with a vector of rows for each class
 	planeT        []F                        // its distribution targets
@@ -46,6 +46,24 @@ type worker[T Element, F real] struct {
 	eBuffer       []F       // exponentials of a chunk, where the gradient's own memory is too narrow for them
 	masked        []bool    // whether rows of a chunk have masked classes; empty without masks
 	uBuffer       []F       // coefficients of these rows
+}
+
+// common is what all slots of a job have, unless its rows have their own.
+type common struct {
+	used              int     // how many there are
+	main0             float64 // main, of rows without weights
+	eu0, uy0, g0, gz0 float64
+}
+
+// fill gives it to them, unless they have it from the job before. own says whether this job will overwrite it.
+func (w *worker[T, F]) fill(c common, own bool) {
+	if c != w.common || w.own {
+		w.common, w.cleared = c, true
+		for s := range c.used {
+			w.eu[s], w.uy[s], w.g[s], w.gz[s] = c.eu0, c.uy0, c.g0, c.gz0
+		}
+	}
+	w.own = own
 }
 
 // vectors are a criterion's vectors in the type that rows are computed in.
@@ -118,12 +136,12 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	if up := j.perRow.Upstream; len(up) == 1 {
 		g, gz = upstream(g, up[0]), upstream(gz, up[0])
 	}
-	w.cleared, w.main0 = true, 1-c.smoothing
-	w.used = min(maxSlots, j.rows+coef.RowLanes) + slotPad
-	for i := range w.used {
-		w.eu[i], w.uy[i], w.g[i], w.gz[i] = eu, uy, g, gz
-		w.y[i], w.ey[i] = 0, 0
+	w.fill(common{min(maxSlots, j.rows+coef.RowLanes) + slotPad, 1 - c.smoothing, eu, uy, g, gz},
+		v.coef != nil || c.mask || len(j.perRow.Upstream) > 1)
+	if !j.index {
+		clear(w.y[:w.used])
 	}
+	w.cleared = w.cleared || !j.index || c.weights != nil
 	rows := chunkRows(classes)
 	w.lowest = math.Inf(-1)
 	w.scales = grow(w.scales, (classes+coef.Segment-1)/coef.Segment)
