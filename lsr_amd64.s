@@ -1804,7 +1804,6 @@ clear4:
 	JGE     clear4
 	VMOVDQU (DX), Y4
 	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
 	MOVQ    CX, R13
 	XORQ    R14, R14
 	XORQ    R12, R12
@@ -1835,105 +1834,97 @@ classes5:
 	ADDQ       184(AX), R10
 
 fetched7:
-	VMOVUPS      (R13), Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VMOVUPS      (R13)(BX*1), Y11
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y12
-	VPSLLD       $0x14, Y10, Y10
-	VBLENDVPS    Y12, Y11, Y5, Y5
-	VPADDD       Y9, Y10, Y10
-	VSUBPS       Y3, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y9
-	VMAXPS       Y11, Y0, Y13
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMOVUPS      Y13, Y14
-	VMULPS       Y8, Y8, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
-	VFMADD213PS  Y8, Y12, Y9
-	VSUBPS       Y1, Y14, Y8
-	VFMADD213PS  Y10, Y10, Y9
-	VFNMADD132PS constants<>+96(SB), Y13, Y8
-	VMOVUPS      (R13)(BX*2), Y13
-	VMOVUPS      Y9, (R13)
-	VPERMPS      constants<>+192(SB), Y14, Y12
-	VPCMPEQD     constants<>+640(SB), Y4, Y15
-	VPCMPEQD     constants<>+576(SB), Y4, Y10
-	VPSLLD       $0x14, Y14, Y14
-	VBLENDVPS    Y15, Y13, Y5, Y5
-	VBLENDVPS    Y10, Y9, Y6, Y6
-	VPADDD       Y12, Y14, Y14
-	VSUBPS       Y3, Y13, Y13
-	VADDPS       (R11)(R12*1), Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y10
-	VMAXPS       Y13, Y0, Y12
-	VMOVUPS      Y9, (R11)(R12*1)
-	VFMADD213PS  constants<>+160(SB), Y8, Y10
-	VMOVUPS      Y12, Y9
-	VADDPS       1024(R11), Y7, Y7
-	VMULPS       Y8, Y8, Y15
+	VMOVUPS      (R13), Y6
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VMOVUPS      Y7, 1024(R11)
-	VFMADD213PS  Y8, Y15, Y10
 	VSUBPS       Y1, Y9, Y7
-	VMAXPS       32(R13), Y2, Y2
-	VFMADD213PS  Y14, Y14, Y10
-	VFNMADD132PS constants<>+96(SB), Y12, Y7
-	VMOVUPS      (R13)(SI*1), Y14
-	VMOVUPS      Y10, (R13)(BX*1)
-	VPERMPS      constants<>+192(SB), Y9, Y12
-	VPCMPEQD     constants<>+672(SB), Y4, Y15
-	VPCMPEQD     constants<>+608(SB), Y4, Y8
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VMOVUPS      (R13)(BX*1), Y10
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VPSLLD       $0x14, Y9, Y9
-	VBLENDVPS    Y15, Y14, Y5, Y5
-	VBLENDVPS    Y8, Y10, Y6, Y6
-	VPADDD       Y12, Y9, Y9
-	VSUBPS       Y3, Y14, Y14
-	VADDPS       32(R11)(R12*1), Y10, Y8
-	VMOVUPS      constants<>+128(SB), Y10
-	VMAXPS       Y14, Y0, Y12
-	VMOVUPS      Y8, 32(R11)(R12*1)
-	VFMADD213PS  constants<>+160(SB), Y7, Y10
-	VMOVUPS      Y12, Y8
-	VADDPS       1056(R11), Y11, Y11
-	VMULPS       Y7, Y7, Y15
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VMOVUPS      Y11, 1056(R11)
-	VFMADD213PS  Y7, Y15, Y10
-	VSUBPS       Y1, Y8, Y7
-	VMAXPS       32(R13)(BX*1), Y2, Y2
-	VFMADD213PS  Y9, Y9, Y10
-	VFNMADD132PS constants<>+96(SB), Y12, Y7
-	VMOVUPS      Y10, (R13)(BX*2)
-	VPERMPS      constants<>+192(SB), Y8, Y11
-	VPCMPEQD     constants<>+640(SB), Y4, Y9
-	VPSLLD       $0x14, Y8, Y8
-	VBLENDVPS    Y9, Y10, Y6, Y6
-	VPADDD       Y11, Y8, Y8
-	VADDPS       64(R11)(R12*1), Y10, Y9
-	VMOVUPS      constants<>+128(SB), Y10
-	VMOVUPS      Y9, 64(R11)(R12*1)
-	VFMADD213PS  constants<>+160(SB), Y7, Y10
-	VADDPS       1088(R11), Y13, Y9
+	VBLENDVPS    Y11, Y10, Y5, Y5
+	VPADDD       Y8, Y9, Y9
+	VSUBPS       Y3, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y8
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      Y12, Y13
 	VMULPS       Y7, Y7, Y11
-	VMOVUPS      Y9, 1088(R11)
-	VFMADD213PS  Y7, Y11, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VFMADD213PS  Y7, Y11, Y8
+	VSUBPS       Y1, Y13, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VFNMADD132PS constants<>+96(SB), Y12, Y7
+	VMOVUPS      (R13)(BX*2), Y11
+	VMOVUPS      Y8, (R13)
+	VPERMPS      constants<>+192(SB), Y13, Y9
+	VPCMPEQD     constants<>+640(SB), Y4, Y12
+	VADDPS       (R11)(R12*1), Y8, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VBLENDVPS    Y12, Y11, Y5, Y5
+	VMOVUPS      Y8, (R11)(R12*1)
+	VPADDD       Y9, Y13, Y13
+	VSUBPS       Y3, Y11, Y11
+	VADDPS       1024(R11), Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y8
+	VMAXPS       Y11, Y0, Y9
+	VMOVUPS      Y6, 1024(R11)
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      Y9, Y12
+	VMAXPS       32(R13), Y2, Y2
+	VMULPS       Y7, Y7, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD213PS  Y7, Y6, Y8
+	VSUBPS       Y1, Y12, Y6
+	VFMADD213PS  Y13, Y13, Y8
+	VFNMADD132PS constants<>+96(SB), Y9, Y6
+	VMOVUPS      (R13)(SI*1), Y9
+	VMOVUPS      Y8, (R13)(BX*1)
+	VPERMPS      constants<>+192(SB), Y12, Y7
+	VPCMPEQD     constants<>+672(SB), Y4, Y13
+	VADDPS       32(R11)(R12*1), Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
+	VBLENDVPS    Y13, Y9, Y5, Y5
+	VMOVUPS      Y8, 32(R11)(R12*1)
+	VPADDD       Y7, Y12, Y12
+	VSUBPS       Y3, Y9, Y9
+	VADDPS       1056(R11), Y10, Y7
+	VMOVUPS      constants<>+128(SB), Y8
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y7, 1056(R11)
+	VFMADD213PS  constants<>+160(SB), Y6, Y8
+	VMOVUPS      Y10, Y13
+	VMAXPS       32(R13)(BX*1), Y2, Y2
+	VMULPS       Y6, Y6, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VFMADD213PS  Y6, Y7, Y8
+	VSUBPS       Y1, Y13, Y6
+	VFMADD213PS  Y12, Y12, Y8
+	VFNMADD132PS constants<>+96(SB), Y10, Y6
+	VMOVUPS      Y8, (R13)(BX*2)
+	VPERMPS      constants<>+192(SB), Y13, Y7
+	VADDPS       64(R11)(R12*1), Y8, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VMOVUPS      Y8, 64(R11)(R12*1)
+	VPADDD       Y7, Y13, Y13
+	VADDPS       1088(R11), Y11, Y7
+	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      Y7, 1088(R11)
+	VFMADD213PS  constants<>+160(SB), Y6, Y8
 	VMAXPS       32(R13)(BX*2), Y2, Y2
-	VFMADD213PS  Y8, Y8, Y10
-	VMOVUPS      Y10, (R13)(SI*1)
-	VPCMPEQD     constants<>+672(SB), Y4, Y7
-	VBLENDVPS    Y7, Y10, Y6, Y6
-	VADDPS       96(R11)(R12*1), Y10, Y7
-	VMOVUPS      Y7, 96(R11)(R12*1)
-	VADDPS       1120(R11), Y14, Y7
-	VMOVUPS      Y7, 1120(R11)
+	VMULPS       Y6, Y6, Y7
+	VFMADD213PS  Y6, Y7, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VMOVUPS      Y8, (R13)(SI*1)
+	VADDPS       96(R11)(R12*1), Y8, Y6
+	VMOVUPS      Y6, 96(R11)(R12*1)
+	VADDPS       1120(R11), Y9, Y6
+	VMOVUPS      Y6, 1120(R11)
 	VMAXPS       32(R13)(SI*1), Y2, Y2
 	ADDQ         $0x04, R14
 	ADDQ         $+128, R11
@@ -1960,30 +1951,28 @@ classes8:
 	ADDQ       184(AX), R10
 
 fetched10:
-	VMOVUPS      (R13), Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (R13)
-	VPCMPEQD     constants<>+576(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
-	VADDPS       (R11)(R12*1), Y9, Y8
-	VMOVUPS      Y8, (R11)(R12*1)
-	VADDPS       1024(R11), Y7, Y7
-	VMOVUPS      Y7, 1024(R11)
+	VMOVUPS      (R13), Y6
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (R13)
+	VADDPS       (R11)(R12*1), Y8, Y7
+	VMOVUPS      Y7, (R11)(R12*1)
+	VADDPS       1024(R11), Y6, Y6
+	VMOVUPS      Y6, 1024(R11)
 	VMAXPS       32(R13), Y2, Y2
 	ADDQ         $0x01, R14
 	ADDQ         $+32, R11
@@ -1999,18 +1988,18 @@ done9:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two11
-	VBROADCASTSD constants<>+736(SB), Y3
-	VMOVUPS      (R9), Y4
-	VADDPS       512(R9), Y4, Y4
+	VBROADCASTSD constants<>+736(SB), Y4
+	VMOVUPS      (R9), Y6
+	VADDPS       512(R9), Y6, Y6
 	VMOVUPS      32(R9), Y7
 	VADDPS       544(R9), Y7, Y7
-	VADDPS       Y7, Y4, Y4
+	VADDPS       Y7, Y6, Y6
 	VMOVUPS      64(R9), Y7
 	VADDPS       576(R9), Y7, Y7
 	VMOVUPS      96(R9), Y8
 	VADDPS       608(R9), Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VADDPS       Y7, Y4, Y4
+	VADDPS       Y7, Y6, Y6
 	VMOVUPS      128(R9), Y7
 	VADDPS       640(R9), Y7, Y7
 	VMOVUPS      160(R9), Y8
@@ -2022,7 +2011,7 @@ done9:
 	VADDPS       736(R9), Y9, Y9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VADDPS       Y7, Y4, Y4
+	VADDPS       Y7, Y6, Y6
 	VMOVUPS      256(R9), Y7
 	VADDPS       768(R9), Y7, Y7
 	VMOVUPS      288(R9), Y8
@@ -2046,59 +2035,78 @@ done9:
 	VADDPS       Y10, Y9, Y9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VADDPS       Y7, Y4, Y4
-	VCVTPS2PD    X4, Y7
-	VADDPD       Y3, Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VCVTPS2PD    X6, Y7
+	VADDPD       Y4, Y7, Y7
 	VMOVUPD      Y7, 1400(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y4, X4
-	VCVTPS2PD    X4, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y6, X6
+	VCVTPS2PD    X6, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1432(AX)(DI*8)
 	JMP          sum12
 
 two11:
-	VMOVUPS      (R9), Y3
-	VMOVUPS      32(R9), Y4
-	VMINPS       Y4, Y3, Y7
-	VADDPS       Y4, Y3, Y3
-	VXORPS       Y4, Y4, Y4
-	VMULPS       Y4, Y3, Y3
-	VADDPS       Y3, Y7, Y7
-	VCVTPS2PD    X7, Y3
-	VMOVUPD      Y3, 1400(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y7, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 1432(AX)(DI*8)
+	VMOVUPS      (R9), Y4
+	VMOVUPS      32(R9), Y6
+	VMINPS       Y6, Y4, Y7
+	VADDPS       Y6, Y4, Y4
+	VXORPS       Y6, Y6, Y6
+	VMULPS       Y6, Y4, Y4
+	VADDPS       Y4, Y7, Y7
+	VCVTPS2PD    X7, Y4
+	VMOVUPD      Y4, 1400(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y7, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 1432(AX)(DI*8)
 
 sum12:
-	VMOVUPS      1024(R9), Y3
-	VADDPS       1056(R9), Y3, Y3
-	VMOVUPS      1088(R9), Y4
-	VADDPS       1120(R9), Y4, Y4
-	VADDPS       Y4, Y3, Y3
-	VMOVUPS      1152(R9), Y4
-	VADDPS       1184(R9), Y4, Y4
+	VMOVUPS      1024(R9), Y4
+	VADDPS       1056(R9), Y4, Y4
+	VMOVUPS      1088(R9), Y6
+	VADDPS       1120(R9), Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      1152(R9), Y6
+	VADDPS       1184(R9), Y6, Y6
 	VMOVUPS      1216(R9), Y7
 	VADDPS       1248(R9), Y7, Y7
-	VADDPS       Y7, Y4, Y4
-	VADDPS       Y4, Y3, Y3
-	VMOVUPS      1280(R9), Y4
-	VADDPS       1312(R9), Y4, Y4
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      1280(R9), Y6
+	VADDPS       1312(R9), Y6, Y6
 	VMOVUPS      1344(R9), Y7
 	VADDPS       1376(R9), Y7, Y7
-	VADDPS       Y7, Y4, Y4
+	VADDPS       Y7, Y6, Y6
 	VMOVUPS      1408(R9), Y7
 	VADDPS       1440(R9), Y7, Y7
 	VMOVUPS      1472(R9), Y8
 	VADDPS       1504(R9), Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VADDPS       Y7, Y4, Y4
-	VADDPS       Y4, Y3, Y3
-	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 4664(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y3, X3
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VCVTPS2PD    X4, Y6
+	VMOVUPD      Y6, 4664(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 4696(AX)(DI*8)
+	VSUBPS       Y3, Y5, Y3
+	VMAXPS       Y3, Y0, Y4
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y3
+	VFNMADD132PS constants<>+96(SB), Y4, Y3
+	VPERMPS      constants<>+192(SB), Y6, Y4
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y4
+	VFMADD213PS  Y6, Y6, Y4
+	VCVTPS2PD    X4, Y3
+	VMOVUPD      Y3, 6840(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(DI*8)
+	VMOVUPD      Y3, 6872(AX)(DI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(DI*8), Y3, Y3
 	VMOVUPD      Y3, 3576(AX)(DI*8)
@@ -2106,11 +2114,6 @@ sum12:
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(DI*8), Y3, Y3
 	VMOVUPD      Y3, 3608(AX)(DI*8)
-	VCVTPS2PD    X6, Y3
-	VMOVUPD      Y3, 6840(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y6, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, DI
@@ -2256,7 +2259,6 @@ clear4:
 	JGE     clear4
 	VMOVDQU (DX), Y4
 	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
@@ -2275,36 +2277,34 @@ classes5:
 	ADDQ       184(AX), R8
 
 fetched7:
-	VMOVUPS      (R11), Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13)(R12*4), Y8
-	VMULPS       Y7, Y8, Y9
-	VXORPS       Y10, Y10, Y10
-	VCMPPS       $0x04, Y10, Y8, Y8
-	VANDPS       Y8, Y9, Y9
-	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VMOVUPS      Y8, (R11)
+	VMOVUPS      (R11), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y7
-	VBLENDVPS    Y7, Y8, Y6, Y6
-	VADDPS       (R9)(R10*1), Y8, Y7
-	VMOVUPS      Y7, (R9)(R10*1)
-	VADDPS       1024(R9), Y9, Y7
-	VMOVUPS      Y7, 1024(R9)
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	MOVQ         32(AX), R13
+	VBROADCASTSS (R13)(R12*4), Y7
+	VMULPS       Y6, Y7, Y8
+	VXORPS       Y9, Y9, Y9
+	VCMPPS       $0x04, Y9, Y7, Y7
+	VANDPS       Y7, Y8, Y8
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y6
+	VFNMADD132PS constants<>+96(SB), Y7, Y6
+	VPERMPS      constants<>+192(SB), Y9, Y7
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y7, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y10
+	VFMADD213PS  Y6, Y10, Y7
+	VFMADD213PS  Y9, Y9, Y7
+	VMOVUPS      Y7, (R11)
+	VADDPS       (R9)(R10*1), Y7, Y6
+	VMOVUPS      Y6, (R9)(R10*1)
+	VADDPS       1024(R9), Y8, Y6
+	VMOVUPS      Y6, 1024(R9)
 	VMAXPS       32(R11), Y2, Y2
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
@@ -2320,18 +2320,18 @@ done6:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
 	JE           two8
-	VBROADCASTSD constants<>+736(SB), Y3
-	VMOVUPS      (DI), Y4
-	VADDPS       512(DI), Y4, Y4
+	VBROADCASTSD constants<>+736(SB), Y4
+	VMOVUPS      (DI), Y6
+	VADDPS       512(DI), Y6, Y6
 	VMOVUPS      32(DI), Y7
 	VADDPS       544(DI), Y7, Y7
-	VADDPS       Y7, Y4, Y4
+	VADDPS       Y7, Y6, Y6
 	VMOVUPS      64(DI), Y7
 	VADDPS       576(DI), Y7, Y7
 	VMOVUPS      96(DI), Y8
 	VADDPS       608(DI), Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VADDPS       Y7, Y4, Y4
+	VADDPS       Y7, Y6, Y6
 	VMOVUPS      128(DI), Y7
 	VADDPS       640(DI), Y7, Y7
 	VMOVUPS      160(DI), Y8
@@ -2343,7 +2343,7 @@ done6:
 	VADDPS       736(DI), Y9, Y9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VADDPS       Y7, Y4, Y4
+	VADDPS       Y7, Y6, Y6
 	VMOVUPS      256(DI), Y7
 	VADDPS       768(DI), Y7, Y7
 	VMOVUPS      288(DI), Y8
@@ -2367,59 +2367,78 @@ done6:
 	VADDPS       Y10, Y9, Y9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VADDPS       Y7, Y4, Y4
-	VCVTPS2PD    X4, Y7
-	VADDPD       Y3, Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VCVTPS2PD    X6, Y7
+	VADDPD       Y4, Y7, Y7
 	VMOVUPD      Y7, 1400(AX)(BX*8)
-	VEXTRACTF128 $0x01, Y4, X4
-	VCVTPS2PD    X4, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(BX*8)
+	VEXTRACTF128 $0x01, Y6, X6
+	VCVTPS2PD    X6, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1432(AX)(BX*8)
 	JMP          sum9
 
 two8:
-	VMOVUPS      (DI), Y3
-	VMOVUPS      32(DI), Y4
-	VMINPS       Y4, Y3, Y7
-	VADDPS       Y4, Y3, Y3
-	VXORPS       Y4, Y4, Y4
-	VMULPS       Y4, Y3, Y3
-	VADDPS       Y3, Y7, Y7
-	VCVTPS2PD    X7, Y3
-	VMOVUPD      Y3, 1400(AX)(BX*8)
-	VEXTRACTF128 $0x01, Y7, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 1432(AX)(BX*8)
+	VMOVUPS      (DI), Y4
+	VMOVUPS      32(DI), Y6
+	VMINPS       Y6, Y4, Y7
+	VADDPS       Y6, Y4, Y4
+	VXORPS       Y6, Y6, Y6
+	VMULPS       Y6, Y4, Y4
+	VADDPS       Y4, Y7, Y7
+	VCVTPS2PD    X7, Y4
+	VMOVUPD      Y4, 1400(AX)(BX*8)
+	VEXTRACTF128 $0x01, Y7, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 1432(AX)(BX*8)
 
 sum9:
-	VMOVUPS      1024(DI), Y3
-	VADDPS       1056(DI), Y3, Y3
-	VMOVUPS      1088(DI), Y4
-	VADDPS       1120(DI), Y4, Y4
-	VADDPS       Y4, Y3, Y3
-	VMOVUPS      1152(DI), Y4
-	VADDPS       1184(DI), Y4, Y4
+	VMOVUPS      1024(DI), Y4
+	VADDPS       1056(DI), Y4, Y4
+	VMOVUPS      1088(DI), Y6
+	VADDPS       1120(DI), Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      1152(DI), Y6
+	VADDPS       1184(DI), Y6, Y6
 	VMOVUPS      1216(DI), Y7
 	VADDPS       1248(DI), Y7, Y7
-	VADDPS       Y7, Y4, Y4
-	VADDPS       Y4, Y3, Y3
-	VMOVUPS      1280(DI), Y4
-	VADDPS       1312(DI), Y4, Y4
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      1280(DI), Y6
+	VADDPS       1312(DI), Y6, Y6
 	VMOVUPS      1344(DI), Y7
 	VADDPS       1376(DI), Y7, Y7
-	VADDPS       Y7, Y4, Y4
+	VADDPS       Y7, Y6, Y6
 	VMOVUPS      1408(DI), Y7
 	VADDPS       1440(DI), Y7, Y7
 	VMOVUPS      1472(DI), Y8
 	VADDPS       1504(DI), Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VADDPS       Y7, Y4, Y4
-	VADDPS       Y4, Y3, Y3
-	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 4664(AX)(BX*8)
-	VEXTRACTF128 $0x01, Y3, X3
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VCVTPS2PD    X4, Y6
+	VMOVUPD      Y6, 4664(AX)(BX*8)
+	VEXTRACTF128 $0x01, Y4, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 4696(AX)(BX*8)
+	VSUBPS       Y3, Y5, Y3
+	VMAXPS       Y3, Y0, Y4
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y3
+	VFNMADD132PS constants<>+96(SB), Y4, Y3
+	VPERMPS      constants<>+192(SB), Y6, Y4
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y4
+	VFMADD213PS  Y6, Y6, Y4
+	VCVTPS2PD    X4, Y3
+	VMOVUPD      Y3, 6840(AX)(BX*8)
+	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(BX*8)
+	VMOVUPD      Y3, 6872(AX)(BX*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(BX*8), Y3, Y3
 	VMOVUPD      Y3, 3576(AX)(BX*8)
@@ -2427,11 +2446,6 @@ sum9:
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(BX*8), Y3, Y3
 	VMOVUPD      Y3, 3608(AX)(BX*8)
-	VCVTPS2PD    X6, Y3
-	VMOVUPD      Y3, 6840(AX)(BX*8)
-	VEXTRACTF128 $0x01, Y6, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, BX
@@ -4416,7 +4430,6 @@ clear4:
 	JGE       clear4
 	VPMOVSXDQ (DX), Y4
 	VXORPS    Y5, Y5, Y5
-	VXORPS    Y6, Y6, Y6
 	MOVQ      CX, R13
 	XORQ      R14, R14
 	XORQ      R12, R12
@@ -4447,140 +4460,132 @@ classes5:
 	ADDQ       184(AX), R10
 
 fetched7:
-	VMOVUPD      (R13), Y7
-	VPCMPEQQ     constants<>+576(SB), Y4, Y8
-	VBLENDVPD    Y8, Y7, Y5, Y5
-	VSUBPD       Y3, Y7, Y7
-	VMAXPD       Y7, Y0, Y9
-	VMOVUPD      Y9, Y10
-	VFMADD132PD  constants<>+832(SB), Y1, Y10
-	VSUBPD       Y1, Y10, Y8
-	VFNMADD231PD constants<>+864(SB), Y8, Y9
-	VFNMADD231PD constants<>+896(SB), Y8, Y9
-	VPSHUFD      $0xa0, Y10, Y8
-	VPERMPS      constants<>+1120(SB), Y8, Y11
-	VPERMPS      constants<>+1152(SB), Y8, Y8
-	VBLENDPS     $0xaa, Y8, Y11, Y8
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y8, Y10, Y10
-	VMOVUPD      (R13)(BX*1), Y12
-	VMOVUPD      constants<>+928(SB), Y8
-	VPCMPEQQ     constants<>+1248(SB), Y4, Y11
-	VFMADD213PD  constants<>+960(SB), Y9, Y8
-	VBLENDVPD    Y11, Y12, Y5, Y5
-	VFMADD213PD  constants<>+992(SB), Y9, Y8
-	VSUBPD       Y3, Y12, Y12
-	VFMADD213PD  constants<>+1024(SB), Y9, Y8
-	VMAXPD       Y12, Y0, Y14
-	VFMADD213PD  constants<>+1056(SB), Y9, Y8
-	VMOVUPD      Y14, Y15
-	VFMADD213PD  constants<>+1088(SB), Y9, Y8
-	VFMADD132PD  constants<>+832(SB), Y1, Y15
-	VMULPD       Y9, Y9, Y11
-	VSUBPD       Y1, Y15, Y13
-	VFMADD213PD  Y9, Y11, Y8
-	VMOVUPD      Y14, Y9
-	VFMADD213PD  Y10, Y10, Y8
-	VFNMADD231PD constants<>+864(SB), Y13, Y9
-	VMOVUPD      Y8, (R13)
-	VFNMADD231PD constants<>+896(SB), Y13, Y9
-	VPCMPEQQ     constants<>+576(SB), Y4, Y10
-	VPSHUFD      $0xa0, Y15, Y11
-	VBLENDVPD    Y10, Y8, Y6, Y6
-	VPERMPS      constants<>+1120(SB), Y11, Y10
-	VADDPD       (R11)(R12*1), Y8, Y8
-	VPERMPS      constants<>+1152(SB), Y11, Y11
-	VMOVUPD      Y8, (R11)(R12*1)
-	VBLENDPS     $0xaa, Y11, Y10, Y11
-	VADDPD       512(R11), Y7, Y7
-	VPSLLQ       $0x31, Y15, Y15
-	VMOVUPD      Y7, 512(R11)
-	VPADDQ       Y11, Y15, Y15
-	VMOVUPD      (R13)(BX*2), Y10
-	VMAXPD       32(R13), Y2, Y2
+	VMOVUPD      (R13), Y6
+	VPCMPEQQ     constants<>+576(SB), Y4, Y7
+	VBLENDVPD    Y7, Y6, Y5, Y5
+	VSUBPD       Y3, Y6, Y6
+	VMAXPD       Y6, Y0, Y8
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+832(SB), Y1, Y9
+	VSUBPD       Y1, Y9, Y7
+	VFNMADD231PD constants<>+864(SB), Y7, Y8
+	VFNMADD231PD constants<>+896(SB), Y7, Y8
+	VPSHUFD      $0xa0, Y9, Y7
+	VPERMPS      constants<>+1120(SB), Y7, Y10
+	VPERMPS      constants<>+1152(SB), Y7, Y7
+	VBLENDPS     $0xaa, Y7, Y10, Y7
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y7, Y9, Y9
+	VMOVUPD      (R13)(BX*1), Y11
 	VMOVUPD      constants<>+928(SB), Y7
-	VPCMPEQQ     constants<>+1280(SB), Y4, Y8
-	VFMADD213PD  constants<>+960(SB), Y9, Y7
-	VBLENDVPD    Y8, Y10, Y5, Y5
-	VFMADD213PD  constants<>+992(SB), Y9, Y7
-	VSUBPD       Y3, Y10, Y10
-	VFMADD213PD  constants<>+1024(SB), Y9, Y7
-	VMAXPD       Y10, Y0, Y13
-	VFMADD213PD  constants<>+1056(SB), Y9, Y7
-	VMOVUPD      Y13, Y14
-	VFMADD213PD  constants<>+1088(SB), Y9, Y7
-	VFMADD132PD  constants<>+832(SB), Y1, Y14
-	VMULPD       Y9, Y9, Y8
-	VSUBPD       Y1, Y14, Y11
-	VFMADD213PD  Y9, Y8, Y7
-	VMOVUPD      Y13, Y8
-	VFMADD213PD  Y15, Y15, Y7
-	VFNMADD231PD constants<>+864(SB), Y11, Y8
-	VMOVUPD      Y7, (R13)(BX*1)
-	VFNMADD231PD constants<>+896(SB), Y11, Y8
-	VPCMPEQQ     constants<>+1248(SB), Y4, Y9
-	VPSHUFD      $0xa0, Y14, Y11
-	VBLENDVPD    Y9, Y7, Y6, Y6
-	VPERMPS      constants<>+1120(SB), Y11, Y9
-	VADDPD       32(R11)(R12*1), Y7, Y7
-	VPERMPS      constants<>+1152(SB), Y11, Y11
-	VMOVUPD      Y7, 32(R11)(R12*1)
-	VBLENDPS     $0xaa, Y11, Y9, Y11
-	VADDPD       544(R11), Y12, Y7
-	VPSLLQ       $0x31, Y14, Y14
-	VMOVUPD      Y7, 544(R11)
-	VPADDQ       Y11, Y14, Y14
-	VMOVUPD      (R13)(SI*1), Y11
-	VMAXPD       32(R13)(BX*1), Y2, Y2
-	VMOVUPD      constants<>+928(SB), Y7
-	VPCMPEQQ     constants<>+1312(SB), Y4, Y9
+	VPCMPEQQ     constants<>+1248(SB), Y4, Y10
 	VFMADD213PD  constants<>+960(SB), Y8, Y7
-	VBLENDVPD    Y9, Y11, Y5, Y5
+	VBLENDVPD    Y10, Y11, Y5, Y5
 	VFMADD213PD  constants<>+992(SB), Y8, Y7
 	VSUBPD       Y3, Y11, Y11
 	VFMADD213PD  constants<>+1024(SB), Y8, Y7
 	VMAXPD       Y11, Y0, Y13
 	VFMADD213PD  constants<>+1056(SB), Y8, Y7
-	VMOVUPD      Y13, Y15
+	VMOVUPD      Y13, Y14
 	VFMADD213PD  constants<>+1088(SB), Y8, Y7
-	VFMADD132PD  constants<>+832(SB), Y1, Y15
-	VMULPD       Y8, Y8, Y9
-	VSUBPD       Y1, Y15, Y12
-	VFMADD213PD  Y8, Y9, Y7
+	VFMADD132PD  constants<>+832(SB), Y1, Y14
+	VMULPD       Y8, Y8, Y10
+	VSUBPD       Y1, Y14, Y12
+	VFMADD213PD  Y8, Y10, Y7
 	VMOVUPD      Y13, Y8
-	VFMADD213PD  Y14, Y14, Y7
+	VFMADD213PD  Y9, Y9, Y7
 	VFNMADD231PD constants<>+864(SB), Y12, Y8
-	VMOVUPD      Y7, (R13)(BX*2)
+	VMOVUPD      Y7, (R13)
 	VFNMADD231PD constants<>+896(SB), Y12, Y8
-	VPCMPEQQ     constants<>+1280(SB), Y4, Y9
-	VPSHUFD      $0xa0, Y15, Y12
-	VBLENDVPD    Y9, Y7, Y6, Y6
-	VPERMPS      constants<>+1120(SB), Y12, Y9
-	VADDPD       64(R11)(R12*1), Y7, Y7
-	VPERMPS      constants<>+1152(SB), Y12, Y12
-	VMOVUPD      Y7, 64(R11)(R12*1)
-	VBLENDPS     $0xaa, Y12, Y9, Y12
-	VADDPD       576(R11), Y10, Y7
-	VPSLLQ       $0x31, Y15, Y15
-	VMOVUPD      Y7, 576(R11)
-	VPADDQ       Y12, Y15, Y15
-	VMAXPD       32(R13)(BX*2), Y2, Y2
-	VMOVUPD      constants<>+928(SB), Y7
-	VFMADD213PD  constants<>+960(SB), Y8, Y7
-	VFMADD213PD  constants<>+992(SB), Y8, Y7
-	VFMADD213PD  constants<>+1024(SB), Y8, Y7
-	VFMADD213PD  constants<>+1056(SB), Y8, Y7
-	VFMADD213PD  constants<>+1088(SB), Y8, Y7
-	VMULPD       Y8, Y8, Y9
-	VFMADD213PD  Y8, Y9, Y7
-	VFMADD213PD  Y15, Y15, Y7
-	VMOVUPD      Y7, (R13)(SI*1)
+	VADDPD       (R11)(R12*1), Y7, Y7
+	VPSHUFD      $0xa0, Y14, Y9
+	VMOVUPD      Y7, (R11)(R12*1)
+	VPERMPS      constants<>+1120(SB), Y9, Y7
+	VADDPD       512(R11), Y6, Y6
+	VPERMPS      constants<>+1152(SB), Y9, Y9
+	VMOVUPD      Y6, 512(R11)
+	VBLENDPS     $0xaa, Y9, Y7, Y9
+	VMAXPD       32(R13), Y2, Y2
+	VPSLLQ       $0x31, Y14, Y14
+	VPADDQ       Y9, Y14, Y14
+	VMOVUPD      (R13)(BX*2), Y9
+	VMOVUPD      constants<>+928(SB), Y6
+	VPCMPEQQ     constants<>+1280(SB), Y4, Y7
+	VFMADD213PD  constants<>+960(SB), Y8, Y6
+	VBLENDVPD    Y7, Y9, Y5, Y5
+	VFMADD213PD  constants<>+992(SB), Y8, Y6
+	VSUBPD       Y3, Y9, Y9
+	VFMADD213PD  constants<>+1024(SB), Y8, Y6
+	VMAXPD       Y9, Y0, Y12
+	VFMADD213PD  constants<>+1056(SB), Y8, Y6
+	VMOVUPD      Y12, Y13
+	VFMADD213PD  constants<>+1088(SB), Y8, Y6
+	VFMADD132PD  constants<>+832(SB), Y1, Y13
+	VMULPD       Y8, Y8, Y7
+	VSUBPD       Y1, Y13, Y10
+	VFMADD213PD  Y8, Y7, Y6
+	VMOVUPD      Y12, Y7
+	VFMADD213PD  Y14, Y14, Y6
+	VFNMADD231PD constants<>+864(SB), Y10, Y7
+	VMOVUPD      Y6, (R13)(BX*1)
+	VFNMADD231PD constants<>+896(SB), Y10, Y7
+	VADDPD       32(R11)(R12*1), Y6, Y6
+	VPSHUFD      $0xa0, Y13, Y8
+	VMOVUPD      Y6, 32(R11)(R12*1)
+	VPERMPS      constants<>+1120(SB), Y8, Y6
+	VADDPD       544(R11), Y11, Y10
+	VPERMPS      constants<>+1152(SB), Y8, Y8
+	VMOVUPD      Y10, 544(R11)
+	VBLENDPS     $0xaa, Y8, Y6, Y8
+	VMAXPD       32(R13)(BX*1), Y2, Y2
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y8, Y13, Y13
+	VMOVUPD      (R13)(SI*1), Y10
+	VMOVUPD      constants<>+928(SB), Y6
 	VPCMPEQQ     constants<>+1312(SB), Y4, Y8
-	VBLENDVPD    Y8, Y7, Y6, Y6
-	VADDPD       96(R11)(R12*1), Y7, Y7
-	VMOVUPD      Y7, 96(R11)(R12*1)
-	VADDPD       608(R11), Y11, Y7
-	VMOVUPD      Y7, 608(R11)
+	VFMADD213PD  constants<>+960(SB), Y7, Y6
+	VBLENDVPD    Y8, Y10, Y5, Y5
+	VFMADD213PD  constants<>+992(SB), Y7, Y6
+	VSUBPD       Y3, Y10, Y10
+	VFMADD213PD  constants<>+1024(SB), Y7, Y6
+	VMAXPD       Y10, Y0, Y12
+	VFMADD213PD  constants<>+1056(SB), Y7, Y6
+	VMOVUPD      Y12, Y14
+	VFMADD213PD  constants<>+1088(SB), Y7, Y6
+	VFMADD132PD  constants<>+832(SB), Y1, Y14
+	VMULPD       Y7, Y7, Y8
+	VSUBPD       Y1, Y14, Y11
+	VFMADD213PD  Y7, Y8, Y6
+	VMOVUPD      Y12, Y7
+	VFMADD213PD  Y13, Y13, Y6
+	VFNMADD231PD constants<>+864(SB), Y11, Y7
+	VMOVUPD      Y6, (R13)(BX*2)
+	VFNMADD231PD constants<>+896(SB), Y11, Y7
+	VADDPD       64(R11)(R12*1), Y6, Y6
+	VPSHUFD      $0xa0, Y14, Y8
+	VMOVUPD      Y6, 64(R11)(R12*1)
+	VPERMPS      constants<>+1120(SB), Y8, Y6
+	VADDPD       576(R11), Y9, Y9
+	VPERMPS      constants<>+1152(SB), Y8, Y8
+	VMOVUPD      Y9, 576(R11)
+	VBLENDPS     $0xaa, Y8, Y6, Y8
+	VMAXPD       32(R13)(BX*2), Y2, Y2
+	VPSLLQ       $0x31, Y14, Y14
+	VPADDQ       Y8, Y14, Y14
+	VMOVUPD      constants<>+928(SB), Y6
+	VFMADD213PD  constants<>+960(SB), Y7, Y6
+	VFMADD213PD  constants<>+992(SB), Y7, Y6
+	VFMADD213PD  constants<>+1024(SB), Y7, Y6
+	VFMADD213PD  constants<>+1056(SB), Y7, Y6
+	VFMADD213PD  constants<>+1088(SB), Y7, Y6
+	VMULPD       Y7, Y7, Y8
+	VFMADD213PD  Y7, Y8, Y6
+	VFMADD213PD  Y14, Y14, Y6
+	VMOVUPD      Y6, (R13)(SI*1)
+	VADDPD       96(R11)(R12*1), Y6, Y6
+	VMOVUPD      Y6, 96(R11)(R12*1)
+	VADDPD       608(R11), Y10, Y6
+	VMOVUPD      Y6, 608(R11)
 	VMAXPD       32(R13)(SI*1), Y2, Y2
 	ADDQ         $0x04, R14
 	ADDQ         $+128, R11
@@ -4607,38 +4612,36 @@ classes8:
 	ADDQ       184(AX), R10
 
 fetched10:
-	VMOVUPD      (R13), Y7
-	VPCMPEQQ     constants<>+576(SB), Y4, Y8
-	VBLENDVPD    Y8, Y7, Y5, Y5
-	VSUBPD       Y3, Y7, Y7
-	VMAXPD       Y7, Y0, Y9
-	VMOVUPD      Y9, Y10
-	VFMADD132PD  constants<>+832(SB), Y1, Y10
-	VSUBPD       Y1, Y10, Y8
-	VFNMADD231PD constants<>+864(SB), Y8, Y9
-	VFNMADD231PD constants<>+896(SB), Y8, Y9
-	VPSHUFD      $0xa0, Y10, Y8
-	VPERMPS      constants<>+1120(SB), Y8, Y11
-	VPERMPS      constants<>+1152(SB), Y8, Y8
-	VBLENDPS     $0xaa, Y8, Y11, Y8
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y8, Y10, Y10
-	VMOVUPD      constants<>+928(SB), Y8
-	VFMADD213PD  constants<>+960(SB), Y9, Y8
-	VFMADD213PD  constants<>+992(SB), Y9, Y8
-	VFMADD213PD  constants<>+1024(SB), Y9, Y8
-	VFMADD213PD  constants<>+1056(SB), Y9, Y8
-	VFMADD213PD  constants<>+1088(SB), Y9, Y8
-	VMULPD       Y9, Y9, Y11
-	VFMADD213PD  Y9, Y11, Y8
-	VFMADD213PD  Y10, Y10, Y8
-	VMOVUPD      Y8, (R13)
-	VPCMPEQQ     constants<>+576(SB), Y4, Y9
-	VBLENDVPD    Y9, Y8, Y6, Y6
-	VADDPD       (R11)(R12*1), Y8, Y8
-	VMOVUPD      Y8, (R11)(R12*1)
-	VADDPD       512(R11), Y7, Y7
-	VMOVUPD      Y7, 512(R11)
+	VMOVUPD      (R13), Y6
+	VPCMPEQQ     constants<>+576(SB), Y4, Y7
+	VBLENDVPD    Y7, Y6, Y5, Y5
+	VSUBPD       Y3, Y6, Y6
+	VMAXPD       Y6, Y0, Y8
+	VMOVUPD      Y8, Y9
+	VFMADD132PD  constants<>+832(SB), Y1, Y9
+	VSUBPD       Y1, Y9, Y7
+	VFNMADD231PD constants<>+864(SB), Y7, Y8
+	VFNMADD231PD constants<>+896(SB), Y7, Y8
+	VPSHUFD      $0xa0, Y9, Y7
+	VPERMPS      constants<>+1120(SB), Y7, Y10
+	VPERMPS      constants<>+1152(SB), Y7, Y7
+	VBLENDPS     $0xaa, Y7, Y10, Y7
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y7, Y9, Y9
+	VMOVUPD      constants<>+928(SB), Y7
+	VFMADD213PD  constants<>+960(SB), Y8, Y7
+	VFMADD213PD  constants<>+992(SB), Y8, Y7
+	VFMADD213PD  constants<>+1024(SB), Y8, Y7
+	VFMADD213PD  constants<>+1056(SB), Y8, Y7
+	VFMADD213PD  constants<>+1088(SB), Y8, Y7
+	VMULPD       Y8, Y8, Y10
+	VFMADD213PD  Y8, Y10, Y7
+	VFMADD213PD  Y9, Y9, Y7
+	VMOVUPD      Y7, (R13)
+	VADDPD       (R11)(R12*1), Y7, Y7
+	VMOVUPD      Y7, (R11)(R12*1)
+	VADDPD       512(R11), Y6, Y6
+	VMOVUPD      Y6, 512(R11)
 	VMAXPD       32(R13), Y2, Y2
 	ADDQ         $0x01, R14
 	ADDQ         $+32, R11
@@ -4654,18 +4657,18 @@ done9:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two11
-	VBROADCASTSD constants<>+736(SB), Y3
-	VMOVUPD      (R9), Y4
-	VADDPD       256(R9), Y4, Y4
+	VBROADCASTSD constants<>+736(SB), Y4
+	VMOVUPD      (R9), Y6
+	VADDPD       256(R9), Y6, Y6
 	VMOVUPD      32(R9), Y7
 	VADDPD       288(R9), Y7, Y7
-	VADDPD       Y7, Y4, Y4
+	VADDPD       Y7, Y6, Y6
 	VMOVUPD      64(R9), Y7
 	VADDPD       320(R9), Y7, Y7
 	VMOVUPD      96(R9), Y8
 	VADDPD       352(R9), Y8, Y8
 	VADDPD       Y8, Y7, Y7
-	VADDPD       Y7, Y4, Y4
+	VADDPD       Y7, Y6, Y6
 	VMOVUPD      128(R9), Y7
 	VADDPD       384(R9), Y7, Y7
 	VMOVUPD      160(R9), Y8
@@ -4677,42 +4680,64 @@ done9:
 	VADDPD       480(R9), Y9, Y9
 	VADDPD       Y9, Y8, Y8
 	VADDPD       Y8, Y7, Y7
-	VADDPD       Y7, Y4, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1400(AX)(DI*8)
+	VADDPD       Y7, Y6, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1400(AX)(DI*8)
 	JMP          sum12
 
 two11:
-	VMOVUPD (R9), Y3
-	VMOVUPD 32(R9), Y4
-	VMINPD  Y4, Y3, Y7
-	VADDPD  Y4, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VMULPD  Y4, Y3, Y3
-	VADDPD  Y3, Y7, Y7
+	VMOVUPD (R9), Y4
+	VMOVUPD 32(R9), Y6
+	VMINPD  Y6, Y4, Y7
+	VADDPD  Y6, Y4, Y4
+	VXORPS  Y6, Y6, Y6
+	VMULPD  Y6, Y4, Y4
+	VADDPD  Y4, Y7, Y7
 	VMOVUPD Y7, 1400(AX)(DI*8)
 
 sum12:
-	VMOVUPD 512(R9), Y3
-	VADDPD  544(R9), Y3, Y3
-	VMOVUPD 576(R9), Y4
-	VADDPD  608(R9), Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VMOVUPD 640(R9), Y4
-	VADDPD  672(R9), Y4, Y4
-	VMOVUPD 704(R9), Y7
-	VADDPD  736(R9), Y7, Y7
-	VADDPD  Y7, Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 4664(AX)(DI*8)
-	VSUBPD  312(AX)(DI*8), Y5, Y5
-	VMOVUPD Y5, 3576(AX)(DI*8)
-	VMOVUPD Y6, 6840(AX)(DI*8)
-	ADDQ    $0x20, CX
-	ADDQ    $0x10, DX
-	ADDQ    $+4, DI
-	CMPQ    DI, R8
-	JLT     loop2
+	VMOVUPD      512(R9), Y4
+	VADDPD       544(R9), Y4, Y4
+	VMOVUPD      576(R9), Y6
+	VADDPD       608(R9), Y6, Y6
+	VADDPD       Y6, Y4, Y4
+	VMOVUPD      640(R9), Y6
+	VADDPD       672(R9), Y6, Y6
+	VMOVUPD      704(R9), Y7
+	VADDPD       736(R9), Y7, Y7
+	VADDPD       Y7, Y6, Y6
+	VADDPD       Y6, Y4, Y4
+	VMOVUPD      Y4, 4664(AX)(DI*8)
+	VSUBPD       Y3, Y5, Y3
+	VMAXPD       Y3, Y0, Y4
+	VMOVUPD      Y4, Y6
+	VFMADD132PD  constants<>+832(SB), Y1, Y6
+	VSUBPD       Y1, Y6, Y3
+	VFNMADD231PD constants<>+864(SB), Y3, Y4
+	VFNMADD231PD constants<>+896(SB), Y3, Y4
+	VPSHUFD      $0xa0, Y6, Y3
+	VPERMPS      constants<>+1120(SB), Y3, Y7
+	VPERMPS      constants<>+1152(SB), Y3, Y3
+	VBLENDPS     $0xaa, Y3, Y7, Y3
+	VPSLLQ       $0x31, Y6, Y6
+	VPADDQ       Y3, Y6, Y6
+	VMOVUPD      constants<>+928(SB), Y3
+	VFMADD213PD  constants<>+960(SB), Y4, Y3
+	VFMADD213PD  constants<>+992(SB), Y4, Y3
+	VFMADD213PD  constants<>+1024(SB), Y4, Y3
+	VFMADD213PD  constants<>+1056(SB), Y4, Y3
+	VFMADD213PD  constants<>+1088(SB), Y4, Y3
+	VMULPD       Y4, Y4, Y7
+	VFMADD213PD  Y4, Y7, Y3
+	VFMADD213PD  Y6, Y6, Y3
+	VMOVUPD      Y3, 6840(AX)(DI*8)
+	VSUBPD       312(AX)(DI*8), Y5, Y5
+	VMOVUPD      Y5, 3576(AX)(DI*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x10, DX
+	ADDQ         $+4, DI
+	CMPQ         DI, R8
+	JLT          loop2
 
 end3:
 	VZEROUPPER
@@ -4825,7 +4850,6 @@ clear4:
 	JGE       clear4
 	VPMOVSXDQ (DX), Y4
 	VXORPS    Y5, Y5, Y5
-	VXORPS    Y6, Y6, Y6
 	MOVQ      CX, R11
 	XORQ      R12, R12
 	XORQ      R10, R10
@@ -4844,44 +4868,42 @@ classes5:
 	ADDQ       184(AX), R8
 
 fetched7:
-	VMOVUPD      (R11), Y7
-	VPCMPEQQ     constants<>+576(SB), Y4, Y8
-	VBLENDVPD    Y8, Y7, Y5, Y5
-	VSUBPD       Y3, Y7, Y7
+	VMOVUPD      (R11), Y6
+	VPCMPEQQ     constants<>+576(SB), Y4, Y7
+	VBLENDVPD    Y7, Y6, Y5, Y5
+	VSUBPD       Y3, Y6, Y6
 	MOVQ         32(AX), R13
-	VBROADCASTSD (R13)(R12*8), Y8
-	VMULPD       Y7, Y8, Y9
-	VXORPS       Y10, Y10, Y10
-	VCMPPD       $0x04, Y10, Y8, Y8
-	VANDPD       Y8, Y9, Y9
-	VMAXPD       Y7, Y0, Y8
-	VMOVUPD      Y8, Y10
-	VFMADD132PD  constants<>+832(SB), Y1, Y10
-	VSUBPD       Y1, Y10, Y7
-	VFNMADD231PD constants<>+864(SB), Y7, Y8
-	VFNMADD231PD constants<>+896(SB), Y7, Y8
-	VPSHUFD      $0xa0, Y10, Y7
-	VPERMPS      constants<>+1120(SB), Y7, Y11
-	VPERMPS      constants<>+1152(SB), Y7, Y7
-	VBLENDPS     $0xaa, Y7, Y11, Y7
-	VPSLLQ       $0x31, Y10, Y10
-	VPADDQ       Y7, Y10, Y10
-	VMOVUPD      constants<>+928(SB), Y7
-	VFMADD213PD  constants<>+960(SB), Y8, Y7
-	VFMADD213PD  constants<>+992(SB), Y8, Y7
-	VFMADD213PD  constants<>+1024(SB), Y8, Y7
-	VFMADD213PD  constants<>+1056(SB), Y8, Y7
-	VFMADD213PD  constants<>+1088(SB), Y8, Y7
-	VMULPD       Y8, Y8, Y11
-	VFMADD213PD  Y8, Y11, Y7
-	VFMADD213PD  Y10, Y10, Y7
-	VMOVUPD      Y7, (R11)
-	VPCMPEQQ     constants<>+576(SB), Y4, Y8
-	VBLENDVPD    Y8, Y7, Y6, Y6
-	VADDPD       (R9)(R10*1), Y7, Y7
-	VMOVUPD      Y7, (R9)(R10*1)
-	VADDPD       512(R9), Y9, Y7
-	VMOVUPD      Y7, 512(R9)
+	VBROADCASTSD (R13)(R12*8), Y7
+	VMULPD       Y6, Y7, Y8
+	VXORPS       Y9, Y9, Y9
+	VCMPPD       $0x04, Y9, Y7, Y7
+	VANDPD       Y7, Y8, Y8
+	VMAXPD       Y6, Y0, Y7
+	VMOVUPD      Y7, Y9
+	VFMADD132PD  constants<>+832(SB), Y1, Y9
+	VSUBPD       Y1, Y9, Y6
+	VFNMADD231PD constants<>+864(SB), Y6, Y7
+	VFNMADD231PD constants<>+896(SB), Y6, Y7
+	VPSHUFD      $0xa0, Y9, Y6
+	VPERMPS      constants<>+1120(SB), Y6, Y10
+	VPERMPS      constants<>+1152(SB), Y6, Y6
+	VBLENDPS     $0xaa, Y6, Y10, Y6
+	VPSLLQ       $0x31, Y9, Y9
+	VPADDQ       Y6, Y9, Y9
+	VMOVUPD      constants<>+928(SB), Y6
+	VFMADD213PD  constants<>+960(SB), Y7, Y6
+	VFMADD213PD  constants<>+992(SB), Y7, Y6
+	VFMADD213PD  constants<>+1024(SB), Y7, Y6
+	VFMADD213PD  constants<>+1056(SB), Y7, Y6
+	VFMADD213PD  constants<>+1088(SB), Y7, Y6
+	VMULPD       Y7, Y7, Y10
+	VFMADD213PD  Y7, Y10, Y6
+	VFMADD213PD  Y9, Y9, Y6
+	VMOVUPD      Y6, (R11)
+	VADDPD       (R9)(R10*1), Y6, Y6
+	VMOVUPD      Y6, (R9)(R10*1)
+	VADDPD       512(R9), Y8, Y6
+	VMOVUPD      Y6, 512(R9)
 	VMAXPD       32(R11), Y2, Y2
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
@@ -4897,18 +4919,18 @@ done6:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
 	JE           two8
-	VBROADCASTSD constants<>+736(SB), Y3
-	VMOVUPD      (DI), Y4
-	VADDPD       256(DI), Y4, Y4
+	VBROADCASTSD constants<>+736(SB), Y4
+	VMOVUPD      (DI), Y6
+	VADDPD       256(DI), Y6, Y6
 	VMOVUPD      32(DI), Y7
 	VADDPD       288(DI), Y7, Y7
-	VADDPD       Y7, Y4, Y4
+	VADDPD       Y7, Y6, Y6
 	VMOVUPD      64(DI), Y7
 	VADDPD       320(DI), Y7, Y7
 	VMOVUPD      96(DI), Y8
 	VADDPD       352(DI), Y8, Y8
 	VADDPD       Y8, Y7, Y7
-	VADDPD       Y7, Y4, Y4
+	VADDPD       Y7, Y6, Y6
 	VMOVUPD      128(DI), Y7
 	VADDPD       384(DI), Y7, Y7
 	VMOVUPD      160(DI), Y8
@@ -4920,42 +4942,64 @@ done6:
 	VADDPD       480(DI), Y9, Y9
 	VADDPD       Y9, Y8, Y8
 	VADDPD       Y8, Y7, Y7
-	VADDPD       Y7, Y4, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1400(AX)(BX*8)
+	VADDPD       Y7, Y6, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1400(AX)(BX*8)
 	JMP          sum9
 
 two8:
-	VMOVUPD (DI), Y3
-	VMOVUPD 32(DI), Y4
-	VMINPD  Y4, Y3, Y7
-	VADDPD  Y4, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VMULPD  Y4, Y3, Y3
-	VADDPD  Y3, Y7, Y7
+	VMOVUPD (DI), Y4
+	VMOVUPD 32(DI), Y6
+	VMINPD  Y6, Y4, Y7
+	VADDPD  Y6, Y4, Y4
+	VXORPS  Y6, Y6, Y6
+	VMULPD  Y6, Y4, Y4
+	VADDPD  Y4, Y7, Y7
 	VMOVUPD Y7, 1400(AX)(BX*8)
 
 sum9:
-	VMOVUPD 512(DI), Y3
-	VADDPD  544(DI), Y3, Y3
-	VMOVUPD 576(DI), Y4
-	VADDPD  608(DI), Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VMOVUPD 640(DI), Y4
-	VADDPD  672(DI), Y4, Y4
-	VMOVUPD 704(DI), Y7
-	VADDPD  736(DI), Y7, Y7
-	VADDPD  Y7, Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 4664(AX)(BX*8)
-	VSUBPD  312(AX)(BX*8), Y5, Y5
-	VMOVUPD Y5, 3576(AX)(BX*8)
-	VMOVUPD Y6, 6840(AX)(BX*8)
-	ADDQ    $0x20, CX
-	ADDQ    $0x10, DX
-	ADDQ    $+4, BX
-	CMPQ    BX, SI
-	JLT     loop2
+	VMOVUPD      512(DI), Y4
+	VADDPD       544(DI), Y4, Y4
+	VMOVUPD      576(DI), Y6
+	VADDPD       608(DI), Y6, Y6
+	VADDPD       Y6, Y4, Y4
+	VMOVUPD      640(DI), Y6
+	VADDPD       672(DI), Y6, Y6
+	VMOVUPD      704(DI), Y7
+	VADDPD       736(DI), Y7, Y7
+	VADDPD       Y7, Y6, Y6
+	VADDPD       Y6, Y4, Y4
+	VMOVUPD      Y4, 4664(AX)(BX*8)
+	VSUBPD       Y3, Y5, Y3
+	VMAXPD       Y3, Y0, Y4
+	VMOVUPD      Y4, Y6
+	VFMADD132PD  constants<>+832(SB), Y1, Y6
+	VSUBPD       Y1, Y6, Y3
+	VFNMADD231PD constants<>+864(SB), Y3, Y4
+	VFNMADD231PD constants<>+896(SB), Y3, Y4
+	VPSHUFD      $0xa0, Y6, Y3
+	VPERMPS      constants<>+1120(SB), Y3, Y7
+	VPERMPS      constants<>+1152(SB), Y3, Y3
+	VBLENDPS     $0xaa, Y3, Y7, Y3
+	VPSLLQ       $0x31, Y6, Y6
+	VPADDQ       Y3, Y6, Y6
+	VMOVUPD      constants<>+928(SB), Y3
+	VFMADD213PD  constants<>+960(SB), Y4, Y3
+	VFMADD213PD  constants<>+992(SB), Y4, Y3
+	VFMADD213PD  constants<>+1024(SB), Y4, Y3
+	VFMADD213PD  constants<>+1056(SB), Y4, Y3
+	VFMADD213PD  constants<>+1088(SB), Y4, Y3
+	VMULPD       Y4, Y4, Y7
+	VFMADD213PD  Y4, Y7, Y3
+	VFMADD213PD  Y6, Y6, Y3
+	VMOVUPD      Y3, 6840(AX)(BX*8)
+	VSUBPD       312(AX)(BX*8), Y5, Y5
+	VMOVUPD      Y5, 3576(AX)(BX*8)
+	ADDQ         $0x20, CX
+	ADDQ         $0x10, DX
+	ADDQ         $+4, BX
+	CMPQ         BX, SI
+	JLT          loop2
 
 end3:
 	VZEROUPPER
@@ -10256,7 +10300,6 @@ clear4:
 	JGE          clear4
 	VMOVDQU32    (DX), Z9
 	VBROADCASTSS constants<>+576(SB), Z10
-	VBROADCASTSS constants<>+576(SB), Z11
 	MOVQ         CX, R13
 	XORQ         R14, R14
 	XORQ         R12, R12
@@ -10287,101 +10330,97 @@ classes5:
 	ADDQ       184(AX), R10
 
 fetched7:
-	VMOVUPS       (R13), Z12
+	VMOVUPS       (R13), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VMOVUPS       (R13)(BX*1), Z16
-	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
-	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVUPS       Z16, K3, Z10
-	VSUBPS        Z1, Z14, Z13
-	VSUBPS        Z8, Z16, Z16
-	VFNMADD132PS  Z3, Z12, Z13
-	VMOVUPS       Z16, Z17
-	VMOVUPS       (R13)(BX*2), Z18
-	VPERMPS       Z6, Z14, Z15
-	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
-	VPSLLD        $0x14, Z14, Z14
-	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVUPS       Z18, K5, Z10
-	VPADDD        Z15, Z14, Z14
-	VSUBPS        Z1, Z17, Z20
-	VSUBPS        Z8, Z18, Z18
-	VMOVUPS       Z4, Z15
-	VFNMADD132PS  Z3, Z16, Z20
-	VMOVUPS       Z18, Z22
-	VMOVUPS       (R13)(SI*1), Z23
-	VFMADD213PS   Z5, Z13, Z15
-	VPERMPS       Z6, Z17, Z21
-	VFMADD132PS   Z2, Z1, Z22
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K7
-	VMULPS        Z13, Z13, Z19
-	VPSLLD        $0x14, Z17, Z17
-	VCMPPS        $0x15, Z0, Z18, K6
-	VMOVUPS       Z23, K7, Z10
-	VFMADD213PS   Z13, Z19, Z15
-	VPADDD        Z21, Z17, Z17
-	VSUBPS        Z1, Z22, Z13
-	VSUBPS        Z8, Z23, Z23
-	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
+	VMOVUPS       (R13)(BX*1), Z15
+	VFMADD132PS   Z2, Z1, Z13
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z15, K2, Z10
+	VSUBPS        Z1, Z13, Z12
+	VSUBPS        Z8, Z15, Z15
+	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       Z15, Z16
+	VMOVUPS       (R13)(BX*2), Z17
+	VPERMPS       Z6, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z16
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
+	VPSLLD        $0x14, Z13, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVUPS       Z17, K3, Z10
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z1, Z16, Z19
+	VSUBPS        Z8, Z17, Z17
 	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z18, Z13
-	VMOVUPS       Z23, Z24
-	VMOVUPS       Z15, (R13)
-	VFMADD213PS   Z5, Z20, Z14
-	VPERMPS       Z6, Z22, Z21
-	VFMADD132PS   Z2, Z1, Z24
-	VMOVUPS       Z15, K1, Z11
-	VMULPS        Z20, Z20, Z19
-	VPSLLD        $0x14, Z22, Z22
-	VCMPPS        $0x15, Z0, Z23, K1
-	VADDPS        (R11)(R12*1), Z15, Z15
-	VFMADD213PS   Z20, Z19, Z14
-	VPADDD        Z21, Z22, Z22
-	VSUBPS        Z1, Z24, Z19
-	VMOVUPS       Z15, (R11)(R12*1)
-	VFMADD213PS.Z Z17, Z17, K4, Z14
-	VMOVUPS       Z4, Z15
-	VFNMADD132PS  Z3, Z23, Z19
-	VADDPS        2048(R11), Z12, Z12
-	VMOVUPS       Z14, (R13)(BX*1)
-	VFMADD213PS   Z5, Z13, Z15
-	VPERMPS       Z6, Z24, Z17
-	VMOVUPS       Z12, 2048(R11)
-	VMOVUPS       Z14, K3, Z11
-	VMULPS        Z13, Z13, Z12
-	VPSLLD        $0x14, Z24, Z24
+	VFNMADD132PS  Z3, Z15, Z19
+	VMOVUPS       Z17, Z21
+	VMOVUPS       (R13)(SI*1), Z22
+	VFMADD213PS   Z5, Z12, Z14
+	VPERMPS       Z6, Z16, Z20
+	VFMADD132PS   Z2, Z1, Z21
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VMULPS        Z12, Z12, Z18
+	VPSLLD        $0x14, Z16, Z16
+	VCMPPS        $0x15, Z0, Z17, K3
+	VMOVUPS       Z22, K4, Z10
+	VFMADD213PS   Z12, Z18, Z14
+	VPADDD        Z20, Z16, Z16
+	VSUBPS        Z1, Z21, Z12
+	VSUBPS        Z8, Z22, Z22
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z17, Z12
+	VMOVUPS       Z22, Z20
+	VMOVUPS       Z14, (R13)
+	VFMADD213PS   Z5, Z19, Z13
+	VPERMPS       Z6, Z21, Z18
+	VFMADD132PS   Z2, Z1, Z20
+	VADDPS        (R11)(R12*1), Z14, Z14
+	VMULPS        Z19, Z19, Z23
+	VPSLLD        $0x14, Z21, Z21
+	VCMPPS        $0x15, Z0, Z22, K1
+	VMOVUPS       Z14, (R11)(R12*1)
+	VFMADD213PS   Z19, Z23, Z13
+	VPADDD        Z18, Z21, Z21
+	VSUBPS        Z1, Z20, Z14
+	VADDPS        2048(R11), Z11, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z13
+	VMOVUPS       Z4, Z16
+	VFNMADD132PS  Z3, Z22, Z14
+	VMOVUPS       Z11, 2048(R11)
+	VMOVUPS       Z13, (R13)(BX*1)
+	VFMADD213PS   Z5, Z12, Z16
+	VPERMPS       Z6, Z20, Z11
 	VMAXPS        64(R13), Z7, Z7
-	VADDPS        64(R11)(R12*1), Z14, Z14
-	VFMADD213PS   Z13, Z12, Z15
-	VPADDD        Z17, Z24, Z24
-	VMOVUPS       Z14, 64(R11)(R12*1)
-	VFMADD213PS.Z Z22, Z22, K6, Z15
+	VADDPS        64(R11)(R12*1), Z13, Z13
+	VMULPS        Z12, Z12, Z18
+	VPSLLD        $0x14, Z20, Z20
+	VMOVUPS       Z13, 64(R11)(R12*1)
+	VFMADD213PS   Z12, Z18, Z16
+	VPADDD        Z11, Z20, Z20
+	VADDPS        2112(R11), Z15, Z11
+	VFMADD213PS.Z Z21, Z21, K3, Z16
 	VMOVUPS       Z4, Z12
-	VADDPS        2112(R11), Z16, Z13
-	VMOVUPS       Z15, (R13)(BX*2)
-	VFMADD213PS   Z5, Z19, Z12
-	VMOVUPS       Z13, 2112(R11)
-	VMOVUPS       Z15, K5, Z11
-	VMULPS        Z19, Z19, Z13
+	VMOVUPS       Z11, 2112(R11)
+	VMOVUPS       Z16, (R13)(BX*2)
+	VFMADD213PS   Z5, Z14, Z12
 	VMAXPS        64(R13)(BX*1), Z7, Z7
-	VADDPS        128(R11)(R12*1), Z15, Z14
-	VFMADD213PS   Z19, Z13, Z12
-	VMOVUPS       Z14, 128(R11)(R12*1)
-	VFMADD213PS.Z Z24, Z24, K1, Z12
-	VADDPS        2176(R11), Z18, Z13
+	VADDPS        128(R11)(R12*1), Z16, Z11
+	VMULPS        Z14, Z14, Z13
+	VMOVUPS       Z11, 128(R11)(R12*1)
+	VFMADD213PS   Z14, Z13, Z12
+	VADDPS        2176(R11), Z17, Z11
+	VFMADD213PS.Z Z20, Z20, K1, Z12
+	VMOVUPS       Z11, 2176(R11)
 	VMOVUPS       Z12, (R13)(SI*1)
-	VMOVUPS       Z13, 2176(R11)
-	VMOVUPS       Z12, K7, Z11
 	VMAXPS        64(R13)(BX*2), Z7, Z7
-	VADDPS        192(R11)(R12*1), Z12, Z12
-	VMOVUPS       Z12, 192(R11)(R12*1)
-	VADDPS        2240(R11), Z23, Z12
-	VMOVUPS       Z12, 2240(R11)
+	VADDPS        192(R11)(R12*1), Z12, Z11
+	VMOVUPS       Z11, 192(R11)(R12*1)
+	VADDPS        2240(R11), Z22, Z11
+	VMOVUPS       Z11, 2240(R11)
 	VMAXPS        64(R13)(SI*1), Z7, Z7
 	ADDQ          $0x04, R14
 	ADDQ          $+256, R11
@@ -10408,29 +10447,28 @@ classes8:
 	ADDQ       184(AX), R10
 
 fetched10:
-	VMOVUPS       (R13), Z12
+	VMOVUPS       (R13), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	VPERMPS       Z6, Z14, Z15
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z15, Z14, Z14
-	VMOVUPS       Z4, Z15
-	VFMADD213PS   Z5, Z13, Z15
-	VMULPS        Z13, Z13, Z16
-	VFMADD213PS   Z13, Z16, Z15
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z15, (R13)
-	VMOVUPS       Z15, K1, Z11
-	VADDPS        (R11)(R12*1), Z15, Z13
-	VMOVUPS       Z13, (R11)(R12*1)
-	VADDPS        2048(R11), Z12, Z12
-	VMOVUPS       Z12, 2048(R11)
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z13, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z14, Z13, Z13
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z12, Z14
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z14
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVUPS       Z14, (R13)
+	VADDPS        (R11)(R12*1), Z14, Z12
+	VMOVUPS       Z12, (R11)(R12*1)
+	VADDPS        2048(R11), Z11, Z11
+	VMOVUPS       Z11, 2048(R11)
 	VMAXPS        64(R13), Z7, Z7
 	ADDQ          $0x01, R14
 	ADDQ          $+64, R11
@@ -10446,18 +10484,18 @@ done9:
 	MOVQ          56(AX), R9
 	CMPQ          96(AX), $0x02
 	JE            two11
-	VBROADCASTSD  constants<>+736(SB), Z8
-	VMOVUPS       (R9), Z9
-	VADDPS        1024(R9), Z9, Z9
+	VBROADCASTSD  constants<>+736(SB), Z9
+	VMOVUPS       (R9), Z11
+	VADDPS        1024(R9), Z11, Z11
 	VMOVUPS       64(R9), Z12
 	VADDPS        1088(R9), Z12, Z12
-	VADDPS        Z12, Z9, Z9
+	VADDPS        Z12, Z11, Z11
 	VMOVUPS       128(R9), Z12
 	VADDPS        1152(R9), Z12, Z12
 	VMOVUPS       192(R9), Z13
 	VADDPS        1216(R9), Z13, Z13
 	VADDPS        Z13, Z12, Z12
-	VADDPS        Z12, Z9, Z9
+	VADDPS        Z12, Z11, Z11
 	VMOVUPS       256(R9), Z12
 	VADDPS        1280(R9), Z12, Z12
 	VMOVUPS       320(R9), Z13
@@ -10469,7 +10507,7 @@ done9:
 	VADDPS        1472(R9), Z14, Z14
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z13, Z12, Z12
-	VADDPS        Z12, Z9, Z9
+	VADDPS        Z12, Z11, Z11
 	VMOVUPS       512(R9), Z12
 	VADDPS        1536(R9), Z12, Z12
 	VMOVUPS       576(R9), Z13
@@ -10493,59 +10531,78 @@ done9:
 	VADDPS        Z15, Z14, Z14
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z13, Z12, Z12
-	VADDPS        Z12, Z9, Z9
-	VCVTPS2PD     Y9, Z12
-	VADDPD        Z8, Z12, Z12
+	VADDPS        Z12, Z11, Z11
+	VCVTPS2PD     Y11, Z12
+	VADDPD        Z9, Z12, Z12
 	VMOVUPD       Z12, 1400(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y9
-	VCVTPS2PD     Y9, Z9
-	VADDPD        Z8, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y11
+	VCVTPS2PD     Y11, Z11
+	VADDPD        Z9, Z11, Z11
+	VMOVUPD       Z11, 1464(AX)(DI*8)
 	JMP           sum12
 
 two11:
-	VMOVUPS       (R9), Z8
-	VMOVUPS       64(R9), Z9
-	VMINPS        Z9, Z8, Z12
-	VADDPS        Z9, Z8, Z8
-	VBROADCASTSS  constants<>+576(SB), Z9
-	VMULPS        Z9, Z8, Z8
-	VADDPS        Z8, Z12, Z12
-	VCVTPS2PD     Y12, Z8
-	VMOVUPD       Z8, 1400(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z12, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 1464(AX)(DI*8)
+	VMOVUPS       (R9), Z9
+	VMOVUPS       64(R9), Z11
+	VMINPS        Z11, Z9, Z12
+	VADDPS        Z11, Z9, Z9
+	VBROADCASTSS  constants<>+576(SB), Z11
+	VMULPS        Z11, Z9, Z9
+	VADDPS        Z9, Z12, Z12
+	VCVTPS2PD     Y12, Z9
+	VMOVUPD       Z9, 1400(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z12, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 1464(AX)(DI*8)
 
 sum12:
-	VMOVUPS       2048(R9), Z8
-	VADDPS        2112(R9), Z8, Z8
-	VMOVUPS       2176(R9), Z9
-	VADDPS        2240(R9), Z9, Z9
-	VADDPS        Z9, Z8, Z8
-	VMOVUPS       2304(R9), Z9
-	VADDPS        2368(R9), Z9, Z9
+	VMOVUPS       2048(R9), Z9
+	VADDPS        2112(R9), Z9, Z9
+	VMOVUPS       2176(R9), Z11
+	VADDPS        2240(R9), Z11, Z11
+	VADDPS        Z11, Z9, Z9
+	VMOVUPS       2304(R9), Z11
+	VADDPS        2368(R9), Z11, Z11
 	VMOVUPS       2432(R9), Z12
 	VADDPS        2496(R9), Z12, Z12
-	VADDPS        Z12, Z9, Z9
-	VADDPS        Z9, Z8, Z8
-	VMOVUPS       2560(R9), Z9
-	VADDPS        2624(R9), Z9, Z9
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z11, Z9, Z9
+	VMOVUPS       2560(R9), Z11
+	VADDPS        2624(R9), Z11, Z11
 	VMOVUPS       2688(R9), Z12
 	VADDPS        2752(R9), Z12, Z12
-	VADDPS        Z12, Z9, Z9
+	VADDPS        Z12, Z11, Z11
 	VMOVUPS       2816(R9), Z12
 	VADDPS        2880(R9), Z12, Z12
 	VMOVUPS       2944(R9), Z13
 	VADDPS        3008(R9), Z13, Z13
 	VADDPS        Z13, Z12, Z12
-	VADDPS        Z12, Z9, Z9
-	VADDPS        Z9, Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z11, Z9, Z9
+	VCVTPS2PD     Y9, Z11
+	VMOVUPD       Z11, 4664(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 4728(AX)(DI*8)
+	VSUBPS        Z8, Z10, Z8
+	VMOVUPS       Z8, Z11
+	VFMADD132PS   Z2, Z1, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VSUBPS        Z1, Z11, Z9
+	VFNMADD132PS  Z3, Z8, Z9
+	VPERMPS       Z6, Z11, Z8
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z8, Z11, Z11
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z9, Z8
+	VMULPS        Z9, Z9, Z12
+	VFMADD213PS   Z9, Z12, Z8
+	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 4664(AX)(DI*8)
+	VMOVUPD       Z9, 6840(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(DI*8)
+	VMOVUPD       Z8, 6904(AX)(DI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(DI*8), Z8, Z8
 	VMOVUPD       Z8, 3576(AX)(DI*8)
@@ -10553,11 +10610,6 @@ sum12:
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(DI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(DI*8)
-	VCVTPS2PD     Y11, Z8
-	VMOVUPD       Z8, 6840(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, DI
@@ -10685,7 +10737,6 @@ clear4:
 	JGE          clear4
 	VMOVDQU32    (DX), Z9
 	VBROADCASTSS constants<>+576(SB), Z10
-	VBROADCASTSS constants<>+576(SB), Z11
 	MOVQ         CX, R11
 	XORQ         R12, R12
 	XORQ         R10, R10
@@ -10704,35 +10755,34 @@ classes5:
 	ADDQ       184(AX), R8
 
 fetched7:
-	VMOVUPS       (R11), Z12
+	VMOVUPS       (R11), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
 	MOVQ          32(AX), R13
-	VBROADCASTSS  (R13)(R12*4), Z13
-	VMULPS        Z12, Z13, Z14
-	VBROADCASTSS  constants<>+576(SB), Z15
-	VCMPPS        $0x04, Z15, Z13, K2
-	VMOVAPS.Z     Z14, K2, Z14
-	VMOVUPS       Z12, Z15
-	VFMADD132PS   Z2, Z1, Z15
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z15, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	VPERMPS       Z6, Z15, Z12
-	VPSLLD        $0x14, Z15, Z15
-	VPADDD        Z12, Z15, Z15
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z13, Z12
-	VMULPS        Z13, Z13, Z16
-	VFMADD213PS   Z13, Z16, Z12
-	VFMADD213PS.Z Z15, Z15, K2, Z12
-	VMOVUPS       Z12, (R11)
-	VMOVUPS       Z12, K1, Z11
-	VADDPS        (R9)(R10*1), Z12, Z12
-	VMOVUPS       Z12, (R9)(R10*1)
-	VADDPS        2048(R9), Z14, Z12
-	VMOVUPS       Z12, 2048(R9)
+	VBROADCASTSS  (R13)(R12*4), Z12
+	VMULPS        Z11, Z12, Z13
+	VBROADCASTSS  constants<>+576(SB), Z14
+	VCMPPS        $0x04, Z14, Z12, K1
+	VMOVAPS.Z     Z13, K1, Z13
+	VMOVUPS       Z11, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z14, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VPERMPS       Z6, Z14, Z11
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z11, Z14, Z14
+	VMOVUPS       Z4, Z11
+	VFMADD213PS   Z5, Z12, Z11
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z11
+	VFMADD213PS.Z Z14, Z14, K1, Z11
+	VMOVUPS       Z11, (R11)
+	VADDPS        (R9)(R10*1), Z11, Z11
+	VMOVUPS       Z11, (R9)(R10*1)
+	VADDPS        2048(R9), Z13, Z11
+	VMOVUPS       Z11, 2048(R9)
 	VMAXPS        64(R11), Z7, Z7
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
@@ -10748,18 +10798,18 @@ done6:
 	MOVQ          56(AX), DI
 	CMPQ          96(AX), $0x02
 	JE            two8
-	VBROADCASTSD  constants<>+736(SB), Z8
-	VMOVUPS       (DI), Z9
-	VADDPS        1024(DI), Z9, Z9
+	VBROADCASTSD  constants<>+736(SB), Z9
+	VMOVUPS       (DI), Z11
+	VADDPS        1024(DI), Z11, Z11
 	VMOVUPS       64(DI), Z12
 	VADDPS        1088(DI), Z12, Z12
-	VADDPS        Z12, Z9, Z9
+	VADDPS        Z12, Z11, Z11
 	VMOVUPS       128(DI), Z12
 	VADDPS        1152(DI), Z12, Z12
 	VMOVUPS       192(DI), Z13
 	VADDPS        1216(DI), Z13, Z13
 	VADDPS        Z13, Z12, Z12
-	VADDPS        Z12, Z9, Z9
+	VADDPS        Z12, Z11, Z11
 	VMOVUPS       256(DI), Z12
 	VADDPS        1280(DI), Z12, Z12
 	VMOVUPS       320(DI), Z13
@@ -10771,7 +10821,7 @@ done6:
 	VADDPS        1472(DI), Z14, Z14
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z13, Z12, Z12
-	VADDPS        Z12, Z9, Z9
+	VADDPS        Z12, Z11, Z11
 	VMOVUPS       512(DI), Z12
 	VADDPS        1536(DI), Z12, Z12
 	VMOVUPS       576(DI), Z13
@@ -10795,59 +10845,78 @@ done6:
 	VADDPS        Z15, Z14, Z14
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z13, Z12, Z12
-	VADDPS        Z12, Z9, Z9
-	VCVTPS2PD     Y9, Z12
-	VADDPD        Z8, Z12, Z12
+	VADDPS        Z12, Z11, Z11
+	VCVTPS2PD     Y11, Z12
+	VADDPD        Z9, Z12, Z12
 	VMOVUPD       Z12, 1400(AX)(BX*8)
-	VEXTRACTF64X4 $0x01, Z9, Y9
-	VCVTPS2PD     Y9, Z9
-	VADDPD        Z8, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(BX*8)
+	VEXTRACTF64X4 $0x01, Z11, Y11
+	VCVTPS2PD     Y11, Z11
+	VADDPD        Z9, Z11, Z11
+	VMOVUPD       Z11, 1464(AX)(BX*8)
 	JMP           sum9
 
 two8:
-	VMOVUPS       (DI), Z8
-	VMOVUPS       64(DI), Z9
-	VMINPS        Z9, Z8, Z12
-	VADDPS        Z9, Z8, Z8
-	VBROADCASTSS  constants<>+576(SB), Z9
-	VMULPS        Z9, Z8, Z8
-	VADDPS        Z8, Z12, Z12
-	VCVTPS2PD     Y12, Z8
-	VMOVUPD       Z8, 1400(AX)(BX*8)
-	VEXTRACTF64X4 $0x01, Z12, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 1464(AX)(BX*8)
+	VMOVUPS       (DI), Z9
+	VMOVUPS       64(DI), Z11
+	VMINPS        Z11, Z9, Z12
+	VADDPS        Z11, Z9, Z9
+	VBROADCASTSS  constants<>+576(SB), Z11
+	VMULPS        Z11, Z9, Z9
+	VADDPS        Z9, Z12, Z12
+	VCVTPS2PD     Y12, Z9
+	VMOVUPD       Z9, 1400(AX)(BX*8)
+	VEXTRACTF64X4 $0x01, Z12, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 1464(AX)(BX*8)
 
 sum9:
-	VMOVUPS       2048(DI), Z8
-	VADDPS        2112(DI), Z8, Z8
-	VMOVUPS       2176(DI), Z9
-	VADDPS        2240(DI), Z9, Z9
-	VADDPS        Z9, Z8, Z8
-	VMOVUPS       2304(DI), Z9
-	VADDPS        2368(DI), Z9, Z9
+	VMOVUPS       2048(DI), Z9
+	VADDPS        2112(DI), Z9, Z9
+	VMOVUPS       2176(DI), Z11
+	VADDPS        2240(DI), Z11, Z11
+	VADDPS        Z11, Z9, Z9
+	VMOVUPS       2304(DI), Z11
+	VADDPS        2368(DI), Z11, Z11
 	VMOVUPS       2432(DI), Z12
 	VADDPS        2496(DI), Z12, Z12
-	VADDPS        Z12, Z9, Z9
-	VADDPS        Z9, Z8, Z8
-	VMOVUPS       2560(DI), Z9
-	VADDPS        2624(DI), Z9, Z9
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z11, Z9, Z9
+	VMOVUPS       2560(DI), Z11
+	VADDPS        2624(DI), Z11, Z11
 	VMOVUPS       2688(DI), Z12
 	VADDPS        2752(DI), Z12, Z12
-	VADDPS        Z12, Z9, Z9
+	VADDPS        Z12, Z11, Z11
 	VMOVUPS       2816(DI), Z12
 	VADDPS        2880(DI), Z12, Z12
 	VMOVUPS       2944(DI), Z13
 	VADDPS        3008(DI), Z13, Z13
 	VADDPS        Z13, Z12, Z12
-	VADDPS        Z12, Z9, Z9
-	VADDPS        Z9, Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z11, Z9, Z9
+	VCVTPS2PD     Y9, Z11
+	VMOVUPD       Z11, 4664(AX)(BX*8)
+	VEXTRACTF64X4 $0x01, Z9, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 4728(AX)(BX*8)
+	VSUBPS        Z8, Z10, Z8
+	VMOVUPS       Z8, Z11
+	VFMADD132PS   Z2, Z1, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VSUBPS        Z1, Z11, Z9
+	VFNMADD132PS  Z3, Z8, Z9
+	VPERMPS       Z6, Z11, Z8
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z8, Z11, Z11
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z9, Z8
+	VMULPS        Z9, Z9, Z12
+	VFMADD213PS   Z9, Z12, Z8
+	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 4664(AX)(BX*8)
+	VMOVUPD       Z9, 6840(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(BX*8)
+	VMOVUPD       Z8, 6904(AX)(BX*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(BX*8), Z8, Z8
 	VMOVUPD       Z8, 3576(AX)(BX*8)
@@ -10855,11 +10924,6 @@ sum9:
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(BX*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(BX*8)
-	VCVTPS2PD     Y11, Z8
-	VMOVUPD       Z8, 6840(AX)(BX*8)
-	VEXTRACTF64X4 $0x01, Z11, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
@@ -12379,7 +12443,6 @@ clear4:
 	JGE          clear4
 	VPMOVSXDQ    (DX), Z14
 	VBROADCASTSD constants<>+576(SB), Z15
-	VBROADCASTSD constants<>+576(SB), Z16
 	MOVQ         CX, R13
 	XORQ         R14, R14
 	XORQ         R12, R12
@@ -12410,125 +12473,121 @@ classes5:
 	ADDQ       184(AX), R10
 
 fetched7:
-	VMOVUPD       (R13), Z17
+	VMOVUPD       (R13), Z16
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
-	VMOVUPD       Z17, K1, Z15
-	VSUBPD        Z13, Z17, Z17
-	VMOVUPD       Z17, Z19
-	VFMADD132PD   Z2, Z1, Z19
-	VCMPPD        $0x15, Z0, Z17, K2
-	VSUBPD        Z1, Z19, Z18
-	VMOVUPD       Z17, Z20
-	VMOVUPD       (R13)(BX*1), Z21
-	VFNMADD231PD  Z3, Z18, Z20
-	VPCMPEQQ.BCST constants<>+1248(SB), Z14, K3
-	VFNMADD231PD  Z4, Z18, Z20
-	VMOVUPD       Z21, K3, Z15
-	VPERMPD       Z11, Z19, Z18
-	VSUBPD        Z13, Z21, Z21
-	VPSLLQ        $0x31, Z19, Z19
-	VMOVUPD       Z21, Z22
-	VPADDQ        Z18, Z19, Z19
-	VFMADD132PD   Z2, Z1, Z22
-	VMOVUPD       Z5, Z18
-	VCMPPD        $0x15, Z0, Z21, K4
-	VFMADD213PD   Z6, Z20, Z18
-	VSUBPD        Z1, Z22, Z23
-	VFMADD213PD   Z7, Z20, Z18
-	VMOVUPD       Z21, Z24
-	VMOVUPD       (R13)(BX*2), Z26
-	VFMADD213PD   Z8, Z20, Z18
-	VFNMADD231PD  Z3, Z23, Z24
-	VPCMPEQQ.BCST constants<>+1280(SB), Z14, K5
-	VFMADD213PD   Z9, Z20, Z18
-	VFNMADD231PD  Z4, Z23, Z24
-	VMOVUPD       Z26, K5, Z15
-	VFMADD213PD   Z10, Z20, Z18
-	VPERMPD       Z11, Z22, Z25
-	VSUBPD        Z13, Z26, Z26
-	VMULPD        Z20, Z20, Z23
-	VPSLLQ        $0x31, Z22, Z22
-	VMOVUPD       Z26, Z27
-	VFMADD213PD   Z20, Z23, Z18
-	VPADDQ        Z25, Z22, Z22
-	VFMADD132PD   Z2, Z1, Z27
-	VFMADD213PD.Z Z19, Z19, K2, Z18
-	VMOVUPD       Z5, Z19
-	VCMPPD        $0x15, Z0, Z26, K2
-	VMOVUPD       Z18, (R13)
-	VFMADD213PD   Z6, Z24, Z19
-	VSUBPD        Z1, Z27, Z20
-	VMOVUPD       Z18, K1, Z16
-	VFMADD213PD   Z7, Z24, Z19
-	VMOVUPD       Z26, Z23
-	VMOVUPD       (R13)(SI*1), Z25
-	VADDPD        (R11)(R12*1), Z18, Z18
-	VFMADD213PD   Z8, Z24, Z19
-	VFNMADD231PD  Z3, Z20, Z23
-	VPCMPEQQ.BCST constants<>+1312(SB), Z14, K1
-	VMOVUPD       Z18, (R11)(R12*1)
-	VFMADD213PD   Z9, Z24, Z19
-	VFNMADD231PD  Z4, Z20, Z23
-	VMOVUPD       Z25, K1, Z15
-	VADDPD        1024(R11), Z17, Z17
-	VFMADD213PD   Z10, Z24, Z19
-	VPERMPD       Z11, Z27, Z18
-	VSUBPD        Z13, Z25, Z25
-	VMOVUPD       Z17, 1024(R11)
-	VMULPD        Z24, Z24, Z17
-	VPSLLQ        $0x31, Z27, Z27
-	VMOVUPD       Z25, Z20
-	VMAXPD        64(R13), Z12, Z12
-	VFMADD213PD   Z24, Z17, Z19
-	VPADDQ        Z18, Z27, Z27
-	VFMADD132PD   Z2, Z1, Z20
-	VFMADD213PD.Z Z22, Z22, K4, Z19
+	VMOVUPD       Z16, K1, Z15
+	VSUBPD        Z13, Z16, Z16
+	VMOVUPD       Z16, Z18
+	VFMADD132PD   Z2, Z1, Z18
+	VCMPPD        $0x15, Z0, Z16, K1
+	VSUBPD        Z1, Z18, Z17
+	VMOVUPD       Z16, Z19
+	VMOVUPD       (R13)(BX*1), Z20
+	VFNMADD231PD  Z3, Z17, Z19
+	VPCMPEQQ.BCST constants<>+1248(SB), Z14, K2
+	VFNMADD231PD  Z4, Z17, Z19
+	VMOVUPD       Z20, K2, Z15
+	VPERMPD       Z11, Z18, Z17
+	VSUBPD        Z13, Z20, Z20
+	VPSLLQ        $0x31, Z18, Z18
+	VMOVUPD       Z20, Z21
+	VPADDQ        Z17, Z18, Z18
+	VFMADD132PD   Z2, Z1, Z21
 	VMOVUPD       Z5, Z17
-	VCMPPD        $0x15, Z0, Z25, K4
-	VMOVUPD       Z19, (R13)(BX*1)
-	VFMADD213PD   Z6, Z23, Z17
-	VSUBPD        Z1, Z20, Z18
-	VMOVUPD       Z19, K3, Z16
-	VFMADD213PD   Z7, Z23, Z17
-	VMOVUPD       Z25, Z22
-	VADDPD        64(R11)(R12*1), Z19, Z19
-	VFMADD213PD   Z8, Z23, Z17
-	VFNMADD231PD  Z3, Z18, Z22
-	VMOVUPD       Z19, 64(R11)(R12*1)
-	VFMADD213PD   Z9, Z23, Z17
-	VFNMADD231PD  Z4, Z18, Z22
-	VADDPD        1088(R11), Z21, Z18
-	VFMADD213PD   Z10, Z23, Z17
-	VPERMPD       Z11, Z20, Z19
-	VMOVUPD       Z18, 1088(R11)
-	VMULPD        Z23, Z23, Z18
-	VPSLLQ        $0x31, Z20, Z20
-	VMAXPD        64(R13)(BX*1), Z12, Z12
-	VFMADD213PD   Z23, Z18, Z17
-	VPADDQ        Z19, Z20, Z20
-	VFMADD213PD.Z Z27, Z27, K2, Z17
+	VCMPPD        $0x15, Z0, Z20, K2
+	VFMADD213PD   Z6, Z19, Z17
+	VSUBPD        Z1, Z21, Z22
+	VFMADD213PD   Z7, Z19, Z17
+	VMOVUPD       Z20, Z23
+	VMOVUPD       (R13)(BX*2), Z25
+	VFMADD213PD   Z8, Z19, Z17
+	VFNMADD231PD  Z3, Z22, Z23
+	VPCMPEQQ.BCST constants<>+1280(SB), Z14, K3
+	VFMADD213PD   Z9, Z19, Z17
+	VFNMADD231PD  Z4, Z22, Z23
+	VMOVUPD       Z25, K3, Z15
+	VFMADD213PD   Z10, Z19, Z17
+	VPERMPD       Z11, Z21, Z24
+	VSUBPD        Z13, Z25, Z25
+	VMULPD        Z19, Z19, Z22
+	VPSLLQ        $0x31, Z21, Z21
+	VMOVUPD       Z25, Z26
+	VFMADD213PD   Z19, Z22, Z17
+	VPADDQ        Z24, Z21, Z21
+	VFMADD132PD   Z2, Z1, Z26
+	VFMADD213PD.Z Z18, Z18, K1, Z17
 	VMOVUPD       Z5, Z18
-	VMOVUPD       Z17, (R13)(BX*2)
-	VFMADD213PD   Z6, Z22, Z18
-	VMOVUPD       Z17, K5, Z16
-	VFMADD213PD   Z7, Z22, Z18
-	VADDPD        128(R11)(R12*1), Z17, Z17
-	VFMADD213PD   Z8, Z22, Z18
-	VMOVUPD       Z17, 128(R11)(R12*1)
-	VFMADD213PD   Z9, Z22, Z18
-	VADDPD        1152(R11), Z26, Z17
-	VFMADD213PD   Z10, Z22, Z18
-	VMOVUPD       Z17, 1152(R11)
+	VCMPPD        $0x15, Z0, Z25, K1
+	VMOVUPD       Z17, (R13)
+	VFMADD213PD   Z6, Z23, Z18
+	VSUBPD        Z1, Z26, Z19
+	VADDPD        (R11)(R12*1), Z17, Z17
+	VFMADD213PD   Z7, Z23, Z18
+	VMOVUPD       Z25, Z22
+	VMOVUPD       (R13)(SI*1), Z24
+	VMOVUPD       Z17, (R11)(R12*1)
+	VFMADD213PD   Z8, Z23, Z18
+	VFNMADD231PD  Z3, Z19, Z22
+	VPCMPEQQ.BCST constants<>+1312(SB), Z14, K3
+	VADDPD        1024(R11), Z16, Z16
+	VFMADD213PD   Z9, Z23, Z18
+	VFNMADD231PD  Z4, Z19, Z22
+	VMOVUPD       Z24, K3, Z15
+	VMOVUPD       Z16, 1024(R11)
+	VFMADD213PD   Z10, Z23, Z18
+	VPERMPD       Z11, Z26, Z17
+	VSUBPD        Z13, Z24, Z24
+	VMAXPD        64(R13), Z12, Z12
+	VMULPD        Z23, Z23, Z16
+	VPSLLQ        $0x31, Z26, Z26
+	VMOVUPD       Z24, Z19
+	VFMADD213PD   Z23, Z16, Z18
+	VPADDQ        Z17, Z26, Z26
+	VFMADD132PD   Z2, Z1, Z19
+	VFMADD213PD.Z Z21, Z21, K2, Z18
+	VMOVUPD       Z5, Z16
+	VCMPPD        $0x15, Z0, Z24, K2
+	VMOVUPD       Z18, (R13)(BX*1)
+	VFMADD213PD   Z6, Z22, Z16
+	VSUBPD        Z1, Z19, Z17
+	VADDPD        64(R11)(R12*1), Z18, Z18
+	VFMADD213PD   Z7, Z22, Z16
+	VMOVUPD       Z24, Z21
+	VMOVUPD       Z18, 64(R11)(R12*1)
+	VFMADD213PD   Z8, Z22, Z16
+	VFNMADD231PD  Z3, Z17, Z21
+	VADDPD        1088(R11), Z20, Z18
+	VFMADD213PD   Z9, Z22, Z16
+	VFNMADD231PD  Z4, Z17, Z21
+	VMOVUPD       Z18, 1088(R11)
+	VFMADD213PD   Z10, Z22, Z16
+	VPERMPD       Z11, Z19, Z18
+	VMAXPD        64(R13)(BX*1), Z12, Z12
 	VMULPD        Z22, Z22, Z17
+	VPSLLQ        $0x31, Z19, Z19
+	VFMADD213PD   Z22, Z17, Z16
+	VPADDQ        Z18, Z19, Z19
+	VFMADD213PD.Z Z26, Z26, K1, Z16
+	VMOVUPD       Z5, Z17
+	VMOVUPD       Z16, (R13)(BX*2)
+	VFMADD213PD   Z6, Z21, Z17
+	VADDPD        128(R11)(R12*1), Z16, Z16
+	VFMADD213PD   Z7, Z21, Z17
+	VMOVUPD       Z16, 128(R11)(R12*1)
+	VFMADD213PD   Z8, Z21, Z17
+	VADDPD        1152(R11), Z25, Z16
+	VFMADD213PD   Z9, Z21, Z17
+	VMOVUPD       Z16, 1152(R11)
+	VFMADD213PD   Z10, Z21, Z17
 	VMAXPD        64(R13)(BX*2), Z12, Z12
-	VFMADD213PD   Z22, Z17, Z18
-	VFMADD213PD.Z Z20, Z20, K4, Z18
-	VMOVUPD       Z18, (R13)(SI*1)
-	VMOVUPD       Z18, K1, Z16
-	VADDPD        192(R11)(R12*1), Z18, Z17
-	VMOVUPD       Z17, 192(R11)(R12*1)
-	VADDPD        1216(R11), Z25, Z17
-	VMOVUPD       Z17, 1216(R11)
+	VMULPD        Z21, Z21, Z16
+	VFMADD213PD   Z21, Z16, Z17
+	VFMADD213PD.Z Z19, Z19, K2, Z17
+	VMOVUPD       Z17, (R13)(SI*1)
+	VADDPD        192(R11)(R12*1), Z17, Z16
+	VMOVUPD       Z16, 192(R11)(R12*1)
+	VADDPD        1216(R11), Z24, Z16
+	VMOVUPD       Z16, 1216(R11)
 	VMAXPD        64(R13)(SI*1), Z12, Z12
 	ADDQ          $0x04, R14
 	ADDQ          $+256, R11
@@ -12555,35 +12614,34 @@ classes8:
 	ADDQ       184(AX), R10
 
 fetched10:
-	VMOVUPD       (R13), Z17
+	VMOVUPD       (R13), Z16
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
-	VMOVUPD       Z17, K1, Z15
-	VSUBPD        Z13, Z17, Z17
-	VMOVUPD       Z17, Z19
-	VFMADD132PD   Z2, Z1, Z19
-	VCMPPD        $0x15, Z0, Z17, K2
-	VSUBPD        Z1, Z19, Z18
-	VMOVUPD       Z17, Z20
-	VFNMADD231PD  Z3, Z18, Z20
-	VFNMADD231PD  Z4, Z18, Z20
-	VPERMPD       Z11, Z19, Z18
-	VPSLLQ        $0x31, Z19, Z19
-	VPADDQ        Z18, Z19, Z19
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z20, Z18
-	VFMADD213PD   Z7, Z20, Z18
-	VFMADD213PD   Z8, Z20, Z18
-	VFMADD213PD   Z9, Z20, Z18
-	VFMADD213PD   Z10, Z20, Z18
-	VMULPD        Z20, Z20, Z21
-	VFMADD213PD   Z20, Z21, Z18
-	VFMADD213PD.Z Z19, Z19, K2, Z18
-	VMOVUPD       Z18, (R13)
-	VMOVUPD       Z18, K1, Z16
-	VADDPD        (R11)(R12*1), Z18, Z18
-	VMOVUPD       Z18, (R11)(R12*1)
-	VADDPD        1024(R11), Z17, Z17
-	VMOVUPD       Z17, 1024(R11)
+	VMOVUPD       Z16, K1, Z15
+	VSUBPD        Z13, Z16, Z16
+	VMOVUPD       Z16, Z18
+	VFMADD132PD   Z2, Z1, Z18
+	VCMPPD        $0x15, Z0, Z16, K1
+	VSUBPD        Z1, Z18, Z17
+	VMOVUPD       Z16, Z19
+	VFNMADD231PD  Z3, Z17, Z19
+	VFNMADD231PD  Z4, Z17, Z19
+	VPERMPD       Z11, Z18, Z17
+	VPSLLQ        $0x31, Z18, Z18
+	VPADDQ        Z17, Z18, Z18
+	VMOVUPD       Z5, Z17
+	VFMADD213PD   Z6, Z19, Z17
+	VFMADD213PD   Z7, Z19, Z17
+	VFMADD213PD   Z8, Z19, Z17
+	VFMADD213PD   Z9, Z19, Z17
+	VFMADD213PD   Z10, Z19, Z17
+	VMULPD        Z19, Z19, Z20
+	VFMADD213PD   Z19, Z20, Z17
+	VFMADD213PD.Z Z18, Z18, K1, Z17
+	VMOVUPD       Z17, (R13)
+	VADDPD        (R11)(R12*1), Z17, Z17
+	VMOVUPD       Z17, (R11)(R12*1)
+	VADDPD        1024(R11), Z16, Z16
+	VMOVUPD       Z16, 1024(R11)
 	VMAXPD        64(R13), Z12, Z12
 	ADDQ          $0x01, R14
 	ADDQ          $+64, R11
@@ -12599,18 +12657,18 @@ done9:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two11
-	VBROADCASTSD constants<>+736(SB), Z13
-	VMOVUPD      (R9), Z14
-	VADDPD       512(R9), Z14, Z14
+	VBROADCASTSD constants<>+736(SB), Z14
+	VMOVUPD      (R9), Z16
+	VADDPD       512(R9), Z16, Z16
 	VMOVUPD      64(R9), Z17
 	VADDPD       576(R9), Z17, Z17
-	VADDPD       Z17, Z14, Z14
+	VADDPD       Z17, Z16, Z16
 	VMOVUPD      128(R9), Z17
 	VADDPD       640(R9), Z17, Z17
 	VMOVUPD      192(R9), Z18
 	VADDPD       704(R9), Z18, Z18
 	VADDPD       Z18, Z17, Z17
-	VADDPD       Z17, Z14, Z14
+	VADDPD       Z17, Z16, Z16
 	VMOVUPD      256(R9), Z17
 	VADDPD       768(R9), Z17, Z17
 	VMOVUPD      320(R9), Z18
@@ -12622,42 +12680,61 @@ done9:
 	VADDPD       960(R9), Z19, Z19
 	VADDPD       Z19, Z18, Z18
 	VADDPD       Z18, Z17, Z17
-	VADDPD       Z17, Z14, Z14
-	VADDPD       Z13, Z14, Z14
-	VMOVUPD      Z14, 1400(AX)(DI*8)
+	VADDPD       Z17, Z16, Z16
+	VADDPD       Z14, Z16, Z16
+	VMOVUPD      Z16, 1400(AX)(DI*8)
 	JMP          sum12
 
 two11:
-	VMOVUPD      (R9), Z13
-	VMOVUPD      64(R9), Z14
-	VMINPD       Z14, Z13, Z17
-	VADDPD       Z14, Z13, Z13
-	VBROADCASTSD constants<>+576(SB), Z14
-	VMULPD       Z14, Z13, Z13
-	VADDPD       Z13, Z17, Z17
+	VMOVUPD      (R9), Z14
+	VMOVUPD      64(R9), Z16
+	VMINPD       Z16, Z14, Z17
+	VADDPD       Z16, Z14, Z14
+	VBROADCASTSD constants<>+576(SB), Z16
+	VMULPD       Z16, Z14, Z14
+	VADDPD       Z14, Z17, Z17
 	VMOVUPD      Z17, 1400(AX)(DI*8)
 
 sum12:
-	VMOVUPD 1024(R9), Z13
-	VADDPD  1088(R9), Z13, Z13
-	VMOVUPD 1152(R9), Z14
-	VADDPD  1216(R9), Z14, Z14
-	VADDPD  Z14, Z13, Z13
-	VMOVUPD 1280(R9), Z14
-	VADDPD  1344(R9), Z14, Z14
-	VMOVUPD 1408(R9), Z17
-	VADDPD  1472(R9), Z17, Z17
-	VADDPD  Z17, Z14, Z14
-	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 4664(AX)(DI*8)
-	VSUBPD  312(AX)(DI*8), Z15, Z15
-	VMOVUPD Z15, 3576(AX)(DI*8)
-	VMOVUPD Z16, 6840(AX)(DI*8)
-	ADDQ    $0x40, CX
-	ADDQ    $0x20, DX
-	ADDQ    $+8, DI
-	CMPQ    DI, R8
-	JLT     loop2
+	VMOVUPD       1024(R9), Z14
+	VADDPD        1088(R9), Z14, Z14
+	VMOVUPD       1152(R9), Z16
+	VADDPD        1216(R9), Z16, Z16
+	VADDPD        Z16, Z14, Z14
+	VMOVUPD       1280(R9), Z16
+	VADDPD        1344(R9), Z16, Z16
+	VMOVUPD       1408(R9), Z17
+	VADDPD        1472(R9), Z17, Z17
+	VADDPD        Z17, Z16, Z16
+	VADDPD        Z16, Z14, Z14
+	VMOVUPD       Z14, 4664(AX)(DI*8)
+	VSUBPD        Z13, Z15, Z13
+	VMOVUPD       Z13, Z16
+	VFMADD132PD   Z2, Z1, Z16
+	VCMPPD        $0x15, Z0, Z13, K1
+	VSUBPD        Z1, Z16, Z14
+	VFNMADD231PD  Z3, Z14, Z13
+	VFNMADD231PD  Z4, Z14, Z13
+	VPERMPD       Z11, Z16, Z14
+	VPSLLQ        $0x31, Z16, Z16
+	VPADDQ        Z14, Z16, Z16
+	VMOVUPD       Z5, Z14
+	VFMADD213PD   Z6, Z13, Z14
+	VFMADD213PD   Z7, Z13, Z14
+	VFMADD213PD   Z8, Z13, Z14
+	VFMADD213PD   Z9, Z13, Z14
+	VFMADD213PD   Z10, Z13, Z14
+	VMULPD        Z13, Z13, Z17
+	VFMADD213PD   Z13, Z17, Z14
+	VFMADD213PD.Z Z16, Z16, K1, Z14
+	VMOVUPD       Z14, 6840(AX)(DI*8)
+	VSUBPD        312(AX)(DI*8), Z15, Z15
+	VMOVUPD       Z15, 3576(AX)(DI*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x20, DX
+	ADDQ          $+8, DI
+	CMPQ          DI, R8
+	JLT           loop2
 
 end3:
 	VZEROUPPER
@@ -12769,7 +12846,6 @@ clear4:
 	JGE          clear4
 	VPMOVSXDQ    (DX), Z14
 	VBROADCASTSD constants<>+576(SB), Z15
-	VBROADCASTSD constants<>+576(SB), Z16
 	MOVQ         CX, R11
 	XORQ         R12, R12
 	XORQ         R10, R10
@@ -12788,40 +12864,39 @@ classes5:
 	ADDQ       184(AX), R8
 
 fetched7:
-	VMOVUPD       (R11), Z17
+	VMOVUPD       (R11), Z16
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
-	VMOVUPD       Z17, K1, Z15
-	VSUBPD        Z13, Z17, Z17
+	VMOVUPD       Z16, K1, Z15
+	VSUBPD        Z13, Z16, Z16
 	MOVQ          32(AX), R13
-	VBROADCASTSD  (R13)(R12*8), Z18
-	VMULPD        Z17, Z18, Z19
-	VBROADCASTSD  constants<>+576(SB), Z20
-	VCMPPD        $0x04, Z20, Z18, K2
-	VMOVAPD.Z     Z19, K2, Z19
-	VMOVUPD       Z17, Z20
-	VFMADD132PD   Z2, Z1, Z20
-	VCMPPD        $0x15, Z0, Z17, K2
-	VSUBPD        Z1, Z20, Z18
-	VFNMADD231PD  Z3, Z18, Z17
-	VFNMADD231PD  Z4, Z18, Z17
-	VPERMPD       Z11, Z20, Z18
-	VPSLLQ        $0x31, Z20, Z20
-	VPADDQ        Z18, Z20, Z20
-	VMOVUPD       Z5, Z18
-	VFMADD213PD   Z6, Z17, Z18
-	VFMADD213PD   Z7, Z17, Z18
-	VFMADD213PD   Z8, Z17, Z18
-	VFMADD213PD   Z9, Z17, Z18
-	VFMADD213PD   Z10, Z17, Z18
-	VMULPD        Z17, Z17, Z21
-	VFMADD213PD   Z17, Z21, Z18
-	VFMADD213PD.Z Z20, Z20, K2, Z18
-	VMOVUPD       Z18, (R11)
-	VMOVUPD       Z18, K1, Z16
-	VADDPD        (R9)(R10*1), Z18, Z17
-	VMOVUPD       Z17, (R9)(R10*1)
-	VADDPD        1024(R9), Z19, Z17
-	VMOVUPD       Z17, 1024(R9)
+	VBROADCASTSD  (R13)(R12*8), Z17
+	VMULPD        Z16, Z17, Z18
+	VBROADCASTSD  constants<>+576(SB), Z19
+	VCMPPD        $0x04, Z19, Z17, K1
+	VMOVAPD.Z     Z18, K1, Z18
+	VMOVUPD       Z16, Z19
+	VFMADD132PD   Z2, Z1, Z19
+	VCMPPD        $0x15, Z0, Z16, K1
+	VSUBPD        Z1, Z19, Z17
+	VFNMADD231PD  Z3, Z17, Z16
+	VFNMADD231PD  Z4, Z17, Z16
+	VPERMPD       Z11, Z19, Z17
+	VPSLLQ        $0x31, Z19, Z19
+	VPADDQ        Z17, Z19, Z19
+	VMOVUPD       Z5, Z17
+	VFMADD213PD   Z6, Z16, Z17
+	VFMADD213PD   Z7, Z16, Z17
+	VFMADD213PD   Z8, Z16, Z17
+	VFMADD213PD   Z9, Z16, Z17
+	VFMADD213PD   Z10, Z16, Z17
+	VMULPD        Z16, Z16, Z20
+	VFMADD213PD   Z16, Z20, Z17
+	VFMADD213PD.Z Z19, Z19, K1, Z17
+	VMOVUPD       Z17, (R11)
+	VADDPD        (R9)(R10*1), Z17, Z16
+	VMOVUPD       Z16, (R9)(R10*1)
+	VADDPD        1024(R9), Z18, Z16
+	VMOVUPD       Z16, 1024(R9)
 	VMAXPD        64(R11), Z12, Z12
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
@@ -12837,18 +12912,18 @@ done6:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
 	JE           two8
-	VBROADCASTSD constants<>+736(SB), Z13
-	VMOVUPD      (DI), Z14
-	VADDPD       512(DI), Z14, Z14
+	VBROADCASTSD constants<>+736(SB), Z14
+	VMOVUPD      (DI), Z16
+	VADDPD       512(DI), Z16, Z16
 	VMOVUPD      64(DI), Z17
 	VADDPD       576(DI), Z17, Z17
-	VADDPD       Z17, Z14, Z14
+	VADDPD       Z17, Z16, Z16
 	VMOVUPD      128(DI), Z17
 	VADDPD       640(DI), Z17, Z17
 	VMOVUPD      192(DI), Z18
 	VADDPD       704(DI), Z18, Z18
 	VADDPD       Z18, Z17, Z17
-	VADDPD       Z17, Z14, Z14
+	VADDPD       Z17, Z16, Z16
 	VMOVUPD      256(DI), Z17
 	VADDPD       768(DI), Z17, Z17
 	VMOVUPD      320(DI), Z18
@@ -12860,42 +12935,61 @@ done6:
 	VADDPD       960(DI), Z19, Z19
 	VADDPD       Z19, Z18, Z18
 	VADDPD       Z18, Z17, Z17
-	VADDPD       Z17, Z14, Z14
-	VADDPD       Z13, Z14, Z14
-	VMOVUPD      Z14, 1400(AX)(BX*8)
+	VADDPD       Z17, Z16, Z16
+	VADDPD       Z14, Z16, Z16
+	VMOVUPD      Z16, 1400(AX)(BX*8)
 	JMP          sum9
 
 two8:
-	VMOVUPD      (DI), Z13
-	VMOVUPD      64(DI), Z14
-	VMINPD       Z14, Z13, Z17
-	VADDPD       Z14, Z13, Z13
-	VBROADCASTSD constants<>+576(SB), Z14
-	VMULPD       Z14, Z13, Z13
-	VADDPD       Z13, Z17, Z17
+	VMOVUPD      (DI), Z14
+	VMOVUPD      64(DI), Z16
+	VMINPD       Z16, Z14, Z17
+	VADDPD       Z16, Z14, Z14
+	VBROADCASTSD constants<>+576(SB), Z16
+	VMULPD       Z16, Z14, Z14
+	VADDPD       Z14, Z17, Z17
 	VMOVUPD      Z17, 1400(AX)(BX*8)
 
 sum9:
-	VMOVUPD 1024(DI), Z13
-	VADDPD  1088(DI), Z13, Z13
-	VMOVUPD 1152(DI), Z14
-	VADDPD  1216(DI), Z14, Z14
-	VADDPD  Z14, Z13, Z13
-	VMOVUPD 1280(DI), Z14
-	VADDPD  1344(DI), Z14, Z14
-	VMOVUPD 1408(DI), Z17
-	VADDPD  1472(DI), Z17, Z17
-	VADDPD  Z17, Z14, Z14
-	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 4664(AX)(BX*8)
-	VSUBPD  312(AX)(BX*8), Z15, Z15
-	VMOVUPD Z15, 3576(AX)(BX*8)
-	VMOVUPD Z16, 6840(AX)(BX*8)
-	ADDQ    $0x40, CX
-	ADDQ    $0x20, DX
-	ADDQ    $+8, BX
-	CMPQ    BX, SI
-	JLT     loop2
+	VMOVUPD       1024(DI), Z14
+	VADDPD        1088(DI), Z14, Z14
+	VMOVUPD       1152(DI), Z16
+	VADDPD        1216(DI), Z16, Z16
+	VADDPD        Z16, Z14, Z14
+	VMOVUPD       1280(DI), Z16
+	VADDPD        1344(DI), Z16, Z16
+	VMOVUPD       1408(DI), Z17
+	VADDPD        1472(DI), Z17, Z17
+	VADDPD        Z17, Z16, Z16
+	VADDPD        Z16, Z14, Z14
+	VMOVUPD       Z14, 4664(AX)(BX*8)
+	VSUBPD        Z13, Z15, Z13
+	VMOVUPD       Z13, Z16
+	VFMADD132PD   Z2, Z1, Z16
+	VCMPPD        $0x15, Z0, Z13, K1
+	VSUBPD        Z1, Z16, Z14
+	VFNMADD231PD  Z3, Z14, Z13
+	VFNMADD231PD  Z4, Z14, Z13
+	VPERMPD       Z11, Z16, Z14
+	VPSLLQ        $0x31, Z16, Z16
+	VPADDQ        Z14, Z16, Z16
+	VMOVUPD       Z5, Z14
+	VFMADD213PD   Z6, Z13, Z14
+	VFMADD213PD   Z7, Z13, Z14
+	VFMADD213PD   Z8, Z13, Z14
+	VFMADD213PD   Z9, Z13, Z14
+	VFMADD213PD   Z10, Z13, Z14
+	VMULPD        Z13, Z13, Z17
+	VFMADD213PD   Z13, Z17, Z14
+	VFMADD213PD.Z Z16, Z16, K1, Z14
+	VMOVUPD       Z14, 6840(AX)(BX*8)
+	VSUBPD        312(AX)(BX*8), Z15, Z15
+	VMOVUPD       Z15, 3576(AX)(BX*8)
+	ADDQ          $0x40, CX
+	ADDQ          $0x20, DX
+	ADDQ          $+8, BX
+	CMPQ          BX, SI
+	JLT           loop2
 
 end3:
 	VZEROUPPER
@@ -16141,10 +16235,10 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS      Y2, Y10
-	VCVTPS2PD    X10, Y2
+	VMOVUPS      Y2, Y3
+	VCVTPS2PD    X3, Y2
 	VMOVUPD      Y2, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y10, X2
+	VEXTRACTF128 $0x01, Y3, X2
 	VCVTPS2PD    X2, Y2
 	VMOVUPD      Y2, 344(AX)(SI*8)
 	MOVQ         SI, R8
@@ -16155,75 +16249,89 @@ loop2:
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
 	ADDQ         16(AX), R9
-	VMOVDQU      (DX), Y3
+	VMOVDQU      (DX), Y6
 	VXORPS       Y4, Y4, Y4
-	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y3, Y2
-	VBLENDVPS    Y2, Y6, Y4, Y4
-	VSUBPS       Y10, Y6, Y6
-	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      (CX), Y5
+	VPCMPEQD     constants<>+576(SB), Y6, Y2
+	VBLENDVPS    Y2, Y5, Y4, Y4
+	VSUBPS       Y3, Y5, Y5
+	VMAXPS       Y5, Y0, Y7
 	VMOVUPS      Y7, Y2
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y9
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	VPERMPS      constants<>+192(SB), Y2, Y7
+	VSUBPS       Y1, Y2, Y8
+	VFNMADD132PS constants<>+96(SB), Y7, Y8
+	VPERMPS      constants<>+192(SB), Y2, Y9
 	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y8
-	VPADDD       Y7, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y3, Y11
-	VMOVUPS      constants<>+128(SB), Y7
-	VBLENDVPS    Y11, Y8, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
-	VSUBPS       Y10, Y8, Y8
-	VMULPS       Y9, Y9, Y10
-	VMAXPS       Y8, Y0, Y11
-	VFMADD213PS  Y9, Y10, Y7
-	VMOVUPS      Y11, Y10
-	VFMADD213PS  Y2, Y2, Y7
+	VMOVUPS      (CX)(BX*1), Y7
+	VPADDD       Y9, Y2, Y2
+	VPCMPEQD     constants<>+608(SB), Y6, Y9
+	VMOVUPS      constants<>+128(SB), Y6
+	VBLENDVPS    Y9, Y7, Y4, Y4
+	VFMADD213PS  constants<>+160(SB), Y8, Y6
+	VSUBPS       Y3, Y7, Y7
+	VMULPS       Y8, Y8, Y10
+	VMAXPS       Y7, Y0, Y9
+	VFMADD213PS  Y8, Y10, Y6
+	VMOVUPS      Y9, Y10
+	VFMADD213PS  Y2, Y2, Y6
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VMOVUPS      Y7, (CX)
-	VSUBPS       Y1, Y10, Y9
-	VPCMPEQD     constants<>+576(SB), Y3, Y2
-	VFNMADD132PS constants<>+96(SB), Y11, Y9
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VPERMPS      constants<>+192(SB), Y10, Y11
+	VMOVUPS      Y6, (CX)
+	VSUBPS       Y1, Y10, Y8
 	VMOVUPS      32(CX), Y2
-	VPSLLD       $0x14, Y10, Y10
+	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	PREFETCHT0   (R8)
-	VPADDD       Y11, Y10, Y10
+	VPERMPS      constants<>+192(SB), Y10, Y9
 	ADDQ         176(AX), R8
-	VMOVUPS      constants<>+128(SB), Y11
+	VPSLLD       $0x14, Y10, Y10
 	PREFETCHT0   (R9)
-	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VPADDD       Y9, Y10, Y10
 	ADDQ         184(AX), R9
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y10, Y10, Y11
-	VMOVUPS      Y11, (CX)(BX*1)
-	VPCMPEQD     constants<>+608(SB), Y3, Y3
-	VBLENDVPS    Y3, Y11, Y5, Y5
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VMINPS       Y11, Y7, Y3
-	VADDPS       Y11, Y7, Y7
+	VMINPS       Y9, Y6, Y8
+	VADDPS       Y9, Y6, Y6
 	VXORPS       Y9, Y9, Y9
-	VMULPS       Y9, Y7, Y7
-	VADDPS       Y7, Y3, Y3
+	VMULPS       Y9, Y6, Y6
 	VADDPS       Y6, Y8, Y8
-	VCVTPS2PD    X3, Y6
-	VMOVUPD      Y6, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X3
+	VADDPS       Y5, Y7, Y7
+	VCVTPS2PD    X8, Y5
+	VMOVUPD      Y5, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y8, X5
+	VCVTPS2PD    X5, Y5
+	VMOVUPD      Y5, 1432(AX)(SI*8)
+	VCVTPS2PD    X7, Y5
+	VMOVUPD      Y5, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X5
+	VCVTPS2PD    X5, Y5
+	VMOVUPD      Y5, 4696(AX)(SI*8)
+	VSUBPS       Y3, Y4, Y3
+	VMAXPS       Y3, Y0, Y5
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y3
+	VFNMADD132PS constants<>+96(SB), Y5, Y3
+	VPERMPS      constants<>+192(SB), Y6, Y5
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y5, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y5
+	VFMADD213PS  constants<>+160(SB), Y3, Y5
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y5
+	VFMADD213PS  Y6, Y6, Y5
+	VCVTPS2PD    X5, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 1432(AX)(SI*8)
-	VCVTPS2PD    X8, Y3
-	VMOVUPD      Y3, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y8, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	VCVTPS2PD    X4, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3576(AX)(SI*8)
@@ -16231,11 +16339,6 @@ loop2:
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3608(AX)(SI*8)
-	VCVTPS2PD    X5, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -16395,10 +16498,10 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS       Z7, Z11
-	VCVTPS2PD     Y11, Z7
+	VMOVUPS       Z7, Z8
+	VCVTPS2PD     Y8, Z7
 	VMOVUPD       Z7, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y7
+	VEXTRACTF64X4 $0x01, Z8, Y7
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 376(AX)(SI*8)
 	MOVQ          SI, R8
@@ -16410,26 +16513,25 @@ loop2:
 	SHLQ          $0x02, R9
 	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z7
-	VBROADCASTSS  constants<>+576(SB), Z8
 	VBROADCASTSS  constants<>+576(SB), Z9
 	VMOVUPS       (CX), Z10
 	VPCMPEQD.BCST constants<>+576(SB), Z7, K1
-	VMOVUPS       Z10, K1, Z8
-	VSUBPS        Z11, Z10, Z10
+	VMOVUPS       Z10, K1, Z9
+	VSUBPS        Z8, Z10, Z10
 	VMOVUPS       Z10, Z15
 	VMOVUPS       (CX)(BX*1), Z12
 	VFMADD132PS   Z2, Z1, Z15
-	VPCMPEQD.BCST constants<>+608(SB), Z7, K3
-	VCMPPS        $0x15, Z0, Z10, K2
-	VMOVUPS       Z12, K3, Z8
+	VPCMPEQD.BCST constants<>+608(SB), Z7, K2
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z12, K2, Z9
 	VSUBPS        Z1, Z15, Z7
-	VSUBPS        Z11, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VFNMADD132PS  Z3, Z10, Z7
 	VMOVUPS       Z12, Z14
 	VPERMPS       Z6, Z15, Z11
 	VFMADD132PS   Z2, Z1, Z14
 	VPSLLD        $0x14, Z15, Z15
-	VCMPPS        $0x15, Z0, Z12, K4
+	VCMPPS        $0x15, Z0, Z12, K2
 	VPADDD        Z11, Z15, Z15
 	VSUBPS        Z1, Z14, Z13
 	VMOVUPS       Z4, Z11
@@ -16440,20 +16542,18 @@ loop2:
 	VPSLLD        $0x14, Z14, Z14
 	VFMADD213PS   Z7, Z16, Z11
 	VPADDD        Z17, Z14, Z14
-	VFMADD213PS.Z Z15, Z15, K2, Z11
+	VFMADD213PS.Z Z15, Z15, K1, Z11
 	VMOVUPS       Z4, Z15
 	VMOVUPS       Z11, (CX)
 	VFMADD213PS   Z5, Z13, Z15
-	VMOVUPS       Z11, K1, Z9
-	VMULPS        Z13, Z13, Z16
 	VMOVUPS       64(CX), Z7
-	VFMADD213PS   Z13, Z16, Z15
+	VMULPS        Z13, Z13, Z16
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z14, Z14, K4, Z15
+	VFMADD213PS   Z13, Z16, Z15
 	ADDQ          176(AX), R8
-	VMOVUPS       Z15, (CX)(BX*1)
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	PREFETCHT0    (R9)
-	VMOVUPS       Z15, K3, Z9
+	VMOVUPS       Z15, (CX)(BX*1)
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	PREFETCHT0    (R8)
@@ -16476,18 +16576,32 @@ loop2:
 	VEXTRACTF64X4 $0x01, Z12, Y10
 	VCVTPS2PD     Y10, Z10
 	VMOVUPD       Z10, 4728(AX)(SI*8)
+	VSUBPS        Z8, Z9, Z8
+	VMOVUPS       Z8, Z11
+	VFMADD132PS   Z2, Z1, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VSUBPS        Z1, Z11, Z10
+	VFNMADD132PS  Z3, Z8, Z10
+	VPERMPS       Z6, Z11, Z8
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z8, Z11, Z11
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z10, Z8
+	VMULPS        Z10, Z10, Z12
+	VFMADD213PS   Z10, Z12, Z8
+	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z10
-	VSUBPD        312(AX)(SI*8), Z10, Z10
-	VMOVUPD       Z10, 3576(AX)(SI*8)
+	VMOVUPD       Z10, 6840(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(SI*8)
+	VCVTPS2PD     Y9, Z8
+	VSUBPD        312(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
-	VCVTPS2PD     Y9, Z8
-	VMOVUPD       Z8, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -16541,105 +16655,117 @@ loop2:
 	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VXORPS       Y6, Y6, Y6
-	VMOVUPS      (CX), Y7
+	VMOVUPS      (CX), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y2
+	VBLENDVPS    Y2, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y2
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y10
-	VFNMADD132PS constants<>+96(SB), Y8, Y10
-	VPERMPS      constants<>+192(SB), Y2, Y8
+	VSUBPS       Y1, Y2, Y9
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y8, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y9, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y10, Y8
-	VSUBPS       Y3, Y9, Y9
-	VMULPS       Y10, Y10, Y11
-	VMAXPS       Y9, Y0, Y12
-	VFMADD213PS  Y10, Y11, Y8
-	VMOVUPS      Y12, Y11
-	VFMADD213PS  Y2, Y2, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VMOVUPS      Y8, (CX)
-	VSUBPS       Y1, Y11, Y10
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VBLENDVPS    Y2, Y8, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y11, Y12
-	VMOVUPS      32(CX), Y2
-	VPSLLD       $0x14, Y11, Y11
-	PREFETCHT0   (R8)
-	VPADDD       Y12, Y11, Y11
-	ADDQ         176(AX), R8
-	VMOVUPS      constants<>+128(SB), Y12
-	PREFETCHT0   (R9)
-	VFMADD213PS  constants<>+160(SB), Y10, Y12
-	ADDQ         184(AX), R9
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y12
-	VFMADD213PS  Y11, Y11, Y12
-	VMOVUPS      Y12, (CX)(BX*1)
+	VMOVUPS      (CX)(BX*1), Y8
+	VPADDD       Y7, Y2, Y2
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VBLENDVPS    Y10, Y12, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y7
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VSUBPS       Y3, Y8, Y8
+	VMULPS       Y9, Y9, Y11
+	VMAXPS       Y8, Y0, Y10
+	VFMADD213PS  Y9, Y11, Y7
+	VMOVUPS      Y10, Y11
+	VFMADD213PS  Y2, Y2, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VMOVUPS      Y7, (CX)
+	VSUBPS       Y1, Y11, Y9
+	VMOVUPS      32(CX), Y2
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	PREFETCHT0   (R8)
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	ADDQ         176(AX), R8
+	VPSLLD       $0x14, Y11, Y11
+	PREFETCHT0   (R9)
+	VPADDD       Y10, Y11, Y11
+	ADDQ         184(AX), R9
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y8, Y12, Y12
-	VADDPS       Y7, Y9, Y9
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
-	VMOVUPS      Y12, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y9, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y7
-	VPCMPEQD     constants<>+640(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y3
-	VFNMADD132PS constants<>+96(SB), Y8, Y3
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y3, Y8
-	VMULPS       Y3, Y3, Y10
-	VFMADD213PS  Y3, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(BX*2)
-	VPCMPEQD     constants<>+640(SB), Y4, Y3
-	VBLENDVPS    Y3, Y8, Y6, Y6
+	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+640(SB), Y4, Y4
+	VBLENDVPS    Y4, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y4
+	VFNMADD132PS constants<>+96(SB), Y7, Y4
+	VPERMPS      constants<>+192(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y4, Y7
+	VMULPS       Y4, Y4, Y9
+	VFMADD213PS  Y4, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      Y7, (CX)(BX*2)
 	VMAXPS       32(CX)(BX*2), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y8, Y8
+	VADDPS       64(R8), Y7, Y7
 	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y7, Y7
-	VBROADCASTSD constants<>+736(SB), Y3
-	VCVTPS2PD    X8, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y8, X4
+	VADDPS       1088(R8), Y6, Y6
+	VBROADCASTSD constants<>+736(SB), Y4
+	VCVTPS2PD    X7, Y8
+	VADDPD       Y4, Y8, Y8
+	VMOVUPD      Y8, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X7
+	VCVTPS2PD    X7, Y7
+	VADDPD       Y4, Y7, Y7
+	VMOVUPD      Y7, 1432(AX)(SI*8)
+	VCVTPS2PD    X6, Y4
+	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X4
 	VCVTPS2PD    X4, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X7, Y3
-	VMOVUPD      Y3, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y7, X3
+	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VSUBPS       Y3, Y5, Y3
+	VMAXPS       Y3, Y0, Y4
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y3
+	VFNMADD132PS constants<>+96(SB), Y4, Y3
+	VPERMPS      constants<>+192(SB), Y6, Y4
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y4
+	VFMADD213PS  Y6, Y6, Y4
+	VCVTPS2PD    X4, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3576(AX)(SI*8)
@@ -16647,11 +16773,6 @@ loop2:
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -16694,10 +16815,10 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS       Z7, Z11
-	VCVTPS2PD     Y11, Z7
+	VMOVUPS       Z7, Z8
+	VCVTPS2PD     Y8, Z7
 	VMOVUPD       Z7, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y7
+	VEXTRACTF64X4 $0x01, Z8, Y7
 	VCVTPS2PD     Y7, Z7
 	VMOVUPD       Z7, 376(AX)(SI*8)
 	MOVQ          SI, R8
@@ -16708,33 +16829,32 @@ loop2:
 	SUBQ          88(AX), R9
 	SHLQ          $0x02, R9
 	ADDQ          16(AX), R9
-	VMOVDQU32     (DX), Z13
-	VBROADCASTSS  constants<>+576(SB), Z8
+	VMOVDQU32     (DX), Z11
 	VBROADCASTSS  constants<>+576(SB), Z9
 	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+576(SB), Z13, K1
-	VMOVUPS       Z10, K1, Z8
-	VSUBPS        Z11, Z10, Z10
+	VPCMPEQD.BCST constants<>+576(SB), Z11, K1
+	VMOVUPS       Z10, K1, Z9
+	VSUBPS        Z8, Z10, Z10
 	VMOVUPS       Z10, Z7
 	VMOVUPS       (CX)(BX*1), Z12
 	VFMADD132PS   Z2, Z1, Z7
-	VPCMPEQD.BCST constants<>+608(SB), Z13, K3
-	VCMPPS        $0x15, Z0, Z10, K2
-	VMOVUPS       Z12, K3, Z8
+	VPCMPEQD.BCST constants<>+608(SB), Z11, K2
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z12, K2, Z9
 	VSUBPS        Z1, Z7, Z15
-	VSUBPS        Z11, Z12, Z12
+	VSUBPS        Z8, Z12, Z12
 	VFNMADD132PS  Z3, Z10, Z15
 	VMOVUPS       Z12, Z14
 	VMOVUPS       (CX)(BX*2), Z17
-	VPERMPS       Z6, Z7, Z16
+	VPERMPS       Z6, Z7, Z13
 	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+640(SB), Z13, K5
+	VPCMPEQD.BCST constants<>+640(SB), Z11, K3
 	VPSLLD        $0x14, Z7, Z7
-	VCMPPS        $0x15, Z0, Z12, K4
-	VMOVUPS       Z17, K5, Z8
-	VPADDD        Z16, Z7, Z7
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z17, K3, Z9
+	VPADDD        Z13, Z7, Z7
 	VSUBPS        Z1, Z14, Z13
-	VSUBPS        Z11, Z17, Z17
+	VSUBPS        Z8, Z17, Z17
 	VMOVUPS       Z4, Z11
 	VFNMADD132PS  Z3, Z12, Z13
 	VMOVUPS       Z17, Z19
@@ -16743,40 +16863,37 @@ loop2:
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z15, Z15, Z16
 	VPSLLD        $0x14, Z14, Z14
-	VCMPPS        $0x15, Z0, Z17, K6
+	VCMPPS        $0x15, Z0, Z17, K3
 	VFMADD213PS   Z15, Z16, Z11
 	VPADDD        Z18, Z14, Z14
 	VSUBPS        Z1, Z19, Z18
-	VFMADD213PS.Z Z7, Z7, K2, Z11
+	VFMADD213PS.Z Z7, Z7, K1, Z11
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z17, Z18
 	VMOVUPS       Z11, (CX)
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z19, Z20
-	VMOVUPS       Z11, K1, Z9
+	VMOVUPS       64(CX), Z7
 	VMULPS        Z13, Z13, Z16
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       64(CX), Z7
+	PREFETCHT0    (R8)
 	VFMADD213PS   Z13, Z16, Z15
 	VPADDD        Z20, Z19, Z19
-	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z14, Z14, K4, Z15
-	VMOVUPS       Z4, Z13
 	ADDQ          176(AX), R8
+	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VMOVUPS       Z4, Z13
+	PREFETCHT0    (R9)
 	VMOVUPS       Z15, (CX)(BX*1)
 	VFMADD213PS   Z5, Z18, Z13
-	PREFETCHT0    (R9)
-	VMOVUPS       Z15, K3, Z9
-	VMULPS        Z18, Z18, Z14
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VFMADD213PS   Z18, Z14, Z13
+	VMULPS        Z18, Z18, Z14
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z19, Z19, K6, Z13
+	VFMADD213PS   Z18, Z14, Z13
 	ADDQ          176(AX), R8
-	VMOVUPS       Z13, (CX)(BX*2)
+	VFMADD213PS.Z Z19, Z19, K3, Z13
 	PREFETCHT0    (R9)
-	VMOVUPS       Z13, K5, Z9
+	VMOVUPS       Z13, (CX)(BX*2)
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
 	PREFETCHT0    (R8)
@@ -16800,18 +16917,32 @@ loop2:
 	VEXTRACTF64X4 $0x01, Z17, Y10
 	VCVTPS2PD     Y10, Z10
 	VMOVUPD       Z10, 4728(AX)(SI*8)
+	VSUBPS        Z8, Z9, Z8
+	VMOVUPS       Z8, Z11
+	VFMADD132PS   Z2, Z1, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VSUBPS        Z1, Z11, Z10
+	VFNMADD132PS  Z3, Z8, Z10
+	VPERMPS       Z6, Z11, Z8
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z8, Z11, Z11
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z10, Z8
+	VMULPS        Z10, Z10, Z12
+	VFMADD213PS   Z10, Z12, Z8
+	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z10
-	VSUBPD        312(AX)(SI*8), Z10, Z10
-	VMOVUPD       Z10, 3576(AX)(SI*8)
+	VMOVUPD       Z10, 6840(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(SI*8)
+	VCVTPS2PD     Y9, Z8
+	VSUBPD        312(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
-	VCVTPS2PD     Y9, Z8
-	VMOVUPD       Z8, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -16865,133 +16996,143 @@ loop2:
 	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VXORPS       Y6, Y6, Y6
-	VMOVUPS      (CX), Y7
+	VMOVUPS      (CX), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y2
+	VBLENDVPS    Y2, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y2
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y10
-	VFNMADD132PS constants<>+96(SB), Y8, Y10
-	VPERMPS      constants<>+192(SB), Y2, Y8
+	VSUBPS       Y1, Y2, Y9
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y8, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y9, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y10, Y8
-	VSUBPS       Y3, Y9, Y9
-	VMULPS       Y10, Y10, Y11
-	VMAXPS       Y9, Y0, Y12
-	VFMADD213PS  Y10, Y11, Y8
-	VMOVUPS      Y12, Y11
-	VFMADD213PS  Y2, Y2, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VMOVUPS      Y8, (CX)
-	VSUBPS       Y1, Y11, Y10
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VBLENDVPS    Y2, Y8, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y11, Y12
-	VMOVUPS      32(CX), Y2
-	VPSLLD       $0x14, Y11, Y11
-	PREFETCHT0   (R8)
-	VPADDD       Y12, Y11, Y11
-	ADDQ         176(AX), R8
-	VMOVUPS      constants<>+128(SB), Y12
-	PREFETCHT0   (R9)
-	VFMADD213PS  constants<>+160(SB), Y10, Y12
-	ADDQ         184(AX), R9
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y12
-	VFMADD213PS  Y11, Y11, Y12
-	VMOVUPS      Y12, (CX)(BX*1)
+	VMOVUPS      (CX)(BX*1), Y8
+	VPADDD       Y7, Y2, Y2
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VBLENDVPS    Y10, Y12, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y7
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VSUBPS       Y3, Y8, Y8
+	VMULPS       Y9, Y9, Y11
+	VMAXPS       Y8, Y0, Y10
+	VFMADD213PS  Y9, Y11, Y7
+	VMOVUPS      Y10, Y11
+	VFMADD213PS  Y2, Y2, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VMOVUPS      Y7, (CX)
+	VSUBPS       Y1, Y11, Y9
+	VMOVUPS      32(CX), Y2
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	PREFETCHT0   (R8)
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	ADDQ         176(AX), R8
+	VPSLLD       $0x14, Y11, Y11
+	PREFETCHT0   (R9)
+	VPADDD       Y10, Y11, Y11
+	ADDQ         184(AX), R9
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y8, Y12, Y12
-	VADDPS       Y7, Y9, Y9
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
-	VMOVUPS      Y12, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y9, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y7
-	VPCMPEQD     constants<>+640(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
+	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+640(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, BX, R10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R10*1), Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y11
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VBLENDVPS    Y11, Y12, Y5, Y5
-	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y3, Y12, Y12
-	VFMADD213PS  Y8, Y11, Y9
-	VMAXPS       Y12, Y0, Y3
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y3, Y11
-	VMOVUPS      Y9, (CX)(BX*2)
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VPCMPEQD     constants<>+640(SB), Y4, Y8
-	VSUBPS       Y1, Y11, Y10
-	VBLENDVPS    Y8, Y9, Y6, Y6
-	VFNMADD132PS constants<>+96(SB), Y3, Y10
-	VMAXPS       32(CX)(BX*2), Y2, Y2
-	VPERMPS      constants<>+192(SB), Y11, Y3
-	PREFETCHT0   (R8)
-	VPSLLD       $0x14, Y11, Y11
-	ADDQ         176(AX), R8
-	VPADDD       Y3, Y11, Y11
-	PREFETCHT0   (R9)
-	VMOVUPS      constants<>+128(SB), Y3
-	ADDQ         184(AX), R9
-	VFMADD213PS  constants<>+160(SB), Y10, Y3
-	VMULPS       Y10, Y10, Y8
-	VFMADD213PS  Y10, Y8, Y3
-	VFMADD213PS  Y11, Y11, Y3
-	VMOVUPS      Y3, (CX)(R10*1)
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      (CX)(R10*1), Y10
+	VMOVUPS      constants<>+128(SB), Y8
 	VPCMPEQD     constants<>+672(SB), Y4, Y4
-	VBLENDVPS    Y4, Y3, Y6, Y6
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VBLENDVPS    Y4, Y10, Y5, Y5
+	VMULPS       Y7, Y7, Y4
+	VSUBPS       Y3, Y10, Y10
+	VFMADD213PS  Y7, Y4, Y8
+	VMAXPS       Y10, Y0, Y4
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y4, Y9
+	VMOVUPS      Y8, (CX)(BX*2)
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VMAXPS       32(CX)(BX*2), Y2, Y2
+	VSUBPS       Y1, Y9, Y7
+	PREFETCHT0   (R8)
+	VFNMADD132PS constants<>+96(SB), Y4, Y7
+	ADDQ         176(AX), R8
+	VPERMPS      constants<>+192(SB), Y9, Y4
+	PREFETCHT0   (R9)
+	VPSLLD       $0x14, Y9, Y9
+	ADDQ         184(AX), R9
+	VPADDD       Y4, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y7, Y4
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y4
+	VFMADD213PS  Y9, Y9, Y4
+	VMOVUPS      Y4, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y3, Y3
-	VADDPS       Y7, Y12, Y12
+	VADDPS       Y8, Y4, Y4
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y3, Y3
+	VADDPS       64(R8), Y4, Y4
 	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y12, Y12
-	VBROADCASTSD constants<>+736(SB), Y4
-	VCVTPS2PD    X3, Y7
-	VADDPD       Y4, Y7, Y7
+	VADDPS       1088(R8), Y10, Y10
+	VBROADCASTSD constants<>+736(SB), Y6
+	VCVTPS2PD    X4, Y7
+	VADDPD       Y6, Y7, Y7
 	VMOVUPD      Y7, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X3
+	VEXTRACTF128 $0x01, Y4, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y6, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VCVTPS2PD    X10, Y4
+	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y10, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VSUBPS       Y3, Y5, Y3
+	VMAXPS       Y3, Y0, Y4
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y3
+	VFNMADD132PS constants<>+96(SB), Y4, Y3
+	VPERMPS      constants<>+192(SB), Y6, Y4
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y4
+	VFMADD213PS  Y6, Y6, Y4
+	VCVTPS2PD    X4, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VADDPD       Y4, Y3, Y3
-	VMOVUPD      Y3, 1432(AX)(SI*8)
-	VCVTPS2PD    X12, Y3
-	VMOVUPD      Y3, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y12, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3576(AX)(SI*8)
@@ -16999,11 +17140,6 @@ loop2:
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -17046,11 +17182,12 @@ max1:
 	JGE    end3
 
 loop2:
-	VCVTPS2PD     Y7, Z8
-	VMOVUPD       Z8, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 376(AX)(SI*8)
+	VMOVUPS       Z7, Z8
+	VCVTPS2PD     Y8, Z7
+	VMOVUPD       Z7, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VCVTPS2PD     Y7, Z7
+	VMOVUPD       Z7, 376(AX)(SI*8)
 	MOVQ          SI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
@@ -17059,101 +17196,96 @@ loop2:
 	SUBQ          88(AX), R9
 	SHLQ          $0x02, R9
 	ADDQ          16(AX), R9
-	VMOVDQU32     (DX), Z16
-	VBROADCASTSS  constants<>+576(SB), Z8
+	VMOVDQU32     (DX), Z15
 	VBROADCASTSS  constants<>+576(SB), Z9
 	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+576(SB), Z16, K1
-	VMOVUPS       Z10, K1, Z8
-	VSUBPS        Z7, Z10, Z10
-	VMOVUPS       Z10, Z15
+	VPCMPEQD.BCST constants<>+576(SB), Z15, K1
+	VMOVUPS       Z10, K1, Z9
+	VSUBPS        Z8, Z10, Z10
+	VMOVUPS       Z10, Z7
 	VMOVUPS       (CX)(BX*1), Z12
-	VFMADD132PS   Z2, Z1, Z15
-	VPCMPEQD.BCST constants<>+608(SB), Z16, K3
-	VCMPPS        $0x15, Z0, Z10, K2
-	VMOVUPS       Z12, K3, Z8
-	VSUBPS        Z1, Z15, Z18
-	VSUBPS        Z7, Z12, Z12
-	VFNMADD132PS  Z3, Z10, Z18
+	VFMADD132PS   Z2, Z1, Z7
+	VPCMPEQD.BCST constants<>+608(SB), Z15, K2
+	VCMPPS        $0x15, Z0, Z10, K1
+	VMOVUPS       Z12, K2, Z9
+	VSUBPS        Z1, Z7, Z16
+	VSUBPS        Z8, Z12, Z12
+	VFNMADD132PS  Z3, Z10, Z16
 	VMOVUPS       Z12, Z14
 	VMOVUPS       (CX)(BX*2), Z17
-	VPERMPS       Z6, Z15, Z11
+	VPERMPS       Z6, Z7, Z11
 	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+640(SB), Z16, K5
-	VPSLLD        $0x14, Z15, Z15
-	VCMPPS        $0x15, Z0, Z12, K4
-	VMOVUPS       Z17, K5, Z8
-	VPADDD        Z11, Z15, Z15
+	VPCMPEQD.BCST constants<>+640(SB), Z15, K3
+	VPSLLD        $0x14, Z7, Z7
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z17, K3, Z9
+	VPADDD        Z11, Z7, Z7
 	VSUBPS        Z1, Z14, Z13
-	VSUBPS        Z7, Z17, Z17
+	VSUBPS        Z8, Z17, Z17
 	VMOVUPS       Z4, Z11
 	VFNMADD132PS  Z3, Z12, Z13
 	VMOVUPS       Z17, Z19
 	IMUL3Q        $0x03, BX, R10
-	VFMADD213PS   Z5, Z18, Z11
-	VPERMPS       Z6, Z14, Z22
+	VFMADD213PS   Z5, Z16, Z11
+	VPERMPS       Z6, Z14, Z20
 	VFMADD132PS   Z2, Z1, Z19
 	VMOVUPS       (CX)(R10*1), Z21
-	VMULPS        Z18, Z18, Z20
+	VMULPS        Z16, Z16, Z18
 	VPSLLD        $0x14, Z14, Z14
-	VCMPPS        $0x15, Z0, Z17, K6
-	VPCMPEQD.BCST constants<>+672(SB), Z16, K7
-	VFMADD213PS   Z18, Z20, Z11
-	VPADDD        Z22, Z14, Z14
+	VCMPPS        $0x15, Z0, Z17, K3
+	VPCMPEQD.BCST constants<>+672(SB), Z15, K4
+	VFMADD213PS   Z16, Z18, Z11
+	VPADDD        Z20, Z14, Z14
 	VSUBPS        Z1, Z19, Z18
-	VMOVUPS       Z21, K7, Z8
-	VFMADD213PS.Z Z15, Z15, K2, Z11
+	VMOVUPS       Z21, K4, Z9
+	VFMADD213PS.Z Z7, Z7, K1, Z11
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z17, Z18
-	VSUBPS        Z7, Z21, Z21
+	VSUBPS        Z8, Z21, Z21
 	VMOVUPS       Z11, (CX)
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z19, Z20
 	VMOVUPS       Z21, Z22
-	VMOVUPS       Z11, K1, Z9
+	VMOVUPS       64(CX), Z7
 	VMULPS        Z13, Z13, Z16
 	VPSLLD        $0x14, Z19, Z19
 	VFMADD132PS   Z2, Z1, Z22
-	VMOVUPS       64(CX), Z7
+	PREFETCHT0    (R8)
 	VFMADD213PS   Z13, Z16, Z15
 	VPADDD        Z20, Z19, Z19
 	VCMPPS        $0x15, Z0, Z21, K1
-	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z14, Z14, K4, Z15
+	ADDQ          176(AX), R8
+	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z4, Z13
 	VSUBPS        Z1, Z22, Z16
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
 	VMOVUPS       Z15, (CX)(BX*1)
 	VFMADD213PS   Z5, Z18, Z13
 	VFNMADD132PS  Z3, Z21, Z16
-	PREFETCHT0    (R9)
-	VMOVUPS       Z15, K3, Z9
-	VMULPS        Z18, Z18, Z14
-	VPERMPS       Z6, Z22, Z20
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VMULPS        Z18, Z18, Z14
+	VPERMPS       Z6, Z22, Z20
+	PREFETCHT0    (R8)
 	VFMADD213PS   Z18, Z14, Z13
 	VPSLLD        $0x14, Z22, Z22
-	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z19, Z19, K6, Z13
-	VPADDD        Z20, Z22, Z22
 	ADDQ          176(AX), R8
+	VFMADD213PS.Z Z19, Z19, K3, Z13
+	VPADDD        Z20, Z22, Z22
+	PREFETCHT0    (R9)
 	VMOVUPS       Z13, (CX)(BX*2)
 	VMOVUPS       Z4, Z14
-	PREFETCHT0    (R9)
-	VMOVUPS       Z13, K5, Z9
-	VFMADD213PS   Z5, Z16, Z14
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VMULPS        Z16, Z16, Z18
+	VFMADD213PS   Z5, Z16, Z14
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z16, Z18, Z14
+	VMULPS        Z16, Z16, Z18
 	ADDQ          176(AX), R8
-	VFMADD213PS.Z Z22, Z22, K1, Z14
+	VFMADD213PS   Z16, Z18, Z14
 	PREFETCHT0    (R9)
-	VMOVUPS       Z14, (CX)(R10*1)
+	VFMADD213PS.Z Z22, Z22, K1, Z14
 	ADDQ          184(AX), R9
-	VMOVUPS       Z14, K7, Z9
+	VMOVUPS       Z14, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
@@ -17178,18 +17310,32 @@ loop2:
 	VEXTRACTF64X4 $0x01, Z21, Y10
 	VCVTPS2PD     Y10, Z10
 	VMOVUPD       Z10, 4728(AX)(SI*8)
+	VSUBPS        Z8, Z9, Z8
+	VMOVUPS       Z8, Z11
+	VFMADD132PS   Z2, Z1, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VSUBPS        Z1, Z11, Z10
+	VFNMADD132PS  Z3, Z8, Z10
+	VPERMPS       Z6, Z11, Z8
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z8, Z11, Z11
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z10, Z8
+	VMULPS        Z10, Z10, Z12
+	VFMADD213PS   Z10, Z12, Z8
+	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z10
-	VSUBPD        312(AX)(SI*8), Z10, Z10
-	VMOVUPD       Z10, 3576(AX)(SI*8)
+	VMOVUPD       Z10, 6840(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 6904(AX)(SI*8)
+	VCVTPS2PD     Y9, Z8
+	VSUBPD        312(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
-	VCVTPS2PD     Y9, Z8
-	VMOVUPD       Z8, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -17243,166 +17389,174 @@ loop2:
 	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VXORPS       Y6, Y6, Y6
-	VMOVUPS      (CX), Y7
+	VMOVUPS      (CX), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y2
+	VBLENDVPS    Y2, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y2
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y10
-	VFNMADD132PS constants<>+96(SB), Y8, Y10
-	VPERMPS      constants<>+192(SB), Y2, Y8
+	VSUBPS       Y1, Y2, Y9
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y8, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y9, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y10, Y8
-	VSUBPS       Y3, Y9, Y9
-	VMULPS       Y10, Y10, Y11
-	VMAXPS       Y9, Y0, Y12
-	VFMADD213PS  Y10, Y11, Y8
-	VMOVUPS      Y12, Y11
-	VFMADD213PS  Y2, Y2, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VMOVUPS      Y8, (CX)
-	VSUBPS       Y1, Y11, Y10
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VBLENDVPS    Y2, Y8, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y11, Y12
-	VMOVUPS      32(CX), Y2
-	VPSLLD       $0x14, Y11, Y11
-	PREFETCHT0   (R8)
-	VPADDD       Y12, Y11, Y11
-	ADDQ         176(AX), R8
-	VMOVUPS      constants<>+128(SB), Y12
-	PREFETCHT0   (R9)
-	VFMADD213PS  constants<>+160(SB), Y10, Y12
-	ADDQ         184(AX), R9
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y12
-	VFMADD213PS  Y11, Y11, Y12
-	VMOVUPS      Y12, (CX)(BX*1)
+	VMOVUPS      (CX)(BX*1), Y8
+	VPADDD       Y7, Y2, Y2
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VBLENDVPS    Y10, Y12, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y7
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VSUBPS       Y3, Y8, Y8
+	VMULPS       Y9, Y9, Y11
+	VMAXPS       Y8, Y0, Y10
+	VFMADD213PS  Y9, Y11, Y7
+	VMOVUPS      Y10, Y11
+	VFMADD213PS  Y2, Y2, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VMOVUPS      Y7, (CX)
+	VSUBPS       Y1, Y11, Y9
+	VMOVUPS      32(CX), Y2
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	PREFETCHT0   (R8)
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	ADDQ         176(AX), R8
+	VPSLLD       $0x14, Y11, Y11
+	PREFETCHT0   (R9)
+	VPADDD       Y10, Y11, Y11
+	ADDQ         184(AX), R9
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y8, Y12, Y12
-	VADDPS       Y7, Y9, Y9
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
-	VMOVUPS      Y12, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y9, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y7
-	VPCMPEQD     constants<>+640(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
+	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+640(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, BX, R10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R10*1), Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y11
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VBLENDVPS    Y11, Y12, Y5, Y5
-	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y3, Y12, Y12
-	VFMADD213PS  Y8, Y11, Y9
-	VMAXPS       Y12, Y0, Y8
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y8, Y13
-	VMOVUPS      Y9, (CX)(BX*2)
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VPCMPEQD     constants<>+640(SB), Y4, Y10
-	VSUBPS       Y1, Y13, Y11
-	VBLENDVPS    Y10, Y9, Y6, Y6
-	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*2), Y2, Y2
-	VPERMPS      constants<>+192(SB), Y13, Y8
-	PREFETCHT0   (R8)
-	VPSLLD       $0x14, Y13, Y13
-	ADDQ         176(AX), R8
-	VPADDD       Y8, Y13, Y13
-	PREFETCHT0   (R9)
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      (CX)(R10*1), Y11
 	VMOVUPS      constants<>+128(SB), Y8
-	ADDQ         184(AX), R9
-	VFMADD213PS  constants<>+160(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y10
-	VFMADD213PS  Y11, Y10, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y6, Y6
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VBLENDVPS    Y10, Y11, Y5, Y5
+	VMULPS       Y7, Y7, Y10
+	VSUBPS       Y3, Y11, Y11
+	VFMADD213PS  Y7, Y10, Y8
+	VMAXPS       Y11, Y0, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y7, Y10
+	VMOVUPS      Y8, (CX)(BX*2)
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VMAXPS       32(CX)(BX*2), Y2, Y2
+	VSUBPS       Y1, Y10, Y9
+	PREFETCHT0   (R8)
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	ADDQ         176(AX), R8
+	VPERMPS      constants<>+192(SB), Y10, Y7
+	PREFETCHT0   (R9)
+	VPSLLD       $0x14, Y10, Y10
+	ADDQ         184(AX), R9
+	VPADDD       Y7, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y7
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      Y7, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y7, Y12, Y12
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y8, Y8
+	VADDPS       64(R10), Y7, Y7
 	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y12, Y12
+	VADDPS       1088(R10), Y11, Y11
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 96(R10)
+	VMOVUPS      Y7, 96(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y12, 1120(R10)
-	VMOVUPS      (CX)(BX*4), Y7
-	VPCMPEQD     constants<>+704(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y3
-	VFNMADD132PS constants<>+96(SB), Y8, Y3
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y3, Y8
-	VMULPS       Y3, Y3, Y10
-	VFMADD213PS  Y3, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(BX*4)
-	VPCMPEQD     constants<>+704(SB), Y4, Y3
-	VBLENDVPS    Y3, Y8, Y6, Y6
+	VMOVUPS      Y11, 1120(R10)
+	VMOVUPS      (CX)(BX*4), Y6
+	VPCMPEQD     constants<>+704(SB), Y4, Y4
+	VBLENDVPS    Y4, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y4
+	VFNMADD132PS constants<>+96(SB), Y7, Y4
+	VPERMPS      constants<>+192(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y4, Y7
+	VMULPS       Y4, Y4, Y9
+	VFMADD213PS  Y4, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      Y7, (CX)(BX*4)
 	VMAXPS       32(CX)(BX*4), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y8, Y8
+	VADDPS       96(R8), Y7, Y7
 	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y7, Y7
-	VBROADCASTSD constants<>+736(SB), Y3
-	VCVTPS2PD    X8, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y8, X4
+	VADDPS       1120(R8), Y6, Y6
+	VBROADCASTSD constants<>+736(SB), Y4
+	VCVTPS2PD    X7, Y8
+	VADDPD       Y4, Y8, Y8
+	VMOVUPD      Y8, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X7
+	VCVTPS2PD    X7, Y7
+	VADDPD       Y4, Y7, Y7
+	VMOVUPD      Y7, 1432(AX)(SI*8)
+	VCVTPS2PD    X6, Y4
+	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y6, X4
 	VCVTPS2PD    X4, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X7, Y3
-	VMOVUPD      Y3, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y7, X3
+	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VSUBPS       Y3, Y5, Y3
+	VMAXPS       Y3, Y0, Y4
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y3
+	VFNMADD132PS constants<>+96(SB), Y4, Y3
+	VPERMPS      constants<>+192(SB), Y6, Y4
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y4
+	VFMADD213PS  Y6, Y6, Y4
+	VCVTPS2PD    X4, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3576(AX)(SI*8)
@@ -17410,11 +17564,6 @@ loop2:
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -17473,149 +17622,162 @@ loop2:
 	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
-	VBROADCASTSS  constants<>+576(SB), Z11
-	VMOVUPS       (CX), Z12
+	VMOVUPS       (CX), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z7
-	VMOVUPS       (CX)(BX*1), Z14
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z7
+	VMOVUPS       (CX)(BX*1), Z13
 	VFMADD132PS   Z2, Z1, Z7
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
-	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVUPS       Z14, K3, Z10
-	VSUBPS        Z1, Z7, Z17
-	VSUBPS        Z8, Z14, Z14
-	VFNMADD132PS  Z3, Z12, Z17
-	VMOVUPS       Z14, Z16
-	VMOVUPS       (CX)(BX*2), Z19
-	VPERMPS       Z6, Z7, Z13
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z13, K2, Z10
+	VSUBPS        Z1, Z7, Z16
+	VSUBPS        Z8, Z13, Z13
+	VFNMADD132PS  Z3, Z11, Z16
+	VMOVUPS       Z13, Z15
+	VMOVUPS       (CX)(BX*2), Z18
+	VPERMPS       Z6, Z7, Z12
+	VFMADD132PS   Z2, Z1, Z15
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
 	VPSLLD        $0x14, Z7, Z7
-	VCMPPS        $0x15, Z0, Z14, K4
-	VMOVUPS       Z19, K5, Z10
-	VPADDD        Z13, Z7, Z7
-	VSUBPS        Z1, Z16, Z15
-	VSUBPS        Z8, Z19, Z19
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z14, Z15
-	VMOVUPS       Z19, Z21
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z18, K3, Z10
+	VPADDD        Z12, Z7, Z7
+	VSUBPS        Z1, Z15, Z14
+	VSUBPS        Z8, Z18, Z18
+	VMOVUPS       Z4, Z12
+	VFNMADD132PS  Z3, Z13, Z14
+	VMOVUPS       Z18, Z20
 	IMUL3Q        $0x03, BX, R10
-	VFMADD213PS   Z5, Z17, Z13
-	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z21
-	VMOVUPS       (CX)(R10*1), Z23
-	VMULPS        Z17, Z17, Z18
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z19, K6
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K7
-	VFMADD213PS   Z17, Z18, Z13
-	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z20
-	VMOVUPS       Z23, K7, Z10
-	VFMADD213PS.Z Z7, Z7, K2, Z13
-	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z19, Z20
-	VSUBPS        Z8, Z23, Z23
-	VMOVUPS       Z13, (CX)
-	VFMADD213PS   Z5, Z15, Z17
-	VPERMPS       Z6, Z21, Z22
-	VMOVUPS       Z23, Z24
-	VMOVUPS       Z13, K1, Z11
-	VMULPS        Z15, Z15, Z18
-	VPSLLD        $0x14, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z24
+	VFMADD213PS   Z5, Z16, Z12
+	VPERMPS       Z6, Z15, Z19
+	VFMADD132PS   Z2, Z1, Z20
+	VMOVUPS       (CX)(R10*1), Z22
+	VMULPS        Z16, Z16, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VCMPPS        $0x15, Z0, Z18, K3
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VFMADD213PS   Z16, Z17, Z12
+	VPADDD        Z19, Z15, Z15
+	VSUBPS        Z1, Z20, Z19
+	VMOVUPS       Z22, K4, Z10
+	VFMADD213PS.Z Z7, Z7, K1, Z12
+	VMOVUPS       Z4, Z16
+	VFNMADD132PS  Z3, Z18, Z19
+	VSUBPS        Z8, Z22, Z22
+	VMOVUPS       Z12, (CX)
+	VFMADD213PS   Z5, Z14, Z16
+	VPERMPS       Z6, Z20, Z21
+	VMOVUPS       Z22, Z23
 	VMOVUPS       64(CX), Z7
-	VFMADD213PS   Z15, Z18, Z17
-	VPADDD        Z22, Z21, Z21
-	VCMPPS        $0x15, Z0, Z23, K1
+	VMULPS        Z14, Z14, Z17
+	VPSLLD        $0x14, Z20, Z20
+	VFMADD132PS   Z2, Z1, Z23
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z16, Z16, K4, Z17
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z1, Z24, Z18
+	VFMADD213PS   Z14, Z17, Z16
+	VPADDD        Z21, Z20, Z20
+	VCMPPS        $0x15, Z0, Z22, K1
 	ADDQ          176(AX), R8
-	VMOVUPS       Z17, (CX)(BX*1)
-	VFMADD213PS   Z5, Z20, Z15
-	VFNMADD132PS  Z3, Z23, Z18
+	VFMADD213PS.Z Z15, Z15, K2, Z16
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z1, Z23, Z17
 	PREFETCHT0    (R9)
-	VMOVUPS       Z17, K3, Z11
-	VMULPS        Z20, Z20, Z16
-	VPERMPS       Z6, Z24, Z22
+	VMOVUPS       Z16, (CX)(BX*1)
+	VFMADD213PS   Z5, Z19, Z14
+	VFNMADD132PS  Z3, Z22, Z17
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VFMADD213PS   Z20, Z16, Z15
-	VPSLLD        $0x14, Z24, Z24
+	VMULPS        Z19, Z19, Z15
+	VPERMPS       Z6, Z23, Z21
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z21, Z21, K6, Z15
-	VPADDD        Z22, Z24, Z24
+	VFMADD213PS   Z19, Z15, Z14
+	VPSLLD        $0x14, Z23, Z23
 	ADDQ          176(AX), R8
-	VMOVUPS       Z15, (CX)(BX*2)
-	VMOVUPS       Z4, Z16
+	VFMADD213PS.Z Z20, Z20, K3, Z14
+	VPADDD        Z21, Z23, Z23
 	PREFETCHT0    (R9)
-	VMOVUPS       Z15, K5, Z11
-	VFMADD213PS   Z5, Z18, Z16
+	VMOVUPS       Z14, (CX)(BX*2)
+	VMOVUPS       Z4, Z15
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VMULPS        Z18, Z18, Z20
+	VFMADD213PS   Z5, Z17, Z15
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z18, Z20, Z16
+	VMULPS        Z17, Z17, Z19
 	ADDQ          176(AX), R8
-	VFMADD213PS.Z Z24, Z24, K1, Z16
+	VFMADD213PS   Z17, Z19, Z15
 	PREFETCHT0    (R9)
-	VMOVUPS       Z16, (CX)(R10*1)
+	VFMADD213PS.Z Z23, Z23, K1, Z15
 	ADDQ          184(AX), R9
-	VMOVUPS       Z16, K7, Z11
+	VMOVUPS       Z15, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
 	PREFETCHT0    (R9)
 	ADDQ          184(AX), R9
-	VADDPS        Z13, Z17, Z17
-	VADDPS        Z12, Z14, Z14
-	VADDPS        Z15, Z16, Z16
-	VADDPS        Z19, Z23, Z23
-	VADDPS        Z17, Z16, Z16
-	VADDPS        Z14, Z23, Z23
-	VMOVUPS       (CX)(BX*4), Z12
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z14, Z15, Z15
+	VADDPS        Z18, Z22, Z22
+	VADDPS        Z16, Z15, Z15
+	VADDPS        Z13, Z22, Z22
+	VMOVUPS       (CX)(BX*4), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z9
-	VFMADD132PS   Z2, Z1, Z9
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z9, Z8
-	VFNMADD132PS  Z3, Z12, Z8
-	VPERMPS       Z6, Z9, Z13
-	VPSLLD        $0x14, Z9, Z9
-	VPADDD        Z13, Z9, Z9
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z12, Z9
+	VFNMADD132PS  Z3, Z11, Z9
+	VPERMPS       Z6, Z12, Z13
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z13, Z12, Z12
 	VMOVUPS       Z4, Z13
-	VFMADD213PS   Z5, Z8, Z13
-	VMULPS        Z8, Z8, Z14
-	VFMADD213PS   Z8, Z14, Z13
-	VFMADD213PS.Z Z9, Z9, K2, Z13
+	VFMADD213PS   Z5, Z9, Z13
+	VMULPS        Z9, Z9, Z14
+	VFMADD213PS   Z9, Z14, Z13
+	VFMADD213PS.Z Z12, Z12, K1, Z13
 	VMOVUPS       Z13, (CX)(BX*4)
-	VMOVUPS       Z13, K1, Z11
 	VMAXPS        64(CX)(BX*4), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
 	PREFETCHT0    (R9)
 	ADDQ          184(AX), R9
-	VADDPS        Z16, Z13, Z13
-	VADDPS        Z23, Z12, Z12
-	VBROADCASTSD  constants<>+736(SB), Z8
-	VCVTPS2PD     Y13, Z9
-	VADDPD        Z8, Z9, Z9
-	VMOVUPD       Z9, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z13, Y9
+	VADDPS        Z15, Z13, Z13
+	VADDPS        Z22, Z11, Z11
+	VBROADCASTSD  constants<>+736(SB), Z9
+	VCVTPS2PD     Y13, Z12
+	VADDPD        Z9, Z12, Z12
+	VMOVUPD       Z12, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z13, Y12
+	VCVTPS2PD     Y12, Z12
+	VADDPD        Z9, Z12, Z12
+	VMOVUPD       Z12, 1464(AX)(SI*8)
+	VCVTPS2PD     Y11, Z9
+	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z11, Y9
 	VCVTPS2PD     Y9, Z9
-	VADDPD        Z8, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y12, Z8
-	VMOVUPD       Z8, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z12, Y8
+	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VSUBPS        Z8, Z10, Z8
+	VMOVUPS       Z8, Z11
+	VFMADD132PS   Z2, Z1, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VSUBPS        Z1, Z11, Z9
+	VFNMADD132PS  Z3, Z8, Z9
+	VPERMPS       Z6, Z11, Z8
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z8, Z11, Z11
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z9, Z8
+	VMULPS        Z9, Z9, Z12
+	VFMADD213PS   Z9, Z12, Z8
+	VFMADD213PS.Z Z11, Z11, K1, Z8
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3576(AX)(SI*8)
@@ -17623,11 +17785,6 @@ loop2:
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
-	VCVTPS2PD     Y11, Z8
-	VMOVUPD       Z8, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -17681,256 +17838,258 @@ loop2:
 	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VXORPS       Y6, Y6, Y6
-	VMOVUPS      (CX), Y7
+	VMOVUPS      (CX), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y2
+	VBLENDVPS    Y2, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y2
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y10
-	VFNMADD132PS constants<>+96(SB), Y8, Y10
-	VPERMPS      constants<>+192(SB), Y2, Y8
+	VSUBPS       Y1, Y2, Y9
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y8, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y9, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y10, Y8
-	VSUBPS       Y3, Y9, Y9
-	VMULPS       Y10, Y10, Y11
-	VMAXPS       Y9, Y0, Y12
-	VFMADD213PS  Y10, Y11, Y8
-	VMOVUPS      Y12, Y11
-	VFMADD213PS  Y2, Y2, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VMOVUPS      Y8, (CX)
-	VSUBPS       Y1, Y11, Y10
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VBLENDVPS    Y2, Y8, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y11, Y12
-	VMOVUPS      32(CX), Y2
-	VPSLLD       $0x14, Y11, Y11
-	PREFETCHT0   (R8)
-	VPADDD       Y12, Y11, Y11
-	ADDQ         176(AX), R8
-	VMOVUPS      constants<>+128(SB), Y12
-	PREFETCHT0   (R9)
-	VFMADD213PS  constants<>+160(SB), Y10, Y12
-	ADDQ         184(AX), R9
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y12
-	VFMADD213PS  Y11, Y11, Y12
-	VMOVUPS      Y12, (CX)(BX*1)
+	VMOVUPS      (CX)(BX*1), Y8
+	VPADDD       Y7, Y2, Y2
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VBLENDVPS    Y10, Y12, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y7
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VSUBPS       Y3, Y8, Y8
+	VMULPS       Y9, Y9, Y11
+	VMAXPS       Y8, Y0, Y10
+	VFMADD213PS  Y9, Y11, Y7
+	VMOVUPS      Y10, Y11
+	VFMADD213PS  Y2, Y2, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VMOVUPS      Y7, (CX)
+	VSUBPS       Y1, Y11, Y9
+	VMOVUPS      32(CX), Y2
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	PREFETCHT0   (R8)
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	ADDQ         176(AX), R8
+	VPSLLD       $0x14, Y11, Y11
+	PREFETCHT0   (R9)
+	VPADDD       Y10, Y11, Y11
+	ADDQ         184(AX), R9
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y8, Y12, Y12
-	VADDPS       Y7, Y9, Y9
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
-	VMOVUPS      Y12, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y9, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y7
-	VPCMPEQD     constants<>+640(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
+	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+640(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, BX, R10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R10*1), Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y11
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VBLENDVPS    Y11, Y12, Y5, Y5
-	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y3, Y12, Y12
-	VFMADD213PS  Y8, Y11, Y9
-	VMAXPS       Y12, Y0, Y8
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y8, Y13
-	VMOVUPS      Y9, (CX)(BX*2)
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VPCMPEQD     constants<>+640(SB), Y4, Y10
-	VSUBPS       Y1, Y13, Y11
-	VBLENDVPS    Y10, Y9, Y6, Y6
-	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*2), Y2, Y2
-	VPERMPS      constants<>+192(SB), Y13, Y8
-	PREFETCHT0   (R8)
-	VPSLLD       $0x14, Y13, Y13
-	ADDQ         176(AX), R8
-	VPADDD       Y8, Y13, Y13
-	PREFETCHT0   (R9)
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      (CX)(R10*1), Y11
 	VMOVUPS      constants<>+128(SB), Y8
-	ADDQ         184(AX), R9
-	VFMADD213PS  constants<>+160(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y10
-	VFMADD213PS  Y11, Y10, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y8, Y8
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y12, Y12
-	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y12, 1120(R10)
-	VMOVUPS      (CX)(BX*4), Y7
-	VPCMPEQD     constants<>+704(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x05, BX, R10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R10*1), Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+1984(SB), Y4, Y11
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VBLENDVPS    Y11, Y12, Y5, Y5
-	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y3, Y12, Y12
-	VFMADD213PS  Y8, Y11, Y9
-	VMAXPS       Y12, Y0, Y8
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y8, Y13
-	VMOVUPS      Y9, (CX)(BX*4)
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VPCMPEQD     constants<>+704(SB), Y4, Y10
-	VSUBPS       Y1, Y13, Y11
-	VBLENDVPS    Y10, Y9, Y6, Y6
-	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*4), Y2, Y2
-	VPERMPS      constants<>+192(SB), Y13, Y8
-	PREFETCHT0   (R8)
-	VPSLLD       $0x14, Y13, Y13
-	ADDQ         176(AX), R8
-	VPADDD       Y8, Y13, Y13
-	PREFETCHT0   (R9)
-	VMOVUPS      constants<>+128(SB), Y8
-	ADDQ         184(AX), R9
-	VFMADD213PS  constants<>+160(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y10
-	VFMADD213PS  Y11, Y10, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y12, 1088(R10)
-	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	IMUL3Q       $0x07, BX, R11
-	VPSLLD       $0x14, Y10, Y10
-	VMOVUPS      (CX)(R11*1), Y11
-	VPADDD       Y9, Y10, Y10
-	VPCMPEQD     constants<>+2048(SB), Y4, Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VBLENDVPS    Y12, Y11, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VBLENDVPS    Y10, Y11, Y5, Y5
+	VMULPS       Y7, Y7, Y10
 	VSUBPS       Y3, Y11, Y11
-	VMULPS       Y8, Y8, Y3
-	VMAXPS       Y11, Y0, Y12
-	VFMADD213PS  Y8, Y3, Y9
-	VMOVUPS      Y12, Y3
-	VFMADD213PS  Y10, Y10, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y3
-	VMOVUPS      Y9, (CX)(R10*1)
-	VSUBPS       Y1, Y3, Y10
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
-	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VBLENDVPS    Y8, Y9, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y3, Y8
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	VPSLLD       $0x14, Y3, Y3
+	VFMADD213PS  Y7, Y10, Y8
+	VMAXPS       Y11, Y0, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y7, Y10
+	VMOVUPS      Y8, (CX)(BX*2)
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VMAXPS       32(CX)(BX*2), Y2, Y2
+	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
-	VPADDD       Y8, Y3, Y3
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
 	ADDQ         176(AX), R8
-	VMOVUPS      constants<>+128(SB), Y8
+	VPERMPS      constants<>+192(SB), Y10, Y7
 	PREFETCHT0   (R9)
-	VFMADD213PS  constants<>+160(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
 	ADDQ         184(AX), R9
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y3, Y3, Y8
-	VMOVUPS      Y8, (CX)(R11*1)
-	VPCMPEQD     constants<>+2048(SB), Y4, Y3
-	VBLENDVPS    Y3, Y8, Y6, Y6
+	VPADDD       Y7, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y7
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      Y7, (CX)(R10*1)
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y6, Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y7, Y7
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VMOVUPS      Y7, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 1120(R10)
+	VMOVUPS      (CX)(BX*4), Y6
+	VPCMPEQD     constants<>+704(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	IMUL3Q       $0x05, BX, R10
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      (CX)(R10*1), Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VBLENDVPS    Y10, Y11, Y5, Y5
+	VMULPS       Y7, Y7, Y10
+	VSUBPS       Y3, Y11, Y11
+	VFMADD213PS  Y7, Y10, Y8
+	VMAXPS       Y11, Y0, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y7, Y10
+	VMOVUPS      Y8, (CX)(BX*4)
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VMAXPS       32(CX)(BX*4), Y2, Y2
+	VSUBPS       Y1, Y10, Y9
+	PREFETCHT0   (R8)
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	ADDQ         176(AX), R8
+	VPERMPS      constants<>+192(SB), Y10, Y7
+	PREFETCHT0   (R9)
+	VPSLLD       $0x14, Y10, Y10
+	ADDQ         184(AX), R9
+	VPADDD       Y7, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y7
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      Y7, (CX)(R10*1)
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y6, Y11, Y11
+	MOVQ         56(AX), R10
+	VMOVUPS      Y7, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 1088(R10)
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2016(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	IMUL3Q       $0x07, BX, R11
+	VPSLLD       $0x14, Y9, Y9
+	VMOVUPS      (CX)(R11*1), Y10
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2048(SB), Y4, Y8
+	VMOVUPS      constants<>+128(SB), Y4
+	VBLENDVPS    Y8, Y10, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y7, Y4
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y8
+	VMAXPS       Y10, Y0, Y11
+	VFMADD213PS  Y7, Y8, Y4
+	VMOVUPS      Y11, Y7
+	VFMADD213PS  Y9, Y9, Y4
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VMOVUPS      Y4, (CX)(R10*1)
+	VSUBPS       Y1, Y7, Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	VFNMADD132PS constants<>+96(SB), Y11, Y8
+	PREFETCHT0   (R8)
+	VPERMPS      constants<>+192(SB), Y7, Y9
+	ADDQ         176(AX), R8
+	VPSLLD       $0x14, Y7, Y7
+	PREFETCHT0   (R9)
+	VPADDD       Y9, Y7, Y7
+	ADDQ         184(AX), R9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VMOVUPS      Y9, (CX)(R11*1)
 	VMAXPS       32(CX)(R11*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y7, Y11, Y11
+	VADDPS       Y4, Y9, Y9
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y8, Y8
+	VADDPS       64(R8), Y9, Y9
 	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y11, Y11
+	VADDPS       1088(R8), Y10, Y10
 	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y8, Y8
+	VADDPS       96(R8), Y9, Y9
 	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y11, Y11
-	VBROADCASTSD constants<>+736(SB), Y3
-	VCVTPS2PD    X8, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y8, X4
+	VADDPS       1120(R8), Y10, Y10
+	VBROADCASTSD constants<>+736(SB), Y4
+	VCVTPS2PD    X9, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y9, X6
+	VCVTPS2PD    X6, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1432(AX)(SI*8)
+	VCVTPS2PD    X10, Y4
+	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y10, X4
 	VCVTPS2PD    X4, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X11, Y3
-	VMOVUPD      Y3, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y11, X3
+	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VSUBPS       Y3, Y5, Y3
+	VMAXPS       Y3, Y0, Y4
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y3
+	VFNMADD132PS constants<>+96(SB), Y4, Y3
+	VPERMPS      constants<>+192(SB), Y6, Y4
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y4
+	VFMADD213PS  Y6, Y6, Y4
+	VCVTPS2PD    X4, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3576(AX)(SI*8)
@@ -17938,11 +18097,6 @@ loop2:
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -18001,230 +18155,240 @@ loop2:
 	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
-	VBROADCASTSS  constants<>+576(SB), Z11
-	VMOVUPS       (CX), Z12
+	VMOVUPS       (CX), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z7
-	VMOVUPS       (CX)(BX*1), Z14
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z7
+	VMOVUPS       (CX)(BX*1), Z13
 	VFMADD132PS   Z2, Z1, Z7
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
-	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVUPS       Z14, K3, Z10
-	VSUBPS        Z1, Z7, Z17
-	VSUBPS        Z8, Z14, Z14
-	VFNMADD132PS  Z3, Z12, Z17
-	VMOVUPS       Z14, Z16
-	VMOVUPS       (CX)(BX*2), Z19
-	VPERMPS       Z6, Z7, Z13
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z13, K2, Z10
+	VSUBPS        Z1, Z7, Z16
+	VSUBPS        Z8, Z13, Z13
+	VFNMADD132PS  Z3, Z11, Z16
+	VMOVUPS       Z13, Z15
+	VMOVUPS       (CX)(BX*2), Z18
+	VPERMPS       Z6, Z7, Z12
+	VFMADD132PS   Z2, Z1, Z15
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
 	VPSLLD        $0x14, Z7, Z7
-	VCMPPS        $0x15, Z0, Z14, K4
-	VMOVUPS       Z19, K5, Z10
-	VPADDD        Z13, Z7, Z7
-	VSUBPS        Z1, Z16, Z15
-	VSUBPS        Z8, Z19, Z19
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z14, Z15
-	VMOVUPS       Z19, Z21
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z18, K3, Z10
+	VPADDD        Z12, Z7, Z7
+	VSUBPS        Z1, Z15, Z14
+	VSUBPS        Z8, Z18, Z18
+	VMOVUPS       Z4, Z12
+	VFNMADD132PS  Z3, Z13, Z14
+	VMOVUPS       Z18, Z20
 	IMUL3Q        $0x03, BX, R10
-	VFMADD213PS   Z5, Z17, Z13
-	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z21
-	VMOVUPS       (CX)(R10*1), Z23
-	VMULPS        Z17, Z17, Z18
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z19, K6
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K7
-	VFMADD213PS   Z17, Z18, Z13
-	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z20
-	VMOVUPS       Z23, K7, Z10
-	VFMADD213PS.Z Z7, Z7, K2, Z13
-	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z19, Z20
-	VSUBPS        Z8, Z23, Z23
-	VMOVUPS       Z13, (CX)
-	VFMADD213PS   Z5, Z15, Z17
-	VPERMPS       Z6, Z21, Z22
-	VMOVUPS       Z23, Z24
-	VMOVUPS       Z13, K1, Z11
-	VMULPS        Z15, Z15, Z18
-	VPSLLD        $0x14, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z24
+	VFMADD213PS   Z5, Z16, Z12
+	VPERMPS       Z6, Z15, Z19
+	VFMADD132PS   Z2, Z1, Z20
+	VMOVUPS       (CX)(R10*1), Z22
+	VMULPS        Z16, Z16, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VCMPPS        $0x15, Z0, Z18, K3
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VFMADD213PS   Z16, Z17, Z12
+	VPADDD        Z19, Z15, Z15
+	VSUBPS        Z1, Z20, Z19
+	VMOVUPS       Z22, K4, Z10
+	VFMADD213PS.Z Z7, Z7, K1, Z12
+	VMOVUPS       Z4, Z16
+	VFNMADD132PS  Z3, Z18, Z19
+	VSUBPS        Z8, Z22, Z22
+	VMOVUPS       Z12, (CX)
+	VFMADD213PS   Z5, Z14, Z16
+	VPERMPS       Z6, Z20, Z21
+	VMOVUPS       Z22, Z23
 	VMOVUPS       64(CX), Z7
-	VFMADD213PS   Z15, Z18, Z17
-	VPADDD        Z22, Z21, Z21
-	VCMPPS        $0x15, Z0, Z23, K1
+	VMULPS        Z14, Z14, Z17
+	VPSLLD        $0x14, Z20, Z20
+	VFMADD132PS   Z2, Z1, Z23
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z16, Z16, K4, Z17
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z1, Z24, Z18
+	VFMADD213PS   Z14, Z17, Z16
+	VPADDD        Z21, Z20, Z20
+	VCMPPS        $0x15, Z0, Z22, K1
 	ADDQ          176(AX), R8
-	VMOVUPS       Z17, (CX)(BX*1)
-	VFMADD213PS   Z5, Z20, Z15
-	VFNMADD132PS  Z3, Z23, Z18
+	VFMADD213PS.Z Z15, Z15, K2, Z16
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z1, Z23, Z17
 	PREFETCHT0    (R9)
-	VMOVUPS       Z17, K3, Z11
-	VMULPS        Z20, Z20, Z16
-	VPERMPS       Z6, Z24, Z22
+	VMOVUPS       Z16, (CX)(BX*1)
+	VFMADD213PS   Z5, Z19, Z14
+	VFNMADD132PS  Z3, Z22, Z17
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VFMADD213PS   Z20, Z16, Z15
-	VPSLLD        $0x14, Z24, Z24
+	VMULPS        Z19, Z19, Z15
+	VPERMPS       Z6, Z23, Z21
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z21, Z21, K6, Z15
-	VPADDD        Z22, Z24, Z24
+	VFMADD213PS   Z19, Z15, Z14
+	VPSLLD        $0x14, Z23, Z23
 	ADDQ          176(AX), R8
-	VMOVUPS       Z15, (CX)(BX*2)
-	VMOVUPS       Z4, Z16
+	VFMADD213PS.Z Z20, Z20, K3, Z14
+	VPADDD        Z21, Z23, Z23
 	PREFETCHT0    (R9)
-	VMOVUPS       Z15, K5, Z11
-	VFMADD213PS   Z5, Z18, Z16
+	VMOVUPS       Z14, (CX)(BX*2)
+	VMOVUPS       Z4, Z15
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VMULPS        Z18, Z18, Z20
+	VFMADD213PS   Z5, Z17, Z15
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z18, Z20, Z16
+	VMULPS        Z17, Z17, Z19
 	ADDQ          176(AX), R8
-	VFMADD213PS.Z Z24, Z24, K1, Z16
+	VFMADD213PS   Z17, Z19, Z15
 	PREFETCHT0    (R9)
-	VMOVUPS       Z16, (CX)(R10*1)
+	VFMADD213PS.Z Z23, Z23, K1, Z15
 	ADDQ          184(AX), R9
-	VMOVUPS       Z16, K7, Z11
+	VMOVUPS       Z15, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
 	PREFETCHT0    (R9)
 	ADDQ          184(AX), R9
-	VADDPS        Z13, Z17, Z17
-	VADDPS        Z12, Z14, Z14
-	VADDPS        Z15, Z16, Z16
-	VADDPS        Z19, Z23, Z23
-	VADDPS        Z17, Z16, Z16
-	VADDPS        Z14, Z23, Z23
-	VMOVUPS       (CX)(BX*4), Z12
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z14, Z15, Z15
+	VADDPS        Z18, Z22, Z22
+	VADDPS        Z16, Z15, Z15
+	VADDPS        Z13, Z22, Z22
+	VMOVUPS       (CX)(BX*4), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
 	IMUL3Q        $0x05, BX, R10
-	VFMADD132PS   Z2, Z1, Z14
-	VMOVUPS       (CX)(R10*1), Z17
-	VCMPPS        $0x15, Z0, Z12, K2
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
-	VSUBPS        Z1, Z14, Z13
-	VMOVUPS       Z17, K3, Z10
-	VFNMADD132PS  Z3, Z12, Z13
-	VSUBPS        Z8, Z17, Z17
+	VFMADD132PS   Z2, Z1, Z13
+	VMOVUPS       (CX)(R10*1), Z16
+	VCMPPS        $0x15, Z0, Z11, K1
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K2
+	VSUBPS        Z1, Z13, Z12
+	VMOVUPS       Z16, K2, Z10
+	VFNMADD132PS  Z3, Z11, Z12
+	VSUBPS        Z8, Z16, Z16
 	IMUL3Q        $0x06, BX, R11
-	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       Z17, Z18
-	VMOVUPS       (CX)(R11*1), Z19
-	VPSLLD        $0x14, Z14, Z14
-	VFMADD132PS   Z2, Z1, Z18
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K5
-	VPADDD        Z15, Z14, Z14
-	VCMPPS        $0x15, Z0, Z17, K4
-	VMOVUPS       Z19, K5, Z10
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z1, Z18, Z21
-	VSUBPS        Z8, Z19, Z19
-	IMUL3Q        $0x07, BX, R12
-	VFMADD213PS   Z5, Z13, Z15
-	VFNMADD132PS  Z3, Z17, Z21
-	VMOVUPS       Z19, Z24
-	VMOVUPS       (CX)(R12*1), Z25
-	VMULPS        Z13, Z13, Z20
-	VPERMPS       Z6, Z18, Z22
-	VFMADD132PS   Z2, Z1, Z24
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K7
-	VFMADD213PS   Z13, Z20, Z15
-	VPSLLD        $0x14, Z18, Z18
-	VCMPPS        $0x15, Z0, Z19, K6
-	VMOVUPS       Z25, K7, Z10
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VPADDD        Z22, Z18, Z18
-	VSUBPS        Z1, Z24, Z9
-	VSUBPS        Z8, Z25, Z25
-	VMOVUPS       Z15, (CX)(BX*4)
-	VMOVUPS       Z4, Z8
-	VFNMADD132PS  Z3, Z19, Z9
-	VMOVUPS       Z25, Z20
-	VMOVUPS       Z15, K1, Z11
-	VFMADD213PS   Z5, Z21, Z8
-	VPERMPS       Z6, Z24, Z14
-	VFMADD132PS   Z2, Z1, Z20
-	VMAXPS        64(CX)(BX*4), Z7, Z7
-	VMULPS        Z21, Z21, Z13
-	VPSLLD        $0x14, Z24, Z24
-	VCMPPS        $0x15, Z0, Z25, K1
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z21, Z13, Z8
-	VPADDD        Z14, Z24, Z24
-	VSUBPS        Z1, Z20, Z13
-	ADDQ          176(AX), R8
-	VFMADD213PS.Z Z18, Z18, K4, Z8
+	VPERMPS       Z6, Z13, Z14
+	VMOVUPS       Z16, Z17
+	VMOVUPS       (CX)(R11*1), Z18
+	VPSLLD        $0x14, Z13, Z13
+	VFMADD132PS   Z2, Z1, Z17
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K3
+	VPADDD        Z14, Z13, Z13
+	VCMPPS        $0x15, Z0, Z16, K2
+	VMOVUPS       Z18, K3, Z10
 	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z25, Z13
-	PREFETCHT0    (R9)
-	VMOVUPS       Z8, (CX)(R10*1)
-	VFMADD213PS   Z5, Z9, Z14
-	VPERMPS       Z6, Z20, Z21
-	ADDQ          184(AX), R9
-	VMOVUPS       Z8, K3, Z11
-	VMULPS        Z9, Z9, Z18
-	VPSLLD        $0x14, Z20, Z20
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VFMADD213PS   Z9, Z18, Z14
-	VPADDD        Z21, Z20, Z20
-	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z24, Z24, K6, Z14
+	VSUBPS        Z1, Z17, Z20
+	VSUBPS        Z8, Z18, Z18
+	IMUL3Q        $0x07, BX, R12
+	VFMADD213PS   Z5, Z12, Z14
+	VFNMADD132PS  Z3, Z16, Z20
+	VMOVUPS       Z18, Z23
+	VMOVUPS       (CX)(R12*1), Z24
+	VMULPS        Z12, Z12, Z19
+	VPERMPS       Z6, Z17, Z21
+	VFMADD132PS   Z2, Z1, Z23
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K4
+	VFMADD213PS   Z12, Z19, Z14
+	VPSLLD        $0x14, Z17, Z17
+	VCMPPS        $0x15, Z0, Z18, K3
+	VMOVUPS       Z24, K4, Z10
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VPADDD        Z21, Z17, Z17
+	VSUBPS        Z1, Z23, Z13
+	VSUBPS        Z8, Z24, Z24
+	VMOVUPS       Z14, (CX)(BX*4)
 	VMOVUPS       Z4, Z9
+	VFNMADD132PS  Z3, Z18, Z13
+	VMOVUPS       Z24, Z21
+	VMAXPS        64(CX)(BX*4), Z7, Z7
+	VFMADD213PS   Z5, Z20, Z9
+	VPERMPS       Z6, Z23, Z19
+	VFMADD132PS   Z2, Z1, Z21
+	PREFETCHT0    (R8)
+	VMULPS        Z20, Z20, Z12
+	VPSLLD        $0x14, Z23, Z23
+	VCMPPS        $0x15, Z0, Z24, K1
 	ADDQ          176(AX), R8
-	VMOVUPS       Z14, (CX)(R11*1)
-	VFMADD213PS   Z5, Z13, Z9
+	VFMADD213PS   Z20, Z12, Z9
+	VPADDD        Z19, Z23, Z23
+	VSUBPS        Z1, Z21, Z12
 	PREFETCHT0    (R9)
-	VMOVUPS       Z14, K5, Z11
-	VMULPS        Z13, Z13, Z18
+	VFMADD213PS.Z Z17, Z17, K2, Z9
+	VMOVUPS       Z4, Z17
+	VFNMADD132PS  Z3, Z24, Z12
+	ADDQ          184(AX), R9
+	VMOVUPS       Z9, (CX)(R10*1)
+	VFMADD213PS   Z5, Z13, Z17
+	VPERMPS       Z6, Z21, Z20
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VMULPS        Z13, Z13, Z19
+	VPSLLD        $0x14, Z21, Z21
+	PREFETCHT0    (R8)
+	VFMADD213PS   Z13, Z19, Z17
+	VPADDD        Z20, Z21, Z21
+	ADDQ          176(AX), R8
+	VFMADD213PS.Z Z23, Z23, K3, Z17
+	VMOVUPS       Z4, Z13
+	PREFETCHT0    (R9)
+	VMOVUPS       Z17, (CX)(R11*1)
+	VFMADD213PS   Z5, Z12, Z13
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VFMADD213PS   Z13, Z18, Z9
+	VMULPS        Z12, Z12, Z19
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z20, Z20, K1, Z9
+	VFMADD213PS   Z12, Z19, Z13
 	ADDQ          176(AX), R8
-	VMOVUPS       Z9, (CX)(R12*1)
+	VFMADD213PS.Z Z21, Z21, K1, Z13
 	PREFETCHT0    (R9)
-	VMOVUPS       Z9, K7, Z11
+	VMOVUPS       Z13, (CX)(R12*1)
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
 	PREFETCHT0    (R9)
 	ADDQ          184(AX), R9
-	VADDPS        Z15, Z8, Z8
-	VADDPS        Z12, Z17, Z17
 	VADDPS        Z14, Z9, Z9
-	VADDPS        Z19, Z25, Z25
-	VADDPS        Z8, Z9, Z9
-	VADDPS        Z17, Z25, Z25
-	VADDPS        Z16, Z9, Z9
-	VADDPS        Z23, Z25, Z25
-	VBROADCASTSD  constants<>+736(SB), Z8
-	VCVTPS2PD     Y9, Z12
-	VADDPD        Z8, Z12, Z12
-	VMOVUPD       Z12, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y9
+	VADDPS        Z11, Z16, Z16
+	VADDPS        Z17, Z13, Z13
+	VADDPS        Z18, Z24, Z24
+	VADDPS        Z9, Z13, Z13
+	VADDPS        Z16, Z24, Z24
+	VADDPS        Z15, Z13, Z13
+	VADDPS        Z22, Z24, Z24
+	VBROADCASTSD  constants<>+736(SB), Z9
+	VCVTPS2PD     Y13, Z11
+	VADDPD        Z9, Z11, Z11
+	VMOVUPD       Z11, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z13, Y11
+	VCVTPS2PD     Y11, Z11
+	VADDPD        Z9, Z11, Z11
+	VMOVUPD       Z11, 1464(AX)(SI*8)
+	VCVTPS2PD     Y24, Z9
+	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z24, Y9
 	VCVTPS2PD     Y9, Z9
-	VADDPD        Z8, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y25, Z8
-	VMOVUPD       Z8, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z25, Y8
+	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VSUBPS        Z8, Z10, Z8
+	VMOVUPS       Z8, Z11
+	VFMADD132PS   Z2, Z1, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VSUBPS        Z1, Z11, Z9
+	VFNMADD132PS  Z3, Z8, Z9
+	VPERMPS       Z6, Z11, Z8
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z8, Z11, Z11
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z9, Z8
+	VMULPS        Z9, Z9, Z12
+	VFMADD213PS   Z9, Z12, Z8
+	VFMADD213PS.Z Z11, Z11, K1, Z8
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3576(AX)(SI*8)
@@ -18232,11 +18396,6 @@ loop2:
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
-	VCVTPS2PD     Y11, Z8
-	VMOVUPD       Z8, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -18290,317 +18449,315 @@ loop2:
 	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VXORPS       Y6, Y6, Y6
-	VMOVUPS      (CX), Y7
+	VMOVUPS      (CX), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y2
+	VBLENDVPS    Y2, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y2
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y10
-	VFNMADD132PS constants<>+96(SB), Y8, Y10
-	VPERMPS      constants<>+192(SB), Y2, Y8
+	VSUBPS       Y1, Y2, Y9
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y8, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y9, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y10, Y8
-	VSUBPS       Y3, Y9, Y9
-	VMULPS       Y10, Y10, Y11
-	VMAXPS       Y9, Y0, Y12
-	VFMADD213PS  Y10, Y11, Y8
-	VMOVUPS      Y12, Y11
-	VFMADD213PS  Y2, Y2, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VMOVUPS      Y8, (CX)
-	VSUBPS       Y1, Y11, Y10
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VBLENDVPS    Y2, Y8, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y11, Y12
-	VMOVUPS      32(CX), Y2
-	VPSLLD       $0x14, Y11, Y11
-	PREFETCHT0   (R8)
-	VPADDD       Y12, Y11, Y11
-	ADDQ         176(AX), R8
-	VMOVUPS      constants<>+128(SB), Y12
-	PREFETCHT0   (R9)
-	VFMADD213PS  constants<>+160(SB), Y10, Y12
-	ADDQ         184(AX), R9
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y12
-	VFMADD213PS  Y11, Y11, Y12
-	VMOVUPS      Y12, (CX)(BX*1)
+	VMOVUPS      (CX)(BX*1), Y8
+	VPADDD       Y7, Y2, Y2
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VBLENDVPS    Y10, Y12, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y7
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VSUBPS       Y3, Y8, Y8
+	VMULPS       Y9, Y9, Y11
+	VMAXPS       Y8, Y0, Y10
+	VFMADD213PS  Y9, Y11, Y7
+	VMOVUPS      Y10, Y11
+	VFMADD213PS  Y2, Y2, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VMOVUPS      Y7, (CX)
+	VSUBPS       Y1, Y11, Y9
+	VMOVUPS      32(CX), Y2
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	PREFETCHT0   (R8)
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	ADDQ         176(AX), R8
+	VPSLLD       $0x14, Y11, Y11
+	PREFETCHT0   (R9)
+	VPADDD       Y10, Y11, Y11
+	ADDQ         184(AX), R9
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y8, Y12, Y12
-	VADDPS       Y7, Y9, Y9
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
-	VMOVUPS      Y12, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y9, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y7
-	VPCMPEQD     constants<>+640(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
+	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+640(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, BX, R10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R10*1), Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y11
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VBLENDVPS    Y11, Y12, Y5, Y5
-	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y3, Y12, Y12
-	VFMADD213PS  Y8, Y11, Y9
-	VMAXPS       Y12, Y0, Y8
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y8, Y13
-	VMOVUPS      Y9, (CX)(BX*2)
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VPCMPEQD     constants<>+640(SB), Y4, Y10
-	VSUBPS       Y1, Y13, Y11
-	VBLENDVPS    Y10, Y9, Y6, Y6
-	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*2), Y2, Y2
-	VPERMPS      constants<>+192(SB), Y13, Y8
-	PREFETCHT0   (R8)
-	VPSLLD       $0x14, Y13, Y13
-	ADDQ         176(AX), R8
-	VPADDD       Y8, Y13, Y13
-	PREFETCHT0   (R9)
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      (CX)(R10*1), Y11
 	VMOVUPS      constants<>+128(SB), Y8
-	ADDQ         184(AX), R9
-	VFMADD213PS  constants<>+160(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y10
-	VFMADD213PS  Y11, Y10, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y8, Y8
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y12, Y12
-	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y12, 1120(R10)
-	VMOVUPS      (CX)(BX*4), Y7
-	VPCMPEQD     constants<>+704(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x05, BX, R10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R10*1), Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+1984(SB), Y4, Y11
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VBLENDVPS    Y11, Y12, Y5, Y5
-	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y3, Y12, Y12
-	VFMADD213PS  Y8, Y11, Y9
-	VMAXPS       Y12, Y0, Y8
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y8, Y13
-	VMOVUPS      Y9, (CX)(BX*4)
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VPCMPEQD     constants<>+704(SB), Y4, Y10
-	VSUBPS       Y1, Y13, Y11
-	VBLENDVPS    Y10, Y9, Y6, Y6
-	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*4), Y2, Y2
-	VPERMPS      constants<>+192(SB), Y13, Y8
-	PREFETCHT0   (R8)
-	VPSLLD       $0x14, Y13, Y13
-	ADDQ         176(AX), R8
-	VPADDD       Y8, Y13, Y13
-	PREFETCHT0   (R9)
-	VMOVUPS      constants<>+128(SB), Y8
-	ADDQ         184(AX), R9
-	VFMADD213PS  constants<>+160(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y10
-	VFMADD213PS  Y11, Y10, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y12, 1088(R10)
-	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	IMUL3Q       $0x07, BX, R11
-	VPSLLD       $0x14, Y10, Y10
-	VMOVUPS      (CX)(R11*1), Y11
-	VPADDD       Y9, Y10, Y10
-	VPCMPEQD     constants<>+2048(SB), Y4, Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VBLENDVPS    Y12, Y11, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VBLENDVPS    Y10, Y11, Y5, Y5
+	VMULPS       Y7, Y7, Y10
 	VSUBPS       Y3, Y11, Y11
-	VMULPS       Y8, Y8, Y12
-	VMAXPS       Y11, Y0, Y13
-	VFMADD213PS  Y8, Y12, Y9
-	VMOVUPS      Y13, Y8
-	VFMADD213PS  Y10, Y10, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VMOVUPS      Y9, (CX)(R10*1)
-	VSUBPS       Y1, Y8, Y12
-	VPCMPEQD     constants<>+2016(SB), Y4, Y10
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VBLENDVPS    Y10, Y9, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y8, Y10
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	VPSLLD       $0x14, Y8, Y8
+	VFMADD213PS  Y7, Y10, Y8
+	VMAXPS       Y11, Y0, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y7, Y10
+	VMOVUPS      Y8, (CX)(BX*2)
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VMAXPS       32(CX)(BX*2), Y2, Y2
+	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
-	VPADDD       Y10, Y8, Y8
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
 	ADDQ         176(AX), R8
-	VMOVUPS      constants<>+128(SB), Y10
+	VPERMPS      constants<>+192(SB), Y10, Y7
 	PREFETCHT0   (R9)
-	VFMADD213PS  constants<>+160(SB), Y12, Y10
+	VPSLLD       $0x14, Y10, Y10
 	ADDQ         184(AX), R9
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y8, Y8, Y10
-	VMOVUPS      Y10, (CX)(R11*1)
-	VPCMPEQD     constants<>+2048(SB), Y4, Y8
-	VBLENDVPS    Y8, Y10, Y6, Y6
+	VPADDD       Y7, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y7
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      Y7, (CX)(R10*1)
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y6, Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y7, Y7
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VMOVUPS      Y7, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 1120(R10)
+	VMOVUPS      (CX)(BX*4), Y6
+	VPCMPEQD     constants<>+704(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	IMUL3Q       $0x05, BX, R10
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      (CX)(R10*1), Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VBLENDVPS    Y10, Y11, Y5, Y5
+	VMULPS       Y7, Y7, Y10
+	VSUBPS       Y3, Y11, Y11
+	VFMADD213PS  Y7, Y10, Y8
+	VMAXPS       Y11, Y0, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y7, Y10
+	VMOVUPS      Y8, (CX)(BX*4)
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VMAXPS       32(CX)(BX*4), Y2, Y2
+	VSUBPS       Y1, Y10, Y9
+	PREFETCHT0   (R8)
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	ADDQ         176(AX), R8
+	VPERMPS      constants<>+192(SB), Y10, Y7
+	PREFETCHT0   (R9)
+	VPSLLD       $0x14, Y10, Y10
+	ADDQ         184(AX), R9
+	VPADDD       Y7, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y7
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      Y7, (CX)(R10*1)
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y6, Y11, Y11
+	MOVQ         56(AX), R10
+	VMOVUPS      Y7, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 1088(R10)
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2016(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	IMUL3Q       $0x07, BX, R11
+	VPSLLD       $0x14, Y9, Y9
+	VMOVUPS      (CX)(R11*1), Y10
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2048(SB), Y4, Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VBLENDVPS    Y11, Y10, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VMOVUPS      Y8, (CX)(R10*1)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	VFNMADD132PS constants<>+96(SB), Y12, Y9
+	PREFETCHT0   (R8)
+	VPERMPS      constants<>+192(SB), Y7, Y11
+	ADDQ         176(AX), R8
+	VPSLLD       $0x14, Y7, Y7
+	PREFETCHT0   (R9)
+	VPADDD       Y11, Y7, Y7
+	ADDQ         184(AX), R9
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, (CX)(R11*1)
 	VMAXPS       32(CX)(R11*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y7, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
+	VADDPS       64(R10), Y11, Y11
 	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y11, Y11
+	VADDPS       1088(R10), Y10, Y10
 	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y10, Y10
+	VADDPS       96(R10), Y11, Y11
 	MOVQ         56(AX), R10
-	VADDPS       1120(R10), Y11, Y11
+	VADDPS       1120(R10), Y10, Y10
 	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 128(R10)
+	VMOVUPS      Y11, 128(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 1152(R10)
-	VMOVUPS      (CX)(BX*8), Y7
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
+	VMOVUPS      Y10, 1152(R10)
+	VMOVUPS      (CX)(BX*8), Y6
+	VPCMPEQD     constants<>+2080(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x09, BX, R10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R10*1), Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+2112(SB), Y4, Y11
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VBLENDVPS    Y11, Y12, Y5, Y5
-	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y3, Y12, Y12
-	VFMADD213PS  Y8, Y11, Y9
-	VMAXPS       Y12, Y0, Y3
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y3, Y11
-	VMOVUPS      Y9, (CX)(BX*8)
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
-	VSUBPS       Y1, Y11, Y10
-	VBLENDVPS    Y8, Y9, Y6, Y6
-	VFNMADD132PS constants<>+96(SB), Y3, Y10
-	VMAXPS       32(CX)(BX*8), Y2, Y2
-	VPERMPS      constants<>+192(SB), Y11, Y3
-	PREFETCHT0   (R8)
-	VPSLLD       $0x14, Y11, Y11
-	ADDQ         176(AX), R8
-	VPADDD       Y3, Y11, Y11
-	PREFETCHT0   (R9)
-	VMOVUPS      constants<>+128(SB), Y3
-	ADDQ         184(AX), R9
-	VFMADD213PS  constants<>+160(SB), Y10, Y3
-	VMULPS       Y10, Y10, Y8
-	VFMADD213PS  Y10, Y8, Y3
-	VFMADD213PS  Y11, Y11, Y3
-	VMOVUPS      Y3, (CX)(R10*1)
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      (CX)(R10*1), Y10
+	VMOVUPS      constants<>+128(SB), Y8
 	VPCMPEQD     constants<>+2112(SB), Y4, Y4
-	VBLENDVPS    Y4, Y3, Y6, Y6
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VBLENDVPS    Y4, Y10, Y5, Y5
+	VMULPS       Y7, Y7, Y4
+	VSUBPS       Y3, Y10, Y10
+	VFMADD213PS  Y7, Y4, Y8
+	VMAXPS       Y10, Y0, Y4
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y4, Y9
+	VMOVUPS      Y8, (CX)(BX*8)
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VMAXPS       32(CX)(BX*8), Y2, Y2
+	VSUBPS       Y1, Y9, Y7
+	PREFETCHT0   (R8)
+	VFNMADD132PS constants<>+96(SB), Y4, Y7
+	ADDQ         176(AX), R8
+	VPERMPS      constants<>+192(SB), Y9, Y4
+	PREFETCHT0   (R9)
+	VPSLLD       $0x14, Y9, Y9
+	ADDQ         184(AX), R9
+	VPADDD       Y4, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y7, Y4
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y4
+	VFMADD213PS  Y9, Y9, Y4
+	VMOVUPS      Y4, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y3, Y3
-	VADDPS       Y7, Y12, Y12
+	VADDPS       Y8, Y4, Y4
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R8
-	VADDPS       128(R8), Y3, Y3
+	VADDPS       128(R8), Y4, Y4
 	MOVQ         56(AX), R8
-	VADDPS       1152(R8), Y12, Y12
-	VBROADCASTSD constants<>+736(SB), Y4
-	VCVTPS2PD    X3, Y7
-	VADDPD       Y4, Y7, Y7
+	VADDPS       1152(R8), Y10, Y10
+	VBROADCASTSD constants<>+736(SB), Y6
+	VCVTPS2PD    X4, Y7
+	VADDPD       Y6, Y7, Y7
 	VMOVUPD      Y7, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X3
+	VEXTRACTF128 $0x01, Y4, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y6, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VCVTPS2PD    X10, Y4
+	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y10, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VSUBPS       Y3, Y5, Y3
+	VMAXPS       Y3, Y0, Y4
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y3
+	VFNMADD132PS constants<>+96(SB), Y4, Y3
+	VPERMPS      constants<>+192(SB), Y6, Y4
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y4
+	VFMADD213PS  Y6, Y6, Y4
+	VCVTPS2PD    X4, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VADDPD       Y4, Y3, Y3
-	VMOVUPD      Y3, 1432(AX)(SI*8)
-	VCVTPS2PD    X12, Y3
-	VMOVUPD      Y3, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y12, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3576(AX)(SI*8)
@@ -18608,11 +18765,6 @@ loop2:
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -18671,283 +18823,291 @@ loop2:
 	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
-	VBROADCASTSS  constants<>+576(SB), Z11
-	VMOVUPS       (CX), Z12
+	VMOVUPS       (CX), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z7
-	VMOVUPS       (CX)(BX*1), Z14
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z7
+	VMOVUPS       (CX)(BX*1), Z13
 	VFMADD132PS   Z2, Z1, Z7
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
-	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVUPS       Z14, K3, Z10
-	VSUBPS        Z1, Z7, Z17
-	VSUBPS        Z8, Z14, Z14
-	VFNMADD132PS  Z3, Z12, Z17
-	VMOVUPS       Z14, Z16
-	VMOVUPS       (CX)(BX*2), Z19
-	VPERMPS       Z6, Z7, Z13
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z13, K2, Z10
+	VSUBPS        Z1, Z7, Z16
+	VSUBPS        Z8, Z13, Z13
+	VFNMADD132PS  Z3, Z11, Z16
+	VMOVUPS       Z13, Z15
+	VMOVUPS       (CX)(BX*2), Z18
+	VPERMPS       Z6, Z7, Z12
+	VFMADD132PS   Z2, Z1, Z15
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
 	VPSLLD        $0x14, Z7, Z7
-	VCMPPS        $0x15, Z0, Z14, K4
-	VMOVUPS       Z19, K5, Z10
-	VPADDD        Z13, Z7, Z7
-	VSUBPS        Z1, Z16, Z15
-	VSUBPS        Z8, Z19, Z19
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z14, Z15
-	VMOVUPS       Z19, Z21
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z18, K3, Z10
+	VPADDD        Z12, Z7, Z7
+	VSUBPS        Z1, Z15, Z14
+	VSUBPS        Z8, Z18, Z18
+	VMOVUPS       Z4, Z12
+	VFNMADD132PS  Z3, Z13, Z14
+	VMOVUPS       Z18, Z20
 	IMUL3Q        $0x03, BX, R10
-	VFMADD213PS   Z5, Z17, Z13
-	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z21
-	VMOVUPS       (CX)(R10*1), Z23
-	VMULPS        Z17, Z17, Z18
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z19, K6
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K7
-	VFMADD213PS   Z17, Z18, Z13
-	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z20
-	VMOVUPS       Z23, K7, Z10
-	VFMADD213PS.Z Z7, Z7, K2, Z13
-	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z19, Z20
-	VSUBPS        Z8, Z23, Z23
-	VMOVUPS       Z13, (CX)
-	VFMADD213PS   Z5, Z15, Z17
-	VPERMPS       Z6, Z21, Z22
-	VMOVUPS       Z23, Z24
-	VMOVUPS       Z13, K1, Z11
-	VMULPS        Z15, Z15, Z18
-	VPSLLD        $0x14, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z24
+	VFMADD213PS   Z5, Z16, Z12
+	VPERMPS       Z6, Z15, Z19
+	VFMADD132PS   Z2, Z1, Z20
+	VMOVUPS       (CX)(R10*1), Z22
+	VMULPS        Z16, Z16, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VCMPPS        $0x15, Z0, Z18, K3
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VFMADD213PS   Z16, Z17, Z12
+	VPADDD        Z19, Z15, Z15
+	VSUBPS        Z1, Z20, Z19
+	VMOVUPS       Z22, K4, Z10
+	VFMADD213PS.Z Z7, Z7, K1, Z12
+	VMOVUPS       Z4, Z16
+	VFNMADD132PS  Z3, Z18, Z19
+	VSUBPS        Z8, Z22, Z22
+	VMOVUPS       Z12, (CX)
+	VFMADD213PS   Z5, Z14, Z16
+	VPERMPS       Z6, Z20, Z21
+	VMOVUPS       Z22, Z23
 	VMOVUPS       64(CX), Z7
-	VFMADD213PS   Z15, Z18, Z17
-	VPADDD        Z22, Z21, Z21
-	VCMPPS        $0x15, Z0, Z23, K1
+	VMULPS        Z14, Z14, Z17
+	VPSLLD        $0x14, Z20, Z20
+	VFMADD132PS   Z2, Z1, Z23
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z16, Z16, K4, Z17
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z1, Z24, Z18
+	VFMADD213PS   Z14, Z17, Z16
+	VPADDD        Z21, Z20, Z20
+	VCMPPS        $0x15, Z0, Z22, K1
 	ADDQ          176(AX), R8
-	VMOVUPS       Z17, (CX)(BX*1)
-	VFMADD213PS   Z5, Z20, Z15
-	VFNMADD132PS  Z3, Z23, Z18
+	VFMADD213PS.Z Z15, Z15, K2, Z16
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z1, Z23, Z17
 	PREFETCHT0    (R9)
-	VMOVUPS       Z17, K3, Z11
-	VMULPS        Z20, Z20, Z16
-	VPERMPS       Z6, Z24, Z22
+	VMOVUPS       Z16, (CX)(BX*1)
+	VFMADD213PS   Z5, Z19, Z14
+	VFNMADD132PS  Z3, Z22, Z17
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VFMADD213PS   Z20, Z16, Z15
-	VPSLLD        $0x14, Z24, Z24
+	VMULPS        Z19, Z19, Z15
+	VPERMPS       Z6, Z23, Z21
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z21, Z21, K6, Z15
-	VPADDD        Z22, Z24, Z24
+	VFMADD213PS   Z19, Z15, Z14
+	VPSLLD        $0x14, Z23, Z23
 	ADDQ          176(AX), R8
-	VMOVUPS       Z15, (CX)(BX*2)
-	VMOVUPS       Z4, Z16
+	VFMADD213PS.Z Z20, Z20, K3, Z14
+	VPADDD        Z21, Z23, Z23
 	PREFETCHT0    (R9)
-	VMOVUPS       Z15, K5, Z11
-	VFMADD213PS   Z5, Z18, Z16
+	VMOVUPS       Z14, (CX)(BX*2)
+	VMOVUPS       Z4, Z15
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VMULPS        Z18, Z18, Z20
+	VFMADD213PS   Z5, Z17, Z15
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z18, Z20, Z16
+	VMULPS        Z17, Z17, Z19
 	ADDQ          176(AX), R8
-	VFMADD213PS.Z Z24, Z24, K1, Z16
+	VFMADD213PS   Z17, Z19, Z15
 	PREFETCHT0    (R9)
-	VMOVUPS       Z16, (CX)(R10*1)
+	VFMADD213PS.Z Z23, Z23, K1, Z15
 	ADDQ          184(AX), R9
-	VMOVUPS       Z16, K7, Z11
+	VMOVUPS       Z15, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
 	PREFETCHT0    (R9)
 	ADDQ          184(AX), R9
-	VADDPS        Z13, Z17, Z17
-	VADDPS        Z12, Z14, Z14
-	VADDPS        Z15, Z16, Z16
-	VADDPS        Z19, Z23, Z23
-	VADDPS        Z17, Z16, Z16
-	VADDPS        Z14, Z23, Z23
-	VMOVUPS       (CX)(BX*4), Z12
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z14, Z15, Z15
+	VADDPS        Z18, Z22, Z22
+	VADDPS        Z16, Z15, Z15
+	VADDPS        Z13, Z22, Z22
+	VMOVUPS       (CX)(BX*4), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
 	IMUL3Q        $0x05, BX, R10
-	VFMADD132PS   Z2, Z1, Z14
-	VMOVUPS       (CX)(R10*1), Z17
-	VCMPPS        $0x15, Z0, Z12, K2
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
-	VSUBPS        Z1, Z14, Z13
-	VMOVUPS       Z17, K3, Z10
-	VFNMADD132PS  Z3, Z12, Z13
-	VSUBPS        Z8, Z17, Z17
+	VFMADD132PS   Z2, Z1, Z13
+	VMOVUPS       (CX)(R10*1), Z16
+	VCMPPS        $0x15, Z0, Z11, K1
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K2
+	VSUBPS        Z1, Z13, Z12
+	VMOVUPS       Z16, K2, Z10
+	VFNMADD132PS  Z3, Z11, Z12
+	VSUBPS        Z8, Z16, Z16
 	IMUL3Q        $0x06, BX, R11
-	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       Z17, Z18
-	VMOVUPS       (CX)(R11*1), Z19
-	VPSLLD        $0x14, Z14, Z14
-	VFMADD132PS   Z2, Z1, Z18
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K5
-	VPADDD        Z15, Z14, Z14
-	VCMPPS        $0x15, Z0, Z17, K4
-	VMOVUPS       Z19, K5, Z10
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z1, Z18, Z21
-	VSUBPS        Z8, Z19, Z19
+	VPERMPS       Z6, Z13, Z14
+	VMOVUPS       Z16, Z17
+	VMOVUPS       (CX)(R11*1), Z18
+	VPSLLD        $0x14, Z13, Z13
+	VFMADD132PS   Z2, Z1, Z17
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K3
+	VPADDD        Z14, Z13, Z13
+	VCMPPS        $0x15, Z0, Z16, K2
+	VMOVUPS       Z18, K3, Z10
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z1, Z17, Z20
+	VSUBPS        Z8, Z18, Z18
 	IMUL3Q        $0x07, BX, R12
-	VFMADD213PS   Z5, Z13, Z15
-	VFNMADD132PS  Z3, Z17, Z21
-	VMOVUPS       Z19, Z24
-	VMOVUPS       (CX)(R12*1), Z25
-	VMULPS        Z13, Z13, Z20
-	VPERMPS       Z6, Z18, Z22
-	VFMADD132PS   Z2, Z1, Z24
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K7
-	VFMADD213PS   Z13, Z20, Z15
-	VPSLLD        $0x14, Z18, Z18
-	VCMPPS        $0x15, Z0, Z19, K6
-	VMOVUPS       Z25, K7, Z10
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VPADDD        Z22, Z18, Z18
-	VSUBPS        Z1, Z24, Z20
-	VSUBPS        Z8, Z25, Z25
-	VMOVUPS       Z15, (CX)(BX*4)
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z19, Z20
-	VMOVUPS       Z25, Z26
-	VMOVUPS       Z15, K1, Z11
-	VFMADD213PS   Z5, Z21, Z13
-	VPERMPS       Z6, Z24, Z22
-	VFMADD132PS   Z2, Z1, Z26
+	VFMADD213PS   Z5, Z12, Z14
+	VFNMADD132PS  Z3, Z16, Z20
+	VMOVUPS       Z18, Z23
+	VMOVUPS       (CX)(R12*1), Z24
+	VMULPS        Z12, Z12, Z19
+	VPERMPS       Z6, Z17, Z21
+	VFMADD132PS   Z2, Z1, Z23
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K4
+	VFMADD213PS   Z12, Z19, Z14
+	VPSLLD        $0x14, Z17, Z17
+	VCMPPS        $0x15, Z0, Z18, K3
+	VMOVUPS       Z24, K4, Z10
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VPADDD        Z21, Z17, Z17
+	VSUBPS        Z1, Z23, Z19
+	VSUBPS        Z8, Z24, Z24
+	VMOVUPS       Z14, (CX)(BX*4)
+	VMOVUPS       Z4, Z12
+	VFNMADD132PS  Z3, Z18, Z19
+	VMOVUPS       Z24, Z25
 	VMAXPS        64(CX)(BX*4), Z7, Z7
-	VMULPS        Z21, Z21, Z14
-	VPSLLD        $0x14, Z24, Z24
-	VCMPPS        $0x15, Z0, Z25, K1
+	VFMADD213PS   Z5, Z20, Z12
+	VPERMPS       Z6, Z23, Z21
+	VFMADD132PS   Z2, Z1, Z25
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z21, Z14, Z13
-	VPADDD        Z22, Z24, Z24
-	VSUBPS        Z1, Z26, Z14
+	VMULPS        Z20, Z20, Z13
+	VPSLLD        $0x14, Z23, Z23
+	VCMPPS        $0x15, Z0, Z24, K1
 	ADDQ          176(AX), R8
-	VFMADD213PS.Z Z18, Z18, K4, Z13
-	VMOVUPS       Z4, Z18
-	VFNMADD132PS  Z3, Z25, Z14
+	VFMADD213PS   Z20, Z13, Z12
+	VPADDD        Z21, Z23, Z23
+	VSUBPS        Z1, Z25, Z13
 	PREFETCHT0    (R9)
-	VMOVUPS       Z13, (CX)(R10*1)
-	VFMADD213PS   Z5, Z20, Z18
-	VPERMPS       Z6, Z26, Z22
+	VFMADD213PS.Z Z17, Z17, K2, Z12
+	VMOVUPS       Z4, Z17
+	VFNMADD132PS  Z3, Z24, Z13
 	ADDQ          184(AX), R9
-	VMOVUPS       Z13, K3, Z11
-	VMULPS        Z20, Z20, Z21
-	VPSLLD        $0x14, Z26, Z26
+	VMOVUPS       Z12, (CX)(R10*1)
+	VFMADD213PS   Z5, Z19, Z17
+	VPERMPS       Z6, Z25, Z21
 	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VFMADD213PS   Z20, Z21, Z18
-	VPADDD        Z22, Z26, Z26
+	VMULPS        Z19, Z19, Z20
+	VPSLLD        $0x14, Z25, Z25
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z24, Z24, K6, Z18
-	VMOVUPS       Z4, Z20
+	VFMADD213PS   Z19, Z20, Z17
+	VPADDD        Z21, Z25, Z25
 	ADDQ          176(AX), R8
-	VMOVUPS       Z18, (CX)(R11*1)
-	VFMADD213PS   Z5, Z14, Z20
+	VFMADD213PS.Z Z23, Z23, K3, Z17
+	VMOVUPS       Z4, Z19
 	PREFETCHT0    (R9)
-	VMOVUPS       Z18, K5, Z11
-	VMULPS        Z14, Z14, Z21
+	VMOVUPS       Z17, (CX)(R11*1)
+	VFMADD213PS   Z5, Z13, Z19
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VFMADD213PS   Z14, Z21, Z20
+	VMULPS        Z13, Z13, Z20
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z26, Z26, K1, Z20
+	VFMADD213PS   Z13, Z20, Z19
 	ADDQ          176(AX), R8
-	VMOVUPS       Z20, (CX)(R12*1)
+	VFMADD213PS.Z Z25, Z25, K1, Z19
 	PREFETCHT0    (R9)
-	VMOVUPS       Z20, K7, Z11
+	VMOVUPS       Z19, (CX)(R12*1)
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
 	PREFETCHT0    (R9)
 	ADDQ          184(AX), R9
-	VADDPS        Z15, Z13, Z13
-	VADDPS        Z12, Z17, Z17
-	VADDPS        Z18, Z20, Z20
-	VADDPS        Z19, Z25, Z25
-	VADDPS        Z13, Z20, Z20
-	VADDPS        Z17, Z25, Z25
-	VADDPS        Z16, Z20, Z20
-	VADDPS        Z23, Z25, Z25
-	VMOVUPS       (CX)(BX*8), Z12
+	VADDPS        Z14, Z12, Z12
+	VADDPS        Z11, Z16, Z16
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z18, Z24, Z24
+	VADDPS        Z12, Z19, Z19
+	VADDPS        Z16, Z24, Z24
+	VADDPS        Z15, Z19, Z19
+	VADDPS        Z22, Z24, Z24
+	VMOVUPS       (CX)(BX*8), Z11
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z13
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z12
 	IMUL3Q        $0x09, BX, R10
-	VFMADD132PS   Z2, Z1, Z13
-	VMOVUPS       (CX)(R10*1), Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
-	VSUBPS        Z1, Z13, Z9
-	VMOVUPS       Z14, K3, Z10
-	VFNMADD132PS  Z3, Z12, Z9
-	VSUBPS        Z8, Z14, Z14
-	VPERMPS       Z6, Z13, Z8
-	VMOVUPS       Z14, Z15
-	VPSLLD        $0x14, Z13, Z13
+	VFMADD132PS   Z2, Z1, Z12
+	VMOVUPS       (CX)(R10*1), Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K2
+	VSUBPS        Z1, Z12, Z9
+	VMOVUPS       Z13, K2, Z10
+	VFNMADD132PS  Z3, Z11, Z9
+	VSUBPS        Z8, Z13, Z13
+	VPERMPS       Z6, Z12, Z14
+	VMOVUPS       Z13, Z15
+	VPSLLD        $0x14, Z12, Z12
 	VFMADD132PS   Z2, Z1, Z15
-	VPADDD        Z8, Z13, Z13
-	VCMPPS        $0x15, Z0, Z14, K4
-	VMOVUPS       Z4, Z8
+	VPADDD        Z14, Z12, Z12
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z4, Z14
 	VSUBPS        Z1, Z15, Z17
-	VFMADD213PS   Z5, Z9, Z8
-	VFNMADD132PS  Z3, Z14, Z17
+	VFMADD213PS   Z5, Z9, Z14
+	VFNMADD132PS  Z3, Z13, Z17
 	VMULPS        Z9, Z9, Z16
 	VPERMPS       Z6, Z15, Z18
-	VFMADD213PS   Z9, Z16, Z8
+	VFMADD213PS   Z9, Z16, Z14
 	VPSLLD        $0x14, Z15, Z15
-	VFMADD213PS.Z Z13, Z13, K2, Z8
+	VFMADD213PS.Z Z12, Z12, K1, Z14
 	VPADDD        Z18, Z15, Z15
-	VMOVUPS       Z8, (CX)(BX*8)
+	VMOVUPS       Z14, (CX)(BX*8)
 	VMOVUPS       Z4, Z9
-	VMOVUPS       Z8, K1, Z11
-	VFMADD213PS   Z5, Z17, Z9
 	VMAXPS        64(CX)(BX*8), Z7, Z7
-	VMULPS        Z17, Z17, Z13
+	VFMADD213PS   Z5, Z17, Z9
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z17, Z13, Z9
+	VMULPS        Z17, Z17, Z12
 	ADDQ          176(AX), R8
-	VFMADD213PS.Z Z15, Z15, K4, Z9
+	VFMADD213PS   Z17, Z12, Z9
 	PREFETCHT0    (R9)
-	VMOVUPS       Z9, (CX)(R10*1)
+	VFMADD213PS.Z Z15, Z15, K2, Z9
 	ADDQ          184(AX), R9
-	VMOVUPS       Z9, K3, Z11
+	VMOVUPS       Z9, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
 	PREFETCHT0    (R9)
 	ADDQ          184(AX), R9
-	VADDPS        Z8, Z9, Z9
-	VADDPS        Z12, Z14, Z14
-	VADDPS        Z20, Z9, Z9
-	VADDPS        Z25, Z14, Z14
-	VBROADCASTSD  constants<>+736(SB), Z8
+	VADDPS        Z14, Z9, Z9
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z19, Z9, Z9
+	VADDPS        Z24, Z13, Z13
+	VBROADCASTSD  constants<>+736(SB), Z11
 	VCVTPS2PD     Y9, Z12
-	VADDPD        Z8, Z12, Z12
+	VADDPD        Z11, Z12, Z12
 	VMOVUPD       Z12, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
-	VADDPD        Z8, Z9, Z9
+	VADDPD        Z11, Z9, Z9
 	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y14, Z8
-	VMOVUPD       Z8, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z14, Y8
+	VCVTPS2PD     Y13, Z9
+	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z13, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VSUBPS        Z8, Z10, Z8
+	VMOVUPS       Z8, Z11
+	VFMADD132PS   Z2, Z1, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VSUBPS        Z1, Z11, Z9
+	VFNMADD132PS  Z3, Z8, Z9
+	VPERMPS       Z6, Z11, Z8
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z8, Z11, Z11
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z9, Z8
+	VMULPS        Z9, Z9, Z12
+	VFMADD213PS   Z9, Z12, Z8
+	VFMADD213PS.Z Z11, Z11, K1, Z8
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3576(AX)(SI*8)
@@ -18955,11 +19115,6 @@ loop2:
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
-	VCVTPS2PD     Y11, Z8
-	VMOVUPD       Z8, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -19013,503 +19168,489 @@ loop2:
 	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VXORPS       Y6, Y6, Y6
-	VMOVUPS      (CX), Y7
+	VMOVUPS      (CX), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y2
+	VBLENDVPS    Y2, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y2
 	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y10
-	VFNMADD132PS constants<>+96(SB), Y8, Y10
-	VPERMPS      constants<>+192(SB), Y2, Y8
+	VSUBPS       Y1, Y2, Y9
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VPERMPS      constants<>+192(SB), Y2, Y7
 	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y9
-	VPADDD       Y8, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
-	VBLENDVPS    Y11, Y9, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y10, Y8
-	VSUBPS       Y3, Y9, Y9
-	VMULPS       Y10, Y10, Y11
-	VMAXPS       Y9, Y0, Y12
-	VFMADD213PS  Y10, Y11, Y8
-	VMOVUPS      Y12, Y11
-	VFMADD213PS  Y2, Y2, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VMOVUPS      Y8, (CX)
-	VSUBPS       Y1, Y11, Y10
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VBLENDVPS    Y2, Y8, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y11, Y12
-	VMOVUPS      32(CX), Y2
-	VPSLLD       $0x14, Y11, Y11
-	PREFETCHT0   (R8)
-	VPADDD       Y12, Y11, Y11
-	ADDQ         176(AX), R8
-	VMOVUPS      constants<>+128(SB), Y12
-	PREFETCHT0   (R9)
-	VFMADD213PS  constants<>+160(SB), Y10, Y12
-	ADDQ         184(AX), R9
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y12
-	VFMADD213PS  Y11, Y11, Y12
-	VMOVUPS      Y12, (CX)(BX*1)
+	VMOVUPS      (CX)(BX*1), Y8
+	VPADDD       Y7, Y2, Y2
 	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VBLENDVPS    Y10, Y12, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y7
+	VBLENDVPS    Y10, Y8, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VSUBPS       Y3, Y8, Y8
+	VMULPS       Y9, Y9, Y11
+	VMAXPS       Y8, Y0, Y10
+	VFMADD213PS  Y9, Y11, Y7
+	VMOVUPS      Y10, Y11
+	VFMADD213PS  Y2, Y2, Y7
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VMOVUPS      Y7, (CX)
+	VSUBPS       Y1, Y11, Y9
+	VMOVUPS      32(CX), Y2
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	PREFETCHT0   (R8)
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	ADDQ         176(AX), R8
+	VPSLLD       $0x14, Y11, Y11
+	PREFETCHT0   (R9)
+	VPADDD       Y10, Y11, Y11
+	ADDQ         184(AX), R9
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y8, Y12, Y12
-	VADDPS       Y7, Y9, Y9
-	MOVQ         56(AX), R10
-	VMOVUPS      Y12, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y9, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y7
-	VPCMPEQD     constants<>+640(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x03, BX, R10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R10*1), Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y11
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VBLENDVPS    Y11, Y12, Y5, Y5
-	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y3, Y12, Y12
-	VFMADD213PS  Y8, Y11, Y9
-	VMAXPS       Y12, Y0, Y8
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y8, Y13
-	VMOVUPS      Y9, (CX)(BX*2)
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VPCMPEQD     constants<>+640(SB), Y4, Y10
-	VSUBPS       Y1, Y13, Y11
-	VBLENDVPS    Y10, Y9, Y6, Y6
-	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*2), Y2, Y2
-	VPERMPS      constants<>+192(SB), Y13, Y8
-	PREFETCHT0   (R8)
-	VPSLLD       $0x14, Y13, Y13
-	ADDQ         176(AX), R8
-	VPADDD       Y8, Y13, Y13
-	PREFETCHT0   (R9)
-	VMOVUPS      constants<>+128(SB), Y8
-	ADDQ         184(AX), R9
-	VFMADD213PS  constants<>+160(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y10
-	VFMADD213PS  Y11, Y10, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VPCMPEQD     constants<>+672(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y8, Y8
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y12, Y12
-	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y12, 1120(R10)
-	VMOVUPS      (CX)(BX*4), Y7
-	VPCMPEQD     constants<>+704(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x05, BX, R10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R10*1), Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+1984(SB), Y4, Y11
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VBLENDVPS    Y11, Y12, Y5, Y5
-	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y3, Y12, Y12
-	VFMADD213PS  Y8, Y11, Y9
-	VMAXPS       Y12, Y0, Y8
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y8, Y13
-	VMOVUPS      Y9, (CX)(BX*4)
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VPCMPEQD     constants<>+704(SB), Y4, Y10
-	VSUBPS       Y1, Y13, Y11
-	VBLENDVPS    Y10, Y9, Y6, Y6
-	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*4), Y2, Y2
-	VPERMPS      constants<>+192(SB), Y13, Y8
-	PREFETCHT0   (R8)
-	VPSLLD       $0x14, Y13, Y13
-	ADDQ         176(AX), R8
-	VPADDD       Y8, Y13, Y13
-	PREFETCHT0   (R9)
-	VMOVUPS      constants<>+128(SB), Y8
-	ADDQ         184(AX), R9
-	VFMADD213PS  constants<>+160(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y10
-	VFMADD213PS  Y11, Y10, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y12, 1088(R10)
-	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	IMUL3Q       $0x07, BX, R11
-	VPSLLD       $0x14, Y10, Y10
-	VMOVUPS      (CX)(R11*1), Y11
-	VPADDD       Y9, Y10, Y10
-	VPCMPEQD     constants<>+2048(SB), Y4, Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VBLENDVPS    Y12, Y11, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VSUBPS       Y3, Y11, Y11
-	VMULPS       Y8, Y8, Y12
-	VMAXPS       Y11, Y0, Y13
-	VFMADD213PS  Y8, Y12, Y9
-	VMOVUPS      Y13, Y8
-	VFMADD213PS  Y10, Y10, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VMOVUPS      Y9, (CX)(R10*1)
-	VSUBPS       Y1, Y8, Y12
-	VPCMPEQD     constants<>+2016(SB), Y4, Y10
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VBLENDVPS    Y10, Y9, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y8, Y10
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	VPSLLD       $0x14, Y8, Y8
-	PREFETCHT0   (R8)
-	VPADDD       Y10, Y8, Y8
-	ADDQ         176(AX), R8
-	VMOVUPS      constants<>+128(SB), Y10
-	PREFETCHT0   (R9)
-	VFMADD213PS  constants<>+160(SB), Y12, Y10
-	ADDQ         184(AX), R9
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y8, Y8, Y10
-	VMOVUPS      Y10, (CX)(R11*1)
-	VPCMPEQD     constants<>+2048(SB), Y4, Y8
-	VBLENDVPS    Y8, Y10, Y6, Y6
-	VMAXPS       32(CX)(R11*1), Y2, Y2
-	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y7, Y11, Y11
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y11, Y11
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1120(R10), Y11, Y11
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 128(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 1152(R10)
-	VMOVUPS      (CX)(BX*8), Y7
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	IMUL3Q       $0x09, BX, R10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      (CX)(R10*1), Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VPCMPEQD     constants<>+2112(SB), Y4, Y11
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VBLENDVPS    Y11, Y12, Y5, Y5
-	VMULPS       Y8, Y8, Y11
-	VSUBPS       Y3, Y12, Y12
-	VFMADD213PS  Y8, Y11, Y9
-	VMAXPS       Y12, Y0, Y8
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y8, Y13
-	VMOVUPS      Y9, (CX)(BX*8)
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VPCMPEQD     constants<>+2080(SB), Y4, Y10
-	VSUBPS       Y1, Y13, Y11
-	VBLENDVPS    Y10, Y9, Y6, Y6
-	VFNMADD132PS constants<>+96(SB), Y8, Y11
-	VMAXPS       32(CX)(BX*8), Y2, Y2
-	VPERMPS      constants<>+192(SB), Y13, Y8
-	PREFETCHT0   (R8)
-	VPSLLD       $0x14, Y13, Y13
-	ADDQ         176(AX), R8
-	VPADDD       Y8, Y13, Y13
-	PREFETCHT0   (R9)
-	VMOVUPS      constants<>+128(SB), Y8
-	ADDQ         184(AX), R9
-	VFMADD213PS  constants<>+160(SB), Y11, Y8
-	VMULPS       Y11, Y11, Y10
-	VFMADD213PS  Y11, Y10, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y6, Y6
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y7, Y12, Y12
-	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y12, 1088(R10)
-	IMUL3Q       $0x0a, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2144(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	IMUL3Q       $0x0b, BX, R11
-	VPSLLD       $0x14, Y10, Y10
-	VMOVUPS      (CX)(R11*1), Y11
-	VPADDD       Y9, Y10, Y10
-	VPCMPEQD     constants<>+2176(SB), Y4, Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VBLENDVPS    Y12, Y11, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VSUBPS       Y3, Y11, Y11
-	VMULPS       Y8, Y8, Y12
-	VMAXPS       Y11, Y0, Y13
-	VFMADD213PS  Y8, Y12, Y9
-	VMOVUPS      Y13, Y8
-	VFMADD213PS  Y10, Y10, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VMOVUPS      Y9, (CX)(R10*1)
-	VSUBPS       Y1, Y8, Y12
-	VPCMPEQD     constants<>+2144(SB), Y4, Y10
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VBLENDVPS    Y10, Y9, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y8, Y10
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	VPSLLD       $0x14, Y8, Y8
-	PREFETCHT0   (R8)
-	VPADDD       Y10, Y8, Y8
-	ADDQ         176(AX), R8
-	VMOVUPS      constants<>+128(SB), Y10
-	PREFETCHT0   (R9)
-	VFMADD213PS  constants<>+160(SB), Y12, Y10
-	ADDQ         184(AX), R9
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y8, Y8, Y10
-	VMOVUPS      Y10, (CX)(R11*1)
-	VPCMPEQD     constants<>+2176(SB), Y4, Y8
-	VBLENDVPS    Y8, Y10, Y6, Y6
-	VMAXPS       32(CX)(R11*1), Y2, Y2
-	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y7, Y11, Y11
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y11, Y11
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 1120(R10)
-	IMUL3Q       $0x0c, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	IMUL3Q       $0x0d, BX, R11
-	VPSLLD       $0x14, Y10, Y10
-	VMOVUPS      (CX)(R11*1), Y11
-	VPADDD       Y9, Y10, Y10
-	VPCMPEQD     constants<>+2240(SB), Y4, Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VBLENDVPS    Y12, Y11, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VSUBPS       Y3, Y11, Y11
-	VMULPS       Y8, Y8, Y12
-	VMAXPS       Y11, Y0, Y13
-	VFMADD213PS  Y8, Y12, Y9
-	VMOVUPS      Y13, Y8
-	VFMADD213PS  Y10, Y10, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VMOVUPS      Y9, (CX)(R10*1)
-	VSUBPS       Y1, Y8, Y12
-	VPCMPEQD     constants<>+2208(SB), Y4, Y10
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VBLENDVPS    Y10, Y9, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y8, Y10
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	VPSLLD       $0x14, Y8, Y8
-	PREFETCHT0   (R8)
-	VPADDD       Y10, Y8, Y8
-	ADDQ         176(AX), R8
-	VMOVUPS      constants<>+128(SB), Y10
-	PREFETCHT0   (R9)
-	VFMADD213PS  constants<>+160(SB), Y12, Y10
-	ADDQ         184(AX), R9
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y8, Y8, Y10
-	VMOVUPS      Y10, (CX)(R11*1)
-	VPCMPEQD     constants<>+2240(SB), Y4, Y8
-	VBLENDVPS    Y8, Y10, Y6, Y6
-	VMAXPS       32(CX)(R11*1), Y2, Y2
-	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y7, Y11, Y11
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
 	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 1088(R10)
-	IMUL3Q       $0x0e, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2272(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	IMUL3Q       $0x0f, BX, R11
-	VPSLLD       $0x14, Y10, Y10
-	VMOVUPS      (CX)(R11*1), Y11
-	VPADDD       Y9, Y10, Y10
-	VPCMPEQD     constants<>+2304(SB), Y4, Y12
-	VMOVUPS      constants<>+128(SB), Y9
-	VBLENDVPS    Y12, Y11, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VSUBPS       Y3, Y11, Y11
-	VMULPS       Y8, Y8, Y3
-	VMAXPS       Y11, Y0, Y12
-	VFMADD213PS  Y8, Y3, Y9
-	VMOVUPS      Y12, Y3
-	VFMADD213PS  Y10, Y10, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y3
-	VMOVUPS      Y9, (CX)(R10*1)
-	VSUBPS       Y1, Y3, Y10
-	VPCMPEQD     constants<>+2272(SB), Y4, Y8
-	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VBLENDVPS    Y8, Y9, Y6, Y6
-	VPERMPS      constants<>+192(SB), Y3, Y8
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	VPSLLD       $0x14, Y3, Y3
-	PREFETCHT0   (R8)
-	VPADDD       Y8, Y3, Y3
-	ADDQ         176(AX), R8
+	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+640(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	IMUL3Q       $0x03, BX, R10
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      (CX)(R10*1), Y11
 	VMOVUPS      constants<>+128(SB), Y8
+	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VBLENDVPS    Y10, Y11, Y5, Y5
+	VMULPS       Y7, Y7, Y10
+	VSUBPS       Y3, Y11, Y11
+	VFMADD213PS  Y7, Y10, Y8
+	VMAXPS       Y11, Y0, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y7, Y10
+	VMOVUPS      Y8, (CX)(BX*2)
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VMAXPS       32(CX)(BX*2), Y2, Y2
+	VSUBPS       Y1, Y10, Y9
+	PREFETCHT0   (R8)
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	ADDQ         176(AX), R8
+	VPERMPS      constants<>+192(SB), Y10, Y7
 	PREFETCHT0   (R9)
-	VFMADD213PS  constants<>+160(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
 	ADDQ         184(AX), R9
-	VMULPS       Y10, Y10, Y12
-	VFMADD213PS  Y10, Y12, Y8
-	VFMADD213PS  Y3, Y3, Y8
-	VMOVUPS      Y8, (CX)(R11*1)
-	VPCMPEQD     constants<>+2304(SB), Y4, Y3
-	VBLENDVPS    Y3, Y8, Y6, Y6
+	VPADDD       Y7, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y7
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      Y7, (CX)(R10*1)
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y6, Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y7, Y7
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VMOVUPS      Y7, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 1120(R10)
+	VMOVUPS      (CX)(BX*4), Y6
+	VPCMPEQD     constants<>+704(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	IMUL3Q       $0x05, BX, R10
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      (CX)(R10*1), Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VBLENDVPS    Y10, Y11, Y5, Y5
+	VMULPS       Y7, Y7, Y10
+	VSUBPS       Y3, Y11, Y11
+	VFMADD213PS  Y7, Y10, Y8
+	VMAXPS       Y11, Y0, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y7, Y10
+	VMOVUPS      Y8, (CX)(BX*4)
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VMAXPS       32(CX)(BX*4), Y2, Y2
+	VSUBPS       Y1, Y10, Y9
+	PREFETCHT0   (R8)
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	ADDQ         176(AX), R8
+	VPERMPS      constants<>+192(SB), Y10, Y7
+	PREFETCHT0   (R9)
+	VPSLLD       $0x14, Y10, Y10
+	ADDQ         184(AX), R9
+	VPADDD       Y7, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y7
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      Y7, (CX)(R10*1)
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y6, Y11, Y11
+	MOVQ         56(AX), R10
+	VMOVUPS      Y7, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 1088(R10)
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2016(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	IMUL3Q       $0x07, BX, R11
+	VPSLLD       $0x14, Y9, Y9
+	VMOVUPS      (CX)(R11*1), Y10
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2048(SB), Y4, Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VBLENDVPS    Y11, Y10, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VMOVUPS      Y8, (CX)(R10*1)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	VFNMADD132PS constants<>+96(SB), Y12, Y9
+	PREFETCHT0   (R8)
+	VPERMPS      constants<>+192(SB), Y7, Y11
+	ADDQ         176(AX), R8
+	VPSLLD       $0x14, Y7, Y7
+	PREFETCHT0   (R9)
+	VPADDD       Y11, Y7, Y7
+	ADDQ         184(AX), R9
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, (CX)(R11*1)
 	VMAXPS       32(CX)(R11*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y7, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y10, Y10
+	MOVQ         56(AX), R10
+	VADDPS       96(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1120(R10), Y10, Y10
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 128(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y10, 1152(R10)
+	VMOVUPS      (CX)(BX*8), Y6
+	VPCMPEQD     constants<>+2080(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	IMUL3Q       $0x09, BX, R10
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      (CX)(R10*1), Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VPCMPEQD     constants<>+2112(SB), Y4, Y10
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VBLENDVPS    Y10, Y11, Y5, Y5
+	VMULPS       Y7, Y7, Y10
+	VSUBPS       Y3, Y11, Y11
+	VFMADD213PS  Y7, Y10, Y8
+	VMAXPS       Y11, Y0, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y7, Y10
+	VMOVUPS      Y8, (CX)(BX*8)
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VMAXPS       32(CX)(BX*8), Y2, Y2
+	VSUBPS       Y1, Y10, Y9
+	PREFETCHT0   (R8)
+	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	ADDQ         176(AX), R8
+	VPERMPS      constants<>+192(SB), Y10, Y7
+	PREFETCHT0   (R9)
+	VPSLLD       $0x14, Y10, Y10
+	ADDQ         184(AX), R9
+	VPADDD       Y7, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y7
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      Y7, (CX)(R10*1)
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y6, Y11, Y11
+	MOVQ         56(AX), R10
+	VMOVUPS      Y7, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 1088(R10)
+	IMUL3Q       $0x0a, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2144(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	IMUL3Q       $0x0b, BX, R11
+	VPSLLD       $0x14, Y9, Y9
+	VMOVUPS      (CX)(R11*1), Y10
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2176(SB), Y4, Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VBLENDVPS    Y11, Y10, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VMOVUPS      Y8, (CX)(R10*1)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	VFNMADD132PS constants<>+96(SB), Y12, Y9
+	PREFETCHT0   (R8)
+	VPERMPS      constants<>+192(SB), Y7, Y11
+	ADDQ         176(AX), R8
+	VPSLLD       $0x14, Y7, Y7
+	PREFETCHT0   (R9)
+	VPADDD       Y11, Y7, Y7
+	ADDQ         184(AX), R9
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, (CX)(R11*1)
+	VMAXPS       32(CX)(R11*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y11, Y11
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y10, Y10
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y10, 1120(R10)
+	IMUL3Q       $0x0c, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2208(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	IMUL3Q       $0x0d, BX, R11
+	VPSLLD       $0x14, Y9, Y9
+	VMOVUPS      (CX)(R11*1), Y10
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2240(SB), Y4, Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VBLENDVPS    Y11, Y10, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VMOVUPS      Y8, (CX)(R10*1)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	VFNMADD132PS constants<>+96(SB), Y12, Y9
+	PREFETCHT0   (R8)
+	VPERMPS      constants<>+192(SB), Y7, Y11
+	ADDQ         176(AX), R8
+	VPSLLD       $0x14, Y7, Y7
+	PREFETCHT0   (R9)
+	VPADDD       Y11, Y7, Y7
+	ADDQ         184(AX), R9
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, (CX)(R11*1)
+	VMAXPS       32(CX)(R11*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R10
+	VMOVUPS      Y11, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y10, 1088(R10)
+	IMUL3Q       $0x0e, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2272(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	IMUL3Q       $0x0f, BX, R11
+	VPSLLD       $0x14, Y9, Y9
+	VMOVUPS      (CX)(R11*1), Y10
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2304(SB), Y4, Y8
+	VMOVUPS      constants<>+128(SB), Y4
+	VBLENDVPS    Y8, Y10, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y7, Y4
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y8
+	VMAXPS       Y10, Y0, Y11
+	VFMADD213PS  Y7, Y8, Y4
+	VMOVUPS      Y11, Y7
+	VFMADD213PS  Y9, Y9, Y4
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VMOVUPS      Y4, (CX)(R10*1)
+	VSUBPS       Y1, Y7, Y8
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	VFNMADD132PS constants<>+96(SB), Y11, Y8
+	PREFETCHT0   (R8)
+	VPERMPS      constants<>+192(SB), Y7, Y9
+	ADDQ         176(AX), R8
+	VPSLLD       $0x14, Y7, Y7
+	PREFETCHT0   (R9)
+	VPADDD       Y9, Y7, Y7
+	ADDQ         184(AX), R9
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VMOVUPS      Y9, (CX)(R11*1)
+	VMAXPS       32(CX)(R11*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y4, Y9, Y9
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y8, Y8
+	VADDPS       64(R8), Y9, Y9
 	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y11, Y11
+	VADDPS       1088(R8), Y10, Y10
 	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y8, Y8
+	VADDPS       96(R8), Y9, Y9
 	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y11, Y11
+	VADDPS       1120(R8), Y10, Y10
 	MOVQ         56(AX), R8
-	VADDPS       128(R8), Y8, Y8
+	VADDPS       128(R8), Y9, Y9
 	MOVQ         56(AX), R8
-	VADDPS       1152(R8), Y11, Y11
-	VBROADCASTSD constants<>+736(SB), Y3
-	VCVTPS2PD    X8, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y8, X4
+	VADDPS       1152(R8), Y10, Y10
+	VBROADCASTSD constants<>+736(SB), Y4
+	VCVTPS2PD    X9, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y9, X6
+	VCVTPS2PD    X6, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1432(AX)(SI*8)
+	VCVTPS2PD    X10, Y4
+	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y10, X4
 	VCVTPS2PD    X4, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X11, Y3
-	VMOVUPD      Y3, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y11, X3
+	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VSUBPS       Y3, Y5, Y3
+	VMAXPS       Y3, Y0, Y4
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y3
+	VFNMADD132PS constants<>+96(SB), Y4, Y3
+	VPERMPS      constants<>+192(SB), Y6, Y4
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y4
+	VFMADD213PS  Y6, Y6, Y4
+	VCVTPS2PD    X4, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3576(AX)(SI*8)
@@ -19517,11 +19658,6 @@ loop2:
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -19580,445 +19716,447 @@ loop2:
 	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
-	VBROADCASTSS  constants<>+576(SB), Z11
-	VMOVUPS       (CX), Z12
+	VMOVUPS       (CX), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z7
-	VMOVUPS       (CX)(BX*1), Z14
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z7
+	VMOVUPS       (CX)(BX*1), Z13
 	VFMADD132PS   Z2, Z1, Z7
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
-	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVUPS       Z14, K3, Z10
-	VSUBPS        Z1, Z7, Z17
-	VSUBPS        Z8, Z14, Z14
-	VFNMADD132PS  Z3, Z12, Z17
-	VMOVUPS       Z14, Z16
-	VMOVUPS       (CX)(BX*2), Z19
-	VPERMPS       Z6, Z7, Z13
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K5
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z13, K2, Z10
+	VSUBPS        Z1, Z7, Z16
+	VSUBPS        Z8, Z13, Z13
+	VFNMADD132PS  Z3, Z11, Z16
+	VMOVUPS       Z13, Z15
+	VMOVUPS       (CX)(BX*2), Z18
+	VPERMPS       Z6, Z7, Z12
+	VFMADD132PS   Z2, Z1, Z15
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
 	VPSLLD        $0x14, Z7, Z7
-	VCMPPS        $0x15, Z0, Z14, K4
-	VMOVUPS       Z19, K5, Z10
-	VPADDD        Z13, Z7, Z7
-	VSUBPS        Z1, Z16, Z15
-	VSUBPS        Z8, Z19, Z19
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z14, Z15
-	VMOVUPS       Z19, Z21
+	VCMPPS        $0x15, Z0, Z13, K2
+	VMOVUPS       Z18, K3, Z10
+	VPADDD        Z12, Z7, Z7
+	VSUBPS        Z1, Z15, Z14
+	VSUBPS        Z8, Z18, Z18
+	VMOVUPS       Z4, Z12
+	VFNMADD132PS  Z3, Z13, Z14
+	VMOVUPS       Z18, Z20
 	IMUL3Q        $0x03, BX, R10
-	VFMADD213PS   Z5, Z17, Z13
-	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z21
-	VMOVUPS       (CX)(R10*1), Z23
-	VMULPS        Z17, Z17, Z18
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z19, K6
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K7
-	VFMADD213PS   Z17, Z18, Z13
-	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z20
-	VMOVUPS       Z23, K7, Z10
-	VFMADD213PS.Z Z7, Z7, K2, Z13
-	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z19, Z20
-	VSUBPS        Z8, Z23, Z23
-	VMOVUPS       Z13, (CX)
-	VFMADD213PS   Z5, Z15, Z17
-	VPERMPS       Z6, Z21, Z22
-	VMOVUPS       Z23, Z24
-	VMOVUPS       Z13, K1, Z11
-	VMULPS        Z15, Z15, Z18
-	VPSLLD        $0x14, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z24
+	VFMADD213PS   Z5, Z16, Z12
+	VPERMPS       Z6, Z15, Z19
+	VFMADD132PS   Z2, Z1, Z20
+	VMOVUPS       (CX)(R10*1), Z22
+	VMULPS        Z16, Z16, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VCMPPS        $0x15, Z0, Z18, K3
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VFMADD213PS   Z16, Z17, Z12
+	VPADDD        Z19, Z15, Z15
+	VSUBPS        Z1, Z20, Z19
+	VMOVUPS       Z22, K4, Z10
+	VFMADD213PS.Z Z7, Z7, K1, Z12
+	VMOVUPS       Z4, Z16
+	VFNMADD132PS  Z3, Z18, Z19
+	VSUBPS        Z8, Z22, Z22
+	VMOVUPS       Z12, (CX)
+	VFMADD213PS   Z5, Z14, Z16
+	VPERMPS       Z6, Z20, Z21
+	VMOVUPS       Z22, Z23
 	VMOVUPS       64(CX), Z7
-	VFMADD213PS   Z15, Z18, Z17
-	VPADDD        Z22, Z21, Z21
-	VCMPPS        $0x15, Z0, Z23, K1
+	VMULPS        Z14, Z14, Z17
+	VPSLLD        $0x14, Z20, Z20
+	VFMADD132PS   Z2, Z1, Z23
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z16, Z16, K4, Z17
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z1, Z24, Z18
+	VFMADD213PS   Z14, Z17, Z16
+	VPADDD        Z21, Z20, Z20
+	VCMPPS        $0x15, Z0, Z22, K1
 	ADDQ          176(AX), R8
-	VMOVUPS       Z17, (CX)(BX*1)
-	VFMADD213PS   Z5, Z20, Z15
-	VFNMADD132PS  Z3, Z23, Z18
+	VFMADD213PS.Z Z15, Z15, K2, Z16
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z1, Z23, Z17
 	PREFETCHT0    (R9)
-	VMOVUPS       Z17, K3, Z11
-	VMULPS        Z20, Z20, Z16
-	VPERMPS       Z6, Z24, Z22
+	VMOVUPS       Z16, (CX)(BX*1)
+	VFMADD213PS   Z5, Z19, Z14
+	VFNMADD132PS  Z3, Z22, Z17
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VFMADD213PS   Z20, Z16, Z15
-	VPSLLD        $0x14, Z24, Z24
+	VMULPS        Z19, Z19, Z15
+	VPERMPS       Z6, Z23, Z21
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z21, Z21, K6, Z15
-	VPADDD        Z22, Z24, Z24
+	VFMADD213PS   Z19, Z15, Z14
+	VPSLLD        $0x14, Z23, Z23
 	ADDQ          176(AX), R8
-	VMOVUPS       Z15, (CX)(BX*2)
-	VMOVUPS       Z4, Z16
+	VFMADD213PS.Z Z20, Z20, K3, Z14
+	VPADDD        Z21, Z23, Z23
 	PREFETCHT0    (R9)
-	VMOVUPS       Z15, K5, Z11
-	VFMADD213PS   Z5, Z18, Z16
+	VMOVUPS       Z14, (CX)(BX*2)
+	VMOVUPS       Z4, Z15
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VMULPS        Z18, Z18, Z20
+	VFMADD213PS   Z5, Z17, Z15
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z18, Z20, Z16
+	VMULPS        Z17, Z17, Z19
 	ADDQ          176(AX), R8
-	VFMADD213PS.Z Z24, Z24, K1, Z16
+	VFMADD213PS   Z17, Z19, Z15
 	PREFETCHT0    (R9)
-	VMOVUPS       Z16, (CX)(R10*1)
+	VFMADD213PS.Z Z23, Z23, K1, Z15
 	ADDQ          184(AX), R9
-	VMOVUPS       Z16, K7, Z11
+	VMOVUPS       Z15, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
 	PREFETCHT0    (R9)
 	ADDQ          184(AX), R9
-	VADDPS        Z13, Z17, Z17
-	VADDPS        Z12, Z14, Z14
-	VADDPS        Z15, Z16, Z16
-	VADDPS        Z19, Z23, Z23
-	VADDPS        Z17, Z16, Z16
-	VADDPS        Z14, Z23, Z23
-	VMOVUPS       (CX)(BX*4), Z12
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z11, Z13, Z13
+	VADDPS        Z14, Z15, Z15
+	VADDPS        Z18, Z22, Z22
+	VADDPS        Z16, Z15, Z15
+	VADDPS        Z13, Z22, Z22
+	VMOVUPS       (CX)(BX*4), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
 	IMUL3Q        $0x05, BX, R10
-	VFMADD132PS   Z2, Z1, Z14
-	VMOVUPS       (CX)(R10*1), Z17
-	VCMPPS        $0x15, Z0, Z12, K2
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
-	VSUBPS        Z1, Z14, Z13
-	VMOVUPS       Z17, K3, Z10
-	VFNMADD132PS  Z3, Z12, Z13
-	VSUBPS        Z8, Z17, Z17
-	IMUL3Q        $0x06, BX, R11
-	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       Z17, Z18
-	VMOVUPS       (CX)(R11*1), Z19
-	VPSLLD        $0x14, Z14, Z14
-	VFMADD132PS   Z2, Z1, Z18
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K5
-	VPADDD        Z15, Z14, Z14
-	VCMPPS        $0x15, Z0, Z17, K4
-	VMOVUPS       Z19, K5, Z10
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z1, Z18, Z21
-	VSUBPS        Z8, Z19, Z19
-	IMUL3Q        $0x07, BX, R12
-	VFMADD213PS   Z5, Z13, Z15
-	VFNMADD132PS  Z3, Z17, Z21
-	VMOVUPS       Z19, Z24
-	VMOVUPS       (CX)(R12*1), Z25
-	VMULPS        Z13, Z13, Z20
-	VPERMPS       Z6, Z18, Z22
-	VFMADD132PS   Z2, Z1, Z24
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K7
-	VFMADD213PS   Z13, Z20, Z15
-	VPSLLD        $0x14, Z18, Z18
-	VCMPPS        $0x15, Z0, Z19, K6
-	VMOVUPS       Z25, K7, Z10
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VPADDD        Z22, Z18, Z18
-	VSUBPS        Z1, Z24, Z20
-	VSUBPS        Z8, Z25, Z25
-	VMOVUPS       Z15, (CX)(BX*4)
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z19, Z20
-	VMOVUPS       Z25, Z26
-	VMOVUPS       Z15, K1, Z11
-	VFMADD213PS   Z5, Z21, Z13
-	VPERMPS       Z6, Z24, Z22
-	VFMADD132PS   Z2, Z1, Z26
-	VMAXPS        64(CX)(BX*4), Z7, Z7
-	VMULPS        Z21, Z21, Z14
-	VPSLLD        $0x14, Z24, Z24
-	VCMPPS        $0x15, Z0, Z25, K1
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z21, Z14, Z13
-	VPADDD        Z22, Z24, Z24
-	VSUBPS        Z1, Z26, Z14
-	ADDQ          176(AX), R8
-	VFMADD213PS.Z Z18, Z18, K4, Z13
-	VMOVUPS       Z4, Z18
-	VFNMADD132PS  Z3, Z25, Z14
-	PREFETCHT0    (R9)
-	VMOVUPS       Z13, (CX)(R10*1)
-	VFMADD213PS   Z5, Z20, Z18
-	VPERMPS       Z6, Z26, Z22
-	ADDQ          184(AX), R9
-	VMOVUPS       Z13, K3, Z11
-	VMULPS        Z20, Z20, Z21
-	VPSLLD        $0x14, Z26, Z26
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VFMADD213PS   Z20, Z21, Z18
-	VPADDD        Z22, Z26, Z26
-	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z24, Z24, K6, Z18
-	VMOVUPS       Z4, Z20
-	ADDQ          176(AX), R8
-	VMOVUPS       Z18, (CX)(R11*1)
-	VFMADD213PS   Z5, Z14, Z20
-	PREFETCHT0    (R9)
-	VMOVUPS       Z18, K5, Z11
-	VMULPS        Z14, Z14, Z21
-	ADDQ          184(AX), R9
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VFMADD213PS   Z14, Z21, Z20
-	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z26, Z26, K1, Z20
-	ADDQ          176(AX), R8
-	VMOVUPS       Z20, (CX)(R12*1)
-	PREFETCHT0    (R9)
-	VMOVUPS       Z20, K7, Z11
-	ADDQ          184(AX), R9
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VADDPS        Z15, Z13, Z13
-	VADDPS        Z12, Z17, Z17
-	VADDPS        Z18, Z20, Z20
-	VADDPS        Z19, Z25, Z25
-	VADDPS        Z13, Z20, Z20
-	VADDPS        Z17, Z25, Z25
-	VADDPS        Z16, Z20, Z20
-	VADDPS        Z23, Z25, Z25
-	VMOVUPS       (CX)(BX*8), Z12
-	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
-	IMUL3Q        $0x09, BX, R10
-	VFMADD132PS   Z2, Z1, Z14
+	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       (CX)(R10*1), Z16
-	VCMPPS        $0x15, Z0, Z12, K2
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
-	VSUBPS        Z1, Z14, Z13
-	VMOVUPS       Z16, K3, Z10
-	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K2
+	VSUBPS        Z1, Z13, Z12
+	VMOVUPS       Z16, K2, Z10
+	VFNMADD132PS  Z3, Z11, Z12
 	VSUBPS        Z8, Z16, Z16
-	IMUL3Q        $0x0a, BX, R11
-	VPERMPS       Z6, Z14, Z15
+	IMUL3Q        $0x06, BX, R11
+	VPERMPS       Z6, Z13, Z14
 	VMOVUPS       Z16, Z17
 	VMOVUPS       (CX)(R11*1), Z18
-	VPSLLD        $0x14, Z14, Z14
+	VPSLLD        $0x14, Z13, Z13
 	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2144(SB), Z9, K5
-	VPADDD        Z15, Z14, Z14
-	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVUPS       Z18, K5, Z10
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z1, Z17, Z21
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K3
+	VPADDD        Z14, Z13, Z13
+	VCMPPS        $0x15, Z0, Z16, K2
+	VMOVUPS       Z18, K3, Z10
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z1, Z17, Z20
 	VSUBPS        Z8, Z18, Z18
-	IMUL3Q        $0x0b, BX, R12
-	VFMADD213PS   Z5, Z13, Z15
-	VFNMADD132PS  Z3, Z16, Z21
+	IMUL3Q        $0x07, BX, R12
+	VFMADD213PS   Z5, Z12, Z14
+	VFNMADD132PS  Z3, Z16, Z20
 	VMOVUPS       Z18, Z23
 	VMOVUPS       (CX)(R12*1), Z24
-	VMULPS        Z13, Z13, Z19
-	VPERMPS       Z6, Z17, Z22
+	VMULPS        Z12, Z12, Z19
+	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2176(SB), Z9, K7
-	VFMADD213PS   Z13, Z19, Z15
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K4
+	VFMADD213PS   Z12, Z19, Z14
 	VPSLLD        $0x14, Z17, Z17
-	VCMPPS        $0x15, Z0, Z18, K6
-	VMOVUPS       Z24, K7, Z10
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VPADDD        Z22, Z17, Z17
+	VCMPPS        $0x15, Z0, Z18, K3
+	VMOVUPS       Z24, K4, Z10
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VPADDD        Z21, Z17, Z17
 	VSUBPS        Z1, Z23, Z19
 	VSUBPS        Z8, Z24, Z24
-	VMOVUPS       Z15, (CX)(BX*8)
-	VMOVUPS       Z4, Z13
+	VMOVUPS       Z14, (CX)(BX*4)
+	VMOVUPS       Z4, Z12
 	VFNMADD132PS  Z3, Z18, Z19
-	VMOVUPS       Z24, Z26
-	VMOVUPS       Z15, K1, Z11
-	VFMADD213PS   Z5, Z21, Z13
-	VPERMPS       Z6, Z23, Z22
-	VFMADD132PS   Z2, Z1, Z26
-	VMAXPS        64(CX)(BX*8), Z7, Z7
-	VMULPS        Z21, Z21, Z14
+	VMOVUPS       Z24, Z25
+	VMAXPS        64(CX)(BX*4), Z7, Z7
+	VFMADD213PS   Z5, Z20, Z12
+	VPERMPS       Z6, Z23, Z21
+	VFMADD132PS   Z2, Z1, Z25
+	PREFETCHT0    (R8)
+	VMULPS        Z20, Z20, Z13
 	VPSLLD        $0x14, Z23, Z23
 	VCMPPS        $0x15, Z0, Z24, K1
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z21, Z14, Z13
-	VPADDD        Z22, Z23, Z23
-	VSUBPS        Z1, Z26, Z14
 	ADDQ          176(AX), R8
-	VFMADD213PS.Z Z17, Z17, K4, Z13
+	VFMADD213PS   Z20, Z13, Z12
+	VPADDD        Z21, Z23, Z23
+	VSUBPS        Z1, Z25, Z13
+	PREFETCHT0    (R9)
+	VFMADD213PS.Z Z17, Z17, K2, Z12
 	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z24, Z14
-	PREFETCHT0    (R9)
-	VMOVUPS       Z13, (CX)(R10*1)
-	VFMADD213PS   Z5, Z19, Z17
-	VPERMPS       Z6, Z26, Z22
+	VFNMADD132PS  Z3, Z24, Z13
 	ADDQ          184(AX), R9
-	VMOVUPS       Z13, K3, Z11
-	VMULPS        Z19, Z19, Z21
-	VPSLLD        $0x14, Z26, Z26
+	VMOVUPS       Z12, (CX)(R10*1)
+	VFMADD213PS   Z5, Z19, Z17
+	VPERMPS       Z6, Z25, Z21
 	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VFMADD213PS   Z19, Z21, Z17
-	VPADDD        Z22, Z26, Z26
+	VMULPS        Z19, Z19, Z20
+	VPSLLD        $0x14, Z25, Z25
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z23, Z23, K6, Z17
-	VMOVUPS       Z4, Z19
+	VFMADD213PS   Z19, Z20, Z17
+	VPADDD        Z21, Z25, Z25
 	ADDQ          176(AX), R8
-	VMOVUPS       Z17, (CX)(R11*1)
-	VFMADD213PS   Z5, Z14, Z19
+	VFMADD213PS.Z Z23, Z23, K3, Z17
+	VMOVUPS       Z4, Z19
 	PREFETCHT0    (R9)
-	VMOVUPS       Z17, K5, Z11
-	VMULPS        Z14, Z14, Z21
+	VMOVUPS       Z17, (CX)(R11*1)
+	VFMADD213PS   Z5, Z13, Z19
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VFMADD213PS   Z14, Z21, Z19
+	VMULPS        Z13, Z13, Z20
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z26, Z26, K1, Z19
+	VFMADD213PS   Z13, Z20, Z19
 	ADDQ          176(AX), R8
-	VMOVUPS       Z19, (CX)(R12*1)
+	VFMADD213PS.Z Z25, Z25, K1, Z19
 	PREFETCHT0    (R9)
-	VMOVUPS       Z19, K7, Z11
+	VMOVUPS       Z19, (CX)(R12*1)
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
 	PREFETCHT0    (R9)
 	ADDQ          184(AX), R9
-	VADDPS        Z15, Z13, Z13
-	VADDPS        Z12, Z16, Z16
+	VADDPS        Z14, Z12, Z12
+	VADDPS        Z11, Z16, Z16
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z18, Z24, Z24
-	VADDPS        Z13, Z19, Z19
+	VADDPS        Z12, Z19, Z19
 	VADDPS        Z16, Z24, Z24
-	IMUL3Q        $0x0c, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
-	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	IMUL3Q        $0x0d, BX, R11
-	VMOVUPS       Z12, Z14
-	VMOVUPS       (CX)(R11*1), Z16
-	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
-	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVUPS       Z16, K3, Z10
-	VSUBPS        Z1, Z14, Z13
-	VSUBPS        Z8, Z16, Z16
-	IMUL3Q        $0x0e, BX, R12
-	VFNMADD132PS  Z3, Z12, Z13
-	VMOVUPS       Z16, Z17
-	VMOVUPS       (CX)(R12*1), Z18
-	VPERMPS       Z6, Z14, Z15
-	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2272(SB), Z9, K5
-	VPSLLD        $0x14, Z14, Z14
-	VCMPPS        $0x15, Z0, Z16, K4
-	VMOVUPS       Z18, K5, Z10
-	VPADDD        Z15, Z14, Z14
-	VSUBPS        Z1, Z17, Z21
-	VSUBPS        Z8, Z18, Z18
-	IMUL3Q        $0x0f, BX, R13
-	VMOVUPS       Z4, Z15
-	VFNMADD132PS  Z3, Z16, Z21
-	VMOVUPS       Z18, Z23
-	VMOVUPS       (CX)(R13*1), Z26
-	VFMADD213PS   Z5, Z13, Z15
-	VPERMPS       Z6, Z17, Z22
-	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2304(SB), Z9, K7
-	VMULPS        Z13, Z13, Z9
-	VPSLLD        $0x14, Z17, Z17
-	VCMPPS        $0x15, Z0, Z18, K6
-	VMOVUPS       Z26, K7, Z10
-	VFMADD213PS   Z13, Z9, Z15
-	VPADDD        Z22, Z17, Z17
-	VSUBPS        Z1, Z23, Z9
-	VSUBPS        Z8, Z26, Z26
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VMOVUPS       Z4, Z8
-	VFNMADD132PS  Z3, Z18, Z9
-	VMOVUPS       Z26, Z22
-	VMOVUPS       Z15, (CX)(R10*1)
-	VFMADD213PS   Z5, Z21, Z8
-	VPERMPS       Z6, Z23, Z14
-	VFMADD132PS   Z2, Z1, Z22
-	VMOVUPS       Z15, K1, Z11
-	VMULPS        Z21, Z21, Z13
-	VPSLLD        $0x14, Z23, Z23
-	VCMPPS        $0x15, Z0, Z26, K1
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VFMADD213PS   Z21, Z13, Z8
-	VPADDD        Z14, Z23, Z23
-	VSUBPS        Z1, Z22, Z13
-	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z17, Z17, K4, Z8
+	VADDPS        Z15, Z19, Z19
+	VADDPS        Z22, Z24, Z24
+	VMOVUPS       (CX)(BX*8), Z11
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
+	IMUL3Q        $0x09, BX, R10
+	VFMADD132PS   Z2, Z1, Z13
+	VMOVUPS       (CX)(R10*1), Z15
+	VCMPPS        $0x15, Z0, Z11, K1
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K2
+	VSUBPS        Z1, Z13, Z12
+	VMOVUPS       Z15, K2, Z10
+	VFNMADD132PS  Z3, Z11, Z12
+	VSUBPS        Z8, Z15, Z15
+	IMUL3Q        $0x0a, BX, R11
+	VPERMPS       Z6, Z13, Z14
+	VMOVUPS       Z15, Z16
+	VMOVUPS       (CX)(R11*1), Z17
+	VPSLLD        $0x14, Z13, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K3
+	VPADDD        Z14, Z13, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVUPS       Z17, K3, Z10
 	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z26, Z13
-	ADDQ          176(AX), R8
-	VMOVUPS       Z8, (CX)(R11*1)
-	VFMADD213PS   Z5, Z9, Z14
+	VSUBPS        Z1, Z16, Z20
+	VSUBPS        Z8, Z17, Z17
+	IMUL3Q        $0x0b, BX, R12
+	VFMADD213PS   Z5, Z12, Z14
+	VFNMADD132PS  Z3, Z15, Z20
+	VMOVUPS       Z17, Z22
+	VMOVUPS       (CX)(R12*1), Z23
+	VMULPS        Z12, Z12, Z18
+	VPERMPS       Z6, Z16, Z21
+	VFMADD132PS   Z2, Z1, Z22
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K4
+	VFMADD213PS   Z12, Z18, Z14
+	VPSLLD        $0x14, Z16, Z16
+	VCMPPS        $0x15, Z0, Z17, K3
+	VMOVUPS       Z23, K4, Z10
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VPADDD        Z21, Z16, Z16
+	VSUBPS        Z1, Z22, Z18
+	VSUBPS        Z8, Z23, Z23
+	VMOVUPS       Z14, (CX)(BX*8)
+	VMOVUPS       Z4, Z12
+	VFNMADD132PS  Z3, Z17, Z18
+	VMOVUPS       Z23, Z25
+	VMAXPS        64(CX)(BX*8), Z7, Z7
+	VFMADD213PS   Z5, Z20, Z12
 	VPERMPS       Z6, Z22, Z21
-	PREFETCHT0    (R9)
-	VMOVUPS       Z8, K3, Z11
-	VMULPS        Z9, Z9, Z17
+	VFMADD132PS   Z2, Z1, Z25
+	PREFETCHT0    (R8)
+	VMULPS        Z20, Z20, Z13
 	VPSLLD        $0x14, Z22, Z22
+	VCMPPS        $0x15, Z0, Z23, K1
+	ADDQ          176(AX), R8
+	VFMADD213PS   Z20, Z13, Z12
+	VPADDD        Z21, Z22, Z22
+	VSUBPS        Z1, Z25, Z13
+	PREFETCHT0    (R9)
+	VFMADD213PS.Z Z16, Z16, K2, Z12
+	VMOVUPS       Z4, Z16
+	VFNMADD132PS  Z3, Z23, Z13
+	ADDQ          184(AX), R9
+	VMOVUPS       Z12, (CX)(R10*1)
+	VFMADD213PS   Z5, Z18, Z16
+	VPERMPS       Z6, Z25, Z21
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VMULPS        Z18, Z18, Z20
+	VPSLLD        $0x14, Z25, Z25
+	PREFETCHT0    (R8)
+	VFMADD213PS   Z18, Z20, Z16
+	VPADDD        Z21, Z25, Z25
+	ADDQ          176(AX), R8
+	VFMADD213PS.Z Z22, Z22, K3, Z16
+	VMOVUPS       Z4, Z18
+	PREFETCHT0    (R9)
+	VMOVUPS       Z16, (CX)(R11*1)
+	VFMADD213PS   Z5, Z13, Z18
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VFMADD213PS   Z9, Z17, Z14
-	VPADDD        Z21, Z22, Z22
+	VMULPS        Z13, Z13, Z20
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z23, Z23, K6, Z14
-	VMOVUPS       Z4, Z9
+	VFMADD213PS   Z13, Z20, Z18
 	ADDQ          176(AX), R8
-	VMOVUPS       Z14, (CX)(R12*1)
-	VFMADD213PS   Z5, Z13, Z9
+	VFMADD213PS.Z Z25, Z25, K1, Z18
 	PREFETCHT0    (R9)
-	VMOVUPS       Z14, K5, Z11
-	VMULPS        Z13, Z13, Z17
+	VMOVUPS       Z18, (CX)(R12*1)
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VFMADD213PS   Z13, Z17, Z9
 	PREFETCHT0    (R8)
-	VFMADD213PS.Z Z22, Z22, K1, Z9
 	ADDQ          176(AX), R8
-	VMOVUPS       Z9, (CX)(R13*1)
 	PREFETCHT0    (R9)
-	VMOVUPS       Z9, K7, Z11
+	ADDQ          184(AX), R9
+	VADDPS        Z14, Z12, Z12
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z17, Z23, Z23
+	VADDPS        Z12, Z18, Z18
+	VADDPS        Z15, Z23, Z23
+	IMUL3Q        $0x0c, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	IMUL3Q        $0x0d, BX, R11
+	VMOVUPS       Z11, Z13
+	VMOVUPS       (CX)(R11*1), Z15
+	VFMADD132PS   Z2, Z1, Z13
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K2
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z15, K2, Z10
+	VSUBPS        Z1, Z13, Z12
+	VSUBPS        Z8, Z15, Z15
+	IMUL3Q        $0x0e, BX, R12
+	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       Z15, Z16
+	VMOVUPS       (CX)(R12*1), Z17
+	VPERMPS       Z6, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z16
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K3
+	VPSLLD        $0x14, Z13, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVUPS       Z17, K3, Z10
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z1, Z16, Z20
+	VSUBPS        Z8, Z17, Z17
+	IMUL3Q        $0x0f, BX, R13
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z15, Z20
+	VMOVUPS       Z17, Z22
+	VMOVUPS       (CX)(R13*1), Z25
+	VFMADD213PS   Z5, Z12, Z14
+	VPERMPS       Z6, Z16, Z21
+	VFMADD132PS   Z2, Z1, Z22
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
+	VMULPS        Z12, Z12, Z9
+	VPSLLD        $0x14, Z16, Z16
+	VCMPPS        $0x15, Z0, Z17, K3
+	VMOVUPS       Z25, K4, Z10
+	VFMADD213PS   Z12, Z9, Z14
+	VPADDD        Z21, Z16, Z16
+	VSUBPS        Z1, Z22, Z9
+	VSUBPS        Z8, Z25, Z25
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVUPS       Z4, Z12
+	VFNMADD132PS  Z3, Z17, Z9
+	VMOVUPS       Z25, Z26
+	VMOVUPS       Z14, (CX)(R10*1)
+	VFMADD213PS   Z5, Z20, Z12
+	VPERMPS       Z6, Z22, Z21
+	VFMADD132PS   Z2, Z1, Z26
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VMULPS        Z20, Z20, Z13
+	VPSLLD        $0x14, Z22, Z22
+	VCMPPS        $0x15, Z0, Z25, K1
+	PREFETCHT0    (R8)
+	VFMADD213PS   Z20, Z13, Z12
+	VPADDD        Z21, Z22, Z22
+	VSUBPS        Z1, Z26, Z13
+	ADDQ          176(AX), R8
+	VFMADD213PS.Z Z16, Z16, K2, Z12
+	VMOVUPS       Z4, Z16
+	VFNMADD132PS  Z3, Z25, Z13
+	PREFETCHT0    (R9)
+	VMOVUPS       Z12, (CX)(R11*1)
+	VFMADD213PS   Z5, Z9, Z16
+	VPERMPS       Z6, Z26, Z21
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VMULPS        Z9, Z9, Z20
+	VPSLLD        $0x14, Z26, Z26
+	PREFETCHT0    (R8)
+	VFMADD213PS   Z9, Z20, Z16
+	VPADDD        Z21, Z26, Z26
+	ADDQ          176(AX), R8
+	VFMADD213PS.Z Z22, Z22, K3, Z16
+	VMOVUPS       Z4, Z9
+	PREFETCHT0    (R9)
+	VMOVUPS       Z16, (CX)(R12*1)
+	VFMADD213PS   Z5, Z13, Z9
+	ADDQ          184(AX), R9
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	VMULPS        Z13, Z13, Z20
+	PREFETCHT0    (R8)
+	VFMADD213PS   Z13, Z20, Z9
+	ADDQ          176(AX), R8
+	VFMADD213PS.Z Z26, Z26, K1, Z9
+	PREFETCHT0    (R9)
+	VMOVUPS       Z9, (CX)(R13*1)
 	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R13*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
 	PREFETCHT0    (R9)
 	ADDQ          184(AX), R9
-	VADDPS        Z15, Z8, Z8
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z14, Z9, Z9
-	VADDPS        Z18, Z26, Z26
-	VADDPS        Z8, Z9, Z9
-	VADDPS        Z16, Z26, Z26
+	VADDPS        Z14, Z12, Z12
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z16, Z9, Z9
+	VADDPS        Z17, Z25, Z25
+	VADDPS        Z12, Z9, Z9
+	VADDPS        Z15, Z25, Z25
+	VADDPS        Z18, Z9, Z9
+	VADDPS        Z23, Z25, Z25
 	VADDPS        Z19, Z9, Z9
-	VADDPS        Z24, Z26, Z26
-	VADDPS        Z20, Z9, Z9
-	VADDPS        Z25, Z26, Z26
-	VBROADCASTSD  constants<>+736(SB), Z8
+	VADDPS        Z24, Z25, Z25
+	VBROADCASTSD  constants<>+736(SB), Z11
 	VCVTPS2PD     Y9, Z12
-	VADDPD        Z8, Z12, Z12
+	VADDPD        Z11, Z12, Z12
 	VMOVUPD       Z12, 1400(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
-	VADDPD        Z8, Z9, Z9
+	VADDPD        Z11, Z9, Z9
 	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y26, Z8
-	VMOVUPD       Z8, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z26, Y8
+	VCVTPS2PD     Y25, Z9
+	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z25, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VSUBPS        Z8, Z10, Z8
+	VMOVUPS       Z8, Z11
+	VFMADD132PS   Z2, Z1, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VSUBPS        Z1, Z11, Z9
+	VFNMADD132PS  Z3, Z8, Z9
+	VPERMPS       Z6, Z11, Z8
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z8, Z11, Z11
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z9, Z8
+	VMULPS        Z9, Z9, Z12
+	VFMADD213PS   Z9, Z12, Z8
+	VFMADD213PS.Z Z11, Z11, K1, Z8
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3576(AX)(SI*8)
@@ -20026,11 +20164,6 @@ loop2:
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
-	VCVTPS2PD     Y11, Z8
-	VMOVUPD       Z8, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -20084,587 +20217,567 @@ loop2:
 	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VXORPS       Y6, Y6, Y6
-	VMOVUPS      (CX), Y7
+	VMOVUPS      (CX), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y2
-	VFNMADD132PS constants<>+96(SB), Y8, Y2
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y2, Y8
-	VMULPS       Y2, Y2, Y10
-	VFMADD213PS  Y2, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y8, Y6, Y6
+	VBLENDVPS    Y2, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y2
+	VFNMADD132PS constants<>+96(SB), Y7, Y2
+	VPERMPS      constants<>+192(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y2, Y7
+	VMULPS       Y2, Y2, Y9
+	VFMADD213PS  Y2, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      Y7, (CX)
 	VMOVUPS      32(CX), Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x10, BX, R10
-	VMOVUPS      (CX)(R10*1), Y9
-	VPCMPEQD     constants<>+2336(SB), Y4, Y10
-	VBLENDVPS    Y10, Y9, Y5, Y5
-	VSUBPS       Y3, Y9, Y9
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2336(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y8
+	VPCMPEQD     constants<>+2336(SB), Y4, Y9
+	VBLENDVPS    Y9, Y8, Y5, Y5
+	VSUBPS       Y3, Y8, Y8
+	VMAXPS       Y8, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y7, Y7
-	VADDPS       Y11, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VBLENDVPS    Y10, Y9, Y5, Y5
-	VSUBPS       Y3, Y9, Y9
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(BX*1)
-	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y10, Y7, Y7
+	VMOVUPS      (CX)(BX*1), Y8
+	VPCMPEQD     constants<>+608(SB), Y4, Y9
+	VBLENDVPS    Y9, Y8, Y5, Y5
+	VSUBPS       Y3, Y8, Y8
+	VMAXPS       Y8, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x11, BX, R10
-	VMOVUPS      (CX)(R10*1), Y10
-	VPCMPEQD     constants<>+2368(SB), Y4, Y12
-	VBLENDVPS    Y12, Y10, Y5, Y5
-	VSUBPS       Y3, Y10, Y10
-	VMAXPS       Y10, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
-	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y15
-	VFMADD213PS  Y12, Y15, Y13
-	VFMADD213PS  Y14, Y14, Y13
-	VMOVUPS      Y13, (CX)(R10*1)
-	VPCMPEQD     constants<>+2368(SB), Y4, Y12
-	VBLENDVPS    Y12, Y13, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y9
+	VPCMPEQD     constants<>+2368(SB), Y4, Y11
+	VBLENDVPS    Y11, Y9, Y5, Y5
+	VSUBPS       Y3, Y9, Y9
+	VMAXPS       Y9, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
+	VPERMPS      constants<>+192(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VMOVUPS      Y12, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y10, Y9, Y9
-	VADDPS       Y13, Y11, Y11
-	VADDPS       Y8, Y11, Y11
-	VADDPS       Y7, Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y12, Y10, Y10
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y9, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y7
-	VPCMPEQD     constants<>+640(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(BX*2)
-	VPCMPEQD     constants<>+640(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+640(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(BX*2)
 	VMAXPS       32(CX)(BX*2), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x12, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2400(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2400(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y11, Y9, Y9
-	IMUL3Q       $0x03, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+672(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+672(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y8, Y8
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1120(R10)
-	VMOVUPS      (CX)(BX*4), Y7
-	VPCMPEQD     constants<>+704(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2400(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(BX*4)
-	VPCMPEQD     constants<>+704(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y10, Y8, Y8
+	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+672(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R10
+	VADDPS       64(R10), Y10, Y10
+	MOVQ         56(AX), R10
+	VADDPS       1088(R10), Y7, Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y10, 96(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y7, 1120(R10)
+	VMOVUPS      (CX)(BX*4), Y6
+	VPCMPEQD     constants<>+704(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(BX*4)
 	VMAXPS       32(CX)(BX*4), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x05, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+1984(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2016(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x07, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2048(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2048(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
+	VADDPS       64(R10), Y10, Y10
 	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y8, Y8
+	VADDPS       1088(R10), Y7, Y7
 	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y11, Y11
+	VADDPS       96(R10), Y10, Y10
 	MOVQ         56(AX), R10
-	VADDPS       1120(R10), Y8, Y8
+	VADDPS       1120(R10), Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 128(R10)
+	VMOVUPS      Y10, 128(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1152(R10)
-	VMOVUPS      (CX)(BX*8), Y7
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(BX*8)
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      Y7, 1152(R10)
+	VMOVUPS      (CX)(BX*8), Y6
+	VPCMPEQD     constants<>+2080(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(BX*8)
 	VMAXPS       32(CX)(BX*8), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x09, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2112(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2112(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x0a, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2144(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VPCMPEQD     constants<>+2144(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2144(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0b, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2176(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2176(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2176(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
+	VADDPS       64(R10), Y10, Y10
 	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y8, Y8
+	VADDPS       1088(R10), Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
+	VMOVUPS      Y10, 96(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1120(R10)
+	VMOVUPS      Y7, 1120(R10)
 	IMUL3Q       $0x0c, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2208(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0d, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2240(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2240(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2240(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x0e, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2272(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VPCMPEQD     constants<>+2272(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2272(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0f, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2304(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y3
-	VFNMADD132PS constants<>+96(SB), Y10, Y3
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y3, Y10
-	VMULPS       Y3, Y3, Y12
-	VFMADD213PS  Y3, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VPCMPEQD     constants<>+2304(SB), Y4, Y3
-	VBLENDVPS    Y3, Y10, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2304(SB), Y4, Y4
+	VBLENDVPS    Y4, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y4
+	VFNMADD132PS constants<>+96(SB), Y9, Y4
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y4, Y9
+	VMULPS       Y4, Y4, Y11
+	VFMADD213PS  Y4, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y10, Y10
+	VADDPS       64(R8), Y9, Y9
 	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y8, Y8
+	VADDPS       1088(R8), Y7, Y7
 	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y10, Y10
+	VADDPS       96(R8), Y9, Y9
 	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y8, Y8
+	VADDPS       1120(R8), Y7, Y7
 	MOVQ         56(AX), R8
-	VADDPS       128(R8), Y10, Y10
+	VADDPS       128(R8), Y9, Y9
 	MOVQ         56(AX), R8
-	VADDPS       1152(R8), Y8, Y8
-	VBROADCASTSD constants<>+736(SB), Y3
-	VCVTPS2PD    X10, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y10, X4
+	VADDPS       1152(R8), Y7, Y7
+	VBROADCASTSD constants<>+736(SB), Y4
+	VCVTPS2PD    X9, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y9, X6
+	VCVTPS2PD    X6, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1432(AX)(SI*8)
+	VCVTPS2PD    X7, Y4
+	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X4
 	VCVTPS2PD    X4, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X8, Y3
-	VMOVUPD      Y3, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y8, X3
+	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VSUBPS       Y3, Y5, Y3
+	VMAXPS       Y3, Y0, Y4
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y3
+	VFNMADD132PS constants<>+96(SB), Y4, Y3
+	VPERMPS      constants<>+192(SB), Y6, Y4
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y4
+	VFMADD213PS  Y6, Y6, Y4
+	VCVTPS2PD    X4, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3576(AX)(SI*8)
@@ -20672,11 +20785,6 @@ loop2:
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -20735,544 +20843,543 @@ loop2:
 	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
-	VBROADCASTSS  constants<>+576(SB), Z11
-	VMOVUPS       (CX), Z12
+	VMOVUPS       (CX), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z7
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z7
 	VFMADD132PS   Z2, Z1, Z7
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z7, Z15
-	VFNMADD132PS  Z3, Z12, Z15
-	VMOVUPS       (CX)(BX*1), Z18
-	VPERMPS       Z6, Z7, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z7, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VMOVUPS       (CX)(BX*1), Z17
+	VPERMPS       Z6, Z7, Z12
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VPSLLD        $0x14, Z7, Z7
-	VMOVUPS       Z18, K3, Z10
-	VPADDD        Z13, Z7, Z7
-	VSUBPS        Z8, Z18, Z18
-	VMOVUPS       Z4, Z13
-	VMOVUPS       Z18, Z14
-	VFMADD213PS   Z5, Z15, Z13
-	VFMADD132PS   Z2, Z1, Z14
-	VMULPS        Z15, Z15, Z16
-	VCMPPS        $0x15, Z0, Z18, K4
-	VFMADD213PS   Z15, Z16, Z13
-	VSUBPS        Z1, Z14, Z15
-	VFMADD213PS.Z Z7, Z7, K2, Z13
-	VFNMADD132PS  Z3, Z18, Z15
-	VMOVUPS       (CX)(BX*2), Z21
-	VMOVUPS       Z13, (CX)
-	VPERMPS       Z6, Z14, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K2
-	VMOVUPS       Z13, K1, Z11
-	VPSLLD        $0x14, Z14, Z14
-	VMOVUPS       Z21, K2, Z10
-	VMOVUPS       64(CX), Z7
-	VPADDD        Z16, Z14, Z14
-	VSUBPS        Z8, Z21, Z21
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z19
-	VMOVUPS       Z21, Z17
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z15, Z19
-	VFMADD132PS   Z2, Z1, Z17
-	PREFETCHT0    (R9)
-	VMULPS        Z15, Z15, Z16
-	VCMPPS        $0x15, Z0, Z21, K1
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z15, Z16, Z19
-	VSUBPS        Z1, Z17, Z15
-	IMUL3Q        $0x10, BX, R10
-	VFMADD213PS.Z Z14, Z14, K4, Z19
-	VFNMADD132PS  Z3, Z21, Z15
-	IMUL3Q        $0x03, BX, R13
-	VMOVUPS       (CX)(R10*1), Z14
-	VMOVUPS       Z19, (CX)(BX*1)
-	VPERMPS       Z6, Z17, Z16
-	VMOVUPS       (CX)(R13*1), Z23
-	VPCMPEQD.BCST constants<>+2336(SB), Z9, K4
-	VMOVUPS       Z19, K3, Z11
-	VPSLLD        $0x14, Z17, Z17
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K5
-	VMOVUPS       Z14, K4, Z10
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VPADDD        Z16, Z17, Z17
-	VMOVUPS       Z23, K5, Z10
-	VSUBPS        Z8, Z14, Z14
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z22
-	VSUBPS        Z8, Z23, Z23
-	VMOVUPS       Z14, Z16
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z15, Z22
-	VMOVUPS       Z23, Z25
-	VFMADD132PS   Z2, Z1, Z16
-	PREFETCHT0    (R9)
-	VMULPS        Z15, Z15, Z20
-	VFMADD132PS   Z2, Z1, Z25
-	VCMPPS        $0x15, Z0, Z14, K3
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z15, Z20, Z22
-	VCMPPS        $0x15, Z0, Z23, K6
-	VSUBPS        Z1, Z16, Z15
-	IMUL3Q        $0x11, BX, R11
-	VFMADD213PS.Z Z17, Z17, K1, Z22
-	VSUBPS        Z1, Z25, Z24
-	VFNMADD132PS  Z3, Z14, Z15
-	VMOVUPS       (CX)(R11*1), Z20
-	VMOVUPS       Z22, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z23, Z24
-	VPERMPS       Z6, Z16, Z17
-	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
-	VMOVUPS       Z22, K2, Z11
-	VPERMPS       Z6, Z25, Z26
-	VPSLLD        $0x14, Z16, Z16
-	VMOVUPS       Z20, K1, Z10
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VPSLLD        $0x14, Z25, Z25
-	VPADDD        Z17, Z16, Z16
-	VSUBPS        Z8, Z20, Z20
-	PREFETCHT0    (R8)
-	VPADDD        Z26, Z25, Z25
-	VMOVUPS       Z4, Z17
-	VMOVUPS       Z20, Z27
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z28
-	VFMADD213PS   Z5, Z15, Z17
-	VFMADD132PS   Z2, Z1, Z27
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z24, Z28
-	VMULPS        Z15, Z15, Z26
-	VCMPPS        $0x15, Z0, Z20, K2
-	ADDQ          184(AX), R9
-	VMULPS        Z24, Z24, Z29
-	VFMADD213PS   Z15, Z26, Z17
-	VSUBPS        Z1, Z27, Z15
-	IMUL3Q        $0x12, BX, R12
-	VFMADD213PS   Z24, Z29, Z28
-	VFMADD213PS.Z Z16, Z16, K3, Z17
-	VFNMADD132PS  Z3, Z20, Z15
-	VMOVUPS       (CX)(R12*1), Z16
-	VFMADD213PS.Z Z25, Z25, K6, Z28
-	VMOVUPS       Z17, (CX)(R10*1)
-	VPERMPS       Z6, Z27, Z24
-	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
-	VMOVUPS       Z28, (CX)(R13*1)
-	VMOVUPS       Z17, K4, Z11
-	VPSLLD        $0x14, Z27, Z27
-	VMOVUPS       Z16, K3, Z10
-	VMOVUPS       Z28, K5, Z11
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VPADDD        Z24, Z27, Z27
-	VSUBPS        Z8, Z16, Z16
-	VMAXPS        64(CX)(R13*1), Z7, Z7
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z24
-	VMOVUPS       Z16, Z26
-	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z15, Z24
-	VFMADD132PS   Z2, Z1, Z26
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	VMULPS        Z15, Z15, Z25
-	VCMPPS        $0x15, Z0, Z16, K4
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z15, Z25, Z24
-	VSUBPS        Z1, Z26, Z15
-	ADDQ          184(AX), R9
-	VADDPS        Z14, Z12, Z12
-	VFMADD213PS.Z Z27, Z27, K2, Z24
-	VFNMADD132PS  Z3, Z16, Z15
-	VADDPS        Z17, Z13, Z13
-	VMOVUPS       Z24, (CX)(R11*1)
-	VPERMPS       Z6, Z26, Z14
-	VMOVUPS       Z24, K1, Z11
-	VPSLLD        $0x14, Z26, Z26
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPADDD        Z14, Z26, Z26
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z14
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z15, Z14
-	PREFETCHT0    (R9)
-	VMULPS        Z15, Z15, Z17
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z15, Z17, Z14
-	VADDPS        Z20, Z18, Z18
-	VFMADD213PS.Z Z26, Z26, K4, Z14
-	VADDPS        Z24, Z19, Z19
-	VMOVUPS       Z14, (CX)(R12*1)
-	VMOVUPS       Z14, K3, Z11
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VADDPS        Z16, Z21, Z21
-	VADDPS        Z14, Z22, Z22
-	VADDPS        Z13, Z19, Z19
-	VADDPS        Z12, Z18, Z18
-	VADDPS        Z22, Z28, Z28
-	VADDPS        Z21, Z23, Z23
-	VADDPS        Z19, Z28, Z28
-	VADDPS        Z18, Z23, Z23
-	MOVQ          56(AX), R10
-	VMOVUPS       Z28, 192(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z23, 2240(R10)
-	VMOVUPS       (CX)(BX*4), Z12
-	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	IMUL3Q        $0x05, BX, R10
-	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       (CX)(R10*1), Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
-	VPADDD        Z15, Z14, Z14
-	VMOVUPS       Z16, K3, Z10
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z8, Z16, Z16
-	VFMADD213PS   Z5, Z13, Z15
-	VMOVUPS       Z16, Z18
-	VMULPS        Z13, Z13, Z17
-	VFMADD132PS   Z2, Z1, Z18
-	VFMADD213PS   Z13, Z17, Z15
-	VCMPPS        $0x15, Z0, Z16, K4
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x06, BX, R11
-	VMOVUPS       Z15, (CX)(BX*4)
-	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R11*1), Z17
-	VMOVUPS       Z15, K1, Z11
-	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
-	VMAXPS        64(CX)(BX*4), Z7, Z7
-	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       Z17, K1, Z10
-	PREFETCHT0    (R8)
-	VPADDD        Z14, Z18, Z18
-	VSUBPS        Z8, Z17, Z17
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z17, Z20
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z20
-	ADDQ          184(AX), R9
-	VMULPS        Z13, Z13, Z19
-	VCMPPS        $0x15, Z0, Z17, K2
-	VFMADD213PS   Z13, Z19, Z14
-	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x07, BX, R12
-	VFMADD213PS.Z Z18, Z18, K4, Z14
-	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R12*1), Z19
-	VMOVUPS       Z14, (CX)(R10*1)
-	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K4
-	VMOVUPS       Z14, K3, Z11
-	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VPADDD        Z18, Z20, Z20
-	VSUBPS        Z8, Z19, Z19
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z19, Z22
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z18
-	VFMADD132PS   Z2, Z1, Z22
-	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z21
-	VCMPPS        $0x15, Z0, Z19, K3
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z21, Z18
-	VSUBPS        Z1, Z22, Z13
-	VFMADD213PS.Z Z20, Z20, K2, Z18
-	VFNMADD132PS  Z3, Z19, Z13
-	VMOVUPS       Z18, (CX)(R11*1)
-	VPERMPS       Z6, Z22, Z20
-	VMOVUPS       Z18, K1, Z11
-	VPSLLD        $0x14, Z22, Z22
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPADDD        Z20, Z22, Z22
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z20
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z20
-	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z21
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z21, Z20
-	VFMADD213PS.Z Z22, Z22, K3, Z20
-	VMOVUPS       Z20, (CX)(R12*1)
-	VMOVUPS       Z20, K4, Z11
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z18, Z20, Z20
-	VADDPS        Z17, Z19, Z19
-	VADDPS        Z14, Z20, Z20
-	VADDPS        Z16, Z19, Z19
-	MOVQ          56(AX), R10
-	VADDPS        192(R10), Z20, Z20
-	MOVQ          56(AX), R10
-	VADDPS        2240(R10), Z19, Z19
-	MOVQ          56(AX), R10
-	VMOVUPS       Z20, 256(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z19, 2304(R10)
-	VMOVUPS       (CX)(BX*8), Z12
-	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	IMUL3Q        $0x09, BX, R10
-	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       (CX)(R10*1), Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
-	VPADDD        Z15, Z14, Z14
-	VMOVUPS       Z16, K3, Z10
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z8, Z16, Z16
-	VFMADD213PS   Z5, Z13, Z15
-	VMOVUPS       Z16, Z18
-	VMULPS        Z13, Z13, Z17
-	VFMADD132PS   Z2, Z1, Z18
-	VFMADD213PS   Z13, Z17, Z15
-	VCMPPS        $0x15, Z0, Z16, K4
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x0a, BX, R11
-	VMOVUPS       Z15, (CX)(BX*8)
-	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R11*1), Z17
-	VMOVUPS       Z15, K1, Z11
-	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
-	VMAXPS        64(CX)(BX*8), Z7, Z7
-	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       Z17, K1, Z10
-	PREFETCHT0    (R8)
-	VPADDD        Z14, Z18, Z18
-	VSUBPS        Z8, Z17, Z17
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z17, Z20
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z20
-	ADDQ          184(AX), R9
-	VMULPS        Z13, Z13, Z19
-	VCMPPS        $0x15, Z0, Z17, K2
-	VFMADD213PS   Z13, Z19, Z14
-	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x0b, BX, R12
-	VFMADD213PS.Z Z18, Z18, K4, Z14
-	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R12*1), Z19
-	VMOVUPS       Z14, (CX)(R10*1)
-	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2176(SB), Z9, K4
-	VMOVUPS       Z14, K3, Z11
-	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VPADDD        Z18, Z20, Z20
-	VSUBPS        Z8, Z19, Z19
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z19, Z22
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z18
-	VFMADD132PS   Z2, Z1, Z22
-	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z21
-	VCMPPS        $0x15, Z0, Z19, K3
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z21, Z18
-	VSUBPS        Z1, Z22, Z13
-	VFMADD213PS.Z Z20, Z20, K2, Z18
-	VFNMADD132PS  Z3, Z19, Z13
-	VMOVUPS       Z18, (CX)(R11*1)
-	VPERMPS       Z6, Z22, Z20
-	VMOVUPS       Z18, K1, Z11
-	VPSLLD        $0x14, Z22, Z22
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPADDD        Z20, Z22, Z22
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z20
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z20
-	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z21
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z21, Z20
-	VFMADD213PS.Z Z22, Z22, K3, Z20
-	VMOVUPS       Z20, (CX)(R12*1)
-	VMOVUPS       Z20, K4, Z11
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z18, Z20, Z20
-	VADDPS        Z17, Z19, Z19
-	VADDPS        Z14, Z20, Z20
-	VADDPS        Z16, Z19, Z19
-	MOVQ          56(AX), R10
-	VMOVUPS       Z20, 192(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z19, 2240(R10)
-	IMUL3Q        $0x0c, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
-	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	IMUL3Q        $0x0d, BX, R11
-	VFNMADD132PS  Z3, Z12, Z13
-	VMOVUPS       (CX)(R11*1), Z16
-	VPERMPS       Z6, Z14, Z15
-	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
-	VPSLLD        $0x14, Z14, Z14
-	VMOVUPS       Z16, K3, Z10
-	VPADDD        Z15, Z14, Z14
-	VSUBPS        Z8, Z16, Z16
-	VMOVUPS       Z4, Z15
-	VMOVUPS       Z16, Z18
-	VFMADD213PS   Z5, Z13, Z15
-	VFMADD132PS   Z2, Z1, Z18
-	VMULPS        Z13, Z13, Z17
-	VCMPPS        $0x15, Z0, Z16, K4
-	VFMADD213PS   Z13, Z17, Z15
-	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x0e, BX, R12
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R12*1), Z17
-	VMOVUPS       Z15, (CX)(R10*1)
-	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
-	VMOVUPS       Z15, K1, Z11
-	VPSLLD        $0x14, Z18, Z18
 	VMOVUPS       Z17, K2, Z10
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VPADDD        Z14, Z18, Z18
+	VPADDD        Z12, Z7, Z7
 	VSUBPS        Z8, Z17, Z17
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z17, Z20
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z20
-	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z19
-	VCMPPS        $0x15, Z0, Z17, K1
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z19, Z14
-	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x0f, BX, R10
-	VFMADD213PS.Z Z18, Z18, K4, Z14
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z17, Z14
+	VFMADD213PS   Z5, Z13, Z12
+	VFMADD132PS   Z2, Z1, Z14
+	VMULPS        Z13, Z13, Z15
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z13, Z15, Z12
+	VSUBPS        Z1, Z14, Z13
+	VFMADD213PS.Z Z7, Z7, K1, Z12
 	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R10*1), Z19
-	VMOVUPS       Z14, (CX)(R11*1)
-	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
-	VMOVUPS       Z14, K3, Z11
-	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPADDD        Z18, Z20, Z20
+	VMOVUPS       (CX)(BX*2), Z20
+	VMOVUPS       Z12, (CX)
+	VPERMPS       Z6, Z14, Z15
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
+	VMOVUPS       64(CX), Z7
+	VPSLLD        $0x14, Z14, Z14
+	VMOVUPS       Z20, K1, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z15, Z14, Z14
+	VSUBPS        Z8, Z20, Z20
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z18
+	VMOVUPS       Z20, Z16
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z13, Z18
+	VFMADD132PS   Z2, Z1, Z16
+	ADDQ          184(AX), R9
+	VMULPS        Z13, Z13, Z15
+	VCMPPS        $0x15, Z0, Z20, K1
+	IMUL3Q        $0x10, BX, R10
+	VFMADD213PS   Z13, Z15, Z18
+	VSUBPS        Z1, Z16, Z19
+	VMOVUPS       (CX)(R10*1), Z13
+	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VFNMADD132PS  Z3, Z20, Z19
+	IMUL3Q        $0x03, BX, R13
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K2
+	VMOVUPS       Z18, (CX)(BX*1)
+	VPERMPS       Z6, Z16, Z14
+	VMOVUPS       (CX)(R13*1), Z22
+	VMOVUPS       Z13, K2, Z10
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K2
+	VSUBPS        Z8, Z13, Z13
+	PREFETCHT0    (R8)
+	VPADDD        Z14, Z16, Z16
+	VMOVUPS       Z22, K2, Z10
+	VMOVUPS       Z13, Z15
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z21
+	VSUBPS        Z8, Z22, Z22
+	VFMADD132PS   Z2, Z1, Z15
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z19, Z21
+	VMOVUPS       Z22, Z24
+	VCMPPS        $0x15, Z0, Z13, K2
+	ADDQ          184(AX), R9
+	VMULPS        Z19, Z19, Z23
+	VFMADD132PS   Z2, Z1, Z24
+	VSUBPS        Z1, Z15, Z14
+	IMUL3Q        $0x11, BX, R11
+	VFMADD213PS   Z19, Z23, Z21
+	VCMPPS        $0x15, Z0, Z22, K3
+	VFNMADD132PS  Z3, Z13, Z14
+	VMOVUPS       (CX)(R11*1), Z19
+	VFMADD213PS.Z Z16, Z16, K1, Z21
+	VSUBPS        Z1, Z24, Z23
+	VPERMPS       Z6, Z15, Z16
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
+	VMOVUPS       Z21, (CX)(BX*2)
+	VFNMADD132PS  Z3, Z22, Z23
+	VPSLLD        $0x14, Z15, Z15
+	VMOVUPS       Z19, K1, Z10
+	VMAXPS        64(CX)(BX*2), Z7, Z7
+	VPERMPS       Z6, Z24, Z25
+	VPADDD        Z16, Z15, Z15
 	VSUBPS        Z8, Z19, Z19
 	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z19, Z18
+	VPSLLD        $0x14, Z24, Z24
+	VMOVUPS       Z4, Z16
+	VMOVUPS       Z19, Z26
 	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z8
-	VFMADD132PS   Z2, Z1, Z18
+	VPADDD        Z25, Z24, Z24
+	VFMADD213PS   Z5, Z14, Z16
+	VFMADD132PS   Z2, Z1, Z26
 	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z9
-	VCMPPS        $0x15, Z0, Z19, K3
+	VMOVUPS       Z4, Z27
+	VMULPS        Z14, Z14, Z25
+	VCMPPS        $0x15, Z0, Z19, K1
 	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z9, Z8
-	VSUBPS        Z1, Z18, Z9
-	VFMADD213PS.Z Z20, Z20, K1, Z8
-	VFNMADD132PS  Z3, Z19, Z9
-	VMOVUPS       Z8, (CX)(R12*1)
-	VPERMPS       Z6, Z18, Z13
-	VMOVUPS       Z8, K2, Z11
-	VPSLLD        $0x14, Z18, Z18
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VPADDD        Z13, Z18, Z18
+	VFMADD213PS   Z5, Z23, Z27
+	VFMADD213PS   Z14, Z25, Z16
+	VSUBPS        Z1, Z26, Z14
+	IMUL3Q        $0x12, BX, R12
+	VMULPS        Z23, Z23, Z25
+	VFMADD213PS.Z Z15, Z15, K2, Z16
+	VFNMADD132PS  Z3, Z19, Z14
+	VMOVUPS       (CX)(R12*1), Z15
+	VFMADD213PS   Z23, Z25, Z27
+	VMOVUPS       Z16, (CX)(R10*1)
+	VPERMPS       Z6, Z26, Z23
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K2
+	VFMADD213PS.Z Z24, Z24, K3, Z27
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VPSLLD        $0x14, Z26, Z26
+	VMOVUPS       Z15, K2, Z10
+	VMOVUPS       Z27, (CX)(R13*1)
 	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z13
+	VPADDD        Z23, Z26, Z26
+	VSUBPS        Z8, Z15, Z15
+	VMAXPS        64(CX)(R13*1), Z7, Z7
 	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z9, Z13
+	VMOVUPS       Z4, Z23
+	VMOVUPS       Z15, Z25
+	PREFETCHT0    (R8)
 	PREFETCHT0    (R9)
-	VMULPS        Z9, Z9, Z20
+	VFMADD213PS   Z5, Z14, Z23
+	VFMADD132PS   Z2, Z1, Z25
+	ADDQ          176(AX), R8
 	ADDQ          184(AX), R9
-	VFMADD213PS   Z9, Z20, Z13
-	VFMADD213PS.Z Z18, Z18, K3, Z13
+	VMULPS        Z14, Z14, Z24
+	VCMPPS        $0x15, Z0, Z15, K2
+	PREFETCHT0    (R9)
+	VADDPS        Z13, Z11, Z11
+	VFMADD213PS   Z14, Z24, Z23
+	VSUBPS        Z1, Z25, Z13
+	ADDQ          184(AX), R9
+	VADDPS        Z16, Z12, Z12
+	VFMADD213PS.Z Z26, Z26, K1, Z23
+	VFNMADD132PS  Z3, Z15, Z13
+	VMOVUPS       Z23, (CX)(R11*1)
+	VPERMPS       Z6, Z25, Z14
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPSLLD        $0x14, Z25, Z25
+	PREFETCHT0    (R8)
+	VPADDD        Z14, Z25, Z25
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z14
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z13, Z14
+	ADDQ          184(AX), R9
+	VMULPS        Z13, Z13, Z16
+	VADDPS        Z19, Z17, Z17
+	VFMADD213PS   Z13, Z16, Z14
+	VADDPS        Z23, Z18, Z18
+	VFMADD213PS.Z Z25, Z25, K2, Z14
+	VMOVUPS       Z14, (CX)(R12*1)
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VADDPS        Z15, Z20, Z20
+	VADDPS        Z14, Z21, Z21
+	VADDPS        Z12, Z18, Z18
+	VADDPS        Z11, Z17, Z17
+	VADDPS        Z21, Z27, Z27
+	VADDPS        Z20, Z22, Z22
+	VADDPS        Z18, Z27, Z27
+	VADDPS        Z17, Z22, Z22
+	MOVQ          56(AX), R10
+	VMOVUPS       Z27, 192(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z22, 2240(R10)
+	VMOVUPS       (CX)(BX*4), Z11
+	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	IMUL3Q        $0x05, BX, R10
+	VPERMPS       Z6, Z13, Z14
+	VMOVUPS       (CX)(R10*1), Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K2
+	VPADDD        Z14, Z13, Z13
+	VMOVUPS       Z15, K2, Z10
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z8, Z15, Z15
+	VFMADD213PS   Z5, Z12, Z14
+	VMOVUPS       Z15, Z17
+	VMULPS        Z12, Z12, Z16
+	VFMADD132PS   Z2, Z1, Z17
+	VFMADD213PS   Z12, Z16, Z14
+	VCMPPS        $0x15, Z0, Z15, K2
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VSUBPS        Z1, Z17, Z12
+	IMUL3Q        $0x06, BX, R11
+	VMOVUPS       Z14, (CX)(BX*4)
+	VFNMADD132PS  Z3, Z15, Z12
+	VMOVUPS       (CX)(R11*1), Z16
+	VMAXPS        64(CX)(BX*4), Z7, Z7
+	VPERMPS       Z6, Z17, Z13
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	PREFETCHT0    (R8)
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       Z16, K1, Z10
+	ADDQ          176(AX), R8
+	VPADDD        Z13, Z17, Z17
+	VSUBPS        Z8, Z16, Z16
+	PREFETCHT0    (R9)
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z16, Z19
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z5, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z19
+	VMULPS        Z12, Z12, Z18
+	VCMPPS        $0x15, Z0, Z16, K1
+	VFMADD213PS   Z12, Z18, Z13
+	VSUBPS        Z1, Z19, Z12
+	IMUL3Q        $0x07, BX, R12
+	VFMADD213PS.Z Z17, Z17, K2, Z13
+	VFNMADD132PS  Z3, Z16, Z12
+	VMOVUPS       (CX)(R12*1), Z18
 	VMOVUPS       Z13, (CX)(R10*1)
-	VMOVUPS       Z13, K4, Z11
+	VPERMPS       Z6, Z19, Z17
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K2
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       Z18, K2, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z17, Z19, Z19
+	VSUBPS        Z8, Z18, Z18
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z17
+	VMOVUPS       Z18, Z21
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z17
+	VFMADD132PS   Z2, Z1, Z21
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z20
+	VCMPPS        $0x15, Z0, Z18, K2
+	VFMADD213PS   Z12, Z20, Z17
+	VSUBPS        Z1, Z21, Z12
+	VFMADD213PS.Z Z19, Z19, K1, Z17
+	VFNMADD132PS  Z3, Z18, Z12
+	VMOVUPS       Z17, (CX)(R11*1)
+	VPERMPS       Z6, Z21, Z19
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPSLLD        $0x14, Z21, Z21
+	PREFETCHT0    (R8)
+	VPADDD        Z19, Z21, Z21
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z19
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z19
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z20
+	VFMADD213PS   Z12, Z20, Z19
+	VFMADD213PS.Z Z21, Z21, K2, Z19
+	VMOVUPS       Z19, (CX)(R12*1)
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z13, Z19, Z19
+	VADDPS        Z15, Z18, Z18
+	MOVQ          56(AX), R10
+	VADDPS        192(R10), Z19, Z19
+	MOVQ          56(AX), R10
+	VADDPS        2240(R10), Z18, Z18
+	MOVQ          56(AX), R10
+	VMOVUPS       Z19, 256(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z18, 2304(R10)
+	VMOVUPS       (CX)(BX*8), Z11
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	IMUL3Q        $0x09, BX, R10
+	VPERMPS       Z6, Z13, Z14
+	VMOVUPS       (CX)(R10*1), Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K2
+	VPADDD        Z14, Z13, Z13
+	VMOVUPS       Z15, K2, Z10
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z8, Z15, Z15
+	VFMADD213PS   Z5, Z12, Z14
+	VMOVUPS       Z15, Z17
+	VMULPS        Z12, Z12, Z16
+	VFMADD132PS   Z2, Z1, Z17
+	VFMADD213PS   Z12, Z16, Z14
+	VCMPPS        $0x15, Z0, Z15, K2
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VSUBPS        Z1, Z17, Z12
+	IMUL3Q        $0x0a, BX, R11
+	VMOVUPS       Z14, (CX)(BX*8)
+	VFNMADD132PS  Z3, Z15, Z12
+	VMOVUPS       (CX)(R11*1), Z16
+	VMAXPS        64(CX)(BX*8), Z7, Z7
+	VPERMPS       Z6, Z17, Z13
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
+	PREFETCHT0    (R8)
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       Z16, K1, Z10
+	ADDQ          176(AX), R8
+	VPADDD        Z13, Z17, Z17
+	VSUBPS        Z8, Z16, Z16
+	PREFETCHT0    (R9)
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z16, Z19
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z5, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z19
+	VMULPS        Z12, Z12, Z18
+	VCMPPS        $0x15, Z0, Z16, K1
+	VFMADD213PS   Z12, Z18, Z13
+	VSUBPS        Z1, Z19, Z12
+	IMUL3Q        $0x0b, BX, R12
+	VFMADD213PS.Z Z17, Z17, K2, Z13
+	VFNMADD132PS  Z3, Z16, Z12
+	VMOVUPS       (CX)(R12*1), Z18
+	VMOVUPS       Z13, (CX)(R10*1)
+	VPERMPS       Z6, Z19, Z17
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K2
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       Z18, K2, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z17, Z19, Z19
+	VSUBPS        Z8, Z18, Z18
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z17
+	VMOVUPS       Z18, Z21
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z17
+	VFMADD132PS   Z2, Z1, Z21
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z20
+	VCMPPS        $0x15, Z0, Z18, K2
+	VFMADD213PS   Z12, Z20, Z17
+	VSUBPS        Z1, Z21, Z12
+	VFMADD213PS.Z Z19, Z19, K1, Z17
+	VFNMADD132PS  Z3, Z18, Z12
+	VMOVUPS       Z17, (CX)(R11*1)
+	VPERMPS       Z6, Z21, Z19
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPSLLD        $0x14, Z21, Z21
+	PREFETCHT0    (R8)
+	VPADDD        Z19, Z21, Z21
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z19
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z19
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z20
+	VFMADD213PS   Z12, Z20, Z19
+	VFMADD213PS.Z Z21, Z21, K2, Z19
+	VMOVUPS       Z19, (CX)(R12*1)
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z13, Z19, Z19
+	VADDPS        Z15, Z18, Z18
+	MOVQ          56(AX), R10
+	VMOVUPS       Z19, 192(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z18, 2240(R10)
+	IMUL3Q        $0x0c, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	IMUL3Q        $0x0d, BX, R11
+	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       (CX)(R11*1), Z15
+	VPERMPS       Z6, Z13, Z14
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K2
+	VPSLLD        $0x14, Z13, Z13
+	VMOVUPS       Z15, K2, Z10
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z8, Z15, Z15
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z15, Z17
+	VFMADD213PS   Z5, Z12, Z14
+	VFMADD132PS   Z2, Z1, Z17
+	VMULPS        Z12, Z12, Z16
+	VCMPPS        $0x15, Z0, Z15, K2
+	VFMADD213PS   Z12, Z16, Z14
+	VSUBPS        Z1, Z17, Z12
+	IMUL3Q        $0x0e, BX, R12
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VFNMADD132PS  Z3, Z15, Z12
+	VMOVUPS       (CX)(R12*1), Z16
+	VMOVUPS       Z14, (CX)(R10*1)
+	VPERMPS       Z6, Z17, Z13
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K1
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       Z16, K1, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z13, Z17, Z17
+	VSUBPS        Z8, Z16, Z16
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z16, Z19
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z19
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z18
+	VCMPPS        $0x15, Z0, Z16, K1
+	VFMADD213PS   Z12, Z18, Z13
+	VSUBPS        Z1, Z19, Z12
+	IMUL3Q        $0x0f, BX, R10
+	VFMADD213PS.Z Z17, Z17, K2, Z13
+	VFNMADD132PS  Z3, Z16, Z12
+	VMOVUPS       (CX)(R10*1), Z18
+	VMOVUPS       Z13, (CX)(R11*1)
+	VPERMPS       Z6, Z19, Z17
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K2
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       Z18, K2, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z17, Z19, Z19
+	VSUBPS        Z8, Z18, Z18
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z9
+	VMOVUPS       Z18, Z20
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z9
+	VFMADD132PS   Z2, Z1, Z20
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z17
+	VCMPPS        $0x15, Z0, Z18, K2
+	VFMADD213PS   Z12, Z17, Z9
+	VSUBPS        Z1, Z20, Z12
+	VFMADD213PS.Z Z19, Z19, K1, Z9
+	VFNMADD132PS  Z3, Z18, Z12
+	VMOVUPS       Z9, (CX)(R12*1)
+	VPERMPS       Z6, Z20, Z17
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	VPSLLD        $0x14, Z20, Z20
+	PREFETCHT0    (R8)
+	VPADDD        Z17, Z20, Z20
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z17
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z17
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z19
+	VFMADD213PS   Z12, Z19, Z17
+	VFMADD213PS.Z Z20, Z20, K2, Z17
+	VMOVUPS       Z17, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
 	PREFETCHT0    (R9)
 	ADDQ          184(AX), R9
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z8, Z13, Z13
-	VADDPS        Z17, Z19, Z19
 	VADDPS        Z14, Z13, Z13
-	VADDPS        Z16, Z19, Z19
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z9, Z17, Z17
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z13, Z17, Z17
+	VADDPS        Z15, Z18, Z18
 	MOVQ          56(AX), R8
-	VADDPS        192(R8), Z13, Z13
+	VADDPS        192(R8), Z17, Z17
 	MOVQ          56(AX), R8
-	VADDPS        2240(R8), Z19, Z19
+	VADDPS        2240(R8), Z18, Z18
 	MOVQ          56(AX), R8
-	VADDPS        256(R8), Z13, Z13
+	VADDPS        256(R8), Z17, Z17
 	MOVQ          56(AX), R8
-	VADDPS        2304(R8), Z19, Z19
-	VBROADCASTSD  constants<>+736(SB), Z8
-	VCVTPS2PD     Y13, Z9
-	VADDPD        Z8, Z9, Z9
-	VMOVUPD       Z9, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z13, Y9
+	VADDPS        2304(R8), Z18, Z18
+	VBROADCASTSD  constants<>+736(SB), Z9
+	VCVTPS2PD     Y17, Z11
+	VADDPD        Z9, Z11, Z11
+	VMOVUPD       Z11, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z17, Y11
+	VCVTPS2PD     Y11, Z11
+	VADDPD        Z9, Z11, Z11
+	VMOVUPD       Z11, 1464(AX)(SI*8)
+	VCVTPS2PD     Y18, Z9
+	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z18, Y9
 	VCVTPS2PD     Y9, Z9
-	VADDPD        Z8, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y19, Z8
-	VMOVUPD       Z8, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z19, Y8
+	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VSUBPS        Z8, Z10, Z8
+	VMOVUPS       Z8, Z11
+	VFMADD132PS   Z2, Z1, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VSUBPS        Z1, Z11, Z9
+	VFNMADD132PS  Z3, Z8, Z9
+	VPERMPS       Z6, Z11, Z8
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z8, Z11, Z11
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z9, Z8
+	VMULPS        Z9, Z9, Z12
+	VFMADD213PS   Z9, Z12, Z8
+	VFMADD213PS.Z Z11, Z11, K1, Z8
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3576(AX)(SI*8)
@@ -21280,11 +21387,6 @@ loop2:
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
-	VCVTPS2PD     Y11, Z8
-	VMOVUPD       Z8, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -21338,615 +21440,593 @@ loop2:
 	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VXORPS       Y6, Y6, Y6
-	VMOVUPS      (CX), Y7
+	VMOVUPS      (CX), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y2
-	VFNMADD132PS constants<>+96(SB), Y8, Y2
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y2, Y8
-	VMULPS       Y2, Y2, Y10
-	VFMADD213PS  Y2, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y8, Y6, Y6
+	VBLENDVPS    Y2, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y2
+	VFNMADD132PS constants<>+96(SB), Y7, Y2
+	VPERMPS      constants<>+192(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y2, Y7
+	VMULPS       Y2, Y2, Y9
+	VFMADD213PS  Y2, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      Y7, (CX)
 	VMOVUPS      32(CX), Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x10, BX, R10
-	VMOVUPS      (CX)(R10*1), Y9
-	VPCMPEQD     constants<>+2336(SB), Y4, Y10
-	VBLENDVPS    Y10, Y9, Y5, Y5
-	VSUBPS       Y3, Y9, Y9
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2336(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y8
+	VPCMPEQD     constants<>+2336(SB), Y4, Y9
+	VBLENDVPS    Y9, Y8, Y5, Y5
+	VSUBPS       Y3, Y8, Y8
+	VMAXPS       Y8, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y7, Y7
-	VADDPS       Y11, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VBLENDVPS    Y10, Y9, Y5, Y5
-	VSUBPS       Y3, Y9, Y9
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(BX*1)
-	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y10, Y7, Y7
+	VMOVUPS      (CX)(BX*1), Y8
+	VPCMPEQD     constants<>+608(SB), Y4, Y9
+	VBLENDVPS    Y9, Y8, Y5, Y5
+	VSUBPS       Y3, Y8, Y8
+	VMAXPS       Y8, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x11, BX, R10
-	VMOVUPS      (CX)(R10*1), Y10
-	VPCMPEQD     constants<>+2368(SB), Y4, Y12
-	VBLENDVPS    Y12, Y10, Y5, Y5
-	VSUBPS       Y3, Y10, Y10
-	VMAXPS       Y10, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
-	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y15
-	VFMADD213PS  Y12, Y15, Y13
-	VFMADD213PS  Y14, Y14, Y13
-	VMOVUPS      Y13, (CX)(R10*1)
-	VPCMPEQD     constants<>+2368(SB), Y4, Y12
-	VBLENDVPS    Y12, Y13, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y9
+	VPCMPEQD     constants<>+2368(SB), Y4, Y11
+	VBLENDVPS    Y11, Y9, Y5, Y5
+	VSUBPS       Y3, Y9, Y9
+	VMAXPS       Y9, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
+	VPERMPS      constants<>+192(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VMOVUPS      Y12, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y10, Y9, Y9
-	VADDPS       Y13, Y11, Y11
-	VADDPS       Y8, Y11, Y11
-	VADDPS       Y7, Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y12, Y10, Y10
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y9, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y7
-	VPCMPEQD     constants<>+640(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(BX*2)
-	VPCMPEQD     constants<>+640(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+640(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(BX*2)
 	VMAXPS       32(CX)(BX*2), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x12, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2400(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2400(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2400(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y11, Y9, Y9
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y10, Y8, Y8
 	IMUL3Q       $0x03, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+672(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+672(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+672(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x13, BX, R10
-	VMOVUPS      (CX)(R10*1), Y10
-	VPCMPEQD     constants<>+2432(SB), Y4, Y12
-	VBLENDVPS    Y12, Y10, Y5, Y5
-	VSUBPS       Y3, Y10, Y10
-	VMAXPS       Y10, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
-	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y15
-	VFMADD213PS  Y12, Y15, Y13
-	VFMADD213PS  Y14, Y14, Y13
-	VMOVUPS      Y13, (CX)(R10*1)
-	VPCMPEQD     constants<>+2432(SB), Y4, Y12
-	VBLENDVPS    Y12, Y13, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y9
+	VPCMPEQD     constants<>+2432(SB), Y4, Y11
+	VBLENDVPS    Y11, Y9, Y5, Y5
+	VSUBPS       Y3, Y9, Y9
+	VMAXPS       Y9, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
+	VPERMPS      constants<>+192(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VMOVUPS      Y12, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y10, Y8, Y8
-	VADDPS       Y13, Y11, Y11
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y9, Y7, Y7
+	VADDPS       Y12, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
+	VADDPS       64(R10), Y10, Y10
 	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y8, Y8
+	VADDPS       1088(R10), Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
+	VMOVUPS      Y10, 96(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1120(R10)
-	VMOVUPS      (CX)(BX*4), Y7
-	VPCMPEQD     constants<>+704(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(BX*4)
-	VPCMPEQD     constants<>+704(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      Y7, 1120(R10)
+	VMOVUPS      (CX)(BX*4), Y6
+	VPCMPEQD     constants<>+704(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(BX*4)
 	VMAXPS       32(CX)(BX*4), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x05, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+1984(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2016(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x07, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2048(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2048(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
+	VADDPS       64(R10), Y10, Y10
 	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y8, Y8
+	VADDPS       1088(R10), Y7, Y7
 	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y11, Y11
+	VADDPS       96(R10), Y10, Y10
 	MOVQ         56(AX), R10
-	VADDPS       1120(R10), Y8, Y8
+	VADDPS       1120(R10), Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 128(R10)
+	VMOVUPS      Y10, 128(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1152(R10)
-	VMOVUPS      (CX)(BX*8), Y7
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(BX*8)
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      Y7, 1152(R10)
+	VMOVUPS      (CX)(BX*8), Y6
+	VPCMPEQD     constants<>+2080(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(BX*8)
 	VMAXPS       32(CX)(BX*8), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x09, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2112(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2112(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x0a, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2144(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VPCMPEQD     constants<>+2144(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2144(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0b, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2176(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2176(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2176(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
+	VADDPS       64(R10), Y10, Y10
 	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y8, Y8
+	VADDPS       1088(R10), Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
+	VMOVUPS      Y10, 96(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1120(R10)
+	VMOVUPS      Y7, 1120(R10)
 	IMUL3Q       $0x0c, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2208(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0d, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2240(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2240(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2240(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x0e, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2272(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VPCMPEQD     constants<>+2272(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2272(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0f, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2304(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y3
-	VFNMADD132PS constants<>+96(SB), Y10, Y3
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y3, Y10
-	VMULPS       Y3, Y3, Y12
-	VFMADD213PS  Y3, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VPCMPEQD     constants<>+2304(SB), Y4, Y3
-	VBLENDVPS    Y3, Y10, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2304(SB), Y4, Y4
+	VBLENDVPS    Y4, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y4
+	VFNMADD132PS constants<>+96(SB), Y9, Y4
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y4, Y9
+	VMULPS       Y4, Y4, Y11
+	VFMADD213PS  Y4, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y10, Y10
+	VADDPS       64(R8), Y9, Y9
 	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y8, Y8
+	VADDPS       1088(R8), Y7, Y7
 	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y10, Y10
+	VADDPS       96(R8), Y9, Y9
 	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y8, Y8
+	VADDPS       1120(R8), Y7, Y7
 	MOVQ         56(AX), R8
-	VADDPS       128(R8), Y10, Y10
+	VADDPS       128(R8), Y9, Y9
 	MOVQ         56(AX), R8
-	VADDPS       1152(R8), Y8, Y8
-	VBROADCASTSD constants<>+736(SB), Y3
-	VCVTPS2PD    X10, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y10, X4
+	VADDPS       1152(R8), Y7, Y7
+	VBROADCASTSD constants<>+736(SB), Y4
+	VCVTPS2PD    X9, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y9, X6
+	VCVTPS2PD    X6, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1432(AX)(SI*8)
+	VCVTPS2PD    X7, Y4
+	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X4
 	VCVTPS2PD    X4, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X8, Y3
-	VMOVUPD      Y3, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y8, X3
+	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VSUBPS       Y3, Y5, Y3
+	VMAXPS       Y3, Y0, Y4
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y3
+	VFNMADD132PS constants<>+96(SB), Y4, Y3
+	VPERMPS      constants<>+192(SB), Y6, Y4
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y4
+	VFMADD213PS  Y6, Y6, Y4
+	VCVTPS2PD    X4, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3576(AX)(SI*8)
@@ -21954,11 +22034,6 @@ loop2:
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -22017,571 +22092,569 @@ loop2:
 	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
-	VBROADCASTSS  constants<>+576(SB), Z11
-	VMOVUPS       (CX), Z12
+	VMOVUPS       (CX), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z7
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z7
 	VFMADD132PS   Z2, Z1, Z7
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z7, Z15
-	VFNMADD132PS  Z3, Z12, Z15
-	VMOVUPS       (CX)(BX*1), Z18
-	VPERMPS       Z6, Z7, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z7, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VMOVUPS       (CX)(BX*1), Z17
+	VPERMPS       Z6, Z7, Z12
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VPSLLD        $0x14, Z7, Z7
-	VMOVUPS       Z18, K3, Z10
-	VPADDD        Z13, Z7, Z7
-	VSUBPS        Z8, Z18, Z18
-	VMOVUPS       Z4, Z13
-	VMOVUPS       Z18, Z14
-	VFMADD213PS   Z5, Z15, Z13
-	VFMADD132PS   Z2, Z1, Z14
-	VMULPS        Z15, Z15, Z16
-	VCMPPS        $0x15, Z0, Z18, K4
-	VFMADD213PS   Z15, Z16, Z13
-	VSUBPS        Z1, Z14, Z15
-	VFMADD213PS.Z Z7, Z7, K2, Z13
-	VFNMADD132PS  Z3, Z18, Z15
-	VMOVUPS       (CX)(BX*2), Z21
-	VMOVUPS       Z13, (CX)
-	VPERMPS       Z6, Z14, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K2
-	VMOVUPS       Z13, K1, Z11
-	VPSLLD        $0x14, Z14, Z14
-	VMOVUPS       Z21, K2, Z10
-	VMOVUPS       64(CX), Z7
-	VPADDD        Z16, Z14, Z14
-	VSUBPS        Z8, Z21, Z21
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z19
-	VMOVUPS       Z21, Z17
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z15, Z19
-	VFMADD132PS   Z2, Z1, Z17
-	PREFETCHT0    (R9)
-	VMULPS        Z15, Z15, Z16
-	VCMPPS        $0x15, Z0, Z21, K1
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z15, Z16, Z19
-	VSUBPS        Z1, Z17, Z15
-	IMUL3Q        $0x10, BX, R10
-	VFMADD213PS.Z Z14, Z14, K4, Z19
-	VFNMADD132PS  Z3, Z21, Z15
-	IMUL3Q        $0x03, BX, R13
-	VMOVUPS       (CX)(R10*1), Z14
-	VMOVUPS       Z19, (CX)(BX*1)
-	VPERMPS       Z6, Z17, Z16
-	VMOVUPS       (CX)(R13*1), Z23
-	VPCMPEQD.BCST constants<>+2336(SB), Z9, K4
-	VMOVUPS       Z19, K3, Z11
-	VPSLLD        $0x14, Z17, Z17
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K5
-	VMOVUPS       Z14, K4, Z10
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VPADDD        Z16, Z17, Z17
-	VMOVUPS       Z23, K5, Z10
-	VSUBPS        Z8, Z14, Z14
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z22
-	VSUBPS        Z8, Z23, Z23
-	VMOVUPS       Z14, Z16
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z15, Z22
-	VMOVUPS       Z23, Z25
-	VFMADD132PS   Z2, Z1, Z16
-	PREFETCHT0    (R9)
-	VMULPS        Z15, Z15, Z20
-	VFMADD132PS   Z2, Z1, Z25
-	VCMPPS        $0x15, Z0, Z14, K3
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z15, Z20, Z22
-	VCMPPS        $0x15, Z0, Z23, K6
-	VSUBPS        Z1, Z16, Z15
-	IMUL3Q        $0x11, BX, R11
-	VFMADD213PS.Z Z17, Z17, K1, Z22
-	VSUBPS        Z1, Z25, Z24
-	VFNMADD132PS  Z3, Z14, Z15
-	VMOVUPS       (CX)(R11*1), Z20
-	VMOVUPS       Z22, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z23, Z24
-	VPERMPS       Z6, Z16, Z17
-	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
-	VMOVUPS       Z22, K2, Z11
-	VPERMPS       Z6, Z25, Z26
-	VPSLLD        $0x14, Z16, Z16
-	VMOVUPS       Z20, K1, Z10
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VPSLLD        $0x14, Z25, Z25
-	VPADDD        Z17, Z16, Z16
-	VSUBPS        Z8, Z20, Z20
-	PREFETCHT0    (R8)
-	VPADDD        Z26, Z25, Z25
-	VMOVUPS       Z4, Z17
-	VMOVUPS       Z20, Z27
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z28
-	VFMADD213PS   Z5, Z15, Z17
-	VFMADD132PS   Z2, Z1, Z27
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z24, Z28
-	VMULPS        Z15, Z15, Z26
-	VCMPPS        $0x15, Z0, Z20, K2
-	ADDQ          184(AX), R9
-	VMULPS        Z24, Z24, Z29
-	VFMADD213PS   Z15, Z26, Z17
-	VSUBPS        Z1, Z27, Z15
-	IMUL3Q        $0x12, BX, R12
-	VFMADD213PS   Z24, Z29, Z28
-	VFMADD213PS.Z Z16, Z16, K3, Z17
-	VFNMADD132PS  Z3, Z20, Z15
-	VMOVUPS       (CX)(R12*1), Z16
-	VFMADD213PS.Z Z25, Z25, K6, Z28
-	VMOVUPS       Z17, (CX)(R10*1)
-	VPERMPS       Z6, Z27, Z24
-	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
-	VMOVUPS       Z28, (CX)(R13*1)
-	VMOVUPS       Z17, K4, Z11
-	VPSLLD        $0x14, Z27, Z27
-	VMOVUPS       Z16, K3, Z10
-	VMOVUPS       Z28, K5, Z11
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VPADDD        Z24, Z27, Z27
-	VSUBPS        Z8, Z16, Z16
-	VMAXPS        64(CX)(R13*1), Z7, Z7
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z24
-	VMOVUPS       Z16, Z26
-	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z15, Z24
-	VFMADD132PS   Z2, Z1, Z26
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	VMULPS        Z15, Z15, Z25
-	VCMPPS        $0x15, Z0, Z16, K4
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z15, Z25, Z24
-	VSUBPS        Z1, Z26, Z15
-	ADDQ          184(AX), R9
-	VADDPS        Z14, Z12, Z12
-	VFMADD213PS.Z Z27, Z27, K2, Z24
-	VFNMADD132PS  Z3, Z16, Z15
-	IMUL3Q        $0x13, BX, R10
-	VADDPS        Z17, Z13, Z13
-	VMOVUPS       Z24, (CX)(R11*1)
-	VPERMPS       Z6, Z26, Z14
-	VMOVUPS       (CX)(R10*1), Z17
-	VMOVUPS       Z24, K1, Z11
-	VPSLLD        $0x14, Z26, Z26
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPADDD        Z14, Z26, Z26
-	VMOVUPS       Z17, K1, Z10
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z14
-	VSUBPS        Z8, Z17, Z17
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z15, Z14
-	VMOVUPS       Z17, Z27
-	PREFETCHT0    (R9)
-	VMULPS        Z15, Z15, Z25
-	VFMADD132PS   Z2, Z1, Z27
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z15, Z25, Z14
-	VCMPPS        $0x15, Z0, Z17, K2
-	VADDPS        Z20, Z18, Z18
-	VFMADD213PS.Z Z26, Z26, K4, Z14
-	VSUBPS        Z1, Z27, Z15
-	VADDPS        Z24, Z19, Z19
-	VMOVUPS       Z14, (CX)(R12*1)
-	VFNMADD132PS  Z3, Z17, Z15
-	VMOVUPS       Z14, K3, Z11
-	VPERMPS       Z6, Z27, Z20
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VPSLLD        $0x14, Z27, Z27
-	PREFETCHT0    (R8)
-	VPADDD        Z20, Z27, Z27
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z20
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z15, Z20
-	ADDQ          184(AX), R9
-	VMULPS        Z15, Z15, Z24
-	VADDPS        Z16, Z21, Z21
-	VFMADD213PS   Z15, Z24, Z20
-	VADDPS        Z14, Z22, Z22
-	VFMADD213PS.Z Z27, Z27, K2, Z20
-	VMOVUPS       Z20, (CX)(R10*1)
-	VMOVUPS       Z20, K1, Z11
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VADDPS        Z17, Z23, Z23
-	VADDPS        Z20, Z28, Z28
-	VADDPS        Z13, Z19, Z19
-	VADDPS        Z12, Z18, Z18
-	VADDPS        Z22, Z28, Z28
-	VADDPS        Z21, Z23, Z23
-	VADDPS        Z19, Z28, Z28
-	VADDPS        Z18, Z23, Z23
-	MOVQ          56(AX), R10
-	VMOVUPS       Z28, 192(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z23, 2240(R10)
-	VMOVUPS       (CX)(BX*4), Z12
-	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	IMUL3Q        $0x05, BX, R10
-	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       (CX)(R10*1), Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
-	VPADDD        Z15, Z14, Z14
-	VMOVUPS       Z16, K3, Z10
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z8, Z16, Z16
-	VFMADD213PS   Z5, Z13, Z15
-	VMOVUPS       Z16, Z18
-	VMULPS        Z13, Z13, Z17
-	VFMADD132PS   Z2, Z1, Z18
-	VFMADD213PS   Z13, Z17, Z15
-	VCMPPS        $0x15, Z0, Z16, K4
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x06, BX, R11
-	VMOVUPS       Z15, (CX)(BX*4)
-	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R11*1), Z17
-	VMOVUPS       Z15, K1, Z11
-	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
-	VMAXPS        64(CX)(BX*4), Z7, Z7
-	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       Z17, K1, Z10
-	PREFETCHT0    (R8)
-	VPADDD        Z14, Z18, Z18
-	VSUBPS        Z8, Z17, Z17
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z17, Z20
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z20
-	ADDQ          184(AX), R9
-	VMULPS        Z13, Z13, Z19
-	VCMPPS        $0x15, Z0, Z17, K2
-	VFMADD213PS   Z13, Z19, Z14
-	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x07, BX, R12
-	VFMADD213PS.Z Z18, Z18, K4, Z14
-	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R12*1), Z19
-	VMOVUPS       Z14, (CX)(R10*1)
-	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K4
-	VMOVUPS       Z14, K3, Z11
-	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VPADDD        Z18, Z20, Z20
-	VSUBPS        Z8, Z19, Z19
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z19, Z22
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z18
-	VFMADD132PS   Z2, Z1, Z22
-	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z21
-	VCMPPS        $0x15, Z0, Z19, K3
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z21, Z18
-	VSUBPS        Z1, Z22, Z13
-	VFMADD213PS.Z Z20, Z20, K2, Z18
-	VFNMADD132PS  Z3, Z19, Z13
-	VMOVUPS       Z18, (CX)(R11*1)
-	VPERMPS       Z6, Z22, Z20
-	VMOVUPS       Z18, K1, Z11
-	VPSLLD        $0x14, Z22, Z22
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPADDD        Z20, Z22, Z22
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z20
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z20
-	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z21
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z21, Z20
-	VFMADD213PS.Z Z22, Z22, K3, Z20
-	VMOVUPS       Z20, (CX)(R12*1)
-	VMOVUPS       Z20, K4, Z11
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z18, Z20, Z20
-	VADDPS        Z17, Z19, Z19
-	VADDPS        Z14, Z20, Z20
-	VADDPS        Z16, Z19, Z19
-	MOVQ          56(AX), R10
-	VADDPS        192(R10), Z20, Z20
-	MOVQ          56(AX), R10
-	VADDPS        2240(R10), Z19, Z19
-	MOVQ          56(AX), R10
-	VMOVUPS       Z20, 256(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z19, 2304(R10)
-	VMOVUPS       (CX)(BX*8), Z12
-	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	IMUL3Q        $0x09, BX, R10
-	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       (CX)(R10*1), Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
-	VPADDD        Z15, Z14, Z14
-	VMOVUPS       Z16, K3, Z10
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z8, Z16, Z16
-	VFMADD213PS   Z5, Z13, Z15
-	VMOVUPS       Z16, Z18
-	VMULPS        Z13, Z13, Z17
-	VFMADD132PS   Z2, Z1, Z18
-	VFMADD213PS   Z13, Z17, Z15
-	VCMPPS        $0x15, Z0, Z16, K4
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x0a, BX, R11
-	VMOVUPS       Z15, (CX)(BX*8)
-	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R11*1), Z17
-	VMOVUPS       Z15, K1, Z11
-	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
-	VMAXPS        64(CX)(BX*8), Z7, Z7
-	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       Z17, K1, Z10
-	PREFETCHT0    (R8)
-	VPADDD        Z14, Z18, Z18
-	VSUBPS        Z8, Z17, Z17
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z17, Z20
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z20
-	ADDQ          184(AX), R9
-	VMULPS        Z13, Z13, Z19
-	VCMPPS        $0x15, Z0, Z17, K2
-	VFMADD213PS   Z13, Z19, Z14
-	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x0b, BX, R12
-	VFMADD213PS.Z Z18, Z18, K4, Z14
-	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R12*1), Z19
-	VMOVUPS       Z14, (CX)(R10*1)
-	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2176(SB), Z9, K4
-	VMOVUPS       Z14, K3, Z11
-	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VPADDD        Z18, Z20, Z20
-	VSUBPS        Z8, Z19, Z19
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z19, Z22
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z18
-	VFMADD132PS   Z2, Z1, Z22
-	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z21
-	VCMPPS        $0x15, Z0, Z19, K3
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z21, Z18
-	VSUBPS        Z1, Z22, Z13
-	VFMADD213PS.Z Z20, Z20, K2, Z18
-	VFNMADD132PS  Z3, Z19, Z13
-	VMOVUPS       Z18, (CX)(R11*1)
-	VPERMPS       Z6, Z22, Z20
-	VMOVUPS       Z18, K1, Z11
-	VPSLLD        $0x14, Z22, Z22
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPADDD        Z20, Z22, Z22
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z20
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z20
-	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z21
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z21, Z20
-	VFMADD213PS.Z Z22, Z22, K3, Z20
-	VMOVUPS       Z20, (CX)(R12*1)
-	VMOVUPS       Z20, K4, Z11
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z18, Z20, Z20
-	VADDPS        Z17, Z19, Z19
-	VADDPS        Z14, Z20, Z20
-	VADDPS        Z16, Z19, Z19
-	MOVQ          56(AX), R10
-	VMOVUPS       Z20, 192(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z19, 2240(R10)
-	IMUL3Q        $0x0c, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
-	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	IMUL3Q        $0x0d, BX, R11
-	VFNMADD132PS  Z3, Z12, Z13
-	VMOVUPS       (CX)(R11*1), Z16
-	VPERMPS       Z6, Z14, Z15
-	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
-	VPSLLD        $0x14, Z14, Z14
-	VMOVUPS       Z16, K3, Z10
-	VPADDD        Z15, Z14, Z14
-	VSUBPS        Z8, Z16, Z16
-	VMOVUPS       Z4, Z15
-	VMOVUPS       Z16, Z18
-	VFMADD213PS   Z5, Z13, Z15
-	VFMADD132PS   Z2, Z1, Z18
-	VMULPS        Z13, Z13, Z17
-	VCMPPS        $0x15, Z0, Z16, K4
-	VFMADD213PS   Z13, Z17, Z15
-	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x0e, BX, R12
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R12*1), Z17
-	VMOVUPS       Z15, (CX)(R10*1)
-	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
-	VMOVUPS       Z15, K1, Z11
-	VPSLLD        $0x14, Z18, Z18
 	VMOVUPS       Z17, K2, Z10
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VPADDD        Z14, Z18, Z18
+	VPADDD        Z12, Z7, Z7
 	VSUBPS        Z8, Z17, Z17
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z17, Z20
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z20
-	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z19
-	VCMPPS        $0x15, Z0, Z17, K1
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z19, Z14
-	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x0f, BX, R10
-	VFMADD213PS.Z Z18, Z18, K4, Z14
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z17, Z14
+	VFMADD213PS   Z5, Z13, Z12
+	VFMADD132PS   Z2, Z1, Z14
+	VMULPS        Z13, Z13, Z15
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z13, Z15, Z12
+	VSUBPS        Z1, Z14, Z13
+	VFMADD213PS.Z Z7, Z7, K1, Z12
 	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R10*1), Z19
-	VMOVUPS       Z14, (CX)(R11*1)
-	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
-	VMOVUPS       Z14, K3, Z11
-	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPADDD        Z18, Z20, Z20
+	VMOVUPS       (CX)(BX*2), Z20
+	VMOVUPS       Z12, (CX)
+	VPERMPS       Z6, Z14, Z15
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
+	VMOVUPS       64(CX), Z7
+	VPSLLD        $0x14, Z14, Z14
+	VMOVUPS       Z20, K1, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z15, Z14, Z14
+	VSUBPS        Z8, Z20, Z20
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z18
+	VMOVUPS       Z20, Z16
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z13, Z18
+	VFMADD132PS   Z2, Z1, Z16
+	ADDQ          184(AX), R9
+	VMULPS        Z13, Z13, Z15
+	VCMPPS        $0x15, Z0, Z20, K1
+	IMUL3Q        $0x10, BX, R10
+	VFMADD213PS   Z13, Z15, Z18
+	VSUBPS        Z1, Z16, Z19
+	VMOVUPS       (CX)(R10*1), Z13
+	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VFNMADD132PS  Z3, Z20, Z19
+	IMUL3Q        $0x03, BX, R13
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K2
+	VMOVUPS       Z18, (CX)(BX*1)
+	VPERMPS       Z6, Z16, Z14
+	VMOVUPS       (CX)(R13*1), Z22
+	VMOVUPS       Z13, K2, Z10
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K2
+	VSUBPS        Z8, Z13, Z13
+	PREFETCHT0    (R8)
+	VPADDD        Z14, Z16, Z16
+	VMOVUPS       Z22, K2, Z10
+	VMOVUPS       Z13, Z15
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z21
+	VSUBPS        Z8, Z22, Z22
+	VFMADD132PS   Z2, Z1, Z15
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z19, Z21
+	VMOVUPS       Z22, Z24
+	VCMPPS        $0x15, Z0, Z13, K2
+	ADDQ          184(AX), R9
+	VMULPS        Z19, Z19, Z23
+	VFMADD132PS   Z2, Z1, Z24
+	VSUBPS        Z1, Z15, Z14
+	IMUL3Q        $0x11, BX, R11
+	VFMADD213PS   Z19, Z23, Z21
+	VCMPPS        $0x15, Z0, Z22, K3
+	VFNMADD132PS  Z3, Z13, Z14
+	VMOVUPS       (CX)(R11*1), Z19
+	VFMADD213PS.Z Z16, Z16, K1, Z21
+	VSUBPS        Z1, Z24, Z23
+	VPERMPS       Z6, Z15, Z16
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
+	VMOVUPS       Z21, (CX)(BX*2)
+	VFNMADD132PS  Z3, Z22, Z23
+	VPSLLD        $0x14, Z15, Z15
+	VMOVUPS       Z19, K1, Z10
+	VMAXPS        64(CX)(BX*2), Z7, Z7
+	VPERMPS       Z6, Z24, Z25
+	VPADDD        Z16, Z15, Z15
 	VSUBPS        Z8, Z19, Z19
 	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z19, Z18
+	VPSLLD        $0x14, Z24, Z24
+	VMOVUPS       Z4, Z16
+	VMOVUPS       Z19, Z26
 	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z8
-	VFMADD132PS   Z2, Z1, Z18
+	VPADDD        Z25, Z24, Z24
+	VFMADD213PS   Z5, Z14, Z16
+	VFMADD132PS   Z2, Z1, Z26
 	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z9
-	VCMPPS        $0x15, Z0, Z19, K3
+	VMOVUPS       Z4, Z27
+	VMULPS        Z14, Z14, Z25
+	VCMPPS        $0x15, Z0, Z19, K1
 	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z9, Z8
-	VSUBPS        Z1, Z18, Z9
-	VFMADD213PS.Z Z20, Z20, K1, Z8
-	VFNMADD132PS  Z3, Z19, Z9
-	VMOVUPS       Z8, (CX)(R12*1)
-	VPERMPS       Z6, Z18, Z13
-	VMOVUPS       Z8, K2, Z11
-	VPSLLD        $0x14, Z18, Z18
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VPADDD        Z13, Z18, Z18
+	VFMADD213PS   Z5, Z23, Z27
+	VFMADD213PS   Z14, Z25, Z16
+	VSUBPS        Z1, Z26, Z14
+	IMUL3Q        $0x12, BX, R12
+	VMULPS        Z23, Z23, Z25
+	VFMADD213PS.Z Z15, Z15, K2, Z16
+	VFNMADD132PS  Z3, Z19, Z14
+	VMOVUPS       (CX)(R12*1), Z15
+	VFMADD213PS   Z23, Z25, Z27
+	VMOVUPS       Z16, (CX)(R10*1)
+	VPERMPS       Z6, Z26, Z23
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K2
+	VFMADD213PS.Z Z24, Z24, K3, Z27
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VPSLLD        $0x14, Z26, Z26
+	VMOVUPS       Z15, K2, Z10
+	VMOVUPS       Z27, (CX)(R13*1)
 	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z13
+	VPADDD        Z23, Z26, Z26
+	VSUBPS        Z8, Z15, Z15
+	VMAXPS        64(CX)(R13*1), Z7, Z7
 	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z9, Z13
+	VMOVUPS       Z4, Z23
+	VMOVUPS       Z15, Z25
+	PREFETCHT0    (R8)
 	PREFETCHT0    (R9)
-	VMULPS        Z9, Z9, Z20
+	VFMADD213PS   Z5, Z14, Z23
+	VFMADD132PS   Z2, Z1, Z25
+	ADDQ          176(AX), R8
 	ADDQ          184(AX), R9
-	VFMADD213PS   Z9, Z20, Z13
-	VFMADD213PS.Z Z18, Z18, K3, Z13
-	VMOVUPS       Z13, (CX)(R10*1)
-	VMOVUPS       Z13, K4, Z11
+	VMULPS        Z14, Z14, Z24
+	VCMPPS        $0x15, Z0, Z15, K2
+	PREFETCHT0    (R9)
+	VADDPS        Z13, Z11, Z11
+	VFMADD213PS   Z14, Z24, Z23
+	VSUBPS        Z1, Z25, Z13
+	ADDQ          184(AX), R9
+	VADDPS        Z16, Z12, Z12
+	VFMADD213PS.Z Z26, Z26, K1, Z23
+	VFNMADD132PS  Z3, Z15, Z13
+	IMUL3Q        $0x13, BX, R10
+	VMOVUPS       Z23, (CX)(R11*1)
+	VPERMPS       Z6, Z25, Z14
+	VMOVUPS       (CX)(R10*1), Z16
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPSLLD        $0x14, Z25, Z25
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
+	PREFETCHT0    (R8)
+	VPADDD        Z14, Z25, Z25
+	VMOVUPS       Z16, K1, Z10
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z8, Z16, Z16
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z13, Z14
+	VMOVUPS       Z16, Z26
+	ADDQ          184(AX), R9
+	VMULPS        Z13, Z13, Z24
+	VFMADD132PS   Z2, Z1, Z26
+	VADDPS        Z19, Z17, Z17
+	VFMADD213PS   Z13, Z24, Z14
+	VCMPPS        $0x15, Z0, Z16, K1
+	VADDPS        Z23, Z18, Z18
+	VFMADD213PS.Z Z25, Z25, K2, Z14
+	VSUBPS        Z1, Z26, Z13
+	VMOVUPS       Z14, (CX)(R12*1)
+	VFNMADD132PS  Z3, Z16, Z13
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	VPERMPS       Z6, Z26, Z19
+	PREFETCHT0    (R8)
+	VPSLLD        $0x14, Z26, Z26
+	ADDQ          176(AX), R8
+	VPADDD        Z19, Z26, Z26
+	PREFETCHT0    (R9)
+	VMOVUPS       Z4, Z19
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z5, Z13, Z19
+	VADDPS        Z15, Z20, Z20
+	VMULPS        Z13, Z13, Z15
+	VADDPS        Z14, Z21, Z21
+	VFMADD213PS   Z13, Z15, Z19
+	VFMADD213PS.Z Z26, Z26, K1, Z19
+	VMOVUPS       Z19, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
 	PREFETCHT0    (R9)
 	ADDQ          184(AX), R9
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z8, Z13, Z13
-	VADDPS        Z17, Z19, Z19
+	VADDPS        Z16, Z22, Z22
+	VADDPS        Z19, Z27, Z27
+	VADDPS        Z12, Z18, Z18
+	VADDPS        Z11, Z17, Z17
+	VADDPS        Z21, Z27, Z27
+	VADDPS        Z20, Z22, Z22
+	VADDPS        Z18, Z27, Z27
+	VADDPS        Z17, Z22, Z22
+	MOVQ          56(AX), R10
+	VMOVUPS       Z27, 192(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z22, 2240(R10)
+	VMOVUPS       (CX)(BX*4), Z11
+	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	IMUL3Q        $0x05, BX, R10
+	VPERMPS       Z6, Z13, Z14
+	VMOVUPS       (CX)(R10*1), Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K2
+	VPADDD        Z14, Z13, Z13
+	VMOVUPS       Z15, K2, Z10
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z8, Z15, Z15
+	VFMADD213PS   Z5, Z12, Z14
+	VMOVUPS       Z15, Z17
+	VMULPS        Z12, Z12, Z16
+	VFMADD132PS   Z2, Z1, Z17
+	VFMADD213PS   Z12, Z16, Z14
+	VCMPPS        $0x15, Z0, Z15, K2
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VSUBPS        Z1, Z17, Z12
+	IMUL3Q        $0x06, BX, R11
+	VMOVUPS       Z14, (CX)(BX*4)
+	VFNMADD132PS  Z3, Z15, Z12
+	VMOVUPS       (CX)(R11*1), Z16
+	VMAXPS        64(CX)(BX*4), Z7, Z7
+	VPERMPS       Z6, Z17, Z13
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	PREFETCHT0    (R8)
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       Z16, K1, Z10
+	ADDQ          176(AX), R8
+	VPADDD        Z13, Z17, Z17
+	VSUBPS        Z8, Z16, Z16
+	PREFETCHT0    (R9)
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z16, Z19
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z5, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z19
+	VMULPS        Z12, Z12, Z18
+	VCMPPS        $0x15, Z0, Z16, K1
+	VFMADD213PS   Z12, Z18, Z13
+	VSUBPS        Z1, Z19, Z12
+	IMUL3Q        $0x07, BX, R12
+	VFMADD213PS.Z Z17, Z17, K2, Z13
+	VFNMADD132PS  Z3, Z16, Z12
+	VMOVUPS       (CX)(R12*1), Z18
+	VMOVUPS       Z13, (CX)(R10*1)
+	VPERMPS       Z6, Z19, Z17
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K2
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       Z18, K2, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z17, Z19, Z19
+	VSUBPS        Z8, Z18, Z18
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z17
+	VMOVUPS       Z18, Z21
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z17
+	VFMADD132PS   Z2, Z1, Z21
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z20
+	VCMPPS        $0x15, Z0, Z18, K2
+	VFMADD213PS   Z12, Z20, Z17
+	VSUBPS        Z1, Z21, Z12
+	VFMADD213PS.Z Z19, Z19, K1, Z17
+	VFNMADD132PS  Z3, Z18, Z12
+	VMOVUPS       Z17, (CX)(R11*1)
+	VPERMPS       Z6, Z21, Z19
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPSLLD        $0x14, Z21, Z21
+	PREFETCHT0    (R8)
+	VPADDD        Z19, Z21, Z21
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z19
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z19
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z20
+	VFMADD213PS   Z12, Z20, Z19
+	VFMADD213PS.Z Z21, Z21, K2, Z19
+	VMOVUPS       Z19, (CX)(R12*1)
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z14, Z13, Z13
-	VADDPS        Z16, Z19, Z19
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z13, Z19, Z19
+	VADDPS        Z15, Z18, Z18
+	MOVQ          56(AX), R10
+	VADDPS        192(R10), Z19, Z19
+	MOVQ          56(AX), R10
+	VADDPS        2240(R10), Z18, Z18
+	MOVQ          56(AX), R10
+	VMOVUPS       Z19, 256(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z18, 2304(R10)
+	VMOVUPS       (CX)(BX*8), Z11
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	IMUL3Q        $0x09, BX, R10
+	VPERMPS       Z6, Z13, Z14
+	VMOVUPS       (CX)(R10*1), Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K2
+	VPADDD        Z14, Z13, Z13
+	VMOVUPS       Z15, K2, Z10
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z8, Z15, Z15
+	VFMADD213PS   Z5, Z12, Z14
+	VMOVUPS       Z15, Z17
+	VMULPS        Z12, Z12, Z16
+	VFMADD132PS   Z2, Z1, Z17
+	VFMADD213PS   Z12, Z16, Z14
+	VCMPPS        $0x15, Z0, Z15, K2
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VSUBPS        Z1, Z17, Z12
+	IMUL3Q        $0x0a, BX, R11
+	VMOVUPS       Z14, (CX)(BX*8)
+	VFNMADD132PS  Z3, Z15, Z12
+	VMOVUPS       (CX)(R11*1), Z16
+	VMAXPS        64(CX)(BX*8), Z7, Z7
+	VPERMPS       Z6, Z17, Z13
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
+	PREFETCHT0    (R8)
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       Z16, K1, Z10
+	ADDQ          176(AX), R8
+	VPADDD        Z13, Z17, Z17
+	VSUBPS        Z8, Z16, Z16
+	PREFETCHT0    (R9)
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z16, Z19
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z5, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z19
+	VMULPS        Z12, Z12, Z18
+	VCMPPS        $0x15, Z0, Z16, K1
+	VFMADD213PS   Z12, Z18, Z13
+	VSUBPS        Z1, Z19, Z12
+	IMUL3Q        $0x0b, BX, R12
+	VFMADD213PS.Z Z17, Z17, K2, Z13
+	VFNMADD132PS  Z3, Z16, Z12
+	VMOVUPS       (CX)(R12*1), Z18
+	VMOVUPS       Z13, (CX)(R10*1)
+	VPERMPS       Z6, Z19, Z17
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K2
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       Z18, K2, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z17, Z19, Z19
+	VSUBPS        Z8, Z18, Z18
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z17
+	VMOVUPS       Z18, Z21
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z17
+	VFMADD132PS   Z2, Z1, Z21
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z20
+	VCMPPS        $0x15, Z0, Z18, K2
+	VFMADD213PS   Z12, Z20, Z17
+	VSUBPS        Z1, Z21, Z12
+	VFMADD213PS.Z Z19, Z19, K1, Z17
+	VFNMADD132PS  Z3, Z18, Z12
+	VMOVUPS       Z17, (CX)(R11*1)
+	VPERMPS       Z6, Z21, Z19
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPSLLD        $0x14, Z21, Z21
+	PREFETCHT0    (R8)
+	VPADDD        Z19, Z21, Z21
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z19
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z19
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z20
+	VFMADD213PS   Z12, Z20, Z19
+	VFMADD213PS.Z Z21, Z21, K2, Z19
+	VMOVUPS       Z19, (CX)(R12*1)
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z13, Z19, Z19
+	VADDPS        Z15, Z18, Z18
+	MOVQ          56(AX), R10
+	VMOVUPS       Z19, 192(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z18, 2240(R10)
+	IMUL3Q        $0x0c, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	IMUL3Q        $0x0d, BX, R11
+	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       (CX)(R11*1), Z15
+	VPERMPS       Z6, Z13, Z14
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K2
+	VPSLLD        $0x14, Z13, Z13
+	VMOVUPS       Z15, K2, Z10
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z8, Z15, Z15
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z15, Z17
+	VFMADD213PS   Z5, Z12, Z14
+	VFMADD132PS   Z2, Z1, Z17
+	VMULPS        Z12, Z12, Z16
+	VCMPPS        $0x15, Z0, Z15, K2
+	VFMADD213PS   Z12, Z16, Z14
+	VSUBPS        Z1, Z17, Z12
+	IMUL3Q        $0x0e, BX, R12
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VFNMADD132PS  Z3, Z15, Z12
+	VMOVUPS       (CX)(R12*1), Z16
+	VMOVUPS       Z14, (CX)(R10*1)
+	VPERMPS       Z6, Z17, Z13
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K1
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       Z16, K1, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z13, Z17, Z17
+	VSUBPS        Z8, Z16, Z16
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z16, Z19
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z19
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z18
+	VCMPPS        $0x15, Z0, Z16, K1
+	VFMADD213PS   Z12, Z18, Z13
+	VSUBPS        Z1, Z19, Z12
+	IMUL3Q        $0x0f, BX, R10
+	VFMADD213PS.Z Z17, Z17, K2, Z13
+	VFNMADD132PS  Z3, Z16, Z12
+	VMOVUPS       (CX)(R10*1), Z18
+	VMOVUPS       Z13, (CX)(R11*1)
+	VPERMPS       Z6, Z19, Z17
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K2
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       Z18, K2, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z17, Z19, Z19
+	VSUBPS        Z8, Z18, Z18
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z9
+	VMOVUPS       Z18, Z20
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z9
+	VFMADD132PS   Z2, Z1, Z20
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z17
+	VCMPPS        $0x15, Z0, Z18, K2
+	VFMADD213PS   Z12, Z17, Z9
+	VSUBPS        Z1, Z20, Z12
+	VFMADD213PS.Z Z19, Z19, K1, Z9
+	VFNMADD132PS  Z3, Z18, Z12
+	VMOVUPS       Z9, (CX)(R12*1)
+	VPERMPS       Z6, Z20, Z17
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	VPSLLD        $0x14, Z20, Z20
+	PREFETCHT0    (R8)
+	VPADDD        Z17, Z20, Z20
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z17
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z17
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z19
+	VFMADD213PS   Z12, Z19, Z17
+	VFMADD213PS.Z Z20, Z20, K2, Z17
+	VMOVUPS       Z17, (CX)(R10*1)
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z9, Z17, Z17
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z13, Z17, Z17
+	VADDPS        Z15, Z18, Z18
 	MOVQ          56(AX), R8
-	VADDPS        192(R8), Z13, Z13
+	VADDPS        192(R8), Z17, Z17
 	MOVQ          56(AX), R8
-	VADDPS        2240(R8), Z19, Z19
+	VADDPS        2240(R8), Z18, Z18
 	MOVQ          56(AX), R8
-	VADDPS        256(R8), Z13, Z13
+	VADDPS        256(R8), Z17, Z17
 	MOVQ          56(AX), R8
-	VADDPS        2304(R8), Z19, Z19
-	VBROADCASTSD  constants<>+736(SB), Z8
-	VCVTPS2PD     Y13, Z9
-	VADDPD        Z8, Z9, Z9
-	VMOVUPD       Z9, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z13, Y9
+	VADDPS        2304(R8), Z18, Z18
+	VBROADCASTSD  constants<>+736(SB), Z9
+	VCVTPS2PD     Y17, Z11
+	VADDPD        Z9, Z11, Z11
+	VMOVUPD       Z11, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z17, Y11
+	VCVTPS2PD     Y11, Z11
+	VADDPD        Z9, Z11, Z11
+	VMOVUPD       Z11, 1464(AX)(SI*8)
+	VCVTPS2PD     Y18, Z9
+	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z18, Y9
 	VCVTPS2PD     Y9, Z9
-	VADDPD        Z8, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y19, Z8
-	VMOVUPD       Z8, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z19, Y8
+	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VSUBPS        Z8, Z10, Z8
+	VMOVUPS       Z8, Z11
+	VFMADD132PS   Z2, Z1, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VSUBPS        Z1, Z11, Z9
+	VFNMADD132PS  Z3, Z8, Z9
+	VPERMPS       Z6, Z11, Z8
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z8, Z11, Z11
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z9, Z8
+	VMULPS        Z9, Z9, Z12
+	VFMADD213PS   Z9, Z12, Z8
+	VFMADD213PS.Z Z11, Z11, K1, Z8
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3576(AX)(SI*8)
@@ -22589,11 +22662,6 @@ loop2:
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
-	VCVTPS2PD     Y11, Z8
-	VMOVUPD       Z8, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -22647,643 +22715,619 @@ loop2:
 	ADDQ         16(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VXORPS       Y6, Y6, Y6
-	VMOVUPS      (CX), Y7
+	VMOVUPS      (CX), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y2
-	VFNMADD132PS constants<>+96(SB), Y8, Y2
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y2, Y8
-	VMULPS       Y2, Y2, Y10
-	VFMADD213PS  Y2, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y8, Y6, Y6
+	VBLENDVPS    Y2, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y2
+	VFNMADD132PS constants<>+96(SB), Y7, Y2
+	VPERMPS      constants<>+192(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+128(SB), Y7
+	VFMADD213PS  constants<>+160(SB), Y2, Y7
+	VMULPS       Y2, Y2, Y9
+	VFMADD213PS  Y2, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      Y7, (CX)
 	VMOVUPS      32(CX), Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x10, BX, R10
-	VMOVUPS      (CX)(R10*1), Y9
-	VPCMPEQD     constants<>+2336(SB), Y4, Y10
-	VBLENDVPS    Y10, Y9, Y5, Y5
-	VSUBPS       Y3, Y9, Y9
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2336(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y8
+	VPCMPEQD     constants<>+2336(SB), Y4, Y9
+	VBLENDVPS    Y9, Y8, Y5, Y5
+	VSUBPS       Y3, Y8, Y8
+	VMAXPS       Y8, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y7, Y7
-	VADDPS       Y11, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VBLENDVPS    Y10, Y9, Y5, Y5
-	VSUBPS       Y3, Y9, Y9
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(BX*1)
-	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y10, Y7, Y7
+	VMOVUPS      (CX)(BX*1), Y8
+	VPCMPEQD     constants<>+608(SB), Y4, Y9
+	VBLENDVPS    Y9, Y8, Y5, Y5
+	VSUBPS       Y3, Y8, Y8
+	VMAXPS       Y8, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x11, BX, R10
-	VMOVUPS      (CX)(R10*1), Y10
-	VPCMPEQD     constants<>+2368(SB), Y4, Y12
-	VBLENDVPS    Y12, Y10, Y5, Y5
-	VSUBPS       Y3, Y10, Y10
-	VMAXPS       Y10, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
-	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y15
-	VFMADD213PS  Y12, Y15, Y13
-	VFMADD213PS  Y14, Y14, Y13
-	VMOVUPS      Y13, (CX)(R10*1)
-	VPCMPEQD     constants<>+2368(SB), Y4, Y12
-	VBLENDVPS    Y12, Y13, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y9
+	VPCMPEQD     constants<>+2368(SB), Y4, Y11
+	VBLENDVPS    Y11, Y9, Y5, Y5
+	VSUBPS       Y3, Y9, Y9
+	VMAXPS       Y9, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
+	VPERMPS      constants<>+192(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VMOVUPS      Y12, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y10, Y9, Y9
-	VADDPS       Y13, Y11, Y11
-	VADDPS       Y8, Y11, Y11
-	VADDPS       Y7, Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	VADDPS       Y12, Y10, Y10
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y9, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y7
-	VPCMPEQD     constants<>+640(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(BX*2)
-	VPCMPEQD     constants<>+640(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      (CX)(BX*2), Y6
+	VPCMPEQD     constants<>+640(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(BX*2)
 	VMAXPS       32(CX)(BX*2), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x12, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2400(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2400(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2400(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y11, Y9, Y9
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y10, Y8, Y8
 	IMUL3Q       $0x03, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+672(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+672(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+672(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x13, BX, R10
-	VMOVUPS      (CX)(R10*1), Y10
-	VPCMPEQD     constants<>+2432(SB), Y4, Y12
-	VBLENDVPS    Y12, Y10, Y5, Y5
-	VSUBPS       Y3, Y10, Y10
-	VMAXPS       Y10, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
-	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y15
-	VFMADD213PS  Y12, Y15, Y13
-	VFMADD213PS  Y14, Y14, Y13
-	VMOVUPS      Y13, (CX)(R10*1)
-	VPCMPEQD     constants<>+2432(SB), Y4, Y12
-	VBLENDVPS    Y12, Y13, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y9
+	VPCMPEQD     constants<>+2432(SB), Y4, Y11
+	VBLENDVPS    Y11, Y9, Y5, Y5
+	VSUBPS       Y3, Y9, Y9
+	VMAXPS       Y9, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+96(SB), Y12, Y11
+	VPERMPS      constants<>+192(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+128(SB), Y12
+	VFMADD213PS  constants<>+160(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VFMADD213PS  Y13, Y13, Y12
+	VMOVUPS      Y12, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y10, Y8, Y8
-	VADDPS       Y13, Y11, Y11
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y9, Y7, Y7
+	VADDPS       Y12, Y10, Y10
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
+	VADDPS       64(R10), Y10, Y10
 	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y8, Y8
+	VADDPS       1088(R10), Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
+	VMOVUPS      Y10, 96(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1120(R10)
-	VMOVUPS      (CX)(BX*4), Y7
-	VPCMPEQD     constants<>+704(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(BX*4)
-	VPCMPEQD     constants<>+704(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      Y7, 1120(R10)
+	VMOVUPS      (CX)(BX*4), Y6
+	VPCMPEQD     constants<>+704(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(BX*4)
 	VMAXPS       32(CX)(BX*4), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x14, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2464(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2464(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y11, Y9, Y9
-	IMUL3Q       $0x05, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
-	IMUL3Q       $0x06, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
+	VPCMPEQD     constants<>+2464(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VPCMPEQD     constants<>+2016(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y10, Y8, Y8
+	IMUL3Q       $0x05, BX, R10
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+1984(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
+	VMAXPS       32(CX)(R10*1), Y2, Y2
+	PREFETCHT0   (R8)
+	ADDQ         176(AX), R8
+	PREFETCHT0   (R9)
+	ADDQ         184(AX), R9
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
+	MOVQ         56(AX), R10
+	VMOVUPS      Y10, 64(R10)
+	MOVQ         56(AX), R10
+	VMOVUPS      Y7, 1088(R10)
+	IMUL3Q       $0x06, BX, R10
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2016(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x07, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2048(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2048(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2048(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
+	VADDPS       64(R10), Y10, Y10
 	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y8, Y8
+	VADDPS       1088(R10), Y7, Y7
 	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y11, Y11
+	VADDPS       96(R10), Y10, Y10
 	MOVQ         56(AX), R10
-	VADDPS       1120(R10), Y8, Y8
+	VADDPS       1120(R10), Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 128(R10)
+	VMOVUPS      Y10, 128(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1152(R10)
-	VMOVUPS      (CX)(BX*8), Y7
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(BX*8)
-	VPCMPEQD     constants<>+2080(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      Y7, 1152(R10)
+	VMOVUPS      (CX)(BX*8), Y6
+	VPCMPEQD     constants<>+2080(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(BX*8)
 	VMAXPS       32(CX)(BX*8), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x09, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2112(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2112(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2112(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x0a, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2144(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VPCMPEQD     constants<>+2144(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2144(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0b, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2176(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2176(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2176(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
+	VADDPS       64(R10), Y10, Y10
 	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y8, Y8
+	VADDPS       1088(R10), Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
+	VMOVUPS      Y10, 96(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1120(R10)
+	VMOVUPS      Y7, 1120(R10)
 	IMUL3Q       $0x0c, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VPCMPEQD     constants<>+2208(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2208(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0d, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2240(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, (CX)(R10*1)
-	VPCMPEQD     constants<>+2240(SB), Y4, Y10
-	VBLENDVPS    Y10, Y11, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2240(SB), Y4, Y9
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y9
+	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+128(SB), Y10
+	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
+	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x0e, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2272(SB), Y4, Y8
-	VBLENDVPS    Y8, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
-	VPERMPS      constants<>+192(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VPCMPEQD     constants<>+2272(SB), Y4, Y8
-	VBLENDVPS    Y8, Y9, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y6
+	VPCMPEQD     constants<>+2272(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0f, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2304(SB), Y4, Y10
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y3
-	VFNMADD132PS constants<>+96(SB), Y10, Y3
-	VPERMPS      constants<>+192(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y3, Y10
-	VMULPS       Y3, Y3, Y12
-	VFMADD213PS  Y3, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VPCMPEQD     constants<>+2304(SB), Y4, Y3
-	VBLENDVPS    Y3, Y10, Y6, Y6
+	VMOVUPS      (CX)(R10*1), Y7
+	VPCMPEQD     constants<>+2304(SB), Y4, Y4
+	VBLENDVPS    Y4, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y4
+	VFNMADD132PS constants<>+96(SB), Y9, Y4
+	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+128(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y4, Y9
+	VMULPS       Y4, Y4, Y11
+	VFMADD213PS  Y4, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         176(AX), R8
 	PREFETCHT0   (R9)
 	ADDQ         184(AX), R9
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y7, Y8, Y8
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y10, Y10
+	VADDPS       64(R8), Y9, Y9
 	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y8, Y8
+	VADDPS       1088(R8), Y7, Y7
 	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y10, Y10
+	VADDPS       96(R8), Y9, Y9
 	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y8, Y8
+	VADDPS       1120(R8), Y7, Y7
 	MOVQ         56(AX), R8
-	VADDPS       128(R8), Y10, Y10
+	VADDPS       128(R8), Y9, Y9
 	MOVQ         56(AX), R8
-	VADDPS       1152(R8), Y8, Y8
-	VBROADCASTSD constants<>+736(SB), Y3
-	VCVTPS2PD    X10, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y10, X4
+	VADDPS       1152(R8), Y7, Y7
+	VBROADCASTSD constants<>+736(SB), Y4
+	VCVTPS2PD    X9, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y9, X6
+	VCVTPS2PD    X6, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 1432(AX)(SI*8)
+	VCVTPS2PD    X7, Y4
+	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X4
 	VCVTPS2PD    X4, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X8, Y3
-	VMOVUPD      Y3, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y8, X3
+	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VSUBPS       Y3, Y5, Y3
+	VMAXPS       Y3, Y0, Y4
+	VMOVUPS      Y4, Y6
+	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y3
+	VFNMADD132PS constants<>+96(SB), Y4, Y3
+	VPERMPS      constants<>+192(SB), Y6, Y4
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y4
+	VFMADD213PS  Y6, Y6, Y4
+	VCVTPS2PD    X4, Y3
+	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VMOVUPD      Y3, 6872(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3576(AX)(SI*8)
@@ -23291,11 +23335,6 @@ loop2:
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3608(AX)(SI*8)
-	VCVTPS2PD    X6, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X3
-	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -23354,598 +23393,595 @@ loop2:
 	ADDQ          16(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
-	VBROADCASTSS  constants<>+576(SB), Z11
-	VMOVUPS       (CX), Z12
+	VMOVUPS       (CX), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z7
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z7
 	VFMADD132PS   Z2, Z1, Z7
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z7, Z15
-	VFNMADD132PS  Z3, Z12, Z15
-	VMOVUPS       (CX)(BX*1), Z18
-	VPERMPS       Z6, Z7, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z7, Z13
+	VFNMADD132PS  Z3, Z11, Z13
+	VMOVUPS       (CX)(BX*1), Z17
+	VPERMPS       Z6, Z7, Z12
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VPSLLD        $0x14, Z7, Z7
-	VMOVUPS       Z18, K3, Z10
-	VPADDD        Z13, Z7, Z7
-	VSUBPS        Z8, Z18, Z18
-	VMOVUPS       Z4, Z13
-	VMOVUPS       Z18, Z14
-	VFMADD213PS   Z5, Z15, Z13
-	VFMADD132PS   Z2, Z1, Z14
-	VMULPS        Z15, Z15, Z16
-	VCMPPS        $0x15, Z0, Z18, K4
-	VFMADD213PS   Z15, Z16, Z13
-	VSUBPS        Z1, Z14, Z15
-	VFMADD213PS.Z Z7, Z7, K2, Z13
-	VFNMADD132PS  Z3, Z18, Z15
-	VMOVUPS       (CX)(BX*2), Z21
-	VMOVUPS       Z13, (CX)
-	VPERMPS       Z6, Z14, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K2
-	VMOVUPS       Z13, K1, Z11
-	VPSLLD        $0x14, Z14, Z14
-	VMOVUPS       Z21, K2, Z10
-	VMOVUPS       64(CX), Z7
-	VPADDD        Z16, Z14, Z14
-	VSUBPS        Z8, Z21, Z21
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z19
-	VMOVUPS       Z21, Z17
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z15, Z19
-	VFMADD132PS   Z2, Z1, Z17
-	PREFETCHT0    (R9)
-	VMULPS        Z15, Z15, Z16
-	VCMPPS        $0x15, Z0, Z21, K1
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z15, Z16, Z19
-	VSUBPS        Z1, Z17, Z15
-	IMUL3Q        $0x10, BX, R10
-	VFMADD213PS.Z Z14, Z14, K4, Z19
-	VFNMADD132PS  Z3, Z21, Z15
-	IMUL3Q        $0x03, BX, R13
-	VMOVUPS       (CX)(R10*1), Z14
-	VMOVUPS       Z19, (CX)(BX*1)
-	VPERMPS       Z6, Z17, Z16
-	VMOVUPS       (CX)(R13*1), Z23
-	VPCMPEQD.BCST constants<>+2336(SB), Z9, K4
-	VMOVUPS       Z19, K3, Z11
-	VPSLLD        $0x14, Z17, Z17
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K5
-	VMOVUPS       Z14, K4, Z10
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VPADDD        Z16, Z17, Z17
-	VMOVUPS       Z23, K5, Z10
-	VSUBPS        Z8, Z14, Z14
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z22
-	VSUBPS        Z8, Z23, Z23
-	VMOVUPS       Z14, Z16
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z15, Z22
-	VMOVUPS       Z23, Z25
-	VFMADD132PS   Z2, Z1, Z16
-	PREFETCHT0    (R9)
-	VMULPS        Z15, Z15, Z20
-	VFMADD132PS   Z2, Z1, Z25
-	VCMPPS        $0x15, Z0, Z14, K3
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z15, Z20, Z22
-	VCMPPS        $0x15, Z0, Z23, K6
-	VSUBPS        Z1, Z16, Z15
-	IMUL3Q        $0x11, BX, R11
-	VFMADD213PS.Z Z17, Z17, K1, Z22
-	VSUBPS        Z1, Z25, Z24
-	VFNMADD132PS  Z3, Z14, Z15
-	VMOVUPS       (CX)(R11*1), Z20
-	VMOVUPS       Z22, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z23, Z24
-	VPERMPS       Z6, Z16, Z17
-	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
-	VMOVUPS       Z22, K2, Z11
-	VPERMPS       Z6, Z25, Z26
-	VPSLLD        $0x14, Z16, Z16
-	VMOVUPS       Z20, K1, Z10
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VPSLLD        $0x14, Z25, Z25
-	VPADDD        Z17, Z16, Z16
-	VSUBPS        Z8, Z20, Z20
-	PREFETCHT0    (R8)
-	VPADDD        Z26, Z25, Z25
-	VMOVUPS       Z4, Z17
-	VMOVUPS       Z20, Z27
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z28
-	VFMADD213PS   Z5, Z15, Z17
-	VFMADD132PS   Z2, Z1, Z27
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z24, Z28
-	VMULPS        Z15, Z15, Z26
-	VCMPPS        $0x15, Z0, Z20, K2
-	ADDQ          184(AX), R9
-	VMULPS        Z24, Z24, Z29
-	VFMADD213PS   Z15, Z26, Z17
-	VSUBPS        Z1, Z27, Z15
-	IMUL3Q        $0x12, BX, R12
-	VFMADD213PS   Z24, Z29, Z28
-	VFMADD213PS.Z Z16, Z16, K3, Z17
-	VFNMADD132PS  Z3, Z20, Z15
-	VMOVUPS       (CX)(R12*1), Z16
-	VFMADD213PS.Z Z25, Z25, K6, Z28
-	VMOVUPS       Z17, (CX)(R10*1)
-	VPERMPS       Z6, Z27, Z24
-	VPCMPEQD.BCST constants<>+2400(SB), Z9, K3
-	VMOVUPS       Z28, (CX)(R13*1)
-	VMOVUPS       Z17, K4, Z11
-	VPSLLD        $0x14, Z27, Z27
-	VMOVUPS       Z16, K3, Z10
-	VMOVUPS       Z28, K5, Z11
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VPADDD        Z24, Z27, Z27
-	VSUBPS        Z8, Z16, Z16
-	VMAXPS        64(CX)(R13*1), Z7, Z7
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z24
-	VMOVUPS       Z16, Z26
-	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z15, Z24
-	VFMADD132PS   Z2, Z1, Z26
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	VMULPS        Z15, Z15, Z25
-	VCMPPS        $0x15, Z0, Z16, K4
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z15, Z25, Z24
-	VSUBPS        Z1, Z26, Z15
-	ADDQ          184(AX), R9
-	VADDPS        Z14, Z12, Z12
-	VFMADD213PS.Z Z27, Z27, K2, Z24
-	VFNMADD132PS  Z3, Z16, Z15
-	IMUL3Q        $0x13, BX, R10
-	VADDPS        Z17, Z13, Z13
-	VMOVUPS       Z24, (CX)(R11*1)
-	VPERMPS       Z6, Z26, Z14
-	VMOVUPS       (CX)(R10*1), Z17
-	VMOVUPS       Z24, K1, Z11
-	VPSLLD        $0x14, Z26, Z26
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPADDD        Z14, Z26, Z26
-	VMOVUPS       Z17, K1, Z10
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z14
-	VSUBPS        Z8, Z17, Z17
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z15, Z14
-	VMOVUPS       Z17, Z27
-	PREFETCHT0    (R9)
-	VMULPS        Z15, Z15, Z25
-	VFMADD132PS   Z2, Z1, Z27
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z15, Z25, Z14
-	VCMPPS        $0x15, Z0, Z17, K2
-	VADDPS        Z20, Z18, Z18
-	VFMADD213PS.Z Z26, Z26, K4, Z14
-	VSUBPS        Z1, Z27, Z15
-	VADDPS        Z24, Z19, Z19
-	VMOVUPS       Z14, (CX)(R12*1)
-	VFNMADD132PS  Z3, Z17, Z15
-	VMOVUPS       Z14, K3, Z11
-	VPERMPS       Z6, Z27, Z20
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VPSLLD        $0x14, Z27, Z27
-	PREFETCHT0    (R8)
-	VPADDD        Z20, Z27, Z27
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z20
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z15, Z20
-	ADDQ          184(AX), R9
-	VMULPS        Z15, Z15, Z24
-	VADDPS        Z16, Z21, Z21
-	VFMADD213PS   Z15, Z24, Z20
-	VADDPS        Z14, Z22, Z22
-	VFMADD213PS.Z Z27, Z27, K2, Z20
-	VMOVUPS       Z20, (CX)(R10*1)
-	VMOVUPS       Z20, K1, Z11
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VADDPS        Z17, Z23, Z23
-	VADDPS        Z20, Z28, Z28
-	VADDPS        Z13, Z19, Z19
-	VADDPS        Z12, Z18, Z18
-	VADDPS        Z22, Z28, Z28
-	VADDPS        Z21, Z23, Z23
-	VADDPS        Z19, Z28, Z28
-	VADDPS        Z18, Z23, Z23
-	MOVQ          56(AX), R10
-	VMOVUPS       Z28, 192(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z23, 2240(R10)
-	VMOVUPS       (CX)(BX*4), Z12
-	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	IMUL3Q        $0x05, BX, R11
-	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       (CX)(R11*1), Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K3
-	VPADDD        Z15, Z14, Z14
-	VMOVUPS       Z16, K3, Z10
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z8, Z16, Z16
-	VFMADD213PS   Z5, Z13, Z15
-	VMOVUPS       Z16, Z18
-	VMULPS        Z13, Z13, Z17
-	VFMADD132PS   Z2, Z1, Z18
-	VFMADD213PS   Z13, Z17, Z15
-	VCMPPS        $0x15, Z0, Z16, K4
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x06, BX, R12
-	VMOVUPS       Z15, (CX)(BX*4)
-	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R12*1), Z17
-	VMOVUPS       Z15, K1, Z11
-	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
-	VMAXPS        64(CX)(BX*4), Z7, Z7
-	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       Z17, K1, Z10
-	PREFETCHT0    (R8)
-	VPADDD        Z14, Z18, Z18
-	VSUBPS        Z8, Z17, Z17
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z17, Z20
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z20
-	ADDQ          184(AX), R9
-	VMULPS        Z13, Z13, Z19
-	VCMPPS        $0x15, Z0, Z17, K2
-	IMUL3Q        $0x14, BX, R10
-	VFMADD213PS   Z13, Z19, Z14
-	VSUBPS        Z1, Z20, Z19
-	IMUL3Q        $0x07, BX, R13
-	VMOVUPS       (CX)(R10*1), Z13
-	VFMADD213PS.Z Z18, Z18, K4, Z14
-	VFNMADD132PS  Z3, Z17, Z19
-	VMOVUPS       (CX)(R13*1), Z24
-	VPCMPEQD.BCST constants<>+2464(SB), Z9, K4
-	VMOVUPS       Z14, (CX)(R11*1)
-	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K5
-	VMOVUPS       Z13, K4, Z10
-	VMOVUPS       Z14, K3, Z11
-	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       Z24, K5, Z10
-	VSUBPS        Z8, Z13, Z13
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPADDD        Z18, Z20, Z20
-	VSUBPS        Z8, Z24, Z24
-	VMOVUPS       Z13, Z21
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z22
-	VMOVUPS       Z24, Z25
-	VFMADD132PS   Z2, Z1, Z21
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z19, Z22
-	VFMADD132PS   Z2, Z1, Z25
-	VCMPPS        $0x15, Z0, Z13, K3
-	PREFETCHT0    (R9)
-	VMULPS        Z19, Z19, Z23
-	VCMPPS        $0x15, Z0, Z24, K6
-	VSUBPS        Z1, Z21, Z18
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z19, Z23, Z22
-	VSUBPS        Z1, Z25, Z19
-	VFNMADD132PS  Z3, Z13, Z18
-	VFMADD213PS.Z Z20, Z20, K2, Z22
-	VFNMADD132PS  Z3, Z24, Z19
-	VPERMPS       Z6, Z21, Z20
-	VMOVUPS       Z22, (CX)(R12*1)
-	VPERMPS       Z6, Z25, Z23
-	VPSLLD        $0x14, Z21, Z21
-	VMOVUPS       Z22, K1, Z11
-	VPSLLD        $0x14, Z25, Z25
-	VPADDD        Z20, Z21, Z21
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VPADDD        Z23, Z25, Z25
-	VMOVUPS       Z4, Z20
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z26
-	VFMADD213PS   Z5, Z18, Z20
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z19, Z26
-	VMULPS        Z18, Z18, Z23
-	PREFETCHT0    (R9)
-	VMULPS        Z19, Z19, Z27
-	VFMADD213PS   Z18, Z23, Z20
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z19, Z27, Z26
-	VFMADD213PS.Z Z21, Z21, K3, Z20
-	VFMADD213PS.Z Z25, Z25, K6, Z26
-	VMOVUPS       Z20, (CX)(R10*1)
-	VMOVUPS       Z26, (CX)(R13*1)
-	VMOVUPS       Z20, K4, Z11
-	VMOVUPS       Z26, K5, Z11
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VMAXPS        64(CX)(R13*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	ADDQ          184(AX), R9
-	VADDPS        Z13, Z12, Z12
-	VADDPS        Z20, Z15, Z15
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z22, Z26, Z26
-	VADDPS        Z17, Z24, Z24
-	VADDPS        Z14, Z26, Z26
-	VADDPS        Z16, Z24, Z24
-	MOVQ          56(AX), R10
-	VADDPS        192(R10), Z26, Z26
-	MOVQ          56(AX), R10
-	VADDPS        2240(R10), Z24, Z24
-	MOVQ          56(AX), R10
-	VMOVUPS       Z26, 256(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z24, 2304(R10)
-	VMOVUPS       (CX)(BX*8), Z12
-	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	IMUL3Q        $0x09, BX, R10
-	VPERMPS       Z6, Z14, Z15
-	VMOVUPS       (CX)(R10*1), Z16
-	VPSLLD        $0x14, Z14, Z14
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K3
-	VPADDD        Z15, Z14, Z14
-	VMOVUPS       Z16, K3, Z10
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z8, Z16, Z16
-	VFMADD213PS   Z5, Z13, Z15
-	VMOVUPS       Z16, Z18
-	VMULPS        Z13, Z13, Z17
-	VFMADD132PS   Z2, Z1, Z18
-	VFMADD213PS   Z13, Z17, Z15
-	VCMPPS        $0x15, Z0, Z16, K4
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x0a, BX, R11
-	VMOVUPS       Z15, (CX)(BX*8)
-	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R11*1), Z17
-	VMOVUPS       Z15, K1, Z11
-	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
-	VMAXPS        64(CX)(BX*8), Z7, Z7
-	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       Z17, K1, Z10
-	PREFETCHT0    (R8)
-	VPADDD        Z14, Z18, Z18
-	VSUBPS        Z8, Z17, Z17
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z17, Z20
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z20
-	ADDQ          184(AX), R9
-	VMULPS        Z13, Z13, Z19
-	VCMPPS        $0x15, Z0, Z17, K2
-	VFMADD213PS   Z13, Z19, Z14
-	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x0b, BX, R12
-	VFMADD213PS.Z Z18, Z18, K4, Z14
-	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R12*1), Z19
-	VMOVUPS       Z14, (CX)(R10*1)
-	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2176(SB), Z9, K4
-	VMOVUPS       Z14, K3, Z11
-	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VPADDD        Z18, Z20, Z20
-	VSUBPS        Z8, Z19, Z19
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z19, Z22
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z18
-	VFMADD132PS   Z2, Z1, Z22
-	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z21
-	VCMPPS        $0x15, Z0, Z19, K3
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z21, Z18
-	VSUBPS        Z1, Z22, Z13
-	VFMADD213PS.Z Z20, Z20, K2, Z18
-	VFNMADD132PS  Z3, Z19, Z13
-	VMOVUPS       Z18, (CX)(R11*1)
-	VPERMPS       Z6, Z22, Z20
-	VMOVUPS       Z18, K1, Z11
-	VPSLLD        $0x14, Z22, Z22
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPADDD        Z20, Z22, Z22
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z20
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z20
-	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z21
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z21, Z20
-	VFMADD213PS.Z Z22, Z22, K3, Z20
-	VMOVUPS       Z20, (CX)(R12*1)
-	VMOVUPS       Z20, K4, Z11
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z18, Z20, Z20
-	VADDPS        Z17, Z19, Z19
-	VADDPS        Z14, Z20, Z20
-	VADDPS        Z16, Z19, Z19
-	MOVQ          56(AX), R10
-	VMOVUPS       Z20, 192(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z19, 2240(R10)
-	IMUL3Q        $0x0c, BX, R10
-	VMOVUPS       (CX)(R10*1), Z12
-	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
-	VMOVUPS       Z12, K1, Z10
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	IMUL3Q        $0x0d, BX, R11
-	VFNMADD132PS  Z3, Z12, Z13
-	VMOVUPS       (CX)(R11*1), Z16
-	VPERMPS       Z6, Z14, Z15
-	VPCMPEQD.BCST constants<>+2240(SB), Z9, K3
-	VPSLLD        $0x14, Z14, Z14
-	VMOVUPS       Z16, K3, Z10
-	VPADDD        Z15, Z14, Z14
-	VSUBPS        Z8, Z16, Z16
-	VMOVUPS       Z4, Z15
-	VMOVUPS       Z16, Z18
-	VFMADD213PS   Z5, Z13, Z15
-	VFMADD132PS   Z2, Z1, Z18
-	VMULPS        Z13, Z13, Z17
-	VCMPPS        $0x15, Z0, Z16, K4
-	VFMADD213PS   Z13, Z17, Z15
-	VSUBPS        Z1, Z18, Z13
-	IMUL3Q        $0x0e, BX, R12
-	VFMADD213PS.Z Z14, Z14, K2, Z15
-	VFNMADD132PS  Z3, Z16, Z13
-	VMOVUPS       (CX)(R12*1), Z17
-	VMOVUPS       Z15, (CX)(R10*1)
-	VPERMPS       Z6, Z18, Z14
-	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
-	VMOVUPS       Z15, K1, Z11
-	VPSLLD        $0x14, Z18, Z18
 	VMOVUPS       Z17, K2, Z10
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VPADDD        Z14, Z18, Z18
+	VPADDD        Z12, Z7, Z7
 	VSUBPS        Z8, Z17, Z17
-	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z17, Z20
-	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z20
-	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z19
-	VCMPPS        $0x15, Z0, Z17, K1
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z19, Z14
-	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x0f, BX, R10
-	VFMADD213PS.Z Z18, Z18, K4, Z14
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z17, Z14
+	VFMADD213PS   Z5, Z13, Z12
+	VFMADD132PS   Z2, Z1, Z14
+	VMULPS        Z13, Z13, Z15
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z13, Z15, Z12
+	VSUBPS        Z1, Z14, Z13
+	VFMADD213PS.Z Z7, Z7, K1, Z12
 	VFNMADD132PS  Z3, Z17, Z13
-	VMOVUPS       (CX)(R10*1), Z19
-	VMOVUPS       Z14, (CX)(R11*1)
-	VPERMPS       Z6, Z20, Z18
-	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
-	VMOVUPS       Z14, K3, Z11
-	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       Z19, K4, Z10
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPADDD        Z18, Z20, Z20
+	VMOVUPS       (CX)(BX*2), Z20
+	VMOVUPS       Z12, (CX)
+	VPERMPS       Z6, Z14, Z15
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
+	VMOVUPS       64(CX), Z7
+	VPSLLD        $0x14, Z14, Z14
+	VMOVUPS       Z20, K1, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z15, Z14, Z14
+	VSUBPS        Z8, Z20, Z20
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z18
+	VMOVUPS       Z20, Z16
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z13, Z18
+	VFMADD132PS   Z2, Z1, Z16
+	ADDQ          184(AX), R9
+	VMULPS        Z13, Z13, Z15
+	VCMPPS        $0x15, Z0, Z20, K1
+	IMUL3Q        $0x10, BX, R10
+	VFMADD213PS   Z13, Z15, Z18
+	VSUBPS        Z1, Z16, Z19
+	VMOVUPS       (CX)(R10*1), Z13
+	VFMADD213PS.Z Z14, Z14, K2, Z18
+	VFNMADD132PS  Z3, Z20, Z19
+	IMUL3Q        $0x03, BX, R13
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K2
+	VMOVUPS       Z18, (CX)(BX*1)
+	VPERMPS       Z6, Z16, Z14
+	VMOVUPS       (CX)(R13*1), Z22
+	VMOVUPS       Z13, K2, Z10
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K2
+	VSUBPS        Z8, Z13, Z13
+	PREFETCHT0    (R8)
+	VPADDD        Z14, Z16, Z16
+	VMOVUPS       Z22, K2, Z10
+	VMOVUPS       Z13, Z15
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z21
+	VSUBPS        Z8, Z22, Z22
+	VFMADD132PS   Z2, Z1, Z15
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z19, Z21
+	VMOVUPS       Z22, Z24
+	VCMPPS        $0x15, Z0, Z13, K2
+	ADDQ          184(AX), R9
+	VMULPS        Z19, Z19, Z23
+	VFMADD132PS   Z2, Z1, Z24
+	VSUBPS        Z1, Z15, Z14
+	IMUL3Q        $0x11, BX, R11
+	VFMADD213PS   Z19, Z23, Z21
+	VCMPPS        $0x15, Z0, Z22, K3
+	VFNMADD132PS  Z3, Z13, Z14
+	VMOVUPS       (CX)(R11*1), Z19
+	VFMADD213PS.Z Z16, Z16, K1, Z21
+	VSUBPS        Z1, Z24, Z23
+	VPERMPS       Z6, Z15, Z16
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
+	VMOVUPS       Z21, (CX)(BX*2)
+	VFNMADD132PS  Z3, Z22, Z23
+	VPSLLD        $0x14, Z15, Z15
+	VMOVUPS       Z19, K1, Z10
+	VMAXPS        64(CX)(BX*2), Z7, Z7
+	VPERMPS       Z6, Z24, Z25
+	VPADDD        Z16, Z15, Z15
 	VSUBPS        Z8, Z19, Z19
 	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z19, Z18
+	VPSLLD        $0x14, Z24, Z24
+	VMOVUPS       Z4, Z16
+	VMOVUPS       Z19, Z26
 	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z13, Z8
-	VFMADD132PS   Z2, Z1, Z18
+	VPADDD        Z25, Z24, Z24
+	VFMADD213PS   Z5, Z14, Z16
+	VFMADD132PS   Z2, Z1, Z26
 	PREFETCHT0    (R9)
-	VMULPS        Z13, Z13, Z9
-	VCMPPS        $0x15, Z0, Z19, K3
+	VMOVUPS       Z4, Z27
+	VMULPS        Z14, Z14, Z25
+	VCMPPS        $0x15, Z0, Z19, K1
 	ADDQ          184(AX), R9
-	VFMADD213PS   Z13, Z9, Z8
-	VSUBPS        Z1, Z18, Z9
-	VFMADD213PS.Z Z20, Z20, K1, Z8
-	VFNMADD132PS  Z3, Z19, Z9
-	VMOVUPS       Z8, (CX)(R12*1)
-	VPERMPS       Z6, Z18, Z13
-	VMOVUPS       Z8, K2, Z11
-	VPSLLD        $0x14, Z18, Z18
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VPADDD        Z13, Z18, Z18
+	VFMADD213PS   Z5, Z23, Z27
+	VFMADD213PS   Z14, Z25, Z16
+	VSUBPS        Z1, Z26, Z14
+	IMUL3Q        $0x12, BX, R12
+	VMULPS        Z23, Z23, Z25
+	VFMADD213PS.Z Z15, Z15, K2, Z16
+	VFNMADD132PS  Z3, Z19, Z14
+	VMOVUPS       (CX)(R12*1), Z15
+	VFMADD213PS   Z23, Z25, Z27
+	VMOVUPS       Z16, (CX)(R10*1)
+	VPERMPS       Z6, Z26, Z23
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K2
+	VFMADD213PS.Z Z24, Z24, K3, Z27
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VPSLLD        $0x14, Z26, Z26
+	VMOVUPS       Z15, K2, Z10
+	VMOVUPS       Z27, (CX)(R13*1)
 	PREFETCHT0    (R8)
-	VMOVUPS       Z4, Z13
+	VPADDD        Z23, Z26, Z26
+	VSUBPS        Z8, Z15, Z15
+	VMAXPS        64(CX)(R13*1), Z7, Z7
 	ADDQ          176(AX), R8
-	VFMADD213PS   Z5, Z9, Z13
+	VMOVUPS       Z4, Z23
+	VMOVUPS       Z15, Z25
+	PREFETCHT0    (R8)
 	PREFETCHT0    (R9)
-	VMULPS        Z9, Z9, Z20
+	VFMADD213PS   Z5, Z14, Z23
+	VFMADD132PS   Z2, Z1, Z25
+	ADDQ          176(AX), R8
 	ADDQ          184(AX), R9
-	VFMADD213PS   Z9, Z20, Z13
-	VFMADD213PS.Z Z18, Z18, K3, Z13
-	VMOVUPS       Z13, (CX)(R10*1)
-	VMOVUPS       Z13, K4, Z11
+	VMULPS        Z14, Z14, Z24
+	VCMPPS        $0x15, Z0, Z15, K2
+	PREFETCHT0    (R9)
+	VADDPS        Z13, Z11, Z11
+	VFMADD213PS   Z14, Z24, Z23
+	VSUBPS        Z1, Z25, Z13
+	ADDQ          184(AX), R9
+	VADDPS        Z16, Z12, Z12
+	VFMADD213PS.Z Z26, Z26, K1, Z23
+	VFNMADD132PS  Z3, Z15, Z13
+	IMUL3Q        $0x13, BX, R10
+	VMOVUPS       Z23, (CX)(R11*1)
+	VPERMPS       Z6, Z25, Z14
+	VMOVUPS       (CX)(R10*1), Z16
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPSLLD        $0x14, Z25, Z25
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
+	PREFETCHT0    (R8)
+	VPADDD        Z14, Z25, Z25
+	VMOVUPS       Z16, K1, Z10
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z8, Z16, Z16
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z13, Z14
+	VMOVUPS       Z16, Z26
+	ADDQ          184(AX), R9
+	VMULPS        Z13, Z13, Z24
+	VFMADD132PS   Z2, Z1, Z26
+	VADDPS        Z19, Z17, Z17
+	VFMADD213PS   Z13, Z24, Z14
+	VCMPPS        $0x15, Z0, Z16, K1
+	VADDPS        Z23, Z18, Z18
+	VFMADD213PS.Z Z25, Z25, K2, Z14
+	VSUBPS        Z1, Z26, Z13
+	VMOVUPS       Z14, (CX)(R12*1)
+	VFNMADD132PS  Z3, Z16, Z13
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	VPERMPS       Z6, Z26, Z19
+	PREFETCHT0    (R8)
+	VPSLLD        $0x14, Z26, Z26
+	ADDQ          176(AX), R8
+	VPADDD        Z19, Z26, Z26
+	PREFETCHT0    (R9)
+	VMOVUPS       Z4, Z19
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z5, Z13, Z19
+	VADDPS        Z15, Z20, Z20
+	VMULPS        Z13, Z13, Z15
+	VADDPS        Z14, Z21, Z21
+	VFMADD213PS   Z13, Z15, Z19
+	VFMADD213PS.Z Z26, Z26, K1, Z19
+	VMOVUPS       Z19, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          176(AX), R8
 	PREFETCHT0    (R9)
 	ADDQ          184(AX), R9
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z8, Z13, Z13
-	VADDPS        Z17, Z19, Z19
+	VADDPS        Z16, Z22, Z22
+	VADDPS        Z19, Z27, Z27
+	VADDPS        Z12, Z18, Z18
+	VADDPS        Z11, Z17, Z17
+	VADDPS        Z21, Z27, Z27
+	VADDPS        Z20, Z22, Z22
+	VADDPS        Z18, Z27, Z27
+	VADDPS        Z17, Z22, Z22
+	MOVQ          56(AX), R10
+	VMOVUPS       Z27, 192(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z22, 2240(R10)
+	VMOVUPS       (CX)(BX*4), Z11
+	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	IMUL3Q        $0x05, BX, R11
+	VPERMPS       Z6, Z13, Z14
+	VMOVUPS       (CX)(R11*1), Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPCMPEQD.BCST constants<>+1984(SB), Z9, K2
+	VPADDD        Z14, Z13, Z13
+	VMOVUPS       Z15, K2, Z10
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z8, Z15, Z15
+	VFMADD213PS   Z5, Z12, Z14
+	VMOVUPS       Z15, Z17
+	VMULPS        Z12, Z12, Z16
+	VFMADD132PS   Z2, Z1, Z17
+	VFMADD213PS   Z12, Z16, Z14
+	VCMPPS        $0x15, Z0, Z15, K2
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VSUBPS        Z1, Z17, Z13
+	IMUL3Q        $0x06, BX, R12
+	VMOVUPS       Z14, (CX)(BX*4)
+	VFNMADD132PS  Z3, Z15, Z13
+	VMOVUPS       (CX)(R12*1), Z19
+	VMAXPS        64(CX)(BX*4), Z7, Z7
+	VPERMPS       Z6, Z17, Z12
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	PREFETCHT0    (R8)
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       Z19, K1, Z10
+	ADDQ          176(AX), R8
+	VPADDD        Z12, Z17, Z17
+	VSUBPS        Z8, Z19, Z19
+	PREFETCHT0    (R9)
+	VMOVUPS       Z4, Z16
+	VMOVUPS       Z19, Z20
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z5, Z13, Z16
+	VFMADD132PS   Z2, Z1, Z20
+	IMUL3Q        $0x14, BX, R10
+	VMULPS        Z13, Z13, Z18
+	VCMPPS        $0x15, Z0, Z19, K3
+	VMOVUPS       (CX)(R10*1), Z12
+	VFMADD213PS   Z13, Z18, Z16
+	VSUBPS        Z1, Z20, Z13
+	IMUL3Q        $0x07, BX, R13
+	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
+	VFMADD213PS.Z Z17, Z17, K2, Z16
+	VFNMADD132PS  Z3, Z19, Z13
+	VMOVUPS       (CX)(R13*1), Z23
+	VMOVUPS       Z12, K1, Z10
+	VMOVUPS       Z16, (CX)(R11*1)
+	VPERMPS       Z6, Z20, Z17
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K1
+	VSUBPS        Z8, Z12, Z12
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPSLLD        $0x14, Z20, Z20
+	VMOVUPS       Z23, K1, Z10
+	VMOVUPS       Z12, Z18
+	PREFETCHT0    (R8)
+	VPADDD        Z17, Z20, Z20
+	VSUBPS        Z8, Z23, Z23
+	VFMADD132PS   Z2, Z1, Z18
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z21
+	VMOVUPS       Z23, Z24
+	VCMPPS        $0x15, Z0, Z12, K1
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z13, Z21
+	VFMADD132PS   Z2, Z1, Z24
+	VSUBPS        Z1, Z18, Z17
+	ADDQ          184(AX), R9
+	VMULPS        Z13, Z13, Z22
+	VCMPPS        $0x15, Z0, Z23, K2
+	VFNMADD132PS  Z3, Z12, Z17
+	VFMADD213PS   Z13, Z22, Z21
+	VSUBPS        Z1, Z24, Z22
+	VPERMPS       Z6, Z18, Z13
+	VFMADD213PS.Z Z20, Z20, K3, Z21
+	VFNMADD132PS  Z3, Z23, Z22
+	VPSLLD        $0x14, Z18, Z18
+	VMOVUPS       Z21, (CX)(R12*1)
+	VPERMPS       Z6, Z24, Z20
+	VPADDD        Z13, Z18, Z18
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	VPSLLD        $0x14, Z24, Z24
+	VMOVUPS       Z4, Z13
+	PREFETCHT0    (R8)
+	VPADDD        Z20, Z24, Z24
+	VFMADD213PS   Z5, Z17, Z13
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z25
+	VMULPS        Z17, Z17, Z20
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z22, Z25
+	VFMADD213PS   Z17, Z20, Z13
+	ADDQ          184(AX), R9
+	VMULPS        Z22, Z22, Z17
+	VFMADD213PS.Z Z18, Z18, K1, Z13
+	VFMADD213PS   Z22, Z17, Z25
+	VMOVUPS       Z13, (CX)(R10*1)
+	VFMADD213PS.Z Z24, Z24, K2, Z25
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VMOVUPS       Z25, (CX)(R13*1)
+	PREFETCHT0    (R8)
+	VMAXPS        64(CX)(R13*1), Z7, Z7
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)
+	PREFETCHT0    (R9)
+	ADDQ          176(AX), R8
+	ADDQ          184(AX), R9
+	PREFETCHT0    (R9)
+	VADDPS        Z12, Z11, Z11
+	ADDQ          184(AX), R9
+	VADDPS        Z13, Z14, Z14
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z21, Z25, Z25
+	VADDPS        Z19, Z23, Z23
+	VADDPS        Z16, Z25, Z25
+	VADDPS        Z15, Z23, Z23
+	MOVQ          56(AX), R10
+	VADDPS        192(R10), Z25, Z25
+	MOVQ          56(AX), R10
+	VADDPS        2240(R10), Z23, Z23
+	MOVQ          56(AX), R10
+	VMOVUPS       Z25, 256(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z23, 2304(R10)
+	VMOVUPS       (CX)(BX*8), Z11
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	IMUL3Q        $0x09, BX, R10
+	VPERMPS       Z6, Z13, Z14
+	VMOVUPS       (CX)(R10*1), Z15
+	VPSLLD        $0x14, Z13, Z13
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K2
+	VPADDD        Z14, Z13, Z13
+	VMOVUPS       Z15, K2, Z10
+	VMOVUPS       Z4, Z14
+	VSUBPS        Z8, Z15, Z15
+	VFMADD213PS   Z5, Z12, Z14
+	VMOVUPS       Z15, Z17
+	VMULPS        Z12, Z12, Z16
+	VFMADD132PS   Z2, Z1, Z17
+	VFMADD213PS   Z12, Z16, Z14
+	VCMPPS        $0x15, Z0, Z15, K2
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VSUBPS        Z1, Z17, Z12
+	IMUL3Q        $0x0a, BX, R11
+	VMOVUPS       Z14, (CX)(BX*8)
+	VFNMADD132PS  Z3, Z15, Z12
+	VMOVUPS       (CX)(R11*1), Z16
+	VMAXPS        64(CX)(BX*8), Z7, Z7
+	VPERMPS       Z6, Z17, Z13
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
+	PREFETCHT0    (R8)
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       Z16, K1, Z10
+	ADDQ          176(AX), R8
+	VPADDD        Z13, Z17, Z17
+	VSUBPS        Z8, Z16, Z16
+	PREFETCHT0    (R9)
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z16, Z19
+	ADDQ          184(AX), R9
+	VFMADD213PS   Z5, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z19
+	VMULPS        Z12, Z12, Z18
+	VCMPPS        $0x15, Z0, Z16, K1
+	VFMADD213PS   Z12, Z18, Z13
+	VSUBPS        Z1, Z19, Z12
+	IMUL3Q        $0x0b, BX, R12
+	VFMADD213PS.Z Z17, Z17, K2, Z13
+	VFNMADD132PS  Z3, Z16, Z12
+	VMOVUPS       (CX)(R12*1), Z18
+	VMOVUPS       Z13, (CX)(R10*1)
+	VPERMPS       Z6, Z19, Z17
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K2
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       Z18, K2, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z17, Z19, Z19
+	VSUBPS        Z8, Z18, Z18
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z17
+	VMOVUPS       Z18, Z21
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z17
+	VFMADD132PS   Z2, Z1, Z21
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z20
+	VCMPPS        $0x15, Z0, Z18, K2
+	VFMADD213PS   Z12, Z20, Z17
+	VSUBPS        Z1, Z21, Z12
+	VFMADD213PS.Z Z19, Z19, K1, Z17
+	VFNMADD132PS  Z3, Z18, Z12
+	VMOVUPS       Z17, (CX)(R11*1)
+	VPERMPS       Z6, Z21, Z19
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPSLLD        $0x14, Z21, Z21
+	PREFETCHT0    (R8)
+	VPADDD        Z19, Z21, Z21
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z19
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z19
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z20
+	VFMADD213PS   Z12, Z20, Z19
+	VFMADD213PS.Z Z21, Z21, K2, Z19
+	VMOVUPS       Z19, (CX)(R12*1)
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
 	VADDPS        Z14, Z13, Z13
-	VADDPS        Z16, Z19, Z19
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z17, Z19, Z19
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z13, Z19, Z19
+	VADDPS        Z15, Z18, Z18
+	MOVQ          56(AX), R10
+	VMOVUPS       Z19, 192(R10)
+	MOVQ          56(AX), R10
+	VMOVUPS       Z18, 2240(R10)
+	IMUL3Q        $0x0c, BX, R10
+	VMOVUPS       (CX)(R10*1), Z11
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
+	VMOVUPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
+	VSUBPS        Z1, Z13, Z12
+	IMUL3Q        $0x0d, BX, R11
+	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       (CX)(R11*1), Z15
+	VPERMPS       Z6, Z13, Z14
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K2
+	VPSLLD        $0x14, Z13, Z13
+	VMOVUPS       Z15, K2, Z10
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z8, Z15, Z15
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z15, Z17
+	VFMADD213PS   Z5, Z12, Z14
+	VFMADD132PS   Z2, Z1, Z17
+	VMULPS        Z12, Z12, Z16
+	VCMPPS        $0x15, Z0, Z15, K2
+	VFMADD213PS   Z12, Z16, Z14
+	VSUBPS        Z1, Z17, Z12
+	IMUL3Q        $0x0e, BX, R12
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VFNMADD132PS  Z3, Z15, Z12
+	VMOVUPS       (CX)(R12*1), Z16
+	VMOVUPS       Z14, (CX)(R10*1)
+	VPERMPS       Z6, Z17, Z13
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K1
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       Z16, K1, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z13, Z17, Z17
+	VSUBPS        Z8, Z16, Z16
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z16, Z19
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z19
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z18
+	VCMPPS        $0x15, Z0, Z16, K1
+	VFMADD213PS   Z12, Z18, Z13
+	VSUBPS        Z1, Z19, Z12
+	IMUL3Q        $0x0f, BX, R10
+	VFMADD213PS.Z Z17, Z17, K2, Z13
+	VFNMADD132PS  Z3, Z16, Z12
+	VMOVUPS       (CX)(R10*1), Z18
+	VMOVUPS       Z13, (CX)(R11*1)
+	VPERMPS       Z6, Z19, Z17
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K2
+	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       Z18, K2, Z10
+	PREFETCHT0    (R8)
+	VPADDD        Z17, Z19, Z19
+	VSUBPS        Z8, Z18, Z18
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z9
+	VMOVUPS       Z18, Z20
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z9
+	VFMADD132PS   Z2, Z1, Z20
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z17
+	VCMPPS        $0x15, Z0, Z18, K2
+	VFMADD213PS   Z12, Z17, Z9
+	VSUBPS        Z1, Z20, Z12
+	VFMADD213PS.Z Z19, Z19, K1, Z9
+	VFNMADD132PS  Z3, Z18, Z12
+	VMOVUPS       Z9, (CX)(R12*1)
+	VPERMPS       Z6, Z20, Z17
+	VMAXPS        64(CX)(R12*1), Z7, Z7
+	VPSLLD        $0x14, Z20, Z20
+	PREFETCHT0    (R8)
+	VPADDD        Z17, Z20, Z20
+	ADDQ          176(AX), R8
+	VMOVUPS       Z4, Z17
+	PREFETCHT0    (R9)
+	VFMADD213PS   Z5, Z12, Z17
+	ADDQ          184(AX), R9
+	VMULPS        Z12, Z12, Z19
+	VFMADD213PS   Z12, Z19, Z17
+	VFMADD213PS.Z Z20, Z20, K2, Z17
+	VMOVUPS       Z17, (CX)(R10*1)
+	VMAXPS        64(CX)(R10*1), Z7, Z7
+	PREFETCHT0    (R8)
+	ADDQ          176(AX), R8
+	PREFETCHT0    (R9)
+	ADDQ          184(AX), R9
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z9, Z17, Z17
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z13, Z17, Z17
+	VADDPS        Z15, Z18, Z18
 	MOVQ          56(AX), R8
-	VADDPS        192(R8), Z13, Z13
+	VADDPS        192(R8), Z17, Z17
 	MOVQ          56(AX), R8
-	VADDPS        2240(R8), Z19, Z19
+	VADDPS        2240(R8), Z18, Z18
 	MOVQ          56(AX), R8
-	VADDPS        256(R8), Z13, Z13
+	VADDPS        256(R8), Z17, Z17
 	MOVQ          56(AX), R8
-	VADDPS        2304(R8), Z19, Z19
-	VBROADCASTSD  constants<>+736(SB), Z8
-	VCVTPS2PD     Y13, Z9
-	VADDPD        Z8, Z9, Z9
-	VMOVUPD       Z9, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z13, Y9
+	VADDPS        2304(R8), Z18, Z18
+	VBROADCASTSD  constants<>+736(SB), Z9
+	VCVTPS2PD     Y17, Z11
+	VADDPD        Z9, Z11, Z11
+	VMOVUPD       Z11, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z17, Y11
+	VCVTPS2PD     Y11, Z11
+	VADDPD        Z9, Z11, Z11
+	VMOVUPD       Z11, 1464(AX)(SI*8)
+	VCVTPS2PD     Y18, Z9
+	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z18, Y9
 	VCVTPS2PD     Y9, Z9
-	VADDPD        Z8, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y19, Z8
-	VMOVUPD       Z8, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z19, Y8
+	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VSUBPS        Z8, Z10, Z8
+	VMOVUPS       Z8, Z11
+	VFMADD132PS   Z2, Z1, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VSUBPS        Z1, Z11, Z9
+	VFNMADD132PS  Z3, Z8, Z9
+	VPERMPS       Z6, Z11, Z8
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z8, Z11, Z11
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z9, Z8
+	VMULPS        Z9, Z9, Z12
+	VFMADD213PS   Z9, Z12, Z8
+	VFMADD213PS.Z Z11, Z11, K1, Z8
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VMOVUPD       Z8, 6904(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3576(AX)(SI*8)
@@ -23953,11 +23989,6 @@ loop2:
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
-	VCVTPS2PD     Y11, Z8
-	VMOVUPD       Z8, 6840(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y8
-	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI

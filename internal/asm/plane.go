@@ -403,36 +403,35 @@ func (b *builder) prefetch(streams []stream) {
 // planeState is what a vector of rows has in registers.
 type planeState struct {
 	*builder
-	constants                *expConstants
-	inMemory                 bool // targetX and targetE are
-	m                        vec
-	target, targetX, targetE vec
+	constants       *expConstants
+	m               vec
+	target, targetX vec
+	inMemory        bool // targetX is
 }
 
 func (b *builder) newPlaneState(exp *expConstants, m vec, labels reg.Register) *planeState {
 	st := &planeState{builder: b, constants: exp, m: m, inMemory: b.Classes != 0 && b.ISA == AVX2 && b.Form == Classwise}
 	if st.inMemory {
 		st.target = b.labelVector(operand.Mem{Base: labels})
-		for i := range 2 {
-			b.storeF(b.zero(), st.waiting(i), nil)
-		}
+		b.storeF(b.zero(), st.waiting(), nil)
 	} else if b.Form != Dense {
 		st.target, st.targetX = b.labelVector(operand.Mem{Base: labels}), b.zero()
-		if b.Op == PlaneSumExp {
-			st.targetE = b.zero()
-		}
 	}
 	return st
 }
 
 // class computes class number, or k + number: e, which takes x's place, d or a·d, and a.
 func (st *planeState) class(x, t operand.Mem, k reg.Register, number int) (s sums) {
-	here := func() reg.Register { return st.equalTo(st.target, number) }
 	v := st.loadT(x, nil)
-	var mask reg.Register
 	if st.Form != Dense {
-		mask = here()
-		st.blendTarget(&st.targetX, 0, mask, v)
+		here := st.equalTo(st.target, number)
+		if st.inMemory {
+			target := st.copy(st.waiting())
+			st.blend(target, here, v)
+			st.storeF(target, st.waiting(), nil)
+		} else {
+			st.blend(st.targetX, here, v)
+		}
 	}
 	d := v
 	st.sub(d, v, st.m)
@@ -448,31 +447,12 @@ func (st *planeState) class(x, t operand.Mem, k reg.Register, number int) (s sum
 	s.e = st.exp(st.constants, d)
 	if st.Op == PlaneSumExp {
 		st.storeF(s.e, x, nil)
-		if st.Form != Dense {
-			if st.ISA == AVX2 { // registers
-				mask = here()
-			}
-			st.blendTarget(&st.targetE, 1, mask, s.e)
-		}
 	}
 	return s
 }
 
-// blendTarget takes x over for rows whose target is here. Where there are too few registers, what is taken waits in memory.
-func (st *planeState) blendTarget(target *vec, i int, mask reg.Register, x vec) {
-	if !st.inMemory {
-		st.blend(*target, mask, x)
-		return
-	}
-	v := st.copy(st.waiting(i))
-	st.blend(v, mask, x)
-	st.storeF(v, st.waiting(i), nil)
-}
-
-// waiting is the memory for that.
-func (st *planeState) waiting(i int) operand.Mem {
-	return st.laneAt(st.load("lanesE"), others, i)
-}
+// waiting is the memory for targetX where there are too few registers.
+func (st *planeState) waiting() operand.Mem { return st.laneAt(st.load("lanesE"), others, 0) }
 
 // countTarget takes n classes from where the targets are.
 func (st *planeState) countTarget(n int) {
@@ -517,15 +497,17 @@ func (st *planeState) putTarget(slot reg.Register) {
 		return
 	}
 	if st.inMemory {
-		st.targetX, st.targetE = st.copy(st.waiting(0)), st.copy(st.waiting(1))
+		st.targetX = st.copy(st.waiting())
+	}
+	if st.Op == PlaneSumExp { // once more, which is less work than to take it from its class
+		d := st.vector()
+		st.sub(d, st.targetX, st.m)
+		st.put(st.exp(st.constants, d), "ey", slot)
 	}
 	st.doubles(st.targetX, func(i int, v vec) {
 		st.VSUBPD(st.slots("pivot", slot, i), v, v)
 		st.VMOVUPD(v, st.slots("y", slot, i))
 	})
-	if st.Op == PlaneSumExp {
-		st.put(st.targetE, "ey", slot)
-	}
 }
 
 // planeScale turns exponentials into gradients, of a cache line's worth of rows at a time.
