@@ -1988,61 +1988,61 @@ done9:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two11
-	VBROADCASTSD constants<>+736(SB), Y4
-	VMOVUPS      (R9), Y6
-	VADDPS       512(R9), Y6, Y6
-	VMOVUPS      32(R9), Y7
-	VADDPS       544(R9), Y7, Y7
+	VMOVUPS      (R9), Y4
+	VADDPS       512(R9), Y4, Y4
+	VMOVUPS      32(R9), Y6
+	VADDPS       544(R9), Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      64(R9), Y6
+	VADDPS       576(R9), Y6, Y6
+	VMOVUPS      96(R9), Y7
+	VADDPS       608(R9), Y7, Y7
 	VADDPS       Y7, Y6, Y6
-	VMOVUPS      64(R9), Y7
-	VADDPS       576(R9), Y7, Y7
-	VMOVUPS      96(R9), Y8
-	VADDPS       608(R9), Y8, Y8
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      128(R9), Y6
+	VADDPS       640(R9), Y6, Y6
+	VMOVUPS      160(R9), Y7
+	VADDPS       672(R9), Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      192(R9), Y7
+	VADDPS       704(R9), Y7, Y7
+	VMOVUPS      224(R9), Y8
+	VADDPS       736(R9), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y6, Y6
-	VMOVUPS      128(R9), Y7
-	VADDPS       640(R9), Y7, Y7
-	VMOVUPS      160(R9), Y8
-	VADDPS       672(R9), Y8, Y8
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      256(R9), Y6
+	VADDPS       768(R9), Y6, Y6
+	VMOVUPS      288(R9), Y7
+	VADDPS       800(R9), Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      320(R9), Y7
+	VADDPS       832(R9), Y7, Y7
+	VMOVUPS      352(R9), Y8
+	VADDPS       864(R9), Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VMOVUPS      192(R9), Y8
-	VADDPS       704(R9), Y8, Y8
-	VMOVUPS      224(R9), Y9
-	VADDPS       736(R9), Y9, Y9
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      384(R9), Y7
+	VADDPS       896(R9), Y7, Y7
+	VMOVUPS      416(R9), Y8
+	VADDPS       928(R9), Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      448(R9), Y8
+	VADDPS       960(R9), Y8, Y8
+	VMOVUPS      480(R9), Y9
+	VADDPS       992(R9), Y9, Y9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y6, Y6
-	VMOVUPS      256(R9), Y7
-	VADDPS       768(R9), Y7, Y7
-	VMOVUPS      288(R9), Y8
-	VADDPS       800(R9), Y8, Y8
-	VADDPS       Y8, Y7, Y7
-	VMOVUPS      320(R9), Y8
-	VADDPS       832(R9), Y8, Y8
-	VMOVUPS      352(R9), Y9
-	VADDPS       864(R9), Y9, Y9
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y8, Y7, Y7
-	VMOVUPS      384(R9), Y8
-	VADDPS       896(R9), Y8, Y8
-	VMOVUPS      416(R9), Y9
-	VADDPS       928(R9), Y9, Y9
-	VADDPS       Y9, Y8, Y8
-	VMOVUPS      448(R9), Y9
-	VADDPS       960(R9), Y9, Y9
-	VMOVUPS      480(R9), Y10
-	VADDPS       992(R9), Y10, Y10
-	VADDPS       Y10, Y9, Y9
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y7, Y6, Y6
-	VCVTPS2PD    X6, Y7
-	VADDPD       Y4, Y7, Y7
+	VADDPS       Y6, Y4, Y4
+	VBROADCASTSD constants<>+736(SB), Y6
+	VCVTPS2PD    X4, Y7
+	VADDPD       Y6, Y7, Y7
 	VMOVUPD      Y7, 1400(AX)(DI*8)
-	VEXTRACTF128 $0x01, Y6, X6
-	VCVTPS2PD    X6, Y6
-	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1432(AX)(DI*8)
+	VEXTRACTF128 $0x01, Y4, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y6, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(DI*8)
 	JMP          sum12
 
 two11:
@@ -2320,61 +2320,61 @@ done6:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
 	JE           two8
-	VBROADCASTSD constants<>+736(SB), Y4
-	VMOVUPS      (DI), Y6
-	VADDPS       512(DI), Y6, Y6
-	VMOVUPS      32(DI), Y7
-	VADDPS       544(DI), Y7, Y7
+	VMOVUPS      (DI), Y4
+	VADDPS       512(DI), Y4, Y4
+	VMOVUPS      32(DI), Y6
+	VADDPS       544(DI), Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      64(DI), Y6
+	VADDPS       576(DI), Y6, Y6
+	VMOVUPS      96(DI), Y7
+	VADDPS       608(DI), Y7, Y7
 	VADDPS       Y7, Y6, Y6
-	VMOVUPS      64(DI), Y7
-	VADDPS       576(DI), Y7, Y7
-	VMOVUPS      96(DI), Y8
-	VADDPS       608(DI), Y8, Y8
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      128(DI), Y6
+	VADDPS       640(DI), Y6, Y6
+	VMOVUPS      160(DI), Y7
+	VADDPS       672(DI), Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      192(DI), Y7
+	VADDPS       704(DI), Y7, Y7
+	VMOVUPS      224(DI), Y8
+	VADDPS       736(DI), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y6, Y6
-	VMOVUPS      128(DI), Y7
-	VADDPS       640(DI), Y7, Y7
-	VMOVUPS      160(DI), Y8
-	VADDPS       672(DI), Y8, Y8
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      256(DI), Y6
+	VADDPS       768(DI), Y6, Y6
+	VMOVUPS      288(DI), Y7
+	VADDPS       800(DI), Y7, Y7
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      320(DI), Y7
+	VADDPS       832(DI), Y7, Y7
+	VMOVUPS      352(DI), Y8
+	VADDPS       864(DI), Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VMOVUPS      192(DI), Y8
-	VADDPS       704(DI), Y8, Y8
-	VMOVUPS      224(DI), Y9
-	VADDPS       736(DI), Y9, Y9
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      384(DI), Y7
+	VADDPS       896(DI), Y7, Y7
+	VMOVUPS      416(DI), Y8
+	VADDPS       928(DI), Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VMOVUPS      448(DI), Y8
+	VADDPS       960(DI), Y8, Y8
+	VMOVUPS      480(DI), Y9
+	VADDPS       992(DI), Y9, Y9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y6, Y6
-	VMOVUPS      256(DI), Y7
-	VADDPS       768(DI), Y7, Y7
-	VMOVUPS      288(DI), Y8
-	VADDPS       800(DI), Y8, Y8
-	VADDPS       Y8, Y7, Y7
-	VMOVUPS      320(DI), Y8
-	VADDPS       832(DI), Y8, Y8
-	VMOVUPS      352(DI), Y9
-	VADDPS       864(DI), Y9, Y9
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y8, Y7, Y7
-	VMOVUPS      384(DI), Y8
-	VADDPS       896(DI), Y8, Y8
-	VMOVUPS      416(DI), Y9
-	VADDPS       928(DI), Y9, Y9
-	VADDPS       Y9, Y8, Y8
-	VMOVUPS      448(DI), Y9
-	VADDPS       960(DI), Y9, Y9
-	VMOVUPS      480(DI), Y10
-	VADDPS       992(DI), Y10, Y10
-	VADDPS       Y10, Y9, Y9
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y7, Y6, Y6
-	VCVTPS2PD    X6, Y7
-	VADDPD       Y4, Y7, Y7
+	VADDPS       Y6, Y4, Y4
+	VBROADCASTSD constants<>+736(SB), Y6
+	VCVTPS2PD    X4, Y7
+	VADDPD       Y6, Y7, Y7
 	VMOVUPD      Y7, 1400(AX)(BX*8)
-	VEXTRACTF128 $0x01, Y6, X6
-	VCVTPS2PD    X6, Y6
-	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1432(AX)(BX*8)
+	VEXTRACTF128 $0x01, Y4, X4
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y6, Y4, Y4
+	VMOVUPD      Y4, 1432(AX)(BX*8)
 	JMP          sum9
 
 two8:
@@ -2660,61 +2660,61 @@ done6:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
 	JE           two8
-	VBROADCASTSD constants<>+736(SB), Y3
-	VMOVUPS      (DI), Y4
-	VADDPS       512(DI), Y4, Y4
-	VMOVUPS      32(DI), Y5
-	VADDPS       544(DI), Y5, Y5
+	VMOVUPS      (DI), Y3
+	VADDPS       512(DI), Y3, Y3
+	VMOVUPS      32(DI), Y4
+	VADDPS       544(DI), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      64(DI), Y4
+	VADDPS       576(DI), Y4, Y4
+	VMOVUPS      96(DI), Y5
+	VADDPS       608(DI), Y5, Y5
 	VADDPS       Y5, Y4, Y4
-	VMOVUPS      64(DI), Y5
-	VADDPS       576(DI), Y5, Y5
-	VMOVUPS      96(DI), Y6
-	VADDPS       608(DI), Y6, Y6
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      128(DI), Y4
+	VADDPS       640(DI), Y4, Y4
+	VMOVUPS      160(DI), Y5
+	VADDPS       672(DI), Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      192(DI), Y5
+	VADDPS       704(DI), Y5, Y5
+	VMOVUPS      224(DI), Y6
+	VADDPS       736(DI), Y6, Y6
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y5, Y4, Y4
-	VMOVUPS      128(DI), Y5
-	VADDPS       640(DI), Y5, Y5
-	VMOVUPS      160(DI), Y6
-	VADDPS       672(DI), Y6, Y6
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      256(DI), Y4
+	VADDPS       768(DI), Y4, Y4
+	VMOVUPS      288(DI), Y5
+	VADDPS       800(DI), Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      320(DI), Y5
+	VADDPS       832(DI), Y5, Y5
+	VMOVUPS      352(DI), Y6
+	VADDPS       864(DI), Y6, Y6
 	VADDPS       Y6, Y5, Y5
-	VMOVUPS      192(DI), Y6
-	VADDPS       704(DI), Y6, Y6
-	VMOVUPS      224(DI), Y7
-	VADDPS       736(DI), Y7, Y7
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      384(DI), Y5
+	VADDPS       896(DI), Y5, Y5
+	VMOVUPS      416(DI), Y6
+	VADDPS       928(DI), Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VMOVUPS      448(DI), Y6
+	VADDPS       960(DI), Y6, Y6
+	VMOVUPS      480(DI), Y7
+	VADDPS       992(DI), Y7, Y7
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y6, Y5, Y5
 	VADDPS       Y5, Y4, Y4
-	VMOVUPS      256(DI), Y5
-	VADDPS       768(DI), Y5, Y5
-	VMOVUPS      288(DI), Y6
-	VADDPS       800(DI), Y6, Y6
-	VADDPS       Y6, Y5, Y5
-	VMOVUPS      320(DI), Y6
-	VADDPS       832(DI), Y6, Y6
-	VMOVUPS      352(DI), Y7
-	VADDPS       864(DI), Y7, Y7
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y6, Y5, Y5
-	VMOVUPS      384(DI), Y6
-	VADDPS       896(DI), Y6, Y6
-	VMOVUPS      416(DI), Y7
-	VADDPS       928(DI), Y7, Y7
-	VADDPS       Y7, Y6, Y6
-	VMOVUPS      448(DI), Y7
-	VADDPS       960(DI), Y7, Y7
-	VMOVUPS      480(DI), Y8
-	VADDPS       992(DI), Y8, Y8
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y6, Y5, Y5
-	VADDPS       Y5, Y4, Y4
-	VCVTPS2PD    X4, Y5
-	VADDPD       Y3, Y5, Y5
+	VADDPS       Y4, Y3, Y3
+	VBROADCASTSD constants<>+736(SB), Y4
+	VCVTPS2PD    X3, Y5
+	VADDPD       Y4, Y5, Y5
 	VMOVUPD      Y5, 1400(AX)(BX*8)
-	VEXTRACTF128 $0x01, Y4, X4
-	VCVTPS2PD    X4, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(BX*8)
+	VEXTRACTF128 $0x01, Y3, X3
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y4, Y3, Y3
+	VMOVUPD      Y3, 1432(AX)(BX*8)
 	JMP          sum9
 
 two8:
@@ -4657,32 +4657,32 @@ done9:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two11
-	VBROADCASTSD constants<>+736(SB), Y4
-	VMOVUPD      (R9), Y6
-	VADDPD       256(R9), Y6, Y6
-	VMOVUPD      32(R9), Y7
-	VADDPD       288(R9), Y7, Y7
+	VMOVUPD      (R9), Y4
+	VADDPD       256(R9), Y4, Y4
+	VMOVUPD      32(R9), Y6
+	VADDPD       288(R9), Y6, Y6
+	VADDPD       Y6, Y4, Y4
+	VMOVUPD      64(R9), Y6
+	VADDPD       320(R9), Y6, Y6
+	VMOVUPD      96(R9), Y7
+	VADDPD       352(R9), Y7, Y7
 	VADDPD       Y7, Y6, Y6
-	VMOVUPD      64(R9), Y7
-	VADDPD       320(R9), Y7, Y7
-	VMOVUPD      96(R9), Y8
-	VADDPD       352(R9), Y8, Y8
+	VADDPD       Y6, Y4, Y4
+	VMOVUPD      128(R9), Y6
+	VADDPD       384(R9), Y6, Y6
+	VMOVUPD      160(R9), Y7
+	VADDPD       416(R9), Y7, Y7
+	VADDPD       Y7, Y6, Y6
+	VMOVUPD      192(R9), Y7
+	VADDPD       448(R9), Y7, Y7
+	VMOVUPD      224(R9), Y8
+	VADDPD       480(R9), Y8, Y8
 	VADDPD       Y8, Y7, Y7
 	VADDPD       Y7, Y6, Y6
-	VMOVUPD      128(R9), Y7
-	VADDPD       384(R9), Y7, Y7
-	VMOVUPD      160(R9), Y8
-	VADDPD       416(R9), Y8, Y8
-	VADDPD       Y8, Y7, Y7
-	VMOVUPD      192(R9), Y8
-	VADDPD       448(R9), Y8, Y8
-	VMOVUPD      224(R9), Y9
-	VADDPD       480(R9), Y9, Y9
-	VADDPD       Y9, Y8, Y8
-	VADDPD       Y8, Y7, Y7
-	VADDPD       Y7, Y6, Y6
-	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1400(AX)(DI*8)
+	VADDPD       Y6, Y4, Y4
+	VBROADCASTSD constants<>+736(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMOVUPD      Y4, 1400(AX)(DI*8)
 	JMP          sum12
 
 two11:
@@ -4919,32 +4919,32 @@ done6:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
 	JE           two8
-	VBROADCASTSD constants<>+736(SB), Y4
-	VMOVUPD      (DI), Y6
-	VADDPD       256(DI), Y6, Y6
-	VMOVUPD      32(DI), Y7
-	VADDPD       288(DI), Y7, Y7
+	VMOVUPD      (DI), Y4
+	VADDPD       256(DI), Y4, Y4
+	VMOVUPD      32(DI), Y6
+	VADDPD       288(DI), Y6, Y6
+	VADDPD       Y6, Y4, Y4
+	VMOVUPD      64(DI), Y6
+	VADDPD       320(DI), Y6, Y6
+	VMOVUPD      96(DI), Y7
+	VADDPD       352(DI), Y7, Y7
 	VADDPD       Y7, Y6, Y6
-	VMOVUPD      64(DI), Y7
-	VADDPD       320(DI), Y7, Y7
-	VMOVUPD      96(DI), Y8
-	VADDPD       352(DI), Y8, Y8
+	VADDPD       Y6, Y4, Y4
+	VMOVUPD      128(DI), Y6
+	VADDPD       384(DI), Y6, Y6
+	VMOVUPD      160(DI), Y7
+	VADDPD       416(DI), Y7, Y7
+	VADDPD       Y7, Y6, Y6
+	VMOVUPD      192(DI), Y7
+	VADDPD       448(DI), Y7, Y7
+	VMOVUPD      224(DI), Y8
+	VADDPD       480(DI), Y8, Y8
 	VADDPD       Y8, Y7, Y7
 	VADDPD       Y7, Y6, Y6
-	VMOVUPD      128(DI), Y7
-	VADDPD       384(DI), Y7, Y7
-	VMOVUPD      160(DI), Y8
-	VADDPD       416(DI), Y8, Y8
-	VADDPD       Y8, Y7, Y7
-	VMOVUPD      192(DI), Y8
-	VADDPD       448(DI), Y8, Y8
-	VMOVUPD      224(DI), Y9
-	VADDPD       480(DI), Y9, Y9
-	VADDPD       Y9, Y8, Y8
-	VADDPD       Y8, Y7, Y7
-	VADDPD       Y7, Y6, Y6
-	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1400(AX)(BX*8)
+	VADDPD       Y6, Y4, Y4
+	VBROADCASTSD constants<>+736(SB), Y6
+	VADDPD       Y6, Y4, Y4
+	VMOVUPD      Y4, 1400(AX)(BX*8)
 	JMP          sum9
 
 two8:
@@ -5189,32 +5189,32 @@ done6:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
 	JE           two8
-	VBROADCASTSD constants<>+736(SB), Y3
-	VMOVUPD      (DI), Y4
-	VADDPD       256(DI), Y4, Y4
-	VMOVUPD      32(DI), Y5
-	VADDPD       288(DI), Y5, Y5
+	VMOVUPD      (DI), Y3
+	VADDPD       256(DI), Y3, Y3
+	VMOVUPD      32(DI), Y4
+	VADDPD       288(DI), Y4, Y4
+	VADDPD       Y4, Y3, Y3
+	VMOVUPD      64(DI), Y4
+	VADDPD       320(DI), Y4, Y4
+	VMOVUPD      96(DI), Y5
+	VADDPD       352(DI), Y5, Y5
 	VADDPD       Y5, Y4, Y4
-	VMOVUPD      64(DI), Y5
-	VADDPD       320(DI), Y5, Y5
-	VMOVUPD      96(DI), Y6
-	VADDPD       352(DI), Y6, Y6
+	VADDPD       Y4, Y3, Y3
+	VMOVUPD      128(DI), Y4
+	VADDPD       384(DI), Y4, Y4
+	VMOVUPD      160(DI), Y5
+	VADDPD       416(DI), Y5, Y5
+	VADDPD       Y5, Y4, Y4
+	VMOVUPD      192(DI), Y5
+	VADDPD       448(DI), Y5, Y5
+	VMOVUPD      224(DI), Y6
+	VADDPD       480(DI), Y6, Y6
 	VADDPD       Y6, Y5, Y5
 	VADDPD       Y5, Y4, Y4
-	VMOVUPD      128(DI), Y5
-	VADDPD       384(DI), Y5, Y5
-	VMOVUPD      160(DI), Y6
-	VADDPD       416(DI), Y6, Y6
-	VADDPD       Y6, Y5, Y5
-	VMOVUPD      192(DI), Y6
-	VADDPD       448(DI), Y6, Y6
-	VMOVUPD      224(DI), Y7
-	VADDPD       480(DI), Y7, Y7
-	VADDPD       Y7, Y6, Y6
-	VADDPD       Y6, Y5, Y5
-	VADDPD       Y5, Y4, Y4
-	VADDPD       Y3, Y4, Y4
-	VMOVUPD      Y4, 1400(AX)(BX*8)
+	VADDPD       Y4, Y3, Y3
+	VBROADCASTSD constants<>+736(SB), Y4
+	VADDPD       Y4, Y3, Y3
+	VMOVUPD      Y3, 1400(AX)(BX*8)
 	JMP          sum9
 
 two8:
@@ -10484,61 +10484,61 @@ done9:
 	MOVQ          56(AX), R9
 	CMPQ          96(AX), $0x02
 	JE            two11
-	VBROADCASTSD  constants<>+736(SB), Z9
-	VMOVUPS       (R9), Z11
-	VADDPS        1024(R9), Z11, Z11
-	VMOVUPS       64(R9), Z12
-	VADDPS        1088(R9), Z12, Z12
+	VMOVUPS       (R9), Z9
+	VADDPS        1024(R9), Z9, Z9
+	VMOVUPS       64(R9), Z11
+	VADDPS        1088(R9), Z11, Z11
+	VADDPS        Z11, Z9, Z9
+	VMOVUPS       128(R9), Z11
+	VADDPS        1152(R9), Z11, Z11
+	VMOVUPS       192(R9), Z12
+	VADDPS        1216(R9), Z12, Z12
 	VADDPS        Z12, Z11, Z11
-	VMOVUPS       128(R9), Z12
-	VADDPS        1152(R9), Z12, Z12
-	VMOVUPS       192(R9), Z13
-	VADDPS        1216(R9), Z13, Z13
+	VADDPS        Z11, Z9, Z9
+	VMOVUPS       256(R9), Z11
+	VADDPS        1280(R9), Z11, Z11
+	VMOVUPS       320(R9), Z12
+	VADDPS        1344(R9), Z12, Z12
+	VADDPS        Z12, Z11, Z11
+	VMOVUPS       384(R9), Z12
+	VADDPS        1408(R9), Z12, Z12
+	VMOVUPS       448(R9), Z13
+	VADDPS        1472(R9), Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z11, Z11
-	VMOVUPS       256(R9), Z12
-	VADDPS        1280(R9), Z12, Z12
-	VMOVUPS       320(R9), Z13
-	VADDPS        1344(R9), Z13, Z13
+	VADDPS        Z11, Z9, Z9
+	VMOVUPS       512(R9), Z11
+	VADDPS        1536(R9), Z11, Z11
+	VMOVUPS       576(R9), Z12
+	VADDPS        1600(R9), Z12, Z12
+	VADDPS        Z12, Z11, Z11
+	VMOVUPS       640(R9), Z12
+	VADDPS        1664(R9), Z12, Z12
+	VMOVUPS       704(R9), Z13
+	VADDPS        1728(R9), Z13, Z13
 	VADDPS        Z13, Z12, Z12
-	VMOVUPS       384(R9), Z13
-	VADDPS        1408(R9), Z13, Z13
-	VMOVUPS       448(R9), Z14
-	VADDPS        1472(R9), Z14, Z14
+	VADDPS        Z12, Z11, Z11
+	VMOVUPS       768(R9), Z12
+	VADDPS        1792(R9), Z12, Z12
+	VMOVUPS       832(R9), Z13
+	VADDPS        1856(R9), Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VMOVUPS       896(R9), Z13
+	VADDPS        1920(R9), Z13, Z13
+	VMOVUPS       960(R9), Z14
+	VADDPS        1984(R9), Z14, Z14
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z11, Z11
-	VMOVUPS       512(R9), Z12
-	VADDPS        1536(R9), Z12, Z12
-	VMOVUPS       576(R9), Z13
-	VADDPS        1600(R9), Z13, Z13
-	VADDPS        Z13, Z12, Z12
-	VMOVUPS       640(R9), Z13
-	VADDPS        1664(R9), Z13, Z13
-	VMOVUPS       704(R9), Z14
-	VADDPS        1728(R9), Z14, Z14
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z13, Z12, Z12
-	VMOVUPS       768(R9), Z13
-	VADDPS        1792(R9), Z13, Z13
-	VMOVUPS       832(R9), Z14
-	VADDPS        1856(R9), Z14, Z14
-	VADDPS        Z14, Z13, Z13
-	VMOVUPS       896(R9), Z14
-	VADDPS        1920(R9), Z14, Z14
-	VMOVUPS       960(R9), Z15
-	VADDPS        1984(R9), Z15, Z15
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z13, Z12, Z12
-	VADDPS        Z12, Z11, Z11
-	VCVTPS2PD     Y11, Z12
-	VADDPD        Z9, Z12, Z12
+	VADDPS        Z11, Z9, Z9
+	VBROADCASTSD  constants<>+736(SB), Z11
+	VCVTPS2PD     Y9, Z12
+	VADDPD        Z11, Z12, Z12
 	VMOVUPD       Z12, 1400(AX)(DI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y11
-	VCVTPS2PD     Y11, Z11
-	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 1464(AX)(DI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z11, Z9, Z9
+	VMOVUPD       Z9, 1464(AX)(DI*8)
 	JMP           sum12
 
 two11:
@@ -10798,61 +10798,61 @@ done6:
 	MOVQ          56(AX), DI
 	CMPQ          96(AX), $0x02
 	JE            two8
-	VBROADCASTSD  constants<>+736(SB), Z9
-	VMOVUPS       (DI), Z11
-	VADDPS        1024(DI), Z11, Z11
-	VMOVUPS       64(DI), Z12
-	VADDPS        1088(DI), Z12, Z12
+	VMOVUPS       (DI), Z9
+	VADDPS        1024(DI), Z9, Z9
+	VMOVUPS       64(DI), Z11
+	VADDPS        1088(DI), Z11, Z11
+	VADDPS        Z11, Z9, Z9
+	VMOVUPS       128(DI), Z11
+	VADDPS        1152(DI), Z11, Z11
+	VMOVUPS       192(DI), Z12
+	VADDPS        1216(DI), Z12, Z12
 	VADDPS        Z12, Z11, Z11
-	VMOVUPS       128(DI), Z12
-	VADDPS        1152(DI), Z12, Z12
-	VMOVUPS       192(DI), Z13
-	VADDPS        1216(DI), Z13, Z13
+	VADDPS        Z11, Z9, Z9
+	VMOVUPS       256(DI), Z11
+	VADDPS        1280(DI), Z11, Z11
+	VMOVUPS       320(DI), Z12
+	VADDPS        1344(DI), Z12, Z12
+	VADDPS        Z12, Z11, Z11
+	VMOVUPS       384(DI), Z12
+	VADDPS        1408(DI), Z12, Z12
+	VMOVUPS       448(DI), Z13
+	VADDPS        1472(DI), Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z11, Z11
-	VMOVUPS       256(DI), Z12
-	VADDPS        1280(DI), Z12, Z12
-	VMOVUPS       320(DI), Z13
-	VADDPS        1344(DI), Z13, Z13
+	VADDPS        Z11, Z9, Z9
+	VMOVUPS       512(DI), Z11
+	VADDPS        1536(DI), Z11, Z11
+	VMOVUPS       576(DI), Z12
+	VADDPS        1600(DI), Z12, Z12
+	VADDPS        Z12, Z11, Z11
+	VMOVUPS       640(DI), Z12
+	VADDPS        1664(DI), Z12, Z12
+	VMOVUPS       704(DI), Z13
+	VADDPS        1728(DI), Z13, Z13
 	VADDPS        Z13, Z12, Z12
-	VMOVUPS       384(DI), Z13
-	VADDPS        1408(DI), Z13, Z13
-	VMOVUPS       448(DI), Z14
-	VADDPS        1472(DI), Z14, Z14
+	VADDPS        Z12, Z11, Z11
+	VMOVUPS       768(DI), Z12
+	VADDPS        1792(DI), Z12, Z12
+	VMOVUPS       832(DI), Z13
+	VADDPS        1856(DI), Z13, Z13
+	VADDPS        Z13, Z12, Z12
+	VMOVUPS       896(DI), Z13
+	VADDPS        1920(DI), Z13, Z13
+	VMOVUPS       960(DI), Z14
+	VADDPS        1984(DI), Z14, Z14
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z11, Z11
-	VMOVUPS       512(DI), Z12
-	VADDPS        1536(DI), Z12, Z12
-	VMOVUPS       576(DI), Z13
-	VADDPS        1600(DI), Z13, Z13
-	VADDPS        Z13, Z12, Z12
-	VMOVUPS       640(DI), Z13
-	VADDPS        1664(DI), Z13, Z13
-	VMOVUPS       704(DI), Z14
-	VADDPS        1728(DI), Z14, Z14
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z13, Z12, Z12
-	VMOVUPS       768(DI), Z13
-	VADDPS        1792(DI), Z13, Z13
-	VMOVUPS       832(DI), Z14
-	VADDPS        1856(DI), Z14, Z14
-	VADDPS        Z14, Z13, Z13
-	VMOVUPS       896(DI), Z14
-	VADDPS        1920(DI), Z14, Z14
-	VMOVUPS       960(DI), Z15
-	VADDPS        1984(DI), Z15, Z15
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z13, Z12, Z12
-	VADDPS        Z12, Z11, Z11
-	VCVTPS2PD     Y11, Z12
-	VADDPD        Z9, Z12, Z12
+	VADDPS        Z11, Z9, Z9
+	VBROADCASTSD  constants<>+736(SB), Z11
+	VCVTPS2PD     Y9, Z12
+	VADDPD        Z11, Z12, Z12
 	VMOVUPD       Z12, 1400(AX)(BX*8)
-	VEXTRACTF64X4 $0x01, Z11, Y11
-	VCVTPS2PD     Y11, Z11
-	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 1464(AX)(BX*8)
+	VEXTRACTF64X4 $0x01, Z9, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z11, Z9, Z9
+	VMOVUPD       Z9, 1464(AX)(BX*8)
 	JMP           sum9
 
 two8:
@@ -11117,61 +11117,61 @@ done6:
 	MOVQ          56(AX), DI
 	CMPQ          96(AX), $0x02
 	JE            two8
-	VBROADCASTSD  constants<>+736(SB), Z8
-	VMOVUPS       (DI), Z9
-	VADDPS        1024(DI), Z9, Z9
-	VMOVUPS       64(DI), Z10
-	VADDPS        1088(DI), Z10, Z10
+	VMOVUPS       (DI), Z8
+	VADDPS        1024(DI), Z8, Z8
+	VMOVUPS       64(DI), Z9
+	VADDPS        1088(DI), Z9, Z9
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       128(DI), Z9
+	VADDPS        1152(DI), Z9, Z9
+	VMOVUPS       192(DI), Z10
+	VADDPS        1216(DI), Z10, Z10
 	VADDPS        Z10, Z9, Z9
-	VMOVUPS       128(DI), Z10
-	VADDPS        1152(DI), Z10, Z10
-	VMOVUPS       192(DI), Z11
-	VADDPS        1216(DI), Z11, Z11
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       256(DI), Z9
+	VADDPS        1280(DI), Z9, Z9
+	VMOVUPS       320(DI), Z10
+	VADDPS        1344(DI), Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	VMOVUPS       384(DI), Z10
+	VADDPS        1408(DI), Z10, Z10
+	VMOVUPS       448(DI), Z11
+	VADDPS        1472(DI), Z11, Z11
 	VADDPS        Z11, Z10, Z10
 	VADDPS        Z10, Z9, Z9
-	VMOVUPS       256(DI), Z10
-	VADDPS        1280(DI), Z10, Z10
-	VMOVUPS       320(DI), Z11
-	VADDPS        1344(DI), Z11, Z11
+	VADDPS        Z9, Z8, Z8
+	VMOVUPS       512(DI), Z9
+	VADDPS        1536(DI), Z9, Z9
+	VMOVUPS       576(DI), Z10
+	VADDPS        1600(DI), Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	VMOVUPS       640(DI), Z10
+	VADDPS        1664(DI), Z10, Z10
+	VMOVUPS       704(DI), Z11
+	VADDPS        1728(DI), Z11, Z11
 	VADDPS        Z11, Z10, Z10
-	VMOVUPS       384(DI), Z11
-	VADDPS        1408(DI), Z11, Z11
-	VMOVUPS       448(DI), Z12
-	VADDPS        1472(DI), Z12, Z12
+	VADDPS        Z10, Z9, Z9
+	VMOVUPS       768(DI), Z10
+	VADDPS        1792(DI), Z10, Z10
+	VMOVUPS       832(DI), Z11
+	VADDPS        1856(DI), Z11, Z11
+	VADDPS        Z11, Z10, Z10
+	VMOVUPS       896(DI), Z11
+	VADDPS        1920(DI), Z11, Z11
+	VMOVUPS       960(DI), Z12
+	VADDPS        1984(DI), Z12, Z12
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z11, Z10, Z10
 	VADDPS        Z10, Z9, Z9
-	VMOVUPS       512(DI), Z10
-	VADDPS        1536(DI), Z10, Z10
-	VMOVUPS       576(DI), Z11
-	VADDPS        1600(DI), Z11, Z11
-	VADDPS        Z11, Z10, Z10
-	VMOVUPS       640(DI), Z11
-	VADDPS        1664(DI), Z11, Z11
-	VMOVUPS       704(DI), Z12
-	VADDPS        1728(DI), Z12, Z12
-	VADDPS        Z12, Z11, Z11
-	VADDPS        Z11, Z10, Z10
-	VMOVUPS       768(DI), Z11
-	VADDPS        1792(DI), Z11, Z11
-	VMOVUPS       832(DI), Z12
-	VADDPS        1856(DI), Z12, Z12
-	VADDPS        Z12, Z11, Z11
-	VMOVUPS       896(DI), Z12
-	VADDPS        1920(DI), Z12, Z12
-	VMOVUPS       960(DI), Z13
-	VADDPS        1984(DI), Z13, Z13
-	VADDPS        Z13, Z12, Z12
-	VADDPS        Z12, Z11, Z11
-	VADDPS        Z11, Z10, Z10
-	VADDPS        Z10, Z9, Z9
-	VCVTPS2PD     Y9, Z10
-	VADDPD        Z8, Z10, Z10
+	VADDPS        Z9, Z8, Z8
+	VBROADCASTSD  constants<>+736(SB), Z9
+	VCVTPS2PD     Y8, Z10
+	VADDPD        Z9, Z10, Z10
 	VMOVUPD       Z10, 1400(AX)(BX*8)
-	VEXTRACTF64X4 $0x01, Z9, Y9
-	VCVTPS2PD     Y9, Z9
-	VADDPD        Z8, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(BX*8)
+	VEXTRACTF64X4 $0x01, Z8, Y8
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z9, Z8, Z8
+	VMOVUPD       Z8, 1464(AX)(BX*8)
 	JMP           sum9
 
 two8:
@@ -12657,32 +12657,32 @@ done9:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
 	JE           two11
-	VBROADCASTSD constants<>+736(SB), Z14
-	VMOVUPD      (R9), Z16
-	VADDPD       512(R9), Z16, Z16
-	VMOVUPD      64(R9), Z17
-	VADDPD       576(R9), Z17, Z17
+	VMOVUPD      (R9), Z14
+	VADDPD       512(R9), Z14, Z14
+	VMOVUPD      64(R9), Z16
+	VADDPD       576(R9), Z16, Z16
+	VADDPD       Z16, Z14, Z14
+	VMOVUPD      128(R9), Z16
+	VADDPD       640(R9), Z16, Z16
+	VMOVUPD      192(R9), Z17
+	VADDPD       704(R9), Z17, Z17
 	VADDPD       Z17, Z16, Z16
-	VMOVUPD      128(R9), Z17
-	VADDPD       640(R9), Z17, Z17
-	VMOVUPD      192(R9), Z18
-	VADDPD       704(R9), Z18, Z18
+	VADDPD       Z16, Z14, Z14
+	VMOVUPD      256(R9), Z16
+	VADDPD       768(R9), Z16, Z16
+	VMOVUPD      320(R9), Z17
+	VADDPD       832(R9), Z17, Z17
+	VADDPD       Z17, Z16, Z16
+	VMOVUPD      384(R9), Z17
+	VADDPD       896(R9), Z17, Z17
+	VMOVUPD      448(R9), Z18
+	VADDPD       960(R9), Z18, Z18
 	VADDPD       Z18, Z17, Z17
 	VADDPD       Z17, Z16, Z16
-	VMOVUPD      256(R9), Z17
-	VADDPD       768(R9), Z17, Z17
-	VMOVUPD      320(R9), Z18
-	VADDPD       832(R9), Z18, Z18
-	VADDPD       Z18, Z17, Z17
-	VMOVUPD      384(R9), Z18
-	VADDPD       896(R9), Z18, Z18
-	VMOVUPD      448(R9), Z19
-	VADDPD       960(R9), Z19, Z19
-	VADDPD       Z19, Z18, Z18
-	VADDPD       Z18, Z17, Z17
-	VADDPD       Z17, Z16, Z16
-	VADDPD       Z14, Z16, Z16
-	VMOVUPD      Z16, 1400(AX)(DI*8)
+	VADDPD       Z16, Z14, Z14
+	VBROADCASTSD constants<>+736(SB), Z16
+	VADDPD       Z16, Z14, Z14
+	VMOVUPD      Z14, 1400(AX)(DI*8)
 	JMP          sum12
 
 two11:
@@ -12912,32 +12912,32 @@ done6:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
 	JE           two8
-	VBROADCASTSD constants<>+736(SB), Z14
-	VMOVUPD      (DI), Z16
-	VADDPD       512(DI), Z16, Z16
-	VMOVUPD      64(DI), Z17
-	VADDPD       576(DI), Z17, Z17
+	VMOVUPD      (DI), Z14
+	VADDPD       512(DI), Z14, Z14
+	VMOVUPD      64(DI), Z16
+	VADDPD       576(DI), Z16, Z16
+	VADDPD       Z16, Z14, Z14
+	VMOVUPD      128(DI), Z16
+	VADDPD       640(DI), Z16, Z16
+	VMOVUPD      192(DI), Z17
+	VADDPD       704(DI), Z17, Z17
 	VADDPD       Z17, Z16, Z16
-	VMOVUPD      128(DI), Z17
-	VADDPD       640(DI), Z17, Z17
-	VMOVUPD      192(DI), Z18
-	VADDPD       704(DI), Z18, Z18
+	VADDPD       Z16, Z14, Z14
+	VMOVUPD      256(DI), Z16
+	VADDPD       768(DI), Z16, Z16
+	VMOVUPD      320(DI), Z17
+	VADDPD       832(DI), Z17, Z17
+	VADDPD       Z17, Z16, Z16
+	VMOVUPD      384(DI), Z17
+	VADDPD       896(DI), Z17, Z17
+	VMOVUPD      448(DI), Z18
+	VADDPD       960(DI), Z18, Z18
 	VADDPD       Z18, Z17, Z17
 	VADDPD       Z17, Z16, Z16
-	VMOVUPD      256(DI), Z17
-	VADDPD       768(DI), Z17, Z17
-	VMOVUPD      320(DI), Z18
-	VADDPD       832(DI), Z18, Z18
-	VADDPD       Z18, Z17, Z17
-	VMOVUPD      384(DI), Z18
-	VADDPD       896(DI), Z18, Z18
-	VMOVUPD      448(DI), Z19
-	VADDPD       960(DI), Z19, Z19
-	VADDPD       Z19, Z18, Z18
-	VADDPD       Z18, Z17, Z17
-	VADDPD       Z17, Z16, Z16
-	VADDPD       Z14, Z16, Z16
-	VMOVUPD      Z16, 1400(AX)(BX*8)
+	VADDPD       Z16, Z14, Z14
+	VBROADCASTSD constants<>+736(SB), Z16
+	VADDPD       Z16, Z14, Z14
+	VMOVUPD      Z14, 1400(AX)(BX*8)
 	JMP          sum9
 
 two8:
@@ -13172,32 +13172,32 @@ done6:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
 	JE           two8
-	VBROADCASTSD constants<>+736(SB), Z13
-	VMOVUPD      (DI), Z14
-	VADDPD       512(DI), Z14, Z14
-	VMOVUPD      64(DI), Z15
-	VADDPD       576(DI), Z15, Z15
+	VMOVUPD      (DI), Z13
+	VADDPD       512(DI), Z13, Z13
+	VMOVUPD      64(DI), Z14
+	VADDPD       576(DI), Z14, Z14
+	VADDPD       Z14, Z13, Z13
+	VMOVUPD      128(DI), Z14
+	VADDPD       640(DI), Z14, Z14
+	VMOVUPD      192(DI), Z15
+	VADDPD       704(DI), Z15, Z15
 	VADDPD       Z15, Z14, Z14
-	VMOVUPD      128(DI), Z15
-	VADDPD       640(DI), Z15, Z15
-	VMOVUPD      192(DI), Z16
-	VADDPD       704(DI), Z16, Z16
+	VADDPD       Z14, Z13, Z13
+	VMOVUPD      256(DI), Z14
+	VADDPD       768(DI), Z14, Z14
+	VMOVUPD      320(DI), Z15
+	VADDPD       832(DI), Z15, Z15
+	VADDPD       Z15, Z14, Z14
+	VMOVUPD      384(DI), Z15
+	VADDPD       896(DI), Z15, Z15
+	VMOVUPD      448(DI), Z16
+	VADDPD       960(DI), Z16, Z16
 	VADDPD       Z16, Z15, Z15
 	VADDPD       Z15, Z14, Z14
-	VMOVUPD      256(DI), Z15
-	VADDPD       768(DI), Z15, Z15
-	VMOVUPD      320(DI), Z16
-	VADDPD       832(DI), Z16, Z16
-	VADDPD       Z16, Z15, Z15
-	VMOVUPD      384(DI), Z16
-	VADDPD       896(DI), Z16, Z16
-	VMOVUPD      448(DI), Z17
-	VADDPD       960(DI), Z17, Z17
-	VADDPD       Z17, Z16, Z16
-	VADDPD       Z16, Z15, Z15
-	VADDPD       Z15, Z14, Z14
-	VADDPD       Z13, Z14, Z14
-	VMOVUPD      Z14, 1400(AX)(BX*8)
+	VADDPD       Z14, Z13, Z13
+	VBROADCASTSD constants<>+736(SB), Z14
+	VADDPD       Z14, Z13, Z13
+	VMOVUPD      Z13, 1400(AX)(BX*8)
 	JMP          sum9
 
 two8:

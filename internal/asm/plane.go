@@ -199,16 +199,8 @@ func (b *builder) planeSum() {
 		m := b.copy(next)
 		b.ps(b.VMOVAPS, b.VMOVAPD, b.negInf(), next)
 		b.put(m, "pivot", slot)
-		lane, odd, zero := b.load("lanesE"), b.GP64(), b.zero()
-		kinds, clear := sumA, b.label("clear")
-		if b.Form == Dense {
-			kinds = others
-		}
-		b.MOVQ(operand.I32(int32((kinds*b.planeLanes()-1)*b.vectorBytes())), odd)
-		b.Label(clear)
-		b.storeF(zero, operand.Mem{Base: lane, Index: odd, Scale: 1}, nil)
-		b.SUBQ(operand.Imm(uint64(b.vectorBytes())), odd)
-		b.JGE(operand.LabelRef(clear))
+		lane, odd := b.load("lanesE"), b.GP64()
+		b.clearLanes(lane)
 		st := b.newPlaneState(&exp, m, labels)
 		p, k := b.GP64(), b.GP64()
 		b.MOVQ(x, p)
@@ -235,18 +227,6 @@ func (b *builder) planeSum() {
 			mx.Disp += b.vectorBytes()
 			b.maxT(next, mx, nil)
 		}
-		goOn := func(n int) {
-			b.ADDQ(operand.Imm(uint64(n)), k)
-			b.ADDQ(operand.I32(int32(n*b.vectorBytes())), lane)
-			if n == group {
-				b.LEAQ(at(p, step, group, 0), p)
-			} else {
-				b.ADDQ(b.arg("planeStep"), p)
-			}
-			if t == nil {
-				st.countTarget(n)
-			}
-		}
 		// classes runs the body for so many classes after another, while there are so many.
 		classes := func(n int, body func()) {
 			loop, done, left := b.label("classes"), b.label("done"), b.GP64()
@@ -265,7 +245,16 @@ func (b *builder) planeSum() {
 			}
 			b.Label(fetched)
 			body()
-			goOn(n)
+			b.ADDQ(operand.Imm(uint64(n)), k)
+			b.ADDQ(operand.I32(int32(n*b.vectorBytes())), lane)
+			if n == group {
+				b.LEAQ(at(p, step, group, 0), p)
+			} else {
+				b.ADDQ(b.arg("planeStep"), p)
+			}
+			if t == nil {
+				st.countTarget(n)
+			}
 			b.TESTQ(operand.I32(int32(b.planeLanes()-1)), k)
 			b.JNE(operand.LabelRef(loop))
 			b.SUBQ(operand.I32(int32(b.planeLanes()*b.vectorBytes())), lane)
@@ -283,26 +272,34 @@ func (b *builder) planeSum() {
 		classes(1, func() { one(0) })
 		lanes := b.load("lanesE")
 
-		// Σe − 1; of two classes, the smaller exponential, the other being 1.
+		// Of two classes, rest is the smaller exponential, the other being 1.
 		two, done := b.label("two"), b.label("sum")
 		b.CMPQ(b.arg("n"), operand.Imm(2))
 		b.JE(operand.LabelRef(two))
-		bias := b.vector()
-		b.VBROADCASTSD(b.data.float64(-1), bias)
-		b.doubles(b.tree(lanes, evenE, b.planeLanes()), func(i int, v vec) {
-			b.VADDPD(bias, v, v)
-			b.VMOVUPD(v, b.slots("rest", slot, i))
-		})
+		b.putRest(b.tree(lanes, evenE), slot)
 		b.JMP(operand.LabelRef(done))
 		b.Label(two)
 		b.put(b.smaller(b.copy(b.laneAt(lanes, evenE, 0)), b.copy(b.laneAt(lanes, evenE, 1))), "rest", slot)
 		b.Label(done)
-		b.put(b.tree(lanes, sumD, b.planeLanes()), "d", slot)
+		b.put(b.tree(lanes, sumD), "d", slot)
 		if b.Form == Dense {
-			b.put(b.tree(lanes, sumA, b.planeLanes()), "main", slot)
+			b.put(b.tree(lanes, sumA), "main", slot)
 		}
 		st.putTarget(slot)
 	}, func() { b.nextPositions(x, nil, labels) })
+}
+
+// clearLanes clears the lanes of all sums.
+func (b *builder) clearLanes(base reg.Register) {
+	sums, zero, at, clear := sumA, b.zero(), b.GP64(), b.label("clear")
+	if b.Form == Dense {
+		sums++
+	}
+	b.MOVQ(operand.I32(int32((sums*b.planeLanes()-1)*b.vectorBytes())), at)
+	b.Label(clear)
+	b.storeF(zero, operand.Mem{Base: base, Index: at, Scale: 1}, nil)
+	b.SUBQ(operand.Imm(uint64(b.vectorBytes())), at)
+	b.JGE(operand.LabelRef(clear))
 }
 
 // firstMaximum is the maximum of the first vector of rows. Those of the next ones are found beside the sums of the one before,
@@ -341,7 +338,7 @@ func (b *builder) nextPositions(x, t, labels reg.GPVirtual) {
 }
 
 // tree adds up the lanes of a sum by adjacent pairs.
-func (b *builder) tree(base reg.Register, sum, lanes int) vec {
+func (b *builder) tree(base reg.Register, sum int) vec {
 	var up func(lo, n int) vec
 	up = func(lo, n int) vec {
 		if n > 1 && (n > 2 || sum == evenE) {
@@ -358,7 +355,17 @@ func (b *builder) tree(base reg.Register, sum, lanes int) vec {
 		}
 		return s
 	}
-	return up(0, lanes)
+	return up(0, b.planeLanes())
+}
+
+// putRest stores Σe − 1.
+func (b *builder) putRest(sum vec, slot reg.Register) {
+	bias := b.vector()
+	b.VBROADCASTSD(b.data.float64(-1), bias)
+	b.doubles(sum, func(i int, v vec) {
+		b.VADDPD(bias, v, v)
+		b.VMOVUPD(v, b.slots("rest", slot, i))
+	})
 }
 
 // smaller is the smaller of two exponentials, or a NaN if one of them is.

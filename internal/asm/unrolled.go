@@ -132,12 +132,7 @@ func (b *builder) planeSumUnrolled() {
 		if b.Classes == 2 {
 			b.put(s.e, "rest", slot)
 		} else {
-			bias := b.vector()
-			b.VBROADCASTSD(b.data.float64(-1), bias)
-			b.doubles(s.e, func(i int, v vec) {
-				b.VADDPD(bias, v, v)
-				b.VMOVUPD(v, b.slots("rest", slot, i))
-			})
+			b.putRest(s.e, slot)
 		}
 		b.put(s.d, "d", slot)
 		if b.Form == Dense {
