@@ -146,8 +146,8 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R8*4)
 	VMAXPS       (DX)(R8*4), Y3, Y3
+	PREFETCHT0   20480(CX)(R8*4)
 	VADDPS       (CX)(R8*4), Y2, Y10
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
@@ -175,9 +175,9 @@ loop5:
 	VPERMPS      constants<>+192(SB), Y15, Y11
 	VPSLLD       $0x14, Y15, Y15
 	VPADDD       Y11, Y15, Y15
-	PREFETCHT0   20544(CX)(R8*4)
-	VMOVUPS      constants<>+128(SB), Y11
 	VMAXPS       64(DX)(R8*4), Y3, Y3
+	VMOVUPS      constants<>+128(SB), Y11
+	PREFETCHT0   20544(CX)(R8*4)
 	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VADDPS       64(CX)(R8*4), Y2, Y13
 	VMULPS       Y10, Y10, Y12
@@ -456,8 +456,8 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R9*4)
 	VMAXPS       (DX)(R9*4), Y3, Y3
+	PREFETCHT0   20480(CX)(R9*4)
 	VADDPS       (CX)(R9*4), Y2, Y10
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
@@ -486,9 +486,9 @@ loop5:
 	VPERMPS      constants<>+192(SB), Y15, Y11
 	VPSLLD       $0x14, Y15, Y15
 	VPADDD       Y11, Y15, Y15
-	PREFETCHT0   20544(CX)(R9*4)
-	VMOVUPS      constants<>+128(SB), Y11
 	VMAXPS       64(DX)(R9*4), Y3, Y3
+	VMOVUPS      constants<>+128(SB), Y11
+	PREFETCHT0   20544(CX)(R9*4)
 	VFMADD213PS  constants<>+160(SB), Y10, Y11
 	VADDPS       64(CX)(R9*4), Y2, Y13
 	VMULPS       Y10, Y10, Y12
@@ -975,8 +975,8 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R12*4)
 	VMAXPS       (DX)(R12*4), Y3, Y3
+	PREFETCHT0   20480(CX)(R12*4)
 	VADDPS       (CX)(R12*4), Y2, Y12
 	VMOVUPS      (DI)(R12*4), Y13
 	VMOVUPS      (R9)(R12*4), Y14
@@ -1028,8 +1028,8 @@ loop5:
 	VFMADD213PS  Y14, Y14, Y13
 	VADDPS       Y13, Y5, Y5
 	VMOVUPS      Y13, 32(SI)(R12*4)
-	PREFETCHT0   20544(CX)(R12*4)
 	VMAXPS       64(DX)(R12*4), Y3, Y3
+	PREFETCHT0   20544(CX)(R12*4)
 	VADDPS       64(CX)(R12*4), Y2, Y12
 	VMOVUPS      64(DI)(R12*4), Y13
 	VMOVUPS      64(R9)(R12*4), Y14
@@ -3004,8 +3004,8 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R8*8)
 	VMAXPD       (DX)(R8*8), Y3, Y3
+	PREFETCHT0   20480(CX)(R8*8)
 	VADDPD       (CX)(R8*8), Y2, Y10
 	VADDPD       Y10, Y8, Y8
 	VMAXPD       Y10, Y0, Y11
@@ -3049,9 +3049,9 @@ loop5:
 	VMOVUPD      constants<>+928(SB), Y10
 	VFMADD213PD  constants<>+960(SB), Y12, Y10
 	VFMADD213PD  constants<>+992(SB), Y12, Y10
-	PREFETCHT0   20544(CX)(R8*8)
-	VFMADD213PD  constants<>+1024(SB), Y12, Y10
 	VMAXPD       64(DX)(R8*8), Y3, Y3
+	VFMADD213PD  constants<>+1024(SB), Y12, Y10
+	PREFETCHT0   20544(CX)(R8*8)
 	VFMADD213PD  constants<>+1056(SB), Y12, Y10
 	VADDPD       64(CX)(R8*8), Y2, Y13
 	VFMADD213PD  constants<>+1088(SB), Y12, Y10
@@ -3261,8 +3261,8 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R9*8)
 	VMAXPD       (DX)(R9*8), Y3, Y3
+	PREFETCHT0   20480(CX)(R9*8)
 	VADDPD       (CX)(R9*8), Y2, Y10
 	VADDPD       Y10, Y8, Y8
 	VMAXPD       Y10, Y0, Y11
@@ -3307,9 +3307,9 @@ loop5:
 	VMOVUPD      constants<>+928(SB), Y10
 	VFMADD213PD  constants<>+960(SB), Y12, Y10
 	VFMADD213PD  constants<>+992(SB), Y12, Y10
-	PREFETCHT0   20544(CX)(R9*8)
-	VFMADD213PD  constants<>+1024(SB), Y12, Y10
 	VMAXPD       64(DX)(R9*8), Y3, Y3
+	VFMADD213PD  constants<>+1024(SB), Y12, Y10
+	PREFETCHT0   20544(CX)(R9*8)
 	VFMADD213PD  constants<>+1056(SB), Y12, Y10
 	VADDPD       64(CX)(R9*8), Y2, Y13
 	VFMADD213PD  constants<>+1088(SB), Y12, Y10
@@ -3622,8 +3622,8 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R12*8)
 	VMAXPD       (DX)(R12*8), Y3, Y3
+	PREFETCHT0   20480(CX)(R12*8)
 	VADDPD       (CX)(R12*8), Y2, Y12
 	VMOVUPD      (DI)(R12*8), Y13
 	VMOVUPD      (R9)(R12*8), Y14
@@ -3691,8 +3691,8 @@ loop5:
 	VFMADD213PD  Y14, Y14, Y12
 	VADDPD       Y12, Y5, Y5
 	VMOVUPD      Y12, 32(SI)(R12*8)
-	PREFETCHT0   20544(CX)(R12*8)
 	VMAXPD       64(DX)(R12*8), Y3, Y3
+	PREFETCHT0   20544(CX)(R12*8)
 	VADDPD       64(CX)(R12*8), Y2, Y12
 	VMOVUPD      64(DI)(R12*8), Y13
 	VMOVUPD      64(R9)(R12*8), Y14
@@ -5466,9 +5466,9 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R8*2)
 	VCVTPH2PS    (DX)(R8*2), Y10
 	VMAXPS       Y10, Y3, Y3
+	PREFETCHT0   20480(CX)(R8*2)
 	VCVTPH2PS    (CX)(R8*2), Y10
 	VADDPS       Y2, Y10, Y10
 	VADDPS       Y10, Y8, Y8
@@ -5707,9 +5707,9 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R9*2)
 	VCVTPH2PS    (DX)(R9*2), Y10
 	VMAXPS       Y10, Y3, Y3
+	PREFETCHT0   20480(CX)(R9*2)
 	VCVTPH2PS    (CX)(R9*2), Y10
 	VADDPS       Y2, Y10, Y10
 	VADDPS       Y10, Y8, Y8
@@ -6065,9 +6065,9 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R12*2)
 	VCVTPH2PS    (DX)(R12*2), Y12
 	VMAXPS       Y12, Y3, Y3
+	PREFETCHT0   20480(CX)(R12*2)
 	VCVTPH2PS    (CX)(R12*2), Y12
 	VADDPS       Y2, Y12, Y12
 	VCVTPH2PS    (DI)(R12*2), Y13
@@ -7060,10 +7060,10 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R8*2)
-	VPMOVZXWD    (DX)(R8*2), Y10
+	VMOVUPS      (DX)(R8*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VMAXPS       Y10, Y3, Y3
+	PREFETCHT0   20480(CX)(R8*2)
 	VPMOVZXWD    (CX)(R8*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VADDPS       Y2, Y10, Y10
@@ -7071,9 +7071,9 @@ loop5:
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VPMOVZXWD    16(DX)(R8*2), Y13
+	VMOVUPS      (DX)(R8*2), Y13
 	VSUBPS       Y1, Y12, Y10
-	VPSLLD       $0x10, Y13, Y13
+	VPAND        constants<>+1408(SB), Y13, Y13
 	VFNMADD132PS constants<>+96(SB), Y11, Y10
 	VMAXPS       Y13, Y3, Y3
 	VPERMPS      constants<>+192(SB), Y12, Y11
@@ -7092,7 +7092,7 @@ loop5:
 	VFMADD132PS  constants<>+64(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
-	VPMOVZXWD    32(DX)(R8*2), Y12
+	VMOVUPS      32(DX)(R8*2), Y12
 	VADDPS       Y11, Y4, Y4
 	VFNMADD132PS constants<>+96(SB), Y14, Y10
 	VPSLLD       $0x10, Y12, Y12
@@ -7114,9 +7114,9 @@ loop5:
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VADDPS       Y11, Y5, Y5
 	VSUBPS       Y1, Y10, Y11
-	VPMOVZXWD    48(DX)(R8*2), Y13
+	VMOVUPS      32(DX)(R8*2), Y13
 	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VPSLLD       $0x10, Y13, Y13
+	VPAND        constants<>+1408(SB), Y13, Y13
 	VPERMPS      constants<>+192(SB), Y10, Y12
 	VMAXPS       Y13, Y3, Y3
 	VPSLLD       $0x14, Y10, Y10
@@ -7311,10 +7311,10 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R9*2)
-	VPMOVZXWD    (DX)(R9*2), Y10
+	VMOVUPS      (DX)(R9*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VMAXPS       Y10, Y3, Y3
+	PREFETCHT0   20480(CX)(R9*2)
 	VPMOVZXWD    (CX)(R9*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VADDPS       Y2, Y10, Y10
@@ -7322,9 +7322,9 @@ loop5:
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
-	VPMOVZXWD    16(DX)(R9*2), Y13
+	VMOVUPS      (DX)(R9*2), Y13
 	VSUBPS       Y1, Y12, Y10
-	VPSLLD       $0x10, Y13, Y13
+	VPAND        constants<>+1408(SB), Y13, Y13
 	VFNMADD132PS constants<>+96(SB), Y11, Y10
 	VMAXPS       Y13, Y3, Y3
 	VPERMPS      constants<>+192(SB), Y12, Y11
@@ -7343,7 +7343,7 @@ loop5:
 	VFMADD132PS  constants<>+64(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
-	VPMOVZXWD    32(DX)(R9*2), Y12
+	VMOVUPS      32(DX)(R9*2), Y12
 	VADDPS       Y11, Y4, Y4
 	VFNMADD132PS constants<>+96(SB), Y14, Y10
 	VPSLLD       $0x10, Y12, Y12
@@ -7366,10 +7366,10 @@ loop5:
 	VFMADD132PS  constants<>+64(SB), Y1, Y10
 	VADDPS       Y11, Y5, Y5
 	VSUBPS       Y1, Y10, Y13
-	VPMOVZXWD    48(DX)(R9*2), Y14
+	VMOVUPS      32(DX)(R9*2), Y14
 	VMOVUPS      Y11, 32(SI)(R9*4)
 	VFNMADD132PS constants<>+96(SB), Y12, Y13
-	VPSLLD       $0x10, Y14, Y14
+	VPAND        constants<>+1408(SB), Y14, Y14
 	VPERMPS      constants<>+192(SB), Y10, Y11
 	VMAXPS       Y14, Y3, Y3
 	VPSLLD       $0x14, Y10, Y10
@@ -7579,7 +7579,7 @@ loop4:
 	VFMSUB213PS  Y1, Y0, Y3
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
-	VPADDD       constants<>+1408(SB), Y3, Y3
+	VPADDD       constants<>+1440(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
@@ -7589,7 +7589,7 @@ loop4:
 	VFMSUB213PS  Y1, Y0, Y3
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
-	VPADDD       constants<>+1408(SB), Y3, Y3
+	VPADDD       constants<>+1440(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
@@ -7608,7 +7608,7 @@ loop6:
 	VFMSUB213PS  Y1, Y0, Y3
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
-	VPADDD       constants<>+1408(SB), Y3, Y3
+	VPADDD       constants<>+1440(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
@@ -7622,7 +7622,7 @@ end7:
 	VFMSUB213PS  Y1, Y0, Y2
 	VPSRLD       $0x10, Y2, Y0
 	VPAND        constants<>+608(SB), Y0, Y0
-	VPADDD       constants<>+1408(SB), Y2, Y2
+	VPADDD       constants<>+1440(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X0
@@ -7703,10 +7703,10 @@ block4:
 	JGE     end6
 
 loop5:
-	PREFETCHT0   20480(CX)(R12*2)
-	VPMOVZXWD    (DX)(R12*2), Y12
+	VMOVUPS      (DX)(R12*2), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VMAXPS       Y12, Y3, Y3
+	PREFETCHT0   20480(CX)(R12*2)
 	VPMOVZXWD    (CX)(R12*2), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VADDPS       Y2, Y12, Y12
@@ -7735,8 +7735,8 @@ loop5:
 	VFMADD213PS  Y14, Y14, Y13
 	VADDPS       Y13, Y4, Y4
 	VMOVUPS      Y13, (SI)(R12*4)
-	VPMOVZXWD    16(DX)(R12*2), Y12
-	VPSLLD       $0x10, Y12, Y12
+	VMOVUPS      (DX)(R12*2), Y12
+	VPAND        constants<>+1408(SB), Y12, Y12
 	VMAXPS       Y12, Y3, Y3
 	VPMOVZXWD    16(CX)(R12*2), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -7766,7 +7766,7 @@ loop5:
 	VFMADD213PS  Y14, Y14, Y13
 	VADDPS       Y13, Y5, Y5
 	VMOVUPS      Y13, 32(SI)(R12*4)
-	VPMOVZXWD    32(DX)(R12*2), Y12
+	VMOVUPS      32(DX)(R12*2), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VMAXPS       Y12, Y3, Y3
 	VPMOVZXWD    32(CX)(R12*2), Y12
@@ -7797,8 +7797,8 @@ loop5:
 	VFMADD213PS  Y14, Y14, Y13
 	VADDPS       Y13, Y6, Y6
 	VMOVUPS      Y13, 64(SI)(R12*4)
-	VPMOVZXWD    48(DX)(R12*2), Y12
-	VPSLLD       $0x10, Y12, Y12
+	VMOVUPS      32(DX)(R12*2), Y12
+	VPAND        constants<>+1408(SB), Y12, Y12
 	VMAXPS       Y12, Y3, Y3
 	VPMOVZXWD    48(CX)(R12*2), Y12
 	VPSLLD       $0x10, Y12, Y12
@@ -8047,7 +8047,7 @@ loop4:
 	VFNMADD231PS Y4, Y1, Y3
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
-	VPADDD       constants<>+1408(SB), Y3, Y3
+	VPADDD       constants<>+1440(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
@@ -8062,7 +8062,7 @@ loop4:
 	VFNMADD231PS Y4, Y1, Y3
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
-	VPADDD       constants<>+1408(SB), Y3, Y3
+	VPADDD       constants<>+1440(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
@@ -8086,7 +8086,7 @@ loop6:
 	VFNMADD231PS Y4, Y1, Y3
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
-	VPADDD       constants<>+1408(SB), Y3, Y3
+	VPADDD       constants<>+1440(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
@@ -8105,7 +8105,7 @@ end7:
 	VFNMADD231PS Y0, Y1, Y2
 	VPSRLD       $0x10, Y2, Y0
 	VPAND        constants<>+608(SB), Y0, Y0
-	VPADDD       constants<>+1408(SB), Y2, Y2
+	VPADDD       constants<>+1440(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X0
@@ -8381,7 +8381,7 @@ group1:
 	VUNPCKHPD    Y3, Y0, Y0
 	VPSRLD       $0x10, Y2, Y3
 	VPAND        constants<>+608(SB), Y3, Y3
-	VPADDD       constants<>+1408(SB), Y2, Y2
+	VPADDD       constants<>+1440(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
@@ -8415,7 +8415,7 @@ halves8:
 stored9:
 	VPSRLD       $0x10, Y1, Y2
 	VPAND        constants<>+608(SB), Y2, Y2
-	VPADDD       constants<>+1408(SB), Y1, Y1
+	VPADDD       constants<>+1440(SB), Y1, Y1
 	VPADDD       Y2, Y1, Y1
 	VPSRLD       $0x10, Y1, Y1
 	VEXTRACTI128 $0x01, Y1, X2
@@ -8449,7 +8449,7 @@ halves12:
 stored13:
 	VPSRLD       $0x10, Y4, Y1
 	VPAND        constants<>+608(SB), Y1, Y1
-	VPADDD       constants<>+1408(SB), Y4, Y4
+	VPADDD       constants<>+1440(SB), Y4, Y4
 	VPADDD       Y1, Y4, Y4
 	VPSRLD       $0x10, Y4, Y4
 	VEXTRACTI128 $0x01, Y4, X1
@@ -8483,7 +8483,7 @@ halves16:
 stored17:
 	VPSRLD       $0x10, Y0, Y1
 	VPAND        constants<>+608(SB), Y1, Y1
-	VPADDD       constants<>+1408(SB), Y0, Y0
+	VPADDD       constants<>+1440(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X1
@@ -8533,7 +8533,7 @@ classes3:
 	VUNPCKHPD    Y3, Y0, Y0
 	VPSRLD       $0x10, Y2, Y3
 	VPAND        constants<>+608(SB), Y3, Y3
-	VPADDD       constants<>+1408(SB), Y2, Y2
+	VPADDD       constants<>+1440(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
 	VEXTRACTI128 $0x01, Y2, X3
@@ -8542,7 +8542,7 @@ classes3:
 	VPEXTRQ      $0x01, X3, (SI)
 	VPSRLD       $0x10, Y1, Y2
 	VPAND        constants<>+608(SB), Y2, Y2
-	VPADDD       constants<>+1408(SB), Y1, Y1
+	VPADDD       constants<>+1440(SB), Y1, Y1
 	VPADDD       Y2, Y1, Y1
 	VPSRLD       $0x10, Y1, Y1
 	VEXTRACTI128 $0x01, Y1, X2
@@ -8551,7 +8551,7 @@ classes3:
 	VPEXTRQ      $0x01, X2, (SI)(CX*1)
 	VPSRLD       $0x10, Y4, Y1
 	VPAND        constants<>+608(SB), Y1, Y1
-	VPADDD       constants<>+1408(SB), Y4, Y4
+	VPADDD       constants<>+1440(SB), Y4, Y4
 	VPADDD       Y1, Y4, Y4
 	VPSRLD       $0x10, Y4, Y4
 	VEXTRACTI128 $0x01, Y4, X1
@@ -8560,7 +8560,7 @@ classes3:
 	VPEXTRQ      $0x01, X1, (SI)(CX*2)
 	VPSRLD       $0x10, Y0, Y1
 	VPAND        constants<>+608(SB), Y1, Y1
-	VPADDD       constants<>+1408(SB), Y0, Y0
+	VPADDD       constants<>+1440(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X1
@@ -8649,7 +8649,7 @@ loop2:
 	VMOVUPS      (DX)(SI*4), Y0
 	VPSRLD       $0x10, Y0, Y1
 	VPAND        constants<>+608(SB), Y1, Y1
-	VPADDD       constants<>+1408(SB), Y0, Y0
+	VPADDD       constants<>+1440(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X1
@@ -8682,66 +8682,66 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 loop1:
 	VMOVUPD      1400(AX)(CX*8), Y0
 	VMOVUPD      2488(AX)(CX*8), Y1
-	VADDPD       constants<>+1440(SB), Y0, Y2
-	VPSUBQ       constants<>+1536(SB), Y2, Y2
+	VADDPD       constants<>+1472(SB), Y0, Y2
+	VPSUBQ       constants<>+1568(SB), Y2, Y2
 	VPAND        constants<>+1216(SB), Y2, Y3
-	VMOVUPD      constants<>+1440(SB), Y4
+	VMOVUPD      constants<>+1472(SB), Y4
 	VPSUBQ       Y3, Y4, Y3
 	VPSRLQ       $0x34, Y2, Y2
-	VPOR         constants<>+1504(SB), Y2, Y2
+	VPOR         constants<>+1536(SB), Y2, Y2
 	VMOVUPD      1432(AX)(CX*8), Y5
-	VSUBPD       constants<>+1504(SB), Y2, Y2
+	VSUBPD       constants<>+1536(SB), Y2, Y2
 	VMOVUPD      2520(AX)(CX*8), Y6
-	VSUBPD       constants<>+1440(SB), Y3, Y4
-	VADDPD       constants<>+1440(SB), Y5, Y7
+	VSUBPD       constants<>+1472(SB), Y3, Y4
+	VADDPD       constants<>+1472(SB), Y5, Y7
 	VFMADD231PD  Y3, Y0, Y4
-	VPSUBQ       constants<>+1536(SB), Y7, Y7
-	VADDPD       constants<>+1472(SB), Y4, Y0
+	VPSUBQ       constants<>+1568(SB), Y7, Y7
+	VADDPD       constants<>+1504(SB), Y4, Y0
 	VPAND        constants<>+1216(SB), Y7, Y9
 	VDIVPD       Y0, Y4, Y0
-	VMOVUPD      constants<>+1440(SB), Y8
+	VMOVUPD      constants<>+1472(SB), Y8
 	VMULPD       Y0, Y0, Y3
 	VPSUBQ       Y9, Y8, Y9
-	VBROADCASTSD constants<>+1568(SB), Y8
+	VBROADCASTSD constants<>+1600(SB), Y8
 	VPSRLQ       $0x34, Y7, Y7
-	VFMADD213PD  constants<>+1600(SB), Y3, Y8
-	VPOR         constants<>+1504(SB), Y7, Y7
 	VFMADD213PD  constants<>+1632(SB), Y3, Y8
-	VSUBPD       constants<>+1504(SB), Y7, Y7
+	VPOR         constants<>+1536(SB), Y7, Y7
 	VFMADD213PD  constants<>+1664(SB), Y3, Y8
-	VSUBPD       constants<>+1440(SB), Y9, Y10
+	VSUBPD       constants<>+1536(SB), Y7, Y7
 	VFMADD213PD  constants<>+1696(SB), Y3, Y8
-	VFMADD231PD  Y9, Y5, Y10
+	VSUBPD       constants<>+1472(SB), Y9, Y10
 	VFMADD213PD  constants<>+1728(SB), Y3, Y8
-	VADDPD       constants<>+1472(SB), Y10, Y5
+	VFMADD231PD  Y9, Y5, Y10
 	VFMADD213PD  constants<>+1760(SB), Y3, Y8
+	VADDPD       constants<>+1504(SB), Y10, Y5
+	VFMADD213PD  constants<>+1792(SB), Y3, Y8
 	VDIVPD       Y5, Y10, Y5
 	VFNMADD213PD Y4, Y3, Y8
 	VMULPD       Y5, Y5, Y9
-	VMULPD       constants<>+1824(SB), Y2, Y3
-	VBROADCASTSD constants<>+1568(SB), Y11
+	VMULPD       constants<>+1856(SB), Y2, Y3
+	VBROADCASTSD constants<>+1600(SB), Y11
 	VFNMADD231PD Y8, Y0, Y3
-	VFMADD213PD  constants<>+1600(SB), Y9, Y11
-	VADDPD       Y4, Y3, Y3
 	VFMADD213PD  constants<>+1632(SB), Y9, Y11
-	VFMADD231PD  constants<>+1792(SB), Y2, Y3
+	VADDPD       Y4, Y3, Y3
 	VFMADD213PD  constants<>+1664(SB), Y9, Y11
-	VMOVUPD      3576(AX)(CX*8), Y2
+	VFMADD231PD  constants<>+1824(SB), Y2, Y3
 	VFMADD213PD  constants<>+1696(SB), Y9, Y11
-	VADDPD       312(AX)(CX*8), Y3, Y0
+	VMOVUPD      3576(AX)(CX*8), Y2
 	VFMADD213PD  constants<>+1728(SB), Y9, Y11
-	VMOVUPD      Y0, 13368(AX)(CX*8)
+	VADDPD       312(AX)(CX*8), Y3, Y0
 	VFMADD213PD  constants<>+1760(SB), Y9, Y11
+	VMOVUPD      Y0, 13368(AX)(CX*8)
+	VFMADD213PD  constants<>+1792(SB), Y9, Y11
 	VSUBPD       Y2, Y3, Y4
 	VFNMADD213PD Y10, Y9, Y11
 	VADDPD       16760(AX), Y4, Y4
-	VMULPD       constants<>+1824(SB), Y7, Y8
+	VMULPD       constants<>+1856(SB), Y7, Y8
 	VMOVUPD      Y4, 16760(AX)
 	VFNMADD231PD Y11, Y5, Y8
 	VMULPD       Y2, Y1, Y2
 	VADDPD       Y10, Y8, Y8
 	VXORPS       Y4, Y4, Y4
-	VFMADD231PD  constants<>+1792(SB), Y7, Y8
+	VFMADD231PD  constants<>+1824(SB), Y7, Y8
 	VCMPPD       $0x04, Y4, Y1, Y4
 	VMOVUPD      3608(AX)(CX*8), Y5
 	VANDPD       Y4, Y2, Y2
@@ -8804,70 +8804,70 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 loop1:
 	VMOVUPD      1400(AX)(CX*8), Y0
 	VMOVUPD      2488(AX)(CX*8), Y1
-	VADDPD       constants<>+1440(SB), Y0, Y2
-	VPSUBQ       constants<>+1536(SB), Y2, Y2
+	VADDPD       constants<>+1472(SB), Y0, Y2
+	VPSUBQ       constants<>+1568(SB), Y2, Y2
 	VPAND        constants<>+1216(SB), Y2, Y3
-	VMOVUPD      constants<>+1440(SB), Y4
+	VMOVUPD      constants<>+1472(SB), Y4
 	VPSUBQ       Y3, Y4, Y3
 	VPSRLQ       $0x34, Y2, Y2
-	VPOR         constants<>+1504(SB), Y2, Y2
-	VSUBPD       constants<>+1504(SB), Y2, Y2
-	VSUBPD       constants<>+1440(SB), Y3, Y4
+	VPOR         constants<>+1536(SB), Y2, Y2
+	VSUBPD       constants<>+1536(SB), Y2, Y2
+	VSUBPD       constants<>+1472(SB), Y3, Y4
 	VFMADD231PD  Y3, Y0, Y4
-	VADDPD       constants<>+1472(SB), Y4, Y3
+	VADDPD       constants<>+1504(SB), Y4, Y3
 	VMOVUPD      1432(AX)(CX*8), Y7
 	VDIVPD       Y3, Y4, Y3
 	VMOVUPD      2520(AX)(CX*8), Y8
 	VMULPD       Y3, Y3, Y5
-	VADDPD       constants<>+1440(SB), Y7, Y9
-	VBROADCASTSD constants<>+1568(SB), Y6
-	VPSUBQ       constants<>+1536(SB), Y9, Y9
-	VFMADD213PD  constants<>+1600(SB), Y5, Y6
-	VPAND        constants<>+1216(SB), Y9, Y10
+	VADDPD       constants<>+1472(SB), Y7, Y9
+	VBROADCASTSD constants<>+1600(SB), Y6
+	VPSUBQ       constants<>+1568(SB), Y9, Y9
 	VFMADD213PD  constants<>+1632(SB), Y5, Y6
-	VMOVUPD      constants<>+1440(SB), Y11
+	VPAND        constants<>+1216(SB), Y9, Y10
 	VFMADD213PD  constants<>+1664(SB), Y5, Y6
-	VPSUBQ       Y10, Y11, Y10
+	VMOVUPD      constants<>+1472(SB), Y11
 	VFMADD213PD  constants<>+1696(SB), Y5, Y6
-	VPSRLQ       $0x34, Y9, Y9
+	VPSUBQ       Y10, Y11, Y10
 	VFMADD213PD  constants<>+1728(SB), Y5, Y6
-	VPOR         constants<>+1504(SB), Y9, Y9
+	VPSRLQ       $0x34, Y9, Y9
 	VFMADD213PD  constants<>+1760(SB), Y5, Y6
-	VSUBPD       constants<>+1504(SB), Y9, Y9
+	VPOR         constants<>+1536(SB), Y9, Y9
+	VFMADD213PD  constants<>+1792(SB), Y5, Y6
+	VSUBPD       constants<>+1536(SB), Y9, Y9
 	VFNMADD213PD Y4, Y5, Y6
-	VSUBPD       constants<>+1440(SB), Y10, Y11
-	VMULPD       constants<>+1824(SB), Y2, Y5
+	VSUBPD       constants<>+1472(SB), Y10, Y11
+	VMULPD       constants<>+1856(SB), Y2, Y5
 	VFMADD231PD  Y10, Y7, Y11
 	VFNMADD231PD Y6, Y3, Y5
-	VADDPD       constants<>+1472(SB), Y11, Y3
+	VADDPD       constants<>+1504(SB), Y11, Y3
 	VADDPD       Y4, Y5, Y5
 	VDIVPD       Y3, Y11, Y3
-	VFMADD231PD  constants<>+1792(SB), Y2, Y5
+	VFMADD231PD  constants<>+1824(SB), Y2, Y5
 	VMULPD       Y3, Y3, Y10
 	VMOVUPD      3576(AX)(CX*8), Y4
-	VBROADCASTSD constants<>+1568(SB), Y12
+	VBROADCASTSD constants<>+1600(SB), Y12
 	VADDPD       312(AX)(CX*8), Y5, Y2
-	VFMADD213PD  constants<>+1600(SB), Y10, Y12
-	VMOVUPD      Y2, 13368(AX)(CX*8)
 	VFMADD213PD  constants<>+1632(SB), Y10, Y12
-	VSUBPD       Y4, Y5, Y6
+	VMOVUPD      Y2, 13368(AX)(CX*8)
 	VFMADD213PD  constants<>+1664(SB), Y10, Y12
-	VADDPD       16760(AX), Y6, Y6
+	VSUBPD       Y4, Y5, Y6
 	VFMADD213PD  constants<>+1696(SB), Y10, Y12
-	VMOVUPD      Y6, 16760(AX)
+	VADDPD       16760(AX), Y6, Y6
 	VFMADD213PD  constants<>+1728(SB), Y10, Y12
-	VMULPD       Y4, Y1, Y4
+	VMOVUPD      Y6, 16760(AX)
 	VFMADD213PD  constants<>+1760(SB), Y10, Y12
+	VMULPD       Y4, Y1, Y4
+	VFMADD213PD  constants<>+1792(SB), Y10, Y12
 	VXORPS       Y6, Y6, Y6
 	VFNMADD213PD Y11, Y10, Y12
 	VCMPPD       $0x04, Y6, Y1, Y6
-	VMULPD       constants<>+1824(SB), Y9, Y10
+	VMULPD       constants<>+1856(SB), Y9, Y10
 	VANDPD       Y6, Y4, Y4
 	VFNMADD231PD Y12, Y3, Y10
 	VBROADCASTSD 256(AX), Y3
 	VADDPD       Y11, Y10, Y10
 	VFMADD231PD  4664(AX)(CX*8), Y3, Y4
-	VFMADD231PD  constants<>+1792(SB), Y9, Y10
+	VFMADD231PD  constants<>+1824(SB), Y9, Y10
 	VADDPD       5752(AX)(CX*8), Y1, Y3
 	VMOVUPD      3608(AX)(CX*8), Y6
 	VADDPD       344(AX)(CX*8), Y10, Y9
@@ -8891,16 +8891,16 @@ loop1:
 	VBROADCASTSD 256(AX), Y6
 	VMOVUPD      Y4, 16696(AX)
 	VFMADD231PD  4696(AX)(CX*8), Y6, Y5
-	VADDPD       constants<>+1440(SB), Y0, Y0
+	VADDPD       constants<>+1472(SB), Y0, Y0
 	VADDPD       5784(AX)(CX*8), Y8, Y6
-	VMOVUPD      constants<>+1440(SB), Y4
+	VMOVUPD      constants<>+1472(SB), Y4
 	VDIVPD       Y0, Y4, Y4
 	VFMSUB213PD  Y5, Y6, Y10
 	VMOVUPD      9016(AX)(CX*8), Y5
 	VMOVUPD      Y10, 11224(AX)(CX*8)
 	VBROADCASTSD 272(AX), Y11
 	VADDPD       16664(AX), Y10, Y10
-	VMULPD       constants<>+1472(SB), Y11, Y11
+	VMULPD       constants<>+1504(SB), Y11, Y11
 	VMOVUPD      Y10, 16664(AX)
 	VMULPD       Y2, Y11, Y11
 	VBROADCASTSD 272(AX), Y2
@@ -8915,9 +8915,9 @@ loop1:
 	VMOVUPD      6840(AX)(CX*8), Y2
 	VMOVUPD      Y3, 16728(AX)
 	VMULPD       Y4, Y2, Y3
-	VADDPD       constants<>+1440(SB), Y7, Y7
+	VADDPD       constants<>+1472(SB), Y7, Y7
 	VSUBPD       Y0, Y2, Y2
-	VMOVUPD      constants<>+1440(SB), Y0
+	VMOVUPD      constants<>+1472(SB), Y0
 	VMULPD       Y4, Y2, Y2
 	VDIVPD       Y7, Y0, Y4
 	VMULPD       Y1, Y2, Y2
@@ -8925,7 +8925,7 @@ loop1:
 	VMULPD       Y3, Y11, Y11
 	VBROADCASTSD 272(AX), Y1
 	VMOVUPD      5752(AX)(CX*8), Y0
-	VMULPD       constants<>+1472(SB), Y1, Y1
+	VMULPD       constants<>+1504(SB), Y1, Y1
 	VFMSUB213PD  7928(AX)(CX*8), Y0, Y3
 	VMULPD       Y9, Y1, Y1
 	VADDPD       Y3, Y2, Y2
@@ -9100,26 +9100,26 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R9*4)
 	VMAXPS        (BX)(R9*4), Z8, Z8
+	PREFETCHT0    20480(DX)(R9*4)
 	VADDPS        (DX)(R9*4), Z7, Z12
-	PREFETCHT0    20544(DX)(R9*4)
-	VADDPS        Z12, Z11, Z11
 	VMAXPS        64(BX)(R9*4), Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	PREFETCHT0    20544(DX)(R9*4)
 	VMOVUPS       Z12, Z14
 	VADDPS        64(DX)(R9*4), Z7, Z15
-	PREFETCHT0    20608(DX)(R9*4)
+	VMAXPS        128(BX)(R9*4), Z8, Z8
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
-	VMAXPS        128(BX)(R9*4), Z8, Z8
+	PREFETCHT0    20608(DX)(R9*4)
 	VCMPPS        $0x15, Z0, Z12, K1
 	VMOVUPS       Z15, Z16
 	VADDPS        128(DX)(R9*4), Z7, Z17
-	PREFETCHT0    20672(DX)(R9*4)
+	VMAXPS        192(BX)(R9*4), Z8, Z8
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VADDPS        Z17, Z11, Z11
-	VMAXPS        192(BX)(R9*4), Z8, Z8
+	PREFETCHT0    20672(DX)(R9*4)
 	VFNMADD132PS  Z3, Z12, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       Z17, Z19
@@ -9183,12 +9183,12 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R9*4)
 	VMAXPS        (BX)(R9*4), Z8, Z8
+	PREFETCHT0    20480(DX)(R9*4)
 	VADDPS        (DX)(R9*4), Z7, Z12
-	PREFETCHT0    20544(DX)(R9*4)
-	VADDPS        Z12, Z11, Z11
 	VMAXPS        64(BX)(R9*4), Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	PREFETCHT0    20544(DX)(R9*4)
 	VMOVUPS       Z12, Z14
 	VADDPS        64(DX)(R9*4), Z7, Z15
 	VFMADD132PS   Z2, Z1, Z14
@@ -9354,26 +9354,26 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R10*4)
 	VMAXPS        (BX)(R10*4), Z8, Z8
+	PREFETCHT0    20480(DX)(R10*4)
 	VADDPS        (DX)(R10*4), Z7, Z12
-	PREFETCHT0    20544(DX)(R10*4)
-	VADDPS        Z12, Z11, Z11
 	VMAXPS        64(BX)(R10*4), Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	PREFETCHT0    20544(DX)(R10*4)
 	VMOVUPS       Z12, Z14
 	VADDPS        64(DX)(R10*4), Z7, Z15
-	PREFETCHT0    20608(DX)(R10*4)
+	VMAXPS        128(BX)(R10*4), Z8, Z8
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
-	VMAXPS        128(BX)(R10*4), Z8, Z8
+	PREFETCHT0    20608(DX)(R10*4)
 	VCMPPS        $0x15, Z0, Z12, K1
 	VMOVUPS       Z15, Z16
 	VADDPS        128(DX)(R10*4), Z7, Z17
-	PREFETCHT0    20672(DX)(R10*4)
+	VMAXPS        192(BX)(R10*4), Z8, Z8
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VADDPS        Z17, Z11, Z11
-	VMAXPS        192(BX)(R10*4), Z8, Z8
+	PREFETCHT0    20672(DX)(R10*4)
 	VFNMADD132PS  Z3, Z12, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       Z17, Z19
@@ -9441,12 +9441,12 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R10*4)
 	VMAXPS        (BX)(R10*4), Z8, Z8
+	PREFETCHT0    20480(DX)(R10*4)
 	VADDPS        (DX)(R10*4), Z7, Z12
-	PREFETCHT0    20544(DX)(R10*4)
-	VADDPS        Z12, Z11, Z11
 	VMAXPS        64(BX)(R10*4), Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	PREFETCHT0    20544(DX)(R10*4)
 	VMOVUPS       Z12, Z14
 	VADDPS        64(DX)(R10*4), Z7, Z15
 	VFMADD132PS   Z2, Z1, Z14
@@ -9701,17 +9701,17 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R13*4)
 	VMAXPS        (BX)(R13*4), Z8, Z8
+	PREFETCHT0    20480(DX)(R13*4)
 	VADDPS        (DX)(R13*4), Z7, Z13
 	VMOVUPS       (R8)(R13*4), Z14
 	VMOVUPS       (R10)(R13*4), Z15
 	VFMADD213PS   (R9)(R13*4), Z15, Z14
 	VADDPS        Z14, Z12, Z12
 	VMULPS        Z13, Z14, Z15
-	PREFETCHT0    20544(DX)(R13*4)
-	VBROADCASTSS  constants<>+576(SB), Z16
 	VMAXPS        64(BX)(R13*4), Z8, Z8
+	VBROADCASTSS  constants<>+576(SB), Z16
+	PREFETCHT0    20544(DX)(R13*4)
 	VCMPPS        $0x04, Z16, Z14, K1
 	VADDPS        64(DX)(R13*4), Z7, Z14
 	VMOVAPS.Z     Z15, K1, Z15
@@ -9969,7 +9969,7 @@ group2:
 	VMOVUPS 64(CX)(AX*8), Z1
 	VSHUFPS $0x88, Z1, Z0, Z2
 	VSHUFPS $0xdd, Z1, Z0, Z0
-	VMOVUPS constants<>+1856(SB), Z1
+	VMOVUPS constants<>+1888(SB), Z1
 	VPERMPD Z2, Z1, Z2
 	VPERMPD Z0, Z1, Z0
 	VMOVUPS Z2, (DX)(AX*4)
@@ -11415,7 +11415,7 @@ TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1024(SB), Z8
 	VBROADCASTSD constants<>+1056(SB), Z9
 	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1920(SB), Z11
+	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), DX
 	XORQ         DI, DI
 
@@ -11459,16 +11459,16 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R9*8)
 	VMAXPD        (BX)(R9*8), Z13, Z13
+	PREFETCHT0    20480(DX)(R9*8)
 	VADDPD        (DX)(R9*8), Z12, Z17
 	VADDPD        Z17, Z16, Z16
 	VMOVUPD       Z17, Z19
 	VFMADD132PD   Z2, Z1, Z19
 	VCMPPD        $0x15, Z0, Z17, K1
 	VSUBPD        Z1, Z19, Z18
-	PREFETCHT0    20544(DX)(R9*8)
 	VMAXPD        64(BX)(R9*8), Z13, Z13
+	PREFETCHT0    20544(DX)(R9*8)
 	VFNMADD231PD  Z3, Z18, Z17
 	VADDPD        64(DX)(R9*8), Z12, Z20
 	VFNMADD231PD  Z4, Z18, Z17
@@ -11481,9 +11481,9 @@ loop5:
 	VCMPPD        $0x15, Z0, Z20, K2
 	VMOVUPD       Z5, Z18
 	VSUBPD        Z1, Z21, Z22
-	PREFETCHT0    20608(DX)(R9*8)
-	VFMADD213PD   Z6, Z17, Z18
 	VMAXPD        128(BX)(R9*8), Z13, Z13
+	VFMADD213PD   Z6, Z17, Z18
+	PREFETCHT0    20608(DX)(R9*8)
 	VFMADD213PD   Z7, Z17, Z18
 	VFNMADD231PD  Z3, Z22, Z20
 	VADDPD        128(DX)(R9*8), Z12, Z23
@@ -11502,11 +11502,11 @@ loop5:
 	VFMADD213PD   Z17, Z22, Z18
 	VMOVUPD       Z5, Z17
 	VSUBPD        Z1, Z25, Z22
-	PREFETCHT0    20672(DX)(R9*8)
+	VMAXPD        192(BX)(R9*8), Z13, Z13
 	VFMADD213PD.Z Z19, Z19, K1, Z18
 	VFMADD213PD   Z6, Z20, Z17
 	VMOVUPD       Z23, Z19
-	VMAXPD        192(BX)(R9*8), Z13, Z13
+	PREFETCHT0    20672(DX)(R9*8)
 	VADDPD        Z18, Z14, Z14
 	VFMADD213PD   Z7, Z20, Z17
 	VFNMADD231PD  Z3, Z22, Z19
@@ -11563,16 +11563,16 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R9*8)
 	VMAXPD        (BX)(R9*8), Z13, Z13
+	PREFETCHT0    20480(DX)(R9*8)
 	VADDPD        (DX)(R9*8), Z12, Z17
 	VADDPD        Z17, Z16, Z16
 	VMOVUPD       Z17, Z19
 	VFMADD132PD   Z2, Z1, Z19
 	VCMPPD        $0x15, Z0, Z17, K1
 	VSUBPD        Z1, Z19, Z18
-	PREFETCHT0    20544(DX)(R9*8)
 	VMAXPD        64(BX)(R9*8), Z13, Z13
+	PREFETCHT0    20544(DX)(R9*8)
 	VFNMADD231PD  Z3, Z18, Z17
 	VADDPD        64(DX)(R9*8), Z12, Z20
 	VFNMADD231PD  Z4, Z18, Z17
@@ -11703,7 +11703,7 @@ TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1024(SB), Z8
 	VBROADCASTSD constants<>+1056(SB), Z9
 	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1920(SB), Z11
+	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	XORQ         R8, R8
@@ -11748,16 +11748,16 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R10*8)
 	VMAXPD        (BX)(R10*8), Z13, Z13
+	PREFETCHT0    20480(DX)(R10*8)
 	VADDPD        (DX)(R10*8), Z12, Z17
 	VADDPD        Z17, Z16, Z16
 	VMOVUPD       Z17, Z19
 	VFMADD132PD   Z2, Z1, Z19
 	VCMPPD        $0x15, Z0, Z17, K1
 	VSUBPD        Z1, Z19, Z18
-	PREFETCHT0    20544(DX)(R10*8)
 	VMAXPD        64(BX)(R10*8), Z13, Z13
+	PREFETCHT0    20544(DX)(R10*8)
 	VFNMADD231PD  Z3, Z18, Z17
 	VADDPD        64(DX)(R10*8), Z12, Z20
 	VFNMADD231PD  Z4, Z18, Z17
@@ -11770,9 +11770,9 @@ loop5:
 	VCMPPD        $0x15, Z0, Z20, K2
 	VMOVUPD       Z5, Z18
 	VSUBPD        Z1, Z21, Z22
-	PREFETCHT0    20608(DX)(R10*8)
-	VFMADD213PD   Z6, Z17, Z18
 	VMAXPD        128(BX)(R10*8), Z13, Z13
+	VFMADD213PD   Z6, Z17, Z18
+	PREFETCHT0    20608(DX)(R10*8)
 	VFMADD213PD   Z7, Z17, Z18
 	VFNMADD231PD  Z3, Z22, Z20
 	VADDPD        128(DX)(R10*8), Z12, Z23
@@ -11791,11 +11791,11 @@ loop5:
 	VFMADD213PD   Z17, Z22, Z18
 	VMOVUPD       Z5, Z17
 	VSUBPD        Z1, Z25, Z22
-	PREFETCHT0    20672(DX)(R10*8)
+	VMAXPD        192(BX)(R10*8), Z13, Z13
 	VFMADD213PD.Z Z19, Z19, K1, Z18
 	VFMADD213PD   Z6, Z20, Z17
 	VMOVUPD       Z23, Z19
-	VMAXPD        192(BX)(R10*8), Z13, Z13
+	PREFETCHT0    20672(DX)(R10*8)
 	VADDPD        Z18, Z14, Z14
 	VFMADD213PD   Z7, Z20, Z17
 	VFNMADD231PD  Z3, Z22, Z19
@@ -11857,16 +11857,16 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R10*8)
 	VMAXPD        (BX)(R10*8), Z13, Z13
+	PREFETCHT0    20480(DX)(R10*8)
 	VADDPD        (DX)(R10*8), Z12, Z17
 	VADDPD        Z17, Z16, Z16
 	VMOVUPD       Z17, Z19
 	VFMADD132PD   Z2, Z1, Z19
 	VCMPPD        $0x15, Z0, Z17, K1
 	VSUBPD        Z1, Z19, Z18
-	PREFETCHT0    20544(DX)(R10*8)
 	VMAXPD        64(BX)(R10*8), Z13, Z13
+	PREFETCHT0    20544(DX)(R10*8)
 	VFNMADD231PD  Z3, Z18, Z17
 	VADDPD        64(DX)(R10*8), Z12, Z20
 	VFNMADD231PD  Z4, Z18, Z17
@@ -12080,7 +12080,7 @@ TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1024(SB), Z8
 	VBROADCASTSD constants<>+1056(SB), Z9
 	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1920(SB), Z11
+	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         24(AX), R8
@@ -12129,17 +12129,17 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R13*8)
 	VMAXPD        (BX)(R13*8), Z13, Z13
+	PREFETCHT0    20480(DX)(R13*8)
 	VADDPD        (DX)(R13*8), Z12, Z18
 	VMOVUPD       (R8)(R13*8), Z19
 	VMOVUPD       (R10)(R13*8), Z20
 	VFMADD213PD   (R9)(R13*8), Z20, Z19
 	VADDPD        Z19, Z17, Z17
 	VMULPD        Z18, Z19, Z20
-	PREFETCHT0    20544(DX)(R13*8)
-	VBROADCASTSD  constants<>+576(SB), Z21
 	VMAXPD        64(BX)(R13*8), Z13, Z13
+	VBROADCASTSD  constants<>+576(SB), Z21
+	PREFETCHT0    20544(DX)(R13*8)
 	VCMPPD        $0x04, Z21, Z19, K1
 	VADDPD        64(DX)(R13*8), Z12, Z19
 	VMOVAPD.Z     Z20, K1, Z20
@@ -12401,7 +12401,7 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1024(SB), Z8
 	VBROADCASTSD constants<>+1056(SB), Z9
 	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1920(SB), Z11
+	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         200(AX), BX
@@ -12806,7 +12806,7 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1024(SB), Z8
 	VBROADCASTSD constants<>+1056(SB), Z9
 	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1920(SB), Z11
+	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSD constants<>+1216(SB), Z12
@@ -13064,7 +13064,7 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1024(SB), Z8
 	VBROADCASTSD constants<>+1056(SB), Z9
 	VBROADCASTSD constants<>+1088(SB), Z10
-	VMOVUPD      constants<>+1920(SB), Z11
+	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
@@ -13450,9 +13450,9 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R9*2)
 	VCVTPH2PS     (BX)(R9*2), Z12
 	VMAXPS        Z12, Z8, Z8
+	PREFETCHT0    20480(DX)(R9*2)
 	VCVTPH2PS     (DX)(R9*2), Z12
 	VCVTPH2PS     32(BX)(R9*2), Z13
 	VADDPS        Z7, Z12, Z12
@@ -13461,13 +13461,13 @@ loop5:
 	VCVTPH2PS     32(DX)(R9*2), Z15
 	VMOVUPS       Z12, Z14
 	VADDPS        Z7, Z15, Z15
-	PREFETCHT0    20544(DX)(R9*2)
+	VCVTPH2PS     64(BX)(R9*2), Z13
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
-	VCVTPH2PS     64(BX)(R9*2), Z13
+	VMAXPS        Z13, Z8, Z8
 	VCMPPS        $0x15, Z0, Z12, K1
 	VMOVUPS       Z15, Z16
-	VMAXPS        Z13, Z8, Z8
+	PREFETCHT0    20544(DX)(R9*2)
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VCVTPH2PS     64(DX)(R9*2), Z17
@@ -13539,9 +13539,9 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R9*2)
 	VCVTPH2PS     (BX)(R9*2), Z12
 	VMAXPS        Z12, Z8, Z8
+	PREFETCHT0    20480(DX)(R9*2)
 	VCVTPH2PS     (DX)(R9*2), Z12
 	VCVTPH2PS     32(BX)(R9*2), Z13
 	VADDPS        Z7, Z12, Z12
@@ -13716,9 +13716,9 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R10*2)
 	VCVTPH2PS     (BX)(R10*2), Z12
 	VMAXPS        Z12, Z8, Z8
+	PREFETCHT0    20480(DX)(R10*2)
 	VCVTPH2PS     (DX)(R10*2), Z12
 	VCVTPH2PS     32(BX)(R10*2), Z13
 	VADDPS        Z7, Z12, Z12
@@ -13727,13 +13727,13 @@ loop5:
 	VCVTPH2PS     32(DX)(R10*2), Z15
 	VMOVUPS       Z12, Z14
 	VADDPS        Z7, Z15, Z15
-	PREFETCHT0    20544(DX)(R10*2)
+	VCVTPH2PS     64(BX)(R10*2), Z13
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
-	VCVTPH2PS     64(BX)(R10*2), Z13
+	VMAXPS        Z13, Z8, Z8
 	VCMPPS        $0x15, Z0, Z12, K1
 	VMOVUPS       Z15, Z16
-	VMAXPS        Z13, Z8, Z8
+	PREFETCHT0    20544(DX)(R10*2)
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VCVTPH2PS     64(DX)(R10*2), Z17
@@ -13809,9 +13809,9 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R10*2)
 	VCVTPH2PS     (BX)(R10*2), Z12
 	VMAXPS        Z12, Z8, Z8
+	PREFETCHT0    20480(DX)(R10*2)
 	VCVTPH2PS     (DX)(R10*2), Z12
 	VCVTPH2PS     32(BX)(R10*2), Z13
 	VADDPS        Z7, Z12, Z12
@@ -14076,9 +14076,9 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R13*2)
 	VCVTPH2PS     (BX)(R13*2), Z13
 	VMAXPS        Z13, Z8, Z8
+	PREFETCHT0    20480(DX)(R13*2)
 	VCVTPH2PS     (DX)(R13*2), Z13
 	VADDPS        Z7, Z13, Z13
 	VCVTPH2PS     (R8)(R13*2), Z14
@@ -14488,32 +14488,32 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R9*2)
-	VPMOVZXWD     (BX)(R9*2), Z12
+	VMOVUPS       (BX)(R9*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z12, Z8, Z8
-	VPMOVZXWD     32(BX)(R9*2), Z13
+	PREFETCHT0    20480(DX)(R9*2)
+	VMOVUPS       (BX)(R9*2), Z13
 	VPMOVZXWD     (DX)(R9*2), Z12
-	VPSLLD        $0x10, Z13, Z13
+	VPANDD.BCST   constants<>+1408(SB), Z13, Z13
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z13, Z8, Z8
 	VADDPS        Z7, Z12, Z12
 	VPMOVZXWD     32(DX)(R9*2), Z15
-	PREFETCHT0    20544(DX)(R9*2)
+	VMOVUPS       64(BX)(R9*2), Z13
 	VADDPS        Z12, Z11, Z11
 	VPSLLD        $0x10, Z15, Z15
-	VPMOVZXWD     64(BX)(R9*2), Z13
+	VPSLLD        $0x10, Z13, Z13
 	VMOVUPS       Z12, Z14
 	VADDPS        Z7, Z15, Z15
-	VPSLLD        $0x10, Z13, Z13
+	VMAXPS        Z13, Z8, Z8
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
-	VMAXPS        Z13, Z8, Z8
-	VPMOVZXWD     96(BX)(R9*2), Z18
+	PREFETCHT0    20544(DX)(R9*2)
+	VMOVUPS       64(BX)(R9*2), Z18
 	VCMPPS        $0x15, Z0, Z12, K1
 	VMOVUPS       Z15, Z16
 	VPMOVZXWD     64(DX)(R9*2), Z17
-	VPSLLD        $0x10, Z18, Z18
+	VPANDD.BCST   constants<>+1408(SB), Z18, Z18
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VPSLLD        $0x10, Z17, Z17
@@ -14585,13 +14585,13 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R9*2)
-	VPMOVZXWD     (BX)(R9*2), Z12
+	VMOVUPS       (BX)(R9*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z12, Z8, Z8
-	VPMOVZXWD     32(BX)(R9*2), Z13
+	PREFETCHT0    20480(DX)(R9*2)
+	VMOVUPS       (BX)(R9*2), Z13
 	VPMOVZXWD     (DX)(R9*2), Z12
-	VPSLLD        $0x10, Z13, Z13
+	VPANDD.BCST   constants<>+1408(SB), Z13, Z13
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z13, Z8, Z8
 	VADDPS        Z7, Z12, Z12
@@ -14768,32 +14768,32 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R10*2)
-	VPMOVZXWD     (BX)(R10*2), Z12
+	VMOVUPS       (BX)(R10*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z12, Z8, Z8
-	VPMOVZXWD     32(BX)(R10*2), Z13
+	PREFETCHT0    20480(DX)(R10*2)
+	VMOVUPS       (BX)(R10*2), Z13
 	VPMOVZXWD     (DX)(R10*2), Z12
-	VPSLLD        $0x10, Z13, Z13
+	VPANDD.BCST   constants<>+1408(SB), Z13, Z13
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z13, Z8, Z8
 	VADDPS        Z7, Z12, Z12
 	VPMOVZXWD     32(DX)(R10*2), Z15
-	PREFETCHT0    20544(DX)(R10*2)
+	VMOVUPS       64(BX)(R10*2), Z13
 	VADDPS        Z12, Z11, Z11
 	VPSLLD        $0x10, Z15, Z15
-	VPMOVZXWD     64(BX)(R10*2), Z13
+	VPSLLD        $0x10, Z13, Z13
 	VMOVUPS       Z12, Z14
 	VADDPS        Z7, Z15, Z15
-	VPSLLD        $0x10, Z13, Z13
+	VMAXPS        Z13, Z8, Z8
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
-	VMAXPS        Z13, Z8, Z8
-	VPMOVZXWD     96(BX)(R10*2), Z18
+	PREFETCHT0    20544(DX)(R10*2)
+	VMOVUPS       64(BX)(R10*2), Z18
 	VCMPPS        $0x15, Z0, Z12, K1
 	VMOVUPS       Z15, Z16
 	VPMOVZXWD     64(DX)(R10*2), Z17
-	VPSLLD        $0x10, Z18, Z18
+	VPANDD.BCST   constants<>+1408(SB), Z18, Z18
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VPSLLD        $0x10, Z17, Z17
@@ -14869,13 +14869,13 @@ end6:
 	JGE  end8
 
 loop7:
-	PREFETCHT0    20480(DX)(R10*2)
-	VPMOVZXWD     (BX)(R10*2), Z12
+	VMOVUPS       (BX)(R10*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z12, Z8, Z8
-	VPMOVZXWD     32(BX)(R10*2), Z13
+	PREFETCHT0    20480(DX)(R10*2)
+	VMOVUPS       (BX)(R10*2), Z13
 	VPMOVZXWD     (DX)(R10*2), Z12
-	VPSLLD        $0x10, Z13, Z13
+	VPANDD.BCST   constants<>+1408(SB), Z13, Z13
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z13, Z8, Z8
 	VADDPS        Z7, Z12, Z12
@@ -15045,7 +15045,7 @@ loop4:
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
-	VPBROADCASTD constants<>+1408(SB), Z5
+	VPBROADCASTD constants<>+1440(SB), Z5
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
@@ -15055,7 +15055,7 @@ loop4:
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
-	VPBROADCASTD constants<>+1408(SB), Z5
+	VPBROADCASTD constants<>+1440(SB), Z5
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
@@ -15074,7 +15074,7 @@ loop6:
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
-	VPBROADCASTD constants<>+1408(SB), Z5
+	VPBROADCASTD constants<>+1440(SB), Z5
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
@@ -15088,7 +15088,7 @@ end7:
 	VPSRLD       $0x10, Z2, Z0
 	VPBROADCASTD constants<>+608(SB), Z1
 	VPANDD       Z1, Z0, Z0
-	VPBROADCASTD constants<>+1408(SB), Z1
+	VPBROADCASTD constants<>+1440(SB), Z1
 	VPADDD       Z1, Z2, Z2
 	VPADDD       Z0, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -15169,17 +15169,17 @@ block4:
 	JGE          end6
 
 loop5:
-	PREFETCHT0    20480(DX)(R13*2)
-	VPMOVZXWD     (BX)(R13*2), Z13
+	VMOVUPS       (BX)(R13*2), Z13
 	VPSLLD        $0x10, Z13, Z13
 	VMAXPS        Z13, Z8, Z8
+	PREFETCHT0    20480(DX)(R13*2)
 	VPMOVZXWD     (DX)(R13*2), Z13
 	VPSLLD        $0x10, Z13, Z13
 	VADDPS        Z7, Z13, Z13
 	VPMOVZXWD     (R8)(R13*2), Z14
-	VPMOVZXWD     32(BX)(R13*2), Z16
+	VMOVUPS       (BX)(R13*2), Z16
 	VPSLLD        $0x10, Z14, Z14
-	VPSLLD        $0x10, Z16, Z16
+	VPANDD.BCST   constants<>+1408(SB), Z16, Z16
 	VMOVUPS       (R10)(R13*4), Z15
 	VMAXPS        Z16, Z8, Z8
 	VFMADD213PS   (R9)(R13*4), Z15, Z14
@@ -15385,7 +15385,7 @@ loop4:
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
-	VPBROADCASTD constants<>+1408(SB), Z5
+	VPBROADCASTD constants<>+1440(SB), Z5
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
@@ -15400,7 +15400,7 @@ loop4:
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
-	VPBROADCASTD constants<>+1408(SB), Z5
+	VPBROADCASTD constants<>+1440(SB), Z5
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
@@ -15424,7 +15424,7 @@ loop6:
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
-	VPBROADCASTD constants<>+1408(SB), Z5
+	VPBROADCASTD constants<>+1440(SB), Z5
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
@@ -15445,7 +15445,7 @@ end7:
 	VPSRLD       $0x10, Z2, Z0
 	VPBROADCASTD constants<>+608(SB), Z1
 	VPANDD       Z1, Z0, Z0
-	VPBROADCASTD constants<>+1408(SB), Z1
+	VPBROADCASTD constants<>+1440(SB), Z1
 	VPADDD       Z1, Z2, Z2
 	VPADDD       Z0, Z2, Z2
 	VPSRLD       $0x10, Z2, Z2
@@ -15468,7 +15468,7 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// finishAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD constants<>+1440(SB), Z0
+	VBROADCASTSD constants<>+1472(SB), Z0
 	VBROADCASTSD 272(AX), Z1
 	VBROADCASTSD constants<>+576(SB), Z2
 	VBROADCASTSD 256(AX), Z3
@@ -15486,127 +15486,127 @@ loop1:
 	VMOVUPD          1400(AX)(CX*8), Z7
 	VMOVUPD          2488(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
-	VPSUBQ.BCST      constants<>+1536(SB), Z9, Z9
+	VPSUBQ.BCST      constants<>+1568(SB), Z9, Z9
 	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
 	VMOVUPD          Z0, Z11
 	VPSUBQ           Z10, Z11, Z10
 	VMOVUPD          1464(AX)(CX*8), Z11
 	VPSRLQ           $0x34, Z9, Z9
 	VMOVUPD          2552(AX)(CX*8), Z13
-	VPORQ.BCST       constants<>+1504(SB), Z9, Z9
+	VPORQ.BCST       constants<>+1536(SB), Z9, Z9
 	VADDPD           Z0, Z11, Z14
-	VSUBPD.BCST      constants<>+1504(SB), Z9, Z9
-	VPSUBQ.BCST      constants<>+1536(SB), Z14, Z14
+	VSUBPD.BCST      constants<>+1536(SB), Z9, Z9
+	VPSUBQ.BCST      constants<>+1568(SB), Z14, Z14
 	VSUBPD           Z0, Z10, Z12
 	VPANDQ.BCST      constants<>+1216(SB), Z14, Z15
 	VFMADD231PD      Z10, Z7, Z12
 	VMOVUPD          Z0, Z10
-	VADDPD.BCST      constants<>+1472(SB), Z12, Z7
+	VADDPD.BCST      constants<>+1504(SB), Z12, Z7
 	VPSUBQ           Z15, Z10, Z15
 	VMOVUPD          1528(AX)(CX*8), Z10
 	VDIVPD           Z7, Z12, Z7
 	VPSRLQ           $0x34, Z14, Z17
 	VMOVUPD          2616(AX)(CX*8), Z19
 	VMULPD           Z7, Z7, Z14
-	VPORQ.BCST       constants<>+1504(SB), Z17, Z17
+	VPORQ.BCST       constants<>+1536(SB), Z17, Z17
 	VADDPD           Z0, Z10, Z20
-	VBROADCASTSD     constants<>+1568(SB), Z16
-	VSUBPD.BCST      constants<>+1504(SB), Z17, Z17
-	VPSUBQ.BCST      constants<>+1536(SB), Z20, Z20
-	VFMADD213PD.BCST constants<>+1600(SB), Z14, Z16
+	VBROADCASTSD     constants<>+1600(SB), Z16
+	VSUBPD.BCST      constants<>+1536(SB), Z17, Z17
+	VPSUBQ.BCST      constants<>+1568(SB), Z20, Z20
+	VFMADD213PD.BCST constants<>+1632(SB), Z14, Z16
 	VSUBPD           Z0, Z15, Z18
 	VPANDQ.BCST      constants<>+1216(SB), Z20, Z21
-	VFMADD213PD.BCST constants<>+1632(SB), Z14, Z16
+	VFMADD213PD.BCST constants<>+1664(SB), Z14, Z16
 	VFMADD231PD      Z15, Z11, Z18
 	VMOVUPD          Z0, Z15
-	VFMADD213PD.BCST constants<>+1664(SB), Z14, Z16
-	VADDPD.BCST      constants<>+1472(SB), Z18, Z11
+	VFMADD213PD.BCST constants<>+1696(SB), Z14, Z16
+	VADDPD.BCST      constants<>+1504(SB), Z18, Z11
 	VPSUBQ           Z21, Z15, Z21
 	VMOVUPD          1592(AX)(CX*8), Z15
-	VFMADD213PD.BCST constants<>+1696(SB), Z14, Z16
+	VFMADD213PD.BCST constants<>+1728(SB), Z14, Z16
 	VDIVPD           Z11, Z18, Z11
 	VPSRLQ           $0x34, Z20, Z23
 	VMOVUPD          2680(AX)(CX*8), Z24
-	VFMADD213PD.BCST constants<>+1728(SB), Z14, Z16
-	VMULPD           Z11, Z11, Z20
-	VPORQ.BCST       constants<>+1504(SB), Z23, Z23
-	VADDPD           Z0, Z15, Z25
 	VFMADD213PD.BCST constants<>+1760(SB), Z14, Z16
-	VBROADCASTSD     constants<>+1568(SB), Z22
-	VSUBPD.BCST      constants<>+1504(SB), Z23, Z23
-	VPSUBQ.BCST      constants<>+1536(SB), Z25, Z25
+	VMULPD           Z11, Z11, Z20
+	VPORQ.BCST       constants<>+1536(SB), Z23, Z23
+	VADDPD           Z0, Z15, Z25
+	VFMADD213PD.BCST constants<>+1792(SB), Z14, Z16
+	VBROADCASTSD     constants<>+1600(SB), Z22
+	VSUBPD.BCST      constants<>+1536(SB), Z23, Z23
+	VPSUBQ.BCST      constants<>+1568(SB), Z25, Z25
 	VFNMADD213PD     Z12, Z14, Z16
-	VFMADD213PD.BCST constants<>+1600(SB), Z20, Z22
+	VFMADD213PD.BCST constants<>+1632(SB), Z20, Z22
 	VSUBPD           Z0, Z21, Z26
 	VPANDQ.BCST      constants<>+1216(SB), Z25, Z27
-	VMULPD.BCST      constants<>+1824(SB), Z9, Z14
-	VFMADD213PD.BCST constants<>+1632(SB), Z20, Z22
+	VMULPD.BCST      constants<>+1856(SB), Z9, Z14
+	VFMADD213PD.BCST constants<>+1664(SB), Z20, Z22
 	VFMADD231PD      Z21, Z10, Z26
 	VMOVUPD          Z0, Z10
 	VFNMADD231PD     Z16, Z7, Z14
-	VFMADD213PD.BCST constants<>+1664(SB), Z20, Z22
-	VADDPD.BCST      constants<>+1472(SB), Z26, Z7
+	VFMADD213PD.BCST constants<>+1696(SB), Z20, Z22
+	VADDPD.BCST      constants<>+1504(SB), Z26, Z7
 	VPSUBQ           Z27, Z10, Z27
 	VADDPD           Z12, Z14, Z14
-	VFMADD213PD.BCST constants<>+1696(SB), Z20, Z22
+	VFMADD213PD.BCST constants<>+1728(SB), Z20, Z22
 	VDIVPD           Z7, Z26, Z7
 	VPSRLQ           $0x34, Z25, Z10
-	VFMADD231PD.BCST constants<>+1792(SB), Z9, Z14
-	VFMADD213PD.BCST constants<>+1728(SB), Z20, Z22
-	VMULPD           Z7, Z7, Z16
-	VPORQ.BCST       constants<>+1504(SB), Z10, Z10
-	VMOVUPD          3576(AX)(CX*8), Z12
+	VFMADD231PD.BCST constants<>+1824(SB), Z9, Z14
 	VFMADD213PD.BCST constants<>+1760(SB), Z20, Z22
-	VBROADCASTSD     constants<>+1568(SB), Z21
-	VSUBPD.BCST      constants<>+1504(SB), Z10, Z10
+	VMULPD           Z7, Z7, Z16
+	VPORQ.BCST       constants<>+1536(SB), Z10, Z10
+	VMOVUPD          3576(AX)(CX*8), Z12
+	VFMADD213PD.BCST constants<>+1792(SB), Z20, Z22
+	VBROADCASTSD     constants<>+1600(SB), Z21
+	VSUBPD.BCST      constants<>+1536(SB), Z10, Z10
 	VADDPD           312(AX)(CX*8), Z14, Z9
 	VFNMADD213PD     Z18, Z20, Z22
-	VFMADD213PD.BCST constants<>+1600(SB), Z16, Z21
+	VFMADD213PD.BCST constants<>+1632(SB), Z16, Z21
 	VSUBPD           Z0, Z27, Z25
 	VMOVUPD          Z9, 13368(AX)(CX*8)
-	VMULPD.BCST      constants<>+1824(SB), Z17, Z20
-	VFMADD213PD.BCST constants<>+1632(SB), Z16, Z21
+	VMULPD.BCST      constants<>+1856(SB), Z17, Z20
+	VFMADD213PD.BCST constants<>+1664(SB), Z16, Z21
 	VFMADD231PD      Z27, Z15, Z25
 	VSUBPD           Z12, Z14, Z15
 	VFNMADD231PD     Z22, Z11, Z20
-	VFMADD213PD.BCST constants<>+1664(SB), Z16, Z21
-	VADDPD.BCST      constants<>+1472(SB), Z25, Z11
+	VFMADD213PD.BCST constants<>+1696(SB), Z16, Z21
+	VADDPD.BCST      constants<>+1504(SB), Z25, Z11
 	VADDPD           Z15, Z6, Z6
 	VADDPD           Z18, Z20, Z20
-	VFMADD213PD.BCST constants<>+1696(SB), Z16, Z21
+	VFMADD213PD.BCST constants<>+1728(SB), Z16, Z21
 	VDIVPD           Z11, Z25, Z11
 	VMULPD           Z12, Z8, Z12
-	VFMADD231PD.BCST constants<>+1792(SB), Z17, Z20
-	VFMADD213PD.BCST constants<>+1728(SB), Z16, Z21
+	VFMADD231PD.BCST constants<>+1824(SB), Z17, Z20
+	VFMADD213PD.BCST constants<>+1760(SB), Z16, Z21
 	VMULPD           Z11, Z11, Z18
 	VCMPPD           $0x04, Z2, Z8, K1
 	VMOVUPD          3640(AX)(CX*8), Z17
-	VFMADD213PD.BCST constants<>+1760(SB), Z16, Z21
-	VBROADCASTSD     constants<>+1568(SB), Z22
+	VFMADD213PD.BCST constants<>+1792(SB), Z16, Z21
+	VBROADCASTSD     constants<>+1600(SB), Z22
 	VMOVAPD.Z        Z12, K1, Z12
 	VADDPD           376(AX)(CX*8), Z20, Z15
 	VFNMADD213PD     Z26, Z16, Z21
-	VFMADD213PD.BCST constants<>+1600(SB), Z18, Z22
+	VFMADD213PD.BCST constants<>+1632(SB), Z18, Z22
 	VFMADD231PD      4664(AX)(CX*8), Z3, Z12
 	VMOVUPD          Z15, 13432(AX)(CX*8)
-	VMULPD.BCST      constants<>+1824(SB), Z23, Z16
-	VFMADD213PD.BCST constants<>+1632(SB), Z18, Z22
+	VMULPD.BCST      constants<>+1856(SB), Z23, Z16
+	VFMADD213PD.BCST constants<>+1664(SB), Z18, Z22
 	VADDPD           5752(AX)(CX*8), Z8, Z8
 	VSUBPD           Z17, Z20, Z27
 	VFNMADD231PD     Z21, Z7, Z16
-	VFMADD213PD.BCST constants<>+1664(SB), Z18, Z22
+	VFMADD213PD.BCST constants<>+1696(SB), Z18, Z22
 	VMOVUPD          Z14, Z7
 	VADDPD           Z27, Z6, Z6
 	VADDPD           Z26, Z16, Z16
-	VFMADD213PD.BCST constants<>+1696(SB), Z18, Z22
+	VFMADD213PD.BCST constants<>+1728(SB), Z18, Z22
 	VFMSUB213PD      Z12, Z8, Z7
 	VMULPD           Z17, Z13, Z8
-	VFMADD231PD.BCST constants<>+1792(SB), Z23, Z16
-	VFMADD213PD.BCST constants<>+1728(SB), Z18, Z22
+	VFMADD231PD.BCST constants<>+1824(SB), Z23, Z16
+	VFMADD213PD.BCST constants<>+1760(SB), Z18, Z22
 	VMOVUPD          Z7, 11192(AX)(CX*8)
 	VCMPPD           $0x04, Z2, Z13, K1
 	VMOVUPD          3704(AX)(CX*8), Z12
-	VFMADD213PD.BCST constants<>+1760(SB), Z18, Z22
+	VFMADD213PD.BCST constants<>+1792(SB), Z18, Z22
 	VADDPD           Z7, Z4, Z4
 	VMOVAPD.Z        Z8, K1, Z8
 	VADDPD           440(AX)(CX*8), Z16, Z7
@@ -15614,7 +15614,7 @@ loop1:
 	VMULPD           Z9, Z1, Z14
 	VFMADD231PD      4728(AX)(CX*8), Z3, Z8
 	VMOVUPD          Z7, 13496(AX)(CX*8)
-	VMULPD.BCST      constants<>+1824(SB), Z10, Z17
+	VMULPD.BCST      constants<>+1856(SB), Z10, Z17
 	VMULPD           Z9, Z14, Z14
 	VADDPD           5816(AX)(CX*8), Z13, Z9
 	VSUBPD           Z12, Z16, Z13
@@ -15626,7 +15626,7 @@ loop1:
 	VADDPD           Z14, Z5, Z5
 	VFMSUB213PD      Z8, Z9, Z11
 	VMULPD           Z12, Z19, Z8
-	VFMADD231PD.BCST constants<>+1792(SB), Z10, Z17
+	VFMADD231PD.BCST constants<>+1824(SB), Z10, Z17
 	VMOVUPD          Z11, 11256(AX)(CX*8)
 	VCMPPD           $0x04, Z2, Z19, K1
 	VMOVUPD          3768(AX)(CX*8), Z9
@@ -15675,30 +15675,30 @@ loop3:
 	VMOVUPD          1400(AX)(CX*8), Z7
 	VMOVUPD          2488(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
-	VPSUBQ.BCST      constants<>+1536(SB), Z9, Z9
+	VPSUBQ.BCST      constants<>+1568(SB), Z9, Z9
 	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
 	VMOVUPD          Z0, Z11
 	VPSUBQ           Z10, Z11, Z10
 	VPSRLQ           $0x34, Z9, Z9
-	VPORQ.BCST       constants<>+1504(SB), Z9, Z9
-	VSUBPD.BCST      constants<>+1504(SB), Z9, Z9
+	VPORQ.BCST       constants<>+1536(SB), Z9, Z9
+	VSUBPD.BCST      constants<>+1536(SB), Z9, Z9
 	VSUBPD           Z0, Z10, Z11
 	VFMADD231PD      Z10, Z7, Z11
-	VADDPD.BCST      constants<>+1472(SB), Z11, Z7
+	VADDPD.BCST      constants<>+1504(SB), Z11, Z7
 	VDIVPD           Z7, Z11, Z7
 	VMULPD           Z7, Z7, Z10
-	VBROADCASTSD     constants<>+1568(SB), Z12
-	VFMADD213PD.BCST constants<>+1600(SB), Z10, Z12
+	VBROADCASTSD     constants<>+1600(SB), Z12
 	VFMADD213PD.BCST constants<>+1632(SB), Z10, Z12
 	VFMADD213PD.BCST constants<>+1664(SB), Z10, Z12
 	VFMADD213PD.BCST constants<>+1696(SB), Z10, Z12
 	VFMADD213PD.BCST constants<>+1728(SB), Z10, Z12
 	VFMADD213PD.BCST constants<>+1760(SB), Z10, Z12
+	VFMADD213PD.BCST constants<>+1792(SB), Z10, Z12
 	VFNMADD213PD     Z11, Z10, Z12
-	VMULPD.BCST      constants<>+1824(SB), Z9, Z10
+	VMULPD.BCST      constants<>+1856(SB), Z9, Z10
 	VFNMADD231PD     Z12, Z7, Z10
 	VADDPD           Z11, Z10, Z10
-	VFMADD231PD.BCST constants<>+1792(SB), Z9, Z10
+	VFMADD231PD.BCST constants<>+1824(SB), Z9, Z10
 	VMOVUPD          3576(AX)(CX*8), Z9
 	VADDPD           312(AX)(CX*8), Z10, Z7
 	VMOVUPD          Z7, 13368(AX)(CX*8)
@@ -15733,7 +15733,7 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// finishGradAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
-	VBROADCASTSD constants<>+1440(SB), Z0
+	VBROADCASTSD constants<>+1472(SB), Z0
 	VBROADCASTSD 272(AX), Z1
 	VBROADCASTSD constants<>+576(SB), Z2
 	VBROADCASTSD 256(AX), Z3
@@ -15751,117 +15751,117 @@ loop1:
 	VMOVUPD          1400(AX)(CX*8), Z7
 	VMOVUPD          2488(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
-	VPSUBQ.BCST      constants<>+1536(SB), Z9, Z9
+	VPSUBQ.BCST      constants<>+1568(SB), Z9, Z9
 	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
 	VMOVUPD          Z0, Z11
 	VPSUBQ           Z10, Z11, Z10
 	VPSRLQ           $0x34, Z9, Z9
-	VPORQ.BCST       constants<>+1504(SB), Z9, Z9
-	VSUBPD.BCST      constants<>+1504(SB), Z9, Z9
+	VPORQ.BCST       constants<>+1536(SB), Z9, Z9
+	VSUBPD.BCST      constants<>+1536(SB), Z9, Z9
 	VSUBPD           Z0, Z10, Z11
 	VMOVUPD          1464(AX)(CX*8), Z12
 	VFMADD231PD      Z10, Z7, Z11
 	VMOVUPD          2552(AX)(CX*8), Z15
-	VADDPD.BCST      constants<>+1472(SB), Z11, Z10
+	VADDPD.BCST      constants<>+1504(SB), Z11, Z10
 	VADDPD           Z0, Z12, Z16
 	VDIVPD           Z10, Z11, Z10
-	VPSUBQ.BCST      constants<>+1536(SB), Z16, Z16
+	VPSUBQ.BCST      constants<>+1568(SB), Z16, Z16
 	VMULPD           Z10, Z10, Z13
 	VPANDQ.BCST      constants<>+1216(SB), Z16, Z17
-	VBROADCASTSD     constants<>+1568(SB), Z14
+	VBROADCASTSD     constants<>+1600(SB), Z14
 	VMOVUPD          Z0, Z18
-	VFMADD213PD.BCST constants<>+1600(SB), Z13, Z14
-	VPSUBQ           Z17, Z18, Z17
 	VFMADD213PD.BCST constants<>+1632(SB), Z13, Z14
-	VPSRLQ           $0x34, Z16, Z16
+	VPSUBQ           Z17, Z18, Z17
 	VFMADD213PD.BCST constants<>+1664(SB), Z13, Z14
-	VPORQ.BCST       constants<>+1504(SB), Z16, Z16
+	VPSRLQ           $0x34, Z16, Z16
 	VFMADD213PD.BCST constants<>+1696(SB), Z13, Z14
-	VSUBPD.BCST      constants<>+1504(SB), Z16, Z16
+	VPORQ.BCST       constants<>+1536(SB), Z16, Z16
 	VFMADD213PD.BCST constants<>+1728(SB), Z13, Z14
+	VSUBPD.BCST      constants<>+1536(SB), Z16, Z16
+	VFMADD213PD.BCST constants<>+1760(SB), Z13, Z14
 	VSUBPD           Z0, Z17, Z18
 	VMOVUPD          1528(AX)(CX*8), Z19
-	VFMADD213PD.BCST constants<>+1760(SB), Z13, Z14
+	VFMADD213PD.BCST constants<>+1792(SB), Z13, Z14
 	VFMADD231PD      Z17, Z12, Z18
 	VMOVUPD          2616(AX)(CX*8), Z17
 	VFNMADD213PD     Z11, Z13, Z14
-	VADDPD.BCST      constants<>+1472(SB), Z18, Z20
+	VADDPD.BCST      constants<>+1504(SB), Z18, Z20
 	VADDPD           Z0, Z19, Z21
-	VMULPD.BCST      constants<>+1824(SB), Z9, Z13
+	VMULPD.BCST      constants<>+1856(SB), Z9, Z13
 	VDIVPD           Z20, Z18, Z20
-	VPSUBQ.BCST      constants<>+1536(SB), Z21, Z21
+	VPSUBQ.BCST      constants<>+1568(SB), Z21, Z21
 	VFNMADD231PD     Z14, Z10, Z13
 	VMULPD           Z20, Z20, Z10
 	VPANDQ.BCST      constants<>+1216(SB), Z21, Z14
 	VADDPD           Z11, Z13, Z13
-	VBROADCASTSD     constants<>+1568(SB), Z11
+	VBROADCASTSD     constants<>+1600(SB), Z11
 	VMOVUPD          Z0, Z22
-	VFMADD231PD.BCST constants<>+1792(SB), Z9, Z13
-	VFMADD213PD.BCST constants<>+1600(SB), Z10, Z11
+	VFMADD231PD.BCST constants<>+1824(SB), Z9, Z13
+	VFMADD213PD.BCST constants<>+1632(SB), Z10, Z11
 	VPSUBQ           Z14, Z22, Z14
 	VMOVUPD          3576(AX)(CX*8), Z9
-	VFMADD213PD.BCST constants<>+1632(SB), Z10, Z11
+	VFMADD213PD.BCST constants<>+1664(SB), Z10, Z11
 	VPSRLQ           $0x34, Z21, Z23
 	VADDPD           312(AX)(CX*8), Z13, Z21
-	VFMADD213PD.BCST constants<>+1664(SB), Z10, Z11
-	VPORQ.BCST       constants<>+1504(SB), Z23, Z23
-	VMOVUPD          Z21, 13368(AX)(CX*8)
 	VFMADD213PD.BCST constants<>+1696(SB), Z10, Z11
-	VSUBPD.BCST      constants<>+1504(SB), Z23, Z23
-	VSUBPD           Z9, Z13, Z22
+	VPORQ.BCST       constants<>+1536(SB), Z23, Z23
+	VMOVUPD          Z21, 13368(AX)(CX*8)
 	VFMADD213PD.BCST constants<>+1728(SB), Z10, Z11
+	VSUBPD.BCST      constants<>+1536(SB), Z23, Z23
+	VSUBPD           Z9, Z13, Z22
+	VFMADD213PD.BCST constants<>+1760(SB), Z10, Z11
 	VSUBPD           Z0, Z14, Z24
 	VMOVUPD          1592(AX)(CX*8), Z25
 	VADDPD           Z22, Z6, Z6
-	VFMADD213PD.BCST constants<>+1760(SB), Z10, Z11
+	VFMADD213PD.BCST constants<>+1792(SB), Z10, Z11
 	VFMADD231PD      Z14, Z19, Z24
 	VMOVUPD          2680(AX)(CX*8), Z14
 	VMULPD           Z9, Z8, Z9
 	VFNMADD213PD     Z18, Z10, Z11
-	VADDPD.BCST      constants<>+1472(SB), Z24, Z22
+	VADDPD.BCST      constants<>+1504(SB), Z24, Z22
 	VADDPD           Z0, Z25, Z26
 	VCMPPD           $0x04, Z2, Z8, K1
-	VMULPD.BCST      constants<>+1824(SB), Z16, Z10
+	VMULPD.BCST      constants<>+1856(SB), Z16, Z10
 	VDIVPD           Z22, Z24, Z22
-	VPSUBQ.BCST      constants<>+1536(SB), Z26, Z26
+	VPSUBQ.BCST      constants<>+1568(SB), Z26, Z26
 	VMOVAPD.Z        Z9, K1, Z9
 	VFNMADD231PD     Z11, Z20, Z10
 	VMULPD           Z22, Z22, Z11
 	VPANDQ.BCST      constants<>+1216(SB), Z26, Z20
 	VFMADD231PD      4664(AX)(CX*8), Z3, Z9
 	VADDPD           Z18, Z10, Z10
-	VBROADCASTSD     constants<>+1568(SB), Z27
+	VBROADCASTSD     constants<>+1600(SB), Z27
 	VMOVUPD          Z0, Z28
 	VADDPD           5752(AX)(CX*8), Z8, Z18
-	VFMADD231PD.BCST constants<>+1792(SB), Z16, Z10
-	VFMADD213PD.BCST constants<>+1600(SB), Z11, Z27
+	VFMADD231PD.BCST constants<>+1824(SB), Z16, Z10
+	VFMADD213PD.BCST constants<>+1632(SB), Z11, Z27
 	VPSUBQ           Z20, Z28, Z20
 	VMOVUPD          3640(AX)(CX*8), Z16
-	VFMADD213PD.BCST constants<>+1632(SB), Z11, Z27
+	VFMADD213PD.BCST constants<>+1664(SB), Z11, Z27
 	VPSRLQ           $0x34, Z26, Z26
 	VFMSUB213PD      Z9, Z18, Z13
 	VADDPD           376(AX)(CX*8), Z10, Z9
-	VFMADD213PD.BCST constants<>+1664(SB), Z11, Z27
-	VPORQ.BCST       constants<>+1504(SB), Z26, Z26
+	VFMADD213PD.BCST constants<>+1696(SB), Z11, Z27
+	VPORQ.BCST       constants<>+1536(SB), Z26, Z26
 	VMOVUPD          Z13, 11192(AX)(CX*8)
 	VMOVUPD          Z9, 13432(AX)(CX*8)
-	VFMADD213PD.BCST constants<>+1696(SB), Z11, Z27
-	VSUBPD.BCST      constants<>+1504(SB), Z26, Z26
+	VFMADD213PD.BCST constants<>+1728(SB), Z11, Z27
+	VSUBPD.BCST      constants<>+1536(SB), Z26, Z26
 	VADDPD           Z13, Z4, Z4
 	VSUBPD           Z16, Z10, Z28
-	VFMADD213PD.BCST constants<>+1728(SB), Z11, Z27
+	VFMADD213PD.BCST constants<>+1760(SB), Z11, Z27
 	VSUBPD           Z0, Z20, Z29
 	VMULPD           Z21, Z1, Z13
 	VADDPD           Z28, Z6, Z6
-	VFMADD213PD.BCST constants<>+1760(SB), Z11, Z27
+	VFMADD213PD.BCST constants<>+1792(SB), Z11, Z27
 	VFMADD231PD      Z20, Z25, Z29
 	VMULPD           Z21, Z13, Z13
 	VMULPD           Z16, Z15, Z16
 	VFNMADD213PD     Z24, Z11, Z27
-	VADDPD.BCST      constants<>+1472(SB), Z29, Z20
+	VADDPD.BCST      constants<>+1504(SB), Z29, Z20
 	VMOVUPD          Z13, 12280(AX)(CX*8)
 	VCMPPD           $0x04, Z2, Z15, K1
-	VMULPD.BCST      constants<>+1824(SB), Z23, Z11
+	VMULPD.BCST      constants<>+1856(SB), Z23, Z11
 	VDIVPD           Z20, Z29, Z20
 	VADDPD           Z13, Z5, Z5
 	VMOVAPD.Z        Z16, K1, Z16
@@ -15870,31 +15870,31 @@ loop1:
 	VADDPD           Z0, Z7, Z7
 	VFMADD231PD      4728(AX)(CX*8), Z3, Z16
 	VADDPD           Z24, Z11, Z11
-	VBROADCASTSD     constants<>+1568(SB), Z27
+	VBROADCASTSD     constants<>+1600(SB), Z27
 	VMOVUPD          Z0, Z22
 	VADDPD           5816(AX)(CX*8), Z15, Z24
-	VFMADD231PD.BCST constants<>+1792(SB), Z23, Z11
-	VFMADD213PD.BCST constants<>+1600(SB), Z13, Z27
+	VFMADD231PD.BCST constants<>+1824(SB), Z23, Z11
+	VFMADD213PD.BCST constants<>+1632(SB), Z13, Z27
 	VDIVPD           Z7, Z22, Z22
 	VMOVUPD          Z10, Z23
 	VMOVUPD          3704(AX)(CX*8), Z28
-	VFMADD213PD.BCST constants<>+1632(SB), Z13, Z27
+	VFMADD213PD.BCST constants<>+1664(SB), Z13, Z27
 	VMOVUPD          9016(AX)(CX*8), Z10
 	VFMSUB213PD      Z16, Z24, Z23
 	VADDPD           440(AX)(CX*8), Z11, Z30
-	VFMADD213PD.BCST constants<>+1664(SB), Z13, Z27
-	VMULPD.BCST      constants<>+1472(SB), Z1, Z16
+	VFMADD213PD.BCST constants<>+1696(SB), Z13, Z27
+	VMULPD.BCST      constants<>+1504(SB), Z1, Z16
 	VMOVUPD          Z23, 11256(AX)(CX*8)
 	VMOVUPD          Z30, 13496(AX)(CX*8)
-	VFMADD213PD.BCST constants<>+1696(SB), Z13, Z27
+	VFMADD213PD.BCST constants<>+1728(SB), Z13, Z27
 	VMULPD           Z21, Z16, Z16
 	VADDPD           Z23, Z4, Z4
 	VSUBPD           Z28, Z11, Z23
-	VFMADD213PD.BCST constants<>+1728(SB), Z13, Z27
+	VFMADD213PD.BCST constants<>+1760(SB), Z13, Z27
 	VMULPD           10104(AX)(CX*8), Z16, Z16
 	VMULPD           Z9, Z1, Z21
 	VADDPD           Z23, Z6, Z6
-	VFMADD213PD.BCST constants<>+1760(SB), Z13, Z27
+	VFMADD213PD.BCST constants<>+1792(SB), Z13, Z27
 	VFMADD213PD      Z16, Z10, Z18
 	VMULPD           Z9, Z21, Z21
 	VMULPD           Z28, Z17, Z23
@@ -15902,7 +15902,7 @@ loop1:
 	VMULPD           Z22, Z18, Z18
 	VMOVUPD          Z21, 12344(AX)(CX*8)
 	VCMPPD           $0x04, Z2, Z17, K1
-	VMULPD.BCST      constants<>+1824(SB), Z26, Z13
+	VMULPD.BCST      constants<>+1856(SB), Z26, Z13
 	VMOVUPD          Z18, 14456(AX)(CX*8)
 	VADDPD           Z21, Z5, Z5
 	VMOVAPD.Z        Z23, K1, Z23
@@ -15914,7 +15914,7 @@ loop1:
 	VMULPD           Z22, Z18, Z20
 	VMOVUPD          Z0, Z21
 	VADDPD           5880(AX)(CX*8), Z17, Z27
-	VFMADD231PD.BCST constants<>+1792(SB), Z26, Z13
+	VFMADD231PD.BCST constants<>+1824(SB), Z26, Z13
 	VSUBPD           Z7, Z18, Z18
 	VDIVPD           Z12, Z21, Z21
 	VMOVUPD          Z11, Z7
@@ -15924,7 +15924,7 @@ loop1:
 	VFMSUB213PD      Z23, Z27, Z7
 	VADDPD           504(AX)(CX*8), Z13, Z23
 	VMULPD           Z8, Z18, Z18
-	VMULPD.BCST      constants<>+1472(SB), Z1, Z8
+	VMULPD.BCST      constants<>+1504(SB), Z1, Z8
 	VMOVUPD          Z7, 11320(AX)(CX*8)
 	VMOVUPD          Z23, 13560(AX)(CX*8)
 	VMULPD           Z20, Z16, Z16
@@ -15961,7 +15961,7 @@ loop1:
 	VMOVUPD          9144(AX)(CX*8), Z13
 	VFMSUB213PD      Z7, Z18, Z12
 	VMULPD           Z15, Z9, Z9
-	VMULPD.BCST      constants<>+1472(SB), Z1, Z7
+	VMULPD.BCST      constants<>+1504(SB), Z1, Z7
 	VMOVUPD          Z12, 11384(AX)(CX*8)
 	VMULPD           Z10, Z8, Z8
 	VMULPD           Z30, Z7, Z7
@@ -15988,7 +15988,7 @@ loop1:
 	VMULPD           Z16, Z8, Z8
 	VMOVUPD          9208(AX)(CX*8), Z15
 	VMULPD           Z17, Z8, Z8
-	VMULPD.BCST      constants<>+1472(SB), Z1, Z16
+	VMULPD.BCST      constants<>+1504(SB), Z1, Z16
 	VMULPD           Z9, Z7, Z7
 	VMULPD           Z23, Z16, Z16
 	VMOVUPD          5880(AX)(CX*8), Z11
@@ -16023,30 +16023,30 @@ loop3:
 	VMOVUPD          1400(AX)(CX*8), Z7
 	VMOVUPD          2488(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
-	VPSUBQ.BCST      constants<>+1536(SB), Z9, Z9
+	VPSUBQ.BCST      constants<>+1568(SB), Z9, Z9
 	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
 	VMOVUPD          Z0, Z11
 	VPSUBQ           Z10, Z11, Z10
 	VPSRLQ           $0x34, Z9, Z9
-	VPORQ.BCST       constants<>+1504(SB), Z9, Z9
-	VSUBPD.BCST      constants<>+1504(SB), Z9, Z9
+	VPORQ.BCST       constants<>+1536(SB), Z9, Z9
+	VSUBPD.BCST      constants<>+1536(SB), Z9, Z9
 	VSUBPD           Z0, Z10, Z11
 	VFMADD231PD      Z10, Z7, Z11
-	VADDPD.BCST      constants<>+1472(SB), Z11, Z10
+	VADDPD.BCST      constants<>+1504(SB), Z11, Z10
 	VDIVPD           Z10, Z11, Z10
 	VMULPD           Z10, Z10, Z12
-	VBROADCASTSD     constants<>+1568(SB), Z13
-	VFMADD213PD.BCST constants<>+1600(SB), Z12, Z13
+	VBROADCASTSD     constants<>+1600(SB), Z13
 	VFMADD213PD.BCST constants<>+1632(SB), Z12, Z13
 	VFMADD213PD.BCST constants<>+1664(SB), Z12, Z13
 	VFMADD213PD.BCST constants<>+1696(SB), Z12, Z13
 	VFMADD213PD.BCST constants<>+1728(SB), Z12, Z13
 	VFMADD213PD.BCST constants<>+1760(SB), Z12, Z13
+	VFMADD213PD.BCST constants<>+1792(SB), Z12, Z13
 	VFNMADD213PD     Z11, Z12, Z13
-	VMULPD.BCST      constants<>+1824(SB), Z9, Z12
+	VMULPD.BCST      constants<>+1856(SB), Z9, Z12
 	VFNMADD231PD     Z13, Z10, Z12
 	VADDPD           Z11, Z12, Z12
-	VFMADD231PD.BCST constants<>+1792(SB), Z9, Z12
+	VFMADD231PD.BCST constants<>+1824(SB), Z9, Z12
 	VMOVUPD          3576(AX)(CX*8), Z10
 	VADDPD           312(AX)(CX*8), Z12, Z9
 	VMOVUPD          Z9, 13368(AX)(CX*8)
@@ -16068,7 +16068,7 @@ loop3:
 	VMOVUPD          Z0, Z10
 	VDIVPD           Z7, Z10, Z10
 	VMOVUPD          9016(AX)(CX*8), Z13
-	VMULPD.BCST      constants<>+1472(SB), Z1, Z12
+	VMULPD.BCST      constants<>+1504(SB), Z1, Z12
 	VMULPD           Z9, Z12, Z12
 	VMULPD           10104(AX)(CX*8), Z12, Z12
 	VFMADD213PD      Z12, Z13, Z11
@@ -17962,7 +17962,7 @@ loop2:
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y11
 	VMOVUPS      constants<>+128(SB), Y8
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VPCMPEQD     constants<>+2016(SB), Y4, Y10
 	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VBLENDVPS    Y10, Y11, Y5, Y5
 	VMULPS       Y7, Y7, Y10
@@ -18002,7 +18002,7 @@ loop2:
 	VMOVUPS      Y11, 1088(R10)
 	IMUL3Q       $0x06, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2016(SB), Y4, Y7
+	VPCMPEQD     constants<>+2048(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -18015,7 +18015,7 @@ loop2:
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2048(SB), Y4, Y8
+	VPCMPEQD     constants<>+2080(SB), Y4, Y8
 	VMOVUPS      constants<>+128(SB), Y4
 	VBLENDVPS    Y8, Y10, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y7, Y4
@@ -18263,7 +18263,7 @@ loop2:
 	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       (CX)(R10*1), Z16
 	VCMPPS        $0x15, Z0, Z11, K1
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K2
 	VSUBPS        Z1, Z13, Z12
 	VMOVUPS       Z16, K2, Z10
 	VFNMADD132PS  Z3, Z11, Z12
@@ -18274,7 +18274,7 @@ loop2:
 	VMOVUPS       (CX)(R11*1), Z18
 	VPSLLD        $0x14, Z13, Z13
 	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
 	VPADDD        Z14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z16, K2
 	VMOVUPS       Z18, K3, Z10
@@ -18289,7 +18289,7 @@ loop2:
 	VMULPS        Z12, Z12, Z19
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K4
 	VFMADD213PS   Z12, Z19, Z14
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
@@ -18573,7 +18573,7 @@ loop2:
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y11
 	VMOVUPS      constants<>+128(SB), Y8
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VPCMPEQD     constants<>+2016(SB), Y4, Y10
 	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VBLENDVPS    Y10, Y11, Y5, Y5
 	VMULPS       Y7, Y7, Y10
@@ -18613,7 +18613,7 @@ loop2:
 	VMOVUPS      Y11, 1088(R10)
 	IMUL3Q       $0x06, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2016(SB), Y4, Y7
+	VPCMPEQD     constants<>+2048(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -18626,7 +18626,7 @@ loop2:
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2048(SB), Y4, Y11
+	VPCMPEQD     constants<>+2080(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y7, Y8
@@ -18674,7 +18674,7 @@ loop2:
 	MOVQ         56(AX), R10
 	VMOVUPS      Y10, 1152(R10)
 	VMOVUPS      (CX)(BX*8), Y6
-	VPCMPEQD     constants<>+2080(SB), Y4, Y7
+	VPCMPEQD     constants<>+2112(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -18688,7 +18688,7 @@ loop2:
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y10
 	VMOVUPS      constants<>+128(SB), Y8
-	VPCMPEQD     constants<>+2112(SB), Y4, Y4
+	VPCMPEQD     constants<>+2144(SB), Y4, Y4
 	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VBLENDVPS    Y4, Y10, Y5, Y5
 	VMULPS       Y7, Y7, Y4
@@ -18931,7 +18931,7 @@ loop2:
 	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       (CX)(R10*1), Z16
 	VCMPPS        $0x15, Z0, Z11, K1
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K2
 	VSUBPS        Z1, Z13, Z12
 	VMOVUPS       Z16, K2, Z10
 	VFNMADD132PS  Z3, Z11, Z12
@@ -18942,7 +18942,7 @@ loop2:
 	VMOVUPS       (CX)(R11*1), Z18
 	VPSLLD        $0x14, Z13, Z13
 	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
 	VPADDD        Z14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z16, K2
 	VMOVUPS       Z18, K3, Z10
@@ -18957,7 +18957,7 @@ loop2:
 	VMULPS        Z12, Z12, Z19
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K4
 	VFMADD213PS   Z12, Z19, Z14
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
@@ -19026,7 +19026,7 @@ loop2:
 	VADDPS        Z15, Z19, Z19
 	VADDPS        Z22, Z24, Z24
 	VMOVUPS       (CX)(BX*8), Z11
-	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K1
 	VMOVUPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z12
@@ -19034,7 +19034,7 @@ loop2:
 	VFMADD132PS   Z2, Z1, Z12
 	VMOVUPS       (CX)(R10*1), Z13
 	VCMPPS        $0x15, Z0, Z11, K1
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K2
 	VSUBPS        Z1, Z12, Z9
 	VMOVUPS       Z13, K2, Z10
 	VFNMADD132PS  Z3, Z11, Z9
@@ -19292,7 +19292,7 @@ loop2:
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y11
 	VMOVUPS      constants<>+128(SB), Y8
-	VPCMPEQD     constants<>+1984(SB), Y4, Y10
+	VPCMPEQD     constants<>+2016(SB), Y4, Y10
 	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VBLENDVPS    Y10, Y11, Y5, Y5
 	VMULPS       Y7, Y7, Y10
@@ -19332,7 +19332,7 @@ loop2:
 	VMOVUPS      Y11, 1088(R10)
 	IMUL3Q       $0x06, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2016(SB), Y4, Y7
+	VPCMPEQD     constants<>+2048(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -19345,7 +19345,7 @@ loop2:
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2048(SB), Y4, Y11
+	VPCMPEQD     constants<>+2080(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y7, Y8
@@ -19393,7 +19393,7 @@ loop2:
 	MOVQ         56(AX), R10
 	VMOVUPS      Y10, 1152(R10)
 	VMOVUPS      (CX)(BX*8), Y6
-	VPCMPEQD     constants<>+2080(SB), Y4, Y7
+	VPCMPEQD     constants<>+2112(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -19407,7 +19407,7 @@ loop2:
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y11
 	VMOVUPS      constants<>+128(SB), Y8
-	VPCMPEQD     constants<>+2112(SB), Y4, Y10
+	VPCMPEQD     constants<>+2144(SB), Y4, Y10
 	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VBLENDVPS    Y10, Y11, Y5, Y5
 	VMULPS       Y7, Y7, Y10
@@ -19447,7 +19447,7 @@ loop2:
 	VMOVUPS      Y11, 1088(R10)
 	IMUL3Q       $0x0a, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2144(SB), Y4, Y7
+	VPCMPEQD     constants<>+2176(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -19460,7 +19460,7 @@ loop2:
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2176(SB), Y4, Y11
+	VPCMPEQD     constants<>+2208(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y7, Y8
@@ -19505,7 +19505,7 @@ loop2:
 	VMOVUPS      Y10, 1120(R10)
 	IMUL3Q       $0x0c, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2208(SB), Y4, Y7
+	VPCMPEQD     constants<>+2240(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -19518,7 +19518,7 @@ loop2:
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2240(SB), Y4, Y11
+	VPCMPEQD     constants<>+2272(SB), Y4, Y11
 	VMOVUPS      constants<>+128(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y7, Y8
@@ -19559,7 +19559,7 @@ loop2:
 	VMOVUPS      Y10, 1088(R10)
 	IMUL3Q       $0x0e, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2272(SB), Y4, Y7
+	VPCMPEQD     constants<>+2304(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -19572,7 +19572,7 @@ loop2:
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2304(SB), Y4, Y8
+	VPCMPEQD     constants<>+2336(SB), Y4, Y8
 	VMOVUPS      constants<>+128(SB), Y4
 	VBLENDVPS    Y8, Y10, Y5, Y5
 	VFMADD213PS  constants<>+160(SB), Y7, Y4
@@ -19824,7 +19824,7 @@ loop2:
 	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       (CX)(R10*1), Z16
 	VCMPPS        $0x15, Z0, Z11, K1
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K2
 	VSUBPS        Z1, Z13, Z12
 	VMOVUPS       Z16, K2, Z10
 	VFNMADD132PS  Z3, Z11, Z12
@@ -19835,7 +19835,7 @@ loop2:
 	VMOVUPS       (CX)(R11*1), Z18
 	VPSLLD        $0x14, Z13, Z13
 	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
 	VPADDD        Z14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z16, K2
 	VMOVUPS       Z18, K3, Z10
@@ -19850,7 +19850,7 @@ loop2:
 	VMULPS        Z12, Z12, Z19
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K4
 	VFMADD213PS   Z12, Z19, Z14
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
@@ -19919,7 +19919,7 @@ loop2:
 	VADDPS        Z15, Z19, Z19
 	VADDPS        Z22, Z24, Z24
 	VMOVUPS       (CX)(BX*8), Z11
-	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K1
 	VMOVUPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
@@ -19927,7 +19927,7 @@ loop2:
 	VFMADD132PS   Z2, Z1, Z13
 	VMOVUPS       (CX)(R10*1), Z15
 	VCMPPS        $0x15, Z0, Z11, K1
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K2
 	VSUBPS        Z1, Z13, Z12
 	VMOVUPS       Z15, K2, Z10
 	VFNMADD132PS  Z3, Z11, Z12
@@ -19938,7 +19938,7 @@ loop2:
 	VMOVUPS       (CX)(R11*1), Z17
 	VPSLLD        $0x14, Z13, Z13
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+2144(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K3
 	VPADDD        Z14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       Z17, K3, Z10
@@ -19953,7 +19953,7 @@ loop2:
 	VMULPS        Z12, Z12, Z18
 	VPERMPS       Z6, Z16, Z21
 	VFMADD132PS   Z2, Z1, Z22
-	VPCMPEQD.BCST constants<>+2176(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K4
 	VFMADD213PS   Z12, Z18, Z14
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
@@ -20021,14 +20021,14 @@ loop2:
 	VADDPS        Z15, Z23, Z23
 	IMUL3Q        $0x0c, BX, R10
 	VMOVUPS       (CX)(R10*1), Z11
-	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K1
 	VMOVUPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	IMUL3Q        $0x0d, BX, R11
 	VMOVUPS       Z11, Z13
 	VMOVUPS       (CX)(R11*1), Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+2240(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       Z15, K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -20039,7 +20039,7 @@ loop2:
 	VMOVUPS       (CX)(R12*1), Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+2272(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       Z17, K3, Z10
@@ -20054,7 +20054,7 @@ loop2:
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z21
 	VFMADD132PS   Z2, Z1, Z22
-	VPCMPEQD.BCST constants<>+2304(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K4
 	VMULPS        Z12, Z12, Z9
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
@@ -20242,7 +20242,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x10, BX, R10
 	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2336(SB), Y4, Y9
+	VPCMPEQD     constants<>+2368(SB), Y4, Y9
 	VBLENDVPS    Y9, Y8, Y5, Y5
 	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y10
@@ -20291,7 +20291,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x11, BX, R10
 	VMOVUPS      (CX)(R10*1), Y9
-	VPCMPEQD     constants<>+2368(SB), Y4, Y11
+	VPCMPEQD     constants<>+2400(SB), Y4, Y11
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
@@ -20346,7 +20346,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x12, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2400(SB), Y4, Y9
+	VPCMPEQD     constants<>+2432(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -20429,7 +20429,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x05, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1984(SB), Y4, Y9
+	VPCMPEQD     constants<>+2016(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -20459,7 +20459,7 @@ loop2:
 	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x06, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2016(SB), Y4, Y7
+	VPCMPEQD     constants<>+2048(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -20483,7 +20483,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x07, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2048(SB), Y4, Y9
+	VPCMPEQD     constants<>+2080(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -20520,7 +20520,7 @@ loop2:
 	MOVQ         56(AX), R10
 	VMOVUPS      Y7, 1152(R10)
 	VMOVUPS      (CX)(BX*8), Y6
-	VPCMPEQD     constants<>+2080(SB), Y4, Y7
+	VPCMPEQD     constants<>+2112(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -20544,7 +20544,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x09, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2112(SB), Y4, Y9
+	VPCMPEQD     constants<>+2144(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -20574,7 +20574,7 @@ loop2:
 	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x0a, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2144(SB), Y4, Y7
+	VPCMPEQD     constants<>+2176(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -20598,7 +20598,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0b, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2176(SB), Y4, Y9
+	VPCMPEQD     constants<>+2208(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -20632,7 +20632,7 @@ loop2:
 	VMOVUPS      Y7, 1120(R10)
 	IMUL3Q       $0x0c, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2208(SB), Y4, Y7
+	VPCMPEQD     constants<>+2240(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -20656,7 +20656,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0d, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2240(SB), Y4, Y9
+	VPCMPEQD     constants<>+2272(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -20686,7 +20686,7 @@ loop2:
 	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x0e, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2272(SB), Y4, Y7
+	VPCMPEQD     constants<>+2304(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -20710,7 +20710,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0f, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2304(SB), Y4, Y4
+	VPCMPEQD     constants<>+2336(SB), Y4, Y4
 	VBLENDVPS    Y4, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -20895,7 +20895,7 @@ loop2:
 	VFMADD213PS.Z Z14, Z14, K2, Z18
 	VFNMADD132PS  Z3, Z20, Z19
 	IMUL3Q        $0x03, BX, R13
-	VPCMPEQD.BCST constants<>+2336(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K2
 	VMOVUPS       Z18, (CX)(BX*1)
 	VPERMPS       Z6, Z16, Z14
 	VMOVUPS       (CX)(R13*1), Z22
@@ -20928,7 +20928,7 @@ loop2:
 	VFMADD213PS.Z Z16, Z16, K1, Z21
 	VSUBPS        Z1, Z24, Z23
 	VPERMPS       Z6, Z15, Z16
-	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K1
 	VMOVUPS       Z21, (CX)(BX*2)
 	VFNMADD132PS  Z3, Z22, Z23
 	VPSLLD        $0x14, Z15, Z15
@@ -20961,7 +20961,7 @@ loop2:
 	VFMADD213PS   Z23, Z25, Z27
 	VMOVUPS       Z16, (CX)(R10*1)
 	VPERMPS       Z6, Z26, Z23
-	VPCMPEQD.BCST constants<>+2400(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VFMADD213PS.Z Z24, Z24, K3, Z27
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z26, Z26
@@ -21037,7 +21037,7 @@ loop2:
 	VPERMPS       Z6, Z13, Z14
 	VMOVUPS       (CX)(R10*1), Z15
 	VPSLLD        $0x14, Z13, Z13
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K2
 	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z15, K2, Z10
 	VMOVUPS       Z4, Z14
@@ -21056,7 +21056,7 @@ loop2:
 	VMOVUPS       (CX)(R11*1), Z16
 	VMAXPS        64(CX)(BX*4), Z7, Z7
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K1
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z16, K1, Z10
@@ -21079,7 +21079,7 @@ loop2:
 	VMOVUPS       (CX)(R12*1), Z18
 	VMOVUPS       Z13, (CX)(R10*1)
 	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K2
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       Z18, K2, Z10
@@ -21134,7 +21134,7 @@ loop2:
 	MOVQ          56(AX), R10
 	VMOVUPS       Z18, 2304(R10)
 	VMOVUPS       (CX)(BX*8), Z11
-	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K1
 	VMOVUPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
@@ -21146,7 +21146,7 @@ loop2:
 	VPERMPS       Z6, Z13, Z14
 	VMOVUPS       (CX)(R10*1), Z15
 	VPSLLD        $0x14, Z13, Z13
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K2
 	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z15, K2, Z10
 	VMOVUPS       Z4, Z14
@@ -21165,7 +21165,7 @@ loop2:
 	VMOVUPS       (CX)(R11*1), Z16
 	VMAXPS        64(CX)(BX*8), Z7, Z7
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K1
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z16, K1, Z10
@@ -21188,7 +21188,7 @@ loop2:
 	VMOVUPS       (CX)(R12*1), Z18
 	VMOVUPS       Z13, (CX)(R10*1)
 	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2176(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K2
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       Z18, K2, Z10
@@ -21240,7 +21240,7 @@ loop2:
 	VMOVUPS       Z18, 2240(R10)
 	IMUL3Q        $0x0c, BX, R10
 	VMOVUPS       (CX)(R10*1), Z11
-	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K1
 	VMOVUPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
@@ -21251,7 +21251,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       (CX)(R11*1), Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2240(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       Z15, K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -21270,7 +21270,7 @@ loop2:
 	VMOVUPS       (CX)(R12*1), Z16
 	VMOVUPS       Z14, (CX)(R10*1)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2272(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K1
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z16, K1, Z10
@@ -21294,7 +21294,7 @@ loop2:
 	VMOVUPS       (CX)(R10*1), Z18
 	VMOVUPS       Z13, (CX)(R11*1)
 	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2304(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K2
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       Z18, K2, Z10
@@ -21465,7 +21465,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x10, BX, R10
 	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2336(SB), Y4, Y9
+	VPCMPEQD     constants<>+2368(SB), Y4, Y9
 	VBLENDVPS    Y9, Y8, Y5, Y5
 	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y10
@@ -21514,7 +21514,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x11, BX, R10
 	VMOVUPS      (CX)(R10*1), Y9
-	VPCMPEQD     constants<>+2368(SB), Y4, Y11
+	VPCMPEQD     constants<>+2400(SB), Y4, Y11
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
@@ -21569,7 +21569,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x12, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2400(SB), Y4, Y9
+	VPCMPEQD     constants<>+2432(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -21619,7 +21619,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x13, BX, R10
 	VMOVUPS      (CX)(R10*1), Y9
-	VPCMPEQD     constants<>+2432(SB), Y4, Y11
+	VPCMPEQD     constants<>+2464(SB), Y4, Y11
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
@@ -21678,7 +21678,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x05, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1984(SB), Y4, Y9
+	VPCMPEQD     constants<>+2016(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -21708,7 +21708,7 @@ loop2:
 	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x06, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2016(SB), Y4, Y7
+	VPCMPEQD     constants<>+2048(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -21732,7 +21732,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x07, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2048(SB), Y4, Y9
+	VPCMPEQD     constants<>+2080(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -21769,7 +21769,7 @@ loop2:
 	MOVQ         56(AX), R10
 	VMOVUPS      Y7, 1152(R10)
 	VMOVUPS      (CX)(BX*8), Y6
-	VPCMPEQD     constants<>+2080(SB), Y4, Y7
+	VPCMPEQD     constants<>+2112(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -21793,7 +21793,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x09, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2112(SB), Y4, Y9
+	VPCMPEQD     constants<>+2144(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -21823,7 +21823,7 @@ loop2:
 	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x0a, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2144(SB), Y4, Y7
+	VPCMPEQD     constants<>+2176(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -21847,7 +21847,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0b, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2176(SB), Y4, Y9
+	VPCMPEQD     constants<>+2208(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -21881,7 +21881,7 @@ loop2:
 	VMOVUPS      Y7, 1120(R10)
 	IMUL3Q       $0x0c, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2208(SB), Y4, Y7
+	VPCMPEQD     constants<>+2240(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -21905,7 +21905,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0d, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2240(SB), Y4, Y9
+	VPCMPEQD     constants<>+2272(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -21935,7 +21935,7 @@ loop2:
 	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x0e, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2272(SB), Y4, Y7
+	VPCMPEQD     constants<>+2304(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -21959,7 +21959,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0f, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2304(SB), Y4, Y4
+	VPCMPEQD     constants<>+2336(SB), Y4, Y4
 	VBLENDVPS    Y4, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -22144,7 +22144,7 @@ loop2:
 	VFMADD213PS.Z Z14, Z14, K2, Z18
 	VFNMADD132PS  Z3, Z20, Z19
 	IMUL3Q        $0x03, BX, R13
-	VPCMPEQD.BCST constants<>+2336(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K2
 	VMOVUPS       Z18, (CX)(BX*1)
 	VPERMPS       Z6, Z16, Z14
 	VMOVUPS       (CX)(R13*1), Z22
@@ -22177,7 +22177,7 @@ loop2:
 	VFMADD213PS.Z Z16, Z16, K1, Z21
 	VSUBPS        Z1, Z24, Z23
 	VPERMPS       Z6, Z15, Z16
-	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K1
 	VMOVUPS       Z21, (CX)(BX*2)
 	VFNMADD132PS  Z3, Z22, Z23
 	VPSLLD        $0x14, Z15, Z15
@@ -22210,7 +22210,7 @@ loop2:
 	VFMADD213PS   Z23, Z25, Z27
 	VMOVUPS       Z16, (CX)(R10*1)
 	VPERMPS       Z6, Z26, Z23
-	VPCMPEQD.BCST constants<>+2400(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VFMADD213PS.Z Z24, Z24, K3, Z27
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z26, Z26
@@ -22245,7 +22245,7 @@ loop2:
 	VMOVUPS       (CX)(R10*1), Z16
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPSLLD        $0x14, Z25, Z25
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
 	PREFETCHT0    (R8)
 	VPADDD        Z14, Z25, Z25
 	VMOVUPS       Z16, K1, Z10
@@ -22312,7 +22312,7 @@ loop2:
 	VPERMPS       Z6, Z13, Z14
 	VMOVUPS       (CX)(R10*1), Z15
 	VPSLLD        $0x14, Z13, Z13
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K2
 	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z15, K2, Z10
 	VMOVUPS       Z4, Z14
@@ -22331,7 +22331,7 @@ loop2:
 	VMOVUPS       (CX)(R11*1), Z16
 	VMAXPS        64(CX)(BX*4), Z7, Z7
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K1
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z16, K1, Z10
@@ -22354,7 +22354,7 @@ loop2:
 	VMOVUPS       (CX)(R12*1), Z18
 	VMOVUPS       Z13, (CX)(R10*1)
 	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K2
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       Z18, K2, Z10
@@ -22409,7 +22409,7 @@ loop2:
 	MOVQ          56(AX), R10
 	VMOVUPS       Z18, 2304(R10)
 	VMOVUPS       (CX)(BX*8), Z11
-	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K1
 	VMOVUPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
@@ -22421,7 +22421,7 @@ loop2:
 	VPERMPS       Z6, Z13, Z14
 	VMOVUPS       (CX)(R10*1), Z15
 	VPSLLD        $0x14, Z13, Z13
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K2
 	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z15, K2, Z10
 	VMOVUPS       Z4, Z14
@@ -22440,7 +22440,7 @@ loop2:
 	VMOVUPS       (CX)(R11*1), Z16
 	VMAXPS        64(CX)(BX*8), Z7, Z7
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K1
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z16, K1, Z10
@@ -22463,7 +22463,7 @@ loop2:
 	VMOVUPS       (CX)(R12*1), Z18
 	VMOVUPS       Z13, (CX)(R10*1)
 	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2176(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K2
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       Z18, K2, Z10
@@ -22515,7 +22515,7 @@ loop2:
 	VMOVUPS       Z18, 2240(R10)
 	IMUL3Q        $0x0c, BX, R10
 	VMOVUPS       (CX)(R10*1), Z11
-	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K1
 	VMOVUPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
@@ -22526,7 +22526,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       (CX)(R11*1), Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2240(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       Z15, K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -22545,7 +22545,7 @@ loop2:
 	VMOVUPS       (CX)(R12*1), Z16
 	VMOVUPS       Z14, (CX)(R10*1)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2272(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K1
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z16, K1, Z10
@@ -22569,7 +22569,7 @@ loop2:
 	VMOVUPS       (CX)(R10*1), Z18
 	VMOVUPS       Z13, (CX)(R11*1)
 	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2304(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K2
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       Z18, K2, Z10
@@ -22740,7 +22740,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x10, BX, R10
 	VMOVUPS      (CX)(R10*1), Y8
-	VPCMPEQD     constants<>+2336(SB), Y4, Y9
+	VPCMPEQD     constants<>+2368(SB), Y4, Y9
 	VBLENDVPS    Y9, Y8, Y5, Y5
 	VSUBPS       Y3, Y8, Y8
 	VMAXPS       Y8, Y0, Y10
@@ -22789,7 +22789,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x11, BX, R10
 	VMOVUPS      (CX)(R10*1), Y9
-	VPCMPEQD     constants<>+2368(SB), Y4, Y11
+	VPCMPEQD     constants<>+2400(SB), Y4, Y11
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
@@ -22844,7 +22844,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x12, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2400(SB), Y4, Y9
+	VPCMPEQD     constants<>+2432(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -22894,7 +22894,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x13, BX, R10
 	VMOVUPS      (CX)(R10*1), Y9
-	VPCMPEQD     constants<>+2432(SB), Y4, Y11
+	VPCMPEQD     constants<>+2464(SB), Y4, Y11
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
@@ -22953,7 +22953,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x14, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2464(SB), Y4, Y9
+	VPCMPEQD     constants<>+2496(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -22979,7 +22979,7 @@ loop2:
 	VADDPS       Y10, Y8, Y8
 	IMUL3Q       $0x05, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+1984(SB), Y4, Y9
+	VPCMPEQD     constants<>+2016(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -23009,7 +23009,7 @@ loop2:
 	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x06, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2016(SB), Y4, Y7
+	VPCMPEQD     constants<>+2048(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -23033,7 +23033,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x07, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2048(SB), Y4, Y9
+	VPCMPEQD     constants<>+2080(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -23070,7 +23070,7 @@ loop2:
 	MOVQ         56(AX), R10
 	VMOVUPS      Y7, 1152(R10)
 	VMOVUPS      (CX)(BX*8), Y6
-	VPCMPEQD     constants<>+2080(SB), Y4, Y7
+	VPCMPEQD     constants<>+2112(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -23094,7 +23094,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x09, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2112(SB), Y4, Y9
+	VPCMPEQD     constants<>+2144(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -23124,7 +23124,7 @@ loop2:
 	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x0a, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2144(SB), Y4, Y7
+	VPCMPEQD     constants<>+2176(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -23148,7 +23148,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0b, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2176(SB), Y4, Y9
+	VPCMPEQD     constants<>+2208(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -23182,7 +23182,7 @@ loop2:
 	VMOVUPS      Y7, 1120(R10)
 	IMUL3Q       $0x0c, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2208(SB), Y4, Y7
+	VPCMPEQD     constants<>+2240(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -23206,7 +23206,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0d, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2240(SB), Y4, Y9
+	VPCMPEQD     constants<>+2272(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -23236,7 +23236,7 @@ loop2:
 	VMOVUPS      Y7, 1088(R10)
 	IMUL3Q       $0x0e, BX, R10
 	VMOVUPS      (CX)(R10*1), Y6
-	VPCMPEQD     constants<>+2272(SB), Y4, Y7
+	VPCMPEQD     constants<>+2304(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -23260,7 +23260,7 @@ loop2:
 	ADDQ         184(AX), R9
 	IMUL3Q       $0x0f, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
-	VPCMPEQD     constants<>+2304(SB), Y4, Y4
+	VPCMPEQD     constants<>+2336(SB), Y4, Y4
 	VBLENDVPS    Y4, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
@@ -23445,7 +23445,7 @@ loop2:
 	VFMADD213PS.Z Z14, Z14, K2, Z18
 	VFNMADD132PS  Z3, Z20, Z19
 	IMUL3Q        $0x03, BX, R13
-	VPCMPEQD.BCST constants<>+2336(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K2
 	VMOVUPS       Z18, (CX)(BX*1)
 	VPERMPS       Z6, Z16, Z14
 	VMOVUPS       (CX)(R13*1), Z22
@@ -23478,7 +23478,7 @@ loop2:
 	VFMADD213PS.Z Z16, Z16, K1, Z21
 	VSUBPS        Z1, Z24, Z23
 	VPERMPS       Z6, Z15, Z16
-	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K1
 	VMOVUPS       Z21, (CX)(BX*2)
 	VFNMADD132PS  Z3, Z22, Z23
 	VPSLLD        $0x14, Z15, Z15
@@ -23511,7 +23511,7 @@ loop2:
 	VFMADD213PS   Z23, Z25, Z27
 	VMOVUPS       Z16, (CX)(R10*1)
 	VPERMPS       Z6, Z26, Z23
-	VPCMPEQD.BCST constants<>+2400(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VFMADD213PS.Z Z24, Z24, K3, Z27
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z26, Z26
@@ -23546,7 +23546,7 @@ loop2:
 	VMOVUPS       (CX)(R10*1), Z16
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPSLLD        $0x14, Z25, Z25
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
 	PREFETCHT0    (R8)
 	VPADDD        Z14, Z25, Z25
 	VMOVUPS       Z16, K1, Z10
@@ -23613,7 +23613,7 @@ loop2:
 	VPERMPS       Z6, Z13, Z14
 	VMOVUPS       (CX)(R11*1), Z15
 	VPSLLD        $0x14, Z13, Z13
-	VPCMPEQD.BCST constants<>+1984(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2016(SB), Z9, K2
 	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z15, K2, Z10
 	VMOVUPS       Z4, Z14
@@ -23632,7 +23632,7 @@ loop2:
 	VMOVUPS       (CX)(R12*1), Z19
 	VMAXPS        64(CX)(BX*4), Z7, Z7
 	VPERMPS       Z6, Z17, Z12
-	VPCMPEQD.BCST constants<>+2016(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2048(SB), Z9, K1
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z19, K1, Z10
@@ -23652,14 +23652,14 @@ loop2:
 	VFMADD213PS   Z13, Z18, Z16
 	VSUBPS        Z1, Z20, Z13
 	IMUL3Q        $0x07, BX, R13
-	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2496(SB), Z9, K1
 	VFMADD213PS.Z Z17, Z17, K2, Z16
 	VFNMADD132PS  Z3, Z19, Z13
 	VMOVUPS       (CX)(R13*1), Z23
 	VMOVUPS       Z12, K1, Z10
 	VMOVUPS       Z16, (CX)(R11*1)
 	VPERMPS       Z6, Z20, Z17
-	VPCMPEQD.BCST constants<>+2048(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
 	VSUBPS        Z8, Z12, Z12
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPSLLD        $0x14, Z20, Z20
@@ -23736,7 +23736,7 @@ loop2:
 	MOVQ          56(AX), R10
 	VMOVUPS       Z23, 2304(R10)
 	VMOVUPS       (CX)(BX*8), Z11
-	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2112(SB), Z9, K1
 	VMOVUPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
@@ -23748,7 +23748,7 @@ loop2:
 	VPERMPS       Z6, Z13, Z14
 	VMOVUPS       (CX)(R10*1), Z15
 	VPSLLD        $0x14, Z13, Z13
-	VPCMPEQD.BCST constants<>+2112(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2144(SB), Z9, K2
 	VPADDD        Z14, Z13, Z13
 	VMOVUPS       Z15, K2, Z10
 	VMOVUPS       Z4, Z14
@@ -23767,7 +23767,7 @@ loop2:
 	VMOVUPS       (CX)(R11*1), Z16
 	VMAXPS        64(CX)(BX*8), Z7, Z7
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2144(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2176(SB), Z9, K1
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z16, K1, Z10
@@ -23790,7 +23790,7 @@ loop2:
 	VMOVUPS       (CX)(R12*1), Z18
 	VMOVUPS       Z13, (CX)(R10*1)
 	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2176(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2208(SB), Z9, K2
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       Z18, K2, Z10
@@ -23842,7 +23842,7 @@ loop2:
 	VMOVUPS       Z18, 2240(R10)
 	IMUL3Q        $0x0c, BX, R10
 	VMOVUPS       (CX)(R10*1), Z11
-	VPCMPEQD.BCST constants<>+2208(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2240(SB), Z9, K1
 	VMOVUPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
@@ -23853,7 +23853,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       (CX)(R11*1), Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2240(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       Z15, K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -23872,7 +23872,7 @@ loop2:
 	VMOVUPS       (CX)(R12*1), Z16
 	VMOVUPS       Z14, (CX)(R10*1)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2272(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2304(SB), Z9, K1
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z16, K1, Z10
@@ -23896,7 +23896,7 @@ loop2:
 	VMOVUPS       (CX)(R10*1), Z18
 	VMOVUPS       Z13, (CX)(R11*1)
 	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2304(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2336(SB), Z9, K2
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       Z18, K2, Z10
@@ -24048,48 +24048,48 @@ row1:
 	VBROADCASTSS  constants<>+576(SB), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VBROADCASTSS  constants<>+576(SB), Z11
-	PREFETCHT0    20480(CX)
 	VMAXPS        (DX), Z8, Z8
+	PREFETCHT0    20480(CX)
 	VADDPS        (CX), Z7, Z12
-	PREFETCHT0    20544(CX)
-	VADDPS        Z12, Z11, Z11
 	VMAXPS        64(DX), Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	PREFETCHT0    20544(CX)
 	VMOVUPS       Z12, Z14
 	VADDPS        64(CX), Z7, Z15
-	PREFETCHT0    20608(CX)
+	VMAXPS        128(DX), Z8, Z8
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
-	VMAXPS        128(DX), Z8, Z8
+	PREFETCHT0    20608(CX)
 	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z15, Z16
 	VADDPS        128(CX), Z7, Z17
-	PREFETCHT0    20672(CX)
+	VMAXPS        192(DX), Z8, Z8
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VADDPS        Z17, Z11, Z11
-	VMAXPS        192(DX), Z8, Z8
+	PREFETCHT0    20672(CX)
 	VFNMADD132PS  Z3, Z12, Z13
 	VCMPPS        $0x15, Z0, Z15, K3
 	VMOVUPS       Z17, Z19
 	VADDPS        192(CX), Z7, Z20
-	PREFETCHT0    20736(CX)
+	VMAXPS        256(DX), Z8, Z8
 	VPERMPS       Z6, Z14, Z12
 	VSUBPS        Z1, Z16, Z18
 	VFMADD132PS   Z2, Z1, Z19
 	VADDPS        Z20, Z11, Z11
-	VMAXPS        256(DX), Z8, Z8
+	PREFETCHT0    20736(CX)
 	VPSLLD        $0x14, Z14, Z14
 	VFNMADD132PS  Z3, Z15, Z18
 	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVUPS       Z20, Z15
 	VADDPS        256(CX), Z7, Z21
-	PREFETCHT0    20800(CX)
+	VMAXPS        320(DX), Z8, Z8
 	VPADDD        Z12, Z14, Z14
 	VPERMPS       Z6, Z16, Z22
 	VSUBPS        Z1, Z19, Z23
 	VFMADD132PS   Z2, Z1, Z15
 	VADDPS        Z21, Z11, Z11
-	VMAXPS        320(DX), Z8, Z8
+	PREFETCHT0    20800(CX)
 	VMOVUPS       Z4, Z12
 	VPSLLD        $0x14, Z16, Z16
 	VFNMADD132PS  Z3, Z17, Z23
@@ -24255,48 +24255,48 @@ row1:
 	VBROADCASTSS  constants<>+576(SB), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VBROADCASTSS  constants<>+576(SB), Z11
-	PREFETCHT0    20480(CX)
 	VMAXPS        (DX), Z8, Z8
+	PREFETCHT0    20480(CX)
 	VADDPS        (CX), Z7, Z12
-	PREFETCHT0    20544(CX)
-	VADDPS        Z12, Z11, Z11
 	VMAXPS        64(DX), Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	PREFETCHT0    20544(CX)
 	VMOVUPS       Z12, Z14
 	VADDPS        64(CX), Z7, Z15
-	PREFETCHT0    20608(CX)
+	VMAXPS        128(DX), Z8, Z8
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
-	VMAXPS        128(DX), Z8, Z8
+	PREFETCHT0    20608(CX)
 	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z15, Z16
 	VADDPS        128(CX), Z7, Z17
-	PREFETCHT0    20672(CX)
+	VMAXPS        192(DX), Z8, Z8
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VADDPS        Z17, Z11, Z11
-	VMAXPS        192(DX), Z8, Z8
+	PREFETCHT0    20672(CX)
 	VFNMADD132PS  Z3, Z12, Z13
 	VCMPPS        $0x15, Z0, Z15, K3
 	VMOVUPS       Z17, Z19
 	VADDPS        192(CX), Z7, Z20
-	PREFETCHT0    20736(CX)
+	VMAXPS        256(DX), Z8, Z8
 	VPERMPS       Z6, Z14, Z12
 	VSUBPS        Z1, Z16, Z18
 	VFMADD132PS   Z2, Z1, Z19
 	VADDPS        Z20, Z11, Z11
-	VMAXPS        256(DX), Z8, Z8
+	PREFETCHT0    20736(CX)
 	VPSLLD        $0x14, Z14, Z14
 	VFNMADD132PS  Z3, Z15, Z18
 	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVUPS       Z20, Z15
 	VADDPS        256(CX), Z7, Z21
-	PREFETCHT0    20800(CX)
+	VMAXPS        320(DX), Z8, Z8
 	VPADDD        Z12, Z14, Z14
 	VPERMPS       Z6, Z16, Z22
 	VSUBPS        Z1, Z19, Z23
 	VFMADD132PS   Z2, Z1, Z15
 	VADDPS        Z21, Z11, Z11
-	VMAXPS        320(DX), Z8, Z8
+	PREFETCHT0    20800(CX)
 	VMOVUPS       Z4, Z12
 	VPSLLD        $0x14, Z16, Z16
 	VFNMADD132PS  Z3, Z17, Z23
@@ -24467,62 +24467,62 @@ row1:
 	VBROADCASTSS  constants<>+576(SB), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VBROADCASTSS  constants<>+576(SB), Z11
-	PREFETCHT0    20480(CX)
 	VMAXPS        (DX), Z8, Z8
+	PREFETCHT0    20480(CX)
 	VADDPS        (CX), Z7, Z12
-	PREFETCHT0    20544(CX)
-	VADDPS        Z12, Z11, Z11
 	VMAXPS        64(DX), Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	PREFETCHT0    20544(CX)
 	VMOVUPS       Z12, Z14
 	VADDPS        64(CX), Z7, Z15
-	PREFETCHT0    20608(CX)
+	VMAXPS        128(DX), Z8, Z8
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
-	VMAXPS        128(DX), Z8, Z8
+	PREFETCHT0    20608(CX)
 	VCMPPS        $0x15, Z0, Z12, K1
 	VMOVUPS       Z15, Z16
 	VADDPS        128(CX), Z7, Z17
-	PREFETCHT0    20672(CX)
+	VMAXPS        192(DX), Z8, Z8
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VADDPS        Z17, Z11, Z11
-	VMAXPS        192(DX), Z8, Z8
+	PREFETCHT0    20672(CX)
 	VFNMADD132PS  Z3, Z12, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       Z17, Z19
 	VADDPS        192(CX), Z7, Z20
-	PREFETCHT0    20736(CX)
+	VMAXPS        256(DX), Z8, Z8
 	VPERMPS       Z6, Z14, Z12
 	VSUBPS        Z1, Z16, Z18
 	VFMADD132PS   Z2, Z1, Z19
 	VADDPS        Z20, Z11, Z11
-	VMAXPS        256(DX), Z8, Z8
+	PREFETCHT0    20736(CX)
 	VPSLLD        $0x14, Z14, Z14
 	VFNMADD132PS  Z3, Z15, Z18
 	VCMPPS        $0x15, Z0, Z17, K3
 	VMOVUPS       Z20, Z15
 	VADDPS        256(CX), Z7, Z21
-	PREFETCHT0    20800(CX)
+	VMAXPS        320(DX), Z8, Z8
 	VPADDD        Z12, Z14, Z14
 	VPERMPS       Z6, Z16, Z22
 	VSUBPS        Z1, Z19, Z23
 	VFMADD132PS   Z2, Z1, Z15
 	VADDPS        Z21, Z11, Z11
-	VMAXPS        320(DX), Z8, Z8
+	PREFETCHT0    20800(CX)
 	VMOVUPS       Z4, Z12
 	VPSLLD        $0x14, Z16, Z16
 	VFNMADD132PS  Z3, Z17, Z23
 	VCMPPS        $0x15, Z0, Z20, K4
 	VMOVUPS       Z21, Z17
 	VADDPS        320(CX), Z7, Z24
-	PREFETCHT0    20864(CX)
+	VMAXPS        384(DX), Z8, Z8
 	VFMADD213PS   Z5, Z13, Z12
 	VPADDD        Z22, Z16, Z16
 	VPERMPS       Z6, Z19, Z26
 	VSUBPS        Z1, Z15, Z27
 	VFMADD132PS   Z2, Z1, Z17
 	VADDPS        Z24, Z11, Z11
-	VMAXPS        384(DX), Z8, Z8
+	PREFETCHT0    20864(CX)
 	VMULPS        Z13, Z13, Z22
 	VMOVUPS       Z4, Z25
 	VPSLLD        $0x14, Z19, Z19
@@ -24530,7 +24530,7 @@ row1:
 	VCMPPS        $0x15, Z0, Z21, K5
 	VMOVUPS       Z24, Z20
 	VADDPS        384(CX), Z7, Z28
-	PREFETCHT0    20928(CX)
+	VMAXPS        448(DX), Z8, Z8
 	VFMADD213PS   Z13, Z22, Z12
 	VFMADD213PS   Z5, Z18, Z25
 	VPADDD        Z26, Z19, Z19
@@ -24538,7 +24538,7 @@ row1:
 	VSUBPS        Z1, Z17, Z22
 	VFMADD132PS   Z2, Z1, Z20
 	VADDPS        Z28, Z11, Z11
-	VMAXPS        448(DX), Z8, Z8
+	PREFETCHT0    20928(CX)
 	VFMADD213PS.Z Z14, Z14, K1, Z12
 	VMULPS        Z18, Z18, Z14
 	VMOVUPS       Z4, Z26
@@ -24817,140 +24817,144 @@ DATA constants<>+1376(SB)/8, $0x0706050403020100
 DATA constants<>+1384(SB)/8, $0x0f0e0d0c0b0a0908
 DATA constants<>+1392(SB)/8, $0x8080808080808080
 DATA constants<>+1400(SB)/8, $0x8080808080808080
-DATA constants<>+1408(SB)/8, $0x00007fff00007fff
-DATA constants<>+1416(SB)/8, $0x00007fff00007fff
-DATA constants<>+1424(SB)/8, $0x00007fff00007fff
-DATA constants<>+1432(SB)/8, $0x00007fff00007fff
-DATA constants<>+1440(SB)/8, $0x3ff0000000000000
-DATA constants<>+1448(SB)/8, $0x3ff0000000000000
-DATA constants<>+1456(SB)/8, $0x3ff0000000000000
-DATA constants<>+1464(SB)/8, $0x3ff0000000000000
-DATA constants<>+1472(SB)/8, $0x4000000000000000
-DATA constants<>+1480(SB)/8, $0x4000000000000000
-DATA constants<>+1488(SB)/8, $0x4000000000000000
-DATA constants<>+1496(SB)/8, $0x4000000000000000
-DATA constants<>+1504(SB)/8, $0x4330000000000000
-DATA constants<>+1512(SB)/8, $0x4330000000000000
-DATA constants<>+1520(SB)/8, $0x4330000000000000
-DATA constants<>+1528(SB)/8, $0x4330000000000000
-DATA constants<>+1536(SB)/8, $0x3fe8000000000000
-DATA constants<>+1544(SB)/8, $0x3fe8000000000000
-DATA constants<>+1552(SB)/8, $0x3fe8000000000000
-DATA constants<>+1560(SB)/8, $0x3fe8000000000000
-DATA constants<>+1568(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1576(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1584(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1592(SB)/8, $0x3fc3abdd03f8d6e3
-DATA constants<>+1600(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1608(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1616(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1624(SB)/8, $0x3fc3852e00f63497
-DATA constants<>+1632(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1640(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1648(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1656(SB)/8, $0x3fc7474e2696e6f9
-DATA constants<>+1664(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1672(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1680(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1688(SB)/8, $0x3fcc71c016551af6
-DATA constants<>+1696(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1704(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1712(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1720(SB)/8, $0x3fd249249b222f00
-DATA constants<>+1728(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1736(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1744(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1752(SB)/8, $0x3fd99999998f0bd6
-DATA constants<>+1760(SB)/8, $0x3fe5555555555776
-DATA constants<>+1768(SB)/8, $0x3fe5555555555776
-DATA constants<>+1776(SB)/8, $0x3fe5555555555776
-DATA constants<>+1784(SB)/8, $0x3fe5555555555776
-DATA constants<>+1792(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1800(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1808(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1816(SB)/8, $0x3fe62e42fefa39ef
-DATA constants<>+1824(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1832(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1840(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1848(SB)/8, $0x3c7abc9e3b39803f
-DATA constants<>+1856(SB)/8, $0x0000000000000000
-DATA constants<>+1864(SB)/8, $0x0000000000000002
-DATA constants<>+1872(SB)/8, $0x0000000000000004
-DATA constants<>+1880(SB)/8, $0x0000000000000006
-DATA constants<>+1888(SB)/8, $0x0000000000000001
-DATA constants<>+1896(SB)/8, $0x0000000000000003
-DATA constants<>+1904(SB)/8, $0x0000000000000005
-DATA constants<>+1912(SB)/8, $0x0000000000000007
-DATA constants<>+1920(SB)/8, $0x3ff0000000000000
-DATA constants<>+1928(SB)/8, $0x3fef72b83c7d517b
-DATA constants<>+1936(SB)/8, $0x3fef06fe0a31b715
-DATA constants<>+1944(SB)/8, $0x3feebfdad5362a27
-DATA constants<>+1952(SB)/8, $0x3feea09e667f3bcd
-DATA constants<>+1960(SB)/8, $0x3feeace5422aa0db
-DATA constants<>+1968(SB)/8, $0x3feee89f995ad3ad
-DATA constants<>+1976(SB)/8, $0x3fef5818dcfba487
-DATA constants<>+1984(SB)/8, $0x0000000500000005
-DATA constants<>+1992(SB)/8, $0x0000000500000005
-DATA constants<>+2000(SB)/8, $0x0000000500000005
-DATA constants<>+2008(SB)/8, $0x0000000500000005
-DATA constants<>+2016(SB)/8, $0x0000000600000006
-DATA constants<>+2024(SB)/8, $0x0000000600000006
-DATA constants<>+2032(SB)/8, $0x0000000600000006
-DATA constants<>+2040(SB)/8, $0x0000000600000006
-DATA constants<>+2048(SB)/8, $0x0000000700000007
-DATA constants<>+2056(SB)/8, $0x0000000700000007
-DATA constants<>+2064(SB)/8, $0x0000000700000007
-DATA constants<>+2072(SB)/8, $0x0000000700000007
-DATA constants<>+2080(SB)/8, $0x0000000800000008
-DATA constants<>+2088(SB)/8, $0x0000000800000008
-DATA constants<>+2096(SB)/8, $0x0000000800000008
-DATA constants<>+2104(SB)/8, $0x0000000800000008
-DATA constants<>+2112(SB)/8, $0x0000000900000009
-DATA constants<>+2120(SB)/8, $0x0000000900000009
-DATA constants<>+2128(SB)/8, $0x0000000900000009
-DATA constants<>+2136(SB)/8, $0x0000000900000009
-DATA constants<>+2144(SB)/8, $0x0000000a0000000a
-DATA constants<>+2152(SB)/8, $0x0000000a0000000a
-DATA constants<>+2160(SB)/8, $0x0000000a0000000a
-DATA constants<>+2168(SB)/8, $0x0000000a0000000a
-DATA constants<>+2176(SB)/8, $0x0000000b0000000b
-DATA constants<>+2184(SB)/8, $0x0000000b0000000b
-DATA constants<>+2192(SB)/8, $0x0000000b0000000b
-DATA constants<>+2200(SB)/8, $0x0000000b0000000b
-DATA constants<>+2208(SB)/8, $0x0000000c0000000c
-DATA constants<>+2216(SB)/8, $0x0000000c0000000c
-DATA constants<>+2224(SB)/8, $0x0000000c0000000c
-DATA constants<>+2232(SB)/8, $0x0000000c0000000c
-DATA constants<>+2240(SB)/8, $0x0000000d0000000d
-DATA constants<>+2248(SB)/8, $0x0000000d0000000d
-DATA constants<>+2256(SB)/8, $0x0000000d0000000d
-DATA constants<>+2264(SB)/8, $0x0000000d0000000d
-DATA constants<>+2272(SB)/8, $0x0000000e0000000e
-DATA constants<>+2280(SB)/8, $0x0000000e0000000e
-DATA constants<>+2288(SB)/8, $0x0000000e0000000e
-DATA constants<>+2296(SB)/8, $0x0000000e0000000e
-DATA constants<>+2304(SB)/8, $0x0000000f0000000f
-DATA constants<>+2312(SB)/8, $0x0000000f0000000f
-DATA constants<>+2320(SB)/8, $0x0000000f0000000f
-DATA constants<>+2328(SB)/8, $0x0000000f0000000f
-DATA constants<>+2336(SB)/8, $0x0000001000000010
-DATA constants<>+2344(SB)/8, $0x0000001000000010
-DATA constants<>+2352(SB)/8, $0x0000001000000010
-DATA constants<>+2360(SB)/8, $0x0000001000000010
-DATA constants<>+2368(SB)/8, $0x0000001100000011
-DATA constants<>+2376(SB)/8, $0x0000001100000011
-DATA constants<>+2384(SB)/8, $0x0000001100000011
-DATA constants<>+2392(SB)/8, $0x0000001100000011
-DATA constants<>+2400(SB)/8, $0x0000001200000012
-DATA constants<>+2408(SB)/8, $0x0000001200000012
-DATA constants<>+2416(SB)/8, $0x0000001200000012
-DATA constants<>+2424(SB)/8, $0x0000001200000012
-DATA constants<>+2432(SB)/8, $0x0000001300000013
-DATA constants<>+2440(SB)/8, $0x0000001300000013
-DATA constants<>+2448(SB)/8, $0x0000001300000013
-DATA constants<>+2456(SB)/8, $0x0000001300000013
-DATA constants<>+2464(SB)/8, $0x0000001400000014
-DATA constants<>+2472(SB)/8, $0x0000001400000014
-DATA constants<>+2480(SB)/8, $0x0000001400000014
-DATA constants<>+2488(SB)/8, $0x0000001400000014
-GLOBL constants<>(SB), RODATA|NOPTR, $2496
+DATA constants<>+1408(SB)/8, $0xffff0000ffff0000
+DATA constants<>+1416(SB)/8, $0xffff0000ffff0000
+DATA constants<>+1424(SB)/8, $0xffff0000ffff0000
+DATA constants<>+1432(SB)/8, $0xffff0000ffff0000
+DATA constants<>+1440(SB)/8, $0x00007fff00007fff
+DATA constants<>+1448(SB)/8, $0x00007fff00007fff
+DATA constants<>+1456(SB)/8, $0x00007fff00007fff
+DATA constants<>+1464(SB)/8, $0x00007fff00007fff
+DATA constants<>+1472(SB)/8, $0x3ff0000000000000
+DATA constants<>+1480(SB)/8, $0x3ff0000000000000
+DATA constants<>+1488(SB)/8, $0x3ff0000000000000
+DATA constants<>+1496(SB)/8, $0x3ff0000000000000
+DATA constants<>+1504(SB)/8, $0x4000000000000000
+DATA constants<>+1512(SB)/8, $0x4000000000000000
+DATA constants<>+1520(SB)/8, $0x4000000000000000
+DATA constants<>+1528(SB)/8, $0x4000000000000000
+DATA constants<>+1536(SB)/8, $0x4330000000000000
+DATA constants<>+1544(SB)/8, $0x4330000000000000
+DATA constants<>+1552(SB)/8, $0x4330000000000000
+DATA constants<>+1560(SB)/8, $0x4330000000000000
+DATA constants<>+1568(SB)/8, $0x3fe8000000000000
+DATA constants<>+1576(SB)/8, $0x3fe8000000000000
+DATA constants<>+1584(SB)/8, $0x3fe8000000000000
+DATA constants<>+1592(SB)/8, $0x3fe8000000000000
+DATA constants<>+1600(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1608(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1616(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1624(SB)/8, $0x3fc3abdd03f8d6e3
+DATA constants<>+1632(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1640(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1648(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1656(SB)/8, $0x3fc3852e00f63497
+DATA constants<>+1664(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1672(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1680(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1688(SB)/8, $0x3fc7474e2696e6f9
+DATA constants<>+1696(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1704(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1712(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1720(SB)/8, $0x3fcc71c016551af6
+DATA constants<>+1728(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1736(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1744(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1752(SB)/8, $0x3fd249249b222f00
+DATA constants<>+1760(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1768(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1776(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1784(SB)/8, $0x3fd99999998f0bd6
+DATA constants<>+1792(SB)/8, $0x3fe5555555555776
+DATA constants<>+1800(SB)/8, $0x3fe5555555555776
+DATA constants<>+1808(SB)/8, $0x3fe5555555555776
+DATA constants<>+1816(SB)/8, $0x3fe5555555555776
+DATA constants<>+1824(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1832(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1840(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1848(SB)/8, $0x3fe62e42fefa39ef
+DATA constants<>+1856(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1864(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1872(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1880(SB)/8, $0x3c7abc9e3b39803f
+DATA constants<>+1888(SB)/8, $0x0000000000000000
+DATA constants<>+1896(SB)/8, $0x0000000000000002
+DATA constants<>+1904(SB)/8, $0x0000000000000004
+DATA constants<>+1912(SB)/8, $0x0000000000000006
+DATA constants<>+1920(SB)/8, $0x0000000000000001
+DATA constants<>+1928(SB)/8, $0x0000000000000003
+DATA constants<>+1936(SB)/8, $0x0000000000000005
+DATA constants<>+1944(SB)/8, $0x0000000000000007
+DATA constants<>+1952(SB)/8, $0x3ff0000000000000
+DATA constants<>+1960(SB)/8, $0x3fef72b83c7d517b
+DATA constants<>+1968(SB)/8, $0x3fef06fe0a31b715
+DATA constants<>+1976(SB)/8, $0x3feebfdad5362a27
+DATA constants<>+1984(SB)/8, $0x3feea09e667f3bcd
+DATA constants<>+1992(SB)/8, $0x3feeace5422aa0db
+DATA constants<>+2000(SB)/8, $0x3feee89f995ad3ad
+DATA constants<>+2008(SB)/8, $0x3fef5818dcfba487
+DATA constants<>+2016(SB)/8, $0x0000000500000005
+DATA constants<>+2024(SB)/8, $0x0000000500000005
+DATA constants<>+2032(SB)/8, $0x0000000500000005
+DATA constants<>+2040(SB)/8, $0x0000000500000005
+DATA constants<>+2048(SB)/8, $0x0000000600000006
+DATA constants<>+2056(SB)/8, $0x0000000600000006
+DATA constants<>+2064(SB)/8, $0x0000000600000006
+DATA constants<>+2072(SB)/8, $0x0000000600000006
+DATA constants<>+2080(SB)/8, $0x0000000700000007
+DATA constants<>+2088(SB)/8, $0x0000000700000007
+DATA constants<>+2096(SB)/8, $0x0000000700000007
+DATA constants<>+2104(SB)/8, $0x0000000700000007
+DATA constants<>+2112(SB)/8, $0x0000000800000008
+DATA constants<>+2120(SB)/8, $0x0000000800000008
+DATA constants<>+2128(SB)/8, $0x0000000800000008
+DATA constants<>+2136(SB)/8, $0x0000000800000008
+DATA constants<>+2144(SB)/8, $0x0000000900000009
+DATA constants<>+2152(SB)/8, $0x0000000900000009
+DATA constants<>+2160(SB)/8, $0x0000000900000009
+DATA constants<>+2168(SB)/8, $0x0000000900000009
+DATA constants<>+2176(SB)/8, $0x0000000a0000000a
+DATA constants<>+2184(SB)/8, $0x0000000a0000000a
+DATA constants<>+2192(SB)/8, $0x0000000a0000000a
+DATA constants<>+2200(SB)/8, $0x0000000a0000000a
+DATA constants<>+2208(SB)/8, $0x0000000b0000000b
+DATA constants<>+2216(SB)/8, $0x0000000b0000000b
+DATA constants<>+2224(SB)/8, $0x0000000b0000000b
+DATA constants<>+2232(SB)/8, $0x0000000b0000000b
+DATA constants<>+2240(SB)/8, $0x0000000c0000000c
+DATA constants<>+2248(SB)/8, $0x0000000c0000000c
+DATA constants<>+2256(SB)/8, $0x0000000c0000000c
+DATA constants<>+2264(SB)/8, $0x0000000c0000000c
+DATA constants<>+2272(SB)/8, $0x0000000d0000000d
+DATA constants<>+2280(SB)/8, $0x0000000d0000000d
+DATA constants<>+2288(SB)/8, $0x0000000d0000000d
+DATA constants<>+2296(SB)/8, $0x0000000d0000000d
+DATA constants<>+2304(SB)/8, $0x0000000e0000000e
+DATA constants<>+2312(SB)/8, $0x0000000e0000000e
+DATA constants<>+2320(SB)/8, $0x0000000e0000000e
+DATA constants<>+2328(SB)/8, $0x0000000e0000000e
+DATA constants<>+2336(SB)/8, $0x0000000f0000000f
+DATA constants<>+2344(SB)/8, $0x0000000f0000000f
+DATA constants<>+2352(SB)/8, $0x0000000f0000000f
+DATA constants<>+2360(SB)/8, $0x0000000f0000000f
+DATA constants<>+2368(SB)/8, $0x0000001000000010
+DATA constants<>+2376(SB)/8, $0x0000001000000010
+DATA constants<>+2384(SB)/8, $0x0000001000000010
+DATA constants<>+2392(SB)/8, $0x0000001000000010
+DATA constants<>+2400(SB)/8, $0x0000001100000011
+DATA constants<>+2408(SB)/8, $0x0000001100000011
+DATA constants<>+2416(SB)/8, $0x0000001100000011
+DATA constants<>+2424(SB)/8, $0x0000001100000011
+DATA constants<>+2432(SB)/8, $0x0000001200000012
+DATA constants<>+2440(SB)/8, $0x0000001200000012
+DATA constants<>+2448(SB)/8, $0x0000001200000012
+DATA constants<>+2456(SB)/8, $0x0000001200000012
+DATA constants<>+2464(SB)/8, $0x0000001300000013
+DATA constants<>+2472(SB)/8, $0x0000001300000013
+DATA constants<>+2480(SB)/8, $0x0000001300000013
+DATA constants<>+2488(SB)/8, $0x0000001300000013
+DATA constants<>+2496(SB)/8, $0x0000001400000014
+DATA constants<>+2504(SB)/8, $0x0000001400000014
+DATA constants<>+2512(SB)/8, $0x0000001400000014
+DATA constants<>+2520(SB)/8, $0x0000001400000014
+GLOBL constants<>(SB), RODATA|NOPTR, $2528

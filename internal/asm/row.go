@@ -173,13 +173,17 @@ func (b *builder) sum() {
 			for i := range vectors {
 				b.CMPQ(next, limit)
 				b.JGE(operand.LabelRef(done))
-				r.one(k, i, b.tailAt(next))
+				tl := b.tailAt(next)
+				r.oneLater(k, i, tl)
+				r.one(k, i, tl)
 				b.ADDQ(operand.Imm(uint64(b.width())), next)
 			}
 			b.Label(done)
 		} else {
 			b.loop(k, limit, b.width(), func() {
-				r.one(k, 0, b.tailAt(k))
+				tl := b.tailAt(k)
+				r.oneLater(k, 0, tl)
+				r.one(k, 0, tl)
 				r.rotate()
 			})
 		}
@@ -299,13 +303,56 @@ func (r *rowSums) vectors(k reg.Register, n int, last *tail) {
 	case r.Form == Uniform:
 		skew = 10
 	}
+	whole := n // vectors
+	if last != nil {
+		whole--
+	}
 	r.weave(n, skew, func(i int) {
-		if i < n-1 {
-			r.one(k, i, nil)
-		} else {
-			r.one(k, i, last)
+		var tl *tail
+		if i == whole {
+			tl = last
 		}
+		if r.Element == BFloat16 && i|1 < whole {
+			r.halfLater(k, i)
+		} else {
+			r.oneLater(k, i, tl)
+		}
+		r.one(k, i, tl)
 	})
+}
+
+// halfLater finds the maximum of every other of two vectors' worth of bfloat16, the i-th and its neighbour from class k on of the
+// later row: without widening each, which takes one instruction more.
+func (r *rowSums) halfLater(k reg.Register, i int) {
+	v, upper := r.vector(), r.data.uint32(0xFFFF0000)
+	r.VMOVUPS(r.element(r.later, k, i&^1, r.Element.size()), v)
+	switch {
+	case i%2 == 0:
+		r.VPSLLD(operand.Imm(16), v, v)
+	case r.ISA == AVX512:
+		r.VPANDD(upper, v, v)
+	default:
+		r.VPAND(upper, v, v)
+	}
+	r.maximum(r.max, r.max, v)
+}
+
+// oneLater finds the maximum of the i-th vector from class k on of the later row.
+func (r *rowSums) oneLater(k reg.Register, i int, tl *tail) {
+	later := r.element(r.later, k, i, r.Element.size())
+	switch {
+	case tl == nil || r.ISA == AVX512:
+		r.maxT(r.max, later, tl)
+	case tl.exact != 0:
+		later.Disp -= (r.width() - tl.exact) * r.Element.size() // overlaps the one before
+		r.maxT(r.max, later, nil)
+	default: // that, if it is the last
+		from := r.load("n")
+		r.SUBQ(operand.Imm(uint64(r.width())), from)
+		r.CMPQ(tl.index, from)
+		r.CMOVQLT(tl.index, from)
+		r.maxT(r.max, r.element(r.later, from, 0, r.Element.size()), nil)
+	}
 }
 
 // element is where vector i from class k on is, in memory of elements of a size.
@@ -320,24 +367,10 @@ func (b *builder) element(base, k reg.Register, i, size int) operand.Mem {
 // one adds the i-th vector from class k on to the sums, and stores the exponentials if there is a place for them.
 func (r *rowSums) one(k reg.Register, i int, tl *tail) {
 	x := r.element(r.x, k, i, r.Element.size())
-	later := r.element(r.later, k, i, r.Element.size())
 	if tl == nil && x.Disp%64 == 0 {
 		far := x
 		far.Disp += coef.Ahead
 		r.PREFETCHT0(far)
-	}
-	switch {
-	case tl == nil || r.ISA == AVX512:
-		r.maxT(r.max, later, tl)
-	case tl.exact != 0:
-		later.Disp -= (r.width() - tl.exact) * r.Element.size() // overlaps the one before
-		r.maxT(r.max, later, nil)
-	default: // that, if it is the last
-		from := r.load("n")
-		r.SUBQ(operand.Imm(uint64(r.width())), from)
-		r.CMPQ(tl.index, from)
-		r.CMOVQLT(tl.index, from)
-		r.maxT(r.max, r.element(r.later, from, 0, r.Element.size()), nil)
 	}
 	var d vec
 	if tl == nil && r.Element <= Float64 {
