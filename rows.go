@@ -173,7 +173,7 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		if w.form == dense {
 			w.planeT = grow(w.planeT, max(classes, 4)*planeSlots+n)
 		}
-		w.planeLanes = grow(w.planeLanes, 5*n) // four sums, and what else waits
+		w.planeLanes = grow(w.planeLanes, 4*n) // of four sums
 	}
 	w.want = w.shape
 	if w.turned.on = w.turns(j); w.turned.on {

@@ -166,7 +166,6 @@ const (
 	oddE
 	sumD
 	sumA
-	others // what else waits in memory
 )
 
 // laneAt is where a lane of a sum is, or of those behind it.
@@ -199,7 +198,7 @@ func (b *builder) planeSum() {
 		m := b.copy(next)
 		b.ps(b.VMOVAPS, b.VMOVAPD, b.negInf(), next)
 		b.put(m, "pivot", slot)
-		lane, odd := b.load("lanesE"), b.GP64()
+		lane, odd := b.load("lanesE"), b.GP64() // odd is how far behind evenE the sums of the block are
 		b.clearLanes(lane)
 		st := b.newPlaneState(&exp, m, labels)
 		p, k := b.GP64(), b.GP64()
@@ -413,15 +412,11 @@ type planeState struct {
 	constants       *expConstants
 	m               vec
 	target, targetX vec
-	inMemory        bool // targetX is
 }
 
 func (b *builder) newPlaneState(exp *expConstants, m vec, labels reg.Register) *planeState {
-	st := &planeState{builder: b, constants: exp, m: m, inMemory: b.Classes != 0 && b.ISA == AVX2 && b.Form == Classwise}
-	if st.inMemory {
-		st.target = b.labelVector(operand.Mem{Base: labels})
-		b.storeF(b.zero(), st.waiting(), nil)
-	} else if b.Form != Dense {
+	st := &planeState{builder: b, constants: exp, m: m}
+	if b.Form != Dense {
 		st.target, st.targetX = b.labelVector(operand.Mem{Base: labels}), b.zero()
 	}
 	return st
@@ -431,14 +426,7 @@ func (b *builder) newPlaneState(exp *expConstants, m vec, labels reg.Register) *
 func (st *planeState) class(x, t operand.Mem, k reg.Register, number int) (s sums) {
 	v := st.loadT(x, nil)
 	if st.Form != Dense {
-		here := st.equalTo(st.target, number)
-		if st.inMemory {
-			target := st.copy(st.waiting())
-			st.blend(target, here, v)
-			st.storeF(target, st.waiting(), nil)
-		} else {
-			st.blend(st.targetX, here, v)
-		}
+		st.blend(st.targetX, st.equalTo(st.target, number), v)
 	}
 	d := v
 	st.sub(d, v, st.m)
@@ -458,9 +446,6 @@ func (st *planeState) class(x, t operand.Mem, k reg.Register, number int) (s sum
 	return s
 }
 
-// waiting is the memory for targetX where there are too few registers.
-func (st *planeState) waiting() operand.Mem { return st.laneAt(st.load("lanesE"), others, 0) }
-
 // countTarget takes n classes from where the targets are.
 func (st *planeState) countTarget(n int) {
 	if st.double() {
@@ -472,14 +457,6 @@ func (st *planeState) countTarget(n int) {
 
 // sums are sums under way: Σe, Σd or Σa·d, and for distributions Σa.
 type sums struct{ e, d, a vec }
-
-func (b *builder) zeroSums() (s sums) {
-	s.e, s.d = b.zero(), b.zero()
-	if b.Form == Dense {
-		s.a = b.zero()
-	}
-	return s
-}
 
 // addSums adds y's to those of s, but not of exponentials.
 func (b *builder) addSums(s, y sums) {
@@ -502,9 +479,6 @@ func (b *builder) equalTo(x vec, number int) reg.Register {
 func (st *planeState) putTarget(slot reg.Register) {
 	if st.Form == Dense {
 		return
-	}
-	if st.inMemory {
-		st.targetX = st.copy(st.waiting())
 	}
 	if st.Op == PlaneSumExp { // once more, which is less work than to take it from its class
 		d := st.vector()
