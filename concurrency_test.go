@@ -3,6 +3,7 @@ package lsr
 import (
 	"fmt"
 	"hash/maphash"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -182,4 +183,50 @@ func TestConcurrencyNotices(t *testing.T) {
 		close(end)
 		require.NoError(t, stay(before, 1000))
 	})
+}
+
+// TestWorkersForget runs jobs of two kinds one after the other, with the same worker. Its memory keeps what all rows of a job have
+// in common; the second job must not notice.
+func TestWorkersForget(t *testing.T) {
+	const classes, rows = 21, 40
+	g := generator(36)
+	x, y, d := g.rows(rows, classes, 3), g.targets(rows, classes), g.distributions(rows, classes)
+	x[3][5], y[7] = negInf, 3
+	weights := g.rows(1, classes, 1)[0]
+	for k := range weights {
+		weights[k] = math.Abs(weights[k])
+	}
+	jobs := map[string]struct {
+		options []Option
+		targets [][]float64
+		rows    int
+		up      []float64
+	}{
+		"plain":         {rows: rows},
+		"other ε":       {options: []Option{Smoothing(.2)}, rows: rows},
+		"fewer rows":    {rows: 9},
+		"prior":         {options: []Option{Prior(d[0])}, rows: rows},
+		"weights":       {options: []Option{Weights(weights)}, rows: rows},
+		"masks":         {options: []Option{MaskNegInf()}, rows: rows},
+		"ignored":       {options: []Option{IgnoreIndex(3)}, rows: rows},
+		"upstream":      {rows: rows, up: g.rows(1, rows, 1)[0]},
+		"one upstream":  {rows: rows, up: []float64{-2}},
+		"distributions": {rows: rows, targets: d},
+	}
+	for _, kernel := range Kernels() {
+		run := func(name string) outcome {
+			j := jobs[name]
+			c := criterion(t, append([]Option{Workers(1), Smoothing(.1), Kernel(kernel)}, j.options...)...)
+			return compute[float32](t, c, x[:j.rows], y[:j.rows], j.targets, j.up, contiguous(classes))
+		}
+		for second := range jobs {
+			workers[kind[float32]()] = sync.Pool{}
+			want := run(second)
+			for first := range jobs {
+				workers[kind[float32]()] = sync.Pool{}
+				run(first)
+				same(t, want, run(second), fmt.Sprintf("%s: %s after %s", kernel, second, first))
+			}
+		}
+	}
 }
