@@ -177,8 +177,10 @@ func TestConcurrencyNotices(t *testing.T) {
 		require.Len(t, slices.Compact(hashes), 5)
 	})
 	t.Run("goroutine", func(t *testing.T) {
-		before, end := runtime.NumGoroutine(), make(chan bool)
-		go func() { <-end }()
+		before, end := runtime.NumGoroutine(), make(chan bool) // some of those may be about to end
+		for range 100 {
+			go func() { <-end }()
+		}
 		require.Error(t, stay(before, 20))
 		close(end)
 		require.NoError(t, stay(before, 1000))
