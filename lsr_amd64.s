@@ -115,7 +115,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R8)(SI*4), R8
 	MOVQ         SI, BX
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R8*4), X2
 	VCVTSS2SD    X2, X2, X2
@@ -425,7 +425,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R9)(DI*4), R9
 	MOVQ         DI, BX
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R9*4), X2
 	VCVTSS2SD    X2, X2, X2
@@ -867,7 +867,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
@@ -942,7 +942,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R12)(R10*4), R12
 	MOVQ         R10, BX
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R12*4), X2
 	VCVTSS2SD    X2, X2, X2
@@ -1254,7 +1254,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
@@ -1327,9 +1327,9 @@ TEXT ·transposeFloat32AVX2(SB), NOSPLIT, $0-8
 	CMPQ 120(AX), $0x08
 	JNE  other1
 	MOVQ (AX), CX
-	MOVQ 192(AX), DX
-	MOVQ 192(AX), BX
-	ADDQ 200(AX), BX
+	MOVQ 200(AX), DX
+	MOVQ 200(AX), BX
+	ADDQ 208(AX), BX
 	MOVQ 80(AX), SI
 	XORQ AX, AX
 	SUBQ $0x08, SI
@@ -1357,7 +1357,7 @@ done3:
 other1:
 	MOVQ 120(AX), CX
 	LEAQ (CX)(CX*2), DX
-	MOVQ 200(AX), DI
+	MOVQ 208(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -1367,7 +1367,7 @@ group4:
 	IMULQ       R8, BX
 	ADDQ        (AX), BX
 	LEAQ        (BX)(CX*4), SI
-	MOVQ        192(AX), R10
+	MOVQ        200(AX), R10
 	LEAQ        (R10)(R8*4), R10
 	MOVQ        96(AX), R11
 	CMPQ        R11, $0x04
@@ -1474,9 +1474,9 @@ TEXT ·transposeBackFloat32AVX2(SB), NOSPLIT, $0-8
 	CMPQ 136(AX), $0x08
 	JNE  other1
 	MOVQ 16(AX), CX
-	MOVQ 192(AX), DX
-	MOVQ 192(AX), BX
-	ADDQ 200(AX), BX
+	MOVQ 200(AX), DX
+	MOVQ 200(AX), BX
+	ADDQ 208(AX), BX
 	MOVQ 80(AX), SI
 	XORQ AX, AX
 	SUBQ $0x08, SI
@@ -1503,7 +1503,7 @@ done3:
 other1:
 	MOVQ 136(AX), CX
 	LEAQ (CX)(CX*2), DX
-	MOVQ 200(AX), DI
+	MOVQ 208(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -1513,7 +1513,7 @@ group4:
 	IMULQ        R8, BX
 	ADDQ         16(AX), BX
 	LEAQ         (BX)(CX*4), SI
-	MOVQ         192(AX), R10
+	MOVQ         200(AX), R10
 	LEAQ         (R10)(R8*4), R10
 	MOVQ         96(AX), R11
 	CMPQ         R11, $0x04
@@ -1612,7 +1612,7 @@ TEXT ·widenFloat32AVX2(SB), NOSPLIT, $0-8
 
 	// widenFloat32AVX2 copies planes of elements to planes of F.
 	MOVQ (AX), CX
-	MOVQ 192(AX), DX
+	MOVQ 200(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -1629,8 +1629,8 @@ loop2:
 	JLT     loop2
 
 end3:
-	ADDQ 176(AX), CX
-	ADDQ 200(AX), DX
+	ADDQ 184(AX), CX
+	ADDQ 208(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -1670,7 +1670,7 @@ end2:
 	XORQ         CX, CX
 	VPTEST       Y0, Y0
 	SETNE        CL
-	MOVQ         CX, 280(AX)
+	MOVQ         CX, 288(AX)
 	VZEROUPPER
 	RET
 
@@ -1680,17 +1680,17 @@ TEXT ·foldFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldFloat32AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         216(AX), CX
-	MOVQ         224(AX), DX
-	MOVQ         240(AX), BX
-	MOVQ         232(AX), SI
+	MOVQ         224(AX), CX
+	MOVQ         232(AX), DX
+	MOVQ         248(AX), BX
+	MOVQ         240(AX), SI
 	SHLQ         $0x06, BX
-	VBROADCASTSD 248(AX), Y0
+	VBROADCASTSD 256(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   240(AX), R9
+	MOVQ   248(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -1761,7 +1761,7 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	LEAQ         (BX)(BX*2), SI
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), R8
@@ -1769,7 +1769,7 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (DI), Y2, Y2
-	ADDQ   200(AX), DI
+	ADDQ   208(AX), DI
 	DECQ   R8
 	JNE    max1
 	MOVQ   88(AX), DI
@@ -1783,10 +1783,7 @@ loop2:
 	SUBQ         88(AX), R9
 	SHLQ         $0x02, R9
 	ADDQ         168(AX), R9
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x02, R10
-	ADDQ         16(AX), R10
+	MOVQ         176(AX), R10
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
@@ -1817,21 +1814,17 @@ classes5:
 	CMPQ       R15, (AX)
 	JEQ        fetched7
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 
 fetched7:
 	VMOVUPS      (R13), Y6
@@ -1946,9 +1939,8 @@ classes8:
 	CMPQ       R15, (AX)
 	JEQ        fetched10
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 
 fetched10:
 	VMOVUPS      (R13), Y6
@@ -1976,7 +1968,7 @@ fetched10:
 	VMAXPS       32(R13), Y2, Y2
 	ADDQ         $0x01, R14
 	ADDQ         $+32, R11
-	ADDQ         200(AX), R13
+	ADDQ         208(AX), R13
 	VPSUBD       constants<>+608(SB), Y4, Y4
 	TESTQ        $+15, R14
 	JNE          classes8
@@ -2140,7 +2132,7 @@ TEXT ·planeScaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VBROADCASTSD 264(AX), Y0
+	VBROADCASTSD 272(AX), Y0
 	LEAQ         (SI), R8
 	VMOVUPD      14456(AX)(R8*8), Y1
 	VMOVUPD      14488(AX)(R8*8), Y2
@@ -2192,8 +2184,8 @@ class3:
 	VPCMPEQD     Y7, Y9, Y9
 	VBLENDVPS    Y9, Y8, Y10, Y10
 	VMOVUPS      Y10, 32(R10)
-	ADDQ         200(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -2224,7 +2216,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   200(AX), BX
+	ADDQ   208(AX), BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -2238,10 +2230,7 @@ loop2:
 	SUBQ         88(AX), DI
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
-	MOVQ         BX, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         16(AX), R8
+	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
@@ -2272,9 +2261,8 @@ classes5:
 	CMPQ       R13, (AX)
 	JEQ        fetched7
 	PREFETCHT0 (DI)
-	ADDQ       176(AX), DI
-	PREFETCHT0 (R8)
-	ADDQ       184(AX), R8
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched7:
 	VMOVUPS      (R11), Y6
@@ -2308,7 +2296,7 @@ fetched7:
 	VMAXPS       32(R11), Y2, Y2
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
-	ADDQ         200(AX), R11
+	ADDQ         208(AX), R11
 	VPSUBD       constants<>+608(SB), Y4, Y4
 	TESTQ        $+15, R12
 	JNE          classes5
@@ -2472,7 +2460,7 @@ TEXT ·planeScaleClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VBROADCASTSD 264(AX), Y0
+	VBROADCASTSD 272(AX), Y0
 	LEAQ         (SI), R8
 	VMOVUPD      14456(AX)(R8*8), Y1
 	VMOVUPD      14488(AX)(R8*8), Y2
@@ -2530,8 +2518,8 @@ class3:
 	VPCMPEQD     Y7, Y9, Y9
 	VBLENDVPS    Y9, Y8, Y10, Y10
 	VMOVUPS      Y10, 32(R10)
-	ADDQ         200(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -2563,7 +2551,7 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   200(AX), BX
+	ADDQ   208(AX), BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -2577,10 +2565,7 @@ loop2:
 	SUBQ         88(AX), DI
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
-	MOVQ         BX, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         16(AX), R8
+	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
@@ -2609,9 +2594,8 @@ classes5:
 	CMPQ       R13, (AX)
 	JEQ        fetched7
 	PREFETCHT0 (DI)
-	ADDQ       176(AX), DI
-	PREFETCHT0 (R8)
-	ADDQ       184(AX), R8
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched7:
 	VMOVUPS      (R11), Y4
@@ -2649,7 +2633,7 @@ fetched7:
 	VMAXPS       32(R11), Y2, Y2
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
-	ADDQ         200(AX), R11
+	ADDQ         208(AX), R11
 	TESTQ        $+15, R12
 	JNE          classes5
 	SUBQ         $+512, R9
@@ -2813,7 +2797,7 @@ TEXT ·planeScaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VBROADCASTSD 264(AX), Y0
+	VBROADCASTSD 272(AX), Y0
 	LEAQ         (SI), R8
 	VMOVUPD      14456(AX)(R8*8), Y1
 	VMOVUPD      14488(AX)(R8*8), Y2
@@ -2862,9 +2846,9 @@ class3:
 	VFMADD213PS  Y8, Y7, Y6
 	VFNMADD231PS Y6, Y0, Y5
 	VMOVUPS      Y5, 32(R10)
-	ADDQ         200(AX), R9
-	ADDQ         184(AX), R10
-	ADDQ         200(AX), R11
+	ADDQ         208(AX), R9
+	ADDQ         192(AX), R10
+	ADDQ         208(AX), R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -2976,7 +2960,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R8)(SI*4), R8
 	MOVQ         SI, BX
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R8*8), X2
 	VSUBSD       312(AX)(DI*8), X2, X2
@@ -3233,7 +3217,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R9)(DI*4), R9
 	MOVQ         DI, BX
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R9*8), X2
 	VSUBSD       312(AX)(R8*8), X2, X2
@@ -3518,7 +3502,7 @@ row1:
 	VMOVSD       14456(AX)(R8*8), X0
 	VBROADCASTSD X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	VMOVUPD      (CX)(BX*8), Y2
 	XORQ         R8, R8
@@ -3592,7 +3576,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R12)(R10*4), R12
 	MOVQ         R10, BX
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R12*8), X2
 	VSUBSD       312(AX)(R11*8), X2, X2
@@ -3930,7 +3914,7 @@ row1:
 	VMOVSD       14456(AX)(R11*8), X0
 	VBROADCASTSD X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	VMOVUPD      (CX)(R8*8), Y2
 	XORQ         R11, R11
@@ -3999,7 +3983,7 @@ TEXT ·transposeFloat64AVX2(SB), NOSPLIT, $0-8
 	// transposeFloat64AVX2 copies rows to planes, as F.
 	MOVQ 120(AX), CX
 	LEAQ (CX)(CX*2), DX
-	MOVQ 200(AX), SI
+	MOVQ 208(AX), SI
 	MOVQ 80(AX), R8
 	XORQ DI, DI
 	SUBQ $0x04, R8
@@ -4008,7 +3992,7 @@ group1:
 	MOVQ       CX, BX
 	IMULQ      DI, BX
 	ADDQ       (AX), BX
-	MOVQ       192(AX), R9
+	MOVQ       200(AX), R9
 	LEAQ       (R9)(DI*8), R9
 	MOVQ       96(AX), R10
 	CMPQ       R10, $0x04
@@ -4095,7 +4079,7 @@ TEXT ·transposeBackFloat64AVX2(SB), NOSPLIT, $0-8
 	// transposeBackFloat64AVX2 copies planes to rows, rounded to elements.
 	MOVQ 136(AX), CX
 	LEAQ (CX)(CX*2), DX
-	MOVQ 200(AX), SI
+	MOVQ 208(AX), SI
 	MOVQ 80(AX), R8
 	XORQ DI, DI
 	SUBQ $0x04, R8
@@ -4104,7 +4088,7 @@ group1:
 	MOVQ         CX, BX
 	IMULQ        DI, BX
 	ADDQ         16(AX), BX
-	MOVQ         192(AX), R9
+	MOVQ         200(AX), R9
 	LEAQ         (R9)(DI*8), R9
 	MOVQ         96(AX), R10
 	CMPQ         R10, $0x04
@@ -4246,7 +4230,7 @@ TEXT ·widenFloat64AVX2(SB), NOSPLIT, $0-8
 
 	// widenFloat64AVX2 copies planes of elements to planes of F.
 	MOVQ (AX), CX
-	MOVQ 192(AX), DX
+	MOVQ 200(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -4263,8 +4247,8 @@ loop2:
 	JLT     loop2
 
 end3:
-	ADDQ 176(AX), CX
-	ADDQ 200(AX), DX
+	ADDQ 184(AX), CX
+	ADDQ 208(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -4309,7 +4293,7 @@ end2:
 	XORQ         CX, CX
 	VPTEST       Y0, Y0
 	SETNE        CL
-	MOVQ         CX, 280(AX)
+	MOVQ         CX, 288(AX)
 	VZEROUPPER
 	RET
 
@@ -4319,17 +4303,17 @@ TEXT ·foldFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldFloat64AVX2 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         216(AX), CX
-	MOVQ         224(AX), DX
-	MOVQ         240(AX), BX
-	MOVQ         232(AX), SI
+	MOVQ         224(AX), CX
+	MOVQ         232(AX), DX
+	MOVQ         248(AX), BX
+	MOVQ         240(AX), SI
 	SHLQ         $0x06, BX
-	VBROADCASTSD 248(AX), Y0
+	VBROADCASTSD 256(AX), Y0
 
 rows1:
 	VXORPD Y1, Y1, Y1
 	VXORPD Y2, Y2, Y2
-	MOVQ   240(AX), R9
+	MOVQ   248(AX), R9
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*1), R8
 
@@ -4391,7 +4375,7 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+800(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	LEAQ         (BX)(BX*2), SI
 	VBROADCASTSD constants<>+1216(SB), Y2
 	MOVQ         96(AX), R8
@@ -4399,7 +4383,7 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (DI), Y2, Y2
-	ADDQ   200(AX), DI
+	ADDQ   208(AX), DI
 	DECQ   R8
 	JNE    max1
 	MOVQ   88(AX), DI
@@ -4413,10 +4397,7 @@ loop2:
 	SUBQ         88(AX), R9
 	SHLQ         $0x03, R9
 	ADDQ         168(AX), R9
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x03, R10
-	ADDQ         16(AX), R10
+	MOVQ         176(AX), R10
 	VMOVUPD      Y2, Y3
 	VBROADCASTSD constants<>+1216(SB), Y2
 	VMOVUPD      Y3, 312(AX)(DI*8)
@@ -4443,21 +4424,17 @@ classes5:
 	CMPQ       R15, (AX)
 	JEQ        fetched7
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 
 fetched7:
 	VMOVUPD      (R13), Y6
@@ -4607,9 +4584,8 @@ classes8:
 	CMPQ       R15, (AX)
 	JEQ        fetched10
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 
 fetched10:
 	VMOVUPD      (R13), Y6
@@ -4645,7 +4621,7 @@ fetched10:
 	VMAXPD       32(R13), Y2, Y2
 	ADDQ         $0x01, R14
 	ADDQ         $+32, R11
-	ADDQ         200(AX), R13
+	ADDQ         208(AX), R13
 	VPSUBQ       constants<>+1248(SB), Y4, Y4
 	TESTQ        $+7, R14
 	JNE          classes8
@@ -4759,7 +4735,7 @@ TEXT ·planeScaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VBROADCASTSD 264(AX), Y0
+	VBROADCASTSD 272(AX), Y0
 	LEAQ         (SI), R8
 	VMOVUPD      14456(AX)(R8*8), Y1
 	VMULPD       9016(AX)(R8*8), Y0, Y2
@@ -4787,8 +4763,8 @@ class3:
 	VPCMPEQQ     Y6, Y8, Y8
 	VBLENDVPD    Y8, Y7, Y9, Y9
 	VMOVUPD      Y9, 32(R10)
-	ADDQ         200(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -4819,7 +4795,7 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (BX), Y2, Y2
-	ADDQ   200(AX), BX
+	ADDQ   208(AX), BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -4833,10 +4809,7 @@ loop2:
 	SUBQ         88(AX), DI
 	SHLQ         $0x03, DI
 	ADDQ         168(AX), DI
-	MOVQ         BX, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x03, R8
-	ADDQ         16(AX), R8
+	MOVQ         176(AX), R8
 	VMOVUPD      Y2, Y3
 	VBROADCASTSD constants<>+1216(SB), Y2
 	VMOVUPD      Y3, 312(AX)(BX*8)
@@ -4863,9 +4836,8 @@ classes5:
 	CMPQ       R13, (AX)
 	JEQ        fetched7
 	PREFETCHT0 (DI)
-	ADDQ       176(AX), DI
-	PREFETCHT0 (R8)
-	ADDQ       184(AX), R8
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched7:
 	VMOVUPD      (R11), Y6
@@ -4907,7 +4879,7 @@ fetched7:
 	VMAXPD       32(R11), Y2, Y2
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
-	ADDQ         200(AX), R11
+	ADDQ         208(AX), R11
 	VPSUBQ       constants<>+1248(SB), Y4, Y4
 	TESTQ        $+7, R12
 	JNE          classes5
@@ -5021,7 +4993,7 @@ TEXT ·planeScaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VBROADCASTSD 264(AX), Y0
+	VBROADCASTSD 272(AX), Y0
 	LEAQ         (SI), R8
 	VMOVUPD      14456(AX)(R8*8), Y1
 	VMULPD       9016(AX)(R8*8), Y0, Y2
@@ -5055,8 +5027,8 @@ class3:
 	VPCMPEQQ     Y6, Y8, Y8
 	VBLENDVPD    Y8, Y7, Y9, Y9
 	VMOVUPD      Y9, 32(R10)
-	ADDQ         200(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -5088,7 +5060,7 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (BX), Y2, Y2
-	ADDQ   200(AX), BX
+	ADDQ   208(AX), BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -5102,10 +5074,7 @@ loop2:
 	SUBQ         88(AX), DI
 	SHLQ         $0x03, DI
 	ADDQ         168(AX), DI
-	MOVQ         BX, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x03, R8
-	ADDQ         16(AX), R8
+	MOVQ         176(AX), R8
 	VMOVUPD      Y2, Y3
 	VBROADCASTSD constants<>+1216(SB), Y2
 	VMOVUPD      Y3, 312(AX)(BX*8)
@@ -5130,9 +5099,8 @@ classes5:
 	CMPQ       R13, (AX)
 	JEQ        fetched7
 	PREFETCHT0 (DI)
-	ADDQ       176(AX), DI
-	PREFETCHT0 (R8)
-	ADDQ       184(AX), R8
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched7:
 	VMOVUPD      (R11), Y4
@@ -5178,7 +5146,7 @@ fetched7:
 	VMAXPD       32(R11), Y2, Y2
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
-	ADDQ         200(AX), R11
+	ADDQ         208(AX), R11
 	TESTQ        $+7, R12
 	JNE          classes5
 	SUBQ         $+256, R9
@@ -5277,7 +5245,7 @@ TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VBROADCASTSD 264(AX), Y0
+	VBROADCASTSD 272(AX), Y0
 	LEAQ         (SI), R8
 	VMOVUPD      14456(AX)(R8*8), Y1
 	VMULPD       9016(AX)(R8*8), Y0, Y2
@@ -5310,9 +5278,9 @@ class3:
 	VFMADD213PD  Y7, Y6, Y5
 	VFNMADD231PD Y5, Y0, Y4
 	VMOVUPD      Y4, 32(R10)
-	ADDQ         200(AX), R9
-	ADDQ         184(AX), R10
-	ADDQ         200(AX), R11
+	ADDQ         208(AX), R9
+	ADDQ         192(AX), R10
+	ADDQ         208(AX), R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -5434,7 +5402,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R8)(SI*4), R8
 	MOVQ         SI, BX
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R8*2), X2
 	VCVTPH2PS    X2, X2
@@ -5675,7 +5643,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R9)(DI*4), R9
 	MOVQ         DI, BX
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R9*2), X2
 	VCVTPH2PS    X2, X2
@@ -5952,7 +5920,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
@@ -6031,7 +5999,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R12)(R10*4), R12
 	MOVQ         R10, BX
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R12*2), X2
 	VCVTPH2PS    X2, X2
@@ -6376,7 +6344,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
@@ -6450,7 +6418,7 @@ TEXT ·transposeFloat16AVX2(SB), NOSPLIT, $0-8
 	// transposeFloat16AVX2 copies rows to planes, as F.
 	MOVQ 120(AX), CX
 	LEAQ (CX)(CX*2), DX
-	MOVQ 200(AX), DI
+	MOVQ 208(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -6460,7 +6428,7 @@ group1:
 	IMULQ R8, BX
 	ADDQ  (AX), BX
 	LEAQ  (BX)(CX*4), SI
-	MOVQ  192(AX), R10
+	MOVQ  200(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -6653,7 +6621,7 @@ TEXT ·transposeBackFloat16AVX2(SB), NOSPLIT, $0-8
 	// transposeBackFloat16AVX2 copies planes to rows, rounded to elements.
 	MOVQ 136(AX), CX
 	LEAQ (CX)(CX*2), DX
-	MOVQ 200(AX), DI
+	MOVQ 208(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -6663,7 +6631,7 @@ group1:
 	IMULQ     R8, BX
 	ADDQ      16(AX), BX
 	LEAQ      (BX)(CX*4), SI
-	MOVQ      192(AX), R10
+	MOVQ      200(AX), R10
 	LEAQ      (R10)(R8*4), R10
 	MOVQ      96(AX), R11
 	CMPQ      R11, $0x04
@@ -6859,7 +6827,7 @@ TEXT ·widenFloat16AVX2(SB), NOSPLIT, $0-8
 
 	// widenFloat16AVX2 copies planes of elements to planes of F.
 	MOVQ (AX), CX
-	MOVQ 192(AX), DX
+	MOVQ 200(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -6876,8 +6844,8 @@ loop2:
 	JLT       loop2
 
 end3:
-	ADDQ 176(AX), CX
-	ADDQ 200(AX), DX
+	ADDQ 184(AX), CX
+	ADDQ 208(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -6890,7 +6858,7 @@ TEXT ·narrowFloat16AVX2(SB), NOSPLIT, $0-8
 
 	// narrowFloat16AVX2 copies planes of F to planes of elements, rounded.
 	MOVQ 16(AX), CX
-	MOVQ 192(AX), DX
+	MOVQ 200(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -6908,8 +6876,8 @@ loop2:
 	JLT       loop2
 
 end3:
-	ADDQ 184(AX), CX
-	ADDQ 200(AX), DX
+	ADDQ 192(AX), CX
+	ADDQ 208(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -7028,7 +6996,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R8)(SI*4), R8
 	MOVQ         SI, BX
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R8*2), X2
 	VPSLLD       $0x10, X2, X2
@@ -7279,7 +7247,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R9)(DI*4), R9
 	MOVQ         DI, BX
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R9*2), X2
 	VPSLLD       $0x10, X2, X2
@@ -7566,7 +7534,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
@@ -7669,7 +7637,7 @@ row1:
 	CMOVQGE      CX, DX
 	MOVLQSX      (R12)(R10*4), R12
 	MOVQ         R10, BX
-	IMULQ        208(AX), BX
+	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R12*2), X2
 	VPSLLD       $0x10, X2, X2
@@ -8029,7 +7997,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
@@ -8131,7 +8099,7 @@ TEXT ·transposeBFloat16AVX2(SB), NOSPLIT, $0-8
 	// transposeBFloat16AVX2 copies rows to planes, as F.
 	MOVQ 120(AX), CX
 	LEAQ (CX)(CX*2), DX
-	MOVQ 200(AX), DI
+	MOVQ 208(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -8141,7 +8109,7 @@ group1:
 	IMULQ R8, BX
 	ADDQ  (AX), BX
 	LEAQ  (BX)(CX*4), SI
-	MOVQ  192(AX), R10
+	MOVQ  200(AX), R10
 	LEAQ  (R10)(R8*4), R10
 	MOVQ  96(AX), R11
 	CMPQ  R11, $0x04
@@ -8350,7 +8318,7 @@ TEXT ·transposeBackBFloat16AVX2(SB), NOSPLIT, $0-8
 	// transposeBackBFloat16AVX2 copies planes to rows, rounded to elements.
 	MOVQ 136(AX), CX
 	LEAQ (CX)(CX*2), DX
-	MOVQ 200(AX), DI
+	MOVQ 208(AX), DI
 	MOVQ 80(AX), R9
 	XORQ R8, R8
 	SUBQ $0x08, R9
@@ -8360,7 +8328,7 @@ group1:
 	IMULQ        R8, BX
 	ADDQ         16(AX), BX
 	LEAQ         (BX)(CX*4), SI
-	MOVQ         192(AX), R10
+	MOVQ         200(AX), R10
 	LEAQ         (R10)(R8*4), R10
 	MOVQ         96(AX), R11
 	CMPQ         R11, $0x04
@@ -8604,7 +8572,7 @@ TEXT ·widenBFloat16AVX2(SB), NOSPLIT, $0-8
 
 	// widenBFloat16AVX2 copies planes of elements to planes of F.
 	MOVQ (AX), CX
-	MOVQ 192(AX), DX
+	MOVQ 200(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -8622,8 +8590,8 @@ loop2:
 	JLT       loop2
 
 end3:
-	ADDQ 176(AX), CX
-	ADDQ 200(AX), DX
+	ADDQ 184(AX), CX
+	ADDQ 208(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -8636,7 +8604,7 @@ TEXT ·narrowBFloat16AVX2(SB), NOSPLIT, $0-8
 
 	// narrowBFloat16AVX2 copies planes of F to planes of elements, rounded.
 	MOVQ 16(AX), CX
-	MOVQ 192(AX), DX
+	MOVQ 200(AX), DX
 	MOVQ 96(AX), BX
 	MOVQ 80(AX), DI
 
@@ -8660,8 +8628,8 @@ loop2:
 	JLT          loop2
 
 end3:
-	ADDQ 184(AX), CX
-	ADDQ 200(AX), DX
+	ADDQ 192(AX), CX
+	ADDQ 208(AX), DX
 	DECQ BX
 	JNE  class1
 	VZEROUPPER
@@ -8746,7 +8714,7 @@ loop1:
 	VMOVUPD      3608(AX)(CX*8), Y5
 	VANDPD       Y4, Y2, Y2
 	VADDPD       344(AX)(CX*8), Y8, Y7
-	VBROADCASTSD 256(AX), Y4
+	VBROADCASTSD 264(AX), Y4
 	VMOVUPD      Y7, 13400(AX)(CX*8)
 	VFMADD231PD  4664(AX)(CX*8), Y4, Y2
 	VSUBPD       Y5, Y8, Y4
@@ -8761,8 +8729,8 @@ loop1:
 	VCMPPD       $0x04, Y2, Y6, Y2
 	VMOVUPD      Y3, 16632(AX)
 	VANDPD       Y2, Y1, Y1
-	VBROADCASTSD 272(AX), Y2
-	VBROADCASTSD 256(AX), Y3
+	VBROADCASTSD 280(AX), Y2
+	VBROADCASTSD 264(AX), Y3
 	VMULPD       Y0, Y2, Y2
 	VFMADD231PD  4696(AX)(CX*8), Y3, Y1
 	VMULPD       Y0, Y2, Y2
@@ -8775,7 +8743,7 @@ loop1:
 	VMOVUPD      Y3, 11224(AX)(CX*8)
 	VADDPD       16664(AX), Y3, Y0
 	VMOVUPD      Y0, 16664(AX)
-	VBROADCASTSD 272(AX), Y0
+	VBROADCASTSD 280(AX), Y0
 	VMULPD       Y7, Y0, Y0
 	VMULPD       Y7, Y0, Y0
 	VMOVUPD      Y0, 12312(AX)(CX*8)
@@ -8864,7 +8832,7 @@ loop1:
 	VMULPD       constants<>+1856(SB), Y9, Y10
 	VANDPD       Y6, Y4, Y4
 	VFNMADD231PD Y12, Y3, Y10
-	VBROADCASTSD 256(AX), Y3
+	VBROADCASTSD 264(AX), Y3
 	VADDPD       Y11, Y10, Y10
 	VFMADD231PD  4664(AX)(CX*8), Y3, Y4
 	VFMADD231PD  constants<>+1824(SB), Y9, Y10
@@ -8879,7 +8847,7 @@ loop1:
 	VADDPD       16792(AX), Y4, Y4
 	VMOVUPD      Y5, 16632(AX)
 	VMOVUPD      Y4, 16792(AX)
-	VBROADCASTSD 272(AX), Y4
+	VBROADCASTSD 280(AX), Y4
 	VMULPD       Y6, Y8, Y5
 	VMULPD       Y2, Y4, Y4
 	VXORPS       Y6, Y6, Y6
@@ -8888,7 +8856,7 @@ loop1:
 	VMOVUPD      Y4, 12280(AX)(CX*8)
 	VANDPD       Y6, Y5, Y5
 	VADDPD       16696(AX), Y4, Y4
-	VBROADCASTSD 256(AX), Y6
+	VBROADCASTSD 264(AX), Y6
 	VMOVUPD      Y4, 16696(AX)
 	VFMADD231PD  4696(AX)(CX*8), Y6, Y5
 	VADDPD       constants<>+1472(SB), Y0, Y0
@@ -8898,12 +8866,12 @@ loop1:
 	VFMSUB213PD  Y5, Y6, Y10
 	VMOVUPD      9016(AX)(CX*8), Y5
 	VMOVUPD      Y10, 11224(AX)(CX*8)
-	VBROADCASTSD 272(AX), Y11
+	VBROADCASTSD 280(AX), Y11
 	VADDPD       16664(AX), Y10, Y10
 	VMULPD       constants<>+1504(SB), Y11, Y11
 	VMOVUPD      Y10, 16664(AX)
 	VMULPD       Y2, Y11, Y11
-	VBROADCASTSD 272(AX), Y2
+	VBROADCASTSD 280(AX), Y2
 	VMULPD       10104(AX)(CX*8), Y11, Y11
 	VMULPD       Y9, Y2, Y2
 	VFMADD213PD  Y11, Y5, Y3
@@ -8923,7 +8891,7 @@ loop1:
 	VMULPD       Y1, Y2, Y2
 	VMOVUPD      9048(AX)(CX*8), Y10
 	VMULPD       Y3, Y11, Y11
-	VBROADCASTSD 272(AX), Y1
+	VBROADCASTSD 280(AX), Y1
 	VMOVUPD      5752(AX)(CX*8), Y0
 	VMULPD       constants<>+1504(SB), Y1, Y1
 	VFMSUB213PD  7928(AX)(CX*8), Y0, Y3
@@ -9072,7 +9040,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(DI*4), CX
 	MOVQ         DI, SI
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (DX)(CX*4), X7
 	VCVTSS2SD    X7, X7, X7
@@ -9326,7 +9294,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R8*4), CX
 	MOVQ         R8, SI
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (DX)(CX*4), X7
 	VCVTSS2SD    X7, X7, X7
@@ -9592,7 +9560,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
@@ -9672,7 +9640,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R11*4), CX
 	MOVQ         R11, SI
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (DX)(CX*4), X7
 	VCVTSS2SD    X7, X7, X7
@@ -9883,7 +9851,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
@@ -9957,9 +9925,9 @@ TEXT ·transposeFloat32AVX512(SB), NOSPLIT, $0-8
 	CMPQ 120(AX), $0x08
 	JNE  other1
 	MOVQ (AX), CX
-	MOVQ 192(AX), DX
-	MOVQ 192(AX), BX
-	ADDQ 200(AX), BX
+	MOVQ 200(AX), DX
+	MOVQ 200(AX), BX
+	ADDQ 208(AX), BX
 	MOVQ 80(AX), SI
 	XORQ AX, AX
 	SUBQ $0x10, SI
@@ -9988,7 +9956,7 @@ done3:
 other1:
 	MOVQ 120(AX), DX
 	LEAQ (DX)(DX*2), BX
-	MOVQ 200(AX), R10
+	MOVQ 208(AX), R10
 	MOVQ 80(AX), R12
 	XORQ R11, R11
 	SUBQ $0x10, R12
@@ -10000,7 +9968,7 @@ group4:
 	LEAQ         (SI)(DX*4), DI
 	LEAQ         (DI)(DX*4), R8
 	LEAQ         (R8)(DX*4), R9
-	MOVQ         192(AX), R13
+	MOVQ         200(AX), R13
 	LEAQ         (R13)(R11*4), R13
 	MOVQ         96(AX), CX
 	CMPQ         CX, $0x04
@@ -10122,13 +10090,13 @@ TEXT ·foldFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// foldFloat32AVX512 adds up each row's lanes, those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
-	MOVQ         216(AX), CX
-	MOVQ         224(AX), DX
-	MOVQ         240(AX), BX
-	MOVQ         232(AX), DI
+	MOVQ         224(AX), CX
+	MOVQ         232(AX), DX
+	MOVQ         248(AX), BX
+	MOVQ         240(AX), DI
 	SHLQ         $0x06, BX
 	LEAQ         (BX)(BX*2), SI
-	VBROADCASTSD 248(AX), Z0
+	VBROADCASTSD 256(AX), Z0
 
 rows1:
 	VBROADCASTSS constants<>+576(SB), Z1
@@ -10138,7 +10106,7 @@ rows1:
 	LEAQ         (CX)(BX*4), R8
 	LEAQ         (R8)(BX*4), R9
 	LEAQ         (R9)(BX*4), R10
-	MOVQ         240(AX), R11
+	MOVQ         248(AX), R11
 
 blocks2:
 	VMOVUPS       (CX), Z5
@@ -10257,7 +10225,7 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	LEAQ         (BX)(BX*2), SI
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), R8
@@ -10265,7 +10233,7 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (DI), Z7, Z7
-	ADDQ   200(AX), DI
+	ADDQ   208(AX), DI
 	DECQ   R8
 	JNE    max1
 	MOVQ   88(AX), DI
@@ -10279,10 +10247,7 @@ loop2:
 	SUBQ          88(AX), R9
 	SHLQ          $0x02, R9
 	ADDQ          168(AX), R9
-	MOVQ          DI, R10
-	SUBQ          88(AX), R10
-	SHLQ          $0x02, R10
-	ADDQ          16(AX), R10
+	MOVQ          176(AX), R10
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
@@ -10313,21 +10278,17 @@ classes5:
 	CMPQ       R15, (AX)
 	JEQ        fetched7
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 
 fetched7:
 	VMOVUPS       (R13), Z11
@@ -10442,9 +10403,8 @@ classes8:
 	CMPQ       R15, (AX)
 	JEQ        fetched10
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 
 fetched10:
 	VMOVUPS       (R13), Z11
@@ -10472,7 +10432,7 @@ fetched10:
 	VMAXPS        64(R13), Z7, Z7
 	ADDQ          $0x01, R14
 	ADDQ          $+64, R11
-	ADDQ          200(AX), R13
+	ADDQ          208(AX), R13
 	VPSUBD.BCST   constants<>+608(SB), Z9, Z9
 	TESTQ         $+15, R14
 	JNE           classes8
@@ -10636,7 +10596,7 @@ TEXT ·planeScaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VBROADCASTSD 264(AX), Z0
+	VBROADCASTSD 272(AX), Z0
 	LEAQ         (SI), R8
 	VMOVUPD      14456(AX)(R8*8), Z1
 	VMOVUPD      14520(AX)(R8*8), Z2
@@ -10665,8 +10625,8 @@ class3:
 	VPCMPEQD     Z2, Z5, K1
 	VMOVUPS      Z4, K1, Z6
 	VMOVUPS      Z6, (R10)
-	ADDQ         200(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -10702,7 +10662,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   200(AX), BX
+	ADDQ   208(AX), BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -10716,10 +10676,7 @@ loop2:
 	SUBQ          88(AX), DI
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
-	MOVQ          BX, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          16(AX), R8
+	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
@@ -10750,9 +10707,8 @@ classes5:
 	CMPQ       R13, (AX)
 	JEQ        fetched7
 	PREFETCHT0 (DI)
-	ADDQ       176(AX), DI
-	PREFETCHT0 (R8)
-	ADDQ       184(AX), R8
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched7:
 	VMOVUPS       (R11), Z11
@@ -10786,7 +10742,7 @@ fetched7:
 	VMAXPS        64(R11), Z7, Z7
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
-	ADDQ          200(AX), R11
+	ADDQ          208(AX), R11
 	VPSUBD.BCST   constants<>+608(SB), Z9, Z9
 	TESTQ         $+15, R12
 	JNE           classes5
@@ -10950,7 +10906,7 @@ TEXT ·planeScaleClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VBROADCASTSD 264(AX), Z0
+	VBROADCASTSD 272(AX), Z0
 	LEAQ         (SI), R8
 	VMOVUPD      14456(AX)(R8*8), Z1
 	VMOVUPD      14520(AX)(R8*8), Z2
@@ -10982,8 +10938,8 @@ class3:
 	VPCMPEQD     Z2, Z5, K1
 	VMOVUPS      Z4, K1, Z6
 	VMOVUPS      Z6, (R10)
-	ADDQ         200(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -11020,7 +10976,7 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   200(AX), BX
+	ADDQ   208(AX), BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -11034,10 +10990,7 @@ loop2:
 	SUBQ          88(AX), DI
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
-	MOVQ          BX, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          16(AX), R8
+	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
@@ -11066,9 +11019,8 @@ classes5:
 	CMPQ       R13, (AX)
 	JEQ        fetched7
 	PREFETCHT0 (DI)
-	ADDQ       176(AX), DI
-	PREFETCHT0 (R8)
-	ADDQ       184(AX), R8
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched7:
 	VMOVUPS       (R11), Z9
@@ -11106,7 +11058,7 @@ fetched7:
 	VMAXPS        64(R11), Z7, Z7
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
-	ADDQ          200(AX), R11
+	ADDQ          208(AX), R11
 	TESTQ         $+15, R12
 	JNE           classes5
 	SUBQ          $+1024, R9
@@ -11270,7 +11222,7 @@ TEXT ·planeScaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VBROADCASTSD 264(AX), Z0
+	VBROADCASTSD 272(AX), Z0
 	LEAQ         (SI), R8
 	VMOVUPD      14456(AX)(R8*8), Z1
 	VMOVUPD      14520(AX)(R8*8), Z2
@@ -11298,9 +11250,9 @@ class3:
 	VFMADD213PS  Z6, Z5, Z4
 	VFNMADD231PS Z4, Z0, Z2
 	VMOVUPS      Z2, (R10)
-	ADDQ         200(AX), R9
-	ADDQ         184(AX), R10
-	ADDQ         200(AX), R11
+	ADDQ         208(AX), R9
+	ADDQ         192(AX), R10
+	ADDQ         208(AX), R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -11434,7 +11386,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(DI*4), CX
 	MOVQ         DI, SI
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
 	VSUBSD       312(AX)(R8*8), X12, X12
@@ -11723,7 +11675,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R8*4), CX
 	MOVQ         R8, SI
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
 	VSUBSD       312(AX)(R9*8), X12, X12
@@ -12019,7 +11971,7 @@ row1:
 	VMOVSD       14456(AX)(R8*8), X0
 	VBROADCASTSD X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	VMOVUPD.Z    (DX)(SI*8), K1, Z2
 	XORQ         R8, R8
@@ -12103,7 +12055,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R11*4), CX
 	MOVQ         R11, SI
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
 	VSUBSD       312(AX)(R12*8), X12, X12
@@ -12322,7 +12274,7 @@ row1:
 	VMOVSD       14456(AX)(R11*8), X0
 	VBROADCASTSD X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	VMOVUPD.Z    (DX)(R9*8), K1, Z2
 	XORQ         R11, R11
@@ -12404,7 +12356,7 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	LEAQ         (BX)(BX*2), SI
 	VBROADCASTSD constants<>+1216(SB), Z12
 	MOVQ         96(AX), R8
@@ -12412,7 +12364,7 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (DI), Z12, Z12
-	ADDQ   200(AX), DI
+	ADDQ   208(AX), DI
 	DECQ   R8
 	JNE    max1
 	MOVQ   88(AX), DI
@@ -12426,10 +12378,7 @@ loop2:
 	SUBQ         88(AX), R9
 	SHLQ         $0x03, R9
 	ADDQ         168(AX), R9
-	MOVQ         DI, R10
-	SUBQ         88(AX), R10
-	SHLQ         $0x03, R10
-	ADDQ         16(AX), R10
+	MOVQ         176(AX), R10
 	VMOVUPD      Z12, Z13
 	VBROADCASTSD constants<>+1216(SB), Z12
 	VMOVUPD      Z13, 312(AX)(DI*8)
@@ -12456,21 +12405,17 @@ classes5:
 	CMPQ       R15, (AX)
 	JEQ        fetched7
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 
 fetched7:
 	VMOVUPD       (R13), Z16
@@ -12609,9 +12554,8 @@ classes8:
 	CMPQ       R15, (AX)
 	JEQ        fetched10
 	PREFETCHT0 (R9)
-	ADDQ       176(AX), R9
-	PREFETCHT0 (R10)
-	ADDQ       184(AX), R10
+	PREFETCHT0 (R9)(R10*1)
+	ADDQ       184(AX), R9
 
 fetched10:
 	VMOVUPD       (R13), Z16
@@ -12645,7 +12589,7 @@ fetched10:
 	VMAXPD        64(R13), Z12, Z12
 	ADDQ          $0x01, R14
 	ADDQ          $+64, R11
-	ADDQ          200(AX), R13
+	ADDQ          208(AX), R13
 	VPSUBQ.BCST   constants<>+1248(SB), Z14, Z14
 	TESTQ         $+7, R14
 	JNE           classes8
@@ -12756,7 +12700,7 @@ TEXT ·planeScaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VBROADCASTSD 264(AX), Z0
+	VBROADCASTSD 272(AX), Z0
 	LEAQ         (SI), R8
 	VMOVUPD      14456(AX)(R8*8), Z1
 	VMULPD       9016(AX)(R8*8), Z0, Z0
@@ -12773,8 +12717,8 @@ class3:
 	VPCMPEQQ     Z2, Z4, K1
 	VMOVUPD      Z3, K1, Z5
 	VMOVUPD      Z5, (R10)
-	ADDQ         200(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -12815,7 +12759,7 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (BX), Z12, Z12
-	ADDQ   200(AX), BX
+	ADDQ   208(AX), BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -12829,10 +12773,7 @@ loop2:
 	SUBQ         88(AX), DI
 	SHLQ         $0x03, DI
 	ADDQ         168(AX), DI
-	MOVQ         BX, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x03, R8
-	ADDQ         16(AX), R8
+	MOVQ         176(AX), R8
 	VMOVUPD      Z12, Z13
 	VBROADCASTSD constants<>+1216(SB), Z12
 	VMOVUPD      Z13, 312(AX)(BX*8)
@@ -12859,9 +12800,8 @@ classes5:
 	CMPQ       R13, (AX)
 	JEQ        fetched7
 	PREFETCHT0 (DI)
-	ADDQ       176(AX), DI
-	PREFETCHT0 (R8)
-	ADDQ       184(AX), R8
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched7:
 	VMOVUPD       (R11), Z16
@@ -12900,7 +12840,7 @@ fetched7:
 	VMAXPD        64(R11), Z12, Z12
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
-	ADDQ          200(AX), R11
+	ADDQ          208(AX), R11
 	VPSUBQ.BCST   constants<>+1248(SB), Z14, Z14
 	TESTQ         $+7, R12
 	JNE           classes5
@@ -13011,7 +12951,7 @@ TEXT ·planeScaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VBROADCASTSD 264(AX), Z0
+	VBROADCASTSD 272(AX), Z0
 	LEAQ         (SI), R8
 	VMOVUPD      14456(AX)(R8*8), Z1
 	VMULPD       9016(AX)(R8*8), Z0, Z0
@@ -13031,8 +12971,8 @@ class3:
 	VPCMPEQQ     Z2, Z4, K1
 	VMOVUPD      Z3, K1, Z5
 	VMOVUPD      Z5, (R10)
-	ADDQ         200(AX), R9
-	ADDQ         184(AX), R10
+	ADDQ         208(AX), R9
+	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -13074,7 +13014,7 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (BX), Z12, Z12
-	ADDQ   200(AX), BX
+	ADDQ   208(AX), BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -13088,10 +13028,7 @@ loop2:
 	SUBQ         88(AX), DI
 	SHLQ         $0x03, DI
 	ADDQ         168(AX), DI
-	MOVQ         BX, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x03, R8
-	ADDQ         16(AX), R8
+	MOVQ         176(AX), R8
 	VMOVUPD      Z12, Z13
 	VBROADCASTSD constants<>+1216(SB), Z12
 	VMOVUPD      Z13, 312(AX)(BX*8)
@@ -13116,9 +13053,8 @@ classes5:
 	CMPQ       R13, (AX)
 	JEQ        fetched7
 	PREFETCHT0 (DI)
-	ADDQ       176(AX), DI
-	PREFETCHT0 (R8)
-	ADDQ       184(AX), R8
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched7:
 	VMOVUPD       (R11), Z14
@@ -13161,7 +13097,7 @@ fetched7:
 	VMAXPD        64(R11), Z12, Z12
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
-	ADDQ          200(AX), R11
+	ADDQ          208(AX), R11
 	TESTQ         $+7, R12
 	JNE           classes5
 	SUBQ          $+512, R9
@@ -13260,7 +13196,7 @@ TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VBROADCASTSD 264(AX), Z0
+	VBROADCASTSD 272(AX), Z0
 	LEAQ         (SI), R8
 	VMOVUPD      14456(AX)(R8*8), Z1
 	VMULPD       9016(AX)(R8*8), Z0, Z0
@@ -13280,9 +13216,9 @@ class3:
 	VFMADD213PD  Z5, Z4, Z3
 	VFNMADD231PD Z3, Z0, Z2
 	VMOVUPD      Z2, (R10)
-	ADDQ         200(AX), R9
-	ADDQ         184(AX), R10
-	ADDQ         200(AX), R11
+	ADDQ         208(AX), R9
+	ADDQ         192(AX), R10
+	ADDQ         208(AX), R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class3
@@ -13421,7 +13357,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(DI*4), CX
 	MOVQ         DI, SI
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
@@ -13687,7 +13623,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R8*4), CX
 	MOVQ         R8, SI
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
@@ -13965,7 +13901,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
@@ -14046,7 +13982,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R11*4), CX
 	MOVQ         R11, SI
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
@@ -14264,7 +14200,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
@@ -14459,7 +14395,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(DI*4), CX
 	MOVQ         DI, SI
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
@@ -14739,7 +14675,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R8*4), CX
 	MOVQ         R8, SI
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
@@ -15031,7 +14967,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R8*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
@@ -15139,7 +15075,7 @@ row1:
 	CMOVQGE      DX, BX
 	MOVLQSX      (CX)(R11*4), CX
 	MOVQ         R11, SI
-	IMULQ        208(AX), SI
+	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
@@ -15366,7 +15302,7 @@ row1:
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
 	VMOVSD       9016(AX)(R11*8), X1
-	VMULSD       264(AX), X1, X1
+	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
@@ -15469,9 +15405,9 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 
 	// finishAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1472(SB), Z0
-	VBROADCASTSD 272(AX), Z1
+	VBROADCASTSD 280(AX), Z1
 	VBROADCASTSD constants<>+576(SB), Z2
-	VBROADCASTSD 256(AX), Z3
+	VBROADCASTSD 264(AX), Z3
 	VMOVUPD      16632(AX), Z4
 	VMOVUPD      16696(AX), Z5
 	VMOVUPD      16760(AX), Z6
@@ -15734,9 +15670,9 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 
 	// finishGradAVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
 	VBROADCASTSD constants<>+1472(SB), Z0
-	VBROADCASTSD 272(AX), Z1
+	VBROADCASTSD 280(AX), Z1
 	VBROADCASTSD constants<>+576(SB), Z2
-	VBROADCASTSD 256(AX), Z3
+	VBROADCASTSD 264(AX), Z3
 	VMOVUPD      16632(AX), Z4
 	VMOVUPD      16696(AX), Z5
 	VMOVUPD      16760(AX), Z6
@@ -16106,14 +16042,14 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Y2, Y2
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -16163,7 +16099,7 @@ loop2:
 	VSUBPS       Y1, Y9, Y7
 	PREFETCHT0   (R8)
 	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	ADDQ         176(AX), R8
+	ADDQ         184(AX), R8
 	VPERMPS      constants<>+192(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
@@ -16174,7 +16110,7 @@ loop2:
 	VFMADD213PS  Y9, Y9, Y8
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
+	ADDQ         184(AX), R8
 	VMINPS       Y8, Y5, Y7
 	VADDPS       Y8, Y5, Y5
 	VXORPS       Y8, Y8, Y8
@@ -16218,14 +16154,14 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Y2, Y2
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -16245,10 +16181,7 @@ loop2:
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         16(AX), R9
+	MOVQ         176(AX), R9
 	VMOVDQU      (DX), Y6
 	VXORPS       Y4, Y4, Y4
 	VMOVUPS      (CX), Y5
@@ -16281,11 +16214,10 @@ loop2:
 	VFNMADD132PS constants<>+96(SB), Y9, Y8
 	PREFETCHT0   (R8)
 	VPERMPS      constants<>+192(SB), Y10, Y9
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y10, Y10
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPADDD       Y9, Y10, Y10
-	ADDQ         184(AX), R9
 	VMOVUPS      constants<>+128(SB), Y9
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
@@ -16294,9 +16226,8 @@ loop2:
 	VMOVUPS      Y9, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VMINPS       Y9, Y6, Y8
 	VADDPS       Y9, Y6, Y6
 	VXORPS       Y9, Y9, Y9
@@ -16364,14 +16295,14 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Z7, Z7
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -16427,12 +16358,12 @@ loop2:
 	VFMADD213PS   Z5, Z12, Z14
 	PREFETCHT0    (R8)
 	VMULPS        Z12, Z12, Z15
-	ADDQ          176(AX), R8
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K2, Z14
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
+	ADDQ          184(AX), R8
 	VMINPS        Z14, Z10, Z12
 	VADDPS        Z14, Z10, Z10
 	VBROADCASTSS  constants<>+576(SB), Z13
@@ -16481,14 +16412,14 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Z7, Z7
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -16508,10 +16439,7 @@ loop2:
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
-	MOVQ          SI, R9
-	SUBQ          88(AX), R9
-	SHLQ          $0x02, R9
-	ADDQ          16(AX), R9
+	MOVQ          176(AX), R9
 	VMOVDQU32     (DX), Z7
 	VBROADCASTSS  constants<>+576(SB), Z9
 	VMOVUPS       (CX), Z10
@@ -16550,16 +16478,14 @@ loop2:
 	VMULPS        Z13, Z13, Z16
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z13, Z16, Z15
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z14, Z14, K2, Z15
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z15, (CX)(BX*1)
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VMINPS        Z15, Z11, Z13
 	VADDPS        Z15, Z11, Z11
 	VBROADCASTSS  constants<>+576(SB), Z14
@@ -16622,14 +16548,14 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Y2, Y2
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -16649,10 +16575,7 @@ loop2:
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         16(AX), R9
+	MOVQ         176(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -16685,11 +16608,10 @@ loop2:
 	VFNMADD132PS constants<>+96(SB), Y10, Y9
 	PREFETCHT0   (R8)
 	VPERMPS      constants<>+192(SB), Y11, Y10
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y11, Y11
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPADDD       Y10, Y11, Y11
-	ADDQ         184(AX), R9
 	VMOVUPS      constants<>+128(SB), Y10
 	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
@@ -16698,9 +16620,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y7, Y10, Y10
 	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
@@ -16727,9 +16648,8 @@ loop2:
 	VMOVUPS      Y7, (CX)(BX*2)
 	VMAXPS       32(CX)(BX*2), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	MOVQ         56(AX), R8
 	VADDPS       64(R8), Y7, Y7
 	MOVQ         56(AX), R8
@@ -16798,14 +16718,14 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Z7, Z7
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -16825,10 +16745,7 @@ loop2:
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
-	MOVQ          SI, R9
-	SUBQ          88(AX), R9
-	SHLQ          $0x02, R9
-	ADDQ          16(AX), R9
+	MOVQ          176(AX), R9
 	VMOVDQU32     (DX), Z11
 	VBROADCASTSS  constants<>+576(SB), Z9
 	VMOVUPS       (CX), Z10
@@ -16879,27 +16796,24 @@ loop2:
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z13, Z16, Z15
 	VPADDD        Z20, Z19, Z19
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z4, Z13
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z15, (CX)(BX*1)
 	VFMADD213PS   Z5, Z18, Z13
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	VMULPS        Z18, Z18, Z14
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z18, Z14, Z13
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z19, Z19, K3, Z13
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z13, (CX)(BX*2)
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z10, Z12, Z12
 	VADDPS        Z15, Z13, Z13
@@ -16963,14 +16877,14 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Y2, Y2
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -16990,10 +16904,7 @@ loop2:
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         16(AX), R9
+	MOVQ         176(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -17026,11 +16937,10 @@ loop2:
 	VFNMADD132PS constants<>+96(SB), Y10, Y9
 	PREFETCHT0   (R8)
 	VPERMPS      constants<>+192(SB), Y11, Y10
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y11, Y11
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPADDD       Y10, Y11, Y11
-	ADDQ         184(AX), R9
 	VMOVUPS      constants<>+128(SB), Y10
 	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
@@ -17039,9 +16949,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y7, Y10, Y10
 	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
@@ -17078,11 +16987,10 @@ loop2:
 	VSUBPS       Y1, Y9, Y7
 	PREFETCHT0   (R8)
 	VFNMADD132PS constants<>+96(SB), Y4, Y7
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPERMPS      constants<>+192(SB), Y9, Y4
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y9, Y9
-	ADDQ         184(AX), R9
 	VPADDD       Y4, Y9, Y9
 	VMOVUPS      constants<>+128(SB), Y4
 	VFMADD213PS  constants<>+160(SB), Y7, Y4
@@ -17092,9 +17000,8 @@ loop2:
 	VMOVUPS      Y4, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y4, Y4
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R8
@@ -17165,14 +17072,14 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Z7, Z7
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -17192,10 +17099,7 @@ loop2:
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
-	MOVQ          SI, R9
-	SUBQ          88(AX), R9
-	SHLQ          $0x02, R9
-	ADDQ          16(AX), R9
+	MOVQ          176(AX), R9
 	VMOVDQU32     (DX), Z15
 	VBROADCASTSS  constants<>+576(SB), Z9
 	VMOVUPS       (CX), Z10
@@ -17254,43 +17158,39 @@ loop2:
 	VFMADD213PS   Z13, Z16, Z15
 	VPADDD        Z20, Z19, Z19
 	VCMPPS        $0x15, Z0, Z21, K1
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z14, Z14, K2, Z15
 	VMOVUPS       Z4, Z13
 	VSUBPS        Z1, Z22, Z16
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z15, (CX)(BX*1)
 	VFMADD213PS   Z5, Z18, Z13
 	VFNMADD132PS  Z3, Z21, Z16
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	VMULPS        Z18, Z18, Z14
 	VPERMPS       Z6, Z22, Z20
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z18, Z14, Z13
 	VPSLLD        $0x14, Z22, Z22
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z19, Z19, K3, Z13
 	VPADDD        Z20, Z22, Z22
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z13, (CX)(BX*2)
 	VMOVUPS       Z4, Z14
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
 	VFMADD213PS   Z5, Z16, Z14
 	PREFETCHT0    (R8)
 	VMULPS        Z16, Z16, Z18
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS   Z16, Z18, Z14
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS.Z Z22, Z22, K1, Z14
-	ADDQ          184(AX), R9
 	VMOVUPS       Z14, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z10, Z12, Z12
 	VADDPS        Z13, Z14, Z14
@@ -17356,14 +17256,14 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Y2, Y2
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -17383,10 +17283,7 @@ loop2:
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         16(AX), R9
+	MOVQ         176(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -17419,11 +17316,10 @@ loop2:
 	VFNMADD132PS constants<>+96(SB), Y10, Y9
 	PREFETCHT0   (R8)
 	VPERMPS      constants<>+192(SB), Y11, Y10
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y11, Y11
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPADDD       Y10, Y11, Y11
-	ADDQ         184(AX), R9
 	VMOVUPS      constants<>+128(SB), Y10
 	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
@@ -17432,9 +17328,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y7, Y10, Y10
 	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
@@ -17471,11 +17366,10 @@ loop2:
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
 	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPERMPS      constants<>+192(SB), Y10, Y7
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
-	ADDQ         184(AX), R9
 	VPADDD       Y7, Y10, Y10
 	VMOVUPS      constants<>+128(SB), Y7
 	VFMADD213PS  constants<>+160(SB), Y9, Y7
@@ -17485,9 +17379,8 @@ loop2:
 	VMOVUPS      Y7, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R10
@@ -17518,9 +17411,8 @@ loop2:
 	VMOVUPS      Y7, (CX)(BX*4)
 	VMAXPS       32(CX)(BX*4), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	MOVQ         56(AX), R8
 	VADDPS       96(R8), Y7, Y7
 	MOVQ         56(AX), R8
@@ -17589,14 +17481,14 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Z7, Z7
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -17616,10 +17508,7 @@ loop2:
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
-	MOVQ          SI, R9
-	SUBQ          88(AX), R9
-	SHLQ          $0x02, R9
-	ADDQ          16(AX), R9
+	MOVQ          176(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -17678,43 +17567,39 @@ loop2:
 	VFMADD213PS   Z14, Z17, Z16
 	VPADDD        Z21, Z20, Z20
 	VCMPPS        $0x15, Z0, Z22, K1
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z1, Z23, Z17
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z16, (CX)(BX*1)
 	VFMADD213PS   Z5, Z19, Z14
 	VFNMADD132PS  Z3, Z22, Z17
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	VMULPS        Z19, Z19, Z15
 	VPERMPS       Z6, Z23, Z21
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z19, Z15, Z14
 	VPSLLD        $0x14, Z23, Z23
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z20, Z20, K3, Z14
 	VPADDD        Z21, Z23, Z23
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z14, (CX)(BX*2)
 	VMOVUPS       Z4, Z15
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
 	VFMADD213PS   Z5, Z17, Z15
 	PREFETCHT0    (R8)
 	VMULPS        Z17, Z17, Z19
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS   Z17, Z19, Z15
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS.Z Z23, Z23, K1, Z15
-	ADDQ          184(AX), R9
 	VMOVUPS       Z15, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z12, Z16, Z16
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z14, Z15, Z15
@@ -17741,9 +17626,8 @@ loop2:
 	VMOVUPS       Z13, (CX)(BX*4)
 	VMAXPS        64(CX)(BX*4), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z15, Z13, Z13
 	VADDPS        Z22, Z11, Z11
 	VBROADCASTSD  constants<>+736(SB), Z9
@@ -17805,14 +17689,14 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Y2, Y2
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -17832,10 +17716,7 @@ loop2:
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         16(AX), R9
+	MOVQ         176(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -17868,11 +17749,10 @@ loop2:
 	VFNMADD132PS constants<>+96(SB), Y10, Y9
 	PREFETCHT0   (R8)
 	VPERMPS      constants<>+192(SB), Y11, Y10
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y11, Y11
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPADDD       Y10, Y11, Y11
-	ADDQ         184(AX), R9
 	VMOVUPS      constants<>+128(SB), Y10
 	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
@@ -17881,9 +17761,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y7, Y10, Y10
 	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
@@ -17920,11 +17799,10 @@ loop2:
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
 	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPERMPS      constants<>+192(SB), Y10, Y7
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
-	ADDQ         184(AX), R9
 	VPADDD       Y7, Y10, Y10
 	VMOVUPS      constants<>+128(SB), Y7
 	VFMADD213PS  constants<>+160(SB), Y9, Y7
@@ -17934,9 +17812,8 @@ loop2:
 	VMOVUPS      Y7, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R10
@@ -17977,11 +17854,10 @@ loop2:
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
 	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPERMPS      constants<>+192(SB), Y10, Y7
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
-	ADDQ         184(AX), R9
 	VPADDD       Y7, Y10, Y10
 	VMOVUPS      constants<>+128(SB), Y7
 	VFMADD213PS  constants<>+160(SB), Y9, Y7
@@ -17991,9 +17867,8 @@ loop2:
 	VMOVUPS      Y7, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R10
@@ -18032,11 +17907,10 @@ loop2:
 	VFNMADD132PS constants<>+96(SB), Y11, Y8
 	PREFETCHT0   (R8)
 	VPERMPS      constants<>+192(SB), Y7, Y9
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPADDD       Y9, Y7, Y7
-	ADDQ         184(AX), R9
 	VMOVUPS      constants<>+128(SB), Y9
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
@@ -18045,9 +17919,8 @@ loop2:
 	VMOVUPS      Y9, (CX)(R11*1)
 	VMAXPS       32(CX)(R11*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y4, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R8
@@ -18122,14 +17995,14 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Z7, Z7
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -18149,10 +18022,7 @@ loop2:
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
-	MOVQ          SI, R9
-	SUBQ          88(AX), R9
-	SHLQ          $0x02, R9
-	ADDQ          16(AX), R9
+	MOVQ          176(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -18211,43 +18081,39 @@ loop2:
 	VFMADD213PS   Z14, Z17, Z16
 	VPADDD        Z21, Z20, Z20
 	VCMPPS        $0x15, Z0, Z22, K1
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z1, Z23, Z17
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z16, (CX)(BX*1)
 	VFMADD213PS   Z5, Z19, Z14
 	VFNMADD132PS  Z3, Z22, Z17
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	VMULPS        Z19, Z19, Z15
 	VPERMPS       Z6, Z23, Z21
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z19, Z15, Z14
 	VPSLLD        $0x14, Z23, Z23
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z20, Z20, K3, Z14
 	VPADDD        Z21, Z23, Z23
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z14, (CX)(BX*2)
 	VMOVUPS       Z4, Z15
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
 	VFMADD213PS   Z5, Z17, Z15
 	PREFETCHT0    (R8)
 	VMULPS        Z17, Z17, Z19
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS   Z17, Z19, Z15
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS.Z Z23, Z23, K1, Z15
-	ADDQ          184(AX), R9
 	VMOVUPS       Z15, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z12, Z16, Z16
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z14, Z15, Z15
@@ -18310,15 +18176,14 @@ loop2:
 	VMULPS        Z20, Z20, Z12
 	VPSLLD        $0x14, Z23, Z23
 	VCMPPS        $0x15, Z0, Z24, K1
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS   Z20, Z12, Z9
 	VPADDD        Z19, Z23, Z23
 	VSUBPS        Z1, Z21, Z12
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS.Z Z17, Z17, K2, Z9
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z24, Z12
-	ADDQ          184(AX), R9
 	VMOVUPS       Z9, (CX)(R10*1)
 	VFMADD213PS   Z5, Z13, Z17
 	VPERMPS       Z6, Z21, Z20
@@ -18328,27 +18193,24 @@ loop2:
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z13, Z19, Z17
 	VPADDD        Z20, Z21, Z21
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z23, Z23, K3, Z17
 	VMOVUPS       Z4, Z13
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z17, (CX)(R11*1)
 	VFMADD213PS   Z5, Z12, Z13
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VMULPS        Z12, Z12, Z19
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z12, Z19, Z13
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z21, Z21, K1, Z13
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z13, (CX)(R12*1)
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z9, Z9
 	VADDPS        Z11, Z16, Z16
 	VADDPS        Z17, Z13, Z13
@@ -18416,14 +18278,14 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Y2, Y2
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -18443,10 +18305,7 @@ loop2:
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         16(AX), R9
+	MOVQ         176(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -18479,11 +18338,10 @@ loop2:
 	VFNMADD132PS constants<>+96(SB), Y10, Y9
 	PREFETCHT0   (R8)
 	VPERMPS      constants<>+192(SB), Y11, Y10
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y11, Y11
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPADDD       Y10, Y11, Y11
-	ADDQ         184(AX), R9
 	VMOVUPS      constants<>+128(SB), Y10
 	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
@@ -18492,9 +18350,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y7, Y10, Y10
 	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
@@ -18531,11 +18388,10 @@ loop2:
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
 	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPERMPS      constants<>+192(SB), Y10, Y7
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
-	ADDQ         184(AX), R9
 	VPADDD       Y7, Y10, Y10
 	VMOVUPS      constants<>+128(SB), Y7
 	VFMADD213PS  constants<>+160(SB), Y9, Y7
@@ -18545,9 +18401,8 @@ loop2:
 	VMOVUPS      Y7, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R10
@@ -18588,11 +18443,10 @@ loop2:
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
 	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPERMPS      constants<>+192(SB), Y10, Y7
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
-	ADDQ         184(AX), R9
 	VPADDD       Y7, Y10, Y10
 	VMOVUPS      constants<>+128(SB), Y7
 	VFMADD213PS  constants<>+160(SB), Y9, Y7
@@ -18602,9 +18456,8 @@ loop2:
 	VMOVUPS      Y7, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R10
@@ -18643,11 +18496,10 @@ loop2:
 	VFNMADD132PS constants<>+96(SB), Y12, Y9
 	PREFETCHT0   (R8)
 	VPERMPS      constants<>+192(SB), Y7, Y11
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPADDD       Y11, Y7, Y7
-	ADDQ         184(AX), R9
 	VMOVUPS      constants<>+128(SB), Y11
 	VFMADD213PS  constants<>+160(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
@@ -18656,9 +18508,8 @@ loop2:
 	VMOVUPS      Y11, (CX)(R11*1)
 	VMAXPS       32(CX)(R11*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R10
@@ -18703,11 +18554,10 @@ loop2:
 	VSUBPS       Y1, Y9, Y7
 	PREFETCHT0   (R8)
 	VFNMADD132PS constants<>+96(SB), Y4, Y7
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPERMPS      constants<>+192(SB), Y9, Y4
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y9, Y9
-	ADDQ         184(AX), R9
 	VPADDD       Y4, Y9, Y9
 	VMOVUPS      constants<>+128(SB), Y4
 	VFMADD213PS  constants<>+160(SB), Y7, Y4
@@ -18717,9 +18567,8 @@ loop2:
 	VMOVUPS      Y4, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y4, Y4
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R8
@@ -18790,14 +18639,14 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Z7, Z7
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -18817,10 +18666,7 @@ loop2:
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
-	MOVQ          SI, R9
-	SUBQ          88(AX), R9
-	SHLQ          $0x02, R9
-	ADDQ          16(AX), R9
+	MOVQ          176(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -18879,43 +18725,39 @@ loop2:
 	VFMADD213PS   Z14, Z17, Z16
 	VPADDD        Z21, Z20, Z20
 	VCMPPS        $0x15, Z0, Z22, K1
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z1, Z23, Z17
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z16, (CX)(BX*1)
 	VFMADD213PS   Z5, Z19, Z14
 	VFNMADD132PS  Z3, Z22, Z17
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	VMULPS        Z19, Z19, Z15
 	VPERMPS       Z6, Z23, Z21
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z19, Z15, Z14
 	VPSLLD        $0x14, Z23, Z23
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z20, Z20, K3, Z14
 	VPADDD        Z21, Z23, Z23
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z14, (CX)(BX*2)
 	VMOVUPS       Z4, Z15
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
 	VFMADD213PS   Z5, Z17, Z15
 	PREFETCHT0    (R8)
 	VMULPS        Z17, Z17, Z19
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS   Z17, Z19, Z15
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS.Z Z23, Z23, K1, Z15
-	ADDQ          184(AX), R9
 	VMOVUPS       Z15, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z12, Z16, Z16
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z14, Z15, Z15
@@ -18978,15 +18820,14 @@ loop2:
 	VMULPS        Z20, Z20, Z13
 	VPSLLD        $0x14, Z23, Z23
 	VCMPPS        $0x15, Z0, Z24, K1
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS   Z20, Z13, Z12
 	VPADDD        Z21, Z23, Z23
 	VSUBPS        Z1, Z25, Z13
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS.Z Z17, Z17, K2, Z12
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z24, Z13
-	ADDQ          184(AX), R9
 	VMOVUPS       Z12, (CX)(R10*1)
 	VFMADD213PS   Z5, Z19, Z17
 	VPERMPS       Z6, Z25, Z21
@@ -18996,27 +18837,24 @@ loop2:
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z19, Z20, Z17
 	VPADDD        Z21, Z25, Z25
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z23, Z23, K3, Z17
 	VMOVUPS       Z4, Z19
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z17, (CX)(R11*1)
 	VFMADD213PS   Z5, Z13, Z19
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VMULPS        Z13, Z13, Z20
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z13, Z20, Z19
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z25, Z25, K1, Z19
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z19, (CX)(R12*1)
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z12, Z12
 	VADDPS        Z11, Z16, Z16
 	VADDPS        Z17, Z19, Z19
@@ -19061,17 +18899,15 @@ loop2:
 	VFMADD213PS   Z5, Z17, Z9
 	PREFETCHT0    (R8)
 	VMULPS        Z17, Z17, Z12
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS   Z17, Z12, Z9
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS.Z Z15, Z15, K2, Z9
-	ADDQ          184(AX), R9
 	VMOVUPS       Z9, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z9, Z9
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z19, Z9, Z9
@@ -19135,14 +18971,14 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Y2, Y2
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -19162,10 +18998,7 @@ loop2:
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         16(AX), R9
+	MOVQ         176(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -19198,11 +19031,10 @@ loop2:
 	VFNMADD132PS constants<>+96(SB), Y10, Y9
 	PREFETCHT0   (R8)
 	VPERMPS      constants<>+192(SB), Y11, Y10
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y11, Y11
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPADDD       Y10, Y11, Y11
-	ADDQ         184(AX), R9
 	VMOVUPS      constants<>+128(SB), Y10
 	VFMADD213PS  constants<>+160(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
@@ -19211,9 +19043,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y7, Y10, Y10
 	VADDPS       Y6, Y8, Y8
 	MOVQ         56(AX), R10
@@ -19250,11 +19081,10 @@ loop2:
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
 	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPERMPS      constants<>+192(SB), Y10, Y7
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
-	ADDQ         184(AX), R9
 	VPADDD       Y7, Y10, Y10
 	VMOVUPS      constants<>+128(SB), Y7
 	VFMADD213PS  constants<>+160(SB), Y9, Y7
@@ -19264,9 +19094,8 @@ loop2:
 	VMOVUPS      Y7, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R10
@@ -19307,11 +19136,10 @@ loop2:
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
 	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPERMPS      constants<>+192(SB), Y10, Y7
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
-	ADDQ         184(AX), R9
 	VPADDD       Y7, Y10, Y10
 	VMOVUPS      constants<>+128(SB), Y7
 	VFMADD213PS  constants<>+160(SB), Y9, Y7
@@ -19321,9 +19149,8 @@ loop2:
 	VMOVUPS      Y7, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R10
@@ -19362,11 +19189,10 @@ loop2:
 	VFNMADD132PS constants<>+96(SB), Y12, Y9
 	PREFETCHT0   (R8)
 	VPERMPS      constants<>+192(SB), Y7, Y11
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPADDD       Y11, Y7, Y7
-	ADDQ         184(AX), R9
 	VMOVUPS      constants<>+128(SB), Y11
 	VFMADD213PS  constants<>+160(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
@@ -19375,9 +19201,8 @@ loop2:
 	VMOVUPS      Y11, (CX)(R11*1)
 	VMAXPS       32(CX)(R11*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R10
@@ -19422,11 +19247,10 @@ loop2:
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
 	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPERMPS      constants<>+192(SB), Y10, Y7
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
-	ADDQ         184(AX), R9
 	VPADDD       Y7, Y10, Y10
 	VMOVUPS      constants<>+128(SB), Y7
 	VFMADD213PS  constants<>+160(SB), Y9, Y7
@@ -19436,9 +19260,8 @@ loop2:
 	VMOVUPS      Y7, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y11, Y11
 	MOVQ         56(AX), R10
@@ -19477,11 +19300,10 @@ loop2:
 	VFNMADD132PS constants<>+96(SB), Y12, Y9
 	PREFETCHT0   (R8)
 	VPERMPS      constants<>+192(SB), Y7, Y11
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPADDD       Y11, Y7, Y7
-	ADDQ         184(AX), R9
 	VMOVUPS      constants<>+128(SB), Y11
 	VFMADD213PS  constants<>+160(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
@@ -19490,9 +19312,8 @@ loop2:
 	VMOVUPS      Y11, (CX)(R11*1)
 	VMAXPS       32(CX)(R11*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R10
@@ -19535,11 +19356,10 @@ loop2:
 	VFNMADD132PS constants<>+96(SB), Y12, Y9
 	PREFETCHT0   (R8)
 	VPERMPS      constants<>+192(SB), Y7, Y11
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPADDD       Y11, Y7, Y7
-	ADDQ         184(AX), R9
 	VMOVUPS      constants<>+128(SB), Y11
 	VFMADD213PS  constants<>+160(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
@@ -19548,9 +19368,8 @@ loop2:
 	VMOVUPS      Y11, (CX)(R11*1)
 	VMAXPS       32(CX)(R11*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R10
@@ -19589,11 +19408,10 @@ loop2:
 	VFNMADD132PS constants<>+96(SB), Y11, Y8
 	PREFETCHT0   (R8)
 	VPERMPS      constants<>+192(SB), Y7, Y9
-	ADDQ         176(AX), R8
+	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
-	PREFETCHT0   (R9)
+	ADDQ         184(AX), R8
 	VPADDD       Y9, Y7, Y7
-	ADDQ         184(AX), R9
 	VMOVUPS      constants<>+128(SB), Y9
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
@@ -19602,9 +19420,8 @@ loop2:
 	VMOVUPS      Y9, (CX)(R11*1)
 	VMAXPS       32(CX)(R11*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y4, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R8
@@ -19683,14 +19500,14 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Z7, Z7
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -19710,10 +19527,7 @@ loop2:
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
-	MOVQ          SI, R9
-	SUBQ          88(AX), R9
-	SHLQ          $0x02, R9
-	ADDQ          16(AX), R9
+	MOVQ          176(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -19772,43 +19586,39 @@ loop2:
 	VFMADD213PS   Z14, Z17, Z16
 	VPADDD        Z21, Z20, Z20
 	VCMPPS        $0x15, Z0, Z22, K1
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z15, Z15, K2, Z16
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z1, Z23, Z17
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z16, (CX)(BX*1)
 	VFMADD213PS   Z5, Z19, Z14
 	VFNMADD132PS  Z3, Z22, Z17
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	VMULPS        Z19, Z19, Z15
 	VPERMPS       Z6, Z23, Z21
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z19, Z15, Z14
 	VPSLLD        $0x14, Z23, Z23
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z20, Z20, K3, Z14
 	VPADDD        Z21, Z23, Z23
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z14, (CX)(BX*2)
 	VMOVUPS       Z4, Z15
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
 	VFMADD213PS   Z5, Z17, Z15
 	PREFETCHT0    (R8)
 	VMULPS        Z17, Z17, Z19
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS   Z17, Z19, Z15
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS.Z Z23, Z23, K1, Z15
-	ADDQ          184(AX), R9
 	VMOVUPS       Z15, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z12, Z16, Z16
 	VADDPS        Z11, Z13, Z13
 	VADDPS        Z14, Z15, Z15
@@ -19871,15 +19681,14 @@ loop2:
 	VMULPS        Z20, Z20, Z13
 	VPSLLD        $0x14, Z23, Z23
 	VCMPPS        $0x15, Z0, Z24, K1
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS   Z20, Z13, Z12
 	VPADDD        Z21, Z23, Z23
 	VSUBPS        Z1, Z25, Z13
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS.Z Z17, Z17, K2, Z12
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z24, Z13
-	ADDQ          184(AX), R9
 	VMOVUPS       Z12, (CX)(R10*1)
 	VFMADD213PS   Z5, Z19, Z17
 	VPERMPS       Z6, Z25, Z21
@@ -19889,27 +19698,24 @@ loop2:
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z19, Z20, Z17
 	VPADDD        Z21, Z25, Z25
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z23, Z23, K3, Z17
 	VMOVUPS       Z4, Z19
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z17, (CX)(R11*1)
 	VFMADD213PS   Z5, Z13, Z19
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VMULPS        Z13, Z13, Z20
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z13, Z20, Z19
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z25, Z25, K1, Z19
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z19, (CX)(R12*1)
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z12, Z12
 	VADDPS        Z11, Z16, Z16
 	VADDPS        Z17, Z19, Z19
@@ -19974,15 +19780,14 @@ loop2:
 	VMULPS        Z20, Z20, Z13
 	VPSLLD        $0x14, Z22, Z22
 	VCMPPS        $0x15, Z0, Z23, K1
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS   Z20, Z13, Z12
 	VPADDD        Z21, Z22, Z22
 	VSUBPS        Z1, Z25, Z13
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS.Z Z16, Z16, K2, Z12
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z23, Z13
-	ADDQ          184(AX), R9
 	VMOVUPS       Z12, (CX)(R10*1)
 	VFMADD213PS   Z5, Z18, Z16
 	VPERMPS       Z6, Z25, Z21
@@ -19992,27 +19797,24 @@ loop2:
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z18, Z20, Z16
 	VPADDD        Z21, Z25, Z25
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z22, Z22, K3, Z16
 	VMOVUPS       Z4, Z18
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z16, (CX)(R11*1)
 	VFMADD213PS   Z5, Z13, Z18
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VMULPS        Z13, Z13, Z20
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z13, Z20, Z18
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z25, Z25, K1, Z18
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z18, (CX)(R12*1)
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z12, Z12
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z16, Z18, Z18
@@ -20079,42 +19881,38 @@ loop2:
 	VFMADD213PS   Z20, Z13, Z12
 	VPADDD        Z21, Z22, Z22
 	VSUBPS        Z1, Z26, Z13
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z16, Z16, K2, Z12
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z25, Z13
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z12, (CX)(R11*1)
 	VFMADD213PS   Z5, Z9, Z16
 	VPERMPS       Z6, Z26, Z21
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VMULPS        Z9, Z9, Z20
 	VPSLLD        $0x14, Z26, Z26
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z9, Z20, Z16
 	VPADDD        Z21, Z26, Z26
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z22, Z22, K3, Z16
 	VMOVUPS       Z4, Z9
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z16, (CX)(R12*1)
 	VFMADD213PS   Z5, Z13, Z9
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	VMULPS        Z13, Z13, Z20
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z13, Z20, Z9
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z26, Z26, K1, Z9
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z9, (CX)(R13*1)
-	ADDQ          184(AX), R9
 	VMAXPS        64(CX)(R13*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z12, Z12
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z16, Z9, Z9
@@ -20184,14 +19982,14 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Y2, Y2
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -20211,10 +20009,7 @@ loop2:
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         16(AX), R9
+	MOVQ         176(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -20237,9 +20032,8 @@ loop2:
 	VMOVUPS      Y7, (CX)
 	VMOVUPS      32(CX), Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x10, BX, R10
 	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2368(SB), Y4, Y9
@@ -20261,9 +20055,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y6, Y6
 	VADDPS       Y10, Y7, Y7
 	VMOVUPS      (CX)(BX*1), Y8
@@ -20286,9 +20079,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x11, BX, R10
 	VMOVUPS      (CX)(R10*1), Y9
 	VPCMPEQD     constants<>+2400(SB), Y4, Y11
@@ -20310,9 +20102,8 @@ loop2:
 	VMOVUPS      Y12, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y12, Y10, Y10
 	VADDPS       Y7, Y10, Y10
@@ -20341,9 +20132,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(BX*2)
 	VMAXPS       32(CX)(BX*2), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x12, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2432(SB), Y4, Y9
@@ -20365,9 +20155,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
 	IMUL3Q       $0x03, BX, R10
@@ -20391,9 +20180,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -20424,9 +20212,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(BX*4)
 	VMAXPS       32(CX)(BX*4), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x05, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2016(SB), Y4, Y9
@@ -20448,9 +20235,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -20478,9 +20264,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x07, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2080(SB), Y4, Y9
@@ -20502,9 +20287,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -20539,9 +20323,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(BX*8)
 	VMAXPS       32(CX)(BX*8), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x09, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2144(SB), Y4, Y9
@@ -20563,9 +20346,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -20593,9 +20375,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x0b, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2208(SB), Y4, Y9
@@ -20617,9 +20398,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -20651,9 +20431,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x0d, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2272(SB), Y4, Y9
@@ -20675,9 +20454,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -20705,9 +20483,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x0f, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2336(SB), Y4, Y4
@@ -20729,9 +20506,8 @@ loop2:
 	VMOVUPS      Y9, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R8
@@ -20810,14 +20586,14 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Z7, Z7
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -20837,10 +20613,7 @@ loop2:
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
-	MOVQ          SI, R9
-	SUBQ          88(AX), R9
-	SHLQ          $0x02, R9
-	ADDQ          16(AX), R9
+	MOVQ          176(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -20866,164 +20639,157 @@ loop2:
 	VMULPS        Z13, Z13, Z15
 	VCMPPS        $0x15, Z0, Z17, K2
 	VFMADD213PS   Z13, Z15, Z12
-	VSUBPS        Z1, Z14, Z13
+	VSUBPS        Z1, Z14, Z15
 	VFMADD213PS.Z Z7, Z7, K1, Z12
-	VFNMADD132PS  Z3, Z17, Z13
+	VFNMADD132PS  Z3, Z17, Z15
 	VMOVUPS       (CX)(BX*2), Z20
 	VMOVUPS       Z12, (CX)
-	VPERMPS       Z6, Z14, Z15
+	VPERMPS       Z6, Z14, Z13
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
 	VMOVUPS       64(CX), Z7
 	VPSLLD        $0x14, Z14, Z14
 	VMOVUPS       Z20, K1, Z10
 	PREFETCHT0    (R8)
-	VPADDD        Z15, Z14, Z14
+	VPADDD        Z13, Z14, Z14
 	VSUBPS        Z8, Z20, Z20
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z18
-	VMOVUPS       Z20, Z16
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z13, Z18
-	VFMADD132PS   Z2, Z1, Z16
-	ADDQ          184(AX), R9
-	VMULPS        Z13, Z13, Z15
-	VCMPPS        $0x15, Z0, Z20, K1
+	VMOVUPS       Z20, Z21
+	ADDQ          184(AX), R8
+	VFMADD213PS   Z5, Z15, Z18
+	VFMADD132PS   Z2, Z1, Z21
 	IMUL3Q        $0x10, BX, R10
-	VFMADD213PS   Z13, Z15, Z18
-	VSUBPS        Z1, Z16, Z19
+	VMULPS        Z15, Z15, Z16
+	VCMPPS        $0x15, Z0, Z20, K3
 	VMOVUPS       (CX)(R10*1), Z13
+	VFMADD213PS   Z15, Z16, Z18
+	VSUBPS        Z1, Z21, Z16
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
 	VFMADD213PS.Z Z14, Z14, K2, Z18
-	VFNMADD132PS  Z3, Z20, Z19
+	VFNMADD132PS  Z3, Z20, Z16
 	IMUL3Q        $0x03, BX, R13
-	VPCMPEQD.BCST constants<>+2368(SB), Z9, K2
+	VMOVUPS       Z13, K1, Z10
 	VMOVUPS       Z18, (CX)(BX*1)
-	VPERMPS       Z6, Z16, Z14
-	VMOVUPS       (CX)(R13*1), Z22
-	VMOVUPS       Z13, K2, Z10
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VPSLLD        $0x14, Z16, Z16
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K2
+	VPERMPS       Z6, Z21, Z14
+	VMOVUPS       (CX)(R13*1), Z23
 	VSUBPS        Z8, Z13, Z13
-	PREFETCHT0    (R8)
-	VPADDD        Z14, Z16, Z16
-	VMOVUPS       Z22, K2, Z10
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VPSLLD        $0x14, Z21, Z21
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
 	VMOVUPS       Z13, Z15
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z21
-	VSUBPS        Z8, Z22, Z22
+	PREFETCHT0    (R8)
+	VPADDD        Z14, Z21, Z21
+	VMOVUPS       Z23, K1, Z10
 	VFMADD132PS   Z2, Z1, Z15
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z19, Z21
-	VMOVUPS       Z22, Z24
-	VCMPPS        $0x15, Z0, Z13, K2
-	ADDQ          184(AX), R9
-	VMULPS        Z19, Z19, Z23
-	VFMADD132PS   Z2, Z1, Z24
+	PREFETCHT0    (R8)(R9*1)
+	VMOVUPS       Z4, Z22
+	VSUBPS        Z8, Z23, Z23
+	VCMPPS        $0x15, Z0, Z13, K1
+	ADDQ          184(AX), R8
+	VFMADD213PS   Z5, Z16, Z22
+	VMOVUPS       Z23, Z24
 	VSUBPS        Z1, Z15, Z14
 	IMUL3Q        $0x11, BX, R11
-	VFMADD213PS   Z19, Z23, Z21
-	VCMPPS        $0x15, Z0, Z22, K3
+	VMULPS        Z16, Z16, Z25
+	VFMADD132PS   Z2, Z1, Z24
 	VFNMADD132PS  Z3, Z13, Z14
 	VMOVUPS       (CX)(R11*1), Z19
-	VFMADD213PS.Z Z16, Z16, K1, Z21
-	VSUBPS        Z1, Z24, Z23
+	VFMADD213PS   Z16, Z25, Z22
+	VCMPPS        $0x15, Z0, Z23, K4
 	VPERMPS       Z6, Z15, Z16
-	VPCMPEQD.BCST constants<>+2400(SB), Z9, K1
-	VMOVUPS       Z21, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z22, Z23
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K2
+	VFMADD213PS.Z Z21, Z21, K3, Z22
+	VSUBPS        Z1, Z24, Z21
 	VPSLLD        $0x14, Z15, Z15
-	VMOVUPS       Z19, K1, Z10
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VPERMPS       Z6, Z24, Z25
+	VMOVUPS       Z19, K2, Z10
+	VMOVUPS       Z22, (CX)(BX*2)
+	VFNMADD132PS  Z3, Z23, Z21
 	VPADDD        Z16, Z15, Z15
 	VSUBPS        Z8, Z19, Z19
-	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z24, Z24
+	VMAXPS        64(CX)(BX*2), Z7, Z7
+	VPERMPS       Z6, Z24, Z25
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z26
-	ADDQ          176(AX), R8
-	VPADDD        Z25, Z24, Z24
+	PREFETCHT0    (R8)
+	VPSLLD        $0x14, Z24, Z24
 	VFMADD213PS   Z5, Z14, Z16
 	VFMADD132PS   Z2, Z1, Z26
-	PREFETCHT0    (R9)
-	VMOVUPS       Z4, Z27
+	PREFETCHT0    (R8)(R9*1)
+	VPADDD        Z25, Z24, Z24
 	VMULPS        Z14, Z14, Z25
-	VCMPPS        $0x15, Z0, Z19, K1
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z5, Z23, Z27
+	VCMPPS        $0x15, Z0, Z19, K2
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z27
 	VFMADD213PS   Z14, Z25, Z16
 	VSUBPS        Z1, Z26, Z14
 	IMUL3Q        $0x12, BX, R12
-	VMULPS        Z23, Z23, Z25
-	VFMADD213PS.Z Z15, Z15, K2, Z16
+	VFMADD213PS   Z5, Z21, Z27
+	VFMADD213PS.Z Z15, Z15, K1, Z16
 	VFNMADD132PS  Z3, Z19, Z14
-	VMOVUPS       (CX)(R12*1), Z15
-	VFMADD213PS   Z23, Z25, Z27
+	VMOVUPS       (CX)(R12*1), Z25
+	VMULPS        Z21, Z21, Z28
 	VMOVUPS       Z16, (CX)(R10*1)
-	VPERMPS       Z6, Z26, Z23
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
-	VFMADD213PS.Z Z24, Z24, K3, Z27
+	VPERMPS       Z6, Z26, Z15
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
+	VFMADD213PS   Z21, Z28, Z27
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z26, Z26
-	VMOVUPS       Z15, K2, Z10
+	VMOVUPS       Z25, K1, Z10
+	VFMADD213PS.Z Z24, Z24, K4, Z27
+	PREFETCHT0    (R8)
+	VPADDD        Z15, Z26, Z26
+	VSUBPS        Z8, Z25, Z25
 	VMOVUPS       Z27, (CX)(R13*1)
-	PREFETCHT0    (R8)
-	VPADDD        Z23, Z26, Z26
-	VSUBPS        Z8, Z15, Z15
+	PREFETCHT0    (R8)(R9*1)
+	VMOVUPS       Z4, Z15
+	VMOVUPS       Z25, Z21
 	VMAXPS        64(CX)(R13*1), Z7, Z7
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z23
-	VMOVUPS       Z15, Z25
+	ADDQ          184(AX), R8
+	VFMADD213PS   Z5, Z14, Z15
+	VFMADD132PS   Z2, Z1, Z21
 	PREFETCHT0    (R8)
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z14, Z23
-	VFMADD132PS   Z2, Z1, Z25
-	ADDQ          176(AX), R8
-	ADDQ          184(AX), R9
-	VMULPS        Z14, Z14, Z24
-	VCMPPS        $0x15, Z0, Z15, K2
-	PREFETCHT0    (R9)
 	VADDPS        Z13, Z11, Z11
-	VFMADD213PS   Z14, Z24, Z23
-	VSUBPS        Z1, Z25, Z13
-	ADDQ          184(AX), R9
+	VMULPS        Z14, Z14, Z13
+	VCMPPS        $0x15, Z0, Z25, K1
+	PREFETCHT0    (R8)(R9*1)
 	VADDPS        Z16, Z12, Z12
-	VFMADD213PS.Z Z26, Z26, K1, Z23
-	VFNMADD132PS  Z3, Z15, Z13
-	VMOVUPS       Z23, (CX)(R11*1)
-	VPERMPS       Z6, Z25, Z14
+	VFMADD213PS   Z14, Z13, Z15
+	VSUBPS        Z1, Z21, Z13
+	ADDQ          184(AX), R8
+	VFMADD213PS.Z Z26, Z26, K2, Z15
+	VFNMADD132PS  Z3, Z25, Z13
+	VMOVUPS       Z15, (CX)(R11*1)
+	VPERMPS       Z6, Z21, Z14
 	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPSLLD        $0x14, Z25, Z25
+	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (R8)
-	VPADDD        Z14, Z25, Z25
-	ADDQ          176(AX), R8
+	VPADDD        Z14, Z21, Z21
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z14
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z13, Z14
-	ADDQ          184(AX), R9
-	VMULPS        Z13, Z13, Z16
 	VADDPS        Z19, Z17, Z17
+	VMULPS        Z13, Z13, Z16
+	VADDPS        Z15, Z18, Z18
 	VFMADD213PS   Z13, Z16, Z14
-	VADDPS        Z23, Z18, Z18
-	VFMADD213PS.Z Z25, Z25, K2, Z14
+	VFMADD213PS.Z Z21, Z21, K1, Z14
 	VMOVUPS       Z14, (CX)(R12*1)
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VADDPS        Z15, Z20, Z20
-	VADDPS        Z14, Z21, Z21
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
+	VADDPS        Z25, Z20, Z20
+	VADDPS        Z14, Z22, Z22
 	VADDPS        Z12, Z18, Z18
 	VADDPS        Z11, Z17, Z17
-	VADDPS        Z21, Z27, Z27
-	VADDPS        Z20, Z22, Z22
+	VADDPS        Z22, Z27, Z27
+	VADDPS        Z20, Z23, Z23
 	VADDPS        Z18, Z27, Z27
-	VADDPS        Z17, Z22, Z22
+	VADDPS        Z17, Z23, Z23
 	MOVQ          56(AX), R10
 	VMOVUPS       Z27, 192(R10)
 	MOVQ          56(AX), R10
-	VMOVUPS       Z22, 2240(R10)
+	VMOVUPS       Z23, 2240(R10)
 	VMOVUPS       (CX)(BX*4), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVUPS       Z11, K1, Z10
@@ -21060,13 +20826,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z16, K1, Z10
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), R9
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
@@ -21086,13 +20851,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z20
 	VCMPPS        $0x15, Z0, Z18, K2
 	VFMADD213PS   Z12, Z20, Z17
@@ -21105,20 +20869,18 @@ loop2:
 	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (R8)
 	VPADDD        Z19, Z21, Z21
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z19
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z19
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
 	VMOVUPS       Z19, (CX)(R12*1)
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z17, Z19, Z19
@@ -21169,13 +20931,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z16, K1, Z10
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), R9
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
@@ -21195,13 +20956,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z20
 	VCMPPS        $0x15, Z0, Z18, K2
 	VFMADD213PS   Z12, Z20, Z17
@@ -21214,20 +20974,18 @@ loop2:
 	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (R8)
 	VPADDD        Z19, Z21, Z21
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z19
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z19
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
 	VMOVUPS       Z19, (CX)(R12*1)
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z17, Z19, Z19
@@ -21277,13 +21035,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z16, K1
 	VFMADD213PS   Z12, Z18, Z13
@@ -21301,13 +21058,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z9
 	VMOVUPS       Z18, Z20
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z9
 	VFMADD132PS   Z2, Z1, Z20
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z17
 	VCMPPS        $0x15, Z0, Z18, K2
 	VFMADD213PS   Z12, Z17, Z9
@@ -21320,20 +21076,18 @@ loop2:
 	VPSLLD        $0x14, Z20, Z20
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z20, Z20
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z17
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z17
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z19
 	VFMADD213PS   Z12, Z19, Z17
 	VFMADD213PS.Z Z20, Z20, K2, Z17
 	VMOVUPS       Z17, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z9, Z17, Z17
@@ -21407,14 +21161,14 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Y2, Y2
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -21434,10 +21188,7 @@ loop2:
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         16(AX), R9
+	MOVQ         176(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -21460,9 +21211,8 @@ loop2:
 	VMOVUPS      Y7, (CX)
 	VMOVUPS      32(CX), Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x10, BX, R10
 	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2368(SB), Y4, Y9
@@ -21484,9 +21234,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y6, Y6
 	VADDPS       Y10, Y7, Y7
 	VMOVUPS      (CX)(BX*1), Y8
@@ -21509,9 +21258,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x11, BX, R10
 	VMOVUPS      (CX)(R10*1), Y9
 	VPCMPEQD     constants<>+2400(SB), Y4, Y11
@@ -21533,9 +21281,8 @@ loop2:
 	VMOVUPS      Y12, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y12, Y10, Y10
 	VADDPS       Y7, Y10, Y10
@@ -21564,9 +21311,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(BX*2)
 	VMAXPS       32(CX)(BX*2), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x12, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2432(SB), Y4, Y9
@@ -21588,9 +21334,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
 	IMUL3Q       $0x03, BX, R10
@@ -21614,9 +21359,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x13, BX, R10
 	VMOVUPS      (CX)(R10*1), Y9
 	VPCMPEQD     constants<>+2464(SB), Y4, Y11
@@ -21638,9 +21382,8 @@ loop2:
 	VMOVUPS      Y12, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y9, Y7, Y7
 	VADDPS       Y12, Y10, Y10
 	VADDPS       Y8, Y10, Y10
@@ -21673,9 +21416,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(BX*4)
 	VMAXPS       32(CX)(BX*4), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x05, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2016(SB), Y4, Y9
@@ -21697,9 +21439,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -21727,9 +21468,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x07, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2080(SB), Y4, Y9
@@ -21751,9 +21491,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -21788,9 +21527,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(BX*8)
 	VMAXPS       32(CX)(BX*8), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x09, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2144(SB), Y4, Y9
@@ -21812,9 +21550,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -21842,9 +21579,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x0b, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2208(SB), Y4, Y9
@@ -21866,9 +21602,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -21900,9 +21635,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x0d, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2272(SB), Y4, Y9
@@ -21924,9 +21658,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -21954,9 +21687,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x0f, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2336(SB), Y4, Y4
@@ -21978,9 +21710,8 @@ loop2:
 	VMOVUPS      Y9, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R8
@@ -22059,14 +21790,14 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Z7, Z7
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -22086,10 +21817,7 @@ loop2:
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
-	MOVQ          SI, R9
-	SUBQ          88(AX), R9
-	SHLQ          $0x02, R9
-	ADDQ          16(AX), R9
+	MOVQ          176(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -22115,190 +21843,182 @@ loop2:
 	VMULPS        Z13, Z13, Z15
 	VCMPPS        $0x15, Z0, Z17, K2
 	VFMADD213PS   Z13, Z15, Z12
-	VSUBPS        Z1, Z14, Z13
+	VSUBPS        Z1, Z14, Z15
 	VFMADD213PS.Z Z7, Z7, K1, Z12
-	VFNMADD132PS  Z3, Z17, Z13
+	VFNMADD132PS  Z3, Z17, Z15
 	VMOVUPS       (CX)(BX*2), Z20
 	VMOVUPS       Z12, (CX)
-	VPERMPS       Z6, Z14, Z15
+	VPERMPS       Z6, Z14, Z13
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
 	VMOVUPS       64(CX), Z7
 	VPSLLD        $0x14, Z14, Z14
 	VMOVUPS       Z20, K1, Z10
 	PREFETCHT0    (R8)
-	VPADDD        Z15, Z14, Z14
+	VPADDD        Z13, Z14, Z14
 	VSUBPS        Z8, Z20, Z20
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z18
-	VMOVUPS       Z20, Z16
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z13, Z18
-	VFMADD132PS   Z2, Z1, Z16
-	ADDQ          184(AX), R9
-	VMULPS        Z13, Z13, Z15
-	VCMPPS        $0x15, Z0, Z20, K1
+	VMOVUPS       Z20, Z21
+	ADDQ          184(AX), R8
+	VFMADD213PS   Z5, Z15, Z18
+	VFMADD132PS   Z2, Z1, Z21
 	IMUL3Q        $0x10, BX, R10
-	VFMADD213PS   Z13, Z15, Z18
-	VSUBPS        Z1, Z16, Z19
+	VMULPS        Z15, Z15, Z16
+	VCMPPS        $0x15, Z0, Z20, K3
 	VMOVUPS       (CX)(R10*1), Z13
+	VFMADD213PS   Z15, Z16, Z18
+	VSUBPS        Z1, Z21, Z16
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
 	VFMADD213PS.Z Z14, Z14, K2, Z18
-	VFNMADD132PS  Z3, Z20, Z19
+	VFNMADD132PS  Z3, Z20, Z16
 	IMUL3Q        $0x03, BX, R13
-	VPCMPEQD.BCST constants<>+2368(SB), Z9, K2
+	VMOVUPS       Z13, K1, Z10
 	VMOVUPS       Z18, (CX)(BX*1)
-	VPERMPS       Z6, Z16, Z14
-	VMOVUPS       (CX)(R13*1), Z22
-	VMOVUPS       Z13, K2, Z10
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VPSLLD        $0x14, Z16, Z16
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K2
+	VPERMPS       Z6, Z21, Z14
+	VMOVUPS       (CX)(R13*1), Z23
 	VSUBPS        Z8, Z13, Z13
-	PREFETCHT0    (R8)
-	VPADDD        Z14, Z16, Z16
-	VMOVUPS       Z22, K2, Z10
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VPSLLD        $0x14, Z21, Z21
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
 	VMOVUPS       Z13, Z15
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z21
-	VSUBPS        Z8, Z22, Z22
+	PREFETCHT0    (R8)
+	VPADDD        Z14, Z21, Z21
+	VMOVUPS       Z23, K1, Z10
 	VFMADD132PS   Z2, Z1, Z15
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z19, Z21
-	VMOVUPS       Z22, Z24
-	VCMPPS        $0x15, Z0, Z13, K2
-	ADDQ          184(AX), R9
-	VMULPS        Z19, Z19, Z23
-	VFMADD132PS   Z2, Z1, Z24
+	PREFETCHT0    (R8)(R9*1)
+	VMOVUPS       Z4, Z22
+	VSUBPS        Z8, Z23, Z23
+	VCMPPS        $0x15, Z0, Z13, K1
+	ADDQ          184(AX), R8
+	VFMADD213PS   Z5, Z16, Z22
+	VMOVUPS       Z23, Z24
 	VSUBPS        Z1, Z15, Z14
 	IMUL3Q        $0x11, BX, R11
-	VFMADD213PS   Z19, Z23, Z21
-	VCMPPS        $0x15, Z0, Z22, K3
+	VMULPS        Z16, Z16, Z25
+	VFMADD132PS   Z2, Z1, Z24
 	VFNMADD132PS  Z3, Z13, Z14
 	VMOVUPS       (CX)(R11*1), Z19
-	VFMADD213PS.Z Z16, Z16, K1, Z21
-	VSUBPS        Z1, Z24, Z23
+	VFMADD213PS   Z16, Z25, Z22
+	VCMPPS        $0x15, Z0, Z23, K4
 	VPERMPS       Z6, Z15, Z16
-	VPCMPEQD.BCST constants<>+2400(SB), Z9, K1
-	VMOVUPS       Z21, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z22, Z23
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K2
+	VFMADD213PS.Z Z21, Z21, K3, Z22
+	VSUBPS        Z1, Z24, Z21
 	VPSLLD        $0x14, Z15, Z15
-	VMOVUPS       Z19, K1, Z10
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VPERMPS       Z6, Z24, Z25
+	VMOVUPS       Z19, K2, Z10
+	VMOVUPS       Z22, (CX)(BX*2)
+	VFNMADD132PS  Z3, Z23, Z21
 	VPADDD        Z16, Z15, Z15
 	VSUBPS        Z8, Z19, Z19
-	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z24, Z24
+	VMAXPS        64(CX)(BX*2), Z7, Z7
+	VPERMPS       Z6, Z24, Z25
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z26
-	ADDQ          176(AX), R8
-	VPADDD        Z25, Z24, Z24
+	PREFETCHT0    (R8)
+	VPSLLD        $0x14, Z24, Z24
 	VFMADD213PS   Z5, Z14, Z16
 	VFMADD132PS   Z2, Z1, Z26
-	PREFETCHT0    (R9)
-	VMOVUPS       Z4, Z27
+	PREFETCHT0    (R8)(R9*1)
+	VPADDD        Z25, Z24, Z24
 	VMULPS        Z14, Z14, Z25
-	VCMPPS        $0x15, Z0, Z19, K1
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z5, Z23, Z27
+	VCMPPS        $0x15, Z0, Z19, K2
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z27
 	VFMADD213PS   Z14, Z25, Z16
 	VSUBPS        Z1, Z26, Z14
 	IMUL3Q        $0x12, BX, R12
-	VMULPS        Z23, Z23, Z25
-	VFMADD213PS.Z Z15, Z15, K2, Z16
+	VFMADD213PS   Z5, Z21, Z27
+	VFMADD213PS.Z Z15, Z15, K1, Z16
 	VFNMADD132PS  Z3, Z19, Z14
-	VMOVUPS       (CX)(R12*1), Z15
-	VFMADD213PS   Z23, Z25, Z27
+	VMOVUPS       (CX)(R12*1), Z25
+	VMULPS        Z21, Z21, Z28
 	VMOVUPS       Z16, (CX)(R10*1)
-	VPERMPS       Z6, Z26, Z23
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
-	VFMADD213PS.Z Z24, Z24, K3, Z27
+	VPERMPS       Z6, Z26, Z15
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
+	VFMADD213PS   Z21, Z28, Z27
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z26, Z26
-	VMOVUPS       Z15, K2, Z10
+	VMOVUPS       Z25, K1, Z10
+	VFMADD213PS.Z Z24, Z24, K4, Z27
+	PREFETCHT0    (R8)
+	VPADDD        Z15, Z26, Z26
+	VSUBPS        Z8, Z25, Z25
 	VMOVUPS       Z27, (CX)(R13*1)
-	PREFETCHT0    (R8)
-	VPADDD        Z23, Z26, Z26
-	VSUBPS        Z8, Z15, Z15
+	PREFETCHT0    (R8)(R9*1)
+	VMOVUPS       Z4, Z15
+	VMOVUPS       Z25, Z21
 	VMAXPS        64(CX)(R13*1), Z7, Z7
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z23
-	VMOVUPS       Z15, Z25
+	ADDQ          184(AX), R8
+	VFMADD213PS   Z5, Z14, Z15
+	VFMADD132PS   Z2, Z1, Z21
 	PREFETCHT0    (R8)
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z14, Z23
-	VFMADD132PS   Z2, Z1, Z25
-	ADDQ          176(AX), R8
-	ADDQ          184(AX), R9
-	VMULPS        Z14, Z14, Z24
-	VCMPPS        $0x15, Z0, Z15, K2
-	PREFETCHT0    (R9)
 	VADDPS        Z13, Z11, Z11
-	VFMADD213PS   Z14, Z24, Z23
-	VSUBPS        Z1, Z25, Z13
-	ADDQ          184(AX), R9
+	VMULPS        Z14, Z14, Z13
+	VCMPPS        $0x15, Z0, Z25, K1
+	PREFETCHT0    (R8)(R9*1)
 	VADDPS        Z16, Z12, Z12
-	VFMADD213PS.Z Z26, Z26, K1, Z23
-	VFNMADD132PS  Z3, Z15, Z13
+	VFMADD213PS   Z14, Z13, Z15
+	VSUBPS        Z1, Z21, Z13
+	ADDQ          184(AX), R8
+	VFMADD213PS.Z Z26, Z26, K2, Z15
+	VFNMADD132PS  Z3, Z25, Z13
 	IMUL3Q        $0x13, BX, R10
-	VMOVUPS       Z23, (CX)(R11*1)
-	VPERMPS       Z6, Z25, Z14
+	VMOVUPS       Z15, (CX)(R11*1)
+	VPERMPS       Z6, Z21, Z14
 	VMOVUPS       (CX)(R10*1), Z16
 	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPSLLD        $0x14, Z25, Z25
-	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
+	VPSLLD        $0x14, Z21, Z21
+	VPCMPEQD.BCST constants<>+2464(SB), Z9, K2
 	PREFETCHT0    (R8)
-	VPADDD        Z14, Z25, Z25
-	VMOVUPS       Z16, K1, Z10
-	ADDQ          176(AX), R8
+	VPADDD        Z14, Z21, Z21
+	VMOVUPS       Z16, K2, Z10
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z8, Z16, Z16
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z13, Z14
-	VMOVUPS       Z16, Z26
-	ADDQ          184(AX), R9
-	VMULPS        Z13, Z13, Z24
-	VFMADD132PS   Z2, Z1, Z26
+	VMOVUPS       Z16, Z24
 	VADDPS        Z19, Z17, Z17
-	VFMADD213PS   Z13, Z24, Z14
-	VCMPPS        $0x15, Z0, Z16, K1
-	VADDPS        Z23, Z18, Z18
-	VFMADD213PS.Z Z25, Z25, K2, Z14
-	VSUBPS        Z1, Z26, Z13
+	VMULPS        Z13, Z13, Z19
+	VFMADD132PS   Z2, Z1, Z24
+	VADDPS        Z15, Z18, Z18
+	VFMADD213PS   Z13, Z19, Z14
+	VCMPPS        $0x15, Z0, Z16, K2
+	VFMADD213PS.Z Z21, Z21, K1, Z14
+	VSUBPS        Z1, Z24, Z13
 	VMOVUPS       Z14, (CX)(R12*1)
 	VFNMADD132PS  Z3, Z16, Z13
 	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VPERMPS       Z6, Z26, Z19
+	VPERMPS       Z6, Z24, Z15
 	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z26, Z26
-	ADDQ          176(AX), R8
-	VPADDD        Z19, Z26, Z26
-	PREFETCHT0    (R9)
-	VMOVUPS       Z4, Z19
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z5, Z13, Z19
-	VADDPS        Z15, Z20, Z20
-	VMULPS        Z13, Z13, Z15
-	VADDPS        Z14, Z21, Z21
-	VFMADD213PS   Z13, Z15, Z19
-	VFMADD213PS.Z Z26, Z26, K1, Z19
-	VMOVUPS       Z19, (CX)(R10*1)
+	VPSLLD        $0x14, Z24, Z24
+	PREFETCHT0    (R8)(R9*1)
+	VPADDD        Z15, Z24, Z24
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z15
+	VADDPS        Z25, Z20, Z20
+	VFMADD213PS   Z5, Z13, Z15
+	VADDPS        Z14, Z22, Z22
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z15
+	VFMADD213PS.Z Z24, Z24, K2, Z15
+	VMOVUPS       Z15, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VADDPS        Z16, Z22, Z22
-	VADDPS        Z19, Z27, Z27
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
+	VADDPS        Z16, Z23, Z23
+	VADDPS        Z15, Z27, Z27
 	VADDPS        Z12, Z18, Z18
 	VADDPS        Z11, Z17, Z17
-	VADDPS        Z21, Z27, Z27
-	VADDPS        Z20, Z22, Z22
+	VADDPS        Z22, Z27, Z27
+	VADDPS        Z20, Z23, Z23
 	VADDPS        Z18, Z27, Z27
-	VADDPS        Z17, Z22, Z22
+	VADDPS        Z17, Z23, Z23
 	MOVQ          56(AX), R10
 	VMOVUPS       Z27, 192(R10)
 	MOVQ          56(AX), R10
-	VMOVUPS       Z22, 2240(R10)
+	VMOVUPS       Z23, 2240(R10)
 	VMOVUPS       (CX)(BX*4), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVUPS       Z11, K1, Z10
@@ -22335,13 +22055,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z16, K1, Z10
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), R9
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
@@ -22361,13 +22080,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z20
 	VCMPPS        $0x15, Z0, Z18, K2
 	VFMADD213PS   Z12, Z20, Z17
@@ -22380,20 +22098,18 @@ loop2:
 	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (R8)
 	VPADDD        Z19, Z21, Z21
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z19
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z19
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
 	VMOVUPS       Z19, (CX)(R12*1)
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z17, Z19, Z19
@@ -22444,13 +22160,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z16, K1, Z10
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), R9
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
@@ -22470,13 +22185,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z20
 	VCMPPS        $0x15, Z0, Z18, K2
 	VFMADD213PS   Z12, Z20, Z17
@@ -22489,20 +22203,18 @@ loop2:
 	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (R8)
 	VPADDD        Z19, Z21, Z21
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z19
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z19
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
 	VMOVUPS       Z19, (CX)(R12*1)
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z17, Z19, Z19
@@ -22552,13 +22264,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z16, K1
 	VFMADD213PS   Z12, Z18, Z13
@@ -22576,13 +22287,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z9
 	VMOVUPS       Z18, Z20
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z9
 	VFMADD132PS   Z2, Z1, Z20
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z17
 	VCMPPS        $0x15, Z0, Z18, K2
 	VFMADD213PS   Z12, Z17, Z9
@@ -22595,20 +22305,18 @@ loop2:
 	VPSLLD        $0x14, Z20, Z20
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z20, Z20
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z17
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z17
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z19
 	VFMADD213PS   Z12, Z19, Z17
 	VFMADD213PS.Z Z20, Z20, K2, Z17
 	VMOVUPS       Z17, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z9, Z17, Z17
@@ -22682,14 +22390,14 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Y2, Y2
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -22709,10 +22417,7 @@ loop2:
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
-	MOVQ         SI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         16(AX), R9
+	MOVQ         176(AX), R9
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -22735,9 +22440,8 @@ loop2:
 	VMOVUPS      Y7, (CX)
 	VMOVUPS      32(CX), Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x10, BX, R10
 	VMOVUPS      (CX)(R10*1), Y8
 	VPCMPEQD     constants<>+2368(SB), Y4, Y9
@@ -22759,9 +22463,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y6, Y6
 	VADDPS       Y10, Y7, Y7
 	VMOVUPS      (CX)(BX*1), Y8
@@ -22784,9 +22487,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x11, BX, R10
 	VMOVUPS      (CX)(R10*1), Y9
 	VPCMPEQD     constants<>+2400(SB), Y4, Y11
@@ -22808,9 +22510,8 @@ loop2:
 	VMOVUPS      Y12, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y12, Y10, Y10
 	VADDPS       Y7, Y10, Y10
@@ -22839,9 +22540,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(BX*2)
 	VMAXPS       32(CX)(BX*2), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x12, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2432(SB), Y4, Y9
@@ -22863,9 +22563,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
 	IMUL3Q       $0x03, BX, R10
@@ -22889,9 +22588,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x13, BX, R10
 	VMOVUPS      (CX)(R10*1), Y9
 	VPCMPEQD     constants<>+2464(SB), Y4, Y11
@@ -22913,9 +22611,8 @@ loop2:
 	VMOVUPS      Y12, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y9, Y7, Y7
 	VADDPS       Y12, Y10, Y10
 	VADDPS       Y8, Y10, Y10
@@ -22948,9 +22645,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(BX*4)
 	VMAXPS       32(CX)(BX*4), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x14, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2496(SB), Y4, Y9
@@ -22972,9 +22668,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
 	IMUL3Q       $0x05, BX, R10
@@ -22998,9 +22693,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -23028,9 +22722,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x07, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2080(SB), Y4, Y9
@@ -23052,9 +22745,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -23089,9 +22781,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(BX*8)
 	VMAXPS       32(CX)(BX*8), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x09, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2144(SB), Y4, Y9
@@ -23113,9 +22804,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -23143,9 +22833,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x0b, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2208(SB), Y4, Y9
@@ -23167,9 +22856,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -23201,9 +22889,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x0d, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2272(SB), Y4, Y9
@@ -23225,9 +22912,8 @@ loop2:
 	VMOVUPS      Y10, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
@@ -23255,9 +22941,8 @@ loop2:
 	VMOVUPS      Y8, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	IMUL3Q       $0x0f, BX, R10
 	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2336(SB), Y4, Y4
@@ -23279,9 +22964,8 @@ loop2:
 	VMOVUPS      Y9, (CX)(R10*1)
 	VMAXPS       32(CX)(R10*1), Y2, Y2
 	PREFETCHT0   (R8)
-	ADDQ         176(AX), R8
-	PREFETCHT0   (R9)
-	ADDQ         184(AX), R9
+	PREFETCHT0   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R8
@@ -23360,14 +23044,14 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+192(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         200(AX), BX
+	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
 	MOVQ         96(AX), DI
 	MOVQ         CX, SI
 
 max1:
 	VMAXPS (SI), Z7, Z7
-	ADDQ   200(AX), SI
+	ADDQ   208(AX), SI
 	DECQ   DI
 	JNE    max1
 	MOVQ   88(AX), SI
@@ -23387,10 +23071,7 @@ loop2:
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
-	MOVQ          SI, R9
-	SUBQ          88(AX), R9
-	SHLQ          $0x02, R9
-	ADDQ          16(AX), R9
+	MOVQ          176(AX), R9
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -23416,190 +23097,182 @@ loop2:
 	VMULPS        Z13, Z13, Z15
 	VCMPPS        $0x15, Z0, Z17, K2
 	VFMADD213PS   Z13, Z15, Z12
-	VSUBPS        Z1, Z14, Z13
+	VSUBPS        Z1, Z14, Z15
 	VFMADD213PS.Z Z7, Z7, K1, Z12
-	VFNMADD132PS  Z3, Z17, Z13
+	VFNMADD132PS  Z3, Z17, Z15
 	VMOVUPS       (CX)(BX*2), Z20
 	VMOVUPS       Z12, (CX)
-	VPERMPS       Z6, Z14, Z15
+	VPERMPS       Z6, Z14, Z13
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
 	VMOVUPS       64(CX), Z7
 	VPSLLD        $0x14, Z14, Z14
 	VMOVUPS       Z20, K1, Z10
 	PREFETCHT0    (R8)
-	VPADDD        Z15, Z14, Z14
+	VPADDD        Z13, Z14, Z14
 	VSUBPS        Z8, Z20, Z20
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z18
-	VMOVUPS       Z20, Z16
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z13, Z18
-	VFMADD132PS   Z2, Z1, Z16
-	ADDQ          184(AX), R9
-	VMULPS        Z13, Z13, Z15
-	VCMPPS        $0x15, Z0, Z20, K1
+	VMOVUPS       Z20, Z21
+	ADDQ          184(AX), R8
+	VFMADD213PS   Z5, Z15, Z18
+	VFMADD132PS   Z2, Z1, Z21
 	IMUL3Q        $0x10, BX, R10
-	VFMADD213PS   Z13, Z15, Z18
-	VSUBPS        Z1, Z16, Z19
+	VMULPS        Z15, Z15, Z16
+	VCMPPS        $0x15, Z0, Z20, K3
 	VMOVUPS       (CX)(R10*1), Z13
+	VFMADD213PS   Z15, Z16, Z18
+	VSUBPS        Z1, Z21, Z16
+	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
 	VFMADD213PS.Z Z14, Z14, K2, Z18
-	VFNMADD132PS  Z3, Z20, Z19
+	VFNMADD132PS  Z3, Z20, Z16
 	IMUL3Q        $0x03, BX, R13
-	VPCMPEQD.BCST constants<>+2368(SB), Z9, K2
+	VMOVUPS       Z13, K1, Z10
 	VMOVUPS       Z18, (CX)(BX*1)
-	VPERMPS       Z6, Z16, Z14
-	VMOVUPS       (CX)(R13*1), Z22
-	VMOVUPS       Z13, K2, Z10
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VPSLLD        $0x14, Z16, Z16
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K2
+	VPERMPS       Z6, Z21, Z14
+	VMOVUPS       (CX)(R13*1), Z23
 	VSUBPS        Z8, Z13, Z13
-	PREFETCHT0    (R8)
-	VPADDD        Z14, Z16, Z16
-	VMOVUPS       Z22, K2, Z10
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VPSLLD        $0x14, Z21, Z21
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
 	VMOVUPS       Z13, Z15
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z21
-	VSUBPS        Z8, Z22, Z22
+	PREFETCHT0    (R8)
+	VPADDD        Z14, Z21, Z21
+	VMOVUPS       Z23, K1, Z10
 	VFMADD132PS   Z2, Z1, Z15
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z19, Z21
-	VMOVUPS       Z22, Z24
-	VCMPPS        $0x15, Z0, Z13, K2
-	ADDQ          184(AX), R9
-	VMULPS        Z19, Z19, Z23
-	VFMADD132PS   Z2, Z1, Z24
+	PREFETCHT0    (R8)(R9*1)
+	VMOVUPS       Z4, Z22
+	VSUBPS        Z8, Z23, Z23
+	VCMPPS        $0x15, Z0, Z13, K1
+	ADDQ          184(AX), R8
+	VFMADD213PS   Z5, Z16, Z22
+	VMOVUPS       Z23, Z24
 	VSUBPS        Z1, Z15, Z14
 	IMUL3Q        $0x11, BX, R11
-	VFMADD213PS   Z19, Z23, Z21
-	VCMPPS        $0x15, Z0, Z22, K3
+	VMULPS        Z16, Z16, Z25
+	VFMADD132PS   Z2, Z1, Z24
 	VFNMADD132PS  Z3, Z13, Z14
 	VMOVUPS       (CX)(R11*1), Z19
-	VFMADD213PS.Z Z16, Z16, K1, Z21
-	VSUBPS        Z1, Z24, Z23
+	VFMADD213PS   Z16, Z25, Z22
+	VCMPPS        $0x15, Z0, Z23, K4
 	VPERMPS       Z6, Z15, Z16
-	VPCMPEQD.BCST constants<>+2400(SB), Z9, K1
-	VMOVUPS       Z21, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z22, Z23
+	VPCMPEQD.BCST constants<>+2400(SB), Z9, K2
+	VFMADD213PS.Z Z21, Z21, K3, Z22
+	VSUBPS        Z1, Z24, Z21
 	VPSLLD        $0x14, Z15, Z15
-	VMOVUPS       Z19, K1, Z10
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VPERMPS       Z6, Z24, Z25
+	VMOVUPS       Z19, K2, Z10
+	VMOVUPS       Z22, (CX)(BX*2)
+	VFNMADD132PS  Z3, Z23, Z21
 	VPADDD        Z16, Z15, Z15
 	VSUBPS        Z8, Z19, Z19
-	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z24, Z24
+	VMAXPS        64(CX)(BX*2), Z7, Z7
+	VPERMPS       Z6, Z24, Z25
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z26
-	ADDQ          176(AX), R8
-	VPADDD        Z25, Z24, Z24
+	PREFETCHT0    (R8)
+	VPSLLD        $0x14, Z24, Z24
 	VFMADD213PS   Z5, Z14, Z16
 	VFMADD132PS   Z2, Z1, Z26
-	PREFETCHT0    (R9)
-	VMOVUPS       Z4, Z27
+	PREFETCHT0    (R8)(R9*1)
+	VPADDD        Z25, Z24, Z24
 	VMULPS        Z14, Z14, Z25
-	VCMPPS        $0x15, Z0, Z19, K1
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z5, Z23, Z27
+	VCMPPS        $0x15, Z0, Z19, K2
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z27
 	VFMADD213PS   Z14, Z25, Z16
 	VSUBPS        Z1, Z26, Z14
 	IMUL3Q        $0x12, BX, R12
-	VMULPS        Z23, Z23, Z25
-	VFMADD213PS.Z Z15, Z15, K2, Z16
+	VFMADD213PS   Z5, Z21, Z27
+	VFMADD213PS.Z Z15, Z15, K1, Z16
 	VFNMADD132PS  Z3, Z19, Z14
-	VMOVUPS       (CX)(R12*1), Z15
-	VFMADD213PS   Z23, Z25, Z27
+	VMOVUPS       (CX)(R12*1), Z25
+	VMULPS        Z21, Z21, Z28
 	VMOVUPS       Z16, (CX)(R10*1)
-	VPERMPS       Z6, Z26, Z23
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
-	VFMADD213PS.Z Z24, Z24, K3, Z27
+	VPERMPS       Z6, Z26, Z15
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
+	VFMADD213PS   Z21, Z28, Z27
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z26, Z26
-	VMOVUPS       Z15, K2, Z10
+	VMOVUPS       Z25, K1, Z10
+	VFMADD213PS.Z Z24, Z24, K4, Z27
+	PREFETCHT0    (R8)
+	VPADDD        Z15, Z26, Z26
+	VSUBPS        Z8, Z25, Z25
 	VMOVUPS       Z27, (CX)(R13*1)
-	PREFETCHT0    (R8)
-	VPADDD        Z23, Z26, Z26
-	VSUBPS        Z8, Z15, Z15
+	PREFETCHT0    (R8)(R9*1)
+	VMOVUPS       Z4, Z15
+	VMOVUPS       Z25, Z21
 	VMAXPS        64(CX)(R13*1), Z7, Z7
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z23
-	VMOVUPS       Z15, Z25
+	ADDQ          184(AX), R8
+	VFMADD213PS   Z5, Z14, Z15
+	VFMADD132PS   Z2, Z1, Z21
 	PREFETCHT0    (R8)
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z14, Z23
-	VFMADD132PS   Z2, Z1, Z25
-	ADDQ          176(AX), R8
-	ADDQ          184(AX), R9
-	VMULPS        Z14, Z14, Z24
-	VCMPPS        $0x15, Z0, Z15, K2
-	PREFETCHT0    (R9)
 	VADDPS        Z13, Z11, Z11
-	VFMADD213PS   Z14, Z24, Z23
-	VSUBPS        Z1, Z25, Z13
-	ADDQ          184(AX), R9
+	VMULPS        Z14, Z14, Z13
+	VCMPPS        $0x15, Z0, Z25, K1
+	PREFETCHT0    (R8)(R9*1)
 	VADDPS        Z16, Z12, Z12
-	VFMADD213PS.Z Z26, Z26, K1, Z23
-	VFNMADD132PS  Z3, Z15, Z13
+	VFMADD213PS   Z14, Z13, Z15
+	VSUBPS        Z1, Z21, Z13
+	ADDQ          184(AX), R8
+	VFMADD213PS.Z Z26, Z26, K2, Z15
+	VFNMADD132PS  Z3, Z25, Z13
 	IMUL3Q        $0x13, BX, R10
-	VMOVUPS       Z23, (CX)(R11*1)
-	VPERMPS       Z6, Z25, Z14
+	VMOVUPS       Z15, (CX)(R11*1)
+	VPERMPS       Z6, Z21, Z14
 	VMOVUPS       (CX)(R10*1), Z16
 	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPSLLD        $0x14, Z25, Z25
-	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
+	VPSLLD        $0x14, Z21, Z21
+	VPCMPEQD.BCST constants<>+2464(SB), Z9, K2
 	PREFETCHT0    (R8)
-	VPADDD        Z14, Z25, Z25
-	VMOVUPS       Z16, K1, Z10
-	ADDQ          176(AX), R8
+	VPADDD        Z14, Z21, Z21
+	VMOVUPS       Z16, K2, Z10
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z8, Z16, Z16
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z13, Z14
-	VMOVUPS       Z16, Z26
-	ADDQ          184(AX), R9
-	VMULPS        Z13, Z13, Z24
-	VFMADD132PS   Z2, Z1, Z26
+	VMOVUPS       Z16, Z24
 	VADDPS        Z19, Z17, Z17
-	VFMADD213PS   Z13, Z24, Z14
-	VCMPPS        $0x15, Z0, Z16, K1
-	VADDPS        Z23, Z18, Z18
-	VFMADD213PS.Z Z25, Z25, K2, Z14
-	VSUBPS        Z1, Z26, Z13
+	VMULPS        Z13, Z13, Z19
+	VFMADD132PS   Z2, Z1, Z24
+	VADDPS        Z15, Z18, Z18
+	VFMADD213PS   Z13, Z19, Z14
+	VCMPPS        $0x15, Z0, Z16, K2
+	VFMADD213PS.Z Z21, Z21, K1, Z14
+	VSUBPS        Z1, Z24, Z13
 	VMOVUPS       Z14, (CX)(R12*1)
 	VFNMADD132PS  Z3, Z16, Z13
 	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VPERMPS       Z6, Z26, Z19
+	VPERMPS       Z6, Z24, Z15
 	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z26, Z26
-	ADDQ          176(AX), R8
-	VPADDD        Z19, Z26, Z26
-	PREFETCHT0    (R9)
-	VMOVUPS       Z4, Z19
-	ADDQ          184(AX), R9
-	VFMADD213PS   Z5, Z13, Z19
-	VADDPS        Z15, Z20, Z20
-	VMULPS        Z13, Z13, Z15
-	VADDPS        Z14, Z21, Z21
-	VFMADD213PS   Z13, Z15, Z19
-	VFMADD213PS.Z Z26, Z26, K1, Z19
-	VMOVUPS       Z19, (CX)(R10*1)
+	VPSLLD        $0x14, Z24, Z24
+	PREFETCHT0    (R8)(R9*1)
+	VPADDD        Z15, Z24, Z24
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z15
+	VADDPS        Z25, Z20, Z20
+	VFMADD213PS   Z5, Z13, Z15
+	VADDPS        Z14, Z22, Z22
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z15
+	VFMADD213PS.Z Z24, Z24, K2, Z15
+	VMOVUPS       Z15, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
-	VADDPS        Z16, Z22, Z22
-	VADDPS        Z19, Z27, Z27
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
+	VADDPS        Z16, Z23, Z23
+	VADDPS        Z15, Z27, Z27
 	VADDPS        Z12, Z18, Z18
 	VADDPS        Z11, Z17, Z17
-	VADDPS        Z21, Z27, Z27
-	VADDPS        Z20, Z22, Z22
+	VADDPS        Z22, Z27, Z27
+	VADDPS        Z20, Z23, Z23
 	VADDPS        Z18, Z27, Z27
-	VADDPS        Z17, Z22, Z22
+	VADDPS        Z17, Z23, Z23
 	MOVQ          56(AX), R10
 	VMOVUPS       Z27, 192(R10)
 	MOVQ          56(AX), R10
-	VMOVUPS       Z22, 2240(R10)
+	VMOVUPS       Z23, 2240(R10)
 	VMOVUPS       (CX)(BX*4), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVUPS       Z11, K1, Z10
@@ -23636,105 +23309,100 @@ loop2:
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z19, K1, Z10
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VPADDD        Z12, Z17, Z17
 	VSUBPS        Z8, Z19, Z19
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z20
-	ADDQ          184(AX), R9
+	IMUL3Q        $0x14, BX, R10
 	VFMADD213PS   Z5, Z13, Z16
 	VFMADD132PS   Z2, Z1, Z20
-	IMUL3Q        $0x14, BX, R10
+	VMOVUPS       (CX)(R10*1), Z12
 	VMULPS        Z13, Z13, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVUPS       (CX)(R10*1), Z12
+	VPCMPEQD.BCST constants<>+2496(SB), Z9, K1
 	VFMADD213PS   Z13, Z18, Z16
 	VSUBPS        Z1, Z20, Z13
 	IMUL3Q        $0x07, BX, R13
-	VPCMPEQD.BCST constants<>+2496(SB), Z9, K1
+	VMOVUPS       Z12, K1, Z10
 	VFMADD213PS.Z Z17, Z17, K2, Z16
 	VFNMADD132PS  Z3, Z19, Z13
-	VMOVUPS       (CX)(R13*1), Z23
-	VMOVUPS       Z12, K1, Z10
+	VMOVUPS       (CX)(R13*1), Z24
+	VSUBPS        Z8, Z12, Z12
 	VMOVUPS       Z16, (CX)(R11*1)
 	VPERMPS       Z6, Z20, Z17
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K1
-	VSUBPS        Z8, Z12, Z12
+	VMOVUPS       Z12, Z18
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       Z23, K1, Z10
-	VMOVUPS       Z12, Z18
+	VMOVUPS       Z24, K1, Z10
+	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z20, Z20
-	VSUBPS        Z8, Z23, Z23
-	VFMADD132PS   Z2, Z1, Z18
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z21
-	VMOVUPS       Z23, Z24
+	VSUBPS        Z8, Z24, Z24
 	VCMPPS        $0x15, Z0, Z12, K1
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z13, Z21
-	VFMADD132PS   Z2, Z1, Z24
+	PREFETCHT0    (R8)(R9*1)
+	VMOVUPS       Z4, Z22
+	VMOVUPS       Z24, Z25
 	VSUBPS        Z1, Z18, Z17
-	ADDQ          184(AX), R9
-	VMULPS        Z13, Z13, Z22
-	VCMPPS        $0x15, Z0, Z23, K2
+	ADDQ          184(AX), R8
+	VFMADD213PS   Z5, Z13, Z22
+	VFMADD132PS   Z2, Z1, Z25
 	VFNMADD132PS  Z3, Z12, Z17
-	VFMADD213PS   Z13, Z22, Z21
-	VSUBPS        Z1, Z24, Z22
-	VPERMPS       Z6, Z18, Z13
-	VFMADD213PS.Z Z20, Z20, K3, Z21
-	VFNMADD132PS  Z3, Z23, Z22
+	VMULPS        Z13, Z13, Z23
+	VCMPPS        $0x15, Z0, Z24, K2
+	VPERMPS       Z6, Z18, Z21
+	VFMADD213PS   Z13, Z23, Z22
+	VSUBPS        Z1, Z25, Z13
 	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       Z21, (CX)(R12*1)
-	VPERMPS       Z6, Z24, Z20
-	VPADDD        Z13, Z18, Z18
+	VFMADD213PS.Z Z20, Z20, K3, Z22
+	VFNMADD132PS  Z3, Z24, Z13
+	VPADDD        Z21, Z18, Z18
+	VMOVUPS       Z22, (CX)(R12*1)
+	VPERMPS       Z6, Z25, Z21
+	VMOVUPS       Z4, Z20
 	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VPSLLD        $0x14, Z24, Z24
-	VMOVUPS       Z4, Z13
+	VPSLLD        $0x14, Z25, Z25
+	VFMADD213PS   Z5, Z17, Z20
 	PREFETCHT0    (R8)
-	VPADDD        Z20, Z24, Z24
-	VFMADD213PS   Z5, Z17, Z13
-	ADDQ          176(AX), R8
-	VMOVUPS       Z4, Z25
-	VMULPS        Z17, Z17, Z20
-	PREFETCHT0    (R9)
-	VFMADD213PS   Z5, Z22, Z25
-	VFMADD213PS   Z17, Z20, Z13
-	ADDQ          184(AX), R9
-	VMULPS        Z22, Z22, Z17
-	VFMADD213PS.Z Z18, Z18, K1, Z13
-	VFMADD213PS   Z22, Z17, Z25
-	VMOVUPS       Z13, (CX)(R10*1)
-	VFMADD213PS.Z Z24, Z24, K2, Z25
+	VPADDD        Z21, Z25, Z25
+	VMULPS        Z17, Z17, Z21
+	PREFETCHT0    (R8)(R9*1)
+	VMOVUPS       Z4, Z23
+	VFMADD213PS   Z17, Z21, Z20
+	ADDQ          184(AX), R8
+	VFMADD213PS   Z5, Z13, Z23
+	VFMADD213PS.Z Z18, Z18, K1, Z20
+	VMULPS        Z13, Z13, Z17
+	VMOVUPS       Z20, (CX)(R10*1)
+	VFMADD213PS   Z13, Z17, Z23
 	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VMOVUPS       Z25, (CX)(R13*1)
+	VFMADD213PS.Z Z25, Z25, K2, Z23
 	PREFETCHT0    (R8)
+	VMOVUPS       Z23, (CX)(R13*1)
+	PREFETCHT0    (R8)(R9*1)
 	VMAXPS        64(CX)(R13*1), Z7, Z7
-	ADDQ          176(AX), R8
+	ADDQ          184(AX), R8
 	PREFETCHT0    (R8)
-	PREFETCHT0    (R9)
-	ADDQ          176(AX), R8
-	ADDQ          184(AX), R9
-	PREFETCHT0    (R9)
 	VADDPS        Z12, Z11, Z11
-	ADDQ          184(AX), R9
-	VADDPS        Z13, Z14, Z14
+	PREFETCHT0    (R8)(R9*1)
+	VADDPS        Z20, Z14, Z14
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z21, Z25, Z25
-	VADDPS        Z19, Z23, Z23
-	VADDPS        Z16, Z25, Z25
-	VADDPS        Z15, Z23, Z23
+	VADDPS        Z22, Z23, Z23
+	VADDPS        Z19, Z24, Z24
+	VADDPS        Z16, Z23, Z23
+	VADDPS        Z15, Z24, Z24
 	MOVQ          56(AX), R10
-	VADDPS        192(R10), Z25, Z25
+	VADDPS        192(R10), Z23, Z23
 	MOVQ          56(AX), R10
-	VADDPS        2240(R10), Z23, Z23
+	VADDPS        2240(R10), Z24, Z24
 	MOVQ          56(AX), R10
-	VMOVUPS       Z25, 256(R10)
+	VMOVUPS       Z23, 256(R10)
 	MOVQ          56(AX), R10
-	VMOVUPS       Z23, 2304(R10)
+	VMOVUPS       Z24, 2304(R10)
 	VMOVUPS       (CX)(BX*8), Z11
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K1
 	VMOVUPS       Z11, K1, Z10
@@ -23771,13 +23439,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       Z16, K1, Z10
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), R9
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
@@ -23797,13 +23464,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z20
 	VCMPPS        $0x15, Z0, Z18, K2
 	VFMADD213PS   Z12, Z20, Z17
@@ -23816,20 +23482,18 @@ loop2:
 	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (R8)
 	VPADDD        Z19, Z21, Z21
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z19
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z19
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
 	VMOVUPS       Z19, (CX)(R12*1)
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z17, Z19, Z19
@@ -23879,13 +23543,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z16, K1
 	VFMADD213PS   Z12, Z18, Z13
@@ -23903,13 +23566,12 @@ loop2:
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z9
 	VMOVUPS       Z18, Z20
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z9
 	VFMADD132PS   Z2, Z1, Z20
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z17
 	VCMPPS        $0x15, Z0, Z18, K2
 	VFMADD213PS   Z12, Z17, Z9
@@ -23922,20 +23584,18 @@ loop2:
 	VPSLLD        $0x14, Z20, Z20
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z20, Z20
-	ADDQ          176(AX), R8
+	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z17
-	PREFETCHT0    (R9)
+	ADDQ          184(AX), R8
 	VFMADD213PS   Z5, Z12, Z17
-	ADDQ          184(AX), R9
 	VMULPS        Z12, Z12, Z19
 	VFMADD213PS   Z12, Z19, Z17
 	VFMADD213PS.Z Z20, Z20, K2, Z17
 	VMOVUPS       Z17, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
-	ADDQ          176(AX), R8
-	PREFETCHT0    (R9)
-	ADDQ          184(AX), R9
+	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z9, Z17, Z17
@@ -24032,7 +23692,7 @@ row1:
 	CMOVQGE       CX, DX
 	MOVLQSX       (R8)(SI*4), R8
 	MOVQ          SI, BX
-	IMULQ         208(AX), BX
+	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R8*4), X7
 	VCVTSS2SD     X7, X7, X7
@@ -24239,7 +23899,7 @@ row1:
 	CMOVQGE       CX, DX
 	MOVLQSX       (R9)(DI*4), R9
 	MOVQ          DI, BX
-	IMULQ         208(AX), BX
+	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R9*4), X7
 	VCVTSS2SD     X7, X7, X7
@@ -24451,7 +24111,7 @@ row1:
 	CMOVQGE       CX, DX
 	MOVLQSX       (R8)(SI*4), R8
 	MOVQ          SI, BX
-	IMULQ         208(AX), BX
+	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R8*4), X7
 	VCVTSS2SD     X7, X7, X7

@@ -100,12 +100,12 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 		w.copyPlanes(w.planeT, w.t, w.tStride)
 		w.t = base(w.planeT)
 	}
-	w.next = int(uintptr(w.x)) + w.rows*sizeT
-	if w.shape == tiles { // rows are one stream, and need no prefetching: next is x
+	w.next, w.beyond = int(uintptr(w.x))+w.rows*sizeT, 0
+	switch {
+	case w.shape == tiles: // rows are one stream, and need no prefetching: next is x
 		w.next, w.xStep = int(uintptr(base(w.planeX))), w.planeStep
-	}
-	if w.shape == tiles || !j.grads() {
-		w.dst, w.dstStep = base(w.planeX), w.planeStep
+	case j.grads():
+		w.beyond = int(uintptr(w.dst)) - w.next
 	}
 	w.x, w.e = base(w.planeX), base(w.planeX)
 	w.lanesE = base(w.planeLanes)

@@ -42,6 +42,7 @@ type args struct {
 	step      int            // elements from a class to the next, of logits, targets and gradient
 	eStep     int            // elements from a class to the next, of exponentials
 	next      int            // planes: address of the next chunk's logits, which may not exist, for prefetching; or x
+	beyond    int            // planes: bytes from there to this chunk's gradient, or 0
 	xStep     int            // bytes from a class to the next of logits and targets whose class axis is not last,
 	dstStep   int            // and of the gradient
 	plane     unsafe.Pointer // transposed rows: F for each slot, class after class
@@ -56,7 +57,7 @@ type args struct {
 	epsG      float64        // what a coefficient counts in the gradient
 	lambda    float64        // factor of the z-loss
 	bad       int            // labels: out: 0 if all are classes
-	_         [3]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
+	_         [2]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
 	pivot     slots          // m, the row's maximum
 	rest      slots          // Σe − 1
 	main      slots          // (1−ε)·w_y, or Σa
@@ -77,8 +78,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABI2fe9d4a5_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABId5477c94_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABI2fe9d4a5_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABId5477c94_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

@@ -194,7 +194,7 @@ func (b *builder) planeSum() {
 
 	next := b.firstMaximum(x)
 	b.positions(func(slot reg.GPVirtual) {
-		fetch := b.streams(slot)
+		fetch := b.stream(slot)
 		m := b.copy(next)
 		b.ps(b.VMOVAPS, b.VMOVAPD, b.negInf(), next)
 		b.put(m, "pivot", slot)
@@ -377,33 +377,30 @@ func (b *builder) smaller(v, w vec) vec {
 	return s
 }
 
-// A stream is where to prefetch classes: of the next chunk's logits or, with a gradient, of this chunk's. Far apart as the
-// classes are, the CPU would not do so by itself in time.
-type stream struct {
-	p    reg.GPVirtual
-	step operand.Mem
-}
+// A stream is where to prefetch classes: of the next chunk's logits and, if there are exponentials, of this chunk's gradient, so
+// many bytes beyond. Far apart as the classes are, the CPU would not do so by itself in time.
+type stream struct{ p, beyond reg.GPVirtual }
 
-// streams start at the first class of a vector of rows.
-func (b *builder) streams(slot reg.Register) (s []stream) {
-	args := [][2]string{{"next", "xStep"}, {"dst", "dstStep"}}
-	for _, arg := range args[:b.Op-PlaneSum+1] {
-		p := b.GP64()
-		b.MOVQ(slot, p)
-		b.SUBQ(b.arg("first"), p)
-		b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), p)
-		b.ADDQ(b.arg(arg[0]), p)
-		s = append(s, stream{p, b.arg(arg[1])})
+// stream starts at the first class of a vector of rows.
+func (b *builder) stream(slot reg.Register) (s stream) {
+	s.p = b.GP64()
+	b.MOVQ(slot, s.p)
+	b.SUBQ(b.arg("first"), s.p)
+	b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), s.p)
+	b.ADDQ(b.arg("next"), s.p)
+	if b.Op == PlaneSumExp {
+		s.beyond = b.load("beyond")
 	}
 	return s
 }
 
 // prefetch prefetches one class more. All of a vector's at once would have to wait for one another.
-func (b *builder) prefetch(streams []stream) {
-	for _, s := range streams {
-		b.PREFETCHT0(operand.Mem{Base: s.p})
-		b.ADDQ(s.step, s.p)
+func (b *builder) prefetch(s stream) {
+	b.PREFETCHT0(operand.Mem{Base: s.p})
+	if s.beyond != nil {
+		b.PREFETCHT0(at(s.p, s.beyond, 1, 0))
 	}
+	b.ADDQ(b.arg("xStep"), s.p)
 }
 
 // planeState is what a vector of rows has in registers.

@@ -27,7 +27,7 @@ func (b *builder) planeSumUnrolled() {
 	b.positions(func(slot reg.GPVirtual) {
 		m := b.copy(next)
 		b.put(m, "pivot", slot)
-		fetch := b.streams(slot)
+		fetch := b.stream(slot)
 		st := b.newPlaneState(&exp, m, labels)
 		leaf := func(l int) (s sums) {
 			var second vec
