@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/cpu"
 )
@@ -33,6 +34,28 @@ type kernel struct {
 	op      op
 	form    form
 }
+
+// An op is what a kernel does.
+type op int
+
+const (
+	opMax           op = iota // maxRows
+	opSum                     // sumRows, forward only
+	opSumExp                  // sumRows that stores the exponentials
+	opScale                   // scaleRows
+	opPlaneSum                // all three of maxRows, sumRows and foldLanes for planes, forward only
+	opPlaneSumExp             // and storing the exponentials
+	opPlaneScale              // scaleRows for planes
+	opTranspose               // rows to planes
+	opTransposeBack           // and back
+	opWiden                   // planes of elements to planes of F
+	opNarrow                  // and back
+	opLabels                  // copyLabels
+	opFold                    // foldLanes
+	opFinish                  // finishRows, forward only
+	opFinishGrad
+	ops
+)
 
 // available are the instruction sets that this build and this machine have, the best first.
 var available = func() (isas []isa) {
@@ -88,4 +111,48 @@ func Kernels() []string {
 		names[i] = isa.String()
 	}
 	return names
+}
+
+// run calls a kernel.
+func (w *worker[T, F]) run(o op, f form) {
+	if o == opSum && w.e != nil {
+		o = opSumExp
+	}
+	if w.isa != plainGo && (w.step == 1 && w.n >= w.least || o >= opPlaneSum) {
+		if f == classwise && o <= opScale {
+			f = dense
+		}
+		k := w.specialized(o, f)
+		if k == nil && o == opPlaneSum { // only few class counts have one
+			o = opPlaneSumExp
+			k = w.specialized(o, f)
+		}
+		if k != nil {
+			k(unsafe.Pointer(&w.args))
+			return
+		}
+		element := kind[T]()
+		switch {
+		case o >= opFinish: // float64 for all
+			element = 0
+		case !isFloat64[F]() && (o >= opFold || o >= opPlaneSum && o <= opPlaneScale): // for all types that are computed in float32
+			element = 0
+		}
+		call(w.isa, element, o, f, &w.args)
+		return
+	}
+	switch o {
+	case opMax:
+		maxRows[T, F](&w.args)
+	case opSum, opSumExp:
+		sumRows[T, F](&w.args, f)
+	case opScale:
+		scaleRows[T, F](&w.args, f)
+	case opFold:
+		foldLanes[F](&w.args)
+	case opFinish:
+		finishRows(&w.args, false)
+	case opFinishGrad:
+		finishRows(&w.args, true)
+	}
 }

@@ -1791,16 +1791,16 @@ loop2:
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
 	VMOVUPD      Y4, 344(AX)(DI*8)
+	VMOVDQU      (DX), Y4
+	VXORPS       Y5, Y5, Y5
 	MOVQ         56(AX), R11
-	VXORPS       Y4, Y4, Y4
+	VXORPS       Y6, Y6, Y6
 	MOVQ         $+1504, R12
 
 clear4:
-	VMOVUPS Y4, (R11)(R12*1)
+	VMOVUPS Y6, (R11)(R12*1)
 	SUBQ    $0x20, R12
 	JGE     clear4
-	VMOVDQU (DX), Y4
-	VXORPS  Y5, Y5, Y5
 	MOVQ    CX, R13
 	XORQ    R14, R14
 	XORQ    R12, R12
@@ -1857,19 +1857,19 @@ fetched7:
 	VMOVUPS      Y8, (R13)
 	VPERMPS      constants<>+192(SB), Y13, Y9
 	VPCMPEQD     constants<>+640(SB), Y4, Y12
-	VADDPS       (R11)(R12*1), Y8, Y8
+	VMAXPS       32(R13), Y2, Y2
 	VPSLLD       $0x14, Y13, Y13
 	VBLENDVPS    Y12, Y11, Y5, Y5
-	VMOVUPS      Y8, (R11)(R12*1)
+	VADDPS       (R11)(R12*1), Y8, Y8
 	VPADDD       Y9, Y13, Y13
 	VSUBPS       Y3, Y11, Y11
-	VADDPS       1024(R11), Y6, Y6
+	VMOVUPS      Y8, (R11)(R12*1)
 	VMOVUPS      constants<>+128(SB), Y8
 	VMAXPS       Y11, Y0, Y9
-	VMOVUPS      Y6, 1024(R11)
+	VADDPS       1024(R11), Y6, Y6
 	VFMADD213PS  constants<>+160(SB), Y7, Y8
 	VMOVUPS      Y9, Y12
-	VMAXPS       32(R13), Y2, Y2
+	VMOVUPS      Y6, 1024(R11)
 	VMULPS       Y7, Y7, Y6
 	VFMADD132PS  constants<>+64(SB), Y1, Y12
 	VFMADD213PS  Y7, Y6, Y8
@@ -1880,45 +1880,45 @@ fetched7:
 	VMOVUPS      Y8, (R13)(BX*1)
 	VPERMPS      constants<>+192(SB), Y12, Y7
 	VPCMPEQD     constants<>+672(SB), Y4, Y13
-	VADDPS       32(R11)(R12*1), Y8, Y8
+	VMAXPS       32(R13)(BX*1), Y2, Y2
 	VPSLLD       $0x14, Y12, Y12
 	VBLENDVPS    Y13, Y9, Y5, Y5
-	VMOVUPS      Y8, 32(R11)(R12*1)
+	VADDPS       32(R11)(R12*1), Y8, Y8
 	VPADDD       Y7, Y12, Y12
 	VSUBPS       Y3, Y9, Y9
-	VADDPS       1056(R11), Y10, Y7
-	VMOVUPS      constants<>+128(SB), Y8
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y7, 1056(R11)
-	VFMADD213PS  constants<>+160(SB), Y6, Y8
-	VMOVUPS      Y10, Y13
-	VMAXPS       32(R13)(BX*1), Y2, Y2
-	VMULPS       Y6, Y6, Y7
+	VMOVUPS      Y8, 32(R11)(R12*1)
+	VMOVUPS      constants<>+128(SB), Y7
+	VMAXPS       Y9, Y0, Y8
+	VADDPS       1056(R11), Y10, Y10
+	VFMADD213PS  constants<>+160(SB), Y6, Y7
+	VMOVUPS      Y8, Y13
+	VMOVUPS      Y10, 1056(R11)
+	VMULPS       Y6, Y6, Y10
 	VFMADD132PS  constants<>+64(SB), Y1, Y13
-	VFMADD213PS  Y6, Y7, Y8
+	VFMADD213PS  Y6, Y10, Y7
 	VSUBPS       Y1, Y13, Y6
-	VFMADD213PS  Y12, Y12, Y8
-	VFNMADD132PS constants<>+96(SB), Y10, Y6
-	VMOVUPS      Y8, (R13)(BX*2)
-	VPERMPS      constants<>+192(SB), Y13, Y7
-	VADDPS       64(R11)(R12*1), Y8, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VMOVUPS      Y8, 64(R11)(R12*1)
-	VPADDD       Y7, Y13, Y13
-	VADDPS       1088(R11), Y11, Y7
-	VMOVUPS      constants<>+128(SB), Y8
-	VMOVUPS      Y7, 1088(R11)
-	VFMADD213PS  constants<>+160(SB), Y6, Y8
+	VFMADD213PS  Y12, Y12, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y6
+	VMOVUPS      Y7, (R13)(BX*2)
+	VPERMPS      constants<>+192(SB), Y13, Y8
 	VMAXPS       32(R13)(BX*2), Y2, Y2
-	VMULPS       Y6, Y6, Y7
-	VFMADD213PS  Y6, Y7, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, (R13)(SI*1)
-	VADDPS       96(R11)(R12*1), Y8, Y6
+	VPSLLD       $0x14, Y13, Y13
+	VADDPS       64(R11)(R12*1), Y7, Y7
+	VPADDD       Y8, Y13, Y13
+	VMOVUPS      Y7, 64(R11)(R12*1)
+	VMOVUPS      constants<>+128(SB), Y7
+	VADDPS       1088(R11), Y11, Y8
+	VFMADD213PS  constants<>+160(SB), Y6, Y7
+	VMOVUPS      Y8, 1088(R11)
+	VMULPS       Y6, Y6, Y8
+	VFMADD213PS  Y6, Y8, Y7
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, (R13)(SI*1)
+	VMAXPS       32(R13)(SI*1), Y2, Y2
+	VADDPS       96(R11)(R12*1), Y7, Y6
 	VMOVUPS      Y6, 96(R11)(R12*1)
 	VADDPS       1120(R11), Y9, Y6
 	VMOVUPS      Y6, 1120(R11)
-	VMAXPS       32(R13)(SI*1), Y2, Y2
 	ADDQ         $0x04, R14
 	ADDQ         $+128, R11
 	LEAQ         (R13)(BX*4), R13
@@ -1961,11 +1961,11 @@ fetched10:
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, (R13)
+	VMAXPS       32(R13), Y2, Y2
 	VADDPS       (R11)(R12*1), Y8, Y7
 	VMOVUPS      Y7, (R11)(R12*1)
 	VADDPS       1024(R11), Y6, Y6
 	VMOVUPS      Y6, 1024(R11)
-	VMAXPS       32(R13), Y2, Y2
 	ADDQ         $0x01, R14
 	ADDQ         $+32, R11
 	ADDQ         208(AX), R13
@@ -2238,16 +2238,16 @@ loop2:
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
 	VMOVUPD      Y4, 344(AX)(BX*8)
+	VMOVDQU      (DX), Y4
+	VXORPS       Y5, Y5, Y5
 	MOVQ         56(AX), R9
-	VXORPS       Y4, Y4, Y4
+	VXORPS       Y6, Y6, Y6
 	MOVQ         $+1504, R10
 
 clear4:
-	VMOVUPS Y4, (R9)(R10*1)
+	VMOVUPS Y6, (R9)(R10*1)
 	SUBQ    $0x20, R10
 	JGE     clear4
-	VMOVDQU (DX), Y4
-	VXORPS  Y5, Y5, Y5
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
@@ -2289,11 +2289,11 @@ fetched7:
 	VFMADD213PS  Y6, Y10, Y7
 	VFMADD213PS  Y9, Y9, Y7
 	VMOVUPS      Y7, (R11)
+	VMAXPS       32(R11), Y2, Y2
 	VADDPS       (R9)(R10*1), Y7, Y6
 	VMOVUPS      Y6, (R9)(R10*1)
 	VADDPS       1024(R9), Y8, Y6
 	VMOVUPS      Y6, 1024(R9)
-	VMAXPS       32(R11), Y2, Y2
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
 	ADDQ         208(AX), R11
@@ -2624,13 +2624,13 @@ fetched7:
 	VFMADD213PS  Y4, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      Y7, (R11)
+	VMAXPS       32(R11), Y2, Y2
 	VADDPS       (R9)(R10*1), Y7, Y4
 	VMOVUPS      Y4, (R9)(R10*1)
 	VADDPS       1024(R9), Y6, Y4
 	VMOVUPS      Y4, 1024(R9)
 	VADDPS       1536(R9), Y5, Y4
 	VMOVUPS      Y4, 1536(R9)
-	VMAXPS       32(R11), Y2, Y2
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
 	ADDQ         208(AX), R11
@@ -4401,19 +4401,19 @@ loop2:
 	VMOVUPD      Y2, Y3
 	VBROADCASTSD constants<>+1216(SB), Y2
 	VMOVUPD      Y3, 312(AX)(DI*8)
+	VPMOVSXDQ    (DX), Y4
+	VXORPS       Y5, Y5, Y5
 	MOVQ         56(AX), R11
-	VXORPS       Y4, Y4, Y4
+	VXORPS       Y6, Y6, Y6
 	MOVQ         $+736, R12
 
 clear4:
-	VMOVUPD   Y4, (R11)(R12*1)
-	SUBQ      $0x20, R12
-	JGE       clear4
-	VPMOVSXDQ (DX), Y4
-	VXORPS    Y5, Y5, Y5
-	MOVQ      CX, R13
-	XORQ      R14, R14
-	XORQ      R12, R12
+	VMOVUPD Y6, (R11)(R12*1)
+	SUBQ    $0x20, R12
+	JGE     clear4
+	MOVQ    CX, R13
+	XORQ    R14, R14
+	XORQ    R12, R12
 
 classes5:
 	MOVQ       96(AX), R15
@@ -4474,15 +4474,15 @@ fetched7:
 	VFNMADD231PD constants<>+864(SB), Y12, Y8
 	VMOVUPD      Y7, (R13)
 	VFNMADD231PD constants<>+896(SB), Y12, Y8
-	VADDPD       (R11)(R12*1), Y7, Y7
-	VPSHUFD      $0xa0, Y14, Y9
-	VMOVUPD      Y7, (R11)(R12*1)
-	VPERMPS      constants<>+1120(SB), Y9, Y7
-	VADDPD       512(R11), Y6, Y6
-	VPERMPS      constants<>+1152(SB), Y9, Y9
-	VMOVUPD      Y6, 512(R11)
-	VBLENDPS     $0xaa, Y9, Y7, Y9
 	VMAXPD       32(R13), Y2, Y2
+	VPSHUFD      $0xa0, Y14, Y9
+	VADDPD       (R11)(R12*1), Y7, Y7
+	VPERMPS      constants<>+1120(SB), Y9, Y10
+	VMOVUPD      Y7, (R11)(R12*1)
+	VPERMPS      constants<>+1152(SB), Y9, Y7
+	VADDPD       512(R11), Y6, Y6
+	VBLENDPS     $0xaa, Y7, Y10, Y9
+	VMOVUPD      Y6, 512(R11)
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y9, Y14, Y14
 	VMOVUPD      (R13)(BX*2), Y9
@@ -4506,15 +4506,15 @@ fetched7:
 	VFNMADD231PD constants<>+864(SB), Y10, Y7
 	VMOVUPD      Y6, (R13)(BX*1)
 	VFNMADD231PD constants<>+896(SB), Y10, Y7
-	VADDPD       32(R11)(R12*1), Y6, Y6
-	VPSHUFD      $0xa0, Y13, Y8
-	VMOVUPD      Y6, 32(R11)(R12*1)
-	VPERMPS      constants<>+1120(SB), Y8, Y6
-	VADDPD       544(R11), Y11, Y10
-	VPERMPS      constants<>+1152(SB), Y8, Y8
-	VMOVUPD      Y10, 544(R11)
-	VBLENDPS     $0xaa, Y8, Y6, Y8
 	VMAXPD       32(R13)(BX*1), Y2, Y2
+	VPSHUFD      $0xa0, Y13, Y8
+	VADDPD       32(R11)(R12*1), Y6, Y6
+	VPERMPS      constants<>+1120(SB), Y8, Y10
+	VMOVUPD      Y6, 32(R11)(R12*1)
+	VPERMPS      constants<>+1152(SB), Y8, Y8
+	VADDPD       544(R11), Y11, Y6
+	VBLENDPS     $0xaa, Y8, Y10, Y8
+	VMOVUPD      Y6, 544(R11)
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y8, Y13, Y13
 	VMOVUPD      (R13)(SI*1), Y10
@@ -4538,15 +4538,15 @@ fetched7:
 	VFNMADD231PD constants<>+864(SB), Y11, Y7
 	VMOVUPD      Y6, (R13)(BX*2)
 	VFNMADD231PD constants<>+896(SB), Y11, Y7
-	VADDPD       64(R11)(R12*1), Y6, Y6
-	VPSHUFD      $0xa0, Y14, Y8
-	VMOVUPD      Y6, 64(R11)(R12*1)
-	VPERMPS      constants<>+1120(SB), Y8, Y6
-	VADDPD       576(R11), Y9, Y9
-	VPERMPS      constants<>+1152(SB), Y8, Y8
-	VMOVUPD      Y9, 576(R11)
-	VBLENDPS     $0xaa, Y8, Y6, Y8
 	VMAXPD       32(R13)(BX*2), Y2, Y2
+	VPSHUFD      $0xa0, Y14, Y8
+	VADDPD       64(R11)(R12*1), Y6, Y6
+	VPERMPS      constants<>+1120(SB), Y8, Y11
+	VMOVUPD      Y6, 64(R11)(R12*1)
+	VPERMPS      constants<>+1152(SB), Y8, Y8
+	VADDPD       576(R11), Y9, Y6
+	VBLENDPS     $0xaa, Y8, Y11, Y8
+	VMOVUPD      Y6, 576(R11)
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y8, Y14, Y14
 	VMOVUPD      constants<>+928(SB), Y6
@@ -4559,11 +4559,11 @@ fetched7:
 	VFMADD213PD  Y7, Y8, Y6
 	VFMADD213PD  Y14, Y14, Y6
 	VMOVUPD      Y6, (R13)(SI*1)
+	VMAXPD       32(R13)(SI*1), Y2, Y2
 	VADDPD       96(R11)(R12*1), Y6, Y6
 	VMOVUPD      Y6, 96(R11)(R12*1)
 	VADDPD       608(R11), Y10, Y6
 	VMOVUPD      Y6, 608(R11)
-	VMAXPD       32(R13)(SI*1), Y2, Y2
 	ADDQ         $0x04, R14
 	ADDQ         $+128, R11
 	LEAQ         (R13)(BX*4), R13
@@ -4614,11 +4614,11 @@ fetched10:
 	VFMADD213PD  Y8, Y10, Y7
 	VFMADD213PD  Y9, Y9, Y7
 	VMOVUPD      Y7, (R13)
+	VMAXPD       32(R13), Y2, Y2
 	VADDPD       (R11)(R12*1), Y7, Y7
 	VMOVUPD      Y7, (R11)(R12*1)
 	VADDPD       512(R11), Y6, Y6
 	VMOVUPD      Y6, 512(R11)
-	VMAXPD       32(R13), Y2, Y2
 	ADDQ         $0x01, R14
 	ADDQ         $+32, R11
 	ADDQ         208(AX), R13
@@ -4813,19 +4813,19 @@ loop2:
 	VMOVUPD      Y2, Y3
 	VBROADCASTSD constants<>+1216(SB), Y2
 	VMOVUPD      Y3, 312(AX)(BX*8)
+	VPMOVSXDQ    (DX), Y4
+	VXORPS       Y5, Y5, Y5
 	MOVQ         56(AX), R9
-	VXORPS       Y4, Y4, Y4
+	VXORPS       Y6, Y6, Y6
 	MOVQ         $+736, R10
 
 clear4:
-	VMOVUPD   Y4, (R9)(R10*1)
-	SUBQ      $0x20, R10
-	JGE       clear4
-	VPMOVSXDQ (DX), Y4
-	VXORPS    Y5, Y5, Y5
-	MOVQ      CX, R11
-	XORQ      R12, R12
-	XORQ      R10, R10
+	VMOVUPD Y6, (R9)(R10*1)
+	SUBQ    $0x20, R10
+	JGE     clear4
+	MOVQ    CX, R11
+	XORQ    R12, R12
+	XORQ    R10, R10
 
 classes5:
 	MOVQ       96(AX), R13
@@ -4872,11 +4872,11 @@ fetched7:
 	VFMADD213PD  Y7, Y10, Y6
 	VFMADD213PD  Y9, Y9, Y6
 	VMOVUPD      Y6, (R11)
+	VMAXPD       32(R11), Y2, Y2
 	VADDPD       (R9)(R10*1), Y6, Y6
 	VMOVUPD      Y6, (R9)(R10*1)
 	VADDPD       512(R9), Y8, Y6
 	VMOVUPD      Y6, 512(R9)
-	VMAXPD       32(R11), Y2, Y2
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
 	ADDQ         208(AX), R11
@@ -5137,13 +5137,13 @@ fetched7:
 	VFMADD213PD  Y7, Y9, Y4
 	VFMADD213PD  Y8, Y8, Y4
 	VMOVUPD      Y4, (R11)
+	VMAXPD       32(R11), Y2, Y2
 	VADDPD       (R9)(R10*1), Y4, Y4
 	VMOVUPD      Y4, (R9)(R10*1)
 	VADDPD       512(R9), Y6, Y4
 	VMOVUPD      Y4, 512(R9)
 	VADDPD       768(R9), Y5, Y4
 	VMOVUPD      Y4, 768(R9)
-	VMAXPD       32(R11), Y2, Y2
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
 	ADDQ         208(AX), R11
@@ -10255,19 +10255,19 @@ loop2:
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
 	VMOVUPD       Z9, 376(AX)(DI*8)
+	VMOVDQU32     (DX), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
 	MOVQ          56(AX), R11
-	VBROADCASTSS  constants<>+576(SB), Z9
+	VBROADCASTSS  constants<>+576(SB), Z11
 	MOVQ          $+3008, R12
 
 clear4:
-	VMOVUPS      Z9, (R11)(R12*1)
-	SUBQ         $0x40, R12
-	JGE          clear4
-	VMOVDQU32    (DX), Z9
-	VBROADCASTSS constants<>+576(SB), Z10
-	MOVQ         CX, R13
-	XORQ         R14, R14
-	XORQ         R12, R12
+	VMOVUPS Z11, (R11)(R12*1)
+	SUBQ    $0x40, R12
+	JGE     clear4
+	MOVQ    CX, R13
+	XORQ    R14, R14
+	XORQ    R12, R12
 
 classes5:
 	MOVQ       96(AX), R15
@@ -10293,14 +10293,14 @@ classes5:
 fetched7:
 	VMOVUPS       (R13), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VMOVUPS       (R13)(BX*1), Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z15, K2, Z10
+	VMOVAPS       Z15, K2, Z10
 	VSUBPS        Z1, Z13, Z12
 	VSUBPS        Z8, Z15, Z15
 	VFNMADD132PS  Z3, Z11, Z12
@@ -10311,7 +10311,7 @@ fetched7:
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       Z17, K3, Z10
+	VMOVAPS       Z17, K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z19
 	VSUBPS        Z8, Z17, Z17
@@ -10326,7 +10326,7 @@ fetched7:
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       Z22, K4, Z10
+	VMOVAPS       Z22, K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
@@ -10334,55 +10334,55 @@ fetched7:
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
-	VMOVUPS       Z22, Z20
+	VMOVUPS       Z22, Z23
 	VMOVUPS       Z14, (R13)
 	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z21, Z18
-	VFMADD132PS   Z2, Z1, Z20
-	VADDPS        (R11)(R12*1), Z14, Z14
-	VMULPS        Z19, Z19, Z23
+	VPERMPS       Z6, Z21, Z20
+	VFMADD132PS   Z2, Z1, Z23
+	VMAXPS        64(R13), Z7, Z7
+	VMULPS        Z19, Z19, Z18
 	VPSLLD        $0x14, Z21, Z21
 	VCMPPS        $0x15, Z0, Z22, K1
+	VADDPS        (R11)(R12*1), Z14, Z14
+	VFMADD213PS   Z19, Z18, Z13
+	VPADDD        Z20, Z21, Z21
+	VSUBPS        Z1, Z23, Z18
 	VMOVUPS       Z14, (R11)(R12*1)
-	VFMADD213PS   Z19, Z23, Z13
-	VPADDD        Z18, Z21, Z21
-	VSUBPS        Z1, Z20, Z14
-	VADDPS        2048(R11), Z11, Z11
 	VFMADD213PS.Z Z16, Z16, K2, Z13
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z22, Z14
-	VMOVUPS       Z11, 2048(R11)
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z22, Z18
+	VADDPS        2048(R11), Z11, Z11
 	VMOVUPS       Z13, (R13)(BX*1)
-	VFMADD213PS   Z5, Z12, Z16
-	VPERMPS       Z6, Z20, Z11
-	VMAXPS        64(R13), Z7, Z7
-	VADDPS        64(R11)(R12*1), Z13, Z13
-	VMULPS        Z12, Z12, Z18
-	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       Z13, 64(R11)(R12*1)
-	VFMADD213PS   Z12, Z18, Z16
-	VPADDD        Z11, Z20, Z20
-	VADDPS        2112(R11), Z15, Z11
-	VFMADD213PS.Z Z21, Z21, K3, Z16
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z11, 2112(R11)
-	VMOVUPS       Z16, (R13)(BX*2)
-	VFMADD213PS   Z5, Z14, Z12
+	VFMADD213PS   Z5, Z12, Z14
+	VPERMPS       Z6, Z23, Z16
+	VMOVUPS       Z11, 2048(R11)
 	VMAXPS        64(R13)(BX*1), Z7, Z7
-	VADDPS        128(R11)(R12*1), Z16, Z11
-	VMULPS        Z14, Z14, Z13
-	VMOVUPS       Z11, 128(R11)(R12*1)
-	VFMADD213PS   Z14, Z13, Z12
-	VADDPS        2176(R11), Z17, Z11
-	VFMADD213PS.Z Z20, Z20, K1, Z12
-	VMOVUPS       Z11, 2176(R11)
-	VMOVUPS       Z12, (R13)(SI*1)
+	VMULPS        Z12, Z12, Z11
+	VPSLLD        $0x14, Z23, Z23
+	VADDPS        64(R11)(R12*1), Z13, Z13
+	VFMADD213PS   Z12, Z11, Z14
+	VPADDD        Z16, Z23, Z23
+	VMOVUPS       Z13, 64(R11)(R12*1)
+	VFMADD213PS.Z Z21, Z21, K3, Z14
+	VMOVUPS       Z4, Z11
+	VADDPS        2112(R11), Z15, Z12
+	VMOVUPS       Z14, (R13)(BX*2)
+	VFMADD213PS   Z5, Z18, Z11
+	VMOVUPS       Z12, 2112(R11)
 	VMAXPS        64(R13)(BX*2), Z7, Z7
-	VADDPS        192(R11)(R12*1), Z12, Z11
+	VMULPS        Z18, Z18, Z12
+	VADDPS        128(R11)(R12*1), Z14, Z13
+	VFMADD213PS   Z18, Z12, Z11
+	VMOVUPS       Z13, 128(R11)(R12*1)
+	VFMADD213PS.Z Z23, Z23, K1, Z11
+	VADDPS        2176(R11), Z17, Z12
+	VMOVUPS       Z11, (R13)(SI*1)
+	VMOVUPS       Z12, 2176(R11)
+	VMAXPS        64(R13)(SI*1), Z7, Z7
+	VADDPS        192(R11)(R12*1), Z11, Z11
 	VMOVUPS       Z11, 192(R11)(R12*1)
 	VADDPS        2240(R11), Z22, Z11
 	VMOVUPS       Z11, 2240(R11)
-	VMAXPS        64(R13)(SI*1), Z7, Z7
 	ADDQ          $0x04, R14
 	ADDQ          $+256, R11
 	LEAQ          (R13)(BX*4), R13
@@ -10409,7 +10409,7 @@ classes8:
 fetched10:
 	VMOVUPS       (R13), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
@@ -10425,11 +10425,11 @@ fetched10:
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z14, (R13)
+	VMAXPS        64(R13), Z7, Z7
 	VADDPS        (R11)(R12*1), Z14, Z12
 	VMOVUPS       Z12, (R11)(R12*1)
 	VADDPS        2048(R11), Z11, Z11
 	VMOVUPS       Z11, 2048(R11)
-	VMAXPS        64(R13), Z7, Z7
 	ADDQ          $0x01, R14
 	ADDQ          $+64, R11
 	ADDQ          208(AX), R13
@@ -10623,7 +10623,7 @@ class3:
 	VMOVUPS      (R9), Z6
 	VFMSUB213PS  Z0, Z1, Z6
 	VPCMPEQD     Z2, Z5, K1
-	VMOVUPS      Z4, K1, Z6
+	VMOVAPS      Z4, K1, Z6
 	VMOVUPS      Z6, (R10)
 	ADDQ         208(AX), R9
 	ADDQ         192(AX), R10
@@ -10684,19 +10684,19 @@ loop2:
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
 	VMOVUPD       Z9, 376(AX)(BX*8)
+	VMOVDQU32     (DX), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
 	MOVQ          56(AX), R9
-	VBROADCASTSS  constants<>+576(SB), Z9
+	VBROADCASTSS  constants<>+576(SB), Z11
 	MOVQ          $+3008, R10
 
 clear4:
-	VMOVUPS      Z9, (R9)(R10*1)
-	SUBQ         $0x40, R10
-	JGE          clear4
-	VMOVDQU32    (DX), Z9
-	VBROADCASTSS constants<>+576(SB), Z10
-	MOVQ         CX, R11
-	XORQ         R12, R12
-	XORQ         R10, R10
+	VMOVUPS Z11, (R9)(R10*1)
+	SUBQ    $0x40, R10
+	JGE     clear4
+	MOVQ    CX, R11
+	XORQ    R12, R12
+	XORQ    R10, R10
 
 classes5:
 	MOVQ       96(AX), R13
@@ -10713,7 +10713,7 @@ classes5:
 fetched7:
 	VMOVUPS       (R11), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	MOVQ          32(AX), R13
 	VBROADCASTSS  (R13)(R12*4), Z12
@@ -10735,11 +10735,11 @@ fetched7:
 	VFMADD213PS   Z12, Z15, Z11
 	VFMADD213PS.Z Z14, Z14, K1, Z11
 	VMOVUPS       Z11, (R11)
+	VMAXPS        64(R11), Z7, Z7
 	VADDPS        (R9)(R10*1), Z11, Z11
 	VMOVUPS       Z11, (R9)(R10*1)
 	VADDPS        2048(R9), Z13, Z11
 	VMOVUPS       Z11, 2048(R9)
-	VMAXPS        64(R11), Z7, Z7
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
 	ADDQ          208(AX), R11
@@ -10936,7 +10936,7 @@ class3:
 	VBROADCASTSS (R11)(R8*4), Z7
 	VFNMADD231PS Z7, Z0, Z6
 	VPCMPEQD     Z2, Z5, K1
-	VMOVUPS      Z4, K1, Z6
+	VMOVAPS      Z4, K1, Z6
 	VMOVUPS      Z6, (R10)
 	ADDQ         208(AX), R9
 	ADDQ         192(AX), R10
@@ -11049,13 +11049,13 @@ fetched7:
 	VFMADD213PS   Z12, Z14, Z9
 	VFMADD213PS.Z Z13, Z13, K1, Z9
 	VMOVUPS       Z9, (R11)
+	VMAXPS        64(R11), Z7, Z7
 	VADDPS        (R9)(R10*1), Z9, Z9
 	VMOVUPS       Z9, (R9)(R10*1)
 	VADDPS        2048(R9), Z11, Z9
 	VMOVUPS       Z9, 2048(R9)
 	VADDPS        3072(R9), Z10, Z9
 	VMOVUPS       Z9, 3072(R9)
-	VMAXPS        64(R11), Z7, Z7
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
 	ADDQ          208(AX), R11
@@ -12382,19 +12382,19 @@ loop2:
 	VMOVUPD      Z12, Z13
 	VBROADCASTSD constants<>+1216(SB), Z12
 	VMOVUPD      Z13, 312(AX)(DI*8)
+	VPMOVSXDQ    (DX), Z14
+	VBROADCASTSD constants<>+576(SB), Z15
 	MOVQ         56(AX), R11
-	VBROADCASTSD constants<>+576(SB), Z14
+	VBROADCASTSD constants<>+576(SB), Z16
 	MOVQ         $+1472, R12
 
 clear4:
-	VMOVUPD      Z14, (R11)(R12*1)
-	SUBQ         $0x40, R12
-	JGE          clear4
-	VPMOVSXDQ    (DX), Z14
-	VBROADCASTSD constants<>+576(SB), Z15
-	MOVQ         CX, R13
-	XORQ         R14, R14
-	XORQ         R12, R12
+	VMOVUPD Z16, (R11)(R12*1)
+	SUBQ    $0x40, R12
+	JGE     clear4
+	MOVQ    CX, R13
+	XORQ    R14, R14
+	XORQ    R12, R12
 
 classes5:
 	MOVQ       96(AX), R15
@@ -12420,7 +12420,7 @@ classes5:
 fetched7:
 	VMOVUPD       (R13), Z16
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
-	VMOVUPD       Z16, K1, Z15
+	VMOVAPD       Z16, K1, Z15
 	VSUBPD        Z13, Z16, Z16
 	VMOVUPD       Z16, Z18
 	VFMADD132PD   Z2, Z1, Z18
@@ -12431,7 +12431,7 @@ fetched7:
 	VFNMADD231PD  Z3, Z17, Z19
 	VPCMPEQQ.BCST constants<>+1248(SB), Z14, K2
 	VFNMADD231PD  Z4, Z17, Z19
-	VMOVUPD       Z20, K2, Z15
+	VMOVAPD       Z20, K2, Z15
 	VPERMPD       Z11, Z18, Z17
 	VSUBPD        Z13, Z20, Z20
 	VPSLLQ        $0x31, Z18, Z18
@@ -12450,7 +12450,7 @@ fetched7:
 	VPCMPEQQ.BCST constants<>+1280(SB), Z14, K3
 	VFMADD213PD   Z9, Z19, Z17
 	VFNMADD231PD  Z4, Z22, Z23
-	VMOVUPD       Z25, K3, Z15
+	VMOVAPD       Z25, K3, Z15
 	VFMADD213PD   Z10, Z19, Z17
 	VPERMPD       Z11, Z21, Z24
 	VSUBPD        Z13, Z25, Z25
@@ -12466,23 +12466,23 @@ fetched7:
 	VMOVUPD       Z17, (R13)
 	VFMADD213PD   Z6, Z23, Z18
 	VSUBPD        Z1, Z26, Z19
-	VADDPD        (R11)(R12*1), Z17, Z17
+	VMAXPD        64(R13), Z12, Z12
 	VFMADD213PD   Z7, Z23, Z18
 	VMOVUPD       Z25, Z22
 	VMOVUPD       (R13)(SI*1), Z24
-	VMOVUPD       Z17, (R11)(R12*1)
+	VADDPD        (R11)(R12*1), Z17, Z17
 	VFMADD213PD   Z8, Z23, Z18
 	VFNMADD231PD  Z3, Z19, Z22
 	VPCMPEQQ.BCST constants<>+1312(SB), Z14, K3
-	VADDPD        1024(R11), Z16, Z16
+	VMOVUPD       Z17, (R11)(R12*1)
 	VFMADD213PD   Z9, Z23, Z18
 	VFNMADD231PD  Z4, Z19, Z22
-	VMOVUPD       Z24, K3, Z15
-	VMOVUPD       Z16, 1024(R11)
+	VMOVAPD       Z24, K3, Z15
+	VADDPD        1024(R11), Z16, Z16
 	VFMADD213PD   Z10, Z23, Z18
 	VPERMPD       Z11, Z26, Z17
 	VSUBPD        Z13, Z24, Z24
-	VMAXPD        64(R13), Z12, Z12
+	VMOVUPD       Z16, 1024(R11)
 	VMULPD        Z23, Z23, Z16
 	VPSLLQ        $0x31, Z26, Z26
 	VMOVUPD       Z24, Z19
@@ -12495,19 +12495,19 @@ fetched7:
 	VMOVUPD       Z18, (R13)(BX*1)
 	VFMADD213PD   Z6, Z22, Z16
 	VSUBPD        Z1, Z19, Z17
-	VADDPD        64(R11)(R12*1), Z18, Z18
+	VMAXPD        64(R13)(BX*1), Z12, Z12
 	VFMADD213PD   Z7, Z22, Z16
 	VMOVUPD       Z24, Z21
-	VMOVUPD       Z18, 64(R11)(R12*1)
+	VADDPD        64(R11)(R12*1), Z18, Z18
 	VFMADD213PD   Z8, Z22, Z16
 	VFNMADD231PD  Z3, Z17, Z21
-	VADDPD        1088(R11), Z20, Z18
+	VMOVUPD       Z18, 64(R11)(R12*1)
 	VFMADD213PD   Z9, Z22, Z16
 	VFNMADD231PD  Z4, Z17, Z21
-	VMOVUPD       Z18, 1088(R11)
+	VADDPD        1088(R11), Z20, Z17
 	VFMADD213PD   Z10, Z22, Z16
 	VPERMPD       Z11, Z19, Z18
-	VMAXPD        64(R13)(BX*1), Z12, Z12
+	VMOVUPD       Z17, 1088(R11)
 	VMULPD        Z22, Z22, Z17
 	VPSLLQ        $0x31, Z19, Z19
 	VFMADD213PD   Z22, Z17, Z16
@@ -12516,24 +12516,24 @@ fetched7:
 	VMOVUPD       Z5, Z17
 	VMOVUPD       Z16, (R13)(BX*2)
 	VFMADD213PD   Z6, Z21, Z17
-	VADDPD        128(R11)(R12*1), Z16, Z16
-	VFMADD213PD   Z7, Z21, Z17
-	VMOVUPD       Z16, 128(R11)(R12*1)
-	VFMADD213PD   Z8, Z21, Z17
-	VADDPD        1152(R11), Z25, Z16
-	VFMADD213PD   Z9, Z21, Z17
-	VMOVUPD       Z16, 1152(R11)
-	VFMADD213PD   Z10, Z21, Z17
 	VMAXPD        64(R13)(BX*2), Z12, Z12
+	VFMADD213PD   Z7, Z21, Z17
+	VADDPD        128(R11)(R12*1), Z16, Z16
+	VFMADD213PD   Z8, Z21, Z17
+	VMOVUPD       Z16, 128(R11)(R12*1)
+	VFMADD213PD   Z9, Z21, Z17
+	VADDPD        1152(R11), Z25, Z16
+	VFMADD213PD   Z10, Z21, Z17
+	VMOVUPD       Z16, 1152(R11)
 	VMULPD        Z21, Z21, Z16
 	VFMADD213PD   Z21, Z16, Z17
 	VFMADD213PD.Z Z19, Z19, K2, Z17
 	VMOVUPD       Z17, (R13)(SI*1)
+	VMAXPD        64(R13)(SI*1), Z12, Z12
 	VADDPD        192(R11)(R12*1), Z17, Z16
 	VMOVUPD       Z16, 192(R11)(R12*1)
 	VADDPD        1216(R11), Z24, Z16
 	VMOVUPD       Z16, 1216(R11)
-	VMAXPD        64(R13)(SI*1), Z12, Z12
 	ADDQ          $0x04, R14
 	ADDQ          $+256, R11
 	LEAQ          (R13)(BX*4), R13
@@ -12560,7 +12560,7 @@ classes8:
 fetched10:
 	VMOVUPD       (R13), Z16
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
-	VMOVUPD       Z16, K1, Z15
+	VMOVAPD       Z16, K1, Z15
 	VSUBPD        Z13, Z16, Z16
 	VMOVUPD       Z16, Z18
 	VFMADD132PD   Z2, Z1, Z18
@@ -12582,11 +12582,11 @@ fetched10:
 	VFMADD213PD   Z19, Z20, Z17
 	VFMADD213PD.Z Z18, Z18, K1, Z17
 	VMOVUPD       Z17, (R13)
+	VMAXPD        64(R13), Z12, Z12
 	VADDPD        (R11)(R12*1), Z17, Z17
 	VMOVUPD       Z17, (R11)(R12*1)
 	VADDPD        1024(R11), Z16, Z16
 	VMOVUPD       Z16, 1024(R11)
-	VMAXPD        64(R13), Z12, Z12
 	ADDQ          $0x01, R14
 	ADDQ          $+64, R11
 	ADDQ          208(AX), R13
@@ -12715,7 +12715,7 @@ class3:
 	VMOVUPD      (R9), Z5
 	VFMSUB213PD  Z0, Z1, Z5
 	VPCMPEQQ     Z2, Z4, K1
-	VMOVUPD      Z3, K1, Z5
+	VMOVAPD      Z3, K1, Z5
 	VMOVUPD      Z5, (R10)
 	ADDQ         208(AX), R9
 	ADDQ         192(AX), R10
@@ -12777,19 +12777,19 @@ loop2:
 	VMOVUPD      Z12, Z13
 	VBROADCASTSD constants<>+1216(SB), Z12
 	VMOVUPD      Z13, 312(AX)(BX*8)
+	VPMOVSXDQ    (DX), Z14
+	VBROADCASTSD constants<>+576(SB), Z15
 	MOVQ         56(AX), R9
-	VBROADCASTSD constants<>+576(SB), Z14
+	VBROADCASTSD constants<>+576(SB), Z16
 	MOVQ         $+1472, R10
 
 clear4:
-	VMOVUPD      Z14, (R9)(R10*1)
-	SUBQ         $0x40, R10
-	JGE          clear4
-	VPMOVSXDQ    (DX), Z14
-	VBROADCASTSD constants<>+576(SB), Z15
-	MOVQ         CX, R11
-	XORQ         R12, R12
-	XORQ         R10, R10
+	VMOVUPD Z16, (R9)(R10*1)
+	SUBQ    $0x40, R10
+	JGE     clear4
+	MOVQ    CX, R11
+	XORQ    R12, R12
+	XORQ    R10, R10
 
 classes5:
 	MOVQ       96(AX), R13
@@ -12806,7 +12806,7 @@ classes5:
 fetched7:
 	VMOVUPD       (R11), Z16
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
-	VMOVUPD       Z16, K1, Z15
+	VMOVAPD       Z16, K1, Z15
 	VSUBPD        Z13, Z16, Z16
 	MOVQ          32(AX), R13
 	VBROADCASTSD  (R13)(R12*8), Z17
@@ -12833,11 +12833,11 @@ fetched7:
 	VFMADD213PD   Z16, Z20, Z17
 	VFMADD213PD.Z Z19, Z19, K1, Z17
 	VMOVUPD       Z17, (R11)
+	VMAXPD        64(R11), Z12, Z12
 	VADDPD        (R9)(R10*1), Z17, Z16
 	VMOVUPD       Z16, (R9)(R10*1)
 	VADDPD        1024(R9), Z18, Z16
 	VMOVUPD       Z16, 1024(R9)
-	VMAXPD        64(R11), Z12, Z12
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
 	ADDQ          208(AX), R11
@@ -12969,7 +12969,7 @@ class3:
 	VBROADCASTSD (R11)(R8*8), Z6
 	VFNMADD231PD Z6, Z0, Z5
 	VPCMPEQQ     Z2, Z4, K1
-	VMOVUPD      Z3, K1, Z5
+	VMOVAPD      Z3, K1, Z5
 	VMOVUPD      Z5, (R10)
 	ADDQ         208(AX), R9
 	ADDQ         192(AX), R10
@@ -13088,13 +13088,13 @@ fetched7:
 	VFMADD213PD   Z14, Z19, Z17
 	VFMADD213PD.Z Z18, Z18, K1, Z17
 	VMOVUPD       Z17, (R11)
+	VMAXPD        64(R11), Z12, Z12
 	VADDPD        (R9)(R10*1), Z17, Z14
 	VMOVUPD       Z14, (R9)(R10*1)
 	VADDPD        1024(R9), Z16, Z14
 	VMOVUPD       Z14, 1024(R9)
 	VADDPD        1536(R9), Z15, Z14
 	VMOVUPD       Z14, 1536(R9)
-	VMAXPD        64(R11), Z12, Z12
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
 	ADDQ          208(AX), R11
@@ -16059,78 +16059,79 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS      Y2, Y8
-	VCVTPS2PD    X8, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y8, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 344(AX)(SI*8)
 	MOVQ         SI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
-	VMOVDQU      (DX), Y5
-	VXORPS       Y3, Y3, Y3
-	VMOVUPS      (CX), Y4
-	VPCMPEQD     constants<>+576(SB), Y5, Y2
-	VBLENDVPS    Y2, Y4, Y3, Y3
-	VSUBPS       Y8, Y4, Y4
-	VMAXPS       Y4, Y0, Y6
-	VMOVUPS      Y6, Y2
-	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y7
-	VFNMADD132PS constants<>+96(SB), Y6, Y7
-	VPERMPS      constants<>+192(SB), Y2, Y9
-	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y6
-	VPADDD       Y9, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y5, Y9
-	VMOVUPS      constants<>+128(SB), Y5
-	VBLENDVPS    Y9, Y6, Y3, Y3
-	VFMADD213PS  constants<>+160(SB), Y7, Y5
-	VSUBPS       Y8, Y6, Y6
-	VMULPS       Y7, Y7, Y9
+	VMOVUPS      Y2, Y3
+	VBROADCASTSS constants<>+544(SB), Y2
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 344(AX)(SI*8)
+	VMOVDQU      (DX), Y4
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      (CX), Y6
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
-	VFMADD213PS  Y7, Y9, Y5
 	VMOVUPS      Y8, Y9
-	VFMADD213PS  Y2, Y2, Y5
 	VFMADD132PS  constants<>+64(SB), Y1, Y9
-	VMOVUPS      32(CX), Y2
 	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VMOVUPS      (CX)(BX*1), Y10
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+608(SB), Y4, Y8
+	VMOVUPS      constants<>+128(SB), Y4
+	VBLENDVPS    Y8, Y10, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y7, Y4
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y3
+	VMAXPS       Y10, Y0, Y8
+	VFMADD213PS  Y7, Y3, Y4
+	VMOVUPS      Y8, Y3
+	VFMADD213PS  Y9, Y9, Y4
+	VFMADD132PS  constants<>+64(SB), Y1, Y3
+	VMAXPS       32(CX), Y2, Y2
+	VSUBPS       Y1, Y3, Y7
 	PREFETCHT0   (R8)
 	VFNMADD132PS constants<>+96(SB), Y8, Y7
 	ADDQ         184(AX), R8
-	VPERMPS      constants<>+192(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
+	VPERMPS      constants<>+192(SB), Y3, Y8
+	VPSLLD       $0x14, Y3, Y3
+	VPADDD       Y8, Y3, Y3
 	VMOVUPS      constants<>+128(SB), Y8
 	VFMADD213PS  constants<>+160(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VFMADD213PS  Y3, Y3, Y8
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	ADDQ         184(AX), R8
-	VMINPS       Y8, Y5, Y7
-	VADDPS       Y8, Y5, Y5
-	VXORPS       Y8, Y8, Y8
-	VMULPS       Y8, Y5, Y5
-	VADDPS       Y5, Y7, Y7
-	VADDPS       Y4, Y6, Y6
-	VCVTPS2PD    X7, Y4
-	VMOVUPD      Y4, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y7, X4
-	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 1432(AX)(SI*8)
-	VCVTPS2PD    X6, Y4
-	VMOVUPD      Y4, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y6, X4
-	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VMINPS       Y8, Y4, Y3
+	VADDPS       Y8, Y4, Y4
+	VXORPS       Y7, Y7, Y7
+	VMULPS       Y7, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VADDPS       Y6, Y10, Y10
 	VCVTPS2PD    X3, Y4
-	VSUBPD       312(AX)(SI*8), Y4, Y4
-	VMOVUPD      Y4, 3576(AX)(SI*8)
+	VMOVUPD      Y4, 1400(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y3, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 1432(AX)(SI*8)
+	VCVTPS2PD    X10, Y3
+	VMOVUPD      Y3, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y10, X3
+	VCVTPS2PD    X3, Y3
+	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VCVTPS2PD    X5, Y3
+	VSUBPD       312(AX)(SI*8), Y3, Y3
+	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3608(AX)(SI*8)
@@ -16171,102 +16172,103 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS      Y2, Y3
-	VCVTPS2PD    X3, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 344(AX)(SI*8)
 	MOVQ         SI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
 	MOVQ         176(AX), R9
-	VMOVDQU      (DX), Y6
-	VXORPS       Y4, Y4, Y4
-	VMOVUPS      (CX), Y5
-	VPCMPEQD     constants<>+576(SB), Y6, Y2
-	VBLENDVPS    Y2, Y5, Y4, Y4
-	VSUBPS       Y3, Y5, Y5
-	VMAXPS       Y5, Y0, Y7
-	VMOVUPS      Y7, Y2
-	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y8
-	VFNMADD132PS constants<>+96(SB), Y7, Y8
-	VPERMPS      constants<>+192(SB), Y2, Y9
-	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y7
-	VPADDD       Y9, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y6, Y9
-	VMOVUPS      constants<>+128(SB), Y6
-	VBLENDVPS    Y9, Y7, Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y8, Y6
-	VSUBPS       Y3, Y7, Y7
-	VMULPS       Y8, Y8, Y10
-	VMAXPS       Y7, Y0, Y9
-	VFMADD213PS  Y8, Y10, Y6
-	VMOVUPS      Y9, Y10
-	VFMADD213PS  Y2, Y2, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
-	VMOVUPS      Y6, (CX)
-	VSUBPS       Y1, Y10, Y8
-	VMOVUPS      32(CX), Y2
-	VFNMADD132PS constants<>+96(SB), Y9, Y8
+	VMOVUPS      Y2, Y3
+	VBROADCASTSS constants<>+544(SB), Y2
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 344(AX)(SI*8)
+	VMOVDQU      (DX), Y4
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      (CX), Y6
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
+	VSUBPS       Y3, Y6, Y6
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VMOVUPS      (CX)(BX*1), Y10
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+608(SB), Y4, Y8
+	VMOVUPS      constants<>+128(SB), Y4
+	VBLENDVPS    Y8, Y10, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y7, Y4
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y8
+	VMAXPS       Y10, Y0, Y11
+	VFMADD213PS  Y7, Y8, Y4
+	VMOVUPS      Y11, Y7
+	VFMADD213PS  Y9, Y9, Y4
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VMOVUPS      Y4, (CX)
+	VSUBPS       Y1, Y7, Y8
+	VMAXPS       32(CX), Y2, Y2
+	VFNMADD132PS constants<>+96(SB), Y11, Y8
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y10, Y9
+	VPERMPS      constants<>+192(SB), Y7, Y9
 	PREFETCHT0   (R8)(R9*1)
-	VPSLLD       $0x14, Y10, Y10
+	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
-	VPADDD       Y9, Y10, Y10
+	VPADDD       Y9, Y7, Y7
 	VMOVUPS      constants<>+128(SB), Y9
 	VFMADD213PS  constants<>+160(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
+	VFMADD213PS  Y7, Y7, Y9
 	VMOVUPS      Y9, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VMINPS       Y9, Y6, Y8
-	VADDPS       Y9, Y6, Y6
-	VXORPS       Y9, Y9, Y9
-	VMULPS       Y9, Y6, Y6
-	VADDPS       Y6, Y8, Y8
-	VADDPS       Y5, Y7, Y7
-	VCVTPS2PD    X8, Y5
-	VMOVUPD      Y5, 1400(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y8, X5
-	VCVTPS2PD    X5, Y5
-	VMOVUPD      Y5, 1432(AX)(SI*8)
-	VCVTPS2PD    X7, Y5
-	VMOVUPD      Y5, 4664(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y7, X5
-	VCVTPS2PD    X5, Y5
-	VMOVUPD      Y5, 4696(AX)(SI*8)
-	VSUBPS       Y3, Y4, Y3
-	VMAXPS       Y3, Y0, Y5
-	VMOVUPS      Y5, Y6
+	VMINPS       Y9, Y4, Y7
+	VADDPS       Y9, Y4, Y4
+	VXORPS       Y8, Y8, Y8
+	VMULPS       Y8, Y4, Y4
+	VADDPS       Y4, Y7, Y7
+	VADDPS       Y6, Y10, Y10
+	VCVTPS2PD    X7, Y4
+	VMOVUPD      Y4, 1400(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y7, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VCVTPS2PD    X10, Y4
+	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y10, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VSUBPS       Y3, Y5, Y3
+	VMAXPS       Y3, Y0, Y4
+	VMOVUPS      Y4, Y6
 	VFMADD132PS  constants<>+64(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+96(SB), Y5, Y3
-	VPERMPS      constants<>+192(SB), Y6, Y5
+	VFNMADD132PS constants<>+96(SB), Y4, Y3
+	VPERMPS      constants<>+192(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y5, Y6, Y6
-	VMOVUPS      constants<>+128(SB), Y5
-	VFMADD213PS  constants<>+160(SB), Y3, Y5
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      constants<>+128(SB), Y4
+	VFMADD213PS  constants<>+160(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
-	VFMADD213PS  Y3, Y7, Y5
-	VFMADD213PS  Y6, Y6, Y5
-	VCVTPS2PD    X5, Y3
+	VFMADD213PS  Y3, Y7, Y4
+	VFMADD213PS  Y6, Y6, Y4
+	VCVTPS2PD    X4, Y3
 	VMOVUPD      Y3, 6840(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y5, X3
+	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
 	VMOVUPD      Y3, 6872(AX)(SI*8)
-	VCVTPS2PD    X4, Y3
+	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3576(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y4, X3
+	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
 	VMOVUPD      Y3, 3608(AX)(SI*8)
@@ -16312,78 +16314,79 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS       Z7, Z10
-	VCVTPS2PD     Y10, Z7
-	VMOVUPD       Z7, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z10, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 376(AX)(SI*8)
 	MOVQ          SI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
-	VMOVDQU32     (DX), Z7
-	VBROADCASTSS  constants<>+576(SB), Z8
-	VMOVUPS       (CX), Z9
-	VPCMPEQD.BCST constants<>+576(SB), Z7, K1
-	VMOVUPS       Z9, K1, Z8
-	VSUBPS        Z10, Z9, Z9
-	VMOVUPS       Z9, Z14
-	VMOVUPS       (CX)(BX*1), Z11
+	VMOVUPS       Z7, Z8
+	VBROADCASTSS  constants<>+544(SB), Z7
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 376(AX)(SI*8)
+	VMOVDQU32     (DX), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VMOVUPS       (CX), Z11
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VMOVAPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z12
+	VMOVUPS       (CX)(BX*1), Z13
+	VFMADD132PS   Z2, Z1, Z12
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVAPS       Z13, K2, Z10
+	VSUBPS        Z1, Z12, Z9
+	VSUBPS        Z8, Z13, Z13
+	VFNMADD132PS  Z3, Z11, Z9
+	VMOVUPS       Z13, Z14
+	VPERMPS       Z6, Z12, Z8
 	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+608(SB), Z7, K2
-	VCMPPS        $0x15, Z0, Z9, K1
-	VMOVUPS       Z11, K2, Z8
-	VSUBPS        Z1, Z14, Z7
-	VSUBPS        Z10, Z11, Z11
-	VFNMADD132PS  Z3, Z9, Z7
-	VMOVUPS       Z11, Z13
-	VPERMPS       Z6, Z14, Z10
-	VFMADD132PS   Z2, Z1, Z13
+	VPSLLD        $0x14, Z12, Z12
+	VCMPPS        $0x15, Z0, Z13, K2
+	VPADDD        Z8, Z12, Z12
+	VSUBPS        Z1, Z14, Z16
+	VMOVUPS       Z4, Z8
+	VFNMADD132PS  Z3, Z13, Z16
+	VFMADD213PS   Z5, Z9, Z8
+	VPERMPS       Z6, Z14, Z17
+	VMULPS        Z9, Z9, Z15
 	VPSLLD        $0x14, Z14, Z14
-	VCMPPS        $0x15, Z0, Z11, K2
-	VPADDD        Z10, Z14, Z14
-	VSUBPS        Z1, Z13, Z12
-	VMOVUPS       Z4, Z10
-	VFNMADD132PS  Z3, Z11, Z12
-	VFMADD213PS   Z5, Z7, Z10
-	VPERMPS       Z6, Z13, Z16
-	VMULPS        Z7, Z7, Z15
-	VPSLLD        $0x14, Z13, Z13
-	VFMADD213PS   Z7, Z15, Z10
-	VPADDD        Z16, Z13, Z13
-	VFMADD213PS.Z Z14, Z14, K1, Z10
-	VMOVUPS       Z4, Z14
-	VMOVUPS       64(CX), Z7
-	VFMADD213PS   Z5, Z12, Z14
+	VFMADD213PS   Z9, Z15, Z8
+	VPADDD        Z17, Z14, Z14
+	VFMADD213PS.Z Z12, Z12, K1, Z8
+	VMOVUPS       Z4, Z9
+	VMAXPS        64(CX), Z7, Z7
+	VFMADD213PS   Z5, Z16, Z9
 	PREFETCHT0    (R8)
-	VMULPS        Z12, Z12, Z15
+	VMULPS        Z16, Z16, Z12
 	ADDQ          184(AX), R8
-	VFMADD213PS   Z12, Z15, Z14
-	VFMADD213PS.Z Z13, Z13, K2, Z14
+	VFMADD213PS   Z16, Z12, Z9
+	VFMADD213PS.Z Z14, Z14, K2, Z9
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	PREFETCHT0    (R8)
 	ADDQ          184(AX), R8
-	VMINPS        Z14, Z10, Z12
-	VADDPS        Z14, Z10, Z10
-	VBROADCASTSS  constants<>+576(SB), Z13
-	VMULPS        Z13, Z10, Z10
-	VADDPS        Z10, Z12, Z12
-	VADDPS        Z9, Z11, Z11
-	VCVTPS2PD     Y12, Z9
-	VMOVUPD       Z9, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z12, Y9
-	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 1464(AX)(SI*8)
-	VCVTPS2PD     Y11, Z9
-	VMOVUPD       Z9, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z11, Y9
-	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 4728(AX)(SI*8)
-	VCVTPS2PD     Y8, Z9
-	VSUBPD        312(AX)(SI*8), Z9, Z9
-	VMOVUPD       Z9, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y8
+	VMINPS        Z9, Z8, Z12
+	VADDPS        Z9, Z8, Z8
+	VBROADCASTSS  constants<>+576(SB), Z9
+	VMULPS        Z9, Z8, Z8
+	VADDPS        Z8, Z12, Z12
+	VADDPS        Z11, Z13, Z13
+	VCVTPS2PD     Y12, Z8
+	VMOVUPD       Z8, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z12, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 1464(AX)(SI*8)
+	VCVTPS2PD     Y13, Z8
+	VMOVUPD       Z8, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z13, Y8
+	VCVTPS2PD     Y8, Z8
+	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VCVTPS2PD     Y10, Z8
+	VSUBPD        312(AX)(SI*8), Z8, Z8
+	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
@@ -16429,102 +16432,103 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS       Z7, Z8
-	VCVTPS2PD     Y8, Z7
-	VMOVUPD       Z7, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 376(AX)(SI*8)
 	MOVQ          SI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
 	MOVQ          176(AX), R9
-	VMOVDQU32     (DX), Z7
-	VBROADCASTSS  constants<>+576(SB), Z9
-	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+576(SB), Z7, K1
-	VMOVUPS       Z10, K1, Z9
-	VSUBPS        Z8, Z10, Z10
-	VMOVUPS       Z10, Z15
-	VMOVUPS       (CX)(BX*1), Z12
+	VMOVUPS       Z7, Z8
+	VBROADCASTSS  constants<>+544(SB), Z7
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 376(AX)(SI*8)
+	VMOVDQU32     (DX), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VMOVUPS       (CX), Z11
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VMOVAPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z12
+	VMOVUPS       (CX)(BX*1), Z13
+	VFMADD132PS   Z2, Z1, Z12
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVAPS       Z13, K2, Z10
+	VSUBPS        Z1, Z12, Z9
+	VSUBPS        Z8, Z13, Z13
+	VFNMADD132PS  Z3, Z11, Z9
+	VMOVUPS       Z13, Z15
+	VPERMPS       Z6, Z12, Z14
 	VFMADD132PS   Z2, Z1, Z15
-	VPCMPEQD.BCST constants<>+608(SB), Z7, K2
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVUPS       Z12, K2, Z9
-	VSUBPS        Z1, Z15, Z7
-	VSUBPS        Z8, Z12, Z12
-	VFNMADD132PS  Z3, Z10, Z7
-	VMOVUPS       Z12, Z14
-	VPERMPS       Z6, Z15, Z11
-	VFMADD132PS   Z2, Z1, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VCMPPS        $0x15, Z0, Z13, K2
+	VPADDD        Z14, Z12, Z12
+	VSUBPS        Z1, Z15, Z17
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z13, Z17
+	VFMADD213PS   Z5, Z9, Z14
+	VPERMPS       Z6, Z15, Z18
+	VMULPS        Z9, Z9, Z16
 	VPSLLD        $0x14, Z15, Z15
-	VCMPPS        $0x15, Z0, Z12, K2
-	VPADDD        Z11, Z15, Z15
-	VSUBPS        Z1, Z14, Z13
-	VMOVUPS       Z4, Z11
-	VFNMADD132PS  Z3, Z12, Z13
-	VFMADD213PS   Z5, Z7, Z11
-	VPERMPS       Z6, Z14, Z17
-	VMULPS        Z7, Z7, Z16
-	VPSLLD        $0x14, Z14, Z14
-	VFMADD213PS   Z7, Z16, Z11
-	VPADDD        Z17, Z14, Z14
-	VFMADD213PS.Z Z15, Z15, K1, Z11
-	VMOVUPS       Z4, Z15
-	VMOVUPS       Z11, (CX)
-	VFMADD213PS   Z5, Z13, Z15
-	VMOVUPS       64(CX), Z7
-	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z9, Z16, Z14
+	VPADDD        Z18, Z15, Z15
+	VFMADD213PS.Z Z12, Z12, K1, Z14
+	VMOVUPS       Z4, Z9
+	VMOVUPS       Z14, (CX)
+	VFMADD213PS   Z5, Z17, Z9
+	VMAXPS        64(CX), Z7, Z7
+	VMULPS        Z17, Z17, Z12
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z13, Z16, Z15
+	VFMADD213PS   Z17, Z12, Z9
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VFMADD213PS.Z Z15, Z15, K2, Z9
 	ADDQ          184(AX), R8
-	VMOVUPS       Z15, (CX)(BX*1)
+	VMOVUPS       Z9, (CX)(BX*1)
 	VMAXPS        64(CX)(BX*1), Z7, Z7
 	PREFETCHT0    (R8)
 	PREFETCHT0    (R8)(R9*1)
 	ADDQ          184(AX), R8
-	VMINPS        Z15, Z11, Z13
-	VADDPS        Z15, Z11, Z11
-	VBROADCASTSS  constants<>+576(SB), Z14
-	VMULPS        Z14, Z11, Z11
+	VMINPS        Z9, Z14, Z12
+	VADDPS        Z9, Z14, Z14
+	VBROADCASTSS  constants<>+576(SB), Z9
+	VMULPS        Z9, Z14, Z14
+	VADDPS        Z14, Z12, Z12
 	VADDPS        Z11, Z13, Z13
-	VADDPS        Z10, Z12, Z12
-	VCVTPS2PD     Y13, Z10
-	VMOVUPD       Z10, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z13, Y10
-	VCVTPS2PD     Y10, Z10
-	VMOVUPD       Z10, 1464(AX)(SI*8)
-	VCVTPS2PD     Y12, Z10
-	VMOVUPD       Z10, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z12, Y10
-	VCVTPS2PD     Y10, Z10
-	VMOVUPD       Z10, 4728(AX)(SI*8)
-	VSUBPS        Z8, Z9, Z8
+	VCVTPS2PD     Y12, Z9
+	VMOVUPD       Z9, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z12, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 1464(AX)(SI*8)
+	VCVTPS2PD     Y13, Z9
+	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z13, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
 	VCMPPS        $0x15, Z0, Z8, K1
-	VSUBPS        Z1, Z11, Z10
-	VFNMADD132PS  Z3, Z8, Z10
+	VSUBPS        Z1, Z11, Z9
+	VFNMADD132PS  Z3, Z8, Z9
 	VPERMPS       Z6, Z11, Z8
 	VPSLLD        $0x14, Z11, Z11
 	VPADDD        Z8, Z11, Z11
 	VMOVUPS       Z4, Z8
-	VFMADD213PS   Z5, Z10, Z8
-	VMULPS        Z10, Z10, Z12
-	VFMADD213PS   Z10, Z12, Z8
+	VFMADD213PS   Z5, Z9, Z8
+	VMULPS        Z9, Z9, Z12
+	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
-	VCVTPS2PD     Y8, Z10
-	VMOVUPD       Z10, 6840(AX)(SI*8)
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 6840(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 6904(AX)(SI*8)
-	VCVTPS2PD     Y9, Z8
+	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y8
+	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
@@ -16565,69 +16569,70 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS      Y2, Y3
-	VCVTPS2PD    X3, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 344(AX)(SI*8)
 	MOVQ         SI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
 	MOVQ         176(AX), R9
+	VMOVUPS      Y2, Y3
+	VBROADCASTSS constants<>+544(SB), Y2
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 344(AX)(SI*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y6, Y5, Y5
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y2
-	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y9
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	VPERMPS      constants<>+192(SB), Y2, Y7
-	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y8
-	VPADDD       Y7, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
-	VSUBPS       Y3, Y8, Y8
-	VMULPS       Y9, Y9, Y11
-	VMAXPS       Y8, Y0, Y10
-	VFMADD213PS  Y9, Y11, Y7
-	VMOVUPS      Y10, Y11
-	VFMADD213PS  Y2, Y2, Y7
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VMOVUPS      Y7, (CX)
-	VSUBPS       Y1, Y11, Y9
-	VMOVUPS      32(CX), Y2
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VMOVUPS      (CX)(BX*1), Y10
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VBLENDVPS    Y11, Y10, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VMOVUPS      Y8, (CX)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       32(CX), Y2, Y2
+	VFNMADD132PS constants<>+96(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
-	VPSLLD       $0x14, Y11, Y11
+	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VPADDD       Y11, Y7, Y7
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(BX*1)
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y6, Y8, Y8
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
+	VMOVUPS      Y11, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y10, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y4
 	VBLENDVPS    Y4, Y6, Y5, Y5
@@ -16735,125 +16740,126 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS       Z7, Z8
-	VCVTPS2PD     Y8, Z7
-	VMOVUPD       Z7, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 376(AX)(SI*8)
 	MOVQ          SI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
 	MOVQ          176(AX), R9
-	VMOVDQU32     (DX), Z11
-	VBROADCASTSS  constants<>+576(SB), Z9
-	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+576(SB), Z11, K1
-	VMOVUPS       Z10, K1, Z9
-	VSUBPS        Z8, Z10, Z10
-	VMOVUPS       Z10, Z7
-	VMOVUPS       (CX)(BX*1), Z12
-	VFMADD132PS   Z2, Z1, Z7
-	VPCMPEQD.BCST constants<>+608(SB), Z11, K2
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVUPS       Z12, K2, Z9
-	VSUBPS        Z1, Z7, Z15
-	VSUBPS        Z8, Z12, Z12
-	VFNMADD132PS  Z3, Z10, Z15
-	VMOVUPS       Z12, Z14
+	VMOVUPS       Z7, Z8
+	VBROADCASTSS  constants<>+544(SB), Z7
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 376(AX)(SI*8)
+	VMOVDQU32     (DX), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VMOVUPS       (CX), Z11
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VMOVAPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
+	VMOVUPS       (CX)(BX*1), Z15
+	VFMADD132PS   Z2, Z1, Z13
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVAPS       Z15, K2, Z10
+	VSUBPS        Z1, Z13, Z12
+	VSUBPS        Z8, Z15, Z15
+	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       Z15, Z16
 	VMOVUPS       (CX)(BX*2), Z17
-	VPERMPS       Z6, Z7, Z13
-	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+640(SB), Z11, K3
-	VPSLLD        $0x14, Z7, Z7
-	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVUPS       Z17, K3, Z9
-	VPADDD        Z13, Z7, Z7
-	VSUBPS        Z1, Z14, Z13
+	VPERMPS       Z6, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z16
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
+	VPSLLD        $0x14, Z13, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVAPS       Z17, K3, Z10
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z1, Z16, Z18
 	VSUBPS        Z8, Z17, Z17
-	VMOVUPS       Z4, Z11
-	VFNMADD132PS  Z3, Z12, Z13
-	VMOVUPS       Z17, Z19
-	VFMADD213PS   Z5, Z15, Z11
-	VPERMPS       Z6, Z14, Z18
-	VFMADD132PS   Z2, Z1, Z19
-	VMULPS        Z15, Z15, Z16
-	VPSLLD        $0x14, Z14, Z14
+	VMOVUPS       Z4, Z9
+	VFNMADD132PS  Z3, Z15, Z18
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z12, Z9
+	VPERMPS       Z6, Z16, Z19
+	VFMADD132PS   Z2, Z1, Z20
+	VMULPS        Z12, Z12, Z14
+	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VFMADD213PS   Z15, Z16, Z11
-	VPADDD        Z18, Z14, Z14
-	VSUBPS        Z1, Z19, Z18
-	VFMADD213PS.Z Z7, Z7, K1, Z11
-	VMOVUPS       Z4, Z15
-	VFNMADD132PS  Z3, Z17, Z18
-	VMOVUPS       Z11, (CX)
-	VFMADD213PS   Z5, Z13, Z15
-	VPERMPS       Z6, Z19, Z20
-	VMOVUPS       64(CX), Z7
-	VMULPS        Z13, Z13, Z16
-	VPSLLD        $0x14, Z19, Z19
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z13, Z16, Z15
-	VPADDD        Z20, Z19, Z19
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VFMADD213PS   Z12, Z14, Z9
+	VPADDD        Z19, Z16, Z16
+	VSUBPS        Z1, Z20, Z12
+	VFMADD213PS.Z Z13, Z13, K1, Z9
 	VMOVUPS       Z4, Z13
-	ADDQ          184(AX), R8
-	VMOVUPS       Z15, (CX)(BX*1)
+	VFNMADD132PS  Z3, Z17, Z12
+	VMOVUPS       Z9, (CX)
 	VFMADD213PS   Z5, Z18, Z13
-	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VPERMPS       Z6, Z20, Z19
+	VMAXPS        64(CX), Z7, Z7
 	VMULPS        Z18, Z18, Z14
+	VPSLLD        $0x14, Z20, Z20
 	PREFETCHT0    (R8)
 	VFMADD213PS   Z18, Z14, Z13
+	VPADDD        Z19, Z20, Z20
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z19, Z19, K3, Z13
+	VFMADD213PS.Z Z16, Z16, K2, Z13
+	VMOVUPS       Z4, Z14
 	ADDQ          184(AX), R8
-	VMOVUPS       Z13, (CX)(BX*2)
+	VMOVUPS       Z13, (CX)(BX*1)
+	VFMADD213PS   Z5, Z12, Z14
+	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VMULPS        Z12, Z12, Z16
+	PREFETCHT0    (R8)
+	VFMADD213PS   Z12, Z16, Z14
+	PREFETCHT0    (R8)(R9*1)
+	VFMADD213PS.Z Z20, Z20, K3, Z14
+	ADDQ          184(AX), R8
+	VMOVUPS       Z14, (CX)(BX*2)
 	VMAXPS        64(CX)(BX*2), Z7, Z7
 	PREFETCHT0    (R8)
 	PREFETCHT0    (R8)(R9*1)
 	ADDQ          184(AX), R8
+	VADDPS        Z9, Z13, Z13
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z10, Z12, Z12
-	VADDPS        Z15, Z13, Z13
-	VADDPS        Z12, Z17, Z17
-	VBROADCASTSD  constants<>+736(SB), Z10
-	VCVTPS2PD     Y13, Z11
-	VADDPD        Z10, Z11, Z11
+	VADDPS        Z13, Z14, Z14
+	VADDPS        Z15, Z17, Z17
+	VBROADCASTSD  constants<>+736(SB), Z9
+	VCVTPS2PD     Y14, Z11
+	VADDPD        Z9, Z11, Z11
 	VMOVUPD       Z11, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z13, Y11
+	VEXTRACTF64X4 $0x01, Z14, Y11
 	VCVTPS2PD     Y11, Z11
-	VADDPD        Z10, Z11, Z11
+	VADDPD        Z9, Z11, Z11
 	VMOVUPD       Z11, 1464(AX)(SI*8)
-	VCVTPS2PD     Y17, Z10
-	VMOVUPD       Z10, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z17, Y10
-	VCVTPS2PD     Y10, Z10
-	VMOVUPD       Z10, 4728(AX)(SI*8)
-	VSUBPS        Z8, Z9, Z8
+	VCVTPS2PD     Y17, Z9
+	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z17, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
 	VCMPPS        $0x15, Z0, Z8, K1
-	VSUBPS        Z1, Z11, Z10
-	VFNMADD132PS  Z3, Z8, Z10
+	VSUBPS        Z1, Z11, Z9
+	VFNMADD132PS  Z3, Z8, Z9
 	VPERMPS       Z6, Z11, Z8
 	VPSLLD        $0x14, Z11, Z11
 	VPADDD        Z8, Z11, Z11
 	VMOVUPS       Z4, Z8
-	VFMADD213PS   Z5, Z10, Z8
-	VMULPS        Z10, Z10, Z12
-	VFMADD213PS   Z10, Z12, Z8
+	VFMADD213PS   Z5, Z9, Z8
+	VMULPS        Z9, Z9, Z12
+	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
-	VCVTPS2PD     Y8, Z10
-	VMOVUPD       Z10, 6840(AX)(SI*8)
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 6840(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 6904(AX)(SI*8)
-	VCVTPS2PD     Y9, Z8
+	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y8
+	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
@@ -16894,69 +16900,70 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS      Y2, Y3
-	VCVTPS2PD    X3, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 344(AX)(SI*8)
 	MOVQ         SI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
 	MOVQ         176(AX), R9
+	VMOVUPS      Y2, Y3
+	VBROADCASTSS constants<>+544(SB), Y2
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 344(AX)(SI*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y6, Y5, Y5
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y2
-	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y9
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	VPERMPS      constants<>+192(SB), Y2, Y7
-	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y8
-	VPADDD       Y7, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
-	VSUBPS       Y3, Y8, Y8
-	VMULPS       Y9, Y9, Y11
-	VMAXPS       Y8, Y0, Y10
-	VFMADD213PS  Y9, Y11, Y7
-	VMOVUPS      Y10, Y11
-	VFMADD213PS  Y2, Y2, Y7
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VMOVUPS      Y7, (CX)
-	VSUBPS       Y1, Y11, Y9
-	VMOVUPS      32(CX), Y2
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VMOVUPS      (CX)(BX*1), Y10
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VBLENDVPS    Y11, Y10, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VMOVUPS      Y8, (CX)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       32(CX), Y2, Y2
+	VFNMADD132PS constants<>+96(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
-	VPSLLD       $0x14, Y11, Y11
+	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VPADDD       Y11, Y7, Y7
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(BX*1)
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y6, Y8, Y8
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
+	VMOVUPS      Y11, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y10, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
@@ -17089,150 +17096,151 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS       Z7, Z8
-	VCVTPS2PD     Y8, Z7
-	VMOVUPD       Z7, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 376(AX)(SI*8)
 	MOVQ          SI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
 	MOVQ          176(AX), R9
-	VMOVDQU32     (DX), Z15
-	VBROADCASTSS  constants<>+576(SB), Z9
-	VMOVUPS       (CX), Z10
-	VPCMPEQD.BCST constants<>+576(SB), Z15, K1
-	VMOVUPS       Z10, K1, Z9
-	VSUBPS        Z8, Z10, Z10
-	VMOVUPS       Z10, Z7
-	VMOVUPS       (CX)(BX*1), Z12
-	VFMADD132PS   Z2, Z1, Z7
-	VPCMPEQD.BCST constants<>+608(SB), Z15, K2
-	VCMPPS        $0x15, Z0, Z10, K1
-	VMOVUPS       Z12, K2, Z9
-	VSUBPS        Z1, Z7, Z16
-	VSUBPS        Z8, Z12, Z12
-	VFNMADD132PS  Z3, Z10, Z16
-	VMOVUPS       Z12, Z14
+	VMOVUPS       Z7, Z8
+	VBROADCASTSS  constants<>+544(SB), Z7
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 376(AX)(SI*8)
+	VMOVDQU32     (DX), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VMOVUPS       (CX), Z11
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VMOVAPS       Z11, K1, Z10
+	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       Z11, Z13
+	VMOVUPS       (CX)(BX*1), Z15
+	VFMADD132PS   Z2, Z1, Z13
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVAPS       Z15, K2, Z10
+	VSUBPS        Z1, Z13, Z12
+	VSUBPS        Z8, Z15, Z15
+	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       Z15, Z16
 	VMOVUPS       (CX)(BX*2), Z17
-	VPERMPS       Z6, Z7, Z11
-	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+640(SB), Z15, K3
-	VPSLLD        $0x14, Z7, Z7
-	VCMPPS        $0x15, Z0, Z12, K2
-	VMOVUPS       Z17, K3, Z9
-	VPADDD        Z11, Z7, Z7
-	VSUBPS        Z1, Z14, Z13
+	VPERMPS       Z6, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z16
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
+	VPSLLD        $0x14, Z13, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVAPS       Z17, K3, Z10
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z1, Z16, Z19
 	VSUBPS        Z8, Z17, Z17
-	VMOVUPS       Z4, Z11
-	VFNMADD132PS  Z3, Z12, Z13
-	VMOVUPS       Z17, Z19
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z15, Z19
+	VMOVUPS       Z17, Z21
 	IMUL3Q        $0x03, BX, R10
-	VFMADD213PS   Z5, Z16, Z11
-	VPERMPS       Z6, Z14, Z20
-	VFMADD132PS   Z2, Z1, Z19
-	VMOVUPS       (CX)(R10*1), Z21
-	VMULPS        Z16, Z16, Z18
-	VPSLLD        $0x14, Z14, Z14
+	VFMADD213PS   Z5, Z12, Z14
+	VPERMPS       Z6, Z16, Z20
+	VFMADD132PS   Z2, Z1, Z21
+	VMOVUPS       (CX)(R10*1), Z22
+	VMULPS        Z12, Z12, Z18
+	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VPCMPEQD.BCST constants<>+672(SB), Z15, K4
-	VFMADD213PS   Z16, Z18, Z11
-	VPADDD        Z20, Z14, Z14
-	VSUBPS        Z1, Z19, Z18
-	VMOVUPS       Z21, K4, Z9
-	VFMADD213PS.Z Z7, Z7, K1, Z11
-	VMOVUPS       Z4, Z15
-	VFNMADD132PS  Z3, Z17, Z18
-	VSUBPS        Z8, Z21, Z21
-	VMOVUPS       Z11, (CX)
-	VFMADD213PS   Z5, Z13, Z15
-	VPERMPS       Z6, Z19, Z20
-	VMOVUPS       Z21, Z22
-	VMOVUPS       64(CX), Z7
-	VMULPS        Z13, Z13, Z16
-	VPSLLD        $0x14, Z19, Z19
-	VFMADD132PS   Z2, Z1, Z22
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VFMADD213PS   Z12, Z18, Z14
+	VPADDD        Z20, Z16, Z16
+	VSUBPS        Z1, Z21, Z9
+	VMOVAPS       Z22, K4, Z10
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVUPS       Z4, Z12
+	VFNMADD132PS  Z3, Z17, Z9
+	VSUBPS        Z8, Z22, Z22
+	VMOVUPS       Z14, (CX)
+	VFMADD213PS   Z5, Z19, Z12
+	VPERMPS       Z6, Z21, Z18
+	VMOVUPS       Z22, Z20
+	VMAXPS        64(CX), Z7, Z7
+	VMULPS        Z19, Z19, Z13
+	VPSLLD        $0x14, Z21, Z21
+	VFMADD132PS   Z2, Z1, Z20
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z13, Z16, Z15
-	VPADDD        Z20, Z19, Z19
-	VCMPPS        $0x15, Z0, Z21, K1
+	VFMADD213PS   Z19, Z13, Z12
+	VPADDD        Z18, Z21, Z21
+	VCMPPS        $0x15, Z0, Z22, K1
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z14, Z14, K2, Z15
+	VFMADD213PS.Z Z16, Z16, K2, Z12
 	VMOVUPS       Z4, Z13
-	VSUBPS        Z1, Z22, Z16
+	VSUBPS        Z1, Z20, Z18
 	ADDQ          184(AX), R8
-	VMOVUPS       Z15, (CX)(BX*1)
-	VFMADD213PS   Z5, Z18, Z13
-	VFNMADD132PS  Z3, Z21, Z16
+	VMOVUPS       Z12, (CX)(BX*1)
+	VFMADD213PS   Z5, Z9, Z13
+	VFNMADD132PS  Z3, Z22, Z18
 	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VMULPS        Z18, Z18, Z14
-	VPERMPS       Z6, Z22, Z20
+	VMULPS        Z9, Z9, Z16
+	VPERMPS       Z6, Z20, Z19
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z18, Z14, Z13
-	VPSLLD        $0x14, Z22, Z22
+	VFMADD213PS   Z9, Z16, Z13
+	VPSLLD        $0x14, Z20, Z20
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z19, Z19, K3, Z13
-	VPADDD        Z20, Z22, Z22
+	VFMADD213PS.Z Z21, Z21, K3, Z13
+	VPADDD        Z19, Z20, Z20
 	ADDQ          184(AX), R8
 	VMOVUPS       Z13, (CX)(BX*2)
-	VMOVUPS       Z4, Z14
+	VMOVUPS       Z4, Z9
 	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VFMADD213PS   Z5, Z16, Z14
+	VFMADD213PS   Z5, Z18, Z9
 	PREFETCHT0    (R8)
-	VMULPS        Z16, Z16, Z18
+	VMULPS        Z18, Z18, Z16
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z16, Z18, Z14
+	VFMADD213PS   Z18, Z16, Z9
 	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z22, Z22, K1, Z14
-	VMOVUPS       Z14, (CX)(R10*1)
+	VFMADD213PS.Z Z20, Z20, K1, Z9
+	VMOVUPS       Z9, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	PREFETCHT0    (R8)(R9*1)
 	ADDQ          184(AX), R8
+	VADDPS        Z14, Z12, Z12
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z10, Z12, Z12
-	VADDPS        Z13, Z14, Z14
-	VADDPS        Z17, Z21, Z21
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z12, Z21, Z21
-	VBROADCASTSD  constants<>+736(SB), Z10
-	VCVTPS2PD     Y14, Z11
-	VADDPD        Z10, Z11, Z11
-	VMOVUPD       Z11, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z14, Y11
-	VCVTPS2PD     Y11, Z11
-	VADDPD        Z10, Z11, Z11
-	VMOVUPD       Z11, 1464(AX)(SI*8)
-	VCVTPS2PD     Y21, Z10
-	VMOVUPD       Z10, 4664(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z21, Y10
-	VCVTPS2PD     Y10, Z10
-	VMOVUPD       Z10, 4728(AX)(SI*8)
-	VSUBPS        Z8, Z9, Z8
+	VADDPS        Z13, Z9, Z9
+	VADDPS        Z17, Z22, Z22
+	VADDPS        Z12, Z9, Z9
+	VADDPS        Z15, Z22, Z22
+	VBROADCASTSD  constants<>+736(SB), Z11
+	VCVTPS2PD     Y9, Z12
+	VADDPD        Z11, Z12, Z12
+	VMOVUPD       Z12, 1400(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z9, Y9
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z11, Z9, Z9
+	VMOVUPD       Z9, 1464(AX)(SI*8)
+	VCVTPS2PD     Y22, Z9
+	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z22, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
 	VCMPPS        $0x15, Z0, Z8, K1
-	VSUBPS        Z1, Z11, Z10
-	VFNMADD132PS  Z3, Z8, Z10
+	VSUBPS        Z1, Z11, Z9
+	VFNMADD132PS  Z3, Z8, Z9
 	VPERMPS       Z6, Z11, Z8
 	VPSLLD        $0x14, Z11, Z11
 	VPADDD        Z8, Z11, Z11
 	VMOVUPS       Z4, Z8
-	VFMADD213PS   Z5, Z10, Z8
-	VMULPS        Z10, Z10, Z12
-	VFMADD213PS   Z10, Z12, Z8
+	VFMADD213PS   Z5, Z9, Z8
+	VMULPS        Z9, Z9, Z12
+	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
-	VCVTPS2PD     Y8, Z10
-	VMOVUPD       Z10, 6840(AX)(SI*8)
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 6840(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
 	VMOVUPD       Z8, 6904(AX)(SI*8)
-	VCVTPS2PD     Y9, Z8
+	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3576(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z9, Y8
+	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
 	VMOVUPD       Z8, 3640(AX)(SI*8)
@@ -17273,69 +17281,70 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS      Y2, Y3
-	VCVTPS2PD    X3, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 344(AX)(SI*8)
 	MOVQ         SI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
 	MOVQ         176(AX), R9
+	VMOVUPS      Y2, Y3
+	VBROADCASTSS constants<>+544(SB), Y2
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 344(AX)(SI*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y6, Y5, Y5
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y2
-	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y9
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	VPERMPS      constants<>+192(SB), Y2, Y7
-	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y8
-	VPADDD       Y7, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
-	VSUBPS       Y3, Y8, Y8
-	VMULPS       Y9, Y9, Y11
-	VMAXPS       Y8, Y0, Y10
-	VFMADD213PS  Y9, Y11, Y7
-	VMOVUPS      Y10, Y11
-	VFMADD213PS  Y2, Y2, Y7
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VMOVUPS      Y7, (CX)
-	VSUBPS       Y1, Y11, Y9
-	VMOVUPS      32(CX), Y2
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VMOVUPS      (CX)(BX*1), Y10
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VBLENDVPS    Y11, Y10, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VMOVUPS      Y8, (CX)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       32(CX), Y2, Y2
+	VFNMADD132PS constants<>+96(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
-	VPSLLD       $0x14, Y11, Y11
+	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VPADDD       Y11, Y7, Y7
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(BX*1)
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y6, Y8, Y8
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
+	VMOVUPS      Y11, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y10, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
@@ -17498,143 +17507,144 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS       Z7, Z8
-	VCVTPS2PD     Y8, Z7
-	VMOVUPD       Z7, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 376(AX)(SI*8)
 	MOVQ          SI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
 	MOVQ          176(AX), R9
+	VMOVUPS       Z7, Z8
+	VBROADCASTSS  constants<>+544(SB), Z7
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 376(AX)(SI*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
-	VMOVUPS       Z11, Z7
-	VMOVUPS       (CX)(BX*1), Z13
-	VFMADD132PS   Z2, Z1, Z7
+	VMOVUPS       Z11, Z13
+	VMOVUPS       (CX)(BX*1), Z15
+	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z13, K2, Z10
-	VSUBPS        Z1, Z7, Z16
-	VSUBPS        Z8, Z13, Z13
-	VFNMADD132PS  Z3, Z11, Z16
-	VMOVUPS       Z13, Z15
-	VMOVUPS       (CX)(BX*2), Z18
-	VPERMPS       Z6, Z7, Z12
-	VFMADD132PS   Z2, Z1, Z15
+	VMOVAPS       Z15, K2, Z10
+	VSUBPS        Z1, Z13, Z12
+	VSUBPS        Z8, Z15, Z15
+	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       Z15, Z16
+	VMOVUPS       (CX)(BX*2), Z17
+	VPERMPS       Z6, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
-	VPSLLD        $0x14, Z7, Z7
-	VCMPPS        $0x15, Z0, Z13, K2
-	VMOVUPS       Z18, K3, Z10
-	VPADDD        Z12, Z7, Z7
-	VSUBPS        Z1, Z15, Z14
-	VSUBPS        Z8, Z18, Z18
-	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z13, Z14
-	VMOVUPS       Z18, Z20
+	VPSLLD        $0x14, Z13, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVAPS       Z17, K3, Z10
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z1, Z16, Z19
+	VSUBPS        Z8, Z17, Z17
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z15, Z19
+	VMOVUPS       Z17, Z21
 	IMUL3Q        $0x03, BX, R10
-	VFMADD213PS   Z5, Z16, Z12
-	VPERMPS       Z6, Z15, Z19
-	VFMADD132PS   Z2, Z1, Z20
+	VFMADD213PS   Z5, Z12, Z14
+	VPERMPS       Z6, Z16, Z20
+	VFMADD132PS   Z2, Z1, Z21
 	VMOVUPS       (CX)(R10*1), Z22
-	VMULPS        Z16, Z16, Z17
-	VPSLLD        $0x14, Z15, Z15
-	VCMPPS        $0x15, Z0, Z18, K3
+	VMULPS        Z12, Z12, Z18
+	VPSLLD        $0x14, Z16, Z16
+	VCMPPS        $0x15, Z0, Z17, K3
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
-	VFMADD213PS   Z16, Z17, Z12
-	VPADDD        Z19, Z15, Z15
-	VSUBPS        Z1, Z20, Z19
-	VMOVUPS       Z22, K4, Z10
-	VFMADD213PS.Z Z7, Z7, K1, Z12
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z18, Z19
+	VFMADD213PS   Z12, Z18, Z14
+	VPADDD        Z20, Z16, Z16
+	VSUBPS        Z1, Z21, Z12
+	VMOVAPS       Z22, K4, Z10
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z17, Z12
 	VSUBPS        Z8, Z22, Z22
-	VMOVUPS       Z12, (CX)
-	VFMADD213PS   Z5, Z14, Z16
-	VPERMPS       Z6, Z20, Z21
+	VMOVUPS       Z14, (CX)
+	VFMADD213PS   Z5, Z19, Z13
+	VPERMPS       Z6, Z21, Z20
 	VMOVUPS       Z22, Z23
-	VMOVUPS       64(CX), Z7
-	VMULPS        Z14, Z14, Z17
-	VPSLLD        $0x14, Z20, Z20
+	VMAXPS        64(CX), Z7, Z7
+	VMULPS        Z19, Z19, Z18
+	VPSLLD        $0x14, Z21, Z21
 	VFMADD132PS   Z2, Z1, Z23
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z14, Z17, Z16
-	VPADDD        Z21, Z20, Z20
+	VFMADD213PS   Z19, Z18, Z13
+	VPADDD        Z20, Z21, Z21
 	VCMPPS        $0x15, Z0, Z22, K1
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z4, Z14
-	VSUBPS        Z1, Z23, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z13
+	VMOVUPS       Z4, Z16
+	VSUBPS        Z1, Z23, Z19
 	ADDQ          184(AX), R8
-	VMOVUPS       Z16, (CX)(BX*1)
-	VFMADD213PS   Z5, Z19, Z14
-	VFNMADD132PS  Z3, Z22, Z17
+	VMOVUPS       Z13, (CX)(BX*1)
+	VFMADD213PS   Z5, Z12, Z16
+	VFNMADD132PS  Z3, Z22, Z19
 	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VMULPS        Z19, Z19, Z15
-	VPERMPS       Z6, Z23, Z21
+	VMULPS        Z12, Z12, Z18
+	VPERMPS       Z6, Z23, Z20
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z19, Z15, Z14
+	VFMADD213PS   Z12, Z18, Z16
 	VPSLLD        $0x14, Z23, Z23
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z20, Z20, K3, Z14
-	VPADDD        Z21, Z23, Z23
+	VFMADD213PS.Z Z21, Z21, K3, Z16
+	VPADDD        Z20, Z23, Z23
 	ADDQ          184(AX), R8
-	VMOVUPS       Z14, (CX)(BX*2)
-	VMOVUPS       Z4, Z15
+	VMOVUPS       Z16, (CX)(BX*2)
+	VMOVUPS       Z4, Z12
 	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VFMADD213PS   Z5, Z17, Z15
+	VFMADD213PS   Z5, Z19, Z12
 	PREFETCHT0    (R8)
-	VMULPS        Z17, Z17, Z19
+	VMULPS        Z19, Z19, Z18
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z17, Z19, Z15
+	VFMADD213PS   Z19, Z18, Z12
 	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z23, Z23, K1, Z15
-	VMOVUPS       Z15, (CX)(R10*1)
+	VFMADD213PS.Z Z23, Z23, K1, Z12
+	VMOVUPS       Z12, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	PREFETCHT0    (R8)(R9*1)
 	ADDQ          184(AX), R8
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z11, Z13, Z13
-	VADDPS        Z14, Z15, Z15
-	VADDPS        Z18, Z22, Z22
-	VADDPS        Z16, Z15, Z15
-	VADDPS        Z13, Z22, Z22
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z16, Z12, Z12
+	VADDPS        Z17, Z22, Z22
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z15, Z22, Z22
 	VMOVUPS       (CX)(BX*4), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
-	VMOVUPS       Z11, Z12
-	VFMADD132PS   Z2, Z1, Z12
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z12, Z9
+	VSUBPS        Z1, Z13, Z9
 	VFNMADD132PS  Z3, Z11, Z9
-	VPERMPS       Z6, Z12, Z13
-	VPSLLD        $0x14, Z12, Z12
-	VPADDD        Z13, Z12, Z12
-	VMOVUPS       Z4, Z13
-	VFMADD213PS   Z5, Z9, Z13
-	VMULPS        Z9, Z9, Z14
-	VFMADD213PS   Z9, Z14, Z13
-	VFMADD213PS.Z Z12, Z12, K1, Z13
-	VMOVUPS       Z13, (CX)(BX*4)
+	VPERMPS       Z6, Z13, Z14
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z14, Z13, Z13
+	VMOVUPS       Z4, Z14
+	VFMADD213PS   Z5, Z9, Z14
+	VMULPS        Z9, Z9, Z15
+	VFMADD213PS   Z9, Z15, Z14
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVUPS       Z14, (CX)(BX*4)
 	VMAXPS        64(CX)(BX*4), Z7, Z7
 	PREFETCHT0    (R8)
 	PREFETCHT0    (R8)(R9*1)
 	ADDQ          184(AX), R8
-	VADDPS        Z15, Z13, Z13
+	VADDPS        Z12, Z14, Z14
 	VADDPS        Z22, Z11, Z11
 	VBROADCASTSD  constants<>+736(SB), Z9
-	VCVTPS2PD     Y13, Z12
+	VCVTPS2PD     Y14, Z12
 	VADDPD        Z9, Z12, Z12
 	VMOVUPD       Z12, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z13, Y12
+	VEXTRACTF64X4 $0x01, Z14, Y12
 	VCVTPS2PD     Y12, Z12
 	VADDPD        Z9, Z12, Z12
 	VMOVUPD       Z12, 1464(AX)(SI*8)
@@ -17706,69 +17716,70 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS      Y2, Y3
-	VCVTPS2PD    X3, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 344(AX)(SI*8)
 	MOVQ         SI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
 	MOVQ         176(AX), R9
+	VMOVUPS      Y2, Y3
+	VBROADCASTSS constants<>+544(SB), Y2
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 344(AX)(SI*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y6, Y5, Y5
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y2
-	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y9
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	VPERMPS      constants<>+192(SB), Y2, Y7
-	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y8
-	VPADDD       Y7, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
-	VSUBPS       Y3, Y8, Y8
-	VMULPS       Y9, Y9, Y11
-	VMAXPS       Y8, Y0, Y10
-	VFMADD213PS  Y9, Y11, Y7
-	VMOVUPS      Y10, Y11
-	VFMADD213PS  Y2, Y2, Y7
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VMOVUPS      Y7, (CX)
-	VSUBPS       Y1, Y11, Y9
-	VMOVUPS      32(CX), Y2
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VMOVUPS      (CX)(BX*1), Y10
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VBLENDVPS    Y11, Y10, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VMOVUPS      Y8, (CX)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       32(CX), Y2, Y2
+	VFNMADD132PS constants<>+96(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
-	VPSLLD       $0x14, Y11, Y11
+	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VPADDD       Y11, Y7, Y7
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(BX*1)
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y6, Y8, Y8
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
+	VMOVUPS      Y11, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y10, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
@@ -18012,218 +18023,219 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS       Z7, Z8
-	VCVTPS2PD     Y8, Z7
-	VMOVUPD       Z7, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 376(AX)(SI*8)
 	MOVQ          SI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
 	MOVQ          176(AX), R9
+	VMOVUPS       Z7, Z8
+	VBROADCASTSS  constants<>+544(SB), Z7
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 376(AX)(SI*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
-	VMOVUPS       Z11, Z7
-	VMOVUPS       (CX)(BX*1), Z13
-	VFMADD132PS   Z2, Z1, Z7
+	VMOVUPS       Z11, Z13
+	VMOVUPS       (CX)(BX*1), Z15
+	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z13, K2, Z10
-	VSUBPS        Z1, Z7, Z16
-	VSUBPS        Z8, Z13, Z13
-	VFNMADD132PS  Z3, Z11, Z16
-	VMOVUPS       Z13, Z15
-	VMOVUPS       (CX)(BX*2), Z18
-	VPERMPS       Z6, Z7, Z12
-	VFMADD132PS   Z2, Z1, Z15
+	VMOVAPS       Z15, K2, Z10
+	VSUBPS        Z1, Z13, Z12
+	VSUBPS        Z8, Z15, Z15
+	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       Z15, Z16
+	VMOVUPS       (CX)(BX*2), Z17
+	VPERMPS       Z6, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
-	VPSLLD        $0x14, Z7, Z7
-	VCMPPS        $0x15, Z0, Z13, K2
-	VMOVUPS       Z18, K3, Z10
-	VPADDD        Z12, Z7, Z7
-	VSUBPS        Z1, Z15, Z14
-	VSUBPS        Z8, Z18, Z18
-	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z13, Z14
-	VMOVUPS       Z18, Z20
+	VPSLLD        $0x14, Z13, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVAPS       Z17, K3, Z10
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z1, Z16, Z19
+	VSUBPS        Z8, Z17, Z17
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z15, Z19
+	VMOVUPS       Z17, Z21
 	IMUL3Q        $0x03, BX, R10
-	VFMADD213PS   Z5, Z16, Z12
-	VPERMPS       Z6, Z15, Z19
-	VFMADD132PS   Z2, Z1, Z20
+	VFMADD213PS   Z5, Z12, Z14
+	VPERMPS       Z6, Z16, Z20
+	VFMADD132PS   Z2, Z1, Z21
 	VMOVUPS       (CX)(R10*1), Z22
-	VMULPS        Z16, Z16, Z17
-	VPSLLD        $0x14, Z15, Z15
-	VCMPPS        $0x15, Z0, Z18, K3
+	VMULPS        Z12, Z12, Z18
+	VPSLLD        $0x14, Z16, Z16
+	VCMPPS        $0x15, Z0, Z17, K3
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
-	VFMADD213PS   Z16, Z17, Z12
-	VPADDD        Z19, Z15, Z15
-	VSUBPS        Z1, Z20, Z19
-	VMOVUPS       Z22, K4, Z10
-	VFMADD213PS.Z Z7, Z7, K1, Z12
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z18, Z19
+	VFMADD213PS   Z12, Z18, Z14
+	VPADDD        Z20, Z16, Z16
+	VSUBPS        Z1, Z21, Z12
+	VMOVAPS       Z22, K4, Z10
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z17, Z12
 	VSUBPS        Z8, Z22, Z22
-	VMOVUPS       Z12, (CX)
-	VFMADD213PS   Z5, Z14, Z16
-	VPERMPS       Z6, Z20, Z21
+	VMOVUPS       Z14, (CX)
+	VFMADD213PS   Z5, Z19, Z13
+	VPERMPS       Z6, Z21, Z20
 	VMOVUPS       Z22, Z23
-	VMOVUPS       64(CX), Z7
-	VMULPS        Z14, Z14, Z17
-	VPSLLD        $0x14, Z20, Z20
+	VMAXPS        64(CX), Z7, Z7
+	VMULPS        Z19, Z19, Z18
+	VPSLLD        $0x14, Z21, Z21
 	VFMADD132PS   Z2, Z1, Z23
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z14, Z17, Z16
-	VPADDD        Z21, Z20, Z20
+	VFMADD213PS   Z19, Z18, Z13
+	VPADDD        Z20, Z21, Z21
 	VCMPPS        $0x15, Z0, Z22, K1
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z4, Z14
-	VSUBPS        Z1, Z23, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z13
+	VMOVUPS       Z4, Z16
+	VSUBPS        Z1, Z23, Z19
 	ADDQ          184(AX), R8
-	VMOVUPS       Z16, (CX)(BX*1)
-	VFMADD213PS   Z5, Z19, Z14
-	VFNMADD132PS  Z3, Z22, Z17
+	VMOVUPS       Z13, (CX)(BX*1)
+	VFMADD213PS   Z5, Z12, Z16
+	VFNMADD132PS  Z3, Z22, Z19
 	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VMULPS        Z19, Z19, Z15
-	VPERMPS       Z6, Z23, Z21
+	VMULPS        Z12, Z12, Z18
+	VPERMPS       Z6, Z23, Z20
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z19, Z15, Z14
+	VFMADD213PS   Z12, Z18, Z16
 	VPSLLD        $0x14, Z23, Z23
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z20, Z20, K3, Z14
-	VPADDD        Z21, Z23, Z23
+	VFMADD213PS.Z Z21, Z21, K3, Z16
+	VPADDD        Z20, Z23, Z23
 	ADDQ          184(AX), R8
-	VMOVUPS       Z14, (CX)(BX*2)
-	VMOVUPS       Z4, Z15
+	VMOVUPS       Z16, (CX)(BX*2)
+	VMOVUPS       Z4, Z12
 	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VFMADD213PS   Z5, Z17, Z15
+	VFMADD213PS   Z5, Z19, Z12
 	PREFETCHT0    (R8)
-	VMULPS        Z17, Z17, Z19
+	VMULPS        Z19, Z19, Z18
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z17, Z19, Z15
+	VFMADD213PS   Z19, Z18, Z12
 	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z23, Z23, K1, Z15
-	VMOVUPS       Z15, (CX)(R10*1)
+	VFMADD213PS.Z Z23, Z23, K1, Z12
+	VMOVUPS       Z12, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	PREFETCHT0    (R8)(R9*1)
 	ADDQ          184(AX), R8
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z11, Z13, Z13
-	VADDPS        Z14, Z15, Z15
-	VADDPS        Z18, Z22, Z22
-	VADDPS        Z16, Z15, Z15
-	VADDPS        Z13, Z22, Z22
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z16, Z12, Z12
+	VADDPS        Z17, Z22, Z22
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z15, Z22, Z22
 	VMOVUPS       (CX)(BX*4), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
-	VMOVUPS       Z11, Z13
+	VMOVUPS       Z11, Z14
 	IMUL3Q        $0x05, BX, R10
-	VFMADD132PS   Z2, Z1, Z13
+	VFMADD132PS   Z2, Z1, Z14
 	VMOVUPS       (CX)(R10*1), Z16
 	VCMPPS        $0x15, Z0, Z11, K1
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K2
-	VSUBPS        Z1, Z13, Z12
-	VMOVUPS       Z16, K2, Z10
-	VFNMADD132PS  Z3, Z11, Z12
+	VSUBPS        Z1, Z14, Z13
+	VMOVAPS       Z16, K2, Z10
+	VFNMADD132PS  Z3, Z11, Z13
 	VSUBPS        Z8, Z16, Z16
 	IMUL3Q        $0x06, BX, R11
-	VPERMPS       Z6, Z13, Z14
+	VPERMPS       Z6, Z14, Z15
 	VMOVUPS       Z16, Z17
 	VMOVUPS       (CX)(R11*1), Z18
-	VPSLLD        $0x14, Z13, Z13
+	VPSLLD        $0x14, Z14, Z14
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
-	VPADDD        Z14, Z13, Z13
+	VPADDD        Z15, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVUPS       Z18, K3, Z10
-	VMOVUPS       Z4, Z14
+	VMOVAPS       Z18, K3, Z10
+	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z17, Z20
 	VSUBPS        Z8, Z18, Z18
 	IMUL3Q        $0x07, BX, R12
-	VFMADD213PS   Z5, Z12, Z14
+	VFMADD213PS   Z5, Z13, Z15
 	VFNMADD132PS  Z3, Z16, Z20
 	VMOVUPS       Z18, Z23
 	VMOVUPS       (CX)(R12*1), Z24
-	VMULPS        Z12, Z12, Z19
+	VMULPS        Z13, Z13, Z19
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K4
-	VFMADD213PS   Z12, Z19, Z14
+	VFMADD213PS   Z13, Z19, Z15
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVUPS       Z24, K4, Z10
-	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVAPS       Z24, K4, Z10
+	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VPADDD        Z21, Z17, Z17
-	VSUBPS        Z1, Z23, Z13
+	VSUBPS        Z1, Z23, Z14
 	VSUBPS        Z8, Z24, Z24
-	VMOVUPS       Z14, (CX)(BX*4)
+	VMOVUPS       Z15, (CX)(BX*4)
 	VMOVUPS       Z4, Z9
-	VFNMADD132PS  Z3, Z18, Z13
+	VFNMADD132PS  Z3, Z18, Z14
 	VMOVUPS       Z24, Z21
 	VMAXPS        64(CX)(BX*4), Z7, Z7
 	VFMADD213PS   Z5, Z20, Z9
 	VPERMPS       Z6, Z23, Z19
 	VFMADD132PS   Z2, Z1, Z21
 	PREFETCHT0    (R8)
-	VMULPS        Z20, Z20, Z12
+	VMULPS        Z20, Z20, Z13
 	VPSLLD        $0x14, Z23, Z23
 	VCMPPS        $0x15, Z0, Z24, K1
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z20, Z12, Z9
+	VFMADD213PS   Z20, Z13, Z9
 	VPADDD        Z19, Z23, Z23
-	VSUBPS        Z1, Z21, Z12
+	VSUBPS        Z1, Z21, Z13
 	ADDQ          184(AX), R8
 	VFMADD213PS.Z Z17, Z17, K2, Z9
 	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z24, Z12
+	VFNMADD132PS  Z3, Z24, Z13
 	VMOVUPS       Z9, (CX)(R10*1)
-	VFMADD213PS   Z5, Z13, Z17
+	VFMADD213PS   Z5, Z14, Z17
 	VPERMPS       Z6, Z21, Z20
 	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VMULPS        Z13, Z13, Z19
+	VMULPS        Z14, Z14, Z19
 	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z13, Z19, Z17
+	VFMADD213PS   Z14, Z19, Z17
 	VPADDD        Z20, Z21, Z21
 	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z23, Z23, K3, Z17
-	VMOVUPS       Z4, Z13
+	VMOVUPS       Z4, Z14
 	ADDQ          184(AX), R8
 	VMOVUPS       Z17, (CX)(R11*1)
-	VFMADD213PS   Z5, Z12, Z13
+	VFMADD213PS   Z5, Z13, Z14
 	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VMULPS        Z12, Z12, Z19
+	VMULPS        Z13, Z13, Z19
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z12, Z19, Z13
+	VFMADD213PS   Z13, Z19, Z14
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z21, Z21, K1, Z13
+	VFMADD213PS.Z Z21, Z21, K1, Z14
 	ADDQ          184(AX), R8
-	VMOVUPS       Z13, (CX)(R12*1)
+	VMOVUPS       Z14, (CX)(R12*1)
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
 	PREFETCHT0    (R8)(R9*1)
 	ADDQ          184(AX), R8
-	VADDPS        Z14, Z9, Z9
+	VADDPS        Z15, Z9, Z9
 	VADDPS        Z11, Z16, Z16
-	VADDPS        Z17, Z13, Z13
+	VADDPS        Z17, Z14, Z14
 	VADDPS        Z18, Z24, Z24
-	VADDPS        Z9, Z13, Z13
+	VADDPS        Z9, Z14, Z14
 	VADDPS        Z16, Z24, Z24
-	VADDPS        Z15, Z13, Z13
+	VADDPS        Z12, Z14, Z14
 	VADDPS        Z22, Z24, Z24
 	VBROADCASTSD  constants<>+736(SB), Z9
-	VCVTPS2PD     Y13, Z11
+	VCVTPS2PD     Y14, Z11
 	VADDPD        Z9, Z11, Z11
 	VMOVUPD       Z11, 1400(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z13, Y11
+	VEXTRACTF64X4 $0x01, Z14, Y11
 	VCVTPS2PD     Y11, Z11
 	VADDPD        Z9, Z11, Z11
 	VMOVUPD       Z11, 1464(AX)(SI*8)
@@ -18295,69 +18307,70 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS      Y2, Y3
-	VCVTPS2PD    X3, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 344(AX)(SI*8)
 	MOVQ         SI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
 	MOVQ         176(AX), R9
+	VMOVUPS      Y2, Y3
+	VBROADCASTSS constants<>+544(SB), Y2
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 344(AX)(SI*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y6, Y5, Y5
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y2
-	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y9
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	VPERMPS      constants<>+192(SB), Y2, Y7
-	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y8
-	VPADDD       Y7, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
-	VSUBPS       Y3, Y8, Y8
-	VMULPS       Y9, Y9, Y11
-	VMAXPS       Y8, Y0, Y10
-	VFMADD213PS  Y9, Y11, Y7
-	VMOVUPS      Y10, Y11
-	VFMADD213PS  Y2, Y2, Y7
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VMOVUPS      Y7, (CX)
-	VSUBPS       Y1, Y11, Y9
-	VMOVUPS      32(CX), Y2
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VMOVUPS      (CX)(BX*1), Y10
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VBLENDVPS    Y11, Y10, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VMOVUPS      Y8, (CX)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       32(CX), Y2, Y2
+	VFNMADD132PS constants<>+96(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
-	VPSLLD       $0x14, Y11, Y11
+	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VPADDD       Y11, Y7, Y7
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(BX*1)
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y6, Y8, Y8
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
+	VMOVUPS      Y11, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y10, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
@@ -18656,179 +18669,180 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS       Z7, Z8
-	VCVTPS2PD     Y8, Z7
-	VMOVUPD       Z7, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 376(AX)(SI*8)
 	MOVQ          SI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
 	MOVQ          176(AX), R9
+	VMOVUPS       Z7, Z8
+	VBROADCASTSS  constants<>+544(SB), Z7
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 376(AX)(SI*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
-	VMOVUPS       Z11, Z7
-	VMOVUPS       (CX)(BX*1), Z13
-	VFMADD132PS   Z2, Z1, Z7
+	VMOVUPS       Z11, Z13
+	VMOVUPS       (CX)(BX*1), Z15
+	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z13, K2, Z10
-	VSUBPS        Z1, Z7, Z16
-	VSUBPS        Z8, Z13, Z13
-	VFNMADD132PS  Z3, Z11, Z16
-	VMOVUPS       Z13, Z15
-	VMOVUPS       (CX)(BX*2), Z18
-	VPERMPS       Z6, Z7, Z12
-	VFMADD132PS   Z2, Z1, Z15
+	VMOVAPS       Z15, K2, Z10
+	VSUBPS        Z1, Z13, Z12
+	VSUBPS        Z8, Z15, Z15
+	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       Z15, Z16
+	VMOVUPS       (CX)(BX*2), Z17
+	VPERMPS       Z6, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
-	VPSLLD        $0x14, Z7, Z7
-	VCMPPS        $0x15, Z0, Z13, K2
-	VMOVUPS       Z18, K3, Z10
-	VPADDD        Z12, Z7, Z7
-	VSUBPS        Z1, Z15, Z14
-	VSUBPS        Z8, Z18, Z18
-	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z13, Z14
-	VMOVUPS       Z18, Z20
+	VPSLLD        $0x14, Z13, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVAPS       Z17, K3, Z10
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z1, Z16, Z19
+	VSUBPS        Z8, Z17, Z17
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z15, Z19
+	VMOVUPS       Z17, Z21
 	IMUL3Q        $0x03, BX, R10
-	VFMADD213PS   Z5, Z16, Z12
-	VPERMPS       Z6, Z15, Z19
-	VFMADD132PS   Z2, Z1, Z20
+	VFMADD213PS   Z5, Z12, Z14
+	VPERMPS       Z6, Z16, Z20
+	VFMADD132PS   Z2, Z1, Z21
 	VMOVUPS       (CX)(R10*1), Z22
-	VMULPS        Z16, Z16, Z17
-	VPSLLD        $0x14, Z15, Z15
-	VCMPPS        $0x15, Z0, Z18, K3
+	VMULPS        Z12, Z12, Z18
+	VPSLLD        $0x14, Z16, Z16
+	VCMPPS        $0x15, Z0, Z17, K3
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
-	VFMADD213PS   Z16, Z17, Z12
-	VPADDD        Z19, Z15, Z15
-	VSUBPS        Z1, Z20, Z19
-	VMOVUPS       Z22, K4, Z10
-	VFMADD213PS.Z Z7, Z7, K1, Z12
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z18, Z19
+	VFMADD213PS   Z12, Z18, Z14
+	VPADDD        Z20, Z16, Z16
+	VSUBPS        Z1, Z21, Z12
+	VMOVAPS       Z22, K4, Z10
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z17, Z12
 	VSUBPS        Z8, Z22, Z22
-	VMOVUPS       Z12, (CX)
-	VFMADD213PS   Z5, Z14, Z16
-	VPERMPS       Z6, Z20, Z21
+	VMOVUPS       Z14, (CX)
+	VFMADD213PS   Z5, Z19, Z13
+	VPERMPS       Z6, Z21, Z20
 	VMOVUPS       Z22, Z23
-	VMOVUPS       64(CX), Z7
-	VMULPS        Z14, Z14, Z17
-	VPSLLD        $0x14, Z20, Z20
+	VMAXPS        64(CX), Z7, Z7
+	VMULPS        Z19, Z19, Z18
+	VPSLLD        $0x14, Z21, Z21
 	VFMADD132PS   Z2, Z1, Z23
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z14, Z17, Z16
-	VPADDD        Z21, Z20, Z20
+	VFMADD213PS   Z19, Z18, Z13
+	VPADDD        Z20, Z21, Z21
 	VCMPPS        $0x15, Z0, Z22, K1
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z4, Z14
-	VSUBPS        Z1, Z23, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z13
+	VMOVUPS       Z4, Z16
+	VSUBPS        Z1, Z23, Z19
 	ADDQ          184(AX), R8
-	VMOVUPS       Z16, (CX)(BX*1)
-	VFMADD213PS   Z5, Z19, Z14
-	VFNMADD132PS  Z3, Z22, Z17
+	VMOVUPS       Z13, (CX)(BX*1)
+	VFMADD213PS   Z5, Z12, Z16
+	VFNMADD132PS  Z3, Z22, Z19
 	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VMULPS        Z19, Z19, Z15
-	VPERMPS       Z6, Z23, Z21
+	VMULPS        Z12, Z12, Z18
+	VPERMPS       Z6, Z23, Z20
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z19, Z15, Z14
+	VFMADD213PS   Z12, Z18, Z16
 	VPSLLD        $0x14, Z23, Z23
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z20, Z20, K3, Z14
-	VPADDD        Z21, Z23, Z23
+	VFMADD213PS.Z Z21, Z21, K3, Z16
+	VPADDD        Z20, Z23, Z23
 	ADDQ          184(AX), R8
-	VMOVUPS       Z14, (CX)(BX*2)
-	VMOVUPS       Z4, Z15
+	VMOVUPS       Z16, (CX)(BX*2)
+	VMOVUPS       Z4, Z12
 	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VFMADD213PS   Z5, Z17, Z15
+	VFMADD213PS   Z5, Z19, Z12
 	PREFETCHT0    (R8)
-	VMULPS        Z17, Z17, Z19
+	VMULPS        Z19, Z19, Z18
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z17, Z19, Z15
+	VFMADD213PS   Z19, Z18, Z12
 	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z23, Z23, K1, Z15
-	VMOVUPS       Z15, (CX)(R10*1)
+	VFMADD213PS.Z Z23, Z23, K1, Z12
+	VMOVUPS       Z12, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	PREFETCHT0    (R8)(R9*1)
 	ADDQ          184(AX), R8
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z11, Z13, Z13
-	VADDPS        Z14, Z15, Z15
-	VADDPS        Z18, Z22, Z22
-	VADDPS        Z16, Z15, Z15
-	VADDPS        Z13, Z22, Z22
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z16, Z12, Z12
+	VADDPS        Z17, Z22, Z22
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z15, Z22, Z22
 	VMOVUPS       (CX)(BX*4), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
-	VMOVUPS       Z11, Z13
+	VMOVUPS       Z11, Z14
 	IMUL3Q        $0x05, BX, R10
-	VFMADD132PS   Z2, Z1, Z13
+	VFMADD132PS   Z2, Z1, Z14
 	VMOVUPS       (CX)(R10*1), Z16
 	VCMPPS        $0x15, Z0, Z11, K1
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K2
-	VSUBPS        Z1, Z13, Z12
-	VMOVUPS       Z16, K2, Z10
-	VFNMADD132PS  Z3, Z11, Z12
+	VSUBPS        Z1, Z14, Z13
+	VMOVAPS       Z16, K2, Z10
+	VFNMADD132PS  Z3, Z11, Z13
 	VSUBPS        Z8, Z16, Z16
 	IMUL3Q        $0x06, BX, R11
-	VPERMPS       Z6, Z13, Z14
+	VPERMPS       Z6, Z14, Z15
 	VMOVUPS       Z16, Z17
 	VMOVUPS       (CX)(R11*1), Z18
-	VPSLLD        $0x14, Z13, Z13
+	VPSLLD        $0x14, Z14, Z14
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
-	VPADDD        Z14, Z13, Z13
+	VPADDD        Z15, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVUPS       Z18, K3, Z10
-	VMOVUPS       Z4, Z14
+	VMOVAPS       Z18, K3, Z10
+	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z17, Z20
 	VSUBPS        Z8, Z18, Z18
 	IMUL3Q        $0x07, BX, R12
-	VFMADD213PS   Z5, Z12, Z14
+	VFMADD213PS   Z5, Z13, Z15
 	VFNMADD132PS  Z3, Z16, Z20
 	VMOVUPS       Z18, Z23
 	VMOVUPS       (CX)(R12*1), Z24
-	VMULPS        Z12, Z12, Z19
+	VMULPS        Z13, Z13, Z19
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K4
-	VFMADD213PS   Z12, Z19, Z14
+	VFMADD213PS   Z13, Z19, Z15
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVUPS       Z24, K4, Z10
-	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVAPS       Z24, K4, Z10
+	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VPADDD        Z21, Z17, Z17
 	VSUBPS        Z1, Z23, Z19
 	VSUBPS        Z8, Z24, Z24
-	VMOVUPS       Z14, (CX)(BX*4)
-	VMOVUPS       Z4, Z12
+	VMOVUPS       Z15, (CX)(BX*4)
+	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z18, Z19
 	VMOVUPS       Z24, Z25
 	VMAXPS        64(CX)(BX*4), Z7, Z7
-	VFMADD213PS   Z5, Z20, Z12
+	VFMADD213PS   Z5, Z20, Z13
 	VPERMPS       Z6, Z23, Z21
 	VFMADD132PS   Z2, Z1, Z25
 	PREFETCHT0    (R8)
-	VMULPS        Z20, Z20, Z13
+	VMULPS        Z20, Z20, Z14
 	VPSLLD        $0x14, Z23, Z23
 	VCMPPS        $0x15, Z0, Z24, K1
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z20, Z13, Z12
+	VFMADD213PS   Z20, Z14, Z13
 	VPADDD        Z21, Z23, Z23
-	VSUBPS        Z1, Z25, Z13
+	VSUBPS        Z1, Z25, Z14
 	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z17, Z17, K2, Z12
+	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z24, Z13
-	VMOVUPS       Z12, (CX)(R10*1)
+	VFNMADD132PS  Z3, Z24, Z14
+	VMOVUPS       Z13, (CX)(R10*1)
 	VFMADD213PS   Z5, Z19, Z17
 	VPERMPS       Z6, Z25, Z21
 	VMAXPS        64(CX)(R10*1), Z7, Z7
@@ -18842,11 +18856,11 @@ loop2:
 	VMOVUPS       Z4, Z19
 	ADDQ          184(AX), R8
 	VMOVUPS       Z17, (CX)(R11*1)
-	VFMADD213PS   Z5, Z13, Z19
+	VFMADD213PS   Z5, Z14, Z19
 	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VMULPS        Z13, Z13, Z20
+	VMULPS        Z14, Z14, Z20
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z13, Z20, Z19
+	VFMADD213PS   Z14, Z20, Z19
 	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z25, Z25, K1, Z19
 	ADDQ          184(AX), R8
@@ -18855,17 +18869,17 @@ loop2:
 	PREFETCHT0    (R8)
 	PREFETCHT0    (R8)(R9*1)
 	ADDQ          184(AX), R8
-	VADDPS        Z14, Z12, Z12
+	VADDPS        Z15, Z13, Z13
 	VADDPS        Z11, Z16, Z16
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z18, Z24, Z24
-	VADDPS        Z12, Z19, Z19
+	VADDPS        Z13, Z19, Z19
 	VADDPS        Z16, Z24, Z24
-	VADDPS        Z15, Z19, Z19
+	VADDPS        Z12, Z19, Z19
 	VADDPS        Z22, Z24, Z24
 	VMOVUPS       (CX)(BX*8), Z11
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z12
 	IMUL3Q        $0x09, BX, R10
@@ -18874,7 +18888,7 @@ loop2:
 	VCMPPS        $0x15, Z0, Z11, K1
 	VPCMPEQD.BCST constants<>+2144(SB), Z9, K2
 	VSUBPS        Z1, Z12, Z9
-	VMOVUPS       Z13, K2, Z10
+	VMOVAPS       Z13, K2, Z10
 	VFNMADD132PS  Z3, Z11, Z9
 	VSUBPS        Z8, Z13, Z13
 	VPERMPS       Z6, Z12, Z14
@@ -18988,69 +19002,70 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS      Y2, Y3
-	VCVTPS2PD    X3, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 344(AX)(SI*8)
 	MOVQ         SI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
 	MOVQ         176(AX), R9
+	VMOVUPS      Y2, Y3
+	VBROADCASTSS constants<>+544(SB), Y2
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 344(AX)(SI*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y6, Y5, Y5
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y2
-	VFMADD132PS  constants<>+64(SB), Y1, Y2
-	VSUBPS       Y1, Y2, Y9
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
-	VPERMPS      constants<>+192(SB), Y2, Y7
-	VPSLLD       $0x14, Y2, Y2
-	VMOVUPS      (CX)(BX*1), Y8
-	VPADDD       Y7, Y2, Y2
-	VPCMPEQD     constants<>+608(SB), Y4, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VBLENDVPS    Y10, Y8, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
-	VSUBPS       Y3, Y8, Y8
-	VMULPS       Y9, Y9, Y11
-	VMAXPS       Y8, Y0, Y10
-	VFMADD213PS  Y9, Y11, Y7
-	VMOVUPS      Y10, Y11
-	VFMADD213PS  Y2, Y2, Y7
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
-	VMOVUPS      Y7, (CX)
-	VSUBPS       Y1, Y11, Y9
-	VMOVUPS      32(CX), Y2
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VMOVUPS      (CX)(BX*1), Y10
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VMOVUPS      constants<>+128(SB), Y8
+	VBLENDVPS    Y11, Y10, Y5, Y5
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VMOVUPS      Y8, (CX)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       32(CX), Y2, Y2
+	VFNMADD132PS constants<>+96(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VPERMPS      constants<>+192(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
-	VPSLLD       $0x14, Y11, Y11
+	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VPADDD       Y11, Y7, Y7
+	VMOVUPS      constants<>+128(SB), Y11
+	VFMADD213PS  constants<>+160(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(BX*1)
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, (CX)(BX*1)
 	VMAXPS       32(CX)(BX*1), Y2, Y2
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y6, Y8, Y8
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
+	VMOVUPS      Y11, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y10, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
@@ -19517,179 +19532,180 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS       Z7, Z8
-	VCVTPS2PD     Y8, Z7
-	VMOVUPD       Z7, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 376(AX)(SI*8)
 	MOVQ          SI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
 	MOVQ          176(AX), R9
+	VMOVUPS       Z7, Z8
+	VBROADCASTSS  constants<>+544(SB), Z7
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 376(AX)(SI*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
-	VMOVUPS       Z11, Z7
-	VMOVUPS       (CX)(BX*1), Z13
-	VFMADD132PS   Z2, Z1, Z7
+	VMOVUPS       Z11, Z13
+	VMOVUPS       (CX)(BX*1), Z15
+	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z13, K2, Z10
-	VSUBPS        Z1, Z7, Z16
-	VSUBPS        Z8, Z13, Z13
-	VFNMADD132PS  Z3, Z11, Z16
-	VMOVUPS       Z13, Z15
-	VMOVUPS       (CX)(BX*2), Z18
-	VPERMPS       Z6, Z7, Z12
-	VFMADD132PS   Z2, Z1, Z15
+	VMOVAPS       Z15, K2, Z10
+	VSUBPS        Z1, Z13, Z12
+	VSUBPS        Z8, Z15, Z15
+	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       Z15, Z16
+	VMOVUPS       (CX)(BX*2), Z17
+	VPERMPS       Z6, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
-	VPSLLD        $0x14, Z7, Z7
-	VCMPPS        $0x15, Z0, Z13, K2
-	VMOVUPS       Z18, K3, Z10
-	VPADDD        Z12, Z7, Z7
-	VSUBPS        Z1, Z15, Z14
-	VSUBPS        Z8, Z18, Z18
-	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z13, Z14
-	VMOVUPS       Z18, Z20
+	VPSLLD        $0x14, Z13, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVAPS       Z17, K3, Z10
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z1, Z16, Z19
+	VSUBPS        Z8, Z17, Z17
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z15, Z19
+	VMOVUPS       Z17, Z21
 	IMUL3Q        $0x03, BX, R10
-	VFMADD213PS   Z5, Z16, Z12
-	VPERMPS       Z6, Z15, Z19
-	VFMADD132PS   Z2, Z1, Z20
+	VFMADD213PS   Z5, Z12, Z14
+	VPERMPS       Z6, Z16, Z20
+	VFMADD132PS   Z2, Z1, Z21
 	VMOVUPS       (CX)(R10*1), Z22
-	VMULPS        Z16, Z16, Z17
-	VPSLLD        $0x14, Z15, Z15
-	VCMPPS        $0x15, Z0, Z18, K3
+	VMULPS        Z12, Z12, Z18
+	VPSLLD        $0x14, Z16, Z16
+	VCMPPS        $0x15, Z0, Z17, K3
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
-	VFMADD213PS   Z16, Z17, Z12
-	VPADDD        Z19, Z15, Z15
-	VSUBPS        Z1, Z20, Z19
-	VMOVUPS       Z22, K4, Z10
-	VFMADD213PS.Z Z7, Z7, K1, Z12
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z18, Z19
+	VFMADD213PS   Z12, Z18, Z14
+	VPADDD        Z20, Z16, Z16
+	VSUBPS        Z1, Z21, Z12
+	VMOVAPS       Z22, K4, Z10
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z17, Z12
 	VSUBPS        Z8, Z22, Z22
-	VMOVUPS       Z12, (CX)
-	VFMADD213PS   Z5, Z14, Z16
-	VPERMPS       Z6, Z20, Z21
+	VMOVUPS       Z14, (CX)
+	VFMADD213PS   Z5, Z19, Z13
+	VPERMPS       Z6, Z21, Z20
 	VMOVUPS       Z22, Z23
-	VMOVUPS       64(CX), Z7
-	VMULPS        Z14, Z14, Z17
-	VPSLLD        $0x14, Z20, Z20
+	VMAXPS        64(CX), Z7, Z7
+	VMULPS        Z19, Z19, Z18
+	VPSLLD        $0x14, Z21, Z21
 	VFMADD132PS   Z2, Z1, Z23
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z14, Z17, Z16
-	VPADDD        Z21, Z20, Z20
+	VFMADD213PS   Z19, Z18, Z13
+	VPADDD        Z20, Z21, Z21
 	VCMPPS        $0x15, Z0, Z22, K1
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z15, Z15, K2, Z16
-	VMOVUPS       Z4, Z14
-	VSUBPS        Z1, Z23, Z17
+	VFMADD213PS.Z Z16, Z16, K2, Z13
+	VMOVUPS       Z4, Z16
+	VSUBPS        Z1, Z23, Z19
 	ADDQ          184(AX), R8
-	VMOVUPS       Z16, (CX)(BX*1)
-	VFMADD213PS   Z5, Z19, Z14
-	VFNMADD132PS  Z3, Z22, Z17
+	VMOVUPS       Z13, (CX)(BX*1)
+	VFMADD213PS   Z5, Z12, Z16
+	VFNMADD132PS  Z3, Z22, Z19
 	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VMULPS        Z19, Z19, Z15
-	VPERMPS       Z6, Z23, Z21
+	VMULPS        Z12, Z12, Z18
+	VPERMPS       Z6, Z23, Z20
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z19, Z15, Z14
+	VFMADD213PS   Z12, Z18, Z16
 	VPSLLD        $0x14, Z23, Z23
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z20, Z20, K3, Z14
-	VPADDD        Z21, Z23, Z23
+	VFMADD213PS.Z Z21, Z21, K3, Z16
+	VPADDD        Z20, Z23, Z23
 	ADDQ          184(AX), R8
-	VMOVUPS       Z14, (CX)(BX*2)
-	VMOVUPS       Z4, Z15
+	VMOVUPS       Z16, (CX)(BX*2)
+	VMOVUPS       Z4, Z12
 	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VFMADD213PS   Z5, Z17, Z15
+	VFMADD213PS   Z5, Z19, Z12
 	PREFETCHT0    (R8)
-	VMULPS        Z17, Z17, Z19
+	VMULPS        Z19, Z19, Z18
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z17, Z19, Z15
+	VFMADD213PS   Z19, Z18, Z12
 	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z23, Z23, K1, Z15
-	VMOVUPS       Z15, (CX)(R10*1)
+	VFMADD213PS.Z Z23, Z23, K1, Z12
+	VMOVUPS       Z12, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	PREFETCHT0    (R8)(R9*1)
 	ADDQ          184(AX), R8
-	VADDPS        Z12, Z16, Z16
-	VADDPS        Z11, Z13, Z13
-	VADDPS        Z14, Z15, Z15
-	VADDPS        Z18, Z22, Z22
-	VADDPS        Z16, Z15, Z15
-	VADDPS        Z13, Z22, Z22
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z16, Z12, Z12
+	VADDPS        Z17, Z22, Z22
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z15, Z22, Z22
 	VMOVUPS       (CX)(BX*4), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
-	VMOVUPS       Z11, Z13
+	VMOVUPS       Z11, Z14
 	IMUL3Q        $0x05, BX, R10
-	VFMADD132PS   Z2, Z1, Z13
+	VFMADD132PS   Z2, Z1, Z14
 	VMOVUPS       (CX)(R10*1), Z16
 	VCMPPS        $0x15, Z0, Z11, K1
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K2
-	VSUBPS        Z1, Z13, Z12
-	VMOVUPS       Z16, K2, Z10
-	VFNMADD132PS  Z3, Z11, Z12
+	VSUBPS        Z1, Z14, Z13
+	VMOVAPS       Z16, K2, Z10
+	VFNMADD132PS  Z3, Z11, Z13
 	VSUBPS        Z8, Z16, Z16
 	IMUL3Q        $0x06, BX, R11
-	VPERMPS       Z6, Z13, Z14
+	VPERMPS       Z6, Z14, Z15
 	VMOVUPS       Z16, Z17
 	VMOVUPS       (CX)(R11*1), Z18
-	VPSLLD        $0x14, Z13, Z13
+	VPSLLD        $0x14, Z14, Z14
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2048(SB), Z9, K3
-	VPADDD        Z14, Z13, Z13
+	VPADDD        Z15, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVUPS       Z18, K3, Z10
-	VMOVUPS       Z4, Z14
+	VMOVAPS       Z18, K3, Z10
+	VMOVUPS       Z4, Z15
 	VSUBPS        Z1, Z17, Z20
 	VSUBPS        Z8, Z18, Z18
 	IMUL3Q        $0x07, BX, R12
-	VFMADD213PS   Z5, Z12, Z14
+	VFMADD213PS   Z5, Z13, Z15
 	VFNMADD132PS  Z3, Z16, Z20
 	VMOVUPS       Z18, Z23
 	VMOVUPS       (CX)(R12*1), Z24
-	VMULPS        Z12, Z12, Z19
+	VMULPS        Z13, Z13, Z19
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K4
-	VFMADD213PS   Z12, Z19, Z14
+	VFMADD213PS   Z13, Z19, Z15
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVUPS       Z24, K4, Z10
-	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVAPS       Z24, K4, Z10
+	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VPADDD        Z21, Z17, Z17
 	VSUBPS        Z1, Z23, Z19
 	VSUBPS        Z8, Z24, Z24
-	VMOVUPS       Z14, (CX)(BX*4)
-	VMOVUPS       Z4, Z12
+	VMOVUPS       Z15, (CX)(BX*4)
+	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z18, Z19
 	VMOVUPS       Z24, Z25
 	VMAXPS        64(CX)(BX*4), Z7, Z7
-	VFMADD213PS   Z5, Z20, Z12
+	VFMADD213PS   Z5, Z20, Z13
 	VPERMPS       Z6, Z23, Z21
 	VFMADD132PS   Z2, Z1, Z25
 	PREFETCHT0    (R8)
-	VMULPS        Z20, Z20, Z13
+	VMULPS        Z20, Z20, Z14
 	VPSLLD        $0x14, Z23, Z23
 	VCMPPS        $0x15, Z0, Z24, K1
 	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z20, Z13, Z12
+	VFMADD213PS   Z20, Z14, Z13
 	VPADDD        Z21, Z23, Z23
-	VSUBPS        Z1, Z25, Z13
+	VSUBPS        Z1, Z25, Z14
 	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z17, Z17, K2, Z12
+	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z24, Z13
-	VMOVUPS       Z12, (CX)(R10*1)
+	VFNMADD132PS  Z3, Z24, Z14
+	VMOVUPS       Z13, (CX)(R10*1)
 	VFMADD213PS   Z5, Z19, Z17
 	VPERMPS       Z6, Z25, Z21
 	VMAXPS        64(CX)(R10*1), Z7, Z7
@@ -19703,11 +19719,11 @@ loop2:
 	VMOVUPS       Z4, Z19
 	ADDQ          184(AX), R8
 	VMOVUPS       Z17, (CX)(R11*1)
-	VFMADD213PS   Z5, Z13, Z19
+	VFMADD213PS   Z5, Z14, Z19
 	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VMULPS        Z13, Z13, Z20
+	VMULPS        Z14, Z14, Z20
 	PREFETCHT0    (R8)
-	VFMADD213PS   Z13, Z20, Z19
+	VFMADD213PS   Z14, Z20, Z19
 	PREFETCHT0    (R8)(R9*1)
 	VFMADD213PS.Z Z25, Z25, K1, Z19
 	ADDQ          184(AX), R8
@@ -19716,17 +19732,17 @@ loop2:
 	PREFETCHT0    (R8)
 	PREFETCHT0    (R8)(R9*1)
 	ADDQ          184(AX), R8
-	VADDPS        Z14, Z12, Z12
+	VADDPS        Z15, Z13, Z13
 	VADDPS        Z11, Z16, Z16
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z18, Z24, Z24
-	VADDPS        Z12, Z19, Z19
+	VADDPS        Z13, Z19, Z19
 	VADDPS        Z16, Z24, Z24
-	VADDPS        Z15, Z19, Z19
+	VADDPS        Z12, Z19, Z19
 	VADDPS        Z22, Z24, Z24
 	VMOVUPS       (CX)(BX*8), Z11
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	IMUL3Q        $0x09, BX, R10
@@ -19735,7 +19751,7 @@ loop2:
 	VCMPPS        $0x15, Z0, Z11, K1
 	VPCMPEQD.BCST constants<>+2144(SB), Z9, K2
 	VSUBPS        Z1, Z13, Z12
-	VMOVUPS       Z15, K2, Z10
+	VMOVAPS       Z15, K2, Z10
 	VFNMADD132PS  Z3, Z11, Z12
 	VSUBPS        Z8, Z15, Z15
 	IMUL3Q        $0x0a, BX, R11
@@ -19747,7 +19763,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2176(SB), Z9, K3
 	VPADDD        Z14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       Z17, K3, Z10
+	VMOVAPS       Z17, K3, Z10
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z1, Z16, Z20
 	VSUBPS        Z8, Z17, Z17
@@ -19763,7 +19779,7 @@ loop2:
 	VFMADD213PS   Z12, Z18, Z14
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       Z23, K4, Z10
+	VMOVAPS       Z23, K4, Z10
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VPADDD        Z21, Z16, Z16
 	VSUBPS        Z1, Z22, Z18
@@ -19824,7 +19840,7 @@ loop2:
 	IMUL3Q        $0x0c, BX, R10
 	VMOVUPS       (CX)(R10*1), Z11
 	VPCMPEQD.BCST constants<>+2240(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	IMUL3Q        $0x0d, BX, R11
 	VMOVUPS       Z11, Z13
@@ -19832,7 +19848,7 @@ loop2:
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       Z15, K2, Z10
+	VMOVAPS       Z15, K2, Z10
 	VSUBPS        Z1, Z13, Z12
 	VSUBPS        Z8, Z15, Z15
 	IMUL3Q        $0x0e, BX, R12
@@ -19844,7 +19860,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2304(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       Z17, K3, Z10
+	VMOVAPS       Z17, K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z20
 	VSUBPS        Z8, Z17, Z17
@@ -19860,7 +19876,7 @@ loop2:
 	VMULPS        Z12, Z12, Z9
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       Z25, K4, Z10
+	VMOVAPS       Z25, K4, Z10
 	VFMADD213PS   Z12, Z9, Z14
 	VPADDD        Z21, Z16, Z16
 	VSUBPS        Z1, Z22, Z9
@@ -19999,47 +20015,48 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS      Y2, Y3
-	VCVTPS2PD    X3, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 344(AX)(SI*8)
 	MOVQ         SI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
 	MOVQ         176(AX), R9
+	VMOVUPS      Y2, Y3
+	VBROADCASTSS constants<>+544(SB), Y2
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 344(AX)(SI*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y6, Y5, Y5
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y2
-	VFNMADD132PS constants<>+96(SB), Y7, Y2
-	VPERMPS      constants<>+192(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y2, Y7
-	VMULPS       Y2, Y2, Y9
-	VFMADD213PS  Y2, Y9, Y7
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (CX)
-	VMOVUPS      32(CX), Y2
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)
+	VMAXPS       32(CX), Y2, Y2
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
 	IMUL3Q       $0x10, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2368(SB), Y4, Y9
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y10
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
@@ -20057,13 +20074,13 @@ loop2:
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VADDPS       Y8, Y6, Y6
-	VADDPS       Y10, Y7, Y7
-	VMOVUPS      (CX)(BX*1), Y8
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y7
 	VPCMPEQD     constants<>+608(SB), Y4, Y9
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y10
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
@@ -20104,14 +20121,14 @@ loop2:
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VADDPS       Y9, Y8, Y8
+	VADDPS       Y9, Y7, Y7
 	VADDPS       Y12, Y10, Y10
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y6, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
 	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y7, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
@@ -20603,196 +20620,197 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS       Z7, Z8
-	VCVTPS2PD     Y8, Z7
-	VMOVUPD       Z7, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 376(AX)(SI*8)
 	MOVQ          SI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
 	MOVQ          176(AX), R9
+	VMOVUPS       Z7, Z8
+	VBROADCASTSS  constants<>+544(SB), Z7
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 376(AX)(SI*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
-	VMOVUPS       Z11, Z7
-	VFMADD132PS   Z2, Z1, Z7
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z7, Z13
-	VFNMADD132PS  Z3, Z11, Z13
-	VMOVUPS       (CX)(BX*1), Z17
-	VPERMPS       Z6, Z7, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       (CX)(BX*1), Z15
+	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
-	VPSLLD        $0x14, Z7, Z7
-	VMOVUPS       Z17, K2, Z10
-	VPADDD        Z12, Z7, Z7
-	VSUBPS        Z8, Z17, Z17
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z17, Z14
-	VFMADD213PS   Z5, Z13, Z12
-	VFMADD132PS   Z2, Z1, Z14
-	VMULPS        Z13, Z13, Z15
-	VCMPPS        $0x15, Z0, Z17, K2
-	VFMADD213PS   Z13, Z15, Z12
-	VSUBPS        Z1, Z14, Z15
-	VFMADD213PS.Z Z7, Z7, K1, Z12
-	VFNMADD132PS  Z3, Z17, Z15
-	VMOVUPS       (CX)(BX*2), Z20
-	VMOVUPS       Z12, (CX)
-	VPERMPS       Z6, Z14, Z13
+	VPSLLD        $0x14, Z13, Z13
+	VMOVAPS       Z15, K2, Z10
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z8, Z15, Z15
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z15, Z17
+	VFMADD213PS   Z5, Z12, Z14
+	VFMADD132PS   Z2, Z1, Z17
+	VMULPS        Z12, Z12, Z16
+	VCMPPS        $0x15, Z0, Z15, K2
+	VFMADD213PS   Z12, Z16, Z14
+	VSUBPS        Z1, Z17, Z12
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VFNMADD132PS  Z3, Z15, Z12
+	VMOVUPS       (CX)(BX*2), Z19
+	VMOVUPS       Z14, (CX)
+	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
-	VMOVUPS       64(CX), Z7
-	VPSLLD        $0x14, Z14, Z14
-	VMOVUPS       Z20, K1, Z10
+	VMAXPS        64(CX), Z7, Z7
+	VPSLLD        $0x14, Z17, Z17
+	VMOVAPS       Z19, K1, Z10
 	PREFETCHT0    (R8)
-	VPADDD        Z13, Z14, Z14
-	VSUBPS        Z8, Z20, Z20
+	VPADDD        Z13, Z17, Z17
+	VSUBPS        Z8, Z19, Z19
 	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z20, Z21
+	VMOVUPS       Z4, Z16
+	VMOVUPS       Z19, Z20
 	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z15, Z18
-	VFMADD132PS   Z2, Z1, Z21
+	VFMADD213PS   Z5, Z12, Z16
+	VFMADD132PS   Z2, Z1, Z20
 	IMUL3Q        $0x10, BX, R10
-	VMULPS        Z15, Z15, Z16
-	VCMPPS        $0x15, Z0, Z20, K3
+	VMULPS        Z12, Z12, Z18
+	VCMPPS        $0x15, Z0, Z19, K3
 	VMOVUPS       (CX)(R10*1), Z13
-	VFMADD213PS   Z15, Z16, Z18
-	VSUBPS        Z1, Z21, Z16
+	VFMADD213PS   Z12, Z18, Z16
+	VSUBPS        Z1, Z20, Z12
 	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
-	VFMADD213PS.Z Z14, Z14, K2, Z18
-	VFNMADD132PS  Z3, Z20, Z16
+	VFMADD213PS.Z Z17, Z17, K2, Z16
+	VFNMADD132PS  Z3, Z19, Z12
 	IMUL3Q        $0x03, BX, R13
-	VMOVUPS       Z13, K1, Z10
-	VMOVUPS       Z18, (CX)(BX*1)
-	VPERMPS       Z6, Z21, Z14
-	VMOVUPS       (CX)(R13*1), Z23
+	VMOVAPS       Z13, K1, Z10
+	VMOVUPS       Z16, (CX)(BX*1)
+	VPERMPS       Z6, Z20, Z17
+	VMOVUPS       (CX)(R13*1), Z24
 	VSUBPS        Z8, Z13, Z13
 	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VPSLLD        $0x14, Z21, Z21
+	VPSLLD        $0x14, Z20, Z20
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
-	VMOVUPS       Z13, Z15
+	VMOVUPS       Z13, Z18
 	PREFETCHT0    (R8)
-	VPADDD        Z14, Z21, Z21
-	VMOVUPS       Z23, K1, Z10
-	VFMADD132PS   Z2, Z1, Z15
+	VPADDD        Z17, Z20, Z20
+	VMOVAPS       Z24, K1, Z10
+	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z22
-	VSUBPS        Z8, Z23, Z23
+	VSUBPS        Z8, Z24, Z24
 	VCMPPS        $0x15, Z0, Z13, K1
 	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z16, Z22
-	VMOVUPS       Z23, Z24
-	VSUBPS        Z1, Z15, Z14
+	VFMADD213PS   Z5, Z12, Z22
+	VMOVUPS       Z24, Z25
+	VSUBPS        Z1, Z18, Z17
 	IMUL3Q        $0x11, BX, R11
-	VMULPS        Z16, Z16, Z25
-	VFMADD132PS   Z2, Z1, Z24
-	VFNMADD132PS  Z3, Z13, Z14
-	VMOVUPS       (CX)(R11*1), Z19
-	VFMADD213PS   Z16, Z25, Z22
-	VCMPPS        $0x15, Z0, Z23, K4
-	VPERMPS       Z6, Z15, Z16
+	VMULPS        Z12, Z12, Z23
+	VFMADD132PS   Z2, Z1, Z25
+	VFNMADD132PS  Z3, Z13, Z17
+	VMOVUPS       (CX)(R11*1), Z21
+	VFMADD213PS   Z12, Z23, Z22
+	VCMPPS        $0x15, Z0, Z24, K4
+	VPERMPS       Z6, Z18, Z12
 	VPCMPEQD.BCST constants<>+2400(SB), Z9, K2
-	VFMADD213PS.Z Z21, Z21, K3, Z22
-	VSUBPS        Z1, Z24, Z21
-	VPSLLD        $0x14, Z15, Z15
-	VMOVUPS       Z19, K2, Z10
+	VFMADD213PS.Z Z20, Z20, K3, Z22
+	VSUBPS        Z1, Z25, Z20
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z21, K2, Z10
 	VMOVUPS       Z22, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z23, Z21
-	VPADDD        Z16, Z15, Z15
-	VSUBPS        Z8, Z19, Z19
+	VFNMADD132PS  Z3, Z24, Z20
+	VPADDD        Z12, Z18, Z18
+	VSUBPS        Z8, Z21, Z21
 	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VPERMPS       Z6, Z24, Z25
-	VMOVUPS       Z4, Z16
-	VMOVUPS       Z19, Z26
+	VPERMPS       Z6, Z25, Z23
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z21, Z26
 	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z24, Z24
-	VFMADD213PS   Z5, Z14, Z16
+	VPSLLD        $0x14, Z25, Z25
+	VFMADD213PS   Z5, Z17, Z12
 	VFMADD132PS   Z2, Z1, Z26
 	PREFETCHT0    (R8)(R9*1)
-	VPADDD        Z25, Z24, Z24
-	VMULPS        Z14, Z14, Z25
-	VCMPPS        $0x15, Z0, Z19, K2
+	VPADDD        Z23, Z25, Z25
+	VMULPS        Z17, Z17, Z23
+	VCMPPS        $0x15, Z0, Z21, K2
 	ADDQ          184(AX), R8
 	VMOVUPS       Z4, Z27
-	VFMADD213PS   Z14, Z25, Z16
-	VSUBPS        Z1, Z26, Z14
+	VFMADD213PS   Z17, Z23, Z12
+	VSUBPS        Z1, Z26, Z17
 	IMUL3Q        $0x12, BX, R12
-	VFMADD213PS   Z5, Z21, Z27
-	VFMADD213PS.Z Z15, Z15, K1, Z16
-	VFNMADD132PS  Z3, Z19, Z14
-	VMOVUPS       (CX)(R12*1), Z25
-	VMULPS        Z21, Z21, Z28
-	VMOVUPS       Z16, (CX)(R10*1)
-	VPERMPS       Z6, Z26, Z15
+	VFMADD213PS   Z5, Z20, Z27
+	VFMADD213PS.Z Z18, Z18, K1, Z12
+	VFNMADD132PS  Z3, Z21, Z17
+	VMOVUPS       (CX)(R12*1), Z23
+	VMULPS        Z20, Z20, Z28
+	VMOVUPS       Z12, (CX)(R10*1)
+	VPERMPS       Z6, Z26, Z18
 	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
-	VFMADD213PS   Z21, Z28, Z27
+	VFMADD213PS   Z20, Z28, Z27
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z26, Z26
-	VMOVUPS       Z25, K1, Z10
-	VFMADD213PS.Z Z24, Z24, K4, Z27
+	VMOVAPS       Z23, K1, Z10
+	VFMADD213PS.Z Z25, Z25, K4, Z27
 	PREFETCHT0    (R8)
-	VPADDD        Z15, Z26, Z26
-	VSUBPS        Z8, Z25, Z25
+	VPADDD        Z18, Z26, Z26
+	VSUBPS        Z8, Z23, Z23
 	VMOVUPS       Z27, (CX)(R13*1)
 	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z15
-	VMOVUPS       Z25, Z21
+	VMOVUPS       Z4, Z18
+	VMOVUPS       Z23, Z20
 	VMAXPS        64(CX)(R13*1), Z7, Z7
 	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z14, Z15
-	VFMADD132PS   Z2, Z1, Z21
+	VFMADD213PS   Z5, Z17, Z18
+	VFMADD132PS   Z2, Z1, Z20
 	PREFETCHT0    (R8)
 	VADDPS        Z13, Z11, Z11
-	VMULPS        Z14, Z14, Z13
-	VCMPPS        $0x15, Z0, Z25, K1
+	VMULPS        Z17, Z17, Z13
+	VCMPPS        $0x15, Z0, Z23, K1
 	PREFETCHT0    (R8)(R9*1)
-	VADDPS        Z16, Z12, Z12
-	VFMADD213PS   Z14, Z13, Z15
-	VSUBPS        Z1, Z21, Z13
+	VADDPS        Z12, Z14, Z14
+	VFMADD213PS   Z17, Z13, Z18
+	VSUBPS        Z1, Z20, Z12
 	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z26, Z26, K2, Z15
-	VFNMADD132PS  Z3, Z25, Z13
-	VMOVUPS       Z15, (CX)(R11*1)
-	VPERMPS       Z6, Z21, Z14
+	VFMADD213PS.Z Z26, Z26, K2, Z18
+	VFNMADD132PS  Z3, Z23, Z12
+	VMOVUPS       Z18, (CX)(R11*1)
+	VPERMPS       Z6, Z20, Z13
 	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPSLLD        $0x14, Z21, Z21
+	VPSLLD        $0x14, Z20, Z20
 	PREFETCHT0    (R8)
-	VPADDD        Z14, Z21, Z21
+	VPADDD        Z13, Z20, Z20
 	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z14
+	VMOVUPS       Z4, Z13
 	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z13, Z14
-	VADDPS        Z19, Z17, Z17
-	VMULPS        Z13, Z13, Z16
-	VADDPS        Z15, Z18, Z18
-	VFMADD213PS   Z13, Z16, Z14
-	VFMADD213PS.Z Z21, Z21, K1, Z14
-	VMOVUPS       Z14, (CX)(R12*1)
+	VFMADD213PS   Z5, Z12, Z13
+	VADDPS        Z21, Z15, Z15
+	VMULPS        Z12, Z12, Z17
+	VADDPS        Z18, Z16, Z16
+	VFMADD213PS   Z12, Z17, Z13
+	VFMADD213PS.Z Z20, Z20, K1, Z13
+	VMOVUPS       Z13, (CX)(R12*1)
 	VMAXPS        64(CX)(R12*1), Z7, Z7
 	PREFETCHT0    (R8)
 	PREFETCHT0    (R8)(R9*1)
 	ADDQ          184(AX), R8
-	VADDPS        Z25, Z20, Z20
-	VADDPS        Z14, Z22, Z22
-	VADDPS        Z12, Z18, Z18
-	VADDPS        Z11, Z17, Z17
+	VADDPS        Z23, Z19, Z19
+	VADDPS        Z13, Z22, Z22
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z11, Z15, Z15
 	VADDPS        Z22, Z27, Z27
-	VADDPS        Z20, Z23, Z23
-	VADDPS        Z18, Z27, Z27
-	VADDPS        Z17, Z23, Z23
+	VADDPS        Z19, Z24, Z24
+	VADDPS        Z16, Z27, Z27
+	VADDPS        Z15, Z24, Z24
 	MOVQ          56(AX), R10
 	VMOVUPS       Z27, 192(R10)
 	MOVQ          56(AX), R10
-	VMOVUPS       Z23, 2240(R10)
+	VMOVUPS       Z24, 2240(R10)
 	VMOVUPS       (CX)(BX*4), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
@@ -20805,7 +20823,7 @@ loop2:
 	VPSLLD        $0x14, Z13, Z13
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K2
 	VPADDD        Z14, Z13, Z13
-	VMOVUPS       Z15, K2, Z10
+	VMOVAPS       Z15, K2, Z10
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z8, Z15, Z15
 	VFMADD213PS   Z5, Z12, Z14
@@ -20825,7 +20843,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2048(SB), Z9, K1
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       Z16, K1, Z10
+	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (R8)(R9*1)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
@@ -20847,7 +20865,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K2
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       Z18, K2, Z10
+	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
@@ -20897,7 +20915,7 @@ loop2:
 	VMOVUPS       Z18, 2304(R10)
 	VMOVUPS       (CX)(BX*8), Z11
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
@@ -20910,7 +20928,7 @@ loop2:
 	VPSLLD        $0x14, Z13, Z13
 	VPCMPEQD.BCST constants<>+2144(SB), Z9, K2
 	VPADDD        Z14, Z13, Z13
-	VMOVUPS       Z15, K2, Z10
+	VMOVAPS       Z15, K2, Z10
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z8, Z15, Z15
 	VFMADD213PS   Z5, Z12, Z14
@@ -20930,7 +20948,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2176(SB), Z9, K1
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       Z16, K1, Z10
+	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (R8)(R9*1)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
@@ -20952,7 +20970,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2208(SB), Z9, K2
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       Z18, K2, Z10
+	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
@@ -20999,7 +21017,7 @@ loop2:
 	IMUL3Q        $0x0c, BX, R10
 	VMOVUPS       (CX)(R10*1), Z11
 	VPCMPEQD.BCST constants<>+2240(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
@@ -21011,7 +21029,7 @@ loop2:
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       Z15, K2, Z10
+	VMOVAPS       Z15, K2, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z8, Z15, Z15
 	VMOVUPS       Z4, Z14
@@ -21031,7 +21049,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2304(SB), Z9, K1
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       Z16, K1, Z10
+	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
@@ -21054,7 +21072,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2336(SB), Z9, K2
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       Z18, K2, Z10
+	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
@@ -21178,47 +21196,48 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS      Y2, Y3
-	VCVTPS2PD    X3, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 344(AX)(SI*8)
 	MOVQ         SI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
 	MOVQ         176(AX), R9
+	VMOVUPS      Y2, Y3
+	VBROADCASTSS constants<>+544(SB), Y2
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 344(AX)(SI*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y6, Y5, Y5
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y2
-	VFNMADD132PS constants<>+96(SB), Y7, Y2
-	VPERMPS      constants<>+192(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y2, Y7
-	VMULPS       Y2, Y2, Y9
-	VFMADD213PS  Y2, Y9, Y7
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (CX)
-	VMOVUPS      32(CX), Y2
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)
+	VMAXPS       32(CX), Y2, Y2
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
 	IMUL3Q       $0x10, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2368(SB), Y4, Y9
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y10
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
@@ -21236,13 +21255,13 @@ loop2:
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VADDPS       Y8, Y6, Y6
-	VADDPS       Y10, Y7, Y7
-	VMOVUPS      (CX)(BX*1), Y8
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y7
 	VPCMPEQD     constants<>+608(SB), Y4, Y9
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y10
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
@@ -21283,14 +21302,14 @@ loop2:
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VADDPS       Y9, Y8, Y8
+	VADDPS       Y9, Y7, Y7
 	VADDPS       Y12, Y10, Y10
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y6, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
 	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y7, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
@@ -21807,221 +21826,222 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS       Z7, Z8
-	VCVTPS2PD     Y8, Z7
-	VMOVUPD       Z7, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 376(AX)(SI*8)
 	MOVQ          SI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
 	MOVQ          176(AX), R9
+	VMOVUPS       Z7, Z8
+	VBROADCASTSS  constants<>+544(SB), Z7
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 376(AX)(SI*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
-	VMOVUPS       Z11, Z7
-	VFMADD132PS   Z2, Z1, Z7
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z7, Z13
-	VFNMADD132PS  Z3, Z11, Z13
-	VMOVUPS       (CX)(BX*1), Z17
-	VPERMPS       Z6, Z7, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       (CX)(BX*1), Z15
+	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
-	VPSLLD        $0x14, Z7, Z7
-	VMOVUPS       Z17, K2, Z10
-	VPADDD        Z12, Z7, Z7
-	VSUBPS        Z8, Z17, Z17
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z17, Z14
-	VFMADD213PS   Z5, Z13, Z12
-	VFMADD132PS   Z2, Z1, Z14
-	VMULPS        Z13, Z13, Z15
-	VCMPPS        $0x15, Z0, Z17, K2
-	VFMADD213PS   Z13, Z15, Z12
-	VSUBPS        Z1, Z14, Z15
-	VFMADD213PS.Z Z7, Z7, K1, Z12
-	VFNMADD132PS  Z3, Z17, Z15
-	VMOVUPS       (CX)(BX*2), Z20
-	VMOVUPS       Z12, (CX)
-	VPERMPS       Z6, Z14, Z13
+	VPSLLD        $0x14, Z13, Z13
+	VMOVAPS       Z15, K2, Z10
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z8, Z15, Z15
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z15, Z17
+	VFMADD213PS   Z5, Z12, Z14
+	VFMADD132PS   Z2, Z1, Z17
+	VMULPS        Z12, Z12, Z16
+	VCMPPS        $0x15, Z0, Z15, K2
+	VFMADD213PS   Z12, Z16, Z14
+	VSUBPS        Z1, Z17, Z12
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VFNMADD132PS  Z3, Z15, Z12
+	VMOVUPS       (CX)(BX*2), Z19
+	VMOVUPS       Z14, (CX)
+	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
-	VMOVUPS       64(CX), Z7
-	VPSLLD        $0x14, Z14, Z14
-	VMOVUPS       Z20, K1, Z10
+	VMAXPS        64(CX), Z7, Z7
+	VPSLLD        $0x14, Z17, Z17
+	VMOVAPS       Z19, K1, Z10
 	PREFETCHT0    (R8)
-	VPADDD        Z13, Z14, Z14
-	VSUBPS        Z8, Z20, Z20
+	VPADDD        Z13, Z17, Z17
+	VSUBPS        Z8, Z19, Z19
 	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z20, Z21
+	VMOVUPS       Z4, Z16
+	VMOVUPS       Z19, Z20
 	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z15, Z18
-	VFMADD132PS   Z2, Z1, Z21
+	VFMADD213PS   Z5, Z12, Z16
+	VFMADD132PS   Z2, Z1, Z20
 	IMUL3Q        $0x10, BX, R10
-	VMULPS        Z15, Z15, Z16
-	VCMPPS        $0x15, Z0, Z20, K3
+	VMULPS        Z12, Z12, Z18
+	VCMPPS        $0x15, Z0, Z19, K3
 	VMOVUPS       (CX)(R10*1), Z13
-	VFMADD213PS   Z15, Z16, Z18
-	VSUBPS        Z1, Z21, Z16
+	VFMADD213PS   Z12, Z18, Z16
+	VSUBPS        Z1, Z20, Z12
 	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
-	VFMADD213PS.Z Z14, Z14, K2, Z18
-	VFNMADD132PS  Z3, Z20, Z16
+	VFMADD213PS.Z Z17, Z17, K2, Z16
+	VFNMADD132PS  Z3, Z19, Z12
 	IMUL3Q        $0x03, BX, R13
-	VMOVUPS       Z13, K1, Z10
-	VMOVUPS       Z18, (CX)(BX*1)
-	VPERMPS       Z6, Z21, Z14
-	VMOVUPS       (CX)(R13*1), Z23
+	VMOVAPS       Z13, K1, Z10
+	VMOVUPS       Z16, (CX)(BX*1)
+	VPERMPS       Z6, Z20, Z17
+	VMOVUPS       (CX)(R13*1), Z24
 	VSUBPS        Z8, Z13, Z13
 	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VPSLLD        $0x14, Z21, Z21
+	VPSLLD        $0x14, Z20, Z20
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
-	VMOVUPS       Z13, Z15
+	VMOVUPS       Z13, Z18
 	PREFETCHT0    (R8)
-	VPADDD        Z14, Z21, Z21
-	VMOVUPS       Z23, K1, Z10
-	VFMADD132PS   Z2, Z1, Z15
+	VPADDD        Z17, Z20, Z20
+	VMOVAPS       Z24, K1, Z10
+	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z22
-	VSUBPS        Z8, Z23, Z23
+	VSUBPS        Z8, Z24, Z24
 	VCMPPS        $0x15, Z0, Z13, K1
 	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z16, Z22
-	VMOVUPS       Z23, Z24
-	VSUBPS        Z1, Z15, Z14
+	VFMADD213PS   Z5, Z12, Z22
+	VMOVUPS       Z24, Z25
+	VSUBPS        Z1, Z18, Z17
 	IMUL3Q        $0x11, BX, R11
-	VMULPS        Z16, Z16, Z25
-	VFMADD132PS   Z2, Z1, Z24
-	VFNMADD132PS  Z3, Z13, Z14
-	VMOVUPS       (CX)(R11*1), Z19
-	VFMADD213PS   Z16, Z25, Z22
-	VCMPPS        $0x15, Z0, Z23, K4
-	VPERMPS       Z6, Z15, Z16
+	VMULPS        Z12, Z12, Z23
+	VFMADD132PS   Z2, Z1, Z25
+	VFNMADD132PS  Z3, Z13, Z17
+	VMOVUPS       (CX)(R11*1), Z21
+	VFMADD213PS   Z12, Z23, Z22
+	VCMPPS        $0x15, Z0, Z24, K4
+	VPERMPS       Z6, Z18, Z12
 	VPCMPEQD.BCST constants<>+2400(SB), Z9, K2
-	VFMADD213PS.Z Z21, Z21, K3, Z22
-	VSUBPS        Z1, Z24, Z21
-	VPSLLD        $0x14, Z15, Z15
-	VMOVUPS       Z19, K2, Z10
+	VFMADD213PS.Z Z20, Z20, K3, Z22
+	VSUBPS        Z1, Z25, Z20
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z21, K2, Z10
 	VMOVUPS       Z22, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z23, Z21
-	VPADDD        Z16, Z15, Z15
-	VSUBPS        Z8, Z19, Z19
+	VFNMADD132PS  Z3, Z24, Z20
+	VPADDD        Z12, Z18, Z18
+	VSUBPS        Z8, Z21, Z21
 	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VPERMPS       Z6, Z24, Z25
-	VMOVUPS       Z4, Z16
-	VMOVUPS       Z19, Z26
+	VPERMPS       Z6, Z25, Z23
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z21, Z26
 	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z24, Z24
-	VFMADD213PS   Z5, Z14, Z16
+	VPSLLD        $0x14, Z25, Z25
+	VFMADD213PS   Z5, Z17, Z12
 	VFMADD132PS   Z2, Z1, Z26
 	PREFETCHT0    (R8)(R9*1)
-	VPADDD        Z25, Z24, Z24
-	VMULPS        Z14, Z14, Z25
-	VCMPPS        $0x15, Z0, Z19, K2
+	VPADDD        Z23, Z25, Z25
+	VMULPS        Z17, Z17, Z23
+	VCMPPS        $0x15, Z0, Z21, K2
 	ADDQ          184(AX), R8
 	VMOVUPS       Z4, Z27
-	VFMADD213PS   Z14, Z25, Z16
-	VSUBPS        Z1, Z26, Z14
+	VFMADD213PS   Z17, Z23, Z12
+	VSUBPS        Z1, Z26, Z17
 	IMUL3Q        $0x12, BX, R12
-	VFMADD213PS   Z5, Z21, Z27
-	VFMADD213PS.Z Z15, Z15, K1, Z16
-	VFNMADD132PS  Z3, Z19, Z14
-	VMOVUPS       (CX)(R12*1), Z25
-	VMULPS        Z21, Z21, Z28
-	VMOVUPS       Z16, (CX)(R10*1)
-	VPERMPS       Z6, Z26, Z15
+	VFMADD213PS   Z5, Z20, Z27
+	VFMADD213PS.Z Z18, Z18, K1, Z12
+	VFNMADD132PS  Z3, Z21, Z17
+	VMOVUPS       (CX)(R12*1), Z23
+	VMULPS        Z20, Z20, Z28
+	VMOVUPS       Z12, (CX)(R10*1)
+	VPERMPS       Z6, Z26, Z18
 	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
-	VFMADD213PS   Z21, Z28, Z27
+	VFMADD213PS   Z20, Z28, Z27
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z26, Z26
-	VMOVUPS       Z25, K1, Z10
-	VFMADD213PS.Z Z24, Z24, K4, Z27
+	VMOVAPS       Z23, K1, Z10
+	VFMADD213PS.Z Z25, Z25, K4, Z27
 	PREFETCHT0    (R8)
-	VPADDD        Z15, Z26, Z26
-	VSUBPS        Z8, Z25, Z25
+	VPADDD        Z18, Z26, Z26
+	VSUBPS        Z8, Z23, Z23
 	VMOVUPS       Z27, (CX)(R13*1)
 	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z15
-	VMOVUPS       Z25, Z21
+	VMOVUPS       Z4, Z18
+	VMOVUPS       Z23, Z20
 	VMAXPS        64(CX)(R13*1), Z7, Z7
 	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z14, Z15
-	VFMADD132PS   Z2, Z1, Z21
+	VFMADD213PS   Z5, Z17, Z18
+	VFMADD132PS   Z2, Z1, Z20
 	PREFETCHT0    (R8)
 	VADDPS        Z13, Z11, Z11
-	VMULPS        Z14, Z14, Z13
-	VCMPPS        $0x15, Z0, Z25, K1
+	VMULPS        Z17, Z17, Z13
+	VCMPPS        $0x15, Z0, Z23, K1
 	PREFETCHT0    (R8)(R9*1)
-	VADDPS        Z16, Z12, Z12
-	VFMADD213PS   Z14, Z13, Z15
-	VSUBPS        Z1, Z21, Z13
+	VADDPS        Z12, Z14, Z14
+	VFMADD213PS   Z17, Z13, Z18
+	VSUBPS        Z1, Z20, Z12
 	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z26, Z26, K2, Z15
-	VFNMADD132PS  Z3, Z25, Z13
+	VFMADD213PS.Z Z26, Z26, K2, Z18
+	VFNMADD132PS  Z3, Z23, Z12
 	IMUL3Q        $0x13, BX, R10
-	VMOVUPS       Z15, (CX)(R11*1)
-	VPERMPS       Z6, Z21, Z14
-	VMOVUPS       (CX)(R10*1), Z16
+	VMOVUPS       Z18, (CX)(R11*1)
+	VPERMPS       Z6, Z20, Z13
+	VMOVUPS       (CX)(R10*1), Z17
 	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPSLLD        $0x14, Z21, Z21
+	VPSLLD        $0x14, Z20, Z20
 	VPCMPEQD.BCST constants<>+2464(SB), Z9, K2
 	PREFETCHT0    (R8)
-	VPADDD        Z14, Z21, Z21
-	VMOVUPS       Z16, K2, Z10
+	VPADDD        Z13, Z20, Z20
+	VMOVAPS       Z17, K2, Z10
 	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z14
-	VSUBPS        Z8, Z16, Z16
+	VMOVUPS       Z4, Z13
+	VSUBPS        Z8, Z17, Z17
 	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z13, Z14
-	VMOVUPS       Z16, Z24
-	VADDPS        Z19, Z17, Z17
-	VMULPS        Z13, Z13, Z19
-	VFMADD132PS   Z2, Z1, Z24
-	VADDPS        Z15, Z18, Z18
-	VFMADD213PS   Z13, Z19, Z14
-	VCMPPS        $0x15, Z0, Z16, K2
-	VFMADD213PS.Z Z21, Z21, K1, Z14
-	VSUBPS        Z1, Z24, Z13
-	VMOVUPS       Z14, (CX)(R12*1)
-	VFNMADD132PS  Z3, Z16, Z13
+	VFMADD213PS   Z5, Z12, Z13
+	VMOVUPS       Z17, Z25
+	VADDPS        Z21, Z15, Z15
+	VMULPS        Z12, Z12, Z21
+	VFMADD132PS   Z2, Z1, Z25
+	VADDPS        Z18, Z16, Z16
+	VFMADD213PS   Z12, Z21, Z13
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS.Z Z20, Z20, K1, Z13
+	VSUBPS        Z1, Z25, Z12
+	VMOVUPS       Z13, (CX)(R12*1)
+	VFNMADD132PS  Z3, Z17, Z12
 	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VPERMPS       Z6, Z24, Z15
+	VPERMPS       Z6, Z25, Z18
 	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z24, Z24
+	VPSLLD        $0x14, Z25, Z25
 	PREFETCHT0    (R8)(R9*1)
-	VPADDD        Z15, Z24, Z24
+	VPADDD        Z18, Z25, Z25
 	ADDQ          184(AX), R8
-	VMOVUPS       Z4, Z15
-	VADDPS        Z25, Z20, Z20
-	VFMADD213PS   Z5, Z13, Z15
-	VADDPS        Z14, Z22, Z22
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z15
-	VFMADD213PS.Z Z24, Z24, K2, Z15
-	VMOVUPS       Z15, (CX)(R10*1)
+	VMOVUPS       Z4, Z18
+	VADDPS        Z23, Z19, Z19
+	VFMADD213PS   Z5, Z12, Z18
+	VADDPS        Z13, Z22, Z22
+	VMULPS        Z12, Z12, Z13
+	VFMADD213PS   Z12, Z13, Z18
+	VFMADD213PS.Z Z25, Z25, K2, Z18
+	VMOVUPS       Z18, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	PREFETCHT0    (R8)(R9*1)
 	ADDQ          184(AX), R8
-	VADDPS        Z16, Z23, Z23
-	VADDPS        Z15, Z27, Z27
-	VADDPS        Z12, Z18, Z18
-	VADDPS        Z11, Z17, Z17
-	VADDPS        Z22, Z27, Z27
-	VADDPS        Z20, Z23, Z23
+	VADDPS        Z17, Z24, Z24
 	VADDPS        Z18, Z27, Z27
-	VADDPS        Z17, Z23, Z23
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z22, Z27, Z27
+	VADDPS        Z19, Z24, Z24
+	VADDPS        Z16, Z27, Z27
+	VADDPS        Z15, Z24, Z24
 	MOVQ          56(AX), R10
 	VMOVUPS       Z27, 192(R10)
 	MOVQ          56(AX), R10
-	VMOVUPS       Z23, 2240(R10)
+	VMOVUPS       Z24, 2240(R10)
 	VMOVUPS       (CX)(BX*4), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
@@ -22034,7 +22054,7 @@ loop2:
 	VPSLLD        $0x14, Z13, Z13
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K2
 	VPADDD        Z14, Z13, Z13
-	VMOVUPS       Z15, K2, Z10
+	VMOVAPS       Z15, K2, Z10
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z8, Z15, Z15
 	VFMADD213PS   Z5, Z12, Z14
@@ -22054,7 +22074,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2048(SB), Z9, K1
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       Z16, K1, Z10
+	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (R8)(R9*1)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
@@ -22076,7 +22096,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2080(SB), Z9, K2
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       Z18, K2, Z10
+	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
@@ -22126,7 +22146,7 @@ loop2:
 	VMOVUPS       Z18, 2304(R10)
 	VMOVUPS       (CX)(BX*8), Z11
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
@@ -22139,7 +22159,7 @@ loop2:
 	VPSLLD        $0x14, Z13, Z13
 	VPCMPEQD.BCST constants<>+2144(SB), Z9, K2
 	VPADDD        Z14, Z13, Z13
-	VMOVUPS       Z15, K2, Z10
+	VMOVAPS       Z15, K2, Z10
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z8, Z15, Z15
 	VFMADD213PS   Z5, Z12, Z14
@@ -22159,7 +22179,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2176(SB), Z9, K1
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       Z16, K1, Z10
+	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (R8)(R9*1)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
@@ -22181,7 +22201,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2208(SB), Z9, K2
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       Z18, K2, Z10
+	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
@@ -22228,7 +22248,7 @@ loop2:
 	IMUL3Q        $0x0c, BX, R10
 	VMOVUPS       (CX)(R10*1), Z11
 	VPCMPEQD.BCST constants<>+2240(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
@@ -22240,7 +22260,7 @@ loop2:
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       Z15, K2, Z10
+	VMOVAPS       Z15, K2, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z8, Z15, Z15
 	VMOVUPS       Z4, Z14
@@ -22260,7 +22280,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2304(SB), Z9, K1
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       Z16, K1, Z10
+	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
@@ -22283,7 +22303,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2336(SB), Z9, K2
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       Z18, K2, Z10
+	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
@@ -22407,47 +22427,48 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS      Y2, Y3
-	VCVTPS2PD    X3, Y2
-	VMOVUPD      Y2, 312(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y3, X2
-	VCVTPS2PD    X2, Y2
-	VMOVUPD      Y2, 344(AX)(SI*8)
 	MOVQ         SI, R8
 	SUBQ         88(AX), R8
 	SHLQ         $0x02, R8
 	ADDQ         168(AX), R8
 	MOVQ         176(AX), R9
+	VMOVUPS      Y2, Y3
+	VBROADCASTSS constants<>+544(SB), Y2
+	VCVTPS2PD    X3, Y4
+	VMOVUPD      Y4, 312(AX)(SI*8)
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VMOVUPD      Y4, 344(AX)(SI*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y2
-	VBLENDVPS    Y2, Y6, Y5, Y5
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y2
-	VFNMADD132PS constants<>+96(SB), Y7, Y2
-	VPERMPS      constants<>+192(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y2, Y7
-	VMULPS       Y2, Y2, Y9
-	VFMADD213PS  Y2, Y9, Y7
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (CX)
-	VMOVUPS      32(CX), Y2
+	VMAXPS       Y6, Y0, Y8
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VSUBPS       Y1, Y9, Y7
+	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPADDD       Y8, Y9, Y9
+	VMOVUPS      constants<>+128(SB), Y8
+	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y8
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      Y8, (CX)
+	VMAXPS       32(CX), Y2, Y2
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
 	IMUL3Q       $0x10, BX, R10
-	VMOVUPS      (CX)(R10*1), Y8
+	VMOVUPS      (CX)(R10*1), Y7
 	VPCMPEQD     constants<>+2368(SB), Y4, Y9
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y10
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
@@ -22465,13 +22486,13 @@ loop2:
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VADDPS       Y8, Y6, Y6
-	VADDPS       Y10, Y7, Y7
-	VMOVUPS      (CX)(BX*1), Y8
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      (CX)(BX*1), Y7
 	VPCMPEQD     constants<>+608(SB), Y4, Y9
-	VBLENDVPS    Y9, Y8, Y5, Y5
-	VSUBPS       Y3, Y8, Y8
-	VMAXPS       Y8, Y0, Y10
+	VBLENDVPS    Y9, Y7, Y5, Y5
+	VSUBPS       Y3, Y7, Y7
+	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+64(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
@@ -22512,14 +22533,14 @@ loop2:
 	PREFETCHT0   (R8)
 	PREFETCHT0   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VADDPS       Y9, Y8, Y8
+	VADDPS       Y9, Y7, Y7
 	VADDPS       Y12, Y10, Y10
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y6, Y8, Y8
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y6, Y7, Y7
 	MOVQ         56(AX), R10
 	VMOVUPS      Y10, 64(R10)
 	MOVQ         56(AX), R10
-	VMOVUPS      Y8, 1088(R10)
+	VMOVUPS      Y7, 1088(R10)
 	VMOVUPS      (CX)(BX*2), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
@@ -23061,221 +23082,222 @@ max1:
 	JGE    end3
 
 loop2:
-	VMOVUPS       Z7, Z8
-	VCVTPS2PD     Y8, Z7
-	VMOVUPD       Z7, 312(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z8, Y7
-	VCVTPS2PD     Y7, Z7
-	VMOVUPD       Z7, 376(AX)(SI*8)
 	MOVQ          SI, R8
 	SUBQ          88(AX), R8
 	SHLQ          $0x02, R8
 	ADDQ          168(AX), R8
 	MOVQ          176(AX), R9
+	VMOVUPS       Z7, Z8
+	VBROADCASTSS  constants<>+544(SB), Z7
+	VCVTPS2PD     Y8, Z9
+	VMOVUPD       Z9, 312(AX)(SI*8)
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 376(AX)(SI*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
-	VMOVUPS       Z11, Z7
-	VFMADD132PS   Z2, Z1, Z7
+	VMOVUPS       Z11, Z13
+	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z7, Z13
-	VFNMADD132PS  Z3, Z11, Z13
-	VMOVUPS       (CX)(BX*1), Z17
-	VPERMPS       Z6, Z7, Z12
+	VSUBPS        Z1, Z13, Z12
+	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       (CX)(BX*1), Z15
+	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
-	VPSLLD        $0x14, Z7, Z7
-	VMOVUPS       Z17, K2, Z10
-	VPADDD        Z12, Z7, Z7
-	VSUBPS        Z8, Z17, Z17
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z17, Z14
-	VFMADD213PS   Z5, Z13, Z12
-	VFMADD132PS   Z2, Z1, Z14
-	VMULPS        Z13, Z13, Z15
-	VCMPPS        $0x15, Z0, Z17, K2
-	VFMADD213PS   Z13, Z15, Z12
-	VSUBPS        Z1, Z14, Z15
-	VFMADD213PS.Z Z7, Z7, K1, Z12
-	VFNMADD132PS  Z3, Z17, Z15
-	VMOVUPS       (CX)(BX*2), Z20
-	VMOVUPS       Z12, (CX)
-	VPERMPS       Z6, Z14, Z13
+	VPSLLD        $0x14, Z13, Z13
+	VMOVAPS       Z15, K2, Z10
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z8, Z15, Z15
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z15, Z17
+	VFMADD213PS   Z5, Z12, Z14
+	VFMADD132PS   Z2, Z1, Z17
+	VMULPS        Z12, Z12, Z16
+	VCMPPS        $0x15, Z0, Z15, K2
+	VFMADD213PS   Z12, Z16, Z14
+	VSUBPS        Z1, Z17, Z12
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VFNMADD132PS  Z3, Z15, Z12
+	VMOVUPS       (CX)(BX*2), Z19
+	VMOVUPS       Z14, (CX)
+	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
-	VMOVUPS       64(CX), Z7
-	VPSLLD        $0x14, Z14, Z14
-	VMOVUPS       Z20, K1, Z10
+	VMAXPS        64(CX), Z7, Z7
+	VPSLLD        $0x14, Z17, Z17
+	VMOVAPS       Z19, K1, Z10
 	PREFETCHT0    (R8)
-	VPADDD        Z13, Z14, Z14
-	VSUBPS        Z8, Z20, Z20
+	VPADDD        Z13, Z17, Z17
+	VSUBPS        Z8, Z19, Z19
 	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z20, Z21
+	VMOVUPS       Z4, Z16
+	VMOVUPS       Z19, Z20
 	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z15, Z18
-	VFMADD132PS   Z2, Z1, Z21
+	VFMADD213PS   Z5, Z12, Z16
+	VFMADD132PS   Z2, Z1, Z20
 	IMUL3Q        $0x10, BX, R10
-	VMULPS        Z15, Z15, Z16
-	VCMPPS        $0x15, Z0, Z20, K3
+	VMULPS        Z12, Z12, Z18
+	VCMPPS        $0x15, Z0, Z19, K3
 	VMOVUPS       (CX)(R10*1), Z13
-	VFMADD213PS   Z15, Z16, Z18
-	VSUBPS        Z1, Z21, Z16
+	VFMADD213PS   Z12, Z18, Z16
+	VSUBPS        Z1, Z20, Z12
 	VPCMPEQD.BCST constants<>+2368(SB), Z9, K1
-	VFMADD213PS.Z Z14, Z14, K2, Z18
-	VFNMADD132PS  Z3, Z20, Z16
+	VFMADD213PS.Z Z17, Z17, K2, Z16
+	VFNMADD132PS  Z3, Z19, Z12
 	IMUL3Q        $0x03, BX, R13
-	VMOVUPS       Z13, K1, Z10
-	VMOVUPS       Z18, (CX)(BX*1)
-	VPERMPS       Z6, Z21, Z14
-	VMOVUPS       (CX)(R13*1), Z23
+	VMOVAPS       Z13, K1, Z10
+	VMOVUPS       Z16, (CX)(BX*1)
+	VPERMPS       Z6, Z20, Z17
+	VMOVUPS       (CX)(R13*1), Z24
 	VSUBPS        Z8, Z13, Z13
 	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VPSLLD        $0x14, Z21, Z21
+	VPSLLD        $0x14, Z20, Z20
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
-	VMOVUPS       Z13, Z15
+	VMOVUPS       Z13, Z18
 	PREFETCHT0    (R8)
-	VPADDD        Z14, Z21, Z21
-	VMOVUPS       Z23, K1, Z10
-	VFMADD132PS   Z2, Z1, Z15
+	VPADDD        Z17, Z20, Z20
+	VMOVAPS       Z24, K1, Z10
+	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (R8)(R9*1)
 	VMOVUPS       Z4, Z22
-	VSUBPS        Z8, Z23, Z23
+	VSUBPS        Z8, Z24, Z24
 	VCMPPS        $0x15, Z0, Z13, K1
 	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z16, Z22
-	VMOVUPS       Z23, Z24
-	VSUBPS        Z1, Z15, Z14
+	VFMADD213PS   Z5, Z12, Z22
+	VMOVUPS       Z24, Z25
+	VSUBPS        Z1, Z18, Z17
 	IMUL3Q        $0x11, BX, R11
-	VMULPS        Z16, Z16, Z25
-	VFMADD132PS   Z2, Z1, Z24
-	VFNMADD132PS  Z3, Z13, Z14
-	VMOVUPS       (CX)(R11*1), Z19
-	VFMADD213PS   Z16, Z25, Z22
-	VCMPPS        $0x15, Z0, Z23, K4
-	VPERMPS       Z6, Z15, Z16
+	VMULPS        Z12, Z12, Z23
+	VFMADD132PS   Z2, Z1, Z25
+	VFNMADD132PS  Z3, Z13, Z17
+	VMOVUPS       (CX)(R11*1), Z21
+	VFMADD213PS   Z12, Z23, Z22
+	VCMPPS        $0x15, Z0, Z24, K4
+	VPERMPS       Z6, Z18, Z12
 	VPCMPEQD.BCST constants<>+2400(SB), Z9, K2
-	VFMADD213PS.Z Z21, Z21, K3, Z22
-	VSUBPS        Z1, Z24, Z21
-	VPSLLD        $0x14, Z15, Z15
-	VMOVUPS       Z19, K2, Z10
+	VFMADD213PS.Z Z20, Z20, K3, Z22
+	VSUBPS        Z1, Z25, Z20
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z21, K2, Z10
 	VMOVUPS       Z22, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z23, Z21
-	VPADDD        Z16, Z15, Z15
-	VSUBPS        Z8, Z19, Z19
+	VFNMADD132PS  Z3, Z24, Z20
+	VPADDD        Z12, Z18, Z18
+	VSUBPS        Z8, Z21, Z21
 	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VPERMPS       Z6, Z24, Z25
-	VMOVUPS       Z4, Z16
-	VMOVUPS       Z19, Z26
+	VPERMPS       Z6, Z25, Z23
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z21, Z26
 	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z24, Z24
-	VFMADD213PS   Z5, Z14, Z16
+	VPSLLD        $0x14, Z25, Z25
+	VFMADD213PS   Z5, Z17, Z12
 	VFMADD132PS   Z2, Z1, Z26
 	PREFETCHT0    (R8)(R9*1)
-	VPADDD        Z25, Z24, Z24
-	VMULPS        Z14, Z14, Z25
-	VCMPPS        $0x15, Z0, Z19, K2
+	VPADDD        Z23, Z25, Z25
+	VMULPS        Z17, Z17, Z23
+	VCMPPS        $0x15, Z0, Z21, K2
 	ADDQ          184(AX), R8
 	VMOVUPS       Z4, Z27
-	VFMADD213PS   Z14, Z25, Z16
-	VSUBPS        Z1, Z26, Z14
+	VFMADD213PS   Z17, Z23, Z12
+	VSUBPS        Z1, Z26, Z17
 	IMUL3Q        $0x12, BX, R12
-	VFMADD213PS   Z5, Z21, Z27
-	VFMADD213PS.Z Z15, Z15, K1, Z16
-	VFNMADD132PS  Z3, Z19, Z14
-	VMOVUPS       (CX)(R12*1), Z25
-	VMULPS        Z21, Z21, Z28
-	VMOVUPS       Z16, (CX)(R10*1)
-	VPERMPS       Z6, Z26, Z15
+	VFMADD213PS   Z5, Z20, Z27
+	VFMADD213PS.Z Z18, Z18, K1, Z12
+	VFNMADD132PS  Z3, Z21, Z17
+	VMOVUPS       (CX)(R12*1), Z23
+	VMULPS        Z20, Z20, Z28
+	VMOVUPS       Z12, (CX)(R10*1)
+	VPERMPS       Z6, Z26, Z18
 	VPCMPEQD.BCST constants<>+2432(SB), Z9, K1
-	VFMADD213PS   Z21, Z28, Z27
+	VFMADD213PS   Z20, Z28, Z27
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z26, Z26
-	VMOVUPS       Z25, K1, Z10
-	VFMADD213PS.Z Z24, Z24, K4, Z27
+	VMOVAPS       Z23, K1, Z10
+	VFMADD213PS.Z Z25, Z25, K4, Z27
 	PREFETCHT0    (R8)
-	VPADDD        Z15, Z26, Z26
-	VSUBPS        Z8, Z25, Z25
+	VPADDD        Z18, Z26, Z26
+	VSUBPS        Z8, Z23, Z23
 	VMOVUPS       Z27, (CX)(R13*1)
 	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z15
-	VMOVUPS       Z25, Z21
+	VMOVUPS       Z4, Z18
+	VMOVUPS       Z23, Z20
 	VMAXPS        64(CX)(R13*1), Z7, Z7
 	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z14, Z15
-	VFMADD132PS   Z2, Z1, Z21
+	VFMADD213PS   Z5, Z17, Z18
+	VFMADD132PS   Z2, Z1, Z20
 	PREFETCHT0    (R8)
 	VADDPS        Z13, Z11, Z11
-	VMULPS        Z14, Z14, Z13
-	VCMPPS        $0x15, Z0, Z25, K1
+	VMULPS        Z17, Z17, Z13
+	VCMPPS        $0x15, Z0, Z23, K1
 	PREFETCHT0    (R8)(R9*1)
-	VADDPS        Z16, Z12, Z12
-	VFMADD213PS   Z14, Z13, Z15
-	VSUBPS        Z1, Z21, Z13
+	VADDPS        Z12, Z14, Z14
+	VFMADD213PS   Z17, Z13, Z18
+	VSUBPS        Z1, Z20, Z12
 	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z26, Z26, K2, Z15
-	VFNMADD132PS  Z3, Z25, Z13
+	VFMADD213PS.Z Z26, Z26, K2, Z18
+	VFNMADD132PS  Z3, Z23, Z12
 	IMUL3Q        $0x13, BX, R10
-	VMOVUPS       Z15, (CX)(R11*1)
-	VPERMPS       Z6, Z21, Z14
-	VMOVUPS       (CX)(R10*1), Z16
+	VMOVUPS       Z18, (CX)(R11*1)
+	VPERMPS       Z6, Z20, Z13
+	VMOVUPS       (CX)(R10*1), Z17
 	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPSLLD        $0x14, Z21, Z21
+	VPSLLD        $0x14, Z20, Z20
 	VPCMPEQD.BCST constants<>+2464(SB), Z9, K2
 	PREFETCHT0    (R8)
-	VPADDD        Z14, Z21, Z21
-	VMOVUPS       Z16, K2, Z10
+	VPADDD        Z13, Z20, Z20
+	VMOVAPS       Z17, K2, Z10
 	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z14
-	VSUBPS        Z8, Z16, Z16
+	VMOVUPS       Z4, Z13
+	VSUBPS        Z8, Z17, Z17
 	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z13, Z14
-	VMOVUPS       Z16, Z24
-	VADDPS        Z19, Z17, Z17
-	VMULPS        Z13, Z13, Z19
-	VFMADD132PS   Z2, Z1, Z24
-	VADDPS        Z15, Z18, Z18
-	VFMADD213PS   Z13, Z19, Z14
-	VCMPPS        $0x15, Z0, Z16, K2
-	VFMADD213PS.Z Z21, Z21, K1, Z14
-	VSUBPS        Z1, Z24, Z13
-	VMOVUPS       Z14, (CX)(R12*1)
-	VFNMADD132PS  Z3, Z16, Z13
+	VFMADD213PS   Z5, Z12, Z13
+	VMOVUPS       Z17, Z25
+	VADDPS        Z21, Z15, Z15
+	VMULPS        Z12, Z12, Z21
+	VFMADD132PS   Z2, Z1, Z25
+	VADDPS        Z18, Z16, Z16
+	VFMADD213PS   Z12, Z21, Z13
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS.Z Z20, Z20, K1, Z13
+	VSUBPS        Z1, Z25, Z12
+	VMOVUPS       Z13, (CX)(R12*1)
+	VFNMADD132PS  Z3, Z17, Z12
 	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VPERMPS       Z6, Z24, Z15
+	VPERMPS       Z6, Z25, Z18
 	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z24, Z24
+	VPSLLD        $0x14, Z25, Z25
 	PREFETCHT0    (R8)(R9*1)
-	VPADDD        Z15, Z24, Z24
+	VPADDD        Z18, Z25, Z25
 	ADDQ          184(AX), R8
-	VMOVUPS       Z4, Z15
-	VADDPS        Z25, Z20, Z20
-	VFMADD213PS   Z5, Z13, Z15
-	VADDPS        Z14, Z22, Z22
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z15
-	VFMADD213PS.Z Z24, Z24, K2, Z15
-	VMOVUPS       Z15, (CX)(R10*1)
+	VMOVUPS       Z4, Z18
+	VADDPS        Z23, Z19, Z19
+	VFMADD213PS   Z5, Z12, Z18
+	VADDPS        Z13, Z22, Z22
+	VMULPS        Z12, Z12, Z13
+	VFMADD213PS   Z12, Z13, Z18
+	VFMADD213PS.Z Z25, Z25, K2, Z18
+	VMOVUPS       Z18, (CX)(R10*1)
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	PREFETCHT0    (R8)
 	PREFETCHT0    (R8)(R9*1)
 	ADDQ          184(AX), R8
-	VADDPS        Z16, Z23, Z23
-	VADDPS        Z15, Z27, Z27
-	VADDPS        Z12, Z18, Z18
-	VADDPS        Z11, Z17, Z17
-	VADDPS        Z22, Z27, Z27
-	VADDPS        Z20, Z23, Z23
+	VADDPS        Z17, Z24, Z24
 	VADDPS        Z18, Z27, Z27
-	VADDPS        Z17, Z23, Z23
+	VADDPS        Z14, Z16, Z16
+	VADDPS        Z11, Z15, Z15
+	VADDPS        Z22, Z27, Z27
+	VADDPS        Z19, Z24, Z24
+	VADDPS        Z16, Z27, Z27
+	VADDPS        Z15, Z24, Z24
 	MOVQ          56(AX), R10
 	VMOVUPS       Z27, 192(R10)
 	MOVQ          56(AX), R10
-	VMOVUPS       Z23, 2240(R10)
+	VMOVUPS       Z24, 2240(R10)
 	VMOVUPS       (CX)(BX*4), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
@@ -23288,7 +23310,7 @@ loop2:
 	VPSLLD        $0x14, Z13, Z13
 	VPCMPEQD.BCST constants<>+2016(SB), Z9, K2
 	VPADDD        Z14, Z13, Z13
-	VMOVUPS       Z15, K2, Z10
+	VMOVAPS       Z15, K2, Z10
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z8, Z15, Z15
 	VFMADD213PS   Z5, Z12, Z14
@@ -23308,7 +23330,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2048(SB), Z9, K1
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       Z19, K1, Z10
+	VMOVAPS       Z19, K1, Z10
 	PREFETCHT0    (R8)(R9*1)
 	VPADDD        Z12, Z17, Z17
 	VSUBPS        Z8, Z19, Z19
@@ -23325,7 +23347,7 @@ loop2:
 	VFMADD213PS   Z13, Z18, Z16
 	VSUBPS        Z1, Z20, Z13
 	IMUL3Q        $0x07, BX, R13
-	VMOVUPS       Z12, K1, Z10
+	VMOVAPS       Z12, K1, Z10
 	VFMADD213PS.Z Z17, Z17, K2, Z16
 	VFNMADD132PS  Z3, Z19, Z13
 	VMOVUPS       (CX)(R13*1), Z24
@@ -23336,7 +23358,7 @@ loop2:
 	VMOVUPS       Z12, Z18
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       Z24, K1, Z10
+	VMOVAPS       Z24, K1, Z10
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z20, Z20
@@ -23405,7 +23427,7 @@ loop2:
 	VMOVUPS       Z24, 2304(R10)
 	VMOVUPS       (CX)(BX*8), Z11
 	VPCMPEQD.BCST constants<>+2112(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
@@ -23418,7 +23440,7 @@ loop2:
 	VPSLLD        $0x14, Z13, Z13
 	VPCMPEQD.BCST constants<>+2144(SB), Z9, K2
 	VPADDD        Z14, Z13, Z13
-	VMOVUPS       Z15, K2, Z10
+	VMOVAPS       Z15, K2, Z10
 	VMOVUPS       Z4, Z14
 	VSUBPS        Z8, Z15, Z15
 	VFMADD213PS   Z5, Z12, Z14
@@ -23438,7 +23460,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2176(SB), Z9, K1
 	PREFETCHT0    (R8)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       Z16, K1, Z10
+	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (R8)(R9*1)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
@@ -23460,7 +23482,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2208(SB), Z9, K2
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       Z18, K2, Z10
+	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
@@ -23507,7 +23529,7 @@ loop2:
 	IMUL3Q        $0x0c, BX, R10
 	VMOVUPS       (CX)(R10*1), Z11
 	VPCMPEQD.BCST constants<>+2240(SB), Z9, K1
-	VMOVUPS       Z11, K1, Z10
+	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
@@ -23519,7 +23541,7 @@ loop2:
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2272(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       Z15, K2, Z10
+	VMOVAPS       Z15, K2, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z8, Z15, Z15
 	VMOVUPS       Z4, Z14
@@ -23539,7 +23561,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2304(SB), Z9, K1
 	VMAXPS        64(CX)(R10*1), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       Z16, K1, Z10
+	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
@@ -23562,7 +23584,7 @@ loop2:
 	VPCMPEQD.BCST constants<>+2336(SB), Z9, K2
 	VMAXPS        64(CX)(R11*1), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       Z18, K2, Z10
+	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (R8)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18

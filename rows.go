@@ -27,7 +27,7 @@ type worker[T Element, F real] struct {
 	want          shape
 	shape         shape                      // of the chunk: what is wanted if there are rows enough
 	common                                   // what slots have
-	own           bool                       // or had, since the last job overwrote it
+	own           bool                       // the last job overwrote some of that by what its rows have
 	cleared       bool                       // slots have been cleared since main was set
 	planeX        []F                        // a chunk's logits, and their exponentials, with a vector of rows for each class
 	planeT        []F                        // its distribution targets
@@ -507,70 +507,4 @@ func argmax[T Element](p unsafe.Pointer, classes, step int) int {
 		}
 	}
 	return at
-}
-
-// An op is what a kernel does.
-type op int
-
-const (
-	opMax           op = iota // maxRows
-	opSum                     // sumRows, forward only
-	opSumExp                  // sumRows that stores the exponentials
-	opScale                   // scaleRows
-	opPlaneSum                // all three of maxRows, sumRows and foldLanes for planes, forward only
-	opPlaneSumExp             // and storing the exponentials
-	opPlaneScale              // scaleRows for planes
-	opTranspose               // rows to planes
-	opTransposeBack           // and back
-	opWiden                   // planes of elements to planes of F
-	opNarrow                  // and back
-	opLabels                  // copyLabels
-	opFold                    // foldLanes
-	opFinish                  // finishRows, forward only
-	opFinishGrad
-	ops
-)
-
-// run calls a kernel.
-func (w *worker[T, F]) run(o op, f form) {
-	if o == opSum && w.e != nil {
-		o = opSumExp
-	}
-	if w.isa != plainGo && (w.step == 1 && w.n >= w.least || o >= opPlaneSum) {
-		if f == classwise && o <= opScale {
-			f = dense
-		}
-		k := w.specialized(o, f)
-		if k == nil && o == opPlaneSum { // only few class counts have one
-			o = opPlaneSumExp
-			k = w.specialized(o, f)
-		}
-		if k != nil {
-			k(unsafe.Pointer(&w.args))
-			return
-		}
-		element := kind[T]()
-		switch {
-		case o >= opFinish: // float64 for all
-			element = 0
-		case !isFloat64[F]() && (o >= opFold || o >= opPlaneSum && o <= opPlaneScale): // for all types that are computed in float32
-			element = 0
-		}
-		call(w.isa, element, o, f, &w.args)
-		return
-	}
-	switch o {
-	case opMax:
-		maxRows[T, F](&w.args)
-	case opSum, opSumExp:
-		sumRows[T, F](&w.args, f)
-	case opScale:
-		scaleRows[T, F](&w.args, f)
-	case opFold:
-		foldLanes[F](&w.args)
-	case opFinish:
-		finishRows(&w.args, false)
-	case opFinishGrad:
-		finishRows(&w.args, true)
-	}
 }

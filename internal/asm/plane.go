@@ -13,19 +13,22 @@ import (
 // planeLanes is how many virtual lanes a sum has.
 func (b *builder) planeLanes() int { return coef.Lanes / b.f() }
 
-// positions runs the body for each vector of rows; slot is that of its first row.
-func (b *builder) positions(body func(slot reg.GPVirtual), next func()) {
+// positions runs the body for so many rows after others; slot is that of the first. The addresses of their labels and of their
+// places in planes, as far as there are such, go on by as many.
+func (b *builder) positions(step int, labels reg.GPVirtual, planes []reg.GPVirtual, body func(slot reg.GPVirtual)) {
 	slot, end := b.load("first"), b.load("first")
 	b.ADDQ(b.arg("rows"), end)
-	b.loop(slot, end, b.width(), func() {
+	b.loop(slot, end, step, func() {
 		body(slot)
-		next()
+		for _, p := range planes {
+			if p != nil {
+				b.ADDQ(operand.Imm(uint64(step*b.f())), p)
+			}
+		}
+		if labels != nil {
+			b.ADDQ(operand.Imm(uint64(step*4)), labels)
+		}
 	})
-}
-
-// advance adds the size of a vector of elements.
-func (b *builder) advance(p reg.Register, size int) {
-	b.ADDQ(operand.Imm(uint64(b.width()*size)), p)
 }
 
 // doubles calls f for each vector's worth of float64 of v: one, or two where F is float32.
@@ -77,6 +80,23 @@ func (b *builder) get(name string, slot reg.Register) vec {
 		}
 	}
 	return b.narrow(parts[0], parts[1])
+}
+
+// narrow rounds two vectors of float64 to one of float32.
+func (b *builder) narrow(low, high vec) vec {
+	v := b.vector()
+	if b.ISA == AVX512 {
+		l, h := b.YMM(), b.YMM()
+		b.VCVTPD2PS(low, l)
+		b.VCVTPD2PS(high, h)
+		b.VINSERTF64X4(operand.Imm(1), h, l.AsZ(), v)
+		return v
+	}
+	l, h := b.XMM(), b.XMM()
+	b.VCVTPD2PSY(low, l)
+	b.VCVTPD2PSY(high, h)
+	b.VINSERTF128(operand.Imm(1), h, l.AsY(), v)
+	return v
 }
 
 // labelVector loads the labels of a vector of rows, each as wide as F.
@@ -131,11 +151,11 @@ func (b *builder) equal(x operand.Op, y vec) reg.Register {
 	return m
 }
 
-// blend sets v = x where the mask is set. x may be memory.
-func (b *builder) blend(v vec, mask reg.Register, x operand.Op) {
+// blend sets v = x where the mask is set.
+func (b *builder) blend(v vec, mask reg.Register, x vec) {
 	switch {
 	case b.ISA == AVX512:
-		b.ps(b.VMOVUPS, b.VMOVUPD, x, mask, v)
+		b.ps(b.VMOVAPS, b.VMOVAPD, x, mask, v)
 	case b.double():
 		b.VBLENDVPD(mask, x, v, v)
 	default:
@@ -193,14 +213,10 @@ func (b *builder) planeSum() {
 	}
 
 	next := b.firstMaximum(x)
-	b.positions(func(slot reg.GPVirtual) {
-		fetch := b.stream(slot)
-		m := b.copy(next)
-		b.ps(b.VMOVAPS, b.VMOVAPD, b.negInf(), next)
-		b.put(m, "pivot", slot)
+	b.positions(b.width(), labels, []reg.GPVirtual{x}, func(slot reg.GPVirtual) {
+		fetch, st := b.stream(slot), b.newPlaneState(&exp, next, slot, labels)
 		lane, odd := b.load("lanesE"), b.GP64() // odd is how far behind evenE the sums of the block are
 		b.clearLanes(lane)
-		st := b.newPlaneState(&exp, m, labels)
 		p, k := b.GP64(), b.GP64()
 		b.MOVQ(x, p)
 		b.XORQ(k, k)
@@ -223,8 +239,6 @@ func (b *builder) planeSum() {
 			if s.a != nil {
 				accumulate(s.a, b.laneAt(lane, sumA, i))
 			}
-			mx.Disp += b.vectorBytes()
-			b.maxT(next, mx, nil)
 		}
 		// classes runs the body for so many classes after another, while there are so many.
 		classes := func(n int, body func()) {
@@ -285,7 +299,7 @@ func (b *builder) planeSum() {
 			b.put(b.tree(lanes, sumA), "main", slot)
 		}
 		st.putTarget(slot)
-	}, func() { b.nextPositions(x, nil, labels) })
+	})
 }
 
 // clearLanes clears the lanes of all sums.
@@ -323,17 +337,6 @@ func (b *builder) planeArgs() (x, t, labels reg.GPVirtual) {
 		labels = b.load("labels")
 	}
 	return
-}
-
-// nextPositions advances to the next vector of rows.
-func (b *builder) nextPositions(x, t, labels reg.GPVirtual) {
-	b.advance(x, b.f())
-	if t != nil {
-		b.advance(t, b.f())
-	}
-	if labels != nil {
-		b.advance(labels, 4)
-	}
 }
 
 // tree adds up the lanes of a sum by adjacent pairs.
@@ -407,19 +410,22 @@ func (b *builder) prefetch(s stream) {
 type planeState struct {
 	*builder
 	constants       *expConstants
-	m               vec
+	m, next         vec // the maximum, and that of the next vector as far as it is known
 	target, targetX vec
 }
 
-func (b *builder) newPlaneState(exp *expConstants, m vec, labels reg.Register) *planeState {
-	st := &planeState{builder: b, constants: exp, m: m}
+// newPlaneState starts a vector of rows, whose maximum has been found, and is stored.
+func (b *builder) newPlaneState(exp *expConstants, next vec, slot, labels reg.Register) *planeState {
+	st := &planeState{builder: b, constants: exp, m: b.copy(next), next: next}
+	b.ps(b.VMOVAPS, b.VMOVAPD, b.negInf(), next)
+	b.put(st.m, "pivot", slot)
 	if b.Form != Dense {
 		st.target, st.targetX = b.labelVector(operand.Mem{Base: labels}), b.zero()
 	}
 	return st
 }
 
-// class computes class number, or k + number: e, which takes x's place, d or a·d, and a.
+// class computes class number, or k + number: e, which takes x's place, d or a·d, and a. It sees to the next vector's maximum.
 func (st *planeState) class(x, t operand.Mem, k reg.Register, number int) (s sums) {
 	v := st.loadT(x, nil)
 	if st.Form != Dense {
@@ -440,6 +446,8 @@ func (st *planeState) class(x, t operand.Mem, k reg.Register, number int) (s sum
 	if st.Op == PlaneSumExp {
 		st.storeF(s.e, x, nil)
 	}
+	x.Disp += st.vectorBytes()
+	st.maxT(st.next, x, nil)
 	return s
 }
 
@@ -486,111 +494,4 @@ func (st *planeState) putTarget(slot reg.Register) {
 		st.VSUBPD(st.slots("pivot", slot, i), v, v)
 		st.VMOVUPD(v, st.slots("y", slot, i))
 	})
-}
-
-// planeScale turns exponentials into gradients, of a cache line's worth of rows at a time.
-func (b *builder) planeScale() {
-	b.doc("turns exponentials into gradients, for some rows at a time: "+map[bool]string{true: "e·f − smooth,", false: "e·f − smooth·a,"}[b.Form == Uniform],
-		"but gy for the target's class.")
-	e, dst := b.load("e"), b.load("dst")
-	var t, labels reg.GPVirtual
-	if b.Form == Dense {
-		t = b.load("t")
-	} else {
-		labels = b.load("labels")
-	}
-	slot, end := b.load("first"), b.load("first")
-	b.ADDQ(b.arg("rows"), end)
-	b.loop(slot, end, b.planeLanes(), func() {
-		type factors struct{ f, smooth, target, gy vec }
-		rows := make([]factors, b.parts())
-		epsG := b.vector()
-		b.VBROADCASTSD(b.arg("epsG"), epsG)
-		for i := range rows {
-			at := b.GP64()
-			b.LEAQ(operand.Mem{Base: slot, Disp: i * b.width()}, at)
-			rows[i].f, rows[i].smooth = b.get("f", at), b.scaledFactor(at, epsG)
-			if b.Form != Dense {
-				rows[i].target, rows[i].gy = b.labelVector(operand.Mem{Base: labels, Disp: 4 * i * b.width()}), b.get("gy", at)
-			}
-		}
-		k, pe, pd, pt := b.GP64(), b.GP64(), b.GP64(), b.GP64()
-		b.XORQ(k, k)
-		b.MOVQ(e, pe)
-		b.MOVQ(dst, pd)
-		if b.Form == Dense {
-			b.MOVQ(t, pt)
-		}
-		loop := b.label("class")
-		b.Label(loop)
-		var number vec
-		if b.Form != Dense {
-			number = b.spreadInt(k)
-		}
-		for i, r := range rows {
-			part := func(base reg.Register) operand.Mem { return operand.Mem{Base: base, Disp: i * b.vectorBytes()} }
-			v := b.loadF(part(pe), nil)
-			if b.Form == Uniform {
-				b.ps(b.VFMSUB213PS, b.VFMSUB213PD, r.smooth, r.f, v)
-			} else {
-				b.mul(v, v, r.f)
-				b.negMulAddTo(v, r.smooth, b.planeCoefficient(k, 0, part(pt)))
-			}
-			if b.Form != Dense {
-				b.blend(v, b.equal(r.target, number), r.gy)
-			}
-			b.storeF(v, part(pd), nil)
-		}
-		b.ADDQ(b.arg("planeStep"), pe)
-		b.ADDQ(b.arg("dstStep"), pd)
-		if b.Form == Dense {
-			b.ADDQ(b.arg("planeStep"), pt)
-		}
-		b.INCQ(k)
-		b.CMPQ(k, b.arg("n"))
-		b.JLT(operand.LabelRef(loop))
-
-		b.ADDQ(operand.Imm(coef.Lanes), e)
-		b.ADDQ(operand.Imm(coef.Lanes), dst)
-		if b.Form == Dense {
-			b.ADDQ(operand.Imm(coef.Lanes), t)
-		} else {
-			b.ADDQ(operand.Imm(uint64(4*b.planeLanes())), labels)
-		}
-	})
-}
-
-// scaledFactor is g·epsG, rounded to F.
-func (b *builder) scaledFactor(slot reg.Register, epsG vec) vec {
-	n := 2
-	if b.double() {
-		n = 1
-	}
-	var parts []vec
-	for i := range n {
-		v := b.vector()
-		b.VMULPD(b.slots("g", slot, i), epsG, v)
-		parts = append(parts, v)
-	}
-	if b.double() {
-		return parts[0]
-	}
-	return b.narrow(parts[0], parts[1])
-}
-
-// narrow rounds two vectors of float64 to one of float32.
-func (b *builder) narrow(low, high vec) vec {
-	v := b.vector()
-	if b.ISA == AVX512 {
-		l, h := b.YMM(), b.YMM()
-		b.VCVTPD2PS(low, l)
-		b.VCVTPD2PS(high, h)
-		b.VINSERTF64X4(operand.Imm(1), h, l.AsZ(), v)
-		return v
-	}
-	l, h := b.XMM(), b.XMM()
-	b.VCVTPD2PSY(low, l)
-	b.VCVTPD2PSY(high, h)
-	b.VINSERTF128(operand.Imm(1), h, l.AsY(), v)
-	return v
 }

@@ -173,17 +173,13 @@ func (b *builder) sum() {
 			for i := range vectors {
 				b.CMPQ(next, limit)
 				b.JGE(operand.LabelRef(done))
-				tl := b.tailAt(next)
-				r.oneLater(k, i, tl)
-				r.one(k, i, tl)
+				r.partial(k, i, next)
 				b.ADDQ(operand.Imm(uint64(b.width())), next)
 			}
 			b.Label(done)
 		} else {
 			b.loop(k, limit, b.width(), func() {
-				tl := b.tailAt(k)
-				r.oneLater(k, 0, tl)
-				r.one(k, 0, tl)
+				r.partial(k, 0, k)
 				r.rotate()
 			})
 		}
@@ -319,6 +315,13 @@ func (r *rowSums) vectors(k reg.Register, n int, last *tail) {
 		}
 		r.one(k, i, tl)
 	})
+}
+
+// partial is vectors for one of a row's last: the i-th from class k on, which is at an index.
+func (r *rowSums) partial(k reg.Register, i int, index reg.Register) {
+	tl := r.tailAt(index)
+	r.oneLater(k, i, tl)
+	r.one(k, i, tl)
 }
 
 // halfLater finds the maximum of every other of two vectors' worth of bfloat16, the i-th and its neighbour from class k on of the
@@ -478,50 +481,6 @@ func (b *builder) scale() {
 		b.ADDQ(b.arg("dstStride"), dst)
 		if t != nil {
 			b.ADDQ(b.arg("tStride"), t)
-		}
-	})
-}
-
-// sumExact is sum for a constant number of classes: every trip count is known, and no vector is without an element.
-func (b *builder) sumExact() {
-	const unrolled = 16 // vectors, at most, that are written out one by one
-	b.docSum(" The number of classes is constant.")
-	width, per, block := b.width(), 2*b.parts(), coef.Block/b.f()
-	vectors := (b.Classes + width - 1) / width
-	var last *tail
-	if n := b.Classes % width; n != 0 {
-		last = b.exactTail(n)
-	}
-	b.sumRows(func(r *rowSums) {
-		if vectors <= unrolled && b.Classes <= block {
-			r.clear()
-			r.vectors(nil, vectors, last)
-			r.store()
-			return
-		}
-		k, end := b.GP64(), b.GP64()
-		b.XORQ(k, k)
-		groups := func() { // until end
-			b.loop(k, end, per*width, func() { r.vectors(k, per, nil) })
-		}
-		if blocks := b.Classes / block; blocks > 0 { // whole ones
-			limit := b.GP64()
-			b.MOVQ(operand.I32(int32(blocks*block)), limit)
-			b.loop(k, limit, 0, func() {
-				r.clear()
-				b.LEAQ(operand.Mem{Base: k, Disp: block}, end)
-				groups()
-				r.store()
-			})
-		}
-		if left := b.Classes % block; left > 0 {
-			r.clear()
-			left = (left + width - 1) / width
-			done := (left - 1) / per * per
-			b.MOVQ(operand.I32(int32(b.Classes/block*block+done*width)), end)
-			groups()
-			r.vectors(k, left-done, last)
-			r.store()
 		}
 	})
 }

@@ -3,7 +3,11 @@ package asm
 import (
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/golsr/lsr/internal/coef"
 )
+
+// Kernels for a constant number of classes.
 
 // planeSumUnrolled is planeSum for a constant number of classes: a tree of lanes in registers.
 func (b *builder) planeSumUnrolled() {
@@ -24,11 +28,8 @@ func (b *builder) planeSumUnrolled() {
 		b.IMUL3Q(operand.Imm(uint64(k)), step, p)
 		return at(base, p, 1, 0)
 	}
-	b.positions(func(slot reg.GPVirtual) {
-		m := b.copy(next)
-		b.put(m, "pivot", slot)
-		fetch := b.stream(slot)
-		st := b.newPlaneState(&exp, m, labels)
+	b.positions(b.width(), labels, []reg.GPVirtual{x, t}, func(slot reg.GPVirtual) {
+		fetch, st := b.stream(slot), b.newPlaneState(&exp, next, slot, labels)
 		leaf := func(l int) (s sums) {
 			var second vec
 			for i, k := 0, l; k < b.Classes; i, k = i+1, k+lanes {
@@ -36,14 +37,7 @@ func (b *builder) planeSumUnrolled() {
 				if t != nil {
 					mt = to(t, k)
 				}
-				mx := to(x, k)
-				one := st.class(mx, mt, nil, k)
-				mx.Disp += b.vectorBytes()
-				if k == 0 {
-					b.ps(b.VMOVUPS, b.VMOVUPD, mx, next)
-				} else {
-					b.maxT(next, mx, nil)
-				}
+				one := st.class(to(x, k), mt, nil, k)
 				b.prefetch(fetch)
 				switch i {
 				case 0:
@@ -139,5 +133,49 @@ func (b *builder) planeSumUnrolled() {
 			b.put(s.a, "main", slot)
 		}
 		st.putTarget(slot)
-	}, func() { b.nextPositions(x, t, labels) })
+	})
+}
+
+// sumExact is sum for a constant number of classes: every trip count is known, and no vector is without an element.
+func (b *builder) sumExact() {
+	const unrolled = 16 // vectors, at most, that are written out one by one
+	b.docSum(" The number of classes is constant.")
+	width, per, block := b.width(), 2*b.parts(), coef.Block/b.f()
+	vectors := (b.Classes + width - 1) / width
+	var last *tail
+	if n := b.Classes % width; n != 0 {
+		last = b.exactTail(n)
+	}
+	b.sumRows(func(r *rowSums) {
+		if vectors <= unrolled && b.Classes <= block {
+			r.clear()
+			r.vectors(nil, vectors, last)
+			r.store()
+			return
+		}
+		k, end := b.GP64(), b.GP64()
+		b.XORQ(k, k)
+		groups := func() { // until end
+			b.loop(k, end, per*width, func() { r.vectors(k, per, nil) })
+		}
+		if blocks := b.Classes / block; blocks > 0 { // whole ones
+			limit := b.GP64()
+			b.MOVQ(operand.I32(int32(blocks*block)), limit)
+			b.loop(k, limit, 0, func() {
+				r.clear()
+				b.LEAQ(operand.Mem{Base: k, Disp: block}, end)
+				groups()
+				r.store()
+			})
+		}
+		if left := b.Classes % block; left > 0 {
+			r.clear()
+			left = (left + width - 1) / width
+			done := (left - 1) / per * per
+			b.MOVQ(operand.I32(int32(b.Classes/block*block+done*width)), end)
+			groups()
+			r.vectors(k, left-done, last)
+			r.store()
+		}
+	})
 }
