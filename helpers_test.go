@@ -119,26 +119,33 @@ func (l layout) place(i, k int) int {
 // padding is what lies between strided rows. It must not be read, nor written.
 const padding = 31
 
-// pack lays out rows.
-func pack[T Element](rows [][]float64, l layout) Batch[T] {
-	data := make([]T, len(rows)*l.stride)
+// blank is memory for n rows, all of it padding.
+func blank[T Element](n int, l layout) Batch[T] {
+	data, pad := make([]T, n*l.stride), element[T](padding)
 	for i := range data {
-		data[i] = element[T](padding)
-	}
-	for i, row := range rows {
-		for k, v := range row {
-			data[l.place(i, k)] = element[T](v)
-		}
+		data[i] = pad
 	}
 	return Batch[T]{data, l.classes, l.stride, l.inner}
+}
+
+// pack lays out rows.
+func pack[T Element](rows [][]float64, l layout) Batch[T] {
+	b := blank[T](len(rows), l)
+	for i, row := range rows {
+		for k, v := range row {
+			b.Data[l.place(i, k)] = element[T](v)
+		}
+	}
+	return b
 }
 
 func unpack[T Element](b Batch[T], n int) [][]float64 {
 	l := layout{b.Classes, b.Stride, b.Inner}
 	rows := make([][]float64, n)
 	for i := range rows {
-		for k := range l.classes {
-			rows[i] = append(rows[i], wide(b.Data[l.place(i, k)]))
+		rows[i] = make([]float64, l.classes)
+		for k := range rows[i] {
+			rows[i][k] = wide(b.Data[l.place(i, k)])
 		}
 	}
 	return rows
@@ -178,10 +185,7 @@ func same(tb testing.TB, want, got outcome, msg ...any) {
 // compute runs forward and gradient on rows with index targets (t nil) or distributions, and sees that both agree.
 func compute[T Element](tb testing.TB, c *Criterion, x [][]float64, y []int64, t [][]float64, up []float64, l layout) outcome {
 	tb.Helper()
-	logits, dst := pack[T](x, l), pack[T](x, l)
-	for i := range dst.Data {
-		dst.Data[i] = element[T](padding)
-	}
+	logits, dst, targets := pack[T](x, l), blank[T](len(x), l), pack[T](t, l)
 	run := func(grad bool) (o outcome) {
 		var err error
 		p := PerRow{Loss: make([]float64, len(x)), LSE: make([]float64, len(x)), Upstream: up}
@@ -191,9 +195,9 @@ func compute[T Element](tb testing.TB, c *Criterion, x [][]float64, y []int64, t
 		case t == nil:
 			o.result, err = Forward(c, logits, y, p)
 		case grad:
-			o.result, err = GradDist(c, dst, logits, pack[T](t, l), p)
+			o.result, err = GradDist(c, dst, logits, targets, p)
 		default:
-			o.result, err = ForwardDist(c, logits, pack[T](t, l), p)
+			o.result, err = ForwardDist(c, logits, targets, p)
 		}
 		require.NoError(tb, err)
 		o.loss, o.lse = p.Loss, p.LSE
