@@ -482,10 +482,11 @@ loop5:
 	VSUBPS       Y1, Y15, Y10
 	VADDPS       Y11, Y4, Y4
 	VFNMADD132PS constants<>+96(SB), Y14, Y10
+	PREFETCHT0   1536(SI)(R9*4)
+	VPERMPS      constants<>+192(SB), Y15, Y12
 	VMOVUPS      Y11, (SI)(R9*4)
-	VPERMPS      constants<>+192(SB), Y15, Y11
 	VPSLLD       $0x14, Y15, Y15
-	VPADDD       Y11, Y15, Y15
+	VPADDD       Y12, Y15, Y15
 	VMAXPS       64(DX)(R9*4), Y3, Y3
 	VMOVUPS      constants<>+128(SB), Y11
 	PREFETCHT0   20544(CX)(R9*4)
@@ -519,10 +520,11 @@ loop5:
 	VSUBPS       Y1, Y15, Y11
 	VADDPS       Y10, Y6, Y6
 	VFNMADD132PS constants<>+96(SB), Y14, Y11
+	PREFETCHT0   1600(SI)(R9*4)
+	VPERMPS      constants<>+192(SB), Y15, Y12
 	VMOVUPS      Y10, 64(SI)(R9*4)
-	VPERMPS      constants<>+192(SB), Y15, Y10
 	VPSLLD       $0x14, Y15, Y15
-	VPADDD       Y10, Y15, Y15
+	VPADDD       Y12, Y15, Y15
 	VMOVUPS      constants<>+128(SB), Y10
 	VFMADD213PS  constants<>+160(SB), Y11, Y10
 	VMULPS       Y11, Y11, Y12
@@ -1001,6 +1003,7 @@ loop5:
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
 	VADDPS       Y13, Y4, Y4
+	PREFETCHT0   1536(SI)(R12*4)
 	VMOVUPS      Y13, (SI)(R12*4)
 	VMAXPS       32(DX)(R12*4), Y3, Y3
 	VADDPS       32(CX)(R12*4), Y2, Y12
@@ -1054,6 +1057,7 @@ loop5:
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
 	VADDPS       Y13, Y6, Y6
+	PREFETCHT0   1600(SI)(R12*4)
 	VMOVUPS      Y13, 64(SI)(R12*4)
 	VMAXPS       96(DX)(R12*4), Y3, Y3
 	VADDPS       96(CX)(R12*4), Y2, Y12
@@ -1317,7 +1321,7 @@ done3:
 	RET
 
 // func transposeFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV
+// Requires: AVX, AVX2, CMOV, MMX+
 TEXT ·transposeFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -1335,20 +1339,21 @@ TEXT ·transposeFloat32AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, SI
 
 group2:
-	VMOVUPS (CX)(AX*8), Y0
-	VMOVUPS 32(CX)(AX*8), Y1
-	VSHUFPS $0x88, Y1, Y0, Y2
-	VSHUFPS $0xdd, Y1, Y0, Y0
-	VPERMPD $0xd8, Y2, Y2
-	VPERMPD $0xd8, Y0, Y0
-	VMOVUPS Y2, (DX)(AX*4)
-	VMOVUPS Y0, (BX)(AX*4)
-	CMPQ    AX, SI
-	JGE     done3
-	ADDQ    $0x08, AX
-	CMPQ    AX, SI
-	CMOVQGT SI, AX
-	JMP     group2
+	PREFETCHT0 1536(CX)(AX*8)
+	VMOVUPS    (CX)(AX*8), Y0
+	VMOVUPS    32(CX)(AX*8), Y1
+	VSHUFPS    $0x88, Y1, Y0, Y2
+	VSHUFPS    $0xdd, Y1, Y0, Y0
+	VPERMPD    $0xd8, Y2, Y2
+	VPERMPD    $0xd8, Y0, Y0
+	VMOVUPS    Y2, (DX)(AX*4)
+	VMOVUPS    Y0, (BX)(AX*4)
+	CMPQ       AX, SI
+	JGE        done3
+	ADDQ       $0x08, AX
+	CMPQ       AX, SI
+	CMOVQGT    SI, AX
+	JMP        group2
 
 done3:
 	VZEROUPPER
@@ -1370,30 +1375,34 @@ group4:
 	MOVQ        200(AX), R10
 	LEAQ        (R10)(R8*4), R10
 	MOVQ        96(AX), R11
+	LEAQ        1536(BX), R12
 	CMPQ        R11, $0x04
 	JGE         classes6
-	LEAQ        constants<>+288(SB), R12
-	ADDQ        $0x80, R12
+	LEAQ        constants<>+288(SB), R13
+	ADDQ        $0x80, R13
 	SHLQ        $0x02, R11
-	SUBQ        R11, R12
-	VMOVUPS     (R12), X0
+	SUBQ        R11, R13
+	PREFETCHT0  (R12)
+	PREFETCHT0  64(R12)
+	ADDQ        $+128, R12
+	VMOVUPS     (R13), X0
 	VMASKMOVPS  (BX), X0, X1
-	VMOVUPS     (R12), X0
+	VMOVUPS     (R13), X0
 	VMASKMOVPS  (SI), X0, X0
 	VINSERTF128 $0x01, X0, Y1, Y0
-	VMOVUPS     (R12), X1
+	VMOVUPS     (R13), X1
 	VMASKMOVPS  (BX)(CX*1), X1, X1
-	VMOVUPS     (R12), X2
+	VMOVUPS     (R13), X2
 	VMASKMOVPS  (SI)(CX*1), X2, X2
 	VINSERTF128 $0x01, X2, Y1, Y2
-	VMOVUPS     (R12), X1
+	VMOVUPS     (R13), X1
 	VMASKMOVPS  (BX)(CX*2), X1, X1
-	VMOVUPS     (R12), X3
+	VMOVUPS     (R13), X3
 	VMASKMOVPS  (SI)(CX*2), X3, X3
 	VINSERTF128 $0x01, X3, Y1, Y3
-	VMOVUPS     (R12), X1
+	VMOVUPS     (R13), X1
 	VMASKMOVPS  (BX)(DX*1), X1, X1
-	VMOVUPS     (R12), X4
+	VMOVUPS     (R13), X4
 	VMASKMOVPS  (SI)(DX*1), X4, X4
 	VINSERTF128 $0x01, X4, Y1, Y4
 	VUNPCKLPS   Y2, Y0, Y5
@@ -1412,6 +1421,9 @@ group4:
 	JMP         next8
 
 classes6:
+	PREFETCHT0  (R12)
+	PREFETCHT0  64(R12)
+	ADDQ        $+128, R12
 	VMOVUPS     (BX), X1
 	VINSERTF128 $0x01, (SI), Y1, Y0
 	VMOVUPS     (BX)(CX*1), X1
@@ -1428,11 +1440,11 @@ classes6:
 	VUNPCKHPD   Y2, Y5, Y2
 	VUNPCKLPD   Y4, Y0, Y5
 	VUNPCKHPD   Y4, Y0, Y0
-	LEAQ        (R10)(DI*2), R12
+	LEAQ        (R10)(DI*2), R13
 	VMOVUPS     Y3, (R10)
 	VMOVUPS     Y2, (R10)(DI*1)
-	VMOVUPS     Y5, (R12)
-	VMOVUPS     Y0, (R12)(DI*1)
+	VMOVUPS     Y5, (R13)
+	VMOVUPS     Y0, (R13)(DI*1)
 	SUBQ        $0x04, R11
 	JE          next8
 	CMPQ        R11, $0x04
@@ -1445,9 +1457,9 @@ classes6:
 overlap7:
 	LEAQ  (BX)(R11*4), BX
 	LEAQ  (SI)(R11*4), SI
-	MOVQ  DI, R12
-	IMULQ R11, R12
-	ADDQ  R12, R10
+	MOVQ  DI, R13
+	IMULQ R11, R13
+	ADDQ  R13, R10
 	MOVQ  $+4, R11
 	JMP   classes6
 
@@ -1464,7 +1476,7 @@ done5:
 	RET
 
 // func transposeBackFloat32AVX2(a *byte)
-// Requires: AVX, CMOV
+// Requires: AVX, CMOV, MMX+
 TEXT ·transposeBackFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -1482,6 +1494,7 @@ TEXT ·transposeBackFloat32AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, SI
 
 group2:
+	PREFETCHT0 1536(CX)(AX*8)
 	VMOVUPS    (DX)(AX*4), Y0
 	VUNPCKHPS  (BX)(AX*4), Y0, Y1
 	VUNPCKLPS  (BX)(AX*4), Y0, Y0
@@ -1516,12 +1529,16 @@ group4:
 	MOVQ         200(AX), R10
 	LEAQ         (R10)(R8*4), R10
 	MOVQ         96(AX), R11
+	LEAQ         1536(BX), R12
 	CMPQ         R11, $0x04
 	JGE          classes6
-	LEAQ         constants<>+288(SB), R12
-	ADDQ         $0x80, R12
+	LEAQ         constants<>+288(SB), R13
+	ADDQ         $0x80, R13
 	SHLQ         $0x02, R11
-	SUBQ         R11, R12
+	SUBQ         R11, R13
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	ADDQ         $+128, R12
 	LEAQ         (R10)(DI*2), R11
 	VMOVUPS      (R10), Y0
 	VMOVUPS      (R10)(DI*1), Y1
@@ -1535,30 +1552,33 @@ group4:
 	VUNPCKHPD    Y1, Y4, Y1
 	VUNPCKLPD    Y3, Y0, Y4
 	VUNPCKHPD    Y3, Y0, Y0
-	VMOVUPS      (R12), X3
+	VMOVUPS      (R13), X3
 	VMASKMOVPS   X2, X3, (BX)
 	VEXTRACTF128 $0x01, Y2, X2
 	VMASKMOVPS   X2, X3, (SI)
-	VMOVUPS      (R12), X2
+	VMOVUPS      (R13), X2
 	VMASKMOVPS   X1, X2, (BX)(CX*1)
 	VEXTRACTF128 $0x01, Y1, X1
 	VMASKMOVPS   X1, X2, (SI)(CX*1)
-	VMOVUPS      (R12), X1
+	VMOVUPS      (R13), X1
 	VMASKMOVPS   X4, X1, (BX)(CX*2)
 	VEXTRACTF128 $0x01, Y4, X2
 	VMASKMOVPS   X2, X1, (SI)(CX*2)
-	VMOVUPS      (R12), X1
+	VMOVUPS      (R13), X1
 	VMASKMOVPS   X0, X1, (BX)(DX*1)
 	VEXTRACTF128 $0x01, Y0, X0
 	VMASKMOVPS   X0, X1, (SI)(DX*1)
 	JMP          next8
 
 classes6:
-	LEAQ         (R10)(DI*2), R12
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	ADDQ         $+128, R12
+	LEAQ         (R10)(DI*2), R13
 	VMOVUPS      (R10), Y0
 	VMOVUPS      (R10)(DI*1), Y1
-	VMOVUPS      (R12), Y2
-	VMOVUPS      (R12)(DI*1), Y3
+	VMOVUPS      (R13), Y2
+	VMOVUPS      (R13)(DI*1), Y3
 	VUNPCKLPS    Y1, Y0, Y4
 	VUNPCKHPS    Y1, Y0, Y0
 	VUNPCKLPS    Y3, Y2, Y1
@@ -1587,9 +1607,9 @@ classes6:
 overlap7:
 	LEAQ  (BX)(R11*4), BX
 	LEAQ  (SI)(R11*4), SI
-	MOVQ  DI, R12
-	IMULQ R11, R12
-	ADDQ  R12, R10
+	MOVQ  DI, R13
+	IMULQ R11, R13
+	ADDQ  R13, R10
 	MOVQ  $+4, R11
 	JMP   classes6
 
@@ -3280,8 +3300,9 @@ loop5:
 	VMOVUPD      Y14, Y12
 	VADDPD       Y10, Y4, Y4
 	VFNMADD231PD constants<>+864(SB), Y11, Y12
-	VMOVUPD      Y10, (SI)(R9*8)
+	PREFETCHT0   1536(SI)(R9*8)
 	VFNMADD231PD constants<>+896(SB), Y11, Y12
+	VMOVUPD      Y10, (SI)(R9*8)
 	VPSHUFD      $0xa0, Y15, Y10
 	VPERMPS      constants<>+1120(SB), Y10, Y11
 	VPERMPS      constants<>+1152(SB), Y10, Y10
@@ -3335,8 +3356,9 @@ loop5:
 	VMOVUPD      Y14, Y11
 	VADDPD       Y12, Y6, Y6
 	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	VMOVUPD      Y12, 64(SI)(R9*8)
+	PREFETCHT0   1600(SI)(R9*8)
 	VFNMADD231PD constants<>+896(SB), Y10, Y11
+	VMOVUPD      Y12, 64(SI)(R9*8)
 	VPSHUFD      $0xa0, Y15, Y10
 	VPERMPS      constants<>+1120(SB), Y10, Y12
 	VPERMPS      constants<>+1152(SB), Y10, Y10
@@ -3640,6 +3662,7 @@ loop5:
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
 	VADDPD       Y12, Y4, Y4
+	PREFETCHT0   1536(SI)(R12*8)
 	VMOVUPD      Y12, (SI)(R12*8)
 	VMAXPD       32(DX)(R12*8), Y3, Y3
 	VADDPD       32(CX)(R12*8), Y2, Y12
@@ -3709,6 +3732,7 @@ loop5:
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
 	VADDPD       Y12, Y6, Y6
+	PREFETCHT0   1600(SI)(R12*8)
 	VMOVUPD      Y12, 64(SI)(R12*8)
 	VMAXPD       96(DX)(R12*8), Y3, Y3
 	VADDPD       96(CX)(R12*8), Y2, Y12
@@ -3976,7 +4000,7 @@ done3:
 	RET
 
 // func transposeFloat64AVX2(a *byte)
-// Requires: AVX, CMOV
+// Requires: AVX, CMOV, MMX+
 TEXT ·transposeFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -3995,20 +4019,24 @@ group1:
 	MOVQ       200(AX), R9
 	LEAQ       (R9)(DI*8), R9
 	MOVQ       96(AX), R10
+	LEAQ       1536(BX), R11
 	CMPQ       R10, $0x04
 	JGE        classes3
-	LEAQ       constants<>+288(SB), R11
-	ADDQ       $0x80, R11
+	LEAQ       constants<>+288(SB), R12
+	ADDQ       $0x80, R12
 	SHLQ       $0x03, R10
-	SUBQ       R10, R11
+	SUBQ       R10, R12
 	XORQ       R10, R10
-	VMOVUPD    (R11), Y0
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $+128, R11
+	VMOVUPD    (R12), Y0
 	VMASKMOVPD (BX), Y0, Y0
-	VMOVUPD    (R11), Y1
+	VMOVUPD    (R12), Y1
 	VMASKMOVPD (BX)(CX*1), Y1, Y1
-	VMOVUPD    (R11), Y2
+	VMOVUPD    (R12), Y2
 	VMASKMOVPD (BX)(CX*2), Y2, Y2
-	VMOVUPD    (R11), Y3
+	VMOVUPD    (R12), Y3
 	VMASKMOVPD (BX)(DX*1), Y3, Y3
 	VUNPCKLPD  Y1, Y0, Y4
 	VUNPCKHPD  Y1, Y0, Y0
@@ -4026,6 +4054,9 @@ group1:
 	JMP        next5
 
 classes3:
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $+128, R11
 	VMOVUPD    (BX), Y0
 	VMOVUPD    (BX)(CX*1), Y1
 	VMOVUPD    (BX)(CX*2), Y2
@@ -4038,11 +4069,11 @@ classes3:
 	VPERM2F128 $0x20, Y5, Y0, Y3
 	VPERM2F128 $0x31, Y1, Y4, Y1
 	VPERM2F128 $0x31, Y5, Y0, Y0
-	LEAQ       (R9)(SI*2), R11
+	LEAQ       (R9)(SI*2), R12
 	VMOVUPD    Y2, (R9)
 	VMOVUPD    Y3, (R9)(SI*1)
-	VMOVUPD    Y1, (R11)
-	VMOVUPD    Y0, (R11)(SI*1)
+	VMOVUPD    Y1, (R12)
+	VMOVUPD    Y0, (R12)(SI*1)
 	SUBQ       $0x04, R10
 	JE         next5
 	CMPQ       R10, $0x04
@@ -4053,9 +4084,9 @@ classes3:
 
 overlap4:
 	LEAQ  (BX)(R10*8), BX
-	MOVQ  SI, R11
-	IMULQ R10, R11
-	ADDQ  R11, R9
+	MOVQ  SI, R12
+	IMULQ R10, R12
+	ADDQ  R12, R9
 	MOVQ  $+4, R10
 	JMP   classes3
 
@@ -4072,7 +4103,7 @@ done2:
 	RET
 
 // func transposeBackFloat64AVX2(a *byte)
-// Requires: AVX, CMOV
+// Requires: AVX, CMOV, MMX+
 TEXT ·transposeBackFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -4091,13 +4122,17 @@ group1:
 	MOVQ         200(AX), R9
 	LEAQ         (R9)(DI*8), R9
 	MOVQ         96(AX), R10
+	LEAQ         1536(BX), R11
 	CMPQ         R10, $0x04
 	JGE          classes3
-	LEAQ         constants<>+288(SB), R11
-	ADDQ         $0x80, R11
+	LEAQ         constants<>+288(SB), R12
+	ADDQ         $0x80, R12
 	SHLQ         $0x03, R10
-	SUBQ         R10, R11
+	SUBQ         R10, R12
 	XORQ         R10, R10
+	PREFETCHT0   (R11)
+	PREFETCHT0   64(R11)
+	ADDQ         $+128, R11
 	LEAQ         (R9)(SI*2), R11
 	VMOVUPD      (R9), Y0
 	VMOVUPD      (R9)(SI*1), Y1
@@ -4178,11 +4213,14 @@ skip13:
 	JMP next5
 
 classes3:
-	LEAQ       (R9)(SI*2), R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       $+128, R11
+	LEAQ       (R9)(SI*2), R12
 	VMOVUPD    (R9), Y0
 	VMOVUPD    (R9)(SI*1), Y1
-	VMOVUPD    (R11), Y2
-	VMOVUPD    (R11)(SI*1), Y3
+	VMOVUPD    (R12), Y2
+	VMOVUPD    (R12)(SI*1), Y3
 	VUNPCKLPD  Y1, Y0, Y4
 	VUNPCKHPD  Y1, Y0, Y0
 	VUNPCKLPD  Y3, Y2, Y1
@@ -4205,9 +4243,9 @@ classes3:
 
 overlap4:
 	LEAQ  (BX)(R10*8), BX
-	MOVQ  SI, R11
-	IMULQ R10, R11
-	ADDQ  R11, R9
+	MOVQ  SI, R12
+	IMULQ R10, R12
+	ADDQ  R12, R9
 	MOVQ  $+4, R10
 	JMP   classes3
 
@@ -5895,7 +5933,7 @@ done3:
 	RET
 
 // func scaleUniformFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, F16C, FMA3
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
 TEXT ·scaleUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -5931,6 +5969,7 @@ row1:
 loop4:
 	VMOVUPS     (CX)(R8*4), Y3
 	VFMSUB213PS Y1, Y0, Y3
+	PREFETCHT0  1536(DX)(R8*2)
 	VCVTPS2PH   $0x00, Y3, X3
 	VMOVDQU     X3, (DX)(R8*2)
 	VMOVUPS     32(CX)(R8*4), Y3
@@ -5948,6 +5987,7 @@ end5:
 loop6:
 	VMOVUPS     (CX)(R8*4), Y3
 	VFMSUB213PS Y1, Y0, Y3
+	PREFETCHT0  1536(DX)(R8*2)
 	VCVTPS2PH   $0x00, Y3, X3
 	VMOVDQU     X3, (DX)(R8*2)
 	ADDQ        $+8, R8
@@ -5956,6 +5996,7 @@ loop6:
 
 end7:
 	VFMSUB213PS Y1, Y0, Y2
+	PREFETCHT0  1536(DX)(BX*2)
 	VCVTPS2PH   $0x00, Y2, X0
 	VMOVDQU     X0, (DX)(BX*2)
 
@@ -6316,7 +6357,7 @@ done3:
 	RET
 
 // func scaleDenseFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, F16C, FMA3
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
 TEXT ·scaleDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -6359,6 +6400,7 @@ loop4:
 	VMOVUPS      (DI)(R11*4), Y5
 	VFMADD213PS  (SI)(R11*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
+	PREFETCHT0   1536(DX)(R11*2)
 	VCVTPS2PH    $0x00, Y3, X3
 	VMOVDQU      X3, (DX)(R11*2)
 	VMOVUPS      32(CX)(R11*4), Y3
@@ -6384,6 +6426,7 @@ loop6:
 	VMOVUPS      (DI)(R11*4), Y5
 	VFMADD213PS  (SI)(R11*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
+	PREFETCHT0   1536(DX)(R11*2)
 	VCVTPS2PH    $0x00, Y3, X3
 	VMOVDQU      X3, (DX)(R11*2)
 	ADDQ         $+8, R11
@@ -6396,6 +6439,7 @@ end7:
 	VMOVUPS      (DI)(R8*4), Y3
 	VFMADD213PS  (SI)(R8*4), Y3, Y0
 	VFNMADD231PS Y0, Y1, Y2
+	PREFETCHT0   1536(DX)(R8*2)
 	VCVTPS2PH    $0x00, Y2, X0
 	VMOVDQU      X0, (DX)(R8*2)
 
@@ -6411,7 +6455,7 @@ done3:
 	RET
 
 // func transposeFloat16AVX2(a *byte)
-// Requires: AVX, CMOV, F16C
+// Requires: AVX, CMOV, F16C, MMX+
 TEXT ·transposeFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -6424,19 +6468,22 @@ TEXT ·transposeFloat16AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, R9
 
 group1:
-	MOVQ  CX, BX
-	IMULQ R8, BX
-	ADDQ  (AX), BX
-	LEAQ  (BX)(CX*4), SI
-	MOVQ  200(AX), R10
-	LEAQ  (R10)(R8*4), R10
-	MOVQ  96(AX), R11
-	CMPQ  R11, $0x04
-	JGE   classes3
-	XORQ  R11, R11
-	MOVQ  96(AX), R12
-	SUBQ  R11, R12
-	LEAQ  (BX), R13
+	MOVQ       CX, BX
+	IMULQ      R8, BX
+	ADDQ       (AX), BX
+	LEAQ       (BX)(CX*4), SI
+	MOVQ       200(AX), R10
+	LEAQ       (R10)(R8*4), R10
+	MOVQ       96(AX), R11
+	LEAQ       1536(BX), R12
+	CMPQ       R11, $0x04
+	JGE        classes3
+	XORQ       R11, R11
+	PREFETCHT0 (R12)
+	ADDQ       $+64, R12
+	MOVQ       96(AX), R12
+	SUBQ       R11, R12
+	LEAQ       (BX), R13
 
 halves6:
 	DECQ    R12
@@ -6558,6 +6605,8 @@ loaded21:
 	JMP         next5
 
 classes3:
+	PREFETCHT0  (R12)
+	ADDQ        $+64, R12
 	VCVTPH2PS   (BX), X1
 	VCVTPH2PS   (SI), X0
 	VINSERTF128 $0x01, X0, Y1, Y0
@@ -6578,11 +6627,11 @@ classes3:
 	VUNPCKHPD   Y4, Y13, Y4
 	VUNPCKLPD   Y10, Y0, Y13
 	VUNPCKHPD   Y10, Y0, Y0
-	LEAQ        (R10)(DI*2), R12
+	LEAQ        (R10)(DI*2), R13
 	VMOVUPS     Y7, (R10)
 	VMOVUPS     Y4, (R10)(DI*1)
-	VMOVUPS     Y13, (R12)
-	VMOVUPS     Y0, (R12)(DI*1)
+	VMOVUPS     Y13, (R13)
+	VMOVUPS     Y0, (R13)(DI*1)
 	SUBQ        $0x04, R11
 	JE          next5
 	CMPQ        R11, $0x04
@@ -6595,9 +6644,9 @@ classes3:
 overlap4:
 	LEAQ  (BX)(R11*2), BX
 	LEAQ  (SI)(R11*2), SI
-	MOVQ  DI, R12
-	IMULQ R11, R12
-	ADDQ  R12, R10
+	MOVQ  DI, R13
+	IMULQ R11, R13
+	ADDQ  R13, R10
 	MOVQ  $+4, R11
 	JMP   classes3
 
@@ -6614,7 +6663,7 @@ done2:
 	RET
 
 // func transposeBackFloat16AVX2(a *byte)
-// Requires: AVX, CMOV, F16C
+// Requires: AVX, CMOV, F16C, MMX+
 TEXT ·transposeBackFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -6627,34 +6676,37 @@ TEXT ·transposeBackFloat16AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, R9
 
 group1:
-	MOVQ      CX, BX
-	IMULQ     R8, BX
-	ADDQ      16(AX), BX
-	LEAQ      (BX)(CX*4), SI
-	MOVQ      200(AX), R10
-	LEAQ      (R10)(R8*4), R10
-	MOVQ      96(AX), R11
-	CMPQ      R11, $0x04
-	JGE       classes3
-	XORQ      R11, R11
-	LEAQ      (R10)(DI*2), R12
-	VMOVUPS   (R10), Y0
-	VMOVUPS   (R10)(DI*1), Y1
-	VMOVUPS   (R12), Y2
-	VMOVUPS   (R12)(DI*1), Y3
-	VUNPCKLPS Y1, Y0, Y4
-	VUNPCKHPS Y1, Y0, Y0
-	VUNPCKLPS Y3, Y2, Y1
-	VUNPCKHPS Y3, Y2, Y3
-	VUNPCKLPD Y1, Y4, Y2
-	VUNPCKHPD Y1, Y4, Y1
-	VUNPCKLPD Y3, Y0, Y4
-	VUNPCKHPD Y3, Y0, Y0
-	VCVTPS2PH $0x00, Y2, X2
-	VPSRLDQ   $0x08, X2, X3
-	MOVQ      96(AX), R10
-	SUBQ      R11, R10
-	LEAQ      (BX), R12
+	MOVQ       CX, BX
+	IMULQ      R8, BX
+	ADDQ       16(AX), BX
+	LEAQ       (BX)(CX*4), SI
+	MOVQ       200(AX), R10
+	LEAQ       (R10)(R8*4), R10
+	MOVQ       96(AX), R11
+	LEAQ       1536(BX), R12
+	CMPQ       R11, $0x04
+	JGE        classes3
+	XORQ       R11, R11
+	PREFETCHT0 (R12)
+	ADDQ       $+64, R12
+	LEAQ       (R10)(DI*2), R12
+	VMOVUPS    (R10), Y0
+	VMOVUPS    (R10)(DI*1), Y1
+	VMOVUPS    (R12), Y2
+	VMOVUPS    (R12)(DI*1), Y3
+	VUNPCKLPS  Y1, Y0, Y4
+	VUNPCKHPS  Y1, Y0, Y0
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y3
+	VUNPCKLPD  Y1, Y4, Y2
+	VUNPCKHPD  Y1, Y4, Y1
+	VUNPCKLPD  Y3, Y0, Y4
+	VUNPCKHPD  Y3, Y0, Y0
+	VCVTPS2PH  $0x00, Y2, X2
+	VPSRLDQ    $0x08, X2, X3
+	MOVQ       96(AX), R10
+	SUBQ       R11, R10
+	LEAQ       (BX), R12
 
 halves6:
 	DECQ    R10
@@ -6765,46 +6817,48 @@ stored21:
 	JMP next5
 
 classes3:
-	LEAQ      (R10)(DI*2), R12
-	VMOVUPS   (R10), Y0
-	VMOVUPS   (R10)(DI*1), Y1
-	VMOVUPS   (R12), Y2
-	VMOVUPS   (R12)(DI*1), Y3
-	VUNPCKLPS Y1, Y0, Y4
-	VUNPCKHPS Y1, Y0, Y0
-	VUNPCKLPS Y3, Y2, Y1
-	VUNPCKHPS Y3, Y2, Y3
-	VUNPCKLPD Y1, Y4, Y2
-	VUNPCKHPD Y1, Y4, Y1
-	VUNPCKLPD Y3, Y0, Y4
-	VUNPCKHPD Y3, Y0, Y0
-	VCVTPS2PH $0x00, Y2, X2
-	VMOVQ     X2, (BX)
-	VPEXTRQ   $0x01, X2, (SI)
-	VCVTPS2PH $0x00, Y1, X1
-	VMOVQ     X1, (BX)(CX*1)
-	VPEXTRQ   $0x01, X1, (SI)(CX*1)
-	VCVTPS2PH $0x00, Y4, X1
-	VMOVQ     X1, (BX)(CX*2)
-	VPEXTRQ   $0x01, X1, (SI)(CX*2)
-	VCVTPS2PH $0x00, Y0, X0
-	VMOVQ     X0, (BX)(DX*1)
-	VPEXTRQ   $0x01, X0, (SI)(DX*1)
-	SUBQ      $0x04, R11
-	JE        next5
-	CMPQ      R11, $0x04
-	JL        overlap4
-	ADDQ      $0x08, BX
-	ADDQ      $0x08, SI
-	LEAQ      (R10)(DI*4), R10
-	JMP       classes3
+	PREFETCHT0 (R12)
+	ADDQ       $+64, R12
+	LEAQ       (R10)(DI*2), R13
+	VMOVUPS    (R10), Y0
+	VMOVUPS    (R10)(DI*1), Y1
+	VMOVUPS    (R13), Y2
+	VMOVUPS    (R13)(DI*1), Y3
+	VUNPCKLPS  Y1, Y0, Y4
+	VUNPCKHPS  Y1, Y0, Y0
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y3
+	VUNPCKLPD  Y1, Y4, Y2
+	VUNPCKHPD  Y1, Y4, Y1
+	VUNPCKLPD  Y3, Y0, Y4
+	VUNPCKHPD  Y3, Y0, Y0
+	VCVTPS2PH  $0x00, Y2, X2
+	VMOVQ      X2, (BX)
+	VPEXTRQ    $0x01, X2, (SI)
+	VCVTPS2PH  $0x00, Y1, X1
+	VMOVQ      X1, (BX)(CX*1)
+	VPEXTRQ    $0x01, X1, (SI)(CX*1)
+	VCVTPS2PH  $0x00, Y4, X1
+	VMOVQ      X1, (BX)(CX*2)
+	VPEXTRQ    $0x01, X1, (SI)(CX*2)
+	VCVTPS2PH  $0x00, Y0, X0
+	VMOVQ      X0, (BX)(DX*1)
+	VPEXTRQ    $0x01, X0, (SI)(DX*1)
+	SUBQ       $0x04, R11
+	JE         next5
+	CMPQ       R11, $0x04
+	JL         overlap4
+	ADDQ       $0x08, BX
+	ADDQ       $0x08, SI
+	LEAQ       (R10)(DI*4), R10
+	JMP        classes3
 
 overlap4:
 	LEAQ  (BX)(R11*2), BX
 	LEAQ  (SI)(R11*2), SI
-	MOVQ  DI, R12
-	IMULQ R11, R12
-	ADDQ  R12, R10
+	MOVQ  DI, R13
+	IMULQ R11, R13
+	ADDQ  R13, R10
 	MOVQ  $+4, R11
 	JMP   classes3
 
@@ -7509,7 +7563,7 @@ done3:
 	RET
 
 // func scaleUniformBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·scaleUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -7545,6 +7599,7 @@ row1:
 loop4:
 	VMOVUPS      (CX)(R8*4), Y3
 	VFMSUB213PS  Y1, Y0, Y3
+	PREFETCHT0   1536(DX)(R8*2)
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
 	VPADDD       constants<>+1440(SB), Y3, Y3
@@ -7574,6 +7629,7 @@ end5:
 loop6:
 	VMOVUPS      (CX)(R8*4), Y3
 	VFMSUB213PS  Y1, Y0, Y3
+	PREFETCHT0   1536(DX)(R8*2)
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
 	VPADDD       constants<>+1440(SB), Y3, Y3
@@ -7588,6 +7644,7 @@ loop6:
 
 end7:
 	VFMSUB213PS  Y1, Y0, Y2
+	PREFETCHT0   1536(DX)(BX*2)
 	VPSRLD       $0x10, Y2, Y0
 	VPAND        constants<>+608(SB), Y0, Y0
 	VPADDD       constants<>+1440(SB), Y2, Y2
@@ -7969,7 +8026,7 @@ done3:
 	RET
 
 // func scaleDenseBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·scaleDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -8013,6 +8070,7 @@ loop4:
 	VMOVUPS      (DI)(R11*4), Y5
 	VFMADD213PS  (SI)(R11*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
+	PREFETCHT0   1536(DX)(R11*2)
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
 	VPADDD       constants<>+1440(SB), Y3, Y3
@@ -8052,6 +8110,7 @@ loop6:
 	VMOVUPS      (DI)(R11*4), Y5
 	VFMADD213PS  (SI)(R11*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
+	PREFETCHT0   1536(DX)(R11*2)
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
 	VPADDD       constants<>+1440(SB), Y3, Y3
@@ -8071,6 +8130,7 @@ end7:
 	VMOVUPS      (DI)(R8*4), Y3
 	VFMADD213PS  (SI)(R8*4), Y3, Y0
 	VFNMADD231PS Y0, Y1, Y2
+	PREFETCHT0   1536(DX)(R8*2)
 	VPSRLD       $0x10, Y2, Y0
 	VPAND        constants<>+608(SB), Y0, Y0
 	VPADDD       constants<>+1440(SB), Y2, Y2
@@ -8092,7 +8152,7 @@ done3:
 	RET
 
 // func transposeBFloat16AVX2(a *byte)
-// Requires: AVX, CMOV
+// Requires: AVX, CMOV, MMX+
 TEXT ·transposeBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -8105,19 +8165,22 @@ TEXT ·transposeBFloat16AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, R9
 
 group1:
-	MOVQ  CX, BX
-	IMULQ R8, BX
-	ADDQ  (AX), BX
-	LEAQ  (BX)(CX*4), SI
-	MOVQ  200(AX), R10
-	LEAQ  (R10)(R8*4), R10
-	MOVQ  96(AX), R11
-	CMPQ  R11, $0x04
-	JGE   classes3
-	XORQ  R11, R11
-	MOVQ  96(AX), R12
-	SUBQ  R11, R12
-	LEAQ  (BX), R13
+	MOVQ       CX, BX
+	IMULQ      R8, BX
+	ADDQ       (AX), BX
+	LEAQ       (BX)(CX*4), SI
+	MOVQ       200(AX), R10
+	LEAQ       (R10)(R8*4), R10
+	MOVQ       96(AX), R11
+	LEAQ       1536(BX), R12
+	CMPQ       R11, $0x04
+	JGE        classes3
+	XORQ       R11, R11
+	PREFETCHT0 (R12)
+	ADDQ       $+64, R12
+	MOVQ       96(AX), R12
+	SUBQ       R11, R12
+	LEAQ       (BX), R13
 
 halves6:
 	DECQ    R12
@@ -8247,6 +8310,8 @@ loaded21:
 	JMP         next5
 
 classes3:
+	PREFETCHT0  (R12)
+	ADDQ        $+64, R12
 	VPMOVZXWD   (BX), X1
 	VPSLLD      $0x10, X1, X1
 	VPMOVZXWD   (SI), X0
@@ -8275,11 +8340,11 @@ classes3:
 	VUNPCKHPD   Y4, Y13, Y4
 	VUNPCKLPD   Y10, Y0, Y13
 	VUNPCKHPD   Y10, Y0, Y0
-	LEAQ        (R10)(DI*2), R12
+	LEAQ        (R10)(DI*2), R13
 	VMOVUPS     Y7, (R10)
 	VMOVUPS     Y4, (R10)(DI*1)
-	VMOVUPS     Y13, (R12)
-	VMOVUPS     Y0, (R12)(DI*1)
+	VMOVUPS     Y13, (R13)
+	VMOVUPS     Y0, (R13)(DI*1)
 	SUBQ        $0x04, R11
 	JE          next5
 	CMPQ        R11, $0x04
@@ -8292,9 +8357,9 @@ classes3:
 overlap4:
 	LEAQ  (BX)(R11*2), BX
 	LEAQ  (SI)(R11*2), SI
-	MOVQ  DI, R12
-	IMULQ R11, R12
-	ADDQ  R12, R10
+	MOVQ  DI, R13
+	IMULQ R11, R13
+	ADDQ  R13, R10
 	MOVQ  $+4, R11
 	JMP   classes3
 
@@ -8311,7 +8376,7 @@ done2:
 	RET
 
 // func transposeBackBFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV
+// Requires: AVX, AVX2, CMOV, MMX+
 TEXT ·transposeBackBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -8331,9 +8396,12 @@ group1:
 	MOVQ         200(AX), R10
 	LEAQ         (R10)(R8*4), R10
 	MOVQ         96(AX), R11
+	LEAQ         1536(BX), R12
 	CMPQ         R11, $0x04
 	JGE          classes3
 	XORQ         R11, R11
+	PREFETCHT0   (R12)
+	ADDQ         $+64, R12
 	LEAQ         (R10)(DI*2), R12
 	VMOVUPS      (R10), Y0
 	VMOVUPS      (R10)(DI*1), Y1
@@ -8486,11 +8554,13 @@ stored21:
 	JMP next5
 
 classes3:
-	LEAQ         (R10)(DI*2), R12
+	PREFETCHT0   (R12)
+	ADDQ         $+64, R12
+	LEAQ         (R10)(DI*2), R13
 	VMOVUPS      (R10), Y0
 	VMOVUPS      (R10)(DI*1), Y1
-	VMOVUPS      (R12), Y2
-	VMOVUPS      (R12)(DI*1), Y3
+	VMOVUPS      (R13), Y2
+	VMOVUPS      (R13)(DI*1), Y3
 	VUNPCKLPS    Y1, Y0, Y4
 	VUNPCKHPS    Y1, Y0, Y0
 	VUNPCKLPS    Y3, Y2, Y1
@@ -8547,9 +8617,9 @@ classes3:
 overlap4:
 	LEAQ  (BX)(R11*2), BX
 	LEAQ  (SI)(R11*2), SI
-	MOVQ  DI, R12
-	IMULQ R11, R12
-	ADDQ  R12, R10
+	MOVQ  DI, R13
+	IMULQ R11, R13
+	ADDQ  R13, R10
 	MOVQ  $+4, R11
 	JMP   classes3
 
@@ -9382,22 +9452,26 @@ loop5:
 	VFMADD213PS   Z18, Z14, Z21
 	VFMADD213PS   Z5, Z22, Z17
 	VPADDD        Z13, Z15, Z15
-	VMOVUPS       Z12, (DI)(R10*4)
+	PREFETCHT0    1536(DI)(R10*4)
 	VFMADD213PS.Z Z16, Z16, K2, Z21
-	VMULPS        Z22, Z22, Z12
-	VMOVUPS       Z4, Z13
+	VMULPS        Z22, Z22, Z13
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z12, (DI)(R10*4)
 	VADDPS        Z21, Z10, Z10
-	VFMADD213PS   Z22, Z12, Z17
-	VFMADD213PS   Z5, Z24, Z13
-	VMOVUPS       Z21, 64(DI)(R10*4)
+	VFMADD213PS   Z22, Z13, Z17
+	VFMADD213PS   Z5, Z24, Z14
+	PREFETCHT0    1600(DI)(R10*4)
 	VFMADD213PS.Z Z19, Z19, K3, Z17
 	VMULPS        Z24, Z24, Z12
+	VMOVUPS       Z21, 64(DI)(R10*4)
 	VADDPS        Z17, Z9, Z9
-	VFMADD213PS   Z24, Z12, Z13
+	VFMADD213PS   Z24, Z12, Z14
+	PREFETCHT0    1664(DI)(R10*4)
+	VFMADD213PS.Z Z15, Z15, K4, Z14
 	VMOVUPS       Z17, 128(DI)(R10*4)
-	VFMADD213PS.Z Z15, Z15, K4, Z13
-	VADDPS        Z13, Z10, Z10
-	VMOVUPS       Z13, 192(DI)(R10*4)
+	VADDPS        Z14, Z10, Z10
+	PREFETCHT0    1728(DI)(R10*4)
+	VMOVUPS       Z14, 192(DI)(R10*4)
 	ADDQ          $+64, R10
 	CMPQ          R10, CX
 	JLT           loop5
@@ -9443,9 +9517,11 @@ loop7:
 	VMULPS        Z17, Z17, Z13
 	VADDPS        Z12, Z9, Z9
 	VFMADD213PS   Z17, Z13, Z18
-	VMOVUPS       Z12, (DI)(R10*4)
+	PREFETCHT0    1536(DI)(R10*4)
 	VFMADD213PS.Z Z16, Z16, K2, Z18
+	VMOVUPS       Z12, (DI)(R10*4)
 	VADDPS        Z18, Z10, Z10
+	PREFETCHT0    1600(DI)(R10*4)
 	VMOVUPS       Z18, 64(DI)(R10*4)
 	ADDQ          $+32, R10
 	CMPQ          R10, CX
@@ -9714,14 +9790,16 @@ loop5:
 	VPERMPS       Z6, Z19, Z14
 	VADDPS        Z13, Z9, Z9
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       Z13, (DI)(R13*4)
+	PREFETCHT0    1536(DI)(R13*4)
 	VPADDD        Z14, Z19, Z19
+	VMOVUPS       Z13, (DI)(R13*4)
 	VMOVUPS       Z4, Z13
 	VFMADD213PS   Z5, Z18, Z13
 	VMULPS        Z18, Z18, Z14
 	VFMADD213PS   Z18, Z14, Z13
 	VFMADD213PS.Z Z19, Z19, K2, Z13
 	VADDPS        Z13, Z10, Z10
+	PREFETCHT0    1600(DI)(R13*4)
 	VMOVUPS       Z13, 64(DI)(R13*4)
 	ADDQ          $+32, R13
 	CMPQ          R13, CX
@@ -9915,7 +9993,7 @@ done3:
 	RET
 
 // func transposeFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, CMOV
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·transposeFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -9933,21 +10011,23 @@ TEXT ·transposeFloat32AVX512(SB), NOSPLIT, $0-8
 	SUBQ $0x10, SI
 
 group2:
-	VMOVUPS (CX)(AX*8), Z0
-	VMOVUPS 64(CX)(AX*8), Z1
-	VSHUFPS $0x88, Z1, Z0, Z2
-	VSHUFPS $0xdd, Z1, Z0, Z0
-	VMOVUPS constants<>+1888(SB), Z1
-	VPERMPD Z2, Z1, Z2
-	VPERMPD Z0, Z1, Z0
-	VMOVUPS Z2, (DX)(AX*4)
-	VMOVUPS Z0, (BX)(AX*4)
-	CMPQ    AX, SI
-	JGE     done3
-	ADDQ    $0x10, AX
-	CMPQ    AX, SI
-	CMOVQGT SI, AX
-	JMP     group2
+	PREFETCHT0 1536(CX)(AX*8)
+	PREFETCHT0 1600(CX)(AX*8)
+	VMOVUPS    (CX)(AX*8), Z0
+	VMOVUPS    64(CX)(AX*8), Z1
+	VSHUFPS    $0x88, Z1, Z0, Z2
+	VSHUFPS    $0xdd, Z1, Z0, Z0
+	VMOVUPS    constants<>+1888(SB), Z1
+	VPERMPD    Z2, Z1, Z2
+	VPERMPD    Z0, Z1, Z0
+	VMOVUPS    Z2, (DX)(AX*4)
+	VMOVUPS    Z0, (BX)(AX*4)
+	CMPQ       AX, SI
+	JGE        done3
+	ADDQ       $0x10, AX
+	CMPQ       AX, SI
+	CMOVQGT    SI, AX
+	JMP        group2
 
 done3:
 	VZEROUPPER
@@ -9971,12 +10051,18 @@ group4:
 	MOVQ         200(AX), R13
 	LEAQ         (R13)(R11*4), R13
 	MOVQ         96(AX), CX
+	LEAQ         1536(SI), R14
 	CMPQ         CX, $0x04
 	JGE          classes6
-	MOVL         $0x00000001, R14
-	SHLQ         CL, R14
-	DECQ         R14
-	KMOVW        R14, K1
+	MOVL         $0x00000001, R15
+	SHLQ         CL, R15
+	DECQ         R15
+	KMOVW        R15, K1
+	PREFETCHT0   (R14)
+	PREFETCHT0   64(R14)
+	PREFETCHT0   128(R14)
+	PREFETCHT0   192(R14)
+	ADDQ         $+256, R14
 	VMOVUPS.Z    (SI), K1, X1
 	VMOVUPS.Z    (DI), K1, X0
 	VINSERTF32X4 $0x01, X0, Z1, Z0
@@ -10021,6 +10107,11 @@ group4:
 	JMP          next8
 
 classes6:
+	PREFETCHT0   (R14)
+	PREFETCHT0   64(R14)
+	PREFETCHT0   128(R14)
+	PREFETCHT0   192(R14)
+	ADDQ         $+256, R14
 	VMOVUPS      (SI), X1
 	VINSERTF32X4 $0x01, (DI), Z1, Z0
 	VINSERTF32X4 $0x02, (R8), Z0, Z0
@@ -10045,11 +10136,11 @@ classes6:
 	VUNPCKHPD    Z2, Z5, Z2
 	VUNPCKLPD    Z4, Z0, Z5
 	VUNPCKHPD    Z4, Z0, Z0
-	LEAQ         (R13)(R10*2), R14
+	LEAQ         (R13)(R10*2), R15
 	VMOVUPS      Z3, (R13)
 	VMOVUPS      Z2, (R13)(R10*1)
-	VMOVUPS      Z5, (R14)
-	VMOVUPS      Z0, (R14)(R10*1)
+	VMOVUPS      Z5, (R15)
+	VMOVUPS      Z0, (R15)(R10*1)
 	SUBQ         $0x04, CX
 	JE           next8
 	CMPQ         CX, $0x04
@@ -10066,9 +10157,9 @@ overlap7:
 	LEAQ  (DI)(CX*4), DI
 	LEAQ  (R8)(CX*4), R8
 	LEAQ  (R9)(CX*4), R9
-	MOVQ  R10, R14
-	IMULQ CX, R14
-	ADDQ  R14, R13
+	MOVQ  R10, R15
+	IMULQ CX, R15
+	ADDQ  R15, R13
 	MOVQ  $+4, CX
 	JMP   classes6
 
@@ -11752,10 +11843,11 @@ loop5:
 	VFMADD213PD   Z7, Z20, Z17
 	VFNMADD231PD  Z3, Z22, Z19
 	VADDPD        192(DX)(R10*8), Z12, Z23
-	VMOVUPD       Z18, (DI)(R10*8)
+	PREFETCHT0    1536(DI)(R10*8)
 	VFMADD213PD   Z8, Z20, Z17
 	VFNMADD231PD  Z4, Z22, Z19
 	VADDPD        Z23, Z16, Z16
+	VMOVUPD       Z18, (DI)(R10*8)
 	VFMADD213PD   Z9, Z20, Z17
 	VPERMPD       Z11, Z25, Z22
 	VMOVUPD       Z23, Z24
@@ -11774,9 +11866,10 @@ loop5:
 	VADDPD        Z17, Z15, Z15
 	VFMADD213PD   Z7, Z19, Z18
 	VFNMADD231PD  Z3, Z20, Z21
-	VMOVUPD       Z17, 64(DI)(R10*8)
+	PREFETCHT0    1600(DI)(R10*8)
 	VFMADD213PD   Z8, Z19, Z18
 	VFNMADD231PD  Z4, Z20, Z21
+	VMOVUPD       Z17, 64(DI)(R10*8)
 	VFMADD213PD   Z9, Z19, Z18
 	VPERMPD       Z11, Z24, Z20
 	VFMADD213PD   Z10, Z19, Z18
@@ -11789,14 +11882,16 @@ loop5:
 	VFMADD213PD   Z6, Z21, Z17
 	VADDPD        Z18, Z14, Z14
 	VFMADD213PD   Z7, Z21, Z17
-	VMOVUPD       Z18, 128(DI)(R10*8)
+	PREFETCHT0    1664(DI)(R10*8)
 	VFMADD213PD   Z8, Z21, Z17
+	VMOVUPD       Z18, 128(DI)(R10*8)
 	VFMADD213PD   Z9, Z21, Z17
 	VFMADD213PD   Z10, Z21, Z17
 	VMULPD        Z21, Z21, Z18
 	VFMADD213PD   Z21, Z18, Z17
 	VFMADD213PD.Z Z24, Z24, K1, Z17
 	VADDPD        Z17, Z15, Z15
+	PREFETCHT0    1728(DI)(R10*8)
 	VMOVUPD       Z17, 192(DI)(R10*8)
 	ADDQ          $+32, R10
 	CMPQ          R10, CX
@@ -11848,14 +11943,16 @@ loop7:
 	VFMADD213PD   Z6, Z20, Z17
 	VADDPD        Z18, Z14, Z14
 	VFMADD213PD   Z7, Z20, Z17
-	VMOVUPD       Z18, (DI)(R10*8)
+	PREFETCHT0    1536(DI)(R10*8)
 	VFMADD213PD   Z8, Z20, Z17
+	VMOVUPD       Z18, (DI)(R10*8)
 	VFMADD213PD   Z9, Z20, Z17
 	VFMADD213PD   Z10, Z20, Z17
 	VMULPD        Z20, Z20, Z18
 	VFMADD213PD   Z20, Z18, Z17
 	VFMADD213PD.Z Z21, Z21, K2, Z17
 	VADDPD        Z17, Z15, Z15
+	PREFETCHT0    1600(DI)(R10*8)
 	VMOVUPD       Z17, 64(DI)(R10*8)
 	ADDQ          $+16, R10
 	CMPQ          R10, CX
@@ -12136,14 +12233,16 @@ loop5:
 	VFMADD213PD   Z6, Z19, Z18
 	VADDPD        Z20, Z14, Z14
 	VFMADD213PD   Z7, Z19, Z18
-	VMOVUPD       Z20, (DI)(R13*8)
+	PREFETCHT0    1536(DI)(R13*8)
 	VFMADD213PD   Z8, Z19, Z18
+	VMOVUPD       Z20, (DI)(R13*8)
 	VFMADD213PD   Z9, Z19, Z18
 	VFMADD213PD   Z10, Z19, Z18
 	VMULPD        Z19, Z19, Z20
 	VFMADD213PD   Z19, Z20, Z18
 	VFMADD213PD.Z Z21, Z21, K2, Z18
 	VADDPD        Z18, Z15, Z15
+	PREFETCHT0    1600(DI)(R13*8)
 	VMOVUPD       Z18, 64(DI)(R13*8)
 	ADDQ          $+16, R13
 	CMPQ          R13, CX
@@ -13866,7 +13965,7 @@ done3:
 	RET
 
 // func scaleUniformFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·scaleUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -13912,6 +14011,7 @@ row1:
 loop4:
 	VMOVUPS     (DX)(R8*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
+	PREFETCHT0  1536(BX)(R8*2)
 	VCVTPS2PH   $0x00, Z3, (BX)(R8*2)
 	VMOVUPS     64(DX)(R8*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
@@ -13927,6 +14027,7 @@ end5:
 loop6:
 	VMOVUPS     (DX)(R8*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
+	PREFETCHT0  1536(BX)(R8*2)
 	VCVTPS2PH   $0x00, Z3, (BX)(R8*2)
 	ADDQ        $+16, R8
 	CMPQ        R8, SI
@@ -13934,6 +14035,7 @@ loop6:
 
 end7:
 	VFMSUB213PS Z1, Z0, Z2
+	PREFETCHT0  1536(BX)(SI*2)
 	VCVTPS2PH   $0x00, Z2, Y0
 	VMOVDQU16   Y0, K1, (BX)(SI*2)
 
@@ -14162,7 +14264,7 @@ done3:
 	RET
 
 // func scaleDenseFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·scaleDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -14215,6 +14317,7 @@ loop4:
 	VMOVUPS      (R8)(R11*4), Z5
 	VFMADD213PS  (DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
+	PREFETCHT0   1536(BX)(R11*2)
 	VCVTPS2PH    $0x00, Z3, (BX)(R11*2)
 	VMOVUPS      64(DX)(R11*4), Z3
 	VMULPS       Z0, Z3, Z3
@@ -14238,6 +14341,7 @@ loop6:
 	VMOVUPS      (R8)(R11*4), Z5
 	VFMADD213PS  (DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
+	PREFETCHT0   1536(BX)(R11*2)
 	VCVTPS2PH    $0x00, Z3, (BX)(R11*2)
 	ADDQ         $+16, R11
 	CMPQ         R11, R9
@@ -14251,6 +14355,7 @@ end7:
 	VMOVUPS.Z    (DI)(R9*4), K1, Z4
 	VFMADD213PS  Z4, Z3, Z0
 	VFNMADD231PS Z0, Z1, Z2
+	PREFETCHT0   1536(BX)(R9*2)
 	VCVTPS2PH    $0x00, Z2, Y0
 	VMOVDQU16    Y0, K1, (BX)(R9*2)
 
@@ -14932,7 +15037,7 @@ done3:
 	RET
 
 // func scaleUniformBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·scaleUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -14978,6 +15083,7 @@ row1:
 loop4:
 	VMOVUPS      (DX)(R8*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
+	PREFETCHT0   1536(BX)(R8*2)
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
@@ -15007,6 +15113,7 @@ end5:
 loop6:
 	VMOVUPS      (DX)(R8*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
+	PREFETCHT0   1536(BX)(R8*2)
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
@@ -15021,6 +15128,7 @@ loop6:
 
 end7:
 	VFMSUB213PS  Z1, Z0, Z2
+	PREFETCHT0   1536(BX)(SI*2)
 	VPSRLD       $0x10, Z2, Z0
 	VPBROADCASTD constants<>+608(SB), Z1
 	VPANDD       Z1, Z0, Z0
@@ -15264,7 +15372,7 @@ done3:
 	RET
 
 // func scaleDenseBFloat16AVX512(a *byte)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·scaleDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -15318,6 +15426,7 @@ loop4:
 	VMOVUPS      (R8)(R11*4), Z5
 	VFMADD213PS  (DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
+	PREFETCHT0   1536(BX)(R11*2)
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
@@ -15357,6 +15466,7 @@ loop6:
 	VMOVUPS      (R8)(R11*4), Z5
 	VFMADD213PS  (DI)(R11*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
+	PREFETCHT0   1536(BX)(R11*2)
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
@@ -15378,6 +15488,7 @@ end7:
 	VMOVUPS.Z    (DI)(R9*4), K1, Z4
 	VFMADD213PS  Z4, Z3, Z0
 	VFNMADD231PS Z0, Z1, Z2
+	PREFETCHT0   1536(BX)(R9*2)
 	VPSRLD       $0x10, Z2, Z0
 	VPBROADCASTD constants<>+608(SB), Z1
 	VPANDD       Z1, Z0, Z0
@@ -24021,53 +24132,59 @@ row1:
 	VPERMPS       Z6, Z17, Z7
 	VSUBPS        Z1, Z20, Z13
 	VMOVUPS       Z28, Z18
-	VMOVUPS       Z12, (SI)
+	PREFETCHT0    1536(SI)
 	VFMADD213PS.Z Z16, Z16, K3, Z27
-	VMULPS        Z23, Z23, Z12
-	VMOVUPS       Z4, Z16
+	VMULPS        Z23, Z23, Z16
+	VMOVUPS       Z4, Z21
 	VPSLLD        $0x14, Z17, Z17
 	VFNMADD132PS  Z3, Z24, Z13
 	VFMADD132PS   Z2, Z1, Z18
+	VMOVUPS       Z12, (SI)
 	VADDPS        Z27, Z10, Z10
-	VFMADD213PS   Z23, Z12, Z14
-	VFMADD213PS   Z5, Z26, Z16
+	VFMADD213PS   Z23, Z16, Z14
+	VFMADD213PS   Z5, Z26, Z21
 	VPADDD        Z7, Z17, Z17
 	VPERMPS       Z6, Z20, Z7
 	VCMPPS        $0x15, Z0, Z28, K3
-	VMOVUPS       Z27, 64(SI)
+	PREFETCHT0    1600(SI)
 	VFMADD213PS.Z Z19, Z19, K4, Z14
 	VMULPS        Z26, Z26, Z12
-	VMOVUPS       Z4, Z19
+	VMOVUPS       Z4, Z16
 	VPSLLD        $0x14, Z20, Z20
-	VSUBPS        Z1, Z18, Z21
+	VSUBPS        Z1, Z18, Z19
+	VMOVUPS       Z27, 64(SI)
 	VADDPS        Z14, Z9, Z9
-	VFMADD213PS   Z26, Z12, Z16
-	VFMADD213PS   Z5, Z22, Z19
+	VFMADD213PS   Z26, Z12, Z21
+	VFMADD213PS   Z5, Z22, Z16
 	VPADDD        Z7, Z20, Z20
-	VFNMADD132PS  Z3, Z28, Z21
-	VMOVUPS       Z14, 128(SI)
-	VFMADD213PS.Z Z15, Z15, K5, Z16
+	VFNMADD132PS  Z3, Z28, Z19
+	PREFETCHT0    1664(SI)
+	VFMADD213PS.Z Z15, Z15, K5, Z21
 	VMULPS        Z22, Z22, Z7
 	VMOVUPS       Z4, Z12
-	VPERMPS       Z6, Z18, Z14
-	VADDPS        Z16, Z10, Z10
-	VFMADD213PS   Z22, Z7, Z19
+	VPERMPS       Z6, Z18, Z15
+	VMOVUPS       Z14, 128(SI)
+	VADDPS        Z21, Z10, Z10
+	VFMADD213PS   Z22, Z7, Z16
 	VFMADD213PS   Z5, Z13, Z12
 	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       Z16, 192(SI)
-	VFMADD213PS.Z Z17, Z17, K6, Z19
+	PREFETCHT0    1728(SI)
+	VFMADD213PS.Z Z17, Z17, K6, Z16
 	VMULPS        Z13, Z13, Z7
-	VPADDD        Z14, Z18, Z18
-	VADDPS        Z19, Z9, Z9
+	VPADDD        Z15, Z18, Z18
+	VMOVUPS       Z21, 192(SI)
+	VADDPS        Z16, Z9, Z9
 	VFMADD213PS   Z13, Z7, Z12
 	VMOVUPS       Z4, Z7
-	VMOVUPS       Z19, 256(SI)
+	PREFETCHT0    1792(SI)
 	VFMADD213PS.Z Z20, Z20, K2, Z12
-	VFMADD213PS   Z5, Z21, Z7
+	VFMADD213PS   Z5, Z19, Z7
+	VMOVUPS       Z16, 256(SI)
 	VADDPS        Z12, Z10, Z10
-	VMULPS        Z21, Z21, Z13
+	VMULPS        Z19, Z19, Z13
+	PREFETCHT0    1856(SI)
+	VFMADD213PS   Z19, Z13, Z7
 	VMOVUPS       Z12, 320(SI)
-	VFMADD213PS   Z21, Z13, Z7
 	VFMADD213PS.Z Z18, Z18, K3, Z7
 	VADDPS        Z7, Z9, K1, Z9
 	VMOVUPS       Z7, K1, 384(SI)

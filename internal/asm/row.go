@@ -401,6 +401,9 @@ func (r *rowSums) one(k reg.Register, i int, tl *tail) {
 		return
 	}
 	e := r.element(r.e, k, i, r.f())
+	if tl == nil && r.Element <= Float64 { // it is the gradient's place
+		r.prefetchSoon(e)
+	}
 	if r.ISA == AVX512 || tl == nil || tl.exact != 0 {
 		r.storeF(v, e, tl)
 		return
@@ -413,6 +416,14 @@ func (r *rowSums) one(k reg.Register, i int, tl *tail) {
 	r.Label(part)
 	r.storeF(v, e, tl)
 	r.Label(stored)
+}
+
+// prefetchSoon prefetches what lies Soon after memory that starts a cache line, as far as that is known.
+func (b *builder) prefetchSoon(m operand.Mem) {
+	if m.Disp%64 == 0 {
+		m.Disp += coef.Soon
+		b.PREFETCHT0(m)
+	}
 }
 
 // store stores the lanes, and ends the block.
@@ -464,7 +475,11 @@ func (b *builder) scale() {
 				b.mul(v, v, f)
 				b.negMulAddTo(v, smooth, b.coefficients(u, w, t, k, i, tl))
 			}
-			b.storeT(v, b.element(dst, k, i, b.Element.size()), tl)
+			to := b.element(dst, k, i, b.Element.size())
+			if b.Element > Float64 {
+				b.prefetchSoon(to)
+			}
+			b.storeT(v, to, tl)
 		}
 		vector := func(k reg.Register, i int, tl *tail) vec { return b.loadF(b.element(e, k, i, b.f()), tl) }
 		// The last vector overlaps the one before, and is loaded before that is overwritten.

@@ -3,6 +3,8 @@ package asm
 import (
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/golsr/lsr/internal/coef"
 )
 
 // Kernels that turn rows into planes, for few classes, and back. They take four classes of a group of rows at a time: what
@@ -53,7 +55,16 @@ func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtu
 	b.LEAQ(at(plane, row, b.f(), 0), plane)
 	b.MOVQ(b.arg("n"), class)
 
-	one := func(t *tail) { body(r, operand.Mem{Base: plane}, step, t) }
+	soon := b.GP64() // where to prefetch: a step takes so many lines' worth of elements
+	b.LEAQ(operand.Mem{Base: first, Disp: coef.Soon}, soon)
+	one := func(t *tail) {
+		lines := 4 * b.tileRows() * b.Element.size() / 64
+		for i := range lines {
+			b.PREFETCHT0(operand.Mem{Base: soon, Disp: 64 * i})
+		}
+		b.ADDQ(operand.I32(int32(64*lines)), soon)
+		body(r, operand.Mem{Base: plane}, step, t)
+	}
 	whole, overlap, done := b.label("classes"), b.label("overlap"), b.label("next")
 	b.CMPQ(class, operand.Imm(4))
 	b.JGE(operand.LabelRef(whole))
@@ -212,7 +223,12 @@ func (b *builder) pairsOfClasses(base, stride string, body func(rows, first, sec
 	b.JNE(operand.LabelRef(other))
 	x, first, second := b.load(base), b.load("plane"), b.load("plane")
 	b.ADDQ(b.arg("planeStep"), second)
-	b.groups(func(row reg.GPVirtual) { body(at(x, row, 8, 0), at(first, row, 4, 0), at(second, row, 4, 0)) })
+	b.groups(func(row reg.GPVirtual) {
+		for i := 0; i < 8*b.tileRows(); i += 64 {
+			b.prefetchSoon(at(x, row, 8, i))
+		}
+		body(at(x, row, 8, 0), at(first, row, 4, 0), at(second, row, 4, 0))
+	})
 	b.VZEROUPPER()
 	b.RET()
 	b.Label(other)

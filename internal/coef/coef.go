@@ -15,9 +15,11 @@ const (
 	Long    = 8192
 	Segment = 1024
 	// Near is how many bytes of logits are passed over for maxima before they are passed over again for sums: a part of the
-	// nearest cache. Ahead is how far ahead the latter pass prefetches them. These two, and RowsAhead, are not part of the result.
+	// nearest cache. Ahead is how far ahead the latter pass prefetches them, and Soon how far ahead the place of a gradient,
+	// and rows that are transposed, are prefetched. These three, and RowsAhead, are not part of the result.
 	Near  = 1 << 14
 	Ahead = Near + 1<<12
+	Soon  = 3 << 9
 	// RowsAhead is how many rows before a row's sums its maximum is found: the sums of the row between need not wait for it.
 	RowsAhead = 2
 	// RowLanes is how many lanes the sum over rows has.
