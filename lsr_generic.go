@@ -245,17 +245,29 @@ func widen[T Element](p unsafe.Pointer, k int) float64 {
 	panic("unreachable")
 }
 
-// narrow rounds a number to element k of an array, by way of the type that rows are computed in.
-func narrow[T Element](p unsafe.Pointer, k int, v float64) {
-	switch p := any(at[T](p, k)).(type) {
-	case *float32:
-		*p = float32(v)
-	case *float64:
-		*p = v
+// putTargets rounds a number for each row, by way of the type that rows are computed in, to the element of its target's class.
+func putTargets[T Element, F real](rows unsafe.Pointer, stride, step int, labels []int32, v []float64) {
+	v, step = v[:len(labels)], step*int(unsafe.Sizeof(*new(T)))
+	for r, y := range labels {
+		if y < 0 {
+			continue
+		}
+		p := unsafe.Add(rows, r*stride+int(y)*step)
+		if unsafe.Sizeof(*new(T)) == unsafe.Sizeof(F(0)) {
+			*(*F)(p) = F(v[r])
+		} else {
+			putHalf((*T)(p), float32(v[r]))
+		}
+	}
+}
+
+// putHalf rounds a number to an element of a half type.
+func putHalf[T Element](p *T, v float32) {
+	switch p := any(p).(type) {
 	case *Float16:
-		*p = ToFloat16(float32(v))
+		*p = ToFloat16(v)
 	case *BFloat16:
-		*p = ToBFloat16(float32(v))
+		*p = ToBFloat16(v)
 	}
 }
 

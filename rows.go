@@ -298,11 +298,7 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 		w.clear(s)
 	}
 	if j.index && grad && w.shape == lanesOfClasses {
-		for r, y := range labels {
-			if y >= 0 {
-				w.ey[first+r] = w.exponential(r, int(y))
-			}
-		}
+		w.exponentials(labels)
 	}
 	if j.ignored != 0 {
 		for r, y := range labels {
@@ -371,13 +367,17 @@ func (w *worker[T, F]) clear(s int) {
 	w.cleared = true
 }
 
-// exponential is e_y of row r, relative to the row's maximum.
-func (w *worker[T, F]) exponential(r, y int) float64 {
-	e := float64(*at[F](unsafe.Add(w.e, r*w.eStride), y*w.eStep))
-	if w.n > coef.Long {
-		e *= w.scales[y/coef.Segment]
+// exponentials looks up e_y of each row, relative to the row's maximum.
+func (w *worker[T, F]) exponentials(labels []int32) {
+	e, stride, step, ey := w.e, w.eStride, w.eStep, w.ey[w.first:]
+	for r, y := range labels {
+		if y >= 0 {
+			ey[r] = float64(*at[F](unsafe.Add(e, r*stride), int(y)*step))
+		}
 	}
-	return e
+	if y := labels[0]; w.n > coef.Long && y >= 0 {
+		ey[0] *= w.scales[int(y)/coef.Segment]
+	}
 }
 
 // targets looks up what the logits of the targets' classes are needed for, before they are overwritten.
@@ -437,11 +437,7 @@ func (w *worker[T, F]) gradient(j *job[T], labels []int32) {
 		}
 	}
 	if j.index {
-		for r, y := range labels {
-			if y >= 0 {
-				narrow[T](unsafe.Add(w.dst, r*w.dstStride), int(y)*w.step, w.gy[all.first+r])
-			}
-		}
+		putTargets[T, F](w.dst, w.dstStride, w.step, labels, w.gy[all.first:])
 	}
 }
 
