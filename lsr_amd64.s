@@ -1747,6 +1747,8 @@ blocks2:
 	VEXTRACTF128 $0x01, Y5, X3
 	VADDPS       X3, X5, X3
 	VCVTPS2PD    X3, Y3
+	CMPQ         248(AX), $0x01
+	JEQ          single3
 	VADDPD       Y3, Y1, Y4
 	VSUBPD       Y1, Y4, Y5
 	VSUBPD       Y5, Y4, Y6
@@ -1762,12 +1764,18 @@ blocks2:
 	VADDPD       Y0, Y1, Y1
 	VCMPPD       $0x07, Y2, Y2, Y3
 	VANDPD       Y3, Y2, Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, (DX)
-	ADDQ         $0x20, DX
-	LEAQ         (CX)(BX*4), CX
-	SUBQ         $0x04, SI
-	JG           rows1
+	VADDPD       Y2, Y1, Y3
+	JMP          folded4
+
+single3:
+	VADDPD Y0, Y3, Y3
+
+folded4:
+	VMOVUPD Y3, (DX)
+	ADDQ    $0x20, DX
+	LEAQ    (CX)(BX*4), CX
+	SUBQ    $0x04, SI
+	JG      rows1
 	VZEROUPPER
 	RET
 
@@ -4379,6 +4387,8 @@ blocks2:
 	VADDPD       X6, X3, X6
 	VADDPD       X6, X5, X5
 	VINSERTF128  $0x01, X5, Y4, Y3
+	CMPQ         248(AX), $0x01
+	JEQ          single3
 	VADDPD       Y3, Y1, Y5
 	VSUBPD       Y1, Y5, Y6
 	VSUBPD       Y6, Y5, Y7
@@ -4394,12 +4404,18 @@ blocks2:
 	VADDPD       Y0, Y1, Y1
 	VCMPPD       $0x07, Y2, Y2, Y3
 	VANDPD       Y3, Y2, Y2
-	VADDPD       Y2, Y1, Y1
-	VMOVUPD      Y1, (DX)
-	ADDQ         $0x20, DX
-	LEAQ         (CX)(BX*4), CX
-	SUBQ         $0x04, SI
-	JG           rows1
+	VADDPD       Y2, Y1, Y3
+	JMP          folded4
+
+single3:
+	VADDPD Y0, Y3, Y3
+
+folded4:
+	VMOVUPD Y3, (DX)
+	ADDQ    $0x20, DX
+	LEAQ    (CX)(BX*4), CX
+	SUBQ    $0x04, SI
+	JG      rows1
 	VZEROUPPER
 	RET
 
@@ -10264,6 +10280,12 @@ blocks2:
 	VEXTRACTF64X4 $0x01, Z6, Y5
 	VCVTPS2PD     Y6, Z6
 	VCVTPS2PD     Y5, Z5
+	ADDQ          $0x40, CX
+	ADDQ          $0x40, R8
+	ADDQ          $0x40, R9
+	ADDQ          $0x40, R10
+	CMPQ          248(AX), $0x01
+	JEQ           single3
 	VADDPD        Z6, Z1, Z7
 	VSUBPD        Z1, Z7, Z8
 	VSUBPD        Z8, Z7, Z9
@@ -10280,24 +10302,27 @@ blocks2:
 	VADDPD        Z5, Z8, Z8
 	VADDPD        Z8, Z4, Z4
 	VMOVAPD       Z6, Z3
-	ADDQ          $0x40, CX
-	ADDQ          $0x40, R8
-	ADDQ          $0x40, R9
-	ADDQ          $0x40, R10
 	DECQ          R11
 	JNE           blocks2
-	VADDPD        Z0, Z1, Z1
+	VADDPD        Z0, Z1, Z6
 	VCMPPD        $0x07, Z2, Z2, K1
-	VADDPD        Z2, Z1, K1, Z1
-	VMOVUPD       Z1, (DX)
-	VADDPD        Z0, Z3, Z3
+	VADDPD        Z2, Z6, K1, Z6
+	VADDPD        Z0, Z3, Z5
 	VCMPPD        $0x07, Z4, Z4, K1
-	VADDPD        Z4, Z3, K1, Z3
-	VMOVUPD       Z3, 64(DX)
-	ADDQ          $0x00000080, DX
-	LEAQ          (R10)(SI*1), CX
-	SUBQ          $0x10, DI
-	JG            rows1
+	VADDPD        Z4, Z5, K1, Z5
+	JMP           folded4
+
+single3:
+	VADDPD Z0, Z6, Z6
+	VADDPD Z0, Z5, Z5
+
+folded4:
+	VMOVUPD Z6, (DX)
+	VMOVUPD Z5, 64(DX)
+	ADDQ    $0x00000080, DX
+	LEAQ    (R10)(SI*1), CX
+	SUBQ    $0x10, DI
+	JG      rows1
 	VZEROUPPER
 	RET
 

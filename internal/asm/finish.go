@@ -45,6 +45,9 @@ func (b *builder) fold() {
 		s = b.YMM()
 		b.VCVTPS2PD(b.treesSingle(lane), s)
 	}
+	single, folded := b.label("single"), b.label("folded")
+	b.CMPQ(b.arg("blocks"), operand.Imm(1))
+	b.JEQ(operand.LabelRef(single))
 	b.twoSum(hi, lo, s)
 	b.ADDQ(operand.Imm(coef.Lanes), even)
 	b.ADDQ(operand.Imm(coef.Lanes), odd)
@@ -55,8 +58,12 @@ func (b *builder) fold() {
 	valid := b.YMM()
 	b.VCMPPD(ordered, lo, lo, valid)
 	b.VANDPD(valid, lo, lo)
-	b.VADDPD(lo, hi, hi)
-	b.VMOVUPD(hi, operand.Mem{Base: sums})
+	b.VADDPD(lo, hi, s)
+	b.JMP(operand.LabelRef(folded))
+	b.Label(single) // no error to add
+	b.VADDPD(bias, s, s)
+	b.Label(folded)
+	b.VMOVUPD(s, operand.Mem{Base: sums})
 	b.ADDQ(operand.Imm(32), sums)
 	b.LEAQ(at(row, stride, 4, 0), row)
 	b.SUBQ(operand.Imm(4), i)
@@ -110,20 +117,31 @@ func (b *builder) fold16() {
 	b.VEXTRACTF64X4(operand.Imm(1), s, upper)
 	b.VCVTPS2PD(s.AsY(), d[0])
 	b.VCVTPS2PD(upper, d[1])
-	for half, s := range d {
-		b.twoSum(hi[half], lo[half], s)
-	}
 	for _, p := range fours {
 		b.ADDQ(operand.Imm(coef.Lanes), p)
+	}
+	single, folded := b.label("single"), b.label("folded")
+	b.CMPQ(b.arg("blocks"), operand.Imm(1))
+	b.JEQ(operand.LabelRef(single))
+	for half, s := range d {
+		b.twoSum(hi[half], lo[half], s)
 	}
 	b.DECQ(n)
 	b.JNE(operand.LabelRef(blocks))
 
-	for half, s := range hi {
-		b.VADDPD(bias, s, s)
+	for half, s := range d {
+		b.VADDPD(bias, hi[half], s)
 		k := b.K()
 		b.VCMPPD(ordered, lo[half], lo[half], k)
 		b.VADDPD(lo[half], s, k, s)
+	}
+	b.JMP(operand.LabelRef(folded))
+	b.Label(single) // no error to add
+	for _, s := range d {
+		b.VADDPD(bias, s, s)
+	}
+	b.Label(folded)
+	for half, s := range d {
 		b.VMOVUPD(s, operand.Mem{Base: sums, Disp: 64 * half})
 	}
 	b.ADDQ(operand.U32(128), sums)
