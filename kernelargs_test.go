@@ -76,7 +76,12 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 	a.lanesE, a.lanesD, a.lanesA = memory(lanes), memory(lanes), memory(lanes)
 	a.lanes, a.sums = memory(lanes), memory(rows*a.rowBlocks)
 	for i := range a.pivot {
-		a.pivot[i], a.f[i], a.g[i], a.main[i] = 1, .1, .2, .9
+		if k.double() {
+			setMaximum(a, i, 1.)
+		} else {
+			setMaximum(a, i, float32(1))
+		}
+		a.f[i], a.g[i], a.main[i] = .1, .2, .9
 	}
 	return a
 }

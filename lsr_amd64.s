@@ -77,6 +77,8 @@ end7:
 	VMAXPS       X1, X2, X2
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
+	VXORPS       constants<>+0(SB), X2, X1
+	VMOVSS       X1, 1400(AX)(DI*8)
 	VCVTSS2SD    X2, X2, X2
 	VMOVSD       X2, 312(AX)(DI*8)
 
@@ -95,8 +97,8 @@ TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         SI, SI
 
@@ -120,11 +122,8 @@ row1:
 	VMOVSS       (CX)(R8*4), X2
 	VCVTSS2SD    X2, X2, X2
 	VSUBSD       312(AX)(DI*8), X2, X2
-	VMOVSD       X2, 3576(AX)(DI*8)
-	VMOVSD       312(AX)(DI*8), X2
-	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+256(SB), X2, X2
-	VBROADCASTSS X2, Y2
+	VMOVSD       X2, 4664(AX)(DI*8)
+	VBROADCASTSS 1400(AX)(DI*8), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -152,33 +151,33 @@ loop5:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VMAXPS       32(DX)(R8*4), Y3, Y3
 	VPADDD       Y11, Y12, Y12
 	VADDPS       32(CX)(R8*4), Y2, Y13
-	VMOVUPS      constants<>+128(SB), Y11
+	VMOVUPS      constants<>+160(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y15
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+96(SB), Y14, Y10
-	VPERMPS      constants<>+192(SB), Y15, Y11
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VPERMPS      constants<>+224(SB), Y15, Y11
 	VPSLLD       $0x14, Y15, Y15
 	VPADDD       Y11, Y15, Y15
 	VMAXPS       64(DX)(R8*4), Y3, Y3
-	VMOVUPS      constants<>+128(SB), Y11
+	VMOVUPS      constants<>+160(SB), Y11
 	PREFETCHT0   20544(CX)(R8*4)
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VADDPS       64(CX)(R8*4), Y2, Y13
 	VMULPS       Y10, Y10, Y12
 	VADDPS       Y13, Y8, Y8
@@ -187,31 +186,31 @@ loop5:
 	VFMADD213PS  Y15, Y15, Y11
 	VMOVUPS      Y10, Y12
 	VADDPS       Y11, Y5, Y5
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y11
-	VFNMADD132PS constants<>+96(SB), Y10, Y11
-	VPERMPS      constants<>+192(SB), Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y11
+	VPERMPS      constants<>+224(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VMAXPS       96(DX)(R8*4), Y3, Y3
 	VPADDD       Y10, Y12, Y12
 	VADDPS       96(CX)(R8*4), Y2, Y13
-	VMOVUPS      constants<>+128(SB), Y10
+	VMOVUPS      constants<>+160(SB), Y10
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+160(SB), Y11, Y10
+	VFMADD213PS  constants<>+192(SB), Y11, Y10
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y11, Y11, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y11, Y13, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y15
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y10
 	VSUBPS       Y1, Y15, Y11
 	VADDPS       Y10, Y6, Y6
-	VFNMADD132PS constants<>+96(SB), Y14, Y11
-	VPERMPS      constants<>+192(SB), Y15, Y10
+	VFNMADD132PS constants<>+128(SB), Y14, Y11
+	VPERMPS      constants<>+224(SB), Y15, Y10
 	VPSLLD       $0x14, Y15, Y15
 	VPADDD       Y10, Y15, Y15
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y11, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y11, Y10
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y10
 	VFMADD213PS  Y15, Y15, Y10
@@ -242,14 +241,14 @@ end6:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -276,14 +275,14 @@ end6:
 	VADDPS       Y10, Y9, Y9
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -310,14 +309,14 @@ end6:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -344,14 +343,14 @@ end6:
 	VADDPS       Y10, Y9, Y9
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -385,6 +384,8 @@ added7:
 	VMAXPS       X2, X3, X3
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
+	VXORPS       constants<>+0(SB), X3, X2
+	VMOVSS       X2, 1416(AX)(DI*8)
 	VCVTSS2SD    X3, X3, X3
 	VMOVSD       X3, 328(AX)(DI*8)
 
@@ -404,8 +405,8 @@ TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	XORQ         DI, DI
@@ -430,11 +431,8 @@ row1:
 	VMOVSS       (CX)(R9*4), X2
 	VCVTSS2SD    X2, X2, X2
 	VSUBSD       312(AX)(R8*8), X2, X2
-	VMOVSD       X2, 3576(AX)(R8*8)
-	VMOVSD       312(AX)(R8*8), X2
-	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+256(SB), X2, X2
-	VBROADCASTSS X2, Y2
+	VMOVSD       X2, 4664(AX)(R8*8)
+	VBROADCASTSS 1400(AX)(R8*8), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -462,35 +460,35 @@ loop5:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VMAXPS       32(DX)(R9*4), Y3, Y3
 	VPADDD       Y11, Y12, Y12
 	VADDPS       32(CX)(R9*4), Y2, Y13
-	VMOVUPS      constants<>+128(SB), Y11
+	VMOVUPS      constants<>+160(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y15
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+96(SB), Y14, Y10
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
 	PREFETCHT0   1536(SI)(R9*4)
-	VPERMPS      constants<>+192(SB), Y15, Y12
+	VPERMPS      constants<>+224(SB), Y15, Y12
 	VMOVUPS      Y11, (SI)(R9*4)
 	VPSLLD       $0x14, Y15, Y15
 	VPADDD       Y12, Y15, Y15
 	VMAXPS       64(DX)(R9*4), Y3, Y3
-	VMOVUPS      constants<>+128(SB), Y11
+	VMOVUPS      constants<>+160(SB), Y11
 	PREFETCHT0   20544(CX)(R9*4)
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VADDPS       64(CX)(R9*4), Y2, Y13
 	VMULPS       Y10, Y10, Y12
 	VADDPS       Y13, Y8, Y8
@@ -499,34 +497,34 @@ loop5:
 	VFMADD213PS  Y15, Y15, Y11
 	VMOVUPS      Y10, Y12
 	VADDPS       Y11, Y5, Y5
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VMOVUPS      Y11, 32(SI)(R9*4)
 	VSUBPS       Y1, Y12, Y11
-	VFNMADD132PS constants<>+96(SB), Y10, Y11
-	VPERMPS      constants<>+192(SB), Y12, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y11
+	VPERMPS      constants<>+224(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
 	VMAXPS       96(DX)(R9*4), Y3, Y3
 	VPADDD       Y10, Y12, Y12
 	VADDPS       96(CX)(R9*4), Y2, Y13
-	VMOVUPS      constants<>+128(SB), Y10
+	VMOVUPS      constants<>+160(SB), Y10
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+160(SB), Y11, Y10
+	VFMADD213PS  constants<>+192(SB), Y11, Y10
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y11, Y11, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y11, Y13, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y15
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y10
 	VSUBPS       Y1, Y15, Y11
 	VADDPS       Y10, Y6, Y6
-	VFNMADD132PS constants<>+96(SB), Y14, Y11
+	VFNMADD132PS constants<>+128(SB), Y14, Y11
 	PREFETCHT0   1600(SI)(R9*4)
-	VPERMPS      constants<>+192(SB), Y15, Y12
+	VPERMPS      constants<>+224(SB), Y15, Y12
 	VMOVUPS      Y10, 64(SI)(R9*4)
 	VPSLLD       $0x14, Y15, Y15
 	VPADDD       Y12, Y15, Y15
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y11, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y11, Y10
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y10
 	VFMADD213PS  Y15, Y15, Y10
@@ -558,14 +556,14 @@ end6:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -624,14 +622,14 @@ stored9:
 	VADDPS       Y10, Y9, Y9
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -690,14 +688,14 @@ stored14:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -756,14 +754,14 @@ stored19:
 	VADDPS       Y10, Y9, Y9
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -829,6 +827,8 @@ added7:
 	VMAXPS       X2, X3, X3
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
+	VXORPS       constants<>+0(SB), X3, X2
+	VMOVSS       X2, 1416(AX)(R8*8)
 	VCVTSS2SD    X3, X3, X3
 	VMOVSD       X3, 328(AX)(R8*8)
 
@@ -865,10 +865,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14456(AX)(R8*8), X0
+	VMOVSD       15544(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       9016(AX)(R8*8), X1
+	VMOVSD       10104(AX)(R8*8), X1
 	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
@@ -920,8 +920,8 @@ TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         24(AX), DI
@@ -949,11 +949,8 @@ row1:
 	VMOVSS       (CX)(R12*4), X2
 	VCVTSS2SD    X2, X2, X2
 	VSUBSD       312(AX)(R11*8), X2, X2
-	VMOVSD       X2, 3576(AX)(R11*8)
-	VMOVSD       312(AX)(R11*8), X2
-	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+256(SB), X2, X2
-	VBROADCASTSS X2, Y2
+	VMOVSD       X2, 4664(AX)(R11*8)
+	VBROADCASTSS 1400(AX)(R11*8), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -991,14 +988,14 @@ loop5:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -1018,14 +1015,14 @@ loop5:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -1045,14 +1042,14 @@ loop5:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -1072,14 +1069,14 @@ loop5:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -1123,14 +1120,14 @@ loop7:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -1214,6 +1211,8 @@ end8:
 	VMAXPS       X2, X3, X3
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
+	VXORPS       constants<>+0(SB), X3, X2
+	VMOVSS       X2, 1416(AX)(R11*8)
 	VCVTSS2SD    X3, X3, X3
 	VMOVSD       X3, 328(AX)(R11*8)
 
@@ -1254,10 +1253,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14456(AX)(R11*8), X0
+	VMOVSD       15544(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       9016(AX)(R11*8), X1
+	VMOVSD       10104(AX)(R11*8), X1
 	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
@@ -1785,8 +1784,8 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -1861,29 +1860,29 @@ fetched7:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VMOVUPS      (R13)(BX*1), Y10
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VPSLLD       $0x14, Y9, Y9
 	VBLENDVPS    Y11, Y10, Y5, Y5
 	VPADDD       Y8, Y9, Y9
 	VSUBPS       Y3, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMOVUPS      Y12, Y13
 	VMULPS       Y7, Y7, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VFMADD213PS  Y7, Y11, Y8
 	VSUBPS       Y1, Y13, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFNMADD132PS constants<>+96(SB), Y12, Y7
+	VFNMADD132PS constants<>+128(SB), Y12, Y7
 	VMOVUPS      (R13)(BX*2), Y11
 	VMOVUPS      Y8, (R13)
-	VPERMPS      constants<>+192(SB), Y13, Y9
+	VPERMPS      constants<>+224(SB), Y13, Y9
 	VPCMPEQD     constants<>+640(SB), Y4, Y12
 	VMAXPS       32(R13), Y2, Y2
 	VPSLLD       $0x14, Y13, Y13
@@ -1892,21 +1891,21 @@ fetched7:
 	VPADDD       Y9, Y13, Y13
 	VSUBPS       Y3, Y11, Y11
 	VMOVUPS      Y8, (R11)(R12*1)
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VMAXPS       Y11, Y0, Y9
 	VADDPS       1024(R11), Y6, Y6
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMOVUPS      Y9, Y12
 	VMOVUPS      Y6, 1024(R11)
 	VMULPS       Y7, Y7, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VFMADD213PS  Y7, Y6, Y8
 	VSUBPS       Y1, Y12, Y6
 	VFMADD213PS  Y13, Y13, Y8
-	VFNMADD132PS constants<>+96(SB), Y9, Y6
+	VFNMADD132PS constants<>+128(SB), Y9, Y6
 	VMOVUPS      (R13)(SI*1), Y9
 	VMOVUPS      Y8, (R13)(BX*1)
-	VPERMPS      constants<>+192(SB), Y12, Y7
+	VPERMPS      constants<>+224(SB), Y12, Y7
 	VPCMPEQD     constants<>+672(SB), Y4, Y13
 	VMAXPS       32(R13)(BX*1), Y2, Y2
 	VPSLLD       $0x14, Y12, Y12
@@ -1915,28 +1914,28 @@ fetched7:
 	VPADDD       Y7, Y12, Y12
 	VSUBPS       Y3, Y9, Y9
 	VMOVUPS      Y8, 32(R11)(R12*1)
-	VMOVUPS      constants<>+128(SB), Y7
+	VMOVUPS      constants<>+160(SB), Y7
 	VMAXPS       Y9, Y0, Y8
 	VADDPS       1056(R11), Y10, Y10
-	VFMADD213PS  constants<>+160(SB), Y6, Y7
+	VFMADD213PS  constants<>+192(SB), Y6, Y7
 	VMOVUPS      Y8, Y13
 	VMOVUPS      Y10, 1056(R11)
 	VMULPS       Y6, Y6, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VFMADD213PS  Y6, Y10, Y7
 	VSUBPS       Y1, Y13, Y6
 	VFMADD213PS  Y12, Y12, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y6
+	VFNMADD132PS constants<>+128(SB), Y8, Y6
 	VMOVUPS      Y7, (R13)(BX*2)
-	VPERMPS      constants<>+192(SB), Y13, Y8
+	VPERMPS      constants<>+224(SB), Y13, Y8
 	VMAXPS       32(R13)(BX*2), Y2, Y2
 	VPSLLD       $0x14, Y13, Y13
 	VADDPS       64(R11)(R12*1), Y7, Y7
 	VPADDD       Y8, Y13, Y13
 	VMOVUPS      Y7, 64(R11)(R12*1)
-	VMOVUPS      constants<>+128(SB), Y7
+	VMOVUPS      constants<>+160(SB), Y7
 	VADDPS       1088(R11), Y11, Y8
-	VFMADD213PS  constants<>+160(SB), Y6, Y7
+	VFMADD213PS  constants<>+192(SB), Y6, Y7
 	VMOVUPS      Y8, 1088(R11)
 	VMULPS       Y6, Y6, Y8
 	VFMADD213PS  Y6, Y8, Y7
@@ -1977,14 +1976,14 @@ fetched10:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -2058,11 +2057,11 @@ done9:
 	VBROADCASTSD constants<>+736(SB), Y6
 	VCVTPS2PD    X4, Y7
 	VADDPD       Y6, Y7, Y7
-	VMOVUPD      Y7, 1400(AX)(DI*8)
+	VMOVUPD      Y7, 2488(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X4
 	VCVTPS2PD    X4, Y4
 	VADDPD       Y6, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(DI*8)
+	VMOVUPD      Y4, 2520(AX)(DI*8)
 	JMP          sum12
 
 two11:
@@ -2074,10 +2073,10 @@ two11:
 	VMULPS       Y6, Y4, Y4
 	VADDPS       Y4, Y7, Y7
 	VCVTPS2PD    X7, Y4
-	VMOVUPD      Y4, 1400(AX)(DI*8)
+	VMOVUPD      Y4, 2488(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y7, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 1432(AX)(DI*8)
+	VMOVUPD      Y4, 2520(AX)(DI*8)
 
 sum12:
 	VMOVUPS      1024(R9), Y4
@@ -2104,36 +2103,36 @@ sum12:
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y6, Y4, Y4
 	VCVTPS2PD    X4, Y6
-	VMOVUPD      Y6, 4664(AX)(DI*8)
+	VMOVUPD      Y6, 5752(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 4696(AX)(DI*8)
+	VMOVUPD      Y4, 5784(AX)(DI*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VFMADD132PS  constants<>+96(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+96(SB), Y4, Y3
-	VPERMPS      constants<>+192(SB), Y6, Y4
+	VFNMADD132PS constants<>+128(SB), Y4, Y3
+	VPERMPS      constants<>+224(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMOVUPS      constants<>+160(SB), Y4
+	VFMADD213PS  constants<>+192(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 6840(AX)(DI*8)
+	VMOVUPD      Y3, 7928(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(DI*8)
+	VMOVUPD      Y3, 7960(AX)(DI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(DI*8), Y3, Y3
-	VMOVUPD      Y3, 3576(AX)(DI*8)
+	VMOVUPD      Y3, 4664(AX)(DI*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(DI*8), Y3, Y3
-	VMOVUPD      Y3, 3608(AX)(DI*8)
+	VMOVUPD      Y3, 4696(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, DI
@@ -2162,36 +2161,36 @@ TEXT ·planeScaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSD 272(AX), Y0
 	LEAQ         (SI), R8
-	VMOVUPD      14456(AX)(R8*8), Y1
-	VMOVUPD      14488(AX)(R8*8), Y2
+	VMOVUPD      15544(AX)(R8*8), Y1
+	VMOVUPD      15576(AX)(R8*8), Y2
 	VCVTPD2PSY   Y1, X3
 	VCVTPD2PSY   Y2, X1
 	VINSERTF128  $0x01, X1, Y3, Y1
-	VMULPD       9016(AX)(R8*8), Y0, Y2
-	VMULPD       9048(AX)(R8*8), Y0, Y4
+	VMULPD       10104(AX)(R8*8), Y0, Y2
+	VMULPD       10136(AX)(R8*8), Y0, Y4
 	VCVTPD2PSY   Y2, X3
 	VCVTPD2PSY   Y4, X2
 	VINSERTF128  $0x01, X2, Y3, Y2
 	VMOVDQU      (BX), Y4
-	VMOVUPD      15544(AX)(R8*8), Y5
-	VMOVUPD      15576(AX)(R8*8), Y6
+	VMOVUPD      16632(AX)(R8*8), Y5
+	VMOVUPD      16664(AX)(R8*8), Y6
 	VCVTPD2PSY   Y5, X3
 	VCVTPD2PSY   Y6, X5
 	VINSERTF128  $0x01, X5, Y3, Y5
 	LEAQ         8(SI), R8
-	VMOVUPD      14456(AX)(R8*8), Y6
-	VMOVUPD      14488(AX)(R8*8), Y7
+	VMOVUPD      15544(AX)(R8*8), Y6
+	VMOVUPD      15576(AX)(R8*8), Y7
 	VCVTPD2PSY   Y6, X3
 	VCVTPD2PSY   Y7, X6
 	VINSERTF128  $0x01, X6, Y3, Y6
-	VMULPD       9016(AX)(R8*8), Y0, Y7
-	VMULPD       9048(AX)(R8*8), Y0, Y0
+	VMULPD       10104(AX)(R8*8), Y0, Y7
+	VMULPD       10136(AX)(R8*8), Y0, Y0
 	VCVTPD2PSY   Y7, X3
 	VCVTPD2PSY   Y0, X0
 	VINSERTF128  $0x01, X0, Y3, Y0
 	VMOVDQU      32(BX), Y7
-	VMOVUPD      15544(AX)(R8*8), Y8
-	VMOVUPD      15576(AX)(R8*8), Y9
+	VMOVUPD      16632(AX)(R8*8), Y8
+	VMOVUPD      16664(AX)(R8*8), Y9
 	VCVTPD2PSY   Y8, X3
 	VCVTPD2PSY   Y9, X8
 	VINSERTF128  $0x01, X8, Y3, Y8
@@ -2234,8 +2233,8 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Y2
@@ -2305,14 +2304,14 @@ fetched7:
 	VANDPS       Y7, Y8, Y8
 	VMAXPS       Y6, Y0, Y7
 	VMOVUPS      Y7, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y6
-	VFNMADD132PS constants<>+96(SB), Y7, Y6
-	VPERMPS      constants<>+192(SB), Y9, Y7
+	VFNMADD132PS constants<>+128(SB), Y7, Y6
+	VPERMPS      constants<>+224(SB), Y9, Y7
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y7, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y6, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y6, Y7
 	VMULPS       Y6, Y6, Y10
 	VFMADD213PS  Y6, Y10, Y7
 	VFMADD213PS  Y9, Y9, Y7
@@ -2386,11 +2385,11 @@ done6:
 	VBROADCASTSD constants<>+736(SB), Y6
 	VCVTPS2PD    X4, Y7
 	VADDPD       Y6, Y7, Y7
-	VMOVUPD      Y7, 1400(AX)(BX*8)
+	VMOVUPD      Y7, 2488(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X4
 	VCVTPS2PD    X4, Y4
 	VADDPD       Y6, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(BX*8)
+	VMOVUPD      Y4, 2520(AX)(BX*8)
 	JMP          sum9
 
 two8:
@@ -2402,10 +2401,10 @@ two8:
 	VMULPS       Y6, Y4, Y4
 	VADDPS       Y4, Y7, Y7
 	VCVTPS2PD    X7, Y4
-	VMOVUPD      Y4, 1400(AX)(BX*8)
+	VMOVUPD      Y4, 2488(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y7, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 1432(AX)(BX*8)
+	VMOVUPD      Y4, 2520(AX)(BX*8)
 
 sum9:
 	VMOVUPS      1024(DI), Y4
@@ -2432,36 +2431,36 @@ sum9:
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y6, Y4, Y4
 	VCVTPS2PD    X4, Y6
-	VMOVUPD      Y6, 4664(AX)(BX*8)
+	VMOVUPD      Y6, 5752(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 4696(AX)(BX*8)
+	VMOVUPD      Y4, 5784(AX)(BX*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VFMADD132PS  constants<>+96(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+96(SB), Y4, Y3
-	VPERMPS      constants<>+192(SB), Y6, Y4
+	VFNMADD132PS constants<>+128(SB), Y4, Y3
+	VPERMPS      constants<>+224(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMOVUPS      constants<>+160(SB), Y4
+	VFMADD213PS  constants<>+192(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 6840(AX)(BX*8)
+	VMOVUPD      Y3, 7928(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(BX*8)
+	VMOVUPD      Y3, 7960(AX)(BX*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(BX*8), Y3, Y3
-	VMOVUPD      Y3, 3576(AX)(BX*8)
+	VMOVUPD      Y3, 4664(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(BX*8), Y3, Y3
-	VMOVUPD      Y3, 3608(AX)(BX*8)
+	VMOVUPD      Y3, 4696(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, BX
@@ -2490,36 +2489,36 @@ TEXT ·planeScaleClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSD 272(AX), Y0
 	LEAQ         (SI), R8
-	VMOVUPD      14456(AX)(R8*8), Y1
-	VMOVUPD      14488(AX)(R8*8), Y2
+	VMOVUPD      15544(AX)(R8*8), Y1
+	VMOVUPD      15576(AX)(R8*8), Y2
 	VCVTPD2PSY   Y1, X3
 	VCVTPD2PSY   Y2, X1
 	VINSERTF128  $0x01, X1, Y3, Y1
-	VMULPD       9016(AX)(R8*8), Y0, Y2
-	VMULPD       9048(AX)(R8*8), Y0, Y4
+	VMULPD       10104(AX)(R8*8), Y0, Y2
+	VMULPD       10136(AX)(R8*8), Y0, Y4
 	VCVTPD2PSY   Y2, X3
 	VCVTPD2PSY   Y4, X2
 	VINSERTF128  $0x01, X2, Y3, Y2
 	VMOVDQU      (BX), Y4
-	VMOVUPD      15544(AX)(R8*8), Y5
-	VMOVUPD      15576(AX)(R8*8), Y6
+	VMOVUPD      16632(AX)(R8*8), Y5
+	VMOVUPD      16664(AX)(R8*8), Y6
 	VCVTPD2PSY   Y5, X3
 	VCVTPD2PSY   Y6, X5
 	VINSERTF128  $0x01, X5, Y3, Y5
 	LEAQ         8(SI), R8
-	VMOVUPD      14456(AX)(R8*8), Y6
-	VMOVUPD      14488(AX)(R8*8), Y7
+	VMOVUPD      15544(AX)(R8*8), Y6
+	VMOVUPD      15576(AX)(R8*8), Y7
 	VCVTPD2PSY   Y6, X3
 	VCVTPD2PSY   Y7, X6
 	VINSERTF128  $0x01, X6, Y3, Y6
-	VMULPD       9016(AX)(R8*8), Y0, Y7
-	VMULPD       9048(AX)(R8*8), Y0, Y0
+	VMULPD       10104(AX)(R8*8), Y0, Y7
+	VMULPD       10136(AX)(R8*8), Y0, Y0
 	VCVTPD2PSY   Y7, X3
 	VCVTPD2PSY   Y0, X0
 	VINSERTF128  $0x01, X0, Y3, Y0
 	VMOVDQU      32(BX), Y7
-	VMOVUPD      15544(AX)(R8*8), Y8
-	VMOVUPD      15576(AX)(R8*8), Y9
+	VMOVUPD      16632(AX)(R8*8), Y8
+	VMOVUPD      16664(AX)(R8*8), Y9
 	VCVTPD2PSY   Y8, X3
 	VCVTPD2PSY   Y9, X8
 	VINSERTF128  $0x01, X8, Y3, Y8
@@ -2568,8 +2567,8 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
@@ -2640,14 +2639,14 @@ fetched7:
 	VANDPS       Y7, Y6, Y6
 	VMAXPS       Y4, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VFMADD132PS  constants<>+96(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y4
-	VFNMADD132PS constants<>+96(SB), Y7, Y4
-	VPERMPS      constants<>+192(SB), Y8, Y7
+	VFNMADD132PS constants<>+128(SB), Y7, Y4
+	VPERMPS      constants<>+224(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y4, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y4, Y7
 	VMULPS       Y4, Y4, Y9
 	VFMADD213PS  Y4, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
@@ -2722,11 +2721,11 @@ done6:
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X3, Y5
 	VADDPD       Y4, Y5, Y5
-	VMOVUPD      Y5, 1400(AX)(BX*8)
+	VMOVUPD      Y5, 2488(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X3
 	VCVTPS2PD    X3, Y3
 	VADDPD       Y4, Y3, Y3
-	VMOVUPD      Y3, 1432(AX)(BX*8)
+	VMOVUPD      Y3, 2520(AX)(BX*8)
 	JMP          sum9
 
 two8:
@@ -2738,10 +2737,10 @@ two8:
 	VMULPS       Y4, Y3, Y3
 	VADDPS       Y3, Y5, Y5
 	VCVTPS2PD    X5, Y3
-	VMOVUPD      Y3, 1400(AX)(BX*8)
+	VMOVUPD      Y3, 2488(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 1432(AX)(BX*8)
+	VMOVUPD      Y3, 2520(AX)(BX*8)
 
 sum9:
 	VMOVUPS      1024(DI), Y3
@@ -2768,10 +2767,10 @@ sum9:
 	VADDPS       Y5, Y4, Y4
 	VADDPS       Y4, Y3, Y3
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 4664(AX)(BX*8)
+	VMOVUPD      Y4, 5752(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(BX*8)
+	VMOVUPD      Y3, 5784(AX)(BX*8)
 	VMOVUPS      1536(DI), Y3
 	VADDPS       1568(DI), Y3, Y3
 	VMOVUPS      1600(DI), Y4
@@ -2796,10 +2795,10 @@ sum9:
 	VADDPS       Y5, Y4, Y4
 	VADDPS       Y4, Y3, Y3
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 2488(AX)(BX*8)
+	VMOVUPD      Y4, 3576(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 2520(AX)(BX*8)
+	VMOVUPD      Y3, 3608(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $+8, BX
 	CMPQ         BX, SI
@@ -2827,24 +2826,24 @@ TEXT ·planeScaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSD 272(AX), Y0
 	LEAQ         (SI), R8
-	VMOVUPD      14456(AX)(R8*8), Y1
-	VMOVUPD      14488(AX)(R8*8), Y2
+	VMOVUPD      15544(AX)(R8*8), Y1
+	VMOVUPD      15576(AX)(R8*8), Y2
 	VCVTPD2PSY   Y1, X3
 	VCVTPD2PSY   Y2, X1
 	VINSERTF128  $0x01, X1, Y3, Y1
-	VMULPD       9016(AX)(R8*8), Y0, Y2
-	VMULPD       9048(AX)(R8*8), Y0, Y4
+	VMULPD       10104(AX)(R8*8), Y0, Y2
+	VMULPD       10136(AX)(R8*8), Y0, Y4
 	VCVTPD2PSY   Y2, X3
 	VCVTPD2PSY   Y4, X2
 	VINSERTF128  $0x01, X2, Y3, Y2
 	LEAQ         8(SI), R8
-	VMOVUPD      14456(AX)(R8*8), Y4
-	VMOVUPD      14488(AX)(R8*8), Y5
+	VMOVUPD      15544(AX)(R8*8), Y4
+	VMOVUPD      15576(AX)(R8*8), Y5
 	VCVTPD2PSY   Y4, X3
 	VCVTPD2PSY   Y5, X4
 	VINSERTF128  $0x01, X4, Y3, Y4
-	VMULPD       9016(AX)(R8*8), Y0, Y5
-	VMULPD       9048(AX)(R8*8), Y0, Y0
+	VMULPD       10104(AX)(R8*8), Y0, Y5
+	VMULPD       10136(AX)(R8*8), Y0, Y0
 	VCVTPD2PSY   Y5, X3
 	VCVTPD2PSY   Y0, X0
 	VINSERTF128  $0x01, X0, Y3, Y0
@@ -2951,6 +2950,8 @@ end7:
 	VMAXPD       X1, X2, X2
 	VPERMILPD    $0x01, X2, X1
 	VMAXPD       X1, X2, X2
+	VXORPS       constants<>+768(SB), X2, X1
+	VMOVSD       X1, 1400(AX)(DI*8)
 	VMOVSD       X2, 312(AX)(DI*8)
 
 skip2:
@@ -2968,8 +2969,8 @@ TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+768(SB), Y0
-	VBROADCASTSD constants<>+800(SB), Y1
+	VBROADCASTSD constants<>+800(SB), Y0
+	VBROADCASTSD constants<>+832(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         SI, SI
 
@@ -2992,10 +2993,8 @@ row1:
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R8*8), X2
 	VSUBSD       312(AX)(DI*8), X2, X2
-	VMOVSD       X2, 3576(AX)(DI*8)
-	VMOVSD       312(AX)(DI*8), X2
-	VXORPS       constants<>+1184(SB), X2, X2
-	VBROADCASTSD X2, Y2
+	VMOVSD       X2, 4664(AX)(DI*8)
+	VBROADCASTSD 1400(AX)(DI*8), Y2
 	VMOVSD       112(AX), X3
 	VBROADCASTSD X3, Y3
 	XORQ         R8, R8
@@ -3022,101 +3021,101 @@ loop5:
 	VADDPD       Y10, Y8, Y8
 	VMAXPD       Y10, Y0, Y11
 	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+832(SB), Y1, Y12
+	VFMADD132PD  constants<>+864(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
 	VFNMADD231PD constants<>+896(SB), Y10, Y11
+	VFNMADD231PD constants<>+928(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+1120(SB), Y10, Y13
-	VPERMPS      constants<>+1152(SB), Y10, Y10
+	VPERMPS      constants<>+1152(SB), Y10, Y13
+	VPERMPS      constants<>+1184(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VMAXPD       32(DX)(R8*8), Y3, Y3
+	VMOVUPD      constants<>+960(SB), Y10
 	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VADDPD       32(CX)(R8*8), Y2, Y13
+	VMAXPD       32(DX)(R8*8), Y3, Y3
 	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VADDPD       Y13, Y9, Y9
+	VADDPD       32(CX)(R8*8), Y2, Y13
 	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VMAXPD       Y13, Y0, Y14
+	VADDPD       Y13, Y9, Y9
 	VFMADD213PD  constants<>+1088(SB), Y11, Y10
+	VMAXPD       Y13, Y0, Y14
+	VFMADD213PD  constants<>+1120(SB), Y11, Y10
 	VMOVUPD      Y14, Y15
 	VMULPD       Y11, Y11, Y13
-	VFMADD132PD  constants<>+832(SB), Y1, Y15
+	VFMADD132PD  constants<>+864(SB), Y1, Y15
 	VFMADD213PD  Y11, Y13, Y10
 	VSUBPD       Y1, Y15, Y11
 	VFMADD213PD  Y12, Y12, Y10
 	VMOVUPD      Y14, Y12
 	VADDPD       Y10, Y4, Y4
-	VFNMADD231PD constants<>+864(SB), Y11, Y12
 	VFNMADD231PD constants<>+896(SB), Y11, Y12
+	VFNMADD231PD constants<>+928(SB), Y11, Y12
 	VPSHUFD      $0xa0, Y15, Y10
-	VPERMPS      constants<>+1120(SB), Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y10, Y10
+	VPERMPS      constants<>+1152(SB), Y10, Y11
+	VPERMPS      constants<>+1184(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y11, Y10
 	VPSLLQ       $0x31, Y15, Y15
 	VPADDQ       Y10, Y15, Y15
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y12, Y10
+	VMOVUPD      constants<>+960(SB), Y10
 	VFMADD213PD  constants<>+992(SB), Y12, Y10
-	VMAXPD       64(DX)(R8*8), Y3, Y3
 	VFMADD213PD  constants<>+1024(SB), Y12, Y10
-	PREFETCHT0   20544(CX)(R8*8)
+	VMAXPD       64(DX)(R8*8), Y3, Y3
 	VFMADD213PD  constants<>+1056(SB), Y12, Y10
-	VADDPD       64(CX)(R8*8), Y2, Y13
+	PREFETCHT0   20544(CX)(R8*8)
 	VFMADD213PD  constants<>+1088(SB), Y12, Y10
+	VADDPD       64(CX)(R8*8), Y2, Y13
+	VFMADD213PD  constants<>+1120(SB), Y12, Y10
 	VADDPD       Y13, Y8, Y8
 	VMULPD       Y12, Y12, Y11
 	VMAXPD       Y13, Y0, Y13
 	VFMADD213PD  Y12, Y11, Y10
 	VMOVUPD      Y13, Y11
 	VFMADD213PD  Y15, Y15, Y10
-	VFMADD132PD  constants<>+832(SB), Y1, Y11
+	VFMADD132PD  constants<>+864(SB), Y1, Y11
 	VADDPD       Y10, Y5, Y5
 	VSUBPD       Y1, Y11, Y10
 	VMOVUPD      Y13, Y12
-	VFNMADD231PD constants<>+864(SB), Y10, Y12
 	VFNMADD231PD constants<>+896(SB), Y10, Y12
+	VFNMADD231PD constants<>+928(SB), Y10, Y12
 	VPSHUFD      $0xa0, Y11, Y10
-	VPERMPS      constants<>+1120(SB), Y10, Y13
-	VPERMPS      constants<>+1152(SB), Y10, Y10
+	VPERMPS      constants<>+1152(SB), Y10, Y13
+	VPERMPS      constants<>+1184(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y11, Y11
 	VPADDQ       Y10, Y11, Y11
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y12, Y10
-	VMAXPD       96(DX)(R8*8), Y3, Y3
+	VMOVUPD      constants<>+960(SB), Y10
 	VFMADD213PD  constants<>+992(SB), Y12, Y10
-	VADDPD       96(CX)(R8*8), Y2, Y13
+	VMAXPD       96(DX)(R8*8), Y3, Y3
 	VFMADD213PD  constants<>+1024(SB), Y12, Y10
-	VADDPD       Y13, Y9, Y9
+	VADDPD       96(CX)(R8*8), Y2, Y13
 	VFMADD213PD  constants<>+1056(SB), Y12, Y10
-	VMAXPD       Y13, Y0, Y14
+	VADDPD       Y13, Y9, Y9
 	VFMADD213PD  constants<>+1088(SB), Y12, Y10
+	VMAXPD       Y13, Y0, Y14
+	VFMADD213PD  constants<>+1120(SB), Y12, Y10
 	VMOVUPD      Y14, Y15
 	VMULPD       Y12, Y12, Y13
-	VFMADD132PD  constants<>+832(SB), Y1, Y15
+	VFMADD132PD  constants<>+864(SB), Y1, Y15
 	VFMADD213PD  Y12, Y13, Y10
 	VSUBPD       Y1, Y15, Y12
 	VFMADD213PD  Y11, Y11, Y10
 	VMOVUPD      Y14, Y11
 	VADDPD       Y10, Y6, Y6
-	VFNMADD231PD constants<>+864(SB), Y12, Y11
 	VFNMADD231PD constants<>+896(SB), Y12, Y11
+	VFNMADD231PD constants<>+928(SB), Y12, Y11
 	VPSHUFD      $0xa0, Y15, Y10
-	VPERMPS      constants<>+1120(SB), Y10, Y12
-	VPERMPS      constants<>+1152(SB), Y10, Y10
+	VPERMPS      constants<>+1152(SB), Y10, Y12
+	VPERMPS      constants<>+1184(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y12, Y10
 	VPSLLQ       $0x31, Y15, Y15
 	VPADDQ       Y10, Y15, Y15
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VMOVUPD      constants<>+960(SB), Y10
 	VFMADD213PD  constants<>+992(SB), Y11, Y10
 	VFMADD213PD  constants<>+1024(SB), Y11, Y10
 	VFMADD213PD  constants<>+1056(SB), Y11, Y10
 	VFMADD213PD  constants<>+1088(SB), Y11, Y10
+	VFMADD213PD  constants<>+1120(SB), Y11, Y10
 	VMULPD       Y11, Y11, Y12
 	VFMADD213PD  Y11, Y12, Y10
 	VFMADD213PD  Y15, Y15, Y10
@@ -3148,22 +3147,22 @@ loop7:
 	VADDPD       Y10, Y8, Y8
 	VMAXPD       Y10, Y0, Y11
 	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+832(SB), Y1, Y12
+	VFMADD132PD  constants<>+864(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
 	VFNMADD231PD constants<>+896(SB), Y10, Y11
+	VFNMADD231PD constants<>+928(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+1120(SB), Y10, Y13
-	VPERMPS      constants<>+1152(SB), Y10, Y10
+	VPERMPS      constants<>+1152(SB), Y10, Y13
+	VPERMPS      constants<>+1184(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VMOVUPD      constants<>+960(SB), Y10
 	VFMADD213PD  constants<>+992(SB), Y11, Y10
 	VFMADD213PD  constants<>+1024(SB), Y11, Y10
 	VFMADD213PD  constants<>+1056(SB), Y11, Y10
 	VFMADD213PD  constants<>+1088(SB), Y11, Y10
+	VFMADD213PD  constants<>+1120(SB), Y11, Y10
 	VMULPD       Y11, Y11, Y13
 	VFMADD213PD  Y11, Y13, Y10
 	VFMADD213PD  Y12, Y12, Y10
@@ -3206,6 +3205,8 @@ end8:
 	VMAXPD       X2, X3, X3
 	VPERMILPD    $0x01, X3, X2
 	VMAXPD       X2, X3, X3
+	VXORPS       constants<>+768(SB), X3, X2
+	VMOVSD       X2, 1416(AX)(DI*8)
 	VMOVSD       X3, 328(AX)(DI*8)
 
 found9:
@@ -3224,8 +3225,8 @@ TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+768(SB), Y0
-	VBROADCASTSD constants<>+800(SB), Y1
+	VBROADCASTSD constants<>+800(SB), Y0
+	VBROADCASTSD constants<>+832(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	XORQ         DI, DI
@@ -3249,10 +3250,8 @@ row1:
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R9*8), X2
 	VSUBSD       312(AX)(R8*8), X2, X2
-	VMOVSD       X2, 3576(AX)(R8*8)
-	VMOVSD       312(AX)(R8*8), X2
-	VXORPS       constants<>+1184(SB), X2, X2
-	VBROADCASTSD X2, Y2
+	VMOVSD       X2, 4664(AX)(R8*8)
+	VBROADCASTSD 1400(AX)(R8*8), Y2
 	VMOVSD       112(AX), X3
 	VBROADCASTSD X3, Y3
 	XORQ         R9, R9
@@ -3279,106 +3278,106 @@ loop5:
 	VADDPD       Y10, Y8, Y8
 	VMAXPD       Y10, Y0, Y11
 	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+832(SB), Y1, Y12
+	VFMADD132PD  constants<>+864(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
 	VFNMADD231PD constants<>+896(SB), Y10, Y11
+	VFNMADD231PD constants<>+928(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+1120(SB), Y10, Y13
-	VPERMPS      constants<>+1152(SB), Y10, Y10
+	VPERMPS      constants<>+1152(SB), Y10, Y13
+	VPERMPS      constants<>+1184(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
-	VMAXPD       32(DX)(R9*8), Y3, Y3
+	VMOVUPD      constants<>+960(SB), Y10
 	VFMADD213PD  constants<>+992(SB), Y11, Y10
-	VADDPD       32(CX)(R9*8), Y2, Y13
+	VMAXPD       32(DX)(R9*8), Y3, Y3
 	VFMADD213PD  constants<>+1024(SB), Y11, Y10
-	VADDPD       Y13, Y9, Y9
+	VADDPD       32(CX)(R9*8), Y2, Y13
 	VFMADD213PD  constants<>+1056(SB), Y11, Y10
-	VMAXPD       Y13, Y0, Y14
+	VADDPD       Y13, Y9, Y9
 	VFMADD213PD  constants<>+1088(SB), Y11, Y10
+	VMAXPD       Y13, Y0, Y14
+	VFMADD213PD  constants<>+1120(SB), Y11, Y10
 	VMOVUPD      Y14, Y15
 	VMULPD       Y11, Y11, Y13
-	VFMADD132PD  constants<>+832(SB), Y1, Y15
+	VFMADD132PD  constants<>+864(SB), Y1, Y15
 	VFMADD213PD  Y11, Y13, Y10
 	VSUBPD       Y1, Y15, Y11
 	VFMADD213PD  Y12, Y12, Y10
 	VMOVUPD      Y14, Y12
 	VADDPD       Y10, Y4, Y4
-	VFNMADD231PD constants<>+864(SB), Y11, Y12
-	PREFETCHT0   1536(SI)(R9*8)
 	VFNMADD231PD constants<>+896(SB), Y11, Y12
+	PREFETCHT0   1536(SI)(R9*8)
+	VFNMADD231PD constants<>+928(SB), Y11, Y12
 	VMOVUPD      Y10, (SI)(R9*8)
 	VPSHUFD      $0xa0, Y15, Y10
-	VPERMPS      constants<>+1120(SB), Y10, Y11
-	VPERMPS      constants<>+1152(SB), Y10, Y10
+	VPERMPS      constants<>+1152(SB), Y10, Y11
+	VPERMPS      constants<>+1184(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y11, Y10
 	VPSLLQ       $0x31, Y15, Y15
 	VPADDQ       Y10, Y15, Y15
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y12, Y10
+	VMOVUPD      constants<>+960(SB), Y10
 	VFMADD213PD  constants<>+992(SB), Y12, Y10
-	VMAXPD       64(DX)(R9*8), Y3, Y3
 	VFMADD213PD  constants<>+1024(SB), Y12, Y10
-	PREFETCHT0   20544(CX)(R9*8)
+	VMAXPD       64(DX)(R9*8), Y3, Y3
 	VFMADD213PD  constants<>+1056(SB), Y12, Y10
-	VADDPD       64(CX)(R9*8), Y2, Y13
+	PREFETCHT0   20544(CX)(R9*8)
 	VFMADD213PD  constants<>+1088(SB), Y12, Y10
+	VADDPD       64(CX)(R9*8), Y2, Y13
+	VFMADD213PD  constants<>+1120(SB), Y12, Y10
 	VADDPD       Y13, Y8, Y8
 	VMULPD       Y12, Y12, Y11
 	VMAXPD       Y13, Y0, Y13
 	VFMADD213PD  Y12, Y11, Y10
 	VMOVUPD      Y13, Y11
 	VFMADD213PD  Y15, Y15, Y10
-	VFMADD132PD  constants<>+832(SB), Y1, Y11
+	VFMADD132PD  constants<>+864(SB), Y1, Y11
 	VADDPD       Y10, Y5, Y5
 	VSUBPD       Y1, Y11, Y12
 	VMOVUPD      Y10, 32(SI)(R9*8)
 	VMOVUPD      Y13, Y10
-	VFNMADD231PD constants<>+864(SB), Y12, Y10
 	VFNMADD231PD constants<>+896(SB), Y12, Y10
+	VFNMADD231PD constants<>+928(SB), Y12, Y10
 	VPSHUFD      $0xa0, Y11, Y12
-	VPERMPS      constants<>+1120(SB), Y12, Y13
-	VPERMPS      constants<>+1152(SB), Y12, Y12
+	VPERMPS      constants<>+1152(SB), Y12, Y13
+	VPERMPS      constants<>+1184(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y13, Y12
 	VPSLLQ       $0x31, Y11, Y11
 	VPADDQ       Y12, Y11, Y11
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y10, Y12
-	VMAXPD       96(DX)(R9*8), Y3, Y3
+	VMOVUPD      constants<>+960(SB), Y12
 	VFMADD213PD  constants<>+992(SB), Y10, Y12
-	VADDPD       96(CX)(R9*8), Y2, Y13
+	VMAXPD       96(DX)(R9*8), Y3, Y3
 	VFMADD213PD  constants<>+1024(SB), Y10, Y12
-	VADDPD       Y13, Y9, Y9
+	VADDPD       96(CX)(R9*8), Y2, Y13
 	VFMADD213PD  constants<>+1056(SB), Y10, Y12
-	VMAXPD       Y13, Y0, Y14
+	VADDPD       Y13, Y9, Y9
 	VFMADD213PD  constants<>+1088(SB), Y10, Y12
+	VMAXPD       Y13, Y0, Y14
+	VFMADD213PD  constants<>+1120(SB), Y10, Y12
 	VMOVUPD      Y14, Y15
 	VMULPD       Y10, Y10, Y13
-	VFMADD132PD  constants<>+832(SB), Y1, Y15
+	VFMADD132PD  constants<>+864(SB), Y1, Y15
 	VFMADD213PD  Y10, Y13, Y12
 	VSUBPD       Y1, Y15, Y10
 	VFMADD213PD  Y11, Y11, Y12
 	VMOVUPD      Y14, Y11
 	VADDPD       Y12, Y6, Y6
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
-	PREFETCHT0   1600(SI)(R9*8)
 	VFNMADD231PD constants<>+896(SB), Y10, Y11
+	PREFETCHT0   1600(SI)(R9*8)
+	VFNMADD231PD constants<>+928(SB), Y10, Y11
 	VMOVUPD      Y12, 64(SI)(R9*8)
 	VPSHUFD      $0xa0, Y15, Y10
-	VPERMPS      constants<>+1120(SB), Y10, Y12
-	VPERMPS      constants<>+1152(SB), Y10, Y10
+	VPERMPS      constants<>+1152(SB), Y10, Y12
+	VPERMPS      constants<>+1184(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y12, Y10
 	VPSLLQ       $0x31, Y15, Y15
 	VPADDQ       Y10, Y15, Y15
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VMOVUPD      constants<>+960(SB), Y10
 	VFMADD213PD  constants<>+992(SB), Y11, Y10
 	VFMADD213PD  constants<>+1024(SB), Y11, Y10
 	VFMADD213PD  constants<>+1056(SB), Y11, Y10
 	VFMADD213PD  constants<>+1088(SB), Y11, Y10
+	VFMADD213PD  constants<>+1120(SB), Y11, Y10
 	VMULPD       Y11, Y11, Y12
 	VFMADD213PD  Y11, Y12, Y10
 	VFMADD213PD  Y15, Y15, Y10
@@ -3411,22 +3410,22 @@ loop7:
 	VADDPD       Y10, Y8, Y8
 	VMAXPD       Y10, Y0, Y11
 	VMOVUPD      Y11, Y12
-	VFMADD132PD  constants<>+832(SB), Y1, Y12
+	VFMADD132PD  constants<>+864(SB), Y1, Y12
 	VSUBPD       Y1, Y12, Y10
-	VFNMADD231PD constants<>+864(SB), Y10, Y11
 	VFNMADD231PD constants<>+896(SB), Y10, Y11
+	VFNMADD231PD constants<>+928(SB), Y10, Y11
 	VPSHUFD      $0xa0, Y12, Y10
-	VPERMPS      constants<>+1120(SB), Y10, Y13
-	VPERMPS      constants<>+1152(SB), Y10, Y10
+	VPERMPS      constants<>+1152(SB), Y10, Y13
+	VPERMPS      constants<>+1184(SB), Y10, Y10
 	VBLENDPS     $0xaa, Y10, Y13, Y10
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y10, Y12, Y12
-	VMOVUPD      constants<>+928(SB), Y10
-	VFMADD213PD  constants<>+960(SB), Y11, Y10
+	VMOVUPD      constants<>+960(SB), Y10
 	VFMADD213PD  constants<>+992(SB), Y11, Y10
 	VFMADD213PD  constants<>+1024(SB), Y11, Y10
 	VFMADD213PD  constants<>+1056(SB), Y11, Y10
 	VFMADD213PD  constants<>+1088(SB), Y11, Y10
+	VFMADD213PD  constants<>+1120(SB), Y11, Y10
 	VMULPD       Y11, Y11, Y13
 	VFMADD213PD  Y11, Y13, Y10
 	VFMADD213PD  Y12, Y12, Y10
@@ -3494,6 +3493,8 @@ end8:
 	VMAXPD       X2, X3, X3
 	VPERMILPD    $0x01, X3, X2
 	VMAXPD       X2, X3, X3
+	VXORPS       constants<>+768(SB), X3, X2
+	VMOVSD       X2, 1416(AX)(R8*8)
 	VMOVSD       X3, 328(AX)(R8*8)
 
 found13:
@@ -3529,9 +3530,9 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14456(AX)(R8*8), X0
+	VMOVSD       15544(AX)(R8*8), X0
 	VBROADCASTSD X0, Y0
-	VMOVSD       9016(AX)(R8*8), X1
+	VMOVSD       10104(AX)(R8*8), X1
 	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	VMOVUPD      (CX)(BX*8), Y2
@@ -3582,8 +3583,8 @@ TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+768(SB), Y0
-	VBROADCASTSD constants<>+800(SB), Y1
+	VBROADCASTSD constants<>+800(SB), Y0
+	VBROADCASTSD constants<>+832(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         24(AX), DI
@@ -3610,10 +3611,8 @@ row1:
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R12*8), X2
 	VSUBSD       312(AX)(R11*8), X2, X2
-	VMOVSD       X2, 3576(AX)(R11*8)
-	VMOVSD       312(AX)(R11*8), X2
-	VXORPS       constants<>+1184(SB), X2, X2
-	VBROADCASTSD X2, Y2
+	VMOVSD       X2, 4664(AX)(R11*8)
+	VBROADCASTSD 1400(AX)(R11*8), Y2
 	VMOVSD       112(AX), X3
 	VBROADCASTSD X3, Y3
 	XORQ         R12, R12
@@ -3650,22 +3649,22 @@ loop5:
 	VADDPD       Y14, Y8, Y8
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+832(SB), Y1, Y14
+	VFMADD132PD  constants<>+864(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
 	VFNMADD231PD constants<>+896(SB), Y12, Y13
+	VFNMADD231PD constants<>+928(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+1120(SB), Y12, Y15
-	VPERMPS      constants<>+1152(SB), Y12, Y12
+	VPERMPS      constants<>+1152(SB), Y12, Y15
+	VPERMPS      constants<>+1184(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VMOVUPD      constants<>+960(SB), Y12
 	VFMADD213PD  constants<>+992(SB), Y13, Y12
 	VFMADD213PD  constants<>+1024(SB), Y13, Y12
 	VFMADD213PD  constants<>+1056(SB), Y13, Y12
 	VFMADD213PD  constants<>+1088(SB), Y13, Y12
+	VFMADD213PD  constants<>+1120(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
@@ -3685,22 +3684,22 @@ loop5:
 	VADDPD       Y14, Y9, Y9
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+832(SB), Y1, Y14
+	VFMADD132PD  constants<>+864(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
 	VFNMADD231PD constants<>+896(SB), Y12, Y13
+	VFNMADD231PD constants<>+928(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+1120(SB), Y12, Y15
-	VPERMPS      constants<>+1152(SB), Y12, Y12
+	VPERMPS      constants<>+1152(SB), Y12, Y15
+	VPERMPS      constants<>+1184(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VMOVUPD      constants<>+960(SB), Y12
 	VFMADD213PD  constants<>+992(SB), Y13, Y12
 	VFMADD213PD  constants<>+1024(SB), Y13, Y12
 	VFMADD213PD  constants<>+1056(SB), Y13, Y12
 	VFMADD213PD  constants<>+1088(SB), Y13, Y12
+	VFMADD213PD  constants<>+1120(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
@@ -3720,22 +3719,22 @@ loop5:
 	VADDPD       Y14, Y8, Y8
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+832(SB), Y1, Y14
+	VFMADD132PD  constants<>+864(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
 	VFNMADD231PD constants<>+896(SB), Y12, Y13
+	VFNMADD231PD constants<>+928(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+1120(SB), Y12, Y15
-	VPERMPS      constants<>+1152(SB), Y12, Y12
+	VPERMPS      constants<>+1152(SB), Y12, Y15
+	VPERMPS      constants<>+1184(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VMOVUPD      constants<>+960(SB), Y12
 	VFMADD213PD  constants<>+992(SB), Y13, Y12
 	VFMADD213PD  constants<>+1024(SB), Y13, Y12
 	VFMADD213PD  constants<>+1056(SB), Y13, Y12
 	VFMADD213PD  constants<>+1088(SB), Y13, Y12
+	VFMADD213PD  constants<>+1120(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
@@ -3755,22 +3754,22 @@ loop5:
 	VADDPD       Y14, Y9, Y9
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+832(SB), Y1, Y14
+	VFMADD132PD  constants<>+864(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
 	VFNMADD231PD constants<>+896(SB), Y12, Y13
+	VFNMADD231PD constants<>+928(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+1120(SB), Y12, Y15
-	VPERMPS      constants<>+1152(SB), Y12, Y12
+	VPERMPS      constants<>+1152(SB), Y12, Y15
+	VPERMPS      constants<>+1184(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VMOVUPD      constants<>+960(SB), Y12
 	VFMADD213PD  constants<>+992(SB), Y13, Y12
 	VFMADD213PD  constants<>+1024(SB), Y13, Y12
 	VFMADD213PD  constants<>+1056(SB), Y13, Y12
 	VFMADD213PD  constants<>+1088(SB), Y13, Y12
+	VFMADD213PD  constants<>+1120(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
@@ -3814,22 +3813,22 @@ loop7:
 	VADDPD       Y14, Y8, Y8
 	VMAXPD       Y12, Y0, Y13
 	VMOVUPD      Y13, Y14
-	VFMADD132PD  constants<>+832(SB), Y1, Y14
+	VFMADD132PD  constants<>+864(SB), Y1, Y14
 	VSUBPD       Y1, Y14, Y12
-	VFNMADD231PD constants<>+864(SB), Y12, Y13
 	VFNMADD231PD constants<>+896(SB), Y12, Y13
+	VFNMADD231PD constants<>+928(SB), Y12, Y13
 	VPSHUFD      $0xa0, Y14, Y12
-	VPERMPS      constants<>+1120(SB), Y12, Y15
-	VPERMPS      constants<>+1152(SB), Y12, Y12
+	VPERMPS      constants<>+1152(SB), Y12, Y15
+	VPERMPS      constants<>+1184(SB), Y12, Y12
 	VBLENDPS     $0xaa, Y12, Y15, Y12
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y12, Y14, Y14
-	VMOVUPD      constants<>+928(SB), Y12
-	VFMADD213PD  constants<>+960(SB), Y13, Y12
+	VMOVUPD      constants<>+960(SB), Y12
 	VFMADD213PD  constants<>+992(SB), Y13, Y12
 	VFMADD213PD  constants<>+1024(SB), Y13, Y12
 	VFMADD213PD  constants<>+1056(SB), Y13, Y12
 	VFMADD213PD  constants<>+1088(SB), Y13, Y12
+	VFMADD213PD  constants<>+1120(SB), Y13, Y12
 	VMULPD       Y13, Y13, Y15
 	VFMADD213PD  Y13, Y15, Y12
 	VFMADD213PD  Y14, Y14, Y12
@@ -3904,6 +3903,8 @@ end8:
 	VMAXPD       X2, X3, X3
 	VPERMILPD    $0x01, X3, X2
 	VMAXPD       X2, X3, X3
+	VXORPS       constants<>+768(SB), X3, X2
+	VMOVSD       X2, 1416(AX)(R11*8)
 	VMOVSD       X3, 328(AX)(R11*8)
 
 found13:
@@ -3943,9 +3944,9 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14456(AX)(R11*8), X0
+	VMOVSD       15544(AX)(R11*8), X0
 	VBROADCASTSD X0, Y0
-	VMOVSD       9016(AX)(R11*8), X1
+	VMOVSD       10104(AX)(R11*8), X1
 	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	VMOVUPD      (CX)(R8*8), Y2
@@ -4425,8 +4426,8 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+768(SB), Y0
-	VBROADCASTSD constants<>+800(SB), Y1
+	VBROADCASTSD constants<>+800(SB), Y0
+	VBROADCASTSD constants<>+832(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -4497,118 +4498,118 @@ fetched7:
 	VSUBPD       Y3, Y6, Y6
 	VMAXPD       Y6, Y0, Y8
 	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+832(SB), Y1, Y9
+	VFMADD132PD  constants<>+864(SB), Y1, Y9
 	VSUBPD       Y1, Y9, Y7
-	VFNMADD231PD constants<>+864(SB), Y7, Y8
 	VFNMADD231PD constants<>+896(SB), Y7, Y8
+	VFNMADD231PD constants<>+928(SB), Y7, Y8
 	VPSHUFD      $0xa0, Y9, Y7
-	VPERMPS      constants<>+1120(SB), Y7, Y10
-	VPERMPS      constants<>+1152(SB), Y7, Y7
+	VPERMPS      constants<>+1152(SB), Y7, Y10
+	VPERMPS      constants<>+1184(SB), Y7, Y7
 	VBLENDPS     $0xaa, Y7, Y10, Y7
 	VPSLLQ       $0x31, Y9, Y9
 	VPADDQ       Y7, Y9, Y9
 	VMOVUPD      (R13)(BX*1), Y11
-	VMOVUPD      constants<>+928(SB), Y7
+	VMOVUPD      constants<>+960(SB), Y7
 	VPCMPEQQ     constants<>+1248(SB), Y4, Y10
-	VFMADD213PD  constants<>+960(SB), Y8, Y7
-	VBLENDVPD    Y10, Y11, Y5, Y5
 	VFMADD213PD  constants<>+992(SB), Y8, Y7
-	VSUBPD       Y3, Y11, Y11
+	VBLENDVPD    Y10, Y11, Y5, Y5
 	VFMADD213PD  constants<>+1024(SB), Y8, Y7
-	VMAXPD       Y11, Y0, Y13
+	VSUBPD       Y3, Y11, Y11
 	VFMADD213PD  constants<>+1056(SB), Y8, Y7
-	VMOVUPD      Y13, Y14
+	VMAXPD       Y11, Y0, Y13
 	VFMADD213PD  constants<>+1088(SB), Y8, Y7
-	VFMADD132PD  constants<>+832(SB), Y1, Y14
+	VMOVUPD      Y13, Y14
+	VFMADD213PD  constants<>+1120(SB), Y8, Y7
+	VFMADD132PD  constants<>+864(SB), Y1, Y14
 	VMULPD       Y8, Y8, Y10
 	VSUBPD       Y1, Y14, Y12
 	VFMADD213PD  Y8, Y10, Y7
 	VMOVUPD      Y13, Y8
 	VFMADD213PD  Y9, Y9, Y7
-	VFNMADD231PD constants<>+864(SB), Y12, Y8
-	VMOVUPD      Y7, (R13)
 	VFNMADD231PD constants<>+896(SB), Y12, Y8
+	VMOVUPD      Y7, (R13)
+	VFNMADD231PD constants<>+928(SB), Y12, Y8
 	VMAXPD       32(R13), Y2, Y2
 	VPSHUFD      $0xa0, Y14, Y9
 	VADDPD       (R11)(R12*1), Y7, Y7
-	VPERMPS      constants<>+1120(SB), Y9, Y10
+	VPERMPS      constants<>+1152(SB), Y9, Y10
 	VMOVUPD      Y7, (R11)(R12*1)
-	VPERMPS      constants<>+1152(SB), Y9, Y7
+	VPERMPS      constants<>+1184(SB), Y9, Y7
 	VADDPD       512(R11), Y6, Y6
 	VBLENDPS     $0xaa, Y7, Y10, Y9
 	VMOVUPD      Y6, 512(R11)
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y9, Y14, Y14
 	VMOVUPD      (R13)(BX*2), Y9
-	VMOVUPD      constants<>+928(SB), Y6
+	VMOVUPD      constants<>+960(SB), Y6
 	VPCMPEQQ     constants<>+1280(SB), Y4, Y7
-	VFMADD213PD  constants<>+960(SB), Y8, Y6
-	VBLENDVPD    Y7, Y9, Y5, Y5
 	VFMADD213PD  constants<>+992(SB), Y8, Y6
-	VSUBPD       Y3, Y9, Y9
+	VBLENDVPD    Y7, Y9, Y5, Y5
 	VFMADD213PD  constants<>+1024(SB), Y8, Y6
-	VMAXPD       Y9, Y0, Y12
+	VSUBPD       Y3, Y9, Y9
 	VFMADD213PD  constants<>+1056(SB), Y8, Y6
-	VMOVUPD      Y12, Y13
+	VMAXPD       Y9, Y0, Y12
 	VFMADD213PD  constants<>+1088(SB), Y8, Y6
-	VFMADD132PD  constants<>+832(SB), Y1, Y13
+	VMOVUPD      Y12, Y13
+	VFMADD213PD  constants<>+1120(SB), Y8, Y6
+	VFMADD132PD  constants<>+864(SB), Y1, Y13
 	VMULPD       Y8, Y8, Y7
 	VSUBPD       Y1, Y13, Y10
 	VFMADD213PD  Y8, Y7, Y6
 	VMOVUPD      Y12, Y7
 	VFMADD213PD  Y14, Y14, Y6
-	VFNMADD231PD constants<>+864(SB), Y10, Y7
-	VMOVUPD      Y6, (R13)(BX*1)
 	VFNMADD231PD constants<>+896(SB), Y10, Y7
+	VMOVUPD      Y6, (R13)(BX*1)
+	VFNMADD231PD constants<>+928(SB), Y10, Y7
 	VMAXPD       32(R13)(BX*1), Y2, Y2
 	VPSHUFD      $0xa0, Y13, Y8
 	VADDPD       32(R11)(R12*1), Y6, Y6
-	VPERMPS      constants<>+1120(SB), Y8, Y10
+	VPERMPS      constants<>+1152(SB), Y8, Y10
 	VMOVUPD      Y6, 32(R11)(R12*1)
-	VPERMPS      constants<>+1152(SB), Y8, Y8
+	VPERMPS      constants<>+1184(SB), Y8, Y8
 	VADDPD       544(R11), Y11, Y6
 	VBLENDPS     $0xaa, Y8, Y10, Y8
 	VMOVUPD      Y6, 544(R11)
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y8, Y13, Y13
 	VMOVUPD      (R13)(SI*1), Y10
-	VMOVUPD      constants<>+928(SB), Y6
+	VMOVUPD      constants<>+960(SB), Y6
 	VPCMPEQQ     constants<>+1312(SB), Y4, Y8
-	VFMADD213PD  constants<>+960(SB), Y7, Y6
-	VBLENDVPD    Y8, Y10, Y5, Y5
 	VFMADD213PD  constants<>+992(SB), Y7, Y6
-	VSUBPD       Y3, Y10, Y10
+	VBLENDVPD    Y8, Y10, Y5, Y5
 	VFMADD213PD  constants<>+1024(SB), Y7, Y6
-	VMAXPD       Y10, Y0, Y12
+	VSUBPD       Y3, Y10, Y10
 	VFMADD213PD  constants<>+1056(SB), Y7, Y6
-	VMOVUPD      Y12, Y14
+	VMAXPD       Y10, Y0, Y12
 	VFMADD213PD  constants<>+1088(SB), Y7, Y6
-	VFMADD132PD  constants<>+832(SB), Y1, Y14
+	VMOVUPD      Y12, Y14
+	VFMADD213PD  constants<>+1120(SB), Y7, Y6
+	VFMADD132PD  constants<>+864(SB), Y1, Y14
 	VMULPD       Y7, Y7, Y8
 	VSUBPD       Y1, Y14, Y11
 	VFMADD213PD  Y7, Y8, Y6
 	VMOVUPD      Y12, Y7
 	VFMADD213PD  Y13, Y13, Y6
-	VFNMADD231PD constants<>+864(SB), Y11, Y7
-	VMOVUPD      Y6, (R13)(BX*2)
 	VFNMADD231PD constants<>+896(SB), Y11, Y7
+	VMOVUPD      Y6, (R13)(BX*2)
+	VFNMADD231PD constants<>+928(SB), Y11, Y7
 	VMAXPD       32(R13)(BX*2), Y2, Y2
 	VPSHUFD      $0xa0, Y14, Y8
 	VADDPD       64(R11)(R12*1), Y6, Y6
-	VPERMPS      constants<>+1120(SB), Y8, Y11
+	VPERMPS      constants<>+1152(SB), Y8, Y11
 	VMOVUPD      Y6, 64(R11)(R12*1)
-	VPERMPS      constants<>+1152(SB), Y8, Y8
+	VPERMPS      constants<>+1184(SB), Y8, Y8
 	VADDPD       576(R11), Y9, Y6
 	VBLENDPS     $0xaa, Y8, Y11, Y8
 	VMOVUPD      Y6, 576(R11)
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y8, Y14, Y14
-	VMOVUPD      constants<>+928(SB), Y6
-	VFMADD213PD  constants<>+960(SB), Y7, Y6
+	VMOVUPD      constants<>+960(SB), Y6
 	VFMADD213PD  constants<>+992(SB), Y7, Y6
 	VFMADD213PD  constants<>+1024(SB), Y7, Y6
 	VFMADD213PD  constants<>+1056(SB), Y7, Y6
 	VFMADD213PD  constants<>+1088(SB), Y7, Y6
+	VFMADD213PD  constants<>+1120(SB), Y7, Y6
 	VMULPD       Y7, Y7, Y8
 	VFMADD213PD  Y7, Y8, Y6
 	VFMADD213PD  Y14, Y14, Y6
@@ -4648,22 +4649,22 @@ fetched10:
 	VSUBPD       Y3, Y6, Y6
 	VMAXPD       Y6, Y0, Y8
 	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+832(SB), Y1, Y9
+	VFMADD132PD  constants<>+864(SB), Y1, Y9
 	VSUBPD       Y1, Y9, Y7
-	VFNMADD231PD constants<>+864(SB), Y7, Y8
 	VFNMADD231PD constants<>+896(SB), Y7, Y8
+	VFNMADD231PD constants<>+928(SB), Y7, Y8
 	VPSHUFD      $0xa0, Y9, Y7
-	VPERMPS      constants<>+1120(SB), Y7, Y10
-	VPERMPS      constants<>+1152(SB), Y7, Y7
+	VPERMPS      constants<>+1152(SB), Y7, Y10
+	VPERMPS      constants<>+1184(SB), Y7, Y7
 	VBLENDPS     $0xaa, Y7, Y10, Y7
 	VPSLLQ       $0x31, Y9, Y9
 	VPADDQ       Y7, Y9, Y9
-	VMOVUPD      constants<>+928(SB), Y7
-	VFMADD213PD  constants<>+960(SB), Y8, Y7
+	VMOVUPD      constants<>+960(SB), Y7
 	VFMADD213PD  constants<>+992(SB), Y8, Y7
 	VFMADD213PD  constants<>+1024(SB), Y8, Y7
 	VFMADD213PD  constants<>+1056(SB), Y8, Y7
 	VFMADD213PD  constants<>+1088(SB), Y8, Y7
+	VFMADD213PD  constants<>+1120(SB), Y8, Y7
 	VMULPD       Y8, Y8, Y10
 	VFMADD213PD  Y8, Y10, Y7
 	VFMADD213PD  Y9, Y9, Y7
@@ -4712,7 +4713,7 @@ done9:
 	VADDPD       Y6, Y4, Y4
 	VBROADCASTSD constants<>+736(SB), Y6
 	VADDPD       Y6, Y4, Y4
-	VMOVUPD      Y4, 1400(AX)(DI*8)
+	VMOVUPD      Y4, 2488(AX)(DI*8)
 	JMP          sum12
 
 two11:
@@ -4723,7 +4724,7 @@ two11:
 	VXORPS  Y6, Y6, Y6
 	VMULPD  Y6, Y4, Y4
 	VADDPD  Y4, Y7, Y7
-	VMOVUPD Y7, 1400(AX)(DI*8)
+	VMOVUPD Y7, 2488(AX)(DI*8)
 
 sum12:
 	VMOVUPD      512(R9), Y4
@@ -4737,32 +4738,32 @@ sum12:
 	VADDPD       736(R9), Y7, Y7
 	VADDPD       Y7, Y6, Y6
 	VADDPD       Y6, Y4, Y4
-	VMOVUPD      Y4, 4664(AX)(DI*8)
+	VMOVUPD      Y4, 5752(AX)(DI*8)
 	VSUBPD       Y3, Y5, Y3
 	VMAXPD       Y3, Y0, Y4
 	VMOVUPD      Y4, Y6
-	VFMADD132PD  constants<>+832(SB), Y1, Y6
+	VFMADD132PD  constants<>+864(SB), Y1, Y6
 	VSUBPD       Y1, Y6, Y3
-	VFNMADD231PD constants<>+864(SB), Y3, Y4
 	VFNMADD231PD constants<>+896(SB), Y3, Y4
+	VFNMADD231PD constants<>+928(SB), Y3, Y4
 	VPSHUFD      $0xa0, Y6, Y3
-	VPERMPS      constants<>+1120(SB), Y3, Y7
-	VPERMPS      constants<>+1152(SB), Y3, Y3
+	VPERMPS      constants<>+1152(SB), Y3, Y7
+	VPERMPS      constants<>+1184(SB), Y3, Y3
 	VBLENDPS     $0xaa, Y3, Y7, Y3
 	VPSLLQ       $0x31, Y6, Y6
 	VPADDQ       Y3, Y6, Y6
-	VMOVUPD      constants<>+928(SB), Y3
-	VFMADD213PD  constants<>+960(SB), Y4, Y3
+	VMOVUPD      constants<>+960(SB), Y3
 	VFMADD213PD  constants<>+992(SB), Y4, Y3
 	VFMADD213PD  constants<>+1024(SB), Y4, Y3
 	VFMADD213PD  constants<>+1056(SB), Y4, Y3
 	VFMADD213PD  constants<>+1088(SB), Y4, Y3
+	VFMADD213PD  constants<>+1120(SB), Y4, Y3
 	VMULPD       Y4, Y4, Y7
 	VFMADD213PD  Y4, Y7, Y3
 	VFMADD213PD  Y6, Y6, Y3
-	VMOVUPD      Y3, 6840(AX)(DI*8)
+	VMOVUPD      Y3, 7928(AX)(DI*8)
 	VSUBPD       312(AX)(DI*8), Y5, Y5
-	VMOVUPD      Y5, 3576(AX)(DI*8)
+	VMOVUPD      Y5, 4664(AX)(DI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x10, DX
 	ADDQ         $+4, DI
@@ -4791,15 +4792,15 @@ TEXT ·planeScaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSD 272(AX), Y0
 	LEAQ         (SI), R8
-	VMOVUPD      14456(AX)(R8*8), Y1
-	VMULPD       9016(AX)(R8*8), Y0, Y2
+	VMOVUPD      15544(AX)(R8*8), Y1
+	VMULPD       10104(AX)(R8*8), Y0, Y2
 	VPMOVSXDQ    (BX), Y3
-	VMOVUPD      15544(AX)(R8*8), Y4
+	VMOVUPD      16632(AX)(R8*8), Y4
 	LEAQ         4(SI), R8
-	VMOVUPD      14456(AX)(R8*8), Y5
-	VMULPD       9016(AX)(R8*8), Y0, Y0
+	VMOVUPD      15544(AX)(R8*8), Y5
+	VMULPD       10104(AX)(R8*8), Y0, Y0
 	VPMOVSXDQ    16(BX), Y6
-	VMOVUPD      15544(AX)(R8*8), Y7
+	VMOVUPD      16632(AX)(R8*8), Y7
 	XORQ         R8, R8
 	MOVQ         CX, R9
 	MOVQ         DX, R10
@@ -4839,8 +4840,8 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+768(SB), Y0
-	VBROADCASTSD constants<>+800(SB), Y1
+	VBROADCASTSD constants<>+800(SB), Y0
+	VBROADCASTSD constants<>+832(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSD constants<>+1216(SB), Y2
@@ -4906,22 +4907,22 @@ fetched7:
 	VANDPD       Y7, Y8, Y8
 	VMAXPD       Y6, Y0, Y7
 	VMOVUPD      Y7, Y9
-	VFMADD132PD  constants<>+832(SB), Y1, Y9
+	VFMADD132PD  constants<>+864(SB), Y1, Y9
 	VSUBPD       Y1, Y9, Y6
-	VFNMADD231PD constants<>+864(SB), Y6, Y7
 	VFNMADD231PD constants<>+896(SB), Y6, Y7
+	VFNMADD231PD constants<>+928(SB), Y6, Y7
 	VPSHUFD      $0xa0, Y9, Y6
-	VPERMPS      constants<>+1120(SB), Y6, Y10
-	VPERMPS      constants<>+1152(SB), Y6, Y6
+	VPERMPS      constants<>+1152(SB), Y6, Y10
+	VPERMPS      constants<>+1184(SB), Y6, Y6
 	VBLENDPS     $0xaa, Y6, Y10, Y6
 	VPSLLQ       $0x31, Y9, Y9
 	VPADDQ       Y6, Y9, Y9
-	VMOVUPD      constants<>+928(SB), Y6
-	VFMADD213PD  constants<>+960(SB), Y7, Y6
+	VMOVUPD      constants<>+960(SB), Y6
 	VFMADD213PD  constants<>+992(SB), Y7, Y6
 	VFMADD213PD  constants<>+1024(SB), Y7, Y6
 	VFMADD213PD  constants<>+1056(SB), Y7, Y6
 	VFMADD213PD  constants<>+1088(SB), Y7, Y6
+	VFMADD213PD  constants<>+1120(SB), Y7, Y6
 	VMULPD       Y7, Y7, Y10
 	VFMADD213PD  Y7, Y10, Y6
 	VFMADD213PD  Y9, Y9, Y6
@@ -4970,7 +4971,7 @@ done6:
 	VADDPD       Y6, Y4, Y4
 	VBROADCASTSD constants<>+736(SB), Y6
 	VADDPD       Y6, Y4, Y4
-	VMOVUPD      Y4, 1400(AX)(BX*8)
+	VMOVUPD      Y4, 2488(AX)(BX*8)
 	JMP          sum9
 
 two8:
@@ -4981,7 +4982,7 @@ two8:
 	VXORPS  Y6, Y6, Y6
 	VMULPD  Y6, Y4, Y4
 	VADDPD  Y4, Y7, Y7
-	VMOVUPD Y7, 1400(AX)(BX*8)
+	VMOVUPD Y7, 2488(AX)(BX*8)
 
 sum9:
 	VMOVUPD      512(DI), Y4
@@ -4995,32 +4996,32 @@ sum9:
 	VADDPD       736(DI), Y7, Y7
 	VADDPD       Y7, Y6, Y6
 	VADDPD       Y6, Y4, Y4
-	VMOVUPD      Y4, 4664(AX)(BX*8)
+	VMOVUPD      Y4, 5752(AX)(BX*8)
 	VSUBPD       Y3, Y5, Y3
 	VMAXPD       Y3, Y0, Y4
 	VMOVUPD      Y4, Y6
-	VFMADD132PD  constants<>+832(SB), Y1, Y6
+	VFMADD132PD  constants<>+864(SB), Y1, Y6
 	VSUBPD       Y1, Y6, Y3
-	VFNMADD231PD constants<>+864(SB), Y3, Y4
 	VFNMADD231PD constants<>+896(SB), Y3, Y4
+	VFNMADD231PD constants<>+928(SB), Y3, Y4
 	VPSHUFD      $0xa0, Y6, Y3
-	VPERMPS      constants<>+1120(SB), Y3, Y7
-	VPERMPS      constants<>+1152(SB), Y3, Y3
+	VPERMPS      constants<>+1152(SB), Y3, Y7
+	VPERMPS      constants<>+1184(SB), Y3, Y3
 	VBLENDPS     $0xaa, Y3, Y7, Y3
 	VPSLLQ       $0x31, Y6, Y6
 	VPADDQ       Y3, Y6, Y6
-	VMOVUPD      constants<>+928(SB), Y3
-	VFMADD213PD  constants<>+960(SB), Y4, Y3
+	VMOVUPD      constants<>+960(SB), Y3
 	VFMADD213PD  constants<>+992(SB), Y4, Y3
 	VFMADD213PD  constants<>+1024(SB), Y4, Y3
 	VFMADD213PD  constants<>+1056(SB), Y4, Y3
 	VFMADD213PD  constants<>+1088(SB), Y4, Y3
+	VFMADD213PD  constants<>+1120(SB), Y4, Y3
 	VMULPD       Y4, Y4, Y7
 	VFMADD213PD  Y4, Y7, Y3
 	VFMADD213PD  Y6, Y6, Y3
-	VMOVUPD      Y3, 6840(AX)(BX*8)
+	VMOVUPD      Y3, 7928(AX)(BX*8)
 	VSUBPD       312(AX)(BX*8), Y5, Y5
-	VMOVUPD      Y5, 3576(AX)(BX*8)
+	VMOVUPD      Y5, 4664(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x10, DX
 	ADDQ         $+4, BX
@@ -5049,15 +5050,15 @@ TEXT ·planeScaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSD 272(AX), Y0
 	LEAQ         (SI), R8
-	VMOVUPD      14456(AX)(R8*8), Y1
-	VMULPD       9016(AX)(R8*8), Y0, Y2
+	VMOVUPD      15544(AX)(R8*8), Y1
+	VMULPD       10104(AX)(R8*8), Y0, Y2
 	VPMOVSXDQ    (BX), Y3
-	VMOVUPD      15544(AX)(R8*8), Y4
+	VMOVUPD      16632(AX)(R8*8), Y4
 	LEAQ         4(SI), R8
-	VMOVUPD      14456(AX)(R8*8), Y5
-	VMULPD       9016(AX)(R8*8), Y0, Y0
+	VMOVUPD      15544(AX)(R8*8), Y5
+	VMULPD       10104(AX)(R8*8), Y0, Y0
 	VPMOVSXDQ    16(BX), Y6
-	VMOVUPD      15544(AX)(R8*8), Y7
+	VMOVUPD      16632(AX)(R8*8), Y7
 	XORQ         R8, R8
 	MOVQ         CX, R9
 	MOVQ         DX, R10
@@ -5103,8 +5104,8 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSD constants<>+768(SB), Y0
-	VBROADCASTSD constants<>+800(SB), Y1
+	VBROADCASTSD constants<>+800(SB), Y0
+	VBROADCASTSD constants<>+832(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
@@ -5171,22 +5172,22 @@ fetched7:
 	VANDPD       Y7, Y6, Y6
 	VMAXPD       Y4, Y0, Y7
 	VMOVUPD      Y7, Y8
-	VFMADD132PD  constants<>+832(SB), Y1, Y8
+	VFMADD132PD  constants<>+864(SB), Y1, Y8
 	VSUBPD       Y1, Y8, Y4
-	VFNMADD231PD constants<>+864(SB), Y4, Y7
 	VFNMADD231PD constants<>+896(SB), Y4, Y7
+	VFNMADD231PD constants<>+928(SB), Y4, Y7
 	VPSHUFD      $0xa0, Y8, Y4
-	VPERMPS      constants<>+1120(SB), Y4, Y9
-	VPERMPS      constants<>+1152(SB), Y4, Y4
+	VPERMPS      constants<>+1152(SB), Y4, Y9
+	VPERMPS      constants<>+1184(SB), Y4, Y4
 	VBLENDPS     $0xaa, Y4, Y9, Y4
 	VPSLLQ       $0x31, Y8, Y8
 	VPADDQ       Y4, Y8, Y8
-	VMOVUPD      constants<>+928(SB), Y4
-	VFMADD213PD  constants<>+960(SB), Y7, Y4
+	VMOVUPD      constants<>+960(SB), Y4
 	VFMADD213PD  constants<>+992(SB), Y7, Y4
 	VFMADD213PD  constants<>+1024(SB), Y7, Y4
 	VFMADD213PD  constants<>+1056(SB), Y7, Y4
 	VFMADD213PD  constants<>+1088(SB), Y7, Y4
+	VFMADD213PD  constants<>+1120(SB), Y7, Y4
 	VMULPD       Y7, Y7, Y9
 	VFMADD213PD  Y7, Y9, Y4
 	VFMADD213PD  Y8, Y8, Y4
@@ -5236,7 +5237,7 @@ done6:
 	VADDPD       Y4, Y3, Y3
 	VBROADCASTSD constants<>+736(SB), Y4
 	VADDPD       Y4, Y3, Y3
-	VMOVUPD      Y3, 1400(AX)(BX*8)
+	VMOVUPD      Y3, 2488(AX)(BX*8)
 	JMP          sum9
 
 two8:
@@ -5247,7 +5248,7 @@ two8:
 	VXORPS  Y4, Y4, Y4
 	VMULPD  Y4, Y3, Y3
 	VADDPD  Y3, Y5, Y5
-	VMOVUPD Y5, 1400(AX)(BX*8)
+	VMOVUPD Y5, 2488(AX)(BX*8)
 
 sum9:
 	VMOVUPD 512(DI), Y3
@@ -5261,7 +5262,7 @@ sum9:
 	VADDPD  736(DI), Y5, Y5
 	VADDPD  Y5, Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 4664(AX)(BX*8)
+	VMOVUPD Y3, 5752(AX)(BX*8)
 	VMOVUPD 768(DI), Y3
 	VADDPD  800(DI), Y3, Y3
 	VMOVUPD 832(DI), Y4
@@ -5273,7 +5274,7 @@ sum9:
 	VADDPD  992(DI), Y5, Y5
 	VADDPD  Y5, Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 2488(AX)(BX*8)
+	VMOVUPD Y3, 3576(AX)(BX*8)
 	ADDQ    $0x20, CX
 	ADDQ    $+4, BX
 	CMPQ    BX, SI
@@ -5301,11 +5302,11 @@ TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSD 272(AX), Y0
 	LEAQ         (SI), R8
-	VMOVUPD      14456(AX)(R8*8), Y1
-	VMULPD       9016(AX)(R8*8), Y0, Y2
+	VMOVUPD      15544(AX)(R8*8), Y1
+	VMULPD       10104(AX)(R8*8), Y0, Y2
 	LEAQ         4(SI), R8
-	VMOVUPD      14456(AX)(R8*8), Y3
-	VMULPD       9016(AX)(R8*8), Y0, Y0
+	VMOVUPD      15544(AX)(R8*8), Y3
+	VMULPD       10104(AX)(R8*8), Y0, Y0
 	XORQ         R8, R8
 	MOVQ         CX, R9
 	MOVQ         DX, R10
@@ -5418,6 +5419,8 @@ end7:
 	VMAXPS       X1, X2, X2
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
+	VXORPS       constants<>+0(SB), X2, X1
+	VMOVSS       X1, 1400(AX)(DI*8)
 	VCVTSS2SD    X2, X2, X2
 	VMOVSD       X2, 312(AX)(DI*8)
 
@@ -5436,8 +5439,8 @@ TEXT ·sumUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         SI, SI
 
@@ -5462,11 +5465,8 @@ row1:
 	VCVTPH2PS    X2, X2
 	VCVTSS2SD    X2, X2, X2
 	VSUBSD       312(AX)(DI*8), X2, X2
-	VMOVSD       X2, 3576(AX)(DI*8)
-	VMOVSD       312(AX)(DI*8), X2
-	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+256(SB), X2, X2
-	VBROADCASTSS X2, Y2
+	VMOVSD       X2, 4664(AX)(DI*8)
+	VBROADCASTSS 1400(AX)(DI*8), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -5496,71 +5496,71 @@ loop5:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
 	VCVTPH2PS    16(DX)(R8*2), Y13
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VMAXPS       Y13, Y3, Y3
 	VPSLLD       $0x14, Y12, Y12
 	VCVTPH2PS    16(CX)(R8*2), Y13
 	VPADDD       Y11, Y12, Y12
 	VADDPS       Y2, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y11
+	VMOVUPS      constants<>+160(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y15
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+96(SB), Y14, Y10
-	VPERMPS      constants<>+192(SB), Y15, Y11
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VPERMPS      constants<>+224(SB), Y15, Y11
 	VCVTPH2PS    32(DX)(R8*2), Y12
 	VPSLLD       $0x14, Y15, Y15
 	VMAXPS       Y12, Y3, Y3
 	VPADDD       Y11, Y15, Y15
 	VCVTPH2PS    32(CX)(R8*2), Y13
-	VMOVUPS      constants<>+128(SB), Y11
+	VMOVUPS      constants<>+160(SB), Y11
 	VADDPS       Y2, Y13, Y13
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VADDPS       Y13, Y8, Y8
 	VMULPS       Y10, Y10, Y12
 	VMAXPS       Y13, Y0, Y13
 	VFMADD213PS  Y10, Y12, Y11
 	VMOVUPS      Y13, Y10
 	VFMADD213PS  Y15, Y15, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VADDPS       Y11, Y5, Y5
 	VSUBPS       Y1, Y10, Y11
-	VFNMADD132PS constants<>+96(SB), Y13, Y11
-	VPERMPS      constants<>+192(SB), Y10, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y11
+	VPERMPS      constants<>+224(SB), Y10, Y12
 	VCVTPH2PS    48(DX)(R8*2), Y13
 	VPSLLD       $0x14, Y10, Y10
 	VMAXPS       Y13, Y3, Y3
 	VPADDD       Y12, Y10, Y10
 	VCVTPH2PS    48(CX)(R8*2), Y14
-	VMOVUPS      constants<>+128(SB), Y12
+	VMOVUPS      constants<>+160(SB), Y12
 	VADDPS       Y2, Y14, Y14
-	VFMADD213PS  constants<>+160(SB), Y11, Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VADDPS       Y14, Y9, Y9
 	VMULPS       Y11, Y11, Y13
 	VMAXPS       Y14, Y0, Y14
 	VFMADD213PS  Y11, Y13, Y12
 	VMOVUPS      Y14, Y11
 	VFMADD213PS  Y10, Y10, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VADDPS       Y12, Y6, Y6
 	VSUBPS       Y1, Y11, Y10
-	VFNMADD132PS constants<>+96(SB), Y14, Y10
-	VPERMPS      constants<>+192(SB), Y11, Y12
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VPERMPS      constants<>+224(SB), Y11, Y12
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y12, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y12
-	VFMADD213PS  constants<>+160(SB), Y10, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y10, Y12
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y12
 	VFMADD213PS  Y11, Y11, Y12
@@ -5605,14 +5605,14 @@ loop7:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -5657,6 +5657,8 @@ end8:
 	VMAXPS       X2, X3, X3
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
+	VXORPS       constants<>+0(SB), X3, X2
+	VMOVSS       X2, 1416(AX)(DI*8)
 	VCVTSS2SD    X3, X3, X3
 	VMOVSD       X3, 328(AX)(DI*8)
 
@@ -5676,8 +5678,8 @@ TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	XORQ         DI, DI
@@ -5703,11 +5705,8 @@ row1:
 	VCVTPH2PS    X2, X2
 	VCVTSS2SD    X2, X2, X2
 	VSUBSD       312(AX)(R8*8), X2, X2
-	VMOVSD       X2, 3576(AX)(R8*8)
-	VMOVSD       312(AX)(R8*8), X2
-	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+256(SB), X2, X2
-	VBROADCASTSS X2, Y2
+	VMOVSD       X2, 4664(AX)(R8*8)
+	VBROADCASTSS 1400(AX)(R8*8), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -5737,74 +5736,74 @@ loop5:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
 	VCVTPH2PS    16(DX)(R9*2), Y13
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VMAXPS       Y13, Y3, Y3
 	VPSLLD       $0x14, Y12, Y12
 	VCVTPH2PS    16(CX)(R9*2), Y13
 	VPADDD       Y11, Y12, Y12
 	VADDPS       Y2, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y11
+	VMOVUPS      constants<>+160(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y15
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+96(SB), Y14, Y10
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
 	VMOVUPS      Y11, (SI)(R9*4)
-	VPERMPS      constants<>+192(SB), Y15, Y11
+	VPERMPS      constants<>+224(SB), Y15, Y11
 	VCVTPH2PS    32(DX)(R9*2), Y12
 	VPSLLD       $0x14, Y15, Y15
 	VMAXPS       Y12, Y3, Y3
 	VPADDD       Y11, Y15, Y15
 	VCVTPH2PS    32(CX)(R9*2), Y13
-	VMOVUPS      constants<>+128(SB), Y11
+	VMOVUPS      constants<>+160(SB), Y11
 	VADDPS       Y2, Y13, Y13
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VADDPS       Y13, Y8, Y8
 	VMULPS       Y10, Y10, Y12
 	VMAXPS       Y13, Y0, Y13
 	VFMADD213PS  Y10, Y12, Y11
 	VMOVUPS      Y13, Y10
 	VFMADD213PS  Y15, Y15, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VADDPS       Y11, Y5, Y5
 	VSUBPS       Y1, Y10, Y12
 	VMOVUPS      Y11, 32(SI)(R9*4)
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y10, Y11
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y10, Y11
 	VCVTPH2PS    48(DX)(R9*2), Y13
 	VPSLLD       $0x14, Y10, Y10
 	VMAXPS       Y13, Y3, Y3
 	VPADDD       Y11, Y10, Y10
 	VCVTPH2PS    48(CX)(R9*2), Y14
-	VMOVUPS      constants<>+128(SB), Y11
+	VMOVUPS      constants<>+160(SB), Y11
 	VADDPS       Y2, Y14, Y14
-	VFMADD213PS  constants<>+160(SB), Y12, Y11
+	VFMADD213PS  constants<>+192(SB), Y12, Y11
 	VADDPS       Y14, Y9, Y9
 	VMULPS       Y12, Y12, Y13
 	VMAXPS       Y14, Y0, Y14
 	VFMADD213PS  Y12, Y13, Y11
 	VMOVUPS      Y14, Y12
 	VFMADD213PS  Y10, Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VADDPS       Y11, Y6, Y6
 	VSUBPS       Y1, Y12, Y10
 	VMOVUPS      Y11, 64(SI)(R9*4)
-	VFNMADD132PS constants<>+96(SB), Y14, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -5850,14 +5849,14 @@ loop7:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -5934,6 +5933,8 @@ end8:
 	VMAXPS       X2, X3, X3
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
+	VXORPS       constants<>+0(SB), X3, X2
+	VMOVSS       X2, 1416(AX)(R8*8)
 	VCVTSS2SD    X3, X3, X3
 	VMOVSD       X3, 328(AX)(R8*8)
 
@@ -5970,10 +5971,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14456(AX)(R8*8), X0
+	VMOVSD       15544(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       9016(AX)(R8*8), X1
+	VMOVSD       10104(AX)(R8*8), X1
 	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
@@ -6032,8 +6033,8 @@ TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         24(AX), DI
@@ -6062,11 +6063,8 @@ row1:
 	VCVTPH2PS    X2, X2
 	VCVTSS2SD    X2, X2, X2
 	VSUBSD       312(AX)(R11*8), X2, X2
-	VMOVSD       X2, 3576(AX)(R11*8)
-	VMOVSD       312(AX)(R11*8), X2
-	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+256(SB), X2, X2
-	VBROADCASTSS X2, Y2
+	VMOVSD       X2, 4664(AX)(R11*8)
+	VBROADCASTSS 1400(AX)(R11*8), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -6106,14 +6104,14 @@ loop5:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -6134,14 +6132,14 @@ loop5:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -6162,14 +6160,14 @@ loop5:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -6190,14 +6188,14 @@ loop5:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -6266,14 +6264,14 @@ loop7:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -6357,6 +6355,8 @@ end8:
 	VMAXPS       X2, X3, X3
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
+	VXORPS       constants<>+0(SB), X3, X2
+	VMOVSS       X2, 1416(AX)(R11*8)
 	VCVTSS2SD    X3, X3, X3
 	VMOVSD       X3, 328(AX)(R11*8)
 
@@ -6397,10 +6397,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14456(AX)(R11*8), X0
+	VMOVSD       15544(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       9016(AX)(R11*8), X1
+	VMOVSD       10104(AX)(R11*8), X1
 	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
@@ -7028,6 +7028,8 @@ end7:
 	VMAXPS       X1, X2, X2
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
+	VXORPS       constants<>+0(SB), X2, X1
+	VMOVSS       X1, 1400(AX)(DI*8)
 	VCVTSS2SD    X2, X2, X2
 	VMOVSD       X2, 312(AX)(DI*8)
 
@@ -7046,8 +7048,8 @@ TEXT ·sumUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	XORQ         SI, SI
 
@@ -7072,11 +7074,8 @@ row1:
 	VPSLLD       $0x10, X2, X2
 	VCVTSS2SD    X2, X2, X2
 	VSUBSD       312(AX)(DI*8), X2, X2
-	VMOVSD       X2, 3576(AX)(DI*8)
-	VMOVSD       312(AX)(DI*8), X2
-	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+256(SB), X2, X2
-	VBROADCASTSS X2, Y2
+	VMOVSD       X2, 4664(AX)(DI*8)
+	VBROADCASTSS 1400(AX)(DI*8), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -7108,77 +7107,77 @@ loop5:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VMOVUPS      (DX)(R8*2), Y13
 	VSUBPS       Y1, Y12, Y10
 	VPAND        constants<>+1408(SB), Y13, Y13
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
 	VMAXPS       Y13, Y3, Y3
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPMOVZXWD    16(CX)(R8*2), Y13
 	VPSLLD       $0x14, Y12, Y12
 	VPSLLD       $0x10, Y13, Y13
 	VPADDD       Y11, Y12, Y12
 	VADDPS       Y2, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y11
+	VMOVUPS      constants<>+160(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y15
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VMOVUPS      32(DX)(R8*2), Y12
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+96(SB), Y14, Y10
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
 	VPSLLD       $0x10, Y12, Y12
-	VPERMPS      constants<>+192(SB), Y15, Y11
+	VPERMPS      constants<>+224(SB), Y15, Y11
 	VMAXPS       Y12, Y3, Y3
 	VPSLLD       $0x14, Y15, Y15
 	VPMOVZXWD    32(CX)(R8*2), Y12
 	VPADDD       Y11, Y15, Y15
 	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
+	VMOVUPS      constants<>+160(SB), Y11
 	VADDPS       Y2, Y12, Y12
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VADDPS       Y12, Y8, Y8
 	VMULPS       Y10, Y10, Y13
 	VMAXPS       Y12, Y0, Y12
 	VFMADD213PS  Y10, Y13, Y11
 	VMOVUPS      Y12, Y10
 	VFMADD213PS  Y15, Y15, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VADDPS       Y11, Y5, Y5
 	VSUBPS       Y1, Y10, Y11
 	VMOVUPS      32(DX)(R8*2), Y13
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
 	VPAND        constants<>+1408(SB), Y13, Y13
-	VPERMPS      constants<>+192(SB), Y10, Y12
+	VPERMPS      constants<>+224(SB), Y10, Y12
 	VMAXPS       Y13, Y3, Y3
 	VPSLLD       $0x14, Y10, Y10
 	VPMOVZXWD    48(CX)(R8*2), Y13
 	VPADDD       Y12, Y10, Y10
 	VPSLLD       $0x10, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y12
+	VMOVUPS      constants<>+160(SB), Y12
 	VADDPS       Y2, Y13, Y13
-	VFMADD213PS  constants<>+160(SB), Y11, Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VADDPS       Y13, Y9, Y9
 	VMULPS       Y11, Y11, Y14
 	VMAXPS       Y13, Y0, Y13
 	VFMADD213PS  Y11, Y14, Y12
 	VMOVUPS      Y13, Y11
 	VFMADD213PS  Y10, Y10, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VADDPS       Y12, Y6, Y6
 	VSUBPS       Y1, Y11, Y10
-	VFNMADD132PS constants<>+96(SB), Y13, Y10
-	VPERMPS      constants<>+192(SB), Y11, Y12
+	VFNMADD132PS constants<>+128(SB), Y13, Y10
+	VPERMPS      constants<>+224(SB), Y11, Y12
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y12, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y12
-	VFMADD213PS  constants<>+160(SB), Y10, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y10, Y12
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y12
 	VFMADD213PS  Y11, Y11, Y12
@@ -7225,14 +7224,14 @@ loop7:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -7277,6 +7276,8 @@ end8:
 	VMAXPS       X2, X3, X3
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
+	VXORPS       constants<>+0(SB), X3, X2
+	VMOVSS       X2, 1416(AX)(DI*8)
 	VCVTSS2SD    X3, X3, X3
 	VMOVSD       X3, 328(AX)(DI*8)
 
@@ -7296,8 +7297,8 @@ TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	XORQ         DI, DI
@@ -7323,11 +7324,8 @@ row1:
 	VPSLLD       $0x10, X2, X2
 	VCVTSS2SD    X2, X2, X2
 	VSUBSD       312(AX)(R8*8), X2, X2
-	VMOVSD       X2, 3576(AX)(R8*8)
-	VMOVSD       312(AX)(R8*8), X2
-	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+256(SB), X2, X2
-	VBROADCASTSS X2, Y2
+	VMOVSD       X2, 4664(AX)(R8*8)
+	VBROADCASTSS 1400(AX)(R8*8), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -7359,80 +7357,80 @@ loop5:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VMOVUPS      (DX)(R9*2), Y13
 	VSUBPS       Y1, Y12, Y10
 	VPAND        constants<>+1408(SB), Y13, Y13
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
 	VMAXPS       Y13, Y3, Y3
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPMOVZXWD    16(CX)(R9*2), Y13
 	VPSLLD       $0x14, Y12, Y12
 	VPSLLD       $0x10, Y13, Y13
 	VPADDD       Y11, Y12, Y12
 	VADDPS       Y2, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y11
+	VMOVUPS      constants<>+160(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y15
+	VFMADD132PS  constants<>+96(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VMOVUPS      32(DX)(R9*2), Y12
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+96(SB), Y14, Y10
+	VFNMADD132PS constants<>+128(SB), Y14, Y10
 	VPSLLD       $0x10, Y12, Y12
 	VMOVUPS      Y11, (SI)(R9*4)
-	VPERMPS      constants<>+192(SB), Y15, Y11
+	VPERMPS      constants<>+224(SB), Y15, Y11
 	VMAXPS       Y12, Y3, Y3
 	VPSLLD       $0x14, Y15, Y15
 	VPMOVZXWD    32(CX)(R9*2), Y12
 	VPADDD       Y11, Y15, Y15
 	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
+	VMOVUPS      constants<>+160(SB), Y11
 	VADDPS       Y2, Y12, Y12
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VADDPS       Y12, Y8, Y8
 	VMULPS       Y10, Y10, Y13
 	VMAXPS       Y12, Y0, Y12
 	VFMADD213PS  Y10, Y13, Y11
 	VMOVUPS      Y12, Y10
 	VFMADD213PS  Y15, Y15, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VADDPS       Y11, Y5, Y5
 	VSUBPS       Y1, Y10, Y13
 	VMOVUPS      32(DX)(R9*2), Y14
 	VMOVUPS      Y11, 32(SI)(R9*4)
-	VFNMADD132PS constants<>+96(SB), Y12, Y13
+	VFNMADD132PS constants<>+128(SB), Y12, Y13
 	VPAND        constants<>+1408(SB), Y14, Y14
-	VPERMPS      constants<>+192(SB), Y10, Y11
+	VPERMPS      constants<>+224(SB), Y10, Y11
 	VMAXPS       Y14, Y3, Y3
 	VPSLLD       $0x14, Y10, Y10
 	VPMOVZXWD    48(CX)(R9*2), Y12
 	VPADDD       Y11, Y10, Y10
 	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
+	VMOVUPS      constants<>+160(SB), Y11
 	VADDPS       Y2, Y12, Y12
-	VFMADD213PS  constants<>+160(SB), Y13, Y11
+	VFMADD213PS  constants<>+192(SB), Y13, Y11
 	VADDPS       Y12, Y9, Y9
 	VMULPS       Y13, Y13, Y14
 	VMAXPS       Y12, Y0, Y12
 	VFMADD213PS  Y13, Y14, Y11
 	VMOVUPS      Y12, Y13
 	VFMADD213PS  Y10, Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VADDPS       Y11, Y6, Y6
 	VSUBPS       Y1, Y13, Y10
 	VMOVUPS      Y11, 64(SI)(R9*4)
-	VFNMADD132PS constants<>+96(SB), Y12, Y10
-	VPERMPS      constants<>+192(SB), Y13, Y11
+	VFNMADD132PS constants<>+128(SB), Y12, Y10
+	VPERMPS      constants<>+224(SB), Y13, Y11
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y11, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y13, Y13, Y11
@@ -7480,14 +7478,14 @@ loop7:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+64(SB), Y1, Y12
+	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+96(SB), Y11, Y10
-	VPERMPS      constants<>+192(SB), Y12, Y11
+	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VPERMPS      constants<>+224(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y10, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -7564,6 +7562,8 @@ end8:
 	VMAXPS       X2, X3, X3
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
+	VXORPS       constants<>+0(SB), X3, X2
+	VMOVSS       X2, 1416(AX)(R8*8)
 	VCVTSS2SD    X3, X3, X3
 	VMOVSD       X3, 328(AX)(R8*8)
 
@@ -7600,10 +7600,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14456(AX)(R8*8), X0
+	VMOVSD       15544(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       9016(AX)(R8*8), X1
+	VMOVSD       10104(AX)(R8*8), X1
 	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
@@ -7686,8 +7686,8 @@ TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         24(AX), DI
@@ -7716,11 +7716,8 @@ row1:
 	VPSLLD       $0x10, X2, X2
 	VCVTSS2SD    X2, X2, X2
 	VSUBSD       312(AX)(R11*8), X2, X2
-	VMOVSD       X2, 3576(AX)(R11*8)
-	VMOVSD       312(AX)(R11*8), X2
-	VCVTSD2SS    X2, X2, X2
-	VXORPS       constants<>+256(SB), X2, X2
-	VBROADCASTSS X2, Y2
+	VMOVSD       X2, 4664(AX)(R11*8)
+	VBROADCASTSS 1400(AX)(R11*8), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -7763,14 +7760,14 @@ loop5:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -7794,14 +7791,14 @@ loop5:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -7825,14 +7822,14 @@ loop5:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -7856,14 +7853,14 @@ loop5:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -7935,14 +7932,14 @@ loop7:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+64(SB), Y1, Y14
+	VFMADD132PS  constants<>+96(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+96(SB), Y13, Y12
-	VPERMPS      constants<>+192(SB), Y14, Y13
+	VFNMADD132PS constants<>+128(SB), Y13, Y12
+	VPERMPS      constants<>+224(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+128(SB), Y13
-	VFMADD213PS  constants<>+160(SB), Y12, Y13
+	VMOVUPS      constants<>+160(SB), Y13
+	VFMADD213PS  constants<>+192(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -8026,6 +8023,8 @@ end8:
 	VMAXPS       X2, X3, X3
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
+	VXORPS       constants<>+0(SB), X3, X2
+	VMOVSS       X2, 1416(AX)(R11*8)
 	VCVTSS2SD    X3, X3, X3
 	VMOVSD       X3, 328(AX)(R11*8)
 
@@ -8066,10 +8065,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14456(AX)(R11*8), X0
+	VMOVSD       15544(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
-	VMOVSD       9016(AX)(R11*8), X1
+	VMOVSD       10104(AX)(R11*8), X1
 	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
@@ -8734,8 +8733,8 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      1400(AX)(CX*8), Y0
-	VMOVUPD      2488(AX)(CX*8), Y1
+	VMOVUPD      2488(AX)(CX*8), Y0
+	VMOVUPD      3576(AX)(CX*8), Y1
 	VADDPD       constants<>+1472(SB), Y0, Y2
 	VPSUBQ       constants<>+1568(SB), Y2, Y2
 	VPAND        constants<>+1216(SB), Y2, Y3
@@ -8743,9 +8742,9 @@ loop1:
 	VPSUBQ       Y3, Y4, Y3
 	VPSRLQ       $0x34, Y2, Y2
 	VPOR         constants<>+1536(SB), Y2, Y2
-	VMOVUPD      1432(AX)(CX*8), Y5
+	VMOVUPD      2520(AX)(CX*8), Y5
 	VSUBPD       constants<>+1536(SB), Y2, Y2
-	VMOVUPD      2520(AX)(CX*8), Y6
+	VMOVUPD      3608(AX)(CX*8), Y6
 	VSUBPD       constants<>+1472(SB), Y3, Y4
 	VADDPD       constants<>+1472(SB), Y5, Y7
 	VFMADD231PD  Y3, Y0, Y4
@@ -8780,61 +8779,61 @@ loop1:
 	VFMADD213PD  constants<>+1664(SB), Y9, Y11
 	VFMADD231PD  constants<>+1824(SB), Y2, Y3
 	VFMADD213PD  constants<>+1696(SB), Y9, Y11
-	VMOVUPD      3576(AX)(CX*8), Y2
+	VMOVUPD      4664(AX)(CX*8), Y2
 	VFMADD213PD  constants<>+1728(SB), Y9, Y11
 	VADDPD       312(AX)(CX*8), Y3, Y0
 	VFMADD213PD  constants<>+1760(SB), Y9, Y11
-	VMOVUPD      Y0, 13368(AX)(CX*8)
+	VMOVUPD      Y0, 14456(AX)(CX*8)
 	VFMADD213PD  constants<>+1792(SB), Y9, Y11
 	VSUBPD       Y2, Y3, Y4
 	VFNMADD213PD Y10, Y9, Y11
-	VADDPD       16760(AX), Y4, Y4
+	VADDPD       17848(AX), Y4, Y4
 	VMULPD       constants<>+1856(SB), Y7, Y8
-	VMOVUPD      Y4, 16760(AX)
+	VMOVUPD      Y4, 17848(AX)
 	VFNMADD231PD Y11, Y5, Y8
 	VMULPD       Y2, Y1, Y2
 	VADDPD       Y10, Y8, Y8
 	VXORPS       Y4, Y4, Y4
 	VFMADD231PD  constants<>+1824(SB), Y7, Y8
 	VCMPPD       $0x04, Y4, Y1, Y4
-	VMOVUPD      3608(AX)(CX*8), Y5
+	VMOVUPD      4696(AX)(CX*8), Y5
 	VANDPD       Y4, Y2, Y2
 	VADDPD       344(AX)(CX*8), Y8, Y7
 	VBROADCASTSD 264(AX), Y4
-	VMOVUPD      Y7, 13400(AX)(CX*8)
-	VFMADD231PD  4664(AX)(CX*8), Y4, Y2
+	VMOVUPD      Y7, 14488(AX)(CX*8)
+	VFMADD231PD  5752(AX)(CX*8), Y4, Y2
 	VSUBPD       Y5, Y8, Y4
-	VADDPD       5752(AX)(CX*8), Y1, Y1
-	VADDPD       16792(AX), Y4, Y4
-	VMOVUPD      Y4, 16792(AX)
+	VADDPD       6840(AX)(CX*8), Y1, Y1
+	VADDPD       17880(AX), Y4, Y4
+	VMOVUPD      Y4, 17880(AX)
 	VFMSUB213PD  Y2, Y1, Y3
 	VMULPD       Y5, Y6, Y1
-	VMOVUPD      Y3, 11192(AX)(CX*8)
+	VMOVUPD      Y3, 12280(AX)(CX*8)
 	VXORPS       Y2, Y2, Y2
-	VADDPD       16632(AX), Y3, Y3
+	VADDPD       17720(AX), Y3, Y3
 	VCMPPD       $0x04, Y2, Y6, Y2
-	VMOVUPD      Y3, 16632(AX)
+	VMOVUPD      Y3, 17720(AX)
 	VANDPD       Y2, Y1, Y1
 	VBROADCASTSD 280(AX), Y2
 	VBROADCASTSD 264(AX), Y3
 	VMULPD       Y0, Y2, Y2
-	VFMADD231PD  4696(AX)(CX*8), Y3, Y1
+	VFMADD231PD  5784(AX)(CX*8), Y3, Y1
 	VMULPD       Y0, Y2, Y2
-	VADDPD       5784(AX)(CX*8), Y6, Y0
-	VMOVUPD      Y2, 12280(AX)(CX*8)
+	VADDPD       6872(AX)(CX*8), Y6, Y0
+	VMOVUPD      Y2, 13368(AX)(CX*8)
 	VMOVUPD      Y8, Y3
-	VADDPD       16696(AX), Y2, Y2
+	VADDPD       17784(AX), Y2, Y2
 	VFMSUB213PD  Y1, Y0, Y3
-	VMOVUPD      Y2, 16696(AX)
-	VMOVUPD      Y3, 11224(AX)(CX*8)
-	VADDPD       16664(AX), Y3, Y0
-	VMOVUPD      Y0, 16664(AX)
+	VMOVUPD      Y2, 17784(AX)
+	VMOVUPD      Y3, 12312(AX)(CX*8)
+	VADDPD       17752(AX), Y3, Y0
+	VMOVUPD      Y0, 17752(AX)
 	VBROADCASTSD 280(AX), Y0
 	VMULPD       Y7, Y0, Y0
 	VMULPD       Y7, Y0, Y0
-	VMOVUPD      Y0, 12312(AX)(CX*8)
-	VADDPD       16728(AX), Y0, Y0
-	VMOVUPD      Y0, 16728(AX)
+	VMOVUPD      Y0, 13400(AX)(CX*8)
+	VADDPD       17816(AX), Y0, Y0
+	VMOVUPD      Y0, 17816(AX)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -8856,8 +8855,8 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 	JGE  end2
 
 loop1:
-	VMOVUPD      1400(AX)(CX*8), Y0
-	VMOVUPD      2488(AX)(CX*8), Y1
+	VMOVUPD      2488(AX)(CX*8), Y0
+	VMOVUPD      3576(AX)(CX*8), Y1
 	VADDPD       constants<>+1472(SB), Y0, Y2
 	VPSUBQ       constants<>+1568(SB), Y2, Y2
 	VPAND        constants<>+1216(SB), Y2, Y3
@@ -8869,9 +8868,9 @@ loop1:
 	VSUBPD       constants<>+1472(SB), Y3, Y4
 	VFMADD231PD  Y3, Y0, Y4
 	VADDPD       constants<>+1504(SB), Y4, Y3
-	VMOVUPD      1432(AX)(CX*8), Y7
+	VMOVUPD      2520(AX)(CX*8), Y7
 	VDIVPD       Y3, Y4, Y3
-	VMOVUPD      2520(AX)(CX*8), Y8
+	VMOVUPD      3608(AX)(CX*8), Y8
 	VMULPD       Y3, Y3, Y5
 	VADDPD       constants<>+1472(SB), Y7, Y9
 	VBROADCASTSD constants<>+1600(SB), Y6
@@ -8898,17 +8897,17 @@ loop1:
 	VDIVPD       Y3, Y11, Y3
 	VFMADD231PD  constants<>+1824(SB), Y2, Y5
 	VMULPD       Y3, Y3, Y10
-	VMOVUPD      3576(AX)(CX*8), Y4
+	VMOVUPD      4664(AX)(CX*8), Y4
 	VBROADCASTSD constants<>+1600(SB), Y12
 	VADDPD       312(AX)(CX*8), Y5, Y2
 	VFMADD213PD  constants<>+1632(SB), Y10, Y12
-	VMOVUPD      Y2, 13368(AX)(CX*8)
+	VMOVUPD      Y2, 14456(AX)(CX*8)
 	VFMADD213PD  constants<>+1664(SB), Y10, Y12
 	VSUBPD       Y4, Y5, Y6
 	VFMADD213PD  constants<>+1696(SB), Y10, Y12
-	VADDPD       16760(AX), Y6, Y6
+	VADDPD       17848(AX), Y6, Y6
 	VFMADD213PD  constants<>+1728(SB), Y10, Y12
-	VMOVUPD      Y6, 16760(AX)
+	VMOVUPD      Y6, 17848(AX)
 	VFMADD213PD  constants<>+1760(SB), Y10, Y12
 	VMULPD       Y4, Y1, Y4
 	VFMADD213PD  constants<>+1792(SB), Y10, Y12
@@ -8920,54 +8919,54 @@ loop1:
 	VFNMADD231PD Y12, Y3, Y10
 	VBROADCASTSD 264(AX), Y3
 	VADDPD       Y11, Y10, Y10
-	VFMADD231PD  4664(AX)(CX*8), Y3, Y4
+	VFMADD231PD  5752(AX)(CX*8), Y3, Y4
 	VFMADD231PD  constants<>+1824(SB), Y9, Y10
-	VADDPD       5752(AX)(CX*8), Y1, Y3
-	VMOVUPD      3608(AX)(CX*8), Y6
+	VADDPD       6840(AX)(CX*8), Y1, Y3
+	VMOVUPD      4696(AX)(CX*8), Y6
 	VADDPD       344(AX)(CX*8), Y10, Y9
 	VFMSUB213PD  Y4, Y3, Y5
-	VMOVUPD      Y9, 13400(AX)(CX*8)
-	VMOVUPD      Y5, 11192(AX)(CX*8)
+	VMOVUPD      Y9, 14488(AX)(CX*8)
+	VMOVUPD      Y5, 12280(AX)(CX*8)
 	VSUBPD       Y6, Y10, Y4
-	VADDPD       16632(AX), Y5, Y5
-	VADDPD       16792(AX), Y4, Y4
-	VMOVUPD      Y5, 16632(AX)
-	VMOVUPD      Y4, 16792(AX)
+	VADDPD       17720(AX), Y5, Y5
+	VADDPD       17880(AX), Y4, Y4
+	VMOVUPD      Y5, 17720(AX)
+	VMOVUPD      Y4, 17880(AX)
 	VBROADCASTSD 280(AX), Y4
 	VMULPD       Y6, Y8, Y5
 	VMULPD       Y2, Y4, Y4
 	VXORPS       Y6, Y6, Y6
 	VMULPD       Y2, Y4, Y4
 	VCMPPD       $0x04, Y6, Y8, Y6
-	VMOVUPD      Y4, 12280(AX)(CX*8)
+	VMOVUPD      Y4, 13368(AX)(CX*8)
 	VANDPD       Y6, Y5, Y5
-	VADDPD       16696(AX), Y4, Y4
+	VADDPD       17784(AX), Y4, Y4
 	VBROADCASTSD 264(AX), Y6
-	VMOVUPD      Y4, 16696(AX)
-	VFMADD231PD  4696(AX)(CX*8), Y6, Y5
+	VMOVUPD      Y4, 17784(AX)
+	VFMADD231PD  5784(AX)(CX*8), Y6, Y5
 	VADDPD       constants<>+1472(SB), Y0, Y0
-	VADDPD       5784(AX)(CX*8), Y8, Y6
+	VADDPD       6872(AX)(CX*8), Y8, Y6
 	VMOVUPD      constants<>+1472(SB), Y4
 	VDIVPD       Y0, Y4, Y4
 	VFMSUB213PD  Y5, Y6, Y10
-	VMOVUPD      9016(AX)(CX*8), Y5
-	VMOVUPD      Y10, 11224(AX)(CX*8)
+	VMOVUPD      10104(AX)(CX*8), Y5
+	VMOVUPD      Y10, 12312(AX)(CX*8)
 	VBROADCASTSD 280(AX), Y11
-	VADDPD       16664(AX), Y10, Y10
+	VADDPD       17752(AX), Y10, Y10
 	VMULPD       constants<>+1504(SB), Y11, Y11
-	VMOVUPD      Y10, 16664(AX)
+	VMOVUPD      Y10, 17752(AX)
 	VMULPD       Y2, Y11, Y11
 	VBROADCASTSD 280(AX), Y2
-	VMULPD       10104(AX)(CX*8), Y11, Y11
+	VMULPD       11192(AX)(CX*8), Y11, Y11
 	VMULPD       Y9, Y2, Y2
 	VFMADD213PD  Y11, Y5, Y3
 	VMULPD       Y9, Y2, Y2
 	VMULPD       Y4, Y3, Y3
-	VMOVUPD      Y2, 12312(AX)(CX*8)
-	VMOVUPD      Y3, 14456(AX)(CX*8)
-	VADDPD       16728(AX), Y2, Y3
-	VMOVUPD      6840(AX)(CX*8), Y2
-	VMOVUPD      Y3, 16728(AX)
+	VMOVUPD      Y2, 13400(AX)(CX*8)
+	VMOVUPD      Y3, 15544(AX)(CX*8)
+	VADDPD       17816(AX), Y2, Y3
+	VMOVUPD      7928(AX)(CX*8), Y2
+	VMOVUPD      Y3, 17816(AX)
 	VMULPD       Y4, Y2, Y3
 	VADDPD       constants<>+1472(SB), Y7, Y7
 	VSUBPD       Y0, Y2, Y2
@@ -8975,31 +8974,31 @@ loop1:
 	VMULPD       Y4, Y2, Y2
 	VDIVPD       Y7, Y0, Y4
 	VMULPD       Y1, Y2, Y2
-	VMOVUPD      9048(AX)(CX*8), Y10
+	VMOVUPD      10136(AX)(CX*8), Y10
 	VMULPD       Y3, Y11, Y11
 	VBROADCASTSD 280(AX), Y1
-	VMOVUPD      5752(AX)(CX*8), Y0
+	VMOVUPD      6840(AX)(CX*8), Y0
 	VMULPD       constants<>+1504(SB), Y1, Y1
-	VFMSUB213PD  7928(AX)(CX*8), Y0, Y3
+	VFMSUB213PD  9016(AX)(CX*8), Y0, Y3
 	VMULPD       Y9, Y1, Y1
 	VADDPD       Y3, Y2, Y2
-	VMULPD       10136(AX)(CX*8), Y1, Y1
+	VMULPD       11224(AX)(CX*8), Y1, Y1
 	VFMADD213PD  Y11, Y5, Y2
 	VFMADD213PD  Y1, Y10, Y6
-	VMOVUPD      Y2, 15544(AX)(CX*8)
+	VMOVUPD      Y2, 16632(AX)(CX*8)
 	VMULPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 14488(AX)(CX*8)
-	VMOVUPD      6872(AX)(CX*8), Y0
+	VMOVUPD      Y6, 15576(AX)(CX*8)
+	VMOVUPD      7960(AX)(CX*8), Y0
 	VMULPD       Y4, Y0, Y2
 	VSUBPD       Y7, Y0, Y0
 	VMULPD       Y4, Y0, Y0
 	VMULPD       Y8, Y0, Y0
 	VMULPD       Y2, Y1, Y1
-	VMOVUPD      5784(AX)(CX*8), Y7
-	VFMSUB213PD  7960(AX)(CX*8), Y7, Y2
+	VMOVUPD      6872(AX)(CX*8), Y7
+	VFMSUB213PD  9048(AX)(CX*8), Y7, Y2
 	VADDPD       Y2, Y0, Y0
 	VFMADD213PD  Y1, Y10, Y0
-	VMOVUPD      Y0, 15576(AX)(CX*8)
+	VMOVUPD      Y0, 16664(AX)(CX*8)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -9083,6 +9082,8 @@ end7:
 	VMAXPS        X1, X2, X2
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
+	VXORPS        constants<>+0(SB), X2, X1
+	VMOVSS        X1, 1400(AX)(DI*8)
 	VCVTSS2SD     X2, X2, X2
 	VMOVSD        X2, 312(AX)(DI*8)
 
@@ -9101,13 +9102,13 @@ TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
 	XORQ         DI, DI
 
@@ -9131,11 +9132,8 @@ row1:
 	VMOVSS       (DX)(CX*4), X7
 	VCVTSS2SD    X7, X7, X7
 	VSUBSD       312(AX)(R8*8), X7, X7
-	VMOVSD       X7, 3576(AX)(R8*8)
-	VMOVSD       312(AX)(R8*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+256(SB), X7, X7
-	VBROADCASTSS X7, Z7
+	VMOVSD       X7, 4664(AX)(R8*8)
+	VBROADCASTSS 1400(AX)(R8*8), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -9335,6 +9333,8 @@ end10:
 	VMAXPS        X8, X7, X7
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
+	VXORPS        constants<>+0(SB), X7, X8
+	VMOVSS        X8, 1416(AX)(R8*8)
 	VCVTSS2SD     X7, X7, X7
 	VMOVSD        X7, 328(AX)(R8*8)
 
@@ -9354,13 +9354,13 @@ TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	XORQ         R8, R8
@@ -9385,11 +9385,8 @@ row1:
 	VMOVSS       (DX)(CX*4), X7
 	VCVTSS2SD    X7, X7, X7
 	VSUBSD       312(AX)(R9*8), X7, X7
-	VMOVSD       X7, 3576(AX)(R9*8)
-	VMOVSD       312(AX)(R9*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+256(SB), X7, X7
-	VBROADCASTSS X7, Z7
+	VMOVSD       X7, 4664(AX)(R9*8)
+	VBROADCASTSS 1400(AX)(R9*8), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -9602,6 +9599,8 @@ end10:
 	VMAXPS        X8, X7, X7
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
+	VXORPS        constants<>+0(SB), X7, X8
+	VMOVSS        X8, 1416(AX)(R9*8)
 	VCVTSS2SD     X7, X7, X7
 	VMOVSD        X7, 328(AX)(R9*8)
 
@@ -9648,10 +9647,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14456(AX)(R8*8), X0
+	VMOVSD       15544(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       9016(AX)(R8*8), X1
+	VMOVSD       10104(AX)(R8*8), X1
 	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
@@ -9703,13 +9702,13 @@ TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         24(AX), R8
@@ -9737,11 +9736,8 @@ row1:
 	VMOVSS       (DX)(CX*4), X7
 	VCVTSS2SD    X7, X7, X7
 	VSUBSD       312(AX)(R12*8), X7, X7
-	VMOVSD       X7, 3576(AX)(R12*8)
-	VMOVSD       312(AX)(R12*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+256(SB), X7, X7
-	VBROADCASTSS X7, Z7
+	VMOVSD       X7, 4664(AX)(R12*8)
+	VBROADCASTSS 1400(AX)(R12*8), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -9891,6 +9887,8 @@ end8:
 	VMAXPS        X8, X7, X7
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
+	VXORPS        constants<>+0(SB), X7, X8
+	VMOVSS        X8, 1416(AX)(R12*8)
 	VCVTSS2SD     X7, X7, X7
 	VMOVSD        X7, 328(AX)(R12*8)
 
@@ -9941,10 +9939,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14456(AX)(R11*8), X0
+	VMOVSD       15544(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       9016(AX)(R11*8), X1
+	VMOVSD       10104(AX)(R11*8), X1
 	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
@@ -10332,13 +10330,13 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -10610,11 +10608,11 @@ done9:
 	VBROADCASTSD  constants<>+736(SB), Z11
 	VCVTPS2PD     Y9, Z12
 	VADDPD        Z11, Z12, Z12
-	VMOVUPD       Z12, 1400(AX)(DI*8)
+	VMOVUPD       Z12, 2488(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
 	VADDPD        Z11, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(DI*8)
+	VMOVUPD       Z9, 2552(AX)(DI*8)
 	JMP           sum12
 
 two11:
@@ -10626,10 +10624,10 @@ two11:
 	VMULPS        Z11, Z9, Z9
 	VADDPS        Z9, Z12, Z12
 	VCVTPS2PD     Y12, Z9
-	VMOVUPD       Z9, 1400(AX)(DI*8)
+	VMOVUPD       Z9, 2488(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 1464(AX)(DI*8)
+	VMOVUPD       Z9, 2552(AX)(DI*8)
 
 sum12:
 	VMOVUPS       2048(R9), Z9
@@ -10656,10 +10654,10 @@ sum12:
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z11, Z9, Z9
 	VCVTPS2PD     Y9, Z11
-	VMOVUPD       Z11, 4664(AX)(DI*8)
+	VMOVUPD       Z11, 5752(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 4728(AX)(DI*8)
+	VMOVUPD       Z9, 5816(AX)(DI*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -10675,17 +10673,17 @@ sum12:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 6840(AX)(DI*8)
+	VMOVUPD       Z9, 7928(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(DI*8)
+	VMOVUPD       Z8, 7992(AX)(DI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(DI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(DI*8)
+	VMOVUPD       Z8, 4664(AX)(DI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(DI*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(DI*8)
+	VMOVUPD       Z8, 4728(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, DI
@@ -10714,19 +10712,19 @@ TEXT ·planeScaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSD 272(AX), Z0
 	LEAQ         (SI), R8
-	VMOVUPD      14456(AX)(R8*8), Z1
-	VMOVUPD      14520(AX)(R8*8), Z2
+	VMOVUPD      15544(AX)(R8*8), Z1
+	VMOVUPD      15608(AX)(R8*8), Z2
 	VCVTPD2PS    Z1, Y3
 	VCVTPD2PS    Z2, Y1
 	VINSERTF64X4 $0x01, Y1, Z3, Z1
-	VMULPD       9016(AX)(R8*8), Z0, Z2
-	VMULPD       9080(AX)(R8*8), Z0, Z0
+	VMULPD       10104(AX)(R8*8), Z0, Z2
+	VMULPD       10168(AX)(R8*8), Z0, Z0
 	VCVTPD2PS    Z2, Y3
 	VCVTPD2PS    Z0, Y0
 	VINSERTF64X4 $0x01, Y0, Z3, Z0
 	VMOVDQU32    (BX), Z2
-	VMOVUPD      15544(AX)(R8*8), Z4
-	VMOVUPD      15608(AX)(R8*8), Z5
+	VMOVUPD      16632(AX)(R8*8), Z4
+	VMOVUPD      16696(AX)(R8*8), Z5
 	VCVTPD2PS    Z4, Y3
 	VCVTPD2PS    Z5, Y4
 	VINSERTF64X4 $0x01, Y4, Z3, Z4
@@ -10763,13 +10761,13 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Z7
@@ -10920,11 +10918,11 @@ done6:
 	VBROADCASTSD  constants<>+736(SB), Z11
 	VCVTPS2PD     Y9, Z12
 	VADDPD        Z11, Z12, Z12
-	VMOVUPD       Z12, 1400(AX)(BX*8)
+	VMOVUPD       Z12, 2488(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
 	VADDPD        Z11, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(BX*8)
+	VMOVUPD       Z9, 2552(AX)(BX*8)
 	JMP           sum9
 
 two8:
@@ -10936,10 +10934,10 @@ two8:
 	VMULPS        Z11, Z9, Z9
 	VADDPS        Z9, Z12, Z12
 	VCVTPS2PD     Y12, Z9
-	VMOVUPD       Z9, 1400(AX)(BX*8)
+	VMOVUPD       Z9, 2488(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z12, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 1464(AX)(BX*8)
+	VMOVUPD       Z9, 2552(AX)(BX*8)
 
 sum9:
 	VMOVUPS       2048(DI), Z9
@@ -10966,10 +10964,10 @@ sum9:
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z11, Z9, Z9
 	VCVTPS2PD     Y9, Z11
-	VMOVUPD       Z11, 4664(AX)(BX*8)
+	VMOVUPD       Z11, 5752(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 4728(AX)(BX*8)
+	VMOVUPD       Z9, 5816(AX)(BX*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -10985,17 +10983,17 @@ sum9:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 6840(AX)(BX*8)
+	VMOVUPD       Z9, 7928(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(BX*8)
+	VMOVUPD       Z8, 7992(AX)(BX*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(BX*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(BX*8)
+	VMOVUPD       Z8, 4664(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(BX*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(BX*8)
+	VMOVUPD       Z8, 4728(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
@@ -11024,19 +11022,19 @@ TEXT ·planeScaleClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSD 272(AX), Z0
 	LEAQ         (SI), R8
-	VMOVUPD      14456(AX)(R8*8), Z1
-	VMOVUPD      14520(AX)(R8*8), Z2
+	VMOVUPD      15544(AX)(R8*8), Z1
+	VMOVUPD      15608(AX)(R8*8), Z2
 	VCVTPD2PS    Z1, Y3
 	VCVTPD2PS    Z2, Y1
 	VINSERTF64X4 $0x01, Y1, Z3, Z1
-	VMULPD       9016(AX)(R8*8), Z0, Z2
-	VMULPD       9080(AX)(R8*8), Z0, Z0
+	VMULPD       10104(AX)(R8*8), Z0, Z2
+	VMULPD       10168(AX)(R8*8), Z0, Z0
 	VCVTPD2PS    Z2, Y3
 	VCVTPD2PS    Z0, Y0
 	VINSERTF64X4 $0x01, Y0, Z3, Z0
 	VMOVDQU32    (BX), Z2
-	VMOVUPD      15544(AX)(R8*8), Z4
-	VMOVUPD      15608(AX)(R8*8), Z5
+	VMOVUPD      16632(AX)(R8*8), Z4
+	VMOVUPD      16696(AX)(R8*8), Z5
 	VCVTPD2PS    Z4, Y3
 	VCVTPD2PS    Z5, Y4
 	VINSERTF64X4 $0x01, Y4, Z3, Z4
@@ -11076,13 +11074,13 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
@@ -11235,11 +11233,11 @@ done6:
 	VBROADCASTSD  constants<>+736(SB), Z9
 	VCVTPS2PD     Y8, Z10
 	VADDPD        Z9, Z10, Z10
-	VMOVUPD       Z10, 1400(AX)(BX*8)
+	VMOVUPD       Z10, 2488(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
 	VADDPD        Z9, Z8, Z8
-	VMOVUPD       Z8, 1464(AX)(BX*8)
+	VMOVUPD       Z8, 2552(AX)(BX*8)
 	JMP           sum9
 
 two8:
@@ -11251,10 +11249,10 @@ two8:
 	VMULPS        Z9, Z8, Z8
 	VADDPS        Z8, Z10, Z10
 	VCVTPS2PD     Y10, Z8
-	VMOVUPD       Z8, 1400(AX)(BX*8)
+	VMOVUPD       Z8, 2488(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 1464(AX)(BX*8)
+	VMOVUPD       Z8, 2552(AX)(BX*8)
 
 sum9:
 	VMOVUPS       2048(DI), Z8
@@ -11281,10 +11279,10 @@ sum9:
 	VADDPS        Z10, Z9, Z9
 	VADDPS        Z9, Z8, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 4664(AX)(BX*8)
+	VMOVUPD       Z9, 5752(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(BX*8)
+	VMOVUPD       Z8, 5816(AX)(BX*8)
 	VMOVUPS       3072(DI), Z8
 	VADDPS        3136(DI), Z8, Z8
 	VMOVUPS       3200(DI), Z9
@@ -11309,10 +11307,10 @@ sum9:
 	VADDPS        Z10, Z9, Z9
 	VADDPS        Z9, Z8, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 2488(AX)(BX*8)
+	VMOVUPD       Z9, 3576(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 2552(AX)(BX*8)
+	VMOVUPD       Z8, 3640(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $+16, BX
 	CMPQ          BX, SI
@@ -11340,13 +11338,13 @@ TEXT ·planeScaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSD 272(AX), Z0
 	LEAQ         (SI), R8
-	VMOVUPD      14456(AX)(R8*8), Z1
-	VMOVUPD      14520(AX)(R8*8), Z2
+	VMOVUPD      15544(AX)(R8*8), Z1
+	VMOVUPD      15608(AX)(R8*8), Z2
 	VCVTPD2PS    Z1, Y3
 	VCVTPD2PS    Z2, Y1
 	VINSERTF64X4 $0x01, Y1, Z3, Z1
-	VMULPD       9016(AX)(R8*8), Z0, Z2
-	VMULPD       9080(AX)(R8*8), Z0, Z0
+	VMULPD       10104(AX)(R8*8), Z0, Z2
+	VMULPD       10168(AX)(R8*8), Z0, Z0
 	VCVTPD2PS    Z2, Y3
 	VCVTPD2PS    Z0, Y0
 	VINSERTF64X4 $0x01, Y0, Z3, Z0
@@ -11455,6 +11453,8 @@ end7:
 	VMAXPD        X1, X2, X2
 	VPERMILPD     $0x01, X2, X1
 	VMAXPD        X1, X2, X2
+	VXORPS        constants<>+768(SB), X2, X1
+	VMOVSD        X1, 1400(AX)(DI*8)
 	VMOVSD        X2, 312(AX)(DI*8)
 
 skip2:
@@ -11472,17 +11472,17 @@ TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
+	VBROADCASTSD constants<>+800(SB), Z0
+	VBROADCASTSD constants<>+832(SB), Z1
+	VBROADCASTSD constants<>+864(SB), Z2
+	VBROADCASTSD constants<>+896(SB), Z3
+	VBROADCASTSD constants<>+928(SB), Z4
+	VBROADCASTSD constants<>+960(SB), Z5
+	VBROADCASTSD constants<>+992(SB), Z6
+	VBROADCASTSD constants<>+1024(SB), Z7
+	VBROADCASTSD constants<>+1056(SB), Z8
+	VBROADCASTSD constants<>+1088(SB), Z9
+	VBROADCASTSD constants<>+1120(SB), Z10
 	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), DX
 	XORQ         DI, DI
@@ -11506,10 +11506,8 @@ row1:
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
 	VSUBSD       312(AX)(R8*8), X12, X12
-	VMOVSD       X12, 3576(AX)(R8*8)
-	VMOVSD       312(AX)(R8*8), X12
-	VXORPS       constants<>+1184(SB), X12, X12
-	VBROADCASTSD X12, Z12
+	VMOVSD       X12, 4664(AX)(R8*8)
+	VBROADCASTSD 1400(AX)(R8*8), Z12
 	VMOVSD       112(AX), X13
 	VBROADCASTSD X13, Z13
 	XORQ         R9, R9
@@ -11742,6 +11740,8 @@ end10:
 	VMAXPD        X13, X12, X12
 	VPERMILPD     $0x01, X12, X13
 	VMAXPD        X13, X12, X12
+	VXORPS        constants<>+768(SB), X12, X13
+	VMOVSD        X13, 1416(AX)(R8*8)
 	VMOVSD        X12, 328(AX)(R8*8)
 
 found11:
@@ -11760,17 +11760,17 @@ TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
+	VBROADCASTSD constants<>+800(SB), Z0
+	VBROADCASTSD constants<>+832(SB), Z1
+	VBROADCASTSD constants<>+864(SB), Z2
+	VBROADCASTSD constants<>+896(SB), Z3
+	VBROADCASTSD constants<>+928(SB), Z4
+	VBROADCASTSD constants<>+960(SB), Z5
+	VBROADCASTSD constants<>+992(SB), Z6
+	VBROADCASTSD constants<>+1024(SB), Z7
+	VBROADCASTSD constants<>+1056(SB), Z8
+	VBROADCASTSD constants<>+1088(SB), Z9
+	VBROADCASTSD constants<>+1120(SB), Z10
 	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
@@ -11795,10 +11795,8 @@ row1:
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
 	VSUBSD       312(AX)(R9*8), X12, X12
-	VMOVSD       X12, 3576(AX)(R9*8)
-	VMOVSD       312(AX)(R9*8), X12
-	VXORPS       constants<>+1184(SB), X12, X12
-	VBROADCASTSD X12, Z12
+	VMOVSD       X12, 4664(AX)(R9*8)
+	VBROADCASTSD 1400(AX)(R9*8), Z12
 	VMOVSD       112(AX), X13
 	VBROADCASTSD X13, Z13
 	XORQ         R10, R10
@@ -12045,6 +12043,8 @@ end10:
 	VMAXPD        X13, X12, X12
 	VPERMILPD     $0x01, X12, X13
 	VMAXPD        X13, X12, X12
+	VXORPS        constants<>+768(SB), X12, X13
+	VMOVSD        X13, 1416(AX)(R9*8)
 	VMOVSD        X12, 328(AX)(R9*8)
 
 found11:
@@ -12090,9 +12090,9 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14456(AX)(R8*8), X0
+	VMOVSD       15544(AX)(R8*8), X0
 	VBROADCASTSD X0, Z0
-	VMOVSD       9016(AX)(R8*8), X1
+	VMOVSD       10104(AX)(R8*8), X1
 	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	VMOVUPD.Z    (DX)(SI*8), K1, Z2
@@ -12143,17 +12143,17 @@ TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
+	VBROADCASTSD constants<>+800(SB), Z0
+	VBROADCASTSD constants<>+832(SB), Z1
+	VBROADCASTSD constants<>+864(SB), Z2
+	VBROADCASTSD constants<>+896(SB), Z3
+	VBROADCASTSD constants<>+928(SB), Z4
+	VBROADCASTSD constants<>+960(SB), Z5
+	VBROADCASTSD constants<>+992(SB), Z6
+	VBROADCASTSD constants<>+1024(SB), Z7
+	VBROADCASTSD constants<>+1056(SB), Z8
+	VBROADCASTSD constants<>+1088(SB), Z9
+	VBROADCASTSD constants<>+1120(SB), Z10
 	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
@@ -12181,10 +12181,8 @@ row1:
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
 	VSUBSD       312(AX)(R12*8), X12, X12
-	VMOVSD       X12, 3576(AX)(R12*8)
-	VMOVSD       312(AX)(R12*8), X12
-	VXORPS       constants<>+1184(SB), X12, X12
-	VBROADCASTSD X12, Z12
+	VMOVSD       X12, 4664(AX)(R12*8)
+	VBROADCASTSD 1400(AX)(R12*8), Z12
 	VMOVSD       112(AX), X13
 	VBROADCASTSD X13, Z13
 	XORQ         R13, R13
@@ -12346,6 +12344,8 @@ end8:
 	VMAXPD        X13, X12, X12
 	VPERMILPD     $0x01, X12, X13
 	VMAXPD        X13, X12, X12
+	VXORPS        constants<>+768(SB), X12, X13
+	VMOVSD        X13, 1416(AX)(R12*8)
 	VMOVSD        X12, 328(AX)(R12*8)
 
 found9:
@@ -12395,9 +12395,9 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14456(AX)(R11*8), X0
+	VMOVSD       15544(AX)(R11*8), X0
 	VBROADCASTSD X0, Z0
-	VMOVSD       9016(AX)(R11*8), X1
+	VMOVSD       10104(AX)(R11*8), X1
 	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	VMOVUPD.Z    (DX)(R9*8), K1, Z2
@@ -12466,17 +12466,17 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
+	VBROADCASTSD constants<>+800(SB), Z0
+	VBROADCASTSD constants<>+832(SB), Z1
+	VBROADCASTSD constants<>+864(SB), Z2
+	VBROADCASTSD constants<>+896(SB), Z3
+	VBROADCASTSD constants<>+928(SB), Z4
+	VBROADCASTSD constants<>+960(SB), Z5
+	VBROADCASTSD constants<>+992(SB), Z6
+	VBROADCASTSD constants<>+1024(SB), Z7
+	VBROADCASTSD constants<>+1056(SB), Z8
+	VBROADCASTSD constants<>+1088(SB), Z9
+	VBROADCASTSD constants<>+1120(SB), Z10
 	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
@@ -12750,7 +12750,7 @@ done9:
 	VADDPD       Z16, Z14, Z14
 	VBROADCASTSD constants<>+736(SB), Z16
 	VADDPD       Z16, Z14, Z14
-	VMOVUPD      Z14, 1400(AX)(DI*8)
+	VMOVUPD      Z14, 2488(AX)(DI*8)
 	JMP          sum12
 
 two11:
@@ -12761,7 +12761,7 @@ two11:
 	VBROADCASTSD constants<>+576(SB), Z16
 	VMULPD       Z16, Z14, Z14
 	VADDPD       Z14, Z17, Z17
-	VMOVUPD      Z17, 1400(AX)(DI*8)
+	VMOVUPD      Z17, 2488(AX)(DI*8)
 
 sum12:
 	VMOVUPD       1024(R9), Z14
@@ -12775,7 +12775,7 @@ sum12:
 	VADDPD        1472(R9), Z17, Z17
 	VADDPD        Z17, Z16, Z16
 	VADDPD        Z16, Z14, Z14
-	VMOVUPD       Z14, 4664(AX)(DI*8)
+	VMOVUPD       Z14, 5752(AX)(DI*8)
 	VSUBPD        Z13, Z15, Z13
 	VMOVUPD       Z13, Z16
 	VFMADD132PD   Z2, Z1, Z16
@@ -12795,9 +12795,9 @@ sum12:
 	VMULPD        Z13, Z13, Z17
 	VFMADD213PD   Z13, Z17, Z14
 	VFMADD213PD.Z Z16, Z16, K1, Z14
-	VMOVUPD       Z14, 6840(AX)(DI*8)
+	VMOVUPD       Z14, 7928(AX)(DI*8)
 	VSUBPD        312(AX)(DI*8), Z15, Z15
-	VMOVUPD       Z15, 3576(AX)(DI*8)
+	VMOVUPD       Z15, 4664(AX)(DI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x20, DX
 	ADDQ          $+8, DI
@@ -12826,10 +12826,10 @@ TEXT ·planeScaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSD 272(AX), Z0
 	LEAQ         (SI), R8
-	VMOVUPD      14456(AX)(R8*8), Z1
-	VMULPD       9016(AX)(R8*8), Z0, Z0
+	VMOVUPD      15544(AX)(R8*8), Z1
+	VMULPD       10104(AX)(R8*8), Z0, Z0
 	VPMOVSXDQ    (BX), Z2
-	VMOVUPD      15544(AX)(R8*8), Z3
+	VMOVUPD      16632(AX)(R8*8), Z3
 	XORQ         R8, R8
 	MOVQ         CX, R9
 	MOVQ         DX, R10
@@ -12863,17 +12863,17 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
+	VBROADCASTSD constants<>+800(SB), Z0
+	VBROADCASTSD constants<>+832(SB), Z1
+	VBROADCASTSD constants<>+864(SB), Z2
+	VBROADCASTSD constants<>+896(SB), Z3
+	VBROADCASTSD constants<>+928(SB), Z4
+	VBROADCASTSD constants<>+960(SB), Z5
+	VBROADCASTSD constants<>+992(SB), Z6
+	VBROADCASTSD constants<>+1024(SB), Z7
+	VBROADCASTSD constants<>+1056(SB), Z8
+	VBROADCASTSD constants<>+1088(SB), Z9
+	VBROADCASTSD constants<>+1120(SB), Z10
 	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
@@ -13001,7 +13001,7 @@ done6:
 	VADDPD       Z16, Z14, Z14
 	VBROADCASTSD constants<>+736(SB), Z16
 	VADDPD       Z16, Z14, Z14
-	VMOVUPD      Z14, 1400(AX)(BX*8)
+	VMOVUPD      Z14, 2488(AX)(BX*8)
 	JMP          sum9
 
 two8:
@@ -13012,7 +13012,7 @@ two8:
 	VBROADCASTSD constants<>+576(SB), Z16
 	VMULPD       Z16, Z14, Z14
 	VADDPD       Z14, Z17, Z17
-	VMOVUPD      Z17, 1400(AX)(BX*8)
+	VMOVUPD      Z17, 2488(AX)(BX*8)
 
 sum9:
 	VMOVUPD       1024(DI), Z14
@@ -13026,7 +13026,7 @@ sum9:
 	VADDPD        1472(DI), Z17, Z17
 	VADDPD        Z17, Z16, Z16
 	VADDPD        Z16, Z14, Z14
-	VMOVUPD       Z14, 4664(AX)(BX*8)
+	VMOVUPD       Z14, 5752(AX)(BX*8)
 	VSUBPD        Z13, Z15, Z13
 	VMOVUPD       Z13, Z16
 	VFMADD132PD   Z2, Z1, Z16
@@ -13046,9 +13046,9 @@ sum9:
 	VMULPD        Z13, Z13, Z17
 	VFMADD213PD   Z13, Z17, Z14
 	VFMADD213PD.Z Z16, Z16, K1, Z14
-	VMOVUPD       Z14, 6840(AX)(BX*8)
+	VMOVUPD       Z14, 7928(AX)(BX*8)
 	VSUBPD        312(AX)(BX*8), Z15, Z15
-	VMOVUPD       Z15, 3576(AX)(BX*8)
+	VMOVUPD       Z15, 4664(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x20, DX
 	ADDQ          $+8, BX
@@ -13077,10 +13077,10 @@ TEXT ·planeScaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSD 272(AX), Z0
 	LEAQ         (SI), R8
-	VMOVUPD      14456(AX)(R8*8), Z1
-	VMULPD       9016(AX)(R8*8), Z0, Z0
+	VMOVUPD      15544(AX)(R8*8), Z1
+	VMULPD       10104(AX)(R8*8), Z0, Z0
 	VPMOVSXDQ    (BX), Z2
-	VMOVUPD      15544(AX)(R8*8), Z3
+	VMOVUPD      16632(AX)(R8*8), Z3
 	XORQ         R8, R8
 	MOVQ         CX, R9
 	MOVQ         DX, R10
@@ -13117,17 +13117,17 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSD constants<>+768(SB), Z0
-	VBROADCASTSD constants<>+800(SB), Z1
-	VBROADCASTSD constants<>+832(SB), Z2
-	VBROADCASTSD constants<>+864(SB), Z3
-	VBROADCASTSD constants<>+896(SB), Z4
-	VBROADCASTSD constants<>+928(SB), Z5
-	VBROADCASTSD constants<>+960(SB), Z6
-	VBROADCASTSD constants<>+992(SB), Z7
-	VBROADCASTSD constants<>+1024(SB), Z8
-	VBROADCASTSD constants<>+1056(SB), Z9
-	VBROADCASTSD constants<>+1088(SB), Z10
+	VBROADCASTSD constants<>+800(SB), Z0
+	VBROADCASTSD constants<>+832(SB), Z1
+	VBROADCASTSD constants<>+864(SB), Z2
+	VBROADCASTSD constants<>+896(SB), Z3
+	VBROADCASTSD constants<>+928(SB), Z4
+	VBROADCASTSD constants<>+960(SB), Z5
+	VBROADCASTSD constants<>+992(SB), Z6
+	VBROADCASTSD constants<>+1024(SB), Z7
+	VBROADCASTSD constants<>+1056(SB), Z8
+	VBROADCASTSD constants<>+1088(SB), Z9
+	VBROADCASTSD constants<>+1120(SB), Z10
 	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
@@ -13257,7 +13257,7 @@ done6:
 	VADDPD       Z14, Z13, Z13
 	VBROADCASTSD constants<>+736(SB), Z14
 	VADDPD       Z14, Z13, Z13
-	VMOVUPD      Z13, 1400(AX)(BX*8)
+	VMOVUPD      Z13, 2488(AX)(BX*8)
 	JMP          sum9
 
 two8:
@@ -13268,7 +13268,7 @@ two8:
 	VBROADCASTSD constants<>+576(SB), Z14
 	VMULPD       Z14, Z13, Z13
 	VADDPD       Z13, Z15, Z15
-	VMOVUPD      Z15, 1400(AX)(BX*8)
+	VMOVUPD      Z15, 2488(AX)(BX*8)
 
 sum9:
 	VMOVUPD 1024(DI), Z13
@@ -13282,7 +13282,7 @@ sum9:
 	VADDPD  1472(DI), Z15, Z15
 	VADDPD  Z15, Z14, Z14
 	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 4664(AX)(BX*8)
+	VMOVUPD Z13, 5752(AX)(BX*8)
 	VMOVUPD 1536(DI), Z13
 	VADDPD  1600(DI), Z13, Z13
 	VMOVUPD 1664(DI), Z14
@@ -13294,7 +13294,7 @@ sum9:
 	VADDPD  1984(DI), Z15, Z15
 	VADDPD  Z15, Z14, Z14
 	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 2488(AX)(BX*8)
+	VMOVUPD Z13, 3576(AX)(BX*8)
 	ADDQ    $0x40, CX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
@@ -13322,8 +13322,8 @@ TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 loop1:
 	VBROADCASTSD 272(AX), Z0
 	LEAQ         (SI), R8
-	VMOVUPD      14456(AX)(R8*8), Z1
-	VMULPD       9016(AX)(R8*8), Z0, Z0
+	VMOVUPD      15544(AX)(R8*8), Z1
+	VMULPD       10104(AX)(R8*8), Z0, Z0
 	XORQ         R8, R8
 	MOVQ         CX, R9
 	MOVQ         DX, R10
@@ -13438,6 +13438,8 @@ end7:
 	VMAXPS        X1, X2, X2
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
+	VXORPS        constants<>+0(SB), X2, X1
+	VMOVSS        X1, 1400(AX)(DI*8)
 	VCVTSS2SD     X2, X2, X2
 	VMOVSD        X2, 312(AX)(DI*8)
 
@@ -13456,13 +13458,13 @@ TEXT ·sumUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
 	XORQ         DI, DI
 
@@ -13487,11 +13489,8 @@ row1:
 	VCVTPH2PS    X7, X7
 	VCVTSS2SD    X7, X7, X7
 	VSUBSD       312(AX)(R8*8), X7, X7
-	VMOVSD       X7, 3576(AX)(R8*8)
-	VMOVSD       312(AX)(R8*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+256(SB), X7, X7
-	VBROADCASTSS X7, Z7
+	VMOVSD       X7, 4664(AX)(R8*8)
+	VBROADCASTSS 1400(AX)(R8*8), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -13702,6 +13701,8 @@ end10:
 	VMAXPS        X8, X7, X7
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
+	VXORPS        constants<>+0(SB), X7, X8
+	VMOVSS        X8, 1416(AX)(R8*8)
 	VCVTSS2SD     X7, X7, X7
 	VMOVSD        X7, 328(AX)(R8*8)
 
@@ -13721,13 +13722,13 @@ TEXT ·sumExpUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	XORQ         R8, R8
@@ -13753,11 +13754,8 @@ row1:
 	VCVTPH2PS    X7, X7
 	VCVTSS2SD    X7, X7, X7
 	VSUBSD       312(AX)(R9*8), X7, X7
-	VMOVSD       X7, 3576(AX)(R9*8)
-	VMOVSD       312(AX)(R9*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+256(SB), X7, X7
-	VBROADCASTSS X7, Z7
+	VMOVSD       X7, 4664(AX)(R9*8)
+	VBROADCASTSS 1400(AX)(R9*8), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -13975,6 +13973,8 @@ end10:
 	VMAXPS        X8, X7, X7
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
+	VXORPS        constants<>+0(SB), X7, X8
+	VMOVSS        X8, 1416(AX)(R9*8)
 	VCVTSS2SD     X7, X7, X7
 	VMOVSD        X7, 328(AX)(R9*8)
 
@@ -14021,10 +14021,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14456(AX)(R8*8), X0
+	VMOVSD       15544(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       9016(AX)(R8*8), X1
+	VMOVSD       10104(AX)(R8*8), X1
 	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
@@ -14080,13 +14080,13 @@ TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         24(AX), R8
@@ -14115,11 +14115,8 @@ row1:
 	VCVTPH2PS    X7, X7
 	VCVTSS2SD    X7, X7, X7
 	VSUBSD       312(AX)(R12*8), X7, X7
-	VMOVSD       X7, 3576(AX)(R12*8)
-	VMOVSD       312(AX)(R12*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+256(SB), X7, X7
-	VBROADCASTSS X7, Z7
+	VMOVSD       X7, 4664(AX)(R12*8)
+	VBROADCASTSS 1400(AX)(R12*8), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -14273,6 +14270,8 @@ end8:
 	VMAXPS        X8, X7, X7
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
+	VXORPS        constants<>+0(SB), X7, X8
+	VMOVSS        X8, 1416(AX)(R12*8)
 	VCVTSS2SD     X7, X7, X7
 	VMOVSD        X7, 328(AX)(R12*8)
 
@@ -14323,10 +14322,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14456(AX)(R11*8), X0
+	VMOVSD       15544(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       9016(AX)(R11*8), X1
+	VMOVSD       10104(AX)(R11*8), X1
 	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
@@ -14482,6 +14481,8 @@ end7:
 	VMAXPS        X1, X2, X2
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
+	VXORPS        constants<>+0(SB), X2, X1
+	VMOVSS        X1, 1400(AX)(DI*8)
 	VCVTSS2SD     X2, X2, X2
 	VMOVSD        X2, 312(AX)(DI*8)
 
@@ -14500,13 +14501,13 @@ TEXT ·sumUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
 	XORQ         DI, DI
 
@@ -14531,11 +14532,8 @@ row1:
 	VPSLLD       $0x10, X7, X7
 	VCVTSS2SD    X7, X7, X7
 	VSUBSD       312(AX)(R8*8), X7, X7
-	VMOVSD       X7, 3576(AX)(R8*8)
-	VMOVSD       312(AX)(R8*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+256(SB), X7, X7
-	VBROADCASTSS X7, Z7
+	VMOVSD       X7, 4664(AX)(R8*8)
+	VBROADCASTSS 1400(AX)(R8*8), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -14760,6 +14758,8 @@ end10:
 	VMAXPS        X8, X7, X7
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
+	VXORPS        constants<>+0(SB), X7, X8
+	VMOVSS        X8, 1416(AX)(R8*8)
 	VCVTSS2SD     X7, X7, X7
 	VMOVSD        X7, 328(AX)(R8*8)
 
@@ -14779,13 +14779,13 @@ TEXT ·sumExpUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	XORQ         R8, R8
@@ -14811,11 +14811,8 @@ row1:
 	VPSLLD       $0x10, X7, X7
 	VCVTSS2SD    X7, X7, X7
 	VSUBSD       312(AX)(R9*8), X7, X7
-	VMOVSD       X7, 3576(AX)(R9*8)
-	VMOVSD       312(AX)(R9*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+256(SB), X7, X7
-	VBROADCASTSS X7, Z7
+	VMOVSD       X7, 4664(AX)(R9*8)
+	VBROADCASTSS 1400(AX)(R9*8), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -15047,6 +15044,8 @@ end10:
 	VMAXPS        X8, X7, X7
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
+	VXORPS        constants<>+0(SB), X7, X8
+	VMOVSS        X8, 1416(AX)(R9*8)
 	VCVTSS2SD     X7, X7, X7
 	VMOVSD        X7, 328(AX)(R9*8)
 
@@ -15093,10 +15092,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R8
 	ADDQ         DI, R8
-	VMOVSD       14456(AX)(R8*8), X0
+	VMOVSD       15544(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       9016(AX)(R8*8), X1
+	VMOVSD       10104(AX)(R8*8), X1
 	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
@@ -15179,13 +15178,13 @@ TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         24(AX), R8
@@ -15214,11 +15213,8 @@ row1:
 	VPSLLD       $0x10, X7, X7
 	VCVTSS2SD    X7, X7, X7
 	VSUBSD       312(AX)(R12*8), X7, X7
-	VMOVSD       X7, 3576(AX)(R12*8)
-	VMOVSD       312(AX)(R12*8), X7
-	VCVTSD2SS    X7, X7, X7
-	VXORPS       constants<>+256(SB), X7, X7
-	VBROADCASTSS X7, Z7
+	VMOVSD       X7, 4664(AX)(R12*8)
+	VBROADCASTSS 1400(AX)(R12*8), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -15381,6 +15377,8 @@ end8:
 	VMAXPS        X8, X7, X7
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
+	VXORPS        constants<>+0(SB), X7, X8
+	VMOVSS        X8, 1416(AX)(R12*8)
 	VCVTSS2SD     X7, X7, X7
 	VMOVSD        X7, 328(AX)(R12*8)
 
@@ -15431,10 +15429,10 @@ row1:
 	JLT          skip2
 	MOVQ         88(AX), R11
 	ADDQ         R10, R11
-	VMOVSD       14456(AX)(R11*8), X0
+	VMOVSD       15544(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
-	VMOVSD       9016(AX)(R11*8), X1
+	VMOVSD       10104(AX)(R11*8), X1
 	VMULSD       272(AX), X1, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
@@ -15544,9 +15542,9 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD 280(AX), Z1
 	VBROADCASTSD constants<>+576(SB), Z2
 	VBROADCASTSD 264(AX), Z3
-	VMOVUPD      16632(AX), Z4
-	VMOVUPD      16696(AX), Z5
-	VMOVUPD      16760(AX), Z6
+	VMOVUPD      17720(AX), Z4
+	VMOVUPD      17784(AX), Z5
+	VMOVUPD      17848(AX), Z6
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
@@ -15555,16 +15553,16 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD          1400(AX)(CX*8), Z7
-	VMOVUPD          2488(AX)(CX*8), Z8
+	VMOVUPD          2488(AX)(CX*8), Z7
+	VMOVUPD          3576(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
 	VPSUBQ.BCST      constants<>+1568(SB), Z9, Z9
 	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
 	VMOVUPD          Z0, Z11
 	VPSUBQ           Z10, Z11, Z10
-	VMOVUPD          1464(AX)(CX*8), Z11
+	VMOVUPD          2552(AX)(CX*8), Z11
 	VPSRLQ           $0x34, Z9, Z9
-	VMOVUPD          2552(AX)(CX*8), Z13
+	VMOVUPD          3640(AX)(CX*8), Z13
 	VPORQ.BCST       constants<>+1536(SB), Z9, Z9
 	VADDPD           Z0, Z11, Z14
 	VSUBPD.BCST      constants<>+1536(SB), Z9, Z9
@@ -15575,10 +15573,10 @@ loop1:
 	VMOVUPD          Z0, Z10
 	VADDPD.BCST      constants<>+1504(SB), Z12, Z7
 	VPSUBQ           Z15, Z10, Z15
-	VMOVUPD          1528(AX)(CX*8), Z10
+	VMOVUPD          2616(AX)(CX*8), Z10
 	VDIVPD           Z7, Z12, Z7
 	VPSRLQ           $0x34, Z14, Z17
-	VMOVUPD          2616(AX)(CX*8), Z19
+	VMOVUPD          3704(AX)(CX*8), Z19
 	VMULPD           Z7, Z7, Z14
 	VPORQ.BCST       constants<>+1536(SB), Z17, Z17
 	VADDPD           Z0, Z10, Z20
@@ -15594,11 +15592,11 @@ loop1:
 	VFMADD213PD.BCST constants<>+1696(SB), Z14, Z16
 	VADDPD.BCST      constants<>+1504(SB), Z18, Z11
 	VPSUBQ           Z21, Z15, Z21
-	VMOVUPD          1592(AX)(CX*8), Z15
+	VMOVUPD          2680(AX)(CX*8), Z15
 	VFMADD213PD.BCST constants<>+1728(SB), Z14, Z16
 	VDIVPD           Z11, Z18, Z11
 	VPSRLQ           $0x34, Z20, Z23
-	VMOVUPD          2680(AX)(CX*8), Z24
+	VMOVUPD          3768(AX)(CX*8), Z24
 	VFMADD213PD.BCST constants<>+1760(SB), Z14, Z16
 	VMULPD           Z11, Z11, Z20
 	VPORQ.BCST       constants<>+1536(SB), Z23, Z23
@@ -15627,7 +15625,7 @@ loop1:
 	VFMADD213PD.BCST constants<>+1760(SB), Z20, Z22
 	VMULPD           Z7, Z7, Z16
 	VPORQ.BCST       constants<>+1536(SB), Z10, Z10
-	VMOVUPD          3576(AX)(CX*8), Z12
+	VMOVUPD          4664(AX)(CX*8), Z12
 	VFMADD213PD.BCST constants<>+1792(SB), Z20, Z22
 	VBROADCASTSD     constants<>+1600(SB), Z21
 	VSUBPD.BCST      constants<>+1536(SB), Z10, Z10
@@ -15635,7 +15633,7 @@ loop1:
 	VFNMADD213PD     Z18, Z20, Z22
 	VFMADD213PD.BCST constants<>+1632(SB), Z16, Z21
 	VSUBPD           Z0, Z27, Z25
-	VMOVUPD          Z9, 13368(AX)(CX*8)
+	VMOVUPD          Z9, 14456(AX)(CX*8)
 	VMULPD.BCST      constants<>+1856(SB), Z17, Z20
 	VFMADD213PD.BCST constants<>+1664(SB), Z16, Z21
 	VFMADD231PD      Z27, Z15, Z25
@@ -15652,18 +15650,18 @@ loop1:
 	VFMADD213PD.BCST constants<>+1760(SB), Z16, Z21
 	VMULPD           Z11, Z11, Z18
 	VCMPPD           $0x04, Z2, Z8, K1
-	VMOVUPD          3640(AX)(CX*8), Z17
+	VMOVUPD          4728(AX)(CX*8), Z17
 	VFMADD213PD.BCST constants<>+1792(SB), Z16, Z21
 	VBROADCASTSD     constants<>+1600(SB), Z22
 	VMOVAPD.Z        Z12, K1, Z12
 	VADDPD           376(AX)(CX*8), Z20, Z15
 	VFNMADD213PD     Z26, Z16, Z21
 	VFMADD213PD.BCST constants<>+1632(SB), Z18, Z22
-	VFMADD231PD      4664(AX)(CX*8), Z3, Z12
-	VMOVUPD          Z15, 13432(AX)(CX*8)
+	VFMADD231PD      5752(AX)(CX*8), Z3, Z12
+	VMOVUPD          Z15, 14520(AX)(CX*8)
 	VMULPD.BCST      constants<>+1856(SB), Z23, Z16
 	VFMADD213PD.BCST constants<>+1664(SB), Z18, Z22
-	VADDPD           5752(AX)(CX*8), Z8, Z8
+	VADDPD           6840(AX)(CX*8), Z8, Z8
 	VSUBPD           Z17, Z20, Z27
 	VFNMADD231PD     Z21, Z7, Z16
 	VFMADD213PD.BCST constants<>+1696(SB), Z18, Z22
@@ -15675,23 +15673,23 @@ loop1:
 	VMULPD           Z17, Z13, Z8
 	VFMADD231PD.BCST constants<>+1824(SB), Z23, Z16
 	VFMADD213PD.BCST constants<>+1760(SB), Z18, Z22
-	VMOVUPD          Z7, 11192(AX)(CX*8)
+	VMOVUPD          Z7, 12280(AX)(CX*8)
 	VCMPPD           $0x04, Z2, Z13, K1
-	VMOVUPD          3704(AX)(CX*8), Z12
+	VMOVUPD          4792(AX)(CX*8), Z12
 	VFMADD213PD.BCST constants<>+1792(SB), Z18, Z22
 	VADDPD           Z7, Z4, Z4
 	VMOVAPD.Z        Z8, K1, Z8
 	VADDPD           440(AX)(CX*8), Z16, Z7
 	VFNMADD213PD     Z25, Z18, Z22
 	VMULPD           Z9, Z1, Z14
-	VFMADD231PD      4728(AX)(CX*8), Z3, Z8
-	VMOVUPD          Z7, 13496(AX)(CX*8)
+	VFMADD231PD      5816(AX)(CX*8), Z3, Z8
+	VMOVUPD          Z7, 14584(AX)(CX*8)
 	VMULPD.BCST      constants<>+1856(SB), Z10, Z17
 	VMULPD           Z9, Z14, Z14
-	VADDPD           5816(AX)(CX*8), Z13, Z9
+	VADDPD           6904(AX)(CX*8), Z13, Z9
 	VSUBPD           Z12, Z16, Z13
 	VFNMADD231PD     Z22, Z11, Z17
-	VMOVUPD          Z14, 12280(AX)(CX*8)
+	VMOVUPD          Z14, 13368(AX)(CX*8)
 	VMOVUPD          Z20, Z11
 	VADDPD           Z13, Z6, Z6
 	VADDPD           Z25, Z17, Z17
@@ -15699,41 +15697,41 @@ loop1:
 	VFMSUB213PD      Z8, Z9, Z11
 	VMULPD           Z12, Z19, Z8
 	VFMADD231PD.BCST constants<>+1824(SB), Z10, Z17
-	VMOVUPD          Z11, 11256(AX)(CX*8)
+	VMOVUPD          Z11, 12344(AX)(CX*8)
 	VCMPPD           $0x04, Z2, Z19, K1
-	VMOVUPD          3768(AX)(CX*8), Z9
+	VMOVUPD          4856(AX)(CX*8), Z9
 	VADDPD           Z11, Z4, Z4
 	VMOVAPD.Z        Z8, K1, Z8
 	VADDPD           504(AX)(CX*8), Z17, Z11
 	VMULPD           Z15, Z1, Z10
-	VFMADD231PD      4792(AX)(CX*8), Z3, Z8
-	VMOVUPD          Z11, 13560(AX)(CX*8)
+	VFMADD231PD      5880(AX)(CX*8), Z3, Z8
+	VMOVUPD          Z11, 14648(AX)(CX*8)
 	VMULPD           Z15, Z10, Z10
-	VADDPD           5880(AX)(CX*8), Z19, Z12
+	VADDPD           6968(AX)(CX*8), Z19, Z12
 	VSUBPD           Z9, Z17, Z13
-	VMOVUPD          Z10, 12344(AX)(CX*8)
+	VMOVUPD          Z10, 13432(AX)(CX*8)
 	VMOVUPD          Z16, Z14
 	VADDPD           Z13, Z6, Z6
 	VADDPD           Z10, Z5, Z5
 	VFMSUB213PD      Z8, Z12, Z14
 	VMULPD           Z9, Z24, Z8
-	VMOVUPD          Z14, 11320(AX)(CX*8)
+	VMOVUPD          Z14, 12408(AX)(CX*8)
 	VCMPPD           $0x04, Z2, Z24, K1
 	VADDPD           Z14, Z4, Z4
 	VMOVAPD.Z        Z8, K1, Z8
 	VMULPD           Z7, Z1, Z9
-	VFMADD231PD      4856(AX)(CX*8), Z3, Z8
+	VFMADD231PD      5944(AX)(CX*8), Z3, Z8
 	VMULPD           Z7, Z9, Z9
-	VADDPD           5944(AX)(CX*8), Z24, Z7
-	VMOVUPD          Z9, 12408(AX)(CX*8)
+	VADDPD           7032(AX)(CX*8), Z24, Z7
+	VMOVUPD          Z9, 13496(AX)(CX*8)
 	VMOVUPD          Z17, Z10
 	VADDPD           Z9, Z5, Z5
 	VFMSUB213PD      Z8, Z7, Z10
-	VMOVUPD          Z10, 11384(AX)(CX*8)
+	VMOVUPD          Z10, 12472(AX)(CX*8)
 	VADDPD           Z10, Z4, Z4
 	VMULPD           Z11, Z1, Z7
 	VMULPD           Z11, Z7, Z7
-	VMOVUPD          Z7, 12472(AX)(CX*8)
+	VMOVUPD          Z7, 13560(AX)(CX*8)
 	VADDPD           Z7, Z5, Z5
 	ADDQ             $+32, CX
 	CMPQ             CX, BX
@@ -15744,8 +15742,8 @@ end2:
 	JGE  end4
 
 loop3:
-	VMOVUPD          1400(AX)(CX*8), Z7
-	VMOVUPD          2488(AX)(CX*8), Z8
+	VMOVUPD          2488(AX)(CX*8), Z7
+	VMOVUPD          3576(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
 	VPSUBQ.BCST      constants<>+1568(SB), Z9, Z9
 	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
@@ -15771,31 +15769,31 @@ loop3:
 	VFNMADD231PD     Z12, Z7, Z10
 	VADDPD           Z11, Z10, Z10
 	VFMADD231PD.BCST constants<>+1824(SB), Z9, Z10
-	VMOVUPD          3576(AX)(CX*8), Z9
+	VMOVUPD          4664(AX)(CX*8), Z9
 	VADDPD           312(AX)(CX*8), Z10, Z7
-	VMOVUPD          Z7, 13368(AX)(CX*8)
+	VMOVUPD          Z7, 14456(AX)(CX*8)
 	VSUBPD           Z9, Z10, Z11
 	VADDPD           Z11, Z6, Z6
 	VMULPD           Z9, Z8, Z9
 	VCMPPD           $0x04, Z2, Z8, K1
 	VMOVAPD.Z        Z9, K1, Z9
-	VFMADD231PD      4664(AX)(CX*8), Z3, Z9
-	VADDPD           5752(AX)(CX*8), Z8, Z8
+	VFMADD231PD      5752(AX)(CX*8), Z3, Z9
+	VADDPD           6840(AX)(CX*8), Z8, Z8
 	VFMSUB213PD      Z9, Z8, Z10
-	VMOVUPD          Z10, 11192(AX)(CX*8)
+	VMOVUPD          Z10, 12280(AX)(CX*8)
 	VADDPD           Z10, Z4, Z4
 	VMULPD           Z7, Z1, Z8
 	VMULPD           Z7, Z8, Z8
-	VMOVUPD          Z8, 12280(AX)(CX*8)
+	VMOVUPD          Z8, 13368(AX)(CX*8)
 	VADDPD           Z8, Z5, Z5
 	ADDQ             $+8, CX
 	CMPQ             CX, DX
 	JLT              loop3
 
 end4:
-	VMOVUPD Z4, 16632(AX)
-	VMOVUPD Z5, 16696(AX)
-	VMOVUPD Z6, 16760(AX)
+	VMOVUPD Z4, 17720(AX)
+	VMOVUPD Z5, 17784(AX)
+	VMOVUPD Z6, 17848(AX)
 	VZEROUPPER
 	RET
 
@@ -15809,9 +15807,9 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD 280(AX), Z1
 	VBROADCASTSD constants<>+576(SB), Z2
 	VBROADCASTSD 264(AX), Z3
-	VMOVUPD      16632(AX), Z4
-	VMOVUPD      16696(AX), Z5
-	VMOVUPD      16760(AX), Z6
+	VMOVUPD      17720(AX), Z4
+	VMOVUPD      17784(AX), Z5
+	VMOVUPD      17848(AX), Z6
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
 	XORQ         CX, CX
@@ -15820,8 +15818,8 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 	JGE          end2
 
 loop1:
-	VMOVUPD          1400(AX)(CX*8), Z7
-	VMOVUPD          2488(AX)(CX*8), Z8
+	VMOVUPD          2488(AX)(CX*8), Z7
+	VMOVUPD          3576(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
 	VPSUBQ.BCST      constants<>+1568(SB), Z9, Z9
 	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
@@ -15831,9 +15829,9 @@ loop1:
 	VPORQ.BCST       constants<>+1536(SB), Z9, Z9
 	VSUBPD.BCST      constants<>+1536(SB), Z9, Z9
 	VSUBPD           Z0, Z10, Z11
-	VMOVUPD          1464(AX)(CX*8), Z12
+	VMOVUPD          2552(AX)(CX*8), Z12
 	VFMADD231PD      Z10, Z7, Z11
-	VMOVUPD          2552(AX)(CX*8), Z15
+	VMOVUPD          3640(AX)(CX*8), Z15
 	VADDPD.BCST      constants<>+1504(SB), Z11, Z10
 	VADDPD           Z0, Z12, Z16
 	VDIVPD           Z10, Z11, Z10
@@ -15852,10 +15850,10 @@ loop1:
 	VSUBPD.BCST      constants<>+1536(SB), Z16, Z16
 	VFMADD213PD.BCST constants<>+1760(SB), Z13, Z14
 	VSUBPD           Z0, Z17, Z18
-	VMOVUPD          1528(AX)(CX*8), Z19
+	VMOVUPD          2616(AX)(CX*8), Z19
 	VFMADD213PD.BCST constants<>+1792(SB), Z13, Z14
 	VFMADD231PD      Z17, Z12, Z18
-	VMOVUPD          2616(AX)(CX*8), Z17
+	VMOVUPD          3704(AX)(CX*8), Z17
 	VFNMADD213PD     Z11, Z13, Z14
 	VADDPD.BCST      constants<>+1504(SB), Z18, Z20
 	VADDPD           Z0, Z19, Z21
@@ -15871,23 +15869,23 @@ loop1:
 	VFMADD231PD.BCST constants<>+1824(SB), Z9, Z13
 	VFMADD213PD.BCST constants<>+1632(SB), Z10, Z11
 	VPSUBQ           Z14, Z22, Z14
-	VMOVUPD          3576(AX)(CX*8), Z9
+	VMOVUPD          4664(AX)(CX*8), Z9
 	VFMADD213PD.BCST constants<>+1664(SB), Z10, Z11
 	VPSRLQ           $0x34, Z21, Z23
 	VADDPD           312(AX)(CX*8), Z13, Z21
 	VFMADD213PD.BCST constants<>+1696(SB), Z10, Z11
 	VPORQ.BCST       constants<>+1536(SB), Z23, Z23
-	VMOVUPD          Z21, 13368(AX)(CX*8)
+	VMOVUPD          Z21, 14456(AX)(CX*8)
 	VFMADD213PD.BCST constants<>+1728(SB), Z10, Z11
 	VSUBPD.BCST      constants<>+1536(SB), Z23, Z23
 	VSUBPD           Z9, Z13, Z22
 	VFMADD213PD.BCST constants<>+1760(SB), Z10, Z11
 	VSUBPD           Z0, Z14, Z24
-	VMOVUPD          1592(AX)(CX*8), Z25
+	VMOVUPD          2680(AX)(CX*8), Z25
 	VADDPD           Z22, Z6, Z6
 	VFMADD213PD.BCST constants<>+1792(SB), Z10, Z11
 	VFMADD231PD      Z14, Z19, Z24
-	VMOVUPD          2680(AX)(CX*8), Z14
+	VMOVUPD          3768(AX)(CX*8), Z14
 	VMULPD           Z9, Z8, Z9
 	VFNMADD213PD     Z18, Z10, Z11
 	VADDPD.BCST      constants<>+1504(SB), Z24, Z22
@@ -15900,23 +15898,23 @@ loop1:
 	VFNMADD231PD     Z11, Z20, Z10
 	VMULPD           Z22, Z22, Z11
 	VPANDQ.BCST      constants<>+1216(SB), Z26, Z20
-	VFMADD231PD      4664(AX)(CX*8), Z3, Z9
+	VFMADD231PD      5752(AX)(CX*8), Z3, Z9
 	VADDPD           Z18, Z10, Z10
 	VBROADCASTSD     constants<>+1600(SB), Z27
 	VMOVUPD          Z0, Z28
-	VADDPD           5752(AX)(CX*8), Z8, Z18
+	VADDPD           6840(AX)(CX*8), Z8, Z18
 	VFMADD231PD.BCST constants<>+1824(SB), Z16, Z10
 	VFMADD213PD.BCST constants<>+1632(SB), Z11, Z27
 	VPSUBQ           Z20, Z28, Z20
-	VMOVUPD          3640(AX)(CX*8), Z16
+	VMOVUPD          4728(AX)(CX*8), Z16
 	VFMADD213PD.BCST constants<>+1664(SB), Z11, Z27
 	VPSRLQ           $0x34, Z26, Z26
 	VFMSUB213PD      Z9, Z18, Z13
 	VADDPD           376(AX)(CX*8), Z10, Z9
 	VFMADD213PD.BCST constants<>+1696(SB), Z11, Z27
 	VPORQ.BCST       constants<>+1536(SB), Z26, Z26
-	VMOVUPD          Z13, 11192(AX)(CX*8)
-	VMOVUPD          Z9, 13432(AX)(CX*8)
+	VMOVUPD          Z13, 12280(AX)(CX*8)
+	VMOVUPD          Z9, 14520(AX)(CX*8)
 	VFMADD213PD.BCST constants<>+1728(SB), Z11, Z27
 	VSUBPD.BCST      constants<>+1536(SB), Z26, Z26
 	VADDPD           Z13, Z4, Z4
@@ -15931,7 +15929,7 @@ loop1:
 	VMULPD           Z16, Z15, Z16
 	VFNMADD213PD     Z24, Z11, Z27
 	VADDPD.BCST      constants<>+1504(SB), Z29, Z20
-	VMOVUPD          Z13, 12280(AX)(CX*8)
+	VMOVUPD          Z13, 13368(AX)(CX*8)
 	VCMPPD           $0x04, Z2, Z15, K1
 	VMULPD.BCST      constants<>+1856(SB), Z23, Z11
 	VDIVPD           Z20, Z29, Z20
@@ -15940,30 +15938,30 @@ loop1:
 	VFNMADD231PD     Z27, Z22, Z11
 	VMULPD           Z20, Z20, Z13
 	VADDPD           Z0, Z7, Z7
-	VFMADD231PD      4728(AX)(CX*8), Z3, Z16
+	VFMADD231PD      5816(AX)(CX*8), Z3, Z16
 	VADDPD           Z24, Z11, Z11
 	VBROADCASTSD     constants<>+1600(SB), Z27
 	VMOVUPD          Z0, Z22
-	VADDPD           5816(AX)(CX*8), Z15, Z24
+	VADDPD           6904(AX)(CX*8), Z15, Z24
 	VFMADD231PD.BCST constants<>+1824(SB), Z23, Z11
 	VFMADD213PD.BCST constants<>+1632(SB), Z13, Z27
 	VDIVPD           Z7, Z22, Z22
 	VMOVUPD          Z10, Z23
-	VMOVUPD          3704(AX)(CX*8), Z28
+	VMOVUPD          4792(AX)(CX*8), Z28
 	VFMADD213PD.BCST constants<>+1664(SB), Z13, Z27
-	VMOVUPD          9016(AX)(CX*8), Z10
+	VMOVUPD          10104(AX)(CX*8), Z10
 	VFMSUB213PD      Z16, Z24, Z23
 	VADDPD           440(AX)(CX*8), Z11, Z30
 	VFMADD213PD.BCST constants<>+1696(SB), Z13, Z27
 	VMULPD.BCST      constants<>+1504(SB), Z1, Z16
-	VMOVUPD          Z23, 11256(AX)(CX*8)
-	VMOVUPD          Z30, 13496(AX)(CX*8)
+	VMOVUPD          Z23, 12344(AX)(CX*8)
+	VMOVUPD          Z30, 14584(AX)(CX*8)
 	VFMADD213PD.BCST constants<>+1728(SB), Z13, Z27
 	VMULPD           Z21, Z16, Z16
 	VADDPD           Z23, Z4, Z4
 	VSUBPD           Z28, Z11, Z23
 	VFMADD213PD.BCST constants<>+1760(SB), Z13, Z27
-	VMULPD           10104(AX)(CX*8), Z16, Z16
+	VMULPD           11192(AX)(CX*8), Z16, Z16
 	VMULPD           Z9, Z1, Z21
 	VADDPD           Z23, Z6, Z6
 	VFMADD213PD.BCST constants<>+1792(SB), Z13, Z27
@@ -15972,117 +15970,117 @@ loop1:
 	VMULPD           Z28, Z17, Z23
 	VFNMADD213PD     Z29, Z13, Z27
 	VMULPD           Z22, Z18, Z18
-	VMOVUPD          Z21, 12344(AX)(CX*8)
+	VMOVUPD          Z21, 13432(AX)(CX*8)
 	VCMPPD           $0x04, Z2, Z17, K1
 	VMULPD.BCST      constants<>+1856(SB), Z26, Z13
-	VMOVUPD          Z18, 14456(AX)(CX*8)
+	VMOVUPD          Z18, 15544(AX)(CX*8)
 	VADDPD           Z21, Z5, Z5
 	VMOVAPD.Z        Z23, K1, Z23
 	VFNMADD231PD     Z27, Z20, Z13
-	VMOVUPD          6840(AX)(CX*8), Z18
+	VMOVUPD          7928(AX)(CX*8), Z18
 	VADDPD           Z0, Z12, Z12
-	VFMADD231PD      4792(AX)(CX*8), Z3, Z23
+	VFMADD231PD      5880(AX)(CX*8), Z3, Z23
 	VADDPD           Z29, Z13, Z13
 	VMULPD           Z22, Z18, Z20
 	VMOVUPD          Z0, Z21
-	VADDPD           5880(AX)(CX*8), Z17, Z27
+	VADDPD           6968(AX)(CX*8), Z17, Z27
 	VFMADD231PD.BCST constants<>+1824(SB), Z26, Z13
 	VSUBPD           Z7, Z18, Z18
 	VDIVPD           Z12, Z21, Z21
 	VMOVUPD          Z11, Z7
-	VMOVUPD          3768(AX)(CX*8), Z11
+	VMOVUPD          4856(AX)(CX*8), Z11
 	VMULPD           Z22, Z18, Z18
-	VMOVUPD          9080(AX)(CX*8), Z22
+	VMOVUPD          10168(AX)(CX*8), Z22
 	VFMSUB213PD      Z23, Z27, Z7
 	VADDPD           504(AX)(CX*8), Z13, Z23
 	VMULPD           Z8, Z18, Z18
 	VMULPD.BCST      constants<>+1504(SB), Z1, Z8
-	VMOVUPD          Z7, 11320(AX)(CX*8)
-	VMOVUPD          Z23, 13560(AX)(CX*8)
+	VMOVUPD          Z7, 12408(AX)(CX*8)
+	VMOVUPD          Z23, 14648(AX)(CX*8)
 	VMULPD           Z20, Z16, Z16
 	VMULPD           Z9, Z8, Z8
 	VADDPD           Z7, Z4, Z4
 	VSUBPD           Z11, Z13, Z26
-	VMOVUPD          5752(AX)(CX*8), Z7
-	VMULPD           10168(AX)(CX*8), Z8, Z8
+	VMOVUPD          6840(AX)(CX*8), Z7
+	VMULPD           11256(AX)(CX*8), Z8, Z8
 	VMULPD           Z30, Z1, Z9
 	VADDPD           Z26, Z6, Z6
-	VFMSUB213PD      7928(AX)(CX*8), Z7, Z20
+	VFMSUB213PD      9016(AX)(CX*8), Z7, Z20
 	VFMADD213PD      Z8, Z22, Z24
 	VMULPD           Z30, Z9, Z9
 	VMULPD           Z11, Z14, Z7
 	VADDPD           Z20, Z18, Z18
 	VMULPD           Z21, Z24, Z24
-	VMOVUPD          Z9, 12408(AX)(CX*8)
+	VMOVUPD          Z9, 13496(AX)(CX*8)
 	VCMPPD           $0x04, Z2, Z14, K1
 	VFMADD213PD      Z16, Z10, Z18
-	VMOVUPD          Z24, 14520(AX)(CX*8)
+	VMOVUPD          Z24, 15608(AX)(CX*8)
 	VADDPD           Z9, Z5, Z5
 	VMOVAPD.Z        Z7, K1, Z7
-	VMOVUPD          Z18, 15544(AX)(CX*8)
-	VMOVUPD          6904(AX)(CX*8), Z9
+	VMOVUPD          Z18, 16632(AX)(CX*8)
+	VMOVUPD          7992(AX)(CX*8), Z9
 	VADDPD           Z0, Z19, Z11
-	VFMADD231PD      4856(AX)(CX*8), Z3, Z7
+	VFMADD231PD      5944(AX)(CX*8), Z3, Z7
 	VMULPD           Z21, Z9, Z10
 	VMOVUPD          Z0, Z16
-	VADDPD           5944(AX)(CX*8), Z14, Z18
+	VADDPD           7032(AX)(CX*8), Z14, Z18
 	VSUBPD           Z12, Z9, Z9
 	VDIVPD           Z11, Z16, Z16
 	VMOVUPD          Z13, Z12
 	VMULPD           Z21, Z9, Z9
-	VMOVUPD          9144(AX)(CX*8), Z13
+	VMOVUPD          10232(AX)(CX*8), Z13
 	VFMSUB213PD      Z7, Z18, Z12
 	VMULPD           Z15, Z9, Z9
 	VMULPD.BCST      constants<>+1504(SB), Z1, Z7
-	VMOVUPD          Z12, 11384(AX)(CX*8)
+	VMOVUPD          Z12, 12472(AX)(CX*8)
 	VMULPD           Z10, Z8, Z8
 	VMULPD           Z30, Z7, Z7
 	VADDPD           Z12, Z4, Z4
-	VMOVUPD          5816(AX)(CX*8), Z12
-	VMULPD           10232(AX)(CX*8), Z7, Z7
+	VMOVUPD          6904(AX)(CX*8), Z12
+	VMULPD           11320(AX)(CX*8), Z7, Z7
 	VMULPD           Z23, Z1, Z15
-	VFMSUB213PD      7992(AX)(CX*8), Z12, Z10
+	VFMSUB213PD      9080(AX)(CX*8), Z12, Z10
 	VFMADD213PD      Z7, Z13, Z27
 	VMULPD           Z23, Z15, Z15
 	VADDPD           Z10, Z9, Z9
 	VMULPD           Z16, Z27, Z27
-	VMOVUPD          Z15, 12472(AX)(CX*8)
+	VMOVUPD          Z15, 13560(AX)(CX*8)
 	VFMADD213PD      Z8, Z22, Z9
-	VMOVUPD          Z27, 14584(AX)(CX*8)
+	VMOVUPD          Z27, 15672(AX)(CX*8)
 	VADDPD           Z15, Z5, Z5
-	VMOVUPD          Z9, 15608(AX)(CX*8)
-	VMOVUPD          6968(AX)(CX*8), Z8
+	VMOVUPD          Z9, 16696(AX)(CX*8)
+	VMOVUPD          8056(AX)(CX*8), Z8
 	VADDPD           Z0, Z25, Z10
 	VMULPD           Z16, Z8, Z9
 	VMOVUPD          Z0, Z12
 	VSUBPD           Z11, Z8, Z8
 	VDIVPD           Z10, Z12, Z12
 	VMULPD           Z16, Z8, Z8
-	VMOVUPD          9208(AX)(CX*8), Z15
+	VMOVUPD          10296(AX)(CX*8), Z15
 	VMULPD           Z17, Z8, Z8
 	VMULPD.BCST      constants<>+1504(SB), Z1, Z16
 	VMULPD           Z9, Z7, Z7
 	VMULPD           Z23, Z16, Z16
-	VMOVUPD          5880(AX)(CX*8), Z11
-	VMULPD           10296(AX)(CX*8), Z16, Z16
-	VFMSUB213PD      8056(AX)(CX*8), Z11, Z9
+	VMOVUPD          6968(AX)(CX*8), Z11
+	VMULPD           11384(AX)(CX*8), Z16, Z16
+	VFMSUB213PD      9144(AX)(CX*8), Z11, Z9
 	VFMADD213PD      Z16, Z15, Z18
 	VADDPD           Z9, Z8, Z8
 	VMULPD           Z12, Z18, Z18
 	VFMADD213PD      Z7, Z13, Z8
-	VMOVUPD          Z18, 14648(AX)(CX*8)
-	VMOVUPD          Z8, 15672(AX)(CX*8)
-	VMOVUPD          7032(AX)(CX*8), Z7
+	VMOVUPD          Z18, 15736(AX)(CX*8)
+	VMOVUPD          Z8, 16760(AX)(CX*8)
+	VMOVUPD          8120(AX)(CX*8), Z7
 	VMULPD           Z12, Z7, Z8
 	VSUBPD           Z10, Z7, Z7
 	VMULPD           Z12, Z7, Z7
 	VMULPD           Z14, Z7, Z7
 	VMULPD           Z8, Z16, Z16
-	VMOVUPD          5944(AX)(CX*8), Z10
-	VFMSUB213PD      8120(AX)(CX*8), Z10, Z8
+	VMOVUPD          7032(AX)(CX*8), Z10
+	VFMSUB213PD      9208(AX)(CX*8), Z10, Z8
 	VADDPD           Z8, Z7, Z7
 	VFMADD213PD      Z16, Z15, Z7
-	VMOVUPD          Z7, 15736(AX)(CX*8)
+	VMOVUPD          Z7, 16824(AX)(CX*8)
 	ADDQ             $+32, CX
 	CMPQ             CX, BX
 	JLT              loop1
@@ -16092,8 +16090,8 @@ end2:
 	JGE  end4
 
 loop3:
-	VMOVUPD          1400(AX)(CX*8), Z7
-	VMOVUPD          2488(AX)(CX*8), Z8
+	VMOVUPD          2488(AX)(CX*8), Z7
+	VMOVUPD          3576(AX)(CX*8), Z8
 	VADDPD           Z0, Z7, Z9
 	VPSUBQ.BCST      constants<>+1568(SB), Z9, Z9
 	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
@@ -16119,52 +16117,52 @@ loop3:
 	VFNMADD231PD     Z13, Z10, Z12
 	VADDPD           Z11, Z12, Z12
 	VFMADD231PD.BCST constants<>+1824(SB), Z9, Z12
-	VMOVUPD          3576(AX)(CX*8), Z10
+	VMOVUPD          4664(AX)(CX*8), Z10
 	VADDPD           312(AX)(CX*8), Z12, Z9
-	VMOVUPD          Z9, 13368(AX)(CX*8)
+	VMOVUPD          Z9, 14456(AX)(CX*8)
 	VSUBPD           Z10, Z12, Z11
 	VADDPD           Z11, Z6, Z6
 	VMULPD           Z10, Z8, Z10
 	VCMPPD           $0x04, Z2, Z8, K1
 	VMOVAPD.Z        Z10, K1, Z10
-	VFMADD231PD      4664(AX)(CX*8), Z3, Z10
-	VADDPD           5752(AX)(CX*8), Z8, Z11
+	VFMADD231PD      5752(AX)(CX*8), Z3, Z10
+	VADDPD           6840(AX)(CX*8), Z8, Z11
 	VFMSUB213PD      Z10, Z11, Z12
-	VMOVUPD          Z12, 11192(AX)(CX*8)
+	VMOVUPD          Z12, 12280(AX)(CX*8)
 	VADDPD           Z12, Z4, Z4
 	VMULPD           Z9, Z1, Z10
 	VMULPD           Z9, Z10, Z10
-	VMOVUPD          Z10, 12280(AX)(CX*8)
+	VMOVUPD          Z10, 13368(AX)(CX*8)
 	VADDPD           Z10, Z5, Z5
 	VADDPD           Z0, Z7, Z7
 	VMOVUPD          Z0, Z10
 	VDIVPD           Z7, Z10, Z10
-	VMOVUPD          9016(AX)(CX*8), Z13
+	VMOVUPD          10104(AX)(CX*8), Z13
 	VMULPD.BCST      constants<>+1504(SB), Z1, Z12
 	VMULPD           Z9, Z12, Z12
-	VMULPD           10104(AX)(CX*8), Z12, Z12
+	VMULPD           11192(AX)(CX*8), Z12, Z12
 	VFMADD213PD      Z12, Z13, Z11
 	VMULPD           Z10, Z11, Z11
-	VMOVUPD          Z11, 14456(AX)(CX*8)
-	VMOVUPD          6840(AX)(CX*8), Z9
+	VMOVUPD          Z11, 15544(AX)(CX*8)
+	VMOVUPD          7928(AX)(CX*8), Z9
 	VMULPD           Z10, Z9, Z11
 	VSUBPD           Z7, Z9, Z9
 	VMULPD           Z10, Z9, Z9
 	VMULPD           Z8, Z9, Z9
 	VMULPD           Z11, Z12, Z12
-	VMOVUPD          5752(AX)(CX*8), Z7
-	VFMSUB213PD      7928(AX)(CX*8), Z7, Z11
+	VMOVUPD          6840(AX)(CX*8), Z7
+	VFMSUB213PD      9016(AX)(CX*8), Z7, Z11
 	VADDPD           Z11, Z9, Z9
 	VFMADD213PD      Z12, Z13, Z9
-	VMOVUPD          Z9, 15544(AX)(CX*8)
+	VMOVUPD          Z9, 16632(AX)(CX*8)
 	ADDQ             $+8, CX
 	CMPQ             CX, DX
 	JLT              loop3
 
 end4:
-	VMOVUPD Z4, 16632(AX)
-	VMOVUPD Z5, 16696(AX)
-	VMOVUPD Z6, 16760(AX)
+	VMOVUPD Z4, 17720(AX)
+	VMOVUPD Z5, 17784(AX)
+	VMOVUPD Z6, 17848(AX)
 	VZEROUPPER
 	RET
 
@@ -16174,8 +16172,8 @@ TEXT ·planeSumUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX2K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -16214,34 +16212,34 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(BX*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y8
-	VMOVUPS      constants<>+128(SB), Y4
+	VMOVUPS      constants<>+160(SB), Y4
 	VBLENDVPS    Y8, Y10, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y7, Y4
+	VFMADD213PS  constants<>+192(SB), Y7, Y4
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y3
 	VMAXPS       Y10, Y0, Y8
 	VFMADD213PS  Y7, Y3, Y4
 	VMOVUPS      Y8, Y3
 	VFMADD213PS  Y9, Y9, Y4
-	VFMADD132PS  constants<>+64(SB), Y1, Y3
+	VFMADD132PS  constants<>+96(SB), Y1, Y3
 	VMAXPS       32(CX), Y2, Y2
 	VSUBPS       Y1, Y3, Y7
 	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	ADDQ         184(AX), R8
-	VPERMPS      constants<>+192(SB), Y3, Y8
+	VPERMPS      constants<>+224(SB), Y3, Y8
 	VPSLLD       $0x14, Y3, Y3
 	VPADDD       Y8, Y3, Y3
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y9
 	VFMADD213PS  Y7, Y9, Y8
 	VFMADD213PS  Y3, Y3, Y8
@@ -16255,22 +16253,22 @@ loop2:
 	VADDPS       Y4, Y3, Y3
 	VADDPS       Y6, Y10, Y10
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 1400(AX)(SI*8)
+	VMOVUPD      Y4, 2488(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y3, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 1432(AX)(SI*8)
+	VMOVUPD      Y3, 2520(AX)(SI*8)
 	VCVTPS2PD    X10, Y3
-	VMOVUPD      Y3, 4664(AX)(SI*8)
+	VMOVUPD      Y3, 5752(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y10, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 4696(AX)(SI*8)
+	VMOVUPD      Y3, 5784(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VMOVUPD      Y3, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VMOVUPD      Y3, 4696(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -16287,8 +16285,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -16328,36 +16326,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(BX*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y8
-	VMOVUPS      constants<>+128(SB), Y4
+	VMOVUPS      constants<>+160(SB), Y4
 	VBLENDVPS    Y8, Y10, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y7, Y4
+	VFMADD213PS  constants<>+192(SB), Y7, Y4
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y8
 	VMAXPS       Y10, Y0, Y11
 	VFMADD213PS  Y7, Y8, Y4
 	VMOVUPS      Y11, Y7
 	VFMADD213PS  Y9, Y9, Y4
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
 	VMOVUPS      Y4, (CX)
 	VSUBPS       Y1, Y7, Y8
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+96(SB), Y11, Y8
+	VFNMADD132PS constants<>+128(SB), Y11, Y8
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y7, Y9
+	VPERMPS      constants<>+224(SB), Y7, Y9
 	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -16373,41 +16371,41 @@ loop2:
 	VADDPS       Y4, Y7, Y7
 	VADDPS       Y6, Y10, Y10
 	VCVTPS2PD    X7, Y4
-	VMOVUPD      Y4, 1400(AX)(SI*8)
+	VMOVUPD      Y4, 2488(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y7, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VMOVUPD      Y4, 2520(AX)(SI*8)
 	VCVTPS2PD    X10, Y4
-	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VMOVUPD      Y4, 5752(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y10, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VMOVUPD      Y4, 5784(AX)(SI*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VFMADD132PS  constants<>+96(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+96(SB), Y4, Y3
-	VPERMPS      constants<>+192(SB), Y6, Y4
+	VFNMADD132PS constants<>+128(SB), Y4, Y3
+	VPERMPS      constants<>+224(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMOVUPS      constants<>+160(SB), Y4
+	VFMADD213PS  constants<>+192(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VMOVUPD      Y3, 7928(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
+	VMOVUPD      Y3, 7960(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VMOVUPD      Y3, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VMOVUPD      Y3, 4696(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -16424,13 +16422,13 @@ TEXT ·planeSumUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumUniformFloat32AVX512K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -16510,22 +16508,22 @@ loop2:
 	VADDPS        Z8, Z12, Z12
 	VADDPS        Z11, Z13, Z13
 	VCVTPS2PD     Y12, Z8
-	VMOVUPD       Z8, 1400(AX)(SI*8)
+	VMOVUPD       Z8, 2488(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 1464(AX)(SI*8)
+	VMOVUPD       Z8, 2552(AX)(SI*8)
 	VCVTPS2PD     Y13, Z8
-	VMOVUPD       Z8, 4664(AX)(SI*8)
+	VMOVUPD       Z8, 5752(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VMOVUPD       Z8, 5816(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VMOVUPD       Z8, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VMOVUPD       Z8, 4728(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -16542,13 +16540,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K2 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -16633,15 +16631,15 @@ loop2:
 	VADDPS        Z14, Z12, Z12
 	VADDPS        Z11, Z13, Z13
 	VCVTPS2PD     Y12, Z9
-	VMOVUPD       Z9, 1400(AX)(SI*8)
+	VMOVUPD       Z9, 2488(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z12, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 1464(AX)(SI*8)
+	VMOVUPD       Z9, 2552(AX)(SI*8)
 	VCVTPS2PD     Y13, Z9
-	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VMOVUPD       Z9, 5752(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(SI*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -16657,17 +16655,17 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VMOVUPD       Z9, 7928(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
+	VMOVUPD       Z8, 7992(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VMOVUPD       Z8, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VMOVUPD       Z8, 4728(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -16684,8 +16682,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -16725,36 +16723,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(BX*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y9
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y7, Y11
+	VPERMPS      constants<>+224(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -16775,14 +16773,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VFMADD132PS  constants<>+96(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y4
-	VFNMADD132PS constants<>+96(SB), Y7, Y4
-	VPERMPS      constants<>+192(SB), Y8, Y7
+	VFNMADD132PS constants<>+128(SB), Y7, Y4
+	VPERMPS      constants<>+224(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y4, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y4, Y7
 	VMULPS       Y4, Y4, Y9
 	VFMADD213PS  Y4, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
@@ -16798,42 +16796,42 @@ loop2:
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X7, Y8
 	VADDPD       Y4, Y8, Y8
-	VMOVUPD      Y8, 1400(AX)(SI*8)
+	VMOVUPD      Y8, 2488(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y7, X7
 	VCVTPS2PD    X7, Y7
 	VADDPD       Y4, Y7, Y7
-	VMOVUPD      Y7, 1432(AX)(SI*8)
+	VMOVUPD      Y7, 2520(AX)(SI*8)
 	VCVTPS2PD    X6, Y4
-	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VMOVUPD      Y4, 5752(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y6, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VMOVUPD      Y4, 5784(AX)(SI*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VFMADD132PS  constants<>+96(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+96(SB), Y4, Y3
-	VPERMPS      constants<>+192(SB), Y6, Y4
+	VFNMADD132PS constants<>+128(SB), Y4, Y3
+	VPERMPS      constants<>+224(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMOVUPS      constants<>+160(SB), Y4
+	VFMADD213PS  constants<>+192(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VMOVUPD      Y3, 7928(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
+	VMOVUPD      Y3, 7960(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VMOVUPD      Y3, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VMOVUPD      Y3, 4696(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -16850,13 +16848,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -16963,16 +16961,16 @@ loop2:
 	VBROADCASTSD  constants<>+736(SB), Z9
 	VCVTPS2PD     Y14, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 1400(AX)(SI*8)
+	VMOVUPD       Z11, 2488(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z14, Y11
 	VCVTPS2PD     Y11, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 1464(AX)(SI*8)
+	VMOVUPD       Z11, 2552(AX)(SI*8)
 	VCVTPS2PD     Y17, Z9
-	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VMOVUPD       Z9, 5752(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z17, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(SI*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -16988,17 +16986,17 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VMOVUPD       Z9, 7928(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
+	VMOVUPD       Z8, 7992(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VMOVUPD       Z8, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VMOVUPD       Z8, 4728(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -17015,8 +17013,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -17056,36 +17054,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(BX*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y9
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y7, Y11
+	VPERMPS      constants<>+224(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -17106,17 +17104,17 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, BX, R10
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y10
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VPCMPEQD     constants<>+672(SB), Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VBLENDVPS    Y4, Y10, Y5, Y5
 	VMULPS       Y7, Y7, Y4
 	VSUBPS       Y3, Y10, Y10
@@ -17125,18 +17123,18 @@ loop2:
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y4, Y9
 	VMOVUPS      Y8, (CX)(BX*2)
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VMAXPS       32(CX)(BX*2), Y2, Y2
 	VSUBPS       Y1, Y9, Y7
 	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+96(SB), Y4, Y7
+	VFNMADD132PS constants<>+128(SB), Y4, Y7
 	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+192(SB), Y9, Y4
+	VPERMPS      constants<>+224(SB), Y9, Y4
 	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y4, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y4
+	VMOVUPS      constants<>+160(SB), Y4
+	VFMADD213PS  constants<>+192(SB), Y7, Y4
 	VMULPS       Y7, Y7, Y11
 	VFMADD213PS  Y7, Y11, Y4
 	VFMADD213PS  Y9, Y9, Y4
@@ -17154,42 +17152,42 @@ loop2:
 	VBROADCASTSD constants<>+736(SB), Y6
 	VCVTPS2PD    X4, Y7
 	VADDPD       Y6, Y7, Y7
-	VMOVUPD      Y7, 1400(AX)(SI*8)
+	VMOVUPD      Y7, 2488(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X4
 	VCVTPS2PD    X4, Y4
 	VADDPD       Y6, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VMOVUPD      Y4, 2520(AX)(SI*8)
 	VCVTPS2PD    X10, Y4
-	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VMOVUPD      Y4, 5752(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y10, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VMOVUPD      Y4, 5784(AX)(SI*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VFMADD132PS  constants<>+96(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+96(SB), Y4, Y3
-	VPERMPS      constants<>+192(SB), Y6, Y4
+	VFNMADD132PS constants<>+128(SB), Y4, Y3
+	VPERMPS      constants<>+224(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMOVUPS      constants<>+160(SB), Y4
+	VFMADD213PS  constants<>+192(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VMOVUPD      Y3, 7928(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
+	VMOVUPD      Y3, 7960(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VMOVUPD      Y3, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VMOVUPD      Y3, 4696(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -17206,13 +17204,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -17344,16 +17342,16 @@ loop2:
 	VBROADCASTSD  constants<>+736(SB), Z11
 	VCVTPS2PD     Y9, Z12
 	VADDPD        Z11, Z12, Z12
-	VMOVUPD       Z12, 1400(AX)(SI*8)
+	VMOVUPD       Z12, 2488(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
 	VADDPD        Z11, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(SI*8)
+	VMOVUPD       Z9, 2552(AX)(SI*8)
 	VCVTPS2PD     Y22, Z9
-	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VMOVUPD       Z9, 5752(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z22, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(SI*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -17369,17 +17367,17 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VMOVUPD       Z9, 7928(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
+	VMOVUPD       Z8, 7992(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VMOVUPD       Z8, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VMOVUPD       Z8, 4728(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -17396,8 +17394,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K5 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -17437,36 +17435,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(BX*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y9
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y7, Y11
+	VPERMPS      constants<>+224(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -17487,17 +17485,17 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, BX, R10
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VBLENDVPS    Y10, Y11, Y5, Y5
 	VMULPS       Y7, Y7, Y10
 	VSUBPS       Y3, Y11, Y11
@@ -17506,18 +17504,18 @@ loop2:
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y7, Y10
 	VMOVUPS      Y8, (CX)(BX*2)
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VMAXPS       32(CX)(BX*2), Y2, Y2
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VFNMADD132PS constants<>+128(SB), Y7, Y9
 	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+192(SB), Y10, Y7
+	VPERMPS      constants<>+224(SB), Y10, Y7
 	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y9, Y7
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y7
 	VFMADD213PS  Y10, Y10, Y7
@@ -17542,14 +17540,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y8
+	VFMADD132PS  constants<>+96(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y4
-	VFNMADD132PS constants<>+96(SB), Y7, Y4
-	VPERMPS      constants<>+192(SB), Y8, Y7
+	VFNMADD132PS constants<>+128(SB), Y7, Y4
+	VPERMPS      constants<>+224(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y4, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y4, Y7
 	VMULPS       Y4, Y4, Y9
 	VFMADD213PS  Y4, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
@@ -17565,42 +17563,42 @@ loop2:
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X7, Y8
 	VADDPD       Y4, Y8, Y8
-	VMOVUPD      Y8, 1400(AX)(SI*8)
+	VMOVUPD      Y8, 2488(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y7, X7
 	VCVTPS2PD    X7, Y7
 	VADDPD       Y4, Y7, Y7
-	VMOVUPD      Y7, 1432(AX)(SI*8)
+	VMOVUPD      Y7, 2520(AX)(SI*8)
 	VCVTPS2PD    X6, Y4
-	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VMOVUPD      Y4, 5752(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y6, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VMOVUPD      Y4, 5784(AX)(SI*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VFMADD132PS  constants<>+96(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+96(SB), Y4, Y3
-	VPERMPS      constants<>+192(SB), Y6, Y4
+	VFNMADD132PS constants<>+128(SB), Y4, Y3
+	VPERMPS      constants<>+224(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMOVUPS      constants<>+160(SB), Y4
+	VFMADD213PS  constants<>+192(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VMOVUPD      Y3, 7928(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
+	VMOVUPD      Y3, 7960(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VMOVUPD      Y3, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VMOVUPD      Y3, 4696(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -17617,13 +17615,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K5 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -17779,16 +17777,16 @@ loop2:
 	VBROADCASTSD  constants<>+736(SB), Z9
 	VCVTPS2PD     Y14, Z12
 	VADDPD        Z9, Z12, Z12
-	VMOVUPD       Z12, 1400(AX)(SI*8)
+	VMOVUPD       Z12, 2488(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z14, Y12
 	VCVTPS2PD     Y12, Z12
 	VADDPD        Z9, Z12, Z12
-	VMOVUPD       Z12, 1464(AX)(SI*8)
+	VMOVUPD       Z12, 2552(AX)(SI*8)
 	VCVTPS2PD     Y11, Z9
-	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VMOVUPD       Z9, 5752(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z11, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(SI*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -17804,17 +17802,17 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VMOVUPD       Z9, 7928(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
+	VMOVUPD       Z8, 7992(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VMOVUPD       Z8, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VMOVUPD       Z8, 4728(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -17831,8 +17829,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -17872,36 +17870,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(BX*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y9
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y7, Y11
+	VPERMPS      constants<>+224(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -17922,17 +17920,17 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, BX, R10
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VBLENDVPS    Y10, Y11, Y5, Y5
 	VMULPS       Y7, Y7, Y10
 	VSUBPS       Y3, Y11, Y11
@@ -17941,18 +17939,18 @@ loop2:
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y7, Y10
 	VMOVUPS      Y8, (CX)(BX*2)
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VMAXPS       32(CX)(BX*2), Y2, Y2
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VFNMADD132PS constants<>+128(SB), Y7, Y9
 	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+192(SB), Y10, Y7
+	VPERMPS      constants<>+224(SB), Y10, Y7
 	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y9, Y7
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y7
 	VFMADD213PS  Y10, Y10, Y7
@@ -17977,17 +17975,17 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x05, BX, R10
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VPCMPEQD     constants<>+2016(SB), Y4, Y10
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VBLENDVPS    Y10, Y11, Y5, Y5
 	VMULPS       Y7, Y7, Y10
 	VSUBPS       Y3, Y11, Y11
@@ -17996,18 +17994,18 @@ loop2:
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y7, Y10
 	VMOVUPS      Y8, (CX)(BX*4)
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VMAXPS       32(CX)(BX*4), Y2, Y2
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VFNMADD132PS constants<>+128(SB), Y7, Y9
 	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+192(SB), Y10, Y7
+	VPERMPS      constants<>+224(SB), Y10, Y7
 	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y9, Y7
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y7
 	VFMADD213PS  Y10, Y10, Y7
@@ -18029,37 +18027,37 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	IMUL3Q       $0x07, BX, R11
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2080(SB), Y4, Y8
-	VMOVUPS      constants<>+128(SB), Y4
+	VMOVUPS      constants<>+160(SB), Y4
 	VBLENDVPS    Y8, Y10, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y7, Y4
+	VFMADD213PS  constants<>+192(SB), Y7, Y4
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y8
 	VMAXPS       Y10, Y0, Y11
 	VFMADD213PS  Y7, Y8, Y4
 	VMOVUPS      Y11, Y7
 	VFMADD213PS  Y9, Y9, Y4
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
 	VMOVUPS      Y4, (CX)(R10*1)
 	VSUBPS       Y1, Y7, Y8
 	VMAXPS       32(CX)(R10*1), Y2, Y2
-	VFNMADD132PS constants<>+96(SB), Y11, Y8
+	VFNMADD132PS constants<>+128(SB), Y11, Y8
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y7, Y9
+	VPERMPS      constants<>+224(SB), Y7, Y9
 	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -18081,42 +18079,42 @@ loop2:
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X9, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1400(AX)(SI*8)
+	VMOVUPD      Y6, 2488(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y9, X6
 	VCVTPS2PD    X6, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1432(AX)(SI*8)
+	VMOVUPD      Y6, 2520(AX)(SI*8)
 	VCVTPS2PD    X10, Y4
-	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VMOVUPD      Y4, 5752(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y10, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VMOVUPD      Y4, 5784(AX)(SI*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VFMADD132PS  constants<>+96(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+96(SB), Y4, Y3
-	VPERMPS      constants<>+192(SB), Y6, Y4
+	VFNMADD132PS constants<>+128(SB), Y4, Y3
+	VPERMPS      constants<>+224(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMOVUPS      constants<>+160(SB), Y4
+	VFMADD213PS  constants<>+192(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VMOVUPD      Y3, 7928(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
+	VMOVUPD      Y3, 7960(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VMOVUPD      Y3, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VMOVUPD      Y3, 4696(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -18133,13 +18131,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -18370,16 +18368,16 @@ loop2:
 	VBROADCASTSD  constants<>+736(SB), Z9
 	VCVTPS2PD     Y14, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 1400(AX)(SI*8)
+	VMOVUPD       Z11, 2488(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z14, Y11
 	VCVTPS2PD     Y11, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 1464(AX)(SI*8)
+	VMOVUPD       Z11, 2552(AX)(SI*8)
 	VCVTPS2PD     Y24, Z9
-	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VMOVUPD       Z9, 5752(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z24, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(SI*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -18395,17 +18393,17 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VMOVUPD       Z9, 7928(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
+	VMOVUPD       Z8, 7992(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VMOVUPD       Z8, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VMOVUPD       Z8, 4728(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -18422,8 +18420,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -18463,36 +18461,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(BX*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y9
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y7, Y11
+	VPERMPS      constants<>+224(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -18513,17 +18511,17 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, BX, R10
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VBLENDVPS    Y10, Y11, Y5, Y5
 	VMULPS       Y7, Y7, Y10
 	VSUBPS       Y3, Y11, Y11
@@ -18532,18 +18530,18 @@ loop2:
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y7, Y10
 	VMOVUPS      Y8, (CX)(BX*2)
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VMAXPS       32(CX)(BX*2), Y2, Y2
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VFNMADD132PS constants<>+128(SB), Y7, Y9
 	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+192(SB), Y10, Y7
+	VPERMPS      constants<>+224(SB), Y10, Y7
 	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y9, Y7
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y7
 	VFMADD213PS  Y10, Y10, Y7
@@ -18568,17 +18566,17 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x05, BX, R10
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VPCMPEQD     constants<>+2016(SB), Y4, Y10
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VBLENDVPS    Y10, Y11, Y5, Y5
 	VMULPS       Y7, Y7, Y10
 	VSUBPS       Y3, Y11, Y11
@@ -18587,18 +18585,18 @@ loop2:
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y7, Y10
 	VMOVUPS      Y8, (CX)(BX*4)
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VMAXPS       32(CX)(BX*4), Y2, Y2
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VFNMADD132PS constants<>+128(SB), Y7, Y9
 	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+192(SB), Y10, Y7
+	VPERMPS      constants<>+224(SB), Y10, Y7
 	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y9, Y7
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y7
 	VFMADD213PS  Y10, Y10, Y7
@@ -18620,37 +18618,37 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	IMUL3Q       $0x07, BX, R11
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2080(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)(R10*1)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX)(R10*1), Y2, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y9
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y7, Y11
+	VPERMPS      constants<>+224(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -18679,17 +18677,17 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x09, BX, R10
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y10
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VPCMPEQD     constants<>+2144(SB), Y4, Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VBLENDVPS    Y4, Y10, Y5, Y5
 	VMULPS       Y7, Y7, Y4
 	VSUBPS       Y3, Y10, Y10
@@ -18698,18 +18696,18 @@ loop2:
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y4, Y9
 	VMOVUPS      Y8, (CX)(BX*8)
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VMAXPS       32(CX)(BX*8), Y2, Y2
 	VSUBPS       Y1, Y9, Y7
 	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+96(SB), Y4, Y7
+	VFNMADD132PS constants<>+128(SB), Y4, Y7
 	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+192(SB), Y9, Y4
+	VPERMPS      constants<>+224(SB), Y9, Y4
 	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y4, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y7, Y4
+	VMOVUPS      constants<>+160(SB), Y4
+	VFMADD213PS  constants<>+192(SB), Y7, Y4
 	VMULPS       Y7, Y7, Y11
 	VFMADD213PS  Y7, Y11, Y4
 	VFMADD213PS  Y9, Y9, Y4
@@ -18727,42 +18725,42 @@ loop2:
 	VBROADCASTSD constants<>+736(SB), Y6
 	VCVTPS2PD    X4, Y7
 	VADDPD       Y6, Y7, Y7
-	VMOVUPD      Y7, 1400(AX)(SI*8)
+	VMOVUPD      Y7, 2488(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X4
 	VCVTPS2PD    X4, Y4
 	VADDPD       Y6, Y4, Y4
-	VMOVUPD      Y4, 1432(AX)(SI*8)
+	VMOVUPD      Y4, 2520(AX)(SI*8)
 	VCVTPS2PD    X10, Y4
-	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VMOVUPD      Y4, 5752(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y10, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VMOVUPD      Y4, 5784(AX)(SI*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VFMADD132PS  constants<>+96(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+96(SB), Y4, Y3
-	VPERMPS      constants<>+192(SB), Y6, Y4
+	VFNMADD132PS constants<>+128(SB), Y4, Y3
+	VPERMPS      constants<>+224(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMOVUPS      constants<>+160(SB), Y4
+	VFMADD213PS  constants<>+192(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VMOVUPD      Y3, 7928(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
+	VMOVUPD      Y3, 7960(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VMOVUPD      Y3, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VMOVUPD      Y3, 4696(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -18779,13 +18777,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -19065,16 +19063,16 @@ loop2:
 	VBROADCASTSD  constants<>+736(SB), Z11
 	VCVTPS2PD     Y9, Z12
 	VADDPD        Z11, Z12, Z12
-	VMOVUPD       Z12, 1400(AX)(SI*8)
+	VMOVUPD       Z12, 2488(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
 	VADDPD        Z11, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(SI*8)
+	VMOVUPD       Z9, 2552(AX)(SI*8)
 	VCVTPS2PD     Y13, Z9
-	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VMOVUPD       Z9, 5752(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z13, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(SI*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -19090,17 +19088,17 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VMOVUPD       Z9, 7928(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
+	VMOVUPD       Z8, 7992(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VMOVUPD       Z8, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VMOVUPD       Z8, 4728(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -19117,8 +19115,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K16 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -19158,36 +19156,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(BX*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y9
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y7, Y11
+	VPERMPS      constants<>+224(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -19208,17 +19206,17 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x03, BX, R10
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VPCMPEQD     constants<>+672(SB), Y4, Y10
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VBLENDVPS    Y10, Y11, Y5, Y5
 	VMULPS       Y7, Y7, Y10
 	VSUBPS       Y3, Y11, Y11
@@ -19227,18 +19225,18 @@ loop2:
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y7, Y10
 	VMOVUPS      Y8, (CX)(BX*2)
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VMAXPS       32(CX)(BX*2), Y2, Y2
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VFNMADD132PS constants<>+128(SB), Y7, Y9
 	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+192(SB), Y10, Y7
+	VPERMPS      constants<>+224(SB), Y10, Y7
 	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y9, Y7
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y7
 	VFMADD213PS  Y10, Y10, Y7
@@ -19263,17 +19261,17 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x05, BX, R10
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VPCMPEQD     constants<>+2016(SB), Y4, Y10
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VBLENDVPS    Y10, Y11, Y5, Y5
 	VMULPS       Y7, Y7, Y10
 	VSUBPS       Y3, Y11, Y11
@@ -19282,18 +19280,18 @@ loop2:
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y7, Y10
 	VMOVUPS      Y8, (CX)(BX*4)
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VMAXPS       32(CX)(BX*4), Y2, Y2
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VFNMADD132PS constants<>+128(SB), Y7, Y9
 	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+192(SB), Y10, Y7
+	VPERMPS      constants<>+224(SB), Y10, Y7
 	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y9, Y7
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y7
 	VFMADD213PS  Y10, Y10, Y7
@@ -19315,37 +19313,37 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	IMUL3Q       $0x07, BX, R11
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2080(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)(R10*1)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX)(R10*1), Y2, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y9
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y7, Y11
+	VPERMPS      constants<>+224(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -19374,17 +19372,17 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	IMUL3Q       $0x09, BX, R10
 	VPADDD       Y8, Y9, Y9
 	VMOVUPS      (CX)(R10*1), Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VPCMPEQD     constants<>+2144(SB), Y4, Y10
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VBLENDVPS    Y10, Y11, Y5, Y5
 	VMULPS       Y7, Y7, Y10
 	VSUBPS       Y3, Y11, Y11
@@ -19393,18 +19391,18 @@ loop2:
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y7, Y10
 	VMOVUPS      Y8, (CX)(BX*8)
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VMAXPS       32(CX)(BX*8), Y2, Y2
 	VSUBPS       Y1, Y10, Y9
 	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+96(SB), Y7, Y9
+	VFNMADD132PS constants<>+128(SB), Y7, Y9
 	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+192(SB), Y10, Y7
+	VPERMPS      constants<>+224(SB), Y10, Y7
 	ADDQ         184(AX), R8
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y7
-	VFMADD213PS  constants<>+160(SB), Y9, Y7
+	VMOVUPS      constants<>+160(SB), Y7
+	VFMADD213PS  constants<>+192(SB), Y9, Y7
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y7
 	VFMADD213PS  Y10, Y10, Y7
@@ -19426,37 +19424,37 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	IMUL3Q       $0x0b, BX, R11
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2208(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)(R10*1)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX)(R10*1), Y2, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y9
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y7, Y11
+	VPERMPS      constants<>+224(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -19482,37 +19480,37 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	IMUL3Q       $0x0d, BX, R11
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2272(SB), Y4, Y11
-	VMOVUPS      constants<>+128(SB), Y8
+	VMOVUPS      constants<>+160(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)(R10*1)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX)(R10*1), Y2, Y2
-	VFNMADD132PS constants<>+96(SB), Y12, Y9
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y7, Y11
+	VPERMPS      constants<>+224(SB), Y7, Y11
 	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y11
-	VFMADD213PS  constants<>+160(SB), Y9, Y11
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -19534,37 +19532,37 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	IMUL3Q       $0x0f, BX, R11
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      (CX)(R11*1), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2336(SB), Y4, Y8
-	VMOVUPS      constants<>+128(SB), Y4
+	VMOVUPS      constants<>+160(SB), Y4
 	VBLENDVPS    Y8, Y10, Y5, Y5
-	VFMADD213PS  constants<>+160(SB), Y7, Y4
+	VFMADD213PS  constants<>+192(SB), Y7, Y4
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y8
 	VMAXPS       Y10, Y0, Y11
 	VFMADD213PS  Y7, Y8, Y4
 	VMOVUPS      Y11, Y7
 	VFMADD213PS  Y9, Y9, Y4
-	VFMADD132PS  constants<>+64(SB), Y1, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
 	VMOVUPS      Y4, (CX)(R10*1)
 	VSUBPS       Y1, Y7, Y8
 	VMAXPS       32(CX)(R10*1), Y2, Y2
-	VFNMADD132PS constants<>+96(SB), Y11, Y8
+	VFNMADD132PS constants<>+128(SB), Y11, Y8
 	PREFETCHT0   (R8)
-	VPERMPS      constants<>+192(SB), Y7, Y9
+	VPERMPS      constants<>+224(SB), Y7, Y9
 	PREFETCHT0   (R8)(R9*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), R8
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y8, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -19590,42 +19588,42 @@ loop2:
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X9, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1400(AX)(SI*8)
+	VMOVUPD      Y6, 2488(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y9, X6
 	VCVTPS2PD    X6, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1432(AX)(SI*8)
+	VMOVUPD      Y6, 2520(AX)(SI*8)
 	VCVTPS2PD    X10, Y4
-	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VMOVUPD      Y4, 5752(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y10, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VMOVUPD      Y4, 5784(AX)(SI*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VFMADD132PS  constants<>+96(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+96(SB), Y4, Y3
-	VPERMPS      constants<>+192(SB), Y6, Y4
+	VFNMADD132PS constants<>+128(SB), Y4, Y3
+	VPERMPS      constants<>+224(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMOVUPS      constants<>+160(SB), Y4
+	VFMADD213PS  constants<>+192(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VMOVUPD      Y3, 7928(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
+	VMOVUPD      Y3, 7960(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VMOVUPD      Y3, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VMOVUPD      Y3, 4696(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -19642,13 +19640,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K16 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -20078,16 +20076,16 @@ loop2:
 	VBROADCASTSD  constants<>+736(SB), Z11
 	VCVTPS2PD     Y9, Z12
 	VADDPD        Z11, Z12, Z12
-	VMOVUPD       Z12, 1400(AX)(SI*8)
+	VMOVUPD       Z12, 2488(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
 	VADDPD        Z11, Z9, Z9
-	VMOVUPD       Z9, 1464(AX)(SI*8)
+	VMOVUPD       Z9, 2552(AX)(SI*8)
 	VCVTPS2PD     Y25, Z9
-	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VMOVUPD       Z9, 5752(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z25, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(SI*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -20103,17 +20101,17 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VMOVUPD       Z9, 7928(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
+	VMOVUPD       Z8, 7992(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VMOVUPD       Z8, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VMOVUPD       Z8, 4728(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -20130,8 +20128,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K19 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -20171,14 +20169,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20194,14 +20192,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20218,14 +20216,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20241,14 +20239,14 @@ loop2:
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VPERMPS      constants<>+192(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y12
-	VFMADD213PS  constants<>+160(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -20271,14 +20269,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20294,14 +20292,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20319,14 +20317,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20351,14 +20349,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20374,14 +20372,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20403,14 +20401,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20426,14 +20424,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20462,14 +20460,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20485,14 +20483,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20514,14 +20512,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20537,14 +20535,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20570,14 +20568,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20593,14 +20591,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20622,14 +20620,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20645,14 +20643,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y4
-	VFNMADD132PS constants<>+96(SB), Y9, Y4
-	VPERMPS      constants<>+192(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y9, Y4
+	VPERMPS      constants<>+224(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y4, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y4, Y9
 	VMULPS       Y4, Y4, Y11
 	VFMADD213PS  Y4, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -20678,42 +20676,42 @@ loop2:
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X9, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1400(AX)(SI*8)
+	VMOVUPD      Y6, 2488(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y9, X6
 	VCVTPS2PD    X6, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1432(AX)(SI*8)
+	VMOVUPD      Y6, 2520(AX)(SI*8)
 	VCVTPS2PD    X7, Y4
-	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VMOVUPD      Y4, 5752(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y7, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VMOVUPD      Y4, 5784(AX)(SI*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VFMADD132PS  constants<>+96(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+96(SB), Y4, Y3
-	VPERMPS      constants<>+192(SB), Y6, Y4
+	VFNMADD132PS constants<>+128(SB), Y4, Y3
+	VPERMPS      constants<>+224(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMOVUPS      constants<>+160(SB), Y4
+	VFMADD213PS  constants<>+192(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VMOVUPD      Y3, 7928(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
+	VMOVUPD      Y3, 7960(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VMOVUPD      Y3, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VMOVUPD      Y3, 4696(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -20730,13 +20728,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K19 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -21259,16 +21257,16 @@ loop2:
 	VBROADCASTSD  constants<>+736(SB), Z9
 	VCVTPS2PD     Y17, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 1400(AX)(SI*8)
+	VMOVUPD       Z11, 2488(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z17, Y11
 	VCVTPS2PD     Y11, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 1464(AX)(SI*8)
+	VMOVUPD       Z11, 2552(AX)(SI*8)
 	VCVTPS2PD     Y18, Z9
-	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VMOVUPD       Z9, 5752(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z18, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(SI*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -21284,17 +21282,17 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VMOVUPD       Z9, 7928(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
+	VMOVUPD       Z8, 7992(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VMOVUPD       Z8, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VMOVUPD       Z8, 4728(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -21311,8 +21309,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K20 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -21352,14 +21350,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21375,14 +21373,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21399,14 +21397,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21422,14 +21420,14 @@ loop2:
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VPERMPS      constants<>+192(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y12
-	VFMADD213PS  constants<>+160(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -21452,14 +21450,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21475,14 +21473,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21500,14 +21498,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21523,14 +21521,14 @@ loop2:
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VPERMPS      constants<>+192(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y12
-	VFMADD213PS  constants<>+160(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -21557,14 +21555,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21580,14 +21578,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21609,14 +21607,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21632,14 +21630,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21668,14 +21666,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21691,14 +21689,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21720,14 +21718,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21743,14 +21741,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21776,14 +21774,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21799,14 +21797,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21828,14 +21826,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21851,14 +21849,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y4
-	VFNMADD132PS constants<>+96(SB), Y9, Y4
-	VPERMPS      constants<>+192(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y9, Y4
+	VPERMPS      constants<>+224(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y4, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y4, Y9
 	VMULPS       Y4, Y4, Y11
 	VFMADD213PS  Y4, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -21884,42 +21882,42 @@ loop2:
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X9, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1400(AX)(SI*8)
+	VMOVUPD      Y6, 2488(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y9, X6
 	VCVTPS2PD    X6, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1432(AX)(SI*8)
+	VMOVUPD      Y6, 2520(AX)(SI*8)
 	VCVTPS2PD    X7, Y4
-	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VMOVUPD      Y4, 5752(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y7, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VMOVUPD      Y4, 5784(AX)(SI*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VFMADD132PS  constants<>+96(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+96(SB), Y4, Y3
-	VPERMPS      constants<>+192(SB), Y6, Y4
+	VFNMADD132PS constants<>+128(SB), Y4, Y3
+	VPERMPS      constants<>+224(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMOVUPS      constants<>+160(SB), Y4
+	VFMADD213PS  constants<>+192(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VMOVUPD      Y3, 7928(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
+	VMOVUPD      Y3, 7960(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VMOVUPD      Y3, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VMOVUPD      Y3, 4696(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -21936,13 +21934,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K20 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -22490,16 +22488,16 @@ loop2:
 	VBROADCASTSD  constants<>+736(SB), Z9
 	VCVTPS2PD     Y17, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 1400(AX)(SI*8)
+	VMOVUPD       Z11, 2488(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z17, Y11
 	VCVTPS2PD     Y11, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 1464(AX)(SI*8)
+	VMOVUPD       Z11, 2552(AX)(SI*8)
 	VCVTPS2PD     Y18, Z9
-	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VMOVUPD       Z9, 5752(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z18, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(SI*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -22515,17 +22513,17 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VMOVUPD       Z9, 7928(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
+	VMOVUPD       Z8, 7992(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VMOVUPD       Z8, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VMOVUPD       Z8, 4728(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -22542,8 +22540,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K21 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+32(SB), Y1
+	VBROADCASTSS constants<>+32(SB), Y0
+	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -22583,14 +22581,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22606,14 +22604,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22630,14 +22628,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22653,14 +22651,14 @@ loop2:
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VPERMPS      constants<>+192(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y12
-	VFMADD213PS  constants<>+160(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -22683,14 +22681,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22706,14 +22704,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22731,14 +22729,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22754,14 +22752,14 @@ loop2:
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+64(SB), Y1, Y13
+	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+96(SB), Y12, Y11
-	VPERMPS      constants<>+192(SB), Y13, Y12
+	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VPERMPS      constants<>+224(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+128(SB), Y12
-	VFMADD213PS  constants<>+160(SB), Y11, Y12
+	VMOVUPS      constants<>+160(SB), Y12
+	VFMADD213PS  constants<>+192(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -22788,14 +22786,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22811,14 +22809,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22836,14 +22834,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22865,14 +22863,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22888,14 +22886,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22924,14 +22922,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22947,14 +22945,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22976,14 +22974,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22999,14 +22997,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -23032,14 +23030,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -23055,14 +23053,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+64(SB), Y1, Y11
+	VFMADD132PS  constants<>+96(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+96(SB), Y10, Y9
-	VPERMPS      constants<>+192(SB), Y11, Y10
+	VFNMADD132PS constants<>+128(SB), Y10, Y9
+	VPERMPS      constants<>+224(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+128(SB), Y10
-	VFMADD213PS  constants<>+160(SB), Y9, Y10
+	VMOVUPS      constants<>+160(SB), Y10
+	VFMADD213PS  constants<>+192(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -23084,14 +23082,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+64(SB), Y1, Y9
+	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+96(SB), Y8, Y7
-	VPERMPS      constants<>+192(SB), Y9, Y8
+	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+128(SB), Y8
-	VFMADD213PS  constants<>+160(SB), Y7, Y8
+	VMOVUPS      constants<>+160(SB), Y8
+	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -23107,14 +23105,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+64(SB), Y1, Y10
+	VFMADD132PS  constants<>+96(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y4
-	VFNMADD132PS constants<>+96(SB), Y9, Y4
-	VPERMPS      constants<>+192(SB), Y10, Y9
+	VFNMADD132PS constants<>+128(SB), Y9, Y4
+	VPERMPS      constants<>+224(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+128(SB), Y9
-	VFMADD213PS  constants<>+160(SB), Y4, Y9
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y4, Y9
 	VMULPS       Y4, Y4, Y11
 	VFMADD213PS  Y4, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -23140,42 +23138,42 @@ loop2:
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X9, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1400(AX)(SI*8)
+	VMOVUPD      Y6, 2488(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y9, X6
 	VCVTPS2PD    X6, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 1432(AX)(SI*8)
+	VMOVUPD      Y6, 2520(AX)(SI*8)
 	VCVTPS2PD    X7, Y4
-	VMOVUPD      Y4, 4664(AX)(SI*8)
+	VMOVUPD      Y4, 5752(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y7, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 4696(AX)(SI*8)
+	VMOVUPD      Y4, 5784(AX)(SI*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+64(SB), Y1, Y6
+	VFMADD132PS  constants<>+96(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+96(SB), Y4, Y3
-	VPERMPS      constants<>+192(SB), Y6, Y4
+	VFNMADD132PS constants<>+128(SB), Y4, Y3
+	VPERMPS      constants<>+224(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+128(SB), Y4
-	VFMADD213PS  constants<>+160(SB), Y3, Y4
+	VMOVUPS      constants<>+160(SB), Y4
+	VFMADD213PS  constants<>+192(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 6840(AX)(SI*8)
+	VMOVUPD      Y3, 7928(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 6872(AX)(SI*8)
+	VMOVUPD      Y3, 7960(AX)(SI*8)
 	VCVTPS2PD    X5, Y3
 	VSUBPD       312(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3576(AX)(SI*8)
+	VMOVUPD      Y3, 4664(AX)(SI*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
 	VSUBPD       344(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 3608(AX)(SI*8)
+	VMOVUPD      Y3, 4696(AX)(SI*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, SI
@@ -23192,13 +23190,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K21 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         208(AX), BX
@@ -23771,16 +23769,16 @@ loop2:
 	VBROADCASTSD  constants<>+736(SB), Z9
 	VCVTPS2PD     Y17, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 1400(AX)(SI*8)
+	VMOVUPD       Z11, 2488(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z17, Y11
 	VCVTPS2PD     Y11, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 1464(AX)(SI*8)
+	VMOVUPD       Z11, 2552(AX)(SI*8)
 	VCVTPS2PD     Y18, Z9
-	VMOVUPD       Z9, 4664(AX)(SI*8)
+	VMOVUPD       Z9, 5752(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z18, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 4728(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(SI*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -23796,17 +23794,17 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 6840(AX)(SI*8)
+	VMOVUPD       Z9, 7928(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 6904(AX)(SI*8)
+	VMOVUPD       Z8, 7992(AX)(SI*8)
 	VCVTPS2PD     Y10, Z8
 	VSUBPD        312(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3576(AX)(SI*8)
+	VMOVUPD       Z8, 4664(AX)(SI*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
 	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 3640(AX)(SI*8)
+	VMOVUPD       Z8, 4728(AX)(SI*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, SI
@@ -23825,13 +23823,13 @@ TEXT ·sumUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	// sumUniformFloat32AVX512K100 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	MOVL         $0x0000000f, CX
 	KMOVW        CX, K1
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	XORQ         SI, SI
 
@@ -23855,11 +23853,8 @@ row1:
 	VMOVSS        (CX)(R8*4), X7
 	VCVTSS2SD     X7, X7, X7
 	VSUBSD        312(AX)(DI*8), X7, X7
-	VMOVSD        X7, 3576(AX)(DI*8)
-	VMOVSD        312(AX)(DI*8), X7
-	VCVTSD2SS     X7, X7, X7
-	VXORPS        constants<>+256(SB), X7, X7
-	VBROADCASTSS  X7, Z7
+	VMOVSD        X7, 4664(AX)(DI*8)
+	VBROADCASTSS  1400(AX)(DI*8), Z7
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
@@ -24010,6 +24005,8 @@ row1:
 	VMAXPS        X8, X7, X7
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
+	VXORPS        constants<>+0(SB), X7, X8
+	VMOVSS        X8, 1416(AX)(DI*8)
 	VCVTSS2SD     X7, X7, X7
 	VMOVSD        X7, 328(AX)(DI*8)
 
@@ -24031,13 +24028,13 @@ TEXT ·sumExpUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	// sumExpUniformFloat32AVX512K100 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	MOVL         $0x0000000f, CX
 	KMOVW        CX, K1
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	XORQ         DI, DI
@@ -24062,11 +24059,8 @@ row1:
 	VMOVSS        (CX)(R9*4), X7
 	VCVTSS2SD     X7, X7, X7
 	VSUBSD        312(AX)(R8*8), X7, X7
-	VMOVSD        X7, 3576(AX)(R8*8)
-	VMOVSD        312(AX)(R8*8), X7
-	VCVTSD2SS     X7, X7, X7
-	VXORPS        constants<>+256(SB), X7, X7
-	VBROADCASTSS  X7, Z7
+	VMOVSD        X7, 4664(AX)(R8*8)
+	VBROADCASTSS  1400(AX)(R8*8), Z7
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
@@ -24230,6 +24224,8 @@ row1:
 	VMAXPS        X8, X7, X7
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
+	VXORPS        constants<>+0(SB), X7, X8
+	VMOVSS        X8, 1416(AX)(R8*8)
 	VCVTSS2SD     X7, X7, X7
 	VMOVSD        X7, 328(AX)(R8*8)
 
@@ -24250,13 +24246,13 @@ TEXT ·sumUniformFloat32AVX512K128(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat32AVX512K128 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
-	VBROADCASTSS constants<>+0(SB), Z0
-	VBROADCASTSS constants<>+32(SB), Z1
-	VBROADCASTSS constants<>+64(SB), Z2
-	VBROADCASTSS constants<>+96(SB), Z3
-	VBROADCASTSS constants<>+128(SB), Z4
-	VBROADCASTSS constants<>+160(SB), Z5
-	VMOVUPS      constants<>+192(SB), Z6
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	XORQ         SI, SI
 
@@ -24280,11 +24276,8 @@ row1:
 	VMOVSS        (CX)(R8*4), X7
 	VCVTSS2SD     X7, X7, X7
 	VSUBSD        312(AX)(DI*8), X7, X7
-	VMOVSD        X7, 3576(AX)(DI*8)
-	VMOVSD        312(AX)(DI*8), X7
-	VCVTSD2SS     X7, X7, X7
-	VXORPS        constants<>+256(SB), X7, X7
-	VBROADCASTSS  X7, Z7
+	VMOVSD        X7, 4664(AX)(DI*8)
+	VBROADCASTSS  1400(AX)(DI*8), Z7
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
@@ -24452,6 +24445,8 @@ row1:
 	VMAXPS        X8, X7, X7
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
+	VXORPS        constants<>+0(SB), X7, X8
+	VMOVSS        X8, 1416(AX)(DI*8)
 	VCVTSS2SD     X7, X7, X7
 	VMOVSD        X7, 328(AX)(DI*8)
 
@@ -24465,42 +24460,42 @@ done3:
 	VZEROUPPER
 	RET
 
-DATA constants<>+0(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+8(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+16(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+24(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+32(SB)/8, $0x4b4000004b400000
-DATA constants<>+40(SB)/8, $0x4b4000004b400000
-DATA constants<>+48(SB)/8, $0x4b4000004b400000
-DATA constants<>+56(SB)/8, $0x4b4000004b400000
-DATA constants<>+64(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+72(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+80(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+88(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+96(SB)/8, $0x3db172183db17218
-DATA constants<>+104(SB)/8, $0x3db172183db17218
-DATA constants<>+112(SB)/8, $0x3db172183db17218
-DATA constants<>+120(SB)/8, $0x3db172183db17218
-DATA constants<>+128(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+136(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+144(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+152(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+160(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+168(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+176(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+184(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+192(SB)/8, $0x3f7b95c23f800000
-DATA constants<>+200(SB)/8, $0x3f75fed73f7837f0
-DATA constants<>+208(SB)/8, $0x3f75672a3f7504f3
-DATA constants<>+216(SB)/8, $0x3f7ac0c73f7744fd
+DATA constants<>+0(SB)/8, $0x8000000080000000
+DATA constants<>+8(SB)/8, $0x8000000080000000
+DATA constants<>+16(SB)/8, $0x8000000080000000
+DATA constants<>+24(SB)/8, $0x8000000080000000
+DATA constants<>+32(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+40(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+48(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+56(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+64(SB)/8, $0x4b4000004b400000
+DATA constants<>+72(SB)/8, $0x4b4000004b400000
+DATA constants<>+80(SB)/8, $0x4b4000004b400000
+DATA constants<>+88(SB)/8, $0x4b4000004b400000
+DATA constants<>+96(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+104(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+112(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+120(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+128(SB)/8, $0x3db172183db17218
+DATA constants<>+136(SB)/8, $0x3db172183db17218
+DATA constants<>+144(SB)/8, $0x3db172183db17218
+DATA constants<>+152(SB)/8, $0x3db172183db17218
+DATA constants<>+160(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+168(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+176(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+184(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+192(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+200(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+208(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+216(SB)/8, $0x3f00041b3f00041b
 DATA constants<>+224(SB)/8, $0x3f7b95c23f800000
 DATA constants<>+232(SB)/8, $0x3f75fed73f7837f0
 DATA constants<>+240(SB)/8, $0x3f75672a3f7504f3
 DATA constants<>+248(SB)/8, $0x3f7ac0c73f7744fd
-DATA constants<>+256(SB)/8, $0x8000000080000000
-DATA constants<>+264(SB)/8, $0x8000000080000000
-DATA constants<>+272(SB)/8, $0x8000000080000000
-DATA constants<>+280(SB)/8, $0x8000000080000000
+DATA constants<>+256(SB)/8, $0x3f7b95c23f800000
+DATA constants<>+264(SB)/8, $0x3f75fed73f7837f0
+DATA constants<>+272(SB)/8, $0x3f75672a3f7504f3
+DATA constants<>+280(SB)/8, $0x3f7ac0c73f7744fd
 DATA constants<>+288(SB)/8, $0xffffffffffffffff
 DATA constants<>+296(SB)/8, $0xffffffffffffffff
 DATA constants<>+304(SB)/8, $0xffffffffffffffff
@@ -24561,62 +24556,62 @@ DATA constants<>+736(SB)/8, $0xbff0000000000000
 DATA constants<>+744(SB)/8, $0xbff0000000000000
 DATA constants<>+752(SB)/8, $0xbff0000000000000
 DATA constants<>+760(SB)/8, $0xbff0000000000000
-DATA constants<>+768(SB)/8, $0xc08628b851eb851f
-DATA constants<>+776(SB)/8, $0xc08628b851eb851f
-DATA constants<>+784(SB)/8, $0xc08628b851eb851f
-DATA constants<>+792(SB)/8, $0xc08628b851eb851f
-DATA constants<>+800(SB)/8, $0x4338000000000000
-DATA constants<>+808(SB)/8, $0x4338000000000000
-DATA constants<>+816(SB)/8, $0x4338000000000000
-DATA constants<>+824(SB)/8, $0x4338000000000000
-DATA constants<>+832(SB)/8, $0x40271547652b82fe
-DATA constants<>+840(SB)/8, $0x40271547652b82fe
-DATA constants<>+848(SB)/8, $0x40271547652b82fe
-DATA constants<>+856(SB)/8, $0x40271547652b82fe
-DATA constants<>+864(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+872(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+880(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+888(SB)/8, $0x3fb62e42fefa4000
-DATA constants<>+896(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+904(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+912(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+920(SB)/8, $0xbd18432a1b0e2634
-DATA constants<>+928(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+936(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+944(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+952(SB)/8, $0x3f2a0163d8c142b9
-DATA constants<>+960(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+968(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+976(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+984(SB)/8, $0x3f56c1cbdb8dc5c8
-DATA constants<>+992(SB)/8, $0x3f811111125cda6d
-DATA constants<>+1000(SB)/8, $0x3f811111125cda6d
-DATA constants<>+1008(SB)/8, $0x3f811111125cda6d
-DATA constants<>+1016(SB)/8, $0x3f811111125cda6d
-DATA constants<>+1024(SB)/8, $0x3fa555555480d747
-DATA constants<>+1032(SB)/8, $0x3fa555555480d747
-DATA constants<>+1040(SB)/8, $0x3fa555555480d747
-DATA constants<>+1048(SB)/8, $0x3fa555555480d747
-DATA constants<>+1056(SB)/8, $0x3fc5555555555133
-DATA constants<>+1064(SB)/8, $0x3fc5555555555133
-DATA constants<>+1072(SB)/8, $0x3fc5555555555133
-DATA constants<>+1080(SB)/8, $0x3fc5555555555133
-DATA constants<>+1088(SB)/8, $0x3fe000000000010b
-DATA constants<>+1096(SB)/8, $0x3fe000000000010b
-DATA constants<>+1104(SB)/8, $0x3fe000000000010b
-DATA constants<>+1112(SB)/8, $0x3fe000000000010b
-DATA constants<>+1120(SB)/8, $0x3c7d517b00000000
-DATA constants<>+1128(SB)/8, $0xd5362a270a31b715
-DATA constants<>+1136(SB)/8, $0x422aa0db667f3bcd
-DATA constants<>+1144(SB)/8, $0xdcfba487995ad3ad
-DATA constants<>+1152(SB)/8, $0x3fef72b83ff00000
-DATA constants<>+1160(SB)/8, $0x3feebfda3fef06fe
-DATA constants<>+1168(SB)/8, $0x3feeace53feea09e
-DATA constants<>+1176(SB)/8, $0x3fef58183feee89f
-DATA constants<>+1184(SB)/8, $0x8000000000000000
-DATA constants<>+1192(SB)/8, $0x8000000000000000
-DATA constants<>+1200(SB)/8, $0x8000000000000000
-DATA constants<>+1208(SB)/8, $0x8000000000000000
+DATA constants<>+768(SB)/8, $0x8000000000000000
+DATA constants<>+776(SB)/8, $0x8000000000000000
+DATA constants<>+784(SB)/8, $0x8000000000000000
+DATA constants<>+792(SB)/8, $0x8000000000000000
+DATA constants<>+800(SB)/8, $0xc08628b851eb851f
+DATA constants<>+808(SB)/8, $0xc08628b851eb851f
+DATA constants<>+816(SB)/8, $0xc08628b851eb851f
+DATA constants<>+824(SB)/8, $0xc08628b851eb851f
+DATA constants<>+832(SB)/8, $0x4338000000000000
+DATA constants<>+840(SB)/8, $0x4338000000000000
+DATA constants<>+848(SB)/8, $0x4338000000000000
+DATA constants<>+856(SB)/8, $0x4338000000000000
+DATA constants<>+864(SB)/8, $0x40271547652b82fe
+DATA constants<>+872(SB)/8, $0x40271547652b82fe
+DATA constants<>+880(SB)/8, $0x40271547652b82fe
+DATA constants<>+888(SB)/8, $0x40271547652b82fe
+DATA constants<>+896(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+904(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+912(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+920(SB)/8, $0x3fb62e42fefa4000
+DATA constants<>+928(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+936(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+944(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+952(SB)/8, $0xbd18432a1b0e2634
+DATA constants<>+960(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+968(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+976(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+984(SB)/8, $0x3f2a0163d8c142b9
+DATA constants<>+992(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+1000(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+1008(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+1016(SB)/8, $0x3f56c1cbdb8dc5c8
+DATA constants<>+1024(SB)/8, $0x3f811111125cda6d
+DATA constants<>+1032(SB)/8, $0x3f811111125cda6d
+DATA constants<>+1040(SB)/8, $0x3f811111125cda6d
+DATA constants<>+1048(SB)/8, $0x3f811111125cda6d
+DATA constants<>+1056(SB)/8, $0x3fa555555480d747
+DATA constants<>+1064(SB)/8, $0x3fa555555480d747
+DATA constants<>+1072(SB)/8, $0x3fa555555480d747
+DATA constants<>+1080(SB)/8, $0x3fa555555480d747
+DATA constants<>+1088(SB)/8, $0x3fc5555555555133
+DATA constants<>+1096(SB)/8, $0x3fc5555555555133
+DATA constants<>+1104(SB)/8, $0x3fc5555555555133
+DATA constants<>+1112(SB)/8, $0x3fc5555555555133
+DATA constants<>+1120(SB)/8, $0x3fe000000000010b
+DATA constants<>+1128(SB)/8, $0x3fe000000000010b
+DATA constants<>+1136(SB)/8, $0x3fe000000000010b
+DATA constants<>+1144(SB)/8, $0x3fe000000000010b
+DATA constants<>+1152(SB)/8, $0x3c7d517b00000000
+DATA constants<>+1160(SB)/8, $0xd5362a270a31b715
+DATA constants<>+1168(SB)/8, $0x422aa0db667f3bcd
+DATA constants<>+1176(SB)/8, $0xdcfba487995ad3ad
+DATA constants<>+1184(SB)/8, $0x3fef72b83ff00000
+DATA constants<>+1192(SB)/8, $0x3feebfda3fef06fe
+DATA constants<>+1200(SB)/8, $0x3feeace53feea09e
+DATA constants<>+1208(SB)/8, $0x3fef58183feee89f
 DATA constants<>+1216(SB)/8, $0xfff0000000000000
 DATA constants<>+1224(SB)/8, $0xfff0000000000000
 DATA constants<>+1232(SB)/8, $0xfff0000000000000

@@ -312,7 +312,12 @@ func maxRow[T Element, F real](a *args, i int) {
 			m = max(m, x)
 		}
 	}
-	a.pivot[a.first+i] = float64(m)
+	setMaximum(a, a.first+i, m)
+}
+
+// setMaximum sets a row's maximum.
+func setMaximum[F real](a *args, slot int, m F) {
+	a.pivot[slot], *at[F](unsafe.Pointer(&a.minus[slot]), 0) = float64(m), -m
 }
 
 // lanesOf are the lanes of a block of a sum.

@@ -95,7 +95,7 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 			w.stayOnTop(0, i*coef.Segment, before)
 			before = max(before, w.pivot[s])
 			w.lowest = lowest[F]()
-			w.pivot[s] = max(w.lowest, w.pivot[s])
+			setMaximum(&w.args, s, F(max(w.lowest, w.pivot[s])))
 		}
 		w.run(opSum, f)
 		for r := range w.rows {
@@ -164,7 +164,8 @@ func (w *worker[T, F]) rescale(s int, top float64) {
 	}
 	all := w.view // the maxima are a row of float64
 	w.x, w.e, w.rows, w.n, w.labels = base(w.scales), base(w.scales), 1, len(w.scales), unsafe.Pointer(&w.none)
-	w.pivot[s], w.ahead = top, 0
+	setMaximum(&w.args, s, top)
+	w.ahead = 0
 	call(w.isa, 1, opSumExp, uniform, &w.args)
 	w.view = all
 }

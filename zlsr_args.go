@@ -59,6 +59,7 @@ type args struct {
 	bad       int            // labels: out: 0 if all are classes
 	_         [2]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
 	pivot     slots          // m, the row's maximum
+	minus     slots          // −m, in the type that rows are computed in: what the sums of a row wait for
 	rest      slots          // Σe − 1
 	main      slots          // (1−ε)·w_y, or Σa
 	y         slots          // x_y − m
@@ -78,8 +79,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABId5477c94_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABI62fd3462_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABId5477c94_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABI62fd3462_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

@@ -63,6 +63,7 @@ var Args = []Field{
 	{"bad", integer, 1, "labels: out: 0 if all are classes"},
 	{"_", number, 2, "what follows starts a cache line, 8 bytes being before the struct where the allocator puts it"},
 	{"pivot", number, Slots + Pad, "m, the row's maximum"},
+	{"minus", number, Slots + Pad, "−m, in the type that rows are computed in: what the sums of a row wait for"},
 	{"rest", number, Slots + Pad, "Σe − 1"},
 	{"main", number, Slots + Pad, "(1−ε)·w_y, or Σa"},
 	{"y", number, Slots + Pad, "x_y − m"},

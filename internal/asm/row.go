@@ -41,7 +41,7 @@ func (b *builder) max() {
 	b.doc("finds the maximum m of each row.")
 	last, tl := b.last()
 	x, end4 := b.load("x"), b.whole(chains*b.width())
-	low := b.loadScalar(b.arg("lowest"), false)
+	low := b.loadScalar(b.arg("lowest"))
 	b.rows(func(_, slot reg.GPVirtual) {
 		k := b.GP64()
 		b.XORQ(k, k)
@@ -62,15 +62,30 @@ func (b *builder) max() {
 				b.maximum(m[i], m[i], m[i+step])
 			}
 		}
-		b.putMaximum(m[0], b.slot("pivot", slot))
+		b.putMaximum(m[0], slot, 0)
 	}, func() { b.ADDQ(b.arg("xStride"), x) })
 }
 
-// putMaximum stores the largest element of a vector as a row's maximum.
-func (b *builder) putMaximum(m vec, to operand.Mem) {
-	pivot := b.horizontalMax(m)
+// putMaximum stores the largest element of a vector as the maximum of the row so many after a slot's.
+func (b *builder) putMaximum(m vec, slot reg.Register, after int) {
+	pivot, minus := b.horizontalMax(m), b.XMM()
+	to := func(name string) operand.Mem {
+		m := b.slot(name, slot)
+		m.Disp += 8 * after
+		return m
+	}
+	b.VXORPS(b.sign(), pivot, minus)
+	b.ps(b.VMOVSS, b.VMOVSD, minus, to("minus"))
 	b.toDouble(pivot)
-	b.VMOVSD(pivot, to)
+	b.VMOVSD(pivot, to("pivot"))
+}
+
+// sign is a vector of signs.
+func (b *builder) sign() operand.Mem {
+	if b.double() {
+		return b.data.fill(1 << 63)
+	}
+	return b.data.uint32(1 << 31)
 }
 
 func (b *builder) negInf() vec {
@@ -118,14 +133,11 @@ func (b *builder) scalarT(m operand.Mem) reg.Register {
 }
 
 // loadScalar spreads a float64 in memory, rounded to F.
-func (b *builder) loadScalar(m operand.Mem, negative bool) vec {
+func (b *builder) loadScalar(m operand.Mem) vec {
 	x := b.XMM()
 	b.VMOVSD(m, x)
 	if !b.double() {
 		b.VCVTSD2SS(x, x, x)
-	}
-	if negative {
-		return b.negBroadcast(x)
 	}
 	return b.broadcast(x)
 }
@@ -223,14 +235,12 @@ func (b *builder) sumRows(body func(r *rowSums)) {
 		b.VSUBSD(b.slot("pivot", slot), y, y)
 		b.VMOVSD(y, b.slot("y", slot))
 
-		r.pivot, r.max = b.loadScalar(b.slot("pivot", slot), true), b.loadScalar(b.arg("lowest"), false)
+		r.minus, r.max = b.broadcast(b.slot("minus", slot)), b.loadScalar(b.arg("lowest"))
 		body(r)
 		found := b.label("found")
 		b.CMPQ(r.x, r.later)
 		b.JEQ(operand.LabelRef(found))
-		later := b.slot("pivot", slot)
-		later.Disp += coef.RowsAhead * 8
-		b.putMaximum(r.max, later)
+		b.putMaximum(r.max, slot, coef.RowsAhead)
 		b.Label(found)
 	}, func() {
 		b.ADDQ(b.arg("xStride"), r.x)
@@ -247,7 +257,7 @@ func (b *builder) sumRows(body func(r *rowSums)) {
 type rowSums struct {
 	*builder
 	constants        *expConstants
-	pivot            vec
+	minus            vec // −m
 	max              vec // of the later row
 	x, later         reg.GPVirtual
 	e, t, u, w       reg.GPVirtual
@@ -378,10 +388,10 @@ func (r *rowSums) one(k reg.Register, i int, tl *tail) {
 	var d vec
 	if tl == nil && r.Element <= Float64 {
 		d = r.vector()
-		r.add(d, r.pivot, x)
+		r.add(d, r.minus, x)
 	} else {
 		d = r.loadT(x, tl)
-		r.add(d, d, r.pivot)
+		r.add(d, d, r.minus)
 	}
 	sumD, sumE := r.sumD[i%len(r.sumD)], r.sumE[i%len(r.sumE)]
 	if r.Form == Uniform {
@@ -460,7 +470,7 @@ func (b *builder) scale() {
 	b.MOVQ(last, end)
 	b.ANDQ(operand.I32(int32(-2*b.width())), end)
 	b.rows(func(_, slot reg.GPVirtual) {
-		f := b.loadScalar(b.slot("f", slot), false)
+		f := b.loadScalar(b.slot("f", slot))
 		g := b.XMM()
 		b.VMOVSD(b.slot("g", slot), g)
 		b.VMULSD(b.arg("epsG"), g, g)
@@ -498,15 +508,4 @@ func (b *builder) scale() {
 			b.ADDQ(b.arg("tStride"), t)
 		}
 	})
-}
-
-// negBroadcast spreads −x.
-func (b *builder) negBroadcast(x reg.Register) vec {
-	n := b.XMM()
-	sign := b.data.uint32(1 << 31)
-	if b.double() {
-		sign = b.data.fill(1 << 63)
-	}
-	b.VXORPS(sign, x, n)
-	return b.broadcast(n)
 }
