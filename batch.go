@@ -42,10 +42,13 @@ func (b Batch[T]) rows(name string) (int, error) {
 }
 
 // row is where row i starts.
-func (b *Batch[T]) row(i int) unsafe.Pointer {
+func (b *Batch[T]) row(i int) unsafe.Pointer { return b.rowAt(i, i%b.Inner) }
+
+// rowAt is row, where its position modulo Inner is known.
+func (b *Batch[T]) rowAt(i, position int) unsafe.Pointer {
 	start := i * b.Stride
 	if b.Inner > 1 {
-		start = i/b.Inner*b.Classes*b.Inner + i%b.Inner
+		start = (i-position)*b.Classes + position
 	}
 	return unsafe.Pointer(at[T](unsafe.Pointer(unsafe.SliceData(b.Data)), start))
 }

@@ -26,6 +26,7 @@ type worker[T Element, F real] struct {
 	specialPlanes *special   // those for planes, which are of F
 	want          shape
 	shape         shape                      // of the chunk: what is wanted if there are rows enough
+	position      int                        // of its first row, modulo Inner
 	common                                   // what slots have
 	own           bool                       // the last job overwrote some of that by what its rows have
 	cleared       bool                       // slots have been cleared since main was set
@@ -218,18 +219,19 @@ func chunkRows(classes int) int {
 // block computes the rows lo to hi, and adds them up.
 func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 	w.sumLoss, w.sumZ, w.sumNLL = [coef.RowLanes]float64{}, [coef.RowLanes]float64{}, [coef.RowLanes]float64{}
-	n := chunkRows(j.logits.Classes)
+	n, inner := chunkRows(j.logits.Classes), j.logits.Inner
+	w.position = lo % inner
 	for i := lo; i < hi; {
 		first := (i - lo) % coef.RowLanes
-		rows := min(n-first%n, hi-i)
-		switch inner := j.logits.Inner; {
+		rows := min(max(n-first, 1), hi-i)
+		switch {
 		case w.turned.on:
 			if i == lo || i == w.turned.end {
 				w.turn(j, i, hi)
 			}
 			rows = min(rows, w.turned.end-i)
 		case inner > 1: // rows of a chunk lie equally far apart
-			rows = min(rows, inner-i%inner)
+			rows = min(rows, inner-w.position)
 		}
 		w.shape = w.want
 		if n, ok := w.fits(rows); ok {
@@ -239,6 +241,9 @@ func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 		}
 		p.correct += w.chunk(j, i, first, rows)
 		i += rows
+		if w.position += rows; w.position >= inner {
+			w.position = 0
+		}
 		if w.turned.on && i == w.turned.end && j.grads() {
 			w.turnBatch(&j.dst, w.turned.x, true)
 		}

@@ -34,7 +34,7 @@ func (w *worker[T, F]) prepareTurning(j *job[T]) {
 // rowOf is where row i is, and the distance to the next, of a batch or of what it has been turned into.
 func (w *worker[T, F]) rowOf(b *Batch[T], turned []T, i int) (unsafe.Pointer, int) {
 	if !w.turned.on {
-		return b.row(i), b.rowBytes()
+		return b.rowAt(i, w.position), b.rowBytes()
 	}
 	bytes := b.Classes * int(unsafe.Sizeof(*new(T)))
 	return unsafe.Add(base(turned), (i-w.turned.start)*bytes), bytes
