@@ -28,16 +28,16 @@ TEXT ·maxFloat32AVX2(SB), NOSPLIT, $0-8
 	VMOVSD       112(AX), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
+	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
 row1:
 	CMPQ    SI, 80(AX)
 	JGE     done3
-	MOVQ    48(AX), DI
-	CMPL    (DI)(SI*4), $0x00
+	MOVQ    48(AX), R8
+	MOVLQSX (R8)(SI*4), R8
+	TESTQ   R8, R8
 	JLT     skip2
-	MOVQ    88(AX), DI
-	ADDQ    SI, DI
 	XORQ    R8, R8
 	VMOVUPS Y0, Y1
 	VMOVUPS Y0, Y2
@@ -85,6 +85,7 @@ end7:
 skip2:
 	ADDQ 120(AX), DX
 	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -100,22 +101,20 @@ TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y0
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
+	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
 row1:
 	CMPQ         SI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(SI*4), $0x00
+	MOVQ         48(AX), R8
+	MOVLQSX      (R8)(SI*4), R8
+	TESTQ        R8, R8
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
-	MOVQ         48(AX), R8
 	CMPQ         SI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R8)(SI*4), R8
 	MOVQ         SI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
@@ -393,6 +392,7 @@ found8:
 skip2:
 	ADDQ 120(AX), CX
 	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -409,22 +409,20 @@ TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
+	MOVQ         88(AX), R8
 	XORQ         DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(DI*4), $0x00
+	MOVQ         48(AX), R9
+	MOVLQSX      (R9)(DI*4), R9
+	TESTQ        R9, R9
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
-	MOVQ         48(AX), R9
 	CMPQ         DI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R9)(DI*4), R9
 	MOVQ         DI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
@@ -837,6 +835,7 @@ skip2:
 	ADDQ 120(AX), CX
 	ADDQ 128(AX), SI
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -855,16 +854,16 @@ TEXT ·scaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, BX
 	MOVQ BX, SI
 	ANDQ $-16, SI
+	MOVQ 88(AX), R8
 	XORQ DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), R9
+	MOVLQSX      (R9)(DI*4), R9
+	TESTQ        R9, R9
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	VMOVSD       15544(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
@@ -873,31 +872,31 @@ row1:
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
-	XORQ         R8, R8
-	CMPQ         R8, SI
+	XORQ         R9, R9
+	CMPQ         R9, SI
 	JGE          end5
 
 loop4:
-	VMOVUPS     (CX)(R8*4), Y3
+	VMOVUPS     (CX)(R9*4), Y3
 	VFMSUB213PS Y1, Y0, Y3
-	VMOVUPS     Y3, (DX)(R8*4)
-	VMOVUPS     32(CX)(R8*4), Y3
+	VMOVUPS     Y3, (DX)(R9*4)
+	VMOVUPS     32(CX)(R9*4), Y3
 	VFMSUB213PS Y1, Y0, Y3
-	VMOVUPS     Y3, 32(DX)(R8*4)
-	ADDQ        $+16, R8
-	CMPQ        R8, SI
+	VMOVUPS     Y3, 32(DX)(R9*4)
+	ADDQ        $+16, R9
+	CMPQ        R9, SI
 	JLT         loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R9, BX
 	JGE  end7
 
 loop6:
-	VMOVUPS     (CX)(R8*4), Y3
+	VMOVUPS     (CX)(R9*4), Y3
 	VFMSUB213PS Y1, Y0, Y3
-	VMOVUPS     Y3, (DX)(R8*4)
-	ADDQ        $+8, R8
-	CMPQ        R8, BX
+	VMOVUPS     Y3, (DX)(R9*4)
+	ADDQ        $+8, R9
+	CMPQ        R9, BX
 	JLT         loop6
 
 end7:
@@ -908,6 +907,7 @@ skip2:
 	ADDQ 128(AX), CX
 	ADDQ 136(AX), DX
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -927,22 +927,20 @@ TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ         24(AX), DI
 	MOVQ         32(AX), R8
 	MOVQ         40(AX), R9
+	MOVQ         88(AX), R11
 	XORQ         R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(R10*4), $0x00
+	MOVQ         48(AX), R12
+	MOVLQSX      (R12)(R10*4), R12
+	TESTQ        R12, R12
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
-	MOVQ         48(AX), R12
 	CMPQ         R10, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R12)(R10*4), R12
 	MOVQ         R10, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
@@ -1222,6 +1220,7 @@ skip2:
 	ADDQ 128(AX), SI
 	ADDQ 144(AX), DI
 	INCQ R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -1243,16 +1242,16 @@ TEXT ·scaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, R8
 	MOVQ R8, R9
 	ANDQ $-16, R9
+	MOVQ 88(AX), R11
 	XORQ R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
+	MOVQ         48(AX), R12
+	MOVLQSX      (R12)(R10*4), R12
+	TESTQ        R12, R12
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
 	VMOVSD       15544(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
@@ -1261,43 +1260,43 @@ row1:
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
-	XORQ         R11, R11
-	CMPQ         R11, R9
+	XORQ         R12, R12
+	CMPQ         R12, R9
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R11*4), Y3
+	VMOVUPS      (CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
-	VMOVUPS      (BX)(R11*4), Y4
-	VMOVUPS      (DI)(R11*4), Y5
-	VFMADD213PS  (SI)(R11*4), Y5, Y4
+	VMOVUPS      (BX)(R12*4), Y4
+	VMOVUPS      (DI)(R12*4), Y5
+	VFMADD213PS  (SI)(R12*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
-	VMOVUPS      Y3, (DX)(R11*4)
-	VMOVUPS      32(CX)(R11*4), Y3
+	VMOVUPS      Y3, (DX)(R12*4)
+	VMOVUPS      32(CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
-	VMOVUPS      32(BX)(R11*4), Y4
-	VMOVUPS      32(DI)(R11*4), Y5
-	VFMADD213PS  32(SI)(R11*4), Y5, Y4
+	VMOVUPS      32(BX)(R12*4), Y4
+	VMOVUPS      32(DI)(R12*4), Y5
+	VFMADD213PS  32(SI)(R12*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
-	VMOVUPS      Y3, 32(DX)(R11*4)
-	ADDQ         $+16, R11
-	CMPQ         R11, R9
+	VMOVUPS      Y3, 32(DX)(R12*4)
+	ADDQ         $+16, R12
+	CMPQ         R12, R9
 	JLT          loop4
 
 end5:
-	CMPQ R11, R8
+	CMPQ R12, R8
 	JGE  end7
 
 loop6:
-	VMOVUPS      (CX)(R11*4), Y3
+	VMOVUPS      (CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
-	VMOVUPS      (BX)(R11*4), Y4
-	VMOVUPS      (DI)(R11*4), Y5
-	VFMADD213PS  (SI)(R11*4), Y5, Y4
+	VMOVUPS      (BX)(R12*4), Y4
+	VMOVUPS      (DI)(R12*4), Y5
+	VFMADD213PS  (SI)(R12*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
-	VMOVUPS      Y3, (DX)(R11*4)
-	ADDQ         $+8, R11
-	CMPQ         R11, R8
+	VMOVUPS      Y3, (DX)(R12*4)
+	ADDQ         $+8, R12
+	CMPQ         R12, R8
 	JLT          loop6
 
 end7:
@@ -1313,6 +1312,7 @@ skip2:
 	ADDQ 136(AX), DX
 	ADDQ 144(AX), BX
 	INCQ R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -2903,16 +2903,16 @@ TEXT ·maxFloat64AVX2(SB), NOSPLIT, $0-8
 	ANDQ         $-16, BX
 	VMOVSD       112(AX), X0
 	VBROADCASTSD X0, Y0
+	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
 row1:
 	CMPQ    SI, 80(AX)
 	JGE     done3
-	MOVQ    48(AX), DI
-	CMPL    (DI)(SI*4), $0x00
+	MOVQ    48(AX), R8
+	MOVLQSX (R8)(SI*4), R8
+	TESTQ   R8, R8
 	JLT     skip2
-	MOVQ    88(AX), DI
-	ADDQ    SI, DI
 	XORQ    R8, R8
 	VMOVUPD Y0, Y1
 	VMOVUPD Y0, Y2
@@ -2957,6 +2957,7 @@ end7:
 skip2:
 	ADDQ 120(AX), DX
 	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -2972,22 +2973,20 @@ TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+800(SB), Y0
 	VBROADCASTSD constants<>+832(SB), Y1
 	MOVQ         (AX), CX
+	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
 row1:
 	CMPQ         SI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(SI*4), $0x00
+	MOVQ         48(AX), R8
+	MOVLQSX      (R8)(SI*4), R8
+	TESTQ        R8, R8
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
-	MOVQ         48(AX), R8
 	CMPQ         SI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R8)(SI*4), R8
 	MOVQ         SI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
@@ -3213,6 +3212,7 @@ found9:
 skip2:
 	ADDQ 120(AX), CX
 	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -3229,22 +3229,20 @@ TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+832(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
+	MOVQ         88(AX), R8
 	XORQ         DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(DI*4), $0x00
+	MOVQ         48(AX), R9
+	MOVLQSX      (R9)(DI*4), R9
+	TESTQ        R9, R9
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
-	MOVQ         48(AX), R9
 	CMPQ         DI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R9)(DI*4), R9
 	MOVQ         DI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
@@ -3502,6 +3500,7 @@ skip2:
 	ADDQ 120(AX), CX
 	ADDQ 128(AX), SI
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -3520,47 +3519,47 @@ TEXT ·scaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x04, BX
 	MOVQ BX, SI
 	ANDQ $-8, SI
+	MOVQ 88(AX), R8
 	XORQ DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), R9
+	MOVLQSX      (R9)(DI*4), R9
+	TESTQ        R9, R9
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	VMOVSD       15544(AX)(R8*8), X0
 	VBROADCASTSD X0, Y0
 	VMOVSD       10104(AX)(R8*8), X1
 	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	VMOVUPD      (CX)(BX*8), Y2
-	XORQ         R8, R8
-	CMPQ         R8, SI
+	XORQ         R9, R9
+	CMPQ         R9, SI
 	JGE          end5
 
 loop4:
-	VMOVUPD     (CX)(R8*8), Y3
+	VMOVUPD     (CX)(R9*8), Y3
 	VFMSUB213PD Y1, Y0, Y3
-	VMOVUPD     Y3, (DX)(R8*8)
-	VMOVUPD     32(CX)(R8*8), Y3
+	VMOVUPD     Y3, (DX)(R9*8)
+	VMOVUPD     32(CX)(R9*8), Y3
 	VFMSUB213PD Y1, Y0, Y3
-	VMOVUPD     Y3, 32(DX)(R8*8)
-	ADDQ        $+8, R8
-	CMPQ        R8, SI
+	VMOVUPD     Y3, 32(DX)(R9*8)
+	ADDQ        $+8, R9
+	CMPQ        R9, SI
 	JLT         loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R9, BX
 	JGE  end7
 
 loop6:
-	VMOVUPD     (CX)(R8*8), Y3
+	VMOVUPD     (CX)(R9*8), Y3
 	VFMSUB213PD Y1, Y0, Y3
-	VMOVUPD     Y3, (DX)(R8*8)
-	ADDQ        $+4, R8
-	CMPQ        R8, BX
+	VMOVUPD     Y3, (DX)(R9*8)
+	ADDQ        $+4, R9
+	CMPQ        R9, BX
 	JLT         loop6
 
 end7:
@@ -3571,6 +3570,7 @@ skip2:
 	ADDQ 128(AX), CX
 	ADDQ 136(AX), DX
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -3590,22 +3590,20 @@ TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ         24(AX), DI
 	MOVQ         32(AX), R8
 	MOVQ         40(AX), R9
+	MOVQ         88(AX), R11
 	XORQ         R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(R10*4), $0x00
+	MOVQ         48(AX), R12
+	MOVLQSX      (R12)(R10*4), R12
+	TESTQ        R12, R12
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
-	MOVQ         48(AX), R12
 	CMPQ         R10, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R12)(R10*4), R12
 	MOVQ         R10, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
@@ -3913,6 +3911,7 @@ skip2:
 	ADDQ 128(AX), SI
 	ADDQ 144(AX), DI
 	INCQ R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -3934,59 +3933,59 @@ TEXT ·scaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x04, R8
 	MOVQ R8, R9
 	ANDQ $-8, R9
+	MOVQ 88(AX), R11
 	XORQ R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
+	MOVQ         48(AX), R12
+	MOVLQSX      (R12)(R10*4), R12
+	TESTQ        R12, R12
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
 	VMOVSD       15544(AX)(R11*8), X0
 	VBROADCASTSD X0, Y0
 	VMOVSD       10104(AX)(R11*8), X1
 	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Y1
 	VMOVUPD      (CX)(R8*8), Y2
-	XORQ         R11, R11
-	CMPQ         R11, R9
+	XORQ         R12, R12
+	CMPQ         R12, R9
 	JGE          end5
 
 loop4:
-	VMOVUPD      (CX)(R11*8), Y3
+	VMOVUPD      (CX)(R12*8), Y3
 	VMULPD       Y0, Y3, Y3
-	VMOVUPD      (BX)(R11*8), Y4
-	VMOVUPD      (DI)(R11*8), Y5
-	VFMADD213PD  (SI)(R11*8), Y5, Y4
+	VMOVUPD      (BX)(R12*8), Y4
+	VMOVUPD      (DI)(R12*8), Y5
+	VFMADD213PD  (SI)(R12*8), Y5, Y4
 	VFNMADD231PD Y4, Y1, Y3
-	VMOVUPD      Y3, (DX)(R11*8)
-	VMOVUPD      32(CX)(R11*8), Y3
+	VMOVUPD      Y3, (DX)(R12*8)
+	VMOVUPD      32(CX)(R12*8), Y3
 	VMULPD       Y0, Y3, Y3
-	VMOVUPD      32(BX)(R11*8), Y4
-	VMOVUPD      32(DI)(R11*8), Y5
-	VFMADD213PD  32(SI)(R11*8), Y5, Y4
+	VMOVUPD      32(BX)(R12*8), Y4
+	VMOVUPD      32(DI)(R12*8), Y5
+	VFMADD213PD  32(SI)(R12*8), Y5, Y4
 	VFNMADD231PD Y4, Y1, Y3
-	VMOVUPD      Y3, 32(DX)(R11*8)
-	ADDQ         $+8, R11
-	CMPQ         R11, R9
+	VMOVUPD      Y3, 32(DX)(R12*8)
+	ADDQ         $+8, R12
+	CMPQ         R12, R9
 	JLT          loop4
 
 end5:
-	CMPQ R11, R8
+	CMPQ R12, R8
 	JGE  end7
 
 loop6:
-	VMOVUPD      (CX)(R11*8), Y3
+	VMOVUPD      (CX)(R12*8), Y3
 	VMULPD       Y0, Y3, Y3
-	VMOVUPD      (BX)(R11*8), Y4
-	VMOVUPD      (DI)(R11*8), Y5
-	VFMADD213PD  (SI)(R11*8), Y5, Y4
+	VMOVUPD      (BX)(R12*8), Y4
+	VMOVUPD      (DI)(R12*8), Y5
+	VFMADD213PD  (SI)(R12*8), Y5, Y4
 	VFNMADD231PD Y4, Y1, Y3
-	VMOVUPD      Y3, (DX)(R11*8)
-	ADDQ         $+4, R11
-	CMPQ         R11, R8
+	VMOVUPD      Y3, (DX)(R12*8)
+	ADDQ         $+4, R12
+	CMPQ         R12, R8
 	JLT          loop6
 
 end7:
@@ -4002,6 +4001,7 @@ skip2:
 	ADDQ 136(AX), DX
 	ADDQ 144(AX), BX
 	INCQ R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -5364,16 +5364,16 @@ TEXT ·maxFloat16AVX2(SB), NOSPLIT, $0-8
 	VMOVSD       112(AX), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
+	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
 row1:
 	CMPQ    SI, 80(AX)
 	JGE     done3
-	MOVQ    48(AX), DI
-	CMPL    (DI)(SI*4), $0x00
+	MOVQ    48(AX), R8
+	MOVLQSX (R8)(SI*4), R8
+	TESTQ   R8, R8
 	JLT     skip2
-	MOVQ    88(AX), DI
-	ADDQ    SI, DI
 	XORQ    R8, R8
 	VMOVUPS Y0, Y1
 	VMOVUPS Y0, Y2
@@ -5427,6 +5427,7 @@ end7:
 skip2:
 	ADDQ 120(AX), DX
 	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -5442,22 +5443,20 @@ TEXT ·sumUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y0
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
+	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
 row1:
 	CMPQ         SI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(SI*4), $0x00
+	MOVQ         48(AX), R8
+	MOVLQSX      (R8)(SI*4), R8
+	TESTQ        R8, R8
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
-	MOVQ         48(AX), R8
 	CMPQ         SI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R8)(SI*4), R8
 	MOVQ         SI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
@@ -5666,6 +5665,7 @@ found9:
 skip2:
 	ADDQ 120(AX), CX
 	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -5682,22 +5682,20 @@ TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
+	MOVQ         88(AX), R8
 	XORQ         DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(DI*4), $0x00
+	MOVQ         48(AX), R9
+	MOVLQSX      (R9)(DI*4), R9
+	TESTQ        R9, R9
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
-	MOVQ         48(AX), R9
 	CMPQ         DI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R9)(DI*4), R9
 	MOVQ         DI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
@@ -5943,6 +5941,7 @@ skip2:
 	ADDQ 120(AX), CX
 	ADDQ 128(AX), SI
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -5961,16 +5960,16 @@ TEXT ·scaleUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, BX
 	MOVQ BX, SI
 	ANDQ $-16, SI
+	MOVQ 88(AX), R8
 	XORQ DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), R9
+	MOVLQSX      (R9)(DI*4), R9
+	TESTQ        R9, R9
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	VMOVSD       15544(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
@@ -5979,36 +5978,36 @@ row1:
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
-	XORQ         R8, R8
-	CMPQ         R8, SI
+	XORQ         R9, R9
+	CMPQ         R9, SI
 	JGE          end5
 
 loop4:
-	VMOVUPS     (CX)(R8*4), Y3
+	VMOVUPS     (CX)(R9*4), Y3
 	VFMSUB213PS Y1, Y0, Y3
-	PREFETCHT0  1536(DX)(R8*2)
+	PREFETCHT0  1536(DX)(R9*2)
 	VCVTPS2PH   $0x00, Y3, X3
-	VMOVDQU     X3, (DX)(R8*2)
-	VMOVUPS     32(CX)(R8*4), Y3
+	VMOVDQU     X3, (DX)(R9*2)
+	VMOVUPS     32(CX)(R9*4), Y3
 	VFMSUB213PS Y1, Y0, Y3
 	VCVTPS2PH   $0x00, Y3, X3
-	VMOVDQU     X3, 16(DX)(R8*2)
-	ADDQ        $+16, R8
-	CMPQ        R8, SI
+	VMOVDQU     X3, 16(DX)(R9*2)
+	ADDQ        $+16, R9
+	CMPQ        R9, SI
 	JLT         loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R9, BX
 	JGE  end7
 
 loop6:
-	VMOVUPS     (CX)(R8*4), Y3
+	VMOVUPS     (CX)(R9*4), Y3
 	VFMSUB213PS Y1, Y0, Y3
-	PREFETCHT0  1536(DX)(R8*2)
+	PREFETCHT0  1536(DX)(R9*2)
 	VCVTPS2PH   $0x00, Y3, X3
-	VMOVDQU     X3, (DX)(R8*2)
-	ADDQ        $+8, R8
-	CMPQ        R8, BX
+	VMOVDQU     X3, (DX)(R9*2)
+	ADDQ        $+8, R9
+	CMPQ        R9, BX
 	JLT         loop6
 
 end7:
@@ -6021,6 +6020,7 @@ skip2:
 	ADDQ 128(AX), CX
 	ADDQ 136(AX), DX
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -6040,22 +6040,20 @@ TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $8-8
 	MOVQ         24(AX), DI
 	MOVQ         32(AX), R8
 	MOVQ         40(AX), R9
+	MOVQ         88(AX), R11
 	XORQ         R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(R10*4), $0x00
+	MOVQ         48(AX), R12
+	MOVLQSX      (R12)(R10*4), R12
+	TESTQ        R12, R12
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
-	MOVQ         48(AX), R12
 	CMPQ         R10, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R12)(R10*4), R12
 	MOVQ         R10, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
@@ -6366,6 +6364,7 @@ skip2:
 	ADDQ 128(AX), SI
 	ADDQ 144(AX), DI
 	INCQ R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -6387,16 +6386,16 @@ TEXT ·scaleDenseFloat16AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, R8
 	MOVQ R8, R9
 	ANDQ $-16, R9
+	MOVQ 88(AX), R11
 	XORQ R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
+	MOVQ         48(AX), R12
+	MOVLQSX      (R12)(R10*4), R12
+	TESTQ        R12, R12
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
 	VMOVSD       15544(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
@@ -6405,48 +6404,48 @@ row1:
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
-	XORQ         R11, R11
-	CMPQ         R11, R9
+	XORQ         R12, R12
+	CMPQ         R12, R9
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R11*4), Y3
+	VMOVUPS      (CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
-	VCVTPH2PS    (BX)(R11*2), Y4
-	VMOVUPS      (DI)(R11*4), Y5
-	VFMADD213PS  (SI)(R11*4), Y5, Y4
+	VCVTPH2PS    (BX)(R12*2), Y4
+	VMOVUPS      (DI)(R12*4), Y5
+	VFMADD213PS  (SI)(R12*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
-	PREFETCHT0   1536(DX)(R11*2)
+	PREFETCHT0   1536(DX)(R12*2)
 	VCVTPS2PH    $0x00, Y3, X3
-	VMOVDQU      X3, (DX)(R11*2)
-	VMOVUPS      32(CX)(R11*4), Y3
+	VMOVDQU      X3, (DX)(R12*2)
+	VMOVUPS      32(CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
-	VCVTPH2PS    16(BX)(R11*2), Y4
-	VMOVUPS      32(DI)(R11*4), Y5
-	VFMADD213PS  32(SI)(R11*4), Y5, Y4
+	VCVTPH2PS    16(BX)(R12*2), Y4
+	VMOVUPS      32(DI)(R12*4), Y5
+	VFMADD213PS  32(SI)(R12*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
 	VCVTPS2PH    $0x00, Y3, X3
-	VMOVDQU      X3, 16(DX)(R11*2)
-	ADDQ         $+16, R11
-	CMPQ         R11, R9
+	VMOVDQU      X3, 16(DX)(R12*2)
+	ADDQ         $+16, R12
+	CMPQ         R12, R9
 	JLT          loop4
 
 end5:
-	CMPQ R11, R8
+	CMPQ R12, R8
 	JGE  end7
 
 loop6:
-	VMOVUPS      (CX)(R11*4), Y3
+	VMOVUPS      (CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
-	VCVTPH2PS    (BX)(R11*2), Y4
-	VMOVUPS      (DI)(R11*4), Y5
-	VFMADD213PS  (SI)(R11*4), Y5, Y4
+	VCVTPH2PS    (BX)(R12*2), Y4
+	VMOVUPS      (DI)(R12*4), Y5
+	VFMADD213PS  (SI)(R12*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
-	PREFETCHT0   1536(DX)(R11*2)
+	PREFETCHT0   1536(DX)(R12*2)
 	VCVTPS2PH    $0x00, Y3, X3
-	VMOVDQU      X3, (DX)(R11*2)
-	ADDQ         $+8, R11
-	CMPQ         R11, R8
+	VMOVDQU      X3, (DX)(R12*2)
+	ADDQ         $+8, R12
+	CMPQ         R12, R8
 	JLT          loop6
 
 end7:
@@ -6464,6 +6463,7 @@ skip2:
 	ADDQ 136(AX), DX
 	ADDQ 144(AX), BX
 	INCQ R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -6967,16 +6967,16 @@ TEXT ·maxBFloat16AVX2(SB), NOSPLIT, $0-8
 	VMOVSD       112(AX), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
+	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
 row1:
 	CMPQ    SI, 80(AX)
 	JGE     done3
-	MOVQ    48(AX), DI
-	CMPL    (DI)(SI*4), $0x00
+	MOVQ    48(AX), R8
+	MOVLQSX (R8)(SI*4), R8
+	TESTQ   R8, R8
 	JLT     skip2
-	MOVQ    88(AX), DI
-	ADDQ    SI, DI
 	XORQ    R8, R8
 	VMOVUPS Y0, Y1
 	VMOVUPS Y0, Y2
@@ -7036,6 +7036,7 @@ end7:
 skip2:
 	ADDQ 120(AX), DX
 	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -7051,22 +7052,20 @@ TEXT ·sumUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+32(SB), Y0
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
+	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
 row1:
 	CMPQ         SI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(SI*4), $0x00
+	MOVQ         48(AX), R8
+	MOVLQSX      (R8)(SI*4), R8
+	TESTQ        R8, R8
 	JLT          skip2
-	MOVQ         88(AX), DI
-	ADDQ         SI, DI
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
-	MOVQ         48(AX), R8
 	CMPQ         SI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R8)(SI*4), R8
 	MOVQ         SI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
@@ -7285,6 +7284,7 @@ found9:
 skip2:
 	ADDQ 120(AX), CX
 	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -7301,22 +7301,20 @@ TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
+	MOVQ         88(AX), R8
 	XORQ         DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(DI*4), $0x00
+	MOVQ         48(AX), R9
+	MOVLQSX      (R9)(DI*4), R9
+	TESTQ        R9, R9
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
-	MOVQ         48(AX), R9
 	CMPQ         DI, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R9)(DI*4), R9
 	MOVQ         DI, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
@@ -7572,6 +7570,7 @@ skip2:
 	ADDQ 120(AX), CX
 	ADDQ 128(AX), SI
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -7590,16 +7589,16 @@ TEXT ·scaleUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, BX
 	MOVQ BX, SI
 	ANDQ $-16, SI
+	MOVQ 88(AX), R8
 	XORQ DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), R9
+	MOVLQSX      (R9)(DI*4), R9
+	TESTQ        R9, R9
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	VMOVSD       15544(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
@@ -7608,14 +7607,14 @@ row1:
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(BX*4), Y2
-	XORQ         R8, R8
-	CMPQ         R8, SI
+	XORQ         R9, R9
+	CMPQ         R9, SI
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R8*4), Y3
+	VMOVUPS      (CX)(R9*4), Y3
 	VFMSUB213PS  Y1, Y0, Y3
-	PREFETCHT0   1536(DX)(R8*2)
+	PREFETCHT0   1536(DX)(R9*2)
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
 	VPADDD       constants<>+1440(SB), Y3, Y3
@@ -7623,8 +7622,8 @@ loop4:
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
 	VPACKUSDW    X4, X3, X4
-	VMOVDQU      X4, (DX)(R8*2)
-	VMOVUPS      32(CX)(R8*4), Y3
+	VMOVDQU      X4, (DX)(R9*2)
+	VMOVUPS      32(CX)(R9*4), Y3
 	VFMSUB213PS  Y1, Y0, Y3
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
@@ -7633,19 +7632,19 @@ loop4:
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
 	VPACKUSDW    X4, X3, X4
-	VMOVDQU      X4, 16(DX)(R8*2)
-	ADDQ         $+16, R8
-	CMPQ         R8, SI
+	VMOVDQU      X4, 16(DX)(R9*2)
+	ADDQ         $+16, R9
+	CMPQ         R9, SI
 	JLT          loop4
 
 end5:
-	CMPQ R8, BX
+	CMPQ R9, BX
 	JGE  end7
 
 loop6:
-	VMOVUPS      (CX)(R8*4), Y3
+	VMOVUPS      (CX)(R9*4), Y3
 	VFMSUB213PS  Y1, Y0, Y3
-	PREFETCHT0   1536(DX)(R8*2)
+	PREFETCHT0   1536(DX)(R9*2)
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
 	VPADDD       constants<>+1440(SB), Y3, Y3
@@ -7653,9 +7652,9 @@ loop6:
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
 	VPACKUSDW    X4, X3, X4
-	VMOVDQU      X4, (DX)(R8*2)
-	ADDQ         $+8, R8
-	CMPQ         R8, BX
+	VMOVDQU      X4, (DX)(R9*2)
+	ADDQ         $+8, R9
+	CMPQ         R9, BX
 	JLT          loop6
 
 end7:
@@ -7674,6 +7673,7 @@ skip2:
 	ADDQ 128(AX), CX
 	ADDQ 136(AX), DX
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -7693,22 +7693,20 @@ TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $8-8
 	MOVQ         24(AX), DI
 	MOVQ         32(AX), R8
 	MOVQ         40(AX), R9
+	MOVQ         88(AX), R11
 	XORQ         R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), DX
-	CMPL         (DX)(R10*4), $0x00
+	MOVQ         48(AX), R12
+	MOVLQSX      (R12)(R10*4), R12
+	TESTQ        R12, R12
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
 	MOVQ         120(AX), DX
 	LEAQ         (CX)(DX*2), DX
-	MOVQ         48(AX), R12
 	CMPQ         R10, 104(AX)
 	CMOVQGE      CX, DX
-	MOVLQSX      (R12)(R10*4), R12
 	MOVQ         R10, BX
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
@@ -8034,6 +8032,7 @@ skip2:
 	ADDQ 128(AX), SI
 	ADDQ 144(AX), DI
 	INCQ R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -8055,16 +8054,16 @@ TEXT ·scaleDenseBFloat16AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, R8
 	MOVQ R8, R9
 	ANDQ $-16, R9
+	MOVQ 88(AX), R11
 	XORQ R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
+	MOVQ         48(AX), R12
+	MOVLQSX      (R12)(R10*4), R12
+	TESTQ        R12, R12
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
 	VMOVSD       15544(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
@@ -8073,19 +8072,19 @@ row1:
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
 	VMOVUPS      (CX)(R8*4), Y2
-	XORQ         R11, R11
-	CMPQ         R11, R9
+	XORQ         R12, R12
+	CMPQ         R12, R9
 	JGE          end5
 
 loop4:
-	VMOVUPS      (CX)(R11*4), Y3
+	VMOVUPS      (CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
-	VPMOVZXWD    (BX)(R11*2), Y4
+	VPMOVZXWD    (BX)(R12*2), Y4
 	VPSLLD       $0x10, Y4, Y4
-	VMOVUPS      (DI)(R11*4), Y5
-	VFMADD213PS  (SI)(R11*4), Y5, Y4
+	VMOVUPS      (DI)(R12*4), Y5
+	VFMADD213PS  (SI)(R12*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
-	PREFETCHT0   1536(DX)(R11*2)
+	PREFETCHT0   1536(DX)(R12*2)
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
 	VPADDD       constants<>+1440(SB), Y3, Y3
@@ -8093,13 +8092,13 @@ loop4:
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
 	VPACKUSDW    X4, X3, X4
-	VMOVDQU      X4, (DX)(R11*2)
-	VMOVUPS      32(CX)(R11*4), Y3
+	VMOVDQU      X4, (DX)(R12*2)
+	VMOVUPS      32(CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
-	VPMOVZXWD    16(BX)(R11*2), Y4
+	VPMOVZXWD    16(BX)(R12*2), Y4
 	VPSLLD       $0x10, Y4, Y4
-	VMOVUPS      32(DI)(R11*4), Y5
-	VFMADD213PS  32(SI)(R11*4), Y5, Y4
+	VMOVUPS      32(DI)(R12*4), Y5
+	VFMADD213PS  32(SI)(R12*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
@@ -8108,24 +8107,24 @@ loop4:
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
 	VPACKUSDW    X4, X3, X4
-	VMOVDQU      X4, 16(DX)(R11*2)
-	ADDQ         $+16, R11
-	CMPQ         R11, R9
+	VMOVDQU      X4, 16(DX)(R12*2)
+	ADDQ         $+16, R12
+	CMPQ         R12, R9
 	JLT          loop4
 
 end5:
-	CMPQ R11, R8
+	CMPQ R12, R8
 	JGE  end7
 
 loop6:
-	VMOVUPS      (CX)(R11*4), Y3
+	VMOVUPS      (CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
-	VPMOVZXWD    (BX)(R11*2), Y4
+	VPMOVZXWD    (BX)(R12*2), Y4
 	VPSLLD       $0x10, Y4, Y4
-	VMOVUPS      (DI)(R11*4), Y5
-	VFMADD213PS  (SI)(R11*4), Y5, Y4
+	VMOVUPS      (DI)(R12*4), Y5
+	VFMADD213PS  (SI)(R12*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
-	PREFETCHT0   1536(DX)(R11*2)
+	PREFETCHT0   1536(DX)(R12*2)
 	VPSRLD       $0x10, Y3, Y4
 	VPAND        constants<>+608(SB), Y4, Y4
 	VPADDD       constants<>+1440(SB), Y3, Y3
@@ -8133,9 +8132,9 @@ loop6:
 	VPSRLD       $0x10, Y3, Y3
 	VEXTRACTI128 $0x01, Y3, X4
 	VPACKUSDW    X4, X3, X4
-	VMOVDQU      X4, (DX)(R11*2)
-	ADDQ         $+8, R11
-	CMPQ         R11, R8
+	VMOVDQU      X4, (DX)(R12*2)
+	ADDQ         $+8, R12
+	CMPQ         R12, R8
 	JLT          loop6
 
 end7:
@@ -8160,6 +8159,7 @@ skip2:
 	ADDQ 136(AX), DX
 	ADDQ 144(AX), BX
 	INCQ R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -9031,16 +9031,16 @@ TEXT ·maxFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVSD       112(AX), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
+	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
 row1:
 	CMPQ    SI, 80(AX)
 	JGE     done3
-	MOVQ    48(AX), DI
-	CMPL    (DI)(SI*4), $0x00
+	MOVQ    48(AX), R8
+	MOVLQSX (R8)(SI*4), R8
+	TESTQ   R8, R8
 	JLT     skip2
-	MOVQ    88(AX), DI
-	ADDQ    SI, DI
 	XORQ    R8, R8
 	VMOVUPS Z0, Z1
 	VMOVUPS Z0, Z2
@@ -9090,6 +9090,7 @@ end7:
 skip2:
 	ADDQ 120(AX), CX
 	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -9110,22 +9111,20 @@ TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
+	MOVQ         88(AX), R8
 	XORQ         DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(DI*4), $0x00
+	MOVLQSX      (CX)(DI*4), CX
+	TESTQ        CX, CX
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
-	MOVQ         48(AX), CX
 	CMPQ         DI, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(DI*4), CX
 	MOVQ         DI, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
@@ -9342,6 +9341,7 @@ found11:
 skip2:
 	ADDQ 120(AX), DX
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -9363,22 +9363,20 @@ TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
+	MOVQ         88(AX), R9
 	XORQ         R8, R8
 
 row1:
 	CMPQ         R8, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R8*4), $0x00
+	MOVLQSX      (CX)(R8*4), CX
+	TESTQ        CX, CX
 	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
-	MOVQ         48(AX), CX
 	CMPQ         R8, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(R8*4), CX
 	MOVQ         R8, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
@@ -9609,6 +9607,7 @@ skip2:
 	ADDQ 120(AX), DX
 	ADDQ 128(AX), DI
 	INCQ R8
+	INCQ R9
 	JMP  row1
 
 done3:
@@ -9637,16 +9636,16 @@ TEXT ·scaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	CMOVQLT CX, SI
 	MOVQ    SI, CX
 	ANDQ    $-32, CX
+	MOVQ    88(AX), R8
 	XORQ    DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), R9
+	MOVLQSX      (R9)(DI*4), R9
+	TESTQ        R9, R9
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	VMOVSD       15544(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
@@ -9655,31 +9654,31 @@ row1:
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
-	XORQ         R8, R8
-	CMPQ         R8, CX
+	XORQ         R9, R9
+	CMPQ         R9, CX
 	JGE          end5
 
 loop4:
-	VMOVUPS     (DX)(R8*4), Z3
+	VMOVUPS     (DX)(R9*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
-	VMOVUPS     Z3, (BX)(R8*4)
-	VMOVUPS     64(DX)(R8*4), Z3
+	VMOVUPS     Z3, (BX)(R9*4)
+	VMOVUPS     64(DX)(R9*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
-	VMOVUPS     Z3, 64(BX)(R8*4)
-	ADDQ        $+32, R8
-	CMPQ        R8, CX
+	VMOVUPS     Z3, 64(BX)(R9*4)
+	ADDQ        $+32, R9
+	CMPQ        R9, CX
 	JLT         loop4
 
 end5:
-	CMPQ R8, SI
+	CMPQ R9, SI
 	JGE  end7
 
 loop6:
-	VMOVUPS     (DX)(R8*4), Z3
+	VMOVUPS     (DX)(R9*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
-	VMOVUPS     Z3, (BX)(R8*4)
-	ADDQ        $+16, R8
-	CMPQ        R8, SI
+	VMOVUPS     Z3, (BX)(R9*4)
+	ADDQ        $+16, R9
+	CMPQ        R9, SI
 	JLT         loop6
 
 end7:
@@ -9690,6 +9689,7 @@ skip2:
 	ADDQ 128(AX), DX
 	ADDQ 136(AX), BX
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -9714,22 +9714,20 @@ TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ         24(AX), R8
 	MOVQ         32(AX), R9
 	MOVQ         40(AX), R10
+	MOVQ         88(AX), R12
 	XORQ         R11, R11
 
 row1:
 	CMPQ         R11, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R11*4), $0x00
+	MOVLQSX      (CX)(R11*4), CX
+	TESTQ        CX, CX
 	JLT          skip2
-	MOVQ         88(AX), R12
-	ADDQ         R11, R12
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
-	MOVQ         48(AX), CX
 	CMPQ         R11, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(R11*4), CX
 	MOVQ         R11, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
@@ -9898,6 +9896,7 @@ skip2:
 	ADDQ 128(AX), DI
 	ADDQ 144(AX), R8
 	INCQ R11
+	INCQ R12
 	JMP  row1
 
 done3:
@@ -9929,16 +9928,16 @@ TEXT ·scaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	CMOVQLT CX, R9
 	MOVQ    R9, CX
 	ANDQ    $-32, CX
+	MOVQ    88(AX), R11
 	XORQ    R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
+	MOVQ         48(AX), R12
+	MOVLQSX      (R12)(R10*4), R12
+	TESTQ        R12, R12
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
 	VMOVSD       15544(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
@@ -9947,43 +9946,43 @@ row1:
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
-	XORQ         R11, R11
-	CMPQ         R11, CX
+	XORQ         R12, R12
+	CMPQ         R12, CX
 	JGE          end5
 
 loop4:
-	VMOVUPS      (DX)(R11*4), Z3
+	VMOVUPS      (DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VMOVUPS      (SI)(R11*4), Z4
-	VMOVUPS      (R8)(R11*4), Z5
-	VFMADD213PS  (DI)(R11*4), Z5, Z4
+	VMOVUPS      (SI)(R12*4), Z4
+	VMOVUPS      (R8)(R12*4), Z5
+	VFMADD213PS  (DI)(R12*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	VMOVUPS      Z3, (BX)(R11*4)
-	VMOVUPS      64(DX)(R11*4), Z3
+	VMOVUPS      Z3, (BX)(R12*4)
+	VMOVUPS      64(DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VMOVUPS      64(SI)(R11*4), Z4
-	VMOVUPS      64(R8)(R11*4), Z5
-	VFMADD213PS  64(DI)(R11*4), Z5, Z4
+	VMOVUPS      64(SI)(R12*4), Z4
+	VMOVUPS      64(R8)(R12*4), Z5
+	VFMADD213PS  64(DI)(R12*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	VMOVUPS      Z3, 64(BX)(R11*4)
-	ADDQ         $+32, R11
-	CMPQ         R11, CX
+	VMOVUPS      Z3, 64(BX)(R12*4)
+	ADDQ         $+32, R12
+	CMPQ         R12, CX
 	JLT          loop4
 
 end5:
-	CMPQ R11, R9
+	CMPQ R12, R9
 	JGE  end7
 
 loop6:
-	VMOVUPS      (DX)(R11*4), Z3
+	VMOVUPS      (DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VMOVUPS      (SI)(R11*4), Z4
-	VMOVUPS      (R8)(R11*4), Z5
-	VFMADD213PS  (DI)(R11*4), Z5, Z4
+	VMOVUPS      (SI)(R12*4), Z4
+	VMOVUPS      (R8)(R12*4), Z5
+	VFMADD213PS  (DI)(R12*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	VMOVUPS      Z3, (BX)(R11*4)
-	ADDQ         $+16, R11
-	CMPQ         R11, R9
+	VMOVUPS      Z3, (BX)(R12*4)
+	ADDQ         $+16, R12
+	CMPQ         R12, R9
 	JLT          loop6
 
 end7:
@@ -10000,6 +9999,7 @@ skip2:
 	ADDQ 136(AX), BX
 	ADDQ 144(AX), SI
 	INCQ R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -11404,16 +11404,16 @@ TEXT ·maxFloat64AVX512(SB), NOSPLIT, $0-8
 	ANDQ         $-32, BX
 	VMOVSD       112(AX), X0
 	VBROADCASTSD X0, Z0
+	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
 row1:
 	CMPQ    SI, 80(AX)
 	JGE     done3
-	MOVQ    48(AX), DI
-	CMPL    (DI)(SI*4), $0x00
+	MOVQ    48(AX), R8
+	MOVLQSX (R8)(SI*4), R8
+	TESTQ   R8, R8
 	JLT     skip2
-	MOVQ    88(AX), DI
-	ADDQ    SI, DI
 	XORQ    R8, R8
 	VMOVUPD Z0, Z1
 	VMOVUPD Z0, Z2
@@ -11460,6 +11460,7 @@ end7:
 skip2:
 	ADDQ 120(AX), CX
 	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -11485,22 +11486,20 @@ TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1120(SB), Z10
 	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), DX
+	MOVQ         88(AX), R8
 	XORQ         DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(DI*4), $0x00
+	MOVLQSX      (CX)(DI*4), CX
+	TESTQ        CX, CX
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
-	MOVQ         48(AX), CX
 	CMPQ         DI, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(DI*4), CX
 	MOVQ         DI, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
@@ -11748,6 +11747,7 @@ found11:
 skip2:
 	ADDQ 120(AX), DX
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -11774,22 +11774,20 @@ TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VMOVUPD      constants<>+1952(SB), Z11
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
+	MOVQ         88(AX), R9
 	XORQ         R8, R8
 
 row1:
 	CMPQ         R8, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R8*4), $0x00
+	MOVLQSX      (CX)(R8*4), CX
+	TESTQ        CX, CX
 	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
-	MOVQ         48(AX), CX
 	CMPQ         R8, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(R8*4), CX
 	MOVQ         R8, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
@@ -12052,6 +12050,7 @@ skip2:
 	ADDQ 120(AX), DX
 	ADDQ 128(AX), DI
 	INCQ R8
+	INCQ R9
 	JMP  row1
 
 done3:
@@ -12080,47 +12079,47 @@ TEXT ·scaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	CMOVQLT CX, SI
 	MOVQ    SI, CX
 	ANDQ    $-16, CX
+	MOVQ    88(AX), R8
 	XORQ    DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), R9
+	MOVLQSX      (R9)(DI*4), R9
+	TESTQ        R9, R9
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	VMOVSD       15544(AX)(R8*8), X0
 	VBROADCASTSD X0, Z0
 	VMOVSD       10104(AX)(R8*8), X1
 	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	VMOVUPD.Z    (DX)(SI*8), K1, Z2
-	XORQ         R8, R8
-	CMPQ         R8, CX
+	XORQ         R9, R9
+	CMPQ         R9, CX
 	JGE          end5
 
 loop4:
-	VMOVUPD     (DX)(R8*8), Z3
+	VMOVUPD     (DX)(R9*8), Z3
 	VFMSUB213PD Z1, Z0, Z3
-	VMOVUPD     Z3, (BX)(R8*8)
-	VMOVUPD     64(DX)(R8*8), Z3
+	VMOVUPD     Z3, (BX)(R9*8)
+	VMOVUPD     64(DX)(R9*8), Z3
 	VFMSUB213PD Z1, Z0, Z3
-	VMOVUPD     Z3, 64(BX)(R8*8)
-	ADDQ        $+16, R8
-	CMPQ        R8, CX
+	VMOVUPD     Z3, 64(BX)(R9*8)
+	ADDQ        $+16, R9
+	CMPQ        R9, CX
 	JLT         loop4
 
 end5:
-	CMPQ R8, SI
+	CMPQ R9, SI
 	JGE  end7
 
 loop6:
-	VMOVUPD     (DX)(R8*8), Z3
+	VMOVUPD     (DX)(R9*8), Z3
 	VFMSUB213PD Z1, Z0, Z3
-	VMOVUPD     Z3, (BX)(R8*8)
-	ADDQ        $+8, R8
-	CMPQ        R8, SI
+	VMOVUPD     Z3, (BX)(R9*8)
+	ADDQ        $+8, R9
+	CMPQ        R9, SI
 	JLT         loop6
 
 end7:
@@ -12131,6 +12130,7 @@ skip2:
 	ADDQ 128(AX), DX
 	ADDQ 136(AX), BX
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -12160,22 +12160,20 @@ TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ         24(AX), R8
 	MOVQ         32(AX), R9
 	MOVQ         40(AX), R10
+	MOVQ         88(AX), R12
 	XORQ         R11, R11
 
 row1:
 	CMPQ         R11, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R11*4), $0x00
+	MOVLQSX      (CX)(R11*4), CX
+	TESTQ        CX, CX
 	JLT          skip2
-	MOVQ         88(AX), R12
-	ADDQ         R11, R12
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
-	MOVQ         48(AX), CX
 	CMPQ         R11, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(R11*4), CX
 	MOVQ         R11, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
@@ -12354,6 +12352,7 @@ skip2:
 	ADDQ 128(AX), DI
 	ADDQ 144(AX), R8
 	INCQ R11
+	INCQ R12
 	JMP  row1
 
 done3:
@@ -12385,59 +12384,59 @@ TEXT ·scaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	CMOVQLT CX, R9
 	MOVQ    R9, CX
 	ANDQ    $-16, CX
+	MOVQ    88(AX), R11
 	XORQ    R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
+	MOVQ         48(AX), R12
+	MOVLQSX      (R12)(R10*4), R12
+	TESTQ        R12, R12
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
 	VMOVSD       15544(AX)(R11*8), X0
 	VBROADCASTSD X0, Z0
 	VMOVSD       10104(AX)(R11*8), X1
 	VMULSD       272(AX), X1, X1
 	VBROADCASTSD X1, Z1
 	VMOVUPD.Z    (DX)(R9*8), K1, Z2
-	XORQ         R11, R11
-	CMPQ         R11, CX
+	XORQ         R12, R12
+	CMPQ         R12, CX
 	JGE          end5
 
 loop4:
-	VMOVUPD      (DX)(R11*8), Z3
+	VMOVUPD      (DX)(R12*8), Z3
 	VMULPD       Z0, Z3, Z3
-	VMOVUPD      (SI)(R11*8), Z4
-	VMOVUPD      (R8)(R11*8), Z5
-	VFMADD213PD  (DI)(R11*8), Z5, Z4
+	VMOVUPD      (SI)(R12*8), Z4
+	VMOVUPD      (R8)(R12*8), Z5
+	VFMADD213PD  (DI)(R12*8), Z5, Z4
 	VFNMADD231PD Z4, Z1, Z3
-	VMOVUPD      Z3, (BX)(R11*8)
-	VMOVUPD      64(DX)(R11*8), Z3
+	VMOVUPD      Z3, (BX)(R12*8)
+	VMOVUPD      64(DX)(R12*8), Z3
 	VMULPD       Z0, Z3, Z3
-	VMOVUPD      64(SI)(R11*8), Z4
-	VMOVUPD      64(R8)(R11*8), Z5
-	VFMADD213PD  64(DI)(R11*8), Z5, Z4
+	VMOVUPD      64(SI)(R12*8), Z4
+	VMOVUPD      64(R8)(R12*8), Z5
+	VFMADD213PD  64(DI)(R12*8), Z5, Z4
 	VFNMADD231PD Z4, Z1, Z3
-	VMOVUPD      Z3, 64(BX)(R11*8)
-	ADDQ         $+16, R11
-	CMPQ         R11, CX
+	VMOVUPD      Z3, 64(BX)(R12*8)
+	ADDQ         $+16, R12
+	CMPQ         R12, CX
 	JLT          loop4
 
 end5:
-	CMPQ R11, R9
+	CMPQ R12, R9
 	JGE  end7
 
 loop6:
-	VMOVUPD      (DX)(R11*8), Z3
+	VMOVUPD      (DX)(R12*8), Z3
 	VMULPD       Z0, Z3, Z3
-	VMOVUPD      (SI)(R11*8), Z4
-	VMOVUPD      (R8)(R11*8), Z5
-	VFMADD213PD  (DI)(R11*8), Z5, Z4
+	VMOVUPD      (SI)(R12*8), Z4
+	VMOVUPD      (R8)(R12*8), Z5
+	VFMADD213PD  (DI)(R12*8), Z5, Z4
 	VFNMADD231PD Z4, Z1, Z3
-	VMOVUPD      Z3, (BX)(R11*8)
-	ADDQ         $+8, R11
-	CMPQ         R11, R9
+	VMOVUPD      Z3, (BX)(R12*8)
+	ADDQ         $+8, R12
+	CMPQ         R12, R9
 	JLT          loop6
 
 end7:
@@ -12454,6 +12453,7 @@ skip2:
 	ADDQ 136(AX), BX
 	ADDQ 144(AX), SI
 	INCQ R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -13381,16 +13381,16 @@ TEXT ·maxFloat16AVX512(SB), NOSPLIT, $0-8
 	VMOVSD       112(AX), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
+	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
 row1:
 	CMPQ    SI, 80(AX)
 	JGE     done3
-	MOVQ    48(AX), DI
-	CMPL    (DI)(SI*4), $0x00
+	MOVQ    48(AX), R8
+	MOVLQSX (R8)(SI*4), R8
+	TESTQ   R8, R8
 	JLT     skip2
-	MOVQ    88(AX), DI
-	ADDQ    SI, DI
 	XORQ    R8, R8
 	VMOVUPS Z0, Z1
 	VMOVUPS Z0, Z2
@@ -13446,6 +13446,7 @@ end7:
 skip2:
 	ADDQ 120(AX), CX
 	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -13466,22 +13467,20 @@ TEXT ·sumUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
+	MOVQ         88(AX), R8
 	XORQ         DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(DI*4), $0x00
+	MOVLQSX      (CX)(DI*4), CX
+	TESTQ        CX, CX
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
-	MOVQ         48(AX), CX
 	CMPQ         DI, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(DI*4), CX
 	MOVQ         DI, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
@@ -13710,6 +13709,7 @@ found11:
 skip2:
 	ADDQ 120(AX), DX
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -13731,22 +13731,20 @@ TEXT ·sumExpUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
+	MOVQ         88(AX), R9
 	XORQ         R8, R8
 
 row1:
 	CMPQ         R8, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R8*4), $0x00
+	MOVLQSX      (CX)(R8*4), CX
+	TESTQ        CX, CX
 	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
-	MOVQ         48(AX), CX
 	CMPQ         R8, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(R8*4), CX
 	MOVQ         R8, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
@@ -13983,6 +13981,7 @@ skip2:
 	ADDQ 120(AX), DX
 	ADDQ 128(AX), DI
 	INCQ R8
+	INCQ R9
 	JMP  row1
 
 done3:
@@ -14011,16 +14010,16 @@ TEXT ·scaleUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	CMOVQLT CX, SI
 	MOVQ    SI, CX
 	ANDQ    $-32, CX
+	MOVQ    88(AX), R8
 	XORQ    DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), R9
+	MOVLQSX      (R9)(DI*4), R9
+	TESTQ        R9, R9
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	VMOVSD       15544(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
@@ -14029,33 +14028,33 @@ row1:
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
-	XORQ         R8, R8
-	CMPQ         R8, CX
+	XORQ         R9, R9
+	CMPQ         R9, CX
 	JGE          end5
 
 loop4:
-	VMOVUPS     (DX)(R8*4), Z3
+	VMOVUPS     (DX)(R9*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
-	PREFETCHT0  1536(BX)(R8*2)
-	VCVTPS2PH   $0x00, Z3, (BX)(R8*2)
-	VMOVUPS     64(DX)(R8*4), Z3
+	PREFETCHT0  1536(BX)(R9*2)
+	VCVTPS2PH   $0x00, Z3, (BX)(R9*2)
+	VMOVUPS     64(DX)(R9*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
-	VCVTPS2PH   $0x00, Z3, 32(BX)(R8*2)
-	ADDQ        $+32, R8
-	CMPQ        R8, CX
+	VCVTPS2PH   $0x00, Z3, 32(BX)(R9*2)
+	ADDQ        $+32, R9
+	CMPQ        R9, CX
 	JLT         loop4
 
 end5:
-	CMPQ R8, SI
+	CMPQ R9, SI
 	JGE  end7
 
 loop6:
-	VMOVUPS     (DX)(R8*4), Z3
+	VMOVUPS     (DX)(R9*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
-	PREFETCHT0  1536(BX)(R8*2)
-	VCVTPS2PH   $0x00, Z3, (BX)(R8*2)
-	ADDQ        $+16, R8
-	CMPQ        R8, SI
+	PREFETCHT0  1536(BX)(R9*2)
+	VCVTPS2PH   $0x00, Z3, (BX)(R9*2)
+	ADDQ        $+16, R9
+	CMPQ        R9, SI
 	JLT         loop6
 
 end7:
@@ -14068,6 +14067,7 @@ skip2:
 	ADDQ 128(AX), DX
 	ADDQ 136(AX), BX
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -14092,22 +14092,20 @@ TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ         24(AX), R8
 	MOVQ         32(AX), R9
 	MOVQ         40(AX), R10
+	MOVQ         88(AX), R12
 	XORQ         R11, R11
 
 row1:
 	CMPQ         R11, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R11*4), $0x00
+	MOVLQSX      (CX)(R11*4), CX
+	TESTQ        CX, CX
 	JLT          skip2
-	MOVQ         88(AX), R12
-	ADDQ         R11, R12
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
-	MOVQ         48(AX), CX
 	CMPQ         R11, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(R11*4), CX
 	MOVQ         R11, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
@@ -14281,6 +14279,7 @@ skip2:
 	ADDQ 128(AX), DI
 	ADDQ 144(AX), R8
 	INCQ R11
+	INCQ R12
 	JMP  row1
 
 done3:
@@ -14312,16 +14311,16 @@ TEXT ·scaleDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	CMOVQLT CX, R9
 	MOVQ    R9, CX
 	ANDQ    $-32, CX
+	MOVQ    88(AX), R11
 	XORQ    R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
+	MOVQ         48(AX), R12
+	MOVLQSX      (R12)(R10*4), R12
+	TESTQ        R12, R12
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
 	VMOVSD       15544(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
@@ -14330,45 +14329,45 @@ row1:
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
-	XORQ         R11, R11
-	CMPQ         R11, CX
+	XORQ         R12, R12
+	CMPQ         R12, CX
 	JGE          end5
 
 loop4:
-	VMOVUPS      (DX)(R11*4), Z3
+	VMOVUPS      (DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VCVTPH2PS    (SI)(R11*2), Z4
-	VMOVUPS      (R8)(R11*4), Z5
-	VFMADD213PS  (DI)(R11*4), Z5, Z4
+	VCVTPH2PS    (SI)(R12*2), Z4
+	VMOVUPS      (R8)(R12*4), Z5
+	VFMADD213PS  (DI)(R12*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	PREFETCHT0   1536(BX)(R11*2)
-	VCVTPS2PH    $0x00, Z3, (BX)(R11*2)
-	VMOVUPS      64(DX)(R11*4), Z3
+	PREFETCHT0   1536(BX)(R12*2)
+	VCVTPS2PH    $0x00, Z3, (BX)(R12*2)
+	VMOVUPS      64(DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VCVTPH2PS    32(SI)(R11*2), Z4
-	VMOVUPS      64(R8)(R11*4), Z5
-	VFMADD213PS  64(DI)(R11*4), Z5, Z4
+	VCVTPH2PS    32(SI)(R12*2), Z4
+	VMOVUPS      64(R8)(R12*4), Z5
+	VFMADD213PS  64(DI)(R12*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	VCVTPS2PH    $0x00, Z3, 32(BX)(R11*2)
-	ADDQ         $+32, R11
-	CMPQ         R11, CX
+	VCVTPS2PH    $0x00, Z3, 32(BX)(R12*2)
+	ADDQ         $+32, R12
+	CMPQ         R12, CX
 	JLT          loop4
 
 end5:
-	CMPQ R11, R9
+	CMPQ R12, R9
 	JGE  end7
 
 loop6:
-	VMOVUPS      (DX)(R11*4), Z3
+	VMOVUPS      (DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VCVTPH2PS    (SI)(R11*2), Z4
-	VMOVUPS      (R8)(R11*4), Z5
-	VFMADD213PS  (DI)(R11*4), Z5, Z4
+	VCVTPH2PS    (SI)(R12*2), Z4
+	VMOVUPS      (R8)(R12*4), Z5
+	VFMADD213PS  (DI)(R12*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	PREFETCHT0   1536(BX)(R11*2)
-	VCVTPS2PH    $0x00, Z3, (BX)(R11*2)
-	ADDQ         $+16, R11
-	CMPQ         R11, R9
+	PREFETCHT0   1536(BX)(R12*2)
+	VCVTPS2PH    $0x00, Z3, (BX)(R12*2)
+	ADDQ         $+16, R12
+	CMPQ         R12, R9
 	JLT          loop6
 
 end7:
@@ -14388,6 +14387,7 @@ skip2:
 	ADDQ 136(AX), BX
 	ADDQ 144(AX), SI
 	INCQ R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -14418,16 +14418,16 @@ TEXT ·maxBFloat16AVX512(SB), NOSPLIT, $0-8
 	VMOVSD       112(AX), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
+	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
 row1:
 	CMPQ    SI, 80(AX)
 	JGE     done3
-	MOVQ    48(AX), DI
-	CMPL    (DI)(SI*4), $0x00
+	MOVQ    48(AX), R8
+	MOVLQSX (R8)(SI*4), R8
+	TESTQ   R8, R8
 	JLT     skip2
-	MOVQ    88(AX), DI
-	ADDQ    SI, DI
 	XORQ    R8, R8
 	VMOVUPS Z0, Z1
 	VMOVUPS Z0, Z2
@@ -14489,6 +14489,7 @@ end7:
 skip2:
 	ADDQ 120(AX), CX
 	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -14509,22 +14510,20 @@ TEXT ·sumUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
+	MOVQ         88(AX), R8
 	XORQ         DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(DI*4), $0x00
+	MOVLQSX      (CX)(DI*4), CX
+	TESTQ        CX, CX
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
-	MOVQ         48(AX), CX
 	CMPQ         DI, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(DI*4), CX
 	MOVQ         DI, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
@@ -14767,6 +14766,7 @@ found11:
 skip2:
 	ADDQ 120(AX), DX
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -14788,22 +14788,20 @@ TEXT ·sumExpUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
+	MOVQ         88(AX), R9
 	XORQ         R8, R8
 
 row1:
 	CMPQ         R8, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R8*4), $0x00
+	MOVLQSX      (CX)(R8*4), CX
+	TESTQ        CX, CX
 	JLT          skip2
-	MOVQ         88(AX), R9
-	ADDQ         R8, R9
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
-	MOVQ         48(AX), CX
 	CMPQ         R8, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(R8*4), CX
 	MOVQ         R8, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
@@ -15054,6 +15052,7 @@ skip2:
 	ADDQ 120(AX), DX
 	ADDQ 128(AX), DI
 	INCQ R8
+	INCQ R9
 	JMP  row1
 
 done3:
@@ -15082,16 +15081,16 @@ TEXT ·scaleUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	CMOVQLT CX, SI
 	MOVQ    SI, CX
 	ANDQ    $-32, CX
+	MOVQ    88(AX), R8
 	XORQ    DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R8
-	CMPL         (R8)(DI*4), $0x00
+	MOVQ         48(AX), R9
+	MOVLQSX      (R9)(DI*4), R9
+	TESTQ        R9, R9
 	JLT          skip2
-	MOVQ         88(AX), R8
-	ADDQ         DI, R8
 	VMOVSD       15544(AX)(R8*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
@@ -15100,14 +15099,14 @@ row1:
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
-	XORQ         R8, R8
-	CMPQ         R8, CX
+	XORQ         R9, R9
+	CMPQ         R9, CX
 	JGE          end5
 
 loop4:
-	VMOVUPS      (DX)(R8*4), Z3
+	VMOVUPS      (DX)(R9*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
-	PREFETCHT0   1536(BX)(R8*2)
+	PREFETCHT0   1536(BX)(R9*2)
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
@@ -15115,8 +15114,8 @@ loop4:
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
-	VPMOVDW      Z3, (BX)(R8*2)
-	VMOVUPS      64(DX)(R8*4), Z3
+	VPMOVDW      Z3, (BX)(R9*2)
+	VMOVUPS      64(DX)(R9*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
@@ -15125,19 +15124,19 @@ loop4:
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
-	VPMOVDW      Z3, 32(BX)(R8*2)
-	ADDQ         $+32, R8
-	CMPQ         R8, CX
+	VPMOVDW      Z3, 32(BX)(R9*2)
+	ADDQ         $+32, R9
+	CMPQ         R9, CX
 	JLT          loop4
 
 end5:
-	CMPQ R8, SI
+	CMPQ R9, SI
 	JGE  end7
 
 loop6:
-	VMOVUPS      (DX)(R8*4), Z3
+	VMOVUPS      (DX)(R9*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
-	PREFETCHT0   1536(BX)(R8*2)
+	PREFETCHT0   1536(BX)(R9*2)
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
@@ -15145,9 +15144,9 @@ loop6:
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
-	VPMOVDW      Z3, (BX)(R8*2)
-	ADDQ         $+16, R8
-	CMPQ         R8, SI
+	VPMOVDW      Z3, (BX)(R9*2)
+	ADDQ         $+16, R9
+	CMPQ         R9, SI
 	JLT          loop6
 
 end7:
@@ -15166,6 +15165,7 @@ skip2:
 	ADDQ 128(AX), DX
 	ADDQ 136(AX), BX
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -15190,22 +15190,20 @@ TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ         24(AX), R8
 	MOVQ         32(AX), R9
 	MOVQ         40(AX), R10
+	MOVQ         88(AX), R12
 	XORQ         R11, R11
 
 row1:
 	CMPQ         R11, 80(AX)
 	JGE          done3
 	MOVQ         48(AX), CX
-	CMPL         (CX)(R11*4), $0x00
+	MOVLQSX      (CX)(R11*4), CX
+	TESTQ        CX, CX
 	JLT          skip2
-	MOVQ         88(AX), R12
-	ADDQ         R11, R12
 	MOVQ         120(AX), BX
 	LEAQ         (DX)(BX*2), BX
-	MOVQ         48(AX), CX
 	CMPQ         R11, 104(AX)
 	CMOVQGE      DX, BX
-	MOVLQSX      (CX)(R11*4), CX
 	MOVQ         R11, SI
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
@@ -15388,6 +15386,7 @@ skip2:
 	ADDQ 128(AX), DI
 	ADDQ 144(AX), R8
 	INCQ R11
+	INCQ R12
 	JMP  row1
 
 done3:
@@ -15419,16 +15418,16 @@ TEXT ·scaleDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	CMOVQLT CX, R9
 	MOVQ    R9, CX
 	ANDQ    $-32, CX
+	MOVQ    88(AX), R11
 	XORQ    R10, R10
 
 row1:
 	CMPQ         R10, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), R11
-	CMPL         (R11)(R10*4), $0x00
+	MOVQ         48(AX), R12
+	MOVLQSX      (R12)(R10*4), R12
+	TESTQ        R12, R12
 	JLT          skip2
-	MOVQ         88(AX), R11
-	ADDQ         R10, R11
 	VMOVSD       15544(AX)(R11*8), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Z0
@@ -15437,19 +15436,19 @@ row1:
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
-	XORQ         R11, R11
-	CMPQ         R11, CX
+	XORQ         R12, R12
+	CMPQ         R12, CX
 	JGE          end5
 
 loop4:
-	VMOVUPS      (DX)(R11*4), Z3
+	VMOVUPS      (DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VPMOVZXWD    (SI)(R11*2), Z4
+	VPMOVZXWD    (SI)(R12*2), Z4
 	VPSLLD       $0x10, Z4, Z4
-	VMOVUPS      (R8)(R11*4), Z5
-	VFMADD213PS  (DI)(R11*4), Z5, Z4
+	VMOVUPS      (R8)(R12*4), Z5
+	VFMADD213PS  (DI)(R12*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	PREFETCHT0   1536(BX)(R11*2)
+	PREFETCHT0   1536(BX)(R12*2)
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
@@ -15457,13 +15456,13 @@ loop4:
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
-	VPMOVDW      Z3, (BX)(R11*2)
-	VMOVUPS      64(DX)(R11*4), Z3
+	VPMOVDW      Z3, (BX)(R12*2)
+	VMOVUPS      64(DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VPMOVZXWD    32(SI)(R11*2), Z4
+	VPMOVZXWD    32(SI)(R12*2), Z4
 	VPSLLD       $0x10, Z4, Z4
-	VMOVUPS      64(R8)(R11*4), Z5
-	VFMADD213PS  64(DI)(R11*4), Z5, Z4
+	VMOVUPS      64(R8)(R12*4), Z5
+	VFMADD213PS  64(DI)(R12*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
@@ -15472,24 +15471,24 @@ loop4:
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
-	VPMOVDW      Z3, 32(BX)(R11*2)
-	ADDQ         $+32, R11
-	CMPQ         R11, CX
+	VPMOVDW      Z3, 32(BX)(R12*2)
+	ADDQ         $+32, R12
+	CMPQ         R12, CX
 	JLT          loop4
 
 end5:
-	CMPQ R11, R9
+	CMPQ R12, R9
 	JGE  end7
 
 loop6:
-	VMOVUPS      (DX)(R11*4), Z3
+	VMOVUPS      (DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
-	VPMOVZXWD    (SI)(R11*2), Z4
+	VPMOVZXWD    (SI)(R12*2), Z4
 	VPSLLD       $0x10, Z4, Z4
-	VMOVUPS      (R8)(R11*4), Z5
-	VFMADD213PS  (DI)(R11*4), Z5, Z4
+	VMOVUPS      (R8)(R12*4), Z5
+	VFMADD213PS  (DI)(R12*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
-	PREFETCHT0   1536(BX)(R11*2)
+	PREFETCHT0   1536(BX)(R12*2)
 	VPSRLD       $0x10, Z3, Z4
 	VPBROADCASTD constants<>+608(SB), Z5
 	VPANDD       Z5, Z4, Z4
@@ -15497,9 +15496,9 @@ loop6:
 	VPADDD       Z5, Z3, Z3
 	VPADDD       Z4, Z3, Z3
 	VPSRLD       $0x10, Z3, Z3
-	VPMOVDW      Z3, (BX)(R11*2)
-	ADDQ         $+16, R11
-	CMPQ         R11, R9
+	VPMOVDW      Z3, (BX)(R12*2)
+	ADDQ         $+16, R12
+	CMPQ         R12, R9
 	JLT          loop6
 
 end7:
@@ -15526,6 +15525,7 @@ skip2:
 	ADDQ 136(AX), BX
 	ADDQ 144(AX), SI
 	INCQ R10
+	INCQ R11
 	JMP  row1
 
 done3:
@@ -23831,22 +23831,20 @@ TEXT ·sumUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
+	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
 row1:
 	CMPQ          SI, 80(AX)
 	JGE           done3
-	MOVQ          48(AX), DX
-	CMPL          (DX)(SI*4), $0x00
+	MOVQ          48(AX), R8
+	MOVLQSX       (R8)(SI*4), R8
+	TESTQ         R8, R8
 	JLT           skip2
-	MOVQ          88(AX), DI
-	ADDQ          SI, DI
 	MOVQ          120(AX), DX
 	LEAQ          (CX)(DX*2), DX
-	MOVQ          48(AX), R8
 	CMPQ          SI, 104(AX)
 	CMOVQGE       CX, DX
-	MOVLQSX       (R8)(SI*4), R8
 	MOVQ          SI, BX
 	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
@@ -24014,6 +24012,7 @@ found4:
 skip2:
 	ADDQ 120(AX), CX
 	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:
@@ -24037,22 +24036,20 @@ TEXT ·sumExpUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
+	MOVQ         88(AX), R8
 	XORQ         DI, DI
 
 row1:
 	CMPQ          DI, 80(AX)
 	JGE           done3
-	MOVQ          48(AX), DX
-	CMPL          (DX)(DI*4), $0x00
+	MOVQ          48(AX), R9
+	MOVLQSX       (R9)(DI*4), R9
+	TESTQ         R9, R9
 	JLT           skip2
-	MOVQ          88(AX), R8
-	ADDQ          DI, R8
 	MOVQ          120(AX), DX
 	LEAQ          (CX)(DX*2), DX
-	MOVQ          48(AX), R9
 	CMPQ          DI, 104(AX)
 	CMOVQGE       CX, DX
-	MOVLQSX       (R9)(DI*4), R9
 	MOVQ          DI, BX
 	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
@@ -24234,6 +24231,7 @@ skip2:
 	ADDQ 120(AX), CX
 	ADDQ 128(AX), SI
 	INCQ DI
+	INCQ R8
 	JMP  row1
 
 done3:
@@ -24254,22 +24252,20 @@ TEXT ·sumUniformFloat32AVX512K128(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
+	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
 row1:
 	CMPQ          SI, 80(AX)
 	JGE           done3
-	MOVQ          48(AX), DX
-	CMPL          (DX)(SI*4), $0x00
+	MOVQ          48(AX), R8
+	MOVLQSX       (R8)(SI*4), R8
+	TESTQ         R8, R8
 	JLT           skip2
-	MOVQ          88(AX), DI
-	ADDQ          SI, DI
 	MOVQ          120(AX), DX
 	LEAQ          (CX)(DX*2), DX
-	MOVQ          48(AX), R8
 	CMPQ          SI, 104(AX)
 	CMOVQGE       CX, DX
-	MOVLQSX       (R8)(SI*4), R8
 	MOVQ          SI, BX
 	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
@@ -24454,6 +24450,7 @@ found4:
 skip2:
 	ADDQ 120(AX), CX
 	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:

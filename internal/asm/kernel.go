@@ -314,23 +314,23 @@ func (b *builder) weave(n, skew int, one func(i int)) {
 	}
 }
 
-// rows runs the body for each row that is not skipped: for the row's number and its slot. next advances to the row after.
-func (b *builder) rows(body func(row, slot reg.GPVirtual), next func()) {
-	row, slot, labels := b.GP64(), b.GP64(), b.GP64()
+// rows runs the body for each row that is not skipped: for the row's number, its slot and its label. next advances to the row after.
+func (b *builder) rows(body func(row, slot, label reg.GPVirtual), next func()) {
+	row, slot, label := b.GP64(), b.load("first"), b.GP64()
 	loop, skip, done := b.label("row"), b.label("skip"), b.label("done")
 	b.XORQ(row, row)
 	b.Label(loop)
 	b.CMPQ(row, b.arg("rows"))
 	b.JGE(operand.LabelRef(done))
-	b.MOVQ(b.arg("labels"), labels)
-	b.CMPL(at(labels, row, 4, 0), operand.Imm(0))
+	b.MOVQ(b.arg("labels"), label)
+	b.MOVLQSX(at(label, row, 4, 0), label)
+	b.TESTQ(label, label)
 	b.JLT(operand.LabelRef(skip))
-	b.MOVQ(b.arg("first"), slot)
-	b.ADDQ(row, slot)
-	body(row, slot)
+	body(row, slot, label)
 	b.Label(skip)
 	next()
 	b.INCQ(row)
+	b.INCQ(slot)
 	b.JMP(operand.LabelRef(loop))
 	b.Label(done)
 }

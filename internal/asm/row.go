@@ -42,7 +42,7 @@ func (b *builder) max() {
 	last, tl := b.last()
 	x, end4 := b.load("x"), b.whole(chains*b.width())
 	low := b.loadScalar(b.arg("lowest"))
-	b.rows(func(_, slot reg.GPVirtual) {
+	b.rows(func(_, slot, _ reg.GPVirtual) {
 		k := b.GP64()
 		b.XORQ(k, k)
 		var m [chains]vec
@@ -220,13 +220,11 @@ func (b *builder) sumRows(body func(r *rowSums)) {
 	if b.Form == Dense {
 		r.t, r.u, r.w = b.load("t"), b.load("u"), b.load("w")
 	}
-	b.rows(func(row, slot reg.GPVirtual) {
+	b.rows(func(row, slot, label reg.GPVirtual) {
 		b.MOVQ(b.arg("xStride"), r.later)
 		b.LEAQ(at(r.x, r.later, coef.RowsAhead, 0), r.later)
-		label := b.load("labels")
 		b.CMPQ(row, b.arg("ahead"))
 		b.CMOVQGE(r.x, r.later)
-		b.MOVLQSX(at(label, row, 4, 0), label)
 		b.MOVQ(row, r.lane)
 		b.IMULQ(b.arg("rowBlocks"), r.lane)
 		b.SHLQ(operand.Imm(6), r.lane)
@@ -469,7 +467,7 @@ func (b *builder) scale() {
 	end := b.GP64()
 	b.MOVQ(last, end)
 	b.ANDQ(operand.I32(int32(-2*b.width())), end)
-	b.rows(func(_, slot reg.GPVirtual) {
+	b.rows(func(_, slot, _ reg.GPVirtual) {
 		f := b.loadScalar(b.slot("f", slot))
 		g := b.XMM()
 		b.VMOVSD(b.slot("g", slot), g)
