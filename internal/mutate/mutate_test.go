@@ -68,7 +68,12 @@ func TestEquivalent(t *testing.T) {
 	ADDQ       152(AX), R10
 loop1:
 	PREFETCHT0 (R10)
+	PREFETCHT0 (R10)(R11*1)
 	ADDQ       160(AX), R10
+	LEAQ       1536(SI), R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       $+128, R12
 	MOVQ       CX, R9
 	PREFETCHT0 (R9)
 	VMAXPS     (R9), Y1, Y1

@@ -37,7 +37,8 @@ type source struct {
 var (
 	textLine        = regexp.MustCompile(`^TEXT ·(\w+)\(SB\)`)
 	dataLine        = regexp.MustCompile(`^(DATA .*\$0x)([0-9a-f]{16})$`)
-	prefetchLine    = regexp.MustCompile(`^\tPREFETCHT0\s+\((\w+)\)$`)
+	prefetchLine    = regexp.MustCompile(`^\tPREFETCHT0\s+(?:64|128|192)?\((\w+)\)(?:\(\w+\*1\))?$`)
+	startLine       = regexp.MustCompile(`^\t(MOVQ|LEAQ)\s`)
 	instructionLine = regexp.MustCompile(`^\t([A-Z][A-Z0-9.]*)(\s.*)?$`)
 )
 
@@ -66,8 +67,8 @@ func parse(text string, skip func(function string) bool) *source {
 	return s
 }
 
-// prefetches tells lines apart that compute an address which is only prefetched: from the MOVQ to the register up to the line
-// that moves it on.
+// prefetches tells lines apart that compute an address which is only prefetched: from the MOVQ or LEAQ to the register up to the
+// line that moves it on, which follows one prefetch or some.
 func (s *source) prefetches() func(i int) bool {
 	lines := map[int]bool{}
 	for i, line := range s.lines {
@@ -76,10 +77,13 @@ func (s *source) prefetches() func(i int) bool {
 			continue
 		}
 		writes := func(i int) bool { return strings.HasSuffix(s.lines[i], ", "+m[1]) }
-		first := i - 1
-		for ; first > 0 && !(writes(first) && strings.HasPrefix(s.lines[first], "\tMOVQ")); first-- {
+		first, last := i-1, i+1
+		for ; first > 0 && !(writes(first) && startLine.MatchString(s.lines[first])); first-- {
 		}
-		last := min(i+1, len(s.lines)-1)
+		for last < len(s.lines)-1 && prefetchLine.MatchString(s.lines[last]) {
+			last++
+		}
+		last = min(last, len(s.lines)-1)
 		loads := func(line string) bool { return strings.Contains(line, "("+m[1]) && !prefetchLine.MatchString(line) }
 		if slices.ContainsFunc(s.lines[first:last+1], loads) {
 			continue
