@@ -767,36 +767,27 @@ stored19:
 	VADDPS       Y11, Y7, Y7
 	MOVQ         96(AX), R12
 	SUBQ         R11, R12
-	CMPQ         R12, $0x08
-	JLT          part23
-	VMOVUPS      Y11, 96(SI)(R9*4)
-	JMP          stored24
-
-part23:
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
 	LEAQ         96(SI)(R9*4), R9
 	VMOVAPS      X11, X10
 	TESTQ        $+4, R12
-	JEQ          skip25
+	JEQ          skip23
 	VMOVUPS      X10, (R9)
 	VEXTRACTF128 $0x01, Y11, X10
 	ADDQ         $0x10, R9
 
-skip25:
+skip23:
 	TESTQ   $+2, R12
-	JEQ     skip26
+	JEQ     skip24
 	VMOVSD  X10, (R9)
 	VPSRLDQ $0x08, X10, X10
 	ADDQ    $0x08, R9
 
-skip26:
+skip24:
 	TESTQ  $+1, R12
-	JEQ    skip27
+	JEQ    skip25
 	VMOVSS X10, (R9)
 
-skip27:
-stored24:
+skip25:
 	ADDQ $0x08, R11
 
 added7:
@@ -818,7 +809,7 @@ added7:
 	CMPQ         R9, 96(AX)
 	JLT          block4
 	CMPQ         CX, DX
-	JEQ          found28
+	JEQ          found26
 	VEXTRACTF128 $0x01, Y3, X2
 	VMAXPS       X2, X3, X3
 	VPERMILPS    $0x4e, X3, X2
@@ -830,7 +821,7 @@ added7:
 	VCVTSS2SD    X3, X3, X3
 	VMOVSD       X3, 328(AX)(R8*8)
 
-found28:
+found26:
 skip2:
 	ADDQ 120(AX), CX
 	ADDQ 128(AX), SI

@@ -328,6 +328,7 @@ func (r *rowSums) vectors(k reg.Register, n int, last *tail) {
 // partial is vectors for one of a row's last: the i-th from class k on, which is at an index.
 func (r *rowSums) partial(k reg.Register, i int, index reg.Register) {
 	tl := r.tailAt(index)
+	tl.part = i > 0 && i == len(r.sumE)-1 // or there would be a whole group
 	r.oneLater(k, i, tl)
 	r.one(k, i, tl)
 }
@@ -412,7 +413,7 @@ func (r *rowSums) one(k reg.Register, i int, tl *tail) {
 	if tl == nil && r.Element <= Float64 { // it is the gradient's place
 		r.prefetchSoon(e)
 	}
-	if r.ISA == AVX512 || tl == nil || tl.exact != 0 {
+	if r.ISA == AVX512 || tl == nil || tl.exact != 0 || tl.part {
 		r.storeF(v, e, tl)
 		return
 	}

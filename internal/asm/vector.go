@@ -147,7 +147,8 @@ type tail struct {
 	mask  operand.Mem
 	index reg.Register
 	skip  int
-	exact int // how many there are, if that is known
+	exact int  // how many there are, if that is known
+	part  bool // at least one is missing
 }
 
 // tailAt is the tail of the vector at an index, one of a row's last.
