@@ -102,7 +102,7 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 	}
 	w.next, w.beyond = int(uintptr(w.x))+w.rows*sizeT, 0
 	switch {
-	case w.shape == tiles: // rows are one stream, and need no prefetching: next is x
+	case w.shape == tiles: // rows have been prefetched as they were transposed: next is x
 		w.next, w.xStep = int(uintptr(base(w.planeX))), w.planeStep
 	case j.grads():
 		w.beyond = int(uintptr(w.dst)) - w.next

@@ -42,8 +42,7 @@ func (w *worker[T, F]) rowOf(b *Batch[T], turned []T, i int) (unsafe.Pointer, in
 
 // turn turns positions from row i on into rows, up to a vector of them and no more than there are before row end.
 func (w *worker[T, F]) turn(j *job[T], i, end int) {
-	inner := j.logits.Inner
-	w.turned.start, w.turned.end = i, i+min(vectorRows[F](), end-i, inner-i%inner)
+	w.turned.start, w.turned.end = i, i+min(vectorRows[F](), end-i, j.logits.Inner-w.position)
 	w.turnBatch(&j.logits, w.turned.x, false)
 	if !j.index {
 		w.turnBatch(&j.targets, w.turned.t, false)

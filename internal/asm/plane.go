@@ -248,7 +248,7 @@ func (b *builder) planeSum() {
 			b.SUBQ(k, left)
 			b.CMPQ(left, operand.Imm(uint64(n)))
 			b.JLT(operand.LabelRef(done))
-			// Tiles have nothing to prefetch: next is x.
+			// Tiles have nothing to prefetch here: next is x.
 			near, fetched := b.GP64(), b.label("fetched")
 			b.MOVQ(b.arg("next"), near)
 			b.CMPQ(near, b.arg("x"))

@@ -80,21 +80,6 @@ func (b *builder) putMaximum(m vec, slot reg.Register, after int) {
 	b.VMOVSD(pivot, to("pivot"))
 }
 
-// sign is a vector of signs.
-func (b *builder) sign() operand.Mem {
-	if b.double() {
-		return b.data.fill(1 << 63)
-	}
-	return b.data.uint32(1 << 31)
-}
-
-func (b *builder) negInf() vec {
-	if b.double() {
-		return b.broadcast(b.data.fill(0xFFF0000000000000))
-	}
-	return b.broadcast(b.data.uint32(0xFF800000))
-}
-
 // maxT sets m = max(m, elements in memory).
 func (b *builder) maxT(m vec, x operand.Mem, t *tail) {
 	switch {
@@ -413,7 +398,7 @@ func (r *rowSums) one(k reg.Register, i int, tl *tail) {
 	if tl == nil && r.Element <= Float64 { // it is the gradient's place
 		r.prefetchSoon(e)
 	}
-	if r.ISA == AVX512 || tl == nil || tl.exact != 0 || tl.part {
+	if r.ISA == AVX512 || tl == nil || tl.part {
 		r.storeF(v, e, tl)
 		return
 	}
@@ -425,14 +410,6 @@ func (r *rowSums) one(k reg.Register, i int, tl *tail) {
 	r.Label(part)
 	r.storeF(v, e, tl)
 	r.Label(stored)
-}
-
-// prefetchSoon prefetches what lies Soon after memory that starts a cache line, as far as that is known.
-func (b *builder) prefetchSoon(m operand.Mem) {
-	if m.Disp%64 == 0 {
-		m.Disp += coef.Soon
-		b.PREFETCHT0(m)
-	}
 }
 
 // store stores the lanes, and ends the block.

@@ -84,6 +84,21 @@ func (b *builder) number(v float64) operand.Op {
 	return m
 }
 
+func (b *builder) negInf() vec {
+	if b.double() {
+		return b.broadcast(b.data.fill(0xFFF0000000000000))
+	}
+	return b.broadcast(b.data.uint32(0xFF800000))
+}
+
+// sign is a vector of signs.
+func (b *builder) sign() operand.Mem {
+	if b.double() {
+		return b.data.fill(1 << 63)
+	}
+	return b.data.uint32(1 << 31)
+}
+
 // add sets dst = x + y; sub, mul, max, and alike. y may be memory.
 func (b *builder) add(dst, x vec, y operand.Op) { b.ps(b.VADDPS, b.VADDPD, y, x, dst) }
 func (b *builder) sub(dst, x vec, y operand.Op) { b.ps(b.VSUBPS, b.VSUBPD, y, x, dst) }
@@ -356,6 +371,14 @@ func (b *builder) storeT(v vec, m operand.Mem, t *tail) {
 	}
 }
 
+// prefetchSoon prefetches what lies Soon after memory that starts a cache line, as far as that is known.
+func (b *builder) prefetchSoon(m operand.Mem) {
+	if m.Disp%64 == 0 {
+		m.Disp += coef.Soon
+		b.PREFETCHT0(m)
+	}
+}
+
 const nearest = 0 // rounding of VCVTPS2PH: to nearest, ties to even
 
 // halves rounds eight float32 to a half type. It destroys v.
@@ -425,17 +448,17 @@ func (b *builder) tails(count reg.Register, n int) (ts []*tail) {
 	return ts
 }
 
-// exactTail is the mask of a vector's first n elements.
+// exactTail is the mask of a vector's first n elements, which are not all.
 func (b *builder) exactTail(n int) *tail {
 	if b.ISA == AVX512 {
 		bits, k := b.GP64(), b.K()
 		b.MOVL(operand.U32(1<<n-1), bits.As32())
 		b.KMOVW(bits.As32(), k)
-		return &tail{k: k}
+		return &tail{k: k, part: true}
 	}
 	m := b.data.masks()
 	m.Disp += 128 - n*b.f()
-	return &tail{mask: m, exact: n}
+	return &tail{mask: m, exact: n, part: true}
 }
 
 // horizontalMax folds a vector to its largest element, in the first place of the XMM register.
