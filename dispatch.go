@@ -43,8 +43,7 @@ const (
 	opSum                     // sumRows, forward only
 	opSumExp                  // sumRows that stores the exponentials
 	opScale                   // scaleRows
-	opPlaneSum                // all three of maxRows, sumRows and foldLanes for planes, forward only
-	opPlaneSumExp             // and storing the exponentials
+	opPlaneSumExp             // all three of maxRows, sumRows and foldLanes for planes
 	opPlaneScale              // scaleRows for planes
 	opTranspose               // rows to planes
 	opTransposeBack           // and back
@@ -54,6 +53,8 @@ const (
 	opFold                    // foldLanes
 	opFinish                  // finishRows, forward only
 	opFinishGrad
+	opPair // pairRows, forward only
+	opPairGrad
 	ops
 )
 
@@ -118,15 +119,11 @@ func (w *worker[T, F]) run(o op, f form) {
 	if o == opSum && w.e != nil {
 		o = opSumExp
 	}
-	if w.isa != plainGo && (w.step == 1 && w.n >= w.least || o >= opPlaneSum) {
+	if w.isa != plainGo && (w.step == 1 && w.n >= w.least || o >= opPlaneSumExp) {
 		if f == classwise && o <= opScale {
 			f = dense
 		}
 		k := w.specialized(o, f)
-		if k == nil && o == opPlaneSum { // only few class counts have one
-			o = opPlaneSumExp
-			k = w.specialized(o, f)
-		}
 		if k != nil {
 			k(unsafe.Pointer(&w.args))
 			return
@@ -135,7 +132,7 @@ func (w *worker[T, F]) run(o op, f form) {
 		switch {
 		case o >= opFinish: // float64 for all
 			element = 0
-		case !isFloat64[F]() && (o >= opFold || o >= opPlaneSum && o <= opPlaneScale): // for all types that are computed in float32
+		case !isFloat64[F]() && (o >= opFold || o >= opPlaneSumExp && o <= opPlaneScale): // for all types that are computed in float32
 			element = 0
 		}
 		call(w.isa, element, o, f, &w.args)
@@ -154,5 +151,9 @@ func (w *worker[T, F]) run(o op, f form) {
 		finishRows(&w.args, false)
 	case opFinishGrad:
 		finishRows(&w.args, true)
+	case opPair:
+		pairRows(&w.args, false)
+	case opPairGrad:
+		pairRows(&w.args, true)
 	}
 }

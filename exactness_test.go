@@ -334,6 +334,31 @@ func TestExp64(t *testing.T) {
 	assert.True(t, math.IsNaN(exp64(nan)))
 }
 
+// TestLog32 compares log32 with math.Log1p over float32 in [0, 1]: every 64th, every 2048th with -short, all with LSR_EXHAUSTIVE=1.
+func TestLog32(t *testing.T) {
+	step := uint32(64)
+	if testing.Short() {
+		step = 2048
+	}
+	if os.Getenv("LSR_EXHAUSTIVE") == "1" {
+		step = 1
+	}
+	worst, at := 0.0, float32(0)
+	for b := math.Float32bits(0x1p-126); b <= math.Float32bits(1); b += step {
+		e := math.Float32frombits(b)
+		want := math.Log1p(float64(e))
+		_, exp := math.Frexp(want)
+		if err := math.Abs(float64(log32(e))-want) / math.Ldexp(1, exp-24); err > worst {
+			worst, at = err, e
+		}
+	}
+	t.Logf("at most %.3f ulp (%v)", worst, at)
+	assert.LessOrEqual(t, worst, 1.25)
+	assert.Zero(t, log32(0))
+	assert.Equal(t, float32(0x1p-149), log32(0x1p-149))
+	assert.True(t, log32(float32(nan)) != log32(float32(nan)))
+}
+
 func TestLog1p(t *testing.T) {
 	g := generator(11)
 	worst, at := 0.0, 0.0

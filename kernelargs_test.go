@@ -23,7 +23,7 @@ type callee struct {
 }
 
 // ofPlanes reports whether the lanes of a kernel are rows.
-func (k kernel) ofPlanes() bool { return k.op >= opPlaneSum && k.op <= opNarrow }
+func (k kernel) ofPlanes() bool { return k.op >= opPlaneSumExp && k.op <= opNarrow }
 
 // double reports whether a kernel computes in float64.
 func (k kernel) double() bool { return k.element == 1 }
@@ -66,6 +66,8 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 		elements = max(n, 4) * planeSlots
 	case k.op == opFold:
 		elements = 0
+	case k.op >= opPair: // rows of two classes, whatever n
+		elements = 2 * rows
 	}
 	a.x, a.t, a.e, a.dst, a.plane = memory(elements), memory(elements), memory(elements), memory(elements), memory(elements)
 	a.u, a.w, a.labels = memory(n), memory(n), base(make([]int32, rows+labelPad))
@@ -75,6 +77,7 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 	lanes := max(rows*a.rowBlocks*coef.Lanes/8, maxSlots*8)
 	a.lanesE, a.lanesD, a.lanesA = memory(lanes), memory(lanes), memory(lanes)
 	a.lanes, a.sums = memory(lanes), memory(rows*a.rowBlocks)
+	a.factors, a.out = memory(rows), memory(pairArrays*pairSlots/2)
 	for i := range a.pivot {
 		if k.double() {
 			setMaximum(a, i, 1.)

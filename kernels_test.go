@@ -152,6 +152,60 @@ func TestFinishKernels(t *testing.T) {
 	}
 }
 
+// TestPairKernels compares the kernels for rows of two classes with plain Go: special values in every lane, ignored rows, and
+// whatever the arguments say of results for each row.
+func TestPairKernels(t *testing.T) {
+	g := generator(35)
+	special := []float64{0, inf, negInf, nan, 1e30, -1e30, 88, -88, 103.5}
+	for rows := pairStep; rows <= maxPairs; rows += pairStep {
+		if testing.Short() && rows > 300 && rows%256 != 0 {
+			continue
+		}
+		x, labels, factors := make([]float32, 2*rows), make([]int32, rows), make([]float32, rows)
+		for i := range x {
+			if x[i] = float32(g.uniform() * 20); g.intn(4) == 0 {
+				x[i] = float32(special[g.intn(len(special))])
+			}
+		}
+		for i := range labels {
+			labels[i], factors[i] = int32(g.intn(3)-1), float32(g.uniform())
+		}
+		for _, epsG := range []float64{0, .05, .5} {
+			for _, outStep := range []int{0, 4} {
+				for _, grad := range []bool{false, true} {
+					run := func(i isa) []float64 {
+						dst, out := make([]float32, 2*rows), make([]float32, pairArrays*pairSlots)
+						a := args{epsG: epsG, factors: base(factors), out: base(out), outStep: outStep}
+						a.x, a.dst, a.labels, a.rows = base(x), base(dst), base(labels), rows
+						o := opPair
+						if grad {
+							o = opPairGrad
+						}
+						if i == plainGo {
+							pairRows(&a, grad)
+						} else {
+							call(i, 0, o, 0, &a)
+						}
+						all := append(a.sumLoss[:], a.sumNLL[:]...)
+						for r := range rows * outStep / 4 { // a maximum alone may be that of numbers only
+							of := func(array int) float64 { return float64(out[array*pairSlots+r]) }
+							all = append(all, of(pairLoss), of(pairNLL), of(pairMax)+of(pairLog))
+						}
+						for _, v := range dst {
+							all = append(all, float64(v))
+						}
+						return all
+					}
+					want := run(plainGo)
+					for _, i := range available[:len(available)-1] {
+						sameBits(t, want, run(i), fmt.Sprintf("%v rows=%d ε/2=%v outStep=%d gradient=%v", i, rows, epsG, outStep, grad))
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestLabelKernels compares the kernels that copy labels with plain Go: any number of them, and one that is no class anywhere.
 func TestLabelKernels(t *testing.T) {
 	t.Run("int", labelKernelsOf[int])

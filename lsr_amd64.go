@@ -176,6 +176,12 @@ func finishAVX2(a *args)
 func finishGradAVX2(a *args)
 
 //go:noescape
+func pairFloat32AVX2(a *args)
+
+//go:noescape
+func pairGradFloat32AVX2(a *args)
+
+//go:noescape
 func maxFloat32AVX512(a *args)
 
 //go:noescape
@@ -296,16 +302,10 @@ func finishAVX512(a *args)
 func finishGradAVX512(a *args)
 
 //go:noescape
-func planeSumUniformFloat32AVX2K2(a unsafe.Pointer)
+func pairFloat32AVX512(a *args)
 
 //go:noescape
-func planeSumExpUniformFloat32AVX2K2(a unsafe.Pointer)
-
-//go:noescape
-func planeSumUniformFloat32AVX512K2(a unsafe.Pointer)
-
-//go:noescape
-func planeSumExpUniformFloat32AVX512K2(a unsafe.Pointer)
+func pairGradFloat32AVX512(a *args)
 
 //go:noescape
 func planeSumExpUniformFloat32AVX2K3(a unsafe.Pointer)
@@ -366,6 +366,3 @@ func sumUniformFloat32AVX512K100(a unsafe.Pointer)
 
 //go:noescape
 func sumExpUniformFloat32AVX512K100(a unsafe.Pointer)
-
-//go:noescape
-func sumUniformFloat32AVX512K128(a unsafe.Pointer)

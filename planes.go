@@ -110,12 +110,14 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 	w.x, w.e = base(w.planeX), base(w.planeX)
 	w.lanesE = base(w.planeLanes)
 	w.rows = paddedRows[F](w.rows)
-	if w.form == uniform && !j.grads() {
-		w.run(opPlaneSum, w.form)
-	} else {
-		w.run(opPlaneSumExp, w.form)
-	}
+	w.run(opPlaneSumExp, w.form)
 	w.view = caller
+	if w.n == 2 { // the other of the two exponentials is 1
+		e, other, rest := w.planeX[:w.rows], w.planeX[planeSlots:planeSlots+w.rows], w.rest[w.first:w.first+w.rows]
+		for r := range rest {
+			rest[r] = float64(e[r] * other[r])
+		}
+	}
 	if j.c.top1 {
 		for r, y := range labels {
 			if y >= 0 {

@@ -41,6 +41,7 @@ type worker[T Element, F real] struct {
 	zeroT         []T // zeros
 	zeroW         []F
 	turned        turning[T, F]
+	pairs         pairs[F]
 	lanes         []F       // of all blocks of a chunk
 	folded        []float64 // their sums
 	scales        []float64 // of the segments of a long row: exponentials × scale are relative to the row's maximum
@@ -100,7 +101,11 @@ func work[T Element, F real](j *job[T], v *vectors[F]) {
 			break
 		}
 		lo := b * j.blockRows
-		j.blocks[b] = w.block(j, lo, min(lo+j.blockRows, j.rows))
+		if hi := min(lo+j.blockRows, j.rows); w.pairs.on {
+			j.blocks[b] = w.pairBlock(j, lo, hi)
+		} else {
+			j.blocks[b] = w.block(j, lo, hi)
+		}
 	}
 	w.view = view{} // none of the caller's memory is kept
 	pool.Put(w)
@@ -112,6 +117,11 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	w.isa, w.lambda, w.step = c.isa, c.zloss, j.logits.Inner
 	w.least = leastBytes[w.isa] / int(unsafe.Sizeof(F(0)))
 	w.view = view{}
+	if w.pairs.on = w.takesPairs(j, v); w.pairs.on {
+		w.turned.on = false
+		w.preparePairs(j)
+		return
+	}
 	eu, uy := c.smoothing*c.coefs, c.smoothing/float64(classes)
 	switch {
 	case !j.index:
@@ -248,11 +258,13 @@ func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 			w.turnBatch(&j.dst, w.turned.x, true)
 		}
 	}
-	tree := func(t *[coef.RowLanes]float64) float64 {
-		return ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]))
-	}
-	p.loss, p.z, p.nll = tree(&w.sumLoss), tree(&w.sumZ), tree(&w.sumNLL)
+	p.loss, p.z, p.nll = treeOf(&w.sumLoss), treeOf(&w.sumZ), treeOf(&w.sumNLL)
 	return p
+}
+
+// treeOf adds up the lanes of a sum over rows.
+func treeOf(t *[coef.RowLanes]float64) float64 {
+	return ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]))
 }
 
 // chunk computes rows from row i on, in slots from first on, and returns how many of them have their target on top.
@@ -346,6 +358,11 @@ func (w *worker[T, F]) outputs(j *job[T], i int, labels []int32) {
 	if p := j.perRow.LSE; p != nil {
 		copy(p[i:], w.lse[first:first+len(labels)])
 	}
+	w.zeros(j, i, labels)
+}
+
+// zeros writes gradients of 0: of ignored rows, or of all if there is nothing to differentiate.
+func (w *worker[T, F]) zeros(j *job[T], i int, labels []int32) {
 	switch {
 	case j.dst.Data == nil:
 	case !j.grads():

@@ -99,7 +99,7 @@ func SpecializedFor[T Element](classes int) (names []string) {
 		if classes <= coef.Long && s == nil {
 			s = findSpecialPlanes(i, computedKind[T](), classes)
 		}
-		if s != nil {
+		if s != nil || classes == 2 && i != plainGo && computedKind[T]() == 0 { // see pairRows
 			names = append(names, i.String())
 		}
 	}
@@ -118,7 +118,7 @@ func computedKind[T Element]() int {
 func (w *worker[T, F]) specialized(o op, f form) func(unsafe.Pointer) {
 	s := w.special
 	switch {
-	case o >= opPlaneSum && o <= opPlaneScale:
+	case o >= opPlaneSumExp && o <= opPlaneScale:
 		s = w.specialPlanes
 	case s == nil || w.n != s.classes:
 		s = w.specialRest

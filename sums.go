@@ -38,7 +38,7 @@ func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
 	if w.n == 2 { // the other of the two exponentials is 1
 		for r := range w.rows {
 			e := (*[2]F)(unsafe.Add(w.lanesE, r*coef.Lanes))
-			w.rest[w.first+r] = float64(min(e[0], e[1]))
+			w.rest[w.first+r] = float64(e[0] * e[1])
 		}
 	}
 	if j.index && j.c.smoothing == 0 {

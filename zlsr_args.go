@@ -4,10 +4,24 @@ package lsr
 
 import "unsafe"
 
-// maxSlots is how many rows a worker has under way at once, and slotPad how many more a kernel may finish beside them.
+// maxSlots is how many rows a worker has under way at once, and slotPad how many more a kernel may finish beside them. maxPairs is
+// how many rows of two classes a kernel takes at once, pairStep what their number is a multiple of, and pairSlots how far apart
+// arrays for them are.
 const (
-	maxSlots = 128
-	slotPad  = 8
+	maxSlots  = 128
+	slotPad   = 8
+	maxPairs  = 1024
+	pairStep  = 32
+	pairSlots = 1056
+)
+
+// The arrays for rows of two classes: losses, log-sum-exps less maxima, maxima; and how many there are.
+const (
+	pairLoss   = 0
+	pairNLL    = 1
+	pairLog    = 2
+	pairMax    = 3
+	pairArrays = 6
 )
 
 // slots hold a number for each row under way.
@@ -57,7 +71,10 @@ type args struct {
 	epsG      float64        // what a coefficient counts in the gradient
 	lambda    float64        // factor of the z-loss
 	bad       int            // labels: out: 0 if all are classes
-	_         [2]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
+	factors   unsafe.Pointer // pairs: float32 for each row: factor of the gradient
+	out       unsafe.Pointer // pairs: out: pairArrays arrays with a float32 for each row
+	outStep   int            // pairs: bytes from a row to the next there, or 0 if nobody wants to know
+	_         [7]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
 	pivot     slots          // m, the row's maximum
 	minus     slots          // −m, in the type that rows are computed in: what the sums of a row wait for
 	rest      slots          // Σe − 1
@@ -79,8 +96,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABI62fd3462_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABI64168fcc_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABI62fd3462_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABI64168fcc_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

@@ -63,6 +63,8 @@ var kernels = []kernel{
 	{"narrowBFloat16AVX2", avx2, 3, opNarrow, uniform},
 	{"finishAVX2", avx2, 0, opFinish, uniform},
 	{"finishGradAVX2", avx2, 0, opFinishGrad, uniform},
+	{"pairFloat32AVX2", avx2, 0, opPair, uniform},
+	{"pairGradFloat32AVX2", avx2, 0, opPairGrad, uniform},
 	{"maxFloat32AVX512", avx512, 0, opMax, uniform},
 	{"sumUniformFloat32AVX512", avx512, 0, opSum, uniform},
 	{"sumExpUniformFloat32AVX512", avx512, 0, opSumExp, uniform},
@@ -103,18 +105,12 @@ var kernels = []kernel{
 	{"scaleDenseBFloat16AVX512", avx512, 3, opScale, dense},
 	{"finishAVX512", avx512, 0, opFinish, uniform},
 	{"finishGradAVX512", avx512, 0, opFinishGrad, uniform},
+	{"pairFloat32AVX512", avx512, 0, opPair, uniform},
+	{"pairGradFloat32AVX512", avx512, 0, opPairGrad, uniform},
 }
 
 // builtin are the kernels for the class counts that this package has kernels for.
 var builtin = []special{
-	{avx2, 0, 2, [ops][forms]func(unsafe.Pointer){
-		opPlaneSum:    {uniform: planeSumUniformFloat32AVX2K2},
-		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K2},
-	}},
-	{avx512, 0, 2, [ops][forms]func(unsafe.Pointer){
-		opPlaneSum:    {uniform: planeSumUniformFloat32AVX512K2},
-		opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K2},
-	}},
 	{avx2, 0, 3, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K3}}},
 	{avx512, 0, 3, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K3}}},
 	{avx2, 0, 4, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K4}}},
@@ -137,7 +133,6 @@ var builtin = []special{
 		opSum:    {uniform: sumUniformFloat32AVX512K100},
 		opSumExp: {uniform: sumExpUniformFloat32AVX512K100},
 	}},
-	{avx512, 0, 128, [ops][forms]func(unsafe.Pointer){opSum: {uniform: sumUniformFloat32AVX512K128}}},
 }
 
 // call calls a kernel.
@@ -155,27 +150,27 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseFloat32AVX2(a)
 	case 14:
 		scaleDenseFloat32AVX2(a)
-	case 28:
-		transposeFloat32AVX2(a)
-	case 32, 288:
-		transposeBackFloat32AVX2(a)
-	case 36, 292:
-		widenFloat32AVX2(a)
-	case 44, 300:
-		labelsFloat32AVX2(a)
-	case 48:
-		foldFloat32AVX2(a)
-	case 20:
-		planeSumExpUniformFloat32AVX2(a)
 	case 24:
+		transposeFloat32AVX2(a)
+	case 28, 284:
+		transposeBackFloat32AVX2(a)
+	case 32, 288:
+		widenFloat32AVX2(a)
+	case 40, 296:
+		labelsFloat32AVX2(a)
+	case 44:
+		foldFloat32AVX2(a)
+	case 16:
+		planeSumExpUniformFloat32AVX2(a)
+	case 20:
 		planeScaleUniformFloat32AVX2(a)
-	case 21:
+	case 17:
 		planeSumExpClasswiseFloat32AVX2(a)
-	case 25:
+	case 21:
 		planeScaleClasswiseFloat32AVX2(a)
-	case 22:
+	case 18:
 		planeSumExpDenseFloat32AVX2(a)
-	case 26:
+	case 22:
 		planeScaleDenseFloat32AVX2(a)
 	case 64:
 		maxFloat64AVX2(a)
@@ -189,27 +184,27 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseFloat64AVX2(a)
 	case 78:
 		scaleDenseFloat64AVX2(a)
-	case 92, 348:
+	case 88, 344:
 		transposeFloat64AVX2(a)
-	case 96, 352:
+	case 92, 348:
 		transposeBackFloat64AVX2(a)
-	case 100, 356:
+	case 96, 352:
 		widenFloat64AVX2(a)
-	case 108, 364:
+	case 104, 360:
 		labelsFloat64AVX2(a)
-	case 112, 368:
+	case 108, 364:
 		foldFloat64AVX2(a)
-	case 84:
+	case 80:
 		planeSumExpUniformFloat64AVX2(a)
-	case 88:
+	case 84:
 		planeScaleUniformFloat64AVX2(a)
-	case 85:
+	case 81:
 		planeSumExpClasswiseFloat64AVX2(a)
-	case 89:
+	case 85:
 		planeScaleClasswiseFloat64AVX2(a)
-	case 86:
+	case 82:
 		planeSumExpDenseFloat64AVX2(a)
-	case 90:
+	case 86:
 		planeScaleDenseFloat64AVX2(a)
 	case 128:
 		maxFloat16AVX2(a)
@@ -223,13 +218,13 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseFloat16AVX2(a)
 	case 142:
 		scaleDenseFloat16AVX2(a)
-	case 156, 412:
+	case 152, 408:
 		transposeFloat16AVX2(a)
-	case 160, 416:
+	case 156, 412:
 		transposeBackFloat16AVX2(a)
-	case 164, 420:
+	case 160, 416:
 		widenFloat16AVX2(a)
-	case 168, 424:
+	case 164, 420:
 		narrowFloat16AVX2(a)
 	case 192:
 		maxBFloat16AVX2(a)
@@ -243,18 +238,22 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseBFloat16AVX2(a)
 	case 206:
 		scaleDenseBFloat16AVX2(a)
-	case 220, 476:
+	case 216, 472:
 		transposeBFloat16AVX2(a)
-	case 224, 480:
+	case 220, 476:
 		transposeBackBFloat16AVX2(a)
-	case 228, 484:
+	case 224, 480:
 		widenBFloat16AVX2(a)
-	case 232, 488:
+	case 228, 484:
 		narrowBFloat16AVX2(a)
-	case 52:
+	case 48:
 		finishAVX2(a)
-	case 56:
+	case 52:
 		finishGradAVX2(a)
+	case 56:
+		pairFloat32AVX2(a)
+	case 60:
+		pairGradFloat32AVX2(a)
 	case 256:
 		maxFloat32AVX512(a)
 	case 260:
@@ -267,21 +266,21 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseFloat32AVX512(a)
 	case 270:
 		scaleDenseFloat32AVX512(a)
-	case 284:
-		transposeFloat32AVX512(a)
-	case 304:
-		foldFloat32AVX512(a)
-	case 276:
-		planeSumExpUniformFloat32AVX512(a)
 	case 280:
+		transposeFloat32AVX512(a)
+	case 300:
+		foldFloat32AVX512(a)
+	case 272:
+		planeSumExpUniformFloat32AVX512(a)
+	case 276:
 		planeScaleUniformFloat32AVX512(a)
-	case 277:
+	case 273:
 		planeSumExpClasswiseFloat32AVX512(a)
-	case 281:
+	case 277:
 		planeScaleClasswiseFloat32AVX512(a)
-	case 278:
+	case 274:
 		planeSumExpDenseFloat32AVX512(a)
-	case 282:
+	case 278:
 		planeScaleDenseFloat32AVX512(a)
 	case 320:
 		maxFloat64AVX512(a)
@@ -295,17 +294,17 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseFloat64AVX512(a)
 	case 334:
 		scaleDenseFloat64AVX512(a)
-	case 340:
+	case 336:
 		planeSumExpUniformFloat64AVX512(a)
-	case 344:
+	case 340:
 		planeScaleUniformFloat64AVX512(a)
-	case 341:
+	case 337:
 		planeSumExpClasswiseFloat64AVX512(a)
-	case 345:
+	case 341:
 		planeScaleClasswiseFloat64AVX512(a)
-	case 342:
+	case 338:
 		planeSumExpDenseFloat64AVX512(a)
-	case 346:
+	case 342:
 		planeScaleDenseFloat64AVX512(a)
 	case 384:
 		maxFloat16AVX512(a)
@@ -331,10 +330,14 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseBFloat16AVX512(a)
 	case 462:
 		scaleDenseBFloat16AVX512(a)
-	case 308:
+	case 304:
 		finishAVX512(a)
-	case 312:
+	case 308:
 		finishGradAVX512(a)
+	case 312:
+		pairFloat32AVX512(a)
+	case 316:
+		pairGradFloat32AVX512(a)
 	default:
 		panic("lsr: no such kernel")
 	}

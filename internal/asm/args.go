@@ -10,10 +10,26 @@ type Field struct {
 	Doc   string
 }
 
-// Slots is how many rows a worker has under way at once, and Pad how many more a kernel may finish beside them.
+// Slots is how many rows a worker has under way at once, and Pad how many more a kernel may finish beside them. Pairs is how many
+// rows of two classes a kernel takes at once, and PairStep what their number is a multiple of. PairSlots is how far apart arrays for
+// them are: not a page, or a CPU would take loads for stores that are under way.
 const (
-	Slots = 128
-	Pad   = 8
+	Slots     = 128
+	Pad       = 8
+	Pairs     = 1024
+	PairStep  = 32
+	PairSlots = Pairs + 32
+)
+
+// The arrays for rows of two classes.
+const (
+	PairLoss = iota
+	PairNLL  // −log p_y
+	PairLog  // log-sum-exp less maximum
+	PairMax  // maximum
+	PairGap  // what the kernel's loops tell one another
+	PairExp
+	PairArrays
 )
 
 const pointer, integer, number = "unsafe.Pointer", "int", "float64"
@@ -61,7 +77,10 @@ var Args = []Field{
 	{"epsG", number, 1, "what a coefficient counts in the gradient"},
 	{"lambda", number, 1, "factor of the z-loss"},
 	{"bad", integer, 1, "labels: out: 0 if all are classes"},
-	{"_", number, 2, "what follows starts a cache line, 8 bytes being before the struct where the allocator puts it"},
+	{"factors", pointer, 1, "pairs: float32 for each row: factor of the gradient"},
+	{"out", pointer, 1, "pairs: out: pairArrays arrays with a float32 for each row"},
+	{"outStep", integer, 1, "pairs: bytes from a row to the next there, or 0 if nobody wants to know"},
+	{"_", number, 7, "what follows starts a cache line, 8 bytes being before the struct where the allocator puts it"},
 	{"pivot", number, Slots + Pad, "m, the row's maximum"},
 	{"minus", number, Slots + Pad, "−m, in the type that rows are computed in: what the sums of a row wait for"},
 	{"rest", number, Slots + Pad, "Σe − 1"},

@@ -85,8 +85,22 @@ func (d *data) shifts() operand.Mem {
 	return d.add("shifts", 0x0706050403020100, 0x0F0E0D0C0B0A0908, 0x8080808080808080, 0x8080808080808080)
 }
 
-// evenThenOdd are indices of the words with even numbers, and then of the others.
-func (d *data) evenThenOdd() operand.Mem { return d.add("evenThenOdd", 0, 2, 4, 6, 1, 3, 5, 7) }
+// places are 16 indices of float32.
+func (d *data) places(of func(i int) int) operand.Mem {
+	var w [8]uint64
+	for i := range w {
+		w[i] = uint64(of(2*i)) | uint64(of(2*i+1))<<32
+	}
+	return d.add(w, w[:]...)
+}
+
+// evens are the places of the first of each pair in two vectors, odds those of the second, and zipped where in two vectors pairs
+// come from, from the pair with a number on.
+func (d *data) evens() operand.Mem { return d.places(func(i int) int { return 2 * i }) }
+func (d *data) odds() operand.Mem  { return d.places(func(i int) int { return 2*i + 1 }) }
+func (d *data) zipped(pair int) operand.Mem {
+	return d.places(func(i int) int { return pair + i/2 + i%2*16 })
+}
 
 // emit writes the data.
 func (d *data) emit() {

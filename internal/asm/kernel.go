@@ -56,7 +56,6 @@ const (
 	Sum
 	SumExp
 	Scale
-	PlaneSum
 	PlaneSumExp
 	PlaneScale
 	Transpose
@@ -67,10 +66,12 @@ const (
 	Fold
 	Finish
 	FinishGrad
+	Pair
+	PairGrad
 )
 
 func (o Op) String() string {
-	return [...]string{"max", "sum", "sumExp", "scale", "planeSum", "planeSumExp", "planeScale", "transpose", "transposeBack", "widen", "narrow", "labels", "fold", "finish", "finishGrad"}[o]
+	return [...]string{"max", "sum", "sumExp", "scale", "planeSumExp", "planeScale", "transpose", "transposeBack", "widen", "narrow", "labels", "fold", "finish", "finishGrad", "pair", "pairGrad"}[o]
 }
 
 // Form says what smoothing is spread by, numbered as in package lsr.
@@ -140,6 +141,9 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 			}
 		}
 		ks = append(ks, Kernel{isa, 0, Finish, 0, 0}, Kernel{isa, 0, FinishGrad, 0, 0})
+		if slices.Contains(elements, Float32) {
+			ks = append(ks, Kernel{isa, Float32, Pair, 0, 0}, Kernel{isa, Float32, PairGrad, 0, 0})
+		}
 	}
 	return ks
 }
@@ -152,9 +156,6 @@ func Specialized(classes int, elements []Element, isas []ISA, forms []Form) (ks 
 				continue // widened to float32 first
 			}
 			for _, f := range forms {
-				if f == Uniform && classes <= forwardClasses {
-					ks = append(ks, Kernel{isa, e, PlaneSum, f, classes})
-				}
 				ks = append(ks, Kernel{isa, e, PlaneSumExp, f, classes})
 			}
 		}
@@ -175,10 +176,6 @@ func SpecializedRows(classes int, elements []Element, isas []ISA) (ks []Kernel) 
 // PlaneClasses is up to how many classes kernels for planes are specialized: their code grows with the classes. RowClasses is
 // from how many on a CPU may prefer kernels for rows (see tileClasses in package lsr).
 const PlaneClasses, RowClasses = 64, 16
-
-// forwardClasses is up to how many of them the forward pass has a kernel of its own; beyond, it stores exponentials that
-// nobody reads.
-const forwardClasses = 2
 
 // Shared reports whether a kernel serves both instruction sets.
 func (k Kernel) Shared() bool {
@@ -228,7 +225,7 @@ func Assemble(ks []Kernel, features bool) (*ir.File, error) {
 			}
 		case Scale:
 			b.scale()
-		case PlaneSum, PlaneSumExp:
+		case PlaneSumExp:
 			if k.Classes != 0 {
 				b.planeSumUnrolled()
 			} else {
@@ -248,6 +245,8 @@ func Assemble(ks []Kernel, features bool) (*ir.File, error) {
 			b.fold()
 		case Finish, FinishGrad:
 			b.finish()
+		case Pair, PairGrad:
+			b.pair()
 		}
 		ctx.VZEROUPPER()
 		ctx.RET()

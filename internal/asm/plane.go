@@ -152,7 +152,7 @@ func (b *builder) equal(x operand.Op, y vec) reg.Register {
 }
 
 // blend sets v = x where the mask is set.
-func (b *builder) blend(v vec, mask reg.Register, x vec) {
+func (b *builder) blend(v vec, mask reg.Register, x operand.Op) {
 	switch {
 	case b.ISA == AVX512:
 		b.ps(b.VMOVAPS, b.VMOVAPD, x, mask, v)
@@ -284,16 +284,11 @@ func (b *builder) planeSum() {
 		}
 		classes(1, func() { one(0) })
 		lanes := b.load("lanesE")
-
-		// Of two classes, rest is the smaller exponential, the other being 1.
-		two, done := b.label("two"), b.label("sum")
+		two := b.label("two") // of whose exponentials one is 1: the caller knows better
 		b.CMPQ(b.arg("n"), operand.Imm(2))
 		b.JE(operand.LabelRef(two))
 		b.putRest(b.tree(lanes, evenE), slot)
-		b.JMP(operand.LabelRef(done))
 		b.Label(two)
-		b.put(b.smaller(b.copy(b.laneAt(lanes, evenE, 0)), b.copy(b.laneAt(lanes, evenE, 1))), "rest", slot)
-		b.Label(done)
 		b.put(b.tree(lanes, sumD), "d", slot)
 		if b.Form == Dense {
 			b.put(b.tree(lanes, sumA), "main", slot)
@@ -370,17 +365,7 @@ func (b *builder) putRest(sum vec, slot reg.Register) {
 	})
 }
 
-// smaller is the smaller of two exponentials, or a NaN if one of them is.
-func (b *builder) smaller(v, w vec) vec {
-	s := b.vector()
-	b.ps(b.VMINPS, b.VMINPD, w, v, s)
-	b.add(v, v, w)
-	b.mul(v, v, b.zero()) // 0, or NaN
-	b.add(s, s, v)
-	return s
-}
-
-// A stream is where to prefetch classes: of the next chunk's logits and, if there are exponentials, of this chunk's gradient, so
+// A stream is where to prefetch classes: of the next chunk's logits and of this chunk's gradient, so
 // many bytes beyond. Far apart as the classes are, the CPU would not do so by itself in time.
 type stream struct{ p, beyond reg.GPVirtual }
 
@@ -391,18 +376,14 @@ func (b *builder) stream(slot reg.Register) (s stream) {
 	b.SUBQ(b.arg("first"), s.p)
 	b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), s.p)
 	b.ADDQ(b.arg("next"), s.p)
-	if b.Op == PlaneSumExp {
-		s.beyond = b.load("beyond")
-	}
+	s.beyond = b.load("beyond")
 	return s
 }
 
 // prefetch prefetches one class more. All of a vector's at once would have to wait for one another.
 func (b *builder) prefetch(s stream) {
 	b.PREFETCHT0(operand.Mem{Base: s.p})
-	if s.beyond != nil {
-		b.PREFETCHT0(at(s.p, s.beyond, 1, 0))
-	}
+	b.PREFETCHT0(at(s.p, s.beyond, 1, 0))
 	b.ADDQ(b.arg("xStep"), s.p)
 }
 
@@ -443,9 +424,7 @@ func (st *planeState) class(x, t operand.Mem, k reg.Register, number int) (s sum
 		}
 	}
 	s.e = st.exp(st.constants, d)
-	if st.Op == PlaneSumExp {
-		st.storeF(s.e, x, nil)
-	}
+	st.storeF(s.e, x, nil)
 	x.Disp += st.vectorBytes()
 	st.maxT(st.next, x, nil)
 	return s
@@ -485,11 +464,9 @@ func (st *planeState) putTarget(slot reg.Register) {
 	if st.Form == Dense {
 		return
 	}
-	if st.Op == PlaneSumExp { // once more, which is less work than to take it from its class
-		d := st.vector()
-		st.sub(d, st.targetX, st.m)
-		st.put(st.exp(st.constants, d), "ey", slot)
-	}
+	d := st.vector() // its exponential once more, which is less work than to take it from its class
+	st.sub(d, st.targetX, st.m)
+	st.put(st.exp(st.constants, d), "ey", slot)
 	st.doubles(st.targetX, func(i int, v vec) {
 		st.VSUBPD(st.slots("pivot", slot, i), v, v)
 		st.VMOVUPD(v, st.slots("y", slot, i))

@@ -238,21 +238,9 @@ func (b *builder) pairsOfClasses(base, stride string, body func(rows, first, sec
 func (b *builder) transpose() {
 	b.doc("copies rows to planes, as F.")
 	b.pairsOfClasses("x", "xStride", func(rows, first, second operand.Mem) {
-		v, w, even, odd := b.copy(rows), b.vector(), b.vector(), b.vector()
-		rows.Disp += b.vectorBytes()
-		b.VMOVUPS(rows, w)
-		b.VSHUFPS(operand.Imm(0x88), w, v, even)
-		b.VSHUFPS(operand.Imm(0xDD), w, v, odd)
-		if b.ISA == AVX512 {
-			evenThenOdd := b.copy(b.data.evenThenOdd())
-			b.VPERMPD(even, evenThenOdd, even)
-			b.VPERMPD(odd, evenThenOdd, odd)
-		} else {
-			b.VPERMPD(operand.Imm(0xD8), even, even)
-			b.VPERMPD(operand.Imm(0xD8), odd, odd)
-		}
-		b.VMOVUPS(even, first)
-		b.VMOVUPS(odd, second)
+		v, w := b.pairsToPlanes(rows)
+		b.VMOVUPS(v, first)
+		b.VMOVUPS(w, second)
 	})
 	b.tiles("x", "xStride", func(row *rowPointers, plane operand.Mem, step reg.Register, t *tail) {
 		var v [4]vec
@@ -265,6 +253,45 @@ func (b *builder) transpose() {
 		}
 		b.planeRows(b.square(v), plane, step)
 	})
+}
+
+// pairsToPlanes loads rows of two classes side by side: a vector of the first, and one of the second.
+func (b *builder) pairsToPlanes(rows operand.Mem) (first, second vec) {
+	v, w := b.copy(rows), b.vector()
+	rows.Disp += b.vectorBytes()
+	b.VMOVUPS(rows, w)
+	if b.ISA == AVX512 {
+		first = b.copy(v)
+		b.VPERMT2PS(w, b.copy(b.data.evens()), first)
+		b.VPERMT2PS(w, b.copy(b.data.odds()), v)
+		return first, v
+	}
+	first, second = b.vector(), b.vector()
+	b.VSHUFPS(operand.Imm(0x88), w, v, first)
+	b.VSHUFPS(operand.Imm(0xDD), w, v, second)
+	b.VPERMPD(operand.Imm(0xD8), first, first)
+	b.VPERMPD(operand.Imm(0xD8), second, second)
+	return first, second
+}
+
+// planesToPairs stores rows of two classes side by side.
+func (b *builder) planesToPairs(first, second vec, rows operand.Mem) {
+	beside, low, high, w := rows, b.vector(), b.vector(), b.vector()
+	beside.Disp += b.vectorBytes()
+	if b.ISA == AVX512 {
+		b.VMOVAPS(first, low)
+		b.VPERMT2PS(second, b.copy(b.data.zipped(0)), low)
+		b.VPERMT2PS(second, b.copy(b.data.zipped(8)), first)
+		b.VMOVUPS(low, rows)
+		b.VMOVUPS(first, beside)
+		return
+	}
+	b.VUNPCKHPS(second, first, high)
+	b.VUNPCKLPS(second, first, low)
+	b.VPERM2F128(operand.Imm(0x20), high, low, w)
+	b.VMOVUPS(w, rows)
+	b.VPERM2F128(operand.Imm(0x31), high, low, w)
+	b.VMOVUPS(w, beside)
 }
 
 // planeRows stores a vector for each of four classes.
@@ -281,14 +308,7 @@ func (b *builder) planeRows(v [4]vec, plane operand.Mem, step reg.Register) {
 func (b *builder) transposeBack() {
 	b.doc("copies planes to rows, rounded to elements.")
 	b.pairsOfClasses("dst", "dstStride", func(rows, first, second operand.Mem) {
-		v, low, high, w := b.copy(first), b.YMM(), b.YMM(), b.YMM()
-		b.VUNPCKHPS(second, v, high)
-		b.VUNPCKLPS(second, v, low)
-		b.VPERM2F128(operand.Imm(0x20), high, low, w)
-		b.VMOVUPS(w, rows)
-		b.VPERM2F128(operand.Imm(0x31), high, low, w)
-		rows.Disp += 32
-		b.VMOVUPS(w, rows)
+		b.planesToPairs(b.copy(first), b.copy(second), rows)
 	})
 	b.tiles("dst", "dstStride", func(row *rowPointers, plane operand.Mem, step reg.Register, t *tail) {
 		p := b.GP64()

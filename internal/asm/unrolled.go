@@ -70,7 +70,6 @@ func (b *builder) planeSumUnrolled() {
 		// Partial sums of high levels wait in memory where there are too few registers.
 		spilled := 9
 		switch {
-		case b.Classes == 2: // both are wanted twice
 		case b.ISA == AVX2 && (b.Form != Uniform || b.double() || b.Classes > 2*lanes):
 			spilled = 1
 		case b.ISA == AVX2 || b.double() || b.Form != Uniform:
@@ -111,11 +110,7 @@ func (b *builder) planeSumUnrolled() {
 				a = spill(level, sumA, s.a)
 			}
 			r := tree(lo+half, level-1)
-			if b.Classes == 2 { // the smaller exponential, the other being 1; NaN if one is
-				r.e = b.smaller(s.e, r.e)
-			} else {
-				b.add(r.e, r.e, fill(level, evenE, e))
-			}
+			b.add(r.e, r.e, fill(level, evenE, e))
 			b.add(r.d, r.d, fill(level, sumD, d))
 			if s.a != nil {
 				b.add(r.a, r.a, fill(level, sumA, a))
@@ -123,11 +118,7 @@ func (b *builder) planeSumUnrolled() {
 			return r
 		}
 		s := tree(0, map[int]int{16: 4, 8: 3}[lanes])
-		if b.Classes == 2 {
-			b.put(s.e, "rest", slot)
-		} else {
-			b.putRest(s.e, slot)
-		}
+		b.putRest(s.e, slot)
 		b.put(s.d, "d", slot)
 		if b.Form == Dense {
 			b.put(s.a, "main", slot)

@@ -108,6 +108,10 @@ func (b *builder) maximum(dst, x vec, y operand.Op) {
 	b.ps(b.VMAXPS, b.VMAXPD, y, x, dst)
 }
 
+func (b *builder) minimum(dst, x vec, y operand.Op) {
+	b.ps(b.VMINPS, b.VMINPD, y, x, dst)
+}
+
 // mulAdd sets v = v·x + y. y may be memory.
 func (b *builder) mulAdd(v, x vec, y operand.Op) { b.ps(b.VFMADD213PS, b.VFMADD213PD, y, x, v) }
 
@@ -125,6 +129,7 @@ const (
 	notLess  = operand.U8(0x15) // NLT_UQ
 	notEqual = operand.U8(0x04) // NEQ_UQ
 	ordered  = operand.U8(0x07) // ORD_Q, which does not
+	greater  = operand.U8(0x1E) // GT_OQ, which does not either
 )
 
 // compare is which elements of x and y compare so, as a mask of AVX-512.
@@ -132,6 +137,16 @@ func (b *builder) compare(predicate operand.U8, x vec, y operand.Op) reg.Registe
 	k := b.K()
 	b.ps(b.VCMPPS, b.VCMPPD, predicate, y, x, k)
 	return k
+}
+
+// compared is the same as a mask of either instruction set.
+func (b *builder) compared(predicate operand.U8, x vec, y operand.Op) reg.Register {
+	if b.ISA == AVX512 {
+		return b.compare(predicate, x, y)
+	}
+	m := b.vector()
+	b.ps(b.VCMPPS, b.VCMPPD, predicate, y, x, m)
+	return m
 }
 
 // mask is v where the mask has ones, and 0 elsewhere.
@@ -145,13 +160,16 @@ func (b *builder) mask(v vec, k reg.Register) {
 
 // keepIf clears those elements of v for which the comparison of x and y does not hold. y may be memory.
 func (b *builder) keepIf(v vec, predicate operand.U8, x vec, y operand.Op) {
+	b.keep(v, b.compared(predicate, x, y))
+}
+
+// keep clears those elements of v for which a mask, of either instruction set, is not set.
+func (b *builder) keep(v vec, mask reg.Register) {
 	if b.ISA == AVX512 {
-		b.mask(v, b.compare(predicate, x, y))
+		b.mask(v, mask)
 		return
 	}
-	m := b.vector()
-	b.ps(b.VCMPPS, b.VCMPPD, predicate, y, x, m)
-	b.ps(b.VANDPS, b.VANDPD, m, v, v)
+	b.ps(b.VANDPS, b.VANDPD, mask, v, v)
 }
 
 // A tail is which elements of a vector exist: all for nil, and the first of them otherwise. It is a mask register in

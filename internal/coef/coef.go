@@ -71,6 +71,11 @@ var Exp64Table = [8]uint64{
 	0x3ff6a09e667f3bcd - 4<<49, 0x3ff8ace5422aa0db - 5<<49, 0x3ffae89f995ad3ad - 6<<49, 0x3ffd5818dcfba487 - 7<<49,
 }
 
+// Log32 is for log(1+e) of float32, e in [0, 1]: e + e²·(Log32[0] + Log32[1]·e + …), minimax in the relative error, then tuned.
+var Log32 = [9]float32{
+	-0x1.ffffd2p-2, 0x1.554dfp-2, -0x1.ff26e6p-3, 0x1.935cap-3, -0x1.3a7a8p-3, 0x1.b579bap-4, -0x1.d86312p-5, 0x1.4b083p-6, -0x1.b2f55cp-9,
+}
+
 // log(1+f): with 1+f = 2ᵏ·(1+g), 1+g in [¾, 1½) and s = g/(2+g), log(1+g) = g − s·(g − s²·P(s²)).
 const (
 	LogP0 = 0x1.5555555555776p-1
