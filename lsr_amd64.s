@@ -44,28 +44,28 @@ row1:
 	VMOVUPS Y0, Y3
 	VMOVUPS Y0, Y4
 	CMPQ    R8, BX
-	JGE     end5
+	JGE     end4
 
-loop4:
+loop5:
 	VMAXPS (DX)(R8*4), Y1, Y1
 	VMAXPS 32(DX)(R8*4), Y2, Y2
 	VMAXPS 64(DX)(R8*4), Y3, Y3
 	VMAXPS 96(DX)(R8*4), Y4, Y4
 	ADDQ   $+32, R8
 	CMPQ   R8, BX
-	JLT    loop4
+	JLT    loop5
 
-end5:
+end4:
 	CMPQ R8, CX
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMAXPS (DX)(R8*4), Y1, Y1
 	ADDQ   $+8, R8
 	CMPQ   R8, CX
-	JLT    loop6
+	JLT    loop7
 
-end7:
+end6:
 	VMAXPS       (DX)(CX*4), Y2, Y2
 	VMAXPS       Y2, Y1, Y1
 	VMAXPS       Y4, Y3, Y3
@@ -141,9 +141,9 @@ block4:
 	MOVQ    R9, R10
 	ANDQ    $-32, R10
 	CMPQ    R8, R10
-	JGE     end6
+	JGE     end5
 
-loop5:
+loop6:
 	VMAXPS       (DX)(R8*4), Y3, Y3
 	PREFETCHT0   20480(CX)(R8*4)
 	VADDPS       (CX)(R8*4), Y2, Y10
@@ -216,9 +216,9 @@ loop5:
 	VADDPS       Y10, Y7, Y7
 	ADDQ         $+32, R8
 	CMPQ         R8, R10
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end5:
 	MOVQ         R8, R10
 	CMPQ         R10, R9
 	JGE          added7
@@ -449,9 +449,9 @@ block4:
 	MOVQ    R10, R11
 	ANDQ    $-32, R11
 	CMPQ    R9, R11
-	JGE     end6
+	JGE     end5
 
-loop5:
+loop6:
 	VMAXPS       (DX)(R9*4), Y3, Y3
 	PREFETCHT0   20480(CX)(R9*4)
 	VADDPS       (CX)(R9*4), Y2, Y10
@@ -530,9 +530,9 @@ loop5:
 	VMOVUPS      Y10, 96(SI)(R9*4)
 	ADDQ         $+32, R9
 	CMPQ         R9, R11
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end5:
 	MOVQ         R9, R11
 	CMPQ         R11, R10
 	JGE          added7
@@ -865,9 +865,9 @@ row1:
 	VMOVUPS      (CX)(BX*4), Y2
 	XORQ         R9, R9
 	CMPQ         R9, SI
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPS     (CX)(R9*4), Y3
 	VFMSUB213PS Y1, Y0, Y3
 	VMOVUPS     Y3, (DX)(R9*4)
@@ -876,21 +876,21 @@ loop4:
 	VMOVUPS     Y3, 32(DX)(R9*4)
 	ADDQ        $+16, R9
 	CMPQ        R9, SI
-	JLT         loop4
+	JLT         loop5
 
-end5:
+end4:
 	CMPQ R9, BX
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPS     (CX)(R9*4), Y3
 	VFMSUB213PS Y1, Y0, Y3
 	VMOVUPS     Y3, (DX)(R9*4)
 	ADDQ        $+8, R9
 	CMPQ        R9, BX
-	JLT         loop6
+	JLT         loop7
 
-end7:
+end6:
 	VFMSUB213PS Y1, Y0, Y2
 	VMOVUPS     Y2, (DX)(BX*4)
 
@@ -960,9 +960,9 @@ block4:
 	MOVQ    R13, R14
 	ANDQ    $-32, R14
 	CMPQ    R12, R14
-	JGE     end6
+	JGE     end5
 
-loop5:
+loop6:
 	VMAXPS       (DX)(R12*4), Y3, Y3
 	PREFETCHT0   20480(CX)(R12*4)
 	VADDPS       (CX)(R12*4), Y2, Y12
@@ -1073,13 +1073,13 @@ loop5:
 	VMOVUPS      Y13, 96(SI)(R12*4)
 	ADDQ         $+32, R12
 	CMPQ         R12, R14
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end5:
 	CMPQ R12, R13
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
 	LEAQ         constants<>+288(SB), R15
@@ -1168,9 +1168,9 @@ stored10:
 	XORQ    $0x20, BX
 	ADDQ    $+8, R12
 	CMPQ    R12, R13
-	JLT     loop7
+	JLT     loop8
 
-end8:
+end7:
 	VADDPS       Y6, Y4, Y4
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R12
@@ -1253,9 +1253,9 @@ row1:
 	VMOVUPS      (CX)(R8*4), Y2
 	XORQ         R12, R12
 	CMPQ         R12, R9
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPS      (CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
 	VMOVUPS      (BX)(R12*4), Y4
@@ -1272,13 +1272,13 @@ loop4:
 	VMOVUPS      Y3, 32(DX)(R12*4)
 	ADDQ         $+16, R12
 	CMPQ         R12, R9
-	JLT          loop4
+	JLT          loop5
 
-end5:
+end4:
 	CMPQ R12, R8
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPS      (CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
 	VMOVUPS      (BX)(R12*4), Y4
@@ -1288,9 +1288,9 @@ loop6:
 	VMOVUPS      Y3, (DX)(R12*4)
 	ADDQ         $+8, R12
 	CMPQ         R12, R8
-	JLT          loop6
+	JLT          loop7
 
-end7:
+end6:
 	VMULPS       Y0, Y2, Y2
 	VMOVUPS      (BX)(R8*4), Y0
 	VMOVUPS      (DI)(R8*4), Y3
@@ -1630,16 +1630,16 @@ TEXT ·widenFloat32AVX2(SB), NOSPLIT, $0-8
 class1:
 	XORQ SI, SI
 	CMPQ SI, DI
-	JGE  end3
+	JGE  end2
 
-loop2:
+loop3:
 	VMOVUPS (CX)(SI*4), Y0
 	VMOVUPS Y0, (DX)(SI*4)
 	ADDQ    $+8, SI
 	CMPQ    SI, DI
-	JLT     loop2
+	JLT     loop3
 
-end3:
+end2:
 	ADDQ 184(AX), CX
 	ADDQ 208(AX), DX
 	DECQ BX
@@ -1660,17 +1660,17 @@ TEXT ·labelsFloat32AVX2(SB), NOSPLIT, $0-8
 	VXORPS Y1, Y1, Y1
 	XORQ   BX, BX
 	CMPQ   BX, SI
-	JGE    end2
+	JGE    end1
 
-loop1:
+loop2:
 	VMOVUPS (CX)(BX*4), Y2
 	VPMAXUD Y2, Y0, Y0
 	VMOVDQU Y2, (DX)(BX*4)
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
-	JLT     loop1
+	JLT     loop2
 
-end2:
+end1:
 	MOVQ         96(AX), CX
 	DECQ         CX
 	VMOVD        CX, X2
@@ -1794,8 +1794,6 @@ max1:
 	MOVQ   88(AX), DI
 	MOVQ   88(AX), R8
 	ADDQ   80(AX), R8
-	CMPQ   DI, R8
-	JGE    end3
 
 loop2:
 	MOVQ         DI, R9
@@ -1816,22 +1814,22 @@ loop2:
 	VXORPS       Y6, Y6, Y6
 	MOVQ         $+1504, R12
 
-clear4:
+clear3:
 	VMOVUPS Y6, (R11)(R12*1)
 	SUBQ    $0x20, R12
-	JGE     clear4
+	JGE     clear3
 	MOVQ    CX, R13
 	XORQ    R14, R14
 	XORQ    R12, R12
 
-classes5:
+classes4:
 	MOVQ       96(AX), R15
 	SUBQ       R14, R15
 	CMPQ       R15, $0x04
-	JLT        done6
+	JLT        done5
 	MOVQ       168(AX), R15
 	CMPQ       R15, (AX)
-	JEQ        fetched7
+	JEQ        fetched6
 	PREFETCHT0 (R9)
 	PREFETCHT0 (R9)(R10*1)
 	ADDQ       184(AX), R9
@@ -1845,7 +1843,7 @@ classes5:
 	PREFETCHT0 (R9)(R10*1)
 	ADDQ       184(AX), R9
 
-fetched7:
+fetched6:
 	VMOVUPS      (R13), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
@@ -1943,25 +1941,25 @@ fetched7:
 	LEAQ         (R13)(BX*4), R13
 	VPSUBD       constants<>+704(SB), Y4, Y4
 	TESTQ        $+15, R14
-	JNE          classes5
+	JNE          classes4
 	SUBQ         $+512, R11
 	XORQ         $+512, R12
-	JMP          classes5
+	JMP          classes4
 
-done6:
-classes8:
+done5:
+classes7:
 	MOVQ       96(AX), R15
 	SUBQ       R14, R15
 	CMPQ       R15, $0x01
-	JLT        done9
+	JLT        done8
 	MOVQ       168(AX), R15
 	CMPQ       R15, (AX)
-	JEQ        fetched10
+	JEQ        fetched9
 	PREFETCHT0 (R9)
 	PREFETCHT0 (R9)(R10*1)
 	ADDQ       184(AX), R9
 
-fetched10:
+fetched9:
 	VMOVUPS      (R13), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
@@ -1990,15 +1988,15 @@ fetched10:
 	ADDQ         208(AX), R13
 	VPSUBD       constants<>+608(SB), Y4, Y4
 	TESTQ        $+15, R14
-	JNE          classes8
+	JNE          classes7
 	SUBQ         $+512, R11
 	XORQ         $+512, R12
-	JMP          classes8
+	JMP          classes7
 
-done9:
+done8:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two11
+	JE           two10
 	VMOVUPS      (R9), Y4
 	VADDPS       512(R9), Y4, Y4
 	VMOVUPS      32(R9), Y6
@@ -2055,7 +2053,7 @@ done9:
 	VADDPD       Y6, Y4, Y4
 	VMOVUPD      Y4, 2584(AX)(DI*8)
 
-two11:
+two10:
 	VMOVUPS      1024(R9), Y4
 	VADDPS       1056(R9), Y4, Y4
 	VMOVUPS      1088(R9), Y6
@@ -2115,8 +2113,6 @@ two11:
 	ADDQ         $+8, DI
 	CMPQ         DI, R8
 	JLT          loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -2132,8 +2128,6 @@ TEXT ·planeScaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
 	ADDQ 80(AX), DI
-	CMPQ SI, DI
-	JGE  end2
 
 loop1:
 	VBROADCASTSD 272(AX), Y0
@@ -2175,7 +2169,7 @@ loop1:
 	MOVQ         CX, R9
 	MOVQ         DX, R10
 
-class3:
+class2:
 	VMOVD        R8, X9
 	VPBROADCASTD X9, Y9
 	VMOVUPS      (R9), Y10
@@ -2192,15 +2186,13 @@ class3:
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
-	JLT          class3
+	JLT          class2
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x40, BX
 	ADDQ         $+16, SI
 	CMPQ         SI, DI
 	JLT          loop1
-
-end2:
 	VZEROUPPER
 	RET
 
@@ -2226,8 +2218,6 @@ max1:
 	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
 	ADDQ   80(AX), SI
-	CMPQ   BX, SI
-	JGE    end3
 
 loop2:
 	MOVQ         BX, DI
@@ -2248,27 +2238,27 @@ loop2:
 	VXORPS       Y6, Y6, Y6
 	MOVQ         $+1504, R10
 
-clear4:
+clear3:
 	VMOVUPS Y6, (R9)(R10*1)
 	SUBQ    $0x20, R10
-	JGE     clear4
+	JGE     clear3
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes5:
+classes4:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done6
+	JLT        done5
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched7
+	JEQ        fetched6
 	PREFETCHT0 (DI)
 	PREFETCHT0 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched7:
+fetched6:
 	VMOVUPS      (R11), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
@@ -2303,15 +2293,15 @@ fetched7:
 	ADDQ         208(AX), R11
 	VPSUBD       constants<>+608(SB), Y4, Y4
 	TESTQ        $+15, R12
-	JNE          classes5
+	JNE          classes4
 	SUBQ         $+512, R9
 	XORQ         $+512, R10
-	JMP          classes5
+	JMP          classes4
 
-done6:
+done5:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
-	JE           two8
+	JE           two7
 	VMOVUPS      (DI), Y4
 	VADDPS       512(DI), Y4, Y4
 	VMOVUPS      32(DI), Y6
@@ -2368,7 +2358,7 @@ done6:
 	VADDPD       Y6, Y4, Y4
 	VMOVUPD      Y4, 2584(AX)(BX*8)
 
-two8:
+two7:
 	VMOVUPS      1024(DI), Y4
 	VADDPS       1056(DI), Y4, Y4
 	VMOVUPS      1088(DI), Y6
@@ -2428,8 +2418,6 @@ two8:
 	ADDQ         $+8, BX
 	CMPQ         BX, SI
 	JLT          loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -2445,8 +2433,6 @@ TEXT ·planeScaleClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
 	ADDQ 80(AX), DI
-	CMPQ SI, DI
-	JGE  end2
 
 loop1:
 	VBROADCASTSD 272(AX), Y0
@@ -2488,7 +2474,7 @@ loop1:
 	MOVQ         CX, R9
 	MOVQ         DX, R10
 
-class3:
+class2:
 	VMOVD        R8, X9
 	VPBROADCASTD X9, Y9
 	VMOVUPS      (R9), Y10
@@ -2511,15 +2497,13 @@ class3:
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
-	JLT          class3
+	JLT          class2
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x40, BX
 	ADDQ         $+16, SI
 	CMPQ         SI, DI
 	JLT          loop1
-
-end2:
 	VZEROUPPER
 	RET
 
@@ -2546,8 +2530,6 @@ max1:
 	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
 	ADDQ   80(AX), SI
-	CMPQ   BX, SI
-	JGE    end3
 
 loop2:
 	MOVQ         BX, DI
@@ -2566,27 +2548,27 @@ loop2:
 	VXORPS       Y4, Y4, Y4
 	MOVQ         $+2016, R10
 
-clear4:
+clear3:
 	VMOVUPS Y4, (R9)(R10*1)
 	SUBQ    $0x20, R10
-	JGE     clear4
+	JGE     clear3
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes5:
+classes4:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done6
+	JLT        done5
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched7
+	JEQ        fetched6
 	PREFETCHT0 (DI)
 	PREFETCHT0 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched7:
+fetched6:
 	VMOVUPS      (R11), Y4
 	VSUBPS       Y3, Y4, Y4
 	VMOVUPS      (R11)(DX*1), Y5
@@ -2624,15 +2606,15 @@ fetched7:
 	ADDQ         $+32, R9
 	ADDQ         208(AX), R11
 	TESTQ        $+15, R12
-	JNE          classes5
+	JNE          classes4
 	SUBQ         $+512, R9
 	XORQ         $+512, R10
-	JMP          classes5
+	JMP          classes4
 
-done6:
+done5:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
-	JE           two8
+	JE           two7
 	VMOVUPS      (DI), Y3
 	VADDPS       512(DI), Y3, Y3
 	VMOVUPS      32(DI), Y4
@@ -2689,7 +2671,7 @@ done6:
 	VADDPD       Y4, Y3, Y3
 	VMOVUPD      Y3, 2584(AX)(BX*8)
 
-two8:
+two7:
 	VMOVUPS      1024(DI), Y3
 	VADDPS       1056(DI), Y3, Y3
 	VMOVUPS      1088(DI), Y4
@@ -2750,8 +2732,6 @@ two8:
 	ADDQ         $+8, BX
 	CMPQ         BX, SI
 	JLT          loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -2767,8 +2747,6 @@ TEXT ·planeScaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
 	ADDQ 80(AX), DI
-	CMPQ SI, DI
-	JGE  end2
 
 loop1:
 	VBROADCASTSD 272(AX), Y0
@@ -2799,7 +2777,7 @@ loop1:
 	MOVQ         DX, R10
 	MOVQ         BX, R11
 
-class3:
+class2:
 	VMOVUPS      (R9), Y5
 	VMULPS       Y1, Y5, Y5
 	VMOVUPS      (R11), Y6
@@ -2825,15 +2803,13 @@ class3:
 	ADDQ         208(AX), R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
-	JLT          class3
+	JLT          class2
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x40, BX
 	ADDQ         $+16, SI
 	CMPQ         SI, DI
 	JLT          loop1
-
-end2:
 	VZEROUPPER
 	RET
 
@@ -2866,28 +2842,28 @@ row1:
 	VMOVUPD Y0, Y3
 	VMOVUPD Y0, Y4
 	CMPQ    R8, BX
-	JGE     end5
+	JGE     end4
 
-loop4:
+loop5:
 	VMAXPD (DX)(R8*8), Y1, Y1
 	VMAXPD 32(DX)(R8*8), Y2, Y2
 	VMAXPD 64(DX)(R8*8), Y3, Y3
 	VMAXPD 96(DX)(R8*8), Y4, Y4
 	ADDQ   $+16, R8
 	CMPQ   R8, BX
-	JLT    loop4
+	JLT    loop5
 
-end5:
+end4:
 	CMPQ R8, CX
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMAXPD (DX)(R8*8), Y1, Y1
 	ADDQ   $+4, R8
 	CMPQ   R8, CX
-	JLT    loop6
+	JLT    loop7
 
-end7:
+end6:
 	VMAXPD       (DX)(CX*8), Y2, Y2
 	VMAXPD       Y2, Y1, Y1
 	VMAXPD       Y4, Y3, Y3
@@ -2958,9 +2934,9 @@ block4:
 	MOVQ    R9, R10
 	ANDQ    $-16, R10
 	CMPQ    R8, R10
-	JGE     end6
+	JGE     end5
 
-loop5:
+loop6:
 	VMAXPD       (DX)(R8*8), Y3, Y3
 	PREFETCHT0   20480(CX)(R8*8)
 	VADDPD       (CX)(R8*8), Y2, Y10
@@ -3068,13 +3044,13 @@ loop5:
 	VADDPD       Y10, Y7, Y7
 	ADDQ         $+16, R8
 	CMPQ         R8, R10
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end5:
 	CMPQ R8, R9
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	MOVQ         96(AX), R10
 	SUBQ         R8, R10
 	LEAQ         constants<>+288(SB), R11
@@ -3125,9 +3101,9 @@ loop7:
 	XORQ         $0x20, BX
 	ADDQ         $+4, R8
 	CMPQ         R8, R9
-	JLT          loop7
+	JLT          loop8
 
-end8:
+end7:
 	VADDPD       Y6, Y4, Y4
 	VADDPD       Y7, Y5, Y5
 	MOVQ         56(AX), R8
@@ -3214,9 +3190,9 @@ block4:
 	MOVQ    R10, R11
 	ANDQ    $-16, R11
 	CMPQ    R9, R11
-	JGE     end6
+	JGE     end5
 
-loop5:
+loop6:
 	VMAXPD       (DX)(R9*8), Y3, Y3
 	PREFETCHT0   20480(CX)(R9*8)
 	VADDPD       (CX)(R9*8), Y2, Y10
@@ -3330,13 +3306,13 @@ loop5:
 	VMOVUPD      Y10, 96(SI)(R9*8)
 	ADDQ         $+16, R9
 	CMPQ         R9, R11
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end5:
 	CMPQ R9, R10
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	MOVQ         96(AX), R11
 	SUBQ         R9, R11
 	LEAQ         constants<>+288(SB), R12
@@ -3412,9 +3388,9 @@ stored10:
 	XORQ    $0x20, BX
 	ADDQ    $+4, R9
 	CMPQ    R9, R10
-	JLT     loop7
+	JLT     loop8
 
-end8:
+end7:
 	VADDPD       Y6, Y4, Y4
 	VADDPD       Y7, Y5, Y5
 	MOVQ         56(AX), R9
@@ -3484,9 +3460,9 @@ row1:
 	VMOVUPD      (CX)(BX*8), Y2
 	XORQ         R9, R9
 	CMPQ         R9, SI
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPD     (CX)(R9*8), Y3
 	VFMSUB213PD Y1, Y0, Y3
 	VMOVUPD     Y3, (DX)(R9*8)
@@ -3495,21 +3471,21 @@ loop4:
 	VMOVUPD     Y3, 32(DX)(R9*8)
 	ADDQ        $+8, R9
 	CMPQ        R9, SI
-	JLT         loop4
+	JLT         loop5
 
-end5:
+end4:
 	CMPQ R9, BX
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPD     (CX)(R9*8), Y3
 	VFMSUB213PD Y1, Y0, Y3
 	VMOVUPD     Y3, (DX)(R9*8)
 	ADDQ        $+4, R9
 	CMPQ        R9, BX
-	JLT         loop6
+	JLT         loop7
 
-end7:
+end6:
 	VFMSUB213PD Y1, Y0, Y2
 	VMOVUPD     Y2, (DX)(BX*8)
 
@@ -3577,9 +3553,9 @@ block4:
 	MOVQ    R13, R14
 	ANDQ    $-16, R14
 	CMPQ    R12, R14
-	JGE     end6
+	JGE     end5
 
-loop5:
+loop6:
 	VMAXPD       (DX)(R12*8), Y3, Y3
 	PREFETCHT0   20480(CX)(R12*8)
 	VADDPD       (CX)(R12*8), Y2, Y12
@@ -3722,13 +3698,13 @@ loop5:
 	VMOVUPD      Y12, 96(SI)(R12*8)
 	ADDQ         $+16, R12
 	CMPQ         R12, R14
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end5:
 	CMPQ R12, R13
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
 	LEAQ         constants<>+288(SB), R15
@@ -3818,9 +3794,9 @@ stored10:
 	XORQ    $0x20, BX
 	ADDQ    $+4, R12
 	CMPQ    R12, R13
-	JLT     loop7
+	JLT     loop8
 
-end8:
+end7:
 	VADDPD       Y6, Y4, Y4
 	VADDPD       Y7, Y5, Y5
 	MOVQ         56(AX), R12
@@ -3898,9 +3874,9 @@ row1:
 	VMOVUPD      (CX)(R8*8), Y2
 	XORQ         R12, R12
 	CMPQ         R12, R9
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPD      (CX)(R12*8), Y3
 	VMULPD       Y0, Y3, Y3
 	VMOVUPD      (BX)(R12*8), Y4
@@ -3917,13 +3893,13 @@ loop4:
 	VMOVUPD      Y3, 32(DX)(R12*8)
 	ADDQ         $+8, R12
 	CMPQ         R12, R9
-	JLT          loop4
+	JLT          loop5
 
-end5:
+end4:
 	CMPQ R12, R8
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPD      (CX)(R12*8), Y3
 	VMULPD       Y0, Y3, Y3
 	VMOVUPD      (BX)(R12*8), Y4
@@ -3933,9 +3909,9 @@ loop6:
 	VMOVUPD      Y3, (DX)(R12*8)
 	ADDQ         $+4, R12
 	CMPQ         R12, R8
-	JLT          loop6
+	JLT          loop7
 
-end7:
+end6:
 	VMULPD       Y0, Y2, Y2
 	VMOVUPD      (BX)(R8*8), Y0
 	VMOVUPD      (DI)(R8*8), Y3
@@ -4231,16 +4207,16 @@ TEXT ·widenFloat64AVX2(SB), NOSPLIT, $0-8
 class1:
 	XORQ SI, SI
 	CMPQ SI, DI
-	JGE  end3
+	JGE  end2
 
-loop2:
+loop3:
 	VMOVUPD (CX)(SI*8), Y0
 	VMOVUPD Y0, (DX)(SI*8)
 	ADDQ    $+4, SI
 	CMPQ    SI, DI
-	JLT     loop2
+	JLT     loop3
 
-end3:
+end2:
 	ADDQ 184(AX), CX
 	ADDQ 208(AX), DX
 	DECQ BX
@@ -4261,9 +4237,9 @@ TEXT ·labelsFloat64AVX2(SB), NOSPLIT, $0-8
 	VXORPS Y1, Y1, Y1
 	XORQ   BX, BX
 	CMPQ   BX, SI
-	JGE    end2
+	JGE    end1
 
-loop1:
+loop2:
 	VMOVUPD (CX)(BX*8), Y2
 	VMOVUPS 32(CX)(BX*8), Y3
 	VSHUFPS $0xdd, Y3, Y2, Y4
@@ -4274,9 +4250,9 @@ loop1:
 	VMOVDQU Y2, (DX)(BX*4)
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
-	JLT     loop1
+	JLT     loop2
 
-end2:
+end1:
 	MOVQ         96(AX), CX
 	DECQ         CX
 	VMOVD        CX, X2
@@ -4391,8 +4367,6 @@ max1:
 	MOVQ   88(AX), DI
 	MOVQ   88(AX), R8
 	ADDQ   80(AX), R8
-	CMPQ   DI, R8
-	JGE    end3
 
 loop2:
 	MOVQ         DI, R9
@@ -4409,22 +4383,22 @@ loop2:
 	VXORPS       Y6, Y6, Y6
 	MOVQ         $+736, R12
 
-clear4:
+clear3:
 	VMOVUPD Y6, (R11)(R12*1)
 	SUBQ    $0x20, R12
-	JGE     clear4
+	JGE     clear3
 	MOVQ    CX, R13
 	XORQ    R14, R14
 	XORQ    R12, R12
 
-classes5:
+classes4:
 	MOVQ       96(AX), R15
 	SUBQ       R14, R15
 	CMPQ       R15, $0x04
-	JLT        done6
+	JLT        done5
 	MOVQ       168(AX), R15
 	CMPQ       R15, (AX)
-	JEQ        fetched7
+	JEQ        fetched6
 	PREFETCHT0 (R9)
 	PREFETCHT0 (R9)(R10*1)
 	ADDQ       184(AX), R9
@@ -4438,7 +4412,7 @@ classes5:
 	PREFETCHT0 (R9)(R10*1)
 	ADDQ       184(AX), R9
 
-fetched7:
+fetched6:
 	VMOVUPD      (R13), Y6
 	VPCMPEQQ     constants<>+576(SB), Y4, Y7
 	VBLENDVPD    Y7, Y6, Y5, Y5
@@ -4571,25 +4545,25 @@ fetched7:
 	LEAQ         (R13)(BX*4), R13
 	VPSUBQ       constants<>+1344(SB), Y4, Y4
 	TESTQ        $+7, R14
-	JNE          classes5
+	JNE          classes4
 	SUBQ         $+256, R11
 	XORQ         $+256, R12
-	JMP          classes5
+	JMP          classes4
 
-done6:
-classes8:
+done5:
+classes7:
 	MOVQ       96(AX), R15
 	SUBQ       R14, R15
 	CMPQ       R15, $0x01
-	JLT        done9
+	JLT        done8
 	MOVQ       168(AX), R15
 	CMPQ       R15, (AX)
-	JEQ        fetched10
+	JEQ        fetched9
 	PREFETCHT0 (R9)
 	PREFETCHT0 (R9)(R10*1)
 	ADDQ       184(AX), R9
 
-fetched10:
+fetched9:
 	VMOVUPD      (R13), Y6
 	VPCMPEQQ     constants<>+576(SB), Y4, Y7
 	VBLENDVPD    Y7, Y6, Y5, Y5
@@ -4626,15 +4600,15 @@ fetched10:
 	ADDQ         208(AX), R13
 	VPSUBQ       constants<>+1248(SB), Y4, Y4
 	TESTQ        $+7, R14
-	JNE          classes8
+	JNE          classes7
 	SUBQ         $+256, R11
 	XORQ         $+256, R12
-	JMP          classes8
+	JMP          classes7
 
-done9:
+done8:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two11
+	JE           two10
 	VMOVUPD      (R9), Y4
 	VADDPD       256(R9), Y4, Y4
 	VMOVUPD      32(R9), Y6
@@ -4662,7 +4636,7 @@ done9:
 	VADDPD       Y6, Y4, Y4
 	VMOVUPD      Y4, 2552(AX)(DI*8)
 
-two11:
+two10:
 	VMOVUPD      512(R9), Y4
 	VADDPD       544(R9), Y4, Y4
 	VMOVUPD      576(R9), Y6
@@ -4705,8 +4679,6 @@ two11:
 	ADDQ         $+4, DI
 	CMPQ         DI, R8
 	JLT          loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -4722,8 +4694,6 @@ TEXT ·planeScaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
 	ADDQ 80(AX), DI
-	CMPQ SI, DI
-	JGE  end2
 
 loop1:
 	VBROADCASTSD 272(AX), Y0
@@ -4741,7 +4711,7 @@ loop1:
 	MOVQ         CX, R9
 	MOVQ         DX, R10
 
-class3:
+class2:
 	VMOVQ        R8, X8
 	VPBROADCASTQ X8, Y8
 	VMOVUPD      (R9), Y9
@@ -4758,15 +4728,13 @@ class3:
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
-	JLT          class3
+	JLT          class2
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x20, BX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
-
-end2:
 	VZEROUPPER
 	RET
 
@@ -4792,8 +4760,6 @@ max1:
 	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
 	ADDQ   80(AX), SI
-	CMPQ   BX, SI
-	JGE    end3
 
 loop2:
 	MOVQ         BX, DI
@@ -4810,27 +4776,27 @@ loop2:
 	VXORPS       Y6, Y6, Y6
 	MOVQ         $+736, R10
 
-clear4:
+clear3:
 	VMOVUPD Y6, (R9)(R10*1)
 	SUBQ    $0x20, R10
-	JGE     clear4
+	JGE     clear3
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes5:
+classes4:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done6
+	JLT        done5
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched7
+	JEQ        fetched6
 	PREFETCHT0 (DI)
 	PREFETCHT0 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched7:
+fetched6:
 	VMOVUPD      (R11), Y6
 	VPCMPEQQ     constants<>+576(SB), Y4, Y7
 	VBLENDVPD    Y7, Y6, Y5, Y5
@@ -4873,15 +4839,15 @@ fetched7:
 	ADDQ         208(AX), R11
 	VPSUBQ       constants<>+1248(SB), Y4, Y4
 	TESTQ        $+7, R12
-	JNE          classes5
+	JNE          classes4
 	SUBQ         $+256, R9
 	XORQ         $+256, R10
-	JMP          classes5
+	JMP          classes4
 
-done6:
+done5:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
-	JE           two8
+	JE           two7
 	VMOVUPD      (DI), Y4
 	VADDPD       256(DI), Y4, Y4
 	VMOVUPD      32(DI), Y6
@@ -4909,7 +4875,7 @@ done6:
 	VADDPD       Y6, Y4, Y4
 	VMOVUPD      Y4, 2552(AX)(BX*8)
 
-two8:
+two7:
 	VMOVUPD      512(DI), Y4
 	VADDPD       544(DI), Y4, Y4
 	VMOVUPD      576(DI), Y6
@@ -4952,8 +4918,6 @@ two8:
 	ADDQ         $+4, BX
 	CMPQ         BX, SI
 	JLT          loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -4969,8 +4933,6 @@ TEXT ·planeScaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
 	ADDQ 80(AX), DI
-	CMPQ SI, DI
-	JGE  end2
 
 loop1:
 	VBROADCASTSD 272(AX), Y0
@@ -4988,7 +4950,7 @@ loop1:
 	MOVQ         CX, R9
 	MOVQ         DX, R10
 
-class3:
+class2:
 	VMOVQ        R8, X8
 	VPBROADCASTQ X8, Y8
 	VMOVUPD      (R9), Y9
@@ -5011,15 +4973,13 @@ class3:
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
-	JLT          class3
+	JLT          class2
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x20, BX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
-
-end2:
 	VZEROUPPER
 	RET
 
@@ -5046,8 +5006,6 @@ max1:
 	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
 	ADDQ   80(AX), SI
-	CMPQ   BX, SI
-	JGE    end3
 
 loop2:
 	MOVQ         BX, DI
@@ -5062,27 +5020,27 @@ loop2:
 	VXORPS       Y4, Y4, Y4
 	MOVQ         $+992, R10
 
-clear4:
+clear3:
 	VMOVUPD Y4, (R9)(R10*1)
 	SUBQ    $0x20, R10
-	JGE     clear4
+	JGE     clear3
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes5:
+classes4:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done6
+	JLT        done5
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched7
+	JEQ        fetched6
 	PREFETCHT0 (DI)
 	PREFETCHT0 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched7:
+fetched6:
 	VMOVUPD      (R11), Y4
 	VSUBPD       Y3, Y4, Y4
 	VMOVUPD      (R11)(DX*1), Y5
@@ -5128,15 +5086,15 @@ fetched7:
 	ADDQ         $+32, R9
 	ADDQ         208(AX), R11
 	TESTQ        $+7, R12
-	JNE          classes5
+	JNE          classes4
 	SUBQ         $+256, R9
 	XORQ         $+256, R10
-	JMP          classes5
+	JMP          classes4
 
-done6:
+done5:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
-	JE           two8
+	JE           two7
 	VMOVUPD      (DI), Y3
 	VADDPD       256(DI), Y3, Y3
 	VMOVUPD      32(DI), Y4
@@ -5164,7 +5122,7 @@ done6:
 	VADDPD       Y4, Y3, Y3
 	VMOVUPD      Y3, 2552(AX)(BX*8)
 
-two8:
+two7:
 	VMOVUPD 512(DI), Y3
 	VADDPD  544(DI), Y3, Y3
 	VMOVUPD 576(DI), Y4
@@ -5193,8 +5151,6 @@ two8:
 	ADDQ    $+4, BX
 	CMPQ    BX, SI
 	JLT     loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -5210,8 +5166,6 @@ TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
 	ADDQ 80(AX), DI
-	CMPQ SI, DI
-	JGE  end2
 
 loop1:
 	VBROADCASTSD 272(AX), Y0
@@ -5226,7 +5180,7 @@ loop1:
 	MOVQ         DX, R10
 	MOVQ         BX, R11
 
-class3:
+class2:
 	VMOVUPD      (R9), Y4
 	VMULPD       Y1, Y4, Y4
 	VMOVUPD      (R11), Y5
@@ -5252,15 +5206,13 @@ class3:
 	ADDQ         208(AX), R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
-	JLT          class3
+	JLT          class2
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x40, BX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
-
-end2:
 	VZEROUPPER
 	RET
 
@@ -5294,9 +5246,9 @@ row1:
 	VMOVUPS Y0, Y3
 	VMOVUPS Y0, Y4
 	CMPQ    R8, BX
-	JGE     end5
+	JGE     end4
 
-loop4:
+loop5:
 	VCVTPH2PS (DX)(R8*2), Y5
 	VMAXPS    Y5, Y1, Y1
 	VCVTPH2PS 16(DX)(R8*2), Y5
@@ -5307,20 +5259,20 @@ loop4:
 	VMAXPS    Y5, Y4, Y4
 	ADDQ      $+32, R8
 	CMPQ      R8, BX
-	JLT       loop4
+	JLT       loop5
 
-end5:
+end4:
 	CMPQ R8, CX
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VCVTPH2PS (DX)(R8*2), Y5
 	VMAXPS    Y5, Y1, Y1
 	ADDQ      $+8, R8
 	CMPQ      R8, CX
-	JLT       loop6
+	JLT       loop7
 
-end7:
+end6:
 	VCVTPH2PS    (DX)(CX*2), Y5
 	VMAXPS       Y5, Y2, Y2
 	VMAXPS       Y2, Y1, Y1
@@ -5398,9 +5350,9 @@ block4:
 	MOVQ    R9, R10
 	ANDQ    $-32, R10
 	CMPQ    R8, R10
-	JGE     end6
+	JGE     end5
 
-loop5:
+loop6:
 	VCVTPH2PS    (DX)(R8*2), Y10
 	VMAXPS       Y10, Y3, Y3
 	PREFETCHT0   20480(CX)(R8*2)
@@ -5480,13 +5432,13 @@ loop5:
 	VADDPS       Y12, Y7, Y7
 	ADDQ         $+32, R8
 	CMPQ         R8, R10
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end5:
 	CMPQ R8, R9
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	MOVQ         96(AX), R10
 	SUBQ         R8, R10
 	LEAQ         constants<>+288(SB), R11
@@ -5542,9 +5494,9 @@ loop7:
 	XORQ         $0x20, BX
 	ADDQ         $+8, R8
 	CMPQ         R8, R9
-	JLT          loop7
+	JLT          loop8
 
-end8:
+end7:
 	VADDPS       Y6, Y4, Y4
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R8
@@ -5637,9 +5589,9 @@ block4:
 	MOVQ    R10, R11
 	ANDQ    $-32, R11
 	CMPQ    R9, R11
-	JGE     end6
+	JGE     end5
 
-loop5:
+loop6:
 	VCVTPH2PS    (DX)(R9*2), Y10
 	VMAXPS       Y10, Y3, Y3
 	PREFETCHT0   20480(CX)(R9*2)
@@ -5723,13 +5675,13 @@ loop5:
 	VMOVUPS      Y11, 96(SI)(R9*4)
 	ADDQ         $+32, R9
 	CMPQ         R9, R11
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end5:
 	CMPQ R9, R10
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	MOVQ         96(AX), R11
 	SUBQ         R9, R11
 	LEAQ         constants<>+288(SB), R12
@@ -5817,9 +5769,9 @@ stored10:
 	XORQ    $0x20, BX
 	ADDQ    $+8, R9
 	CMPQ    R9, R10
-	JLT     loop7
+	JLT     loop8
 
-end8:
+end7:
 	VADDPS       Y6, Y4, Y4
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R9
@@ -5894,9 +5846,9 @@ row1:
 	VMOVUPS      (CX)(BX*4), Y2
 	XORQ         R9, R9
 	CMPQ         R9, SI
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPS     (CX)(R9*4), Y3
 	VFMSUB213PS Y1, Y0, Y3
 	PREFETCHT0  1536(DX)(R9*2)
@@ -5908,13 +5860,13 @@ loop4:
 	VMOVDQU     X3, 16(DX)(R9*2)
 	ADDQ        $+16, R9
 	CMPQ        R9, SI
-	JLT         loop4
+	JLT         loop5
 
-end5:
+end4:
 	CMPQ R9, BX
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPS     (CX)(R9*4), Y3
 	VFMSUB213PS Y1, Y0, Y3
 	PREFETCHT0  1536(DX)(R9*2)
@@ -5922,9 +5874,9 @@ loop6:
 	VMOVDQU     X3, (DX)(R9*2)
 	ADDQ        $+8, R9
 	CMPQ        R9, BX
-	JLT         loop6
+	JLT         loop7
 
-end7:
+end6:
 	VFMSUB213PS Y1, Y0, Y2
 	PREFETCHT0  1536(DX)(BX*2)
 	VCVTPS2PH   $0x00, Y2, X0
@@ -5997,9 +5949,9 @@ block4:
 	MOVQ    R13, R14
 	ANDQ    $-32, R14
 	CMPQ    R12, R14
-	JGE     end6
+	JGE     end5
 
-loop5:
+loop6:
 	VCVTPH2PS    (DX)(R12*2), Y12
 	VMAXPS       Y12, Y3, Y3
 	PREFETCHT0   20480(CX)(R12*2)
@@ -6115,13 +6067,13 @@ loop5:
 	VMOVUPS      Y13, 96(SI)(R12*4)
 	ADDQ         $+32, R12
 	CMPQ         R12, R14
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end5:
 	CMPQ R12, R13
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
 	LEAQ         constants<>+288(SB), R15
@@ -6235,9 +6187,9 @@ stored10:
 	XORQ    $0x20, BX
 	ADDQ    $+8, R12
 	CMPQ    R12, R13
-	JLT     loop7
+	JLT     loop8
 
-end8:
+end7:
 	VADDPS       Y6, Y4, Y4
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R12
@@ -6320,9 +6272,9 @@ row1:
 	VMOVUPS      (CX)(R8*4), Y2
 	XORQ         R12, R12
 	CMPQ         R12, R9
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPS      (CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
 	VCVTPH2PS    (BX)(R12*2), Y4
@@ -6342,13 +6294,13 @@ loop4:
 	VMOVDQU      X3, 16(DX)(R12*2)
 	ADDQ         $+16, R12
 	CMPQ         R12, R9
-	JLT          loop4
+	JLT          loop5
 
-end5:
+end4:
 	CMPQ R12, R8
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPS      (CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
 	VCVTPH2PS    (BX)(R12*2), Y4
@@ -6360,9 +6312,9 @@ loop6:
 	VMOVDQU      X3, (DX)(R12*2)
 	ADDQ         $+8, R12
 	CMPQ         R12, R8
-	JLT          loop6
+	JLT          loop7
 
-end7:
+end6:
 	VMULPS       Y0, Y2, Y2
 	VCVTPH2PS    (BX)(R8*2), Y0
 	VMOVUPS      (DI)(R8*4), Y3
@@ -6818,16 +6770,16 @@ TEXT ·widenFloat16AVX2(SB), NOSPLIT, $0-8
 class1:
 	XORQ SI, SI
 	CMPQ SI, DI
-	JGE  end3
+	JGE  end2
 
-loop2:
+loop3:
 	VCVTPH2PS (CX)(SI*2), Y0
 	VMOVUPS   Y0, (DX)(SI*4)
 	ADDQ      $+8, SI
 	CMPQ      SI, DI
-	JLT       loop2
+	JLT       loop3
 
-end3:
+end2:
 	ADDQ 184(AX), CX
 	ADDQ 208(AX), DX
 	DECQ BX
@@ -6849,17 +6801,17 @@ TEXT ·narrowFloat16AVX2(SB), NOSPLIT, $0-8
 class1:
 	XORQ SI, SI
 	CMPQ SI, DI
-	JGE  end3
+	JGE  end2
 
-loop2:
+loop3:
 	VMOVUPS   (DX)(SI*4), Y0
 	VCVTPS2PH $0x00, Y0, X0
 	VMOVDQU   X0, (CX)(SI*2)
 	ADDQ      $+8, SI
 	CMPQ      SI, DI
-	JLT       loop2
+	JLT       loop3
 
-end3:
+end2:
 	ADDQ 192(AX), CX
 	ADDQ 208(AX), DX
 	DECQ BX
@@ -6897,9 +6849,9 @@ row1:
 	VMOVUPS Y0, Y3
 	VMOVUPS Y0, Y4
 	CMPQ    R8, BX
-	JGE     end5
+	JGE     end4
 
-loop4:
+loop5:
 	VPMOVZXWD (DX)(R8*2), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VMAXPS    Y5, Y1, Y1
@@ -6914,21 +6866,21 @@ loop4:
 	VMAXPS    Y5, Y4, Y4
 	ADDQ      $+32, R8
 	CMPQ      R8, BX
-	JLT       loop4
+	JLT       loop5
 
-end5:
+end4:
 	CMPQ R8, CX
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VPMOVZXWD (DX)(R8*2), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VMAXPS    Y5, Y1, Y1
 	ADDQ      $+8, R8
 	CMPQ      R8, CX
-	JLT       loop6
+	JLT       loop7
 
-end7:
+end6:
 	VPMOVZXWD    (DX)(CX*2), Y5
 	VPSLLD       $0x10, Y5, Y5
 	VMAXPS       Y5, Y2, Y2
@@ -7007,9 +6959,9 @@ block4:
 	MOVQ    R9, R10
 	ANDQ    $-32, R10
 	CMPQ    R8, R10
-	JGE     end6
+	JGE     end5
 
-loop5:
+loop6:
 	VMOVUPS      (DX)(R8*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VMAXPS       Y10, Y3, Y3
@@ -7097,13 +7049,13 @@ loop5:
 	VADDPS       Y12, Y7, Y7
 	ADDQ         $+32, R8
 	CMPQ         R8, R10
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end5:
 	CMPQ R8, R9
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	MOVQ         96(AX), R10
 	SUBQ         R8, R10
 	LEAQ         constants<>+288(SB), R11
@@ -7161,9 +7113,9 @@ loop7:
 	XORQ         $0x20, BX
 	ADDQ         $+8, R8
 	CMPQ         R8, R9
-	JLT          loop7
+	JLT          loop8
 
-end8:
+end7:
 	VADDPS       Y6, Y4, Y4
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R8
@@ -7256,9 +7208,9 @@ block4:
 	MOVQ    R10, R11
 	ANDQ    $-32, R11
 	CMPQ    R9, R11
-	JGE     end6
+	JGE     end5
 
-loop5:
+loop6:
 	VMOVUPS      (DX)(R9*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VMAXPS       Y10, Y3, Y3
@@ -7350,13 +7302,13 @@ loop5:
 	VMOVUPS      Y11, 96(SI)(R9*4)
 	ADDQ         $+32, R9
 	CMPQ         R9, R11
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end5:
 	CMPQ R9, R10
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	MOVQ         96(AX), R11
 	SUBQ         R9, R11
 	LEAQ         constants<>+288(SB), R12
@@ -7446,9 +7398,9 @@ stored10:
 	XORQ    $0x20, BX
 	ADDQ    $+8, R9
 	CMPQ    R9, R10
-	JLT     loop7
+	JLT     loop8
 
-end8:
+end7:
 	VADDPS       Y6, Y4, Y4
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R9
@@ -7523,9 +7475,9 @@ row1:
 	VMOVUPS      (CX)(BX*4), Y2
 	XORQ         R9, R9
 	CMPQ         R9, SI
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPS      (CX)(R9*4), Y3
 	VFMSUB213PS  Y1, Y0, Y3
 	PREFETCHT0   1536(DX)(R9*2)
@@ -7549,13 +7501,13 @@ loop4:
 	VMOVDQU      X4, 16(DX)(R9*2)
 	ADDQ         $+16, R9
 	CMPQ         R9, SI
-	JLT          loop4
+	JLT          loop5
 
-end5:
+end4:
 	CMPQ R9, BX
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPS      (CX)(R9*4), Y3
 	VFMSUB213PS  Y1, Y0, Y3
 	PREFETCHT0   1536(DX)(R9*2)
@@ -7569,9 +7521,9 @@ loop6:
 	VMOVDQU      X4, (DX)(R9*2)
 	ADDQ         $+8, R9
 	CMPQ         R9, BX
-	JLT          loop6
+	JLT          loop7
 
-end7:
+end6:
 	VFMSUB213PS  Y1, Y0, Y2
 	PREFETCHT0   1536(DX)(BX*2)
 	VPSRLD       $0x10, Y2, Y0
@@ -7650,9 +7602,9 @@ block4:
 	MOVQ    R13, R14
 	ANDQ    $-32, R14
 	CMPQ    R12, R14
-	JGE     end6
+	JGE     end5
 
-loop5:
+loop6:
 	VMOVUPS      (DX)(R12*2), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VMAXPS       Y12, Y3, Y3
@@ -7780,13 +7732,13 @@ loop5:
 	VMOVUPS      Y13, 96(SI)(R12*4)
 	ADDQ         $+32, R12
 	CMPQ         R12, R14
-	JLT          loop5
+	JLT          loop6
 
-end6:
+end5:
 	CMPQ R12, R13
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
 	LEAQ         constants<>+288(SB), R15
@@ -7903,9 +7855,9 @@ stored10:
 	XORQ    $0x20, BX
 	ADDQ    $+8, R12
 	CMPQ    R12, R13
-	JLT     loop7
+	JLT     loop8
 
-end8:
+end7:
 	VADDPS       Y6, Y4, Y4
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R12
@@ -7988,9 +7940,9 @@ row1:
 	VMOVUPS      (CX)(R8*4), Y2
 	XORQ         R12, R12
 	CMPQ         R12, R9
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPS      (CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
 	VPMOVZXWD    (BX)(R12*2), Y4
@@ -8024,13 +7976,13 @@ loop4:
 	VMOVDQU      X4, 16(DX)(R12*2)
 	ADDQ         $+16, R12
 	CMPQ         R12, R9
-	JLT          loop4
+	JLT          loop5
 
-end5:
+end4:
 	CMPQ R12, R8
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPS      (CX)(R12*4), Y3
 	VMULPS       Y0, Y3, Y3
 	VPMOVZXWD    (BX)(R12*2), Y4
@@ -8049,9 +8001,9 @@ loop6:
 	VMOVDQU      X4, (DX)(R12*2)
 	ADDQ         $+8, R12
 	CMPQ         R12, R8
-	JLT          loop6
+	JLT          loop7
 
-end7:
+end6:
 	VMULPS       Y0, Y2, Y2
 	VPMOVZXWD    (BX)(R8*2), Y0
 	VPSLLD       $0x10, Y0, Y0
@@ -8578,17 +8530,17 @@ TEXT ·widenBFloat16AVX2(SB), NOSPLIT, $0-8
 class1:
 	XORQ SI, SI
 	CMPQ SI, DI
-	JGE  end3
+	JGE  end2
 
-loop2:
+loop3:
 	VPMOVZXWD (CX)(SI*2), Y0
 	VPSLLD    $0x10, Y0, Y0
 	VMOVUPS   Y0, (DX)(SI*4)
 	ADDQ      $+8, SI
 	CMPQ      SI, DI
-	JLT       loop2
+	JLT       loop3
 
-end3:
+end2:
 	ADDQ 184(AX), CX
 	ADDQ 208(AX), DX
 	DECQ BX
@@ -8610,9 +8562,9 @@ TEXT ·narrowBFloat16AVX2(SB), NOSPLIT, $0-8
 class1:
 	XORQ SI, SI
 	CMPQ SI, DI
-	JGE  end3
+	JGE  end2
 
-loop2:
+loop3:
 	VMOVUPS      (DX)(SI*4), Y0
 	VPSRLD       $0x10, Y0, Y1
 	VPAND        constants<>+608(SB), Y1, Y1
@@ -8624,9 +8576,9 @@ loop2:
 	VMOVDQU      X1, (CX)(SI*2)
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
-	JLT          loop2
+	JLT          loop3
 
-end3:
+end2:
 	ADDQ 192(AX), CX
 	ADDQ 208(AX), DX
 	DECQ BX
@@ -8643,116 +8595,140 @@ TEXT ·finishAVX2(SB), NOSPLIT, $0-8
 	MOVQ 88(AX), DX
 	ADDQ 80(AX), DX
 	XORQ CX, CX
-	CMPQ CX, DX
-	JGE  end2
 
 loop1:
-	VMOVUPD      2552(AX)(CX*8), Y0
-	VMOVUPD      3640(AX)(CX*8), Y1
-	VADDPD       constants<>+1472(SB), Y0, Y2
-	VPSUBQ       constants<>+1568(SB), Y2, Y2
-	VPAND        constants<>+1216(SB), Y2, Y3
-	VMOVUPD      constants<>+1472(SB), Y4
-	VPSUBQ       Y3, Y4, Y3
-	VPSRLQ       $0x34, Y2, Y2
-	VPOR         constants<>+1536(SB), Y2, Y2
-	VMOVUPD      2584(AX)(CX*8), Y5
-	VSUBPD       constants<>+1536(SB), Y2, Y2
-	VMOVUPD      3672(AX)(CX*8), Y6
-	VSUBPD       constants<>+1472(SB), Y3, Y4
-	VADDPD       constants<>+1472(SB), Y5, Y7
-	VFMADD231PD  Y3, Y0, Y4
-	VPSUBQ       constants<>+1568(SB), Y7, Y7
-	VADDPD       constants<>+1504(SB), Y4, Y0
-	VPAND        constants<>+1216(SB), Y7, Y9
-	VDIVPD       Y0, Y4, Y0
-	VMOVUPD      constants<>+1472(SB), Y8
-	VMULPD       Y0, Y0, Y3
-	VPSUBQ       Y9, Y8, Y9
-	VBROADCASTSD constants<>+1600(SB), Y8
-	VPSRLQ       $0x34, Y7, Y7
-	VFMADD213PD  constants<>+1632(SB), Y3, Y8
-	VPOR         constants<>+1536(SB), Y7, Y7
-	VFMADD213PD  constants<>+1664(SB), Y3, Y8
-	VSUBPD       constants<>+1536(SB), Y7, Y7
-	VFMADD213PD  constants<>+1696(SB), Y3, Y8
-	VSUBPD       constants<>+1472(SB), Y9, Y10
-	VFMADD213PD  constants<>+1728(SB), Y3, Y8
-	VFMADD231PD  Y9, Y5, Y10
-	VFMADD213PD  constants<>+1760(SB), Y3, Y8
-	VADDPD       constants<>+1504(SB), Y10, Y5
-	VFMADD213PD  constants<>+1792(SB), Y3, Y8
-	VDIVPD       Y5, Y10, Y5
-	VFNMADD213PD Y4, Y3, Y8
-	VMULPD       Y5, Y5, Y9
+	VMOVUPD     2552(AX)(CX*8), Y0
+	VADDPD      constants<>+1472(SB), Y0, Y1
+	VPSUBQ      constants<>+1568(SB), Y1, Y1
+	VMOVUPD     2584(AX)(CX*8), Y4
+	VPAND       constants<>+1216(SB), Y1, Y2
+	VADDPD      constants<>+1472(SB), Y4, Y5
+	VMOVUPD     constants<>+1472(SB), Y3
+	VPSUBQ      constants<>+1568(SB), Y5, Y5
+	VPSUBQ      Y2, Y3, Y2
+	VPAND       constants<>+1216(SB), Y5, Y3
+	VPSRLQ      $0x34, Y1, Y1
+	VMOVUPD     constants<>+1472(SB), Y6
+	VPOR        constants<>+1536(SB), Y1, Y1
+	VPSUBQ      Y3, Y6, Y3
+	VSUBPD      constants<>+1536(SB), Y1, Y1
+	VPSRLQ      $0x34, Y5, Y6
+	VSUBPD      constants<>+1472(SB), Y2, Y5
+	VPOR        constants<>+1536(SB), Y6, Y6
+	VFMADD231PD Y2, Y0, Y5
+	VSUBPD      constants<>+1536(SB), Y6, Y6
+	VADDPD      constants<>+1504(SB), Y5, Y0
+	VSUBPD      constants<>+1472(SB), Y3, Y2
+	VDIVPD      Y0, Y5, Y0
+	VFMADD231PD Y3, Y4, Y2
+	VMOVUPD     Y5, 13432(AX)(CX*8)
+	VADDPD      constants<>+1504(SB), Y2, Y3
+	VMOVUPD     Y0, 12344(AX)(CX*8)
+	VDIVPD      Y3, Y2, Y0
+	VMOVUPD     Y1, 14520(AX)(CX*8)
+	VMOVUPD     Y2, 13464(AX)(CX*8)
+	VMOVUPD     Y0, 12376(AX)(CX*8)
+	VMOVUPD     Y6, 14552(AX)(CX*8)
+	ADDQ        $+8, CX
+	CMPQ        CX, DX
+	JLT         loop1
+	XORQ        CX, CX
+
+loop2:
+	VMOVUPD      13432(AX)(CX*8), Y0
+	VMOVUPD      12344(AX)(CX*8), Y1
+	VMOVUPD      14520(AX)(CX*8), Y2
+	VMOVUPD      13464(AX)(CX*8), Y5
+	VMULPD       Y1, Y1, Y3
+	VMOVUPD      12376(AX)(CX*8), Y6
+	VBROADCASTSD constants<>+1600(SB), Y4
+	VMOVUPD      14552(AX)(CX*8), Y7
+	VFMADD213PD  constants<>+1632(SB), Y3, Y4
+	VMULPD       Y6, Y6, Y8
+	VFMADD213PD  constants<>+1664(SB), Y3, Y4
+	VBROADCASTSD constants<>+1600(SB), Y9
+	VFMADD213PD  constants<>+1696(SB), Y3, Y4
+	VFMADD213PD  constants<>+1632(SB), Y8, Y9
+	VFMADD213PD  constants<>+1728(SB), Y3, Y4
+	VFMADD213PD  constants<>+1664(SB), Y8, Y9
+	VFMADD213PD  constants<>+1760(SB), Y3, Y4
+	VFMADD213PD  constants<>+1696(SB), Y8, Y9
+	VFMADD213PD  constants<>+1792(SB), Y3, Y4
+	VFMADD213PD  constants<>+1728(SB), Y8, Y9
+	VFNMADD213PD Y0, Y3, Y4
+	VFMADD213PD  constants<>+1760(SB), Y8, Y9
 	VMULPD       constants<>+1856(SB), Y2, Y3
-	VBROADCASTSD constants<>+1600(SB), Y11
-	VFNMADD231PD Y8, Y0, Y3
-	VFMADD213PD  constants<>+1632(SB), Y9, Y11
-	VADDPD       Y4, Y3, Y3
-	VFMADD213PD  constants<>+1664(SB), Y9, Y11
+	VFMADD213PD  constants<>+1792(SB), Y8, Y9
+	VFNMADD231PD Y4, Y1, Y3
+	VFNMADD213PD Y5, Y8, Y9
+	VADDPD       Y0, Y3, Y3
+	VMULPD       constants<>+1856(SB), Y7, Y0
 	VFMADD231PD  constants<>+1824(SB), Y2, Y3
-	VFMADD213PD  constants<>+1696(SB), Y9, Y11
+	VFNMADD231PD Y9, Y6, Y0
+	VMOVUPD      Y3, 14520(AX)(CX*8)
+	VADDPD       Y5, Y0, Y0
+	VFMADD231PD  constants<>+1824(SB), Y7, Y0
+	VMOVUPD      Y0, 14552(AX)(CX*8)
+	ADDQ         $+8, CX
+	CMPQ         CX, DX
+	JLT          loop2
+	XORQ         CX, CX
+
+loop3:
+	VMOVUPD      14520(AX)(CX*8), Y0
 	VMOVUPD      4728(AX)(CX*8), Y2
-	VFMADD213PD  constants<>+1728(SB), Y9, Y11
-	VADDPD       376(AX)(CX*8), Y3, Y0
-	VFMADD213PD  constants<>+1760(SB), Y9, Y11
-	VMOVUPD      Y0, 14520(AX)(CX*8)
-	VFMADD213PD  constants<>+1792(SB), Y9, Y11
-	VSUBPD       Y2, Y3, Y4
-	VFNMADD213PD Y10, Y9, Y11
+	VMOVUPD      3640(AX)(CX*8), Y3
+	VMOVUPD      14552(AX)(CX*8), Y5
+	VADDPD       376(AX)(CX*8), Y0, Y1
+	VMOVUPD      4760(AX)(CX*8), Y7
+	VMOVUPD      Y1, 14520(AX)(CX*8)
+	VMOVUPD      3672(AX)(CX*8), Y8
+	VSUBPD       Y2, Y0, Y4
+	VADDPD       408(AX)(CX*8), Y5, Y6
 	VADDPD       17912(AX), Y4, Y4
-	VMULPD       constants<>+1856(SB), Y7, Y8
+	VMOVUPD      Y6, 14552(AX)(CX*8)
 	VMOVUPD      Y4, 17912(AX)
-	VFNMADD231PD Y11, Y5, Y8
-	VMULPD       Y2, Y1, Y2
-	VADDPD       Y10, Y8, Y8
+	VSUBPD       Y7, Y5, Y4
+	VMULPD       Y2, Y3, Y2
+	VADDPD       17944(AX), Y4, Y9
 	VXORPS       Y4, Y4, Y4
-	VFMADD231PD  constants<>+1824(SB), Y7, Y8
-	VCMPPD       $0x04, Y4, Y1, Y4
-	VMOVUPD      4760(AX)(CX*8), Y5
+	VMOVUPD      Y9, 17944(AX)
+	VCMPPD       $0x04, Y4, Y3, Y4
+	VMULPD       Y7, Y8, Y7
 	VANDPD       Y4, Y2, Y2
-	VADDPD       408(AX)(CX*8), Y8, Y7
+	VXORPS       Y9, Y9, Y9
 	VBROADCASTSD 264(AX), Y4
-	VMOVUPD      Y7, 14552(AX)(CX*8)
+	VCMPPD       $0x04, Y9, Y8, Y9
 	VFMADD231PD  5816(AX)(CX*8), Y4, Y2
-	VSUBPD       Y5, Y8, Y4
-	VADDPD       6904(AX)(CX*8), Y1, Y1
-	VADDPD       17944(AX), Y4, Y4
-	VMOVUPD      Y4, 17944(AX)
-	VFMSUB213PD  Y2, Y1, Y3
-	VMULPD       Y5, Y6, Y1
-	VMOVUPD      Y3, 12344(AX)(CX*8)
-	VXORPS       Y2, Y2, Y2
-	VADDPD       17784(AX), Y3, Y3
-	VCMPPD       $0x04, Y2, Y6, Y2
-	VMOVUPD      Y3, 17784(AX)
-	VANDPD       Y2, Y1, Y1
-	VBROADCASTSD 280(AX), Y2
-	VBROADCASTSD 264(AX), Y3
-	VMULPD       Y0, Y2, Y2
-	VFMADD231PD  5848(AX)(CX*8), Y3, Y1
-	VMULPD       Y0, Y2, Y2
-	VADDPD       6936(AX)(CX*8), Y6, Y0
-	VMOVUPD      Y2, 13432(AX)(CX*8)
-	VMOVUPD      Y8, Y3
-	VADDPD       17848(AX), Y2, Y2
-	VFMSUB213PD  Y1, Y0, Y3
-	VMOVUPD      Y2, 17848(AX)
+	VANDPD       Y9, Y7, Y7
+	VADDPD       6904(AX)(CX*8), Y3, Y3
+	VBROADCASTSD 264(AX), Y4
+	VFMADD231PD  5848(AX)(CX*8), Y4, Y7
+	VFMSUB213PD  Y2, Y3, Y0
+	VADDPD       6936(AX)(CX*8), Y8, Y2
+	VMOVUPD      Y0, 12344(AX)(CX*8)
+	VMOVUPD      Y5, Y3
+	VADDPD       17784(AX), Y0, Y0
+	VFMSUB213PD  Y7, Y2, Y3
+	VMOVUPD      Y0, 17784(AX)
 	VMOVUPD      Y3, 12376(AX)(CX*8)
-	VADDPD       17816(AX), Y3, Y0
-	VMOVUPD      Y0, 17816(AX)
 	VBROADCASTSD 280(AX), Y0
-	VMULPD       Y7, Y0, Y0
-	VMULPD       Y7, Y0, Y0
-	VMOVUPD      Y0, 13464(AX)(CX*8)
-	VADDPD       17880(AX), Y0, Y0
+	VADDPD       17816(AX), Y3, Y2
+	VMULPD       Y1, Y0, Y0
+	VMOVUPD      Y2, 17816(AX)
+	VMULPD       Y1, Y0, Y0
+	VBROADCASTSD 280(AX), Y1
+	VMOVUPD      Y0, 13432(AX)(CX*8)
+	VMULPD       Y6, Y1, Y1
+	VADDPD       17848(AX), Y0, Y0
+	VMULPD       Y6, Y1, Y1
+	VMOVUPD      Y0, 17848(AX)
+	VMOVUPD      Y1, 13464(AX)(CX*8)
+	VADDPD       17880(AX), Y1, Y0
 	VMOVUPD      Y0, 17880(AX)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
-	JLT          loop1
-
-end2:
+	JLT          loop3
 	VZEROUPPER
 	RET
 
@@ -8765,159 +8741,185 @@ TEXT ·finishGradAVX2(SB), NOSPLIT, $0-8
 	MOVQ 88(AX), DX
 	ADDQ 80(AX), DX
 	XORQ CX, CX
-	CMPQ CX, DX
-	JGE  end2
 
 loop1:
-	VMOVUPD      2552(AX)(CX*8), Y0
-	VMOVUPD      3640(AX)(CX*8), Y1
-	VADDPD       constants<>+1472(SB), Y0, Y2
-	VPSUBQ       constants<>+1568(SB), Y2, Y2
-	VPAND        constants<>+1216(SB), Y2, Y3
-	VMOVUPD      constants<>+1472(SB), Y4
-	VPSUBQ       Y3, Y4, Y3
-	VPSRLQ       $0x34, Y2, Y2
-	VPOR         constants<>+1536(SB), Y2, Y2
-	VSUBPD       constants<>+1536(SB), Y2, Y2
-	VSUBPD       constants<>+1472(SB), Y3, Y4
-	VFMADD231PD  Y3, Y0, Y4
-	VADDPD       constants<>+1504(SB), Y4, Y3
-	VMOVUPD      2584(AX)(CX*8), Y7
-	VDIVPD       Y3, Y4, Y3
-	VMOVUPD      3672(AX)(CX*8), Y8
-	VMULPD       Y3, Y3, Y5
-	VADDPD       constants<>+1472(SB), Y7, Y9
-	VBROADCASTSD constants<>+1600(SB), Y6
-	VPSUBQ       constants<>+1568(SB), Y9, Y9
-	VFMADD213PD  constants<>+1632(SB), Y5, Y6
-	VPAND        constants<>+1216(SB), Y9, Y10
-	VFMADD213PD  constants<>+1664(SB), Y5, Y6
-	VMOVUPD      constants<>+1472(SB), Y11
-	VFMADD213PD  constants<>+1696(SB), Y5, Y6
-	VPSUBQ       Y10, Y11, Y10
-	VFMADD213PD  constants<>+1728(SB), Y5, Y6
-	VPSRLQ       $0x34, Y9, Y9
-	VFMADD213PD  constants<>+1760(SB), Y5, Y6
-	VPOR         constants<>+1536(SB), Y9, Y9
-	VFMADD213PD  constants<>+1792(SB), Y5, Y6
-	VSUBPD       constants<>+1536(SB), Y9, Y9
-	VFNMADD213PD Y4, Y5, Y6
-	VSUBPD       constants<>+1472(SB), Y10, Y11
-	VMULPD       constants<>+1856(SB), Y2, Y5
-	VFMADD231PD  Y10, Y7, Y11
-	VFNMADD231PD Y6, Y3, Y5
-	VADDPD       constants<>+1504(SB), Y11, Y3
-	VADDPD       Y4, Y5, Y5
-	VDIVPD       Y3, Y11, Y3
-	VFMADD231PD  constants<>+1824(SB), Y2, Y5
-	VMULPD       Y3, Y3, Y10
-	VMOVUPD      4728(AX)(CX*8), Y4
-	VBROADCASTSD constants<>+1600(SB), Y12
-	VADDPD       376(AX)(CX*8), Y5, Y2
-	VFMADD213PD  constants<>+1632(SB), Y10, Y12
-	VMOVUPD      Y2, 14520(AX)(CX*8)
-	VFMADD213PD  constants<>+1664(SB), Y10, Y12
-	VSUBPD       Y4, Y5, Y6
-	VFMADD213PD  constants<>+1696(SB), Y10, Y12
-	VADDPD       17912(AX), Y6, Y6
-	VFMADD213PD  constants<>+1728(SB), Y10, Y12
-	VMOVUPD      Y6, 17912(AX)
-	VFMADD213PD  constants<>+1760(SB), Y10, Y12
-	VMULPD       Y4, Y1, Y4
-	VFMADD213PD  constants<>+1792(SB), Y10, Y12
-	VXORPS       Y6, Y6, Y6
-	VFNMADD213PD Y11, Y10, Y12
-	VCMPPD       $0x04, Y6, Y1, Y6
-	VMULPD       constants<>+1856(SB), Y9, Y10
-	VANDPD       Y6, Y4, Y4
-	VFNMADD231PD Y12, Y3, Y10
-	VBROADCASTSD 264(AX), Y3
-	VADDPD       Y11, Y10, Y10
-	VFMADD231PD  5816(AX)(CX*8), Y3, Y4
-	VFMADD231PD  constants<>+1824(SB), Y9, Y10
-	VADDPD       6904(AX)(CX*8), Y1, Y3
-	VMOVUPD      4760(AX)(CX*8), Y6
-	VADDPD       408(AX)(CX*8), Y10, Y9
-	VFMSUB213PD  Y4, Y3, Y5
-	VMOVUPD      Y9, 14552(AX)(CX*8)
-	VMOVUPD      Y5, 12344(AX)(CX*8)
-	VSUBPD       Y6, Y10, Y4
-	VADDPD       17784(AX), Y5, Y5
-	VADDPD       17944(AX), Y4, Y4
-	VMOVUPD      Y5, 17784(AX)
-	VMOVUPD      Y4, 17944(AX)
-	VBROADCASTSD 280(AX), Y4
-	VMULPD       Y6, Y8, Y5
-	VMULPD       Y2, Y4, Y4
-	VXORPS       Y6, Y6, Y6
-	VMULPD       Y2, Y4, Y4
-	VCMPPD       $0x04, Y6, Y8, Y6
-	VMOVUPD      Y4, 13432(AX)(CX*8)
-	VANDPD       Y6, Y5, Y5
-	VADDPD       17848(AX), Y4, Y4
-	VBROADCASTSD 264(AX), Y6
-	VMOVUPD      Y4, 17848(AX)
-	VFMADD231PD  5848(AX)(CX*8), Y6, Y5
-	VADDPD       constants<>+1472(SB), Y0, Y0
-	VADDPD       6936(AX)(CX*8), Y8, Y6
-	VMOVUPD      constants<>+1472(SB), Y4
-	VDIVPD       Y0, Y4, Y4
-	VFMSUB213PD  Y5, Y6, Y10
-	VMOVUPD      10168(AX)(CX*8), Y5
-	VMOVUPD      Y10, 12376(AX)(CX*8)
-	VBROADCASTSD 280(AX), Y11
-	VADDPD       17816(AX), Y10, Y10
-	VMULPD       constants<>+1504(SB), Y11, Y11
-	VMOVUPD      Y10, 17816(AX)
-	VMULPD       Y2, Y11, Y11
-	VBROADCASTSD 280(AX), Y2
-	VMULPD       11256(AX)(CX*8), Y11, Y11
-	VMULPD       Y9, Y2, Y2
-	VFMADD213PD  Y11, Y5, Y3
-	VMULPD       Y9, Y2, Y2
-	VMULPD       Y4, Y3, Y3
-	VMOVUPD      Y2, 13464(AX)(CX*8)
-	VMOVUPD      Y3, 15608(AX)(CX*8)
-	VADDPD       17880(AX), Y2, Y3
-	VMOVUPD      7992(AX)(CX*8), Y2
-	VMOVUPD      Y3, 17880(AX)
-	VMULPD       Y4, Y2, Y3
-	VADDPD       constants<>+1472(SB), Y7, Y7
-	VSUBPD       Y0, Y2, Y2
-	VMOVUPD      constants<>+1472(SB), Y0
-	VMULPD       Y4, Y2, Y2
-	VDIVPD       Y7, Y0, Y4
-	VMULPD       Y1, Y2, Y2
-	VMOVUPD      10200(AX)(CX*8), Y10
-	VMULPD       Y3, Y11, Y11
-	VBROADCASTSD 280(AX), Y1
-	VMOVUPD      6904(AX)(CX*8), Y0
-	VMULPD       constants<>+1504(SB), Y1, Y1
-	VFMSUB213PD  9080(AX)(CX*8), Y0, Y3
-	VMULPD       Y9, Y1, Y1
-	VADDPD       Y3, Y2, Y2
-	VMULPD       11288(AX)(CX*8), Y1, Y1
-	VFMADD213PD  Y11, Y5, Y2
-	VFMADD213PD  Y1, Y10, Y6
-	VMOVUPD      Y2, 16696(AX)(CX*8)
-	VMULPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 15640(AX)(CX*8)
-	VMOVUPD      8024(AX)(CX*8), Y0
-	VMULPD       Y4, Y0, Y2
-	VSUBPD       Y7, Y0, Y0
-	VMULPD       Y4, Y0, Y0
-	VMULPD       Y8, Y0, Y0
-	VMULPD       Y2, Y1, Y1
-	VMOVUPD      6936(AX)(CX*8), Y7
-	VFMSUB213PD  9112(AX)(CX*8), Y7, Y2
-	VADDPD       Y2, Y0, Y0
-	VFMADD213PD  Y1, Y10, Y0
-	VMOVUPD      Y0, 16728(AX)(CX*8)
+	VMOVUPD     2552(AX)(CX*8), Y0
+	VADDPD      constants<>+1472(SB), Y0, Y1
+	VPSUBQ      constants<>+1568(SB), Y1, Y1
+	VMOVUPD     2584(AX)(CX*8), Y4
+	VPAND       constants<>+1216(SB), Y1, Y2
+	VADDPD      constants<>+1472(SB), Y4, Y5
+	VMOVUPD     constants<>+1472(SB), Y3
+	VPSUBQ      constants<>+1568(SB), Y5, Y5
+	VPSUBQ      Y2, Y3, Y2
+	VPAND       constants<>+1216(SB), Y5, Y3
+	VPSRLQ      $0x34, Y1, Y1
+	VMOVUPD     constants<>+1472(SB), Y6
+	VPOR        constants<>+1536(SB), Y1, Y1
+	VPSUBQ      Y3, Y6, Y3
+	VSUBPD      constants<>+1536(SB), Y1, Y1
+	VPSRLQ      $0x34, Y5, Y6
+	VSUBPD      constants<>+1472(SB), Y2, Y5
+	VPOR        constants<>+1536(SB), Y6, Y6
+	VFMADD231PD Y2, Y0, Y5
+	VSUBPD      constants<>+1536(SB), Y6, Y6
+	VADDPD      constants<>+1504(SB), Y5, Y0
+	VSUBPD      constants<>+1472(SB), Y3, Y2
+	VDIVPD      Y0, Y5, Y0
+	VFMADD231PD Y3, Y4, Y2
+	VMOVUPD     Y5, 13432(AX)(CX*8)
+	VADDPD      constants<>+1504(SB), Y2, Y3
+	VMOVUPD     Y0, 12344(AX)(CX*8)
+	VDIVPD      Y3, Y2, Y0
+	VMOVUPD     Y1, 14520(AX)(CX*8)
+	VMOVUPD     Y2, 13464(AX)(CX*8)
+	VMOVUPD     Y0, 12376(AX)(CX*8)
+	VMOVUPD     Y6, 14552(AX)(CX*8)
+	ADDQ        $+8, CX
+	CMPQ        CX, DX
+	JLT         loop1
+	XORQ        CX, CX
+
+loop2:
+	VMOVUPD      13432(AX)(CX*8), Y0
+	VMOVUPD      12344(AX)(CX*8), Y1
+	VMOVUPD      14520(AX)(CX*8), Y2
+	VMOVUPD      13464(AX)(CX*8), Y5
+	VMULPD       Y1, Y1, Y3
+	VMOVUPD      12376(AX)(CX*8), Y6
+	VBROADCASTSD constants<>+1600(SB), Y4
+	VMOVUPD      14552(AX)(CX*8), Y7
+	VFMADD213PD  constants<>+1632(SB), Y3, Y4
+	VMULPD       Y6, Y6, Y8
+	VFMADD213PD  constants<>+1664(SB), Y3, Y4
+	VBROADCASTSD constants<>+1600(SB), Y9
+	VFMADD213PD  constants<>+1696(SB), Y3, Y4
+	VFMADD213PD  constants<>+1632(SB), Y8, Y9
+	VFMADD213PD  constants<>+1728(SB), Y3, Y4
+	VFMADD213PD  constants<>+1664(SB), Y8, Y9
+	VFMADD213PD  constants<>+1760(SB), Y3, Y4
+	VFMADD213PD  constants<>+1696(SB), Y8, Y9
+	VFMADD213PD  constants<>+1792(SB), Y3, Y4
+	VFMADD213PD  constants<>+1728(SB), Y8, Y9
+	VFNMADD213PD Y0, Y3, Y4
+	VFMADD213PD  constants<>+1760(SB), Y8, Y9
+	VMULPD       constants<>+1856(SB), Y2, Y3
+	VFMADD213PD  constants<>+1792(SB), Y8, Y9
+	VFNMADD231PD Y4, Y1, Y3
+	VFNMADD213PD Y5, Y8, Y9
+	VADDPD       Y0, Y3, Y3
+	VMULPD       constants<>+1856(SB), Y7, Y0
+	VFMADD231PD  constants<>+1824(SB), Y2, Y3
+	VFNMADD231PD Y9, Y6, Y0
+	VMOVUPD      Y3, 14520(AX)(CX*8)
+	VADDPD       Y5, Y0, Y0
+	VFMADD231PD  constants<>+1824(SB), Y7, Y0
+	VMOVUPD      Y0, 14552(AX)(CX*8)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
-	JLT          loop1
+	JLT          loop2
+	XORQ         CX, CX
 
-end2:
+loop3:
+	VMOVUPD      14520(AX)(CX*8), Y0
+	VMOVUPD      4728(AX)(CX*8), Y2
+	VMOVUPD      3640(AX)(CX*8), Y3
+	VMOVUPD      14552(AX)(CX*8), Y5
+	VADDPD       376(AX)(CX*8), Y0, Y1
+	VMOVUPD      4760(AX)(CX*8), Y7
+	VMOVUPD      Y1, 14520(AX)(CX*8)
+	VMOVUPD      3672(AX)(CX*8), Y8
+	VSUBPD       Y2, Y0, Y4
+	VADDPD       408(AX)(CX*8), Y5, Y6
+	VADDPD       17912(AX), Y4, Y4
+	VMOVUPD      Y6, 14552(AX)(CX*8)
+	VMOVUPD      Y4, 17912(AX)
+	VSUBPD       Y7, Y5, Y4
+	VMULPD       Y2, Y3, Y2
+	VADDPD       17944(AX), Y4, Y9
+	VXORPS       Y4, Y4, Y4
+	VMOVUPD      Y9, 17944(AX)
+	VCMPPD       $0x04, Y4, Y3, Y4
+	VMULPD       Y7, Y8, Y7
+	VANDPD       Y4, Y2, Y2
+	VXORPS       Y9, Y9, Y9
+	VBROADCASTSD 264(AX), Y4
+	VCMPPD       $0x04, Y9, Y8, Y9
+	VFMADD231PD  5816(AX)(CX*8), Y4, Y2
+	VANDPD       Y9, Y7, Y7
+	VADDPD       6904(AX)(CX*8), Y3, Y4
+	VBROADCASTSD 264(AX), Y9
+	VFMADD231PD  5848(AX)(CX*8), Y9, Y7
+	VFMSUB213PD  Y2, Y4, Y0
+	VADDPD       6936(AX)(CX*8), Y8, Y2
+	VMOVUPD      Y0, 12344(AX)(CX*8)
+	VADDPD       17784(AX), Y0, Y0
+	VFMSUB213PD  Y7, Y2, Y5
+	VMOVUPD      Y0, 17784(AX)
+	VMOVUPD      Y5, 12376(AX)(CX*8)
+	VBROADCASTSD 280(AX), Y0
+	VADDPD       17816(AX), Y5, Y5
+	VMULPD       Y1, Y0, Y0
+	VMOVUPD      Y5, 17816(AX)
+	VMULPD       Y1, Y0, Y0
+	VBROADCASTSD 280(AX), Y5
+	VMOVUPD      Y0, 13432(AX)(CX*8)
+	VMULPD       Y6, Y5, Y5
+	VADDPD       17848(AX), Y0, Y0
+	VMULPD       Y6, Y5, Y5
+	VMOVUPD      Y0, 17848(AX)
+	VMOVUPD      Y5, 13464(AX)(CX*8)
+	VMOVUPD      2552(AX)(CX*8), Y0
+	VADDPD       17880(AX), Y5, Y5
+	VADDPD       constants<>+1472(SB), Y0, Y0
+	VMOVUPD      Y5, 17880(AX)
+	VMOVUPD      constants<>+1472(SB), Y5
+	VMOVUPD      2584(AX)(CX*8), Y7
+	VDIVPD       Y0, Y5, Y5
+	VADDPD       constants<>+1472(SB), Y7, Y10
+	VMOVUPD      10168(AX)(CX*8), Y9
+	VMOVUPD      constants<>+1472(SB), Y11
+	VBROADCASTSD 280(AX), Y7
+	VDIVPD       Y10, Y11, Y11
+	VMULPD       constants<>+1504(SB), Y7, Y7
+	VMOVUPD      10200(AX)(CX*8), Y12
+	VMULPD       Y1, Y7, Y7
+	VBROADCASTSD 280(AX), Y1
+	VMULPD       11256(AX)(CX*8), Y7, Y7
+	VMULPD       constants<>+1504(SB), Y1, Y1
+	VFMADD213PD  Y7, Y9, Y4
+	VMULPD       Y6, Y1, Y1
+	VMULPD       Y5, Y4, Y4
+	VMULPD       11288(AX)(CX*8), Y1, Y1
+	VMOVUPD      Y4, 15608(AX)(CX*8)
+	VFMADD213PD  Y1, Y12, Y2
+	VMOVUPD      7992(AX)(CX*8), Y4
+	VMULPD       Y11, Y2, Y2
+	VMULPD       Y5, Y4, Y6
+	VMOVUPD      Y2, 15640(AX)(CX*8)
+	VSUBPD       Y0, Y4, Y2
+	VMOVUPD      8024(AX)(CX*8), Y0
+	VMULPD       Y5, Y2, Y2
+	VMULPD       Y11, Y0, Y4
+	VMULPD       Y3, Y2, Y2
+	VSUBPD       Y10, Y0, Y3
+	VMULPD       Y6, Y7, Y7
+	VMULPD       Y11, Y3, Y3
+	VMOVUPD      6904(AX)(CX*8), Y0
+	VMULPD       Y8, Y3, Y3
+	VFMSUB213PD  9080(AX)(CX*8), Y0, Y6
+	VMULPD       Y4, Y1, Y1
+	VADDPD       Y6, Y2, Y2
+	VMOVUPD      6936(AX)(CX*8), Y10
+	VFMADD213PD  Y7, Y9, Y2
+	VFMSUB213PD  9112(AX)(CX*8), Y10, Y4
+	VMOVUPD      Y2, 16696(AX)(CX*8)
+	VADDPD       Y4, Y3, Y3
+	VFMADD213PD  Y1, Y12, Y3
+	VMOVUPD      Y3, 16728(AX)(CX*8)
+	ADDQ         $+8, CX
+	CMPQ         CX, DX
+	JLT          loop3
 	VZEROUPPER
 	RET
 
@@ -8946,8 +8948,6 @@ tile1:
 	CMPQ    CX, DX
 	CMOVQLT CX, DX
 	XORQ    BX, BX
-	CMPQ    BX, DX
-	JGE     end3
 
 loop2:
 	VMOVUPS      (DI)(BX*8), Y5
@@ -9011,13 +9011,9 @@ loop2:
 	ADDQ         $+16, BX
 	CMPQ         BX, DX
 	JLT          loop2
+	XORQ         BX, BX
 
-end3:
-	XORQ BX, BX
-	CMPQ BX, DX
-	JGE  end5
-
-loop4:
+loop3:
 	VMOVUPS      21120(R8)(BX*4), Y5
 	VMOVUPS      16896(R8)(BX*4), Y7
 	VBROADCASTSS constants<>+1888(SB), Y8
@@ -9072,18 +9068,14 @@ loop4:
 	VMOVUPS      Y11, 32(R8)(BX*4)
 	ADDQ         $+16, BX
 	CMPQ         BX, DX
-	JLT          loop4
+	JLT          loop3
+	VMOVUPD      17784(AX), Y5
+	VMOVUPD      17816(AX), Y6
+	VMOVUPD      17912(AX), Y7
+	VMOVUPD      17944(AX), Y8
+	XORQ         BX, BX
 
-end5:
-	VMOVUPD 17784(AX), Y5
-	VMOVUPD 17816(AX), Y6
-	VMOVUPD 17912(AX), Y7
-	VMOVUPD 17944(AX), Y8
-	XORQ    BX, BX
-	CMPQ    BX, DX
-	JGE     end7
-
-loop6:
+loop4:
 	VCVTPS2PD (R8)(BX*4), Y9
 	VADDPD    Y9, Y5, Y5
 	VCVTPS2PD 16(R8)(BX*4), Y9
@@ -9094,18 +9086,16 @@ loop6:
 	VADDPD    Y9, Y8, Y8
 	ADDQ      $+8, BX
 	CMPQ      BX, DX
-	JLT       loop6
-
-end7:
-	VMOVUPD Y5, 17784(AX)
-	VMOVUPD Y6, 17816(AX)
-	VMOVUPD Y7, 17912(AX)
-	VMOVUPD Y8, 17944(AX)
-	ADDQ    $+1024, DI
-	ADDQ    $+512, SI
-	ADDQ    R9, R8
-	SUBQ    $+128, CX
-	JG      tile1
+	JLT       loop4
+	VMOVUPD   Y5, 17784(AX)
+	VMOVUPD   Y6, 17816(AX)
+	VMOVUPD   Y7, 17912(AX)
+	VMOVUPD   Y8, 17944(AX)
+	ADDQ      $+1024, DI
+	ADDQ      $+512, SI
+	ADDQ      R9, R8
+	SUBQ      $+128, CX
+	JG        tile1
 	VZEROUPPER
 	RET
 
@@ -9136,8 +9126,6 @@ tile1:
 	CMPQ    CX, DX
 	CMOVQLT CX, DX
 	XORQ    BX, BX
-	CMPQ    BX, DX
-	JGE     end3
 
 loop2:
 	VMOVUPS      (DI)(BX*8), Y5
@@ -9201,13 +9189,9 @@ loop2:
 	ADDQ         $+16, BX
 	CMPQ         BX, DX
 	JLT          loop2
+	XORQ         BX, BX
 
-end3:
-	XORQ BX, BX
-	CMPQ BX, DX
-	JGE  end5
-
-loop4:
+loop3:
 	VMOVUPS      21120(R8)(BX*4), Y5
 	VMOVUPS      16896(R8)(BX*4), Y7
 	VBROADCASTSS constants<>+1888(SB), Y8
@@ -9262,14 +9246,10 @@ loop4:
 	VMOVUPS      Y11, 32(R8)(BX*4)
 	ADDQ         $+16, BX
 	CMPQ         BX, DX
-	JLT          loop4
+	JLT          loop3
+	XORQ         BX, BX
 
-end5:
-	XORQ BX, BX
-	CMPQ BX, DX
-	JGE  end7
-
-loop6:
+loop4:
 	PREFETCHT0   1536(R10)(BX*8)
 	VMOVUPS      21120(R8)(BX*4), Y5
 	VADDPS       constants<>+2240(SB), Y5, Y6
@@ -9312,18 +9292,14 @@ loop6:
 	VMOVUPS      Y5, 96(R10)(BX*8)
 	ADDQ         $+16, BX
 	CMPQ         BX, DX
-	JLT          loop6
+	JLT          loop4
+	VMOVUPD      17784(AX), Y5
+	VMOVUPD      17816(AX), Y6
+	VMOVUPD      17912(AX), Y7
+	VMOVUPD      17944(AX), Y8
+	XORQ         BX, BX
 
-end7:
-	VMOVUPD 17784(AX), Y5
-	VMOVUPD 17816(AX), Y6
-	VMOVUPD 17912(AX), Y7
-	VMOVUPD 17944(AX), Y8
-	XORQ    BX, BX
-	CMPQ    BX, DX
-	JGE     end9
-
-loop8:
+loop5:
 	VCVTPS2PD (R8)(BX*4), Y9
 	VADDPD    Y9, Y5, Y5
 	VCVTPS2PD 16(R8)(BX*4), Y9
@@ -9334,20 +9310,18 @@ loop8:
 	VADDPD    Y9, Y8, Y8
 	ADDQ      $+8, BX
 	CMPQ      BX, DX
-	JLT       loop8
-
-end9:
-	VMOVUPD Y5, 17784(AX)
-	VMOVUPD Y6, 17816(AX)
-	VMOVUPD Y7, 17912(AX)
-	VMOVUPD Y8, 17944(AX)
-	ADDQ    $+1024, DI
-	ADDQ    $+512, SI
-	ADDQ    R9, R8
-	ADDQ    $+1024, R10
-	ADDQ    $+512, R11
-	SUBQ    $+128, CX
-	JG      tile1
+	JLT       loop5
+	VMOVUPD   Y5, 17784(AX)
+	VMOVUPD   Y6, 17816(AX)
+	VMOVUPD   Y7, 17912(AX)
+	VMOVUPD   Y8, 17944(AX)
+	ADDQ      $+1024, DI
+	ADDQ      $+512, SI
+	ADDQ      R9, R8
+	ADDQ      $+1024, R10
+	ADDQ      $+512, R11
+	SUBQ      $+128, CX
+	JG        tile1
 	VZEROUPPER
 	RET
 
@@ -9391,28 +9365,28 @@ row1:
 	VMOVUPS Z0, Z3
 	VMOVUPS Z0, Z4
 	CMPQ    R8, BX
-	JGE     end5
+	JGE     end4
 
-loop4:
+loop5:
 	VMAXPS (CX)(R8*4), Z1, Z1
 	VMAXPS 64(CX)(R8*4), Z2, Z2
 	VMAXPS 128(CX)(R8*4), Z3, Z3
 	VMAXPS 192(CX)(R8*4), Z4, Z4
 	ADDQ   $+64, R8
 	CMPQ   R8, BX
-	JLT    loop4
+	JLT    loop5
 
-end5:
+end4:
 	CMPQ R8, DX
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMAXPS (CX)(R8*4), Z1, Z1
 	ADDQ   $+16, R8
 	CMPQ   R8, DX
-	JLT    loop6
+	JLT    loop7
 
-end7:
+end6:
 	VMOVUPS.Z     (CX)(DX*4), K1, Z5
 	VMAXPS        Z5, Z2, K1, Z2
 	VMAXPS        Z2, Z1, Z1
@@ -9492,9 +9466,9 @@ block4:
 	MOVQ         R10, CX
 	ANDQ         $-64, CX
 	CMPQ         R9, CX
-	JGE          end6
+	JGE          end5
 
-loop5:
+loop6:
 	VMAXPS        (BX)(R9*4), Z8, Z8
 	PREFETCHT0    20480(DX)(R9*4)
 	VADDPS        (DX)(R9*4), Z7, Z12
@@ -9569,15 +9543,15 @@ loop5:
 	VADDPS        Z13, Z10, Z10
 	ADDQ          $+64, R9
 	CMPQ          R9, CX
-	JLT           loop5
+	JLT           loop6
 
-end6:
+end5:
 	MOVQ R10, CX
 	ANDQ $-32, CX
 	CMPQ R9, CX
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	VMAXPS        (BX)(R9*4), Z8, Z8
 	PREFETCHT0    20480(DX)(R9*4)
 	VADDPS        (DX)(R9*4), Z7, Z12
@@ -9616,13 +9590,13 @@ loop7:
 	VADDPS        Z18, Z10, Z10
 	ADDQ          $+32, R9
 	CMPQ          R9, CX
-	JLT           loop7
+	JLT           loop8
 
-end8:
+end7:
 	CMPQ R9, R10
-	JGE  end10
+	JGE  end9
 
-loop9:
+loop10:
 	MOVQ          96(AX), CX
 	SUBQ          R9, CX
 	MOVL          $0x00000001, R11
@@ -9653,9 +9627,9 @@ loop9:
 	VMOVAPS       Z12, Z10
 	ADDQ          $+16, R9
 	CMPQ          R9, R10
-	JLT           loop9
+	JLT           loop10
 
-end10:
+end9:
 	VADDPS        Z10, Z9, Z9
 	MOVQ          56(AX), CX
 	VMOVUPS       Z9, (CX)(SI*1)
@@ -9744,9 +9718,9 @@ block4:
 	MOVQ         R11, CX
 	ANDQ         $-64, CX
 	CMPQ         R10, CX
-	JGE          end6
+	JGE          end5
 
-loop5:
+loop6:
 	VMAXPS        (BX)(R10*4), Z8, Z8
 	PREFETCHT0    20480(DX)(R10*4)
 	VADDPS        (DX)(R10*4), Z7, Z12
@@ -9829,15 +9803,15 @@ loop5:
 	VMOVUPS       Z14, 192(DI)(R10*4)
 	ADDQ          $+64, R10
 	CMPQ          R10, CX
-	JLT           loop5
+	JLT           loop6
 
-end6:
+end5:
 	MOVQ R11, CX
 	ANDQ $-32, CX
 	CMPQ R10, CX
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	VMAXPS        (BX)(R10*4), Z8, Z8
 	PREFETCHT0    20480(DX)(R10*4)
 	VADDPS        (DX)(R10*4), Z7, Z12
@@ -9880,13 +9854,13 @@ loop7:
 	VMOVUPS       Z18, 64(DI)(R10*4)
 	ADDQ          $+32, R10
 	CMPQ          R10, CX
-	JLT           loop7
+	JLT           loop8
 
-end8:
+end7:
 	CMPQ R10, R11
-	JGE  end10
+	JGE  end9
 
-loop9:
+loop10:
 	MOVQ          96(AX), CX
 	SUBQ          R10, CX
 	MOVL          $0x00000001, R12
@@ -9918,9 +9892,9 @@ loop9:
 	VMOVAPS       Z12, Z10
 	ADDQ          $+16, R10
 	CMPQ          R10, R11
-	JLT           loop9
+	JLT           loop10
 
-end10:
+end9:
 	VADDPS        Z10, Z9, Z9
 	MOVQ          56(AX), CX
 	VMOVUPS       Z9, (CX)(SI*1)
@@ -10000,9 +9974,9 @@ row1:
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
 	XORQ         R9, R9
 	CMPQ         R9, CX
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPS     (DX)(R9*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
 	VMOVUPS     Z3, (BX)(R9*4)
@@ -10011,21 +9985,21 @@ loop4:
 	VMOVUPS     Z3, 64(BX)(R9*4)
 	ADDQ        $+32, R9
 	CMPQ        R9, CX
-	JLT         loop4
+	JLT         loop5
 
-end5:
+end4:
 	CMPQ R9, SI
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPS     (DX)(R9*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
 	VMOVUPS     Z3, (BX)(R9*4)
 	ADDQ        $+16, R9
 	CMPQ        R9, SI
-	JLT         loop6
+	JLT         loop7
 
-end7:
+end6:
 	VFMSUB213PS Z1, Z0, Z2
 	VMOVUPS     Z2, K1, (BX)(SI*4)
 
@@ -10096,9 +10070,9 @@ block4:
 	MOVQ         R14, CX
 	ANDQ         $-32, CX
 	CMPQ         R13, CX
-	JGE          end6
+	JGE          end5
 
-loop5:
+loop6:
 	VMAXPS        (BX)(R13*4), Z8, Z8
 	PREFETCHT0    20480(DX)(R13*4)
 	VADDPS        (DX)(R13*4), Z7, Z13
@@ -10157,13 +10131,13 @@ loop5:
 	VMOVUPS       Z13, 64(DI)(R13*4)
 	ADDQ          $+32, R13
 	CMPQ          R13, CX
-	JLT           loop5
+	JLT           loop6
 
-end6:
+end5:
 	CMPQ R13, R14
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	MOVQ          96(AX), CX
 	SUBQ          R13, CX
 	MOVL          $0x00000001, R15
@@ -10204,9 +10178,9 @@ loop7:
 	VMOVAPS       Z13, Z10
 	ADDQ          $+16, R13
 	CMPQ          R13, R14
-	JLT           loop7
+	JLT           loop8
 
-end8:
+end7:
 	VADDPS        Z10, Z9, Z9
 	MOVQ          56(AX), CX
 	VMOVUPS       Z9, (CX)(SI*1)
@@ -10292,9 +10266,9 @@ row1:
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
 	XORQ         R12, R12
 	CMPQ         R12, CX
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPS      (DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
 	VMOVUPS      (SI)(R12*4), Z4
@@ -10311,13 +10285,13 @@ loop4:
 	VMOVUPS      Z3, 64(BX)(R12*4)
 	ADDQ         $+32, R12
 	CMPQ         R12, CX
-	JLT          loop4
+	JLT          loop5
 
-end5:
+end4:
 	CMPQ R12, R9
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPS      (DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
 	VMOVUPS      (SI)(R12*4), Z4
@@ -10327,9 +10301,9 @@ loop6:
 	VMOVUPS      Z3, (BX)(R12*4)
 	ADDQ         $+16, R12
 	CMPQ         R12, R9
-	JLT          loop6
+	JLT          loop7
 
-end7:
+end6:
 	VMULPS       Z0, Z2, Z2
 	VMOVUPS.Z    (SI)(R9*4), K1, Z0
 	VMOVUPS.Z    (R8)(R9*4), K1, Z3
@@ -10697,8 +10671,6 @@ max1:
 	MOVQ   88(AX), DI
 	MOVQ   88(AX), R8
 	ADDQ   80(AX), R8
-	CMPQ   DI, R8
-	JGE    end3
 
 loop2:
 	MOVQ          DI, R9
@@ -10719,22 +10691,22 @@ loop2:
 	VBROADCASTSS  constants<>+576(SB), Z11
 	MOVQ          $+3008, R12
 
-clear4:
+clear3:
 	VMOVUPS Z11, (R11)(R12*1)
 	SUBQ    $0x40, R12
-	JGE     clear4
+	JGE     clear3
 	MOVQ    CX, R13
 	XORQ    R14, R14
 	XORQ    R12, R12
 
-classes5:
+classes4:
 	MOVQ       96(AX), R15
 	SUBQ       R14, R15
 	CMPQ       R15, $0x04
-	JLT        done6
+	JLT        done5
 	MOVQ       168(AX), R15
 	CMPQ       R15, (AX)
-	JEQ        fetched7
+	JEQ        fetched6
 	PREFETCHT0 (R9)
 	PREFETCHT0 (R9)(R10*1)
 	ADDQ       184(AX), R9
@@ -10748,7 +10720,7 @@ classes5:
 	PREFETCHT0 (R9)(R10*1)
 	ADDQ       184(AX), R9
 
-fetched7:
+fetched6:
 	VMOVUPS       (R13), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
@@ -10846,25 +10818,25 @@ fetched7:
 	LEAQ          (R13)(BX*4), R13
 	VPSUBD.BCST   constants<>+704(SB), Z9, Z9
 	TESTQ         $+15, R14
-	JNE           classes5
+	JNE           classes4
 	SUBQ          $+1024, R11
 	XORQ          $+1024, R12
-	JMP           classes5
+	JMP           classes4
 
-done6:
-classes8:
+done5:
+classes7:
 	MOVQ       96(AX), R15
 	SUBQ       R14, R15
 	CMPQ       R15, $0x01
-	JLT        done9
+	JLT        done8
 	MOVQ       168(AX), R15
 	CMPQ       R15, (AX)
-	JEQ        fetched10
+	JEQ        fetched9
 	PREFETCHT0 (R9)
 	PREFETCHT0 (R9)(R10*1)
 	ADDQ       184(AX), R9
 
-fetched10:
+fetched9:
 	VMOVUPS       (R13), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
@@ -10893,15 +10865,15 @@ fetched10:
 	ADDQ          208(AX), R13
 	VPSUBD.BCST   constants<>+608(SB), Z9, Z9
 	TESTQ         $+15, R14
-	JNE           classes8
+	JNE           classes7
 	SUBQ          $+1024, R11
 	XORQ          $+1024, R12
-	JMP           classes8
+	JMP           classes7
 
-done9:
+done8:
 	MOVQ          56(AX), R9
 	CMPQ          96(AX), $0x02
-	JE            two11
+	JE            two10
 	VMOVUPS       (R9), Z9
 	VADDPS        1024(R9), Z9, Z9
 	VMOVUPS       64(R9), Z11
@@ -10958,7 +10930,7 @@ done9:
 	VADDPD        Z11, Z9, Z9
 	VMOVUPD       Z9, 2616(AX)(DI*8)
 
-two11:
+two10:
 	VMOVUPS       2048(R9), Z9
 	VADDPS        2112(R9), Z9, Z9
 	VMOVUPS       2176(R9), Z11
@@ -11018,8 +10990,6 @@ two11:
 	ADDQ          $+16, DI
 	CMPQ          DI, R8
 	JLT           loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -11035,8 +11005,6 @@ TEXT ·planeScaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
 	ADDQ 80(AX), DI
-	CMPQ SI, DI
-	JGE  end2
 
 loop1:
 	VBROADCASTSD 272(AX), Z0
@@ -11061,7 +11029,7 @@ loop1:
 	MOVQ         CX, R9
 	MOVQ         DX, R10
 
-class3:
+class2:
 	VPBROADCASTD R8, Z5
 	VMOVUPS      (R9), Z6
 	VFMSUB213PS  Z0, Z1, Z6
@@ -11072,15 +11040,13 @@ class3:
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
-	JLT          class3
+	JLT          class2
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x40, BX
 	ADDQ         $+16, SI
 	CMPQ         SI, DI
 	JLT          loop1
-
-end2:
 	VZEROUPPER
 	RET
 
@@ -11111,8 +11077,6 @@ max1:
 	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
 	ADDQ   80(AX), SI
-	CMPQ   BX, SI
-	JGE    end3
 
 loop2:
 	MOVQ          BX, DI
@@ -11133,27 +11097,27 @@ loop2:
 	VBROADCASTSS  constants<>+576(SB), Z11
 	MOVQ          $+3008, R10
 
-clear4:
+clear3:
 	VMOVUPS Z11, (R9)(R10*1)
 	SUBQ    $0x40, R10
-	JGE     clear4
+	JGE     clear3
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes5:
+classes4:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done6
+	JLT        done5
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched7
+	JEQ        fetched6
 	PREFETCHT0 (DI)
 	PREFETCHT0 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched7:
+fetched6:
 	VMOVUPS       (R11), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
@@ -11188,15 +11152,15 @@ fetched7:
 	ADDQ          208(AX), R11
 	VPSUBD.BCST   constants<>+608(SB), Z9, Z9
 	TESTQ         $+15, R12
-	JNE           classes5
+	JNE           classes4
 	SUBQ          $+1024, R9
 	XORQ          $+1024, R10
-	JMP           classes5
+	JMP           classes4
 
-done6:
+done5:
 	MOVQ          56(AX), DI
 	CMPQ          96(AX), $0x02
-	JE            two8
+	JE            two7
 	VMOVUPS       (DI), Z9
 	VADDPS        1024(DI), Z9, Z9
 	VMOVUPS       64(DI), Z11
@@ -11253,7 +11217,7 @@ done6:
 	VADDPD        Z11, Z9, Z9
 	VMOVUPD       Z9, 2616(AX)(BX*8)
 
-two8:
+two7:
 	VMOVUPS       2048(DI), Z9
 	VADDPS        2112(DI), Z9, Z9
 	VMOVUPS       2176(DI), Z11
@@ -11313,8 +11277,6 @@ two8:
 	ADDQ          $+16, BX
 	CMPQ          BX, SI
 	JLT           loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -11330,8 +11292,6 @@ TEXT ·planeScaleClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
 	ADDQ 80(AX), DI
-	CMPQ SI, DI
-	JGE  end2
 
 loop1:
 	VBROADCASTSD 272(AX), Z0
@@ -11356,7 +11316,7 @@ loop1:
 	MOVQ         CX, R9
 	MOVQ         DX, R10
 
-class3:
+class2:
 	VPBROADCASTD R8, Z5
 	VMOVUPS      (R9), Z6
 	VMULPS       Z1, Z6, Z6
@@ -11370,15 +11330,13 @@ class3:
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
-	JLT          class3
+	JLT          class2
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x40, BX
 	ADDQ         $+16, SI
 	CMPQ         SI, DI
 	JLT          loop1
-
-end2:
 	VZEROUPPER
 	RET
 
@@ -11410,8 +11368,6 @@ max1:
 	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
 	ADDQ   80(AX), SI
-	CMPQ   BX, SI
-	JGE    end3
 
 loop2:
 	MOVQ          BX, DI
@@ -11430,27 +11386,27 @@ loop2:
 	VBROADCASTSS  constants<>+576(SB), Z9
 	MOVQ          $+4032, R10
 
-clear4:
+clear3:
 	VMOVUPS Z9, (R9)(R10*1)
 	SUBQ    $0x40, R10
-	JGE     clear4
+	JGE     clear3
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes5:
+classes4:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done6
+	JLT        done5
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched7
+	JEQ        fetched6
 	PREFETCHT0 (DI)
 	PREFETCHT0 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched7:
+fetched6:
 	VMOVUPS       (R11), Z9
 	VSUBPS        Z8, Z9, Z9
 	VMOVUPS       (R11)(DX*1), Z10
@@ -11488,15 +11444,15 @@ fetched7:
 	ADDQ          $+64, R9
 	ADDQ          208(AX), R11
 	TESTQ         $+15, R12
-	JNE           classes5
+	JNE           classes4
 	SUBQ          $+1024, R9
 	XORQ          $+1024, R10
-	JMP           classes5
+	JMP           classes4
 
-done6:
+done5:
 	MOVQ          56(AX), DI
 	CMPQ          96(AX), $0x02
-	JE            two8
+	JE            two7
 	VMOVUPS       (DI), Z8
 	VADDPS        1024(DI), Z8, Z8
 	VMOVUPS       64(DI), Z9
@@ -11553,7 +11509,7 @@ done6:
 	VADDPD        Z9, Z8, Z8
 	VMOVUPD       Z8, 2616(AX)(BX*8)
 
-two8:
+two7:
 	VMOVUPS       2048(DI), Z8
 	VADDPS        2112(DI), Z8, Z8
 	VMOVUPS       2176(DI), Z9
@@ -11614,8 +11570,6 @@ two8:
 	ADDQ          $+16, BX
 	CMPQ          BX, SI
 	JLT           loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -11631,8 +11585,6 @@ TEXT ·planeScaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
 	ADDQ 80(AX), DI
-	CMPQ SI, DI
-	JGE  end2
 
 loop1:
 	VBROADCASTSD 272(AX), Z0
@@ -11652,7 +11604,7 @@ loop1:
 	MOVQ         DX, R10
 	MOVQ         BX, R11
 
-class3:
+class2:
 	VMOVUPS      (R9), Z2
 	VMULPS       Z1, Z2, Z2
 	VMOVUPS      (R11), Z4
@@ -11668,15 +11620,13 @@ class3:
 	ADDQ         208(AX), R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
-	JLT          class3
+	JLT          class2
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x40, BX
 	ADDQ         $+16, SI
 	CMPQ         SI, DI
 	JLT          loop1
-
-end2:
 	VZEROUPPER
 	RET
 
@@ -11719,28 +11669,28 @@ row1:
 	VMOVUPD Z0, Z3
 	VMOVUPD Z0, Z4
 	CMPQ    R8, BX
-	JGE     end5
+	JGE     end4
 
-loop4:
+loop5:
 	VMAXPD (CX)(R8*8), Z1, Z1
 	VMAXPD 64(CX)(R8*8), Z2, Z2
 	VMAXPD 128(CX)(R8*8), Z3, Z3
 	VMAXPD 192(CX)(R8*8), Z4, Z4
 	ADDQ   $+32, R8
 	CMPQ   R8, BX
-	JLT    loop4
+	JLT    loop5
 
-end5:
+end4:
 	CMPQ R8, DX
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMAXPD (CX)(R8*8), Z1, Z1
 	ADDQ   $+8, R8
 	CMPQ   R8, DX
-	JLT    loop6
+	JLT    loop7
 
-end7:
+end6:
 	VMOVUPD.Z     (CX)(DX*8), K1, Z5
 	VMAXPD        Z5, Z2, K1, Z2
 	VMAXPD        Z2, Z1, Z1
@@ -11820,9 +11770,9 @@ block4:
 	MOVQ         R10, CX
 	ANDQ         $-32, CX
 	CMPQ         R9, CX
-	JGE          end6
+	JGE          end5
 
-loop5:
+loop6:
 	VMAXPD        (BX)(R9*8), Z13, Z13
 	PREFETCHT0    20480(DX)(R9*8)
 	VADDPD        (DX)(R9*8), Z12, Z17
@@ -11918,15 +11868,15 @@ loop5:
 	VADDPD        Z17, Z15, Z15
 	ADDQ          $+32, R9
 	CMPQ          R9, CX
-	JLT           loop5
+	JLT           loop6
 
-end6:
+end5:
 	MOVQ R10, CX
 	ANDQ $-16, CX
 	CMPQ R9, CX
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	VMAXPD        (BX)(R9*8), Z13, Z13
 	PREFETCHT0    20480(DX)(R9*8)
 	VADDPD        (DX)(R9*8), Z12, Z17
@@ -11975,13 +11925,13 @@ loop7:
 	VADDPD        Z17, Z15, Z15
 	ADDQ          $+16, R9
 	CMPQ          R9, CX
-	JLT           loop7
+	JLT           loop8
 
-end8:
+end7:
 	CMPQ R9, R10
-	JGE  end10
+	JGE  end9
 
-loop9:
+loop10:
 	MOVQ          96(AX), CX
 	SUBQ          R9, CX
 	MOVL          $0x00000001, R11
@@ -12017,9 +11967,9 @@ loop9:
 	VMOVAPD       Z17, Z15
 	ADDQ          $+8, R9
 	CMPQ          R9, R10
-	JLT           loop9
+	JLT           loop10
 
-end10:
+end9:
 	VADDPD        Z15, Z14, Z14
 	MOVQ          56(AX), CX
 	VMOVUPD       Z14, (CX)(SI*1)
@@ -12108,9 +12058,9 @@ block4:
 	MOVQ         R11, CX
 	ANDQ         $-32, CX
 	CMPQ         R10, CX
-	JGE          end6
+	JGE          end5
 
-loop5:
+loop6:
 	VMAXPD        (BX)(R10*8), Z13, Z13
 	PREFETCHT0    20480(DX)(R10*8)
 	VADDPD        (DX)(R10*8), Z12, Z17
@@ -12215,15 +12165,15 @@ loop5:
 	VMOVUPD       Z17, 192(DI)(R10*8)
 	ADDQ          $+32, R10
 	CMPQ          R10, CX
-	JLT           loop5
+	JLT           loop6
 
-end6:
+end5:
 	MOVQ R11, CX
 	ANDQ $-16, CX
 	CMPQ R10, CX
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	VMAXPD        (BX)(R10*8), Z13, Z13
 	PREFETCHT0    20480(DX)(R10*8)
 	VADDPD        (DX)(R10*8), Z12, Z17
@@ -12276,13 +12226,13 @@ loop7:
 	VMOVUPD       Z17, 64(DI)(R10*8)
 	ADDQ          $+16, R10
 	CMPQ          R10, CX
-	JLT           loop7
+	JLT           loop8
 
-end8:
+end7:
 	CMPQ R10, R11
-	JGE  end10
+	JGE  end9
 
-loop9:
+loop10:
 	MOVQ          96(AX), CX
 	SUBQ          R10, CX
 	MOVL          $0x00000001, R12
@@ -12319,9 +12269,9 @@ loop9:
 	VMOVAPD       Z17, Z15
 	ADDQ          $+8, R10
 	CMPQ          R10, R11
-	JLT           loop9
+	JLT           loop10
 
-end10:
+end9:
 	VADDPD        Z15, Z14, Z14
 	MOVQ          56(AX), CX
 	VMOVUPD       Z14, (CX)(SI*1)
@@ -12396,9 +12346,9 @@ row1:
 	VMOVUPD.Z    (DX)(SI*8), K1, Z2
 	XORQ         R9, R9
 	CMPQ         R9, CX
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPD     (DX)(R9*8), Z3
 	VFMSUB213PD Z1, Z0, Z3
 	VMOVUPD     Z3, (BX)(R9*8)
@@ -12407,21 +12357,21 @@ loop4:
 	VMOVUPD     Z3, 64(BX)(R9*8)
 	ADDQ        $+16, R9
 	CMPQ        R9, CX
-	JLT         loop4
+	JLT         loop5
 
-end5:
+end4:
 	CMPQ R9, SI
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPD     (DX)(R9*8), Z3
 	VFMSUB213PD Z1, Z0, Z3
 	VMOVUPD     Z3, (BX)(R9*8)
 	ADDQ        $+8, R9
 	CMPQ        R9, SI
-	JLT         loop6
+	JLT         loop7
 
-end7:
+end6:
 	VFMSUB213PD Z1, Z0, Z2
 	VMOVUPD     Z2, K1, (BX)(SI*8)
 
@@ -12495,9 +12445,9 @@ block4:
 	MOVQ         R14, CX
 	ANDQ         $-16, CX
 	CMPQ         R13, CX
-	JGE          end6
+	JGE          end5
 
-loop5:
+loop6:
 	VMAXPD        (BX)(R13*8), Z13, Z13
 	PREFETCHT0    20480(DX)(R13*8)
 	VADDPD        (DX)(R13*8), Z12, Z18
@@ -12566,13 +12516,13 @@ loop5:
 	VMOVUPD       Z18, 64(DI)(R13*8)
 	ADDQ          $+16, R13
 	CMPQ          R13, CX
-	JLT           loop5
+	JLT           loop6
 
-end6:
+end5:
 	CMPQ R13, R14
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	MOVQ          96(AX), CX
 	SUBQ          R13, CX
 	MOVL          $0x00000001, R15
@@ -12618,9 +12568,9 @@ loop7:
 	VMOVAPD       Z18, Z15
 	ADDQ          $+8, R13
 	CMPQ          R13, R14
-	JLT           loop7
+	JLT           loop8
 
-end8:
+end7:
 	VADDPD        Z15, Z14, Z14
 	MOVQ          56(AX), CX
 	VMOVUPD       Z14, (CX)(SI*1)
@@ -12701,9 +12651,9 @@ row1:
 	VMOVUPD.Z    (DX)(R9*8), K1, Z2
 	XORQ         R12, R12
 	CMPQ         R12, CX
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPD      (DX)(R12*8), Z3
 	VMULPD       Z0, Z3, Z3
 	VMOVUPD      (SI)(R12*8), Z4
@@ -12720,13 +12670,13 @@ loop4:
 	VMOVUPD      Z3, 64(BX)(R12*8)
 	ADDQ         $+16, R12
 	CMPQ         R12, CX
-	JLT          loop4
+	JLT          loop5
 
-end5:
+end4:
 	CMPQ R12, R9
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPD      (DX)(R12*8), Z3
 	VMULPD       Z0, Z3, Z3
 	VMOVUPD      (SI)(R12*8), Z4
@@ -12736,9 +12686,9 @@ loop6:
 	VMOVUPD      Z3, (BX)(R12*8)
 	ADDQ         $+8, R12
 	CMPQ         R12, R9
-	JLT          loop6
+	JLT          loop7
 
-end7:
+end6:
 	VMULPD       Z0, Z2, Z2
 	VMOVUPD.Z    (SI)(R9*8), K1, Z0
 	VMOVUPD.Z    (R8)(R9*8), K1, Z3
@@ -12793,8 +12743,6 @@ max1:
 	MOVQ   88(AX), DI
 	MOVQ   88(AX), R8
 	ADDQ   80(AX), R8
-	CMPQ   DI, R8
-	JGE    end3
 
 loop2:
 	MOVQ         DI, R9
@@ -12811,22 +12759,22 @@ loop2:
 	VBROADCASTSD constants<>+576(SB), Z16
 	MOVQ         $+1472, R12
 
-clear4:
+clear3:
 	VMOVUPD Z16, (R11)(R12*1)
 	SUBQ    $0x40, R12
-	JGE     clear4
+	JGE     clear3
 	MOVQ    CX, R13
 	XORQ    R14, R14
 	XORQ    R12, R12
 
-classes5:
+classes4:
 	MOVQ       96(AX), R15
 	SUBQ       R14, R15
 	CMPQ       R15, $0x04
-	JLT        done6
+	JLT        done5
 	MOVQ       168(AX), R15
 	CMPQ       R15, (AX)
-	JEQ        fetched7
+	JEQ        fetched6
 	PREFETCHT0 (R9)
 	PREFETCHT0 (R9)(R10*1)
 	ADDQ       184(AX), R9
@@ -12840,7 +12788,7 @@ classes5:
 	PREFETCHT0 (R9)(R10*1)
 	ADDQ       184(AX), R9
 
-fetched7:
+fetched6:
 	VMOVUPD       (R13), Z16
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
 	VMOVAPD       Z16, K1, Z15
@@ -12962,25 +12910,25 @@ fetched7:
 	LEAQ          (R13)(BX*4), R13
 	VPSUBQ.BCST   constants<>+1344(SB), Z14, Z14
 	TESTQ         $+7, R14
-	JNE           classes5
+	JNE           classes4
 	SUBQ          $+512, R11
 	XORQ          $+512, R12
-	JMP           classes5
+	JMP           classes4
 
-done6:
-classes8:
+done5:
+classes7:
 	MOVQ       96(AX), R15
 	SUBQ       R14, R15
 	CMPQ       R15, $0x01
-	JLT        done9
+	JLT        done8
 	MOVQ       168(AX), R15
 	CMPQ       R15, (AX)
-	JEQ        fetched10
+	JEQ        fetched9
 	PREFETCHT0 (R9)
 	PREFETCHT0 (R9)(R10*1)
 	ADDQ       184(AX), R9
 
-fetched10:
+fetched9:
 	VMOVUPD       (R13), Z16
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
 	VMOVAPD       Z16, K1, Z15
@@ -13015,15 +12963,15 @@ fetched10:
 	ADDQ          208(AX), R13
 	VPSUBQ.BCST   constants<>+1248(SB), Z14, Z14
 	TESTQ         $+7, R14
-	JNE           classes8
+	JNE           classes7
 	SUBQ          $+512, R11
 	XORQ          $+512, R12
-	JMP           classes8
+	JMP           classes7
 
-done9:
+done8:
 	MOVQ         56(AX), R9
 	CMPQ         96(AX), $0x02
-	JE           two11
+	JE           two10
 	VMOVUPD      (R9), Z14
 	VADDPD       512(R9), Z14, Z14
 	VMOVUPD      64(R9), Z16
@@ -13051,7 +12999,7 @@ done9:
 	VADDPD       Z16, Z14, Z14
 	VMOVUPD      Z14, 2552(AX)(DI*8)
 
-two11:
+two10:
 	VMOVUPD       1024(R9), Z14
 	VADDPD        1088(R9), Z14, Z14
 	VMOVUPD       1152(R9), Z16
@@ -13091,8 +13039,6 @@ two11:
 	ADDQ          $+8, DI
 	CMPQ          DI, R8
 	JLT           loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -13108,8 +13054,6 @@ TEXT ·planeScaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
 	ADDQ 80(AX), DI
-	CMPQ SI, DI
-	JGE  end2
 
 loop1:
 	VBROADCASTSD 272(AX), Z0
@@ -13122,7 +13066,7 @@ loop1:
 	MOVQ         CX, R9
 	MOVQ         DX, R10
 
-class3:
+class2:
 	VPBROADCASTQ R8, Z4
 	VMOVUPD      (R9), Z5
 	VFMSUB213PD  Z0, Z1, Z5
@@ -13133,15 +13077,13 @@ class3:
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
-	JLT          class3
+	JLT          class2
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x20, BX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
-
-end2:
 	VZEROUPPER
 	RET
 
@@ -13177,8 +13119,6 @@ max1:
 	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
 	ADDQ   80(AX), SI
-	CMPQ   BX, SI
-	JGE    end3
 
 loop2:
 	MOVQ         BX, DI
@@ -13195,27 +13135,27 @@ loop2:
 	VBROADCASTSD constants<>+576(SB), Z16
 	MOVQ         $+1472, R10
 
-clear4:
+clear3:
 	VMOVUPD Z16, (R9)(R10*1)
 	SUBQ    $0x40, R10
-	JGE     clear4
+	JGE     clear3
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes5:
+classes4:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done6
+	JLT        done5
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched7
+	JEQ        fetched6
 	PREFETCHT0 (DI)
 	PREFETCHT0 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched7:
+fetched6:
 	VMOVUPD       (R11), Z16
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
 	VMOVAPD       Z16, K1, Z15
@@ -13255,15 +13195,15 @@ fetched7:
 	ADDQ          208(AX), R11
 	VPSUBQ.BCST   constants<>+1248(SB), Z14, Z14
 	TESTQ         $+7, R12
-	JNE           classes5
+	JNE           classes4
 	SUBQ          $+512, R9
 	XORQ          $+512, R10
-	JMP           classes5
+	JMP           classes4
 
-done6:
+done5:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
-	JE           two8
+	JE           two7
 	VMOVUPD      (DI), Z14
 	VADDPD       512(DI), Z14, Z14
 	VMOVUPD      64(DI), Z16
@@ -13291,7 +13231,7 @@ done6:
 	VADDPD       Z16, Z14, Z14
 	VMOVUPD      Z14, 2552(AX)(BX*8)
 
-two8:
+two7:
 	VMOVUPD       1024(DI), Z14
 	VADDPD        1088(DI), Z14, Z14
 	VMOVUPD       1152(DI), Z16
@@ -13331,8 +13271,6 @@ two8:
 	ADDQ          $+8, BX
 	CMPQ          BX, SI
 	JLT           loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -13348,8 +13286,6 @@ TEXT ·planeScaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
 	ADDQ 80(AX), DI
-	CMPQ SI, DI
-	JGE  end2
 
 loop1:
 	VBROADCASTSD 272(AX), Z0
@@ -13362,7 +13298,7 @@ loop1:
 	MOVQ         CX, R9
 	MOVQ         DX, R10
 
-class3:
+class2:
 	VPBROADCASTQ R8, Z4
 	VMOVUPD      (R9), Z5
 	VMULPD       Z1, Z5, Z5
@@ -13376,15 +13312,13 @@ class3:
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
-	JLT          class3
+	JLT          class2
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x20, BX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
-
-end2:
 	VZEROUPPER
 	RET
 
@@ -13421,8 +13355,6 @@ max1:
 	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
 	ADDQ   80(AX), SI
-	CMPQ   BX, SI
-	JGE    end3
 
 loop2:
 	MOVQ         BX, DI
@@ -13437,27 +13369,27 @@ loop2:
 	VBROADCASTSD constants<>+576(SB), Z14
 	MOVQ         $+1984, R10
 
-clear4:
+clear3:
 	VMOVUPD Z14, (R9)(R10*1)
 	SUBQ    $0x40, R10
-	JGE     clear4
+	JGE     clear3
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes5:
+classes4:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done6
+	JLT        done5
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched7
+	JEQ        fetched6
 	PREFETCHT0 (DI)
 	PREFETCHT0 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched7:
+fetched6:
 	VMOVUPD       (R11), Z14
 	VSUBPD        Z13, Z14, Z14
 	VMOVUPD       (R11)(DX*1), Z15
@@ -13500,15 +13432,15 @@ fetched7:
 	ADDQ          $+64, R9
 	ADDQ          208(AX), R11
 	TESTQ         $+7, R12
-	JNE           classes5
+	JNE           classes4
 	SUBQ          $+512, R9
 	XORQ          $+512, R10
-	JMP           classes5
+	JMP           classes4
 
-done6:
+done5:
 	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
-	JE           two8
+	JE           two7
 	VMOVUPD      (DI), Z13
 	VADDPD       512(DI), Z13, Z13
 	VMOVUPD      64(DI), Z14
@@ -13536,7 +13468,7 @@ done6:
 	VADDPD       Z14, Z13, Z13
 	VMOVUPD      Z13, 2552(AX)(BX*8)
 
-two8:
+two7:
 	VMOVUPD 1024(DI), Z13
 	VADDPD  1088(DI), Z13, Z13
 	VMOVUPD 1152(DI), Z14
@@ -13565,8 +13497,6 @@ two8:
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
 	JLT     loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -13582,8 +13512,6 @@ TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ 88(AX), SI
 	MOVQ 88(AX), DI
 	ADDQ 80(AX), DI
-	CMPQ SI, DI
-	JGE  end2
 
 loop1:
 	VBROADCASTSD 272(AX), Z0
@@ -13595,7 +13523,7 @@ loop1:
 	MOVQ         DX, R10
 	MOVQ         BX, R11
 
-class3:
+class2:
 	VMOVUPD      (R9), Z2
 	VMULPD       Z1, Z2, Z2
 	VMOVUPD      (R11), Z3
@@ -13611,15 +13539,13 @@ class3:
 	ADDQ         208(AX), R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
-	JLT          class3
+	JLT          class2
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	ADDQ         $0x40, BX
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop1
-
-end2:
 	VZEROUPPER
 	RET
 
@@ -13663,9 +13589,9 @@ row1:
 	VMOVUPS Z0, Z3
 	VMOVUPS Z0, Z4
 	CMPQ    R8, BX
-	JGE     end5
+	JGE     end4
 
-loop4:
+loop5:
 	VCVTPH2PS (CX)(R8*2), Z5
 	VMAXPS    Z5, Z1, Z1
 	VCVTPH2PS 32(CX)(R8*2), Z5
@@ -13676,20 +13602,20 @@ loop4:
 	VMAXPS    Z5, Z4, Z4
 	ADDQ      $+64, R8
 	CMPQ      R8, BX
-	JLT       loop4
+	JLT       loop5
 
-end5:
+end4:
 	CMPQ R8, DX
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VCVTPH2PS (CX)(R8*2), Z5
 	VMAXPS    Z5, Z1, Z1
 	ADDQ      $+16, R8
 	CMPQ      R8, DX
-	JLT       loop6
+	JLT       loop7
 
-end7:
+end6:
 	VMOVDQU16.Z   (CX)(DX*2), K1, Y5
 	VCVTPH2PS     Y5, Z5
 	VMAXPS        Z5, Z2, K1, Z2
@@ -13771,9 +13697,9 @@ block4:
 	MOVQ         R10, CX
 	ANDQ         $-64, CX
 	CMPQ         R9, CX
-	JGE          end6
+	JGE          end5
 
-loop5:
+loop6:
 	VCVTPH2PS     (BX)(R9*2), Z12
 	VMAXPS        Z12, Z8, Z8
 	PREFETCHT0    20480(DX)(R9*2)
@@ -13854,15 +13780,15 @@ loop5:
 	VADDPS        Z14, Z10, Z10
 	ADDQ          $+64, R9
 	CMPQ          R9, CX
-	JLT           loop5
+	JLT           loop6
 
-end6:
+end5:
 	MOVQ R10, CX
 	ANDQ $-32, CX
 	CMPQ R9, CX
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	VCVTPH2PS     (BX)(R9*2), Z12
 	VMAXPS        Z12, Z8, Z8
 	PREFETCHT0    20480(DX)(R9*2)
@@ -13904,13 +13830,13 @@ loop7:
 	VADDPS        Z18, Z10, Z10
 	ADDQ          $+32, R9
 	CMPQ          R9, CX
-	JLT           loop7
+	JLT           loop8
 
-end8:
+end7:
 	CMPQ R9, R10
-	JGE  end10
+	JGE  end9
 
-loop9:
+loop10:
 	MOVQ          96(AX), CX
 	SUBQ          R9, CX
 	MOVL          $0x00000001, R11
@@ -13943,9 +13869,9 @@ loop9:
 	VMOVAPS       Z12, Z10
 	ADDQ          $+16, R9
 	CMPQ          R9, R10
-	JLT           loop9
+	JLT           loop10
 
-end10:
+end9:
 	VADDPS        Z10, Z9, Z9
 	MOVQ          56(AX), CX
 	VMOVUPS       Z9, (CX)(SI*1)
@@ -14035,9 +13961,9 @@ block4:
 	MOVQ         R11, CX
 	ANDQ         $-64, CX
 	CMPQ         R10, CX
-	JGE          end6
+	JGE          end5
 
-loop5:
+loop6:
 	VCVTPH2PS     (BX)(R10*2), Z12
 	VMAXPS        Z12, Z8, Z8
 	PREFETCHT0    20480(DX)(R10*2)
@@ -14122,15 +14048,15 @@ loop5:
 	VMOVUPS       Z14, 192(DI)(R10*4)
 	ADDQ          $+64, R10
 	CMPQ          R10, CX
-	JLT           loop5
+	JLT           loop6
 
-end6:
+end5:
 	MOVQ R11, CX
 	ANDQ $-32, CX
 	CMPQ R10, CX
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	VCVTPH2PS     (BX)(R10*2), Z12
 	VMAXPS        Z12, Z8, Z8
 	PREFETCHT0    20480(DX)(R10*2)
@@ -14174,13 +14100,13 @@ loop7:
 	VMOVUPS       Z18, 64(DI)(R10*4)
 	ADDQ          $+32, R10
 	CMPQ          R10, CX
-	JLT           loop7
+	JLT           loop8
 
-end8:
+end7:
 	CMPQ R10, R11
-	JGE  end10
+	JGE  end9
 
-loop9:
+loop10:
 	MOVQ          96(AX), CX
 	SUBQ          R10, CX
 	MOVL          $0x00000001, R12
@@ -14214,9 +14140,9 @@ loop9:
 	VMOVAPS       Z12, Z10
 	ADDQ          $+16, R10
 	CMPQ          R10, R11
-	JLT           loop9
+	JLT           loop10
 
-end10:
+end9:
 	VADDPS        Z10, Z9, Z9
 	MOVQ          56(AX), CX
 	VMOVUPS       Z9, (CX)(SI*1)
@@ -14296,9 +14222,9 @@ row1:
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
 	XORQ         R9, R9
 	CMPQ         R9, CX
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPS     (DX)(R9*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
 	PREFETCHT0  1536(BX)(R9*2)
@@ -14308,22 +14234,22 @@ loop4:
 	VCVTPS2PH   $0x00, Z3, 32(BX)(R9*2)
 	ADDQ        $+32, R9
 	CMPQ        R9, CX
-	JLT         loop4
+	JLT         loop5
 
-end5:
+end4:
 	CMPQ R9, SI
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPS     (DX)(R9*4), Z3
 	VFMSUB213PS Z1, Z0, Z3
 	PREFETCHT0  1536(BX)(R9*2)
 	VCVTPS2PH   $0x00, Z3, (BX)(R9*2)
 	ADDQ        $+16, R9
 	CMPQ        R9, SI
-	JLT         loop6
+	JLT         loop7
 
-end7:
+end6:
 	VFMSUB213PS Z1, Z0, Z2
 	PREFETCHT0  1536(BX)(SI*2)
 	VCVTPS2PH   $0x00, Z2, Y0
@@ -14397,9 +14323,9 @@ block4:
 	MOVQ         R14, CX
 	ANDQ         $-32, CX
 	CMPQ         R13, CX
-	JGE          end6
+	JGE          end5
 
-loop5:
+loop6:
 	VCVTPH2PS     (BX)(R13*2), Z13
 	VMAXPS        Z13, Z8, Z8
 	PREFETCHT0    20480(DX)(R13*2)
@@ -14459,13 +14385,13 @@ loop5:
 	VMOVUPS       Z13, 64(DI)(R13*4)
 	ADDQ          $+32, R13
 	CMPQ          R13, CX
-	JLT           loop5
+	JLT           loop6
 
-end6:
+end5:
 	CMPQ R13, R14
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	MOVQ          96(AX), CX
 	SUBQ          R13, CX
 	MOVL          $0x00000001, R15
@@ -14509,9 +14435,9 @@ loop7:
 	VMOVAPS       Z13, Z10
 	ADDQ          $+16, R13
 	CMPQ          R13, R14
-	JLT           loop7
+	JLT           loop8
 
-end8:
+end7:
 	VADDPS        Z10, Z9, Z9
 	MOVQ          56(AX), CX
 	VMOVUPS       Z9, (CX)(SI*1)
@@ -14597,9 +14523,9 @@ row1:
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
 	XORQ         R12, R12
 	CMPQ         R12, CX
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPS      (DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
 	VCVTPH2PS    (SI)(R12*2), Z4
@@ -14617,13 +14543,13 @@ loop4:
 	VCVTPS2PH    $0x00, Z3, 32(BX)(R12*2)
 	ADDQ         $+32, R12
 	CMPQ         R12, CX
-	JLT          loop4
+	JLT          loop5
 
-end5:
+end4:
 	CMPQ R12, R9
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPS      (DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
 	VCVTPH2PS    (SI)(R12*2), Z4
@@ -14634,9 +14560,9 @@ loop6:
 	VCVTPS2PH    $0x00, Z3, (BX)(R12*2)
 	ADDQ         $+16, R12
 	CMPQ         R12, R9
-	JLT          loop6
+	JLT          loop7
 
-end7:
+end6:
 	VMULPS       Z0, Z2, Z2
 	VMOVDQU16.Z  (SI)(R9*2), K1, Y0
 	VCVTPH2PS    Y0, Z0
@@ -14700,9 +14626,9 @@ row1:
 	VMOVUPS Z0, Z3
 	VMOVUPS Z0, Z4
 	CMPQ    R8, BX
-	JGE     end5
+	JGE     end4
 
-loop4:
+loop5:
 	VPMOVZXWD (CX)(R8*2), Z5
 	VPSLLD    $0x10, Z5, Z5
 	VMAXPS    Z5, Z1, Z1
@@ -14717,21 +14643,21 @@ loop4:
 	VMAXPS    Z5, Z4, Z4
 	ADDQ      $+64, R8
 	CMPQ      R8, BX
-	JLT       loop4
+	JLT       loop5
 
-end5:
+end4:
 	CMPQ R8, DX
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VPMOVZXWD (CX)(R8*2), Z5
 	VPSLLD    $0x10, Z5, Z5
 	VMAXPS    Z5, Z1, Z1
 	ADDQ      $+16, R8
 	CMPQ      R8, DX
-	JLT       loop6
+	JLT       loop7
 
-end7:
+end6:
 	VMOVDQU16.Z   (CX)(DX*2), K1, Y5
 	VPMOVZXWD     Y5, Z5
 	VPSLLD        $0x10, Z5, Z5
@@ -14814,9 +14740,9 @@ block4:
 	MOVQ         R10, CX
 	ANDQ         $-64, CX
 	CMPQ         R9, CX
-	JGE          end6
+	JGE          end5
 
-loop5:
+loop6:
 	VMOVUPS       (BX)(R9*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z12, Z8, Z8
@@ -14905,15 +14831,15 @@ loop5:
 	VADDPS        Z14, Z10, Z10
 	ADDQ          $+64, R9
 	CMPQ          R9, CX
-	JLT           loop5
+	JLT           loop6
 
-end6:
+end5:
 	MOVQ R10, CX
 	ANDQ $-32, CX
 	CMPQ R9, CX
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	VMOVUPS       (BX)(R9*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z12, Z8, Z8
@@ -14959,13 +14885,13 @@ loop7:
 	VADDPS        Z18, Z10, Z10
 	ADDQ          $+32, R9
 	CMPQ          R9, CX
-	JLT           loop7
+	JLT           loop8
 
-end8:
+end7:
 	CMPQ R9, R10
-	JGE  end10
+	JGE  end9
 
-loop9:
+loop10:
 	MOVQ          96(AX), CX
 	SUBQ          R9, CX
 	MOVL          $0x00000001, R11
@@ -15000,9 +14926,9 @@ loop9:
 	VMOVAPS       Z12, Z10
 	ADDQ          $+16, R9
 	CMPQ          R9, R10
-	JLT           loop9
+	JLT           loop10
 
-end10:
+end9:
 	VADDPS        Z10, Z9, Z9
 	MOVQ          56(AX), CX
 	VMOVUPS       Z9, (CX)(SI*1)
@@ -15092,9 +15018,9 @@ block4:
 	MOVQ         R11, CX
 	ANDQ         $-64, CX
 	CMPQ         R10, CX
-	JGE          end6
+	JGE          end5
 
-loop5:
+loop6:
 	VMOVUPS       (BX)(R10*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z12, Z8, Z8
@@ -15187,15 +15113,15 @@ loop5:
 	VMOVUPS       Z14, 192(DI)(R10*4)
 	ADDQ          $+64, R10
 	CMPQ          R10, CX
-	JLT           loop5
+	JLT           loop6
 
-end6:
+end5:
 	MOVQ R11, CX
 	ANDQ $-32, CX
 	CMPQ R10, CX
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	VMOVUPS       (BX)(R10*2), Z12
 	VPSLLD        $0x10, Z12, Z12
 	VMAXPS        Z12, Z8, Z8
@@ -15243,13 +15169,13 @@ loop7:
 	VMOVUPS       Z18, 64(DI)(R10*4)
 	ADDQ          $+32, R10
 	CMPQ          R10, CX
-	JLT           loop7
+	JLT           loop8
 
-end8:
+end7:
 	CMPQ R10, R11
-	JGE  end10
+	JGE  end9
 
-loop9:
+loop10:
 	MOVQ          96(AX), CX
 	SUBQ          R10, CX
 	MOVL          $0x00000001, R12
@@ -15285,9 +15211,9 @@ loop9:
 	VMOVAPS       Z12, Z10
 	ADDQ          $+16, R10
 	CMPQ          R10, R11
-	JLT           loop9
+	JLT           loop10
 
-end10:
+end9:
 	VADDPS        Z10, Z9, Z9
 	MOVQ          56(AX), CX
 	VMOVUPS       Z9, (CX)(SI*1)
@@ -15367,9 +15293,9 @@ row1:
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
 	XORQ         R9, R9
 	CMPQ         R9, CX
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPS      (DX)(R9*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
 	PREFETCHT0   1536(BX)(R9*2)
@@ -15393,13 +15319,13 @@ loop4:
 	VPMOVDW      Z3, 32(BX)(R9*2)
 	ADDQ         $+32, R9
 	CMPQ         R9, CX
-	JLT          loop4
+	JLT          loop5
 
-end5:
+end4:
 	CMPQ R9, SI
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPS      (DX)(R9*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
 	PREFETCHT0   1536(BX)(R9*2)
@@ -15413,9 +15339,9 @@ loop6:
 	VPMOVDW      Z3, (BX)(R9*2)
 	ADDQ         $+16, R9
 	CMPQ         R9, SI
-	JLT          loop6
+	JLT          loop7
 
-end7:
+end6:
 	VFMSUB213PS  Z1, Z0, Z2
 	PREFETCHT0   1536(BX)(SI*2)
 	VPSRLD       $0x10, Z2, Z0
@@ -15495,9 +15421,9 @@ block4:
 	MOVQ         R14, CX
 	ANDQ         $-32, CX
 	CMPQ         R13, CX
-	JGE          end6
+	JGE          end5
 
-loop5:
+loop6:
 	VMOVUPS       (BX)(R13*2), Z13
 	VPSLLD        $0x10, Z13, Z13
 	VMAXPS        Z13, Z8, Z8
@@ -15563,13 +15489,13 @@ loop5:
 	VMOVUPS       Z13, 64(DI)(R13*4)
 	ADDQ          $+32, R13
 	CMPQ          R13, CX
-	JLT           loop5
+	JLT           loop6
 
-end6:
+end5:
 	CMPQ R13, R14
-	JGE  end8
+	JGE  end7
 
-loop7:
+loop8:
 	MOVQ          96(AX), CX
 	SUBQ          R13, CX
 	MOVL          $0x00000001, R15
@@ -15616,9 +15542,9 @@ loop7:
 	VMOVAPS       Z13, Z10
 	ADDQ          $+16, R13
 	CMPQ          R13, R14
-	JLT           loop7
+	JLT           loop8
 
-end8:
+end7:
 	VADDPS        Z10, Z9, Z9
 	MOVQ          56(AX), CX
 	VMOVUPS       Z9, (CX)(SI*1)
@@ -15704,9 +15630,9 @@ row1:
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
 	XORQ         R12, R12
 	CMPQ         R12, CX
-	JGE          end5
+	JGE          end4
 
-loop4:
+loop5:
 	VMOVUPS      (DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
 	VPMOVZXWD    (SI)(R12*2), Z4
@@ -15740,13 +15666,13 @@ loop4:
 	VPMOVDW      Z3, 32(BX)(R12*2)
 	ADDQ         $+32, R12
 	CMPQ         R12, CX
-	JLT          loop4
+	JLT          loop5
 
-end5:
+end4:
 	CMPQ R12, R9
-	JGE  end7
+	JGE  end6
 
-loop6:
+loop7:
 	VMOVUPS      (DX)(R12*4), Z3
 	VMULPS       Z0, Z3, Z3
 	VPMOVZXWD    (SI)(R12*2), Z4
@@ -15765,9 +15691,9 @@ loop6:
 	VPMOVDW      Z3, (BX)(R12*2)
 	ADDQ         $+16, R12
 	CMPQ         R12, R9
-	JLT          loop6
+	JLT          loop7
 
-end7:
+end6:
 	VMULPS       Z0, Z2, Z2
 	VMOVDQU16.Z  (SI)(R9*2), K1, Y0
 	VPMOVZXWD    Y0, Z0
@@ -15813,250 +15739,249 @@ TEXT ·finishAVX512(SB), NOSPLIT, $0-8
 	VMOVUPD      17912(AX), Z6
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
-	XORQ         CX, CX
 	LEAQ         -24(DX), BX
+	XORQ         CX, CX
 	CMPQ         CX, BX
-	JGE          end2
+	JGE          end1
 
-loop1:
+loop2:
 	VMOVUPD          2552(AX)(CX*8), Z7
-	VMOVUPD          3640(AX)(CX*8), Z8
-	VADDPD           Z0, Z7, Z9
-	VPSUBQ.BCST      constants<>+1568(SB), Z9, Z9
-	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
-	VMOVUPD          Z0, Z11
-	VPSUBQ           Z10, Z11, Z10
+	VADDPD           Z0, Z7, Z8
+	VPSUBQ.BCST      constants<>+1568(SB), Z8, Z8
+	VPANDQ.BCST      constants<>+1216(SB), Z8, Z9
+	VMOVUPD          Z0, Z10
+	VPSUBQ           Z9, Z10, Z9
+	VPSRLQ           $0x34, Z8, Z10
 	VMOVUPD          2616(AX)(CX*8), Z11
-	VPSRLQ           $0x34, Z9, Z9
-	VMOVUPD          3704(AX)(CX*8), Z13
-	VPORQ.BCST       constants<>+1536(SB), Z9, Z9
-	VADDPD           Z0, Z11, Z14
-	VSUBPD.BCST      constants<>+1536(SB), Z9, Z9
-	VPSUBQ.BCST      constants<>+1568(SB), Z14, Z14
-	VSUBPD           Z0, Z10, Z12
-	VPANDQ.BCST      constants<>+1216(SB), Z14, Z15
-	VFMADD231PD      Z10, Z7, Z12
-	VMOVUPD          Z0, Z10
-	VADDPD.BCST      constants<>+1504(SB), Z12, Z7
-	VPSUBQ           Z15, Z10, Z15
-	VMOVUPD          2680(AX)(CX*8), Z10
-	VDIVPD           Z7, Z12, Z7
-	VPSRLQ           $0x34, Z14, Z17
-	VMOVUPD          3768(AX)(CX*8), Z19
-	VMULPD           Z7, Z7, Z14
-	VPORQ.BCST       constants<>+1536(SB), Z17, Z17
-	VADDPD           Z0, Z10, Z20
-	VBROADCASTSD     constants<>+1600(SB), Z16
-	VSUBPD.BCST      constants<>+1536(SB), Z17, Z17
-	VPSUBQ.BCST      constants<>+1568(SB), Z20, Z20
-	VFMADD213PD.BCST constants<>+1632(SB), Z14, Z16
-	VSUBPD           Z0, Z15, Z18
-	VPANDQ.BCST      constants<>+1216(SB), Z20, Z21
-	VFMADD213PD.BCST constants<>+1664(SB), Z14, Z16
-	VFMADD231PD      Z15, Z11, Z18
-	VMOVUPD          Z0, Z15
-	VFMADD213PD.BCST constants<>+1696(SB), Z14, Z16
-	VADDPD.BCST      constants<>+1504(SB), Z18, Z11
-	VPSUBQ           Z21, Z15, Z21
-	VMOVUPD          2744(AX)(CX*8), Z15
-	VFMADD213PD.BCST constants<>+1728(SB), Z14, Z16
-	VDIVPD           Z11, Z18, Z11
-	VPSRLQ           $0x34, Z20, Z23
-	VMOVUPD          3832(AX)(CX*8), Z24
-	VFMADD213PD.BCST constants<>+1760(SB), Z14, Z16
-	VMULPD           Z11, Z11, Z20
-	VPORQ.BCST       constants<>+1536(SB), Z23, Z23
-	VADDPD           Z0, Z15, Z25
-	VFMADD213PD.BCST constants<>+1792(SB), Z14, Z16
-	VBROADCASTSD     constants<>+1600(SB), Z22
-	VSUBPD.BCST      constants<>+1536(SB), Z23, Z23
-	VPSUBQ.BCST      constants<>+1568(SB), Z25, Z25
-	VFNMADD213PD     Z12, Z14, Z16
-	VFMADD213PD.BCST constants<>+1632(SB), Z20, Z22
-	VSUBPD           Z0, Z21, Z26
-	VPANDQ.BCST      constants<>+1216(SB), Z25, Z27
-	VMULPD.BCST      constants<>+1856(SB), Z9, Z14
-	VFMADD213PD.BCST constants<>+1664(SB), Z20, Z22
-	VFMADD231PD      Z21, Z10, Z26
-	VMOVUPD          Z0, Z10
-	VFNMADD231PD     Z16, Z7, Z14
-	VFMADD213PD.BCST constants<>+1696(SB), Z20, Z22
-	VADDPD.BCST      constants<>+1504(SB), Z26, Z7
-	VPSUBQ           Z27, Z10, Z27
-	VADDPD           Z12, Z14, Z14
-	VFMADD213PD.BCST constants<>+1728(SB), Z20, Z22
-	VDIVPD           Z7, Z26, Z7
-	VPSRLQ           $0x34, Z25, Z10
-	VFMADD231PD.BCST constants<>+1824(SB), Z9, Z14
-	VFMADD213PD.BCST constants<>+1760(SB), Z20, Z22
-	VMULPD           Z7, Z7, Z16
 	VPORQ.BCST       constants<>+1536(SB), Z10, Z10
-	VMOVUPD          4728(AX)(CX*8), Z12
-	VFMADD213PD.BCST constants<>+1792(SB), Z20, Z22
-	VBROADCASTSD     constants<>+1600(SB), Z21
+	VADDPD           Z0, Z11, Z12
 	VSUBPD.BCST      constants<>+1536(SB), Z10, Z10
-	VADDPD           376(AX)(CX*8), Z14, Z9
-	VFNMADD213PD     Z18, Z20, Z22
-	VFMADD213PD.BCST constants<>+1632(SB), Z16, Z21
-	VSUBPD           Z0, Z27, Z25
-	VMOVUPD          Z9, 14520(AX)(CX*8)
-	VMULPD.BCST      constants<>+1856(SB), Z17, Z20
-	VFMADD213PD.BCST constants<>+1664(SB), Z16, Z21
-	VFMADD231PD      Z27, Z15, Z25
-	VSUBPD           Z12, Z14, Z15
-	VFNMADD231PD     Z22, Z11, Z20
-	VFMADD213PD.BCST constants<>+1696(SB), Z16, Z21
-	VADDPD.BCST      constants<>+1504(SB), Z25, Z11
-	VADDPD           Z15, Z6, Z6
-	VADDPD           Z18, Z20, Z20
-	VFMADD213PD.BCST constants<>+1728(SB), Z16, Z21
-	VDIVPD           Z11, Z25, Z11
-	VMULPD           Z12, Z8, Z12
-	VFMADD231PD.BCST constants<>+1824(SB), Z17, Z20
-	VFMADD213PD.BCST constants<>+1760(SB), Z16, Z21
-	VMULPD           Z11, Z11, Z18
-	VCMPPD           $0x04, Z2, Z8, K1
-	VMOVUPD          4792(AX)(CX*8), Z17
-	VFMADD213PD.BCST constants<>+1792(SB), Z16, Z21
-	VBROADCASTSD     constants<>+1600(SB), Z22
-	VMOVAPD.Z        Z12, K1, Z12
-	VADDPD           440(AX)(CX*8), Z20, Z15
-	VFNMADD213PD     Z26, Z16, Z21
-	VFMADD213PD.BCST constants<>+1632(SB), Z18, Z22
-	VFMADD231PD      5816(AX)(CX*8), Z3, Z12
-	VMOVUPD          Z15, 14584(AX)(CX*8)
-	VMULPD.BCST      constants<>+1856(SB), Z23, Z16
-	VFMADD213PD.BCST constants<>+1664(SB), Z18, Z22
-	VADDPD           6904(AX)(CX*8), Z8, Z8
-	VSUBPD           Z17, Z20, Z27
-	VFNMADD231PD     Z21, Z7, Z16
-	VFMADD213PD.BCST constants<>+1696(SB), Z18, Z22
-	VMOVUPD          Z14, Z7
-	VADDPD           Z27, Z6, Z6
-	VADDPD           Z26, Z16, Z16
-	VFMADD213PD.BCST constants<>+1728(SB), Z18, Z22
-	VFMSUB213PD      Z12, Z8, Z7
-	VMULPD           Z17, Z13, Z8
-	VFMADD231PD.BCST constants<>+1824(SB), Z23, Z16
-	VFMADD213PD.BCST constants<>+1760(SB), Z18, Z22
-	VMOVUPD          Z7, 12344(AX)(CX*8)
-	VCMPPD           $0x04, Z2, Z13, K1
-	VMOVUPD          4856(AX)(CX*8), Z12
-	VFMADD213PD.BCST constants<>+1792(SB), Z18, Z22
-	VADDPD           Z7, Z4, Z4
-	VMOVAPD.Z        Z8, K1, Z8
-	VADDPD           504(AX)(CX*8), Z16, Z7
-	VFNMADD213PD     Z25, Z18, Z22
-	VMULPD           Z9, Z1, Z14
-	VFMADD231PD      5880(AX)(CX*8), Z3, Z8
-	VMOVUPD          Z7, 14648(AX)(CX*8)
-	VMULPD.BCST      constants<>+1856(SB), Z10, Z17
-	VMULPD           Z9, Z14, Z14
-	VADDPD           6968(AX)(CX*8), Z13, Z9
-	VSUBPD           Z12, Z16, Z13
-	VFNMADD231PD     Z22, Z11, Z17
-	VMOVUPD          Z14, 13432(AX)(CX*8)
-	VMOVUPD          Z20, Z11
-	VADDPD           Z13, Z6, Z6
-	VADDPD           Z25, Z17, Z17
-	VADDPD           Z14, Z5, Z5
-	VFMSUB213PD      Z8, Z9, Z11
-	VMULPD           Z12, Z19, Z8
-	VFMADD231PD.BCST constants<>+1824(SB), Z10, Z17
-	VMOVUPD          Z11, 12408(AX)(CX*8)
-	VCMPPD           $0x04, Z2, Z19, K1
-	VMOVUPD          4920(AX)(CX*8), Z9
-	VADDPD           Z11, Z4, Z4
-	VMOVAPD.Z        Z8, K1, Z8
-	VADDPD           568(AX)(CX*8), Z17, Z11
-	VMULPD           Z15, Z1, Z10
-	VFMADD231PD      5944(AX)(CX*8), Z3, Z8
-	VMOVUPD          Z11, 14712(AX)(CX*8)
-	VMULPD           Z15, Z10, Z10
-	VADDPD           7032(AX)(CX*8), Z19, Z12
-	VSUBPD           Z9, Z17, Z13
-	VMOVUPD          Z10, 13496(AX)(CX*8)
-	VMOVUPD          Z16, Z14
-	VADDPD           Z13, Z6, Z6
-	VADDPD           Z10, Z5, Z5
-	VFMSUB213PD      Z8, Z12, Z14
-	VMULPD           Z9, Z24, Z8
-	VMOVUPD          Z14, 12472(AX)(CX*8)
-	VCMPPD           $0x04, Z2, Z24, K1
-	VADDPD           Z14, Z4, Z4
-	VMOVAPD.Z        Z8, K1, Z8
-	VMULPD           Z7, Z1, Z9
-	VFMADD231PD      6008(AX)(CX*8), Z3, Z8
-	VMULPD           Z7, Z9, Z9
-	VADDPD           7096(AX)(CX*8), Z24, Z7
-	VMOVUPD          Z9, 13560(AX)(CX*8)
-	VMOVUPD          Z17, Z10
+	VPSUBQ.BCST      constants<>+1568(SB), Z12, Z12
+	VSUBPD           Z0, Z9, Z8
+	VPANDQ.BCST      constants<>+1216(SB), Z12, Z13
+	VFMADD231PD      Z9, Z7, Z8
+	VMOVUPD          Z0, Z9
+	VADDPD.BCST      constants<>+1504(SB), Z8, Z7
+	VPSUBQ           Z13, Z9, Z13
+	VDIVPD           Z7, Z8, Z7
+	VPSRLQ           $0x34, Z12, Z15
+	VMOVUPD          2680(AX)(CX*8), Z16
+	VMULPD           Z7, Z7, Z9
+	VPORQ.BCST       constants<>+1536(SB), Z15, Z15
+	VADDPD           Z0, Z16, Z17
+	VBROADCASTSD     constants<>+1600(SB), Z12
+	VSUBPD.BCST      constants<>+1536(SB), Z15, Z15
+	VPSUBQ.BCST      constants<>+1568(SB), Z17, Z17
+	VFMADD213PD.BCST constants<>+1632(SB), Z9, Z12
+	VSUBPD           Z0, Z13, Z14
+	VPANDQ.BCST      constants<>+1216(SB), Z17, Z18
+	VFMADD213PD.BCST constants<>+1664(SB), Z9, Z12
+	VFMADD231PD      Z13, Z11, Z14
+	VMOVUPD          Z0, Z13
+	VFMADD213PD.BCST constants<>+1696(SB), Z9, Z12
+	VADDPD.BCST      constants<>+1504(SB), Z14, Z11
+	VPSUBQ           Z18, Z13, Z18
+	VFMADD213PD.BCST constants<>+1728(SB), Z9, Z12
+	VDIVPD           Z11, Z14, Z11
+	VPSRLQ           $0x34, Z17, Z19
+	VMOVUPD          2744(AX)(CX*8), Z20
+	VFMADD213PD.BCST constants<>+1760(SB), Z9, Z12
+	VMULPD           Z11, Z11, Z13
+	VPORQ.BCST       constants<>+1536(SB), Z19, Z19
+	VADDPD           Z0, Z20, Z21
+	VFMADD213PD.BCST constants<>+1792(SB), Z9, Z12
+	VBROADCASTSD     constants<>+1600(SB), Z17
+	VSUBPD.BCST      constants<>+1536(SB), Z19, Z19
+	VPSUBQ.BCST      constants<>+1568(SB), Z21, Z21
+	VFNMADD213PD     Z8, Z9, Z12
+	VFMADD213PD.BCST constants<>+1632(SB), Z13, Z17
+	VSUBPD           Z0, Z18, Z22
+	VPANDQ.BCST      constants<>+1216(SB), Z21, Z23
+	VMULPD.BCST      constants<>+1856(SB), Z10, Z9
+	VFMADD213PD.BCST constants<>+1664(SB), Z13, Z17
+	VFMADD231PD      Z18, Z16, Z22
+	VMOVUPD          Z0, Z16
+	VFNMADD231PD     Z12, Z7, Z9
+	VFMADD213PD.BCST constants<>+1696(SB), Z13, Z17
+	VADDPD.BCST      constants<>+1504(SB), Z22, Z7
+	VPSUBQ           Z23, Z16, Z23
+	VADDPD           Z8, Z9, Z9
+	VFMADD213PD.BCST constants<>+1728(SB), Z13, Z17
+	VDIVPD           Z7, Z22, Z7
+	VPSRLQ           $0x34, Z21, Z8
+	VFMADD231PD.BCST constants<>+1824(SB), Z10, Z9
+	VFMADD213PD.BCST constants<>+1760(SB), Z13, Z17
+	VMULPD           Z7, Z7, Z16
+	VPORQ.BCST       constants<>+1536(SB), Z8, Z8
+	VMOVUPD          4728(AX)(CX*8), Z10
+	VFMADD213PD.BCST constants<>+1792(SB), Z13, Z17
+	VBROADCASTSD     constants<>+1600(SB), Z18
+	VSUBPD.BCST      constants<>+1536(SB), Z8, Z8
+	VMOVUPD          3640(AX)(CX*8), Z12
+	VFNMADD213PD     Z14, Z13, Z17
+	VFMADD213PD.BCST constants<>+1632(SB), Z16, Z18
+	VSUBPD           Z0, Z23, Z24
+	VADDPD           376(AX)(CX*8), Z9, Z13
+	VMULPD.BCST      constants<>+1856(SB), Z15, Z21
+	VFMADD213PD.BCST constants<>+1664(SB), Z16, Z18
+	VFMADD231PD      Z23, Z20, Z24
+	VMOVUPD          Z13, 14520(AX)(CX*8)
+	VFNMADD231PD     Z17, Z11, Z21
+	VFMADD213PD.BCST constants<>+1696(SB), Z16, Z18
+	VADDPD.BCST      constants<>+1504(SB), Z24, Z17
+	VSUBPD           Z10, Z9, Z11
+	VADDPD           Z14, Z21, Z21
+	VFMADD213PD.BCST constants<>+1728(SB), Z16, Z18
+	VDIVPD           Z17, Z24, Z14
+	VADDPD           Z11, Z6, Z6
+	VFMADD231PD.BCST constants<>+1824(SB), Z15, Z21
+	VFMADD213PD.BCST constants<>+1760(SB), Z16, Z18
+	VMULPD           Z14, Z14, Z11
+	VMULPD           Z10, Z12, Z10
+	VMOVUPD          4792(AX)(CX*8), Z15
+	VFMADD213PD.BCST constants<>+1792(SB), Z16, Z18
+	VBROADCASTSD     constants<>+1600(SB), Z20
+	VCMPPD           $0x04, Z2, Z12, K1
+	VMOVUPD          3704(AX)(CX*8), Z17
+	VFNMADD213PD     Z22, Z16, Z18
+	VFMADD213PD.BCST constants<>+1632(SB), Z11, Z20
+	VMOVAPD.Z        Z10, K1, Z10
+	VADDPD           440(AX)(CX*8), Z21, Z16
+	VMULPD.BCST      constants<>+1856(SB), Z19, Z23
+	VFMADD213PD.BCST constants<>+1664(SB), Z11, Z20
+	VFMADD231PD      5816(AX)(CX*8), Z3, Z10
+	VMOVUPD          Z16, 14584(AX)(CX*8)
+	VFNMADD231PD     Z18, Z7, Z23
+	VFMADD213PD.BCST constants<>+1696(SB), Z11, Z20
+	VADDPD           6904(AX)(CX*8), Z12, Z7
+	VSUBPD           Z15, Z21, Z12
+	VADDPD           Z22, Z23, Z23
+	VFMADD213PD.BCST constants<>+1728(SB), Z11, Z20
+	VADDPD           Z12, Z6, Z6
+	VFMADD231PD.BCST constants<>+1824(SB), Z19, Z23
+	VFMADD213PD.BCST constants<>+1760(SB), Z11, Z20
+	VFMSUB213PD      Z10, Z7, Z9
+	VMULPD           Z15, Z17, Z7
+	VMOVUPD          4856(AX)(CX*8), Z10
+	VFMADD213PD.BCST constants<>+1792(SB), Z11, Z20
+	VMOVUPD          Z9, 12344(AX)(CX*8)
+	VCMPPD           $0x04, Z2, Z17, K1
+	VMOVUPD          3768(AX)(CX*8), Z12
+	VFNMADD213PD     Z24, Z11, Z20
+	VADDPD           Z9, Z4, Z4
+	VMOVAPD.Z        Z7, K1, Z7
+	VADDPD           504(AX)(CX*8), Z23, Z11
+	VMULPD.BCST      constants<>+1856(SB), Z8, Z15
+	VMULPD           Z13, Z1, Z9
+	VFMADD231PD      5880(AX)(CX*8), Z3, Z7
+	VMOVUPD          Z11, 14648(AX)(CX*8)
+	VFNMADD231PD     Z20, Z14, Z15
+	VMULPD           Z13, Z9, Z9
+	VADDPD           6968(AX)(CX*8), Z17, Z13
+	VSUBPD           Z10, Z23, Z14
+	VADDPD           Z24, Z15, Z15
+	VMOVUPD          Z9, 13432(AX)(CX*8)
+	VMOVUPD          Z21, Z17
+	VADDPD           Z14, Z6, Z6
+	VFMADD231PD.BCST constants<>+1824(SB), Z8, Z15
 	VADDPD           Z9, Z5, Z5
-	VFMSUB213PD      Z8, Z7, Z10
+	VFMSUB213PD      Z7, Z13, Z17
+	VMULPD           Z10, Z12, Z7
+	VMOVUPD          4920(AX)(CX*8), Z8
+	VMOVUPD          Z17, 12408(AX)(CX*8)
+	VCMPPD           $0x04, Z2, Z12, K1
+	VMOVUPD          3832(AX)(CX*8), Z9
+	VADDPD           Z17, Z4, Z4
+	VMOVAPD.Z        Z7, K1, Z7
+	VADDPD           568(AX)(CX*8), Z15, Z13
+	VMULPD           Z16, Z1, Z10
+	VFMADD231PD      5944(AX)(CX*8), Z3, Z7
+	VMOVUPD          Z13, 14712(AX)(CX*8)
+	VMULPD           Z16, Z10, Z10
+	VADDPD           7032(AX)(CX*8), Z12, Z12
+	VSUBPD           Z8, Z15, Z14
+	VMOVUPD          Z10, 13496(AX)(CX*8)
+	VMOVUPD          Z23, Z16
+	VADDPD           Z14, Z6, Z6
+	VADDPD           Z10, Z5, Z5
+	VFMSUB213PD      Z7, Z12, Z16
+	VMULPD           Z8, Z9, Z7
+	VMOVUPD          Z16, 12472(AX)(CX*8)
+	VCMPPD           $0x04, Z2, Z9, K1
+	VADDPD           Z16, Z4, Z4
+	VMOVAPD.Z        Z7, K1, Z7
+	VMULPD           Z11, Z1, Z8
+	VFMADD231PD      6008(AX)(CX*8), Z3, Z7
+	VMULPD           Z11, Z8, Z8
+	VADDPD           7096(AX)(CX*8), Z9, Z9
+	VMOVUPD          Z8, 13560(AX)(CX*8)
+	VMOVUPD          Z15, Z10
+	VADDPD           Z8, Z5, Z5
+	VFMSUB213PD      Z7, Z9, Z10
 	VMOVUPD          Z10, 12536(AX)(CX*8)
 	VADDPD           Z10, Z4, Z4
-	VMULPD           Z11, Z1, Z7
-	VMULPD           Z11, Z7, Z7
+	VMULPD           Z13, Z1, Z7
+	VMULPD           Z13, Z7, Z7
 	VMOVUPD          Z7, 13624(AX)(CX*8)
 	VADDPD           Z7, Z5, Z5
 	ADDQ             $+32, CX
 	CMPQ             CX, BX
-	JLT              loop1
+	JLT              loop2
 
-end2:
+end1:
 	CMPQ CX, DX
-	JGE  end4
+	JGE  end3
 
-loop3:
+loop4:
 	VMOVUPD          2552(AX)(CX*8), Z7
-	VMOVUPD          3640(AX)(CX*8), Z8
-	VADDPD           Z0, Z7, Z9
-	VPSUBQ.BCST      constants<>+1568(SB), Z9, Z9
-	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
-	VMOVUPD          Z0, Z11
-	VPSUBQ           Z10, Z11, Z10
-	VPSRLQ           $0x34, Z9, Z9
-	VPORQ.BCST       constants<>+1536(SB), Z9, Z9
-	VSUBPD.BCST      constants<>+1536(SB), Z9, Z9
-	VSUBPD           Z0, Z10, Z11
-	VFMADD231PD      Z10, Z7, Z11
-	VADDPD.BCST      constants<>+1504(SB), Z11, Z7
-	VDIVPD           Z7, Z11, Z7
-	VMULPD           Z7, Z7, Z10
-	VBROADCASTSD     constants<>+1600(SB), Z12
-	VFMADD213PD.BCST constants<>+1632(SB), Z10, Z12
-	VFMADD213PD.BCST constants<>+1664(SB), Z10, Z12
-	VFMADD213PD.BCST constants<>+1696(SB), Z10, Z12
-	VFMADD213PD.BCST constants<>+1728(SB), Z10, Z12
-	VFMADD213PD.BCST constants<>+1760(SB), Z10, Z12
-	VFMADD213PD.BCST constants<>+1792(SB), Z10, Z12
-	VFNMADD213PD     Z11, Z10, Z12
-	VMULPD.BCST      constants<>+1856(SB), Z9, Z10
-	VFNMADD231PD     Z12, Z7, Z10
-	VADDPD           Z11, Z10, Z10
-	VFMADD231PD.BCST constants<>+1824(SB), Z9, Z10
-	VMOVUPD          4728(AX)(CX*8), Z9
-	VADDPD           376(AX)(CX*8), Z10, Z7
+	VADDPD           Z0, Z7, Z8
+	VPSUBQ.BCST      constants<>+1568(SB), Z8, Z8
+	VPANDQ.BCST      constants<>+1216(SB), Z8, Z9
+	VMOVUPD          Z0, Z10
+	VPSUBQ           Z9, Z10, Z9
+	VPSRLQ           $0x34, Z8, Z10
+	VPORQ.BCST       constants<>+1536(SB), Z10, Z10
+	VSUBPD.BCST      constants<>+1536(SB), Z10, Z10
+	VSUBPD           Z0, Z9, Z8
+	VFMADD231PD      Z9, Z7, Z8
+	VADDPD.BCST      constants<>+1504(SB), Z8, Z7
+	VDIVPD           Z7, Z8, Z7
+	VMULPD           Z7, Z7, Z9
+	VBROADCASTSD     constants<>+1600(SB), Z11
+	VFMADD213PD.BCST constants<>+1632(SB), Z9, Z11
+	VFMADD213PD.BCST constants<>+1664(SB), Z9, Z11
+	VFMADD213PD.BCST constants<>+1696(SB), Z9, Z11
+	VFMADD213PD.BCST constants<>+1728(SB), Z9, Z11
+	VFMADD213PD.BCST constants<>+1760(SB), Z9, Z11
+	VFMADD213PD.BCST constants<>+1792(SB), Z9, Z11
+	VFNMADD213PD     Z8, Z9, Z11
+	VMULPD.BCST      constants<>+1856(SB), Z10, Z9
+	VFNMADD231PD     Z11, Z7, Z9
+	VADDPD           Z8, Z9, Z9
+	VFMADD231PD.BCST constants<>+1824(SB), Z10, Z9
+	VMOVUPD          4728(AX)(CX*8), Z8
+	VMOVUPD          3640(AX)(CX*8), Z10
+	VADDPD           376(AX)(CX*8), Z9, Z7
 	VMOVUPD          Z7, 14520(AX)(CX*8)
-	VSUBPD           Z9, Z10, Z11
+	VSUBPD           Z8, Z9, Z11
 	VADDPD           Z11, Z6, Z6
-	VMULPD           Z9, Z8, Z9
-	VCMPPD           $0x04, Z2, Z8, K1
-	VMOVAPD.Z        Z9, K1, Z9
-	VFMADD231PD      5816(AX)(CX*8), Z3, Z9
-	VADDPD           6904(AX)(CX*8), Z8, Z8
-	VFMSUB213PD      Z9, Z8, Z10
-	VMOVUPD          Z10, 12344(AX)(CX*8)
-	VADDPD           Z10, Z4, Z4
+	VMULPD           Z8, Z10, Z8
+	VCMPPD           $0x04, Z2, Z10, K1
+	VMOVAPD.Z        Z8, K1, Z8
+	VFMADD231PD      5816(AX)(CX*8), Z3, Z8
+	VADDPD           6904(AX)(CX*8), Z10, Z10
+	VFMSUB213PD      Z8, Z10, Z9
+	VMOVUPD          Z9, 12344(AX)(CX*8)
+	VADDPD           Z9, Z4, Z4
 	VMULPD           Z7, Z1, Z8
 	VMULPD           Z7, Z8, Z8
 	VMOVUPD          Z8, 13432(AX)(CX*8)
 	VADDPD           Z8, Z5, Z5
 	ADDQ             $+8, CX
 	CMPQ             CX, DX
-	JLT              loop3
+	JLT              loop4
 
-end4:
+end3:
 	VMOVUPD Z4, 17784(AX)
 	VMOVUPD Z5, 17848(AX)
 	VMOVUPD Z6, 17912(AX)
@@ -16078,354 +16003,356 @@ TEXT ·finishGradAVX512(SB), NOSPLIT, $0-8
 	VMOVUPD      17912(AX), Z6
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
-	XORQ         CX, CX
 	LEAQ         -24(DX), BX
+	XORQ         CX, CX
 	CMPQ         CX, BX
-	JGE          end2
+	JGE          end1
 
-loop1:
+loop2:
 	VMOVUPD          2552(AX)(CX*8), Z7
-	VMOVUPD          3640(AX)(CX*8), Z8
-	VADDPD           Z0, Z7, Z9
-	VPSUBQ.BCST      constants<>+1568(SB), Z9, Z9
-	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
-	VMOVUPD          Z0, Z11
-	VPSUBQ           Z10, Z11, Z10
-	VPSRLQ           $0x34, Z9, Z9
-	VPORQ.BCST       constants<>+1536(SB), Z9, Z9
-	VSUBPD.BCST      constants<>+1536(SB), Z9, Z9
-	VSUBPD           Z0, Z10, Z11
+	VADDPD           Z0, Z7, Z8
+	VPSUBQ.BCST      constants<>+1568(SB), Z8, Z8
+	VPANDQ.BCST      constants<>+1216(SB), Z8, Z9
+	VMOVUPD          Z0, Z10
+	VPSUBQ           Z9, Z10, Z9
+	VPSRLQ           $0x34, Z8, Z10
+	VPORQ.BCST       constants<>+1536(SB), Z10, Z10
+	VSUBPD.BCST      constants<>+1536(SB), Z10, Z10
+	VSUBPD           Z0, Z9, Z8
+	VFMADD231PD      Z9, Z7, Z8
 	VMOVUPD          2616(AX)(CX*8), Z12
-	VFMADD231PD      Z10, Z7, Z11
-	VMOVUPD          3704(AX)(CX*8), Z15
-	VADDPD.BCST      constants<>+1504(SB), Z11, Z10
-	VADDPD           Z0, Z12, Z16
-	VDIVPD           Z10, Z11, Z10
-	VPSUBQ.BCST      constants<>+1568(SB), Z16, Z16
-	VMULPD           Z10, Z10, Z13
-	VPANDQ.BCST      constants<>+1216(SB), Z16, Z17
-	VBROADCASTSD     constants<>+1600(SB), Z14
-	VMOVUPD          Z0, Z18
-	VFMADD213PD.BCST constants<>+1632(SB), Z13, Z14
-	VPSUBQ           Z17, Z18, Z17
-	VFMADD213PD.BCST constants<>+1664(SB), Z13, Z14
-	VPSRLQ           $0x34, Z16, Z16
-	VFMADD213PD.BCST constants<>+1696(SB), Z13, Z14
-	VPORQ.BCST       constants<>+1536(SB), Z16, Z16
-	VFMADD213PD.BCST constants<>+1728(SB), Z13, Z14
-	VSUBPD.BCST      constants<>+1536(SB), Z16, Z16
-	VFMADD213PD.BCST constants<>+1760(SB), Z13, Z14
-	VSUBPD           Z0, Z17, Z18
-	VMOVUPD          2680(AX)(CX*8), Z19
-	VFMADD213PD.BCST constants<>+1792(SB), Z13, Z14
-	VFMADD231PD      Z17, Z12, Z18
-	VMOVUPD          3768(AX)(CX*8), Z17
-	VFNMADD213PD     Z11, Z13, Z14
-	VADDPD.BCST      constants<>+1504(SB), Z18, Z20
-	VADDPD           Z0, Z19, Z21
-	VMULPD.BCST      constants<>+1856(SB), Z9, Z13
-	VDIVPD           Z20, Z18, Z20
-	VPSUBQ.BCST      constants<>+1568(SB), Z21, Z21
-	VFNMADD231PD     Z14, Z10, Z13
-	VMULPD           Z20, Z20, Z10
-	VPANDQ.BCST      constants<>+1216(SB), Z21, Z14
-	VADDPD           Z11, Z13, Z13
+	VADDPD.BCST      constants<>+1504(SB), Z8, Z7
+	VADDPD           Z0, Z12, Z13
+	VDIVPD           Z7, Z8, Z7
+	VPSUBQ.BCST      constants<>+1568(SB), Z13, Z13
+	VMULPD           Z7, Z7, Z9
+	VPANDQ.BCST      constants<>+1216(SB), Z13, Z14
 	VBROADCASTSD     constants<>+1600(SB), Z11
-	VMOVUPD          Z0, Z22
-	VFMADD231PD.BCST constants<>+1824(SB), Z9, Z13
-	VFMADD213PD.BCST constants<>+1632(SB), Z10, Z11
-	VPSUBQ           Z14, Z22, Z14
-	VMOVUPD          4728(AX)(CX*8), Z9
-	VFMADD213PD.BCST constants<>+1664(SB), Z10, Z11
-	VPSRLQ           $0x34, Z21, Z23
-	VADDPD           376(AX)(CX*8), Z13, Z21
-	VFMADD213PD.BCST constants<>+1696(SB), Z10, Z11
-	VPORQ.BCST       constants<>+1536(SB), Z23, Z23
-	VMOVUPD          Z21, 14520(AX)(CX*8)
-	VFMADD213PD.BCST constants<>+1728(SB), Z10, Z11
-	VSUBPD.BCST      constants<>+1536(SB), Z23, Z23
-	VSUBPD           Z9, Z13, Z22
-	VFMADD213PD.BCST constants<>+1760(SB), Z10, Z11
-	VSUBPD           Z0, Z14, Z24
-	VMOVUPD          2744(AX)(CX*8), Z25
-	VADDPD           Z22, Z6, Z6
-	VFMADD213PD.BCST constants<>+1792(SB), Z10, Z11
-	VFMADD231PD      Z14, Z19, Z24
-	VMOVUPD          3832(AX)(CX*8), Z14
-	VMULPD           Z9, Z8, Z9
-	VFNMADD213PD     Z18, Z10, Z11
-	VADDPD.BCST      constants<>+1504(SB), Z24, Z22
-	VADDPD           Z0, Z25, Z26
-	VCMPPD           $0x04, Z2, Z8, K1
-	VMULPD.BCST      constants<>+1856(SB), Z16, Z10
-	VDIVPD           Z22, Z24, Z22
-	VPSUBQ.BCST      constants<>+1568(SB), Z26, Z26
-	VMOVAPD.Z        Z9, K1, Z9
-	VFNMADD231PD     Z11, Z20, Z10
-	VMULPD           Z22, Z22, Z11
-	VPANDQ.BCST      constants<>+1216(SB), Z26, Z20
-	VFMADD231PD      5816(AX)(CX*8), Z3, Z9
-	VADDPD           Z18, Z10, Z10
-	VBROADCASTSD     constants<>+1600(SB), Z27
-	VMOVUPD          Z0, Z28
-	VADDPD           6904(AX)(CX*8), Z8, Z18
-	VFMADD231PD.BCST constants<>+1824(SB), Z16, Z10
-	VFMADD213PD.BCST constants<>+1632(SB), Z11, Z27
-	VPSUBQ           Z20, Z28, Z20
-	VMOVUPD          4792(AX)(CX*8), Z16
-	VFMADD213PD.BCST constants<>+1664(SB), Z11, Z27
-	VPSRLQ           $0x34, Z26, Z26
-	VFMSUB213PD      Z9, Z18, Z13
-	VADDPD           440(AX)(CX*8), Z10, Z9
-	VFMADD213PD.BCST constants<>+1696(SB), Z11, Z27
-	VPORQ.BCST       constants<>+1536(SB), Z26, Z26
-	VMOVUPD          Z13, 12344(AX)(CX*8)
-	VMOVUPD          Z9, 14584(AX)(CX*8)
-	VFMADD213PD.BCST constants<>+1728(SB), Z11, Z27
-	VSUBPD.BCST      constants<>+1536(SB), Z26, Z26
-	VADDPD           Z13, Z4, Z4
-	VSUBPD           Z16, Z10, Z28
-	VFMADD213PD.BCST constants<>+1760(SB), Z11, Z27
-	VSUBPD           Z0, Z20, Z29
-	VMULPD           Z21, Z1, Z13
-	VADDPD           Z28, Z6, Z6
-	VFMADD213PD.BCST constants<>+1792(SB), Z11, Z27
-	VFMADD231PD      Z20, Z25, Z29
-	VMULPD           Z21, Z13, Z13
-	VMULPD           Z16, Z15, Z16
-	VFNMADD213PD     Z24, Z11, Z27
-	VADDPD.BCST      constants<>+1504(SB), Z29, Z20
-	VMOVUPD          Z13, 13432(AX)(CX*8)
-	VCMPPD           $0x04, Z2, Z15, K1
-	VMULPD.BCST      constants<>+1856(SB), Z23, Z11
-	VDIVPD           Z20, Z29, Z20
-	VADDPD           Z13, Z5, Z5
-	VMOVAPD.Z        Z16, K1, Z16
-	VFNMADD231PD     Z27, Z22, Z11
-	VMULPD           Z20, Z20, Z13
-	VADDPD           Z0, Z7, Z7
-	VFMADD231PD      5880(AX)(CX*8), Z3, Z16
-	VADDPD           Z24, Z11, Z11
-	VBROADCASTSD     constants<>+1600(SB), Z27
-	VMOVUPD          Z0, Z22
-	VADDPD           6968(AX)(CX*8), Z15, Z24
-	VFMADD231PD.BCST constants<>+1824(SB), Z23, Z11
-	VFMADD213PD.BCST constants<>+1632(SB), Z13, Z27
-	VDIVPD           Z7, Z22, Z22
-	VMOVUPD          Z10, Z23
-	VMOVUPD          4856(AX)(CX*8), Z28
-	VFMADD213PD.BCST constants<>+1664(SB), Z13, Z27
-	VMOVUPD          10168(AX)(CX*8), Z10
-	VFMSUB213PD      Z16, Z24, Z23
-	VADDPD           504(AX)(CX*8), Z11, Z30
-	VFMADD213PD.BCST constants<>+1696(SB), Z13, Z27
-	VMULPD.BCST      constants<>+1504(SB), Z1, Z16
-	VMOVUPD          Z23, 12408(AX)(CX*8)
-	VMOVUPD          Z30, 14648(AX)(CX*8)
-	VFMADD213PD.BCST constants<>+1728(SB), Z13, Z27
-	VMULPD           Z21, Z16, Z16
-	VADDPD           Z23, Z4, Z4
-	VSUBPD           Z28, Z11, Z23
-	VFMADD213PD.BCST constants<>+1760(SB), Z13, Z27
-	VMULPD           11256(AX)(CX*8), Z16, Z16
-	VMULPD           Z9, Z1, Z21
-	VADDPD           Z23, Z6, Z6
-	VFMADD213PD.BCST constants<>+1792(SB), Z13, Z27
-	VFMADD213PD      Z16, Z10, Z18
-	VMULPD           Z9, Z21, Z21
-	VMULPD           Z28, Z17, Z23
-	VFNMADD213PD     Z29, Z13, Z27
-	VMULPD           Z22, Z18, Z18
-	VMOVUPD          Z21, 13496(AX)(CX*8)
+	VMOVUPD          Z0, Z15
+	VFMADD213PD.BCST constants<>+1632(SB), Z9, Z11
+	VPSUBQ           Z14, Z15, Z14
+	VFMADD213PD.BCST constants<>+1664(SB), Z9, Z11
+	VPSRLQ           $0x34, Z13, Z15
+	VFMADD213PD.BCST constants<>+1696(SB), Z9, Z11
+	VPORQ.BCST       constants<>+1536(SB), Z15, Z15
+	VFMADD213PD.BCST constants<>+1728(SB), Z9, Z11
+	VSUBPD.BCST      constants<>+1536(SB), Z15, Z15
+	VFMADD213PD.BCST constants<>+1760(SB), Z9, Z11
+	VSUBPD           Z0, Z14, Z13
+	VFMADD213PD.BCST constants<>+1792(SB), Z9, Z11
+	VFMADD231PD      Z14, Z12, Z13
+	VMOVUPD          2680(AX)(CX*8), Z12
+	VFNMADD213PD     Z8, Z9, Z11
+	VADDPD.BCST      constants<>+1504(SB), Z13, Z14
+	VADDPD           Z0, Z12, Z16
+	VMULPD.BCST      constants<>+1856(SB), Z10, Z9
+	VDIVPD           Z14, Z13, Z14
+	VPSUBQ.BCST      constants<>+1568(SB), Z16, Z16
+	VFNMADD231PD     Z11, Z7, Z9
+	VMULPD           Z14, Z14, Z7
+	VPANDQ.BCST      constants<>+1216(SB), Z16, Z11
+	VADDPD           Z8, Z9, Z9
+	VBROADCASTSD     constants<>+1600(SB), Z8
+	VMOVUPD          Z0, Z17
+	VFMADD231PD.BCST constants<>+1824(SB), Z10, Z9
+	VFMADD213PD.BCST constants<>+1632(SB), Z7, Z8
+	VPSUBQ           Z11, Z17, Z11
+	VMOVUPD          4728(AX)(CX*8), Z10
+	VFMADD213PD.BCST constants<>+1664(SB), Z7, Z8
+	VPSRLQ           $0x34, Z16, Z20
+	VMOVUPD          3640(AX)(CX*8), Z17
+	VFMADD213PD.BCST constants<>+1696(SB), Z7, Z8
+	VPORQ.BCST       constants<>+1536(SB), Z20, Z20
+	VADDPD           376(AX)(CX*8), Z9, Z16
+	VFMADD213PD.BCST constants<>+1728(SB), Z7, Z8
+	VSUBPD.BCST      constants<>+1536(SB), Z20, Z20
+	VMOVUPD          Z16, 14520(AX)(CX*8)
+	VFMADD213PD.BCST constants<>+1760(SB), Z7, Z8
+	VSUBPD           Z0, Z11, Z19
+	VSUBPD           Z10, Z9, Z18
+	VFMADD213PD.BCST constants<>+1792(SB), Z7, Z8
+	VFMADD231PD      Z11, Z12, Z19
+	VMOVUPD          2744(AX)(CX*8), Z11
+	VADDPD           Z18, Z6, Z6
+	VFNMADD213PD     Z13, Z7, Z8
+	VADDPD.BCST      constants<>+1504(SB), Z19, Z7
+	VADDPD           Z0, Z11, Z12
+	VMULPD           Z10, Z17, Z10
+	VMULPD.BCST      constants<>+1856(SB), Z15, Z18
+	VDIVPD           Z7, Z19, Z7
+	VPSUBQ.BCST      constants<>+1568(SB), Z12, Z12
 	VCMPPD           $0x04, Z2, Z17, K1
-	VMULPD.BCST      constants<>+1856(SB), Z26, Z13
-	VMOVUPD          Z18, 15608(AX)(CX*8)
-	VADDPD           Z21, Z5, Z5
-	VMOVAPD.Z        Z23, K1, Z23
-	VFNMADD231PD     Z27, Z20, Z13
-	VMOVUPD          7992(AX)(CX*8), Z18
-	VADDPD           Z0, Z12, Z12
-	VFMADD231PD      5944(AX)(CX*8), Z3, Z23
-	VADDPD           Z29, Z13, Z13
-	VMULPD           Z22, Z18, Z20
+	VFNMADD231PD     Z8, Z14, Z18
+	VMULPD           Z7, Z7, Z8
+	VPANDQ.BCST      constants<>+1216(SB), Z12, Z14
+	VMOVAPD.Z        Z10, K1, Z10
+	VADDPD           Z13, Z18, Z18
+	VBROADCASTSD     constants<>+1600(SB), Z13
 	VMOVUPD          Z0, Z21
-	VADDPD           7032(AX)(CX*8), Z17, Z27
-	VFMADD231PD.BCST constants<>+1824(SB), Z26, Z13
-	VSUBPD           Z7, Z18, Z18
-	VDIVPD           Z12, Z21, Z21
-	VMOVUPD          Z11, Z7
-	VMOVUPD          4920(AX)(CX*8), Z11
-	VMULPD           Z22, Z18, Z18
-	VMOVUPD          10232(AX)(CX*8), Z22
-	VFMSUB213PD      Z23, Z27, Z7
-	VADDPD           568(AX)(CX*8), Z13, Z23
-	VMULPD           Z8, Z18, Z18
-	VMULPD.BCST      constants<>+1504(SB), Z1, Z8
-	VMOVUPD          Z7, 12472(AX)(CX*8)
-	VMOVUPD          Z23, 14712(AX)(CX*8)
-	VMULPD           Z20, Z16, Z16
-	VMULPD           Z9, Z8, Z8
-	VADDPD           Z7, Z4, Z4
-	VSUBPD           Z11, Z13, Z26
-	VMOVUPD          6904(AX)(CX*8), Z7
-	VMULPD           11320(AX)(CX*8), Z8, Z8
-	VMULPD           Z30, Z1, Z9
-	VADDPD           Z26, Z6, Z6
-	VFMSUB213PD      9080(AX)(CX*8), Z7, Z20
-	VFMADD213PD      Z8, Z22, Z24
-	VMULPD           Z30, Z9, Z9
-	VMULPD           Z11, Z14, Z7
-	VADDPD           Z20, Z18, Z18
-	VMULPD           Z21, Z24, Z24
-	VMOVUPD          Z9, 13560(AX)(CX*8)
-	VCMPPD           $0x04, Z2, Z14, K1
-	VFMADD213PD      Z16, Z10, Z18
-	VMOVUPD          Z24, 15672(AX)(CX*8)
-	VADDPD           Z9, Z5, Z5
+	VFMADD231PD      5816(AX)(CX*8), Z3, Z10
+	VFMADD231PD.BCST constants<>+1824(SB), Z15, Z18
+	VFMADD213PD.BCST constants<>+1632(SB), Z8, Z13
+	VPSUBQ           Z14, Z21, Z14
+	VADDPD           6904(AX)(CX*8), Z17, Z15
+	VMOVUPD          4792(AX)(CX*8), Z21
+	VFMADD213PD.BCST constants<>+1664(SB), Z8, Z13
+	VPSRLQ           $0x34, Z12, Z12
+	VMOVUPD          3704(AX)(CX*8), Z22
+	VFMADD213PD.BCST constants<>+1696(SB), Z8, Z13
+	VPORQ.BCST       constants<>+1536(SB), Z12, Z12
+	VFMSUB213PD      Z10, Z15, Z9
+	VADDPD           440(AX)(CX*8), Z18, Z10
+	VFMADD213PD.BCST constants<>+1728(SB), Z8, Z13
+	VSUBPD.BCST      constants<>+1536(SB), Z12, Z12
+	VMOVUPD          Z9, 12344(AX)(CX*8)
+	VMOVUPD          Z10, 14584(AX)(CX*8)
+	VFMADD213PD.BCST constants<>+1760(SB), Z8, Z13
+	VSUBPD           Z0, Z14, Z23
+	VADDPD           Z9, Z4, Z4
+	VSUBPD           Z21, Z18, Z9
+	VFMADD213PD.BCST constants<>+1792(SB), Z8, Z13
+	VFMADD231PD      Z14, Z11, Z23
+	VMULPD           Z16, Z1, Z11
+	VADDPD           Z9, Z6, Z6
+	VFNMADD213PD     Z19, Z8, Z13
+	VADDPD.BCST      constants<>+1504(SB), Z23, Z8
+	VMULPD           Z16, Z11, Z11
+	VMULPD           Z21, Z22, Z9
+	VMULPD.BCST      constants<>+1856(SB), Z20, Z14
+	VDIVPD           Z8, Z23, Z8
+	VMOVUPD          Z11, 13432(AX)(CX*8)
+	VCMPPD           $0x04, Z2, Z22, K1
+	VFNMADD231PD     Z13, Z7, Z14
+	VMULPD           Z8, Z8, Z7
+	VADDPD           Z11, Z5, Z5
+	VMOVAPD.Z        Z9, K1, Z9
+	VADDPD           Z19, Z14, Z14
+	VBROADCASTSD     constants<>+1600(SB), Z13
+	VMOVUPD          2552(AX)(CX*8), Z11
+	VFMADD231PD      5880(AX)(CX*8), Z3, Z9
+	VFMADD231PD.BCST constants<>+1824(SB), Z20, Z14
+	VFMADD213PD.BCST constants<>+1632(SB), Z7, Z13
+	VADDPD           Z0, Z11, Z11
+	VADDPD           6968(AX)(CX*8), Z22, Z20
+	VMOVUPD          4856(AX)(CX*8), Z21
+	VFMADD213PD.BCST constants<>+1664(SB), Z7, Z13
+	VMOVUPD          Z0, Z19
+	VMOVUPD          3768(AX)(CX*8), Z24
+	VFMADD213PD.BCST constants<>+1696(SB), Z7, Z13
+	VDIVPD           Z11, Z19, Z19
+	VFMSUB213PD      Z9, Z20, Z18
+	VADDPD           504(AX)(CX*8), Z14, Z26
+	VFMADD213PD.BCST constants<>+1728(SB), Z7, Z13
+	VMOVUPD          10168(AX)(CX*8), Z25
+	VMOVUPD          Z18, 12408(AX)(CX*8)
+	VMOVUPD          Z26, 14648(AX)(CX*8)
+	VFMADD213PD.BCST constants<>+1760(SB), Z7, Z13
+	VMULPD.BCST      constants<>+1504(SB), Z1, Z9
+	VADDPD           Z18, Z4, Z4
+	VSUBPD           Z21, Z14, Z18
+	VFMADD213PD.BCST constants<>+1792(SB), Z7, Z13
+	VMULPD           Z16, Z9, Z9
+	VMULPD           Z10, Z1, Z16
+	VADDPD           Z18, Z6, Z6
+	VFNMADD213PD     Z23, Z7, Z13
+	VMULPD           11256(AX)(CX*8), Z9, Z9
+	VMULPD           Z10, Z16, Z16
+	VMULPD           Z21, Z24, Z7
+	VMULPD.BCST      constants<>+1856(SB), Z12, Z18
+	VFMADD213PD      Z9, Z25, Z15
+	VMOVUPD          Z16, 13496(AX)(CX*8)
+	VCMPPD           $0x04, Z2, Z24, K1
+	VFNMADD231PD     Z13, Z8, Z18
+	VMULPD           Z19, Z15, Z15
+	VADDPD           Z16, Z5, Z5
 	VMOVAPD.Z        Z7, K1, Z7
-	VMOVUPD          Z18, 16696(AX)(CX*8)
+	VADDPD           Z23, Z18, Z18
+	VMOVUPD          Z15, 15608(AX)(CX*8)
+	VMOVUPD          2616(AX)(CX*8), Z8
+	VFMADD231PD      5944(AX)(CX*8), Z3, Z7
+	VFMADD231PD.BCST constants<>+1824(SB), Z12, Z18
+	VMOVUPD          7992(AX)(CX*8), Z12
+	VADDPD           Z0, Z8, Z13
+	VADDPD           7032(AX)(CX*8), Z24, Z16
+	VMOVUPD          4920(AX)(CX*8), Z21
+	VMULPD           Z19, Z12, Z8
+	VMOVUPD          Z0, Z15
+	VMOVUPD          3832(AX)(CX*8), Z23
+	VSUBPD           Z11, Z12, Z12
+	VDIVPD           Z13, Z15, Z15
+	VFMSUB213PD      Z7, Z16, Z14
+	VADDPD           568(AX)(CX*8), Z18, Z7
+	VMULPD           Z19, Z12, Z12
+	VMOVUPD          10232(AX)(CX*8), Z19
+	VMOVUPD          Z14, 12472(AX)(CX*8)
+	VMOVUPD          Z7, 14712(AX)(CX*8)
+	VMULPD           Z17, Z12, Z12
+	VMULPD.BCST      constants<>+1504(SB), Z1, Z17
+	VADDPD           Z14, Z4, Z4
+	VSUBPD           Z21, Z18, Z11
+	VMULPD           Z8, Z9, Z9
+	VMULPD           Z10, Z17, Z17
+	VMULPD           Z26, Z1, Z10
+	VADDPD           Z11, Z6, Z6
+	VMOVUPD          6904(AX)(CX*8), Z11
+	VMULPD           11320(AX)(CX*8), Z17, Z17
+	VMULPD           Z26, Z10, Z10
+	VMULPD           Z21, Z23, Z14
+	VFMSUB213PD      9080(AX)(CX*8), Z11, Z8
+	VFMADD213PD      Z17, Z19, Z20
+	VMOVUPD          Z10, 13560(AX)(CX*8)
+	VCMPPD           $0x04, Z2, Z23, K1
+	VADDPD           Z8, Z12, Z12
+	VMULPD           Z15, Z20, Z20
+	VADDPD           Z10, Z5, Z5
+	VMOVAPD.Z        Z14, K1, Z14
+	VFMADD213PD      Z9, Z25, Z12
+	VMOVUPD          Z20, 15672(AX)(CX*8)
+	VMOVUPD          2680(AX)(CX*8), Z8
+	VFMADD231PD      6008(AX)(CX*8), Z3, Z14
+	VMOVUPD          Z12, 16696(AX)(CX*8)
 	VMOVUPD          8056(AX)(CX*8), Z9
-	VADDPD           Z0, Z19, Z11
-	VFMADD231PD      6008(AX)(CX*8), Z3, Z7
-	VMULPD           Z21, Z9, Z10
-	VMOVUPD          Z0, Z16
-	VADDPD           7096(AX)(CX*8), Z14, Z18
-	VSUBPD           Z12, Z9, Z9
-	VDIVPD           Z11, Z16, Z16
-	VMOVUPD          Z13, Z12
-	VMULPD           Z21, Z9, Z9
-	VMOVUPD          10296(AX)(CX*8), Z13
-	VFMSUB213PD      Z7, Z18, Z12
+	VADDPD           Z0, Z8, Z10
+	VADDPD           7096(AX)(CX*8), Z23, Z12
+	VMULPD           Z15, Z9, Z8
+	VMOVUPD          Z0, Z11
+	VSUBPD           Z13, Z9, Z9
+	VDIVPD           Z10, Z11, Z11
+	VFMSUB213PD      Z14, Z12, Z18
 	VMULPD           Z15, Z9, Z9
-	VMULPD.BCST      constants<>+1504(SB), Z1, Z7
-	VMOVUPD          Z12, 12536(AX)(CX*8)
-	VMULPD           Z10, Z8, Z8
-	VMULPD           Z30, Z7, Z7
-	VADDPD           Z12, Z4, Z4
-	VMOVUPD          6968(AX)(CX*8), Z12
-	VMULPD           11384(AX)(CX*8), Z7, Z7
-	VMULPD           Z23, Z1, Z15
-	VFMSUB213PD      9144(AX)(CX*8), Z12, Z10
-	VFMADD213PD      Z7, Z13, Z27
-	VMULPD           Z23, Z15, Z15
-	VADDPD           Z10, Z9, Z9
-	VMULPD           Z16, Z27, Z27
-	VMOVUPD          Z15, 13624(AX)(CX*8)
-	VFMADD213PD      Z8, Z22, Z9
-	VMOVUPD          Z27, 15736(AX)(CX*8)
-	VADDPD           Z15, Z5, Z5
+	VMOVUPD          10296(AX)(CX*8), Z14
+	VMOVUPD          Z18, 12536(AX)(CX*8)
+	VMULPD           Z22, Z9, Z9
+	VMULPD.BCST      constants<>+1504(SB), Z1, Z15
+	VADDPD           Z18, Z4, Z4
+	VMULPD           Z8, Z17, Z17
+	VMULPD           Z26, Z15, Z15
+	VMULPD           Z7, Z1, Z18
+	VMOVUPD          6968(AX)(CX*8), Z13
+	VMULPD           11384(AX)(CX*8), Z15, Z15
+	VMULPD           Z7, Z18, Z18
+	VFMSUB213PD      9144(AX)(CX*8), Z13, Z8
+	VFMADD213PD      Z15, Z14, Z16
+	VMOVUPD          Z18, 13624(AX)(CX*8)
+	VADDPD           Z8, Z9, Z9
+	VMULPD           Z11, Z16, Z16
+	VADDPD           Z18, Z5, Z5
+	VFMADD213PD      Z17, Z19, Z9
+	VMOVUPD          Z16, 15736(AX)(CX*8)
+	VMOVUPD          2744(AX)(CX*8), Z8
 	VMOVUPD          Z9, 16760(AX)(CX*8)
-	VMOVUPD          8120(AX)(CX*8), Z8
-	VADDPD           Z0, Z25, Z10
-	VMULPD           Z16, Z8, Z9
-	VMOVUPD          Z0, Z12
-	VSUBPD           Z11, Z8, Z8
-	VDIVPD           Z10, Z12, Z12
-	VMULPD           Z16, Z8, Z8
-	VMOVUPD          10360(AX)(CX*8), Z15
-	VMULPD           Z17, Z8, Z8
-	VMULPD.BCST      constants<>+1504(SB), Z1, Z16
-	VMULPD           Z9, Z7, Z7
-	VMULPD           Z23, Z16, Z16
-	VMOVUPD          7032(AX)(CX*8), Z11
-	VMULPD           11448(AX)(CX*8), Z16, Z16
-	VFMSUB213PD      9208(AX)(CX*8), Z11, Z9
-	VFMADD213PD      Z16, Z15, Z18
-	VADDPD           Z9, Z8, Z8
-	VMULPD           Z12, Z18, Z18
-	VFMADD213PD      Z7, Z13, Z8
-	VMOVUPD          Z18, 15800(AX)(CX*8)
-	VMOVUPD          Z8, 16824(AX)(CX*8)
+	VMOVUPD          8120(AX)(CX*8), Z9
+	VADDPD           Z0, Z8, Z13
+	VMULPD           Z11, Z9, Z8
+	VMOVUPD          Z0, Z16
+	VSUBPD           Z10, Z9, Z9
+	VDIVPD           Z13, Z16, Z16
+	VMULPD           Z11, Z9, Z9
+	VMOVUPD          10360(AX)(CX*8), Z11
+	VMULPD           Z24, Z9, Z9
+	VMULPD.BCST      constants<>+1504(SB), Z1, Z17
+	VMULPD           Z8, Z15, Z15
+	VMULPD           Z7, Z17, Z17
+	VMOVUPD          7032(AX)(CX*8), Z10
+	VMULPD           11448(AX)(CX*8), Z17, Z17
+	VFMSUB213PD      9208(AX)(CX*8), Z10, Z8
+	VFMADD213PD      Z17, Z11, Z12
+	VADDPD           Z8, Z9, Z9
+	VMULPD           Z16, Z12, Z12
+	VFMADD213PD      Z15, Z14, Z9
+	VMOVUPD          Z12, 15800(AX)(CX*8)
+	VMOVUPD          Z9, 16824(AX)(CX*8)
 	VMOVUPD          8184(AX)(CX*8), Z7
-	VMULPD           Z12, Z7, Z8
-	VSUBPD           Z10, Z7, Z7
-	VMULPD           Z12, Z7, Z7
-	VMULPD           Z14, Z7, Z7
-	VMULPD           Z8, Z16, Z16
-	VMOVUPD          7096(AX)(CX*8), Z10
-	VFMSUB213PD      9272(AX)(CX*8), Z10, Z8
+	VMULPD           Z16, Z7, Z8
+	VSUBPD           Z13, Z7, Z7
+	VMULPD           Z16, Z7, Z7
+	VMULPD           Z23, Z7, Z7
+	VMULPD           Z8, Z17, Z17
+	VMOVUPD          7096(AX)(CX*8), Z13
+	VFMSUB213PD      9272(AX)(CX*8), Z13, Z8
 	VADDPD           Z8, Z7, Z7
-	VFMADD213PD      Z16, Z15, Z7
+	VFMADD213PD      Z17, Z11, Z7
 	VMOVUPD          Z7, 16888(AX)(CX*8)
 	ADDQ             $+32, CX
 	CMPQ             CX, BX
-	JLT              loop1
+	JLT              loop2
 
-end2:
+end1:
 	CMPQ CX, DX
-	JGE  end4
+	JGE  end3
 
-loop3:
+loop4:
 	VMOVUPD          2552(AX)(CX*8), Z7
-	VMOVUPD          3640(AX)(CX*8), Z8
-	VADDPD           Z0, Z7, Z9
-	VPSUBQ.BCST      constants<>+1568(SB), Z9, Z9
-	VPANDQ.BCST      constants<>+1216(SB), Z9, Z10
-	VMOVUPD          Z0, Z11
-	VPSUBQ           Z10, Z11, Z10
-	VPSRLQ           $0x34, Z9, Z9
-	VPORQ.BCST       constants<>+1536(SB), Z9, Z9
-	VSUBPD.BCST      constants<>+1536(SB), Z9, Z9
-	VSUBPD           Z0, Z10, Z11
-	VFMADD231PD      Z10, Z7, Z11
-	VADDPD.BCST      constants<>+1504(SB), Z11, Z10
-	VDIVPD           Z10, Z11, Z10
-	VMULPD           Z10, Z10, Z12
-	VBROADCASTSD     constants<>+1600(SB), Z13
-	VFMADD213PD.BCST constants<>+1632(SB), Z12, Z13
-	VFMADD213PD.BCST constants<>+1664(SB), Z12, Z13
-	VFMADD213PD.BCST constants<>+1696(SB), Z12, Z13
-	VFMADD213PD.BCST constants<>+1728(SB), Z12, Z13
-	VFMADD213PD.BCST constants<>+1760(SB), Z12, Z13
-	VFMADD213PD.BCST constants<>+1792(SB), Z12, Z13
-	VFNMADD213PD     Z11, Z12, Z13
-	VMULPD.BCST      constants<>+1856(SB), Z9, Z12
-	VFNMADD231PD     Z13, Z10, Z12
-	VADDPD           Z11, Z12, Z12
-	VFMADD231PD.BCST constants<>+1824(SB), Z9, Z12
-	VMOVUPD          4728(AX)(CX*8), Z10
-	VADDPD           376(AX)(CX*8), Z12, Z9
-	VMOVUPD          Z9, 14520(AX)(CX*8)
-	VSUBPD           Z10, Z12, Z11
-	VADDPD           Z11, Z6, Z6
-	VMULPD           Z10, Z8, Z10
-	VCMPPD           $0x04, Z2, Z8, K1
-	VMOVAPD.Z        Z10, K1, Z10
-	VFMADD231PD      5816(AX)(CX*8), Z3, Z10
-	VADDPD           6904(AX)(CX*8), Z8, Z11
-	VFMSUB213PD      Z10, Z11, Z12
-	VMOVUPD          Z12, 12344(AX)(CX*8)
-	VADDPD           Z12, Z4, Z4
-	VMULPD           Z9, Z1, Z10
-	VMULPD           Z9, Z10, Z10
-	VMOVUPD          Z10, 13432(AX)(CX*8)
-	VADDPD           Z10, Z5, Z5
-	VADDPD           Z0, Z7, Z7
+	VADDPD           Z0, Z7, Z8
+	VPSUBQ.BCST      constants<>+1568(SB), Z8, Z8
+	VPANDQ.BCST      constants<>+1216(SB), Z8, Z9
 	VMOVUPD          Z0, Z10
-	VDIVPD           Z7, Z10, Z10
+	VPSUBQ           Z9, Z10, Z9
+	VPSRLQ           $0x34, Z8, Z10
+	VPORQ.BCST       constants<>+1536(SB), Z10, Z10
+	VSUBPD.BCST      constants<>+1536(SB), Z10, Z10
+	VSUBPD           Z0, Z9, Z8
+	VFMADD231PD      Z9, Z7, Z8
+	VADDPD.BCST      constants<>+1504(SB), Z8, Z7
+	VDIVPD           Z7, Z8, Z7
+	VMULPD           Z7, Z7, Z9
+	VBROADCASTSD     constants<>+1600(SB), Z11
+	VFMADD213PD.BCST constants<>+1632(SB), Z9, Z11
+	VFMADD213PD.BCST constants<>+1664(SB), Z9, Z11
+	VFMADD213PD.BCST constants<>+1696(SB), Z9, Z11
+	VFMADD213PD.BCST constants<>+1728(SB), Z9, Z11
+	VFMADD213PD.BCST constants<>+1760(SB), Z9, Z11
+	VFMADD213PD.BCST constants<>+1792(SB), Z9, Z11
+	VFNMADD213PD     Z8, Z9, Z11
+	VMULPD.BCST      constants<>+1856(SB), Z10, Z9
+	VFNMADD231PD     Z11, Z7, Z9
+	VADDPD           Z8, Z9, Z9
+	VFMADD231PD.BCST constants<>+1824(SB), Z10, Z9
+	VMOVUPD          4728(AX)(CX*8), Z8
+	VMOVUPD          3640(AX)(CX*8), Z10
+	VADDPD           376(AX)(CX*8), Z9, Z7
+	VMOVUPD          Z7, 14520(AX)(CX*8)
+	VSUBPD           Z8, Z9, Z11
+	VADDPD           Z11, Z6, Z6
+	VMULPD           Z8, Z10, Z8
+	VCMPPD           $0x04, Z2, Z10, K1
+	VMOVAPD.Z        Z8, K1, Z8
+	VFMADD231PD      5816(AX)(CX*8), Z3, Z8
+	VADDPD           6904(AX)(CX*8), Z10, Z11
+	VFMSUB213PD      Z8, Z11, Z9
+	VMOVUPD          Z9, 12344(AX)(CX*8)
+	VADDPD           Z9, Z4, Z4
+	VMULPD           Z7, Z1, Z8
+	VMULPD           Z7, Z8, Z8
+	VMOVUPD          Z8, 13432(AX)(CX*8)
+	VADDPD           Z8, Z5, Z5
+	VMOVUPD          2552(AX)(CX*8), Z8
+	VADDPD           Z0, Z8, Z8
+	VMOVUPD          Z0, Z9
+	VDIVPD           Z8, Z9, Z9
 	VMOVUPD          10168(AX)(CX*8), Z13
 	VMULPD.BCST      constants<>+1504(SB), Z1, Z12
-	VMULPD           Z9, Z12, Z12
+	VMULPD           Z7, Z12, Z12
 	VMULPD           11256(AX)(CX*8), Z12, Z12
 	VFMADD213PD      Z12, Z13, Z11
-	VMULPD           Z10, Z11, Z11
+	VMULPD           Z9, Z11, Z11
 	VMOVUPD          Z11, 15608(AX)(CX*8)
-	VMOVUPD          7992(AX)(CX*8), Z9
-	VMULPD           Z10, Z9, Z11
-	VSUBPD           Z7, Z9, Z9
-	VMULPD           Z10, Z9, Z9
-	VMULPD           Z8, Z9, Z9
+	VMOVUPD          7992(AX)(CX*8), Z7
+	VMULPD           Z9, Z7, Z11
+	VSUBPD           Z8, Z7, Z7
+	VMULPD           Z9, Z7, Z7
+	VMULPD           Z10, Z7, Z7
 	VMULPD           Z11, Z12, Z12
-	VMOVUPD          6904(AX)(CX*8), Z7
-	VFMSUB213PD      9080(AX)(CX*8), Z7, Z11
-	VADDPD           Z11, Z9, Z9
-	VFMADD213PD      Z12, Z13, Z9
-	VMOVUPD          Z9, 16696(AX)(CX*8)
+	VMOVUPD          6904(AX)(CX*8), Z8
+	VFMSUB213PD      9080(AX)(CX*8), Z8, Z11
+	VADDPD           Z11, Z7, Z7
+	VFMADD213PD      Z12, Z13, Z7
+	VMOVUPD          Z7, 16696(AX)(CX*8)
 	ADDQ             $+8, CX
 	CMPQ             CX, DX
-	JLT              loop3
+	JLT              loop4
 
-end4:
+end3:
 	VMOVUPD Z4, 17784(AX)
 	VMOVUPD Z5, 17848(AX)
 	VMOVUPD Z6, 17912(AX)
@@ -16462,8 +16389,6 @@ tile1:
 	CMPQ    CX, DX
 	CMOVQLT CX, DX
 	XORQ    BX, BX
-	CMPQ    BX, DX
-	JGE     end3
 
 loop2:
 	VMOVUPS       (DI)(BX*8), Z9
@@ -16527,13 +16452,9 @@ loop2:
 	ADDQ          $+32, BX
 	CMPQ          BX, DX
 	JLT           loop2
+	XORQ          BX, BX
 
-end3:
-	XORQ BX, BX
-	CMPQ BX, DX
-	JGE  end5
-
-loop4:
+loop3:
 	VMOVUPS          21120(R8)(BX*4), Z9
 	VMOVUPS          16896(R8)(BX*4), Z11
 	VBROADCASTSS     constants<>+1888(SB), Z12
@@ -16588,32 +16509,26 @@ loop4:
 	VMOVUPS          Z15, 64(R8)(BX*4)
 	ADDQ             $+32, BX
 	CMPQ             BX, DX
-	JLT              loop4
+	JLT              loop3
+	VMOVUPD          17784(AX), Z9
+	VMOVUPD          17912(AX), Z10
+	XORQ             BX, BX
 
-end5:
-	VMOVUPD 17784(AX), Z9
-	VMOVUPD 17912(AX), Z10
-	XORQ    BX, BX
-	CMPQ    BX, DX
-	JGE     end7
-
-loop6:
+loop4:
 	VCVTPS2PD (R8)(BX*4), Z11
 	VADDPD    Z11, Z9, Z9
 	VCVTPS2PD 4224(R8)(BX*4), Z11
 	VADDPD    Z11, Z10, Z10
 	ADDQ      $+8, BX
 	CMPQ      BX, DX
-	JLT       loop6
-
-end7:
-	VMOVUPD Z9, 17784(AX)
-	VMOVUPD Z10, 17912(AX)
-	ADDQ    $+1024, DI
-	ADDQ    $+512, SI
-	ADDQ    R9, R8
-	SUBQ    $+128, CX
-	JG      tile1
+	JLT       loop4
+	VMOVUPD   Z9, 17784(AX)
+	VMOVUPD   Z10, 17912(AX)
+	ADDQ      $+1024, DI
+	ADDQ      $+512, SI
+	ADDQ      R9, R8
+	SUBQ      $+128, CX
+	JG        tile1
 	VZEROUPPER
 	RET
 
@@ -16649,8 +16564,6 @@ tile1:
 	CMPQ    CX, DX
 	CMOVQLT CX, DX
 	XORQ    BX, BX
-	CMPQ    BX, DX
-	JGE     end3
 
 loop2:
 	VMOVUPS       (DI)(BX*8), Z9
@@ -16714,13 +16627,9 @@ loop2:
 	ADDQ          $+32, BX
 	CMPQ          BX, DX
 	JLT           loop2
+	XORQ          BX, BX
 
-end3:
-	XORQ BX, BX
-	CMPQ BX, DX
-	JGE  end5
-
-loop4:
+loop3:
 	VMOVUPS          21120(R8)(BX*4), Z9
 	VMOVUPS          16896(R8)(BX*4), Z11
 	VBROADCASTSS     constants<>+1888(SB), Z12
@@ -16775,14 +16684,10 @@ loop4:
 	VMOVUPS          Z15, 64(R8)(BX*4)
 	ADDQ             $+32, BX
 	CMPQ             BX, DX
-	JLT              loop4
+	JLT              loop3
+	XORQ             BX, BX
 
-end5:
-	XORQ BX, BX
-	CMPQ BX, DX
-	JGE  end7
-
-loop6:
+loop4:
 	PREFETCHT0   1536(R10)(BX*8)
 	VMOVUPS      21120(R8)(BX*4), Z9
 	VADDPS.BCST  constants<>+2240(SB), Z9, Z10
@@ -16825,34 +16730,28 @@ loop6:
 	VMOVUPS      Z12, 192(R10)(BX*8)
 	ADDQ         $+32, BX
 	CMPQ         BX, DX
-	JLT          loop6
+	JLT          loop4
+	VMOVUPD      17784(AX), Z9
+	VMOVUPD      17912(AX), Z10
+	XORQ         BX, BX
 
-end7:
-	VMOVUPD 17784(AX), Z9
-	VMOVUPD 17912(AX), Z10
-	XORQ    BX, BX
-	CMPQ    BX, DX
-	JGE     end9
-
-loop8:
+loop5:
 	VCVTPS2PD (R8)(BX*4), Z11
 	VADDPD    Z11, Z9, Z9
 	VCVTPS2PD 4224(R8)(BX*4), Z11
 	VADDPD    Z11, Z10, Z10
 	ADDQ      $+8, BX
 	CMPQ      BX, DX
-	JLT       loop8
-
-end9:
-	VMOVUPD Z9, 17784(AX)
-	VMOVUPD Z10, 17912(AX)
-	ADDQ    $+1024, DI
-	ADDQ    $+512, SI
-	ADDQ    R9, R8
-	ADDQ    $+1024, R10
-	ADDQ    $+512, R11
-	SUBQ    $+128, CX
-	JG      tile1
+	JLT       loop5
+	VMOVUPD   Z9, 17784(AX)
+	VMOVUPD   Z10, 17912(AX)
+	ADDQ      $+1024, DI
+	ADDQ      $+512, SI
+	ADDQ      R9, R8
+	ADDQ      $+1024, R10
+	ADDQ      $+512, R11
+	SUBQ      $+128, CX
+	JG        tile1
 	VZEROUPPER
 	RET
 
@@ -16879,8 +16778,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ         SI, R8
@@ -17017,8 +16914,6 @@ loop2:
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -17050,8 +16945,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ          SI, R8
@@ -17182,8 +17075,6 @@ loop2:
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -17210,8 +17101,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ         SI, R8
@@ -17373,8 +17262,6 @@ loop2:
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -17406,8 +17293,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ          SI, R8
@@ -17563,8 +17448,6 @@ loop2:
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -17591,8 +17474,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ         SI, R8
@@ -17784,8 +17665,6 @@ loop2:
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -17817,8 +17696,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ          SI, R8
@@ -17998,8 +17875,6 @@ loop2:
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -18026,8 +17901,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ         SI, R8
@@ -18300,8 +18173,6 @@ loop2:
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -18333,8 +18204,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ          SI, R8
@@ -18589,8 +18458,6 @@ loop2:
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -18617,8 +18484,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ         SI, R8
@@ -18946,8 +18811,6 @@ loop2:
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -18979,8 +18842,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ          SI, R8
@@ -19284,8 +19145,6 @@ loop2:
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -19312,8 +19171,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ         SI, R8
@@ -19809,8 +19666,6 @@ loop2:
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -19842,8 +19697,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ          SI, R8
@@ -20297,8 +20150,6 @@ loop2:
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -20325,8 +20176,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ         SI, R8
@@ -20897,8 +20746,6 @@ loop2:
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -20930,8 +20777,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ          SI, R8
@@ -21478,8 +21323,6 @@ loop2:
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -21506,8 +21349,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ         SI, R8
@@ -22103,8 +21944,6 @@ loop2:
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -22136,8 +21975,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ          SI, R8
@@ -22709,8 +22546,6 @@ loop2:
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -22737,8 +22572,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ         SI, R8
@@ -23359,8 +23192,6 @@ loop2:
 	ADDQ         $+8, SI
 	CMPQ         SI, DI
 	JLT          loop2
-
-end3:
 	VZEROUPPER
 	RET
 
@@ -23392,8 +23223,6 @@ max1:
 	MOVQ   88(AX), SI
 	MOVQ   88(AX), DI
 	ADDQ   80(AX), DI
-	CMPQ   SI, DI
-	JGE    end3
 
 loop2:
 	MOVQ          SI, R8
@@ -23990,8 +23819,6 @@ loop2:
 	ADDQ          $+16, SI
 	CMPQ          SI, DI
 	JLT           loop2
-
-end3:
 	VZEROUPPER
 	RET
 

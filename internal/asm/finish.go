@@ -226,8 +226,7 @@ func (b *builder) finish() {
 	}
 	i, end := b.GP64(), b.load("first")
 	b.ADDQ(b.arg("rows"), end)
-	b.XORQ(i, i)
-	vector := func(number int) {
+	losses := func(number int, log vec) {
 		in := func(name string) operand.Mem { return b.slots(name, i, number) }
 		out := func(name string, v vec) { b.VMOVUPD(v, in(name)) }
 		total := func(name string, v vec) {
@@ -241,9 +240,7 @@ func (b *builder) finish() {
 			b.add(s, v, m)
 			b.VMOVUPD(s, m)
 		}
-		rest, main := b.copy(in("rest")), b.copy(in("main"))
-		log := b.log1p(c, rest)
-		lse, y := b.vector(), b.copy(in("y"))
+		lse, y, main := b.vector(), b.copy(in("y")), b.copy(in("main"))
 		b.add(lse, log, in("pivot"))
 		out("lse", lse)
 
@@ -273,7 +270,7 @@ func (b *builder) finish() {
 
 		// total = rest + 1, f = (g·sum + zg)/total, gy = g·(main·(ey−total)/total + eu·p − uy) + zg·p, p = ey/total.
 		whole, inv := b.vector(), b.vector()
-		b.add(whole, rest, c.one)
+		b.add(whole, b.copy(in("rest")), c.one)
 		b.div(inv, b.copy(c.one), whole)
 		zg, g := b.vector(), b.copy(in("g"))
 		b.mul(zg, lambda(), c.two)
@@ -295,14 +292,35 @@ func (b *builder) finish() {
 		b.mulAdd(gy, g, zg)
 		out("gy", gy)
 	}
-	skew := map[ISA][2]int{AVX2: {8, 12}, AVX512: {6, 10}}[b.ISA][b.Op-Finish] // as few as there are registers for
-	if b.ISA == AVX2 {
-		b.loop(i, end, coef.RowLanes, func() { b.weave(2, skew, vector) })
+	load := func(name string, number int) vec { return b.copy(b.slots(name, i, number)) }
+	if b.ISA == AVX2 { // what loops tell one another waits in the places of results
+		store := func(v vec, name string, number int) { b.VMOVUPD(v, b.slots(name, i, number)) }
+		each := func(body func(number int)) {
+			b.XORQ(i, i)
+			b.repeat(i, end, coef.RowLanes, func() { b.weave(2, 2, body) })
+		}
+		each(func(number int) {
+			g, s, k := b.reduceLog1p(c, load("rest", number))
+			store(g, "z", number)
+			store(s, "loss", number)
+			store(k, "lse", number)
+		})
+		each(func(number int) {
+			log := b.log1p(c, load("z", number), load("loss", number), load("lse", number))
+			store(log, "lse", number)
+		})
+		each(func(number int) { losses(number, load("lse", number)) })
 		return
 	}
+	vector := func(number int) {
+		g, s, k := b.reduceLog1p(c, load("rest", number))
+		losses(number, b.log1p(c, g, s, k))
+	}
 	const woven = 4
+	skew := []int{6, 10}[b.Op-Finish] // as few as there are registers for
 	whole := b.GP64()
 	b.LEAQ(operand.Mem{Base: end, Disp: (1 - woven) * coef.RowLanes}, whole)
+	b.XORQ(i, i)
 	b.loop(i, whole, woven*coef.RowLanes, func() { b.weave(woven, skew, vector) })
 	b.loop(i, end, coef.RowLanes, func() { vector(0) })
 	for _, name := range totals {
@@ -327,9 +345,10 @@ func (b *builder) logConstants() (c logConstants) {
 	return c
 }
 
-// log1p is log(1+f), as in lsr_generic.go.
-func (b *builder) log1p(l logConstants, f vec) vec {
-	d, k, scale := b.vector(), b.vector(), b.vector()
+// reduceLog1p is what log(1+f) is made of, as in lsr_generic.go: 1+f = 2ᵏ·(1+g), s = g/(2+g).
+func (b *builder) reduceLog1p(l logConstants, f vec) (g, s, k vec) {
+	d, scale := b.vector(), b.vector()
+	g, s, k = b.vector(), b.vector(), b.vector()
 	b.add(d, f, l.one)
 	b.VPSUBQ(l.threeQuarters, d, d)
 	b.and(scale, d, l.exponent)
@@ -338,12 +357,17 @@ func (b *builder) log1p(l logConstants, f vec) vec {
 	b.or(k, k, l.two52)
 	b.sub(k, k, l.two52)
 
-	g := b.vector()
 	b.sub(g, scale, l.one)
 	b.mulAddTo(g, f, scale)
-	s, z, t := b.vector(), b.vector(), b.vector()
+	t := b.vector()
 	b.add(t, g, l.two)
 	b.div(s, g, t)
+	return g, s, k
+}
+
+// log1p is log(1+f), once it is reduced. It destroys g.
+func (b *builder) log1p(l logConstants, g, s, k vec) vec {
+	z := b.vector()
 	b.mul(z, s, s)
 	p := b.broadcast(l.c[0])
 	for _, c := range l.c[1:] {

@@ -336,9 +336,16 @@ func (b *builder) rows(body func(row, slot, label reg.GPVirtual), next func()) {
 
 // loop runs the body while i < end, stepping i; a step of 0 leaves that to the body.
 func (b *builder) loop(i, end reg.Register, step int, body func()) {
-	loop, done := b.label("loop"), b.label("end")
+	done := b.label("end")
 	b.CMPQ(i, end)
 	b.JGE(operand.LabelRef(done))
+	b.repeat(i, end, step, body)
+	b.Label(done)
+}
+
+// repeat is loop where i < end at first.
+func (b *builder) repeat(i, end reg.Register, step int, body func()) {
+	loop := b.label("loop")
 	b.Label(loop)
 	body()
 	if step != 0 {
@@ -346,7 +353,6 @@ func (b *builder) loop(i, end reg.Register, step int, body func()) {
 	}
 	b.CMPQ(i, end)
 	b.JLT(operand.LabelRef(loop))
-	b.Label(done)
 }
 
 // doc comments the function.

@@ -87,7 +87,7 @@ func (b *builder) pair() {
 	loop := func(body func(from int)) {
 		const woven, skew = 2, 2
 		b.XORQ(i, i)
-		b.loop(i, n, woven*b.width(), func() {
+		b.repeat(i, n, woven*b.width(), func() {
 			b.weave(woven, skew, func(number int) { body(number * b.width()) })
 		})
 	}
@@ -140,7 +140,7 @@ func (b *builder) addUp(i, n reg.GPVirtual, sums []sumOf) {
 	}
 	each(func(lane vec, _, total operand.Mem) { b.VMOVUPD(total, lane) })
 	b.XORQ(i, i)
-	b.loop(i, n, coef.RowLanes, func() {
+	b.repeat(i, n, coef.RowLanes, func() {
 		each(func(lane vec, of, _ operand.Mem) {
 			v := b.vector()
 			b.VCVTPS2PD(of, v)

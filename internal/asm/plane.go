@@ -18,7 +18,7 @@ func (b *builder) planeLanes() int { return coef.Lanes / b.f() }
 func (b *builder) positions(step int, labels reg.GPVirtual, planes []reg.GPVirtual, body func(slot reg.GPVirtual)) {
 	slot, end := b.load("first"), b.load("first")
 	b.ADDQ(b.arg("rows"), end)
-	b.loop(slot, end, step, func() {
+	b.repeat(slot, end, step, func() {
 		body(slot)
 		for _, p := range planes {
 			if p != nil {
