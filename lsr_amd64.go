@@ -366,3 +366,6 @@ func sumUniformFloat32AVX512K100(a unsafe.Pointer)
 
 //go:noescape
 func sumExpUniformFloat32AVX512K100(a unsafe.Pointer)
+
+//go:noescape
+func sumUniformFloat32AVX512K128(a unsafe.Pointer)

@@ -1780,71 +1780,69 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
-	LEAQ         (BX)(BX*2), SI
 	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         96(AX), R8
-	MOVQ         CX, DI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (DI), Y2, Y2
-	ADDQ   208(AX), DI
-	DECQ   R8
+	VMAXPS (BX), Y2, Y2
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
-	MOVQ   88(AX), DI
-	MOVQ   88(AX), R8
-	ADDQ   80(AX), R8
+	MOVQ   88(AX), BX
+	MOVQ   88(AX), SI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ         DI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x02, R9
-	ADDQ         168(AX), R9
-	MOVQ         176(AX), R10
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x02, DI
+	ADDQ         168(AX), DI
+	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 376(AX)(DI*8)
+	VMOVUPD      Y4, 376(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 408(AX)(DI*8)
+	VMOVUPD      Y4, 408(AX)(BX*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	MOVQ         56(AX), R11
+	MOVQ         56(AX), R9
 	VXORPS       Y6, Y6, Y6
-	MOVQ         $+1504, R12
+	MOVQ         $+1504, R10
 
 clear3:
-	VMOVUPS Y6, (R11)(R12*1)
-	SUBQ    $0x20, R12
+	VMOVUPS Y6, (R9)(R10*1)
+	SUBQ    $0x20, R10
 	JGE     clear3
-	MOVQ    CX, R13
-	XORQ    R14, R14
+	MOVQ    CX, R11
 	XORQ    R12, R12
+	XORQ    R10, R10
 
 classes4:
-	MOVQ       96(AX), R15
-	SUBQ       R14, R15
-	CMPQ       R15, $0x04
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x04
 	JLT        done5
-	MOVQ       168(AX), R15
-	CMPQ       R15, (AX)
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
 	JEQ        fetched6
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPS      (R13), Y6
+	VMOVUPS      (R11), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -1853,7 +1851,7 @@ fetched6:
 	VFMADD132PS  constants<>+96(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VMOVUPS      (R13)(BX*1), Y10
+	VMOVUPS      576(R11), Y10
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VPSLLD       $0x14, Y9, Y9
@@ -1870,97 +1868,97 @@ fetched6:
 	VSUBPS       Y1, Y13, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VFNMADD132PS constants<>+128(SB), Y12, Y7
-	VMOVUPS      (R13)(BX*2), Y11
-	VMOVUPS      Y8, (R13)
+	VMOVUPS      1152(R11), Y11
+	VMOVUPS      Y8, (R11)
 	VPERMPS      constants<>+224(SB), Y13, Y9
 	VPCMPEQD     constants<>+640(SB), Y4, Y12
-	VMAXPS       32(R13), Y2, Y2
+	VMAXPS       32(R11), Y2, Y2
 	VPSLLD       $0x14, Y13, Y13
 	VBLENDVPS    Y12, Y11, Y5, Y5
-	VADDPS       (R11)(R12*1), Y8, Y8
+	VADDPS       (R9)(R10*1), Y8, Y8
 	VPADDD       Y9, Y13, Y13
 	VSUBPS       Y3, Y11, Y11
-	VMOVUPS      Y8, (R11)(R12*1)
+	VMOVUPS      Y8, (R9)(R10*1)
 	VMOVUPS      constants<>+160(SB), Y8
 	VMAXPS       Y11, Y0, Y9
-	VADDPS       1024(R11), Y6, Y6
+	VADDPS       1024(R9), Y6, Y6
 	VFMADD213PS  constants<>+192(SB), Y7, Y8
 	VMOVUPS      Y9, Y12
-	VMOVUPS      Y6, 1024(R11)
+	VMOVUPS      Y6, 1024(R9)
 	VMULPS       Y7, Y7, Y6
 	VFMADD132PS  constants<>+96(SB), Y1, Y12
 	VFMADD213PS  Y7, Y6, Y8
 	VSUBPS       Y1, Y12, Y6
 	VFMADD213PS  Y13, Y13, Y8
 	VFNMADD132PS constants<>+128(SB), Y9, Y6
-	VMOVUPS      (R13)(SI*1), Y9
-	VMOVUPS      Y8, (R13)(BX*1)
+	VMOVUPS      1728(R11), Y9
+	VMOVUPS      Y8, 576(R11)
 	VPERMPS      constants<>+224(SB), Y12, Y7
 	VPCMPEQD     constants<>+672(SB), Y4, Y13
-	VMAXPS       32(R13)(BX*1), Y2, Y2
+	VMAXPS       608(R11), Y2, Y2
 	VPSLLD       $0x14, Y12, Y12
 	VBLENDVPS    Y13, Y9, Y5, Y5
-	VADDPS       32(R11)(R12*1), Y8, Y8
+	VADDPS       32(R9)(R10*1), Y8, Y8
 	VPADDD       Y7, Y12, Y12
 	VSUBPS       Y3, Y9, Y9
-	VMOVUPS      Y8, 32(R11)(R12*1)
+	VMOVUPS      Y8, 32(R9)(R10*1)
 	VMOVUPS      constants<>+160(SB), Y7
 	VMAXPS       Y9, Y0, Y8
-	VADDPS       1056(R11), Y10, Y10
+	VADDPS       1056(R9), Y10, Y10
 	VFMADD213PS  constants<>+192(SB), Y6, Y7
 	VMOVUPS      Y8, Y13
-	VMOVUPS      Y10, 1056(R11)
+	VMOVUPS      Y10, 1056(R9)
 	VMULPS       Y6, Y6, Y10
 	VFMADD132PS  constants<>+96(SB), Y1, Y13
 	VFMADD213PS  Y6, Y10, Y7
 	VSUBPS       Y1, Y13, Y6
 	VFMADD213PS  Y12, Y12, Y7
 	VFNMADD132PS constants<>+128(SB), Y8, Y6
-	VMOVUPS      Y7, (R13)(BX*2)
+	VMOVUPS      Y7, 1152(R11)
 	VPERMPS      constants<>+224(SB), Y13, Y8
-	VMAXPS       32(R13)(BX*2), Y2, Y2
+	VMAXPS       1184(R11), Y2, Y2
 	VPSLLD       $0x14, Y13, Y13
-	VADDPS       64(R11)(R12*1), Y7, Y7
+	VADDPS       64(R9)(R10*1), Y7, Y7
 	VPADDD       Y8, Y13, Y13
-	VMOVUPS      Y7, 64(R11)(R12*1)
+	VMOVUPS      Y7, 64(R9)(R10*1)
 	VMOVUPS      constants<>+160(SB), Y7
-	VADDPS       1088(R11), Y11, Y8
+	VADDPS       1088(R9), Y11, Y8
 	VFMADD213PS  constants<>+192(SB), Y6, Y7
-	VMOVUPS      Y8, 1088(R11)
+	VMOVUPS      Y8, 1088(R9)
 	VMULPS       Y6, Y6, Y8
 	VFMADD213PS  Y6, Y8, Y7
 	VFMADD213PS  Y13, Y13, Y7
-	VMOVUPS      Y7, (R13)(SI*1)
-	VMAXPS       32(R13)(SI*1), Y2, Y2
-	VADDPS       96(R11)(R12*1), Y7, Y6
-	VMOVUPS      Y6, 96(R11)(R12*1)
-	VADDPS       1120(R11), Y9, Y6
-	VMOVUPS      Y6, 1120(R11)
-	ADDQ         $0x04, R14
-	ADDQ         $+128, R11
-	LEAQ         (R13)(BX*4), R13
+	VMOVUPS      Y7, 1728(R11)
+	VMAXPS       1760(R11), Y2, Y2
+	VADDPS       96(R9)(R10*1), Y7, Y6
+	VMOVUPS      Y6, 96(R9)(R10*1)
+	VADDPS       1120(R9), Y9, Y6
+	VMOVUPS      Y6, 1120(R9)
+	ADDQ         $0x04, R12
+	ADDQ         $+128, R9
+	ADDQ         $+2304, R11
 	VPSUBD       constants<>+704(SB), Y4, Y4
-	TESTQ        $+15, R14
+	TESTQ        $+15, R12
 	JNE          classes4
-	SUBQ         $+512, R11
-	XORQ         $+512, R12
+	SUBQ         $+512, R9
+	XORQ         $+512, R10
 	JMP          classes4
 
 done5:
 classes7:
-	MOVQ       96(AX), R15
-	SUBQ       R14, R15
-	CMPQ       R15, $0x01
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x01
 	JLT        done8
-	MOVQ       168(AX), R15
-	CMPQ       R15, (AX)
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
 	JEQ        fetched9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched9:
-	VMOVUPS      (R13), Y6
+	VMOVUPS      (R11), Y6
 	VPCMPEQD     constants<>+576(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -1977,69 +1975,69 @@ fetched9:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (R13)
-	VMAXPS       32(R13), Y2, Y2
-	VADDPS       (R11)(R12*1), Y8, Y7
-	VMOVUPS      Y7, (R11)(R12*1)
-	VADDPS       1024(R11), Y6, Y6
-	VMOVUPS      Y6, 1024(R11)
-	ADDQ         $0x01, R14
-	ADDQ         $+32, R11
-	ADDQ         208(AX), R13
+	VMOVUPS      Y8, (R11)
+	VMAXPS       32(R11), Y2, Y2
+	VADDPS       (R9)(R10*1), Y8, Y7
+	VMOVUPS      Y7, (R9)(R10*1)
+	VADDPS       1024(R9), Y6, Y6
+	VMOVUPS      Y6, 1024(R9)
+	ADDQ         $0x01, R12
+	ADDQ         $+32, R9
+	ADDQ         $+576, R11
 	VPSUBD       constants<>+608(SB), Y4, Y4
-	TESTQ        $+15, R14
+	TESTQ        $+15, R12
 	JNE          classes7
-	SUBQ         $+512, R11
-	XORQ         $+512, R12
+	SUBQ         $+512, R9
+	XORQ         $+512, R10
 	JMP          classes7
 
 done8:
-	MOVQ         56(AX), R9
+	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
 	JE           two10
-	VMOVUPS      (R9), Y4
-	VADDPS       512(R9), Y4, Y4
-	VMOVUPS      32(R9), Y6
-	VADDPS       544(R9), Y6, Y6
+	VMOVUPS      (DI), Y4
+	VADDPS       512(DI), Y4, Y4
+	VMOVUPS      32(DI), Y6
+	VADDPS       544(DI), Y6, Y6
 	VADDPS       Y6, Y4, Y4
-	VMOVUPS      64(R9), Y6
-	VADDPS       576(R9), Y6, Y6
-	VMOVUPS      96(R9), Y7
-	VADDPS       608(R9), Y7, Y7
+	VMOVUPS      64(DI), Y6
+	VADDPS       576(DI), Y6, Y6
+	VMOVUPS      96(DI), Y7
+	VADDPS       608(DI), Y7, Y7
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y6, Y4, Y4
-	VMOVUPS      128(R9), Y6
-	VADDPS       640(R9), Y6, Y6
-	VMOVUPS      160(R9), Y7
-	VADDPS       672(R9), Y7, Y7
+	VMOVUPS      128(DI), Y6
+	VADDPS       640(DI), Y6, Y6
+	VMOVUPS      160(DI), Y7
+	VADDPS       672(DI), Y7, Y7
 	VADDPS       Y7, Y6, Y6
-	VMOVUPS      192(R9), Y7
-	VADDPS       704(R9), Y7, Y7
-	VMOVUPS      224(R9), Y8
-	VADDPS       736(R9), Y8, Y8
+	VMOVUPS      192(DI), Y7
+	VADDPS       704(DI), Y7, Y7
+	VMOVUPS      224(DI), Y8
+	VADDPS       736(DI), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y6, Y4, Y4
-	VMOVUPS      256(R9), Y6
-	VADDPS       768(R9), Y6, Y6
-	VMOVUPS      288(R9), Y7
-	VADDPS       800(R9), Y7, Y7
+	VMOVUPS      256(DI), Y6
+	VADDPS       768(DI), Y6, Y6
+	VMOVUPS      288(DI), Y7
+	VADDPS       800(DI), Y7, Y7
 	VADDPS       Y7, Y6, Y6
-	VMOVUPS      320(R9), Y7
-	VADDPS       832(R9), Y7, Y7
-	VMOVUPS      352(R9), Y8
-	VADDPS       864(R9), Y8, Y8
+	VMOVUPS      320(DI), Y7
+	VADDPS       832(DI), Y7, Y7
+	VMOVUPS      352(DI), Y8
+	VADDPS       864(DI), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y6, Y6
-	VMOVUPS      384(R9), Y7
-	VADDPS       896(R9), Y7, Y7
-	VMOVUPS      416(R9), Y8
-	VADDPS       928(R9), Y8, Y8
+	VMOVUPS      384(DI), Y7
+	VADDPS       896(DI), Y7, Y7
+	VMOVUPS      416(DI), Y8
+	VADDPS       928(DI), Y8, Y8
 	VADDPS       Y8, Y7, Y7
-	VMOVUPS      448(R9), Y8
-	VADDPS       960(R9), Y8, Y8
-	VMOVUPS      480(R9), Y9
-	VADDPS       992(R9), Y9, Y9
+	VMOVUPS      448(DI), Y8
+	VADDPS       960(DI), Y8, Y8
+	VMOVUPS      480(DI), Y9
+	VADDPS       992(DI), Y9, Y9
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y6, Y6
@@ -2047,41 +2045,41 @@ done8:
 	VBROADCASTSD constants<>+736(SB), Y6
 	VCVTPS2PD    X4, Y7
 	VADDPD       Y6, Y7, Y7
-	VMOVUPD      Y7, 2552(AX)(DI*8)
+	VMOVUPD      Y7, 2552(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X4
 	VCVTPS2PD    X4, Y4
 	VADDPD       Y6, Y4, Y4
-	VMOVUPD      Y4, 2584(AX)(DI*8)
+	VMOVUPD      Y4, 2584(AX)(BX*8)
 
 two10:
-	VMOVUPS      1024(R9), Y4
-	VADDPS       1056(R9), Y4, Y4
-	VMOVUPS      1088(R9), Y6
-	VADDPS       1120(R9), Y6, Y6
+	VMOVUPS      1024(DI), Y4
+	VADDPS       1056(DI), Y4, Y4
+	VMOVUPS      1088(DI), Y6
+	VADDPS       1120(DI), Y6, Y6
 	VADDPS       Y6, Y4, Y4
-	VMOVUPS      1152(R9), Y6
-	VADDPS       1184(R9), Y6, Y6
-	VMOVUPS      1216(R9), Y7
-	VADDPS       1248(R9), Y7, Y7
+	VMOVUPS      1152(DI), Y6
+	VADDPS       1184(DI), Y6, Y6
+	VMOVUPS      1216(DI), Y7
+	VADDPS       1248(DI), Y7, Y7
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y6, Y4, Y4
-	VMOVUPS      1280(R9), Y6
-	VADDPS       1312(R9), Y6, Y6
-	VMOVUPS      1344(R9), Y7
-	VADDPS       1376(R9), Y7, Y7
+	VMOVUPS      1280(DI), Y6
+	VADDPS       1312(DI), Y6, Y6
+	VMOVUPS      1344(DI), Y7
+	VADDPS       1376(DI), Y7, Y7
 	VADDPS       Y7, Y6, Y6
-	VMOVUPS      1408(R9), Y7
-	VADDPS       1440(R9), Y7, Y7
-	VMOVUPS      1472(R9), Y8
-	VADDPS       1504(R9), Y8, Y8
+	VMOVUPS      1408(DI), Y7
+	VADDPS       1440(DI), Y7, Y7
+	VMOVUPS      1472(DI), Y8
+	VADDPS       1504(DI), Y8, Y8
 	VADDPS       Y8, Y7, Y7
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y6, Y4, Y4
 	VCVTPS2PD    X4, Y6
-	VMOVUPD      Y6, 5816(AX)(DI*8)
+	VMOVUPD      Y6, 5816(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 5848(AX)(DI*8)
+	VMOVUPD      Y4, 5848(AX)(BX*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
@@ -2097,21 +2095,21 @@ two10:
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 7992(AX)(DI*8)
+	VMOVUPD      Y3, 7992(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 8024(AX)(DI*8)
+	VMOVUPD      Y3, 8024(AX)(BX*8)
 	VCVTPS2PD    X5, Y3
-	VSUBPD       376(AX)(DI*8), Y3, Y3
-	VMOVUPD      Y3, 4728(AX)(DI*8)
+	VSUBPD       376(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4728(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
-	VSUBPD       408(AX)(DI*8), Y3, Y3
-	VMOVUPD      Y3, 4760(AX)(DI*8)
+	VSUBPD       408(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4760(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, DI
-	CMPQ         DI, R8
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop2
 	VZEROUPPER
 	RET
@@ -2182,7 +2180,7 @@ class2:
 	VPCMPEQD     Y7, Y9, Y9
 	VBLENDVPS    Y9, Y8, Y10, Y10
 	VMOVUPS      Y10, 32(R10)
-	ADDQ         208(AX), R9
+	ADDQ         $+576, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -2212,7 +2210,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   208(AX), BX
+	ADDQ   $+576, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -2290,7 +2288,7 @@ fetched6:
 	VMOVUPS      Y6, 1024(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
-	ADDQ         208(AX), R11
+	ADDQ         $+576, R11
 	VPSUBD       constants<>+608(SB), Y4, Y4
 	TESTQ        $+15, R12
 	JNE          classes4
@@ -2493,7 +2491,7 @@ class2:
 	VPCMPEQD     Y7, Y9, Y9
 	VBLENDVPS    Y9, Y8, Y10, Y10
 	VMOVUPS      Y10, 32(R10)
-	ADDQ         208(AX), R9
+	ADDQ         $+576, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -2524,7 +2522,7 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   208(AX), BX
+	ADDQ   $+576, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -2604,7 +2602,7 @@ fetched6:
 	VMOVUPS      Y4, 1536(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
-	ADDQ         208(AX), R11
+	ADDQ         $+576, R11
 	TESTQ        $+15, R12
 	JNE          classes4
 	SUBQ         $+512, R9
@@ -2798,9 +2796,9 @@ class2:
 	VFMADD213PS  Y8, Y7, Y6
 	VFNMADD231PS Y6, Y0, Y5
 	VMOVUPS      Y5, 32(R10)
-	ADDQ         208(AX), R9
+	ADDQ         $+576, R9
 	ADDQ         192(AX), R10
-	ADDQ         208(AX), R11
+	ADDQ         $+576, R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class2
@@ -4353,67 +4351,65 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+832(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
-	LEAQ         (BX)(BX*2), SI
 	VBROADCASTSD constants<>+1216(SB), Y2
-	MOVQ         96(AX), R8
-	MOVQ         CX, DI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPD (DI), Y2, Y2
-	ADDQ   208(AX), DI
-	DECQ   R8
+	VMAXPD (BX), Y2, Y2
+	ADDQ   $+1152, BX
+	DECQ   SI
 	JNE    max1
-	MOVQ   88(AX), DI
-	MOVQ   88(AX), R8
-	ADDQ   80(AX), R8
+	MOVQ   88(AX), BX
+	MOVQ   88(AX), SI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ         DI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x03, R9
-	ADDQ         168(AX), R9
-	MOVQ         176(AX), R10
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x03, DI
+	ADDQ         168(AX), DI
+	MOVQ         176(AX), R8
 	VMOVUPD      Y2, Y3
 	VBROADCASTSD constants<>+1216(SB), Y2
-	VMOVUPD      Y3, 376(AX)(DI*8)
+	VMOVUPD      Y3, 376(AX)(BX*8)
 	VPMOVSXDQ    (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	MOVQ         56(AX), R11
+	MOVQ         56(AX), R9
 	VXORPS       Y6, Y6, Y6
-	MOVQ         $+736, R12
+	MOVQ         $+736, R10
 
 clear3:
-	VMOVUPD Y6, (R11)(R12*1)
-	SUBQ    $0x20, R12
+	VMOVUPD Y6, (R9)(R10*1)
+	SUBQ    $0x20, R10
 	JGE     clear3
-	MOVQ    CX, R13
-	XORQ    R14, R14
+	MOVQ    CX, R11
 	XORQ    R12, R12
+	XORQ    R10, R10
 
 classes4:
-	MOVQ       96(AX), R15
-	SUBQ       R14, R15
-	CMPQ       R15, $0x04
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x04
 	JLT        done5
-	MOVQ       168(AX), R15
-	CMPQ       R15, (AX)
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
 	JEQ        fetched6
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPD      (R13), Y6
+	VMOVUPD      (R11), Y6
 	VPCMPEQQ     constants<>+576(SB), Y4, Y7
 	VBLENDVPD    Y7, Y6, Y5, Y5
 	VSUBPD       Y3, Y6, Y6
@@ -4429,7 +4425,7 @@ fetched6:
 	VBLENDPS     $0xaa, Y7, Y10, Y7
 	VPSLLQ       $0x31, Y9, Y9
 	VPADDQ       Y7, Y9, Y9
-	VMOVUPD      (R13)(BX*1), Y11
+	VMOVUPD      1152(R11), Y11
 	VMOVUPD      constants<>+960(SB), Y7
 	VPCMPEQQ     constants<>+1248(SB), Y4, Y10
 	VFMADD213PD  constants<>+992(SB), Y8, Y7
@@ -4448,20 +4444,20 @@ fetched6:
 	VMOVUPD      Y13, Y8
 	VFMADD213PD  Y9, Y9, Y7
 	VFNMADD231PD constants<>+896(SB), Y12, Y8
-	VMOVUPD      Y7, (R13)
+	VMOVUPD      Y7, (R11)
 	VFNMADD231PD constants<>+928(SB), Y12, Y8
-	VMAXPD       32(R13), Y2, Y2
+	VMAXPD       32(R11), Y2, Y2
 	VPSHUFD      $0xa0, Y14, Y9
-	VADDPD       (R11)(R12*1), Y7, Y7
+	VADDPD       (R9)(R10*1), Y7, Y7
 	VPERMPS      constants<>+1152(SB), Y9, Y10
-	VMOVUPD      Y7, (R11)(R12*1)
+	VMOVUPD      Y7, (R9)(R10*1)
 	VPERMPS      constants<>+1184(SB), Y9, Y7
-	VADDPD       512(R11), Y6, Y6
+	VADDPD       512(R9), Y6, Y6
 	VBLENDPS     $0xaa, Y7, Y10, Y9
-	VMOVUPD      Y6, 512(R11)
+	VMOVUPD      Y6, 512(R9)
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y9, Y14, Y14
-	VMOVUPD      (R13)(BX*2), Y9
+	VMOVUPD      2304(R11), Y9
 	VMOVUPD      constants<>+960(SB), Y6
 	VPCMPEQQ     constants<>+1280(SB), Y4, Y7
 	VFMADD213PD  constants<>+992(SB), Y8, Y6
@@ -4480,20 +4476,20 @@ fetched6:
 	VMOVUPD      Y12, Y7
 	VFMADD213PD  Y14, Y14, Y6
 	VFNMADD231PD constants<>+896(SB), Y10, Y7
-	VMOVUPD      Y6, (R13)(BX*1)
+	VMOVUPD      Y6, 1152(R11)
 	VFNMADD231PD constants<>+928(SB), Y10, Y7
-	VMAXPD       32(R13)(BX*1), Y2, Y2
+	VMAXPD       1184(R11), Y2, Y2
 	VPSHUFD      $0xa0, Y13, Y8
-	VADDPD       32(R11)(R12*1), Y6, Y6
+	VADDPD       32(R9)(R10*1), Y6, Y6
 	VPERMPS      constants<>+1152(SB), Y8, Y10
-	VMOVUPD      Y6, 32(R11)(R12*1)
+	VMOVUPD      Y6, 32(R9)(R10*1)
 	VPERMPS      constants<>+1184(SB), Y8, Y8
-	VADDPD       544(R11), Y11, Y6
+	VADDPD       544(R9), Y11, Y6
 	VBLENDPS     $0xaa, Y8, Y10, Y8
-	VMOVUPD      Y6, 544(R11)
+	VMOVUPD      Y6, 544(R9)
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y8, Y13, Y13
-	VMOVUPD      (R13)(SI*1), Y10
+	VMOVUPD      3456(R11), Y10
 	VMOVUPD      constants<>+960(SB), Y6
 	VPCMPEQQ     constants<>+1312(SB), Y4, Y8
 	VFMADD213PD  constants<>+992(SB), Y7, Y6
@@ -4512,17 +4508,17 @@ fetched6:
 	VMOVUPD      Y12, Y7
 	VFMADD213PD  Y13, Y13, Y6
 	VFNMADD231PD constants<>+896(SB), Y11, Y7
-	VMOVUPD      Y6, (R13)(BX*2)
+	VMOVUPD      Y6, 2304(R11)
 	VFNMADD231PD constants<>+928(SB), Y11, Y7
-	VMAXPD       32(R13)(BX*2), Y2, Y2
+	VMAXPD       2336(R11), Y2, Y2
 	VPSHUFD      $0xa0, Y14, Y8
-	VADDPD       64(R11)(R12*1), Y6, Y6
+	VADDPD       64(R9)(R10*1), Y6, Y6
 	VPERMPS      constants<>+1152(SB), Y8, Y11
-	VMOVUPD      Y6, 64(R11)(R12*1)
+	VMOVUPD      Y6, 64(R9)(R10*1)
 	VPERMPS      constants<>+1184(SB), Y8, Y8
-	VADDPD       576(R11), Y9, Y6
+	VADDPD       576(R9), Y9, Y6
 	VBLENDPS     $0xaa, Y8, Y11, Y8
-	VMOVUPD      Y6, 576(R11)
+	VMOVUPD      Y6, 576(R9)
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y8, Y14, Y14
 	VMOVUPD      constants<>+960(SB), Y6
@@ -4534,37 +4530,37 @@ fetched6:
 	VMULPD       Y7, Y7, Y8
 	VFMADD213PD  Y7, Y8, Y6
 	VFMADD213PD  Y14, Y14, Y6
-	VMOVUPD      Y6, (R13)(SI*1)
-	VMAXPD       32(R13)(SI*1), Y2, Y2
-	VADDPD       96(R11)(R12*1), Y6, Y6
-	VMOVUPD      Y6, 96(R11)(R12*1)
-	VADDPD       608(R11), Y10, Y6
-	VMOVUPD      Y6, 608(R11)
-	ADDQ         $0x04, R14
-	ADDQ         $+128, R11
-	LEAQ         (R13)(BX*4), R13
+	VMOVUPD      Y6, 3456(R11)
+	VMAXPD       3488(R11), Y2, Y2
+	VADDPD       96(R9)(R10*1), Y6, Y6
+	VMOVUPD      Y6, 96(R9)(R10*1)
+	VADDPD       608(R9), Y10, Y6
+	VMOVUPD      Y6, 608(R9)
+	ADDQ         $0x04, R12
+	ADDQ         $+128, R9
+	ADDQ         $+4608, R11
 	VPSUBQ       constants<>+1344(SB), Y4, Y4
-	TESTQ        $+7, R14
+	TESTQ        $+7, R12
 	JNE          classes4
-	SUBQ         $+256, R11
-	XORQ         $+256, R12
+	SUBQ         $+256, R9
+	XORQ         $+256, R10
 	JMP          classes4
 
 done5:
 classes7:
-	MOVQ       96(AX), R15
-	SUBQ       R14, R15
-	CMPQ       R15, $0x01
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x01
 	JLT        done8
-	MOVQ       168(AX), R15
-	CMPQ       R15, (AX)
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
 	JEQ        fetched9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched9:
-	VMOVUPD      (R13), Y6
+	VMOVUPD      (R11), Y6
 	VPCMPEQQ     constants<>+576(SB), Y4, Y7
 	VBLENDVPD    Y7, Y6, Y5, Y5
 	VSUBPD       Y3, Y6, Y6
@@ -4589,66 +4585,66 @@ fetched9:
 	VMULPD       Y8, Y8, Y10
 	VFMADD213PD  Y8, Y10, Y7
 	VFMADD213PD  Y9, Y9, Y7
-	VMOVUPD      Y7, (R13)
-	VMAXPD       32(R13), Y2, Y2
-	VADDPD       (R11)(R12*1), Y7, Y7
-	VMOVUPD      Y7, (R11)(R12*1)
-	VADDPD       512(R11), Y6, Y6
-	VMOVUPD      Y6, 512(R11)
-	ADDQ         $0x01, R14
-	ADDQ         $+32, R11
-	ADDQ         208(AX), R13
+	VMOVUPD      Y7, (R11)
+	VMAXPD       32(R11), Y2, Y2
+	VADDPD       (R9)(R10*1), Y7, Y7
+	VMOVUPD      Y7, (R9)(R10*1)
+	VADDPD       512(R9), Y6, Y6
+	VMOVUPD      Y6, 512(R9)
+	ADDQ         $0x01, R12
+	ADDQ         $+32, R9
+	ADDQ         $+1152, R11
 	VPSUBQ       constants<>+1248(SB), Y4, Y4
-	TESTQ        $+7, R14
+	TESTQ        $+7, R12
 	JNE          classes7
-	SUBQ         $+256, R11
-	XORQ         $+256, R12
+	SUBQ         $+256, R9
+	XORQ         $+256, R10
 	JMP          classes7
 
 done8:
-	MOVQ         56(AX), R9
+	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
 	JE           two10
-	VMOVUPD      (R9), Y4
-	VADDPD       256(R9), Y4, Y4
-	VMOVUPD      32(R9), Y6
-	VADDPD       288(R9), Y6, Y6
+	VMOVUPD      (DI), Y4
+	VADDPD       256(DI), Y4, Y4
+	VMOVUPD      32(DI), Y6
+	VADDPD       288(DI), Y6, Y6
 	VADDPD       Y6, Y4, Y4
-	VMOVUPD      64(R9), Y6
-	VADDPD       320(R9), Y6, Y6
-	VMOVUPD      96(R9), Y7
-	VADDPD       352(R9), Y7, Y7
+	VMOVUPD      64(DI), Y6
+	VADDPD       320(DI), Y6, Y6
+	VMOVUPD      96(DI), Y7
+	VADDPD       352(DI), Y7, Y7
 	VADDPD       Y7, Y6, Y6
 	VADDPD       Y6, Y4, Y4
-	VMOVUPD      128(R9), Y6
-	VADDPD       384(R9), Y6, Y6
-	VMOVUPD      160(R9), Y7
-	VADDPD       416(R9), Y7, Y7
+	VMOVUPD      128(DI), Y6
+	VADDPD       384(DI), Y6, Y6
+	VMOVUPD      160(DI), Y7
+	VADDPD       416(DI), Y7, Y7
 	VADDPD       Y7, Y6, Y6
-	VMOVUPD      192(R9), Y7
-	VADDPD       448(R9), Y7, Y7
-	VMOVUPD      224(R9), Y8
-	VADDPD       480(R9), Y8, Y8
+	VMOVUPD      192(DI), Y7
+	VADDPD       448(DI), Y7, Y7
+	VMOVUPD      224(DI), Y8
+	VADDPD       480(DI), Y8, Y8
 	VADDPD       Y8, Y7, Y7
 	VADDPD       Y7, Y6, Y6
 	VADDPD       Y6, Y4, Y4
 	VBROADCASTSD constants<>+736(SB), Y6
 	VADDPD       Y6, Y4, Y4
-	VMOVUPD      Y4, 2552(AX)(DI*8)
+	VMOVUPD      Y4, 2552(AX)(BX*8)
 
 two10:
-	VMOVUPD      512(R9), Y4
-	VADDPD       544(R9), Y4, Y4
-	VMOVUPD      576(R9), Y6
-	VADDPD       608(R9), Y6, Y6
+	VMOVUPD      512(DI), Y4
+	VADDPD       544(DI), Y4, Y4
+	VMOVUPD      576(DI), Y6
+	VADDPD       608(DI), Y6, Y6
 	VADDPD       Y6, Y4, Y4
-	VMOVUPD      640(R9), Y6
-	VADDPD       672(R9), Y6, Y6
-	VMOVUPD      704(R9), Y7
-	VADDPD       736(R9), Y7, Y7
+	VMOVUPD      640(DI), Y6
+	VADDPD       672(DI), Y6, Y6
+	VMOVUPD      704(DI), Y7
+	VADDPD       736(DI), Y7, Y7
 	VADDPD       Y7, Y6, Y6
 	VADDPD       Y6, Y4, Y4
-	VMOVUPD      Y4, 5816(AX)(DI*8)
+	VMOVUPD      Y4, 5816(AX)(BX*8)
 	VSUBPD       Y3, Y5, Y3
 	VMAXPD       Y3, Y0, Y4
 	VMOVUPD      Y4, Y6
@@ -4671,13 +4667,13 @@ two10:
 	VMULPD       Y4, Y4, Y7
 	VFMADD213PD  Y4, Y7, Y3
 	VFMADD213PD  Y6, Y6, Y3
-	VMOVUPD      Y3, 7992(AX)(DI*8)
-	VSUBPD       376(AX)(DI*8), Y5, Y5
-	VMOVUPD      Y5, 4728(AX)(DI*8)
+	VMOVUPD      Y3, 7992(AX)(BX*8)
+	VSUBPD       376(AX)(BX*8), Y5, Y5
+	VMOVUPD      Y5, 4728(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x10, DX
-	ADDQ         $+4, DI
-	CMPQ         DI, R8
+	ADDQ         $+4, BX
+	CMPQ         BX, SI
 	JLT          loop2
 	VZEROUPPER
 	RET
@@ -4724,7 +4720,7 @@ class2:
 	VPCMPEQQ     Y6, Y8, Y8
 	VBLENDVPD    Y8, Y7, Y9, Y9
 	VMOVUPD      Y9, 32(R10)
-	ADDQ         208(AX), R9
+	ADDQ         $+1152, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -4754,7 +4750,7 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (BX), Y2, Y2
-	ADDQ   208(AX), BX
+	ADDQ   $+1152, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -4836,7 +4832,7 @@ fetched6:
 	VMOVUPD      Y6, 512(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
-	ADDQ         208(AX), R11
+	ADDQ         $+1152, R11
 	VPSUBQ       constants<>+1248(SB), Y4, Y4
 	TESTQ        $+7, R12
 	JNE          classes4
@@ -4969,7 +4965,7 @@ class2:
 	VPCMPEQQ     Y6, Y8, Y8
 	VBLENDVPD    Y8, Y7, Y9, Y9
 	VMOVUPD      Y9, 32(R10)
-	ADDQ         208(AX), R9
+	ADDQ         $+1152, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -5000,7 +4996,7 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (BX), Y2, Y2
-	ADDQ   208(AX), BX
+	ADDQ   $+1152, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -5084,7 +5080,7 @@ fetched6:
 	VMOVUPD      Y4, 768(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
-	ADDQ         208(AX), R11
+	ADDQ         $+1152, R11
 	TESTQ        $+7, R12
 	JNE          classes4
 	SUBQ         $+256, R9
@@ -5201,9 +5197,9 @@ class2:
 	VFMADD213PD  Y7, Y6, Y5
 	VFNMADD231PD Y5, Y0, Y4
 	VMOVUPD      Y4, 32(R10)
-	ADDQ         208(AX), R9
+	ADDQ         $+1152, R9
 	ADDQ         192(AX), R10
-	ADDQ         208(AX), R11
+	ADDQ         $+1152, R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class2
@@ -10657,76 +10653,74 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
-	LEAQ         (BX)(BX*2), SI
 	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         96(AX), R8
-	MOVQ         CX, DI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (DI), Z7, Z7
-	ADDQ   208(AX), DI
-	DECQ   R8
+	VMAXPS (BX), Z7, Z7
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
-	MOVQ   88(AX), DI
-	MOVQ   88(AX), R8
-	ADDQ   80(AX), R8
+	MOVQ   88(AX), BX
+	MOVQ   88(AX), SI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ          DI, R9
-	SUBQ          88(AX), R9
-	SHLQ          $0x02, R9
-	ADDQ          168(AX), R9
-	MOVQ          176(AX), R10
+	MOVQ          BX, DI
+	SUBQ          88(AX), DI
+	SHLQ          $0x02, DI
+	ADDQ          168(AX), DI
+	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 376(AX)(DI*8)
+	VMOVUPD       Z9, 376(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 440(AX)(DI*8)
+	VMOVUPD       Z9, 440(AX)(BX*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
-	MOVQ          56(AX), R11
+	MOVQ          56(AX), R9
 	VBROADCASTSS  constants<>+576(SB), Z11
-	MOVQ          $+3008, R12
+	MOVQ          $+3008, R10
 
 clear3:
-	VMOVUPS Z11, (R11)(R12*1)
-	SUBQ    $0x40, R12
+	VMOVUPS Z11, (R9)(R10*1)
+	SUBQ    $0x40, R10
 	JGE     clear3
-	MOVQ    CX, R13
-	XORQ    R14, R14
+	MOVQ    CX, R11
 	XORQ    R12, R12
+	XORQ    R10, R10
 
 classes4:
-	MOVQ       96(AX), R15
-	SUBQ       R14, R15
-	CMPQ       R15, $0x04
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x04
 	JLT        done5
-	MOVQ       168(AX), R15
-	CMPQ       R15, (AX)
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
 	JEQ        fetched6
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPS       (R13), Z11
+	VMOVUPS       (R11), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
-	VMOVUPS       (R13)(BX*1), Z15
+	VMOVUPS       576(R11), Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -10735,7 +10729,7 @@ fetched6:
 	VSUBPS        Z8, Z15, Z15
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       (R13)(BX*2), Z17
+	VMOVUPS       1152(R11), Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
@@ -10748,7 +10742,7 @@ fetched6:
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	VMOVUPS       (R13)(SI*1), Z22
+	VMOVUPS       1728(R11), Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
@@ -10765,79 +10759,79 @@ fetched6:
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
 	VMOVUPS       Z22, Z23
-	VMOVUPS       Z14, (R13)
+	VMOVUPS       Z14, (R11)
 	VFMADD213PS   Z5, Z19, Z13
 	VPERMPS       Z6, Z21, Z20
 	VFMADD132PS   Z2, Z1, Z23
-	VMAXPS        64(R13), Z7, Z7
+	VMAXPS        64(R11), Z7, Z7
 	VMULPS        Z19, Z19, Z18
 	VPSLLD        $0x14, Z21, Z21
 	VCMPPS        $0x15, Z0, Z22, K1
-	VADDPS        (R11)(R12*1), Z14, Z14
+	VADDPS        (R9)(R10*1), Z14, Z14
 	VFMADD213PS   Z19, Z18, Z13
 	VPADDD        Z20, Z21, Z21
 	VSUBPS        Z1, Z23, Z18
-	VMOVUPS       Z14, (R11)(R12*1)
+	VMOVUPS       Z14, (R9)(R10*1)
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z22, Z18
-	VADDPS        2048(R11), Z11, Z11
-	VMOVUPS       Z13, (R13)(BX*1)
+	VADDPS        2048(R9), Z11, Z11
+	VMOVUPS       Z13, 576(R11)
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z23, Z16
-	VMOVUPS       Z11, 2048(R11)
-	VMAXPS        64(R13)(BX*1), Z7, Z7
+	VMOVUPS       Z11, 2048(R9)
+	VMAXPS        640(R11), Z7, Z7
 	VMULPS        Z12, Z12, Z11
 	VPSLLD        $0x14, Z23, Z23
-	VADDPS        64(R11)(R12*1), Z13, Z13
+	VADDPS        64(R9)(R10*1), Z13, Z13
 	VFMADD213PS   Z12, Z11, Z14
 	VPADDD        Z16, Z23, Z23
-	VMOVUPS       Z13, 64(R11)(R12*1)
+	VMOVUPS       Z13, 64(R9)(R10*1)
 	VFMADD213PS.Z Z21, Z21, K3, Z14
 	VMOVUPS       Z4, Z11
-	VADDPS        2112(R11), Z15, Z12
-	VMOVUPS       Z14, (R13)(BX*2)
+	VADDPS        2112(R9), Z15, Z12
+	VMOVUPS       Z14, 1152(R11)
 	VFMADD213PS   Z5, Z18, Z11
-	VMOVUPS       Z12, 2112(R11)
-	VMAXPS        64(R13)(BX*2), Z7, Z7
+	VMOVUPS       Z12, 2112(R9)
+	VMAXPS        1216(R11), Z7, Z7
 	VMULPS        Z18, Z18, Z12
-	VADDPS        128(R11)(R12*1), Z14, Z13
+	VADDPS        128(R9)(R10*1), Z14, Z13
 	VFMADD213PS   Z18, Z12, Z11
-	VMOVUPS       Z13, 128(R11)(R12*1)
+	VMOVUPS       Z13, 128(R9)(R10*1)
 	VFMADD213PS.Z Z23, Z23, K1, Z11
-	VADDPS        2176(R11), Z17, Z12
-	VMOVUPS       Z11, (R13)(SI*1)
-	VMOVUPS       Z12, 2176(R11)
-	VMAXPS        64(R13)(SI*1), Z7, Z7
-	VADDPS        192(R11)(R12*1), Z11, Z11
-	VMOVUPS       Z11, 192(R11)(R12*1)
-	VADDPS        2240(R11), Z22, Z11
-	VMOVUPS       Z11, 2240(R11)
-	ADDQ          $0x04, R14
-	ADDQ          $+256, R11
-	LEAQ          (R13)(BX*4), R13
+	VADDPS        2176(R9), Z17, Z12
+	VMOVUPS       Z11, 1728(R11)
+	VMOVUPS       Z12, 2176(R9)
+	VMAXPS        1792(R11), Z7, Z7
+	VADDPS        192(R9)(R10*1), Z11, Z11
+	VMOVUPS       Z11, 192(R9)(R10*1)
+	VADDPS        2240(R9), Z22, Z11
+	VMOVUPS       Z11, 2240(R9)
+	ADDQ          $0x04, R12
+	ADDQ          $+256, R9
+	ADDQ          $+2304, R11
 	VPSUBD.BCST   constants<>+704(SB), Z9, Z9
-	TESTQ         $+15, R14
+	TESTQ         $+15, R12
 	JNE           classes4
-	SUBQ          $+1024, R11
-	XORQ          $+1024, R12
+	SUBQ          $+1024, R9
+	XORQ          $+1024, R10
 	JMP           classes4
 
 done5:
 classes7:
-	MOVQ       96(AX), R15
-	SUBQ       R14, R15
-	CMPQ       R15, $0x01
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x01
 	JLT        done8
-	MOVQ       168(AX), R15
-	CMPQ       R15, (AX)
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
 	JEQ        fetched9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched9:
-	VMOVUPS       (R13), Z11
+	VMOVUPS       (R11), Z11
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
@@ -10854,69 +10848,69 @@ fetched9:
 	VMULPS        Z12, Z12, Z15
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VMOVUPS       Z14, (R13)
-	VMAXPS        64(R13), Z7, Z7
-	VADDPS        (R11)(R12*1), Z14, Z12
-	VMOVUPS       Z12, (R11)(R12*1)
-	VADDPS        2048(R11), Z11, Z11
-	VMOVUPS       Z11, 2048(R11)
-	ADDQ          $0x01, R14
-	ADDQ          $+64, R11
-	ADDQ          208(AX), R13
+	VMOVUPS       Z14, (R11)
+	VMAXPS        64(R11), Z7, Z7
+	VADDPS        (R9)(R10*1), Z14, Z12
+	VMOVUPS       Z12, (R9)(R10*1)
+	VADDPS        2048(R9), Z11, Z11
+	VMOVUPS       Z11, 2048(R9)
+	ADDQ          $0x01, R12
+	ADDQ          $+64, R9
+	ADDQ          $+576, R11
 	VPSUBD.BCST   constants<>+608(SB), Z9, Z9
-	TESTQ         $+15, R14
+	TESTQ         $+15, R12
 	JNE           classes7
-	SUBQ          $+1024, R11
-	XORQ          $+1024, R12
+	SUBQ          $+1024, R9
+	XORQ          $+1024, R10
 	JMP           classes7
 
 done8:
-	MOVQ          56(AX), R9
+	MOVQ          56(AX), DI
 	CMPQ          96(AX), $0x02
 	JE            two10
-	VMOVUPS       (R9), Z9
-	VADDPS        1024(R9), Z9, Z9
-	VMOVUPS       64(R9), Z11
-	VADDPS        1088(R9), Z11, Z11
+	VMOVUPS       (DI), Z9
+	VADDPS        1024(DI), Z9, Z9
+	VMOVUPS       64(DI), Z11
+	VADDPS        1088(DI), Z11, Z11
 	VADDPS        Z11, Z9, Z9
-	VMOVUPS       128(R9), Z11
-	VADDPS        1152(R9), Z11, Z11
-	VMOVUPS       192(R9), Z12
-	VADDPS        1216(R9), Z12, Z12
+	VMOVUPS       128(DI), Z11
+	VADDPS        1152(DI), Z11, Z11
+	VMOVUPS       192(DI), Z12
+	VADDPS        1216(DI), Z12, Z12
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z11, Z9, Z9
-	VMOVUPS       256(R9), Z11
-	VADDPS        1280(R9), Z11, Z11
-	VMOVUPS       320(R9), Z12
-	VADDPS        1344(R9), Z12, Z12
+	VMOVUPS       256(DI), Z11
+	VADDPS        1280(DI), Z11, Z11
+	VMOVUPS       320(DI), Z12
+	VADDPS        1344(DI), Z12, Z12
 	VADDPS        Z12, Z11, Z11
-	VMOVUPS       384(R9), Z12
-	VADDPS        1408(R9), Z12, Z12
-	VMOVUPS       448(R9), Z13
-	VADDPS        1472(R9), Z13, Z13
+	VMOVUPS       384(DI), Z12
+	VADDPS        1408(DI), Z12, Z12
+	VMOVUPS       448(DI), Z13
+	VADDPS        1472(DI), Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z11, Z9, Z9
-	VMOVUPS       512(R9), Z11
-	VADDPS        1536(R9), Z11, Z11
-	VMOVUPS       576(R9), Z12
-	VADDPS        1600(R9), Z12, Z12
+	VMOVUPS       512(DI), Z11
+	VADDPS        1536(DI), Z11, Z11
+	VMOVUPS       576(DI), Z12
+	VADDPS        1600(DI), Z12, Z12
 	VADDPS        Z12, Z11, Z11
-	VMOVUPS       640(R9), Z12
-	VADDPS        1664(R9), Z12, Z12
-	VMOVUPS       704(R9), Z13
-	VADDPS        1728(R9), Z13, Z13
+	VMOVUPS       640(DI), Z12
+	VADDPS        1664(DI), Z12, Z12
+	VMOVUPS       704(DI), Z13
+	VADDPS        1728(DI), Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z11, Z11
-	VMOVUPS       768(R9), Z12
-	VADDPS        1792(R9), Z12, Z12
-	VMOVUPS       832(R9), Z13
-	VADDPS        1856(R9), Z13, Z13
+	VMOVUPS       768(DI), Z12
+	VADDPS        1792(DI), Z12, Z12
+	VMOVUPS       832(DI), Z13
+	VADDPS        1856(DI), Z13, Z13
 	VADDPS        Z13, Z12, Z12
-	VMOVUPS       896(R9), Z13
-	VADDPS        1920(R9), Z13, Z13
-	VMOVUPS       960(R9), Z14
-	VADDPS        1984(R9), Z14, Z14
+	VMOVUPS       896(DI), Z13
+	VADDPS        1920(DI), Z13, Z13
+	VMOVUPS       960(DI), Z14
+	VADDPS        1984(DI), Z14, Z14
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z11, Z11
@@ -10924,41 +10918,41 @@ done8:
 	VBROADCASTSD  constants<>+736(SB), Z11
 	VCVTPS2PD     Y9, Z12
 	VADDPD        Z11, Z12, Z12
-	VMOVUPD       Z12, 2552(AX)(DI*8)
+	VMOVUPD       Z12, 2552(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
 	VADDPD        Z11, Z9, Z9
-	VMOVUPD       Z9, 2616(AX)(DI*8)
+	VMOVUPD       Z9, 2616(AX)(BX*8)
 
 two10:
-	VMOVUPS       2048(R9), Z9
-	VADDPS        2112(R9), Z9, Z9
-	VMOVUPS       2176(R9), Z11
-	VADDPS        2240(R9), Z11, Z11
+	VMOVUPS       2048(DI), Z9
+	VADDPS        2112(DI), Z9, Z9
+	VMOVUPS       2176(DI), Z11
+	VADDPS        2240(DI), Z11, Z11
 	VADDPS        Z11, Z9, Z9
-	VMOVUPS       2304(R9), Z11
-	VADDPS        2368(R9), Z11, Z11
-	VMOVUPS       2432(R9), Z12
-	VADDPS        2496(R9), Z12, Z12
+	VMOVUPS       2304(DI), Z11
+	VADDPS        2368(DI), Z11, Z11
+	VMOVUPS       2432(DI), Z12
+	VADDPS        2496(DI), Z12, Z12
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z11, Z9, Z9
-	VMOVUPS       2560(R9), Z11
-	VADDPS        2624(R9), Z11, Z11
-	VMOVUPS       2688(R9), Z12
-	VADDPS        2752(R9), Z12, Z12
+	VMOVUPS       2560(DI), Z11
+	VADDPS        2624(DI), Z11, Z11
+	VMOVUPS       2688(DI), Z12
+	VADDPS        2752(DI), Z12, Z12
 	VADDPS        Z12, Z11, Z11
-	VMOVUPS       2816(R9), Z12
-	VADDPS        2880(R9), Z12, Z12
-	VMOVUPS       2944(R9), Z13
-	VADDPS        3008(R9), Z13, Z13
+	VMOVUPS       2816(DI), Z12
+	VADDPS        2880(DI), Z12, Z12
+	VMOVUPS       2944(DI), Z13
+	VADDPS        3008(DI), Z13, Z13
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z12, Z11, Z11
 	VADDPS        Z11, Z9, Z9
 	VCVTPS2PD     Y9, Z11
-	VMOVUPD       Z11, 5816(AX)(DI*8)
+	VMOVUPD       Z11, 5816(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 5880(AX)(DI*8)
+	VMOVUPD       Z9, 5880(AX)(BX*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -10974,21 +10968,21 @@ two10:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 7992(AX)(DI*8)
+	VMOVUPD       Z9, 7992(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 8056(AX)(DI*8)
+	VMOVUPD       Z8, 8056(AX)(BX*8)
 	VCVTPS2PD     Y10, Z8
-	VSUBPD        376(AX)(DI*8), Z8, Z8
-	VMOVUPD       Z8, 4728(AX)(DI*8)
+	VSUBPD        376(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4728(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
-	VSUBPD        440(AX)(DI*8), Z8, Z8
-	VMOVUPD       Z8, 4792(AX)(DI*8)
+	VSUBPD        440(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4792(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $+16, DI
-	CMPQ          DI, R8
+	ADDQ          $+16, BX
+	CMPQ          BX, SI
 	JLT           loop2
 	VZEROUPPER
 	RET
@@ -11036,7 +11030,7 @@ class2:
 	VPCMPEQD     Z2, Z5, K1
 	VMOVAPS      Z4, K1, Z6
 	VMOVUPS      Z6, (R10)
-	ADDQ         208(AX), R9
+	ADDQ         $+576, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -11071,7 +11065,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   208(AX), BX
+	ADDQ   $+576, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -11149,7 +11143,7 @@ fetched6:
 	VMOVUPS       Z11, 2048(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
-	ADDQ          208(AX), R11
+	ADDQ          $+576, R11
 	VPSUBD.BCST   constants<>+608(SB), Z9, Z9
 	TESTQ         $+15, R12
 	JNE           classes4
@@ -11326,7 +11320,7 @@ class2:
 	VPCMPEQD     Z2, Z5, K1
 	VMOVAPS      Z4, K1, Z6
 	VMOVUPS      Z6, (R10)
-	ADDQ         208(AX), R9
+	ADDQ         $+576, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -11362,7 +11356,7 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   208(AX), BX
+	ADDQ   $+576, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -11442,7 +11436,7 @@ fetched6:
 	VMOVUPS       Z9, 3072(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
-	ADDQ          208(AX), R11
+	ADDQ          $+576, R11
 	TESTQ         $+15, R12
 	JNE           classes4
 	SUBQ          $+1024, R9
@@ -11615,9 +11609,9 @@ class2:
 	VFMADD213PS  Z6, Z5, Z4
 	VFNMADD231PS Z4, Z0, Z2
 	VMOVUPS      Z2, (R10)
-	ADDQ         208(AX), R9
+	ADDQ         $+576, R9
 	ADDQ         192(AX), R10
-	ADDQ         208(AX), R11
+	ADDQ         $+576, R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class2
@@ -12729,67 +12723,65 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VMOVUPD      constants<>+2400(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
-	LEAQ         (BX)(BX*2), SI
 	VBROADCASTSD constants<>+1216(SB), Z12
-	MOVQ         96(AX), R8
-	MOVQ         CX, DI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPD (DI), Z12, Z12
-	ADDQ   208(AX), DI
-	DECQ   R8
+	VMAXPD (BX), Z12, Z12
+	ADDQ   $+1152, BX
+	DECQ   SI
 	JNE    max1
-	MOVQ   88(AX), DI
-	MOVQ   88(AX), R8
-	ADDQ   80(AX), R8
+	MOVQ   88(AX), BX
+	MOVQ   88(AX), SI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ         DI, R9
-	SUBQ         88(AX), R9
-	SHLQ         $0x03, R9
-	ADDQ         168(AX), R9
-	MOVQ         176(AX), R10
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x03, DI
+	ADDQ         168(AX), DI
+	MOVQ         176(AX), R8
 	VMOVUPD      Z12, Z13
 	VBROADCASTSD constants<>+1216(SB), Z12
-	VMOVUPD      Z13, 376(AX)(DI*8)
+	VMOVUPD      Z13, 376(AX)(BX*8)
 	VPMOVSXDQ    (DX), Z14
 	VBROADCASTSD constants<>+576(SB), Z15
-	MOVQ         56(AX), R11
+	MOVQ         56(AX), R9
 	VBROADCASTSD constants<>+576(SB), Z16
-	MOVQ         $+1472, R12
+	MOVQ         $+1472, R10
 
 clear3:
-	VMOVUPD Z16, (R11)(R12*1)
-	SUBQ    $0x40, R12
+	VMOVUPD Z16, (R9)(R10*1)
+	SUBQ    $0x40, R10
 	JGE     clear3
-	MOVQ    CX, R13
-	XORQ    R14, R14
+	MOVQ    CX, R11
 	XORQ    R12, R12
+	XORQ    R10, R10
 
 classes4:
-	MOVQ       96(AX), R15
-	SUBQ       R14, R15
-	CMPQ       R15, $0x04
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x04
 	JLT        done5
-	MOVQ       168(AX), R15
-	CMPQ       R15, (AX)
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
 	JEQ        fetched6
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPD       (R13), Z16
+	VMOVUPD       (R11), Z16
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
 	VMOVAPD       Z16, K1, Z15
 	VSUBPD        Z13, Z16, Z16
@@ -12798,7 +12790,7 @@ fetched6:
 	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z1, Z18, Z17
 	VMOVUPD       Z16, Z19
-	VMOVUPD       (R13)(BX*1), Z20
+	VMOVUPD       1152(R11), Z20
 	VFNMADD231PD  Z3, Z17, Z19
 	VPCMPEQQ.BCST constants<>+1248(SB), Z14, K2
 	VFNMADD231PD  Z4, Z17, Z19
@@ -12815,7 +12807,7 @@ fetched6:
 	VSUBPD        Z1, Z21, Z22
 	VFMADD213PD   Z7, Z19, Z17
 	VMOVUPD       Z20, Z23
-	VMOVUPD       (R13)(BX*2), Z25
+	VMOVUPD       2304(R11), Z25
 	VFMADD213PD   Z8, Z19, Z17
 	VFNMADD231PD  Z3, Z22, Z23
 	VPCMPEQQ.BCST constants<>+1280(SB), Z14, K3
@@ -12834,26 +12826,26 @@ fetched6:
 	VFMADD213PD.Z Z18, Z18, K1, Z17
 	VMOVUPD       Z5, Z18
 	VCMPPD        $0x15, Z0, Z25, K1
-	VMOVUPD       Z17, (R13)
+	VMOVUPD       Z17, (R11)
 	VFMADD213PD   Z6, Z23, Z18
 	VSUBPD        Z1, Z26, Z19
-	VMAXPD        64(R13), Z12, Z12
+	VMAXPD        64(R11), Z12, Z12
 	VFMADD213PD   Z7, Z23, Z18
 	VMOVUPD       Z25, Z22
-	VMOVUPD       (R13)(SI*1), Z24
-	VADDPD        (R11)(R12*1), Z17, Z17
+	VMOVUPD       3456(R11), Z24
+	VADDPD        (R9)(R10*1), Z17, Z17
 	VFMADD213PD   Z8, Z23, Z18
 	VFNMADD231PD  Z3, Z19, Z22
 	VPCMPEQQ.BCST constants<>+1312(SB), Z14, K3
-	VMOVUPD       Z17, (R11)(R12*1)
+	VMOVUPD       Z17, (R9)(R10*1)
 	VFMADD213PD   Z9, Z23, Z18
 	VFNMADD231PD  Z4, Z19, Z22
 	VMOVAPD       Z24, K3, Z15
-	VADDPD        1024(R11), Z16, Z16
+	VADDPD        1024(R9), Z16, Z16
 	VFMADD213PD   Z10, Z23, Z18
 	VPERMPD       Z11, Z26, Z17
 	VSUBPD        Z13, Z24, Z24
-	VMOVUPD       Z16, 1024(R11)
+	VMOVUPD       Z16, 1024(R9)
 	VMULPD        Z23, Z23, Z16
 	VPSLLQ        $0x31, Z26, Z26
 	VMOVUPD       Z24, Z19
@@ -12863,73 +12855,73 @@ fetched6:
 	VFMADD213PD.Z Z21, Z21, K2, Z18
 	VMOVUPD       Z5, Z16
 	VCMPPD        $0x15, Z0, Z24, K2
-	VMOVUPD       Z18, (R13)(BX*1)
+	VMOVUPD       Z18, 1152(R11)
 	VFMADD213PD   Z6, Z22, Z16
 	VSUBPD        Z1, Z19, Z17
-	VMAXPD        64(R13)(BX*1), Z12, Z12
+	VMAXPD        1216(R11), Z12, Z12
 	VFMADD213PD   Z7, Z22, Z16
 	VMOVUPD       Z24, Z21
-	VADDPD        64(R11)(R12*1), Z18, Z18
+	VADDPD        64(R9)(R10*1), Z18, Z18
 	VFMADD213PD   Z8, Z22, Z16
 	VFNMADD231PD  Z3, Z17, Z21
-	VMOVUPD       Z18, 64(R11)(R12*1)
+	VMOVUPD       Z18, 64(R9)(R10*1)
 	VFMADD213PD   Z9, Z22, Z16
 	VFNMADD231PD  Z4, Z17, Z21
-	VADDPD        1088(R11), Z20, Z17
+	VADDPD        1088(R9), Z20, Z17
 	VFMADD213PD   Z10, Z22, Z16
 	VPERMPD       Z11, Z19, Z18
-	VMOVUPD       Z17, 1088(R11)
+	VMOVUPD       Z17, 1088(R9)
 	VMULPD        Z22, Z22, Z17
 	VPSLLQ        $0x31, Z19, Z19
 	VFMADD213PD   Z22, Z17, Z16
 	VPADDQ        Z18, Z19, Z19
 	VFMADD213PD.Z Z26, Z26, K1, Z16
 	VMOVUPD       Z5, Z17
-	VMOVUPD       Z16, (R13)(BX*2)
+	VMOVUPD       Z16, 2304(R11)
 	VFMADD213PD   Z6, Z21, Z17
-	VMAXPD        64(R13)(BX*2), Z12, Z12
+	VMAXPD        2368(R11), Z12, Z12
 	VFMADD213PD   Z7, Z21, Z17
-	VADDPD        128(R11)(R12*1), Z16, Z16
+	VADDPD        128(R9)(R10*1), Z16, Z16
 	VFMADD213PD   Z8, Z21, Z17
-	VMOVUPD       Z16, 128(R11)(R12*1)
+	VMOVUPD       Z16, 128(R9)(R10*1)
 	VFMADD213PD   Z9, Z21, Z17
-	VADDPD        1152(R11), Z25, Z16
+	VADDPD        1152(R9), Z25, Z16
 	VFMADD213PD   Z10, Z21, Z17
-	VMOVUPD       Z16, 1152(R11)
+	VMOVUPD       Z16, 1152(R9)
 	VMULPD        Z21, Z21, Z16
 	VFMADD213PD   Z21, Z16, Z17
 	VFMADD213PD.Z Z19, Z19, K2, Z17
-	VMOVUPD       Z17, (R13)(SI*1)
-	VMAXPD        64(R13)(SI*1), Z12, Z12
-	VADDPD        192(R11)(R12*1), Z17, Z16
-	VMOVUPD       Z16, 192(R11)(R12*1)
-	VADDPD        1216(R11), Z24, Z16
-	VMOVUPD       Z16, 1216(R11)
-	ADDQ          $0x04, R14
-	ADDQ          $+256, R11
-	LEAQ          (R13)(BX*4), R13
+	VMOVUPD       Z17, 3456(R11)
+	VMAXPD        3520(R11), Z12, Z12
+	VADDPD        192(R9)(R10*1), Z17, Z16
+	VMOVUPD       Z16, 192(R9)(R10*1)
+	VADDPD        1216(R9), Z24, Z16
+	VMOVUPD       Z16, 1216(R9)
+	ADDQ          $0x04, R12
+	ADDQ          $+256, R9
+	ADDQ          $+4608, R11
 	VPSUBQ.BCST   constants<>+1344(SB), Z14, Z14
-	TESTQ         $+7, R14
+	TESTQ         $+7, R12
 	JNE           classes4
-	SUBQ          $+512, R11
-	XORQ          $+512, R12
+	SUBQ          $+512, R9
+	XORQ          $+512, R10
 	JMP           classes4
 
 done5:
 classes7:
-	MOVQ       96(AX), R15
-	SUBQ       R14, R15
-	CMPQ       R15, $0x01
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x01
 	JLT        done8
-	MOVQ       168(AX), R15
-	CMPQ       R15, (AX)
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
 	JEQ        fetched9
-	PREFETCHT0 (R9)
-	PREFETCHT0 (R9)(R10*1)
-	ADDQ       184(AX), R9
+	PREFETCHT0 (DI)
+	PREFETCHT0 (DI)(R8*1)
+	ADDQ       184(AX), DI
 
 fetched9:
-	VMOVUPD       (R13), Z16
+	VMOVUPD       (R11), Z16
 	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
 	VMOVAPD       Z16, K1, Z15
 	VSUBPD        Z13, Z16, Z16
@@ -12952,66 +12944,66 @@ fetched9:
 	VMULPD        Z19, Z19, Z20
 	VFMADD213PD   Z19, Z20, Z17
 	VFMADD213PD.Z Z18, Z18, K1, Z17
-	VMOVUPD       Z17, (R13)
-	VMAXPD        64(R13), Z12, Z12
-	VADDPD        (R11)(R12*1), Z17, Z17
-	VMOVUPD       Z17, (R11)(R12*1)
-	VADDPD        1024(R11), Z16, Z16
-	VMOVUPD       Z16, 1024(R11)
-	ADDQ          $0x01, R14
-	ADDQ          $+64, R11
-	ADDQ          208(AX), R13
+	VMOVUPD       Z17, (R11)
+	VMAXPD        64(R11), Z12, Z12
+	VADDPD        (R9)(R10*1), Z17, Z17
+	VMOVUPD       Z17, (R9)(R10*1)
+	VADDPD        1024(R9), Z16, Z16
+	VMOVUPD       Z16, 1024(R9)
+	ADDQ          $0x01, R12
+	ADDQ          $+64, R9
+	ADDQ          $+1152, R11
 	VPSUBQ.BCST   constants<>+1248(SB), Z14, Z14
-	TESTQ         $+7, R14
+	TESTQ         $+7, R12
 	JNE           classes7
-	SUBQ          $+512, R11
-	XORQ          $+512, R12
+	SUBQ          $+512, R9
+	XORQ          $+512, R10
 	JMP           classes7
 
 done8:
-	MOVQ         56(AX), R9
+	MOVQ         56(AX), DI
 	CMPQ         96(AX), $0x02
 	JE           two10
-	VMOVUPD      (R9), Z14
-	VADDPD       512(R9), Z14, Z14
-	VMOVUPD      64(R9), Z16
-	VADDPD       576(R9), Z16, Z16
+	VMOVUPD      (DI), Z14
+	VADDPD       512(DI), Z14, Z14
+	VMOVUPD      64(DI), Z16
+	VADDPD       576(DI), Z16, Z16
 	VADDPD       Z16, Z14, Z14
-	VMOVUPD      128(R9), Z16
-	VADDPD       640(R9), Z16, Z16
-	VMOVUPD      192(R9), Z17
-	VADDPD       704(R9), Z17, Z17
+	VMOVUPD      128(DI), Z16
+	VADDPD       640(DI), Z16, Z16
+	VMOVUPD      192(DI), Z17
+	VADDPD       704(DI), Z17, Z17
 	VADDPD       Z17, Z16, Z16
 	VADDPD       Z16, Z14, Z14
-	VMOVUPD      256(R9), Z16
-	VADDPD       768(R9), Z16, Z16
-	VMOVUPD      320(R9), Z17
-	VADDPD       832(R9), Z17, Z17
+	VMOVUPD      256(DI), Z16
+	VADDPD       768(DI), Z16, Z16
+	VMOVUPD      320(DI), Z17
+	VADDPD       832(DI), Z17, Z17
 	VADDPD       Z17, Z16, Z16
-	VMOVUPD      384(R9), Z17
-	VADDPD       896(R9), Z17, Z17
-	VMOVUPD      448(R9), Z18
-	VADDPD       960(R9), Z18, Z18
+	VMOVUPD      384(DI), Z17
+	VADDPD       896(DI), Z17, Z17
+	VMOVUPD      448(DI), Z18
+	VADDPD       960(DI), Z18, Z18
 	VADDPD       Z18, Z17, Z17
 	VADDPD       Z17, Z16, Z16
 	VADDPD       Z16, Z14, Z14
 	VBROADCASTSD constants<>+736(SB), Z16
 	VADDPD       Z16, Z14, Z14
-	VMOVUPD      Z14, 2552(AX)(DI*8)
+	VMOVUPD      Z14, 2552(AX)(BX*8)
 
 two10:
-	VMOVUPD       1024(R9), Z14
-	VADDPD        1088(R9), Z14, Z14
-	VMOVUPD       1152(R9), Z16
-	VADDPD        1216(R9), Z16, Z16
+	VMOVUPD       1024(DI), Z14
+	VADDPD        1088(DI), Z14, Z14
+	VMOVUPD       1152(DI), Z16
+	VADDPD        1216(DI), Z16, Z16
 	VADDPD        Z16, Z14, Z14
-	VMOVUPD       1280(R9), Z16
-	VADDPD        1344(R9), Z16, Z16
-	VMOVUPD       1408(R9), Z17
-	VADDPD        1472(R9), Z17, Z17
+	VMOVUPD       1280(DI), Z16
+	VADDPD        1344(DI), Z16, Z16
+	VMOVUPD       1408(DI), Z17
+	VADDPD        1472(DI), Z17, Z17
 	VADDPD        Z17, Z16, Z16
 	VADDPD        Z16, Z14, Z14
-	VMOVUPD       Z14, 5816(AX)(DI*8)
+	VMOVUPD       Z14, 5816(AX)(BX*8)
 	VSUBPD        Z13, Z15, Z13
 	VMOVUPD       Z13, Z16
 	VFMADD132PD   Z2, Z1, Z16
@@ -13031,13 +13023,13 @@ two10:
 	VMULPD        Z13, Z13, Z17
 	VFMADD213PD   Z13, Z17, Z14
 	VFMADD213PD.Z Z16, Z16, K1, Z14
-	VMOVUPD       Z14, 7992(AX)(DI*8)
-	VSUBPD        376(AX)(DI*8), Z15, Z15
-	VMOVUPD       Z15, 4728(AX)(DI*8)
+	VMOVUPD       Z14, 7992(AX)(BX*8)
+	VSUBPD        376(AX)(BX*8), Z15, Z15
+	VMOVUPD       Z15, 4728(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x20, DX
-	ADDQ          $+8, DI
-	CMPQ          DI, R8
+	ADDQ          $+8, BX
+	CMPQ          BX, SI
 	JLT           loop2
 	VZEROUPPER
 	RET
@@ -13073,7 +13065,7 @@ class2:
 	VPCMPEQQ     Z2, Z4, K1
 	VMOVAPD      Z3, K1, Z5
 	VMOVUPD      Z5, (R10)
-	ADDQ         208(AX), R9
+	ADDQ         $+1152, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -13113,7 +13105,7 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (BX), Z12, Z12
-	ADDQ   208(AX), BX
+	ADDQ   $+1152, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -13192,7 +13184,7 @@ fetched6:
 	VMOVUPD       Z16, 1024(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
-	ADDQ          208(AX), R11
+	ADDQ          $+1152, R11
 	VPSUBQ.BCST   constants<>+1248(SB), Z14, Z14
 	TESTQ         $+7, R12
 	JNE           classes4
@@ -13308,7 +13300,7 @@ class2:
 	VPCMPEQQ     Z2, Z4, K1
 	VMOVAPD      Z3, K1, Z5
 	VMOVUPD      Z5, (R10)
-	ADDQ         208(AX), R9
+	ADDQ         $+1152, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -13349,7 +13341,7 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (BX), Z12, Z12
-	ADDQ   208(AX), BX
+	ADDQ   $+1152, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -13430,7 +13422,7 @@ fetched6:
 	VMOVUPD       Z14, 1536(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
-	ADDQ          208(AX), R11
+	ADDQ          $+1152, R11
 	TESTQ         $+7, R12
 	JNE           classes4
 	SUBQ          $+512, R9
@@ -13534,9 +13526,9 @@ class2:
 	VFMADD213PD  Z5, Z4, Z3
 	VFNMADD231PD Z3, Z0, Z2
 	VMOVUPD      Z2, (R10)
-	ADDQ         208(AX), R9
+	ADDQ         $+1152, R9
 	ADDQ         192(AX), R10
-	ADDQ         208(AX), R11
+	ADDQ         $+1152, R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class2
@@ -16765,33 +16757,32 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Y2, Y2
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Y2, Y2
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ         SI, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         168(AX), R8
-	MOVQ         176(AX), R9
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x02, DI
+	ADDQ         168(AX), DI
+	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 376(AX)(SI*8)
+	VMOVUPD      Y4, 376(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 408(AX)(SI*8)
+	VMOVUPD      Y4, 408(AX)(BX*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -16805,7 +16796,7 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(BX*1), Y10
+	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
@@ -16822,29 +16813,29 @@ loop2:
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
 	VFNMADD132PS constants<>+128(SB), Y12, Y9
-	PREFETCHT0   (R8)
+	PREFETCHT0   (DI)
 	VPERMPS      constants<>+224(SB), Y7, Y11
-	PREFETCHT0   (R8)(R9*1)
+	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
-	ADDQ         184(AX), R8
+	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+160(SB), Y11
 	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, (CX)(BX*1)
-	VMAXPS       32(CX)(BX*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y11, 576(CX)
+	VMAXPS       608(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VMOVUPS      1152(CX), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y4
 	VBLENDVPS    Y4, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -16861,28 +16852,28 @@ loop2:
 	VMULPS       Y4, Y4, Y9
 	VFMADD213PS  Y4, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (CX)(BX*2)
-	VMAXPS       32(CX)(BX*2), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y7, Y7
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y6, Y6
+	VMOVUPS      Y7, 1152(CX)
+	VMAXPS       1184(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	MOVQ         56(AX), DI
+	VADDPS       64(DI), Y7, Y7
+	MOVQ         56(AX), DI
+	VADDPS       1088(DI), Y6, Y6
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X7, Y8
 	VADDPD       Y4, Y8, Y8
-	VMOVUPD      Y8, 2552(AX)(SI*8)
+	VMOVUPD      Y8, 2552(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y7, X7
 	VCVTPS2PD    X7, Y7
 	VADDPD       Y4, Y7, Y7
-	VMOVUPD      Y7, 2584(AX)(SI*8)
+	VMOVUPD      Y7, 2584(AX)(BX*8)
 	VCVTPS2PD    X6, Y4
-	VMOVUPD      Y4, 5816(AX)(SI*8)
+	VMOVUPD      Y4, 5816(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y6, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 5848(AX)(SI*8)
+	VMOVUPD      Y4, 5848(AX)(BX*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
@@ -16898,21 +16889,21 @@ loop2:
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 7992(AX)(SI*8)
+	VMOVUPD      Y3, 7992(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 8024(AX)(SI*8)
+	VMOVUPD      Y3, 8024(AX)(BX*8)
 	VCVTPS2PD    X5, Y3
-	VSUBPD       376(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4728(AX)(SI*8)
+	VSUBPD       376(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4728(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
-	VSUBPD       408(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4760(AX)(SI*8)
+	VSUBPD       408(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4760(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop2
 	VZEROUPPER
 	RET
@@ -16932,33 +16923,32 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Z7, Z7
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Z7, Z7
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ          SI, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          168(AX), R8
-	MOVQ          176(AX), R9
+	MOVQ          BX, DI
+	SUBQ          88(AX), DI
+	SHLQ          $0x02, DI
+	ADDQ          168(AX), DI
+	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 376(AX)(SI*8)
+	VMOVUPD       Z9, 376(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 440(AX)(SI*8)
+	VMOVUPD       Z9, 440(AX)(BX*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -16966,7 +16956,7 @@ loop2:
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(BX*1), Z15
+	VMOVUPS       576(CX), Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -16975,7 +16965,7 @@ loop2:
 	VSUBPS        Z8, Z15, Z15
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(BX*2), Z17
+	VMOVUPS       1152(CX), Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
@@ -17006,27 +16996,27 @@ loop2:
 	VMAXPS        64(CX), Z7, Z7
 	VMULPS        Z18, Z18, Z14
 	VPSLLD        $0x14, Z20, Z20
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VFMADD213PS   Z18, Z14, Z13
 	VPADDD        Z19, Z20, Z20
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z14
-	ADDQ          184(AX), R8
-	VMOVUPS       Z13, (CX)(BX*1)
+	ADDQ          184(AX), DI
+	VMOVUPS       Z13, 576(CX)
 	VFMADD213PS   Z5, Z12, Z14
-	VMAXPS        64(CX)(BX*1), Z7, Z7
+	VMAXPS        640(CX), Z7, Z7
 	VMULPS        Z12, Z12, Z16
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VFMADD213PS   Z12, Z16, Z14
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS.Z Z20, Z20, K3, Z14
-	ADDQ          184(AX), R8
-	VMOVUPS       Z14, (CX)(BX*2)
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
+	VMOVUPS       Z14, 1152(CX)
+	VMAXPS        1216(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z9, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z13, Z14, Z14
@@ -17034,16 +17024,16 @@ loop2:
 	VBROADCASTSD  constants<>+736(SB), Z9
 	VCVTPS2PD     Y14, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 2552(AX)(SI*8)
+	VMOVUPD       Z11, 2552(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z14, Y11
 	VCVTPS2PD     Y11, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 2616(AX)(SI*8)
+	VMOVUPD       Z11, 2616(AX)(BX*8)
 	VCVTPS2PD     Y17, Z9
-	VMOVUPD       Z9, 5816(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z17, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 5880(AX)(SI*8)
+	VMOVUPD       Z9, 5880(AX)(BX*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -17059,21 +17049,21 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 7992(AX)(SI*8)
+	VMOVUPD       Z9, 7992(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 8056(AX)(SI*8)
+	VMOVUPD       Z8, 8056(AX)(BX*8)
 	VCVTPS2PD     Y10, Z8
-	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VSUBPD        376(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4728(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
-	VSUBPD        440(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4792(AX)(SI*8)
+	VSUBPD        440(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4792(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $+16, SI
-	CMPQ          SI, DI
+	ADDQ          $+16, BX
+	CMPQ          BX, SI
 	JLT           loop2
 	VZEROUPPER
 	RET
@@ -17088,33 +17078,32 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Y2, Y2
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Y2, Y2
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ         SI, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         168(AX), R8
-	MOVQ         176(AX), R9
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x02, DI
+	ADDQ         168(AX), DI
+	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 376(AX)(SI*8)
+	VMOVUPD      Y4, 376(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 408(AX)(SI*8)
+	VMOVUPD      Y4, 408(AX)(BX*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -17128,7 +17117,7 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(BX*1), Y10
+	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
@@ -17145,29 +17134,29 @@ loop2:
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
 	VFNMADD132PS constants<>+128(SB), Y12, Y9
-	PREFETCHT0   (R8)
+	PREFETCHT0   (DI)
 	VPERMPS      constants<>+224(SB), Y7, Y11
-	PREFETCHT0   (R8)(R9*1)
+	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
-	ADDQ         184(AX), R8
+	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+160(SB), Y11
 	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, (CX)(BX*1)
-	VMAXPS       32(CX)(BX*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y11, 576(CX)
+	VMAXPS       608(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VMOVUPS      1152(CX), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -17178,59 +17167,58 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      1728(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      (CX)(R10*1), Y10
-	VMOVUPS      constants<>+160(SB), Y8
-	VPCMPEQD     constants<>+672(SB), Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
-	VBLENDVPS    Y4, Y10, Y5, Y5
-	VMULPS       Y7, Y7, Y4
-	VSUBPS       Y3, Y10, Y10
-	VFMADD213PS  Y7, Y4, Y8
-	VMAXPS       Y10, Y0, Y4
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y4, Y9
-	VMOVUPS      Y8, (CX)(BX*2)
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
-	VMAXPS       32(CX)(BX*2), Y2, Y2
-	VSUBPS       Y1, Y9, Y7
-	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+128(SB), Y4, Y7
-	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+224(SB), Y9, Y4
-	ADDQ         184(AX), R8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y4, Y9, Y9
+	VPCMPEQD     constants<>+672(SB), Y4, Y8
 	VMOVUPS      constants<>+160(SB), Y4
+	VBLENDVPS    Y8, Y10, Y5, Y5
 	VFMADD213PS  constants<>+192(SB), Y7, Y4
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y4
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y8
+	VMAXPS       Y10, Y0, Y11
+	VFMADD213PS  Y7, Y8, Y4
+	VMOVUPS      Y11, Y7
 	VFMADD213PS  Y9, Y9, Y4
-	VMOVUPS      Y4, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y4, Y4
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VMOVUPS      Y4, 1152(CX)
+	VSUBPS       Y1, Y7, Y8
+	VMAXPS       1184(CX), Y2, Y2
+	VFNMADD132PS constants<>+128(SB), Y11, Y8
+	PREFETCHT0   (DI)
+	VPERMPS      constants<>+224(SB), Y7, Y9
+	PREFETCHT0   (DI)(R8*1)
+	VPSLLD       $0x14, Y7, Y7
+	ADDQ         184(AX), DI
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VMOVUPS      Y9, 1728(CX)
+	VMAXPS       1760(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VADDPS       Y4, Y9, Y9
 	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y4, Y4
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y10, Y10
-	VBROADCASTSD constants<>+736(SB), Y6
-	VCVTPS2PD    X4, Y7
-	VADDPD       Y6, Y7, Y7
-	VMOVUPD      Y7, 2552(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y4, X4
-	VCVTPS2PD    X4, Y4
-	VADDPD       Y6, Y4, Y4
-	VMOVUPD      Y4, 2584(AX)(SI*8)
+	MOVQ         56(AX), DI
+	VADDPS       64(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1088(DI), Y10, Y10
+	VBROADCASTSD constants<>+736(SB), Y4
+	VCVTPS2PD    X9, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 2552(AX)(BX*8)
+	VEXTRACTF128 $0x01, Y9, X6
+	VCVTPS2PD    X6, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 2584(AX)(BX*8)
 	VCVTPS2PD    X10, Y4
-	VMOVUPD      Y4, 5816(AX)(SI*8)
+	VMOVUPD      Y4, 5816(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y10, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 5848(AX)(SI*8)
+	VMOVUPD      Y4, 5848(AX)(BX*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
@@ -17246,21 +17234,21 @@ loop2:
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 7992(AX)(SI*8)
+	VMOVUPD      Y3, 7992(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 8024(AX)(SI*8)
+	VMOVUPD      Y3, 8024(AX)(BX*8)
 	VCVTPS2PD    X5, Y3
-	VSUBPD       376(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4728(AX)(SI*8)
+	VSUBPD       376(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4728(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
-	VSUBPD       408(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4760(AX)(SI*8)
+	VSUBPD       408(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4760(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop2
 	VZEROUPPER
 	RET
@@ -17280,33 +17268,32 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Z7, Z7
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Z7, Z7
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ          SI, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          168(AX), R8
-	MOVQ          176(AX), R9
+	MOVQ          BX, DI
+	SUBQ          88(AX), DI
+	SHLQ          $0x02, DI
+	ADDQ          168(AX), DI
+	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 376(AX)(SI*8)
+	VMOVUPD       Z9, 376(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 440(AX)(SI*8)
+	VMOVUPD       Z9, 440(AX)(BX*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -17314,7 +17301,7 @@ loop2:
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(BX*1), Z15
+	VMOVUPS       576(CX), Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -17323,7 +17310,7 @@ loop2:
 	VSUBPS        Z8, Z15, Z15
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(BX*2), Z17
+	VMOVUPS       1152(CX), Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
@@ -17331,92 +17318,91 @@ loop2:
 	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVAPS       Z17, K3, Z10
 	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z19
+	VSUBPS        Z1, Z16, Z18
 	VSUBPS        Z8, Z17, Z17
 	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z21
-	IMUL3Q        $0x03, BX, R10
+	VFNMADD132PS  Z3, Z15, Z18
+	VMOVUPS       Z17, Z20
+	VMOVUPS       1728(CX), Z21
 	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z21
-	VMOVUPS       (CX)(R10*1), Z22
-	VMULPS        Z12, Z12, Z18
+	VPERMPS       Z6, Z16, Z19
+	VFMADD132PS   Z2, Z1, Z20
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VMULPS        Z12, Z12, Z9
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
-	VFMADD213PS   Z12, Z18, Z14
-	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z9
-	VMOVAPS       Z22, K4, Z10
+	VMOVAPS       Z21, K4, Z10
+	VFMADD213PS   Z12, Z9, Z14
+	VPADDD        Z19, Z16, Z16
+	VSUBPS        Z1, Z20, Z9
+	VSUBPS        Z8, Z21, Z21
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z12
 	VFNMADD132PS  Z3, Z17, Z9
-	VSUBPS        Z8, Z22, Z22
+	VMOVUPS       Z21, Z22
 	VMOVUPS       Z14, (CX)
-	VFMADD213PS   Z5, Z19, Z12
-	VPERMPS       Z6, Z21, Z18
-	VMOVUPS       Z22, Z20
-	VMAXPS        64(CX), Z7, Z7
-	VMULPS        Z19, Z19, Z13
-	VPSLLD        $0x14, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z20
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z19, Z13, Z12
-	VPADDD        Z18, Z21, Z21
-	VCMPPS        $0x15, Z0, Z22, K1
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z16, Z16, K2, Z12
-	VMOVUPS       Z4, Z13
-	VSUBPS        Z1, Z20, Z18
-	ADDQ          184(AX), R8
-	VMOVUPS       Z12, (CX)(BX*1)
-	VFMADD213PS   Z5, Z9, Z13
-	VFNMADD132PS  Z3, Z22, Z18
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VMULPS        Z9, Z9, Z16
+	VFMADD213PS   Z5, Z18, Z12
 	VPERMPS       Z6, Z20, Z19
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z9, Z16, Z13
+	VFMADD132PS   Z2, Z1, Z22
+	VMAXPS        64(CX), Z7, Z7
+	VMULPS        Z18, Z18, Z13
 	VPSLLD        $0x14, Z20, Z20
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z21, Z21, K3, Z13
+	VCMPPS        $0x15, Z0, Z21, K1
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z18, Z13, Z12
 	VPADDD        Z19, Z20, Z20
-	ADDQ          184(AX), R8
-	VMOVUPS       Z13, (CX)(BX*2)
+	VSUBPS        Z1, Z22, Z13
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z16, Z16, K2, Z12
+	VMOVUPS       Z4, Z16
+	VFNMADD132PS  Z3, Z21, Z13
+	ADDQ          184(AX), DI
+	VMOVUPS       Z12, 576(CX)
+	VFMADD213PS   Z5, Z9, Z16
+	VPERMPS       Z6, Z22, Z19
+	VMAXPS        640(CX), Z7, Z7
+	VMULPS        Z9, Z9, Z18
+	VPSLLD        $0x14, Z22, Z22
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z9, Z18, Z16
+	VPADDD        Z19, Z22, Z22
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z20, Z20, K3, Z16
 	VMOVUPS       Z4, Z9
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VFMADD213PS   Z5, Z18, Z9
-	PREFETCHT0    (R8)
-	VMULPS        Z18, Z18, Z16
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z18, Z16, Z9
-	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z20, Z20, K1, Z9
-	VMOVUPS       Z9, (CX)(R10*1)
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
+	VMOVUPS       Z16, 1152(CX)
+	VFMADD213PS   Z5, Z13, Z9
+	VMAXPS        1216(CX), Z7, Z7
+	VMULPS        Z13, Z13, Z18
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z13, Z18, Z9
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z22, Z22, K1, Z9
+	ADDQ          184(AX), DI
+	VMOVUPS       Z9, 1728(CX)
+	VMAXPS        1792(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z14, Z12, Z12
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z13, Z9, Z9
-	VADDPS        Z17, Z22, Z22
+	VADDPS        Z16, Z9, Z9
+	VADDPS        Z17, Z21, Z21
 	VADDPS        Z12, Z9, Z9
-	VADDPS        Z15, Z22, Z22
+	VADDPS        Z15, Z21, Z21
 	VBROADCASTSD  constants<>+736(SB), Z11
 	VCVTPS2PD     Y9, Z12
 	VADDPD        Z11, Z12, Z12
-	VMOVUPD       Z12, 2552(AX)(SI*8)
+	VMOVUPD       Z12, 2552(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
 	VADDPD        Z11, Z9, Z9
-	VMOVUPD       Z9, 2616(AX)(SI*8)
-	VCVTPS2PD     Y22, Z9
-	VMOVUPD       Z9, 5816(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z22, Y9
+	VMOVUPD       Z9, 2616(AX)(BX*8)
+	VCVTPS2PD     Y21, Z9
+	VMOVUPD       Z9, 5816(AX)(BX*8)
+	VEXTRACTF64X4 $0x01, Z21, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 5880(AX)(SI*8)
+	VMOVUPD       Z9, 5880(AX)(BX*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -17432,21 +17418,21 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 7992(AX)(SI*8)
+	VMOVUPD       Z9, 7992(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 8056(AX)(SI*8)
+	VMOVUPD       Z8, 8056(AX)(BX*8)
 	VCVTPS2PD     Y10, Z8
-	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VSUBPD        376(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4728(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
-	VSUBPD        440(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4792(AX)(SI*8)
+	VSUBPD        440(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4792(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $+16, SI
-	CMPQ          SI, DI
+	ADDQ          $+16, BX
+	CMPQ          BX, SI
 	JLT           loop2
 	VZEROUPPER
 	RET
@@ -17461,33 +17447,32 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Y2, Y2
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Y2, Y2
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ         SI, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         168(AX), R8
-	MOVQ         176(AX), R9
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x02, DI
+	ADDQ         168(AX), DI
+	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 376(AX)(SI*8)
+	VMOVUPD      Y4, 376(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 408(AX)(SI*8)
+	VMOVUPD      Y4, 408(AX)(BX*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -17501,7 +17486,7 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(BX*1), Y10
+	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
@@ -17518,29 +17503,29 @@ loop2:
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
 	VFNMADD132PS constants<>+128(SB), Y12, Y9
-	PREFETCHT0   (R8)
+	PREFETCHT0   (DI)
 	VPERMPS      constants<>+224(SB), Y7, Y11
-	PREFETCHT0   (R8)(R9*1)
+	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
-	ADDQ         184(AX), R8
+	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+160(SB), Y11
 	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, (CX)(BX*1)
-	VMAXPS       32(CX)(BX*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y11, 576(CX)
+	VMAXPS       608(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VMOVUPS      1152(CX), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -17551,51 +17536,50 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      1728(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      (CX)(R10*1), Y11
+	VPCMPEQD     constants<>+672(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
-	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+192(SB), Y7, Y8
-	VBLENDVPS    Y10, Y11, Y5, Y5
-	VMULPS       Y7, Y7, Y10
-	VSUBPS       Y3, Y11, Y11
-	VFMADD213PS  Y7, Y10, Y8
-	VMAXPS       Y11, Y0, Y7
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y7, Y10
-	VMOVUPS      Y8, (CX)(BX*2)
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
-	VMAXPS       32(CX)(BX*2), Y2, Y2
-	VSUBPS       Y1, Y10, Y9
-	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+128(SB), Y7, Y9
-	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+224(SB), Y10, Y7
-	ADDQ         184(AX), R8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y9, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VMOVUPS      Y8, 1152(CX)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       1184(CX), Y2, Y2
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	PREFETCHT0   (DI)
+	VPERMPS      constants<>+224(SB), Y7, Y11
+	PREFETCHT0   (DI)(R8*1)
+	VPSLLD       $0x14, Y7, Y7
+	ADDQ         184(AX), DI
+	VPADDD       Y11, Y7, Y7
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y7
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      Y7, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y11, Y11
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 1120(R10)
-	VMOVUPS      (CX)(BX*4), Y6
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, 1728(CX)
+	VMAXPS       1760(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1120(R9)
+	VMOVUPS      2304(CX), Y6
 	VPCMPEQD     constants<>+704(SB), Y4, Y4
 	VBLENDVPS    Y4, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -17612,28 +17596,28 @@ loop2:
 	VMULPS       Y4, Y4, Y9
 	VFMADD213PS  Y4, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (CX)(BX*4)
-	VMAXPS       32(CX)(BX*4), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y7, Y7
-	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y6, Y6
+	VMOVUPS      Y7, 2304(CX)
+	VMAXPS       2336(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	MOVQ         56(AX), DI
+	VADDPS       96(DI), Y7, Y7
+	MOVQ         56(AX), DI
+	VADDPS       1120(DI), Y6, Y6
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X7, Y8
 	VADDPD       Y4, Y8, Y8
-	VMOVUPD      Y8, 2552(AX)(SI*8)
+	VMOVUPD      Y8, 2552(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y7, X7
 	VCVTPS2PD    X7, Y7
 	VADDPD       Y4, Y7, Y7
-	VMOVUPD      Y7, 2584(AX)(SI*8)
+	VMOVUPD      Y7, 2584(AX)(BX*8)
 	VCVTPS2PD    X6, Y4
-	VMOVUPD      Y4, 5816(AX)(SI*8)
+	VMOVUPD      Y4, 5816(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y6, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 5848(AX)(SI*8)
+	VMOVUPD      Y4, 5848(AX)(BX*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
@@ -17649,21 +17633,21 @@ loop2:
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 7992(AX)(SI*8)
+	VMOVUPD      Y3, 7992(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 8024(AX)(SI*8)
+	VMOVUPD      Y3, 8024(AX)(BX*8)
 	VCVTPS2PD    X5, Y3
-	VSUBPD       376(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4728(AX)(SI*8)
+	VSUBPD       376(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4728(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
-	VSUBPD       408(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4760(AX)(SI*8)
+	VSUBPD       408(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4760(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop2
 	VZEROUPPER
 	RET
@@ -17683,33 +17667,32 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Z7, Z7
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Z7, Z7
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ          SI, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          168(AX), R8
-	MOVQ          176(AX), R9
+	MOVQ          BX, DI
+	SUBQ          88(AX), DI
+	SHLQ          $0x02, DI
+	ADDQ          168(AX), DI
+	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 376(AX)(SI*8)
+	VMOVUPD       Z9, 376(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 440(AX)(SI*8)
+	VMOVUPD       Z9, 440(AX)(BX*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -17717,7 +17700,7 @@ loop2:
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(BX*1), Z15
+	VMOVUPS       576(CX), Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -17726,7 +17709,7 @@ loop2:
 	VSUBPS        Z8, Z15, Z15
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(BX*2), Z17
+	VMOVUPS       1152(CX), Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
@@ -17739,75 +17722,74 @@ loop2:
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	IMUL3Q        $0x03, BX, R10
+	VMOVUPS       1728(CX), Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	VMOVUPS       (CX)(R10*1), Z22
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VMOVAPS       Z22, K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
-	VMOVAPS       Z22, K4, Z10
+	VSUBPS        Z8, Z22, Z22
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
-	VSUBPS        Z8, Z22, Z22
+	VMOVUPS       Z22, Z23
 	VMOVUPS       Z14, (CX)
 	VFMADD213PS   Z5, Z19, Z13
 	VPERMPS       Z6, Z21, Z20
-	VMOVUPS       Z22, Z23
+	VFMADD132PS   Z2, Z1, Z23
 	VMAXPS        64(CX), Z7, Z7
 	VMULPS        Z19, Z19, Z18
 	VPSLLD        $0x14, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z23
-	PREFETCHT0    (R8)
+	VCMPPS        $0x15, Z0, Z22, K1
+	PREFETCHT0    (DI)
 	VFMADD213PS   Z19, Z18, Z13
 	VPADDD        Z20, Z21, Z21
-	VCMPPS        $0x15, Z0, Z22, K1
-	PREFETCHT0    (R8)(R9*1)
+	VSUBPS        Z1, Z23, Z18
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z16
-	VSUBPS        Z1, Z23, Z19
-	ADDQ          184(AX), R8
-	VMOVUPS       Z13, (CX)(BX*1)
+	VFNMADD132PS  Z3, Z22, Z18
+	ADDQ          184(AX), DI
+	VMOVUPS       Z13, 576(CX)
 	VFMADD213PS   Z5, Z12, Z16
-	VFNMADD132PS  Z3, Z22, Z19
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VMULPS        Z12, Z12, Z18
 	VPERMPS       Z6, Z23, Z20
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z12, Z18, Z16
+	VMAXPS        640(CX), Z7, Z7
+	VMULPS        Z12, Z12, Z19
 	VPSLLD        $0x14, Z23, Z23
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z21, Z21, K3, Z16
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z12, Z19, Z16
 	VPADDD        Z20, Z23, Z23
-	ADDQ          184(AX), R8
-	VMOVUPS       Z16, (CX)(BX*2)
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z21, Z21, K3, Z16
 	VMOVUPS       Z4, Z12
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VFMADD213PS   Z5, Z19, Z12
-	PREFETCHT0    (R8)
-	VMULPS        Z19, Z19, Z18
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z19, Z18, Z12
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
+	VMOVUPS       Z16, 1152(CX)
+	VFMADD213PS   Z5, Z18, Z12
+	VMAXPS        1216(CX), Z7, Z7
+	VMULPS        Z18, Z18, Z19
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z18, Z19, Z12
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, (CX)(R10*1)
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
+	VMOVUPS       Z12, 1728(CX)
+	VMAXPS        1792(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z16, Z12, Z12
 	VADDPS        Z17, Z22, Z22
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
-	VMOVUPS       (CX)(BX*4), Z11
+	VMOVUPS       2304(CX), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
@@ -17824,26 +17806,26 @@ loop2:
 	VMULPS        Z9, Z9, Z15
 	VFMADD213PS   Z9, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VMOVUPS       Z14, (CX)(BX*4)
-	VMAXPS        64(CX)(BX*4), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	VMOVUPS       Z14, 2304(CX)
+	VMAXPS        2368(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z12, Z14, Z14
 	VADDPS        Z22, Z11, Z11
 	VBROADCASTSD  constants<>+736(SB), Z9
 	VCVTPS2PD     Y14, Z12
 	VADDPD        Z9, Z12, Z12
-	VMOVUPD       Z12, 2552(AX)(SI*8)
+	VMOVUPD       Z12, 2552(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z14, Y12
 	VCVTPS2PD     Y12, Z12
 	VADDPD        Z9, Z12, Z12
-	VMOVUPD       Z12, 2616(AX)(SI*8)
+	VMOVUPD       Z12, 2616(AX)(BX*8)
 	VCVTPS2PD     Y11, Z9
-	VMOVUPD       Z9, 5816(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z11, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 5880(AX)(SI*8)
+	VMOVUPD       Z9, 5880(AX)(BX*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -17859,21 +17841,21 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 7992(AX)(SI*8)
+	VMOVUPD       Z9, 7992(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 8056(AX)(SI*8)
+	VMOVUPD       Z8, 8056(AX)(BX*8)
 	VCVTPS2PD     Y10, Z8
-	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VSUBPD        376(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4728(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
-	VSUBPD        440(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4792(AX)(SI*8)
+	VSUBPD        440(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4792(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $+16, SI
-	CMPQ          SI, DI
+	ADDQ          $+16, BX
+	CMPQ          BX, SI
 	JLT           loop2
 	VZEROUPPER
 	RET
@@ -17888,33 +17870,32 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Y2, Y2
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Y2, Y2
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ         SI, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         168(AX), R8
-	MOVQ         176(AX), R9
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x02, DI
+	ADDQ         168(AX), DI
+	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 376(AX)(SI*8)
+	VMOVUPD      Y4, 376(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 408(AX)(SI*8)
+	VMOVUPD      Y4, 408(AX)(BX*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -17928,7 +17909,7 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(BX*1), Y10
+	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
@@ -17945,29 +17926,29 @@ loop2:
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
 	VFNMADD132PS constants<>+128(SB), Y12, Y9
-	PREFETCHT0   (R8)
+	PREFETCHT0   (DI)
 	VPERMPS      constants<>+224(SB), Y7, Y11
-	PREFETCHT0   (R8)(R9*1)
+	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
-	ADDQ         184(AX), R8
+	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+160(SB), Y11
 	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, (CX)(BX*1)
-	VMAXPS       32(CX)(BX*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y11, 576(CX)
+	VMAXPS       608(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VMOVUPS      1152(CX), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -17978,51 +17959,50 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      1728(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      (CX)(R10*1), Y11
+	VPCMPEQD     constants<>+672(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
-	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+192(SB), Y7, Y8
-	VBLENDVPS    Y10, Y11, Y5, Y5
-	VMULPS       Y7, Y7, Y10
-	VSUBPS       Y3, Y11, Y11
-	VFMADD213PS  Y7, Y10, Y8
-	VMAXPS       Y11, Y0, Y7
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y7, Y10
-	VMOVUPS      Y8, (CX)(BX*2)
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
-	VMAXPS       32(CX)(BX*2), Y2, Y2
-	VSUBPS       Y1, Y10, Y9
-	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+128(SB), Y7, Y9
-	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+224(SB), Y10, Y7
-	ADDQ         184(AX), R8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y9, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VMOVUPS      Y8, 1152(CX)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       1184(CX), Y2, Y2
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	PREFETCHT0   (DI)
+	VPERMPS      constants<>+224(SB), Y7, Y11
+	PREFETCHT0   (DI)(R8*1)
+	VPSLLD       $0x14, Y7, Y7
+	ADDQ         184(AX), DI
+	VPADDD       Y11, Y7, Y7
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y7
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      Y7, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y11, Y11
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 1120(R10)
-	VMOVUPS      (CX)(BX*4), Y6
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, 1728(CX)
+	VMAXPS       1760(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1120(R9)
+	VMOVUPS      2304(CX), Y6
 	VPCMPEQD     constants<>+704(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -18033,48 +18013,46 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x05, BX, R10
+	VMOVUPS      2880(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      (CX)(R10*1), Y11
+	VPCMPEQD     constants<>+2592(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
-	VPCMPEQD     constants<>+2592(SB), Y4, Y10
+	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+192(SB), Y7, Y8
-	VBLENDVPS    Y10, Y11, Y5, Y5
-	VMULPS       Y7, Y7, Y10
-	VSUBPS       Y3, Y11, Y11
-	VFMADD213PS  Y7, Y10, Y8
-	VMAXPS       Y11, Y0, Y7
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y7, Y10
-	VMOVUPS      Y8, (CX)(BX*4)
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
-	VMAXPS       32(CX)(BX*4), Y2, Y2
-	VSUBPS       Y1, Y10, Y9
-	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+128(SB), Y7, Y9
-	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+224(SB), Y10, Y7
-	ADDQ         184(AX), R8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y9, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VMOVUPS      Y8, 2304(CX)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       2336(CX), Y2, Y2
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	PREFETCHT0   (DI)
+	VPERMPS      constants<>+224(SB), Y7, Y11
+	PREFETCHT0   (DI)(R8*1)
+	VPSLLD       $0x14, Y7, Y7
+	ADDQ         184(AX), DI
+	VPADDD       Y11, Y7, Y7
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y7
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      Y7, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 1088(R10)
-	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, 2880(CX)
+	VMAXPS       2912(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VMOVUPS      3456(CX), Y6
 	VPCMPEQD     constants<>+2624(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -18084,9 +18062,8 @@ loop2:
 	VSUBPS       Y1, Y9, Y7
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
-	IMUL3Q       $0x07, BX, R11
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(R11*1), Y10
+	VMOVUPS      4032(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2656(SB), Y4, Y8
 	VMOVUPS      constants<>+160(SB), Y4
@@ -18099,49 +18076,49 @@ loop2:
 	VMOVUPS      Y11, Y7
 	VFMADD213PS  Y9, Y9, Y4
 	VFMADD132PS  constants<>+96(SB), Y1, Y7
-	VMOVUPS      Y4, (CX)(R10*1)
+	VMOVUPS      Y4, 3456(CX)
 	VSUBPS       Y1, Y7, Y8
-	VMAXPS       32(CX)(R10*1), Y2, Y2
+	VMAXPS       3488(CX), Y2, Y2
 	VFNMADD132PS constants<>+128(SB), Y11, Y8
-	PREFETCHT0   (R8)
+	PREFETCHT0   (DI)
 	VPERMPS      constants<>+224(SB), Y7, Y9
-	PREFETCHT0   (R8)(R9*1)
+	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
-	ADDQ         184(AX), R8
+	ADDQ         184(AX), DI
 	VPADDD       Y9, Y7, Y7
 	VMOVUPS      constants<>+160(SB), Y9
 	VFMADD213PS  constants<>+192(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, (CX)(R11*1)
-	VMAXPS       32(CX)(R11*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y9, 4032(CX)
+	VMAXPS       4064(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y4, Y9, Y9
 	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y9, Y9
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y10, Y10
-	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y9, Y9
-	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y10, Y10
+	MOVQ         56(AX), DI
+	VADDPS       64(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1088(DI), Y10, Y10
+	MOVQ         56(AX), DI
+	VADDPS       96(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1120(DI), Y10, Y10
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X9, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 2552(AX)(SI*8)
+	VMOVUPD      Y6, 2552(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y9, X6
 	VCVTPS2PD    X6, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 2584(AX)(SI*8)
+	VMOVUPD      Y6, 2584(AX)(BX*8)
 	VCVTPS2PD    X10, Y4
-	VMOVUPD      Y4, 5816(AX)(SI*8)
+	VMOVUPD      Y4, 5816(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y10, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 5848(AX)(SI*8)
+	VMOVUPD      Y4, 5848(AX)(BX*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
@@ -18157,21 +18134,21 @@ loop2:
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 7992(AX)(SI*8)
+	VMOVUPD      Y3, 7992(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 8024(AX)(SI*8)
+	VMOVUPD      Y3, 8024(AX)(BX*8)
 	VCVTPS2PD    X5, Y3
-	VSUBPD       376(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4728(AX)(SI*8)
+	VSUBPD       376(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4728(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
-	VSUBPD       408(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4760(AX)(SI*8)
+	VSUBPD       408(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4760(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop2
 	VZEROUPPER
 	RET
@@ -18191,33 +18168,32 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Z7, Z7
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Z7, Z7
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ          SI, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          168(AX), R8
-	MOVQ          176(AX), R9
+	MOVQ          BX, DI
+	SUBQ          88(AX), DI
+	SHLQ          $0x02, DI
+	ADDQ          168(AX), DI
+	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 376(AX)(SI*8)
+	VMOVUPD       Z9, 376(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 440(AX)(SI*8)
+	VMOVUPD       Z9, 440(AX)(BX*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -18225,7 +18201,7 @@ loop2:
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(BX*1), Z15
+	VMOVUPS       576(CX), Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -18234,7 +18210,7 @@ loop2:
 	VSUBPS        Z8, Z15, Z15
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(BX*2), Z17
+	VMOVUPS       1152(CX), Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
@@ -18247,186 +18223,182 @@ loop2:
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	IMUL3Q        $0x03, BX, R10
+	VMOVUPS       1728(CX), Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	VMOVUPS       (CX)(R10*1), Z22
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VMOVAPS       Z22, K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
-	VMOVAPS       Z22, K4, Z10
+	VSUBPS        Z8, Z22, Z22
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
-	VSUBPS        Z8, Z22, Z22
+	VMOVUPS       Z22, Z23
 	VMOVUPS       Z14, (CX)
 	VFMADD213PS   Z5, Z19, Z13
 	VPERMPS       Z6, Z21, Z20
-	VMOVUPS       Z22, Z23
+	VFMADD132PS   Z2, Z1, Z23
 	VMAXPS        64(CX), Z7, Z7
 	VMULPS        Z19, Z19, Z18
 	VPSLLD        $0x14, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z23
-	PREFETCHT0    (R8)
+	VCMPPS        $0x15, Z0, Z22, K1
+	PREFETCHT0    (DI)
 	VFMADD213PS   Z19, Z18, Z13
 	VPADDD        Z20, Z21, Z21
-	VCMPPS        $0x15, Z0, Z22, K1
-	PREFETCHT0    (R8)(R9*1)
+	VSUBPS        Z1, Z23, Z18
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z16
-	VSUBPS        Z1, Z23, Z19
-	ADDQ          184(AX), R8
-	VMOVUPS       Z13, (CX)(BX*1)
+	VFNMADD132PS  Z3, Z22, Z18
+	ADDQ          184(AX), DI
+	VMOVUPS       Z13, 576(CX)
 	VFMADD213PS   Z5, Z12, Z16
-	VFNMADD132PS  Z3, Z22, Z19
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VMULPS        Z12, Z12, Z18
 	VPERMPS       Z6, Z23, Z20
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z12, Z18, Z16
+	VMAXPS        640(CX), Z7, Z7
+	VMULPS        Z12, Z12, Z19
 	VPSLLD        $0x14, Z23, Z23
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z21, Z21, K3, Z16
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z12, Z19, Z16
 	VPADDD        Z20, Z23, Z23
-	ADDQ          184(AX), R8
-	VMOVUPS       Z16, (CX)(BX*2)
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z21, Z21, K3, Z16
 	VMOVUPS       Z4, Z12
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VFMADD213PS   Z5, Z19, Z12
-	PREFETCHT0    (R8)
-	VMULPS        Z19, Z19, Z18
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z19, Z18, Z12
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
+	VMOVUPS       Z16, 1152(CX)
+	VFMADD213PS   Z5, Z18, Z12
+	VMAXPS        1216(CX), Z7, Z7
+	VMULPS        Z18, Z18, Z19
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z18, Z19, Z12
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, (CX)(R10*1)
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
+	VMOVUPS       Z12, 1728(CX)
+	VMAXPS        1792(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z16, Z12, Z12
 	VADDPS        Z17, Z22, Z22
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
-	VMOVUPS       (CX)(BX*4), Z11
+	VMOVUPS       2304(CX), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z14
-	IMUL3Q        $0x05, BX, R10
+	VMOVUPS       2880(CX), Z16
 	VFMADD132PS   Z2, Z1, Z14
-	VMOVUPS       (CX)(R10*1), Z16
-	VCMPPS        $0x15, Z0, Z11, K1
 	VPCMPEQD.BCST constants<>+2592(SB), Z9, K2
-	VSUBPS        Z1, Z14, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVAPS       Z16, K2, Z10
-	VFNMADD132PS  Z3, Z11, Z13
+	VSUBPS        Z1, Z14, Z13
 	VSUBPS        Z8, Z16, Z16
-	IMUL3Q        $0x06, BX, R11
-	VPERMPS       Z6, Z14, Z15
+	VFNMADD132PS  Z3, Z11, Z13
 	VMOVUPS       Z16, Z17
-	VMOVUPS       (CX)(R11*1), Z18
-	VPSLLD        $0x14, Z14, Z14
+	VMOVUPS       3456(CX), Z18
+	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2624(SB), Z9, K3
-	VPADDD        Z15, Z14, Z14
+	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
 	VMOVAPS       Z18, K3, Z10
-	VMOVUPS       Z4, Z15
-	VSUBPS        Z1, Z17, Z20
+	VPADDD        Z15, Z14, Z14
+	VSUBPS        Z1, Z17, Z19
 	VSUBPS        Z8, Z18, Z18
-	IMUL3Q        $0x07, BX, R12
+	VMOVUPS       Z4, Z15
+	VFNMADD132PS  Z3, Z16, Z19
+	VMOVUPS       Z18, Z21
+	VMOVUPS       4032(CX), Z23
 	VFMADD213PS   Z5, Z13, Z15
-	VFNMADD132PS  Z3, Z16, Z20
-	VMOVUPS       Z18, Z23
-	VMOVUPS       (CX)(R12*1), Z24
-	VMULPS        Z13, Z13, Z19
-	VPERMPS       Z6, Z17, Z21
-	VFMADD132PS   Z2, Z1, Z23
+	VPERMPS       Z6, Z17, Z20
+	VFMADD132PS   Z2, Z1, Z21
 	VPCMPEQD.BCST constants<>+2656(SB), Z9, K4
-	VFMADD213PS   Z13, Z19, Z15
+	VMULPS        Z13, Z13, Z9
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVAPS       Z24, K4, Z10
+	VMOVAPS       Z23, K4, Z10
+	VFMADD213PS   Z13, Z9, Z15
+	VPADDD        Z20, Z17, Z17
+	VSUBPS        Z1, Z21, Z9
+	VSUBPS        Z8, Z23, Z23
 	VFMADD213PS.Z Z14, Z14, K1, Z15
-	VPADDD        Z21, Z17, Z17
-	VSUBPS        Z1, Z23, Z14
-	VSUBPS        Z8, Z24, Z24
-	VMOVUPS       Z15, (CX)(BX*4)
-	VMOVUPS       Z4, Z9
-	VFNMADD132PS  Z3, Z18, Z14
-	VMOVUPS       Z24, Z21
-	VMAXPS        64(CX)(BX*4), Z7, Z7
-	VFMADD213PS   Z5, Z20, Z9
-	VPERMPS       Z6, Z23, Z19
-	VFMADD132PS   Z2, Z1, Z21
-	PREFETCHT0    (R8)
-	VMULPS        Z20, Z20, Z13
-	VPSLLD        $0x14, Z23, Z23
-	VCMPPS        $0x15, Z0, Z24, K1
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z20, Z13, Z9
-	VPADDD        Z19, Z23, Z23
-	VSUBPS        Z1, Z21, Z13
-	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z17, Z17, K2, Z9
-	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z24, Z13
-	VMOVUPS       Z9, (CX)(R10*1)
-	VFMADD213PS   Z5, Z14, Z17
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z18, Z9
+	VMOVUPS       Z23, Z24
+	VMOVUPS       Z15, 2304(CX)
+	VFMADD213PS   Z5, Z19, Z13
 	VPERMPS       Z6, Z21, Z20
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VMULPS        Z14, Z14, Z19
+	VFMADD132PS   Z2, Z1, Z24
+	VMAXPS        2368(CX), Z7, Z7
+	VMULPS        Z19, Z19, Z14
 	VPSLLD        $0x14, Z21, Z21
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z14, Z19, Z17
+	VCMPPS        $0x15, Z0, Z23, K1
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z19, Z14, Z13
 	VPADDD        Z20, Z21, Z21
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z23, Z23, K3, Z17
-	VMOVUPS       Z4, Z14
-	ADDQ          184(AX), R8
-	VMOVUPS       Z17, (CX)(R11*1)
-	VFMADD213PS   Z5, Z13, Z14
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VMULPS        Z13, Z13, Z19
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z13, Z19, Z14
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z21, Z21, K1, Z14
-	ADDQ          184(AX), R8
-	VMOVUPS       Z14, (CX)(R12*1)
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
-	VADDPS        Z15, Z9, Z9
+	VSUBPS        Z1, Z24, Z14
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z17, Z17, K2, Z13
+	VMOVUPS       Z4, Z17
+	VFNMADD132PS  Z3, Z23, Z14
+	ADDQ          184(AX), DI
+	VMOVUPS       Z13, 2880(CX)
+	VFMADD213PS   Z5, Z9, Z17
+	VPERMPS       Z6, Z24, Z20
+	VMAXPS        2944(CX), Z7, Z7
+	VMULPS        Z9, Z9, Z19
+	VPSLLD        $0x14, Z24, Z24
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z9, Z19, Z17
+	VPADDD        Z20, Z24, Z24
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z21, Z21, K3, Z17
+	VMOVUPS       Z4, Z9
+	ADDQ          184(AX), DI
+	VMOVUPS       Z17, 3456(CX)
+	VFMADD213PS   Z5, Z14, Z9
+	VMAXPS        3520(CX), Z7, Z7
+	VMULPS        Z14, Z14, Z19
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z14, Z19, Z9
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z24, Z24, K1, Z9
+	ADDQ          184(AX), DI
+	VMOVUPS       Z9, 4032(CX)
+	VMAXPS        4096(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
+	VADDPS        Z15, Z13, Z13
 	VADDPS        Z11, Z16, Z16
-	VADDPS        Z17, Z14, Z14
-	VADDPS        Z18, Z24, Z24
-	VADDPS        Z9, Z14, Z14
-	VADDPS        Z16, Z24, Z24
-	VADDPS        Z12, Z14, Z14
-	VADDPS        Z22, Z24, Z24
-	VBROADCASTSD  constants<>+736(SB), Z9
-	VCVTPS2PD     Y14, Z11
-	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 2552(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z14, Y11
-	VCVTPS2PD     Y11, Z11
-	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 2616(AX)(SI*8)
-	VCVTPS2PD     Y24, Z9
-	VMOVUPD       Z9, 5816(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z24, Y9
+	VADDPS        Z17, Z9, Z9
+	VADDPS        Z18, Z23, Z23
+	VADDPS        Z13, Z9, Z9
+	VADDPS        Z16, Z23, Z23
+	VADDPS        Z12, Z9, Z9
+	VADDPS        Z22, Z23, Z23
+	VBROADCASTSD  constants<>+736(SB), Z11
+	VCVTPS2PD     Y9, Z12
+	VADDPD        Z11, Z12, Z12
+	VMOVUPD       Z12, 2552(AX)(BX*8)
+	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 5880(AX)(SI*8)
+	VADDPD        Z11, Z9, Z9
+	VMOVUPD       Z9, 2616(AX)(BX*8)
+	VCVTPS2PD     Y23, Z9
+	VMOVUPD       Z9, 5816(AX)(BX*8)
+	VEXTRACTF64X4 $0x01, Z23, Y9
+	VCVTPS2PD     Y9, Z9
+	VMOVUPD       Z9, 5880(AX)(BX*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -18442,21 +18414,21 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 7992(AX)(SI*8)
+	VMOVUPD       Z9, 7992(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 8056(AX)(SI*8)
+	VMOVUPD       Z8, 8056(AX)(BX*8)
 	VCVTPS2PD     Y10, Z8
-	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VSUBPD        376(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4728(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
-	VSUBPD        440(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4792(AX)(SI*8)
+	VSUBPD        440(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4792(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $+16, SI
-	CMPQ          SI, DI
+	ADDQ          $+16, BX
+	CMPQ          BX, SI
 	JLT           loop2
 	VZEROUPPER
 	RET
@@ -18471,33 +18443,32 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Y2, Y2
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Y2, Y2
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ         SI, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         168(AX), R8
-	MOVQ         176(AX), R9
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x02, DI
+	ADDQ         168(AX), DI
+	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 376(AX)(SI*8)
+	VMOVUPD      Y4, 376(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 408(AX)(SI*8)
+	VMOVUPD      Y4, 408(AX)(BX*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -18511,7 +18482,7 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(BX*1), Y10
+	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
@@ -18528,29 +18499,29 @@ loop2:
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
 	VFNMADD132PS constants<>+128(SB), Y12, Y9
-	PREFETCHT0   (R8)
+	PREFETCHT0   (DI)
 	VPERMPS      constants<>+224(SB), Y7, Y11
-	PREFETCHT0   (R8)(R9*1)
+	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
-	ADDQ         184(AX), R8
+	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+160(SB), Y11
 	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, (CX)(BX*1)
-	VMAXPS       32(CX)(BX*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y11, 576(CX)
+	VMAXPS       608(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VMOVUPS      1152(CX), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -18561,51 +18532,50 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      1728(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      (CX)(R10*1), Y11
+	VPCMPEQD     constants<>+672(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
-	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+192(SB), Y7, Y8
-	VBLENDVPS    Y10, Y11, Y5, Y5
-	VMULPS       Y7, Y7, Y10
-	VSUBPS       Y3, Y11, Y11
-	VFMADD213PS  Y7, Y10, Y8
-	VMAXPS       Y11, Y0, Y7
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y7, Y10
-	VMOVUPS      Y8, (CX)(BX*2)
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
-	VMAXPS       32(CX)(BX*2), Y2, Y2
-	VSUBPS       Y1, Y10, Y9
-	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+128(SB), Y7, Y9
-	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+224(SB), Y10, Y7
-	ADDQ         184(AX), R8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y9, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VMOVUPS      Y8, 1152(CX)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       1184(CX), Y2, Y2
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	PREFETCHT0   (DI)
+	VPERMPS      constants<>+224(SB), Y7, Y11
+	PREFETCHT0   (DI)(R8*1)
+	VPSLLD       $0x14, Y7, Y7
+	ADDQ         184(AX), DI
+	VPADDD       Y11, Y7, Y7
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y7
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      Y7, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y11, Y11
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 1120(R10)
-	VMOVUPS      (CX)(BX*4), Y6
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, 1728(CX)
+	VMAXPS       1760(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1120(R9)
+	VMOVUPS      2304(CX), Y6
 	VPCMPEQD     constants<>+704(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -18616,48 +18586,46 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x05, BX, R10
+	VMOVUPS      2880(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      (CX)(R10*1), Y11
+	VPCMPEQD     constants<>+2592(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
-	VPCMPEQD     constants<>+2592(SB), Y4, Y10
+	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+192(SB), Y7, Y8
-	VBLENDVPS    Y10, Y11, Y5, Y5
-	VMULPS       Y7, Y7, Y10
-	VSUBPS       Y3, Y11, Y11
-	VFMADD213PS  Y7, Y10, Y8
-	VMAXPS       Y11, Y0, Y7
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y7, Y10
-	VMOVUPS      Y8, (CX)(BX*4)
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
-	VMAXPS       32(CX)(BX*4), Y2, Y2
-	VSUBPS       Y1, Y10, Y9
-	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+128(SB), Y7, Y9
-	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+224(SB), Y10, Y7
-	ADDQ         184(AX), R8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y9, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VMOVUPS      Y8, 2304(CX)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       2336(CX), Y2, Y2
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	PREFETCHT0   (DI)
+	VPERMPS      constants<>+224(SB), Y7, Y11
+	PREFETCHT0   (DI)(R8*1)
+	VPSLLD       $0x14, Y7, Y7
+	ADDQ         184(AX), DI
+	VPADDD       Y11, Y7, Y7
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y7
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      Y7, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 1088(R10)
-	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, 2880(CX)
+	VMAXPS       2912(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VMOVUPS      3456(CX), Y6
 	VPCMPEQD     constants<>+2624(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -18667,9 +18635,8 @@ loop2:
 	VSUBPS       Y1, Y9, Y7
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
-	IMUL3Q       $0x07, BX, R11
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(R11*1), Y10
+	VMOVUPS      4032(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2656(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
@@ -18682,41 +18649,41 @@ loop2:
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VFMADD132PS  constants<>+96(SB), Y1, Y7
-	VMOVUPS      Y8, (CX)(R10*1)
+	VMOVUPS      Y8, 3456(CX)
 	VSUBPS       Y1, Y7, Y9
-	VMAXPS       32(CX)(R10*1), Y2, Y2
+	VMAXPS       3488(CX), Y2, Y2
 	VFNMADD132PS constants<>+128(SB), Y12, Y9
-	PREFETCHT0   (R8)
+	PREFETCHT0   (DI)
 	VPERMPS      constants<>+224(SB), Y7, Y11
-	PREFETCHT0   (R8)(R9*1)
+	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
-	ADDQ         184(AX), R8
+	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+160(SB), Y11
 	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, (CX)(R11*1)
-	VMAXPS       32(CX)(R11*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y11, 4032(CX)
+	VMAXPS       4064(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y11, Y11
-	MOVQ         56(AX), R10
-	VADDPS       1120(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 128(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 1152(R10)
-	VMOVUPS      (CX)(BX*8), Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y11, Y11
+	MOVQ         56(AX), R9
+	VADDPS       1120(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 128(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1152(R9)
+	VMOVUPS      4608(CX), Y6
 	VPCMPEQD     constants<>+2688(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -18727,59 +18694,58 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x09, BX, R10
+	VMOVUPS      5184(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      (CX)(R10*1), Y10
-	VMOVUPS      constants<>+160(SB), Y8
-	VPCMPEQD     constants<>+2720(SB), Y4, Y4
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
-	VBLENDVPS    Y4, Y10, Y5, Y5
-	VMULPS       Y7, Y7, Y4
-	VSUBPS       Y3, Y10, Y10
-	VFMADD213PS  Y7, Y4, Y8
-	VMAXPS       Y10, Y0, Y4
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y4, Y9
-	VMOVUPS      Y8, (CX)(BX*8)
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
-	VMAXPS       32(CX)(BX*8), Y2, Y2
-	VSUBPS       Y1, Y9, Y7
-	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+128(SB), Y4, Y7
-	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+224(SB), Y9, Y4
-	ADDQ         184(AX), R8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y4, Y9, Y9
+	VPCMPEQD     constants<>+2720(SB), Y4, Y8
 	VMOVUPS      constants<>+160(SB), Y4
+	VBLENDVPS    Y8, Y10, Y5, Y5
 	VFMADD213PS  constants<>+192(SB), Y7, Y4
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y4
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y8
+	VMAXPS       Y10, Y0, Y11
+	VFMADD213PS  Y7, Y8, Y4
+	VMOVUPS      Y11, Y7
 	VFMADD213PS  Y9, Y9, Y4
-	VMOVUPS      Y4, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y4, Y4
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VMOVUPS      Y4, 4608(CX)
+	VSUBPS       Y1, Y7, Y8
+	VMAXPS       4640(CX), Y2, Y2
+	VFNMADD132PS constants<>+128(SB), Y11, Y8
+	PREFETCHT0   (DI)
+	VPERMPS      constants<>+224(SB), Y7, Y9
+	PREFETCHT0   (DI)(R8*1)
+	VPSLLD       $0x14, Y7, Y7
+	ADDQ         184(AX), DI
+	VPADDD       Y9, Y7, Y7
+	VMOVUPS      constants<>+160(SB), Y9
+	VFMADD213PS  constants<>+192(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y7, Y7, Y9
+	VMOVUPS      Y9, 5184(CX)
+	VMAXPS       5216(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VADDPS       Y4, Y9, Y9
 	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R8
-	VADDPS       128(R8), Y4, Y4
-	MOVQ         56(AX), R8
-	VADDPS       1152(R8), Y10, Y10
-	VBROADCASTSD constants<>+736(SB), Y6
-	VCVTPS2PD    X4, Y7
-	VADDPD       Y6, Y7, Y7
-	VMOVUPD      Y7, 2552(AX)(SI*8)
-	VEXTRACTF128 $0x01, Y4, X4
-	VCVTPS2PD    X4, Y4
-	VADDPD       Y6, Y4, Y4
-	VMOVUPD      Y4, 2584(AX)(SI*8)
+	MOVQ         56(AX), DI
+	VADDPS       128(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1152(DI), Y10, Y10
+	VBROADCASTSD constants<>+736(SB), Y4
+	VCVTPS2PD    X9, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 2552(AX)(BX*8)
+	VEXTRACTF128 $0x01, Y9, X6
+	VCVTPS2PD    X6, Y6
+	VADDPD       Y4, Y6, Y6
+	VMOVUPD      Y6, 2584(AX)(BX*8)
 	VCVTPS2PD    X10, Y4
-	VMOVUPD      Y4, 5816(AX)(SI*8)
+	VMOVUPD      Y4, 5816(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y10, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 5848(AX)(SI*8)
+	VMOVUPD      Y4, 5848(AX)(BX*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
@@ -18795,21 +18761,21 @@ loop2:
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 7992(AX)(SI*8)
+	VMOVUPD      Y3, 7992(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 8024(AX)(SI*8)
+	VMOVUPD      Y3, 8024(AX)(BX*8)
 	VCVTPS2PD    X5, Y3
-	VSUBPD       376(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4728(AX)(SI*8)
+	VSUBPD       376(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4728(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
-	VSUBPD       408(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4760(AX)(SI*8)
+	VSUBPD       408(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4760(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop2
 	VZEROUPPER
 	RET
@@ -18829,33 +18795,32 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Z7, Z7
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Z7, Z7
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ          SI, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          168(AX), R8
-	MOVQ          176(AX), R9
+	MOVQ          BX, DI
+	SUBQ          88(AX), DI
+	SHLQ          $0x02, DI
+	ADDQ          168(AX), DI
+	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 376(AX)(SI*8)
+	VMOVUPD       Z9, 376(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 440(AX)(SI*8)
+	VMOVUPD       Z9, 440(AX)(BX*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -18863,7 +18828,7 @@ loop2:
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(BX*1), Z15
+	VMOVUPS       576(CX), Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -18872,7 +18837,7 @@ loop2:
 	VSUBPS        Z8, Z15, Z15
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(BX*2), Z17
+	VMOVUPS       1152(CX), Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
@@ -18885,235 +18850,230 @@ loop2:
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	IMUL3Q        $0x03, BX, R10
+	VMOVUPS       1728(CX), Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	VMOVUPS       (CX)(R10*1), Z22
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VMOVAPS       Z22, K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
-	VMOVAPS       Z22, K4, Z10
+	VSUBPS        Z8, Z22, Z22
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
-	VSUBPS        Z8, Z22, Z22
+	VMOVUPS       Z22, Z23
 	VMOVUPS       Z14, (CX)
 	VFMADD213PS   Z5, Z19, Z13
 	VPERMPS       Z6, Z21, Z20
-	VMOVUPS       Z22, Z23
+	VFMADD132PS   Z2, Z1, Z23
 	VMAXPS        64(CX), Z7, Z7
 	VMULPS        Z19, Z19, Z18
 	VPSLLD        $0x14, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z23
-	PREFETCHT0    (R8)
+	VCMPPS        $0x15, Z0, Z22, K1
+	PREFETCHT0    (DI)
 	VFMADD213PS   Z19, Z18, Z13
 	VPADDD        Z20, Z21, Z21
-	VCMPPS        $0x15, Z0, Z22, K1
-	PREFETCHT0    (R8)(R9*1)
+	VSUBPS        Z1, Z23, Z18
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z16
-	VSUBPS        Z1, Z23, Z19
-	ADDQ          184(AX), R8
-	VMOVUPS       Z13, (CX)(BX*1)
+	VFNMADD132PS  Z3, Z22, Z18
+	ADDQ          184(AX), DI
+	VMOVUPS       Z13, 576(CX)
 	VFMADD213PS   Z5, Z12, Z16
-	VFNMADD132PS  Z3, Z22, Z19
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VMULPS        Z12, Z12, Z18
 	VPERMPS       Z6, Z23, Z20
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z12, Z18, Z16
+	VMAXPS        640(CX), Z7, Z7
+	VMULPS        Z12, Z12, Z19
 	VPSLLD        $0x14, Z23, Z23
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z21, Z21, K3, Z16
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z12, Z19, Z16
 	VPADDD        Z20, Z23, Z23
-	ADDQ          184(AX), R8
-	VMOVUPS       Z16, (CX)(BX*2)
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z21, Z21, K3, Z16
 	VMOVUPS       Z4, Z12
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VFMADD213PS   Z5, Z19, Z12
-	PREFETCHT0    (R8)
-	VMULPS        Z19, Z19, Z18
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z19, Z18, Z12
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
+	VMOVUPS       Z16, 1152(CX)
+	VFMADD213PS   Z5, Z18, Z12
+	VMAXPS        1216(CX), Z7, Z7
+	VMULPS        Z18, Z18, Z19
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z18, Z19, Z12
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, (CX)(R10*1)
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
+	VMOVUPS       Z12, 1728(CX)
+	VMAXPS        1792(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z16, Z12, Z12
 	VADDPS        Z17, Z22, Z22
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
-	VMOVUPS       (CX)(BX*4), Z11
+	VMOVUPS       2304(CX), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z14
-	IMUL3Q        $0x05, BX, R10
+	VMOVUPS       2880(CX), Z16
 	VFMADD132PS   Z2, Z1, Z14
-	VMOVUPS       (CX)(R10*1), Z16
-	VCMPPS        $0x15, Z0, Z11, K1
 	VPCMPEQD.BCST constants<>+2592(SB), Z9, K2
-	VSUBPS        Z1, Z14, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVAPS       Z16, K2, Z10
-	VFNMADD132PS  Z3, Z11, Z13
+	VSUBPS        Z1, Z14, Z13
 	VSUBPS        Z8, Z16, Z16
-	IMUL3Q        $0x06, BX, R11
-	VPERMPS       Z6, Z14, Z15
+	VFNMADD132PS  Z3, Z11, Z13
 	VMOVUPS       Z16, Z17
-	VMOVUPS       (CX)(R11*1), Z18
-	VPSLLD        $0x14, Z14, Z14
+	VMOVUPS       3456(CX), Z18
+	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2624(SB), Z9, K3
-	VPADDD        Z15, Z14, Z14
+	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
 	VMOVAPS       Z18, K3, Z10
-	VMOVUPS       Z4, Z15
+	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z1, Z17, Z20
 	VSUBPS        Z8, Z18, Z18
-	IMUL3Q        $0x07, BX, R12
-	VFMADD213PS   Z5, Z13, Z15
+	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z16, Z20
 	VMOVUPS       Z18, Z23
-	VMOVUPS       (CX)(R12*1), Z24
-	VMULPS        Z13, Z13, Z19
+	VMOVUPS       4032(CX), Z24
+	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
 	VPCMPEQD.BCST constants<>+2656(SB), Z9, K4
-	VFMADD213PS   Z13, Z19, Z15
+	VMULPS        Z13, Z13, Z19
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
 	VMOVAPS       Z24, K4, Z10
-	VFMADD213PS.Z Z14, Z14, K1, Z15
+	VFMADD213PS   Z13, Z19, Z15
 	VPADDD        Z21, Z17, Z17
-	VSUBPS        Z1, Z23, Z19
+	VSUBPS        Z1, Z23, Z13
 	VSUBPS        Z8, Z24, Z24
-	VMOVUPS       Z15, (CX)(BX*4)
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z18, Z19
+	VFMADD213PS.Z Z14, Z14, K1, Z15
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z18, Z13
 	VMOVUPS       Z24, Z25
-	VMAXPS        64(CX)(BX*4), Z7, Z7
-	VFMADD213PS   Z5, Z20, Z13
+	VMOVUPS       Z15, 2304(CX)
+	VFMADD213PS   Z5, Z20, Z14
 	VPERMPS       Z6, Z23, Z21
 	VFMADD132PS   Z2, Z1, Z25
-	PREFETCHT0    (R8)
-	VMULPS        Z20, Z20, Z14
+	VMAXPS        2368(CX), Z7, Z7
+	VMULPS        Z20, Z20, Z19
 	VPSLLD        $0x14, Z23, Z23
 	VCMPPS        $0x15, Z0, Z24, K1
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z20, Z14, Z13
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z20, Z19, Z14
 	VPADDD        Z21, Z23, Z23
-	VSUBPS        Z1, Z25, Z14
-	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z17, Z17, K2, Z13
+	VSUBPS        Z1, Z25, Z19
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z17, Z17, K2, Z14
 	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z24, Z14
-	VMOVUPS       Z13, (CX)(R10*1)
-	VFMADD213PS   Z5, Z19, Z17
+	VFNMADD132PS  Z3, Z24, Z19
+	ADDQ          184(AX), DI
+	VMOVUPS       Z14, 2880(CX)
+	VFMADD213PS   Z5, Z13, Z17
 	VPERMPS       Z6, Z25, Z21
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VMULPS        Z19, Z19, Z20
+	VMAXPS        2944(CX), Z7, Z7
+	VMULPS        Z13, Z13, Z20
 	VPSLLD        $0x14, Z25, Z25
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z19, Z20, Z17
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z13, Z20, Z17
 	VPADDD        Z21, Z25, Z25
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS.Z Z23, Z23, K3, Z17
-	VMOVUPS       Z4, Z19
-	ADDQ          184(AX), R8
-	VMOVUPS       Z17, (CX)(R11*1)
-	VFMADD213PS   Z5, Z14, Z19
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VMULPS        Z14, Z14, Z20
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z14, Z20, Z19
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z25, Z25, K1, Z19
-	ADDQ          184(AX), R8
-	VMOVUPS       Z19, (CX)(R12*1)
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
-	VADDPS        Z15, Z13, Z13
+	VMOVUPS       Z4, Z13
+	ADDQ          184(AX), DI
+	VMOVUPS       Z17, 3456(CX)
+	VFMADD213PS   Z5, Z19, Z13
+	VMAXPS        3520(CX), Z7, Z7
+	VMULPS        Z19, Z19, Z20
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z19, Z20, Z13
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z25, Z25, K1, Z13
+	ADDQ          184(AX), DI
+	VMOVUPS       Z13, 4032(CX)
+	VMAXPS        4096(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
+	VADDPS        Z15, Z14, Z14
 	VADDPS        Z11, Z16, Z16
-	VADDPS        Z17, Z19, Z19
+	VADDPS        Z17, Z13, Z13
 	VADDPS        Z18, Z24, Z24
-	VADDPS        Z13, Z19, Z19
+	VADDPS        Z14, Z13, Z13
 	VADDPS        Z16, Z24, Z24
-	VADDPS        Z12, Z19, Z19
+	VADDPS        Z12, Z13, Z13
 	VADDPS        Z22, Z24, Z24
-	VMOVUPS       (CX)(BX*8), Z11
+	VMOVUPS       4608(CX), Z11
 	VPCMPEQD.BCST constants<>+2688(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z12
-	IMUL3Q        $0x09, BX, R10
+	VMOVUPS       5184(CX), Z14
 	VFMADD132PS   Z2, Z1, Z12
-	VMOVUPS       (CX)(R10*1), Z13
-	VCMPPS        $0x15, Z0, Z11, K1
 	VPCMPEQD.BCST constants<>+2720(SB), Z9, K2
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVAPS       Z14, K2, Z10
 	VSUBPS        Z1, Z12, Z9
-	VMOVAPS       Z13, K2, Z10
+	VSUBPS        Z8, Z14, Z14
 	VFNMADD132PS  Z3, Z11, Z9
-	VSUBPS        Z8, Z13, Z13
-	VPERMPS       Z6, Z12, Z14
-	VMOVUPS       Z13, Z15
+	VMOVUPS       Z14, Z16
+	VPERMPS       Z6, Z12, Z15
+	VFMADD132PS   Z2, Z1, Z16
 	VPSLLD        $0x14, Z12, Z12
-	VFMADD132PS   Z2, Z1, Z15
-	VPADDD        Z14, Z12, Z12
-	VCMPPS        $0x15, Z0, Z13, K2
-	VMOVUPS       Z4, Z14
-	VSUBPS        Z1, Z15, Z17
-	VFMADD213PS   Z5, Z9, Z14
-	VFNMADD132PS  Z3, Z13, Z17
-	VMULPS        Z9, Z9, Z16
-	VPERMPS       Z6, Z15, Z18
-	VFMADD213PS   Z9, Z16, Z14
-	VPSLLD        $0x14, Z15, Z15
-	VFMADD213PS.Z Z12, Z12, K1, Z14
-	VPADDD        Z18, Z15, Z15
-	VMOVUPS       Z14, (CX)(BX*8)
+	VCMPPS        $0x15, Z0, Z14, K2
+	VPADDD        Z15, Z12, Z12
+	VSUBPS        Z1, Z16, Z18
+	VMOVUPS       Z4, Z15
+	VFNMADD132PS  Z3, Z14, Z18
+	VFMADD213PS   Z5, Z9, Z15
+	VPERMPS       Z6, Z16, Z19
+	VMULPS        Z9, Z9, Z17
+	VPSLLD        $0x14, Z16, Z16
+	VFMADD213PS   Z9, Z17, Z15
+	VPADDD        Z19, Z16, Z16
+	VFMADD213PS.Z Z12, Z12, K1, Z15
 	VMOVUPS       Z4, Z9
-	VMAXPS        64(CX)(BX*8), Z7, Z7
-	VFMADD213PS   Z5, Z17, Z9
-	PREFETCHT0    (R8)
-	VMULPS        Z17, Z17, Z12
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z17, Z12, Z9
-	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z15, Z15, K2, Z9
-	VMOVUPS       Z9, (CX)(R10*1)
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
-	VADDPS        Z14, Z9, Z9
-	VADDPS        Z11, Z13, Z13
-	VADDPS        Z19, Z9, Z9
-	VADDPS        Z24, Z13, Z13
+	VMOVUPS       Z15, 4608(CX)
+	VFMADD213PS   Z5, Z18, Z9
+	VMAXPS        4672(CX), Z7, Z7
+	VMULPS        Z18, Z18, Z12
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z18, Z12, Z9
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z16, Z16, K2, Z9
+	ADDQ          184(AX), DI
+	VMOVUPS       Z9, 5184(CX)
+	VMAXPS        5248(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
+	VADDPS        Z15, Z9, Z9
+	VADDPS        Z11, Z14, Z14
+	VADDPS        Z13, Z9, Z9
+	VADDPS        Z24, Z14, Z14
 	VBROADCASTSD  constants<>+736(SB), Z11
 	VCVTPS2PD     Y9, Z12
 	VADDPD        Z11, Z12, Z12
-	VMOVUPD       Z12, 2552(AX)(SI*8)
+	VMOVUPD       Z12, 2552(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
 	VADDPD        Z11, Z9, Z9
-	VMOVUPD       Z9, 2616(AX)(SI*8)
-	VCVTPS2PD     Y13, Z9
-	VMOVUPD       Z9, 5816(AX)(SI*8)
-	VEXTRACTF64X4 $0x01, Z13, Y9
+	VMOVUPD       Z9, 2616(AX)(BX*8)
+	VCVTPS2PD     Y14, Z9
+	VMOVUPD       Z9, 5816(AX)(BX*8)
+	VEXTRACTF64X4 $0x01, Z14, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 5880(AX)(SI*8)
+	VMOVUPD       Z9, 5880(AX)(BX*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -19129,21 +19089,21 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 7992(AX)(SI*8)
+	VMOVUPD       Z9, 7992(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 8056(AX)(SI*8)
+	VMOVUPD       Z8, 8056(AX)(BX*8)
 	VCVTPS2PD     Y10, Z8
-	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VSUBPD        376(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4728(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
-	VSUBPD        440(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4792(AX)(SI*8)
+	VSUBPD        440(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4792(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $+16, SI
-	CMPQ          SI, DI
+	ADDQ          $+16, BX
+	CMPQ          BX, SI
 	JLT           loop2
 	VZEROUPPER
 	RET
@@ -19158,33 +19118,32 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Y2, Y2
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Y2, Y2
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ         SI, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         168(AX), R8
-	MOVQ         176(AX), R9
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x02, DI
+	ADDQ         168(AX), DI
+	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 376(AX)(SI*8)
+	VMOVUPD      Y4, 376(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 408(AX)(SI*8)
+	VMOVUPD      Y4, 408(AX)(BX*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -19198,7 +19157,7 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(BX*1), Y10
+	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
@@ -19215,29 +19174,29 @@ loop2:
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
 	VFNMADD132PS constants<>+128(SB), Y12, Y9
-	PREFETCHT0   (R8)
+	PREFETCHT0   (DI)
 	VPERMPS      constants<>+224(SB), Y7, Y11
-	PREFETCHT0   (R8)(R9*1)
+	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
-	ADDQ         184(AX), R8
+	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+160(SB), Y11
 	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, (CX)(BX*1)
-	VMAXPS       32(CX)(BX*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y11, 576(CX)
+	VMAXPS       608(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VMOVUPS      1152(CX), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -19248,51 +19207,50 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x03, BX, R10
+	VMOVUPS      1728(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      (CX)(R10*1), Y11
+	VPCMPEQD     constants<>+672(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
-	VPCMPEQD     constants<>+672(SB), Y4, Y10
+	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+192(SB), Y7, Y8
-	VBLENDVPS    Y10, Y11, Y5, Y5
-	VMULPS       Y7, Y7, Y10
-	VSUBPS       Y3, Y11, Y11
-	VFMADD213PS  Y7, Y10, Y8
-	VMAXPS       Y11, Y0, Y7
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y7, Y10
-	VMOVUPS      Y8, (CX)(BX*2)
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
-	VMAXPS       32(CX)(BX*2), Y2, Y2
-	VSUBPS       Y1, Y10, Y9
-	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+128(SB), Y7, Y9
-	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+224(SB), Y10, Y7
-	ADDQ         184(AX), R8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y9, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VMOVUPS      Y8, 1152(CX)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       1184(CX), Y2, Y2
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	PREFETCHT0   (DI)
+	VPERMPS      constants<>+224(SB), Y7, Y11
+	PREFETCHT0   (DI)(R8*1)
+	VPSLLD       $0x14, Y7, Y7
+	ADDQ         184(AX), DI
+	VPADDD       Y11, Y7, Y7
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y7
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      Y7, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y11, Y11
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 1120(R10)
-	VMOVUPS      (CX)(BX*4), Y6
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, 1728(CX)
+	VMAXPS       1760(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1120(R9)
+	VMOVUPS      2304(CX), Y6
 	VPCMPEQD     constants<>+704(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -19303,48 +19261,46 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x05, BX, R10
+	VMOVUPS      2880(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      (CX)(R10*1), Y11
+	VPCMPEQD     constants<>+2592(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
-	VPCMPEQD     constants<>+2592(SB), Y4, Y10
+	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+192(SB), Y7, Y8
-	VBLENDVPS    Y10, Y11, Y5, Y5
-	VMULPS       Y7, Y7, Y10
-	VSUBPS       Y3, Y11, Y11
-	VFMADD213PS  Y7, Y10, Y8
-	VMAXPS       Y11, Y0, Y7
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y7, Y10
-	VMOVUPS      Y8, (CX)(BX*4)
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
-	VMAXPS       32(CX)(BX*4), Y2, Y2
-	VSUBPS       Y1, Y10, Y9
-	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+128(SB), Y7, Y9
-	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+224(SB), Y10, Y7
-	ADDQ         184(AX), R8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y9, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VMOVUPS      Y8, 2304(CX)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       2336(CX), Y2, Y2
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	PREFETCHT0   (DI)
+	VPERMPS      constants<>+224(SB), Y7, Y11
+	PREFETCHT0   (DI)(R8*1)
+	VPSLLD       $0x14, Y7, Y7
+	ADDQ         184(AX), DI
+	VPADDD       Y11, Y7, Y7
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y7
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      Y7, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 1088(R10)
-	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, 2880(CX)
+	VMAXPS       2912(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VMOVUPS      3456(CX), Y6
 	VPCMPEQD     constants<>+2624(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -19354,9 +19310,8 @@ loop2:
 	VSUBPS       Y1, Y9, Y7
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
-	IMUL3Q       $0x07, BX, R11
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(R11*1), Y10
+	VMOVUPS      4032(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2656(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
@@ -19369,41 +19324,41 @@ loop2:
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VFMADD132PS  constants<>+96(SB), Y1, Y7
-	VMOVUPS      Y8, (CX)(R10*1)
+	VMOVUPS      Y8, 3456(CX)
 	VSUBPS       Y1, Y7, Y9
-	VMAXPS       32(CX)(R10*1), Y2, Y2
+	VMAXPS       3488(CX), Y2, Y2
 	VFNMADD132PS constants<>+128(SB), Y12, Y9
-	PREFETCHT0   (R8)
+	PREFETCHT0   (DI)
 	VPERMPS      constants<>+224(SB), Y7, Y11
-	PREFETCHT0   (R8)(R9*1)
+	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
-	ADDQ         184(AX), R8
+	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+160(SB), Y11
 	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, (CX)(R11*1)
-	VMAXPS       32(CX)(R11*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y11, 4032(CX)
+	VMAXPS       4064(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y11, Y11
-	MOVQ         56(AX), R10
-	VADDPS       1120(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 128(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 1152(R10)
-	VMOVUPS      (CX)(BX*8), Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y11, Y11
+	MOVQ         56(AX), R9
+	VADDPS       1120(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 128(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1152(R9)
+	VMOVUPS      4608(CX), Y6
 	VPCMPEQD     constants<>+2688(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -19414,48 +19369,46 @@ loop2:
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	IMUL3Q       $0x09, BX, R10
+	VMOVUPS      5184(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      (CX)(R10*1), Y11
+	VPCMPEQD     constants<>+2720(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
-	VPCMPEQD     constants<>+2720(SB), Y4, Y10
+	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+192(SB), Y7, Y8
-	VBLENDVPS    Y10, Y11, Y5, Y5
-	VMULPS       Y7, Y7, Y10
-	VSUBPS       Y3, Y11, Y11
-	VFMADD213PS  Y7, Y10, Y8
-	VMAXPS       Y11, Y0, Y7
+	VSUBPS       Y3, Y10, Y10
+	VMULPS       Y7, Y7, Y11
+	VMAXPS       Y10, Y0, Y12
+	VFMADD213PS  Y7, Y11, Y8
+	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y7, Y10
-	VMOVUPS      Y8, (CX)(BX*8)
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
-	VMAXPS       32(CX)(BX*8), Y2, Y2
-	VSUBPS       Y1, Y10, Y9
-	PREFETCHT0   (R8)
-	VFNMADD132PS constants<>+128(SB), Y7, Y9
-	PREFETCHT0   (R8)(R9*1)
-	VPERMPS      constants<>+224(SB), Y10, Y7
-	ADDQ         184(AX), R8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y7, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y9, Y7
+	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VMOVUPS      Y8, 4608(CX)
+	VSUBPS       Y1, Y7, Y9
+	VMAXPS       4640(CX), Y2, Y2
+	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	PREFETCHT0   (DI)
+	VPERMPS      constants<>+224(SB), Y7, Y11
+	PREFETCHT0   (DI)(R8*1)
+	VPSLLD       $0x14, Y7, Y7
+	ADDQ         184(AX), DI
+	VPADDD       Y11, Y7, Y7
+	VMOVUPS      constants<>+160(SB), Y11
+	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y7
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      Y7, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y11, Y11
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 1088(R10)
-	IMUL3Q       $0x0a, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	VFMADD213PS  Y9, Y12, Y11
+	VFMADD213PS  Y7, Y7, Y11
+	VMOVUPS      Y11, 5184(CX)
+	VMAXPS       5216(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VMOVUPS      5760(CX), Y6
 	VPCMPEQD     constants<>+2752(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -19465,9 +19418,8 @@ loop2:
 	VSUBPS       Y1, Y9, Y7
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
-	IMUL3Q       $0x0b, BX, R11
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(R11*1), Y10
+	VMOVUPS      6336(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2784(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
@@ -19480,38 +19432,37 @@ loop2:
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VFMADD132PS  constants<>+96(SB), Y1, Y7
-	VMOVUPS      Y8, (CX)(R10*1)
+	VMOVUPS      Y8, 5760(CX)
 	VSUBPS       Y1, Y7, Y9
-	VMAXPS       32(CX)(R10*1), Y2, Y2
+	VMAXPS       5792(CX), Y2, Y2
 	VFNMADD132PS constants<>+128(SB), Y12, Y9
-	PREFETCHT0   (R8)
+	PREFETCHT0   (DI)
 	VPERMPS      constants<>+224(SB), Y7, Y11
-	PREFETCHT0   (R8)(R9*1)
+	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
-	ADDQ         184(AX), R8
+	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+160(SB), Y11
 	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, (CX)(R11*1)
-	VMAXPS       32(CX)(R11*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y11, 6336(CX)
+	VMAXPS       6368(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y11, Y11
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 1120(R10)
-	IMUL3Q       $0x0c, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y11, Y11
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 96(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1120(R9)
+	VMOVUPS      6912(CX), Y6
 	VPCMPEQD     constants<>+2816(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -19521,9 +19472,8 @@ loop2:
 	VSUBPS       Y1, Y9, Y7
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
-	IMUL3Q       $0x0d, BX, R11
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(R11*1), Y10
+	VMOVUPS      7488(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2848(SB), Y4, Y11
 	VMOVUPS      constants<>+160(SB), Y8
@@ -19536,34 +19486,33 @@ loop2:
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VFMADD132PS  constants<>+96(SB), Y1, Y7
-	VMOVUPS      Y8, (CX)(R10*1)
+	VMOVUPS      Y8, 6912(CX)
 	VSUBPS       Y1, Y7, Y9
-	VMAXPS       32(CX)(R10*1), Y2, Y2
+	VMAXPS       6944(CX), Y2, Y2
 	VFNMADD132PS constants<>+128(SB), Y12, Y9
-	PREFETCHT0   (R8)
+	PREFETCHT0   (DI)
 	VPERMPS      constants<>+224(SB), Y7, Y11
-	PREFETCHT0   (R8)(R9*1)
+	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
-	ADDQ         184(AX), R8
+	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
 	VMOVUPS      constants<>+160(SB), Y11
 	VFMADD213PS  constants<>+192(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, (CX)(R11*1)
-	VMAXPS       32(CX)(R11*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y11, 7488(CX)
+	VMAXPS       7520(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y11, Y11
 	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R10
-	VMOVUPS      Y11, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 1088(R10)
-	IMUL3Q       $0x0e, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y11, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VMOVUPS      8064(CX), Y6
 	VPCMPEQD     constants<>+2880(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -19573,9 +19522,8 @@ loop2:
 	VSUBPS       Y1, Y9, Y7
 	VFNMADD132PS constants<>+128(SB), Y8, Y7
 	VPERMPS      constants<>+224(SB), Y9, Y8
-	IMUL3Q       $0x0f, BX, R11
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      (CX)(R11*1), Y10
+	VMOVUPS      8640(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2912(SB), Y4, Y8
 	VMOVUPS      constants<>+160(SB), Y4
@@ -19588,53 +19536,53 @@ loop2:
 	VMOVUPS      Y11, Y7
 	VFMADD213PS  Y9, Y9, Y4
 	VFMADD132PS  constants<>+96(SB), Y1, Y7
-	VMOVUPS      Y4, (CX)(R10*1)
+	VMOVUPS      Y4, 8064(CX)
 	VSUBPS       Y1, Y7, Y8
-	VMAXPS       32(CX)(R10*1), Y2, Y2
+	VMAXPS       8096(CX), Y2, Y2
 	VFNMADD132PS constants<>+128(SB), Y11, Y8
-	PREFETCHT0   (R8)
+	PREFETCHT0   (DI)
 	VPERMPS      constants<>+224(SB), Y7, Y9
-	PREFETCHT0   (R8)(R9*1)
+	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
-	ADDQ         184(AX), R8
+	ADDQ         184(AX), DI
 	VPADDD       Y9, Y7, Y7
 	VMOVUPS      constants<>+160(SB), Y9
 	VFMADD213PS  constants<>+192(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, (CX)(R11*1)
-	VMAXPS       32(CX)(R11*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y9, 8640(CX)
+	VMAXPS       8672(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y4, Y9, Y9
 	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y9, Y9
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y10, Y10
-	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y9, Y9
-	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y10, Y10
-	MOVQ         56(AX), R8
-	VADDPS       128(R8), Y9, Y9
-	MOVQ         56(AX), R8
-	VADDPS       1152(R8), Y10, Y10
+	MOVQ         56(AX), DI
+	VADDPS       64(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1088(DI), Y10, Y10
+	MOVQ         56(AX), DI
+	VADDPS       96(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1120(DI), Y10, Y10
+	MOVQ         56(AX), DI
+	VADDPS       128(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1152(DI), Y10, Y10
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X9, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 2552(AX)(SI*8)
+	VMOVUPD      Y6, 2552(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y9, X6
 	VCVTPS2PD    X6, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 2584(AX)(SI*8)
+	VMOVUPD      Y6, 2584(AX)(BX*8)
 	VCVTPS2PD    X10, Y4
-	VMOVUPD      Y4, 5816(AX)(SI*8)
+	VMOVUPD      Y4, 5816(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y10, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 5848(AX)(SI*8)
+	VMOVUPD      Y4, 5848(AX)(BX*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
@@ -19650,21 +19598,21 @@ loop2:
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 7992(AX)(SI*8)
+	VMOVUPD      Y3, 7992(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 8024(AX)(SI*8)
+	VMOVUPD      Y3, 8024(AX)(BX*8)
 	VCVTPS2PD    X5, Y3
-	VSUBPD       376(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4728(AX)(SI*8)
+	VSUBPD       376(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4728(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
-	VSUBPD       408(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4760(AX)(SI*8)
+	VSUBPD       408(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4760(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop2
 	VZEROUPPER
 	RET
@@ -19684,33 +19632,32 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Z7, Z7
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Z7, Z7
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ          SI, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          168(AX), R8
-	MOVQ          176(AX), R9
+	MOVQ          BX, DI
+	SUBQ          88(AX), DI
+	SHLQ          $0x02, DI
+	ADDQ          168(AX), DI
+	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 376(AX)(SI*8)
+	VMOVUPD       Z9, 376(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 440(AX)(SI*8)
+	VMOVUPD       Z9, 440(AX)(BX*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -19718,7 +19665,7 @@ loop2:
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(BX*1), Z15
+	VMOVUPS       576(CX), Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -19727,7 +19674,7 @@ loop2:
 	VSUBPS        Z8, Z15, Z15
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(BX*2), Z17
+	VMOVUPS       1152(CX), Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
@@ -19740,385 +19687,374 @@ loop2:
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	IMUL3Q        $0x03, BX, R10
+	VMOVUPS       1728(CX), Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	VMOVUPS       (CX)(R10*1), Z22
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VMOVAPS       Z22, K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
-	VMOVAPS       Z22, K4, Z10
+	VSUBPS        Z8, Z22, Z22
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
-	VSUBPS        Z8, Z22, Z22
+	VMOVUPS       Z22, Z23
 	VMOVUPS       Z14, (CX)
 	VFMADD213PS   Z5, Z19, Z13
 	VPERMPS       Z6, Z21, Z20
-	VMOVUPS       Z22, Z23
+	VFMADD132PS   Z2, Z1, Z23
 	VMAXPS        64(CX), Z7, Z7
 	VMULPS        Z19, Z19, Z18
 	VPSLLD        $0x14, Z21, Z21
-	VFMADD132PS   Z2, Z1, Z23
-	PREFETCHT0    (R8)
+	VCMPPS        $0x15, Z0, Z22, K1
+	PREFETCHT0    (DI)
 	VFMADD213PS   Z19, Z18, Z13
 	VPADDD        Z20, Z21, Z21
-	VCMPPS        $0x15, Z0, Z22, K1
-	PREFETCHT0    (R8)(R9*1)
+	VSUBPS        Z1, Z23, Z18
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z16
-	VSUBPS        Z1, Z23, Z19
-	ADDQ          184(AX), R8
-	VMOVUPS       Z13, (CX)(BX*1)
+	VFNMADD132PS  Z3, Z22, Z18
+	ADDQ          184(AX), DI
+	VMOVUPS       Z13, 576(CX)
 	VFMADD213PS   Z5, Z12, Z16
-	VFNMADD132PS  Z3, Z22, Z19
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VMULPS        Z12, Z12, Z18
 	VPERMPS       Z6, Z23, Z20
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z12, Z18, Z16
+	VMAXPS        640(CX), Z7, Z7
+	VMULPS        Z12, Z12, Z19
 	VPSLLD        $0x14, Z23, Z23
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z21, Z21, K3, Z16
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z12, Z19, Z16
 	VPADDD        Z20, Z23, Z23
-	ADDQ          184(AX), R8
-	VMOVUPS       Z16, (CX)(BX*2)
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z21, Z21, K3, Z16
 	VMOVUPS       Z4, Z12
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VFMADD213PS   Z5, Z19, Z12
-	PREFETCHT0    (R8)
-	VMULPS        Z19, Z19, Z18
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z19, Z18, Z12
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
+	VMOVUPS       Z16, 1152(CX)
+	VFMADD213PS   Z5, Z18, Z12
+	VMAXPS        1216(CX), Z7, Z7
+	VMULPS        Z18, Z18, Z19
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z18, Z19, Z12
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, (CX)(R10*1)
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
+	VMOVUPS       Z12, 1728(CX)
+	VMAXPS        1792(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z16, Z12, Z12
 	VADDPS        Z17, Z22, Z22
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
-	VMOVUPS       (CX)(BX*4), Z11
+	VMOVUPS       2304(CX), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z14
-	IMUL3Q        $0x05, BX, R10
+	VMOVUPS       2880(CX), Z16
 	VFMADD132PS   Z2, Z1, Z14
-	VMOVUPS       (CX)(R10*1), Z16
-	VCMPPS        $0x15, Z0, Z11, K1
 	VPCMPEQD.BCST constants<>+2592(SB), Z9, K2
-	VSUBPS        Z1, Z14, Z13
+	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVAPS       Z16, K2, Z10
-	VFNMADD132PS  Z3, Z11, Z13
+	VSUBPS        Z1, Z14, Z13
 	VSUBPS        Z8, Z16, Z16
-	IMUL3Q        $0x06, BX, R11
-	VPERMPS       Z6, Z14, Z15
+	VFNMADD132PS  Z3, Z11, Z13
 	VMOVUPS       Z16, Z17
-	VMOVUPS       (CX)(R11*1), Z18
-	VPSLLD        $0x14, Z14, Z14
+	VMOVUPS       3456(CX), Z18
+	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2624(SB), Z9, K3
-	VPADDD        Z15, Z14, Z14
+	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
 	VMOVAPS       Z18, K3, Z10
-	VMOVUPS       Z4, Z15
+	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z1, Z17, Z20
 	VSUBPS        Z8, Z18, Z18
-	IMUL3Q        $0x07, BX, R12
-	VFMADD213PS   Z5, Z13, Z15
+	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z16, Z20
 	VMOVUPS       Z18, Z23
-	VMOVUPS       (CX)(R12*1), Z24
-	VMULPS        Z13, Z13, Z19
+	VMOVUPS       4032(CX), Z24
+	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
 	VPCMPEQD.BCST constants<>+2656(SB), Z9, K4
-	VFMADD213PS   Z13, Z19, Z15
+	VMULPS        Z13, Z13, Z19
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
 	VMOVAPS       Z24, K4, Z10
-	VFMADD213PS.Z Z14, Z14, K1, Z15
+	VFMADD213PS   Z13, Z19, Z15
 	VPADDD        Z21, Z17, Z17
-	VSUBPS        Z1, Z23, Z19
+	VSUBPS        Z1, Z23, Z13
 	VSUBPS        Z8, Z24, Z24
-	VMOVUPS       Z15, (CX)(BX*4)
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z18, Z19
+	VFMADD213PS.Z Z14, Z14, K1, Z15
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z18, Z13
 	VMOVUPS       Z24, Z25
-	VMAXPS        64(CX)(BX*4), Z7, Z7
-	VFMADD213PS   Z5, Z20, Z13
+	VMOVUPS       Z15, 2304(CX)
+	VFMADD213PS   Z5, Z20, Z14
 	VPERMPS       Z6, Z23, Z21
 	VFMADD132PS   Z2, Z1, Z25
-	PREFETCHT0    (R8)
-	VMULPS        Z20, Z20, Z14
+	VMAXPS        2368(CX), Z7, Z7
+	VMULPS        Z20, Z20, Z19
 	VPSLLD        $0x14, Z23, Z23
 	VCMPPS        $0x15, Z0, Z24, K1
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z20, Z14, Z13
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z20, Z19, Z14
 	VPADDD        Z21, Z23, Z23
-	VSUBPS        Z1, Z25, Z14
-	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z17, Z17, K2, Z13
+	VSUBPS        Z1, Z25, Z19
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z17, Z17, K2, Z14
 	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z24, Z14
-	VMOVUPS       Z13, (CX)(R10*1)
-	VFMADD213PS   Z5, Z19, Z17
+	VFNMADD132PS  Z3, Z24, Z19
+	ADDQ          184(AX), DI
+	VMOVUPS       Z14, 2880(CX)
+	VFMADD213PS   Z5, Z13, Z17
 	VPERMPS       Z6, Z25, Z21
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VMULPS        Z19, Z19, Z20
+	VMAXPS        2944(CX), Z7, Z7
+	VMULPS        Z13, Z13, Z20
 	VPSLLD        $0x14, Z25, Z25
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z19, Z20, Z17
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z13, Z20, Z17
 	VPADDD        Z21, Z25, Z25
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS.Z Z23, Z23, K3, Z17
-	VMOVUPS       Z4, Z19
-	ADDQ          184(AX), R8
-	VMOVUPS       Z17, (CX)(R11*1)
-	VFMADD213PS   Z5, Z14, Z19
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VMULPS        Z14, Z14, Z20
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z14, Z20, Z19
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z25, Z25, K1, Z19
-	ADDQ          184(AX), R8
-	VMOVUPS       Z19, (CX)(R12*1)
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
-	VADDPS        Z15, Z13, Z13
+	VMOVUPS       Z4, Z13
+	ADDQ          184(AX), DI
+	VMOVUPS       Z17, 3456(CX)
+	VFMADD213PS   Z5, Z19, Z13
+	VMAXPS        3520(CX), Z7, Z7
+	VMULPS        Z19, Z19, Z20
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z19, Z20, Z13
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z25, Z25, K1, Z13
+	ADDQ          184(AX), DI
+	VMOVUPS       Z13, 4032(CX)
+	VMAXPS        4096(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
+	VADDPS        Z15, Z14, Z14
 	VADDPS        Z11, Z16, Z16
-	VADDPS        Z17, Z19, Z19
+	VADDPS        Z17, Z13, Z13
 	VADDPS        Z18, Z24, Z24
-	VADDPS        Z13, Z19, Z19
+	VADDPS        Z14, Z13, Z13
 	VADDPS        Z16, Z24, Z24
-	VADDPS        Z12, Z19, Z19
+	VADDPS        Z12, Z13, Z13
 	VADDPS        Z22, Z24, Z24
-	VMOVUPS       (CX)(BX*8), Z11
+	VMOVUPS       4608(CX), Z11
 	VPCMPEQD.BCST constants<>+2688(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
-	VMOVUPS       Z11, Z13
-	IMUL3Q        $0x09, BX, R10
-	VFMADD132PS   Z2, Z1, Z13
-	VMOVUPS       (CX)(R10*1), Z15
-	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVUPS       Z11, Z14
+	VMOVUPS       5184(CX), Z16
+	VFMADD132PS   Z2, Z1, Z14
 	VPCMPEQD.BCST constants<>+2720(SB), Z9, K2
-	VSUBPS        Z1, Z13, Z12
-	VMOVAPS       Z15, K2, Z10
+	VCMPPS        $0x15, Z0, Z11, K1
+	VMOVAPS       Z16, K2, Z10
+	VSUBPS        Z1, Z14, Z12
+	VSUBPS        Z8, Z16, Z16
 	VFNMADD132PS  Z3, Z11, Z12
-	VSUBPS        Z8, Z15, Z15
-	IMUL3Q        $0x0a, BX, R11
-	VPERMPS       Z6, Z13, Z14
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(R11*1), Z17
-	VPSLLD        $0x14, Z13, Z13
-	VFMADD132PS   Z2, Z1, Z16
+	VMOVUPS       Z16, Z17
+	VMOVUPS       5760(CX), Z18
+	VPERMPS       Z6, Z14, Z15
+	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2752(SB), Z9, K3
-	VPADDD        Z14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVAPS       Z17, K3, Z10
-	VMOVUPS       Z4, Z14
-	VSUBPS        Z1, Z16, Z20
-	VSUBPS        Z8, Z17, Z17
-	IMUL3Q        $0x0b, BX, R12
-	VFMADD213PS   Z5, Z12, Z14
-	VFNMADD132PS  Z3, Z15, Z20
-	VMOVUPS       Z17, Z22
-	VMOVUPS       (CX)(R12*1), Z23
-	VMULPS        Z12, Z12, Z18
-	VPERMPS       Z6, Z16, Z21
+	VPSLLD        $0x14, Z14, Z14
+	VCMPPS        $0x15, Z0, Z16, K2
+	VMOVAPS       Z18, K3, Z10
+	VPADDD        Z15, Z14, Z14
+	VSUBPS        Z1, Z17, Z20
+	VSUBPS        Z8, Z18, Z18
+	VMOVUPS       Z4, Z15
+	VFNMADD132PS  Z3, Z16, Z20
+	VMOVUPS       Z18, Z22
+	VMOVUPS       6336(CX), Z23
+	VFMADD213PS   Z5, Z12, Z15
+	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z22
 	VPCMPEQD.BCST constants<>+2784(SB), Z9, K4
-	VFMADD213PS   Z12, Z18, Z14
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K3
+	VMULPS        Z12, Z12, Z19
+	VPSLLD        $0x14, Z17, Z17
+	VCMPPS        $0x15, Z0, Z18, K3
 	VMOVAPS       Z23, K4, Z10
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VPADDD        Z21, Z16, Z16
-	VSUBPS        Z1, Z22, Z18
+	VFMADD213PS   Z12, Z19, Z15
+	VPADDD        Z21, Z17, Z17
+	VSUBPS        Z1, Z22, Z12
 	VSUBPS        Z8, Z23, Z23
-	VMOVUPS       Z14, (CX)(BX*8)
-	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z17, Z18
+	VFMADD213PS.Z Z14, Z14, K1, Z15
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z18, Z12
 	VMOVUPS       Z23, Z25
-	VMAXPS        64(CX)(BX*8), Z7, Z7
-	VFMADD213PS   Z5, Z20, Z12
+	VMOVUPS       Z15, 4608(CX)
+	VFMADD213PS   Z5, Z20, Z14
 	VPERMPS       Z6, Z22, Z21
 	VFMADD132PS   Z2, Z1, Z25
-	PREFETCHT0    (R8)
-	VMULPS        Z20, Z20, Z13
+	VMAXPS        4672(CX), Z7, Z7
+	VMULPS        Z20, Z20, Z19
 	VPSLLD        $0x14, Z22, Z22
 	VCMPPS        $0x15, Z0, Z23, K1
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS   Z20, Z13, Z12
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z20, Z19, Z14
 	VPADDD        Z21, Z22, Z22
-	VSUBPS        Z1, Z25, Z13
-	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z16, Z16, K2, Z12
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z23, Z13
-	VMOVUPS       Z12, (CX)(R10*1)
-	VFMADD213PS   Z5, Z18, Z16
+	VSUBPS        Z1, Z25, Z19
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z17, Z17, K2, Z14
+	VMOVUPS       Z4, Z17
+	VFNMADD132PS  Z3, Z23, Z19
+	ADDQ          184(AX), DI
+	VMOVUPS       Z14, 5184(CX)
+	VFMADD213PS   Z5, Z12, Z17
 	VPERMPS       Z6, Z25, Z21
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VMULPS        Z18, Z18, Z20
+	VMAXPS        5248(CX), Z7, Z7
+	VMULPS        Z12, Z12, Z20
 	VPSLLD        $0x14, Z25, Z25
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z18, Z20, Z16
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z12, Z20, Z17
 	VPADDD        Z21, Z25, Z25
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z22, Z22, K3, Z16
-	VMOVUPS       Z4, Z18
-	ADDQ          184(AX), R8
-	VMOVUPS       Z16, (CX)(R11*1)
-	VFMADD213PS   Z5, Z13, Z18
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VMULPS        Z13, Z13, Z20
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z13, Z20, Z18
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z25, Z25, K1, Z18
-	ADDQ          184(AX), R8
-	VMOVUPS       Z18, (CX)(R12*1)
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z22, Z22, K3, Z17
+	VMOVUPS       Z4, Z12
+	ADDQ          184(AX), DI
+	VMOVUPS       Z17, 5760(CX)
+	VFMADD213PS   Z5, Z19, Z12
+	VMAXPS        5824(CX), Z7, Z7
+	VMULPS        Z19, Z19, Z20
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z19, Z20, Z12
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z25, Z25, K1, Z12
+	ADDQ          184(AX), DI
+	VMOVUPS       Z12, 6336(CX)
+	VMAXPS        6400(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
+	VADDPS        Z15, Z14, Z14
+	VADDPS        Z11, Z16, Z16
+	VADDPS        Z17, Z12, Z12
+	VADDPS        Z18, Z23, Z23
 	VADDPS        Z14, Z12, Z12
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z18, Z18
-	VADDPS        Z17, Z23, Z23
-	VADDPS        Z12, Z18, Z18
-	VADDPS        Z15, Z23, Z23
-	IMUL3Q        $0x0c, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	VADDPS        Z16, Z23, Z23
+	VMOVUPS       6912(CX), Z11
 	VPCMPEQD.BCST constants<>+2816(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
-	IMUL3Q        $0x0d, BX, R11
-	VMOVUPS       Z11, Z13
-	VMOVUPS       (CX)(R11*1), Z15
-	VFMADD132PS   Z2, Z1, Z13
+	VMOVUPS       Z11, Z15
+	VMOVUPS       7488(CX), Z17
+	VFMADD132PS   Z2, Z1, Z15
 	VPCMPEQD.BCST constants<>+2848(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVAPS       Z15, K2, Z10
-	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z8, Z15, Z15
-	IMUL3Q        $0x0e, BX, R12
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VMOVUPS       (CX)(R12*1), Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+2880(SB), Z9, K3
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVAPS       Z17, K3, Z10
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z20
+	VMOVAPS       Z17, K2, Z10
+	VSUBPS        Z1, Z15, Z14
 	VSUBPS        Z8, Z17, Z17
-	IMUL3Q        $0x0f, BX, R13
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z20
-	VMOVUPS       Z17, Z22
-	VMOVUPS       (CX)(R13*1), Z25
-	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z21
+	VFNMADD132PS  Z3, Z11, Z14
+	VMOVUPS       Z17, Z18
+	VMOVUPS       8064(CX), Z19
+	VPERMPS       Z6, Z15, Z16
+	VFMADD132PS   Z2, Z1, Z18
+	VPCMPEQD.BCST constants<>+2880(SB), Z9, K3
+	VPSLLD        $0x14, Z15, Z15
+	VCMPPS        $0x15, Z0, Z17, K2
+	VMOVAPS       Z19, K3, Z10
+	VPADDD        Z16, Z15, Z15
+	VSUBPS        Z1, Z18, Z20
+	VSUBPS        Z8, Z19, Z19
+	VMOVUPS       Z4, Z16
+	VFNMADD132PS  Z3, Z17, Z20
+	VMOVUPS       Z19, Z22
+	VMOVUPS       8640(CX), Z25
+	VFMADD213PS   Z5, Z14, Z16
+	VPERMPS       Z6, Z18, Z21
 	VFMADD132PS   Z2, Z1, Z22
 	VPCMPEQD.BCST constants<>+2912(SB), Z9, K4
-	VMULPS        Z12, Z12, Z9
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K3
+	VMULPS        Z14, Z14, Z9
+	VPSLLD        $0x14, Z18, Z18
+	VCMPPS        $0x15, Z0, Z19, K3
 	VMOVAPS       Z25, K4, Z10
-	VFMADD213PS   Z12, Z9, Z14
-	VPADDD        Z21, Z16, Z16
+	VFMADD213PS   Z14, Z9, Z16
+	VPADDD        Z21, Z18, Z18
 	VSUBPS        Z1, Z22, Z9
 	VSUBPS        Z8, Z25, Z25
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z17, Z9
+	VFMADD213PS.Z Z15, Z15, K1, Z16
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z19, Z9
 	VMOVUPS       Z25, Z26
-	VMOVUPS       Z14, (CX)(R10*1)
-	VFMADD213PS   Z5, Z20, Z12
+	VMOVUPS       Z16, 6912(CX)
+	VFMADD213PS   Z5, Z20, Z14
 	VPERMPS       Z6, Z22, Z21
 	VFMADD132PS   Z2, Z1, Z26
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	VMULPS        Z20, Z20, Z13
+	VMAXPS        6976(CX), Z7, Z7
+	VMULPS        Z20, Z20, Z15
 	VPSLLD        $0x14, Z22, Z22
 	VCMPPS        $0x15, Z0, Z25, K1
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z20, Z13, Z12
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z20, Z15, Z14
 	VPADDD        Z21, Z22, Z22
-	VSUBPS        Z1, Z26, Z13
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z16, Z16, K2, Z12
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z25, Z13
-	ADDQ          184(AX), R8
-	VMOVUPS       Z12, (CX)(R11*1)
-	VFMADD213PS   Z5, Z9, Z16
+	VSUBPS        Z1, Z26, Z15
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z18, Z18, K2, Z14
+	VMOVUPS       Z4, Z18
+	VFNMADD132PS  Z3, Z25, Z15
+	ADDQ          184(AX), DI
+	VMOVUPS       Z14, 7488(CX)
+	VFMADD213PS   Z5, Z9, Z18
 	VPERMPS       Z6, Z26, Z21
-	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VMAXPS        7552(CX), Z7, Z7
 	VMULPS        Z9, Z9, Z20
 	VPSLLD        $0x14, Z26, Z26
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z9, Z20, Z16
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z9, Z20, Z18
 	VPADDD        Z21, Z26, Z26
-	PREFETCHT0    (R8)(R9*1)
-	VFMADD213PS.Z Z22, Z22, K3, Z16
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS.Z Z22, Z22, K3, Z18
 	VMOVUPS       Z4, Z9
-	ADDQ          184(AX), R8
-	VMOVUPS       Z16, (CX)(R12*1)
-	VFMADD213PS   Z5, Z13, Z9
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VMULPS        Z13, Z13, Z20
-	PREFETCHT0    (R8)
-	VFMADD213PS   Z13, Z20, Z9
-	PREFETCHT0    (R8)(R9*1)
+	ADDQ          184(AX), DI
+	VMOVUPS       Z18, 8064(CX)
+	VFMADD213PS   Z5, Z15, Z9
+	VMAXPS        8128(CX), Z7, Z7
+	VMULPS        Z15, Z15, Z20
+	PREFETCHT0    (DI)
+	VFMADD213PS   Z15, Z20, Z9
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS.Z Z26, Z26, K1, Z9
-	ADDQ          184(AX), R8
-	VMOVUPS       Z9, (CX)(R13*1)
-	VMAXPS        64(CX)(R13*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
-	VADDPS        Z14, Z12, Z12
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z9, Z9
+	ADDQ          184(AX), DI
+	VMOVUPS       Z9, 8640(CX)
+	VMAXPS        8704(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
+	VADDPS        Z16, Z14, Z14
+	VADDPS        Z11, Z17, Z17
+	VADDPS        Z18, Z9, Z9
+	VADDPS        Z19, Z25, Z25
+	VADDPS        Z14, Z9, Z9
 	VADDPS        Z17, Z25, Z25
 	VADDPS        Z12, Z9, Z9
-	VADDPS        Z15, Z25, Z25
-	VADDPS        Z18, Z9, Z9
 	VADDPS        Z23, Z25, Z25
-	VADDPS        Z19, Z9, Z9
+	VADDPS        Z13, Z9, Z9
 	VADDPS        Z24, Z25, Z25
 	VBROADCASTSD  constants<>+736(SB), Z11
 	VCVTPS2PD     Y9, Z12
 	VADDPD        Z11, Z12, Z12
-	VMOVUPD       Z12, 2552(AX)(SI*8)
+	VMOVUPD       Z12, 2552(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z9, Y9
 	VCVTPS2PD     Y9, Z9
 	VADDPD        Z11, Z9, Z9
-	VMOVUPD       Z9, 2616(AX)(SI*8)
+	VMOVUPD       Z9, 2616(AX)(BX*8)
 	VCVTPS2PD     Y25, Z9
-	VMOVUPD       Z9, 5816(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z25, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 5880(AX)(SI*8)
+	VMOVUPD       Z9, 5880(AX)(BX*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -20134,21 +20070,21 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 7992(AX)(SI*8)
+	VMOVUPD       Z9, 7992(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 8056(AX)(SI*8)
+	VMOVUPD       Z8, 8056(AX)(BX*8)
 	VCVTPS2PD     Y10, Z8
-	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VSUBPD        376(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4728(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
-	VSUBPD        440(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4792(AX)(SI*8)
+	VSUBPD        440(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4792(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $+16, SI
-	CMPQ          SI, DI
+	ADDQ          $+16, BX
+	CMPQ          BX, SI
 	JLT           loop2
 	VZEROUPPER
 	RET
@@ -20163,33 +20099,32 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Y2, Y2
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Y2, Y2
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ         SI, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         168(AX), R8
-	MOVQ         176(AX), R9
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x02, DI
+	ADDQ         168(AX), DI
+	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 376(AX)(SI*8)
+	VMOVUPD      Y4, 376(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 408(AX)(SI*8)
+	VMOVUPD      Y4, 408(AX)(BX*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -20211,11 +20146,10 @@ loop2:
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, (CX)
 	VMAXPS       32(CX), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x10, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      9216(CX), Y7
 	VPCMPEQD     constants<>+2944(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -20232,14 +20166,14 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 9216(CX)
+	VMAXPS       9248(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y7
+	VMOVUPS      576(CX), Y7
 	VPCMPEQD     constants<>+608(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -20256,13 +20190,12 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(BX*1)
-	VMAXPS       32(CX)(BX*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x11, BX, R10
-	VMOVUPS      (CX)(R10*1), Y9
+	VMOVUPS      Y10, 576(CX)
+	VMAXPS       608(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      9792(CX), Y9
 	VPCMPEQD     constants<>+2976(SB), Y4, Y11
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VSUBPS       Y3, Y9, Y9
@@ -20279,20 +20212,20 @@ loop2:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y12, 9792(CX)
+	VMAXPS       9824(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y9, Y7, Y7
 	VADDPS       Y12, Y10, Y10
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1088(R9)
+	VMOVUPS      1152(CX), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -20309,13 +20242,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(BX*2)
-	VMAXPS       32(CX)(BX*2), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x12, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 1152(CX)
+	VMAXPS       1184(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      10368(CX), Y7
 	VPCMPEQD     constants<>+3008(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -20332,15 +20264,14 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 10368(CX)
+	VMAXPS       10400(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x03, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      1728(CX), Y7
 	VPCMPEQD     constants<>+672(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -20357,22 +20288,22 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 1728(CX)
+	VMAXPS       1760(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1120(R10)
-	VMOVUPS      (CX)(BX*4), Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 96(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1120(R9)
+	VMOVUPS      2304(CX), Y6
 	VPCMPEQD     constants<>+704(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -20389,13 +20320,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(BX*4)
-	VMAXPS       32(CX)(BX*4), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x05, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 2304(CX)
+	VMAXPS       2336(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      2880(CX), Y7
 	VPCMPEQD     constants<>+2592(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -20412,19 +20342,18 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 2880(CX)
+	VMAXPS       2912(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1088(R10)
-	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1088(R9)
+	VMOVUPS      3456(CX), Y6
 	VPCMPEQD     constants<>+2624(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -20441,13 +20370,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x07, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 3456(CX)
+	VMAXPS       3488(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      4032(CX), Y7
 	VPCMPEQD     constants<>+2656(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -20464,26 +20392,26 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 4032(CX)
+	VMAXPS       4064(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1120(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 128(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1152(R10)
-	VMOVUPS      (CX)(BX*8), Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       1120(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 128(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1152(R9)
+	VMOVUPS      4608(CX), Y6
 	VPCMPEQD     constants<>+2688(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -20500,13 +20428,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(BX*8)
-	VMAXPS       32(CX)(BX*8), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x09, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 4608(CX)
+	VMAXPS       4640(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      5184(CX), Y7
 	VPCMPEQD     constants<>+2720(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -20523,19 +20450,18 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 5184(CX)
+	VMAXPS       5216(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1088(R10)
-	IMUL3Q       $0x0a, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1088(R9)
+	VMOVUPS      5760(CX), Y6
 	VPCMPEQD     constants<>+2752(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -20552,13 +20478,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x0b, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 5760(CX)
+	VMAXPS       5792(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      6336(CX), Y7
 	VPCMPEQD     constants<>+2784(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -20575,23 +20500,22 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 6336(CX)
+	VMAXPS       6368(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1120(R10)
-	IMUL3Q       $0x0c, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 96(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1120(R9)
+	VMOVUPS      6912(CX), Y6
 	VPCMPEQD     constants<>+2816(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -20608,13 +20532,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x0d, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 6912(CX)
+	VMAXPS       6944(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      7488(CX), Y7
 	VPCMPEQD     constants<>+2848(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -20631,19 +20554,18 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 7488(CX)
+	VMAXPS       7520(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1088(R10)
-	IMUL3Q       $0x0e, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1088(R9)
+	VMOVUPS      8064(CX), Y6
 	VPCMPEQD     constants<>+2880(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -20660,13 +20582,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x0f, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 8064(CX)
+	VMAXPS       8096(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      8640(CX), Y7
 	VPCMPEQD     constants<>+2912(SB), Y4, Y4
 	VBLENDVPS    Y4, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -20683,38 +20604,38 @@ loop2:
 	VMULPS       Y4, Y4, Y11
 	VFMADD213PS  Y4, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y9, 8640(CX)
+	VMAXPS       8672(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y9, Y9
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y7, Y7
-	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y9, Y9
-	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y7, Y7
-	MOVQ         56(AX), R8
-	VADDPS       128(R8), Y9, Y9
-	MOVQ         56(AX), R8
-	VADDPS       1152(R8), Y7, Y7
+	MOVQ         56(AX), DI
+	VADDPS       64(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1088(DI), Y7, Y7
+	MOVQ         56(AX), DI
+	VADDPS       96(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1120(DI), Y7, Y7
+	MOVQ         56(AX), DI
+	VADDPS       128(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1152(DI), Y7, Y7
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X9, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 2552(AX)(SI*8)
+	VMOVUPD      Y6, 2552(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y9, X6
 	VCVTPS2PD    X6, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 2584(AX)(SI*8)
+	VMOVUPD      Y6, 2584(AX)(BX*8)
 	VCVTPS2PD    X7, Y4
-	VMOVUPD      Y4, 5816(AX)(SI*8)
+	VMOVUPD      Y4, 5816(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y7, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 5848(AX)(SI*8)
+	VMOVUPD      Y4, 5848(AX)(BX*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
@@ -20730,21 +20651,21 @@ loop2:
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 7992(AX)(SI*8)
+	VMOVUPD      Y3, 7992(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 8024(AX)(SI*8)
+	VMOVUPD      Y3, 8024(AX)(BX*8)
 	VCVTPS2PD    X5, Y3
-	VSUBPD       376(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4728(AX)(SI*8)
+	VSUBPD       376(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4728(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
-	VSUBPD       408(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4760(AX)(SI*8)
+	VSUBPD       408(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4760(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop2
 	VZEROUPPER
 	RET
@@ -20764,33 +20685,32 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Z7, Z7
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Z7, Z7
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ          SI, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          168(AX), R8
-	MOVQ          176(AX), R9
+	MOVQ          BX, DI
+	SUBQ          88(AX), DI
+	SHLQ          $0x02, DI
+	ADDQ          168(AX), DI
+	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 376(AX)(SI*8)
+	VMOVUPD       Z9, 376(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 440(AX)(SI*8)
+	VMOVUPD       Z9, 440(AX)(BX*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -20802,7 +20722,7 @@ loop2:
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       (CX)(BX*1), Z15
+	VMOVUPS       576(CX), Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
@@ -20819,155 +20739,151 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       (CX)(BX*2), Z19
+	VMOVUPS       1152(CX), Z19
 	VMOVUPS       Z14, (CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
 	VMAXPS        64(CX), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVAPS       Z19, K1, Z10
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z19, Z19
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z20
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
-	IMUL3Q        $0x10, BX, R10
+	VMOVUPS       9216(CX), Z13
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+2944(SB), Z9, K1
 	VFMADD213PS   Z12, Z18, Z16
 	VSUBPS        Z1, Z20, Z12
-	VPCMPEQD.BCST constants<>+2944(SB), Z9, K1
+	VMOVAPS       Z13, K1, Z10
 	VFMADD213PS.Z Z17, Z17, K2, Z16
 	VFNMADD132PS  Z3, Z19, Z12
-	IMUL3Q        $0x03, BX, R13
-	VMOVAPS       Z13, K1, Z10
-	VMOVUPS       Z16, (CX)(BX*1)
-	VPERMPS       Z6, Z20, Z17
-	VMOVUPS       (CX)(R13*1), Z24
+	VMOVUPS       1728(CX), Z25
 	VSUBPS        Z8, Z13, Z13
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VPSLLD        $0x14, Z20, Z20
+	VMOVUPS       Z16, 576(CX)
+	VPERMPS       Z6, Z20, Z17
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
 	VMOVUPS       Z13, Z18
-	PREFETCHT0    (R8)
-	VPADDD        Z17, Z20, Z20
-	VMOVAPS       Z24, K1, Z10
+	VMAXPS        640(CX), Z7, Z7
+	VPSLLD        $0x14, Z20, Z20
+	VMOVAPS       Z25, K1, Z10
 	VFMADD132PS   Z2, Z1, Z18
-	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z22
-	VSUBPS        Z8, Z24, Z24
+	PREFETCHT0    (DI)
+	VPADDD        Z17, Z20, Z20
+	VSUBPS        Z8, Z25, Z25
 	VCMPPS        $0x15, Z0, Z13, K1
-	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z12, Z22
-	VMOVUPS       Z24, Z25
+	PREFETCHT0    (DI)(R8*1)
+	VMOVUPS       Z4, Z23
+	VMOVUPS       Z25, Z26
 	VSUBPS        Z1, Z18, Z17
-	IMUL3Q        $0x11, BX, R11
-	VMULPS        Z12, Z12, Z23
-	VFMADD132PS   Z2, Z1, Z25
-	VFNMADD132PS  Z3, Z13, Z17
-	VMOVUPS       (CX)(R11*1), Z21
-	VFMADD213PS   Z12, Z23, Z22
-	VCMPPS        $0x15, Z0, Z24, K4
-	VPERMPS       Z6, Z18, Z12
-	VPCMPEQD.BCST constants<>+2976(SB), Z9, K2
-	VFMADD213PS.Z Z20, Z20, K3, Z22
-	VSUBPS        Z1, Z25, Z20
-	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z21, K2, Z10
-	VMOVUPS       Z22, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z24, Z20
-	VPADDD        Z12, Z18, Z18
-	VSUBPS        Z8, Z21, Z21
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VPERMPS       Z6, Z25, Z23
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z21, Z26
-	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z25, Z25
-	VFMADD213PS   Z5, Z17, Z12
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z12, Z23
 	VFMADD132PS   Z2, Z1, Z26
-	PREFETCHT0    (R8)(R9*1)
-	VPADDD        Z23, Z25, Z25
-	VMULPS        Z17, Z17, Z23
-	VCMPPS        $0x15, Z0, Z21, K2
-	ADDQ          184(AX), R8
-	VMOVUPS       Z4, Z27
-	VFMADD213PS   Z17, Z23, Z12
-	VSUBPS        Z1, Z26, Z17
-	IMUL3Q        $0x12, BX, R12
-	VFMADD213PS   Z5, Z20, Z27
-	VFMADD213PS.Z Z18, Z18, K1, Z12
-	VFNMADD132PS  Z3, Z21, Z17
-	VMOVUPS       (CX)(R12*1), Z23
-	VMULPS        Z20, Z20, Z28
-	VMOVUPS       Z12, (CX)(R10*1)
-	VPERMPS       Z6, Z26, Z18
-	VPCMPEQD.BCST constants<>+3008(SB), Z9, K1
-	VFMADD213PS   Z20, Z28, Z27
-	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VFNMADD132PS  Z3, Z13, Z17
+	VMOVUPS       9792(CX), Z22
+	VMULPS        Z12, Z12, Z24
+	VCMPPS        $0x15, Z0, Z25, K4
+	VPERMPS       Z6, Z18, Z21
+	VPCMPEQD.BCST constants<>+2976(SB), Z9, K2
+	VFMADD213PS   Z12, Z24, Z23
+	VSUBPS        Z1, Z26, Z12
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z22, K2, Z10
+	VFMADD213PS.Z Z20, Z20, K3, Z23
+	VFNMADD132PS  Z3, Z25, Z12
+	VPADDD        Z21, Z18, Z18
+	VSUBPS        Z8, Z22, Z22
+	VMOVUPS       Z23, 1152(CX)
+	VPERMPS       Z6, Z26, Z21
+	VMOVUPS       Z4, Z20
+	VMOVUPS       Z22, Z24
+	VMAXPS        1216(CX), Z7, Z7
 	VPSLLD        $0x14, Z26, Z26
-	VMOVAPS       Z23, K1, Z10
-	VFMADD213PS.Z Z25, Z25, K4, Z27
-	PREFETCHT0    (R8)
-	VPADDD        Z18, Z26, Z26
-	VSUBPS        Z8, Z23, Z23
-	VMOVUPS       Z27, (CX)(R13*1)
-	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z23, Z20
-	VMAXPS        64(CX)(R13*1), Z7, Z7
-	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z17, Z18
-	VFMADD132PS   Z2, Z1, Z20
-	PREFETCHT0    (R8)
+	VFMADD213PS   Z5, Z17, Z20
+	VFMADD132PS   Z2, Z1, Z24
+	PREFETCHT0    (DI)
+	VPADDD        Z21, Z26, Z26
+	VMULPS        Z17, Z17, Z21
+	VCMPPS        $0x15, Z0, Z22, K2
+	PREFETCHT0    (DI)(R8*1)
+	VMOVUPS       Z4, Z27
+	VFMADD213PS   Z17, Z21, Z20
+	VSUBPS        Z1, Z24, Z17
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z12, Z27
+	VFMADD213PS.Z Z18, Z18, K1, Z20
+	VFNMADD132PS  Z3, Z22, Z17
+	VMOVUPS       10368(CX), Z21
+	VMULPS        Z12, Z12, Z28
+	VMOVUPS       Z20, 9216(CX)
+	VPERMPS       Z6, Z24, Z18
+	VPCMPEQD.BCST constants<>+3008(SB), Z9, K1
+	VFMADD213PS   Z12, Z28, Z27
+	VMAXPS        9280(CX), Z7, Z7
+	VPSLLD        $0x14, Z24, Z24
+	VMOVAPS       Z21, K1, Z10
+	VFMADD213PS.Z Z26, Z26, K4, Z27
+	PREFETCHT0    (DI)
+	VPADDD        Z18, Z24, Z24
+	VSUBPS        Z8, Z21, Z21
+	VMOVUPS       Z27, 1728(CX)
+	PREFETCHT0    (DI)(R8*1)
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z21, Z18
+	VMAXPS        1792(CX), Z7, Z7
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z17, Z12
+	VFMADD132PS   Z2, Z1, Z18
+	PREFETCHT0    (DI)
 	VADDPS        Z13, Z11, Z11
 	VMULPS        Z17, Z17, Z13
-	VCMPPS        $0x15, Z0, Z23, K1
-	PREFETCHT0    (R8)(R9*1)
-	VADDPS        Z12, Z14, Z14
-	VFMADD213PS   Z17, Z13, Z18
-	VSUBPS        Z1, Z20, Z12
-	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z26, Z26, K2, Z18
-	VFNMADD132PS  Z3, Z23, Z12
-	VMOVUPS       Z18, (CX)(R11*1)
-	VPERMPS       Z6, Z20, Z13
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPSLLD        $0x14, Z20, Z20
-	PREFETCHT0    (R8)
-	VPADDD        Z13, Z20, Z20
-	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z13
-	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z12, Z13
-	VADDPS        Z21, Z15, Z15
-	VMULPS        Z12, Z12, Z17
-	VADDPS        Z18, Z16, Z16
-	VFMADD213PS   Z12, Z17, Z13
-	VFMADD213PS.Z Z20, Z20, K1, Z13
-	VMOVUPS       Z13, (CX)(R12*1)
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
-	VADDPS        Z23, Z19, Z19
-	VADDPS        Z13, Z22, Z22
+	VCMPPS        $0x15, Z0, Z21, K1
+	PREFETCHT0    (DI)(R8*1)
+	VADDPS        Z20, Z14, Z14
+	VFMADD213PS   Z17, Z13, Z12
+	VSUBPS        Z1, Z18, Z13
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z24, Z24, K2, Z12
+	VFNMADD132PS  Z3, Z21, Z13
+	VMOVUPS       Z12, 9792(CX)
+	VPERMPS       Z6, Z18, Z17
+	VMAXPS        9856(CX), Z7, Z7
+	VPSLLD        $0x14, Z18, Z18
+	PREFETCHT0    (DI)
+	VPADDD        Z17, Z18, Z18
+	PREFETCHT0    (DI)(R8*1)
+	VMOVUPS       Z4, Z17
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z13, Z17
+	VADDPS        Z22, Z15, Z15
+	VMULPS        Z13, Z13, Z20
+	VADDPS        Z12, Z16, Z16
+	VFMADD213PS   Z13, Z20, Z17
+	VFMADD213PS.Z Z18, Z18, K1, Z17
+	VMOVUPS       Z17, 10368(CX)
+	VMAXPS        10432(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
+	VADDPS        Z21, Z19, Z19
+	VADDPS        Z17, Z23, Z23
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z22, Z27, Z27
-	VADDPS        Z19, Z24, Z24
+	VADDPS        Z23, Z27, Z27
+	VADDPS        Z19, Z25, Z25
 	VADDPS        Z16, Z27, Z27
-	VADDPS        Z15, Z24, Z24
-	MOVQ          56(AX), R10
-	VMOVUPS       Z27, 192(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z24, 2240(R10)
-	VMOVUPS       (CX)(BX*4), Z11
+	VADDPS        Z15, Z25, Z25
+	MOVQ          56(AX), R9
+	VMOVUPS       Z27, 192(R9)
+	MOVQ          56(AX), R9
+	VMOVUPS       Z25, 2240(R9)
+	VMOVUPS       2304(CX), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
@@ -20976,62 +20892,59 @@ loop2:
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	IMUL3Q        $0x05, BX, R10
+	VMOVUPS       2880(CX), Z15
 	VPERMPS       Z6, Z13, Z14
-	VMOVUPS       (CX)(R10*1), Z15
-	VPSLLD        $0x14, Z13, Z13
 	VPCMPEQD.BCST constants<>+2592(SB), Z9, K2
-	VPADDD        Z14, Z13, Z13
+	VPSLLD        $0x14, Z13, Z13
 	VMOVAPS       Z15, K2, Z10
-	VMOVUPS       Z4, Z14
+	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z8, Z15, Z15
-	VFMADD213PS   Z5, Z12, Z14
+	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
-	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z5, Z12, Z14
 	VFMADD132PS   Z2, Z1, Z17
-	VFMADD213PS   Z12, Z16, Z14
+	VMULPS        Z12, Z12, Z16
 	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VFMADD213PS   Z12, Z16, Z14
 	VSUBPS        Z1, Z17, Z12
-	IMUL3Q        $0x06, BX, R11
-	VMOVUPS       Z14, (CX)(BX*4)
+	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       (CX)(R11*1), Z16
-	VMAXPS        64(CX)(BX*4), Z7, Z7
+	VMOVUPS       3456(CX), Z16
+	VMOVUPS       Z14, 2304(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2624(SB), Z9, K1
-	PREFETCHT0    (R8)
+	VMAXPS        2368(CX), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVAPS       Z16, K1, Z10
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	ADDQ          184(AX), R8
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z16, K1
 	VFMADD213PS   Z12, Z18, Z13
 	VSUBPS        Z1, Z19, Z12
-	IMUL3Q        $0x07, BX, R12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       (CX)(R12*1), Z18
-	VMOVUPS       Z13, (CX)(R10*1)
+	VMOVUPS       4032(CX), Z18
+	VMOVUPS       Z13, 2880(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2656(SB), Z9, K2
-	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VMAXPS        2944(CX), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVAPS       Z18, K2, Z10
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
 	VMULPS        Z12, Z12, Z20
@@ -21040,39 +20953,39 @@ loop2:
 	VSUBPS        Z1, Z21, Z12
 	VFMADD213PS.Z Z19, Z19, K1, Z17
 	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, (CX)(R11*1)
+	VMOVUPS       Z17, 3456(CX)
 	VPERMPS       Z6, Z21, Z19
-	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VMAXPS        3520(CX), Z7, Z7
 	VPSLLD        $0x14, Z21, Z21
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z19, Z21, Z21
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z19
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z19
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, (CX)(R12*1)
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	VMOVUPS       Z19, 4032(CX)
+	VMAXPS        4096(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z13, Z19, Z19
 	VADDPS        Z15, Z18, Z18
-	MOVQ          56(AX), R10
-	VADDPS        192(R10), Z19, Z19
-	MOVQ          56(AX), R10
-	VADDPS        2240(R10), Z18, Z18
-	MOVQ          56(AX), R10
-	VMOVUPS       Z19, 256(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z18, 2304(R10)
-	VMOVUPS       (CX)(BX*8), Z11
+	MOVQ          56(AX), R9
+	VADDPS        192(R9), Z19, Z19
+	MOVQ          56(AX), R9
+	VADDPS        2240(R9), Z18, Z18
+	MOVQ          56(AX), R9
+	VMOVUPS       Z19, 256(R9)
+	MOVQ          56(AX), R9
+	VMOVUPS       Z18, 2304(R9)
+	VMOVUPS       4608(CX), Z11
 	VPCMPEQD.BCST constants<>+2688(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
@@ -21081,62 +20994,59 @@ loop2:
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	IMUL3Q        $0x09, BX, R10
+	VMOVUPS       5184(CX), Z15
 	VPERMPS       Z6, Z13, Z14
-	VMOVUPS       (CX)(R10*1), Z15
-	VPSLLD        $0x14, Z13, Z13
 	VPCMPEQD.BCST constants<>+2720(SB), Z9, K2
-	VPADDD        Z14, Z13, Z13
+	VPSLLD        $0x14, Z13, Z13
 	VMOVAPS       Z15, K2, Z10
-	VMOVUPS       Z4, Z14
+	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z8, Z15, Z15
-	VFMADD213PS   Z5, Z12, Z14
+	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
-	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z5, Z12, Z14
 	VFMADD132PS   Z2, Z1, Z17
-	VFMADD213PS   Z12, Z16, Z14
+	VMULPS        Z12, Z12, Z16
 	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VFMADD213PS   Z12, Z16, Z14
 	VSUBPS        Z1, Z17, Z12
-	IMUL3Q        $0x0a, BX, R11
-	VMOVUPS       Z14, (CX)(BX*8)
+	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       (CX)(R11*1), Z16
-	VMAXPS        64(CX)(BX*8), Z7, Z7
+	VMOVUPS       5760(CX), Z16
+	VMOVUPS       Z14, 4608(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2752(SB), Z9, K1
-	PREFETCHT0    (R8)
+	VMAXPS        4672(CX), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVAPS       Z16, K1, Z10
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	ADDQ          184(AX), R8
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z16, K1
 	VFMADD213PS   Z12, Z18, Z13
 	VSUBPS        Z1, Z19, Z12
-	IMUL3Q        $0x0b, BX, R12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       (CX)(R12*1), Z18
-	VMOVUPS       Z13, (CX)(R10*1)
+	VMOVUPS       6336(CX), Z18
+	VMOVUPS       Z13, 5184(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2784(SB), Z9, K2
-	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VMAXPS        5248(CX), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVAPS       Z18, K2, Z10
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
 	VMULPS        Z12, Z12, Z20
@@ -21145,36 +21055,35 @@ loop2:
 	VSUBPS        Z1, Z21, Z12
 	VFMADD213PS.Z Z19, Z19, K1, Z17
 	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, (CX)(R11*1)
+	VMOVUPS       Z17, 5760(CX)
 	VPERMPS       Z6, Z21, Z19
-	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VMAXPS        5824(CX), Z7, Z7
 	VPSLLD        $0x14, Z21, Z21
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z19, Z21, Z21
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z19
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z19
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, (CX)(R12*1)
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	VMOVUPS       Z19, 6336(CX)
+	VMAXPS        6400(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z13, Z19, Z19
 	VADDPS        Z15, Z18, Z18
-	MOVQ          56(AX), R10
-	VMOVUPS       Z19, 192(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z18, 2240(R10)
-	IMUL3Q        $0x0c, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	MOVQ          56(AX), R9
+	VMOVUPS       Z19, 192(R9)
+	MOVQ          56(AX), R9
+	VMOVUPS       Z18, 2240(R9)
+	VMOVUPS       6912(CX), Z11
 	VPCMPEQD.BCST constants<>+2816(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
@@ -21182,9 +21091,8 @@ loop2:
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
-	IMUL3Q        $0x0d, BX, R11
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       (CX)(R11*1), Z15
+	VMOVUPS       7488(CX), Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2848(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
@@ -21199,46 +21107,44 @@ loop2:
 	VCMPPS        $0x15, Z0, Z15, K2
 	VFMADD213PS   Z12, Z16, Z14
 	VSUBPS        Z1, Z17, Z12
-	IMUL3Q        $0x0e, BX, R12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       (CX)(R12*1), Z16
-	VMOVUPS       Z14, (CX)(R10*1)
+	VMOVUPS       8064(CX), Z16
+	VMOVUPS       Z14, 6912(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2880(SB), Z9, K1
-	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VMAXPS        6976(CX), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVAPS       Z16, K1, Z10
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z16, K1
 	VFMADD213PS   Z12, Z18, Z13
 	VSUBPS        Z1, Z19, Z12
-	IMUL3Q        $0x0f, BX, R10
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       (CX)(R10*1), Z18
-	VMOVUPS       Z13, (CX)(R11*1)
+	VMOVUPS       8640(CX), Z18
+	VMOVUPS       Z13, 7488(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2912(SB), Z9, K2
-	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VMAXPS        7552(CX), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVAPS       Z18, K2, Z10
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z9
 	VMOVUPS       Z18, Z20
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z9
 	VFMADD132PS   Z2, Z1, Z20
 	VMULPS        Z12, Z12, Z17
@@ -21247,51 +21153,51 @@ loop2:
 	VSUBPS        Z1, Z20, Z12
 	VFMADD213PS.Z Z19, Z19, K1, Z9
 	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z9, (CX)(R12*1)
+	VMOVUPS       Z9, 8064(CX)
 	VPERMPS       Z6, Z20, Z17
-	VMAXPS        64(CX)(R12*1), Z7, Z7
+	VMAXPS        8128(CX), Z7, Z7
 	VPSLLD        $0x14, Z20, Z20
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z17, Z20, Z20
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z17
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z17
 	VMULPS        Z12, Z12, Z19
 	VFMADD213PS   Z12, Z19, Z17
 	VFMADD213PS.Z Z20, Z20, K2, Z17
-	VMOVUPS       Z17, (CX)(R10*1)
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	VMOVUPS       Z17, 8640(CX)
+	VMAXPS        8704(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z9, Z17, Z17
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z13, Z17, Z17
 	VADDPS        Z15, Z18, Z18
-	MOVQ          56(AX), R8
-	VADDPS        192(R8), Z17, Z17
-	MOVQ          56(AX), R8
-	VADDPS        2240(R8), Z18, Z18
-	MOVQ          56(AX), R8
-	VADDPS        256(R8), Z17, Z17
-	MOVQ          56(AX), R8
-	VADDPS        2304(R8), Z18, Z18
+	MOVQ          56(AX), DI
+	VADDPS        192(DI), Z17, Z17
+	MOVQ          56(AX), DI
+	VADDPS        2240(DI), Z18, Z18
+	MOVQ          56(AX), DI
+	VADDPS        256(DI), Z17, Z17
+	MOVQ          56(AX), DI
+	VADDPS        2304(DI), Z18, Z18
 	VBROADCASTSD  constants<>+736(SB), Z9
 	VCVTPS2PD     Y17, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 2552(AX)(SI*8)
+	VMOVUPD       Z11, 2552(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z17, Y11
 	VCVTPS2PD     Y11, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 2616(AX)(SI*8)
+	VMOVUPD       Z11, 2616(AX)(BX*8)
 	VCVTPS2PD     Y18, Z9
-	VMOVUPD       Z9, 5816(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z18, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 5880(AX)(SI*8)
+	VMOVUPD       Z9, 5880(AX)(BX*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -21307,21 +21213,21 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 7992(AX)(SI*8)
+	VMOVUPD       Z9, 7992(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 8056(AX)(SI*8)
+	VMOVUPD       Z8, 8056(AX)(BX*8)
 	VCVTPS2PD     Y10, Z8
-	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VSUBPD        376(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4728(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
-	VSUBPD        440(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4792(AX)(SI*8)
+	VSUBPD        440(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4792(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $+16, SI
-	CMPQ          SI, DI
+	ADDQ          $+16, BX
+	CMPQ          BX, SI
 	JLT           loop2
 	VZEROUPPER
 	RET
@@ -21336,33 +21242,32 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Y2, Y2
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Y2, Y2
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ         SI, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         168(AX), R8
-	MOVQ         176(AX), R9
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x02, DI
+	ADDQ         168(AX), DI
+	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 376(AX)(SI*8)
+	VMOVUPD      Y4, 376(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 408(AX)(SI*8)
+	VMOVUPD      Y4, 408(AX)(BX*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -21384,11 +21289,10 @@ loop2:
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, (CX)
 	VMAXPS       32(CX), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x10, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      9216(CX), Y7
 	VPCMPEQD     constants<>+2944(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -21405,14 +21309,14 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 9216(CX)
+	VMAXPS       9248(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y7
+	VMOVUPS      576(CX), Y7
 	VPCMPEQD     constants<>+608(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -21429,13 +21333,12 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(BX*1)
-	VMAXPS       32(CX)(BX*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x11, BX, R10
-	VMOVUPS      (CX)(R10*1), Y9
+	VMOVUPS      Y10, 576(CX)
+	VMAXPS       608(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      9792(CX), Y9
 	VPCMPEQD     constants<>+2976(SB), Y4, Y11
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VSUBPS       Y3, Y9, Y9
@@ -21452,20 +21355,20 @@ loop2:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y12, 9792(CX)
+	VMAXPS       9824(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y9, Y7, Y7
 	VADDPS       Y12, Y10, Y10
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1088(R9)
+	VMOVUPS      1152(CX), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -21482,13 +21385,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(BX*2)
-	VMAXPS       32(CX)(BX*2), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x12, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 1152(CX)
+	VMAXPS       1184(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      10368(CX), Y7
 	VPCMPEQD     constants<>+3008(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -21505,15 +21407,14 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 10368(CX)
+	VMAXPS       10400(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x03, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      1728(CX), Y7
 	VPCMPEQD     constants<>+672(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -21530,13 +21431,12 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x13, BX, R10
-	VMOVUPS      (CX)(R10*1), Y9
+	VMOVUPS      Y10, 1728(CX)
+	VMAXPS       1760(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      10944(CX), Y9
 	VPCMPEQD     constants<>+3040(SB), Y4, Y11
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VSUBPS       Y3, Y9, Y9
@@ -21553,24 +21453,24 @@ loop2:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y12, 10944(CX)
+	VMAXPS       10976(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y9, Y7, Y7
 	VADDPS       Y12, Y10, Y10
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1120(R10)
-	VMOVUPS      (CX)(BX*4), Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 96(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1120(R9)
+	VMOVUPS      2304(CX), Y6
 	VPCMPEQD     constants<>+704(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -21587,13 +21487,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(BX*4)
-	VMAXPS       32(CX)(BX*4), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x05, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 2304(CX)
+	VMAXPS       2336(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      2880(CX), Y7
 	VPCMPEQD     constants<>+2592(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -21610,19 +21509,18 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 2880(CX)
+	VMAXPS       2912(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1088(R10)
-	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1088(R9)
+	VMOVUPS      3456(CX), Y6
 	VPCMPEQD     constants<>+2624(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -21639,13 +21537,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x07, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 3456(CX)
+	VMAXPS       3488(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      4032(CX), Y7
 	VPCMPEQD     constants<>+2656(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -21662,26 +21559,26 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 4032(CX)
+	VMAXPS       4064(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1120(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 128(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1152(R10)
-	VMOVUPS      (CX)(BX*8), Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       1120(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 128(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1152(R9)
+	VMOVUPS      4608(CX), Y6
 	VPCMPEQD     constants<>+2688(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -21698,13 +21595,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(BX*8)
-	VMAXPS       32(CX)(BX*8), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x09, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 4608(CX)
+	VMAXPS       4640(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      5184(CX), Y7
 	VPCMPEQD     constants<>+2720(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -21721,19 +21617,18 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 5184(CX)
+	VMAXPS       5216(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1088(R10)
-	IMUL3Q       $0x0a, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1088(R9)
+	VMOVUPS      5760(CX), Y6
 	VPCMPEQD     constants<>+2752(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -21750,13 +21645,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x0b, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 5760(CX)
+	VMAXPS       5792(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      6336(CX), Y7
 	VPCMPEQD     constants<>+2784(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -21773,23 +21667,22 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 6336(CX)
+	VMAXPS       6368(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1120(R10)
-	IMUL3Q       $0x0c, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 96(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1120(R9)
+	VMOVUPS      6912(CX), Y6
 	VPCMPEQD     constants<>+2816(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -21806,13 +21699,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x0d, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 6912(CX)
+	VMAXPS       6944(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      7488(CX), Y7
 	VPCMPEQD     constants<>+2848(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -21829,19 +21721,18 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 7488(CX)
+	VMAXPS       7520(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1088(R10)
-	IMUL3Q       $0x0e, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1088(R9)
+	VMOVUPS      8064(CX), Y6
 	VPCMPEQD     constants<>+2880(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -21858,13 +21749,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x0f, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 8064(CX)
+	VMAXPS       8096(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      8640(CX), Y7
 	VPCMPEQD     constants<>+2912(SB), Y4, Y4
 	VBLENDVPS    Y4, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -21881,38 +21771,38 @@ loop2:
 	VMULPS       Y4, Y4, Y11
 	VFMADD213PS  Y4, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y9, 8640(CX)
+	VMAXPS       8672(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y9, Y9
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y7, Y7
-	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y9, Y9
-	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y7, Y7
-	MOVQ         56(AX), R8
-	VADDPS       128(R8), Y9, Y9
-	MOVQ         56(AX), R8
-	VADDPS       1152(R8), Y7, Y7
+	MOVQ         56(AX), DI
+	VADDPS       64(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1088(DI), Y7, Y7
+	MOVQ         56(AX), DI
+	VADDPS       96(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1120(DI), Y7, Y7
+	MOVQ         56(AX), DI
+	VADDPS       128(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1152(DI), Y7, Y7
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X9, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 2552(AX)(SI*8)
+	VMOVUPD      Y6, 2552(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y9, X6
 	VCVTPS2PD    X6, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 2584(AX)(SI*8)
+	VMOVUPD      Y6, 2584(AX)(BX*8)
 	VCVTPS2PD    X7, Y4
-	VMOVUPD      Y4, 5816(AX)(SI*8)
+	VMOVUPD      Y4, 5816(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y7, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 5848(AX)(SI*8)
+	VMOVUPD      Y4, 5848(AX)(BX*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
@@ -21928,21 +21818,21 @@ loop2:
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 7992(AX)(SI*8)
+	VMOVUPD      Y3, 7992(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 8024(AX)(SI*8)
+	VMOVUPD      Y3, 8024(AX)(BX*8)
 	VCVTPS2PD    X5, Y3
-	VSUBPD       376(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4728(AX)(SI*8)
+	VSUBPD       376(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4728(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
-	VSUBPD       408(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4760(AX)(SI*8)
+	VSUBPD       408(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4760(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop2
 	VZEROUPPER
 	RET
@@ -21962,33 +21852,32 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Z7, Z7
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Z7, Z7
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ          SI, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          168(AX), R8
-	MOVQ          176(AX), R9
+	MOVQ          BX, DI
+	SUBQ          88(AX), DI
+	SHLQ          $0x02, DI
+	ADDQ          168(AX), DI
+	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 376(AX)(SI*8)
+	VMOVUPD       Z9, 376(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 440(AX)(SI*8)
+	VMOVUPD       Z9, 440(AX)(BX*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -22000,7 +21889,7 @@ loop2:
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       (CX)(BX*1), Z15
+	VMOVUPS       576(CX), Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
@@ -22017,180 +21906,175 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       (CX)(BX*2), Z19
+	VMOVUPS       1152(CX), Z19
 	VMOVUPS       Z14, (CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
 	VMAXPS        64(CX), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVAPS       Z19, K1, Z10
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z19, Z19
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z20
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
-	IMUL3Q        $0x10, BX, R10
+	VMOVUPS       9216(CX), Z13
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+2944(SB), Z9, K1
 	VFMADD213PS   Z12, Z18, Z16
 	VSUBPS        Z1, Z20, Z12
-	VPCMPEQD.BCST constants<>+2944(SB), Z9, K1
+	VMOVAPS       Z13, K1, Z10
 	VFMADD213PS.Z Z17, Z17, K2, Z16
 	VFNMADD132PS  Z3, Z19, Z12
-	IMUL3Q        $0x03, BX, R13
-	VMOVAPS       Z13, K1, Z10
-	VMOVUPS       Z16, (CX)(BX*1)
-	VPERMPS       Z6, Z20, Z17
-	VMOVUPS       (CX)(R13*1), Z24
+	VMOVUPS       1728(CX), Z25
 	VSUBPS        Z8, Z13, Z13
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VPSLLD        $0x14, Z20, Z20
+	VMOVUPS       Z16, 576(CX)
+	VPERMPS       Z6, Z20, Z17
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
 	VMOVUPS       Z13, Z18
-	PREFETCHT0    (R8)
-	VPADDD        Z17, Z20, Z20
-	VMOVAPS       Z24, K1, Z10
+	VMAXPS        640(CX), Z7, Z7
+	VPSLLD        $0x14, Z20, Z20
+	VMOVAPS       Z25, K1, Z10
 	VFMADD132PS   Z2, Z1, Z18
-	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z22
-	VSUBPS        Z8, Z24, Z24
+	PREFETCHT0    (DI)
+	VPADDD        Z17, Z20, Z20
+	VSUBPS        Z8, Z25, Z25
 	VCMPPS        $0x15, Z0, Z13, K1
-	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z12, Z22
-	VMOVUPS       Z24, Z25
+	PREFETCHT0    (DI)(R8*1)
+	VMOVUPS       Z4, Z23
+	VMOVUPS       Z25, Z26
 	VSUBPS        Z1, Z18, Z17
-	IMUL3Q        $0x11, BX, R11
-	VMULPS        Z12, Z12, Z23
-	VFMADD132PS   Z2, Z1, Z25
-	VFNMADD132PS  Z3, Z13, Z17
-	VMOVUPS       (CX)(R11*1), Z21
-	VFMADD213PS   Z12, Z23, Z22
-	VCMPPS        $0x15, Z0, Z24, K4
-	VPERMPS       Z6, Z18, Z12
-	VPCMPEQD.BCST constants<>+2976(SB), Z9, K2
-	VFMADD213PS.Z Z20, Z20, K3, Z22
-	VSUBPS        Z1, Z25, Z20
-	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z21, K2, Z10
-	VMOVUPS       Z22, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z24, Z20
-	VPADDD        Z12, Z18, Z18
-	VSUBPS        Z8, Z21, Z21
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VPERMPS       Z6, Z25, Z23
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z21, Z26
-	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z25, Z25
-	VFMADD213PS   Z5, Z17, Z12
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z12, Z23
 	VFMADD132PS   Z2, Z1, Z26
-	PREFETCHT0    (R8)(R9*1)
-	VPADDD        Z23, Z25, Z25
-	VMULPS        Z17, Z17, Z23
-	VCMPPS        $0x15, Z0, Z21, K2
-	ADDQ          184(AX), R8
-	VMOVUPS       Z4, Z27
-	VFMADD213PS   Z17, Z23, Z12
-	VSUBPS        Z1, Z26, Z17
-	IMUL3Q        $0x12, BX, R12
-	VFMADD213PS   Z5, Z20, Z27
-	VFMADD213PS.Z Z18, Z18, K1, Z12
-	VFNMADD132PS  Z3, Z21, Z17
-	VMOVUPS       (CX)(R12*1), Z23
-	VMULPS        Z20, Z20, Z28
-	VMOVUPS       Z12, (CX)(R10*1)
-	VPERMPS       Z6, Z26, Z18
-	VPCMPEQD.BCST constants<>+3008(SB), Z9, K1
-	VFMADD213PS   Z20, Z28, Z27
-	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VFNMADD132PS  Z3, Z13, Z17
+	VMOVUPS       9792(CX), Z22
+	VMULPS        Z12, Z12, Z24
+	VCMPPS        $0x15, Z0, Z25, K4
+	VPERMPS       Z6, Z18, Z21
+	VPCMPEQD.BCST constants<>+2976(SB), Z9, K2
+	VFMADD213PS   Z12, Z24, Z23
+	VSUBPS        Z1, Z26, Z12
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z22, K2, Z10
+	VFMADD213PS.Z Z20, Z20, K3, Z23
+	VFNMADD132PS  Z3, Z25, Z12
+	VPADDD        Z21, Z18, Z18
+	VSUBPS        Z8, Z22, Z22
+	VMOVUPS       Z23, 1152(CX)
+	VPERMPS       Z6, Z26, Z21
+	VMOVUPS       Z4, Z20
+	VMOVUPS       Z22, Z24
+	VMAXPS        1216(CX), Z7, Z7
 	VPSLLD        $0x14, Z26, Z26
-	VMOVAPS       Z23, K1, Z10
-	VFMADD213PS.Z Z25, Z25, K4, Z27
-	PREFETCHT0    (R8)
-	VPADDD        Z18, Z26, Z26
-	VSUBPS        Z8, Z23, Z23
-	VMOVUPS       Z27, (CX)(R13*1)
-	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z23, Z20
-	VMAXPS        64(CX)(R13*1), Z7, Z7
-	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z17, Z18
-	VFMADD132PS   Z2, Z1, Z20
-	PREFETCHT0    (R8)
+	VFMADD213PS   Z5, Z17, Z20
+	VFMADD132PS   Z2, Z1, Z24
+	PREFETCHT0    (DI)
+	VPADDD        Z21, Z26, Z26
+	VMULPS        Z17, Z17, Z21
+	VCMPPS        $0x15, Z0, Z22, K2
+	PREFETCHT0    (DI)(R8*1)
+	VMOVUPS       Z4, Z27
+	VFMADD213PS   Z17, Z21, Z20
+	VSUBPS        Z1, Z24, Z17
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z12, Z27
+	VFMADD213PS.Z Z18, Z18, K1, Z20
+	VFNMADD132PS  Z3, Z22, Z17
+	VMOVUPS       10368(CX), Z21
+	VMULPS        Z12, Z12, Z28
+	VMOVUPS       Z20, 9216(CX)
+	VPERMPS       Z6, Z24, Z18
+	VPCMPEQD.BCST constants<>+3008(SB), Z9, K1
+	VFMADD213PS   Z12, Z28, Z27
+	VMAXPS        9280(CX), Z7, Z7
+	VPSLLD        $0x14, Z24, Z24
+	VMOVAPS       Z21, K1, Z10
+	VFMADD213PS.Z Z26, Z26, K4, Z27
+	PREFETCHT0    (DI)
+	VPADDD        Z18, Z24, Z24
+	VSUBPS        Z8, Z21, Z21
+	VMOVUPS       Z27, 1728(CX)
+	PREFETCHT0    (DI)(R8*1)
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z21, Z18
+	VMAXPS        1792(CX), Z7, Z7
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z17, Z12
+	VFMADD132PS   Z2, Z1, Z18
+	PREFETCHT0    (DI)
 	VADDPS        Z13, Z11, Z11
 	VMULPS        Z17, Z17, Z13
-	VCMPPS        $0x15, Z0, Z23, K1
-	PREFETCHT0    (R8)(R9*1)
-	VADDPS        Z12, Z14, Z14
-	VFMADD213PS   Z17, Z13, Z18
-	VSUBPS        Z1, Z20, Z12
-	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z26, Z26, K2, Z18
-	VFNMADD132PS  Z3, Z23, Z12
-	IMUL3Q        $0x13, BX, R10
-	VMOVUPS       Z18, (CX)(R11*1)
-	VPERMPS       Z6, Z20, Z13
-	VMOVUPS       (CX)(R10*1), Z17
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPSLLD        $0x14, Z20, Z20
+	VCMPPS        $0x15, Z0, Z21, K1
+	PREFETCHT0    (DI)(R8*1)
+	VADDPS        Z20, Z14, Z14
+	VFMADD213PS   Z17, Z13, Z12
+	VSUBPS        Z1, Z18, Z13
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z24, Z24, K2, Z12
+	VFNMADD132PS  Z3, Z21, Z13
+	VMOVUPS       10944(CX), Z20
+	VMOVUPS       Z12, 9792(CX)
+	VPERMPS       Z6, Z18, Z17
 	VPCMPEQD.BCST constants<>+3040(SB), Z9, K2
-	PREFETCHT0    (R8)
-	VPADDD        Z13, Z20, Z20
-	VMOVAPS       Z17, K2, Z10
-	PREFETCHT0    (R8)(R9*1)
+	VMAXPS        9856(CX), Z7, Z7
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z20, K2, Z10
+	PREFETCHT0    (DI)
+	VPADDD        Z17, Z18, Z18
+	VSUBPS        Z8, Z20, Z20
+	PREFETCHT0    (DI)(R8*1)
+	VMOVUPS       Z4, Z17
+	VMOVUPS       Z20, Z24
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z13, Z17
+	VFMADD132PS   Z2, Z1, Z24
+	VADDPS        Z22, Z15, Z15
+	VMULPS        Z13, Z13, Z22
+	VCMPPS        $0x15, Z0, Z20, K2
+	VADDPS        Z12, Z16, Z16
+	VFMADD213PS   Z13, Z22, Z17
+	VSUBPS        Z1, Z24, Z12
+	VFMADD213PS.Z Z18, Z18, K1, Z17
+	VFNMADD132PS  Z3, Z20, Z12
+	VMOVUPS       Z17, 10368(CX)
+	VPERMPS       Z6, Z24, Z13
+	VMAXPS        10432(CX), Z7, Z7
+	VPSLLD        $0x14, Z24, Z24
+	PREFETCHT0    (DI)
+	VPADDD        Z13, Z24, Z24
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z13
-	VSUBPS        Z8, Z17, Z17
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
-	VMOVUPS       Z17, Z25
-	VADDPS        Z21, Z15, Z15
-	VMULPS        Z12, Z12, Z21
-	VFMADD132PS   Z2, Z1, Z25
-	VADDPS        Z18, Z16, Z16
-	VFMADD213PS   Z12, Z21, Z13
-	VCMPPS        $0x15, Z0, Z17, K2
-	VFMADD213PS.Z Z20, Z20, K1, Z13
-	VSUBPS        Z1, Z25, Z12
-	VMOVUPS       Z13, (CX)(R12*1)
-	VFNMADD132PS  Z3, Z17, Z12
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VPERMPS       Z6, Z25, Z18
-	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z25, Z25
-	PREFETCHT0    (R8)(R9*1)
-	VPADDD        Z18, Z25, Z25
-	ADDQ          184(AX), R8
-	VMOVUPS       Z4, Z18
-	VADDPS        Z23, Z19, Z19
-	VFMADD213PS   Z5, Z12, Z18
-	VADDPS        Z13, Z22, Z22
-	VMULPS        Z12, Z12, Z13
-	VFMADD213PS   Z12, Z13, Z18
-	VFMADD213PS.Z Z25, Z25, K2, Z18
-	VMOVUPS       Z18, (CX)(R10*1)
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
-	VADDPS        Z17, Z24, Z24
-	VADDPS        Z18, Z27, Z27
+	VADDPS        Z21, Z19, Z19
+	VMULPS        Z12, Z12, Z18
+	VADDPS        Z17, Z23, Z23
+	VFMADD213PS   Z12, Z18, Z13
+	VFMADD213PS.Z Z24, Z24, K2, Z13
+	VMOVUPS       Z13, 10944(CX)
+	VMAXPS        11008(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
+	VADDPS        Z20, Z25, Z25
+	VADDPS        Z13, Z27, Z27
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z22, Z27, Z27
-	VADDPS        Z19, Z24, Z24
+	VADDPS        Z23, Z27, Z27
+	VADDPS        Z19, Z25, Z25
 	VADDPS        Z16, Z27, Z27
-	VADDPS        Z15, Z24, Z24
-	MOVQ          56(AX), R10
-	VMOVUPS       Z27, 192(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z24, 2240(R10)
-	VMOVUPS       (CX)(BX*4), Z11
+	VADDPS        Z15, Z25, Z25
+	MOVQ          56(AX), R9
+	VMOVUPS       Z27, 192(R9)
+	MOVQ          56(AX), R9
+	VMOVUPS       Z25, 2240(R9)
+	VMOVUPS       2304(CX), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
@@ -22199,62 +22083,59 @@ loop2:
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	IMUL3Q        $0x05, BX, R10
+	VMOVUPS       2880(CX), Z15
 	VPERMPS       Z6, Z13, Z14
-	VMOVUPS       (CX)(R10*1), Z15
-	VPSLLD        $0x14, Z13, Z13
 	VPCMPEQD.BCST constants<>+2592(SB), Z9, K2
-	VPADDD        Z14, Z13, Z13
+	VPSLLD        $0x14, Z13, Z13
 	VMOVAPS       Z15, K2, Z10
-	VMOVUPS       Z4, Z14
+	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z8, Z15, Z15
-	VFMADD213PS   Z5, Z12, Z14
+	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
-	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z5, Z12, Z14
 	VFMADD132PS   Z2, Z1, Z17
-	VFMADD213PS   Z12, Z16, Z14
+	VMULPS        Z12, Z12, Z16
 	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VFMADD213PS   Z12, Z16, Z14
 	VSUBPS        Z1, Z17, Z12
-	IMUL3Q        $0x06, BX, R11
-	VMOVUPS       Z14, (CX)(BX*4)
+	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       (CX)(R11*1), Z16
-	VMAXPS        64(CX)(BX*4), Z7, Z7
+	VMOVUPS       3456(CX), Z16
+	VMOVUPS       Z14, 2304(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2624(SB), Z9, K1
-	PREFETCHT0    (R8)
+	VMAXPS        2368(CX), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVAPS       Z16, K1, Z10
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	ADDQ          184(AX), R8
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z16, K1
 	VFMADD213PS   Z12, Z18, Z13
 	VSUBPS        Z1, Z19, Z12
-	IMUL3Q        $0x07, BX, R12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       (CX)(R12*1), Z18
-	VMOVUPS       Z13, (CX)(R10*1)
+	VMOVUPS       4032(CX), Z18
+	VMOVUPS       Z13, 2880(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2656(SB), Z9, K2
-	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VMAXPS        2944(CX), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVAPS       Z18, K2, Z10
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
 	VMULPS        Z12, Z12, Z20
@@ -22263,39 +22144,39 @@ loop2:
 	VSUBPS        Z1, Z21, Z12
 	VFMADD213PS.Z Z19, Z19, K1, Z17
 	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, (CX)(R11*1)
+	VMOVUPS       Z17, 3456(CX)
 	VPERMPS       Z6, Z21, Z19
-	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VMAXPS        3520(CX), Z7, Z7
 	VPSLLD        $0x14, Z21, Z21
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z19, Z21, Z21
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z19
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z19
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, (CX)(R12*1)
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	VMOVUPS       Z19, 4032(CX)
+	VMAXPS        4096(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z13, Z19, Z19
 	VADDPS        Z15, Z18, Z18
-	MOVQ          56(AX), R10
-	VADDPS        192(R10), Z19, Z19
-	MOVQ          56(AX), R10
-	VADDPS        2240(R10), Z18, Z18
-	MOVQ          56(AX), R10
-	VMOVUPS       Z19, 256(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z18, 2304(R10)
-	VMOVUPS       (CX)(BX*8), Z11
+	MOVQ          56(AX), R9
+	VADDPS        192(R9), Z19, Z19
+	MOVQ          56(AX), R9
+	VADDPS        2240(R9), Z18, Z18
+	MOVQ          56(AX), R9
+	VMOVUPS       Z19, 256(R9)
+	MOVQ          56(AX), R9
+	VMOVUPS       Z18, 2304(R9)
+	VMOVUPS       4608(CX), Z11
 	VPCMPEQD.BCST constants<>+2688(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
@@ -22304,62 +22185,59 @@ loop2:
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	IMUL3Q        $0x09, BX, R10
+	VMOVUPS       5184(CX), Z15
 	VPERMPS       Z6, Z13, Z14
-	VMOVUPS       (CX)(R10*1), Z15
-	VPSLLD        $0x14, Z13, Z13
 	VPCMPEQD.BCST constants<>+2720(SB), Z9, K2
-	VPADDD        Z14, Z13, Z13
+	VPSLLD        $0x14, Z13, Z13
 	VMOVAPS       Z15, K2, Z10
-	VMOVUPS       Z4, Z14
+	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z8, Z15, Z15
-	VFMADD213PS   Z5, Z12, Z14
+	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
-	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z5, Z12, Z14
 	VFMADD132PS   Z2, Z1, Z17
-	VFMADD213PS   Z12, Z16, Z14
+	VMULPS        Z12, Z12, Z16
 	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VFMADD213PS   Z12, Z16, Z14
 	VSUBPS        Z1, Z17, Z12
-	IMUL3Q        $0x0a, BX, R11
-	VMOVUPS       Z14, (CX)(BX*8)
+	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       (CX)(R11*1), Z16
-	VMAXPS        64(CX)(BX*8), Z7, Z7
+	VMOVUPS       5760(CX), Z16
+	VMOVUPS       Z14, 4608(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2752(SB), Z9, K1
-	PREFETCHT0    (R8)
+	VMAXPS        4672(CX), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVAPS       Z16, K1, Z10
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	ADDQ          184(AX), R8
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z16, K1
 	VFMADD213PS   Z12, Z18, Z13
 	VSUBPS        Z1, Z19, Z12
-	IMUL3Q        $0x0b, BX, R12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       (CX)(R12*1), Z18
-	VMOVUPS       Z13, (CX)(R10*1)
+	VMOVUPS       6336(CX), Z18
+	VMOVUPS       Z13, 5184(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2784(SB), Z9, K2
-	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VMAXPS        5248(CX), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVAPS       Z18, K2, Z10
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
 	VMULPS        Z12, Z12, Z20
@@ -22368,36 +22246,35 @@ loop2:
 	VSUBPS        Z1, Z21, Z12
 	VFMADD213PS.Z Z19, Z19, K1, Z17
 	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, (CX)(R11*1)
+	VMOVUPS       Z17, 5760(CX)
 	VPERMPS       Z6, Z21, Z19
-	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VMAXPS        5824(CX), Z7, Z7
 	VPSLLD        $0x14, Z21, Z21
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z19, Z21, Z21
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z19
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z19
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, (CX)(R12*1)
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	VMOVUPS       Z19, 6336(CX)
+	VMAXPS        6400(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z13, Z19, Z19
 	VADDPS        Z15, Z18, Z18
-	MOVQ          56(AX), R10
-	VMOVUPS       Z19, 192(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z18, 2240(R10)
-	IMUL3Q        $0x0c, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	MOVQ          56(AX), R9
+	VMOVUPS       Z19, 192(R9)
+	MOVQ          56(AX), R9
+	VMOVUPS       Z18, 2240(R9)
+	VMOVUPS       6912(CX), Z11
 	VPCMPEQD.BCST constants<>+2816(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
@@ -22405,9 +22282,8 @@ loop2:
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
-	IMUL3Q        $0x0d, BX, R11
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       (CX)(R11*1), Z15
+	VMOVUPS       7488(CX), Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2848(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
@@ -22422,46 +22298,44 @@ loop2:
 	VCMPPS        $0x15, Z0, Z15, K2
 	VFMADD213PS   Z12, Z16, Z14
 	VSUBPS        Z1, Z17, Z12
-	IMUL3Q        $0x0e, BX, R12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       (CX)(R12*1), Z16
-	VMOVUPS       Z14, (CX)(R10*1)
+	VMOVUPS       8064(CX), Z16
+	VMOVUPS       Z14, 6912(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2880(SB), Z9, K1
-	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VMAXPS        6976(CX), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVAPS       Z16, K1, Z10
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z16, K1
 	VFMADD213PS   Z12, Z18, Z13
 	VSUBPS        Z1, Z19, Z12
-	IMUL3Q        $0x0f, BX, R10
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       (CX)(R10*1), Z18
-	VMOVUPS       Z13, (CX)(R11*1)
+	VMOVUPS       8640(CX), Z18
+	VMOVUPS       Z13, 7488(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2912(SB), Z9, K2
-	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VMAXPS        7552(CX), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVAPS       Z18, K2, Z10
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z9
 	VMOVUPS       Z18, Z20
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z9
 	VFMADD132PS   Z2, Z1, Z20
 	VMULPS        Z12, Z12, Z17
@@ -22470,51 +22344,51 @@ loop2:
 	VSUBPS        Z1, Z20, Z12
 	VFMADD213PS.Z Z19, Z19, K1, Z9
 	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z9, (CX)(R12*1)
+	VMOVUPS       Z9, 8064(CX)
 	VPERMPS       Z6, Z20, Z17
-	VMAXPS        64(CX)(R12*1), Z7, Z7
+	VMAXPS        8128(CX), Z7, Z7
 	VPSLLD        $0x14, Z20, Z20
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z17, Z20, Z20
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z17
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z17
 	VMULPS        Z12, Z12, Z19
 	VFMADD213PS   Z12, Z19, Z17
 	VFMADD213PS.Z Z20, Z20, K2, Z17
-	VMOVUPS       Z17, (CX)(R10*1)
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	VMOVUPS       Z17, 8640(CX)
+	VMAXPS        8704(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z9, Z17, Z17
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z13, Z17, Z17
 	VADDPS        Z15, Z18, Z18
-	MOVQ          56(AX), R8
-	VADDPS        192(R8), Z17, Z17
-	MOVQ          56(AX), R8
-	VADDPS        2240(R8), Z18, Z18
-	MOVQ          56(AX), R8
-	VADDPS        256(R8), Z17, Z17
-	MOVQ          56(AX), R8
-	VADDPS        2304(R8), Z18, Z18
+	MOVQ          56(AX), DI
+	VADDPS        192(DI), Z17, Z17
+	MOVQ          56(AX), DI
+	VADDPS        2240(DI), Z18, Z18
+	MOVQ          56(AX), DI
+	VADDPS        256(DI), Z17, Z17
+	MOVQ          56(AX), DI
+	VADDPS        2304(DI), Z18, Z18
 	VBROADCASTSD  constants<>+736(SB), Z9
 	VCVTPS2PD     Y17, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 2552(AX)(SI*8)
+	VMOVUPD       Z11, 2552(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z17, Y11
 	VCVTPS2PD     Y11, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 2616(AX)(SI*8)
+	VMOVUPD       Z11, 2616(AX)(BX*8)
 	VCVTPS2PD     Y18, Z9
-	VMOVUPD       Z9, 5816(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z18, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 5880(AX)(SI*8)
+	VMOVUPD       Z9, 5880(AX)(BX*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -22530,21 +22404,21 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 7992(AX)(SI*8)
+	VMOVUPD       Z9, 7992(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 8056(AX)(SI*8)
+	VMOVUPD       Z8, 8056(AX)(BX*8)
 	VCVTPS2PD     Y10, Z8
-	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VSUBPD        376(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4728(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
-	VSUBPD        440(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4792(AX)(SI*8)
+	VSUBPD        440(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4792(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $+16, SI
-	CMPQ          SI, DI
+	ADDQ          $+16, BX
+	CMPQ          BX, SI
 	JLT           loop2
 	VZEROUPPER
 	RET
@@ -22559,33 +22433,32 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+64(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Y2
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Y2, Y2
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Y2, Y2
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ         SI, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         168(AX), R8
-	MOVQ         176(AX), R9
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x02, DI
+	ADDQ         168(AX), DI
+	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
 	VBROADCASTSS constants<>+544(SB), Y2
 	VCVTPS2PD    X3, Y4
-	VMOVUPD      Y4, 376(AX)(SI*8)
+	VMOVUPD      Y4, 376(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y3, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 408(AX)(SI*8)
+	VMOVUPD      Y4, 408(AX)(BX*8)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
@@ -22607,11 +22480,10 @@ loop2:
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, (CX)
 	VMAXPS       32(CX), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x10, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      9216(CX), Y7
 	VPCMPEQD     constants<>+2944(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -22628,14 +22500,14 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 9216(CX)
+	VMAXPS       9248(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      (CX)(BX*1), Y7
+	VMOVUPS      576(CX), Y7
 	VPCMPEQD     constants<>+608(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -22652,13 +22524,12 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(BX*1)
-	VMAXPS       32(CX)(BX*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x11, BX, R10
-	VMOVUPS      (CX)(R10*1), Y9
+	VMOVUPS      Y10, 576(CX)
+	VMAXPS       608(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      9792(CX), Y9
 	VPCMPEQD     constants<>+2976(SB), Y4, Y11
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VSUBPS       Y3, Y9, Y9
@@ -22675,20 +22546,20 @@ loop2:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y12, 9792(CX)
+	VMAXPS       9824(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y9, Y7, Y7
 	VADDPS       Y12, Y10, Y10
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1088(R10)
-	VMOVUPS      (CX)(BX*2), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1088(R9)
+	VMOVUPS      1152(CX), Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -22705,13 +22576,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(BX*2)
-	VMAXPS       32(CX)(BX*2), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x12, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 1152(CX)
+	VMAXPS       1184(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      10368(CX), Y7
 	VPCMPEQD     constants<>+3008(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -22728,15 +22598,14 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 10368(CX)
+	VMAXPS       10400(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x03, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      1728(CX), Y7
 	VPCMPEQD     constants<>+672(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -22753,13 +22622,12 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x13, BX, R10
-	VMOVUPS      (CX)(R10*1), Y9
+	VMOVUPS      Y10, 1728(CX)
+	VMAXPS       1760(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      10944(CX), Y9
 	VPCMPEQD     constants<>+3040(SB), Y4, Y11
 	VBLENDVPS    Y11, Y9, Y5, Y5
 	VSUBPS       Y3, Y9, Y9
@@ -22776,24 +22644,24 @@ loop2:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y12, 10944(CX)
+	VMAXPS       10976(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y9, Y7, Y7
 	VADDPS       Y12, Y10, Y10
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1120(R10)
-	VMOVUPS      (CX)(BX*4), Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 96(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1120(R9)
+	VMOVUPS      2304(CX), Y6
 	VPCMPEQD     constants<>+704(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -22810,13 +22678,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(BX*4)
-	VMAXPS       32(CX)(BX*4), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x14, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 2304(CX)
+	VMAXPS       2336(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      11520(CX), Y7
 	VPCMPEQD     constants<>+3072(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -22833,15 +22700,14 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 11520(CX)
+	VMAXPS       11552(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	IMUL3Q       $0x05, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      2880(CX), Y7
 	VPCMPEQD     constants<>+2592(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -22858,19 +22724,18 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 2880(CX)
+	VMAXPS       2912(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1088(R10)
-	IMUL3Q       $0x06, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1088(R9)
+	VMOVUPS      3456(CX), Y6
 	VPCMPEQD     constants<>+2624(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -22887,13 +22752,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x07, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 3456(CX)
+	VMAXPS       3488(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      4032(CX), Y7
 	VPCMPEQD     constants<>+2656(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -22910,26 +22774,26 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 4032(CX)
+	VMAXPS       4064(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       96(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1120(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 128(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1152(R10)
-	VMOVUPS      (CX)(BX*8), Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       1120(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 128(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1152(R9)
+	VMOVUPS      4608(CX), Y6
 	VPCMPEQD     constants<>+2688(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -22946,13 +22810,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(BX*8)
-	VMAXPS       32(CX)(BX*8), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x09, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 4608(CX)
+	VMAXPS       4640(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      5184(CX), Y7
 	VPCMPEQD     constants<>+2720(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -22969,19 +22832,18 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 5184(CX)
+	VMAXPS       5216(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1088(R10)
-	IMUL3Q       $0x0a, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1088(R9)
+	VMOVUPS      5760(CX), Y6
 	VPCMPEQD     constants<>+2752(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -22998,13 +22860,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x0b, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 5760(CX)
+	VMAXPS       5792(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      6336(CX), Y7
 	VPCMPEQD     constants<>+2784(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -23021,23 +22882,22 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 6336(CX)
+	VMAXPS       6368(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VADDPS       64(R10), Y10, Y10
-	MOVQ         56(AX), R10
-	VADDPS       1088(R10), Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 96(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1120(R10)
-	IMUL3Q       $0x0c, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y7, Y7
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 96(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1120(R9)
+	VMOVUPS      6912(CX), Y6
 	VPCMPEQD     constants<>+2816(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -23054,13 +22914,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x0d, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 6912(CX)
+	VMAXPS       6944(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      7488(CX), Y7
 	VPCMPEQD     constants<>+2848(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -23077,19 +22936,18 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y10, 7488(CX)
+	VMAXPS       7520(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y10, Y10
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R10
-	VMOVUPS      Y10, 64(R10)
-	MOVQ         56(AX), R10
-	VMOVUPS      Y7, 1088(R10)
-	IMUL3Q       $0x0e, BX, R10
-	VMOVUPS      (CX)(R10*1), Y6
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y7, 1088(R9)
+	VMOVUPS      8064(CX), Y6
 	VPCMPEQD     constants<>+2880(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
@@ -23106,13 +22964,12 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	IMUL3Q       $0x0f, BX, R10
-	VMOVUPS      (CX)(R10*1), Y7
+	VMOVUPS      Y8, 8064(CX)
+	VMAXPS       8096(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VMOVUPS      8640(CX), Y7
 	VPCMPEQD     constants<>+2912(SB), Y4, Y4
 	VBLENDVPS    Y4, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
@@ -23129,38 +22986,38 @@ loop2:
 	VMULPS       Y4, Y4, Y11
 	VFMADD213PS  Y4, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, (CX)(R10*1)
-	VMAXPS       32(CX)(R10*1), Y2, Y2
-	PREFETCHT0   (R8)
-	PREFETCHT0   (R8)(R9*1)
-	ADDQ         184(AX), R8
+	VMOVUPS      Y9, 8640(CX)
+	VMAXPS       8672(CX), Y2, Y2
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R8
-	VADDPS       64(R8), Y9, Y9
-	MOVQ         56(AX), R8
-	VADDPS       1088(R8), Y7, Y7
-	MOVQ         56(AX), R8
-	VADDPS       96(R8), Y9, Y9
-	MOVQ         56(AX), R8
-	VADDPS       1120(R8), Y7, Y7
-	MOVQ         56(AX), R8
-	VADDPS       128(R8), Y9, Y9
-	MOVQ         56(AX), R8
-	VADDPS       1152(R8), Y7, Y7
+	MOVQ         56(AX), DI
+	VADDPS       64(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1088(DI), Y7, Y7
+	MOVQ         56(AX), DI
+	VADDPS       96(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1120(DI), Y7, Y7
+	MOVQ         56(AX), DI
+	VADDPS       128(DI), Y9, Y9
+	MOVQ         56(AX), DI
+	VADDPS       1152(DI), Y7, Y7
 	VBROADCASTSD constants<>+736(SB), Y4
 	VCVTPS2PD    X9, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 2552(AX)(SI*8)
+	VMOVUPD      Y6, 2552(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y9, X6
 	VCVTPS2PD    X6, Y6
 	VADDPD       Y4, Y6, Y6
-	VMOVUPD      Y6, 2584(AX)(SI*8)
+	VMOVUPD      Y6, 2584(AX)(BX*8)
 	VCVTPS2PD    X7, Y4
-	VMOVUPD      Y4, 5816(AX)(SI*8)
+	VMOVUPD      Y4, 5816(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y7, X4
 	VCVTPS2PD    X4, Y4
-	VMOVUPD      Y4, 5848(AX)(SI*8)
+	VMOVUPD      Y4, 5848(AX)(BX*8)
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
@@ -23176,21 +23033,21 @@ loop2:
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
 	VCVTPS2PD    X4, Y3
-	VMOVUPD      Y3, 7992(AX)(SI*8)
+	VMOVUPD      Y3, 7992(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y4, X3
 	VCVTPS2PD    X3, Y3
-	VMOVUPD      Y3, 8024(AX)(SI*8)
+	VMOVUPD      Y3, 8024(AX)(BX*8)
 	VCVTPS2PD    X5, Y3
-	VSUBPD       376(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4728(AX)(SI*8)
+	VSUBPD       376(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4728(AX)(BX*8)
 	VEXTRACTF128 $0x01, Y5, X3
 	VCVTPS2PD    X3, Y3
-	VSUBPD       408(AX)(SI*8), Y3, Y3
-	VMOVUPD      Y3, 4760(AX)(SI*8)
+	VSUBPD       408(AX)(BX*8), Y3, Y3
+	VMOVUPD      Y3, 4760(AX)(BX*8)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop2
 	VZEROUPPER
 	RET
@@ -23210,33 +23067,32 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+224(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         208(AX), BX
 	VBROADCASTSS constants<>+544(SB), Z7
-	MOVQ         96(AX), DI
-	MOVQ         CX, SI
+	MOVQ         96(AX), SI
+	MOVQ         CX, BX
 
 max1:
-	VMAXPS (SI), Z7, Z7
-	ADDQ   208(AX), SI
-	DECQ   DI
+	VMAXPS (BX), Z7, Z7
+	ADDQ   $+576, BX
+	DECQ   SI
 	JNE    max1
+	MOVQ   88(AX), BX
 	MOVQ   88(AX), SI
-	MOVQ   88(AX), DI
-	ADDQ   80(AX), DI
+	ADDQ   80(AX), SI
 
 loop2:
-	MOVQ          SI, R8
-	SUBQ          88(AX), R8
-	SHLQ          $0x02, R8
-	ADDQ          168(AX), R8
-	MOVQ          176(AX), R9
+	MOVQ          BX, DI
+	SUBQ          88(AX), DI
+	SHLQ          $0x02, DI
+	ADDQ          168(AX), DI
+	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
 	VBROADCASTSS  constants<>+544(SB), Z7
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 376(AX)(SI*8)
+	VMOVUPD       Z9, 376(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 440(AX)(SI*8)
+	VMOVUPD       Z9, 440(AX)(BX*8)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+576(SB), Z10
 	VMOVUPS       (CX), Z11
@@ -23248,7 +23104,7 @@ loop2:
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       (CX)(BX*1), Z15
+	VMOVUPS       576(CX), Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
@@ -23265,180 +23121,175 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       (CX)(BX*2), Z19
+	VMOVUPS       1152(CX), Z19
 	VMOVUPS       Z14, (CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
 	VMAXPS        64(CX), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVAPS       Z19, K1, Z10
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z19, Z19
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z20
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
-	IMUL3Q        $0x10, BX, R10
+	VMOVUPS       9216(CX), Z13
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVUPS       (CX)(R10*1), Z13
+	VPCMPEQD.BCST constants<>+2944(SB), Z9, K1
 	VFMADD213PS   Z12, Z18, Z16
 	VSUBPS        Z1, Z20, Z12
-	VPCMPEQD.BCST constants<>+2944(SB), Z9, K1
+	VMOVAPS       Z13, K1, Z10
 	VFMADD213PS.Z Z17, Z17, K2, Z16
 	VFNMADD132PS  Z3, Z19, Z12
-	IMUL3Q        $0x03, BX, R13
-	VMOVAPS       Z13, K1, Z10
-	VMOVUPS       Z16, (CX)(BX*1)
-	VPERMPS       Z6, Z20, Z17
-	VMOVUPS       (CX)(R13*1), Z24
+	VMOVUPS       1728(CX), Z25
 	VSUBPS        Z8, Z13, Z13
-	VMAXPS        64(CX)(BX*1), Z7, Z7
-	VPSLLD        $0x14, Z20, Z20
+	VMOVUPS       Z16, 576(CX)
+	VPERMPS       Z6, Z20, Z17
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
 	VMOVUPS       Z13, Z18
-	PREFETCHT0    (R8)
-	VPADDD        Z17, Z20, Z20
-	VMOVAPS       Z24, K1, Z10
+	VMAXPS        640(CX), Z7, Z7
+	VPSLLD        $0x14, Z20, Z20
+	VMOVAPS       Z25, K1, Z10
 	VFMADD132PS   Z2, Z1, Z18
-	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z22
-	VSUBPS        Z8, Z24, Z24
+	PREFETCHT0    (DI)
+	VPADDD        Z17, Z20, Z20
+	VSUBPS        Z8, Z25, Z25
 	VCMPPS        $0x15, Z0, Z13, K1
-	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z12, Z22
-	VMOVUPS       Z24, Z25
+	PREFETCHT0    (DI)(R8*1)
+	VMOVUPS       Z4, Z23
+	VMOVUPS       Z25, Z26
 	VSUBPS        Z1, Z18, Z17
-	IMUL3Q        $0x11, BX, R11
-	VMULPS        Z12, Z12, Z23
-	VFMADD132PS   Z2, Z1, Z25
-	VFNMADD132PS  Z3, Z13, Z17
-	VMOVUPS       (CX)(R11*1), Z21
-	VFMADD213PS   Z12, Z23, Z22
-	VCMPPS        $0x15, Z0, Z24, K4
-	VPERMPS       Z6, Z18, Z12
-	VPCMPEQD.BCST constants<>+2976(SB), Z9, K2
-	VFMADD213PS.Z Z20, Z20, K3, Z22
-	VSUBPS        Z1, Z25, Z20
-	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z21, K2, Z10
-	VMOVUPS       Z22, (CX)(BX*2)
-	VFNMADD132PS  Z3, Z24, Z20
-	VPADDD        Z12, Z18, Z18
-	VSUBPS        Z8, Z21, Z21
-	VMAXPS        64(CX)(BX*2), Z7, Z7
-	VPERMPS       Z6, Z25, Z23
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z21, Z26
-	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z25, Z25
-	VFMADD213PS   Z5, Z17, Z12
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z12, Z23
 	VFMADD132PS   Z2, Z1, Z26
-	PREFETCHT0    (R8)(R9*1)
-	VPADDD        Z23, Z25, Z25
-	VMULPS        Z17, Z17, Z23
-	VCMPPS        $0x15, Z0, Z21, K2
-	ADDQ          184(AX), R8
-	VMOVUPS       Z4, Z27
-	VFMADD213PS   Z17, Z23, Z12
-	VSUBPS        Z1, Z26, Z17
-	IMUL3Q        $0x12, BX, R12
-	VFMADD213PS   Z5, Z20, Z27
-	VFMADD213PS.Z Z18, Z18, K1, Z12
-	VFNMADD132PS  Z3, Z21, Z17
-	VMOVUPS       (CX)(R12*1), Z23
-	VMULPS        Z20, Z20, Z28
-	VMOVUPS       Z12, (CX)(R10*1)
-	VPERMPS       Z6, Z26, Z18
-	VPCMPEQD.BCST constants<>+3008(SB), Z9, K1
-	VFMADD213PS   Z20, Z28, Z27
-	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VFNMADD132PS  Z3, Z13, Z17
+	VMOVUPS       9792(CX), Z22
+	VMULPS        Z12, Z12, Z24
+	VCMPPS        $0x15, Z0, Z25, K4
+	VPERMPS       Z6, Z18, Z21
+	VPCMPEQD.BCST constants<>+2976(SB), Z9, K2
+	VFMADD213PS   Z12, Z24, Z23
+	VSUBPS        Z1, Z26, Z12
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z22, K2, Z10
+	VFMADD213PS.Z Z20, Z20, K3, Z23
+	VFNMADD132PS  Z3, Z25, Z12
+	VPADDD        Z21, Z18, Z18
+	VSUBPS        Z8, Z22, Z22
+	VMOVUPS       Z23, 1152(CX)
+	VPERMPS       Z6, Z26, Z21
+	VMOVUPS       Z4, Z20
+	VMOVUPS       Z22, Z24
+	VMAXPS        1216(CX), Z7, Z7
 	VPSLLD        $0x14, Z26, Z26
-	VMOVAPS       Z23, K1, Z10
-	VFMADD213PS.Z Z25, Z25, K4, Z27
-	PREFETCHT0    (R8)
-	VPADDD        Z18, Z26, Z26
-	VSUBPS        Z8, Z23, Z23
-	VMOVUPS       Z27, (CX)(R13*1)
-	PREFETCHT0    (R8)(R9*1)
-	VMOVUPS       Z4, Z18
-	VMOVUPS       Z23, Z20
-	VMAXPS        64(CX)(R13*1), Z7, Z7
-	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z17, Z18
-	VFMADD132PS   Z2, Z1, Z20
-	PREFETCHT0    (R8)
+	VFMADD213PS   Z5, Z17, Z20
+	VFMADD132PS   Z2, Z1, Z24
+	PREFETCHT0    (DI)
+	VPADDD        Z21, Z26, Z26
+	VMULPS        Z17, Z17, Z21
+	VCMPPS        $0x15, Z0, Z22, K2
+	PREFETCHT0    (DI)(R8*1)
+	VMOVUPS       Z4, Z27
+	VFMADD213PS   Z17, Z21, Z20
+	VSUBPS        Z1, Z24, Z17
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z12, Z27
+	VFMADD213PS.Z Z18, Z18, K1, Z20
+	VFNMADD132PS  Z3, Z22, Z17
+	VMOVUPS       10368(CX), Z21
+	VMULPS        Z12, Z12, Z28
+	VMOVUPS       Z20, 9216(CX)
+	VPERMPS       Z6, Z24, Z18
+	VPCMPEQD.BCST constants<>+3008(SB), Z9, K1
+	VFMADD213PS   Z12, Z28, Z27
+	VMAXPS        9280(CX), Z7, Z7
+	VPSLLD        $0x14, Z24, Z24
+	VMOVAPS       Z21, K1, Z10
+	VFMADD213PS.Z Z26, Z26, K4, Z27
+	PREFETCHT0    (DI)
+	VPADDD        Z18, Z24, Z24
+	VSUBPS        Z8, Z21, Z21
+	VMOVUPS       Z27, 1728(CX)
+	PREFETCHT0    (DI)(R8*1)
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z21, Z18
+	VMAXPS        1792(CX), Z7, Z7
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z17, Z12
+	VFMADD132PS   Z2, Z1, Z18
+	PREFETCHT0    (DI)
 	VADDPS        Z13, Z11, Z11
 	VMULPS        Z17, Z17, Z13
-	VCMPPS        $0x15, Z0, Z23, K1
-	PREFETCHT0    (R8)(R9*1)
-	VADDPS        Z12, Z14, Z14
-	VFMADD213PS   Z17, Z13, Z18
-	VSUBPS        Z1, Z20, Z12
-	ADDQ          184(AX), R8
-	VFMADD213PS.Z Z26, Z26, K2, Z18
-	VFNMADD132PS  Z3, Z23, Z12
-	IMUL3Q        $0x13, BX, R10
-	VMOVUPS       Z18, (CX)(R11*1)
-	VPERMPS       Z6, Z20, Z13
-	VMOVUPS       (CX)(R10*1), Z17
-	VMAXPS        64(CX)(R11*1), Z7, Z7
-	VPSLLD        $0x14, Z20, Z20
+	VCMPPS        $0x15, Z0, Z21, K1
+	PREFETCHT0    (DI)(R8*1)
+	VADDPS        Z20, Z14, Z14
+	VFMADD213PS   Z17, Z13, Z12
+	VSUBPS        Z1, Z18, Z13
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z24, Z24, K2, Z12
+	VFNMADD132PS  Z3, Z21, Z13
+	VMOVUPS       10944(CX), Z20
+	VMOVUPS       Z12, 9792(CX)
+	VPERMPS       Z6, Z18, Z17
 	VPCMPEQD.BCST constants<>+3040(SB), Z9, K2
-	PREFETCHT0    (R8)
-	VPADDD        Z13, Z20, Z20
-	VMOVAPS       Z17, K2, Z10
-	PREFETCHT0    (R8)(R9*1)
+	VMAXPS        9856(CX), Z7, Z7
+	VPSLLD        $0x14, Z18, Z18
+	VMOVAPS       Z20, K2, Z10
+	PREFETCHT0    (DI)
+	VPADDD        Z17, Z18, Z18
+	VSUBPS        Z8, Z20, Z20
+	PREFETCHT0    (DI)(R8*1)
+	VMOVUPS       Z4, Z17
+	VMOVUPS       Z20, Z24
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z13, Z17
+	VFMADD132PS   Z2, Z1, Z24
+	VADDPS        Z22, Z15, Z15
+	VMULPS        Z13, Z13, Z22
+	VCMPPS        $0x15, Z0, Z20, K2
+	VADDPS        Z12, Z16, Z16
+	VFMADD213PS   Z13, Z22, Z17
+	VSUBPS        Z1, Z24, Z12
+	VFMADD213PS.Z Z18, Z18, K1, Z17
+	VFNMADD132PS  Z3, Z20, Z12
+	VMOVUPS       Z17, 10368(CX)
+	VPERMPS       Z6, Z24, Z13
+	VMAXPS        10432(CX), Z7, Z7
+	VPSLLD        $0x14, Z24, Z24
+	PREFETCHT0    (DI)
+	VPADDD        Z13, Z24, Z24
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z13
-	VSUBPS        Z8, Z17, Z17
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
-	VMOVUPS       Z17, Z25
-	VADDPS        Z21, Z15, Z15
-	VMULPS        Z12, Z12, Z21
-	VFMADD132PS   Z2, Z1, Z25
-	VADDPS        Z18, Z16, Z16
-	VFMADD213PS   Z12, Z21, Z13
-	VCMPPS        $0x15, Z0, Z17, K2
-	VFMADD213PS.Z Z20, Z20, K1, Z13
-	VSUBPS        Z1, Z25, Z12
-	VMOVUPS       Z13, (CX)(R12*1)
-	VFNMADD132PS  Z3, Z17, Z12
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	VPERMPS       Z6, Z25, Z18
-	PREFETCHT0    (R8)
-	VPSLLD        $0x14, Z25, Z25
-	PREFETCHT0    (R8)(R9*1)
-	VPADDD        Z18, Z25, Z25
-	ADDQ          184(AX), R8
-	VMOVUPS       Z4, Z18
-	VADDPS        Z23, Z19, Z19
-	VFMADD213PS   Z5, Z12, Z18
-	VADDPS        Z13, Z22, Z22
-	VMULPS        Z12, Z12, Z13
-	VFMADD213PS   Z12, Z13, Z18
-	VFMADD213PS.Z Z25, Z25, K2, Z18
-	VMOVUPS       Z18, (CX)(R10*1)
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
-	VADDPS        Z17, Z24, Z24
-	VADDPS        Z18, Z27, Z27
+	VADDPS        Z21, Z19, Z19
+	VMULPS        Z12, Z12, Z18
+	VADDPS        Z17, Z23, Z23
+	VFMADD213PS   Z12, Z18, Z13
+	VFMADD213PS.Z Z24, Z24, K2, Z13
+	VMOVUPS       Z13, 10944(CX)
+	VMAXPS        11008(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
+	VADDPS        Z20, Z25, Z25
+	VADDPS        Z13, Z27, Z27
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z22, Z27, Z27
-	VADDPS        Z19, Z24, Z24
+	VADDPS        Z23, Z27, Z27
+	VADDPS        Z19, Z25, Z25
 	VADDPS        Z16, Z27, Z27
-	VADDPS        Z15, Z24, Z24
-	MOVQ          56(AX), R10
-	VMOVUPS       Z27, 192(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z24, 2240(R10)
-	VMOVUPS       (CX)(BX*4), Z11
+	VADDPS        Z15, Z25, Z25
+	MOVQ          56(AX), R9
+	VMOVUPS       Z27, 192(R9)
+	MOVQ          56(AX), R9
+	VMOVUPS       Z25, 2240(R9)
+	VMOVUPS       2304(CX), Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
@@ -23447,128 +23298,124 @@ loop2:
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	IMUL3Q        $0x05, BX, R11
+	VMOVUPS       2880(CX), Z15
 	VPERMPS       Z6, Z13, Z14
-	VMOVUPS       (CX)(R11*1), Z15
-	VPSLLD        $0x14, Z13, Z13
 	VPCMPEQD.BCST constants<>+2592(SB), Z9, K2
-	VPADDD        Z14, Z13, Z13
+	VPSLLD        $0x14, Z13, Z13
 	VMOVAPS       Z15, K2, Z10
-	VMOVUPS       Z4, Z14
+	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z8, Z15, Z15
-	VFMADD213PS   Z5, Z12, Z14
+	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
-	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z5, Z12, Z14
 	VFMADD132PS   Z2, Z1, Z17
-	VFMADD213PS   Z12, Z16, Z14
+	VMULPS        Z12, Z12, Z16
 	VCMPPS        $0x15, Z0, Z15, K2
+	VFMADD213PS   Z12, Z16, Z14
+	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VSUBPS        Z1, Z17, Z13
-	IMUL3Q        $0x06, BX, R12
-	VMOVUPS       Z14, (CX)(BX*4)
-	VFNMADD132PS  Z3, Z15, Z13
-	VMOVUPS       (CX)(R12*1), Z19
-	VMAXPS        64(CX)(BX*4), Z7, Z7
-	VPERMPS       Z6, Z17, Z12
+	VFNMADD132PS  Z3, Z15, Z12
+	VMOVUPS       3456(CX), Z19
+	VMOVUPS       Z14, 2304(CX)
+	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2624(SB), Z9, K1
-	PREFETCHT0    (R8)
+	VMAXPS        2368(CX), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVAPS       Z19, K1, Z10
-	PREFETCHT0    (R8)(R9*1)
-	VPADDD        Z12, Z17, Z17
+	PREFETCHT0    (DI)
+	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z19, Z19
-	ADDQ          184(AX), R8
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z20
-	IMUL3Q        $0x14, BX, R10
-	VFMADD213PS   Z5, Z13, Z16
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
-	VMOVUPS       (CX)(R10*1), Z12
-	VMULPS        Z13, Z13, Z18
+	VMOVUPS       11520(CX), Z13
+	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
 	VPCMPEQD.BCST constants<>+3072(SB), Z9, K1
-	VFMADD213PS   Z13, Z18, Z16
-	VSUBPS        Z1, Z20, Z13
-	IMUL3Q        $0x07, BX, R13
-	VMOVAPS       Z12, K1, Z10
+	VFMADD213PS   Z12, Z18, Z16
+	VSUBPS        Z1, Z20, Z12
+	VMOVAPS       Z13, K1, Z10
 	VFMADD213PS.Z Z17, Z17, K2, Z16
-	VFNMADD132PS  Z3, Z19, Z13
-	VMOVUPS       (CX)(R13*1), Z24
-	VSUBPS        Z8, Z12, Z12
-	VMOVUPS       Z16, (CX)(R11*1)
+	VFNMADD132PS  Z3, Z19, Z12
+	VMOVUPS       4032(CX), Z24
+	VSUBPS        Z8, Z13, Z13
+	VMOVUPS       Z16, 2880(CX)
 	VPERMPS       Z6, Z20, Z17
 	VPCMPEQD.BCST constants<>+2656(SB), Z9, K1
-	VMOVUPS       Z12, Z18
-	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VMOVUPS       Z13, Z18
+	VMAXPS        2944(CX), Z7, Z7
 	VPSLLD        $0x14, Z20, Z20
 	VMOVAPS       Z24, K1, Z10
 	VFMADD132PS   Z2, Z1, Z18
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z17, Z20, Z20
 	VSUBPS        Z8, Z24, Z24
-	VCMPPS        $0x15, Z0, Z12, K1
-	PREFETCHT0    (R8)(R9*1)
+	VCMPPS        $0x15, Z0, Z13, K1
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z22
 	VMOVUPS       Z24, Z25
 	VSUBPS        Z1, Z18, Z17
-	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z13, Z22
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z12, Z22
 	VFMADD132PS   Z2, Z1, Z25
-	VFNMADD132PS  Z3, Z12, Z17
-	VMULPS        Z13, Z13, Z23
+	VFNMADD132PS  Z3, Z13, Z17
+	VMULPS        Z12, Z12, Z23
 	VCMPPS        $0x15, Z0, Z24, K2
 	VPERMPS       Z6, Z18, Z21
-	VFMADD213PS   Z13, Z23, Z22
-	VSUBPS        Z1, Z25, Z13
+	VFMADD213PS   Z12, Z23, Z22
+	VSUBPS        Z1, Z25, Z12
 	VPSLLD        $0x14, Z18, Z18
 	VFMADD213PS.Z Z20, Z20, K3, Z22
-	VFNMADD132PS  Z3, Z24, Z13
+	VFNMADD132PS  Z3, Z24, Z12
 	VPADDD        Z21, Z18, Z18
-	VMOVUPS       Z22, (CX)(R12*1)
+	VMOVUPS       Z22, 3456(CX)
 	VPERMPS       Z6, Z25, Z21
 	VMOVUPS       Z4, Z20
-	VMAXPS        64(CX)(R12*1), Z7, Z7
+	VMAXPS        3520(CX), Z7, Z7
 	VPSLLD        $0x14, Z25, Z25
 	VFMADD213PS   Z5, Z17, Z20
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z21, Z25, Z25
 	VMULPS        Z17, Z17, Z21
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z23
 	VFMADD213PS   Z17, Z21, Z20
-	ADDQ          184(AX), R8
-	VFMADD213PS   Z5, Z13, Z23
+	ADDQ          184(AX), DI
+	VFMADD213PS   Z5, Z12, Z23
 	VFMADD213PS.Z Z18, Z18, K1, Z20
-	VMULPS        Z13, Z13, Z17
-	VMOVUPS       Z20, (CX)(R10*1)
-	VFMADD213PS   Z13, Z17, Z23
-	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VMULPS        Z12, Z12, Z17
+	VMOVUPS       Z20, 11520(CX)
+	VFMADD213PS   Z12, Z17, Z23
+	VMAXPS        11584(CX), Z7, Z7
 	VFMADD213PS.Z Z25, Z25, K2, Z23
-	PREFETCHT0    (R8)
-	VMOVUPS       Z23, (CX)(R13*1)
-	PREFETCHT0    (R8)(R9*1)
-	VMAXPS        64(CX)(R13*1), Z7, Z7
-	ADDQ          184(AX), R8
-	PREFETCHT0    (R8)
-	VADDPS        Z12, Z11, Z11
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)
+	VMOVUPS       Z23, 4032(CX)
+	PREFETCHT0    (DI)(R8*1)
+	VMAXPS        4096(CX), Z7, Z7
+	ADDQ          184(AX), DI
+	PREFETCHT0    (DI)
+	VADDPS        Z13, Z11, Z11
+	PREFETCHT0    (DI)(R8*1)
 	VADDPS        Z20, Z14, Z14
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z22, Z23, Z23
 	VADDPS        Z19, Z24, Z24
 	VADDPS        Z16, Z23, Z23
 	VADDPS        Z15, Z24, Z24
-	MOVQ          56(AX), R10
-	VADDPS        192(R10), Z23, Z23
-	MOVQ          56(AX), R10
-	VADDPS        2240(R10), Z24, Z24
-	MOVQ          56(AX), R10
-	VMOVUPS       Z23, 256(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z24, 2304(R10)
-	VMOVUPS       (CX)(BX*8), Z11
+	MOVQ          56(AX), R9
+	VADDPS        192(R9), Z23, Z23
+	MOVQ          56(AX), R9
+	VADDPS        2240(R9), Z24, Z24
+	MOVQ          56(AX), R9
+	VMOVUPS       Z23, 256(R9)
+	MOVQ          56(AX), R9
+	VMOVUPS       Z24, 2304(R9)
+	VMOVUPS       4608(CX), Z11
 	VPCMPEQD.BCST constants<>+2688(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
@@ -23577,62 +23424,59 @@ loop2:
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	IMUL3Q        $0x09, BX, R10
+	VMOVUPS       5184(CX), Z15
 	VPERMPS       Z6, Z13, Z14
-	VMOVUPS       (CX)(R10*1), Z15
-	VPSLLD        $0x14, Z13, Z13
 	VPCMPEQD.BCST constants<>+2720(SB), Z9, K2
-	VPADDD        Z14, Z13, Z13
+	VPSLLD        $0x14, Z13, Z13
 	VMOVAPS       Z15, K2, Z10
-	VMOVUPS       Z4, Z14
+	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z8, Z15, Z15
-	VFMADD213PS   Z5, Z12, Z14
+	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
-	VMULPS        Z12, Z12, Z16
+	VFMADD213PS   Z5, Z12, Z14
 	VFMADD132PS   Z2, Z1, Z17
-	VFMADD213PS   Z12, Z16, Z14
+	VMULPS        Z12, Z12, Z16
 	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VFMADD213PS   Z12, Z16, Z14
 	VSUBPS        Z1, Z17, Z12
-	IMUL3Q        $0x0a, BX, R11
-	VMOVUPS       Z14, (CX)(BX*8)
+	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       (CX)(R11*1), Z16
-	VMAXPS        64(CX)(BX*8), Z7, Z7
+	VMOVUPS       5760(CX), Z16
+	VMOVUPS       Z14, 4608(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2752(SB), Z9, K1
-	PREFETCHT0    (R8)
+	VMAXPS        4672(CX), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVAPS       Z16, K1, Z10
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	ADDQ          184(AX), R8
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z16, K1
 	VFMADD213PS   Z12, Z18, Z13
 	VSUBPS        Z1, Z19, Z12
-	IMUL3Q        $0x0b, BX, R12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       (CX)(R12*1), Z18
-	VMOVUPS       Z13, (CX)(R10*1)
+	VMOVUPS       6336(CX), Z18
+	VMOVUPS       Z13, 5184(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2784(SB), Z9, K2
-	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VMAXPS        5248(CX), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVAPS       Z18, K2, Z10
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
 	VMULPS        Z12, Z12, Z20
@@ -23641,36 +23485,35 @@ loop2:
 	VSUBPS        Z1, Z21, Z12
 	VFMADD213PS.Z Z19, Z19, K1, Z17
 	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, (CX)(R11*1)
+	VMOVUPS       Z17, 5760(CX)
 	VPERMPS       Z6, Z21, Z19
-	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VMAXPS        5824(CX), Z7, Z7
 	VPSLLD        $0x14, Z21, Z21
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z19, Z21, Z21
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z19
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z19
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, (CX)(R12*1)
-	VMAXPS        64(CX)(R12*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	VMOVUPS       Z19, 6336(CX)
+	VMAXPS        6400(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z17, Z19, Z19
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z13, Z19, Z19
 	VADDPS        Z15, Z18, Z18
-	MOVQ          56(AX), R10
-	VMOVUPS       Z19, 192(R10)
-	MOVQ          56(AX), R10
-	VMOVUPS       Z18, 2240(R10)
-	IMUL3Q        $0x0c, BX, R10
-	VMOVUPS       (CX)(R10*1), Z11
+	MOVQ          56(AX), R9
+	VMOVUPS       Z19, 192(R9)
+	MOVQ          56(AX), R9
+	VMOVUPS       Z18, 2240(R9)
+	VMOVUPS       6912(CX), Z11
 	VPCMPEQD.BCST constants<>+2816(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
@@ -23678,9 +23521,8 @@ loop2:
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
-	IMUL3Q        $0x0d, BX, R11
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       (CX)(R11*1), Z15
+	VMOVUPS       7488(CX), Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2848(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
@@ -23695,46 +23537,44 @@ loop2:
 	VCMPPS        $0x15, Z0, Z15, K2
 	VFMADD213PS   Z12, Z16, Z14
 	VSUBPS        Z1, Z17, Z12
-	IMUL3Q        $0x0e, BX, R12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       (CX)(R12*1), Z16
-	VMOVUPS       Z14, (CX)(R10*1)
+	VMOVUPS       8064(CX), Z16
+	VMOVUPS       Z14, 6912(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2880(SB), Z9, K1
-	VMAXPS        64(CX)(R10*1), Z7, Z7
+	VMAXPS        6976(CX), Z7, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VMOVAPS       Z16, K1, Z10
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z13, Z17, Z17
 	VSUBPS        Z8, Z16, Z16
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z16, K1
 	VFMADD213PS   Z12, Z18, Z13
 	VSUBPS        Z1, Z19, Z12
-	IMUL3Q        $0x0f, BX, R10
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       (CX)(R10*1), Z18
-	VMOVUPS       Z13, (CX)(R11*1)
+	VMOVUPS       8640(CX), Z18
+	VMOVUPS       Z13, 7488(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2912(SB), Z9, K2
-	VMAXPS        64(CX)(R11*1), Z7, Z7
+	VMAXPS        7552(CX), Z7, Z7
 	VPSLLD        $0x14, Z19, Z19
 	VMOVAPS       Z18, K2, Z10
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z17, Z19, Z19
 	VSUBPS        Z8, Z18, Z18
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z9
 	VMOVUPS       Z18, Z20
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z9
 	VFMADD132PS   Z2, Z1, Z20
 	VMULPS        Z12, Z12, Z17
@@ -23743,51 +23583,51 @@ loop2:
 	VSUBPS        Z1, Z20, Z12
 	VFMADD213PS.Z Z19, Z19, K1, Z9
 	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z9, (CX)(R12*1)
+	VMOVUPS       Z9, 8064(CX)
 	VPERMPS       Z6, Z20, Z17
-	VMAXPS        64(CX)(R12*1), Z7, Z7
+	VMAXPS        8128(CX), Z7, Z7
 	VPSLLD        $0x14, Z20, Z20
-	PREFETCHT0    (R8)
+	PREFETCHT0    (DI)
 	VPADDD        Z17, Z20, Z20
-	PREFETCHT0    (R8)(R9*1)
+	PREFETCHT0    (DI)(R8*1)
 	VMOVUPS       Z4, Z17
-	ADDQ          184(AX), R8
+	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z17
 	VMULPS        Z12, Z12, Z19
 	VFMADD213PS   Z12, Z19, Z17
 	VFMADD213PS.Z Z20, Z20, K2, Z17
-	VMOVUPS       Z17, (CX)(R10*1)
-	VMAXPS        64(CX)(R10*1), Z7, Z7
-	PREFETCHT0    (R8)
-	PREFETCHT0    (R8)(R9*1)
-	ADDQ          184(AX), R8
+	VMOVUPS       Z17, 8640(CX)
+	VMAXPS        8704(CX), Z7, Z7
+	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
 	VADDPS        Z9, Z17, Z17
 	VADDPS        Z16, Z18, Z18
 	VADDPS        Z13, Z17, Z17
 	VADDPS        Z15, Z18, Z18
-	MOVQ          56(AX), R8
-	VADDPS        192(R8), Z17, Z17
-	MOVQ          56(AX), R8
-	VADDPS        2240(R8), Z18, Z18
-	MOVQ          56(AX), R8
-	VADDPS        256(R8), Z17, Z17
-	MOVQ          56(AX), R8
-	VADDPS        2304(R8), Z18, Z18
+	MOVQ          56(AX), DI
+	VADDPS        192(DI), Z17, Z17
+	MOVQ          56(AX), DI
+	VADDPS        2240(DI), Z18, Z18
+	MOVQ          56(AX), DI
+	VADDPS        256(DI), Z17, Z17
+	MOVQ          56(AX), DI
+	VADDPS        2304(DI), Z18, Z18
 	VBROADCASTSD  constants<>+736(SB), Z9
 	VCVTPS2PD     Y17, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 2552(AX)(SI*8)
+	VMOVUPD       Z11, 2552(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z17, Y11
 	VCVTPS2PD     Y11, Z11
 	VADDPD        Z9, Z11, Z11
-	VMOVUPD       Z11, 2616(AX)(SI*8)
+	VMOVUPD       Z11, 2616(AX)(BX*8)
 	VCVTPS2PD     Y18, Z9
-	VMOVUPD       Z9, 5816(AX)(SI*8)
+	VMOVUPD       Z9, 5816(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z18, Y9
 	VCVTPS2PD     Y9, Z9
-	VMOVUPD       Z9, 5880(AX)(SI*8)
+	VMOVUPD       Z9, 5880(AX)(BX*8)
 	VSUBPS        Z8, Z10, Z8
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
@@ -23803,21 +23643,21 @@ loop2:
 	VFMADD213PS   Z9, Z12, Z8
 	VFMADD213PS.Z Z11, Z11, K1, Z8
 	VCVTPS2PD     Y8, Z9
-	VMOVUPD       Z9, 7992(AX)(SI*8)
+	VMOVUPD       Z9, 7992(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z8, Y8
 	VCVTPS2PD     Y8, Z8
-	VMOVUPD       Z8, 8056(AX)(SI*8)
+	VMOVUPD       Z8, 8056(AX)(BX*8)
 	VCVTPS2PD     Y10, Z8
-	VSUBPD        376(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4728(AX)(SI*8)
+	VSUBPD        376(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4728(AX)(BX*8)
 	VEXTRACTF64X4 $0x01, Z10, Y8
 	VCVTPS2PD     Y8, Z8
-	VSUBPD        440(AX)(SI*8), Z8, Z8
-	VMOVUPD       Z8, 4792(AX)(SI*8)
+	VSUBPD        440(AX)(BX*8), Z8, Z8
+	VMOVUPD       Z8, 4792(AX)(BX*8)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $+16, SI
-	CMPQ          SI, DI
+	ADDQ          $+16, BX
+	CMPQ          BX, SI
 	JLT           loop2
 	VZEROUPPER
 	RET
@@ -24239,6 +24079,225 @@ skip2:
 	ADDQ 128(AX), SI
 	INCQ DI
 	INCQ R8
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumUniformFloat32AVX512K128(a *byte)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·sumUniformFloat32AVX512K128(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumUniformFloat32AVX512K128 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         88(AX), DI
+	XORQ         SI, SI
+
+row1:
+	CMPQ          SI, 80(AX)
+	JGE           done3
+	MOVQ          48(AX), R8
+	MOVLQSX       (R8)(SI*4), R8
+	TESTQ         R8, R8
+	JLT           skip2
+	MOVQ          120(AX), DX
+	LEAQ          (CX)(DX*2), DX
+	CMPQ          SI, 104(AX)
+	CMOVQGE       CX, DX
+	MOVQ          SI, BX
+	IMULQ         216(AX), BX
+	SHLQ          $0x06, BX
+	VMOVSS        (CX)(R8*4), X7
+	VCVTSS2SD     X7, X7, X7
+	VSUBSD        376(AX)(DI*8), X7, X7
+	VMOVSD        X7, 4728(AX)(DI*8)
+	VBROADCASTSS  1464(AX)(DI*8), Z7
+	VMOVSD        112(AX), X8
+	VCVTSD2SS     X8, X8, X8
+	VBROADCASTSS  X8, Z8
+	VBROADCASTSS  constants<>+576(SB), Z9
+	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+576(SB), Z11
+	VMAXPS        (DX), Z8, Z8
+	PREFETCHT0    20480(CX)
+	VADDPS        (CX), Z7, Z12
+	VMAXPS        64(DX), Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	PREFETCHT0    20544(CX)
+	VMOVUPS       Z12, Z14
+	VADDPS        64(CX), Z7, Z15
+	VMAXPS        128(DX), Z8, Z8
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z15, Z11, Z11
+	PREFETCHT0    20608(CX)
+	VCMPPS        $0x15, Z0, Z12, K1
+	VMOVUPS       Z15, Z16
+	VADDPS        128(CX), Z7, Z17
+	VMAXPS        192(DX), Z8, Z8
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VADDPS        Z17, Z11, Z11
+	PREFETCHT0    20672(CX)
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VMOVUPS       Z17, Z19
+	VADDPS        192(CX), Z7, Z20
+	VMAXPS        256(DX), Z8, Z8
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z18
+	VFMADD132PS   Z2, Z1, Z19
+	VADDPS        Z20, Z11, Z11
+	PREFETCHT0    20736(CX)
+	VPSLLD        $0x14, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z18
+	VCMPPS        $0x15, Z0, Z17, K3
+	VMOVUPS       Z20, Z15
+	VADDPS        256(CX), Z7, Z21
+	VMAXPS        320(DX), Z8, Z8
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z22
+	VSUBPS        Z1, Z19, Z23
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        Z21, Z11, Z11
+	PREFETCHT0    20800(CX)
+	VMOVUPS       Z4, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VFNMADD132PS  Z3, Z17, Z23
+	VCMPPS        $0x15, Z0, Z20, K4
+	VMOVUPS       Z21, Z17
+	VADDPS        320(CX), Z7, Z24
+	VMAXPS        384(DX), Z8, Z8
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z22, Z16, Z16
+	VPERMPS       Z6, Z19, Z26
+	VSUBPS        Z1, Z15, Z27
+	VFMADD132PS   Z2, Z1, Z17
+	VADDPS        Z24, Z11, Z11
+	PREFETCHT0    20864(CX)
+	VMULPS        Z13, Z13, Z22
+	VMOVUPS       Z4, Z25
+	VPSLLD        $0x14, Z19, Z19
+	VFNMADD132PS  Z3, Z20, Z27
+	VCMPPS        $0x15, Z0, Z21, K5
+	VMOVUPS       Z24, Z20
+	VADDPS        384(CX), Z7, Z28
+	VMAXPS        448(DX), Z8, Z8
+	VFMADD213PS   Z13, Z22, Z12
+	VFMADD213PS   Z5, Z18, Z25
+	VPADDD        Z26, Z19, Z19
+	VPERMPS       Z6, Z15, Z13
+	VSUBPS        Z1, Z17, Z22
+	VFMADD132PS   Z2, Z1, Z20
+	VADDPS        Z28, Z11, Z11
+	PREFETCHT0    20928(CX)
+	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VMULPS        Z18, Z18, Z14
+	VMOVUPS       Z4, Z26
+	VPSLLD        $0x14, Z15, Z15
+	VFNMADD132PS  Z3, Z21, Z22
+	VCMPPS        $0x15, Z0, Z24, K1
+	VMOVUPS       Z28, Z21
+	VADDPS        448(CX), Z7, Z7
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z18, Z14, Z25
+	VFMADD213PS   Z5, Z23, Z26
+	VPADDD        Z13, Z15, Z15
+	VPERMPS       Z6, Z17, Z12
+	VSUBPS        Z1, Z20, Z13
+	VFMADD132PS   Z2, Z1, Z21
+	VADDPS        Z7, Z11, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z25
+	VMULPS        Z23, Z23, Z14
+	VMOVUPS       Z4, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VFNMADD132PS  Z3, Z24, Z13
+	VCMPPS        $0x15, Z0, Z28, K2
+	VMOVUPS       Z7, Z18
+	VADDPS        Z25, Z10, Z10
+	VFMADD213PS   Z23, Z14, Z26
+	VFMADD213PS   Z5, Z27, Z16
+	VPADDD        Z12, Z17, Z17
+	VPERMPS       Z6, Z20, Z12
+	VSUBPS        Z1, Z21, Z14
+	VFMADD132PS   Z2, Z1, Z18
+	VFMADD213PS.Z Z19, Z19, K3, Z26
+	VMULPS        Z27, Z27, Z19
+	VMOVUPS       Z4, Z23
+	VPSLLD        $0x14, Z20, Z20
+	VFNMADD132PS  Z3, Z28, Z14
+	VCMPPS        $0x15, Z0, Z7, K3
+	VADDPS        Z26, Z9, Z9
+	VFMADD213PS   Z27, Z19, Z16
+	VFMADD213PS   Z5, Z22, Z23
+	VPADDD        Z12, Z20, Z20
+	VPERMPS       Z6, Z21, Z12
+	VSUBPS        Z1, Z18, Z19
+	VFMADD213PS.Z Z15, Z15, K4, Z16
+	VMULPS        Z22, Z22, Z15
+	VMOVUPS       Z4, Z24
+	VPSLLD        $0x14, Z21, Z21
+	VFNMADD132PS  Z3, Z7, Z19
+	VADDPS        Z16, Z10, Z10
+	VFMADD213PS   Z22, Z15, Z23
+	VFMADD213PS   Z5, Z13, Z24
+	VPADDD        Z12, Z21, Z21
+	VPERMPS       Z6, Z18, Z7
+	VFMADD213PS.Z Z17, Z17, K5, Z23
+	VMULPS        Z13, Z13, Z12
+	VMOVUPS       Z4, Z15
+	VPSLLD        $0x14, Z18, Z18
+	VADDPS        Z23, Z9, Z9
+	VFMADD213PS   Z13, Z12, Z24
+	VFMADD213PS   Z5, Z14, Z15
+	VPADDD        Z7, Z18, Z18
+	VFMADD213PS.Z Z20, Z20, K1, Z24
+	VMULPS        Z14, Z14, Z7
+	VMOVUPS       Z4, Z12
+	VADDPS        Z24, Z10, Z10
+	VFMADD213PS   Z14, Z7, Z15
+	VFMADD213PS   Z5, Z19, Z12
+	VFMADD213PS.Z Z21, Z21, K2, Z15
+	VMULPS        Z19, Z19, Z7
+	VADDPS        Z15, Z9, Z9
+	VFMADD213PS   Z19, Z7, Z12
+	VFMADD213PS.Z Z18, Z18, K3, Z12
+	VADDPS        Z12, Z10, Z10
+	VADDPS        Z10, Z9, Z9
+	MOVQ          56(AX), R8
+	VMOVUPS       Z9, (R8)(BX*1)
+	MOVQ          64(AX), R8
+	VMOVUPS       Z11, (R8)(BX*1)
+	ORQ           $0x3f, BX
+	INCQ          BX
+	CMPQ          CX, DX
+	JEQ           found4
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VXORPS        constants<>+0(SB), X7, X8
+	VMOVSS        X8, 1480(AX)(DI*8)
+	VCVTSS2SD     X7, X7, X7
+	VMOVSD        X7, 392(AX)(DI*8)
+
+found4:
+skip2:
+	ADDQ 120(AX), CX
+	INCQ SI
+	INCQ DI
 	JMP  row1
 
 done3:

@@ -20,10 +20,6 @@ const (
 	tiles                       // rows in the lanes, from a transposed copy
 )
 
-// planeSlots is how far apart the classes of a copy are: in steps of 512 bytes, each eighth class would lie a page on, where a
-// CPU takes loads for stores that are under way.
-const planeSlots = maxSlots + 16
-
 // planeBytes is what a chunk's rows take in a plane of a copy.
 const planeBytes = maxSlots * 8
 

@@ -4,12 +4,17 @@ package lsr
 
 import "unsafe"
 
-// maxSlots is how many rows a worker has under way at once, and slotPad how many more a kernel may finish beside them. maxPairs is
-// how many rows of two classes a kernel takes at once, pairStep what their number is a multiple of, and pairSlots how far apart
-// arrays for them are.
+// maxSlots is how many rows a worker has under way at once, slotPad how many more a kernel may finish beside them, and planeSlots
+// how far apart the classes of a copy are.
 const (
-	maxSlots  = 128
-	slotPad   = 8
+	maxSlots   = 128
+	slotPad    = 8
+	planeSlots = 144
+)
+
+// maxPairs is how many rows of two classes a kernel takes at once, pairStep what their number is a multiple of, and pairSlots how
+// far apart arrays for them are.
+const (
 	maxPairs  = 1024
 	pairStep  = 32
 	pairSlots = 1056
@@ -96,8 +101,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABI64168fcc_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABIe07e87b7_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABI64168fcc_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABIe07e87b7_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

@@ -133,6 +133,7 @@ var builtin = []special{
 		opSum:    {uniform: sumUniformFloat32AVX512K100},
 		opSumExp: {uniform: sumExpUniformFloat32AVX512K100},
 	}},
+	{avx512, 0, 128, [ops][forms]func(unsafe.Pointer){opSum: {uniform: sumUniformFloat32AVX512K128}}},
 }
 
 // call calls a kernel.

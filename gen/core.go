@@ -23,6 +23,7 @@ var shipped = []int{3, 4, 5, 8, 10, 16, 19, 20, 21}
 var shippedRows = []asm.Kernel{
 	{ISA: asm.AVX512, Element: asm.Float32, Op: asm.Sum, Form: asm.Uniform, Classes: 100},
 	{ISA: asm.AVX512, Element: asm.Float32, Op: asm.SumExp, Form: asm.Uniform, Classes: 100},
+	{ISA: asm.AVX512, Element: asm.Float32, Op: asm.Sum, Form: asm.Uniform, Classes: 128},
 }
 
 // core makes the files of package lsr.
@@ -68,7 +69,7 @@ func render(files []file, goFiles []goFile) ([]file, error) {
 // must agree on, so that one made for another version does not compile.
 func registerName() string {
 	h := fnv.New32a()
-	fmt.Fprint(h, asm.View, asm.Args, coef.Block, coef.Lanes, coef.ExpLanes, coef.Long, coef.Segment, coef.RowsAhead, coef.RowLanes)
+	fmt.Fprint(h, asm.View, asm.Args, asm.PlaneSlots, coef.Block, coef.Lanes, coef.ExpLanes, coef.Long, coef.Segment, coef.RowsAhead, coef.RowLanes)
 	for o := asm.Max; o <= asm.PairGrad; o++ { // their numbers, which generated code says
 		fmt.Fprint(h, o)
 	}
@@ -122,11 +123,12 @@ func declarations(kernels, special []asm.Kernel) *jen.File {
 func arguments() *jen.File {
 	f := header("")
 	f.ImportName("unsafe", "unsafe")
-	f.Comment("maxSlots is how many rows a worker has under way at once, and slotPad how many more a kernel may finish beside them. maxPairs is")
-	f.Comment("how many rows of two classes a kernel takes at once, pairStep what their number is a multiple of, and pairSlots how far apart")
-	f.Comment("arrays for them are.")
-	f.Const().Defs(jen.Id("maxSlots").Op("=").Lit(asm.Slots), jen.Id("slotPad").Op("=").Lit(asm.Pad),
-		jen.Id("maxPairs").Op("=").Lit(asm.Pairs), jen.Id("pairStep").Op("=").Lit(asm.PairStep), jen.Id("pairSlots").Op("=").Lit(asm.PairSlots))
+	f.Comment("maxSlots is how many rows a worker has under way at once, slotPad how many more a kernel may finish beside them, and planeSlots")
+	f.Comment("how far apart the classes of a copy are.")
+	f.Const().Defs(jen.Id("maxSlots").Op("=").Lit(asm.Slots), jen.Id("slotPad").Op("=").Lit(asm.Pad), jen.Id("planeSlots").Op("=").Lit(asm.PlaneSlots))
+	f.Comment("maxPairs is how many rows of two classes a kernel takes at once, pairStep what their number is a multiple of, and pairSlots how")
+	f.Comment("far apart arrays for them are.")
+	f.Const().Defs(jen.Id("maxPairs").Op("=").Lit(asm.Pairs), jen.Id("pairStep").Op("=").Lit(asm.PairStep), jen.Id("pairSlots").Op("=").Lit(asm.PairSlots))
 	f.Comment("The arrays for rows of two classes: losses, log-sum-exps less maxima, maxima; and how many there are.")
 	f.Const().Defs(jen.Id("pairLoss").Op("=").Lit(asm.PairLoss), jen.Id("pairNLL").Op("=").Lit(asm.PairNLL), jen.Id("pairLog").Op("=").Lit(asm.PairLog),
 		jen.Id("pairMax").Op("=").Lit(asm.PairMax), jen.Id("pairArrays").Op("=").Lit(asm.PairArrays))

@@ -10,12 +10,18 @@ type Field struct {
 	Doc   string
 }
 
-// Slots is how many rows a worker has under way at once, and Pad how many more a kernel may finish beside them. Pairs is how many
-// rows of two classes a kernel takes at once, and PairStep what their number is a multiple of. PairSlots is how far apart arrays for
-// them are: not a page, or a CPU would take loads for stores that are under way.
+// Slots is how many rows a worker has under way at once, and Pad how many more a kernel may finish beside them. PlaneSlots is how far
+// apart the classes of a copy are: in steps of 512 bytes, each eighth class would lie a page on, where a CPU takes loads for stores
+// that are under way.
 const (
-	Slots     = 128
-	Pad       = 8
+	Slots      = 128
+	Pad        = 8
+	PlaneSlots = Slots + 16
+)
+
+// Pairs is how many rows of two classes a kernel takes at once, and PairStep what their number is a multiple of. PairSlots is how far
+// apart arrays for them are: not a page either.
+const (
 	Pairs     = 1024
 	PairStep  = 32
 	PairSlots = Pairs + 32

@@ -10,8 +10,9 @@ import (
 // Kernels whose vector lanes are rows. They work on a copy of a chunk, in F and class after class; the number of rows is a
 // multiple of 64 bytes of F.
 
-// planeLanes is how many virtual lanes a sum has.
+// planeLanes is how many virtual lanes a sum has, planeStep how many bytes it is from a class to the next.
 func (b *builder) planeLanes() int { return coef.Lanes / b.f() }
+func (b *builder) planeStep() int  { return PlaneSlots * b.f() }
 
 // positions runs the body for so many rows after others; slot is that of the first. The addresses of their labels and of their
 // places in planes, as far as there are such, go on by as many.
@@ -203,11 +204,6 @@ func (b *builder) planeSum() {
 	const group = 4
 	exp := b.expConstants()
 	x, t, labels := b.planeArgs()
-	var step, step3 reg.GPVirtual
-	if b.Form == Uniform {
-		step, step3 = b.load("planeStep"), b.GP64()
-		b.LEAQ(at(step, step, 2, 0), step3)
-	}
 	if t != nil { // relative to x
 		b.SUBQ(x, t)
 	}
@@ -222,11 +218,7 @@ func (b *builder) planeSum() {
 		b.XORQ(k, k)
 		b.XORQ(odd, odd)
 		one := func(i int) {
-			mx, mt := planeClass(operand.Mem{Base: p}, step, i), operand.Mem{Base: p, Index: t, Scale: 1}
-			if i == 3 {
-				mx = at(p, step3, 1, 0)
-			}
-			s := st.class(mx, mt, k, i)
+			s := st.class(operand.Mem{Base: p, Disp: i * b.planeStep()}, operand.Mem{Base: p, Index: t, Scale: 1}, k, i)
 			accumulate := func(v vec, to operand.Mem) {
 				sum := b.vector()
 				b.add(sum, v, to)
@@ -260,11 +252,7 @@ func (b *builder) planeSum() {
 			body()
 			b.ADDQ(operand.Imm(uint64(n)), k)
 			b.ADDQ(operand.I32(int32(n*b.vectorBytes())), lane)
-			if n == group {
-				b.LEAQ(at(p, step, group, 0), p)
-			} else {
-				b.ADDQ(b.arg("planeStep"), p)
-			}
+			b.ADDQ(operand.I32(int32(n*b.planeStep())), p)
 			if t == nil {
 				st.countTarget(n)
 			}
@@ -317,7 +305,7 @@ func (b *builder) firstMaximum(x reg.Register) vec {
 	b.MOVQ(x, p)
 	b.Label(loop)
 	b.maxT(m, operand.Mem{Base: p}, nil)
-	b.ADDQ(b.arg("planeStep"), p)
+	b.ADDQ(operand.I32(int32(b.planeStep())), p)
 	b.DECQ(left)
 	b.JNE(operand.LabelRef(loop))
 	return m

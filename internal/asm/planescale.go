@@ -56,10 +56,10 @@ func (b *builder) planeScale() {
 			}
 			b.storeF(v, part(pd), nil)
 		}
-		b.ADDQ(b.arg("planeStep"), pe)
+		b.ADDQ(operand.I32(int32(b.planeStep())), pe)
 		b.ADDQ(b.arg("dstStep"), pd)
 		if b.Form == Dense {
-			b.ADDQ(b.arg("planeStep"), pt)
+			b.ADDQ(operand.I32(int32(b.planeStep())), pt)
 		}
 		b.INCQ(k)
 		b.CMPQ(k, b.arg("n"))

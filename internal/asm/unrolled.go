@@ -15,19 +15,8 @@ func (b *builder) planeSumUnrolled() {
 	exp := b.expConstants()
 	lanes := b.planeLanes()
 	x, t, labels := b.planeArgs()
-	step := b.load("planeStep")
 	next := b.firstMaximum(x)
-	to := func(base reg.Register, k int) operand.Mem {
-		switch k {
-		case 0:
-			return operand.Mem{Base: base}
-		case 1, 2, 4, 8:
-			return at(base, step, k, 0)
-		}
-		p := b.GP64()
-		b.IMUL3Q(operand.Imm(uint64(k)), step, p)
-		return at(base, p, 1, 0)
-	}
+	to := func(base reg.Register, k int) operand.Mem { return operand.Mem{Base: base, Disp: k * b.planeStep()} }
 	b.positions(b.width(), labels, []reg.GPVirtual{x, t}, func(slot reg.GPVirtual) {
 		fetch, st := b.stream(slot), b.newPlaneState(&exp, next, slot, labels)
 		leaf := func(l int) (s sums) {
