@@ -9417,6 +9417,14 @@ TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	MOVQ         96(AX), CX
+	DECQ         CX
+	ANDQ         $0x0f, CX
+	INCQ         CX
+	MOVL         $0x00000001, DX
+	SHLQ         CL, DX
+	DECQ         DX
+	KMOVW        DX, K1
 	VBROADCASTSS constants<>+32(SB), Z0
 	VBROADCASTSS constants<>+64(SB), Z1
 	VBROADCASTSS constants<>+96(SB), Z2
@@ -9424,25 +9432,314 @@ TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+160(SB), Z4
 	VBROADCASTSS constants<>+192(SB), Z5
 	VMOVUPS      constants<>+224(SB), Z6
-	MOVQ         (AX), DX
+	MOVQ         (AX), CX
+	MOVQ         88(AX), DI
+	XORQ         SI, SI
+
+row1:
+	CMPQ         SI, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), R8
+	MOVLQSX      (R8)(SI*4), R8
+	TESTQ        R8, R8
+	JLT          skip2
+	MOVQ         120(AX), DX
+	LEAQ         (CX)(DX*2), DX
+	CMPQ         SI, 104(AX)
+	CMOVQGE      CX, DX
+	MOVQ         SI, BX
+	IMULQ        216(AX), BX
+	SHLQ         $0x06, BX
+	VMOVSS       (CX)(R8*4), X7
+	VCVTSS2SD    X7, X7, X7
+	VSUBSD       376(AX)(DI*8), X7, X7
+	VMOVSD       X7, 4728(AX)(DI*8)
+	VBROADCASTSS 1464(AX)(DI*8), Z7
+	VMOVSD       112(AX), X8
+	VCVTSD2SS    X8, X8, X8
+	VBROADCASTSS X8, Z8
+	XORQ         R8, R8
+
+block4:
+	VBROADCASTSS constants<>+576(SB), Z9
+	VBROADCASTSS constants<>+576(SB), Z10
+	VBROADCASTSS constants<>+576(SB), Z11
+	LEAQ         512(R8), R9
+	CMPQ         R9, 96(AX)
+	CMOVQGT      96(AX), R9
+	MOVQ         R9, R10
+	ANDQ         $-64, R10
+	CMPQ         R8, R10
+	JGE          end5
+
+loop6:
+	VMAXPS        (DX)(R8*4), Z8, Z8
+	PREFETCHT0    20480(CX)(R8*4)
+	VADDPS        (CX)(R8*4), Z7, Z12
+	VMAXPS        64(DX)(R8*4), Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	PREFETCHT0    20544(CX)(R8*4)
+	VMOVUPS       Z12, Z14
+	VADDPS        64(CX)(R8*4), Z7, Z15
+	VMAXPS        128(DX)(R8*4), Z8, Z8
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z15, Z11, Z11
+	PREFETCHT0    20608(CX)(R8*4)
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z15, Z16
+	VADDPS        128(CX)(R8*4), Z7, Z17
+	VMAXPS        192(DX)(R8*4), Z8, Z8
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VADDPS        Z17, Z11, Z11
+	PREFETCHT0    20672(CX)(R8*4)
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K3
+	VMOVUPS       Z17, Z19
+	VADDPS        192(CX)(R8*4), Z7, Z20
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z18
+	VFMADD132PS   Z2, Z1, Z19
+	VADDPS        Z20, Z11, Z11
+	VPSLLD        $0x14, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z18
+	VCMPPS        $0x15, Z0, Z17, K4
+	VMOVUPS       Z20, Z15
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z21
+	VSUBPS        Z1, Z19, Z22
+	VFMADD132PS   Z2, Z1, Z15
+	VMOVUPS       Z4, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VFNMADD132PS  Z3, Z17, Z22
+	VCMPPS        $0x15, Z0, Z20, K5
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z21, Z16, Z16
+	VPERMPS       Z6, Z19, Z23
+	VSUBPS        Z1, Z15, Z24
+	VMULPS        Z13, Z13, Z17
+	VMOVUPS       Z4, Z21
+	VPSLLD        $0x14, Z19, Z19
+	VFNMADD132PS  Z3, Z20, Z24
+	VFMADD213PS   Z13, Z17, Z12
+	VFMADD213PS   Z5, Z18, Z21
+	VPADDD        Z23, Z19, Z19
+	VPERMPS       Z6, Z15, Z13
+	VFMADD213PS.Z Z14, Z14, K2, Z12
+	VMULPS        Z18, Z18, Z14
+	VMOVUPS       Z4, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z18, Z14, Z21
+	VFMADD213PS   Z5, Z22, Z17
+	VPADDD        Z13, Z15, Z15
+	VFMADD213PS.Z Z16, Z16, K3, Z21
+	VMULPS        Z22, Z22, Z12
+	VMOVUPS       Z4, Z13
+	VADDPS        Z21, Z10, Z10
+	VFMADD213PS   Z22, Z12, Z17
+	VFMADD213PS   Z5, Z24, Z13
+	VFMADD213PS.Z Z19, Z19, K4, Z17
+	VMULPS        Z24, Z24, Z12
+	VADDPS        Z17, Z9, Z9
+	VFMADD213PS   Z24, Z12, Z13
+	VFMADD213PS.Z Z15, Z15, K5, Z13
+	VADDPS        Z13, Z10, Z10
+	ADDQ          $+64, R8
+	CMPQ          R8, R10
+	JLT           loop6
+
+end5:
+	MOVQ R9, R10
+	ANDQ $-32, R10
+	CMPQ R8, R10
+	JGE  end7
+
+loop8:
+	VMAXPS        (DX)(R8*4), Z8, Z8
+	PREFETCHT0    20480(CX)(R8*4)
+	VADDPS        (CX)(R8*4), Z7, Z12
+	VMAXPS        64(DX)(R8*4), Z8, Z8
+	VADDPS        Z12, Z11, Z11
+	PREFETCHT0    20544(CX)(R8*4)
+	VMOVUPS       Z12, Z14
+	VADDPS        64(CX)(R8*4), Z7, Z15
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z15, Z11, Z11
+	VCMPPS        $0x15, Z0, Z12, K2
+	VMOVUPS       Z15, Z16
+	VSUBPS        Z1, Z14, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VFNMADD132PS  Z3, Z12, Z13
+	VCMPPS        $0x15, Z0, Z15, K3
+	VPERMPS       Z6, Z14, Z12
+	VSUBPS        Z1, Z16, Z17
+	VPSLLD        $0x14, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z17
+	VPADDD        Z12, Z14, Z14
+	VPERMPS       Z6, Z16, Z15
+	VMOVUPS       Z4, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VFMADD213PS   Z5, Z13, Z12
+	VPADDD        Z15, Z16, Z16
+	VMULPS        Z13, Z13, Z15
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS   Z5, Z17, Z18
+	VFMADD213PS.Z Z14, Z14, K2, Z12
+	VMULPS        Z17, Z17, Z13
+	VADDPS        Z12, Z9, Z9
+	VFMADD213PS   Z17, Z13, Z18
+	VFMADD213PS.Z Z16, Z16, K3, Z18
+	VADDPS        Z18, Z10, Z10
+	ADDQ          $+32, R8
+	CMPQ          R8, R10
+	JLT           loop8
+
+end7:
+	CMPQ          R8, R9
+	JGE           added10
+	LEAQ          16(R8), R10
+	CMPQ          R10, R9
+	JGE           one9
+	VMAXPS        (DX)(R8*4), Z8, Z8
+	PREFETCHT0    20480(CX)(R8*4)
+	VADDPS        (CX)(R8*4), Z7, Z12
+	VMOVUPS.Z     64(DX)(R8*4), K1, Z13
+	VADDPS        Z12, Z11, Z11
+	VMAXPS        Z13, Z8, K1, Z8
+	VMOVUPS       Z12, Z14
+	VMOVUPS.Z     64(CX)(R8*4), K1, Z15
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z7, Z15, Z15
+	VCMPPS        $0x15, Z0, Z12, K2
+	VADDPS        Z15, Z11, K1, Z11
+	VSUBPS        Z1, Z14, Z13
+	VMOVUPS       Z15, Z16
+	VFNMADD132PS  Z3, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VPERMPS       Z6, Z14, Z12
+	VCMPPS        $0x15, Z0, Z15, K3
+	VPSLLD        $0x14, Z14, Z14
+	VSUBPS        Z1, Z16, Z17
+	VPADDD        Z12, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z17
+	VMOVUPS       Z4, Z12
+	VPERMPS       Z6, Z16, Z18
+	VFMADD213PS   Z5, Z13, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VMULPS        Z13, Z13, Z15
+	VPADDD        Z18, Z16, Z16
+	VFMADD213PS   Z13, Z15, Z12
+	VMOVUPS       Z4, Z13
+	VFMADD213PS.Z Z14, Z14, K2, Z12
+	VFMADD213PS   Z5, Z17, Z13
+	VADDPS        Z12, Z9, Z9
+	VMULPS        Z17, Z17, Z12
+	VFMADD213PS   Z17, Z12, Z13
+	VFMADD213PS.Z Z16, Z16, K3, Z13
+	VADDPS        Z13, Z10, K1, Z10
+	JMP           added10
+
+one9:
+	VMOVUPS.Z     (DX)(R8*4), K1, Z12
+	VMAXPS        Z12, Z8, K1, Z8
+	VMOVUPS.Z     (CX)(R8*4), K1, Z12
+	VADDPS        Z7, Z12, Z12
+	VADDPS        Z12, Z11, K1, Z11
+	VMOVUPS       Z12, Z14
+	VFMADD132PS   Z2, Z1, Z14
+	VCMPPS        $0x15, Z0, Z12, K2
+	VSUBPS        Z1, Z14, Z13
+	VFNMADD132PS  Z3, Z12, Z13
+	VPERMPS       Z6, Z14, Z12
+	VPSLLD        $0x14, Z14, Z14
+	VPADDD        Z12, Z14, Z14
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z13, Z12
+	VMULPS        Z13, Z13, Z15
+	VFMADD213PS   Z13, Z15, Z12
+	VFMADD213PS.Z Z14, Z14, K2, Z12
+	VADDPS        Z12, Z9, K1, Z9
+
+added10:
+	VADDPS        Z10, Z9, Z9
+	MOVQ          56(AX), R8
+	VMOVUPS       Z9, (R8)(BX*1)
+	MOVQ          64(AX), R8
+	VMOVUPS       Z11, (R8)(BX*1)
+	ORQ           $0x3f, BX
+	INCQ          BX
+	MOVQ          R9, R8
+	CMPQ          R8, 96(AX)
+	JLT           block4
+	CMPQ          CX, DX
+	JEQ           found11
+	VEXTRACTF64X4 $0x01, Z8, Y7
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0x4e, X7, X8
+	VMAXPS        X8, X7, X7
+	VPERMILPS     $0xb1, X7, X8
+	VMAXPS        X8, X7, X7
+	VXORPS        constants<>+0(SB), X7, X8
+	VMOVSS        X8, 1480(AX)(DI*8)
+	VCVTSS2SD     X7, X7, X7
+	VMOVSD        X7, 392(AX)(DI*8)
+
+found11:
+skip2:
+	ADDQ 120(AX), CX
+	INCQ SI
+	INCQ DI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpUniformFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpUniformFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	MOVQ         96(AX), CX
+	DECQ         CX
+	ANDQ         $0x0f, CX
+	INCQ         CX
+	MOVL         $0x00000001, DX
+	SHLQ         CL, DX
+	DECQ         DX
+	KMOVW        DX, K1
+	VBROADCASTSS constants<>+32(SB), Z0
+	VBROADCASTSS constants<>+64(SB), Z1
+	VBROADCASTSS constants<>+96(SB), Z2
+	VBROADCASTSS constants<>+128(SB), Z3
+	VBROADCASTSS constants<>+160(SB), Z4
+	VBROADCASTSS constants<>+192(SB), Z5
+	VMOVUPS      constants<>+224(SB), Z6
+	MOVQ         (AX), CX
+	MOVQ         8(AX), SI
 	MOVQ         88(AX), R8
 	XORQ         DI, DI
 
 row1:
 	CMPQ         DI, 80(AX)
 	JGE          done3
-	MOVQ         48(AX), CX
-	MOVLQSX      (CX)(DI*4), CX
-	TESTQ        CX, CX
+	MOVQ         48(AX), R9
+	MOVLQSX      (R9)(DI*4), R9
+	TESTQ        R9, R9
 	JLT          skip2
-	MOVQ         120(AX), BX
-	LEAQ         (DX)(BX*2), BX
+	MOVQ         120(AX), DX
+	LEAQ         (CX)(DX*2), DX
 	CMPQ         DI, 104(AX)
-	CMOVQGE      DX, BX
-	MOVQ         DI, SI
-	IMULQ        216(AX), SI
-	SHLQ         $0x06, SI
-	VMOVSS       (DX)(CX*4), X7
+	CMOVQGE      CX, DX
+	MOVQ         DI, BX
+	IMULQ        216(AX), BX
+	SHLQ         $0x06, BX
+	VMOVSS       (CX)(R9*4), X7
 	VCVTSS2SD    X7, X7, X7
 	VSUBSD       376(AX)(R8*8), X7, X7
 	VMOVSD       X7, 4728(AX)(R8*8)
@@ -9459,43 +9756,43 @@ block4:
 	LEAQ         512(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
-	MOVQ         R10, CX
-	ANDQ         $-64, CX
-	CMPQ         R9, CX
+	MOVQ         R10, R11
+	ANDQ         $-64, R11
+	CMPQ         R9, R11
 	JGE          end5
 
 loop6:
-	VMAXPS        (BX)(R9*4), Z8, Z8
-	PREFETCHT0    20480(DX)(R9*4)
-	VADDPS        (DX)(R9*4), Z7, Z12
-	VMAXPS        64(BX)(R9*4), Z8, Z8
+	VMAXPS        (DX)(R9*4), Z8, Z8
+	PREFETCHT0    20480(CX)(R9*4)
+	VADDPS        (CX)(R9*4), Z7, Z12
+	VMAXPS        64(DX)(R9*4), Z8, Z8
 	VADDPS        Z12, Z11, Z11
-	PREFETCHT0    20544(DX)(R9*4)
+	PREFETCHT0    20544(CX)(R9*4)
 	VMOVUPS       Z12, Z14
-	VADDPS        64(DX)(R9*4), Z7, Z15
-	VMAXPS        128(BX)(R9*4), Z8, Z8
+	VADDPS        64(CX)(R9*4), Z7, Z15
+	VMAXPS        128(DX)(R9*4), Z8, Z8
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
-	PREFETCHT0    20608(DX)(R9*4)
-	VCMPPS        $0x15, Z0, Z12, K1
+	PREFETCHT0    20608(CX)(R9*4)
+	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z15, Z16
-	VADDPS        128(DX)(R9*4), Z7, Z17
-	VMAXPS        192(BX)(R9*4), Z8, Z8
+	VADDPS        128(CX)(R9*4), Z7, Z17
+	VMAXPS        192(DX)(R9*4), Z8, Z8
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VADDPS        Z17, Z11, Z11
-	PREFETCHT0    20672(DX)(R9*4)
+	PREFETCHT0    20672(CX)(R9*4)
 	VFNMADD132PS  Z3, Z12, Z13
-	VCMPPS        $0x15, Z0, Z15, K2
+	VCMPPS        $0x15, Z0, Z15, K3
 	VMOVUPS       Z17, Z19
-	VADDPS        192(DX)(R9*4), Z7, Z20
+	VADDPS        192(CX)(R9*4), Z7, Z20
 	VPERMPS       Z6, Z14, Z12
 	VSUBPS        Z1, Z16, Z18
 	VFMADD132PS   Z2, Z1, Z19
 	VADDPS        Z20, Z11, Z11
 	VPSLLD        $0x14, Z14, Z14
 	VFNMADD132PS  Z3, Z15, Z18
-	VCMPPS        $0x15, Z0, Z17, K3
+	VCMPPS        $0x15, Z0, Z17, K4
 	VMOVUPS       Z20, Z15
 	VPADDD        Z12, Z14, Z14
 	VPERMPS       Z6, Z16, Z21
@@ -9504,7 +9801,7 @@ loop6:
 	VMOVUPS       Z4, Z12
 	VPSLLD        $0x14, Z16, Z16
 	VFNMADD132PS  Z3, Z17, Z22
-	VCMPPS        $0x15, Z0, Z20, K4
+	VCMPPS        $0x15, Z0, Z20, K5
 	VFMADD213PS   Z5, Z13, Z12
 	VPADDD        Z21, Z16, Z16
 	VPERMPS       Z6, Z19, Z23
@@ -9517,7 +9814,7 @@ loop6:
 	VFMADD213PS   Z5, Z18, Z21
 	VPADDD        Z23, Z19, Z19
 	VPERMPS       Z6, Z15, Z13
-	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VFMADD213PS.Z Z14, Z14, K2, Z12
 	VMULPS        Z18, Z18, Z14
 	VMOVUPS       Z4, Z17
 	VPSLLD        $0x14, Z15, Z15
@@ -9525,45 +9822,53 @@ loop6:
 	VFMADD213PS   Z18, Z14, Z21
 	VFMADD213PS   Z5, Z22, Z17
 	VPADDD        Z13, Z15, Z15
-	VFMADD213PS.Z Z16, Z16, K2, Z21
-	VMULPS        Z22, Z22, Z12
-	VMOVUPS       Z4, Z13
+	PREFETCHT0    1536(SI)(R9*4)
+	VFMADD213PS.Z Z16, Z16, K3, Z21
+	VMULPS        Z22, Z22, Z13
+	VMOVUPS       Z4, Z14
+	VMOVUPS       Z12, (SI)(R9*4)
 	VADDPS        Z21, Z10, Z10
-	VFMADD213PS   Z22, Z12, Z17
-	VFMADD213PS   Z5, Z24, Z13
-	VFMADD213PS.Z Z19, Z19, K3, Z17
+	VFMADD213PS   Z22, Z13, Z17
+	VFMADD213PS   Z5, Z24, Z14
+	PREFETCHT0    1600(SI)(R9*4)
+	VFMADD213PS.Z Z19, Z19, K4, Z17
 	VMULPS        Z24, Z24, Z12
+	VMOVUPS       Z21, 64(SI)(R9*4)
 	VADDPS        Z17, Z9, Z9
-	VFMADD213PS   Z24, Z12, Z13
-	VFMADD213PS.Z Z15, Z15, K4, Z13
-	VADDPS        Z13, Z10, Z10
+	VFMADD213PS   Z24, Z12, Z14
+	PREFETCHT0    1664(SI)(R9*4)
+	VFMADD213PS.Z Z15, Z15, K5, Z14
+	VMOVUPS       Z17, 128(SI)(R9*4)
+	VADDPS        Z14, Z10, Z10
+	PREFETCHT0    1728(SI)(R9*4)
+	VMOVUPS       Z14, 192(SI)(R9*4)
 	ADDQ          $+64, R9
-	CMPQ          R9, CX
+	CMPQ          R9, R11
 	JLT           loop6
 
 end5:
-	MOVQ R10, CX
-	ANDQ $-32, CX
-	CMPQ R9, CX
+	MOVQ R10, R11
+	ANDQ $-32, R11
+	CMPQ R9, R11
 	JGE  end7
 
 loop8:
-	VMAXPS        (BX)(R9*4), Z8, Z8
-	PREFETCHT0    20480(DX)(R9*4)
-	VADDPS        (DX)(R9*4), Z7, Z12
-	VMAXPS        64(BX)(R9*4), Z8, Z8
+	VMAXPS        (DX)(R9*4), Z8, Z8
+	PREFETCHT0    20480(CX)(R9*4)
+	VADDPS        (CX)(R9*4), Z7, Z12
+	VMAXPS        64(DX)(R9*4), Z8, Z8
 	VADDPS        Z12, Z11, Z11
-	PREFETCHT0    20544(DX)(R9*4)
+	PREFETCHT0    20544(CX)(R9*4)
 	VMOVUPS       Z12, Z14
-	VADDPS        64(DX)(R9*4), Z7, Z15
+	VADDPS        64(CX)(R9*4), Z7, Z15
 	VFMADD132PS   Z2, Z1, Z14
 	VADDPS        Z15, Z11, Z11
-	VCMPPS        $0x15, Z0, Z12, K1
+	VCMPPS        $0x15, Z0, Z12, K2
 	VMOVUPS       Z15, Z16
 	VSUBPS        Z1, Z14, Z13
 	VFMADD132PS   Z2, Z1, Z16
 	VFNMADD132PS  Z3, Z12, Z13
-	VCMPPS        $0x15, Z0, Z15, K2
+	VCMPPS        $0x15, Z0, Z15, K3
 	VPERMPS       Z6, Z14, Z12
 	VSUBPS        Z1, Z16, Z17
 	VPSLLD        $0x14, Z14, Z14
@@ -9578,30 +9883,72 @@ loop8:
 	VMOVUPS       Z4, Z18
 	VFMADD213PS   Z13, Z15, Z12
 	VFMADD213PS   Z5, Z17, Z18
-	VFMADD213PS.Z Z14, Z14, K1, Z12
+	VFMADD213PS.Z Z14, Z14, K2, Z12
 	VMULPS        Z17, Z17, Z13
 	VADDPS        Z12, Z9, Z9
 	VFMADD213PS   Z17, Z13, Z18
-	VFMADD213PS.Z Z16, Z16, K2, Z18
+	PREFETCHT0    1536(SI)(R9*4)
+	VFMADD213PS.Z Z16, Z16, K3, Z18
+	VMOVUPS       Z12, (SI)(R9*4)
 	VADDPS        Z18, Z10, Z10
+	PREFETCHT0    1600(SI)(R9*4)
+	VMOVUPS       Z18, 64(SI)(R9*4)
 	ADDQ          $+32, R9
-	CMPQ          R9, CX
+	CMPQ          R9, R11
 	JLT           loop8
 
 end7:
-	CMPQ R9, R10
-	JGE  end9
+	CMPQ          R9, R10
+	JGE           added10
+	LEAQ          16(R9), R11
+	CMPQ          R11, R10
+	JGE           one9
+	VMAXPS        (DX)(R9*4), Z8, Z8
+	PREFETCHT0    20480(CX)(R9*4)
+	VADDPS        (CX)(R9*4), Z7, Z12
+	VMOVUPS.Z     64(DX)(R9*4), K1, Z13
+	VADDPS        Z12, Z11, Z11
+	VMAXPS        Z13, Z8, K1, Z8
+	VMOVUPS       Z12, Z14
+	VMOVUPS.Z     64(CX)(R9*4), K1, Z15
+	VFMADD132PS   Z2, Z1, Z14
+	VADDPS        Z7, Z15, Z15
+	VCMPPS        $0x15, Z0, Z12, K2
+	VADDPS        Z15, Z11, K1, Z11
+	VSUBPS        Z1, Z14, Z13
+	VMOVUPS       Z15, Z16
+	VFNMADD132PS  Z3, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VPERMPS       Z6, Z14, Z12
+	VCMPPS        $0x15, Z0, Z15, K3
+	VPSLLD        $0x14, Z14, Z14
+	VSUBPS        Z1, Z16, Z17
+	VPADDD        Z12, Z14, Z14
+	VFNMADD132PS  Z3, Z15, Z17
+	VMOVUPS       Z4, Z12
+	VPERMPS       Z6, Z16, Z18
+	VFMADD213PS   Z5, Z13, Z12
+	VPSLLD        $0x14, Z16, Z16
+	VMULPS        Z13, Z13, Z15
+	VPADDD        Z18, Z16, Z16
+	VFMADD213PS   Z13, Z15, Z12
+	VMOVUPS       Z4, Z13
+	VFMADD213PS.Z Z14, Z14, K2, Z12
+	VFMADD213PS   Z5, Z17, Z13
+	VADDPS        Z12, Z9, Z9
+	VMULPS        Z17, Z17, Z14
+	PREFETCHT0    1536(SI)(R9*4)
+	VFMADD213PS   Z17, Z14, Z13
+	VMOVUPS       Z12, (SI)(R9*4)
+	VFMADD213PS.Z Z16, Z16, K3, Z13
+	VADDPS        Z13, Z10, K1, Z10
+	VMOVUPS       Z13, K1, 64(SI)(R9*4)
+	JMP           added10
 
-loop10:
-	MOVQ          96(AX), CX
-	SUBQ          R9, CX
-	MOVL          $0x00000001, R11
-	SHLQ          CL, R11
-	DECQ          R11
-	KMOVW         R11, K1
-	VMOVUPS.Z     (BX)(R9*4), K1, Z12
-	VMAXPS        Z12, Z8, K1, Z8
+one9:
 	VMOVUPS.Z     (DX)(R9*4), K1, Z12
+	VMAXPS        Z12, Z8, K1, Z8
+	VMOVUPS.Z     (CX)(R9*4), K1, Z12
 	VADDPS        Z7, Z12, Z12
 	VADDPS        Z12, Z11, K1, Z11
 	VMOVUPS       Z12, Z14
@@ -9618,25 +9965,20 @@ loop10:
 	VFMADD213PS   Z13, Z15, Z12
 	VFMADD213PS.Z Z14, Z14, K2, Z12
 	VADDPS        Z12, Z9, K1, Z9
-	VMOVUPS       Z9, Z12
-	VMOVAPS       Z10, Z9
-	VMOVAPS       Z12, Z10
-	ADDQ          $+16, R9
-	CMPQ          R9, R10
-	JLT           loop10
+	VMOVUPS       Z12, K1, (SI)(R9*4)
 
-end9:
+added10:
 	VADDPS        Z10, Z9, Z9
-	MOVQ          56(AX), CX
-	VMOVUPS       Z9, (CX)(SI*1)
-	MOVQ          64(AX), CX
-	VMOVUPS       Z11, (CX)(SI*1)
-	ORQ           $0x3f, SI
-	INCQ          SI
+	MOVQ          56(AX), R9
+	VMOVUPS       Z9, (R9)(BX*1)
+	MOVQ          64(AX), R9
+	VMOVUPS       Z11, (R9)(BX*1)
+	ORQ           $0x3f, BX
+	INCQ          BX
 	MOVQ          R10, R9
 	CMPQ          R9, 96(AX)
 	JLT           block4
-	CMPQ          DX, BX
+	CMPQ          CX, DX
 	JEQ           found11
 	VEXTRACTF64X4 $0x01, Z8, Y7
 	VMAXPS        Y8, Y7, Y7
@@ -9653,275 +9995,10 @@ end9:
 
 found11:
 skip2:
-	ADDQ 120(AX), DX
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), SI
 	INCQ DI
 	INCQ R8
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpUniformFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpUniformFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
-	MOVQ         (AX), DX
-	MOVQ         8(AX), DI
-	MOVQ         88(AX), R9
-	XORQ         R8, R8
-
-row1:
-	CMPQ         R8, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), CX
-	MOVLQSX      (CX)(R8*4), CX
-	TESTQ        CX, CX
-	JLT          skip2
-	MOVQ         120(AX), BX
-	LEAQ         (DX)(BX*2), BX
-	CMPQ         R8, 104(AX)
-	CMOVQGE      DX, BX
-	MOVQ         R8, SI
-	IMULQ        216(AX), SI
-	SHLQ         $0x06, SI
-	VMOVSS       (DX)(CX*4), X7
-	VCVTSS2SD    X7, X7, X7
-	VSUBSD       376(AX)(R9*8), X7, X7
-	VMOVSD       X7, 4728(AX)(R9*8)
-	VBROADCASTSS 1464(AX)(R9*8), Z7
-	VMOVSD       112(AX), X8
-	VCVTSD2SS    X8, X8, X8
-	VBROADCASTSS X8, Z8
-	XORQ         R10, R10
-
-block4:
-	VBROADCASTSS constants<>+576(SB), Z9
-	VBROADCASTSS constants<>+576(SB), Z10
-	VBROADCASTSS constants<>+576(SB), Z11
-	LEAQ         512(R10), R11
-	CMPQ         R11, 96(AX)
-	CMOVQGT      96(AX), R11
-	MOVQ         R11, CX
-	ANDQ         $-64, CX
-	CMPQ         R10, CX
-	JGE          end5
-
-loop6:
-	VMAXPS        (BX)(R10*4), Z8, Z8
-	PREFETCHT0    20480(DX)(R10*4)
-	VADDPS        (DX)(R10*4), Z7, Z12
-	VMAXPS        64(BX)(R10*4), Z8, Z8
-	VADDPS        Z12, Z11, Z11
-	PREFETCHT0    20544(DX)(R10*4)
-	VMOVUPS       Z12, Z14
-	VADDPS        64(DX)(R10*4), Z7, Z15
-	VMAXPS        128(BX)(R10*4), Z8, Z8
-	VFMADD132PS   Z2, Z1, Z14
-	VADDPS        Z15, Z11, Z11
-	PREFETCHT0    20608(DX)(R10*4)
-	VCMPPS        $0x15, Z0, Z12, K1
-	VMOVUPS       Z15, Z16
-	VADDPS        128(DX)(R10*4), Z7, Z17
-	VMAXPS        192(BX)(R10*4), Z8, Z8
-	VSUBPS        Z1, Z14, Z13
-	VFMADD132PS   Z2, Z1, Z16
-	VADDPS        Z17, Z11, Z11
-	PREFETCHT0    20672(DX)(R10*4)
-	VFNMADD132PS  Z3, Z12, Z13
-	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       Z17, Z19
-	VADDPS        192(DX)(R10*4), Z7, Z20
-	VPERMPS       Z6, Z14, Z12
-	VSUBPS        Z1, Z16, Z18
-	VFMADD132PS   Z2, Z1, Z19
-	VADDPS        Z20, Z11, Z11
-	VPSLLD        $0x14, Z14, Z14
-	VFNMADD132PS  Z3, Z15, Z18
-	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       Z20, Z15
-	VPADDD        Z12, Z14, Z14
-	VPERMPS       Z6, Z16, Z21
-	VSUBPS        Z1, Z19, Z22
-	VFMADD132PS   Z2, Z1, Z15
-	VMOVUPS       Z4, Z12
-	VPSLLD        $0x14, Z16, Z16
-	VFNMADD132PS  Z3, Z17, Z22
-	VCMPPS        $0x15, Z0, Z20, K4
-	VFMADD213PS   Z5, Z13, Z12
-	VPADDD        Z21, Z16, Z16
-	VPERMPS       Z6, Z19, Z23
-	VSUBPS        Z1, Z15, Z24
-	VMULPS        Z13, Z13, Z17
-	VMOVUPS       Z4, Z21
-	VPSLLD        $0x14, Z19, Z19
-	VFNMADD132PS  Z3, Z20, Z24
-	VFMADD213PS   Z13, Z17, Z12
-	VFMADD213PS   Z5, Z18, Z21
-	VPADDD        Z23, Z19, Z19
-	VPERMPS       Z6, Z15, Z13
-	VFMADD213PS.Z Z14, Z14, K1, Z12
-	VMULPS        Z18, Z18, Z14
-	VMOVUPS       Z4, Z17
-	VPSLLD        $0x14, Z15, Z15
-	VADDPS        Z12, Z9, Z9
-	VFMADD213PS   Z18, Z14, Z21
-	VFMADD213PS   Z5, Z22, Z17
-	VPADDD        Z13, Z15, Z15
-	PREFETCHT0    1536(DI)(R10*4)
-	VFMADD213PS.Z Z16, Z16, K2, Z21
-	VMULPS        Z22, Z22, Z13
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z12, (DI)(R10*4)
-	VADDPS        Z21, Z10, Z10
-	VFMADD213PS   Z22, Z13, Z17
-	VFMADD213PS   Z5, Z24, Z14
-	PREFETCHT0    1600(DI)(R10*4)
-	VFMADD213PS.Z Z19, Z19, K3, Z17
-	VMULPS        Z24, Z24, Z12
-	VMOVUPS       Z21, 64(DI)(R10*4)
-	VADDPS        Z17, Z9, Z9
-	VFMADD213PS   Z24, Z12, Z14
-	PREFETCHT0    1664(DI)(R10*4)
-	VFMADD213PS.Z Z15, Z15, K4, Z14
-	VMOVUPS       Z17, 128(DI)(R10*4)
-	VADDPS        Z14, Z10, Z10
-	PREFETCHT0    1728(DI)(R10*4)
-	VMOVUPS       Z14, 192(DI)(R10*4)
-	ADDQ          $+64, R10
-	CMPQ          R10, CX
-	JLT           loop6
-
-end5:
-	MOVQ R11, CX
-	ANDQ $-32, CX
-	CMPQ R10, CX
-	JGE  end7
-
-loop8:
-	VMAXPS        (BX)(R10*4), Z8, Z8
-	PREFETCHT0    20480(DX)(R10*4)
-	VADDPS        (DX)(R10*4), Z7, Z12
-	VMAXPS        64(BX)(R10*4), Z8, Z8
-	VADDPS        Z12, Z11, Z11
-	PREFETCHT0    20544(DX)(R10*4)
-	VMOVUPS       Z12, Z14
-	VADDPS        64(DX)(R10*4), Z7, Z15
-	VFMADD132PS   Z2, Z1, Z14
-	VADDPS        Z15, Z11, Z11
-	VCMPPS        $0x15, Z0, Z12, K1
-	VMOVUPS       Z15, Z16
-	VSUBPS        Z1, Z14, Z13
-	VFMADD132PS   Z2, Z1, Z16
-	VFNMADD132PS  Z3, Z12, Z13
-	VCMPPS        $0x15, Z0, Z15, K2
-	VPERMPS       Z6, Z14, Z12
-	VSUBPS        Z1, Z16, Z17
-	VPSLLD        $0x14, Z14, Z14
-	VFNMADD132PS  Z3, Z15, Z17
-	VPADDD        Z12, Z14, Z14
-	VPERMPS       Z6, Z16, Z15
-	VMOVUPS       Z4, Z12
-	VPSLLD        $0x14, Z16, Z16
-	VFMADD213PS   Z5, Z13, Z12
-	VPADDD        Z15, Z16, Z16
-	VMULPS        Z13, Z13, Z15
-	VMOVUPS       Z4, Z18
-	VFMADD213PS   Z13, Z15, Z12
-	VFMADD213PS   Z5, Z17, Z18
-	VFMADD213PS.Z Z14, Z14, K1, Z12
-	VMULPS        Z17, Z17, Z13
-	VADDPS        Z12, Z9, Z9
-	VFMADD213PS   Z17, Z13, Z18
-	PREFETCHT0    1536(DI)(R10*4)
-	VFMADD213PS.Z Z16, Z16, K2, Z18
-	VMOVUPS       Z12, (DI)(R10*4)
-	VADDPS        Z18, Z10, Z10
-	PREFETCHT0    1600(DI)(R10*4)
-	VMOVUPS       Z18, 64(DI)(R10*4)
-	ADDQ          $+32, R10
-	CMPQ          R10, CX
-	JLT           loop8
-
-end7:
-	CMPQ R10, R11
-	JGE  end9
-
-loop10:
-	MOVQ          96(AX), CX
-	SUBQ          R10, CX
-	MOVL          $0x00000001, R12
-	SHLQ          CL, R12
-	DECQ          R12
-	KMOVW         R12, K1
-	VMOVUPS.Z     (BX)(R10*4), K1, Z12
-	VMAXPS        Z12, Z8, K1, Z8
-	VMOVUPS.Z     (DX)(R10*4), K1, Z12
-	VADDPS        Z7, Z12, Z12
-	VADDPS        Z12, Z11, K1, Z11
-	VMOVUPS       Z12, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z12, K2
-	VSUBPS        Z1, Z14, Z13
-	VFNMADD132PS  Z3, Z12, Z13
-	VPERMPS       Z6, Z14, Z12
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z12, Z14, Z14
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z13, Z12
-	VMULPS        Z13, Z13, Z15
-	VFMADD213PS   Z13, Z15, Z12
-	VFMADD213PS.Z Z14, Z14, K2, Z12
-	VADDPS        Z12, Z9, K1, Z9
-	VMOVUPS       Z12, K1, (DI)(R10*4)
-	VMOVUPS       Z9, Z12
-	VMOVAPS       Z10, Z9
-	VMOVAPS       Z12, Z10
-	ADDQ          $+16, R10
-	CMPQ          R10, R11
-	JLT           loop10
-
-end9:
-	VADDPS        Z10, Z9, Z9
-	MOVQ          56(AX), CX
-	VMOVUPS       Z9, (CX)(SI*1)
-	MOVQ          64(AX), CX
-	VMOVUPS       Z11, (CX)(SI*1)
-	ORQ           $0x3f, SI
-	INCQ          SI
-	MOVQ          R11, R10
-	CMPQ          R10, 96(AX)
-	JLT           block4
-	CMPQ          DX, BX
-	JEQ           found11
-	VEXTRACTF64X4 $0x01, Z8, Y7
-	VMAXPS        Y8, Y7, Y7
-	VEXTRACTF128  $0x01, Y7, X8
-	VMAXPS        X8, X7, X7
-	VPERMILPS     $0x4e, X7, X8
-	VMAXPS        X8, X7, X7
-	VPERMILPS     $0xb1, X7, X8
-	VMAXPS        X8, X7, X7
-	VXORPS        constants<>+0(SB), X7, X8
-	VMOVSS        X8, 1480(AX)(R9*8)
-	VCVTSS2SD     X7, X7, X7
-	VMOVSD        X7, 392(AX)(R9*8)
-
-found11:
-skip2:
-	ADDQ 120(AX), DX
-	ADDQ 128(AX), DI
-	INCQ R8
-	INCQ R9
 	JMP  row1
 
 done3:

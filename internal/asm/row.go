@@ -145,6 +145,11 @@ func (b *builder) sum() {
 	block := coef.Block / b.f()
 	group := coef.ExpLanes / b.f() // elements that fill the lanes of Σe
 	vectors := 2 * b.parts()
+	woven := b.ISA == AVX512 && b.Element == Float32 && b.Form == Uniform // the rest as well
+	var last *tail
+	if woven {
+		last = b.lastTail()
+	}
 	b.sumRows(func(r *rowSums) {
 		k, limit := b.GP64(), b.GP64()
 		b.XORQ(k, k)
@@ -164,7 +169,20 @@ func (b *builder) sum() {
 			groups(2)
 		}
 		groups(1)
-		if b.ISA == AVX2 && b.Element == Float32 && b.Form == Uniform { // 3 to 10 % faster for 37 to 60 classes, and longer
+		switch {
+		case woven: // one vector, or two
+			one, done, next := b.label("one"), b.label("added"), b.GP64()
+			b.CMPQ(k, limit)
+			b.JGE(operand.LabelRef(done))
+			b.LEAQ(operand.Mem{Base: k, Disp: b.width()}, next)
+			b.CMPQ(next, limit)
+			b.JGE(operand.LabelRef(one))
+			r.vectors(k, 2, last)
+			b.JMP(operand.LabelRef(done))
+			b.Label(one)
+			r.vectors(k, 1, last)
+			b.Label(done)
+		case b.ISA == AVX2 && b.Element == Float32 && b.Form == Uniform: // 3 to 10 % faster for 37 to 60 classes, and longer
 			done, next := b.label("added"), b.GP64()
 			b.MOVQ(k, next)
 			for i := range vectors {
@@ -174,7 +192,7 @@ func (b *builder) sum() {
 				b.ADDQ(operand.Imm(uint64(b.width())), next)
 			}
 			b.Label(done)
-		} else {
+		default:
 			b.loop(k, limit, b.width(), func() {
 				r.partial(k, 0, k)
 				r.rotate()
@@ -185,6 +203,15 @@ func (b *builder) sum() {
 		b.CMPQ(k, b.arg("n"))
 		b.JLT(operand.LabelRef(blocks))
 	})
+}
+
+// lastTail is the tail of a row's last vector with AVX-512, which may be whole.
+func (b *builder) lastTail() *tail {
+	count := b.load("n")
+	b.DECQ(count)
+	b.ANDQ(operand.Imm(uint64(b.width()-1)), count)
+	b.INCQ(count)
+	return b.tails(count, 1)[0]
 }
 
 // docSum comments a kernel for sums.
