@@ -98,317 +98,15 @@ TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	MOVQ         96(AX), CX
+	ANDQ         $0x07, CX
+	LEAQ         constants<>+32(SB), DX
+	ADDQ         $0x80, DX
+	SHLQ         $0x02, CX
+	SUBQ         CX, DX
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
-	MOVQ         88(AX), DI
-	XORQ         SI, SI
-
-row1:
-	CMPQ         SI, 80(AX)
-	JGE          done3
-	MOVQ         48(AX), R8
-	MOVLQSX      (R8)(SI*4), R8
-	TESTQ        R8, R8
-	JLT          skip2
-	MOVQ         120(AX), DX
-	LEAQ         (CX)(DX*2), DX
-	CMPQ         SI, 104(AX)
-	CMOVQGE      CX, DX
-	MOVQ         SI, BX
-	IMULQ        216(AX), BX
-	SHLQ         $0x06, BX
-	VMOVSS       (CX)(R8*4), X2
-	VCVTSS2SD    X2, X2, X2
-	VSUBSD       376(AX)(DI*8), X2, X2
-	VMOVSD       X2, 4728(AX)(DI*8)
-	VBROADCASTSS 1464(AX)(DI*8), Y2
-	VMOVSD       112(AX), X3
-	VCVTSD2SS    X3, X3, X3
-	VBROADCASTSS X3, Y3
-	XORQ         R8, R8
-
-block4:
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	LEAQ    512(R8), R9
-	CMPQ    R9, 96(AX)
-	CMOVQGT 96(AX), R9
-	MOVQ    R9, R10
-	ANDQ    $-32, R10
-	CMPQ    R8, R10
-	JGE     end5
-
-loop6:
-	VMAXPS       (DX)(R8*4), Y3, Y3
-	PREFETCHT0   20480(CX)(R8*4)
-	VADDPS       (CX)(R8*4), Y2, Y10
-	VADDPS       Y10, Y8, Y8
-	VMAXPS       Y10, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VMAXPS       32(DX)(R8*4), Y3, Y3
-	VPADDD       Y11, Y12, Y12
-	VADDPS       32(CX)(R8*4), Y2, Y13
-	VMOVUPS      constants<>+160(SB), Y11
-	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
-	VMAXPS       Y13, Y0, Y14
-	VMULPS       Y10, Y10, Y13
-	VMOVUPS      Y14, Y15
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
-	VFMADD213PS  Y12, Y12, Y11
-	VSUBPS       Y1, Y15, Y10
-	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
-	VPERMPS      constants<>+224(SB), Y15, Y11
-	VPSLLD       $0x14, Y15, Y15
-	VPADDD       Y11, Y15, Y15
-	VMAXPS       64(DX)(R8*4), Y3, Y3
-	VMOVUPS      constants<>+160(SB), Y11
-	PREFETCHT0   20544(CX)(R8*4)
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
-	VADDPS       64(CX)(R8*4), Y2, Y13
-	VMULPS       Y10, Y10, Y12
-	VADDPS       Y13, Y8, Y8
-	VFMADD213PS  Y10, Y12, Y11
-	VMAXPS       Y13, Y0, Y10
-	VFMADD213PS  Y15, Y15, Y11
-	VMOVUPS      Y10, Y12
-	VADDPS       Y11, Y5, Y5
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y11
-	VFNMADD132PS constants<>+128(SB), Y10, Y11
-	VPERMPS      constants<>+224(SB), Y12, Y10
-	VPSLLD       $0x14, Y12, Y12
-	VMAXPS       96(DX)(R8*4), Y3, Y3
-	VPADDD       Y10, Y12, Y12
-	VADDPS       96(CX)(R8*4), Y2, Y13
-	VMOVUPS      constants<>+160(SB), Y10
-	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y11, Y10
-	VMAXPS       Y13, Y0, Y14
-	VMULPS       Y11, Y11, Y13
-	VMOVUPS      Y14, Y15
-	VFMADD213PS  Y11, Y13, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
-	VFMADD213PS  Y12, Y12, Y10
-	VSUBPS       Y1, Y15, Y11
-	VADDPS       Y10, Y6, Y6
-	VFNMADD132PS constants<>+128(SB), Y14, Y11
-	VPERMPS      constants<>+224(SB), Y15, Y10
-	VPSLLD       $0x14, Y15, Y15
-	VPADDD       Y10, Y15, Y15
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y11, Y10
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y10
-	VFMADD213PS  Y15, Y15, Y10
-	VADDPS       Y10, Y7, Y7
-	ADDQ         $+32, R8
-	CMPQ         R8, R10
-	JLT          loop6
-
-end5:
-	MOVQ         R8, R10
-	CMPQ         R10, R9
-	JGE          added7
-	MOVQ         96(AX), R11
-	SUBQ         R10, R11
-	LEAQ         constants<>+288(SB), R12
-	ADDQ         $0x80, R12
-	SHLQ         $0x02, R11
-	SUBQ         R11, R12
-	MOVQ         96(AX), R11
-	SUBQ         $0x08, R11
-	CMPQ         R10, R11
-	CMOVQLT      R10, R11
-	VMAXPS       (DX)(R11*4), Y3, Y3
-	VMOVUPS      (R12), Y10
-	VMASKMOVPS   (CX)(R8*4), Y10, Y10
-	VADDPS       Y2, Y10, Y10
-	VANDPS       (R12), Y10, Y10
-	VADDPS       Y10, Y8, Y8
-	VMAXPS       Y10, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VANDPS       (R12), Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	ADDQ         $0x08, R10
-	CMPQ         R10, R9
-	JGE          added7
-	MOVQ         96(AX), R11
-	SUBQ         R10, R11
-	LEAQ         constants<>+288(SB), R12
-	ADDQ         $0x80, R12
-	SHLQ         $0x02, R11
-	SUBQ         R11, R12
-	MOVQ         96(AX), R11
-	SUBQ         $0x08, R11
-	CMPQ         R10, R11
-	CMOVQLT      R10, R11
-	VMAXPS       (DX)(R11*4), Y3, Y3
-	VMOVUPS      (R12), Y10
-	VMASKMOVPS   32(CX)(R8*4), Y10, Y10
-	VADDPS       Y2, Y10, Y10
-	VANDPS       (R12), Y10, Y10
-	VADDPS       Y10, Y9, Y9
-	VMAXPS       Y10, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VANDPS       (R12), Y11, Y11
-	VADDPS       Y11, Y5, Y5
-	ADDQ         $0x08, R10
-	CMPQ         R10, R9
-	JGE          added7
-	MOVQ         96(AX), R11
-	SUBQ         R10, R11
-	LEAQ         constants<>+288(SB), R12
-	ADDQ         $0x80, R12
-	SHLQ         $0x02, R11
-	SUBQ         R11, R12
-	MOVQ         96(AX), R11
-	SUBQ         $0x08, R11
-	CMPQ         R10, R11
-	CMOVQLT      R10, R11
-	VMAXPS       (DX)(R11*4), Y3, Y3
-	VMOVUPS      (R12), Y10
-	VMASKMOVPS   64(CX)(R8*4), Y10, Y10
-	VADDPS       Y2, Y10, Y10
-	VANDPS       (R12), Y10, Y10
-	VADDPS       Y10, Y8, Y8
-	VMAXPS       Y10, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VANDPS       (R12), Y11, Y11
-	VADDPS       Y11, Y6, Y6
-	ADDQ         $0x08, R10
-	CMPQ         R10, R9
-	JGE          added7
-	MOVQ         96(AX), R11
-	SUBQ         R10, R11
-	LEAQ         constants<>+288(SB), R12
-	ADDQ         $0x80, R12
-	SHLQ         $0x02, R11
-	SUBQ         R11, R12
-	MOVQ         96(AX), R11
-	SUBQ         $0x08, R11
-	CMPQ         R10, R11
-	CMOVQLT      R10, R11
-	VMAXPS       (DX)(R11*4), Y3, Y3
-	VMOVUPS      (R12), Y10
-	VMASKMOVPS   96(CX)(R8*4), Y10, Y10
-	VADDPS       Y2, Y10, Y10
-	VANDPS       (R12), Y10, Y10
-	VADDPS       Y10, Y9, Y9
-	VMAXPS       Y10, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VANDPS       (R12), Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	ADDQ         $0x08, R10
-
-added7:
-	VADDPS       Y6, Y4, Y4
-	VADDPS       Y7, Y5, Y5
-	MOVQ         56(AX), R8
-	VMOVUPS      Y4, (R8)(BX*1)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y8, (R8)(BX*1)
-	XORQ         $0x20, BX
-	MOVQ         56(AX), R8
-	VMOVUPS      Y5, (R8)(BX*1)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y9, (R8)(BX*1)
-	XORQ         $0x20, BX
-	ORQ          $0x3f, BX
-	INCQ         BX
-	MOVQ         R9, R8
-	CMPQ         R8, 96(AX)
-	JLT          block4
-	CMPQ         CX, DX
-	JEQ          found8
-	VEXTRACTF128 $0x01, Y3, X2
-	VMAXPS       X2, X3, X3
-	VPERMILPS    $0x4e, X3, X2
-	VMAXPS       X2, X3, X3
-	VPERMILPS    $0xb1, X3, X2
-	VMAXPS       X2, X3, X3
-	VXORPS       constants<>+0(SB), X3, X2
-	VMOVSS       X2, 1480(AX)(DI*8)
-	VCVTSS2SD    X3, X3, X3
-	VMOVSD       X3, 392(AX)(DI*8)
-
-found8:
-skip2:
-	ADDQ 120(AX), CX
-	INCQ SI
-	INCQ DI
-	JMP  row1
-
-done3:
-	VZEROUPPER
-	RET
-
-// func sumExpUniformFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-	// sumExpUniformFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
-	MOVQ         (AX), CX
-	MOVQ         8(AX), SI
 	MOVQ         88(AX), R8
 	XORQ         DI, DI
 
@@ -419,13 +117,13 @@ row1:
 	MOVLQSX      (R9)(DI*4), R9
 	TESTQ        R9, R9
 	JLT          skip2
-	MOVQ         120(AX), DX
-	LEAQ         (CX)(DX*2), DX
+	MOVQ         120(AX), BX
+	LEAQ         (CX)(BX*2), BX
 	CMPQ         DI, 104(AX)
-	CMOVQGE      CX, DX
-	MOVQ         DI, BX
-	IMULQ        216(AX), BX
-	SHLQ         $0x06, BX
+	CMOVQGE      CX, BX
+	MOVQ         DI, SI
+	IMULQ        216(AX), SI
+	SHLQ         $0x06, SI
 	VMOVSS       (CX)(R9*4), X2
 	VCVTSS2SD    X2, X2, X2
 	VSUBSD       376(AX)(R8*8), X2, X2
@@ -452,41 +150,39 @@ block4:
 	JGE     end5
 
 loop6:
-	VMAXPS       (DX)(R9*4), Y3, Y3
+	VMAXPS       (BX)(R9*4), Y3, Y3
 	PREFETCHT0   20480(CX)(R9*4)
 	VADDPS       (CX)(R9*4), Y2, Y10
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
-	VMAXPS       32(DX)(R9*4), Y3, Y3
+	VMAXPS       32(BX)(R9*4), Y3, Y3
 	VPADDD       Y11, Y12, Y12
 	VADDPS       32(CX)(R9*4), Y2, Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+416(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
-	PREFETCHT0   1536(SI)(R9*4)
-	VPERMPS      constants<>+224(SB), Y15, Y12
-	VMOVUPS      Y11, (SI)(R9*4)
+	VFNMADD132PS constants<>+384(SB), Y14, Y10
+	VPERMPS      constants<>+480(SB), Y15, Y11
 	VPSLLD       $0x14, Y15, Y15
-	VPADDD       Y12, Y15, Y15
-	VMAXPS       64(DX)(R9*4), Y3, Y3
-	VMOVUPS      constants<>+160(SB), Y11
+	VPADDD       Y11, Y15, Y15
+	VMAXPS       64(BX)(R9*4), Y3, Y3
+	VMOVUPS      constants<>+416(SB), Y11
 	PREFETCHT0   20544(CX)(R9*4)
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VADDPS       64(CX)(R9*4), Y2, Y13
 	VMULPS       Y10, Y10, Y12
 	VADDPS       Y13, Y8, Y8
@@ -495,321 +191,226 @@ loop6:
 	VFMADD213PS  Y15, Y15, Y11
 	VMOVUPS      Y10, Y12
 	VADDPS       Y11, Y5, Y5
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
-	VMOVUPS      Y11, 32(SI)(R9*4)
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y11
-	VFNMADD132PS constants<>+128(SB), Y10, Y11
-	VPERMPS      constants<>+224(SB), Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y11
+	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
-	VMAXPS       96(DX)(R9*4), Y3, Y3
+	VMAXPS       96(BX)(R9*4), Y3, Y3
 	VPADDD       Y10, Y12, Y12
 	VADDPS       96(CX)(R9*4), Y2, Y13
-	VMOVUPS      constants<>+160(SB), Y10
+	VMOVUPS      constants<>+416(SB), Y10
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y11, Y10
+	VFMADD213PS  constants<>+448(SB), Y11, Y10
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y11, Y11, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y11, Y13, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y10
 	VSUBPS       Y1, Y15, Y11
 	VADDPS       Y10, Y6, Y6
-	VFNMADD132PS constants<>+128(SB), Y14, Y11
-	PREFETCHT0   1600(SI)(R9*4)
-	VPERMPS      constants<>+224(SB), Y15, Y12
-	VMOVUPS      Y10, 64(SI)(R9*4)
+	VFNMADD132PS constants<>+384(SB), Y14, Y11
+	VPERMPS      constants<>+480(SB), Y15, Y10
 	VPSLLD       $0x14, Y15, Y15
-	VPADDD       Y12, Y15, Y15
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y11, Y10
+	VPADDD       Y10, Y15, Y15
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y11, Y10
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y10
 	VFMADD213PS  Y15, Y15, Y10
 	VADDPS       Y10, Y7, Y7
-	VMOVUPS      Y10, 96(SI)(R9*4)
 	ADDQ         $+32, R9
 	CMPQ         R9, R11
 	JLT          loop6
 
 end5:
-	MOVQ         R9, R11
-	CMPQ         R11, R10
-	JGE          added7
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	LEAQ         constants<>+288(SB), R13
-	ADDQ         $0x80, R13
-	SHLQ         $0x02, R12
-	SUBQ         R12, R13
-	MOVQ         96(AX), R12
-	SUBQ         $0x08, R12
-	CMPQ         R11, R12
-	CMOVQLT      R11, R12
-	VMAXPS       (DX)(R12*4), Y3, Y3
-	VMOVUPS      (R13), Y10
-	VMASKMOVPS   (CX)(R9*4), Y10, Y10
-	VADDPS       Y2, Y10, Y10
-	VANDPS       (R13), Y10, Y10
+	MOVQ         R10, R11
+	SUBQ         R9, R11
+	JEQ          added7
+	CMPQ         R11, $0x08
+	JLT          part8
+	VMAXPS       (BX)(R9*4), Y3, Y3
+	PREFETCHT0   20480(CX)(R9*4)
+	VADDPS       (CX)(R9*4), Y2, Y10
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VANDPS       (R13), Y11, Y11
 	VADDPS       Y11, Y4, Y4
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	CMPQ         R12, $0x08
-	JLT          part8
-	VMOVUPS      Y11, (SI)(R9*4)
-	JMP          stored9
-
-part8:
-	MOVQ         96(AX), R13
-	SUBQ         R11, R13
-	LEAQ         (SI)(R9*4), R12
-	VMOVAPS      X11, X10
-	TESTQ        $+4, R13
-	JEQ          skip10
-	VMOVUPS      X10, (R12)
-	VEXTRACTF128 $0x01, Y11, X10
-	ADDQ         $0x10, R12
-
-skip10:
-	TESTQ   $+2, R13
-	JEQ     skip11
-	VMOVSD  X10, (R12)
-	VPSRLDQ $0x08, X10, X10
-	ADDQ    $0x08, R12
-
-skip11:
-	TESTQ  $+1, R13
-	JEQ    skip12
-	VMOVSS X10, (R12)
-
-skip12:
-stored9:
-	ADDQ         $0x08, R11
-	CMPQ         R11, R10
-	JGE          added7
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	LEAQ         constants<>+288(SB), R13
-	ADDQ         $0x80, R13
-	SHLQ         $0x02, R12
-	SUBQ         R12, R13
-	MOVQ         96(AX), R12
-	SUBQ         $0x08, R12
-	CMPQ         R11, R12
-	CMOVQLT      R11, R12
-	VMAXPS       (DX)(R12*4), Y3, Y3
-	VMOVUPS      (R13), Y10
-	VMASKMOVPS   32(CX)(R9*4), Y10, Y10
-	VADDPS       Y2, Y10, Y10
-	VANDPS       (R13), Y10, Y10
+	CMPQ         R11, $0x08
+	JEQ          added7
+	CMPQ         R11, $0x10
+	JLT          part9
+	VMAXPS       32(BX)(R9*4), Y3, Y3
+	VADDPS       32(CX)(R9*4), Y2, Y10
 	VADDPS       Y10, Y9, Y9
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VANDPS       (R13), Y11, Y11
 	VADDPS       Y11, Y5, Y5
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	CMPQ         R12, $0x08
-	JLT          part13
-	VMOVUPS      Y11, 32(SI)(R9*4)
-	JMP          stored14
-
-part13:
-	MOVQ         96(AX), R13
-	SUBQ         R11, R13
-	LEAQ         32(SI)(R9*4), R12
-	VMOVAPS      X11, X10
-	TESTQ        $+4, R13
-	JEQ          skip15
-	VMOVUPS      X10, (R12)
-	VEXTRACTF128 $0x01, Y11, X10
-	ADDQ         $0x10, R12
-
-skip15:
-	TESTQ   $+2, R13
-	JEQ     skip16
-	VMOVSD  X10, (R12)
-	VPSRLDQ $0x08, X10, X10
-	ADDQ    $0x08, R12
-
-skip16:
-	TESTQ  $+1, R13
-	JEQ    skip17
-	VMOVSS X10, (R12)
-
-skip17:
-stored14:
-	ADDQ         $0x08, R11
-	CMPQ         R11, R10
-	JGE          added7
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	LEAQ         constants<>+288(SB), R13
-	ADDQ         $0x80, R13
-	SHLQ         $0x02, R12
-	SUBQ         R12, R13
-	MOVQ         96(AX), R12
-	SUBQ         $0x08, R12
-	CMPQ         R11, R12
-	CMOVQLT      R11, R12
-	VMAXPS       (DX)(R12*4), Y3, Y3
-	VMOVUPS      (R13), Y10
-	VMASKMOVPS   64(CX)(R9*4), Y10, Y10
-	VADDPS       Y2, Y10, Y10
-	VANDPS       (R13), Y10, Y10
+	CMPQ         R11, $0x10
+	JEQ          added7
+	CMPQ         R11, $0x18
+	JLT          part10
+	VMAXPS       64(BX)(R9*4), Y3, Y3
+	PREFETCHT0   20544(CX)(R9*4)
+	VADDPS       64(CX)(R9*4), Y2, Y10
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VANDPS       (R13), Y11, Y11
 	VADDPS       Y11, Y6, Y6
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	CMPQ         R12, $0x08
-	JLT          part18
-	VMOVUPS      Y11, 64(SI)(R9*4)
-	JMP          stored19
-
-part18:
-	MOVQ         96(AX), R13
-	SUBQ         R11, R13
-	LEAQ         64(SI)(R9*4), R12
-	VMOVAPS      X11, X10
-	TESTQ        $+4, R13
-	JEQ          skip20
-	VMOVUPS      X10, (R12)
-	VEXTRACTF128 $0x01, Y11, X10
-	ADDQ         $0x10, R12
-
-skip20:
-	TESTQ   $+2, R13
-	JEQ     skip21
-	VMOVSD  X10, (R12)
-	VPSRLDQ $0x08, X10, X10
-	ADDQ    $0x08, R12
-
-skip21:
-	TESTQ  $+1, R13
-	JEQ    skip22
-	VMOVSS X10, (R12)
-
-skip22:
-stored19:
-	ADDQ         $0x08, R11
-	CMPQ         R11, R10
-	JGE          added7
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	LEAQ         constants<>+288(SB), R13
-	ADDQ         $0x80, R13
-	SHLQ         $0x02, R12
-	SUBQ         R12, R13
-	MOVQ         96(AX), R12
-	SUBQ         $0x08, R12
-	CMPQ         R11, R12
-	CMOVQLT      R11, R12
-	VMAXPS       (DX)(R12*4), Y3, Y3
-	VMOVUPS      (R13), Y10
+	CMPQ         R11, $0x18
+	JEQ          added7
+	MOVQ         96(AX), R11
+	VMAXPS       -32(BX)(R11*4), Y3, Y3
+	VMOVUPS      (DX), Y10
 	VMASKMOVPS   96(CX)(R9*4), Y10, Y10
 	VADDPS       Y2, Y10, Y10
-	VANDPS       (R13), Y10, Y10
+	VANDPS       (DX), Y10, Y10
 	VADDPS       Y10, Y9, Y9
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
-	VANDPS       (R13), Y11, Y11
+	VANDPS       (DX), Y11, Y11
 	VADDPS       Y11, Y7, Y7
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	LEAQ         96(SI)(R9*4), R9
-	VMOVAPS      X11, X10
-	TESTQ        $+4, R12
-	JEQ          skip23
-	VMOVUPS      X10, (R9)
-	VEXTRACTF128 $0x01, Y11, X10
-	ADDQ         $0x10, R9
+	JMP          added7
 
-skip23:
-	TESTQ   $+2, R12
-	JEQ     skip24
-	VMOVSD  X10, (R9)
-	VPSRLDQ $0x08, X10, X10
-	ADDQ    $0x08, R9
+part10:
+	MOVQ         96(AX), R11
+	VMAXPS       -32(BX)(R11*4), Y3, Y3
+	VMOVUPS      (DX), Y10
+	VMASKMOVPS   64(CX)(R9*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (DX), Y11, Y11
+	VADDPS       Y11, Y6, Y6
+	JMP          added7
 
-skip24:
-	TESTQ  $+1, R12
-	JEQ    skip25
-	VMOVSS X10, (R9)
+part9:
+	MOVQ         96(AX), R11
+	VMAXPS       -32(BX)(R11*4), Y3, Y3
+	VMOVUPS      (DX), Y10
+	VMASKMOVPS   32(CX)(R9*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (DX), Y11, Y11
+	VADDPS       Y11, Y5, Y5
+	JMP          added7
 
-skip25:
-	ADDQ $0x08, R11
+part8:
+	MOVQ         96(AX), R11
+	VMAXPS       -32(BX)(R11*4), Y3, Y3
+	VMOVUPS      (DX), Y10
+	VMASKMOVPS   (CX)(R9*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (DX), Y11, Y11
+	VADDPS       Y11, Y4, Y4
 
 added7:
 	VADDPS       Y6, Y4, Y4
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R9
-	VMOVUPS      Y4, (R9)(BX*1)
+	VMOVUPS      Y4, (R9)(SI*1)
 	MOVQ         64(AX), R9
-	VMOVUPS      Y8, (R9)(BX*1)
-	XORQ         $0x20, BX
+	VMOVUPS      Y8, (R9)(SI*1)
+	XORQ         $0x20, SI
 	MOVQ         56(AX), R9
-	VMOVUPS      Y5, (R9)(BX*1)
+	VMOVUPS      Y5, (R9)(SI*1)
 	MOVQ         64(AX), R9
-	VMOVUPS      Y9, (R9)(BX*1)
-	XORQ         $0x20, BX
-	ORQ          $0x3f, BX
-	INCQ         BX
+	VMOVUPS      Y9, (R9)(SI*1)
+	XORQ         $0x20, SI
+	ORQ          $0x3f, SI
+	INCQ         SI
 	MOVQ         R10, R9
 	CMPQ         R9, 96(AX)
 	JLT          block4
-	CMPQ         CX, DX
-	JEQ          found26
+	CMPQ         CX, BX
+	JEQ          found12
 	VEXTRACTF128 $0x01, Y3, X2
 	VMAXPS       X2, X3, X3
 	VPERMILPS    $0x4e, X3, X2
@@ -821,12 +422,452 @@ added7:
 	VCVTSS2SD    X3, X3, X3
 	VMOVSD       X3, 392(AX)(R8*8)
 
-found26:
+found12:
 skip2:
 	ADDQ 120(AX), CX
-	ADDQ 128(AX), SI
 	INCQ DI
 	INCQ R8
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
+// func sumExpUniformFloat32AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// sumExpUniformFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	MOVQ         96(AX), CX
+	ANDQ         $0x07, CX
+	LEAQ         constants<>+32(SB), DX
+	ADDQ         $0x80, DX
+	SHLQ         $0x02, CX
+	SUBQ         CX, DX
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DI
+	MOVQ         88(AX), R9
+	XORQ         R8, R8
+
+row1:
+	CMPQ         R8, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), R10
+	MOVLQSX      (R10)(R8*4), R10
+	TESTQ        R10, R10
+	JLT          skip2
+	MOVQ         120(AX), BX
+	LEAQ         (CX)(BX*2), BX
+	CMPQ         R8, 104(AX)
+	CMOVQGE      CX, BX
+	MOVQ         R8, SI
+	IMULQ        216(AX), SI
+	SHLQ         $0x06, SI
+	VMOVSS       (CX)(R10*4), X2
+	VCVTSS2SD    X2, X2, X2
+	VSUBSD       376(AX)(R9*8), X2, X2
+	VMOVSD       X2, 4728(AX)(R9*8)
+	VBROADCASTSS 1464(AX)(R9*8), Y2
+	VMOVSD       112(AX), X3
+	VCVTSD2SS    X3, X3, X3
+	VBROADCASTSS X3, Y3
+	XORQ         R10, R10
+
+block4:
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	LEAQ    512(R10), R11
+	CMPQ    R11, 96(AX)
+	CMOVQGT 96(AX), R11
+	MOVQ    R11, R12
+	ANDQ    $-32, R12
+	CMPQ    R10, R12
+	JGE     end5
+
+loop6:
+	VMAXPS       (BX)(R10*4), Y3, Y3
+	PREFETCHT0   20480(CX)(R10*4)
+	VADDPS       (CX)(R10*4), Y2, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VMAXPS       32(BX)(R10*4), Y3, Y3
+	VPADDD       Y11, Y12, Y12
+	VADDPS       32(CX)(R10*4), Y2, Y13
+	VMOVUPS      constants<>+416(SB), Y11
+	VADDPS       Y13, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMAXPS       Y13, Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VFMADD213PS  Y12, Y12, Y11
+	VSUBPS       Y1, Y15, Y10
+	VADDPS       Y11, Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y14, Y10
+	PREFETCHT0   1536(DI)(R10*4)
+	VPERMPS      constants<>+480(SB), Y15, Y12
+	VMOVUPS      Y11, (DI)(R10*4)
+	VPSLLD       $0x14, Y15, Y15
+	VPADDD       Y12, Y15, Y15
+	VMAXPS       64(BX)(R10*4), Y3, Y3
+	VMOVUPS      constants<>+416(SB), Y11
+	PREFETCHT0   20544(CX)(R10*4)
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VADDPS       64(CX)(R10*4), Y2, Y13
+	VMULPS       Y10, Y10, Y12
+	VADDPS       Y13, Y8, Y8
+	VFMADD213PS  Y10, Y12, Y11
+	VMAXPS       Y13, Y0, Y10
+	VFMADD213PS  Y15, Y15, Y11
+	VMOVUPS      Y10, Y12
+	VADDPS       Y11, Y5, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VMOVUPS      Y11, 32(DI)(R10*4)
+	VSUBPS       Y1, Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y10, Y11
+	VPERMPS      constants<>+480(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VMAXPS       96(BX)(R10*4), Y3, Y3
+	VPADDD       Y10, Y12, Y12
+	VADDPS       96(CX)(R10*4), Y2, Y13
+	VMOVUPS      constants<>+416(SB), Y10
+	VADDPS       Y13, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y10
+	VMAXPS       Y13, Y0, Y14
+	VMULPS       Y11, Y11, Y13
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  Y11, Y13, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VFMADD213PS  Y12, Y12, Y10
+	VSUBPS       Y1, Y15, Y11
+	VADDPS       Y10, Y6, Y6
+	VFNMADD132PS constants<>+384(SB), Y14, Y11
+	PREFETCHT0   1600(DI)(R10*4)
+	VPERMPS      constants<>+480(SB), Y15, Y12
+	VMOVUPS      Y10, 64(DI)(R10*4)
+	VPSLLD       $0x14, Y15, Y15
+	VPADDD       Y12, Y15, Y15
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y11, Y10
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y10
+	VFMADD213PS  Y15, Y15, Y10
+	VADDPS       Y10, Y7, Y7
+	VMOVUPS      Y10, 96(DI)(R10*4)
+	ADDQ         $+32, R10
+	CMPQ         R10, R12
+	JLT          loop6
+
+end5:
+	MOVQ         R11, R12
+	SUBQ         R10, R12
+	JEQ          added7
+	CMPQ         R12, $0x08
+	JLT          part8
+	VMAXPS       (BX)(R10*4), Y3, Y3
+	PREFETCHT0   20480(CX)(R10*4)
+	VADDPS       (CX)(R10*4), Y2, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VADDPS       Y11, Y4, Y4
+	PREFETCHT0   1536(DI)(R10*4)
+	VMOVUPS      Y11, (DI)(R10*4)
+	CMPQ         R12, $0x08
+	JEQ          added7
+	CMPQ         R12, $0x10
+	JLT          part9
+	VMAXPS       32(BX)(R10*4), Y3, Y3
+	VADDPS       32(CX)(R10*4), Y2, Y10
+	VADDPS       Y10, Y9, Y9
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VADDPS       Y11, Y5, Y5
+	VMOVUPS      Y11, 32(DI)(R10*4)
+	CMPQ         R12, $0x10
+	JEQ          added7
+	CMPQ         R12, $0x18
+	JLT          part10
+	VMAXPS       64(BX)(R10*4), Y3, Y3
+	PREFETCHT0   20544(CX)(R10*4)
+	VADDPS       64(CX)(R10*4), Y2, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VADDPS       Y11, Y6, Y6
+	PREFETCHT0   1600(DI)(R10*4)
+	VMOVUPS      Y11, 64(DI)(R10*4)
+	CMPQ         R12, $0x18
+	JEQ          added7
+	MOVQ         96(AX), R12
+	VMAXPS       -32(BX)(R12*4), Y3, Y3
+	VMOVUPS      (DX), Y10
+	VMASKMOVPS   96(CX)(R10*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (DX), Y11, Y11
+	VADDPS       Y11, Y7, Y7
+	MOVQ         96(AX), R12
+	LEAQ         96(DI)(R10*4), R10
+	VMOVAPS      X11, X10
+	TESTQ        $+4, R12
+	JEQ          skip12
+	VMOVUPS      X10, (R10)
+	VEXTRACTF128 $0x01, Y11, X10
+	ADDQ         $0x10, R10
+
+skip12:
+	TESTQ   $+2, R12
+	JEQ     skip13
+	VMOVSD  X10, (R10)
+	VPSRLDQ $0x08, X10, X10
+	ADDQ    $0x08, R10
+
+skip13:
+	TESTQ  $+1, R12
+	JEQ    skip14
+	VMOVSS X10, (R10)
+
+skip14:
+	JMP added7
+
+part10:
+	MOVQ         96(AX), R12
+	VMAXPS       -32(BX)(R12*4), Y3, Y3
+	VMOVUPS      (DX), Y10
+	VMASKMOVPS   64(CX)(R10*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (DX), Y11, Y11
+	VADDPS       Y11, Y6, Y6
+	MOVQ         96(AX), R12
+	LEAQ         64(DI)(R10*4), R10
+	VMOVAPS      X11, X10
+	TESTQ        $+4, R12
+	JEQ          skip15
+	VMOVUPS      X10, (R10)
+	VEXTRACTF128 $0x01, Y11, X10
+	ADDQ         $0x10, R10
+
+skip15:
+	TESTQ   $+2, R12
+	JEQ     skip16
+	VMOVSD  X10, (R10)
+	VPSRLDQ $0x08, X10, X10
+	ADDQ    $0x08, R10
+
+skip16:
+	TESTQ  $+1, R12
+	JEQ    skip17
+	VMOVSS X10, (R10)
+
+skip17:
+	JMP added7
+
+part9:
+	MOVQ         96(AX), R12
+	VMAXPS       -32(BX)(R12*4), Y3, Y3
+	VMOVUPS      (DX), Y10
+	VMASKMOVPS   32(CX)(R10*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y9, Y9
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (DX), Y11, Y11
+	VADDPS       Y11, Y5, Y5
+	MOVQ         96(AX), R12
+	LEAQ         32(DI)(R10*4), R10
+	VMOVAPS      X11, X10
+	TESTQ        $+4, R12
+	JEQ          skip18
+	VMOVUPS      X10, (R10)
+	VEXTRACTF128 $0x01, Y11, X10
+	ADDQ         $0x10, R10
+
+skip18:
+	TESTQ   $+2, R12
+	JEQ     skip19
+	VMOVSD  X10, (R10)
+	VPSRLDQ $0x08, X10, X10
+	ADDQ    $0x08, R10
+
+skip19:
+	TESTQ  $+1, R12
+	JEQ    skip20
+	VMOVSS X10, (R10)
+
+skip20:
+	JMP added7
+
+part8:
+	MOVQ         96(AX), R12
+	VMAXPS       -32(BX)(R12*4), Y3, Y3
+	VMOVUPS      (DX), Y10
+	VMASKMOVPS   (CX)(R10*4), Y10, Y10
+	VADDPS       Y2, Y10, Y10
+	VANDPS       (DX), Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VANDPS       (DX), Y11, Y11
+	VADDPS       Y11, Y4, Y4
+	MOVQ         96(AX), R12
+	LEAQ         (DI)(R10*4), R10
+	VMOVAPS      X11, X10
+	TESTQ        $+4, R12
+	JEQ          skip21
+	VMOVUPS      X10, (R10)
+	VEXTRACTF128 $0x01, Y11, X10
+	ADDQ         $0x10, R10
+
+skip21:
+	TESTQ   $+2, R12
+	JEQ     skip22
+	VMOVSD  X10, (R10)
+	VPSRLDQ $0x08, X10, X10
+	ADDQ    $0x08, R10
+
+skip22:
+	TESTQ  $+1, R12
+	JEQ    skip23
+	VMOVSS X10, (R10)
+
+skip23:
+added7:
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y5, Y5
+	MOVQ         56(AX), R10
+	VMOVUPS      Y4, (R10)(SI*1)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y8, (R10)(SI*1)
+	XORQ         $0x20, SI
+	MOVQ         56(AX), R10
+	VMOVUPS      Y5, (R10)(SI*1)
+	MOVQ         64(AX), R10
+	VMOVUPS      Y9, (R10)(SI*1)
+	XORQ         $0x20, SI
+	ORQ          $0x3f, SI
+	INCQ         SI
+	MOVQ         R11, R10
+	CMPQ         R10, 96(AX)
+	JLT          block4
+	CMPQ         CX, BX
+	JEQ          found24
+	VEXTRACTF128 $0x01, Y3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0x4e, X3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0xb1, X3, X2
+	VMAXPS       X2, X3, X3
+	VXORPS       constants<>+0(SB), X3, X2
+	VMOVSS       X2, 1480(AX)(R9*8)
+	VCVTSS2SD    X3, X3, X3
+	VMOVSD       X3, 392(AX)(R9*8)
+
+found24:
+skip2:
+	ADDQ 120(AX), CX
+	ADDQ 128(AX), DI
+	INCQ R8
+	INCQ R9
 	JMP  row1
 
 done3:
@@ -911,8 +952,8 @@ TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         24(AX), DI
@@ -977,14 +1018,14 @@ loop6:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -1004,14 +1045,14 @@ loop6:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -1031,14 +1072,14 @@ loop6:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -1058,14 +1099,14 @@ loop6:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -1082,7 +1123,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
-	LEAQ         constants<>+288(SB), R15
+	LEAQ         constants<>+32(SB), R15
 	ADDQ         $0x80, R15
 	SHLQ         $0x02, R14
 	SUBQ         R14, R15
@@ -1109,14 +1150,14 @@ loop8:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -1368,7 +1409,7 @@ group4:
 	LEAQ        1536(BX), R12
 	CMPQ        R11, $0x04
 	JGE         classes6
-	LEAQ        constants<>+288(SB), R13
+	LEAQ        constants<>+32(SB), R13
 	ADDQ        $0x80, R13
 	SHLQ        $0x02, R11
 	SUBQ        R11, R13
@@ -1523,7 +1564,7 @@ group4:
 	LEAQ         1536(BX), R12
 	CMPQ         R11, $0x04
 	JGE          classes6
-	LEAQ         constants<>+288(SB), R13
+	LEAQ         constants<>+32(SB), R13
 	ADDQ         $0x80, R13
 	SHLQ         $0x02, R11
 	SUBQ         R11, R13
@@ -1776,8 +1817,8 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Y2
@@ -1848,29 +1889,29 @@ fetched6:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
 	VMOVUPS      576(R11), Y10
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VPSLLD       $0x14, Y9, Y9
 	VBLENDVPS    Y11, Y10, Y5, Y5
 	VPADDD       Y8, Y9, Y9
 	VSUBPS       Y3, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMOVUPS      Y12, Y13
 	VMULPS       Y7, Y7, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VFMADD213PS  Y7, Y11, Y8
 	VSUBPS       Y1, Y13, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFNMADD132PS constants<>+128(SB), Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y12, Y7
 	VMOVUPS      1152(R11), Y11
 	VMOVUPS      Y8, (R11)
-	VPERMPS      constants<>+224(SB), Y13, Y9
+	VPERMPS      constants<>+480(SB), Y13, Y9
 	VPCMPEQD     constants<>+640(SB), Y4, Y12
 	VMAXPS       32(R11), Y2, Y2
 	VPSLLD       $0x14, Y13, Y13
@@ -1879,21 +1920,21 @@ fetched6:
 	VPADDD       Y9, Y13, Y13
 	VSUBPS       Y3, Y11, Y11
 	VMOVUPS      Y8, (R9)(R10*1)
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VMAXPS       Y11, Y0, Y9
 	VADDPS       1024(R9), Y6, Y6
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMOVUPS      Y9, Y12
 	VMOVUPS      Y6, 1024(R9)
 	VMULPS       Y7, Y7, Y6
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VFMADD213PS  Y7, Y6, Y8
 	VSUBPS       Y1, Y12, Y6
 	VFMADD213PS  Y13, Y13, Y8
-	VFNMADD132PS constants<>+128(SB), Y9, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
 	VMOVUPS      1728(R11), Y9
 	VMOVUPS      Y8, 576(R11)
-	VPERMPS      constants<>+224(SB), Y12, Y7
+	VPERMPS      constants<>+480(SB), Y12, Y7
 	VPCMPEQD     constants<>+672(SB), Y4, Y13
 	VMAXPS       608(R11), Y2, Y2
 	VPSLLD       $0x14, Y12, Y12
@@ -1902,28 +1943,28 @@ fetched6:
 	VPADDD       Y7, Y12, Y12
 	VSUBPS       Y3, Y9, Y9
 	VMOVUPS      Y8, 32(R9)(R10*1)
-	VMOVUPS      constants<>+160(SB), Y7
+	VMOVUPS      constants<>+416(SB), Y7
 	VMAXPS       Y9, Y0, Y8
 	VADDPS       1056(R9), Y10, Y10
-	VFMADD213PS  constants<>+192(SB), Y6, Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
 	VMOVUPS      Y8, Y13
 	VMOVUPS      Y10, 1056(R9)
 	VMULPS       Y6, Y6, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VFMADD213PS  Y6, Y10, Y7
 	VSUBPS       Y1, Y13, Y6
 	VFMADD213PS  Y12, Y12, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y6
+	VFNMADD132PS constants<>+384(SB), Y8, Y6
 	VMOVUPS      Y7, 1152(R11)
-	VPERMPS      constants<>+224(SB), Y13, Y8
+	VPERMPS      constants<>+480(SB), Y13, Y8
 	VMAXPS       1184(R11), Y2, Y2
 	VPSLLD       $0x14, Y13, Y13
 	VADDPS       64(R9)(R10*1), Y7, Y7
 	VPADDD       Y8, Y13, Y13
 	VMOVUPS      Y7, 64(R9)(R10*1)
-	VMOVUPS      constants<>+160(SB), Y7
+	VMOVUPS      constants<>+416(SB), Y7
 	VADDPS       1088(R9), Y11, Y8
-	VFMADD213PS  constants<>+192(SB), Y6, Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
 	VMOVUPS      Y8, 1088(R9)
 	VMULPS       Y6, Y6, Y8
 	VFMADD213PS  Y6, Y8, Y7
@@ -1964,14 +2005,14 @@ fetched9:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -2083,14 +2124,14 @@ two10:
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+128(SB), Y4, Y3
-	VPERMPS      constants<>+224(SB), Y6, Y4
+	VFNMADD132PS constants<>+384(SB), Y4, Y3
+	VPERMPS      constants<>+480(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y4
-	VFMADD213PS  constants<>+192(SB), Y3, Y4
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
@@ -2200,8 +2241,8 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Y2
@@ -2269,14 +2310,14 @@ fetched6:
 	VANDPS       Y7, Y8, Y8
 	VMAXPS       Y6, Y0, Y7
 	VMOVUPS      Y7, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y6
-	VFNMADD132PS constants<>+128(SB), Y7, Y6
-	VPERMPS      constants<>+224(SB), Y9, Y7
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y9, Y7
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y7, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y6, Y7
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
 	VMULPS       Y6, Y6, Y10
 	VFMADD213PS  Y6, Y10, Y7
 	VFMADD213PS  Y9, Y9, Y7
@@ -2388,14 +2429,14 @@ two7:
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+128(SB), Y4, Y3
-	VPERMPS      constants<>+224(SB), Y6, Y4
+	VFNMADD132PS constants<>+384(SB), Y4, Y3
+	VPERMPS      constants<>+480(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y4
-	VFMADD213PS  constants<>+192(SB), Y3, Y4
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
@@ -2511,8 +2552,8 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
@@ -2581,14 +2622,14 @@ fetched6:
 	VANDPS       Y7, Y6, Y6
 	VMAXPS       Y4, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y4
-	VFNMADD132PS constants<>+128(SB), Y7, Y4
-	VPERMPS      constants<>+224(SB), Y8, Y7
+	VFNMADD132PS constants<>+384(SB), Y7, Y4
+	VPERMPS      constants<>+480(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y4, Y7
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y4, Y7
 	VMULPS       Y4, Y4, Y9
 	VFMADD213PS  Y4, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
@@ -3051,7 +3092,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R10
 	SUBQ         R8, R10
-	LEAQ         constants<>+288(SB), R11
+	LEAQ         constants<>+32(SB), R11
 	ADDQ         $0x80, R11
 	SHLQ         $0x03, R10
 	SUBQ         R10, R11
@@ -3313,7 +3354,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R11
 	SUBQ         R9, R11
-	LEAQ         constants<>+288(SB), R12
+	LEAQ         constants<>+32(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x03, R11
 	SUBQ         R11, R12
@@ -3705,7 +3746,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
-	LEAQ         constants<>+288(SB), R15
+	LEAQ         constants<>+32(SB), R15
 	ADDQ         $0x80, R15
 	SHLQ         $0x03, R14
 	SUBQ         R14, R15
@@ -3952,7 +3993,7 @@ group1:
 	LEAQ       1536(BX), R11
 	CMPQ       R10, $0x04
 	JGE        classes3
-	LEAQ       constants<>+288(SB), R12
+	LEAQ       constants<>+32(SB), R12
 	ADDQ       $0x80, R12
 	SHLQ       $0x03, R10
 	SUBQ       R10, R12
@@ -4055,7 +4096,7 @@ group1:
 	LEAQ         1536(BX), R11
 	CMPQ         R10, $0x04
 	JGE          classes3
-	LEAQ         constants<>+288(SB), R12
+	LEAQ         constants<>+32(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x03, R10
 	SUBQ         R10, R12
@@ -5302,8 +5343,8 @@ TEXT ·sumUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         88(AX), DI
 	XORQ         SI, SI
@@ -5357,71 +5398,71 @@ loop6:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
 	VCVTPH2PS    16(DX)(R8*2), Y13
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VMAXPS       Y13, Y3, Y3
 	VPSLLD       $0x14, Y12, Y12
 	VCVTPH2PS    16(CX)(R8*2), Y13
 	VPADDD       Y11, Y12, Y12
 	VADDPS       Y2, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+416(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
-	VPERMPS      constants<>+224(SB), Y15, Y11
+	VFNMADD132PS constants<>+384(SB), Y14, Y10
+	VPERMPS      constants<>+480(SB), Y15, Y11
 	VCVTPH2PS    32(DX)(R8*2), Y12
 	VPSLLD       $0x14, Y15, Y15
 	VMAXPS       Y12, Y3, Y3
 	VPADDD       Y11, Y15, Y15
 	VCVTPH2PS    32(CX)(R8*2), Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+416(SB), Y11
 	VADDPS       Y2, Y13, Y13
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VADDPS       Y13, Y8, Y8
 	VMULPS       Y10, Y10, Y12
 	VMAXPS       Y13, Y0, Y13
 	VFMADD213PS  Y10, Y12, Y11
 	VMOVUPS      Y13, Y10
 	VFMADD213PS  Y15, Y15, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
 	VADDPS       Y11, Y5, Y5
 	VSUBPS       Y1, Y10, Y11
-	VFNMADD132PS constants<>+128(SB), Y13, Y11
-	VPERMPS      constants<>+224(SB), Y10, Y12
+	VFNMADD132PS constants<>+384(SB), Y13, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y12
 	VCVTPH2PS    48(DX)(R8*2), Y13
 	VPSLLD       $0x14, Y10, Y10
 	VMAXPS       Y13, Y3, Y3
 	VPADDD       Y12, Y10, Y10
 	VCVTPH2PS    48(CX)(R8*2), Y14
-	VMOVUPS      constants<>+160(SB), Y12
+	VMOVUPS      constants<>+416(SB), Y12
 	VADDPS       Y2, Y14, Y14
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
 	VADDPS       Y14, Y9, Y9
 	VMULPS       Y11, Y11, Y13
 	VMAXPS       Y14, Y0, Y14
 	VFMADD213PS  Y11, Y13, Y12
 	VMOVUPS      Y14, Y11
 	VFMADD213PS  Y10, Y10, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VADDPS       Y12, Y6, Y6
 	VSUBPS       Y1, Y11, Y10
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
-	VPERMPS      constants<>+224(SB), Y11, Y12
+	VFNMADD132PS constants<>+384(SB), Y14, Y10
+	VPERMPS      constants<>+480(SB), Y11, Y12
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y12, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y10, Y12
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y10, Y12
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y12
 	VFMADD213PS  Y11, Y11, Y12
@@ -5437,7 +5478,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R10
 	SUBQ         R8, R10
-	LEAQ         constants<>+288(SB), R11
+	LEAQ         constants<>+32(SB), R11
 	ADDQ         $0x80, R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
@@ -5466,14 +5507,14 @@ loop8:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -5540,8 +5581,8 @@ TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         88(AX), R8
@@ -5596,74 +5637,74 @@ loop6:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
 	VCVTPH2PS    16(DX)(R9*2), Y13
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VMAXPS       Y13, Y3, Y3
 	VPSLLD       $0x14, Y12, Y12
 	VCVTPH2PS    16(CX)(R9*2), Y13
 	VPADDD       Y11, Y12, Y12
 	VADDPS       Y2, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+416(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VFNMADD132PS constants<>+384(SB), Y14, Y10
 	VMOVUPS      Y11, (SI)(R9*4)
-	VPERMPS      constants<>+224(SB), Y15, Y11
+	VPERMPS      constants<>+480(SB), Y15, Y11
 	VCVTPH2PS    32(DX)(R9*2), Y12
 	VPSLLD       $0x14, Y15, Y15
 	VMAXPS       Y12, Y3, Y3
 	VPADDD       Y11, Y15, Y15
 	VCVTPH2PS    32(CX)(R9*2), Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+416(SB), Y11
 	VADDPS       Y2, Y13, Y13
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VADDPS       Y13, Y8, Y8
 	VMULPS       Y10, Y10, Y12
 	VMAXPS       Y13, Y0, Y13
 	VFMADD213PS  Y10, Y12, Y11
 	VMOVUPS      Y13, Y10
 	VFMADD213PS  Y15, Y15, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
 	VADDPS       Y11, Y5, Y5
 	VSUBPS       Y1, Y10, Y12
 	VMOVUPS      Y11, 32(SI)(R9*4)
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y10, Y11
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y10, Y11
 	VCVTPH2PS    48(DX)(R9*2), Y13
 	VPSLLD       $0x14, Y10, Y10
 	VMAXPS       Y13, Y3, Y3
 	VPADDD       Y11, Y10, Y10
 	VCVTPH2PS    48(CX)(R9*2), Y14
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+416(SB), Y11
 	VADDPS       Y2, Y14, Y14
-	VFMADD213PS  constants<>+192(SB), Y12, Y11
+	VFMADD213PS  constants<>+448(SB), Y12, Y11
 	VADDPS       Y14, Y9, Y9
 	VMULPS       Y12, Y12, Y13
 	VMAXPS       Y14, Y0, Y14
 	VFMADD213PS  Y12, Y13, Y11
 	VMOVUPS      Y14, Y12
 	VFMADD213PS  Y10, Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VADDPS       Y11, Y6, Y6
 	VSUBPS       Y1, Y12, Y10
 	VMOVUPS      Y11, 64(SI)(R9*4)
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y14, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -5680,7 +5721,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R11
 	SUBQ         R9, R11
-	LEAQ         constants<>+288(SB), R12
+	LEAQ         constants<>+32(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
@@ -5709,14 +5750,14 @@ loop8:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -5895,8 +5936,8 @@ TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         24(AX), DI
@@ -5964,14 +6005,14 @@ loop6:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -5992,14 +6033,14 @@ loop6:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -6020,14 +6061,14 @@ loop6:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -6048,14 +6089,14 @@ loop6:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -6072,7 +6113,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
-	LEAQ         constants<>+288(SB), R15
+	LEAQ         constants<>+32(SB), R15
 	ADDQ         $0x80, R15
 	SHLQ         $0x02, R14
 	SUBQ         R14, R15
@@ -6124,14 +6165,14 @@ loop8:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -6911,8 +6952,8 @@ TEXT ·sumUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         88(AX), DI
 	XORQ         SI, SI
@@ -6968,77 +7009,77 @@ loop6:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VMOVUPS      (DX)(R8*2), Y13
 	VSUBPS       Y1, Y12, Y10
 	VPAND        constants<>+1408(SB), Y13, Y13
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
 	VMAXPS       Y13, Y3, Y3
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPMOVZXWD    16(CX)(R8*2), Y13
 	VPSLLD       $0x14, Y12, Y12
 	VPSLLD       $0x10, Y13, Y13
 	VPADDD       Y11, Y12, Y12
 	VADDPS       Y2, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+416(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VMOVUPS      32(DX)(R8*2), Y12
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VFNMADD132PS constants<>+384(SB), Y14, Y10
 	VPSLLD       $0x10, Y12, Y12
-	VPERMPS      constants<>+224(SB), Y15, Y11
+	VPERMPS      constants<>+480(SB), Y15, Y11
 	VMAXPS       Y12, Y3, Y3
 	VPSLLD       $0x14, Y15, Y15
 	VPMOVZXWD    32(CX)(R8*2), Y12
 	VPADDD       Y11, Y15, Y15
 	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+416(SB), Y11
 	VADDPS       Y2, Y12, Y12
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VADDPS       Y12, Y8, Y8
 	VMULPS       Y10, Y10, Y13
 	VMAXPS       Y12, Y0, Y12
 	VFMADD213PS  Y10, Y13, Y11
 	VMOVUPS      Y12, Y10
 	VFMADD213PS  Y15, Y15, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
 	VADDPS       Y11, Y5, Y5
 	VSUBPS       Y1, Y10, Y11
 	VMOVUPS      32(DX)(R8*2), Y13
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VPAND        constants<>+1408(SB), Y13, Y13
-	VPERMPS      constants<>+224(SB), Y10, Y12
+	VPERMPS      constants<>+480(SB), Y10, Y12
 	VMAXPS       Y13, Y3, Y3
 	VPSLLD       $0x14, Y10, Y10
 	VPMOVZXWD    48(CX)(R8*2), Y13
 	VPADDD       Y12, Y10, Y10
 	VPSLLD       $0x10, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
+	VMOVUPS      constants<>+416(SB), Y12
 	VADDPS       Y2, Y13, Y13
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
 	VADDPS       Y13, Y9, Y9
 	VMULPS       Y11, Y11, Y14
 	VMAXPS       Y13, Y0, Y13
 	VFMADD213PS  Y11, Y14, Y12
 	VMOVUPS      Y13, Y11
 	VFMADD213PS  Y10, Y10, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VADDPS       Y12, Y6, Y6
 	VSUBPS       Y1, Y11, Y10
-	VFNMADD132PS constants<>+128(SB), Y13, Y10
-	VPERMPS      constants<>+224(SB), Y11, Y12
+	VFNMADD132PS constants<>+384(SB), Y13, Y10
+	VPERMPS      constants<>+480(SB), Y11, Y12
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y12, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y10, Y12
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y10, Y12
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y12
 	VFMADD213PS  Y11, Y11, Y12
@@ -7054,7 +7095,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R10
 	SUBQ         R8, R10
-	LEAQ         constants<>+288(SB), R11
+	LEAQ         constants<>+32(SB), R11
 	ADDQ         $0x80, R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
@@ -7085,14 +7126,14 @@ loop8:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -7159,8 +7200,8 @@ TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         88(AX), R8
@@ -7217,80 +7258,80 @@ loop6:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VMOVUPS      (DX)(R9*2), Y13
 	VSUBPS       Y1, Y12, Y10
 	VPAND        constants<>+1408(SB), Y13, Y13
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
 	VMAXPS       Y13, Y3, Y3
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPMOVZXWD    16(CX)(R9*2), Y13
 	VPSLLD       $0x14, Y12, Y12
 	VPSLLD       $0x10, Y13, Y13
 	VPADDD       Y11, Y12, Y12
 	VADDPS       Y2, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+416(SB), Y11
 	VADDPS       Y13, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMAXPS       Y13, Y0, Y14
 	VMULPS       Y10, Y10, Y13
 	VMOVUPS      Y14, Y15
 	VFMADD213PS  Y10, Y13, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y15
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
 	VFMADD213PS  Y12, Y12, Y11
 	VSUBPS       Y1, Y15, Y10
 	VMOVUPS      32(DX)(R9*2), Y12
 	VADDPS       Y11, Y4, Y4
-	VFNMADD132PS constants<>+128(SB), Y14, Y10
+	VFNMADD132PS constants<>+384(SB), Y14, Y10
 	VPSLLD       $0x10, Y12, Y12
 	VMOVUPS      Y11, (SI)(R9*4)
-	VPERMPS      constants<>+224(SB), Y15, Y11
+	VPERMPS      constants<>+480(SB), Y15, Y11
 	VMAXPS       Y12, Y3, Y3
 	VPSLLD       $0x14, Y15, Y15
 	VPMOVZXWD    32(CX)(R9*2), Y12
 	VPADDD       Y11, Y15, Y15
 	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+416(SB), Y11
 	VADDPS       Y2, Y12, Y12
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VADDPS       Y12, Y8, Y8
 	VMULPS       Y10, Y10, Y13
 	VMAXPS       Y12, Y0, Y12
 	VFMADD213PS  Y10, Y13, Y11
 	VMOVUPS      Y12, Y10
 	VFMADD213PS  Y15, Y15, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
 	VADDPS       Y11, Y5, Y5
 	VSUBPS       Y1, Y10, Y13
 	VMOVUPS      32(DX)(R9*2), Y14
 	VMOVUPS      Y11, 32(SI)(R9*4)
-	VFNMADD132PS constants<>+128(SB), Y12, Y13
+	VFNMADD132PS constants<>+384(SB), Y12, Y13
 	VPAND        constants<>+1408(SB), Y14, Y14
-	VPERMPS      constants<>+224(SB), Y10, Y11
+	VPERMPS      constants<>+480(SB), Y10, Y11
 	VMAXPS       Y14, Y3, Y3
 	VPSLLD       $0x14, Y10, Y10
 	VPMOVZXWD    48(CX)(R9*2), Y12
 	VPADDD       Y11, Y10, Y10
 	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+416(SB), Y11
 	VADDPS       Y2, Y12, Y12
-	VFMADD213PS  constants<>+192(SB), Y13, Y11
+	VFMADD213PS  constants<>+448(SB), Y13, Y11
 	VADDPS       Y12, Y9, Y9
 	VMULPS       Y13, Y13, Y14
 	VMAXPS       Y12, Y0, Y12
 	VFMADD213PS  Y13, Y14, Y11
 	VMOVUPS      Y12, Y13
 	VFMADD213PS  Y10, Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VADDPS       Y11, Y6, Y6
 	VSUBPS       Y1, Y13, Y10
 	VMOVUPS      Y11, 64(SI)(R9*4)
-	VFNMADD132PS constants<>+128(SB), Y12, Y10
-	VPERMPS      constants<>+224(SB), Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y10
+	VPERMPS      constants<>+480(SB), Y13, Y11
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y11, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y12
 	VFMADD213PS  Y10, Y12, Y11
 	VFMADD213PS  Y13, Y13, Y11
@@ -7307,7 +7348,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R11
 	SUBQ         R9, R11
-	LEAQ         constants<>+288(SB), R12
+	LEAQ         constants<>+32(SB), R12
 	ADDQ         $0x80, R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
@@ -7338,14 +7379,14 @@ loop8:
 	VADDPS       Y10, Y8, Y8
 	VMAXPS       Y10, Y0, Y11
 	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+96(SB), Y1, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+128(SB), Y11, Y10
-	VPERMPS      constants<>+224(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPSLLD       $0x14, Y12, Y12
 	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VMULPS       Y10, Y10, Y13
 	VFMADD213PS  Y10, Y13, Y11
 	VFMADD213PS  Y12, Y12, Y11
@@ -7548,8 +7589,8 @@ TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         24(AX), DI
@@ -7620,14 +7661,14 @@ loop6:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -7651,14 +7692,14 @@ loop6:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -7682,14 +7723,14 @@ loop6:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -7713,14 +7754,14 @@ loop6:
 	VADDPS       Y14, Y9, Y9
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -7737,7 +7778,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
-	LEAQ         constants<>+288(SB), R15
+	LEAQ         constants<>+32(SB), R15
 	ADDQ         $0x80, R15
 	SHLQ         $0x02, R14
 	SUBQ         R14, R15
@@ -7792,14 +7833,14 @@ loop8:
 	VADDPS       Y14, Y8, Y8
 	VMAXPS       Y12, Y0, Y13
 	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+96(SB), Y1, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+128(SB), Y13, Y12
-	VPERMPS      constants<>+224(SB), Y14, Y13
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
 	VPSLLD       $0x14, Y14, Y14
 	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+160(SB), Y13
-	VFMADD213PS  constants<>+192(SB), Y12, Y13
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
 	VMULPS       Y12, Y12, Y15
 	VFMADD213PS  Y12, Y15, Y13
 	VFMADD213PS  Y14, Y14, Y13
@@ -8925,8 +8966,8 @@ TEXT ·pairFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// pairFloat32AVX2 computes rows of two classes, with gap = x_o − x_y and e = exp(−|gap|): loss = log(1+e) + max(gap, 0) − near·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − near), near being ε/2.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	VXORPS       Y3, Y3, Y3
 	VMOVSD       272(AX), X2
 	VCVTSD2SS    X2, X2, X2
@@ -8978,26 +9019,26 @@ loop2:
 	VORPS        constants<>+0(SB), Y8, Y7
 	VMOVUPS      Y5, Y6
 	VFNMADD231PS Y3, Y10, Y7
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
 	VMAXPS       Y7, Y0, Y8
 	VSUBPS       Y1, Y6, Y7
 	VMOVUPS      Y8, Y9
-	VFNMADD132PS constants<>+128(SB), Y5, Y7
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
-	VPERMPS      constants<>+224(SB), Y6, Y5
+	VFNMADD132PS constants<>+384(SB), Y5, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VPERMPS      constants<>+480(SB), Y6, Y5
 	VSUBPS       Y1, Y9, Y10
 	VPSLLD       $0x14, Y6, Y6
-	VFNMADD132PS constants<>+128(SB), Y8, Y10
+	VFNMADD132PS constants<>+384(SB), Y8, Y10
 	VPADDD       Y5, Y6, Y6
-	VPERMPS      constants<>+224(SB), Y9, Y8
-	VMOVUPS      constants<>+160(SB), Y5
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y5
 	VPSLLD       $0x14, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y7, Y5
+	VFMADD213PS  constants<>+448(SB), Y7, Y5
 	VPADDD       Y8, Y9, Y9
 	VMULPS       Y7, Y7, Y8
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+416(SB), Y11
 	VFMADD213PS  Y7, Y8, Y5
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VFMADD213PS  Y6, Y6, Y5
 	VMULPS       Y10, Y10, Y6
 	VMOVUPS      Y5, 21120(R8)(BX*4)
@@ -9101,8 +9142,8 @@ TEXT ·pairGradFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// pairGradFloat32AVX2 computes rows of two classes, with gap = x_o − x_y and e = exp(−|gap|): loss = log(1+e) + max(gap, 0) − near·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − near), near being ε/2.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	VXORPS       Y3, Y3, Y3
 	VMOVSD       272(AX), X2
 	VCVTSD2SS    X2, X2, X2
@@ -9156,26 +9197,26 @@ loop2:
 	VORPS        constants<>+0(SB), Y8, Y7
 	VMOVUPS      Y5, Y6
 	VFNMADD231PS Y3, Y10, Y7
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
 	VMAXPS       Y7, Y0, Y8
 	VSUBPS       Y1, Y6, Y7
 	VMOVUPS      Y8, Y9
-	VFNMADD132PS constants<>+128(SB), Y5, Y7
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
-	VPERMPS      constants<>+224(SB), Y6, Y5
+	VFNMADD132PS constants<>+384(SB), Y5, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VPERMPS      constants<>+480(SB), Y6, Y5
 	VSUBPS       Y1, Y9, Y10
 	VPSLLD       $0x14, Y6, Y6
-	VFNMADD132PS constants<>+128(SB), Y8, Y10
+	VFNMADD132PS constants<>+384(SB), Y8, Y10
 	VPADDD       Y5, Y6, Y6
-	VPERMPS      constants<>+224(SB), Y9, Y8
-	VMOVUPS      constants<>+160(SB), Y5
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y5
 	VPSLLD       $0x14, Y9, Y9
-	VFMADD213PS  constants<>+192(SB), Y7, Y5
+	VFMADD213PS  constants<>+448(SB), Y7, Y5
 	VPADDD       Y8, Y9, Y9
 	VMULPS       Y7, Y7, Y8
-	VMOVUPS      constants<>+160(SB), Y11
+	VMOVUPS      constants<>+416(SB), Y11
 	VFMADD213PS  Y7, Y8, Y5
-	VFMADD213PS  constants<>+192(SB), Y10, Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
 	VFMADD213PS  Y6, Y6, Y5
 	VMULPS       Y10, Y10, Y6
 	VMOVUPS      Y5, 21120(R8)(BX*4)
@@ -9425,13 +9466,13 @@ TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	SHLQ         CL, DX
 	DECQ         DX
 	KMOVW        DX, K1
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         88(AX), DI
 	XORQ         SI, SI
@@ -9713,13 +9754,13 @@ TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	SHLQ         CL, DX
 	DECQ         DX
 	KMOVW        DX, K1
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         88(AX), R8
@@ -10093,13 +10134,13 @@ TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         24(AX), R8
@@ -10721,13 +10762,13 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Z7
@@ -11127,13 +11168,13 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpClasswiseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Z7
@@ -11417,13 +11458,13 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpDenseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
@@ -13720,13 +13761,13 @@ TEXT ·sumUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         88(AX), R8
 	XORQ         DI, DI
@@ -13983,13 +14024,13 @@ TEXT ·sumExpUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         88(AX), R9
@@ -14341,13 +14382,13 @@ TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         24(AX), R8
@@ -14763,13 +14804,13 @@ TEXT ·sumUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         88(AX), R8
 	XORQ         DI, DI
@@ -15040,13 +15081,13 @@ TEXT ·sumExpUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpUniformBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         88(AX), R9
@@ -15439,13 +15480,13 @@ TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumExpDenseBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         24(AX), R8
@@ -16434,13 +16475,13 @@ TEXT ·pairFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// pairFloat32AVX512 computes rows of two classes, with gap = x_o − x_y and e = exp(−|gap|): loss = log(1+e) + max(gap, 0) − near·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − near), near being ε/2.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	VBROADCASTSS constants<>+576(SB), Z8
 	VMOVSD       272(AX), X7
 	VCVTSD2SS    X7, X7, X7
@@ -16607,13 +16648,13 @@ TEXT ·pairGradFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// pairGradFloat32AVX512 computes rows of two classes, with gap = x_o − x_y and e = exp(−|gap|): loss = log(1+e) + max(gap, 0) − near·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − near), near being ε/2.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	VBROADCASTSS constants<>+576(SB), Z8
 	VMOVSD       272(AX), X7
 	VCVTSD2SS    X7, X7, X7
@@ -16830,8 +16871,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Y2
@@ -16868,36 +16909,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -16918,14 +16959,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y4
-	VFNMADD132PS constants<>+128(SB), Y7, Y4
-	VPERMPS      constants<>+224(SB), Y8, Y7
+	VFNMADD132PS constants<>+384(SB), Y7, Y4
+	VPERMPS      constants<>+480(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y4, Y7
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y4, Y7
 	VMULPS       Y4, Y4, Y9
 	VFMADD213PS  Y4, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
@@ -16954,14 +16995,14 @@ loop2:
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+128(SB), Y4, Y3
-	VPERMPS      constants<>+224(SB), Y6, Y4
+	VFNMADD132PS constants<>+384(SB), Y4, Y3
+	VPERMPS      constants<>+480(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y4
-	VFMADD213PS  constants<>+192(SB), Y3, Y4
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
@@ -16991,13 +17032,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K3 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Z7
@@ -17151,8 +17192,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Y2
@@ -17189,36 +17230,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -17239,36 +17280,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      1728(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+672(SB), Y4, Y8
-	VMOVUPS      constants<>+160(SB), Y4
+	VMOVUPS      constants<>+416(SB), Y4
 	VBLENDVPS    Y8, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y4
+	VFMADD213PS  constants<>+448(SB), Y7, Y4
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y8
 	VMAXPS       Y10, Y0, Y11
 	VFMADD213PS  Y7, Y8, Y4
 	VMOVUPS      Y11, Y7
 	VFMADD213PS  Y9, Y9, Y4
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y4, 1152(CX)
 	VSUBPS       Y1, Y7, Y8
 	VMAXPS       1184(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y11, Y8
+	VFNMADD132PS constants<>+384(SB), Y11, Y8
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -17299,14 +17340,14 @@ loop2:
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+128(SB), Y4, Y3
-	VPERMPS      constants<>+224(SB), Y6, Y4
+	VFNMADD132PS constants<>+384(SB), Y4, Y3
+	VPERMPS      constants<>+480(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y4
-	VFMADD213PS  constants<>+192(SB), Y3, Y4
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
@@ -17336,13 +17377,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K4 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Z7
@@ -17520,8 +17561,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K5 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Y2
@@ -17558,36 +17599,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -17608,36 +17649,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      1728(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+672(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, 1152(CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       1184(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -17662,14 +17703,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y7
 	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y4
-	VFNMADD132PS constants<>+128(SB), Y7, Y4
-	VPERMPS      constants<>+224(SB), Y8, Y7
+	VFNMADD132PS constants<>+384(SB), Y7, Y4
+	VPERMPS      constants<>+480(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+160(SB), Y7
-	VFMADD213PS  constants<>+192(SB), Y4, Y7
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y4, Y7
 	VMULPS       Y4, Y4, Y9
 	VFMADD213PS  Y4, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
@@ -17698,14 +17739,14 @@ loop2:
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+128(SB), Y4, Y3
-	VPERMPS      constants<>+224(SB), Y6, Y4
+	VFNMADD132PS constants<>+384(SB), Y4, Y3
+	VPERMPS      constants<>+480(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y4
-	VFMADD213PS  constants<>+192(SB), Y3, Y4
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
@@ -17735,13 +17776,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K5 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Z7
@@ -17943,8 +17984,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Y2
@@ -17981,36 +18022,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -18031,36 +18072,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      1728(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+672(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, 1152(CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       1184(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -18085,36 +18126,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      2880(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2592(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, 2304(CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       2336(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -18135,36 +18176,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      4032(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2656(SB), Y4, Y8
-	VMOVUPS      constants<>+160(SB), Y4
+	VMOVUPS      constants<>+416(SB), Y4
 	VBLENDVPS    Y8, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y4
+	VFMADD213PS  constants<>+448(SB), Y7, Y4
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y8
 	VMAXPS       Y10, Y0, Y11
 	VFMADD213PS  Y7, Y8, Y4
 	VMOVUPS      Y11, Y7
 	VFMADD213PS  Y9, Y9, Y4
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y4, 3456(CX)
 	VSUBPS       Y1, Y7, Y8
 	VMAXPS       3488(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y11, Y8
+	VFNMADD132PS constants<>+384(SB), Y11, Y8
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -18199,14 +18240,14 @@ loop2:
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+128(SB), Y4, Y3
-	VPERMPS      constants<>+224(SB), Y6, Y4
+	VFNMADD132PS constants<>+384(SB), Y4, Y3
+	VPERMPS      constants<>+480(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y4
-	VFMADD213PS  constants<>+192(SB), Y3, Y4
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
@@ -18236,13 +18277,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K8 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Z7
@@ -18516,8 +18557,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Y2
@@ -18554,36 +18595,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -18604,36 +18645,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      1728(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+672(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, 1152(CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       1184(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -18658,36 +18699,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      2880(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2592(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, 2304(CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       2336(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -18708,36 +18749,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      4032(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2656(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, 3456(CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       3488(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -18766,36 +18807,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      5184(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2720(SB), Y4, Y8
-	VMOVUPS      constants<>+160(SB), Y4
+	VMOVUPS      constants<>+416(SB), Y4
 	VBLENDVPS    Y8, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y4
+	VFMADD213PS  constants<>+448(SB), Y7, Y4
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y8
 	VMAXPS       Y10, Y0, Y11
 	VFMADD213PS  Y7, Y8, Y4
 	VMOVUPS      Y11, Y7
 	VFMADD213PS  Y9, Y9, Y4
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y4, 4608(CX)
 	VSUBPS       Y1, Y7, Y8
 	VMAXPS       4640(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y11, Y8
+	VFNMADD132PS constants<>+384(SB), Y11, Y8
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -18826,14 +18867,14 @@ loop2:
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+128(SB), Y4, Y3
-	VPERMPS      constants<>+224(SB), Y6, Y4
+	VFNMADD132PS constants<>+384(SB), Y4, Y3
+	VPERMPS      constants<>+480(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y4
-	VFMADD213PS  constants<>+192(SB), Y3, Y4
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
@@ -18863,13 +18904,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K10 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Z7
@@ -19191,8 +19232,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K16 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Y2
@@ -19229,36 +19270,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, (CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -19279,36 +19320,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      1728(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+672(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, 1152(CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       1184(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -19333,36 +19374,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      2880(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2592(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, 2304(CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       2336(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -19383,36 +19424,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      4032(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2656(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, 3456(CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       3488(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -19441,36 +19482,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      5184(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2720(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, 4608(CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       4640(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -19491,36 +19532,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      6336(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2784(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, 5760(CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       5792(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -19545,36 +19586,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      7488(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2848(SB), Y4, Y11
-	VMOVUPS      constants<>+160(SB), Y8
+	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y11
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  Y7, Y11, Y8
 	VMOVUPS      Y12, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y8, 6912(CX)
 	VSUBPS       Y1, Y7, Y9
 	VMAXPS       6944(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y12, Y9
+	VFNMADD132PS constants<>+384(SB), Y12, Y9
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y11
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y11
-	VFMADD213PS  constants<>+192(SB), Y9, Y11
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y9, Y11
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y11
 	VFMADD213PS  Y7, Y7, Y11
@@ -19595,36 +19636,36 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      8640(CX), Y10
 	VPADDD       Y8, Y9, Y9
 	VPCMPEQD     constants<>+2912(SB), Y4, Y8
-	VMOVUPS      constants<>+160(SB), Y4
+	VMOVUPS      constants<>+416(SB), Y4
 	VBLENDVPS    Y8, Y10, Y5, Y5
-	VFMADD213PS  constants<>+192(SB), Y7, Y4
+	VFMADD213PS  constants<>+448(SB), Y7, Y4
 	VSUBPS       Y3, Y10, Y10
 	VMULPS       Y7, Y7, Y8
 	VMAXPS       Y10, Y0, Y11
 	VFMADD213PS  Y7, Y8, Y4
 	VMOVUPS      Y11, Y7
 	VFMADD213PS  Y9, Y9, Y4
-	VFMADD132PS  constants<>+96(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
 	VMOVUPS      Y4, 8064(CX)
 	VSUBPS       Y1, Y7, Y8
 	VMAXPS       8096(CX), Y2, Y2
-	VFNMADD132PS constants<>+128(SB), Y11, Y8
+	VFNMADD132PS constants<>+384(SB), Y11, Y8
 	PREFETCHT0   (DI)
-	VPERMPS      constants<>+224(SB), Y7, Y9
+	VPERMPS      constants<>+480(SB), Y7, Y9
 	PREFETCHT0   (DI)(R8*1)
 	VPSLLD       $0x14, Y7, Y7
 	ADDQ         184(AX), DI
 	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y8, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
 	VMULPS       Y8, Y8, Y11
 	VFMADD213PS  Y8, Y11, Y9
 	VFMADD213PS  Y7, Y7, Y9
@@ -19663,14 +19704,14 @@ loop2:
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+128(SB), Y4, Y3
-	VPERMPS      constants<>+224(SB), Y6, Y4
+	VFNMADD132PS constants<>+384(SB), Y4, Y3
+	VPERMPS      constants<>+480(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y4
-	VFMADD213PS  constants<>+192(SB), Y3, Y4
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
@@ -19700,13 +19741,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K16 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Z7
@@ -20172,8 +20213,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K19 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Y2
@@ -20210,14 +20251,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20232,14 +20273,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20256,14 +20297,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20278,14 +20319,14 @@ loop2:
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -20308,14 +20349,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20330,14 +20371,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20354,14 +20395,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20386,14 +20427,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20408,14 +20449,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20436,14 +20477,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20458,14 +20499,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20494,14 +20535,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20516,14 +20557,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20544,14 +20585,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20566,14 +20607,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20598,14 +20639,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20620,14 +20661,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -20648,14 +20689,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -20670,14 +20711,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y4
-	VFNMADD132PS constants<>+128(SB), Y9, Y4
-	VPERMPS      constants<>+224(SB), Y10, Y9
+	VFNMADD132PS constants<>+384(SB), Y9, Y4
+	VPERMPS      constants<>+480(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y4, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y4, Y9
 	VMULPS       Y4, Y4, Y11
 	VFMADD213PS  Y4, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -20716,14 +20757,14 @@ loop2:
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+128(SB), Y4, Y3
-	VPERMPS      constants<>+224(SB), Y6, Y4
+	VFNMADD132PS constants<>+384(SB), Y4, Y3
+	VPERMPS      constants<>+480(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y4
-	VFMADD213PS  constants<>+192(SB), Y3, Y4
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
@@ -20753,13 +20794,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K19 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Z7
@@ -21315,8 +21356,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K20 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Y2
@@ -21353,14 +21394,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21375,14 +21416,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21399,14 +21440,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21421,14 +21462,14 @@ loop2:
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -21451,14 +21492,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21473,14 +21514,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21497,14 +21538,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21519,14 +21560,14 @@ loop2:
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -21553,14 +21594,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21575,14 +21616,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21603,14 +21644,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21625,14 +21666,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21661,14 +21702,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21683,14 +21724,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21711,14 +21752,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21733,14 +21774,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21765,14 +21806,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21787,14 +21828,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -21815,14 +21856,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -21837,14 +21878,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y4
-	VFNMADD132PS constants<>+128(SB), Y9, Y4
-	VPERMPS      constants<>+224(SB), Y10, Y9
+	VFNMADD132PS constants<>+384(SB), Y9, Y4
+	VPERMPS      constants<>+480(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y4, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y4, Y9
 	VMULPS       Y4, Y4, Y11
 	VFMADD213PS  Y4, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -21883,14 +21924,14 @@ loop2:
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+128(SB), Y4, Y3
-	VPERMPS      constants<>+224(SB), Y6, Y4
+	VFNMADD132PS constants<>+384(SB), Y4, Y3
+	VPERMPS      constants<>+480(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y4
-	VFMADD213PS  constants<>+192(SB), Y3, Y4
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
@@ -21920,13 +21961,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K20 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Z7
@@ -22506,8 +22547,8 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K21 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Y0
-	VBROADCASTSS constants<>+64(SB), Y1
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Y2
@@ -22544,14 +22585,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22566,14 +22607,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22590,14 +22631,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22612,14 +22653,14 @@ loop2:
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -22642,14 +22683,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22664,14 +22705,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22688,14 +22729,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22710,14 +22751,14 @@ loop2:
 	VSUBPS       Y3, Y9, Y9
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+96(SB), Y1, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+128(SB), Y12, Y11
-	VPERMPS      constants<>+224(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
 	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+160(SB), Y12
-	VFMADD213PS  constants<>+192(SB), Y11, Y12
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
@@ -22744,14 +22785,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22766,14 +22807,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22790,14 +22831,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22818,14 +22859,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22840,14 +22881,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22876,14 +22917,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22898,14 +22939,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22926,14 +22967,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -22948,14 +22989,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -22980,14 +23021,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -23002,14 +23043,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+96(SB), Y1, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
 	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+128(SB), Y10, Y9
-	VPERMPS      constants<>+224(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VPERMPS      constants<>+480(SB), Y11, Y10
 	VPSLLD       $0x14, Y11, Y11
 	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+160(SB), Y10
-	VFMADD213PS  constants<>+192(SB), Y9, Y10
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y9, Y10
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
@@ -23030,14 +23071,14 @@ loop2:
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+96(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+128(SB), Y8, Y7
-	VPERMPS      constants<>+224(SB), Y9, Y8
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
 	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+160(SB), Y8
-	VFMADD213PS  constants<>+192(SB), Y7, Y8
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
@@ -23052,14 +23093,14 @@ loop2:
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y9
 	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+96(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
 	VSUBPS       Y1, Y10, Y4
-	VFNMADD132PS constants<>+128(SB), Y9, Y4
-	VPERMPS      constants<>+224(SB), Y10, Y9
+	VFNMADD132PS constants<>+384(SB), Y9, Y4
+	VPERMPS      constants<>+480(SB), Y10, Y9
 	VPSLLD       $0x14, Y10, Y10
 	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+160(SB), Y9
-	VFMADD213PS  constants<>+192(SB), Y4, Y9
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y4, Y9
 	VMULPS       Y4, Y4, Y11
 	VFMADD213PS  Y4, Y11, Y9
 	VFMADD213PS  Y10, Y10, Y9
@@ -23098,14 +23139,14 @@ loop2:
 	VSUBPS       Y3, Y5, Y3
 	VMAXPS       Y3, Y0, Y4
 	VMOVUPS      Y4, Y6
-	VFMADD132PS  constants<>+96(SB), Y1, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
 	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+128(SB), Y4, Y3
-	VPERMPS      constants<>+224(SB), Y6, Y4
+	VFNMADD132PS constants<>+384(SB), Y4, Y3
+	VPERMPS      constants<>+480(SB), Y6, Y4
 	VPSLLD       $0x14, Y6, Y6
 	VPADDD       Y4, Y6, Y6
-	VMOVUPS      constants<>+160(SB), Y4
-	VFMADD213PS  constants<>+192(SB), Y3, Y4
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y7
 	VFMADD213PS  Y3, Y7, Y4
 	VFMADD213PS  Y6, Y6, Y4
@@ -23135,13 +23176,13 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K21 is planeSum for a constant number of classes.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSS constants<>+544(SB), Z7
@@ -23747,13 +23788,13 @@ TEXT ·sumUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	// sumUniformFloat32AVX512K100 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	MOVL         $0x0000000f, CX
 	KMOVW        CX, K1
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         88(AX), DI
 	XORQ         SI, SI
@@ -23951,13 +23992,13 @@ TEXT ·sumExpUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	// sumExpUniformFloat32AVX512K100 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	MOVL         $0x0000000f, CX
 	KMOVW        CX, K1
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         8(AX), SI
 	MOVQ         88(AX), R8
@@ -24168,13 +24209,13 @@ TEXT ·sumUniformFloat32AVX512K128(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
 	// sumUniformFloat32AVX512K128 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
-	VBROADCASTSS constants<>+32(SB), Z0
-	VBROADCASTSS constants<>+64(SB), Z1
-	VBROADCASTSS constants<>+96(SB), Z2
-	VBROADCASTSS constants<>+128(SB), Z3
-	VBROADCASTSS constants<>+160(SB), Z4
-	VBROADCASTSS constants<>+192(SB), Z5
-	VMOVUPS      constants<>+224(SB), Z6
+	VBROADCASTSS constants<>+288(SB), Z0
+	VBROADCASTSS constants<>+320(SB), Z1
+	VBROADCASTSS constants<>+352(SB), Z2
+	VBROADCASTSS constants<>+384(SB), Z3
+	VBROADCASTSS constants<>+416(SB), Z4
+	VBROADCASTSS constants<>+448(SB), Z5
+	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         88(AX), DI
 	XORQ         SI, SI
@@ -24385,70 +24426,70 @@ DATA constants<>+0(SB)/8, $0x8000000080000000
 DATA constants<>+8(SB)/8, $0x8000000080000000
 DATA constants<>+16(SB)/8, $0x8000000080000000
 DATA constants<>+24(SB)/8, $0x8000000080000000
-DATA constants<>+32(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+40(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+48(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+56(SB)/8, $0xc2b00f5cc2b00f5c
-DATA constants<>+64(SB)/8, $0x4b4000004b400000
-DATA constants<>+72(SB)/8, $0x4b4000004b400000
-DATA constants<>+80(SB)/8, $0x4b4000004b400000
-DATA constants<>+88(SB)/8, $0x4b4000004b400000
-DATA constants<>+96(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+104(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+112(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+120(SB)/8, $0x4138aa3b4138aa3b
-DATA constants<>+128(SB)/8, $0x3db172183db17218
-DATA constants<>+136(SB)/8, $0x3db172183db17218
-DATA constants<>+144(SB)/8, $0x3db172183db17218
-DATA constants<>+152(SB)/8, $0x3db172183db17218
-DATA constants<>+160(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+168(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+176(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+184(SB)/8, $0x3e2aac4d3e2aac4d
-DATA constants<>+192(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+200(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+208(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+216(SB)/8, $0x3f00041b3f00041b
-DATA constants<>+224(SB)/8, $0x3f7b95c23f800000
-DATA constants<>+232(SB)/8, $0x3f75fed73f7837f0
-DATA constants<>+240(SB)/8, $0x3f75672a3f7504f3
-DATA constants<>+248(SB)/8, $0x3f7ac0c73f7744fd
-DATA constants<>+256(SB)/8, $0x3f7b95c23f800000
-DATA constants<>+264(SB)/8, $0x3f75fed73f7837f0
-DATA constants<>+272(SB)/8, $0x3f75672a3f7504f3
-DATA constants<>+280(SB)/8, $0x3f7ac0c73f7744fd
-DATA constants<>+288(SB)/8, $0xffffffffffffffff
-DATA constants<>+296(SB)/8, $0xffffffffffffffff
-DATA constants<>+304(SB)/8, $0xffffffffffffffff
-DATA constants<>+312(SB)/8, $0xffffffffffffffff
-DATA constants<>+320(SB)/8, $0xffffffffffffffff
-DATA constants<>+328(SB)/8, $0xffffffffffffffff
-DATA constants<>+336(SB)/8, $0xffffffffffffffff
-DATA constants<>+344(SB)/8, $0xffffffffffffffff
-DATA constants<>+352(SB)/8, $0xffffffffffffffff
-DATA constants<>+360(SB)/8, $0xffffffffffffffff
-DATA constants<>+368(SB)/8, $0xffffffffffffffff
-DATA constants<>+376(SB)/8, $0xffffffffffffffff
-DATA constants<>+384(SB)/8, $0xffffffffffffffff
-DATA constants<>+392(SB)/8, $0xffffffffffffffff
-DATA constants<>+400(SB)/8, $0xffffffffffffffff
-DATA constants<>+408(SB)/8, $0xffffffffffffffff
-DATA constants<>+416(SB)/8, $0x0000000000000000
-DATA constants<>+424(SB)/8, $0x0000000000000000
-DATA constants<>+432(SB)/8, $0x0000000000000000
-DATA constants<>+440(SB)/8, $0x0000000000000000
-DATA constants<>+448(SB)/8, $0x0000000000000000
-DATA constants<>+456(SB)/8, $0x0000000000000000
-DATA constants<>+464(SB)/8, $0x0000000000000000
-DATA constants<>+472(SB)/8, $0x0000000000000000
-DATA constants<>+480(SB)/8, $0x0000000000000000
-DATA constants<>+488(SB)/8, $0x0000000000000000
-DATA constants<>+496(SB)/8, $0x0000000000000000
-DATA constants<>+504(SB)/8, $0x0000000000000000
-DATA constants<>+512(SB)/8, $0x0000000000000000
-DATA constants<>+520(SB)/8, $0x0000000000000000
-DATA constants<>+528(SB)/8, $0x0000000000000000
-DATA constants<>+536(SB)/8, $0x0000000000000000
+DATA constants<>+32(SB)/8, $0xffffffffffffffff
+DATA constants<>+40(SB)/8, $0xffffffffffffffff
+DATA constants<>+48(SB)/8, $0xffffffffffffffff
+DATA constants<>+56(SB)/8, $0xffffffffffffffff
+DATA constants<>+64(SB)/8, $0xffffffffffffffff
+DATA constants<>+72(SB)/8, $0xffffffffffffffff
+DATA constants<>+80(SB)/8, $0xffffffffffffffff
+DATA constants<>+88(SB)/8, $0xffffffffffffffff
+DATA constants<>+96(SB)/8, $0xffffffffffffffff
+DATA constants<>+104(SB)/8, $0xffffffffffffffff
+DATA constants<>+112(SB)/8, $0xffffffffffffffff
+DATA constants<>+120(SB)/8, $0xffffffffffffffff
+DATA constants<>+128(SB)/8, $0xffffffffffffffff
+DATA constants<>+136(SB)/8, $0xffffffffffffffff
+DATA constants<>+144(SB)/8, $0xffffffffffffffff
+DATA constants<>+152(SB)/8, $0xffffffffffffffff
+DATA constants<>+160(SB)/8, $0x0000000000000000
+DATA constants<>+168(SB)/8, $0x0000000000000000
+DATA constants<>+176(SB)/8, $0x0000000000000000
+DATA constants<>+184(SB)/8, $0x0000000000000000
+DATA constants<>+192(SB)/8, $0x0000000000000000
+DATA constants<>+200(SB)/8, $0x0000000000000000
+DATA constants<>+208(SB)/8, $0x0000000000000000
+DATA constants<>+216(SB)/8, $0x0000000000000000
+DATA constants<>+224(SB)/8, $0x0000000000000000
+DATA constants<>+232(SB)/8, $0x0000000000000000
+DATA constants<>+240(SB)/8, $0x0000000000000000
+DATA constants<>+248(SB)/8, $0x0000000000000000
+DATA constants<>+256(SB)/8, $0x0000000000000000
+DATA constants<>+264(SB)/8, $0x0000000000000000
+DATA constants<>+272(SB)/8, $0x0000000000000000
+DATA constants<>+280(SB)/8, $0x0000000000000000
+DATA constants<>+288(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+296(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+304(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+312(SB)/8, $0xc2b00f5cc2b00f5c
+DATA constants<>+320(SB)/8, $0x4b4000004b400000
+DATA constants<>+328(SB)/8, $0x4b4000004b400000
+DATA constants<>+336(SB)/8, $0x4b4000004b400000
+DATA constants<>+344(SB)/8, $0x4b4000004b400000
+DATA constants<>+352(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+360(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+368(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+376(SB)/8, $0x4138aa3b4138aa3b
+DATA constants<>+384(SB)/8, $0x3db172183db17218
+DATA constants<>+392(SB)/8, $0x3db172183db17218
+DATA constants<>+400(SB)/8, $0x3db172183db17218
+DATA constants<>+408(SB)/8, $0x3db172183db17218
+DATA constants<>+416(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+424(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+432(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+440(SB)/8, $0x3e2aac4d3e2aac4d
+DATA constants<>+448(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+456(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+464(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+472(SB)/8, $0x3f00041b3f00041b
+DATA constants<>+480(SB)/8, $0x3f7b95c23f800000
+DATA constants<>+488(SB)/8, $0x3f75fed73f7837f0
+DATA constants<>+496(SB)/8, $0x3f75672a3f7504f3
+DATA constants<>+504(SB)/8, $0x3f7ac0c73f7744fd
+DATA constants<>+512(SB)/8, $0x3f7b95c23f800000
+DATA constants<>+520(SB)/8, $0x3f75fed73f7837f0
+DATA constants<>+528(SB)/8, $0x3f75672a3f7504f3
+DATA constants<>+536(SB)/8, $0x3f7ac0c73f7744fd
 DATA constants<>+544(SB)/8, $0xff800000ff800000
 DATA constants<>+552(SB)/8, $0xff800000ff800000
 DATA constants<>+560(SB)/8, $0xff800000ff800000

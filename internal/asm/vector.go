@@ -193,10 +193,13 @@ func (b *builder) tailAt(index reg.Register) *tail {
 	return t
 }
 
-// exist is the number of elements that there are, or more than the vector holds.
+// exist is the number of elements that there are, or more than the vector holds: for a part whose index is not known, as many as
+// have the same lower bits.
 func (b *builder) exist(t *tail) reg.GPVirtual {
 	i := b.load("n")
-	b.SUBQ(t.index, i)
+	if t.index != nil {
+		b.SUBQ(t.index, i)
+	}
 	if t.skip != 0 {
 		b.SUBQ(operand.Imm(uint64(t.skip)), i)
 	}
